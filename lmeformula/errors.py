@@ -1,0 +1,118 @@
+"""Every exception and warning class of the package, on one screen.
+
+A message has three parts: what is wrong (in the user's words), where (the formula with a caret, or the
+column and the rows), and what to write instead. The fields are data; `str(error)` is the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def underline(formula: str, span: tuple[int, int]) -> str:
+    """Draw the line of `formula` that holds `span`, with carets under it.
+
+    Args:
+      formula: the whole formula text, possibly of several lines.
+      span: half-open character range (start, stop) in `formula`; start == stop marks one place.
+    Returns:
+      Two lines, indented by four blanks; tabs are copied into the padding so that the caret stays in place.
+    Example:
+      >>> print(underline("y ~ (1|)", (7, 8)))
+          y ~ (1|)
+                 ^
+    """
+    start, stop = span
+    start = max(0, min(start, len(formula)))
+    line_start = formula.rfind("\n", 0, start) + 1
+    line_stop = formula.find("\n", start)
+    line_stop = len(formula) if line_stop < 0 else line_stop
+    line = formula[line_start:line_stop].rstrip("\r")
+    padding = "".join("\t" if c == "\t" else " " for c in formula[line_start:start])
+    width = max(1, min(stop, line_stop) - start)
+    return f"    {line}\n    {padding}{'^' * width}"
+
+
+class LmeFormulaError(Exception):
+    """Base of every error of this package.
+
+    Attributes:
+      problem: one sentence, what is wrong.
+      code: the error's code in the language reference, such as "E_BAR_NO_GROUP"; "" outside the language.
+      formula: the formula text, or "" where no formula is at fault.
+      span: half-open character range in `formula`, or None.
+      hint: what to write or do instead; may be "".
+    """
+
+    # Positional fields only, all handed to super().__init__: errors then pickle, as process pools need.
+    def __init__(
+        self,
+        problem: str,
+        code: str = "",
+        formula: str = "",
+        span: tuple[int, int] | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(problem, code, formula, span, hint)
+        self.problem = problem
+        self.code = code
+        self.formula = formula
+        self.span = span
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.problem]
+        if self.formula and self.span is not None:
+            parts.append(underline(self.formula, self.span))
+        if self.hint:
+            parts.append(self.hint)
+        return "\n".join(parts)
+
+
+class FormulaSyntaxError(LmeFormulaError, ValueError):
+    """The text is not a formula of the language; raised before any data is seen."""
+
+
+class FormulaErrors(FormulaSyntaxError):
+    """Several independent mistakes in one formula; `.errors` lists them, and the first gives the fields."""
+
+    def __init__(self, errors: Sequence[FormulaSyntaxError]) -> None:
+        first = errors[0]
+        super().__init__(first.problem, first.code, first.formula, first.span, first.hint)
+        self.args = (tuple(errors),)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(error) for error in self.errors)
+
+
+class FormulaDataError(LmeFormulaError, ValueError):
+    """The formula is good, but this data cannot answer it."""
+
+
+class ColumnNotFoundError(FormulaDataError, KeyError):
+    """The formula names a column that the data does not have."""
+
+
+class FunctionNotFoundError(FormulaDataError, KeyError):
+    """The formula calls a function that is not in the table and was not passed by the caller."""
+
+
+class ModelError(LmeFormulaError, ValueError):
+    """The design cannot be fitted as asked: family, structure, method or option."""
+
+
+class ConvergenceError(LmeFormulaError, RuntimeError):
+    """Raised by `strict=True` when a fit's outcome is not a converged one; `.fit` holds the fit."""
+
+    fit: object = None
+
+
+class DatasetError(LmeFormulaError, OSError):
+    """A data set could not be found, fetched or read."""
+
+    __str__ = LmeFormulaError.__str__  # OSError would print its own fields
+
+
+class LmeFormulaWarning(UserWarning):
+    """Something worth knowing that does not stop the fit; the text starts with its code where it has one."""

@@ -1,0 +1,184 @@
+"""The intermediate representation: what a formula means, before any data is seen.
+
+Frozen, hashable records, compared by meaning: spans, source text and diagnostics take no part in equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Span: TypeAlias = tuple[int, int]
+
+
+# ---- value expressions: what is inside I(), log(), a response, an offset --------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the data, by its bare name (backticks removed)."""
+
+    name: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A numeric constant inside a value expression."""
+
+    value: float
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string constant inside a value expression."""
+
+    value: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """TRUE, FALSE or NULL inside a value expression (True, False, None)."""
+
+    value: bool | None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a call; `name` is "" for a positional one."""
+
+    value: Expression
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of columns, such as log(x), poly(x, 2) or I(x^2). Any `pkg::` prefix has been removed."""
+
+    function: str
+    arguments: tuple[Argument, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Arithmetic, comparison or logic inside a call, in R's operators: one or two operands.
+
+    `operator` is one of + - * / ^ %% %/% %in% : == != < <= > >= & | ! and "(" for kept parentheses.
+    """
+
+    operator: str
+    operands: tuple[Expression, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Expression: TypeAlias = "Column | Number | Text | Constant | Call | Operation"
+
+
+# ---- terms ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A product of distinct variables: x, a:b, log(x):a; in order of first appearance in the formula."""
+
+    variables: tuple[Expression, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TermSum:
+    """An intercept, or none, and terms in R's order (lower-order terms first)."""
+
+    intercept: bool
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPart:
+    """The fixed effects and the offsets, whose sum is added to the linear predictor."""
+
+    sum: TermSum
+    offsets: tuple[Expression, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupingFactor:
+    """One column, or several joined by ":" whose observed combinations are the levels, as displayed."""
+
+    names: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The displayed name, such as "g" or "cask:batch"."""
+        return ":".join(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Covariance:
+    """The covariance of one random-effects term's coefficients.
+
+    Attributes:
+      kind: "us" (unstructured), "diag", "cs" (compound symmetry) or "ar1".
+      homogeneous: one variance for all coefficients; None where the kind has no such choice ("us").
+    """
+
+    kind: str = "us"
+    homogeneous: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RandomTerm:
+    """Coefficients that vary over the levels of a grouping factor: (columns | group).
+
+    `(x || g)` has become several of these, one for each term, as lme4 splits it (`split` remembers that).
+    `block` is the label of `(x |ID| g)`: terms with the same label share one covariance matrix.
+    """
+
+    columns: TermSum
+    group: GroupingFactor
+    covariance: Covariance = Covariance()
+    block: str = ""
+    split: bool = field(default=False, compare=False, repr=False)
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+# ---- response and formula -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What is modelled: an expression (a column, a transform, cbind(...)), and what follows its bar."""
+
+    expression: Expression
+    trials: Expression | None = None
+    weights: Expression | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """A warning about a formula, found without data."""
+
+    code: str
+    message: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A parsed formula: response, fixed part, random-effects terms in the order written.
+
+    `response` is None for a one-sided formula. `text` is the source as the user wrote it.
+    """
+
+    response: Response | None
+    fixed: FixedPart
+    random: tuple[RandomTerm, ...]
+    text: str = field(default="", compare=False, repr=False)
+    diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
