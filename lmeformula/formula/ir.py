@@ -5,7 +5,6 @@ Frozen, hashable records, compared by meaning: spans, source text and diagnostic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -76,7 +75,14 @@ class Operation:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Expression: TypeAlias = "Column | Number | Text | Constant | Call | Operation"
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """The "." of a fixed part: all columns but the response. `expand_dot` replaces it."""
+
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Expression: TypeAlias = "Column | Number | Text | Constant | Call | Operation | Dot"
 
 
 # ---- terms ----------------------------------------------------------------------------------------------
@@ -99,18 +105,36 @@ class TermSum:
 
 
 @dataclass(frozen=True, slots=True)
+class Addend:
+    """One addend of a fixed part as it was written: an operator tree, added or taken away."""
+
+    expression: Expression
+    is_subtracted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FixedPart:
-    """The fixed effects and the offsets, whose sum is added to the linear predictor."""
+    """The fixed effects and the offsets, whose sum is added to the linear predictor.
+
+    `template` is empty unless the part uses ".". Then it is the part as written, and `sum` shows it with
+    `Dot()` as if it were one variable; `expand_dot(formula, columns)` gives the real `sum` and no template.
+    """
 
     sum: TermSum
     offsets: tuple[Expression, ...] = ()
+    template: tuple[Addend, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GroupingFactor:
-    """One column, or several joined by ":" whose observed combinations are the levels, as displayed."""
+    """One column, or several joined by ":" whose observed combinations are the levels, as displayed.
+
+    `reserved` is the call of a grouping syntax of brms that parses but cannot be fitted, such as
+    gr(g, by = a) or mm(g, h); `names` is then its text after an "@", and `lf.compile` refuses it by name.
+    """
 
     names: tuple[str, ...]
+    reserved: Call | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -124,7 +148,9 @@ class Covariance:
     """The covariance of one random-effects term's coefficients.
 
     Attributes:
-      kind: "us" (unstructured), "diag", "cs" (compound symmetry) or "ar1".
+      kind: "us" (unstructured), "diag", "cs" (compound symmetry) or "ar1"; or a structure of glmmTMB that
+        parses but cannot be fitted, and that `lf.compile` refuses by name: "toep", "homtoep", "ou", "exp",
+        "gau", "mat", "rr", "propto", "equalto".
       homogeneous: one variance for all coefficients; None where the kind has no such choice ("us").
     """
 
@@ -153,11 +179,15 @@ class RandomTerm:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is modelled: an expression (a column, a transform, cbind(...)), and what follows its bar."""
+    """What is modelled: an expression (a column, a transform, cbind(...)), and what follows its bar.
+
+    `reserved` holds addition terms of brms that parse but cannot be fitted, such as cens(c).
+    """
 
     expression: Expression
     trials: Expression | None = None
     weights: Expression | None = None
+    reserved: tuple[Call, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
