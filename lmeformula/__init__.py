@@ -1,0 +1,94 @@
+"""Maximum-likelihood multilevel models from one line of lme4 syntax.
+
+The public names, in pipeline order: text -> `parse` -> `design` -> `compile` -> `estimate`; `fit` composes
+them. Names load on first use (PEP 562), so that parsing a formula never waits for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmeformula import datasets as datasets
+    from lmeformula import em as em
+    from lmeformula.api import estimate as estimate
+    from lmeformula.api import fit as fit
+    from lmeformula.design import Design as Design
+    from lmeformula.design import design as design
+    from lmeformula.em.outcome import Outcome as Outcome
+    from lmeformula.errors import ColumnNotFoundError as ColumnNotFoundError
+    from lmeformula.errors import ConvergenceError as ConvergenceError
+    from lmeformula.errors import DatasetError as DatasetError
+    from lmeformula.errors import FormulaDataError as FormulaDataError
+    from lmeformula.errors import FormulaErrors as FormulaErrors
+    from lmeformula.errors import FormulaSyntaxError as FormulaSyntaxError
+    from lmeformula.errors import FunctionNotFoundError as FunctionNotFoundError
+    from lmeformula.errors import LmeFormulaError as LmeFormulaError
+    from lmeformula.errors import LmeFormulaWarning as LmeFormulaWarning
+    from lmeformula.errors import ModelError as ModelError
+    from lmeformula.fit import Fit as Fit
+    from lmeformula.formula import parse as parse
+    from lmeformula.formula.ir import Formula as Formula
+    from lmeformula.model import Model as Model
+    from lmeformula.model import compile as compile
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "parse": "formula",
+    "Formula": "formula.ir",
+    "design": "design",
+    "Design": "design",
+    "compile": "model",
+    "Model": "model",
+    "estimate": "api",
+    "fit": "api",
+    "Fit": "fit",
+    "Outcome": "em.outcome",
+    "LmeFormulaError": "errors",
+    "FormulaSyntaxError": "errors",
+    "FormulaErrors": "errors",
+    "FormulaDataError": "errors",
+    "ColumnNotFoundError": "errors",
+    "FunctionNotFoundError": "errors",
+    "ModelError": "errors",
+    "ConvergenceError": "errors",
+    "DatasetError": "errors",
+    "LmeFormulaWarning": "errors",
+}
+_MODULES = ("datasets", "em")
+
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+class _Package(types.ModuleType):
+    """The package, whose `design` and `fit` stay functions.
+
+    Importing the submodules of the same names would bind them here over the functions; they remain
+    importable as `from lmeformula.design import ...`.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HOME and isinstance(value, types.ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

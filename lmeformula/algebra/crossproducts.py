@@ -1,0 +1,137 @@
+"""Cross products Z'WZ of the random-effects terms, in blocks; the rows of the data are visited only here.
+
+The effects are ordered level by level within a term: coefficient a of level l of a term with k columns has
+place l * k + a. The term with the most effects (the lead) is kept apart, because its diagonal block is block
+diagonal; the others (the rest) follow in formula order.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lmeformula.design.design import TermBlock
+
+Floats = NDArray[np.float64]
+
+
+class Layout(NamedTuple):
+    """Where the effects of each term are, and the terms' model matrices.
+
+    Attributes:
+      sizes: (l, k) of each term, in formula order.
+      lead: position of the lead term in formula order.
+      rest: positions of the other terms.
+      matrices: (n, l k) CSR model matrix Z of each term, in formula order.
+      starts: where each term starts in a vector of all effects: lead first, then the rest; by formula order.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    lead: int
+    rest: tuple[int, ...]
+    matrices: tuple[sp.csr_array, ...]
+    starts: tuple[int, ...]
+
+    @property
+    def num_effects(self) -> int:
+        """q, the number of random effects."""
+        return sum(levels * k for levels, k in self.sizes)
+
+    @property
+    def lead_size(self) -> int:
+        """Number of effects of the lead term."""
+        levels, k = self.sizes[self.lead]
+        return levels * k
+
+    def place(self, term: int) -> slice:
+        """Where the effects of a term are in a vector of all effects."""
+        levels, k = self.sizes[term]
+        return slice(self.starts[term], self.starts[term] + levels * k)
+
+    def split(self, effects: Floats) -> tuple[Floats, ...]:
+        """A vector (q) or matrix (q, m) of effects, as (l, k) or (l, k, m) arrays in formula order."""
+        return tuple(
+            effects[self.place(j)].reshape(*size, *effects.shape[1:])
+            for j, size in enumerate(self.sizes)
+        )
+
+    def join(self, parts: tuple[Floats, ...]) -> Floats:
+        """The inverse of `split`."""
+        first = parts[0]
+        joined = np.empty((self.num_effects, *first.shape[2:]))
+        for j, part in enumerate(parts):
+            joined[self.place(j)] = part.reshape(-1, *first.shape[2:])
+        return joined
+
+
+def layout(terms: tuple[TermBlock, ...]) -> Layout:
+    """Lay out the effects of `terms`; at least one term."""
+    sizes = tuple((len(term.levels), len(term.columns)) for term in terms)
+    counts = [levels * k for levels, k in sizes]
+    lead = int(np.argmax(counts))
+    rest = tuple(j for j in range(len(terms)) if j != lead)
+    starts = [0] * len(terms)
+    start = counts[lead]
+    for j in rest:
+        starts[j] = start
+        start += counts[j]
+    return Layout(sizes, lead, rest, tuple(model_matrix(term) for term in terms), tuple(starts))
+
+
+def model_matrix(term: TermBlock) -> sp.csr_array:
+    """The (n, l k) sparse model matrix of a term: each row has its level's k columns."""
+    n, k = term.values.shape
+    columns = term.index.astype(np.int32)[:, None] * np.int32(k) + np.arange(k, dtype=np.int32)
+    pointers = np.arange(0, n * k + 1, k, dtype=np.int32)
+    matrix = sp.csr_array(
+        (np.ascontiguousarray(term.values).ravel(), columns.ravel(), pointers),
+        shape=(n, len(term.levels) * k),
+    )
+    matrix.has_sorted_indices = True
+    return matrix
+
+
+class CrossProducts(NamedTuple):
+    """Z'WZ in blocks.
+
+    Attributes:
+      lead: (l, k, k) diagonal blocks of the lead term.
+      between: (lead_size, r) CSR block between the lead term and the rest; r may be 0.
+      rest: (r, r) dense block of the rest.
+    """
+
+    lead: Floats
+    between: sp.csr_array
+    rest: Floats
+
+
+def cross_products(plan: Layout, weights: Floats | None) -> CrossProducts:
+    """Z'WZ for row weights W = diag(weights); None for ones.
+
+    Args:
+      plan: the layout of the effects.
+      weights: (n,) weights of any sign.
+    Returns:
+      The blocks.
+    """
+    lead = plan.matrices[plan.lead]
+    levels, k = plan.sizes[plan.lead]
+    values = lead.data.reshape(-1, k)
+    index = lead.indices[::k] // k
+    blocks = np.empty((levels, k, k))
+    for a in range(k):
+        for b in range(a + 1):
+            product = values[:, a] * values[:, b]
+            product = product if weights is None else product * weights
+            blocks[:, a, b] = blocks[:, b, a] = np.bincount(index, product, levels)
+    if not plan.rest:
+        empty = sp.csr_array((lead.shape[1], 0))
+        return CrossProducts(blocks, empty, np.zeros((0, 0)))
+    rest = sp.hstack([plan.matrices[j] for j in plan.rest], format="csr")
+    weighted = rest if weights is None else rest.multiply(weights[:, None]).tocsr()
+    between = sp.csr_array(lead.T.tocsr() @ weighted)
+    between.sort_indices()
+    return CrossProducts(blocks, between, (rest.T.tocsr() @ weighted).toarray())

@@ -1,0 +1,216 @@
+"""Factorization of M = Lambda' Z'WZ Lambda + I by eliminating the lead term, and what is read off it.
+
+    M = [[D, C], [C', R]],  D block diagonal,  S = R - C' D^-1 C dense,
+    M = L L' with L = [[D^(1/2), 0], [C' D^(-T/2), S^(1/2)]].
+
+References: Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the equations;
+the elimination order is the nested-block one of Bates's MixedModels.jl documentation.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from lmeformula.algebra.crossproducts import CrossProducts, Layout
+
+Floats = NDArray[np.float64]
+
+
+class Factor(NamedTuple):
+    """M = L L' in blocks.
+
+    Attributes:
+      plan: layout of the effects.
+      lambdas: the relative covariance factor (k, k) of each term, in formula order.
+      lead: (l, k, k) lower Cholesky factors D^(1/2) of the lead term's blocks.
+      lead_inverse: their inverses.
+      scaled: (lead_size, r) CSR, D^(-1/2) Lambda_1' (Z'WZ)_12: the between block before Lambda_2.
+      rest: (r, r) lower Cholesky factor of the Schur complement S.
+      log_det: log |M|.
+    """
+
+    plan: Layout
+    lambdas: tuple[Floats, ...]
+    lead: Floats
+    lead_inverse: Floats
+    scaled: sp.csr_array
+    rest: Floats
+    log_det: float
+
+    def solve(self, right: Floats) -> Floats:
+        """M^-1 right, for right (q,) or (q, m)."""
+        return self.solve_upper(self.solve_lower(right))
+
+    def solve_lower(self, right: Floats) -> Floats:
+        """L^-1 right, for right (q,) or (q, m)."""
+        columns = right.reshape(right.shape[0], -1)
+        size = self.plan.lead_size
+        top = self._lead_apply(self.lead_inverse, columns[:size])
+        bottom = columns[size:]
+        if self.plan.rest:
+            bottom = bottom - self._rest_lambda(self.scaled.T @ top, transpose=True)
+            bottom = sl.solve_triangular(self.rest, bottom, lower=True, check_finite=False)
+        return np.concatenate([top, bottom]).reshape(right.shape)
+
+    def solve_upper(self, right: Floats) -> Floats:
+        """L^-T right, for right (q,) or (q, m)."""
+        columns = right.reshape(right.shape[0], -1)
+        size = self.plan.lead_size
+        top, bottom = columns[:size], columns[size:]
+        if self.plan.rest:
+            bottom = sl.solve_triangular(
+                self.rest, bottom, lower=True, trans="T", check_finite=False
+            )
+            top = top - self.scaled @ self._rest_lambda(bottom)
+        top = self._lead_apply(self.lead_inverse.transpose(0, 2, 1), top)
+        return np.concatenate([top, bottom]).reshape(right.shape)
+
+    def inverse_traces(self) -> tuple[Floats, ...]:
+        """(k, k) sums over the levels of the diagonal blocks of M^-1, one per term in formula order."""
+        plan = self.plan
+        sums: list[Floats] = [np.empty(0)] * len(plan.sizes)
+        inverse = self._rest_inverse()
+        for j in plan.rest:
+            sums[j] = self._diagonal_blocks(inverse, j).sum(axis=0)
+        _, k = plan.sizes[plan.lead]
+        lead_sum = np.einsum("lca,lcb->ab", self.lead_inverse, self.lead_inverse)
+        if plan.rest:
+            # The lead's share is tr(F_a S^-1 F_b'), F = D^-1 C; Lambda_2 goes to S^-1, which is dense anyway.
+            middle = self._rest_lambda(self._rest_lambda(inverse).T.copy())
+            parts = self._lead_rows()
+            for a in range(k):
+                for b in range(a + 1):
+                    products = (parts[a].T @ parts[b]).toarray()
+                    lead_sum[a, b] += np.vdot(products, middle)
+                    lead_sum[b, a] = lead_sum[a, b]
+        sums[plan.lead] = lead_sum
+        return tuple(sums)
+
+    def inverse_blocks(self) -> tuple[Floats, ...]:
+        """(l, k, k) diagonal blocks of M^-1, one array per term in formula order."""
+        plan = self.plan
+        blocks: list[Floats] = [np.empty(0)] * len(plan.sizes)
+        inverse = self._rest_inverse()
+        for j in plan.rest:
+            blocks[j] = self._diagonal_blocks(inverse, j)
+        _, k = plan.sizes[plan.lead]
+        lead = np.einsum("lca,lcb->lab", self.lead_inverse, self.lead_inverse)
+        if plan.rest:
+            middle = self._rest_lambda(self._rest_lambda(inverse).T.copy())
+            parts = self._lead_rows()
+            for a in range(k):
+                spread = parts[a] @ middle
+                for b in range(a + 1):
+                    lead[:, a, b] += np.asarray(parts[b].multiply(spread).sum(axis=1)).ravel()
+                    lead[:, b, a] = lead[:, a, b]
+        blocks[plan.lead] = lead
+        return tuple(blocks)
+
+    def _lead_rows(self) -> list[sp.csr_array]:
+        """D^-1 Lambda_1' (Z'WZ)_12, split by coefficient: k arrays of (l, r)."""
+        levels, k = self.plan.sizes[self.plan.lead]
+        rows = block_diagonal(self.lead_inverse.transpose(0, 2, 1)) @ self.scaled
+        return [sp.csr_array(rows[a::k]) for a in range(k)]
+
+    def _rest_inverse(self) -> Floats:
+        if not self.plan.rest:
+            return np.zeros((0, 0))
+        # The factor is C-ordered: LAPACK reads its transpose, an upper factor, without a copy.
+        inverse, status = lapack.dpotri(self.rest.T, lower=0)
+        if status != 0:
+            raise np.linalg.LinAlgError("the Schur complement is singular")
+        upper = np.triu(inverse)
+        return np.asarray(upper + np.triu(inverse, 1).T)
+
+    def _diagonal_blocks(self, inverse: Floats, term: int) -> Floats:
+        levels, k = self.plan.sizes[term]
+        start = self.plan.starts[term] - self.plan.lead_size
+        square = inverse[start : start + levels * k, start : start + levels * k]
+        each = np.arange(levels)
+        return np.asarray(square.reshape(levels, k, levels, k)[each, :, each, :])
+
+    def _lead_apply(self, blocks: Floats, columns: Floats) -> Floats:
+        levels, k = self.plan.sizes[self.plan.lead]
+        if k == 1:
+            return np.asarray(blocks[:, 0] * columns)
+        return np.asarray((blocks @ columns.reshape(levels, k, -1)).reshape(columns.shape))
+
+    def _rest_lambda(self, columns: Floats, *, transpose: bool = False) -> Floats:
+        """Lambda_2 columns, or Lambda_2' columns, for columns (r, m)."""
+        return apply_lambda(self.plan, self.lambdas, columns, transpose=transpose, rest_only=True)
+
+
+def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]) -> Factor:
+    """Factor M = Lambda' Z'WZ Lambda + I.
+
+    Args:
+      plan: layout of the effects.
+      products: Z'WZ, from `cross_products`.
+      lambdas: (k, k) lower-triangular relative covariance factor of each term, in formula order.
+    Returns:
+      The factor.
+    Raises:
+      numpy.linalg.LinAlgError: if M is not positive definite (possible only with negative weights).
+    """
+    first = lambdas[plan.lead]
+    _, k = plan.sizes[plan.lead]
+    lead = np.linalg.cholesky(first.T @ products.lead @ first + np.eye(k))
+    inverse = np.linalg.inv(lead) if k > 1 else 1.0 / lead
+    log_det = 2.0 * float(np.log(np.diagonal(lead, axis1=1, axis2=2)).sum())
+    if not plan.rest:
+        return Factor(plan, lambdas, lead, inverse, products.between, products.rest, log_det)
+    scale = inverse @ first.T
+    scaled = block_rows(scale, products.between)
+    # sparse x sparse, then dense: cheaper than a dense triangular solve against q_1 right-hand sides
+    schur = products.rest - (scaled.T.tocsr() @ scaled).toarray()
+    schur = apply_lambda(plan, lambdas, schur, transpose=True, rest_only=True)
+    schur = apply_lambda(plan, lambdas, schur.T.copy(), transpose=True, rest_only=True)
+    schur[np.diag_indices_from(schur)] += 1.0
+    rest = sl.cholesky(schur, lower=True, overwrite_a=True, check_finite=False)
+    log_det += 2.0 * float(np.log(np.diag(rest)).sum())
+    return Factor(plan, lambdas, lead, inverse, scaled, np.ascontiguousarray(rest), log_det)
+
+
+def apply_lambda(
+    plan: Layout,
+    lambdas: tuple[Floats, ...],
+    columns: Floats,
+    *,
+    transpose: bool = False,
+    rest_only: bool = False,
+) -> Floats:
+    """Lambda columns (or Lambda' columns) for effects (q,) or (q, m); (r, m) with `rest_only`."""
+    result = np.empty_like(columns)
+    shift = plan.lead_size if rest_only else 0
+    for j in plan.rest if rest_only else range(len(plan.sizes)):
+        factor = lambdas[j].T if transpose else lambdas[j]
+        place = slice(plan.place(j).start - shift, plan.place(j).stop - shift)
+        levels, k = plan.sizes[j]
+        if k == 1:
+            result[place] = factor[0, 0] * columns[place]
+        else:
+            part = columns[place].reshape(levels, k, -1)
+            result[place] = (factor @ part).reshape(columns[place].shape)
+    return result
+
+
+def block_rows(blocks: Floats, matrix: sp.csr_array) -> sp.csr_array:
+    """Block-diagonal (l, k, k) `blocks` times a sparse (l k, r) matrix."""
+    if blocks.shape[1] > 1:
+        return sp.csr_array(block_diagonal(blocks) @ matrix)
+    per_entry = np.repeat(blocks[:, 0, 0], np.diff(matrix.indptr))
+    return sp.csr_array((matrix.data * per_entry, matrix.indices, matrix.indptr), matrix.shape)
+
+
+def block_diagonal(blocks: Floats) -> sp.csr_array:
+    """(l, k, k) blocks as one sparse (l k, l k) matrix."""
+    levels, k, _ = blocks.shape
+    columns = np.arange(levels * k).reshape(levels, 1, k).repeat(k, axis=1)
+    pointers = np.arange(0, levels * k * k + 1, k)
+    return sp.csr_array((blocks.ravel(), columns.ravel(), pointers), (levels * k, levels * k))

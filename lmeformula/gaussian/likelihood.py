@@ -1,0 +1,225 @@
+"""The Gaussian marginal log-likelihood and its gradient, from cross products that are formed once.
+
+With V = sigma^2 (W^-1 + Z Lambda Lambda' Z'), r = y - X beta and M = Lambda' Z'WZ Lambda + I:
+log |V| comes from log |M|, and r' V^-1 r sigma^2 is the penalised residual sum of squares at the conditional
+modes. No array here has n rows but X, once, in its orthogonal decomposition.
+
+References: Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), sections 3 and 5.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import CrossProducts, Layout, cross_products, layout
+from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.design.design import Design
+from lmeformula.model.params import ParamSpace
+
+Floats = NDArray[np.float64]
+
+
+class Sums(NamedTuple):
+    """What the likelihood needs of the data.
+
+    X is replaced by Q of W^(1/2) X = Q R and y by what Q leaves of it, so that large means or scales of
+    the columns cost no digits.
+
+    Attributes:
+      plan: layout of the random effects.
+      products: Z'WZ in blocks.
+      ZQ: (q, p), Z'W^(1/2) Q.
+      Zy: (q,), Z'W^(1/2) times the least-squares residual.
+      yy: residual sum of squares of the regression of y on X alone.
+      R: (p, p) upper-triangular factor of W^(1/2) X.
+      ols: (p,) coefficients of that regression.
+      n: number of rows.
+      log_weights: sum of the log prior weights.
+    """
+
+    plan: Layout
+    products: CrossProducts
+    ZQ: Floats
+    Zy: Floats
+    yy: float
+    R: Floats
+    ols: Floats
+    n: int
+    log_weights: float
+
+
+def sums(design: Design) -> Sums:
+    """Form the cross products of a design with a numeric response and at least one random term."""
+    assert design.y is not None
+    plan = layout(design.terms)
+    root = None if design.weights is None else np.sqrt(design.weights)
+    X = design.X if root is None else design.X * root[:, None]
+    y = design.y - design.offset
+    y = y if root is None else y * root
+    Q, R = np.linalg.qr(X)
+    Qy = Q.T @ y
+    residual = y - Q @ Qy
+    scaled = residual if root is None else residual * root
+    carried = Q if root is None else Q * root[:, None]
+    order = (plan.lead, *plan.rest)
+    return Sums(
+        plan=plan,
+        products=cross_products(plan, design.weights),
+        ZQ=np.concatenate([plan.matrices[j].T @ carried for j in order]),
+        Zy=np.concatenate([plan.matrices[j].T @ scaled for j in order]),
+        yy=float(residual @ residual),
+        R=R,
+        ols=sl.solve_triangular(R, Qy) if R.size else np.zeros(0),
+        n=design.n,
+        log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+    )
+
+
+class Solution(NamedTuple):
+    """The penalised least squares problem solved at one Lambda.
+
+    Attributes:
+      factor: of M.
+      gamma: (p,) coefficients of Q that were used: their optimum, or those of the beta asked for.
+      u: (q,) conditional modes of the spherical effects.
+      w: (q,) Z'V^-1 r sigma^2, with Lambda'w = u.
+      rss: penalised residual sum of squares.
+      information: (p, p) Q'V^-1 Q sigma^2.
+      ZVQ: (q, p) Z'V^-1 Q sigma^2.
+      score: (p,) Q'V^-1 r sigma^2; zero at the optimum.
+    """
+
+    factor: Factor
+    gamma: Floats
+    u: Floats
+    w: Floats
+    rss: float
+    information: Floats
+    ZVQ: Floats
+    score: Floats
+
+
+def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) -> Solution:
+    """Solve for the conditional modes, and for the fixed effects unless `gamma` gives them.
+
+    Args:
+      data: the cross products.
+      lambdas: relative covariance factors in formula order.
+      gamma: (p,) fixed coefficients of Q, or None to optimise them.
+    Returns:
+      The solution.
+    """
+    plan = data.plan
+    factor = factorize(plan, data.products, lambdas)
+    right = apply_lambda(plan, lambdas, np.column_stack([data.ZQ, data.Zy]), transpose=True)
+    half = factor.solve_lower(right)
+    inside, target = half[:, :-1], half[:, -1]
+    information = np.eye(data.ZQ.shape[1]) - inside.T @ inside
+    pull = -(inside.T @ target)
+    if gamma is None:
+        gamma = sl.solve(information, pull, assume_a="pos") if pull.size else pull
+    full = factor.solve_upper(half)
+    u = full[:, -1] - full[:, :-1] @ gamma
+    spread = times_products(data, apply_lambda(plan, lambdas, np.column_stack([full, u])))
+    rest = target - inside @ gamma
+    return Solution(
+        factor=factor,
+        gamma=gamma,
+        u=u,
+        w=data.Zy - data.ZQ @ gamma - spread[:, -1],
+        rss=float(data.yy + gamma @ gamma - rest @ rest),
+        information=information,
+        ZVQ=data.ZQ - spread[:, : data.ZQ.shape[1]],
+        score=pull - information @ gamma,
+    )
+
+
+def times_products(data: Sums, columns: Floats) -> Floats:
+    """Z'WZ columns, for columns (q, m)."""
+    plan, products = data.plan, data.products
+    levels, k = plan.sizes[plan.lead]
+    size = plan.lead_size
+    top, bottom = columns[:size], columns[size:]
+    first = (products.lead @ top.reshape(levels, k, -1)).reshape(top.shape)
+    return np.concatenate(
+        [first + products.between @ bottom, products.between.T @ top + products.rest @ bottom]
+    )
+
+
+def log_det_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
+    """d log|M| / 2 d Lambda_j: (k, k) for each term.
+
+    It is Lambda^-T (l I - sum of the diagonal blocks of M^-1), which loses digits only where Lambda is
+    nearly singular; the optimiser keeps its diagonal away from zero by more than that.
+    """
+    traces = solution.factor.inverse_traces()
+    found = []
+    for j, (levels, k) in enumerate(data.plan.sizes):
+        missing = levels * np.eye(k) - traces[j]
+        found.append(sl.solve_triangular(solution.factor.lambdas[j], missing, lower=True, trans="T"))
+    return tuple(found)
+
+
+def fit_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
+    """-d rss / 2 d Lambda_j: (k, k) for each term."""
+    w, u = data.plan.split(solution.w), data.plan.split(solution.u)
+    return tuple(a.T @ b for a, b in zip(w, u, strict=True))
+
+
+def fixed_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
+    """-d log|X'V^-1 X| / 2 d Lambda_j, the further part of the REML deviance: (k, k) for each term."""
+    blocks = data.plan.split(solution.ZVQ)
+    inverse = np.linalg.inv(solution.information)
+    lambdas = solution.factor.lambdas
+    return tuple(
+        np.einsum("lap,pr,lbr->ab", block, inverse, block) @ factor
+        for block, factor in zip(blocks, lambdas, strict=True)
+    )
+
+
+def log_likelihood(
+    data: Sums, space: ParamSpace, psi: Floats, sigma: float | None
+) -> tuple[float, Floats]:
+    """The marginal log-likelihood and its gradient at any parameters, not profiled.
+
+    Args:
+      data: the cross products.
+      space: layout of psi.
+      psi: (d,) unconstrained parameters; log sds must be finite.
+      sigma: the residual sd where psi has none.
+    Returns:
+      value: log-likelihood, on R's constants.
+      gradient: (d,) its derivative in psi.
+    """
+    residual_sd = float(np.exp(psi[-1])) if space.estimates_sigma else sigma
+    assert residual_sd is not None
+    factors = tuple(
+        term.structure.cholesky(psi[place], len(term.columns))
+        for term, place in zip(space.terms, space.theta_slices, strict=True)
+    )
+    beta = psi[: space.num_fixed]
+    lambdas = tuple(factor / residual_sd for factor in factors)
+    found = solve(data, lambdas, data.R @ (beta - data.ols))
+    variance = residual_sd**2
+    value = -0.5 * (
+        found.factor.log_det
+        + data.n * np.log(2 * np.pi * variance)
+        - data.log_weights
+        + found.rss / variance
+    )
+    gradient = np.empty(space.size)
+    gradient[: space.num_fixed] = data.R.T @ found.score / variance
+    spread, fit = log_det_gradient(data, found), fit_gradient(data, found)
+    scale = 0.0
+    for j, (term, place) in enumerate(zip(space.terms, space.theta_slices, strict=True)):
+        in_lambda = fit[j] / variance - spread[j]
+        changes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / residual_sd
+        gradient[place] = np.einsum("tab,ab->t", changes, in_lambda)
+        scale += float(np.vdot(in_lambda, lambdas[j]))
+    if space.estimates_sigma:
+        gradient[-1] = -data.n + found.rss / variance - scale
+    return float(value), gradient
