@@ -1,0 +1,366 @@
+"""Design and start values -> a TFP joint distribution, a part per term and one for the response."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from keyword import iskeyword
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design, TermBlock
+from lmeformula.errors import ModelError
+from lmeformula.model.response import FamilyRule, family_rule, observed_rows
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+Floats = NDArray[np.float64]
+Tensor: TypeAlias = Any
+Variable: TypeAlias = Any
+Distribution: TypeAlias = Any
+
+# Arguments of the methods of a TFP joint distribution besides the values of its parts.
+RESERVED = frozenset({"name", "sample_shape", "seed", "self", "value"})
+
+
+class Start(Protocol):
+    """The parameters that the variables start at; `model.params.Params` is one."""
+
+    @property
+    def beta(self) -> Floats:
+        """(p) fixed effects."""
+
+    @property
+    def covariances(self) -> tuple[Floats, ...]:
+        """One (k, k) covariance matrix per term."""
+
+    @property
+    def sigma(self) -> float | None:
+        """Residual standard deviation, or None for families without one."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Joint:
+    """The joint distribution of a model's random effects and response, and its trainable variables.
+
+    Attributes:
+      distribution: the tfd.JointDistributionNamed. A term of one coefficient is a part of event
+        shape (l,), a term of k coefficients one of (l, k); the response is one of (n,).
+      variables: in the order of the formula, the fixed effects (`intercept`, `effect_x`), standard
+        deviations (`stddev_g`: scalar, or (k,)), Cholesky factors of correlations
+        (`correlation_g`: (k, k)) and `sigma`. All but the fixed effects are
+        `tfp.util.TransformedVariable`s.
+      names: the part of each term, from the name that the term has in the design.
+      response: the name of the response's part.
+      observed: (n,) the response in the data, on the scale of its part (counts of successes for a
+        binomial response).
+    """
+
+    distribution: Distribution
+    variables: Mapping[str, Variable]
+    names: Mapping[str, str]
+    response: str
+    observed: Tensor = field(repr=False)
+
+    @property
+    def trainable_variables(self) -> tuple[Variable, ...]:
+        """The unconstrained tf.Variables behind `variables`, as optimizers take them."""
+        return tuple(self.distribution.trainable_variables)
+
+    def pin(self, **values: Tensor) -> PinnedJoint:
+        """The joint density at given parts; without any, at the observed response."""
+        return PinnedJoint(self.distribution, **(values or {self.response: self.observed}))
+
+    def __repr__(self) -> str:
+        shapes = self.distribution.event_shape
+        parts = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        return f"Joint(parts: {parts}; variables: {', '.join(self.variables)})"
+
+
+def build_joint(
+    design: Design,
+    start: Start,
+    *,
+    family: Any = "gaussian",
+    sigma: float | None = None,
+    dtype: str = "float64",
+) -> Joint:
+    """Build the joint distribution of random effects and response.
+
+    Everything that depends on a variable is evaluated when the density is, so that gradients reach
+    all of them; the data enter as constants.
+
+    Args:
+      design: the data as arrays.
+      start: where the variables start: `beta` (p,), `covariances` (one (k, k) positive definite
+        matrix per term), and `sigma`.
+      family: the response's family, by name or as a record with a `name` and optionally a `link`.
+      sigma: a residual standard deviation to hold fixed; None to make it a variable.
+      dtype: "float64" or "float32".
+    Returns:
+      joint: the distribution, its variables and the observed response.
+    Raises:
+      ModelError: the design has no response, the family or covariance structure has no joint
+        distribution here, or the start values do not fit the design.
+    Example:
+      >>> from lmeformula.design.design import ResponseBlock
+      >>> from lmeformula.formula.ir import Column, FixedPart, Formula, Response, TermSum
+      >>> from lmeformula.model.params import Params
+      >>> term = TermBlock("g", ("Intercept",), np.ones((3, 1)), "g", ("g",), ("a", "b"),
+      ...                  np.array([0, 0, 1], np.int32))
+      >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
+      >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
+      ...                 np.ones((3, 1)), ("Intercept",), (term,), np.zeros(3), None, np.arange(3))
+      >>> start = Params(np.array([1.0]), (np.array([[4.0]]),), 0.5)
+      >>> joint = build_joint(design, start)
+      >>> joint
+      Joint(parts: g (2,), y (3,); variables: intercept, stddev_g, sigma)
+      >>> joint.distribution.resolve_graph()
+      (('g', ()), ('y', ('g',)))
+    """
+    rule = family_rule(family)
+    response = design.response
+    if response is None:
+        raise ModelError(
+            "A one-sided formula has no response, so there is no joint distribution to build.",
+            hint="Write the response before the tilde, for example `y ~ x + (1|g)`.",
+        )
+    check_start(design, start, rule, sigma)
+    sigma = None if sigma is None else float(sigma)
+    observed, trials = observed_rows(rule, response, design.weights)
+
+    *parts, response_part = identifiers([*(term.name for term in design.terms), response.name])
+    variables: dict[str, Variable] = {}
+    model: OrderedDict[str, Any] = OrderedDict()
+
+    effects = fixed_effects(design.names, start.beta, dtype)
+    variables.update(effects)
+    for term, covariance, part in zip(design.terms, start.covariances, parts, strict=True):
+        model[part], of_term = random_effects(term, covariance, part, dtype)
+        variables.update(of_term)
+    if rule.has_sigma and sigma is None:
+        variables["sigma"] = positive(start.sigma, dtype, "sigma")
+    scale = variables.get("sigma", sigma)
+    model[response_part] = ResponsePart(
+        design, rule, parts, tuple(effects.values()), scale, trials, dtype
+    )
+    return Joint(
+        distribution=MixedJointDistribution(model, batch_ndims=0, name="joint"),
+        variables=MappingProxyType(variables),
+        names=MappingProxyType({t.name: part for t, part in zip(design.terms, parts, strict=True)}),
+        response=response_part,
+        observed=tf.constant(observed, dtype),
+    )
+
+
+def identifiers(labels: Iterable[str]) -> tuple[str, ...]:
+    """Map display names to distinct names that Python, TFP and TensorFlow accept, in order.
+
+    Whatever cannot stand in an identifier becomes "_"; keywords and the argument names of TFP's
+    methods get a trailing "_"; later names that would collide get "_2", "_3", and so on.
+
+    Example:
+      >>> identifiers(["cask:batch", "cask_batch", "period[T.2]", "class", "2nd"])
+      ('cask_batch', 'cask_batch_2', 'period_T_2', 'class_', 'x2nd')
+    """
+    found: list[str] = []
+    for label in labels:
+        name = re.sub(r"\W+", "_", label).strip("_") or "x"
+        name = name if name.isidentifier() else "x" + name
+        name = name + "_" if iskeyword(name) or name in RESERVED else name
+        candidate, count = name, 1
+        while candidate in found:
+            count += 1
+            candidate = f"{name}_{count}"
+        found.append(candidate)
+    return tuple(found)
+
+
+# ---- parts --------------------------------------------------------------------------------------
+
+
+def fixed_effects(columns: Sequence[str], beta: Floats, dtype: str) -> dict[str, Variable]:
+    """One scalar variable per fixed column: `intercept`, and `effect_` with the column's name."""
+    labels = ["intercept" if name == "Intercept" else f"effect_{name}" for name in columns]
+    return {
+        name: tf.Variable(float(value), dtype=dtype, name=name)
+        for name, value in zip(identifiers(labels), beta, strict=True)
+    }
+
+
+def random_effects(
+    term: TermBlock, covariance: Floats, part: str, dtype: str
+) -> tuple[Distribution, dict[str, Variable]]:
+    """The distribution of a term's effects, levels independent, and its variables."""
+    k, num_levels = len(term.columns), len(term.levels)
+    sd = np.sqrt(np.diag(covariance))
+    if k == 1:
+        stddev = positive(sd[0], dtype, f"stddev_{part}")
+        level = tfd.Normal(tf.zeros([], dtype), stddev)
+        return tfd.Sample(level, num_levels), {f"stddev_{part}": stddev}
+
+    start = np.sqrt(np.mean(sd**2)) if term.homogeneous else sd
+    stddev = positive(start, dtype, f"stddev_{part}")
+    variables = {f"stddev_{part}": stddev}
+    if term.covariance == "diag":
+        level = tfd.Independent(tfd.Normal(tf.zeros([k], dtype), stddev), 1)
+        return tfd.Sample(level, num_levels), variables
+
+    correlation = tfp.util.TransformedVariable(
+        tf.constant(np.linalg.cholesky(covariance / np.outer(sd, sd)), dtype),
+        tfb.CorrelationCholesky(),
+        name=f"correlation_{part}",
+    )
+    variables[f"correlation_{part}"] = correlation
+    # Deferred: `stddev * correlation` here would be a constant, which no gradient passes.
+    factor = tfp.util.DeferredTensor(
+        correlation, lambda rows: stddev[:, tf.newaxis] * rows, also_track=stddev
+    )
+    level = tfd.MultivariateNormalTriL(scale_tril=factor)
+    return tfd.Sample(level, num_levels), variables
+
+
+class ResponsePart(tf.Module):  # type: ignore[misc]
+    """The response given the random effects.
+
+    A module, since TFP does not look for variables inside functions; its signature names the parts
+    that it depends on, which is how a JointDistributionNamed finds its graph.
+    """
+
+    def __init__(
+        self,
+        design: Design,
+        rule: FamilyRule,
+        parents: Sequence[str],
+        effects: Sequence[Variable],
+        sigma: Variable | float | None,
+        trials: Floats | None,
+        dtype: str,
+    ) -> None:
+        super().__init__(name="response")
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.__signature__ = inspect.Signature([inspect.Parameter(p, kind) for p in parents])
+        self._rule = rule
+        self._parents = tuple(parents)
+        self._effects = tuple(effects)
+        self._sigma = tf.constant(sigma, dtype) if isinstance(sigma, float) else sigma
+        self._trials = None if trials is None else tf.constant(trials, dtype)
+        self._X = tf.constant(design.X, dtype)
+        self._offset = tf.constant(design.offset, dtype)
+        self._indexes = tuple(tf.constant(term.index) for term in design.terms)
+        self._values = tuple(
+            None
+            if len(term.columns) == 1 and np.all(term.values == 1.0)
+            else tf.constant(term.values, dtype)
+            for term in design.terms
+        )
+        # A row of prior weight w has residual sd sigma / sqrt(w).
+        weights = design.weights if rule.has_sigma else None
+        self._row_scale = None if weights is None else tf.constant(1.0 / np.sqrt(weights), dtype)
+
+    def __call__(self, /, **parts: Tensor) -> Distribution:
+        """The distribution of the (n,) responses; `parts` may have leading sample dimensions."""
+        sigma = self._sigma
+        if sigma is not None and self._row_scale is not None:
+            sigma = sigma * self._row_scale
+        rows = self._rule.distribution(self.linear_predictor(parts), sigma, self._trials)
+        return tfd.Independent(rows, 1)
+
+    def linear_predictor(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """eta = X beta + Z b + offset, (..., n)."""
+        eta = self._offset
+        if self._effects:
+            eta = eta + tf.linalg.matvec(self._X, tf.stack(self._effects))
+        for part, index, values in zip(self._parents, self._indexes, self._values, strict=True):
+            b = parts[part]
+            if values is None:
+                eta = eta + tf.gather(b, index, axis=-1)
+            elif values.shape[1] == 1:
+                eta = eta + values[:, 0] * tf.gather(b, index, axis=-1)
+            else:
+                eta = eta + tf.reduce_sum(values * tf.gather(b, index, axis=-2), axis=-1)
+        return eta
+
+
+def positive(start: Any, dtype: str, name: str) -> Variable:
+    """A positive variable, unconstrained on the log scale."""
+    return tfp.util.TransformedVariable(tf.constant(start, dtype), tfb.Exp(), name=name)
+
+
+# ---- pinning ------------------------------------------------------------------------------------
+
+
+class PinnedJoint(tfp.experimental.distributions.JointDistributionPinned):  # type: ignore[misc]
+    """A joint distribution with some parts held at given values, which also tells its variables."""
+
+    @property
+    def trainable_variables(self) -> tuple[Variable, ...]:
+        """Those of the joint distribution."""
+        return tuple(self.distribution.trainable_variables)
+
+
+class MixedJointDistribution(tfp.distributions.JointDistributionNamed):  # type: ignore[misc]
+    """A JointDistributionNamed that keeps its trainable variables in sight when it is pinned."""
+
+    def experimental_pin(self, *args: Tensor, **kwargs: Tensor) -> PinnedJoint:
+        """As in TFP, with `trainable_variables` on the result."""
+        return PinnedJoint(self, *args, **kwargs)
+
+
+# ---- checks -------------------------------------------------------------------------------------
+
+
+def check_start(design: Design, start: Start, rule: FamilyRule, sigma: float | None) -> None:
+    """Check that start values, family and fixed sigma fit the design."""
+    if len(start.beta) != len(design.names):
+        raise ModelError(
+            f"The start values have {len(start.beta)} fixed effects, "
+            f"and the design {len(design.names)}."
+        )
+    if len(start.covariances) != len(design.terms):
+        raise ModelError(
+            f"The start values have {len(start.covariances)} covariance matrices, and the design "
+            f"{len(design.terms)} random-effects terms."
+        )
+    for term, covariance in zip(design.terms, start.covariances, strict=True):
+        check_term(term, covariance)
+    blocks = [term.block for term in design.terms if term.block]
+    if len(blocks) > len(set(blocks)):
+        raise ModelError(
+            "Terms that share a covariance, as in (x |ID| g), have no joint distribution here.",
+            hint="Write them as one term, or without the shared label.",
+        )
+    if sigma is not None and not rule.has_sigma:
+        raise ModelError(f"The {rule.family} family has no residual standard deviation to fix.")
+    used = start.sigma if sigma is None else sigma
+    if rule.has_sigma and not (used is not None and np.isfinite(used) and used > 0):
+        raise ModelError(f"The residual standard deviation must be positive, not {used}.")
+
+
+def check_term(term: TermBlock, covariance: Floats) -> None:
+    """Check a term's start covariance and its structure."""
+    k = len(term.columns)
+    if np.shape(covariance) != (k, k):
+        raise ModelError(
+            f"The start covariance of term {term.name!r} has shape {np.shape(covariance)}, "
+            f"not {(k, k)}."
+        )
+    if np.linalg.eigvalsh(covariance)[0] <= 0.0:
+        raise ModelError(
+            f"The start covariance of term {term.name!r} is singular; its density does not exist.",
+            hint="Start from a positive definite covariance, or leave the term out.",
+        )
+    if term.covariance not in ("us", "diag"):
+        raise ModelError(
+            f"The covariance structure {term.covariance!r} of term {term.name!r} has no joint "
+            "distribution here.",
+            hint="Use an unstructured (x | g) or a diagonal (x || g) covariance.",
+        )
