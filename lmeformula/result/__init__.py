@@ -1,0 +1,1 @@
+"""Result stage: statistics of a fit; numbers only, no printing."""

@@ -1,0 +1,1 @@
+"""View stage: statistics as text, HTML, LaTeX and pictures; nothing is computed here."""

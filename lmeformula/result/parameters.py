@@ -1,0 +1,84 @@
+"""Result stage: every parameter of a fit as one record, on the scale on which it is reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmeformula.design.design import TermBlock
+from lmeformula.model.params import term_shape
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One estimated parameter.
+
+    Attributes:
+      name: as in `fit.param_names`, such as "service", "sd(students)" or "sigma".
+      effect: "fixed", "sd", "cor" or "residual".
+      group: display name of the grouping factor, "Residual" for sigma, "" for a fixed effect.
+      term: the coefficient; two, joined by a comma, for a correlation; "" for sigma and for a
+        standard deviation shared by all coefficients.
+      estimate: on the reporting scale: the coefficient, standard deviation or correlation itself.
+      std_error: its standard error; NaN on the boundary of the parameter space.
+      mc_error: Monte Carlo standard error of `estimate`; zero where the answer is exact.
+    """
+
+    name: str
+    effect: str
+    group: str
+    term: str
+    estimate: float
+    std_error: float
+    mc_error: float
+
+    @property
+    def statistic(self) -> float:
+        """Estimate over its standard error."""
+        return self.estimate / self.std_error if self.std_error > 0 else float("nan")
+
+
+def parameters(fit: Fit) -> tuple[Parameter, ...]:
+    """List the parameters of a fit in the order of `fit.param_names`.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      parameters: fixed effects, then standard deviations and correlations term by term, then sigma
+        where it was estimated.
+    """
+    found: list[tuple[str, str, str, float]] = [
+        ("fixed", "", name, float(value))
+        for name, value in zip(fit.model.design.names, fit.params.beta, strict=True)
+    ]
+    for block, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
+        shape = term_shape(block)
+        values = shape.structure.to_report(shape.structure.to_free(covariance), len(block.columns))
+        found += [
+            (effect, block.group, term, float(value))
+            for (effect, term), value in zip(_labels(block, len(values)), values, strict=True)
+        ]
+    if fit.model.sigma is None and fit.params.sigma is not None:
+        found.append(("residual", "Residual", "", float(fit.params.sigma)))
+    errors = zip(fit.param_names, fit.param_stderr, fit.param_mc_error, strict=True)
+    return tuple(
+        Parameter(name, effect, group, term, estimate, float(std_error), float(mc_error))
+        for (effect, group, term, estimate), (name, std_error, mc_error) in zip(
+            found, errors, strict=True
+        )
+    )
+
+
+def _labels(block: TermBlock, num_params: int) -> list[tuple[str, str]]:
+    """Effect and coefficient of each parameter of a term: its sds, then its correlations."""
+    k = len(block.columns)
+    if num_params < k:
+        return [("sd", "")]
+    below = zip(*np.tril_indices(k, -1), strict=True)
+    pairs = [("cor", f"{block.columns[j]},{block.columns[i]}") for i, j in below]
+    return [("sd", column) for column in block.columns] + pairs[: num_params - k]

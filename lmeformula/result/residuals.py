@@ -1,0 +1,82 @@
+"""Result stage: residuals of the fitted rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+from lmeformula.errors import ModelError
+from lmeformula.result.predict import inverse_link, linear_predictor
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+ResidualKind: TypeAlias = Literal["response", "pearson"]
+
+# Variance of a response of weight one as a function of its mean, up to the residual variance.
+VARIANCE_FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
+    "gaussian": np.ones_like,
+    "bernoulli": lambda mu: mu * (1.0 - mu),
+    "binomial": lambda mu: mu * (1.0 - mu),
+    "poisson": lambda mu: mu,
+}
+
+
+def residuals(fit: Fit, kind: ResidualKind = "response") -> pd.Series:
+    """Compute the residuals of the fitted rows.
+
+    Args:
+      fit: a fitted model.
+      kind: "response" for observed minus fitted; "pearson" divides that by the square root of the
+        family's variance function and multiplies it by the square root of the row's weight, and, as
+        R does, not by the residual sd.
+    Returns:
+      residuals: (n,) indexed by the positions of the rows in the data.
+    Raises:
+      ModelError: if the kind is unknown, or the family has no such residual.
+    References:
+      McCullagh, Nelder (1989), Generalized Linear Models, 2nd ed., section 2.4.
+    """
+    if kind not in ("response", "pearson"):
+        raise ModelError(f"kind is {kind!r}", hint="Choose one of 'response', 'pearson'.")
+    design, family = fit.model.design, fit.model.family
+    mu = inverse_link(family.link)(linear_predictor(fit, design))
+    observed, weights = observed_mean(design)
+    values = observed - mu
+    if kind == "pearson":
+        if family.name not in VARIANCE_FUNCTIONS:
+            raise ModelError(
+                f"the {family.name} family has no Pearson residuals here",
+                hint='Use kind="response".',
+            )
+        values = values * np.sqrt(weights / VARIANCE_FUNCTIONS[family.name](mu))
+    return pd.Series(values, index=pd.Index(design.rows), name="residual")
+
+
+def observed_mean(design: Design) -> tuple[Floats, Floats]:
+    """Bring the response to the scale of its mean: a proportion where it counts successes.
+
+    Args:
+      design: the rows, with a response of numbers, of two categories, or of successes and failures.
+    Returns:
+      observed: (n,) the response.
+      weights: (n,) prior weights times numbers of trials.
+    Raises:
+      ModelError: if the response has no mean to compare with, or there is none.
+    """
+    response = design.response
+    if response is None or (response.values.ndim == 2 and response.values.shape[1] != 2):
+        raise ModelError("there are no residuals: the formula has no response with a mean")
+    weights = np.ones(design.n) if design.weights is None else design.weights
+    if response.values.ndim == 2:
+        trials = response.values.sum(axis=1)
+        return response.values[:, 0] / trials, weights * trials
+    if response.trials is not None:
+        return response.values / response.trials, weights * response.trials
+    return response.values, weights

@@ -1,0 +1,131 @@
+"""Result stage: the tables of a fit, as records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from lmeformula.errors import ModelError
+from lmeformula.result.parameters import Parameter, parameters
+from lmeformula.result.table import Column, Table
+from lmeformula.result.varcorr import varcorr
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Published values of a model's parameters, to be shown beside a fit.
+
+    Attributes:
+      source: where they come from, such as "lme4"; heads the column.
+      estimates: by parameter name, as in `fit.param_names`.
+      std_errors: by parameter name, for those that have one.
+    """
+
+    source: str
+    estimates: Mapping[str, float]
+    std_errors: Mapping[str, float] = field(default_factory=dict)
+
+
+def coefficient_table(fit: Fit) -> Table:
+    """Tabulate the fixed effects.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      table: one row a coefficient: estimate, standard error, z (their ratio), and the Monte Carlo
+        error where the method has one.
+    """
+    fixed = [p for p in parameters(fit) if p.effect == "fixed"]
+    columns = (
+        Column("", tuple(p.term for p in fixed), "text"),
+        Column("estimate", tuple(p.estimate for p in fixed)),
+        Column("std error", tuple(p.std_error for p in fixed)),
+        Column("z", tuple(p.statistic for p in fixed), "statistic"),
+    )
+    return Table("Fixed effects", columns + _mc_error_column(fit, fixed))
+
+
+def variance_table(fit: Fit) -> Table:
+    """Tabulate the random effects as lme4 lays them out, with notes on what is special about them.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      table: one row a random coefficient, and one for the residual where the family has one.
+    """
+    return replace(varcorr(fit).to_table(), notes=_variance_notes(fit))
+
+
+def parameter_table(fit: Fit) -> Table:
+    """Tabulate every parameter on the reporting scale, standard deviations included.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      table: one row a parameter: estimate, standard error, and Monte Carlo error if any.
+    """
+    rows = parameters(fit)
+    columns = (
+        Column("", tuple(p.name for p in rows), "text"),
+        Column("estimate", tuple(p.estimate for p in rows)),
+        Column("std error", tuple(p.std_error for p in rows)),
+    )
+    return Table("Parameters", columns + _mc_error_column(fit, rows), _variance_notes(fit))
+
+
+def comparison_table(fit: Fit, reference: Reference) -> Table:
+    """Tabulate a fit's parameters beside published values.
+
+    Args:
+      fit: a fitted model.
+      reference: the published values, under this fit's parameter names.
+    Returns:
+      table: `parameter_table` with the published estimates and standard errors, and the distance of
+        the two estimates in standard errors of this fit; empty where nothing was published.
+    Raises:
+      ModelError: if the reference names a parameter that the fit does not have.
+    """
+    unknown = [name for name in reference.estimates if name not in fit.param_names]
+    if unknown:
+        raise ModelError(
+            f"the values of {reference.source} are for parameters that this fit does not have: "
+            f"{', '.join(unknown)}",
+            hint=f"Its parameters are {', '.join(fit.param_names)}.",
+        )
+    rows = parameters(fit)
+    table = parameter_table(fit)
+    published = tuple(reference.estimates.get(p.name) for p in rows)
+    distances = tuple(
+        None if value is None else abs(p.estimate - value) / p.std_error
+        for p, value in zip(rows, published, strict=True)
+    )
+    beside = (
+        Column(reference.source, published),
+        Column("std error", tuple(reference.std_errors.get(p.name) for p in rows)),
+        Column("distance", distances, "error"),
+    )
+    note = f"distance: from the estimate of {reference.source}, in standard errors."
+    title = f"Estimates beside those of {reference.source}"
+    return Table(title, table.columns + beside, (*table.notes, note))
+
+
+def _mc_error_column(fit: Fit, rows: Sequence[Parameter]) -> tuple[Column, ...]:
+    if fit.method == "exact":
+        return ()
+    return (Column("MC error", tuple(p.mc_error for p in rows), "error"),)
+
+
+def _variance_notes(fit: Fit) -> tuple[str, ...]:
+    notes = []
+    if fit.singular:
+        notes.append(
+            "A variance is estimated as zero, or a correlation as 1 or -1: there, on the boundary, "
+            "no standard error exists."
+        )
+    if fit.model.sigma is not None:
+        notes.append(f"The residual sd is fixed at {fit.model.sigma:g}.")
+    return tuple(notes)

@@ -1,0 +1,122 @@
+"""Result stage: the random effects' standard deviations and correlations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lmeformula.result.table import Cell, Column, Table
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TermCovariance:
+    """The covariance of one random-effects term, as standard deviations and correlations.
+
+    Attributes:
+      group: display name of the term's grouping factor.
+      columns: (k) names of its coefficients.
+      sd: (k,) standard deviations, on the scale of the linear predictor.
+      corr: (k, k) correlations; NaN off the diagonal where a standard deviation is zero.
+      correlated: whether the model has correlations; False where they are zero by choice.
+    """
+
+    group: str
+    columns: tuple[str, ...]
+    sd: Floats
+    corr: Floats
+    correlated: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class VarCorr:
+    """Variance components of a fit; prints as lme4's `VarCorr` does.
+
+    Attributes:
+      terms: one record for each random-effects term, in formula order.
+      sigma: residual standard deviation, or None where the family has none.
+    """
+
+    terms: tuple[TermCovariance, ...]
+    sigma: float | None
+
+    def to_frame(self) -> pd.DataFrame:
+        """Lay the components out as a data frame.
+
+        Returns:
+          frame: columns group, term, term2, sd, corr. A standard deviation's row has no term2 and a
+            NaN correlation; a correlation's row names both terms and has a NaN sd. The residual is
+            the last row, group "Residual".
+        """
+        rows: list[tuple[str, str | None, str | None, float, float]] = []
+        for term in self.terms:
+            for column, sd in zip(term.columns, term.sd, strict=True):
+                rows.append((term.group, column, None, float(sd), np.nan))
+            for i, j in zip(*np.tril_indices(len(term.columns), -1), strict=True):
+                if term.correlated:
+                    pair = (term.columns[j], term.columns[i])
+                    rows.append((term.group, *pair, np.nan, float(term.corr[i, j])))
+        if self.sigma is not None:
+            rows.append(("Residual", None, None, self.sigma, np.nan))
+        return pd.DataFrame(rows, columns=["group", "term", "term2", "sd", "corr"])
+
+    def to_table(self) -> Table:
+        """Lay the components out as lme4 prints them.
+
+        Returns:
+          table: one row a random coefficient, with its correlations to the earlier ones of its
+            term, and a last row for the residual where the family has one.
+        """
+        widest = max((len(t.columns) for t in self.terms if t.correlated), default=1)
+        rows: list[list[Cell]] = []
+        for term in self.terms:
+            for i, column in enumerate(term.columns):
+                corr = [float(term.corr[i, j]) for j in range(i)] if term.correlated else []
+                rows.append([term.group if i == 0 else None, column, float(term.sd[i]), *corr])
+        if self.sigma is not None:
+            rows.append(["Residual", None, self.sigma])
+        cells = [tuple(row[j] if j < len(row) else None for row in rows) for j in range(widest + 2)]
+        correlations = [
+            Column("corr" if j == 0 else "", column, "statistic")
+            for j, column in enumerate(cells[3:])
+        ]
+        labels = (Column("group", cells[0], "text"), Column("term", cells[1], "text"))
+        return Table("Random effects", (*labels, Column("sd", cells[2]), *correlations))
+
+    def __repr__(self) -> str:
+        from lmeformula.views.table import to_text
+
+        return to_text(self.to_table())
+
+    def _repr_html_(self) -> str:
+        from lmeformula.views.table import to_html
+
+        return to_html(self.to_table())
+
+
+def varcorr(fit: Fit) -> VarCorr:
+    """Read the variance components off a fit.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      components: standard deviations and correlations of each term, and the residual sd.
+    """
+    terms = []
+    for block, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
+        sd = np.sqrt(np.diag(covariance))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            corr = covariance / np.outer(sd, sd)
+        np.fill_diagonal(corr, 1.0)
+        correlated = block.covariance != "diag"
+        terms.append(TermCovariance(block.group, block.columns, sd, corr, correlated))
+    sigma = fit.params.sigma
+    return VarCorr(tuple(terms), None if sigma is None else float(sigma))

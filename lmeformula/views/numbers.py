@@ -1,0 +1,110 @@
+"""View stage: numbers as text, with the decimals that a reader needs and no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lmeformula.result.table import Cell, Column
+
+SIGNIFICANT_DIGITS = 4
+MISSING = "-"
+
+
+def format_column(column: Column) -> tuple[str, ...]:
+    """Write the cells of one column, all with the same number of decimals where they are numbers.
+
+    Args:
+      column: unrounded cells and their kind.
+    Returns:
+      texts: one a cell: "" for None, "-" for NaN.
+    Example:
+      >>> format_column(Column("", (251.4051, 10.46728, None)))
+      ('251.41', '10.47', '')
+      >>> format_column(Column("", (0.0123456, float("nan")), "error"))
+      ('0.012', '-')
+    """
+    if column.kind == "text":
+        return tuple("" if cell is None else str(cell) for cell in column.cells)
+    if column.kind == "number":
+        decimals = decimals_for([cell for cell in column.cells if isinstance(cell, float | int)])
+        return tuple(_number(cell, decimals) for cell in column.cells)
+    write = {"statistic": _statistic, "error": _error, "count": _count}[column.kind]
+    return tuple(write(cell) for cell in column.cells)
+
+
+def decimals_for(values: Sequence[float]) -> int:
+    """Choose one number of decimals for a column of numbers.
+
+    Args:
+      values: the column's numbers; zeros, NaN and infinities do not count.
+    Returns:
+      decimals: so many that the smallest number shows four significant digits, but at most as
+        many as give the largest one eight, and never more than six.
+    Example:
+      >>> decimals_for([3.2826, -0.0926])
+      5
+      >>> decimals_for([12345.678, 0.5])
+      3
+    """
+    sizes = [abs(float(v)) for v in values if math.isfinite(v) and v != 0]
+    if not sizes:
+        return 1
+    wanted = SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(min(sizes)))
+    affordable = 2 * SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(max(sizes)))
+    return max(0, min(wanted, affordable, 6))
+
+
+def short(value: float) -> str:
+    """Write one number for a line of text.
+
+    Args:
+      value: any float.
+    Returns:
+      text: four significant digits without an exponent where that is readable.
+    Example:
+      >>> short(3.28258096), short(118860.88), short(0.0000012), short(float("nan"))
+      ('3.283', '118861', '1.2e-06', '-')
+    """
+    if math.isnan(value):
+        return MISSING
+    if value != 0 and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.2g}"
+    return _number(value, decimals_for([value]))
+
+
+def _number(cell: Cell, decimals: int) -> str:
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    value = float(cell)
+    if math.isnan(value):
+        return MISSING
+    # A number that would show no significant digit, or too many to take in, gets an exponent.
+    if value != 0 and not 0.5 * 10**-decimals <= abs(value) < 1e12:
+        return f"{value:.2e}"
+    return f"{value:.{decimals}f}"
+
+
+def _statistic(cell: Cell) -> str:
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    return MISSING if math.isnan(cell) else f"{cell:.2f}"
+
+
+def _error(cell: Cell) -> str:
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    value = float(cell)
+    if math.isnan(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.1e}"
+    return f"{value:.{max(0, 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def _count(cell: Cell) -> str:
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    return MISSING if math.isnan(cell) else f"{round(cell):,}"

@@ -1,0 +1,338 @@
+"""View stage: pictures of a fit on matplotlib axes; every function takes axes and returns them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lmeformula.errors import LmeFormulaError, ModelError
+from lmeformula.result.draws import effect_draws
+from lmeformula.result.ranef import effects_of
+from lmeformula.views.numbers import decimals_for, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from lmeformula.fit import Fit
+
+# Two hues that stand apart on white and on black, also for readers who see colours differently.
+BLUE, ORANGE, GREY = "#3d7ab8", "#e07b39", "#8a8f98"
+LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
+RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
+
+
+class FitPlots:
+    """The plots of one fit, as methods: `fit.plot.trace()` is `plots.trace(fit)`."""
+
+    def __init__(self, fit: Fit) -> None:
+        self._fit = fit
+
+    def convergence(
+        self, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
+    ) -> NDArray[np.object_]:
+        """Draw `plots.convergence` of this fit."""
+        return convergence(self._fit, parameters, axes)
+
+    def trace(self, term: str | None = None, count: int = 7, ax: Axes | None = None) -> Axes:
+        """Draw `plots.trace` of this fit."""
+        return trace(self._fit, term, count, ax)
+
+    def residuals(self, ax: Axes | None = None) -> Axes:
+        """Draw `plots.residuals` of this fit."""
+        return residuals(self._fit, ax)
+
+    def histogram(
+        self, group: str | None = None, column: str | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """Draw `plots.histogram` of this fit."""
+        return histogram(self._fit, group, column, ax)
+
+    def effects(
+        self, group: str | None = None, column: str | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """Draw `plots.effects` of this fit."""
+        return effects(self._fit, group, column, ax)
+
+
+def convergence(
+    fit: Fit, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
+) -> NDArray[np.object_]:
+    """Draw the way of the parameters over the iterations, a panel each.
+
+    A band of one standard error around the final estimate gives each panel its scale: wiggles well
+    inside the band do not matter.
+
+    Args:
+      fit: a model fitted by `mcem`.
+      parameters: their names; by default the first twelve.
+      axes: one for each parameter; a new figure by default.
+    Returns:
+      axes: (number of parameters,) of those drawn on.
+    Raises:
+      ModelError: if the fit has no iterations, or no such parameter.
+    """
+    history = fit.trace
+    if len(history) == 0:
+        raise ModelError(
+            f"a fit by the {fit.method} method keeps no iterations to draw",
+            hint='Fit with method="mcem" to follow the parameters.',
+        )
+    names = list(fit.param_names[:12] if parameters is None else parameters)
+    unknown = [name for name in names if name not in fit.param_names]
+    if unknown:
+        raise ModelError(
+            f"the fit has no parameter {unknown[0]!r}",
+            hint=f"Its parameters are {', '.join(fit.param_names)}.",
+        )
+    panels = _grid(len(names)) if axes is None else np.asarray(axes, dtype=object).reshape(-1)
+    errors = dict(zip(fit.param_names, fit.param_stderr, strict=True))
+    for name, ax in zip(names, panels, strict=True):
+        values = history[name].to_numpy()
+        _convergence_panel(ax, history["iteration"].to_numpy(), values, float(errors[name]))
+        ax.set_title(f"{name}  {short(float(values[-1]))}", loc="left", fontsize="medium")
+    for ax in panels[-_num_columns(len(names)) :]:
+        ax.set_xlabel("iteration")
+    return panels
+
+
+def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = None) -> Axes:
+    """Draw successive Monte Carlo draws of some random effects, each in a lane of its own.
+
+    All lanes have one scale; the number at the right end of each is the mean of its draws and, in
+    brackets, their standard deviation.
+
+    Args:
+      fit: a model fitted by `mcem`.
+      term: name of a random-effects term; the first by default.
+      count: number of effects.
+      ax: axes to draw on; a new figure by default.
+    Returns:
+      ax: the axes drawn on.
+    Raises:
+      ModelError: if the fit has no draws of that term.
+    """
+    term = fit.model.design.terms[0].name if term is None and fit.model.design.terms else term
+    shown = effect_draws(fit, term, count)
+    if ax is None:
+        ax = _new_axes(height=1.2 + 0.45 * len(shown))
+    lane = 1.1 * max(float(np.ptp(effect.draws)) for effect in shown)
+    for place, effect in enumerate(shown):
+        y = place - (effect.draws - effect.mean) / (lane or 1.0)  # the axis points down
+        ax.axhline(place, color=GREY, linewidth=0.6, alpha=0.6)
+        ax.plot(np.arange(1, len(y) + 1), y, color=BLUE, linewidth=0.7)
+        decimals = max(0, decimals_for([effect.sd]) - 2)
+        label = f"{effect.mean:.{decimals}f} ({effect.sd:.{decimals}f})"
+        ax.text(
+            1.01, place, label, transform=ax.get_yaxis_transform(), va="center", fontsize="small"
+        )
+    scalar = all(effect.column == "Intercept" for effect in shown)
+    names = [e.level if scalar else f"{e.level}: {e.column}" for e in shown]
+    ax.set_yticks(range(len(shown)), names)
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.margins(x=0.01)
+    ax.set_xlabel("draw in the last E-step")
+    ax.set_title(f"Draws of {len(shown)} {term} effects, with mean (sd)", loc="left")
+    _lighten(ax, grid=None)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def residuals(fit: Fit, ax: Axes | None = None) -> Axes:
+    """Draw the residuals of the rows that were fitted.
+
+    Args:
+      fit: a fitted model.
+      ax: axes to draw on; a new figure by default.
+    Returns:
+      ax: the axes drawn on.
+    """
+    return residual_histogram(fit.residuals(), fit.sigma, ax)
+
+
+def residual_histogram(
+    values: ArrayLike, sd: float | None = None, ax: Axes | None = None, title: str = "Residuals"
+) -> Axes:
+    """Draw a histogram of residuals, of fitted or of held-out rows.
+
+    Args:
+      values: (n,) observed minus predicted; NaN are left out.
+      sd: the standard deviation that the model gives to residuals, to draw its normal curve.
+      ax: axes to draw on; a new figure by default.
+      title: above the axes.
+    Returns:
+      ax: the axes drawn on.
+    """
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    ax = _new_axes() if ax is None else ax
+    _density(ax, finite, "residuals")
+    if sd is not None:
+        _normal_curve(ax, sd, f"normal, sd {short(sd)}")
+    ax.axvline(0.0, color=GREY, linewidth=0.8)
+    ax.set_xlabel("observed - predicted")
+    ax.set_ylabel("density")
+    ax.set_title(f"{title} (n = {len(finite):,})", loc="left")
+    _lighten(ax, grid="y")
+    ax.legend(frameon=False)
+    return ax
+
+
+def histogram(
+    fit: Fit, group: str | None = None, column: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the spread of a grouping factor's effects, with the normal curve that was estimated.
+
+    Args:
+      fit: a fitted model.
+      group: the grouping factor; the first by default.
+      column: the coefficient; the first of that factor by default.
+      ax: axes to draw on; a new figure by default.
+    Returns:
+      ax: the axes drawn on.
+    Raises:
+      ModelError: if there is no such grouping factor or coefficient.
+    """
+    chosen = effects_of(fit, group, column)
+    ax = _new_axes() if ax is None else ax
+    if len(chosen.values) < RUG_LEVELS:
+        ax.plot(
+            chosen.values,
+            np.full(len(chosen.values), 0.03),
+            linestyle="none",
+            marker="|",
+            markersize=12,
+            markeredgewidth=1.5,
+            color=BLUE,
+            transform=ax.get_xaxis_transform(),
+            label="effects",
+        )
+    else:
+        _density(ax, chosen.values, "effects")
+    if chosen.sd > 0:
+        _normal_curve(ax, chosen.sd, f"estimated, sd {short(chosen.sd)}")
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(f"effect on {_response_name(fit)}")
+    ax.set_ylabel("density")
+    ax.set_title(f"{chosen.label}: {len(chosen.values):,} levels", loc="left")
+    _lighten(ax, grid="y")
+    ax.legend(frameon=False)
+    return ax
+
+
+def effects(
+    fit: Fit, group: str | None = None, column: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the effects of a grouping factor by size, with 95 % intervals (a caterpillar plot).
+
+    Args:
+      fit: a fitted model.
+      group: the grouping factor; the first by default.
+      column: the coefficient; the first of that factor by default.
+      ax: axes to draw on; a new figure by default.
+    Returns:
+      ax: the axes drawn on: a line and a name for each of up to 40 levels, one band for more.
+    Raises:
+      ModelError: if there is no such grouping factor or coefficient.
+    """
+    chosen = effects_of(fit, group, column)
+    order = np.argsort(chosen.values, kind="stable")
+    values, half = chosen.values[order], 1.96 * chosen.cond_sd[order]
+    places = np.arange(1, len(values) + 1)
+    named = len(values) <= LABELLED_LEVELS
+    if ax is None:
+        ax = _new_axes(height=1.2 + 0.2 * len(values) if named else 4.5)
+    ax.axvline(0.0, color=GREY, linewidth=0.8)
+    if named:
+        ax.hlines(places, values - half, values + half, color=BLUE, alpha=0.5, linewidth=1.5)
+        ax.plot(values, places, "o", color=BLUE, markersize=4)
+        ax.set_yticks(places, [chosen.levels[i] for i in order])
+        ax.tick_params(axis="y", length=0)
+    else:
+        ax.fill_betweenx(places, values - half, values + half, color=BLUE, alpha=0.25, linewidth=0)
+        ax.plot(values, places, color=BLUE, linewidth=1.5)
+        ax.set_ylabel("rank")
+    ax.set_ylim(0.3, len(values) + 0.7)
+    ax.set_xlabel(f"effect on {_response_name(fit)}, with 95 % intervals")
+    ax.set_title(f"{chosen.label}: {len(values):,} levels", loc="left")
+    _lighten(ax, grid="x")
+    return ax
+
+
+def _convergence_panel(
+    ax: Axes, iterations: NDArray[np.int64], values: NDArray[np.float64], error: float
+) -> None:
+    last = float(values[-1])
+    scale = error if math.isfinite(error) and error > 0 else float(np.ptp(values)) or 1.0
+    if math.isfinite(error):
+        ax.axhspan(last - error, last + error, color=GREY, alpha=0.18, linewidth=0)
+    ax.axhline(last, color=ORANGE, linewidth=1.0)
+    ax.plot(iterations, values, color=BLUE, linewidth=1.2, marker="o", markersize=2.5)
+    low, high = float(values.min()), float(values.max())
+    pad = 0.05 * (max(high, last + scale) - min(low, last - scale))
+    ax.set_ylim(min(low, last - 1.3 * scale) - pad, max(high, last + 1.3 * scale) + pad)
+    ax.locator_params(axis="x", integer=True, nbins=6)
+    ax.locator_params(axis="y", nbins=4)
+    _lighten(ax, grid=None)
+
+
+def _density(ax: Axes, values: NDArray[np.float64], label: str) -> None:
+    # Freedman-Diaconis widths, within limits that keep a bar visible and a shape recognisable.
+    edges = np.histogram_bin_edges(values, "fd") if len(values) > 1 else np.array([0.0, 1.0])
+    bins = int(np.clip(len(edges) - 1, 10, 60))
+    ax.hist(values, bins=bins, density=True, color=BLUE, alpha=0.55, linewidth=0, label=label)
+
+
+def _normal_curve(ax: Axes, sd: float, label: str) -> None:
+    x = np.linspace(-3.6 * sd, 3.6 * sd, 201)
+    y = np.exp(-0.5 * (x / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
+    ax.plot(x, y, color=ORANGE, linewidth=1.5, label=label)
+
+
+def _response_name(fit: Fit) -> str:
+    response = fit.model.design.response
+    return "the response" if response is None else response.name
+
+
+def _num_columns(num_panels: int) -> int:
+    return min(num_panels, 3)
+
+
+def _grid(num_panels: int) -> NDArray[np.object_]:
+    columns = _num_columns(num_panels)
+    rows = -(-num_panels // columns)
+    figure = _pyplot().figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
+    panels = np.empty(num_panels, dtype=object)
+    for i in range(num_panels):
+        panels[i] = figure.add_subplot(rows, columns, i + 1)
+    return panels
+
+
+def _new_axes(height: float = 4.0) -> Axes:
+    _, ax = _pyplot().subplots(figsize=(7.0, height), layout="constrained")
+    axes: Axes = ax
+    return axes
+
+
+def _lighten(ax: Axes, grid: Literal["x", "y"] | None) -> None:
+    """Take away what is not data: two spines, and grid lines except faint ones along `grid`."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(False)
+    if grid is not None:
+        ax.grid(True, axis=grid, color=GREY, alpha=0.2, linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def _pyplot() -> ModuleType:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise LmeFormulaError(
+            "Plots need matplotlib, which is not installed.",
+            hint="Install it with: pip install 'lmeformula[plots]'",
+        ) from error
+    return plt

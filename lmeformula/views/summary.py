@@ -1,0 +1,186 @@
+"""View stage: a fit in a few lines (`repr`), and its summary as text, Markdown, HTML or LaTeX."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lmeformula.result.parameters import parameters
+from lmeformula.result.table import Table
+from lmeformula.result.tables import coefficient_table, variance_table
+from lmeformula.views.numbers import short
+from lmeformula.views.table import to_html, to_latex, to_markdown, to_text
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+_METHODS = {
+    "exact": "maximum likelihood, exact",
+    "laplace": "maximum likelihood, Laplace approximation",
+    "mcem": "maximum likelihood by Monte Carlo EM",
+}
+_NAMED = 6  # parameters named in a repr before it says how many more there are
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What to know about a fit, ready to be rendered; made by `summary`.
+
+    Attributes:
+      outcome: how the fit ended, one sentence.
+      title: the kind of model.
+      facts: label and text of the lines below the title.
+      tables: the random and the fixed effects.
+    """
+
+    outcome: str
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+
+    def to_text(self, width: int = 80) -> str:
+        """Render as plain text for a terminal of `width` columns."""
+        parts = ["\n".join(textwrap.wrap(self.outcome, width))]
+        parts.append("\n".join([self.title, *_fact_lines(self.facts, width)]))
+        parts += [to_text(table, width) for table in self.tables if table.num_rows]
+        return "\n\n".join(parts)
+
+    def to_markdown(self) -> str:
+        """Render as GitHub's Markdown."""
+        facts = [f"- {label}: {text}" for label, text in self.facts]
+        parts = [self.outcome, f"**{self.title}**", "\n".join(facts)]
+        return "\n\n".join([*parts, *map(to_markdown, self.tables)])
+
+    def to_latex(self) -> str:
+        """Render the tables as LaTeX."""
+        return "\n\n".join(to_latex(table) for table in self.tables)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        facts = "".join(
+            f"<tr><th style='text-align: left'>{html.escape(label)}</th>"
+            f"<td style='text-align: left'>{html.escape(text)}</td></tr>"
+            for label, text in self.facts
+        )
+        head = f"<p>{html.escape(self.outcome)}</p><p><b>{html.escape(self.title)}</b></p>"
+        return "\n".join([head, f"<table>{facts}</table>", *map(to_html, self.tables)])
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+
+def summary(fit: Fit) -> Summary:
+    """Collect what a reader wants to know about a fit, its outcome first.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      summary: prints as text in a terminal and as HTML in a notebook.
+    """
+    design = fit.model.design
+    left_out = f" ({design.num_missing:,} left out: missing values)" if design.num_missing else ""
+    rows = f"{design.n:,}{left_out}" + (f"; {_group_sizes(fit)}" if design.terms else "")
+    facts = [
+        ("formula", _formula_text(fit)),
+        ("method", f"{_METHODS[fit.method]}{_effort(fit)}"),
+        ("rows", rows),
+        ("fit", _fit_line(fit)),
+    ]
+    if design.dropped:
+        facts.append(("left out", f"{', '.join(design.dropped)} (determined by other columns)"))
+    return Summary(
+        fit.outcome.value, _title(fit), tuple(facts), (variance_table(fit), coefficient_table(fit))
+    )
+
+
+def short_repr(fit: Fit, width: int = 80) -> str:
+    """Show a fit in fewer than a dozen lines: outcome, model, parameters.
+
+    Args:
+      fit: a fitted model.
+      width: columns of the terminal.
+    Returns:
+      text: no newline at the end.
+    """
+    rows = parameters(fit)
+    fixed = [
+        f"{p.term} {short(p.estimate)} ({short(p.std_error)})" for p in rows if p.effect == "fixed"
+    ]
+    sds = [f"{_inside(p.name)} {short(p.estimate)}" for p in rows if p.effect == "sd"]
+    if fit.params.sigma is not None:
+        sds.append(f"residual {short(fit.params.sigma)}")
+    facts = (
+        ("formula", _formula_text(fit)),
+        (
+            "rows",
+            f"{fit.model.design.n:,}"
+            + (f"; {_group_sizes(fit)}" if fit.model.design.terms else ""),
+        ),
+        ("fit", _fit_line(fit)),
+        ("fixed", _enumerate(fixed)),
+        ("sd", _enumerate(sds)),
+    )
+    lines = _fact_lines([fact for fact in facts if fact[1]], width)
+    outcome = textwrap.shorten(fit.outcome.value, 2 * width, placeholder=" ...")
+    return "\n".join(
+        [*textwrap.wrap(outcome, width), f"{_title(fit)}, {_METHODS[fit.method]}", *lines]
+    )
+
+
+def _title(fit: Fit) -> str:
+    family, link = fit.model.family.name, fit.model.family.link
+    mixed = "mixed model" if fit.model.design.terms else "model"
+    if family == "gaussian" and link == "identity":
+        return f"Linear {mixed}"
+    return f"Generalized linear {mixed} ({family}, {link} link)"
+
+
+def _formula_text(fit: Fit) -> str:
+    formula = fit.model.design.formula
+    return " ".join((formula.text or str(formula)).split())
+
+
+def _effort(fit: Fit) -> str:
+    if fit.method != "mcem":
+        return ""
+    trace = fit.trace
+    return f", {len(trace)} iterations, {int(trace['num_draws'].iloc[-1]):,} draws in the last"
+
+
+def _group_sizes(fit: Fit) -> str:
+    sizes = {block.group: len(block.levels) for block in fit.model.design.terms}
+    return ", ".join(f"{size:,} {group}" for group, size in sizes.items())
+
+
+def _fit_line(fit: Fit) -> str:
+    loglik = fit.loglik
+    error = f" (MC error {short(loglik.mc_error)})" if loglik.mc_error else ""
+    return f"logLik {loglik.value:.2f}{error}, df {loglik.df}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}"
+
+
+def _fact_lines(
+    facts: tuple[tuple[str, str], ...] | list[tuple[str, str]], width: int
+) -> list[str]:
+    indent = 2 + max(len(label) for label, _ in facts) + 2
+    lines: list[str] = []
+    for label, text in facts:
+        first = f"  {label}".ljust(indent)
+        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent)
+    return lines
+
+
+def _inside(name: str) -> str:
+    """The text between the brackets of "sd(students)"."""
+    return name[name.index("(") + 1 : -1]
+
+
+def _enumerate(items: list[str]) -> str:
+    more = len(items) - _NAMED
+    shown = ", ".join(items[:_NAMED])
+    return f"{shown}, ... {more} more" if more > 0 else shown
