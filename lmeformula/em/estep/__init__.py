@@ -1,0 +1,1 @@
+"""E-step algorithms, one a file."""

@@ -1,0 +1,1 @@
+"""M-step algorithms, one a file."""

@@ -1,0 +1,38 @@
+"""How a fit ended: enumerated outcomes, each one instructive sentence."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Outcome(enum.Enum):
+    """How a fit ended. The value is what to tell the user; `converged` says whether to trust the numbers.
+
+    Example:
+      >>> Outcome.CONVERGED.converged
+      True
+    """
+
+    CONVERGED = "Converged: the estimates no longer move by more than their own error."
+    ITERATIONS_EXHAUSTED = (
+        "Stopped at max_iterations with parameters still moving. Raise max_iterations, or look at "
+        "fit.trace for the parameter that has not settled."
+    )
+    DRAWS_EXHAUSTED = (
+        "Stopped at max_draws with a Monte Carlo error above the tolerance. Raise max_draws, or accept "
+        "the larger error that fit.mc_error reports."
+    )
+    NONFINITE = (
+        "The log density became NaN or infinite. Check the scale of the columns, and the trace for the "
+        "parameter that ran away."
+    )
+    OPTIMIZER_STALLED = (
+        "The optimiser stopped where the gradient is not yet zero. Rescale the columns to comparable "
+        "units, or simplify the random-effects terms."
+    )
+    INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."
+
+    @property
+    def converged(self) -> bool:
+        """Whether the estimates are the maximum-likelihood ones, to their reported error."""
+        return self is Outcome.CONVERGED

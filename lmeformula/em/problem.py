@@ -1,0 +1,286 @@
+"""Problems from what a user wrote: any log joint density, or a TFP JointDistribution with variables in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from numpy.typing import NDArray
+
+from lmeformula.em.types import Problem, Scores, Tensor
+from lmeformula.errors import ModelError
+
+Floats = NDArray[np.float64]
+Value = Callable[[Tensor, Tensor], Tensor]
+
+
+def from_log_joint(
+    log_joint: Callable[[Any, Any], Tensor],
+    params: Any,
+    latents: Any,
+    *,
+    names: Sequence[str] | None = None,
+) -> Problem:
+    """A problem from a function of parameters and latents.
+
+    Args:
+      log_joint: (params, latents) -> scalar log density of the data and the latents, up to a constant; both
+        arguments have the structures of the starts below, with unconstrained values. Differentiable by
+        TensorFlow in both.
+      params: where the parameters start: an array, a list of numbers, or a nested structure of arrays.
+      latents: where the latents start: likewise.
+      names: a name for each element of the parameters; by default p[0], p[1], ...
+    Returns:
+      The problem, for `run`.
+    Raises:
+      ModelError: if the log density is not a finite scalar at the start, or does not depend on some parameter.
+    Example:
+      >>> import lmeformula as lf, tensorflow as tf
+      >>> problem = lf.em.from_log_joint(lambda p, u: -tf.reduce_sum((u - p) ** 2 + u**2), 1.0, [0.0, 0.0])
+      >>> problem.names, problem.latents.shape
+      (('p[0]',), (2,))
+    """
+    start, unflatten_params = _flatten(params)
+    first, unflatten_latents = _flatten(latents)
+
+    def value(psi: Tensor, flat: Tensor) -> Tensor:
+        return log_joint(unflatten_params(psi), unflatten_latents(flat))
+
+    def gradients(psi: Tensor, flat: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(psi)
+            found = value(psi, flat)
+        return tape.gradient(found, psi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def curvature(psi: Tensor, flat: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(psi)
+            slope = gradients(psi, flat)
+        return tape.jacobian(slope, psi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    found = tuple(names) if names is not None else tuple(f"p[{i}]" for i in range(len(start)))
+    return _problem(value, gradients, curvature, start, first, found, _identity)
+
+
+def from_joint(joint: Any, variables: Sequence[Any] | None = None, *, seed: int = 0) -> Problem:
+    """A problem from a JointDistribution whose data are pinned and whose parameters are trainable variables.
+
+    Args:
+      joint: a `JointDistributionPinned`, from `joint.experimental_pin(response=...)`.
+      variables: the parameters; by default the trainable variables that the joint distribution tracks, which
+        are not those that appear only inside a lambda: pass `module.trainable_variables` of the tf.Module that
+        owns them all. Transformed variables may be listed as such.
+      seed: of the draw that the check of the gradients is made at.
+    Returns:
+      The problem, for `run`; `assign` then sets the variables to what was found.
+    Raises:
+      ModelError: if there are no variables, or the log density does not depend on some of them. (A standard
+        deviation that was multiplied by a tensor while the model was built is such a case: the product was
+        taken once, outside of any gradient.)
+    """
+    owner = joint.distribution
+    variables, bijectors = _parameters(owner, owner.trainable_variables if variables is None else variables)
+    if not variables:
+        raise ModelError(
+            "the joint distribution has no trainable variables",
+            hint="Give it tf.Variable or tfp.util.TransformedVariable parameters, and pass them as `variables` "
+            "if they appear only inside lambdas.",
+        )
+    bijector = joint.experimental_default_event_space_bijector()
+    shapes = bijector.inverse_event_shape(joint.event_shape)
+    dtypes = joint.dtype
+    first, unflatten_latents = _flatten(
+        tf.nest.map_structure(
+            lambda shape, dtype: np.zeros(tuple(shape), dtype.as_numpy_dtype), shapes, dtypes
+        )
+    )
+    start, unflatten_params = _flatten(tuple(variable.numpy() for variable in variables))
+
+    def value(psi: Tensor, flat: Tensor) -> Tensor:
+        for variable, part in zip(variables, unflatten_params(psi), strict=True):
+            variable.assign(tf.cast(part, variable.dtype))
+        unconstrained = unflatten_latents(flat)
+        latents = bijector.forward(unconstrained)
+        change = bijector.forward_log_det_jacobian(unconstrained)
+        return tf.cast(joint.log_prob(latents) + change, flat.dtype)
+
+    def gradients(psi: Tensor, flat: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            found = value(psi, flat)
+        return _join(tape.gradient(found, variables), variables, flat.dtype)
+
+    def curvature(psi: Tensor, flat: Tensor) -> Tensor:
+        with tf.GradientTape(persistent=True) as tape:
+            slope = gradients(psi, flat)
+        rows = tape.jacobian(
+            slope, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return tf.concat(
+            [tf.cast(tf.reshape(row, [len(start), -1]), flat.dtype) for row in rows], axis=1
+        )
+
+    names = tuple(name for variable in variables for name in _element_names(variable))
+    problem = _problem(value, gradients, curvature, start, first, names, _reporter(variables, bijectors))
+    _check_reached(problem, joint, bijector, variables, seed)
+    return problem
+
+
+def assign(variables: Sequence[Any], params: Floats) -> None:
+    """Set the variables that a problem was made with to a solution's `params` (d,)."""
+    _, unflatten = _flatten(tuple(variable.numpy() for variable in variables))
+    for variable, part in zip(variables, unflatten(tf.constant(params)), strict=True):
+        variable.assign(tf.cast(part, variable.dtype))
+
+
+def _problem(
+    value: Value,
+    gradients: Value,
+    curvature: Value,
+    start: Floats,
+    first: Floats,
+    names: tuple[str, ...],
+    report: Callable[[Floats], tuple[Floats, Floats]],
+) -> Problem:
+    # The density need not know of batches, so the chains are written out one by one; they are few.
+    def density(psi: Tensor, position: Tensor, arrays: tuple[Tensor, ...], data: Any) -> Any:
+        (scale,) = arrays
+        values, slopes = [], []
+        for flat in tf.unstack(position, axis=1):
+            with tf.GradientTape() as tape:
+                tape.watch(flat)
+                found = value(psi, flat * scale)
+            values.append(found)
+            slopes.append(tape.gradient(found, flat))
+        return tf.stack(values), tf.stack(slopes, axis=1)
+
+    def score(psi: Tensor, position: Tensor, gradient: Tensor, arrays: Any, data: Any) -> Scores:
+        (scale,) = arrays
+        raw = tf.stack([gradients(psi, flat * scale) for flat in tf.unstack(position, axis=1)], axis=1)
+        return Scores(raw, raw)
+
+    def information(psi: Tensor, position: Tensor, arrays: Any, data: Any) -> Tensor:
+        (scale,) = arrays
+        found = [curvature(psi, flat * scale) for flat in tf.unstack(position, axis=1)]
+        return -tf.add_n(found) / len(found)
+
+    return Problem(
+        params=start,
+        names=names,
+        latents=first,
+        data=(),
+        density=density,
+        score=score,
+        to_latents=lambda position, arrays: position * arrays[0][:, None],
+        to_position=lambda latents, arrays: latents / arrays[0],
+        report=report,
+        information=information,
+    )
+
+
+def _flatten(structure: Any) -> tuple[Floats, Callable[[Tensor], Any]]:
+    """A nested structure of arrays as one float64 vector, and the way back inside TensorFlow.
+
+    A plain list of numbers is an array, not a structure.
+    """
+    if isinstance(structure, list) and all(np.ndim(leaf) == 0 for leaf in structure):
+        structure = np.asarray(structure)
+    leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(structure)]
+    sizes = [leaf.size for leaf in leaves]
+    flat = np.concatenate([leaf.ravel() for leaf in leaves] or [np.zeros(0)]).astype(float)
+
+    def unflatten(vector: Tensor) -> Any:
+        parts = tf.split(vector, sizes)
+        shaped = [
+            tf.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
+        ]
+        return tf.nest.pack_sequence_as(structure, shaped)
+
+    return flat, unflatten
+
+
+def _join(parts: Sequence[Tensor | None], variables: Sequence[Any], dtype: Any) -> Tensor:
+    flat = [
+        tf.zeros([int(np.prod(variable.shape))], dtype)
+        if part is None
+        else tf.reshape(tf.cast(part, dtype), [-1])
+        for part, variable in zip(parts, variables, strict=True)
+    ]
+    return tf.concat(flat, axis=0)
+
+
+def _element_names(variable: Any) -> list[str]:
+    name = variable.name.split(":")[0].split("/")[-1]
+    size = int(np.prod(variable.shape))
+    return [name] if size == 1 else [f"{name}[{i}]" for i in range(size)]
+
+
+def _identity(psi: Floats) -> tuple[Floats, Floats]:
+    return psi, np.eye(len(psi))
+
+
+def _parameters(owner: Any, listed: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The underlying variables, each with the bijector of its transform or None."""
+    deferred = tfp.util.TransformedVariable
+    known = [module for module in owner.submodules if isinstance(module, deferred)]
+    known += [item for item in listed if isinstance(item, deferred)]
+    variables = [v.pretransformed_input if isinstance(v, deferred) else v for v in listed]
+    bijectors = []
+    for variable in variables:
+        found = [module.bijector for module in known if module.pretransformed_input is variable]
+        keeps = found and found[0].forward_event_shape(variable.shape) == variable.shape
+        bijectors.append(found[0] if keeps else None)
+    return tuple(variables), tuple(bijectors)
+
+
+def _reporter(
+    variables: Sequence[Any], bijectors: Sequence[Any]
+) -> Callable[[Floats], tuple[Floats, Floats]]:
+    """Report transformed variables on the scale of their transform, where it keeps their size."""
+    sizes = [int(np.prod(variable.shape)) for variable in variables]
+
+    def report(psi: Floats) -> tuple[Floats, Floats]:
+        values, jacobian, start = psi.copy(), np.eye(len(psi)), 0
+        for variable, bijector, size in zip(variables, bijectors, sizes, strict=True):
+            place = slice(start, start + size)
+            start += size
+            if bijector is not None:
+                with tf.GradientTape() as tape:
+                    raw = tf.constant(psi[place].reshape(variable.shape), variable.dtype)
+                    tape.watch(raw)
+                    natural = bijector.forward(raw)
+                values[place] = natural.numpy().ravel()
+                jacobian[place, place] = tape.jacobian(natural, raw).numpy().reshape(size, size)
+        return values, jacobian
+
+    return report
+
+
+def _check_reached(
+    problem: Problem, joint: Any, bijector: Any, variables: Sequence[Any], seed: int
+) -> None:
+    """Every variable must get a gradient at a generic point: a draw from the prior."""
+    drawn = bijector.inverse(joint.sample_unpinned(seed=(seed, 1)))
+    with tf.GradientTape() as tape:
+        latents = bijector.forward(drawn)
+        value = joint.log_prob(latents)
+    if np.shape(value) != () or not np.isfinite(value):
+        raise ModelError(
+            f"the log density of the pinned joint distribution is {np.asarray(value)!r} at a draw from its prior",
+            hint="It must be one finite number: wrap the response in tfd.Independent so that its rows are one event.",
+        )
+    slopes = tape.gradient(value, variables)
+    lost = [
+        variable.name
+        for variable, slope in zip(variables, slopes, strict=True)
+        if slope is None or not np.any(np.asarray(slope))
+    ]
+    if lost:
+        raise ModelError(
+            f"the log density does not depend on the variable(s) {', '.join(lost)}",
+            hint="They would never move from their start. An operation on the variable, such as `sd * tf.ones(n)`, was "
+            "probably evaluated when the model was built: pass the variable itself, as in tfd.Sample(tfd.Normal(0., sd), n), or "
+            "wrap the operation in tfp.util.DeferredTensor or a lambda.",
+        )

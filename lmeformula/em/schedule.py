@@ -1,0 +1,48 @@
+"""When to stop, and how many draws to take next: pure functions of what an iteration reported."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Where the Monte Carlo error is nil (control variates of a Gaussian posterior), a step is small enough at this
+# fraction of the tolerated error.
+NEGLIGIBLE = 0.1
+
+
+def in_stderr(values: Floats, stderr: Floats) -> float:
+    """The largest of `values` in units of the parameters' standard errors."""
+    return float(np.max(np.abs(values) / stderr, initial=0.0))
+
+
+def is_still(distance: Floats, mc_error: Floats, stderr: Floats, tolerance: float) -> bool:
+    """Whether the distance to the maximum is within its own Monte Carlo error, for every parameter.
+
+    Two errors are allowed, widened to the number of parameters as Bonferroni's inequality asks: a fit at its
+    maximum must not wait for a lucky iteration.
+    """
+    allowed = math.sqrt(4.0 + 2.0 * math.log(max(len(distance), 1))) * mc_error
+    return bool(np.all(np.abs(distance) <= allowed + NEGLIGIBLE * tolerance * stderr))
+
+
+def is_sharp(mc_error: Floats, stderr: Floats, tolerance: float) -> bool:
+    """Whether every Monte Carlo error is below the tolerated fraction of its standard error."""
+    return bool(np.all(mc_error <= tolerance * stderr))
+
+
+def next_draws(
+    num_draws: int, distance: Floats, mc_error: Floats, stderr: Floats, tolerance: float
+) -> int:
+    """Draws per chain for the next iteration.
+
+    While the parameters move by more than their error the number stays; then it grows by the square of the
+    excess of the error over the tolerance (errors fall with the root of the draws), at most fourfold.
+    """
+    if not is_still(distance, mc_error, stderr, tolerance):
+        return num_draws
+    excess = in_stderr(mc_error, stderr) / tolerance
+    return math.ceil(num_draws * min(4.0, max(1.0, 1.2 * excess**2)))

@@ -1,0 +1,217 @@
+"""The records of the engine: what it is given, what it carries, what it reports.
+
+Shapes: d parameters, q latents, c chains (always the last axis of what is sampled), n rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.em.outcome import Outcome
+
+Floats: TypeAlias = NDArray[np.float64]
+Tensor: TypeAlias = Any  # TensorFlow is untyped
+
+
+class Geometry(NamedTuple):
+    """What is known about the posterior of the latents and about the parameters at one parameter vector.
+
+    Attributes:
+      arrays: arrays that the problem's functions need to move in whitened coordinates.
+      complete: (d, d) expected complete-data information; None if the engine is to estimate it.
+      observed: (d, d) observed information, exact or approximate; None if the engine is to estimate it.
+    """
+
+    arrays: tuple[Floats, ...]
+    complete: Floats | None = None
+    observed: Floats | None = None
+
+
+class Scores(NamedTuple):
+    """Complete-data scores at one draw of the latents.
+
+    Attributes:
+      raw: (d, c) derivative of the log joint density in the parameters.
+      controlled: (d, c) something of the same posterior expectation and less variance; raw if nothing is known.
+    """
+
+    raw: Tensor
+    controlled: Tensor
+
+
+class Problem(NamedTuple):
+    """A log joint density of parameters and latents, ready for the engine.
+
+    The functions are called inside one compiled program; `arrays` are those of the current Geometry. Build one
+    from a density with `from_log_joint` or from a JointDistribution with `from_joint`; a compiled formula brings
+    its own, which differs in being faster.
+
+    Attributes:
+      params: (d,) where to start, unconstrained.
+      names: (d,) names of the parameters as reported.
+      latents: (q,) where the chains start, in latent coordinates.
+      data: arrays that the functions receive, so that they are arguments of the program and not constants in it.
+      density: (params (d,), position (q, c), arrays, data) -> (log density (c,), its gradient (q, c)), in the
+        coordinates of the sampler.
+      score: (params, position, gradient, arrays, data) -> Scores.
+      to_latents: (position (q, c), arrays) -> latents (q, c).
+      to_position: (latents (q,), arrays) -> position (q,); NumPy, used once at the start.
+      geometry: params (d,) -> Geometry on the host, or None: then the engine learns a diagonal whitening.
+      information: (params, position, arrays, data) -> (d, d) complete-data information, the negative second
+        derivative averaged over chains; needed only where `geometry` does not give it.
+      report: params (d,) -> the reported scale (d,), with its (d, d) Jacobian.
+    """
+
+    params: Floats
+    names: tuple[str, ...]
+    latents: Floats
+    data: tuple[Any, ...]
+    density: Callable[..., tuple[Tensor, Tensor]]
+    score: Callable[..., Scores]
+    to_latents: Callable[..., Tensor]
+    to_position: Callable[..., Floats]
+    report: Callable[[Floats], tuple[Floats, Floats]]
+    geometry: Callable[[Floats], Geometry] | None = None
+    information: Callable[..., Tensor] | None = None
+
+
+class Options(NamedTuple):
+    """How hard to try.
+
+    Attributes:
+      tolerance: stop when every Monte Carlo error is below this fraction of the parameter's standard error.
+      num_chains: chains that run side by side.
+      num_draws: draws per chain in the first iteration; they grow as the stop rule asks.
+      max_draws: most draws per chain in one iteration.
+      max_iterations: most iterations.
+      num_leapfrog: leapfrog steps per transition.
+      target_acceptance: acceptance probability that the step size is tuned for.
+      mstep: "newton" (default) or "adam".
+      learning_rate: of Adam.
+      watched: positions of latents whose draws are kept.
+    """
+
+    tolerance: float = 0.01
+    num_chains: int = 2
+    num_draws: int = 20
+    max_draws: int = 50_000
+    max_iterations: int = 200
+    num_leapfrog: int = 8
+    target_acceptance: float = 0.8
+    mstep: str = "newton"
+    learning_rate: float = 0.05
+    watched: tuple[int, ...] = ()
+
+
+class State(NamedTuple):
+    """Carried from one iteration to the next.
+
+    Attributes:
+      params: (d,).
+      position: (q, c) where the chains are.
+      step_size: () of the leapfrog integrator.
+      complete: (d, d) running estimate of the complete-data information.
+      missing: (d, d) running estimate of the posterior covariance of the scores, the missing information.
+      evidence: () number of effective draws behind `complete` and `missing`.
+      momentum: (2, d) moments of Adam.
+      count: () iterations so far.
+    """
+
+    params: Tensor
+    position: Tensor
+    step_size: Tensor
+    complete: Tensor
+    missing: Tensor
+    evidence: Tensor
+    momentum: Tensor
+    count: Tensor
+
+
+class Info(NamedTuple):
+    """Looked at after an iteration, never fed back.
+
+    Attributes:
+      score: (d,) mean controlled score: the gradient of the log-likelihood, estimated.
+      step: (d,) the step taken.
+      distance: (d,) Newton's distance to the maximum, observed information^-1 score.
+      mc_error: (d,) Monte Carlo standard error of `distance`.
+      stderr: (d,) standard errors from the observed information.
+      observed: (d, d) observed information that was used.
+      resolved: () whether the observed information was usable as it was, without being held up by a floor.
+      reduction: (d,) variance of the raw scores over that of the controlled ones.
+      acceptance: () mean acceptance probability.
+      divergences: () transitions that ended at a non-finite energy.
+      rhat: () largest split R-hat over the controlled scores.
+      effective: () smallest effective number of draws over the raw scores.
+      latent_mean: (q,) mean of the latents.
+      latent_variance: (q,) their variance.
+      draws: (1000, w) ring of the last draws of the watched latents by the first chain.
+    """
+
+    score: Tensor
+    step: Tensor
+    distance: Tensor
+    mc_error: Tensor
+    stderr: Tensor
+    observed: Tensor
+    resolved: Tensor
+    reduction: Tensor
+    acceptance: Tensor
+    divergences: Tensor
+    rhat: Tensor
+    effective: Tensor
+    latent_mean: Tensor
+    latent_variance: Tensor
+    draws: Tensor
+
+
+class Iteration(NamedTuple):
+    """One line of the trace, on the host.
+
+    Attributes:
+      number: counted from 1.
+      estimates: (d,) on the reported scale, after the step.
+      largest_step: largest distance to the maximum, in standard errors.
+      largest_error: largest Monte Carlo error, in standard errors.
+      num_draws: draws per chain.
+      acceptance: mean acceptance probability.
+      seconds: of this iteration, compilation included.
+    """
+
+    number: int
+    estimates: Floats
+    largest_step: float
+    largest_error: float
+    num_draws: int
+    acceptance: float
+    seconds: float
+
+
+class Solution(NamedTuple):
+    """What the engine found.
+
+    Attributes:
+      params: (d,) estimates, unconstrained.
+      mc_error: (d,) their Monte Carlo standard errors, unconstrained scale.
+      information: (d, d) observed information.
+      outcome: how it ended.
+      trace: one Iteration for each.
+      info: Info of the last iteration as NumPy arrays, or None if there was none.
+      draws: (m, w) the last draws, at most 1,000, of the watched latents in the last iteration.
+      num_traces: how often the iteration was traced.
+      compile_seconds: time of the first call over the median of the others, the part that is compilation.
+    """
+
+    params: Floats
+    mc_error: Floats
+    information: Floats
+    outcome: Outcome
+    trace: tuple[Iteration, ...]
+    info: Info | None
+    draws: Floats
+    num_traces: int
+    compile_seconds: float
