@@ -1,0 +1,31 @@
+"""Options and settings shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# Quiet and without a display, set before anything imports TensorFlow or matplotlib.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The first example of a test may compile a TensorFlow function, so no example has a deadline; the same
+# examples every time, so that a run that passed passes again.
+settings.register_profile("lmeformula", deadline=None, derandomize=True)
+settings.load_profile("lmeformula")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite the right-hand sides of the golden case files in place",
+    )
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """True where golden files are to be rewritten rather than compared."""
+    return bool(request.config.getoption("--update-golden"))
