@@ -1,0 +1,60 @@
+# `make demo` and `make test` do all of their own set-up: a virtual environment in .venv, made on first use,
+# reused afterwards, and brought up to date when pyproject.toml has changed. Nothing else is needed than Python,
+# make and a network that reaches a package index; no environment has to be active, and none is changed.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# TensorFlow has packages for these; other interpreters are passed over.
+FIND_PYTHON := for p in "$(PYTHON)" python3.13 python3.12 python3.11; do \
+	if "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	then echo "$$p"; exit; fi; done
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format bench clean clean-all
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) ## fit 73,421 lecture ratings from one line, compare with lme4, draw the plots
+	$(VENV)/bin/lmeformula demo
+
+test: $(READY) ## run the tests, but for the slow ones
+	$(RUN) -m pytest -m "not slow" $(ARGS)
+
+test-all: $(READY) ## run all tests
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(READY) ## check style, formatting and types
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+
+format: $(READY) ## rewrite the code in the project's format
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+bench: $(READY) ## run the benchmarks
+	for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script" || exit 1; done
+
+clean: ## remove what builds, tests and the demo leave behind
+	rm -rf build dist demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+clean-all: clean ## remove the virtual environment too
+	rm -rf $(VENV)
+
+$(RUN):
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+		echo "lmeformula needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is not one. Say which: make PYTHON=/path/to/python3.12 ..." >&2; \
+		exit 1; \
+	fi; \
+	echo "$$python -m venv $(VENV)"; "$$python" -m venv --clear $(VENV)
+
+# The stamp is written last: an installation that was interrupted is taken up again.
+$(READY): pyproject.toml $(RUN)
+	$(RUN) -m pip install --disable-pip-version-check --progress-bar off --quiet --editable '.[all,dev]'
+	@touch $(READY)
