@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from keyword import iskeyword
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
+from lmeformula.model.notation import is_correlated, part_names
 from lmeformula.model.response import FamilyRule, family_rule, observed_rows
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -26,9 +25,6 @@ Floats = NDArray[np.float64]
 Tensor: TypeAlias = Any
 Variable: TypeAlias = Any
 Distribution: TypeAlias = Any
-
-# Arguments of the methods of a TFP joint distribution besides the values of its parts.
-RESERVED = frozenset({"name", "sample_shape", "seed", "self", "value"})
 
 
 class Start(Protocol):
@@ -137,62 +133,40 @@ def build_joint(
     sigma = None if sigma is None else float(sigma)
     observed, trials = observed_rows(rule, response, design.weights)
 
-    *parts, response_part = identifiers([*(term.name for term in design.terms), response.name])
+    names = part_names(design)
     variables: dict[str, Variable] = {}
     model: OrderedDict[str, Any] = OrderedDict()
 
-    effects = fixed_effects(design.names, start.beta, dtype)
+    effects = fixed_effects(names.effects, start.beta, dtype)
     variables.update(effects)
-    for term, covariance, part in zip(design.terms, start.covariances, parts, strict=True):
+    for term, covariance, part in zip(design.terms, start.covariances, names.terms, strict=True):
         model[part], of_term = random_effects(term, covariance, part, dtype)
         variables.update(of_term)
     if rule.has_sigma and sigma is None:
         variables["sigma"] = positive(start.sigma, dtype, "sigma")
     scale = variables.get("sigma", sigma)
-    model[response_part] = ResponsePart(
-        design, rule, parts, tuple(effects.values()), scale, trials, dtype
+    model[names.response] = ResponsePart(
+        design, rule, names.terms, tuple(effects.values()), scale, trials, dtype
     )
     return Joint(
         distribution=MixedJointDistribution(model, batch_ndims=0, name="joint"),
         variables=MappingProxyType(variables),
-        names=MappingProxyType({t.name: part for t, part in zip(design.terms, parts, strict=True)}),
-        response=response_part,
+        names=MappingProxyType(
+            {t.name: part for t, part in zip(design.terms, names.terms, strict=True)}
+        ),
+        response=names.response,
         observed=tf.constant(observed, dtype),
     )
-
-
-def identifiers(labels: Iterable[str]) -> tuple[str, ...]:
-    """Map display names to distinct names that Python, TFP and TensorFlow accept, in order.
-
-    Whatever cannot stand in an identifier becomes "_"; keywords and the argument names of TFP's
-    methods get a trailing "_"; later names that would collide get "_2", "_3", and so on.
-
-    Example:
-      >>> identifiers(["cask:batch", "cask_batch", "period[T.2]", "class", "2nd"])
-      ('cask_batch', 'cask_batch_2', 'period_T_2', 'class_', 'x2nd')
-    """
-    found: list[str] = []
-    for label in labels:
-        name = re.sub(r"\W+", "_", label).strip("_") or "x"
-        name = name if name.isidentifier() else "x" + name
-        name = name + "_" if iskeyword(name) or name in RESERVED else name
-        candidate, count = name, 1
-        while candidate in found:
-            count += 1
-            candidate = f"{name}_{count}"
-        found.append(candidate)
-    return tuple(found)
 
 
 # ---- parts --------------------------------------------------------------------------------------
 
 
-def fixed_effects(columns: Sequence[str], beta: Floats, dtype: str) -> dict[str, Variable]:
-    """One scalar variable per fixed column: `intercept`, and `effect_` with the column's name."""
-    labels = ["intercept" if name == "Intercept" else f"effect_{name}" for name in columns]
+def fixed_effects(names: Sequence[str], beta: Floats, dtype: str) -> dict[str, Variable]:
+    """One scalar variable per fixed column."""
     return {
         name: tf.Variable(float(value), dtype=dtype, name=name)
-        for name, value in zip(identifiers(labels), beta, strict=True)
+        for name, value in zip(names, beta, strict=True)
     }
 
 
@@ -210,7 +184,7 @@ def random_effects(
     start = np.sqrt(np.mean(sd**2)) if term.homogeneous else sd
     stddev = positive(start, dtype, f"stddev_{part}")
     variables = {f"stddev_{part}": stddev}
-    if term.covariance == "diag":
+    if not is_correlated(term):
         level = tfd.Independent(tfd.Normal(tf.zeros([k], dtype), stddev), 1)
         return tfd.Sample(level, num_levels), variables
 

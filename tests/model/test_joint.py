@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy import stats
 
 from lmeformula.errors import ModelError
-from lmeformula.model.joint import build_joint, identifiers
+from lmeformula.model.joint import build_joint
 from lmeformula.model.params import Params
 
 GAUSSIAN = (
@@ -245,23 +245,6 @@ def test_single_precision(designs):
     assert found.dtype == tf.float32
     expected = log_density(design, "gaussian", params, list(effects.values()))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("labels", "names"),
-    [
-        (["a:b", "a_b", "a.b"], ("a_b", "a_b_2", "a_b_3")),
-        (["year of birth", "log(y)", "s/n"], ("year_of_birth", "log_y", "s_n")),
-        (
-            ["class", "lambda", "name", "seed", "value"],
-            ("class_", "lambda_", "name_", "seed_", "value_"),
-        ),
-        (["2nd", "???", "größe"], ("x2nd", "x", "größe")),
-        (["y", "y"], ("y", "y_2")),
-    ],
-)
-def test_identifiers(labels, names):
-    assert identifiers(labels) == names
 
 
 def test_awkward_names_make_a_working_joint(designs, make_term, make_design):

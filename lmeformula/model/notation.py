@@ -1,0 +1,153 @@
+"""The names and symbols of a model, shared by its joint distribution, graph and equation; no TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from keyword import iskeyword
+from typing import Any
+
+import numpy as np
+
+from lmeformula.design.design import Design, TermBlock
+
+# Arguments of the methods of a TFP joint distribution besides the values of its parts.
+RESERVED = frozenset({"name", "sample_shape", "seed", "self", "value"})
+
+
+@dataclass(frozen=True, slots=True)
+class PartNames:
+    """What the parts and parameters of a model are called in code.
+
+    Attributes:
+      terms: one name per random-effects term.
+      response: the response's name.
+      effects: one name per fixed column: `intercept`, or `effect_` with the column's name.
+    """
+
+    terms: tuple[str, ...]
+    response: str
+    effects: tuple[str, ...]
+
+
+def part_names(design: Design) -> PartNames:
+    """Name the parts of a design.
+
+    Args:
+      design: the data as arrays; the response of a one-sided formula is called "y".
+    Returns:
+      names: distinct identifiers.
+    """
+    response = "y" if design.response is None else design.response.name
+    *terms, response = identifiers([*(term.name for term in design.terms), response])
+    effects = ["intercept" if name == "Intercept" else f"effect_{name}" for name in design.names]
+    return PartNames(tuple(terms), response, identifiers(effects))
+
+
+def identifiers(labels: Iterable[str]) -> tuple[str, ...]:
+    """Map display names to distinct names that Python, TFP and TensorFlow accept, in order.
+
+    Whatever cannot stand in an identifier becomes "_"; keywords and the argument names of TFP's
+    methods get a trailing "_"; later names that would collide get "_2", "_3", and so on.
+
+    Example:
+      >>> identifiers(["cask:batch", "cask_batch", "period[T.2]", "class", "2nd"])
+      ('cask_batch', 'cask_batch_2', 'period_T_2', 'class_', 'x2nd')
+    """
+    found: list[str] = []
+    for label in labels:
+        name = re.sub(r"\W+", "_", label).strip("_") or "x"
+        name = name if name.isidentifier() else "x" + name
+        name = name + "_" if iskeyword(name) or name in RESERVED else name
+        candidate, count = name, 1
+        while candidate in found:
+            count += 1
+            candidate = f"{name}_{count}"
+        found.append(candidate)
+    return tuple(found)
+
+
+def is_intercept(term: TermBlock) -> bool:
+    """Whether the term is a random intercept and nothing else."""
+    return term.columns == ("Intercept",)
+
+
+def is_correlated(term: TermBlock) -> bool:
+    """Whether the term's coefficients have correlations."""
+    return len(term.columns) > 1 and term.covariance != "diag"
+
+
+def data_columns(design: Design) -> tuple[str, ...]:
+    """The columns that multiply a coefficient, fixed or random, in order of appearance."""
+    columns = [*design.names, *(column for term in design.terms for column in term.columns)]
+    return tuple(dict.fromkeys(column for column in columns if column != "Intercept"))
+
+
+def has_offset(design: Design) -> bool:
+    """Whether any row has an offset."""
+    return bool(np.any(design.offset != 0.0))
+
+
+# ---- families ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyNotation:
+    """How a response family is written.
+
+    Attributes:
+      distribution: name, such as "Poisson".
+      parameter: the symbol that the link is applied to; "" where the predictor is the mean.
+      latex: that symbol in LaTeX.
+      link: name of the link function; "" for the identity.
+      has_sigma: whether there is a residual standard deviation.
+      has_trials: whether the distribution also takes a number of trials.
+    """
+
+    distribution: str
+    parameter: str = ""
+    latex: str = ""
+    link: str = ""
+    has_sigma: bool = False
+    has_trials: bool = False
+
+
+FAMILY_NOTATIONS = {
+    "gaussian": FamilyNotation("Normal", has_sigma=True),
+    "bernoulli": FamilyNotation("Bernoulli", "p", "p", "logit"),
+    "binomial": FamilyNotation("Binomial", "p", "p", "logit", has_trials=True),
+    "poisson": FamilyNotation("Poisson", "μ", r"\mu", "log"),
+}
+
+
+def family_notation(family: Any, design: Design) -> FamilyNotation:
+    """The notation of a family, given by name or as a record with a `name` and optionally a `link`.
+
+    A family without an entry is written by its own name with mean μ. Binomial responses of single
+    trials are written as Bernoulli.
+
+    Example:
+      >>> FAMILY_NOTATIONS["poisson"].link
+      'log'
+    """
+    name = family if isinstance(family, str) else family.name
+    known = FAMILY_NOTATIONS.get(name)
+    if known is None:
+        known = FamilyNotation(name.replace("_", " ").title().replace(" ", ""), "μ", r"\mu", "g")
+    response = design.response
+    if known.has_trials and response is not None:
+        counts = response.trials is not None or response.values.ndim == 2
+        if not counts and design.weights is None:
+            known = FAMILY_NOTATIONS["bernoulli"]
+    link = getattr(family, "link", None) or known.link
+    if not isinstance(link, str) or link == known.link or not known.parameter:
+        return known
+    return FamilyNotation(
+        known.distribution,
+        known.parameter,
+        known.latex,
+        link,
+        known.has_sigma,
+        known.has_trials,
+    )
