@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.formula.ir import Formula
+
+if TYPE_CHECKING:
+    from lmeformula.design.recipe import Recipe
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -24,7 +30,7 @@ class TermBlock:
       group: display name of the grouping factor, such as "students" or "cask:batch".
       factors: the grouping variables, such as ("cask", "batch").
       levels: (l) display names of the observed levels, such as "A:b".
-      index: (n,) int32, each row's level.
+      index: (n,) int32, each row's level; -1 in new rows of a level that the data of the fit did not have.
       covariance: "us", "diag", "cs" or "ar1".
       homogeneous: one variance for all coefficients of a diag/cs/ar1 term.
       block: label shared by terms whose covariance is joint, or "".
@@ -77,6 +83,9 @@ class Design:
       rows: (n,) positions in the data frame of the rows that are used (complete cases).
       num_missing: rows left out because a used column is missing there.
       dropped: names of fixed columns left out because others determine them.
+      reserved: parts of the formula, in its words, that are other packages' syntax: they parse, take no part
+        in the arrays, and cannot be fitted.
+      recipe: what `rebuild` needs; None for a design that was put together by hand.
     """
 
     formula: Formula
@@ -89,6 +98,8 @@ class Design:
     rows: NDArray[np.int64]
     num_missing: int = 0
     dropped: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    recipe: Recipe | None = None
 
     @property
     def y(self) -> Floats | None:
@@ -98,4 +109,66 @@ class Design:
     @property
     def n(self) -> int:
         """Number of rows used."""
-        return self.X.shape[0]
+        return int(self.X.shape[0])
+
+    def rebuild(
+        self,
+        newdata: object,
+        *,
+        groups: bool = True,
+        response: bool = False,
+        offset: object = None,
+        weights: object = None,
+    ) -> NewRows:
+        """Build the arrays of new rows: the same columns, levels, contrasts, centring, knots and polynomials.
+
+        Args:
+          newdata: a table with the columns that the formula uses; those of the response are not needed.
+          groups: False leaves the random-effects terms out, and then their columns are not needed either.
+          response: True builds the response and the weights as well.
+          offset: the new rows' offset where the fit was given an array; a column is found by itself.
+          weights: the same for prior weights.
+        Returns:
+          The new rows.
+        Raises:
+          FormulaDataError: if a column is absent or of another kind, or a factor among the fixed effects or
+            slopes has a level that the data of the fit did not have.
+        Example:
+          >>> from lmeformula.design import design
+          >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "a": ["u", "v", "u", "v"], "g": [1, 1, 2, 2]}
+          >>> rows = design("y ~ a + (1 | g)", data).rebuild({"a": ["v"], "g": [7]})
+          >>> rows.X.tolist(), rows.terms[0].index.tolist(), dict(rows.unseen)
+          ([[1.0, 1.0]], [-1], {'g': ('7',)})
+        """
+        from lmeformula.design.rebuild import rebuild_rows  # that module builds on this one
+
+        return rebuild_rows(
+            self, newdata, groups=groups, response=response, offset=offset, weights=weights
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewRows:
+    """A design's arrays for rows that were not in the data of the fit; made by `Design.rebuild`.
+
+    Attributes:
+      X: (n, p) float64, the columns of the design's X.
+      names: (p) their names.
+      terms: the random-effects terms with the design's levels; index is -1 for a level that is not among them.
+      offset: (n,) float64.
+      unseen: the levels that are not among the design's, by the group's display name.
+      rows: (n,) positions in the new data of its complete rows.
+      num_rows: how many rows the new data has, incomplete ones included.
+      response: the response, if it was asked for.
+      weights: (n,) prior weights, if the response was asked for and there are any.
+    """
+
+    X: Floats
+    names: tuple[str, ...]
+    terms: tuple[TermBlock, ...]
+    offset: Floats
+    unseen: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    num_rows: int = 0
+    response: ResponseBlock | None = None
+    weights: Floats | None = None

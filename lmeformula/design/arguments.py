@@ -1,0 +1,92 @@
+"""Second stage: what the caller passes beside the formula - contrasts, offset and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lmeformula.design.factors import coding_named
+from lmeformula.design.frame import Frame, column_of, open_frame
+from lmeformula.design.values import Categories, Coding, Column, Floats, Numbers
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Expression
+
+
+def read_contrasts(contrasts: Mapping[str, Any]) -> dict[str, Coding]:
+    """Read the `contrasts` argument.
+
+    Raises:
+      FormulaDataError: if an entry is not a known name, a (name, base) pair or a matrix.
+    """
+    return {name: _coding(name, given) for name, given in contrasts.items()}
+
+
+def check_contrasts_used(
+    contrasts: Mapping[str, Coding],
+    columns: Mapping[str, Column],
+    variables: Mapping[Expression, Column],
+) -> None:
+    """Refuse contrasts for what is no factor of the formula.
+
+    Raises:
+      FormulaDataError: that lists the factors there are.
+    """
+    used = {v.coding for v in variables.values() if isinstance(v, Categories) and v.coding}
+    for name, coding in contrasts.items():
+        if name not in columns or (coding not in used and coding.matrix is None):
+            factors = [n for n, c in columns.items() if not isinstance(c, Numbers)]
+            raise FormulaDataError(
+                f"contrasts are given for {name!r}, which is not a factor among the variables "
+                "of the formula",
+                "E_UNSUPPORTED_ARG",
+                hint=f"Its factors are {', '.join(factors)}." if factors else "It has no factors.",
+            )
+
+
+def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
+    """Read the offset or the weights: a column's name, or one number for each row of the data.
+
+    Raises:
+      FormulaDataError: if the numbers of rows differ or they are not numbers.
+    """
+    if given is None:
+        return None
+    column = (
+        column_of(frame, given)
+        if isinstance(given, str)
+        else column_of(open_frame({name: given}), name)
+    )
+    if not isinstance(column, Numbers) or column.values.ndim != 1:
+        raise FormulaDataError(f"the {name} must be numbers", "E_DATA")
+    if column.values.shape[0] != frame.num_rows:
+        raise FormulaDataError(
+            f"the {name} has {column.values.shape[0]} values for {frame.num_rows} rows of data",
+            "E_DATA",
+        )
+    values = np.asarray(column.values, dtype=np.float64)
+    if np.isinf(values).any():
+        raise FormulaDataError(
+            f"the {name} is infinite in {int(np.isinf(values).sum())} rows", "E_DATA"
+        )
+    return values
+
+
+def _coding(name: str, given: Any) -> Coding:
+    if isinstance(given, Coding):
+        return given
+    if isinstance(given, str):
+        return coding_named(given)
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
+        kind = coding_named(given[0]).kind
+        if kind in ("treatment", "sas") and isinstance(given[1], str | int):
+            return Coding(kind, given[1])
+    elif isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype.kind in "iuf":
+        return Coding("custom", matrix=np.asarray(given, dtype=np.float64))
+    raise FormulaDataError(
+        f'the contrasts of {name!r} must be a name, ("treatment", base level) or a matrix, not '
+        f"{given!r}",
+        "E_UNSUPPORTED_ARG",
+        hint='For example contrasts={"a": "sum"}.',
+    )

@@ -1,0 +1,283 @@
+"""Second stage: centring, polynomials, splines and intervals, with what prediction must remember of them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from lmeformula.design.coding import b_spline_basis, natural_spline_basis, poly_basis
+from lmeformula.design.values import Floats, Numbers, Value, as_floats, describe
+from lmeformula.errors import FormulaDataError
+
+
+def scale(
+    learned: Any, /, x: Value, center: Value = True, scale: Value = True
+) -> tuple[Value, Any]:
+    """Centre a column and divide it by its standard deviation, both from the data of the fit.
+
+    Args:
+      learned: None, or (centre, divisor), each () or (m,).
+      x: a column, or a matrix whose columns are treated one by one.
+      center: TRUE for the mean, FALSE for 0, or the number to subtract.
+      scale: TRUE for the standard deviation with n - 1 (the root mean square when not centred, as in R),
+        FALSE for 1, or the divisor.
+    Returns:
+      The numbers, and (centre, divisor).
+    Raises:
+      FormulaDataError: if the column is constant, so that its standard deviation is zero.
+    """
+    numbers = as_floats(x, "scale()")
+    if learned is None:
+        centre = np.asarray(_choice(center, "center", 0.0, lambda: np.nanmean(numbers, axis=0)))
+        moved = numbers - centre
+        count = np.sum(~np.isnan(moved), axis=0)
+        divisor = np.asarray(
+            _choice(
+                scale, "scale", 1.0, lambda: np.sqrt(np.nansum(moved**2, axis=0) / (count - 1.0))
+            )
+        )
+        if not np.all(divisor > 0):
+            raise FormulaDataError(
+                "scale() of a column that is constant", "E_DATA", hint="Leave the column out."
+            )
+        learned = (centre, divisor)
+    centre, divisor = learned
+    return _like(x, (numbers - centre) / divisor), learned
+
+
+def center(learned: Any, /, x: Value) -> tuple[Value, Any]:
+    """Subtract a column's mean in the data of the fit."""
+    return scale(learned, x, True, False)
+
+
+def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -> tuple[Value, Any]:
+    """Orthogonal (or raw) polynomials of one or several columns, as R's poly().
+
+    Args:
+      learned: None, or the recurrences of each column.
+      *x: columns, and at most one constant, which is the degree.
+      degree: the highest (total) degree; 1 without.
+      raw: TRUE for plain powers.
+    Returns:
+      A matrix with a column for every product of powers up to the degree, and what was learned.
+    Raises:
+      FormulaDataError: if the degree does not fit the data, or values are missing while learning.
+    """
+    columns = [as_floats(value, "poly()") for value in x if isinstance(value, Numbers)]
+    constants: list[Value] = [value for value in x if not isinstance(value, Numbers)]
+    constants += [] if degree is None else [degree]
+    if not columns or len(constants) > 1 or any(column.ndim != 1 for column in columns):
+        raise FormulaDataError(
+            "poly() needs columns of numbers and one degree",
+            "E_DATA",
+            hint="For example poly(x, 2).",
+        )
+    highest = _whole(constants[0] if constants else 1, "degree")
+    states: list[dict[str, Any]] = learned if learned is not None else [{} for _ in columns]
+    if learned is None:
+        for column in columns:
+            distinct = np.unique(column[~np.isnan(column)]).size
+            if highest >= distinct:
+                raise FormulaDataError(
+                    f"poly() of degree {highest} needs more than {highest} distinct values, "
+                    f"and there are {distinct}",
+                    "E_DATA",
+                    hint="Lower the degree.",
+                )
+    if not isinstance(raw, bool):
+        raise FormulaDataError("raw must be TRUE or FALSE", "E_UNSUPPORTED_ARG")
+    powers = [
+        column[:, None] ** np.arange(1, highest + 1) if raw else poly_basis(column, highest, state)
+        for column, state in zip(columns, states, strict=True)
+    ]
+    if len(powers) == 1:
+        return _basis(powers[0]), states
+    products, names = [], []
+    for exponents in itertools.product(range(highest + 1), repeat=len(powers)):
+        exponents = exponents[::-1]  # R: the first column's power varies fastest
+        if 0 < sum(exponents) <= highest:
+            used = [basis[:, e - 1] for basis, e in zip(powers, exponents, strict=True) if e]
+            products.append(np.prod(used, axis=0))
+            names.append(".".join(map(str, exponents)))
+    return Numbers(np.column_stack(products), tuple(names)), states
+
+
+def bs(
+    learned: Any,
+    /,
+    x: Value,
+    df: Value = None,
+    knots: Value = None,
+    degree: Value = 3,
+    intercept: Value = False,
+    Boundary_knots: Value = None,
+) -> tuple[Value, Any]:
+    """B-splines of a column; inner knots at its quantiles in the data of the fit unless given."""
+    numbers = _vector(x, "bs()")
+    power = _whole(degree, "degree")
+    with_constant = _is_true(intercept, "intercept")
+    if learned is None:
+        num_inner = None if df is None else _whole(df, "df") - power - int(with_constant)
+        learned = _knots("bs()", numbers, num_inner, knots, Boundary_knots)
+    inner, bounds = learned
+    return _on_present(
+        numbers, lambda v: b_spline_basis(v, inner, bounds, power, with_constant)
+    ), learned
+
+
+def ns(
+    learned: Any,
+    /,
+    x: Value,
+    df: Value = None,
+    knots: Value = None,
+    intercept: Value = False,
+    Boundary_knots: Value = None,
+) -> tuple[Value, Any]:
+    """Natural cubic splines of a column, linear beyond the boundary knots; the space of R's ns().
+
+    Without the intercept these are the splines that vanish at the lower boundary knot, as in R.
+    """
+    numbers = _vector(x, "ns()")
+    with_constant = _is_true(intercept, "intercept")
+    if learned is None:
+        num_inner = None if df is None else _whole(df, "df") - 1 - int(with_constant)
+        learned = _knots("ns()", numbers, num_inner, knots, Boundary_knots)
+    inner, bounds = learned
+    first = 0 if with_constant else 1
+    return _on_present(
+        numbers, lambda v: natural_spline_basis(v, inner, bounds)[:, first:]
+    ), learned
+
+
+def cut_points(numbers: Floats, breaks: tuple[Any, ...]) -> Floats:
+    """Find the ends of the intervals of cut(): as given, or so many of equal width.
+
+    Raises:
+      FormulaDataError: if the breaks are not numbers, or fewer than two.
+    """
+    if any(isinstance(b, bool) or not isinstance(b, int | float) for b in breaks):
+        raise FormulaDataError(
+            "cut() needs constant breaks", "E_UNSUPPORTED_ARG", hint="For example c(0, 10, 20)."
+        )
+    if len(breaks) > 1:
+        points = np.unique(np.asarray(breaks, dtype=np.float64))
+        if points.size < len(breaks):
+            raise FormulaDataError("the breaks of cut() must be distinct", "E_DATA")
+        return points
+    number = _whole(breaks[0], "breaks")
+    if number < 2:
+        raise FormulaDataError("cut() needs at least two intervals", "E_DATA")
+    lowest, highest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+    width = (highest - lowest) or abs(lowest) or 1.0
+    points = np.linspace(lowest, highest, number + 1)
+    points[0], points[-1] = lowest - width / 1000, highest + width / 1000  # R's margin
+    return points
+
+
+def interval_names(points: Floats, closed_right: bool, lowest: bool) -> list[str]:
+    """Name intervals as R does: (0,10], with as many digits as tell the ends apart."""
+    for digits in range(3, 17):
+        ends = [f"{point:.{digits}g}" for point in points]
+        if len(set(ends)) == len(ends):
+            break
+    left, right = ("(", "]") if closed_right else ("[", ")")
+    names = [f"{left}{a},{b}{right}" for a, b in itertools.pairwise(ends)]
+    if lowest and closed_right:
+        names[0] = "[" + names[0][1:]
+    elif lowest:
+        names[-1] = names[-1][:-1] + "]"
+    return names
+
+
+def _choice(value: Value, name: str, off: float, on: Any) -> Any:
+    if isinstance(value, bool):
+        return on() if value else off
+    if isinstance(value, int | float):
+        return float(value)
+    raise FormulaDataError(
+        f"{name} must be TRUE, FALSE or a number, not {describe(value)}", "E_UNSUPPORTED_ARG"
+    )
+
+
+def _whole(value: Value, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise FormulaDataError(
+            f"{name} must be a whole number, not {describe(value)}", "E_UNSUPPORTED_ARG"
+        )
+    if value < 1:
+        raise FormulaDataError(f"{name} must be at least 1, not {value:g}", "E_UNSUPPORTED_ARG")
+    return int(value)
+
+
+def _is_true(value: Value, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise FormulaDataError(f"{name} must be TRUE or FALSE", "E_UNSUPPORTED_ARG")
+    return value
+
+
+def _vector(x: Value, name: str) -> Floats:
+    numbers = as_floats(x, name)
+    if numbers.ndim != 1:
+        raise FormulaDataError(f"{name} needs one column", "E_DATA")
+    return numbers
+
+
+def _knots(
+    name: str, numbers: Floats, num_inner: int | None, knots: Value, boundary: Value
+) -> tuple[tuple[float, ...], tuple[float, float]]:
+    present = numbers[~np.isnan(numbers)]
+    if present.size == 0:
+        raise FormulaDataError(f"{name} of a column without values", "E_DATA")
+    if num_inner is not None and knots is not None:
+        raise FormulaDataError(f"{name} takes df or knots, not both", "E_UNSUPPORTED_ARG")
+    bounds = (float(present.min()), float(present.max()))
+    if boundary is not None:
+        lower, upper = _numbers(boundary, "Boundary.knots")
+        bounds = (lower, upper)
+    if bounds[0] >= bounds[1]:
+        raise FormulaDataError(f"{name} of a column that is constant", "E_DATA")
+    if knots is not None:
+        inner = _numbers(knots, "knots")
+    elif num_inner is not None and num_inner < 0:
+        raise FormulaDataError(f"{name} needs a larger df", "E_UNSUPPORTED_ARG")
+    else:
+        inside = present[(present >= bounds[0]) & (present <= bounds[1])]
+        places = np.linspace(0, 1, (num_inner or 0) + 2)[1:-1]
+        inner = tuple(np.quantile(inside, places).tolist())
+    if len(set(inner)) < len(inner) or any(not bounds[0] < k < bounds[1] for k in inner):
+        raise FormulaDataError(
+            f"the inner knots of {name} must be distinct and inside the boundary knots",
+            "E_DATA",
+            hint="Use fewer degrees of freedom, or give knots = c(...).",
+        )
+    return tuple(sorted(inner)), bounds
+
+
+def _numbers(value: Value, name: str) -> tuple[float, ...]:
+    values = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+        raise FormulaDataError(f"{name} must be constants such as c(1, 2)", "E_UNSUPPORTED_ARG")
+    return tuple(float(v) for v in values)  # type: ignore[arg-type]
+
+
+def _on_present(numbers: Floats, basis: Any) -> Numbers:
+    present = ~np.isnan(numbers)
+    columns = basis(numbers[present])
+    values = np.full((numbers.size, columns.shape[1]), np.nan)
+    values[present] = columns
+    return _basis(values)
+
+
+def _basis(values: Floats) -> Numbers:
+    if values.shape[1] == 1:  # R: poly(x, 1) is one column without a number
+        return Numbers(values[:, 0])
+    return Numbers(values, tuple(str(i + 1) for i in range(values.shape[1])))
+
+
+def _like(x: Value, values: Floats) -> Value:
+    if values.ndim == 0:
+        return float(values)
+    return Numbers(values, x.columns if isinstance(x, Numbers) and values.ndim == 2 else ())

@@ -1,0 +1,273 @@
+"""Second stage: a formula meets a data frame, and becomes arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.arguments import check_contrasts_used, read_contrasts, row_argument
+from lmeformula.design.design import Design
+from lmeformula.design.evaluate import Memory, Scope, data_columns
+from lmeformula.design.fixed import columns_of, independent_columns
+from lmeformula.design.frame import column_of, open_frame
+from lmeformula.design.grouping import Grouping, group_rows
+from lmeformula.design.labels import label
+from lmeformula.design.random import term_blocks, warn_about_terms
+from lmeformula.design.recipe import Recipe
+from lmeformula.design.response import response_block
+from lmeformula.design.values import Categories, Column, Floats, Ints, Numbers, take
+from lmeformula.design.variables import (
+    Evaluated,
+    check_finite,
+    complete_rows,
+    evaluate_formula,
+    group_columns,
+    is_reserved,
+    predictor_on,
+)
+from lmeformula.design.warn import warn
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Expression, Formula, TermSum
+
+Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
+
+
+def design(
+    formula: str | Formula,
+    data: object,
+    *,
+    contrasts: Contrasts | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+    weights: object = None,
+    offset: object = None,
+) -> Design:
+    """Build the arrays of a model from its formula and a table.
+
+    Rows where any used variable is missing are left out, then levels that no row has.
+
+    Args:
+      formula: text, or what `lf.parse` returned.
+      data: a pandas or polars DataFrame, a pyarrow Table, or a mapping of names to arrays. Only the columns
+        that the formula uses are read.
+      contrasts: how factors are coded, by column: "treatment" (the default), "sum", "helmert", "poly", "sas",
+        "diff", ("treatment", base level), or a matrix with a row for each level. They hold in the fixed part
+        and in random-effects terms.
+      functions: functions of your own that the formula may call, by name; they get arrays and return one.
+      weights: prior weights: the name of a column, or (rows of data,) numbers.
+      offset: an offset, added to those of the formula: the name of a column, or (rows of data,) numbers.
+    Returns:
+      The design.
+    Raises:
+      FormulaSyntaxError: if the text is not a formula.
+      FormulaDataError: if the data does not fit the formula; the message names the place and a cure.
+    Example:
+      >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "a": ["u", "v", "u", "v"], "g": [1, 1, 2, 2]}
+      >>> made = design("y ~ a + (1 | g)", data)
+      >>> made.names, made.terms[0].levels
+      (('Intercept', 'a[T.v]'), ('1', '2'))
+    """
+    from lmeformula.formula import expand_dot, parse
+
+    parsed = parse(formula) if isinstance(formula, str) else formula
+    frame = open_frame(data)
+    if parsed.fixed.template:
+        parsed = expand_dot(parsed, frame.columns)
+    own = dict(functions or {})
+    scope = Scope(frame, own, read_contrasts(contrasts or {}), Memory(), False, parsed.text)
+    model, reserved = without_reserved(parsed, scope)
+
+    values = evaluate_formula(model, scope, with_response=True, with_groups=True)
+    offset_given = row_argument("offset", offset, frame)
+    weights_given = row_argument("weights", weights, frame)
+    if weights_given is not None and model.response is not None and model.response.weights:
+        raise FormulaDataError("the weights are given twice, in the formula and as an argument")
+    given = [Numbers(array) for array in (offset_given, weights_given) if array is not None]
+    rows = complete_rows([*values.columns(), *given], frame.num_rows)
+    num_rows = frame.num_rows if rows is None else rows.size
+    if num_rows == 0:
+        raise _no_rows(values, parsed.text)
+
+    variables = {
+        expression: predictor_on(expression, column, rows, None, parsed.text)
+        for expression, column in values.predictors.items()
+    }
+    check_contrasts_used(scope.contrasts, scope.memory.columns, variables)
+    X = columns_of(model.fixed.sum, variables, num_rows, parsed.text)
+    kept = independent_columns(X.values)
+    dropped = tuple(name for i, name in enumerate(X.names) if i not in set(kept))
+    if dropped:
+        warn(
+            "",
+            f"the fixed-effects matrix has rank {len(kept)}: left out {', '.join(dropped)}, "
+            "which other columns determine",
+        )
+    groups = group_all(model, values.groups, rows)
+    terms = term_blocks(model.random, variables, groups, num_rows, parsed.text)
+    warn_about_terms(model.random, terms, variables)
+    _warn_about_numeric_groups(model, scope)
+    return Design(
+        formula=parsed,
+        response=None
+        if model.response is None
+        else response_block(
+            model.response, _on(values.response, rows, parsed.text), None, parsed.text
+        ),
+        X=X.values if not dropped else np.ascontiguousarray(X.values[:, kept]),
+        names=tuple(X.names[i] for i in kept),
+        terms=terms,
+        offset=sum_offsets(values, offset_given, rows, num_rows, parsed.text),
+        weights=prior_weights(model, values, weights_given, rows, parsed.text),
+        rows=np.arange(num_rows, dtype=np.int64) if rows is None else rows,
+        num_missing=frame.num_rows - num_rows,
+        dropped=dropped,
+        reserved=reserved,
+        recipe=Recipe(
+            memory=scope.memory,
+            factors=MappingProxyType(
+                {
+                    expression: replace(column, codes=column.codes[:0])
+                    for expression, column in variables.items()
+                    if isinstance(column, Categories)
+                }
+            ),
+            groupings=MappingProxyType({names: group[0] for names, group in groups.items()}),
+            contrasts=scope.contrasts,
+            functions=MappingProxyType(own),
+            kept=tuple(kept),
+            offset=_remember(offset),
+            weights=_remember(weights),
+        ),
+    )
+
+
+def without_reserved(formula: Formula, scope: Scope) -> tuple[Formula, tuple[str, ...]]:
+    """Take other packages' syntax out of a formula, and name what was taken out."""
+
+    def is_ours(expression: Expression) -> bool:
+        return not is_reserved(expression, scope.functions)
+
+    reserved: dict[str, None] = {}
+    terms = []
+    for term in formula.fixed.sum.terms:
+        foreign = [v for v in term.variables if not is_ours(v)]
+        reserved |= dict.fromkeys(label(v) for v in foreign)
+        for column in (c for v in foreign for c in data_columns(v)):
+            column_of(scope.frame, column.name, scope.text, column.span)
+        if not foreign:
+            terms.append(term)
+    if formula.response is not None:
+        reserved |= dict.fromkeys(label(call) for call in formula.response.reserved)
+    reserved |= dict.fromkeys(
+        label(t.group.reserved) for t in formula.random if t.group.reserved is not None
+    )
+    fixed = replace(formula.fixed, sum=TermSum(formula.fixed.sum.intercept, tuple(terms)))
+    return replace(formula, fixed=fixed), tuple(reserved)
+
+
+def group_all(
+    formula: Formula, columns: Mapping[str, Categories], rows: Ints | None
+) -> dict[tuple[str, ...], tuple[Grouping, Ints]]:
+    """Number the levels of every grouping factor on the rows used."""
+    groups = {}
+    for term in formula.random:
+        if term.group.names not in groups:
+            names = group_columns(term.group.names, term.group.reserved)
+            factors = [take(columns[name], rows) for name in names]
+            groups[term.group.names] = group_rows(factors)  # type: ignore[arg-type]
+    return groups
+
+
+def sum_offsets(
+    values: Evaluated, given: Floats | None, rows: Ints | None, num_rows: int, text: str
+) -> Floats:
+    """Add up the offsets of the formula and the one given as an argument, on the rows used."""
+    total = np.zeros(num_rows)
+    for expression, column in _on(values.offsets, rows, text).items():
+        assert isinstance(column, Numbers), expression
+        total += column.values
+    if given is not None:
+        total += given if rows is None else given[rows]
+    return total
+
+
+def prior_weights(
+    formula: Formula, values: Evaluated, given: Floats | None, rows: Ints | None, text: str
+) -> Floats | None:
+    """Find the prior weights on the rows used; None without.
+
+    Raises:
+      FormulaDataError: if a weight is negative, or they are not numbers.
+    """
+    expression = None if formula.response is None else formula.response.weights
+    span = None if expression is None else expression.span
+    if expression is not None:
+        column = values.response[expression]
+        if not isinstance(column, Numbers) or column.values.ndim != 1:
+            raise FormulaDataError("the weights must be numbers", "E_DATA", text, span)
+        given = np.asarray(column.values, dtype=np.float64)
+    if given is None:
+        return None
+    weights = given if rows is None else given[rows]
+    num_wrong = int(np.sum(~((weights >= 0) & np.isfinite(weights))))
+    if num_wrong:
+        raise FormulaDataError(
+            f"the weights are negative or infinite in {num_wrong} rows", "E_DATA", text, span
+        )
+    return np.ascontiguousarray(weights)
+
+
+def _on(
+    columns: Mapping[Expression, Column], rows: Ints | None, text: str
+) -> dict[Expression, Column]:
+    restricted = {expression: take(column, rows) for expression, column in columns.items()}
+    for expression, column in restricted.items():
+        check_finite(column, expression, text)
+    return restricted
+
+
+def _no_rows(values: Evaluated, text: str) -> FormulaDataError:
+    from lmeformula.design.values import missing
+
+    parts = (values.response, values.predictors, values.offsets)
+    named = [(label(e), column) for part in parts for e, column in part.items()]
+    named += list(values.groups.items())
+    empty = [name for name, column in named if missing(column).all()]
+    worst = ", ".join(
+        f"{name} ({int(missing(column).sum())})" for name, column in named if missing(column).any()
+    )
+    return FormulaDataError(
+        f"no row is complete: {', '.join(empty)} has no values at all"
+        if empty
+        else "no row is complete: every row misses some variable",
+        "E_DATA",
+        hint=f"Missing values: {worst}." if worst else "",
+    )
+
+
+def _warn_about_numeric_groups(formula: Formula, scope: Scope) -> None:
+    names = dict.fromkeys(
+        name
+        for term in formula.random
+        for name in group_columns(term.group.names, term.group.reserved)
+    )
+    for name in names:
+        column = column_of(scope.frame, name)
+        if isinstance(column, Numbers) and column.values.dtype.kind == "f":
+            present = column.values[np.isfinite(column.values)]
+            if (present != np.floor(present)).any():
+                warn(
+                    "W_NUMERIC_GROUP",
+                    f"the grouping factor '{name}' holds numbers that are not whole; every distinct "
+                    "number is a level",
+                )
+
+
+def _remember(argument: object) -> str | None:
+    if argument is None:
+        return ""
+    return argument if isinstance(argument, str) else None

@@ -1,0 +1,143 @@
+"""Second stage, last step: what must hold before a design can be fitted, though not for it to be made."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmeformula.design.design import Design, TermBlock
+from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.formula.ir import Formula, RandomTerm, Span
+from lmeformula.formula.reserved import RESERVED_FUNCTIONS
+
+_FITTED_STRUCTURES = ("us", "diag", "cs", "ar1")
+
+
+def check_design(design: Design, *, has_residual: bool = True) -> None:
+    """Refuse designs whose model cannot be estimated; cheap, and meant to run before any compilation.
+
+    Args:
+      design: from `lf.design`.
+      has_residual: whether the family has a residual standard deviation of its own, as the Gaussian does. A
+        term with one coefficient for each row then cannot be told from the residuals; without, it can.
+    Raises:
+      ModelError: for syntax and structures of other packages that are parsed but not fitted.
+      FormulaDataError: if there is no response or it is constant, if there are as many fixed effects as rows,
+        or if a grouping factor has one level or too many.
+    Example:
+      >>> from lmeformula.design import design
+      >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "g": [1, 1, 1, 1]}
+      >>> check_design(design("y ~ 1 + (1 | g)", data))
+      Traceback (most recent call last):
+        ...
+      lmeformula.errors.FormulaDataError: the grouping factor 'g' has only one level, '1'
+          y ~ 1 + (1 | g)
+                  ^^^^^^^
+      A variance over levels needs several of them: leave the term out.
+    """
+    _check_supported(design)
+    _check_response(design)
+    _check_fixed(design)
+    spans = _spans(design.formula)
+    for position, term in enumerate(design.terms):
+        _check_term(design, term, spans[position] if position < len(spans) else None, has_residual)
+
+
+def _spans(formula: Formula) -> list[Span | None]:
+    return [term.span for term in formula.random]
+
+
+def _check_supported(design: Design) -> None:
+    text = design.formula.text
+    for part in design.reserved:
+        name = part.split("(", 1)[0]
+        raise ModelError(
+            f"{part} is another package's syntax, which cannot be fitted here",
+            "E_UNSUPPORTED_EXTENSION",
+            text,
+            _find(text, name),
+            RESERVED_FUNCTIONS.get(name, "Leave it out."),
+        )
+    for term, written in zip(design.terms, _terms(design), strict=True):
+        if term.covariance not in _FITTED_STRUCTURES:
+            raise ModelError(
+                f"the covariance structure {term.covariance}() cannot be fitted yet",
+                "E_UNSUPPORTED_EXTENSION",
+                text,
+                None if written is None else written.span,
+                f"Choose one of {', '.join(_FITTED_STRUCTURES)}.",
+            )
+
+
+def _terms(design: Design) -> list[RandomTerm | None]:
+    written = list(design.formula.random)
+    return [written[i] if i < len(written) else None for i in range(len(design.terms))]
+
+
+def _find(text: str, name: str) -> Span | None:
+    place = text.find(name + "(")
+    return None if place < 0 else (place, place + len(name))
+
+
+def _check_response(design: Design) -> None:
+    response = design.response
+    if response is None:
+        raise FormulaDataError(
+            "the formula has no response",
+            "E_RESPONSE",
+            design.formula.text,
+            (0, 1) if design.formula.text else None,
+            "Write the response before the tilde: y ~ ...",
+        )
+    written = design.formula.response
+    span = None if written is None else written.span
+    values = response.values
+    if response.kind != "matrix" and response.trials is None and np.ptp(values) == 0:
+        shown = response.levels[int(values[0])] if response.levels else f"{values[0]:g}"
+        raise FormulaDataError(
+            f"the response '{response.name}' is constant: every one of its {values.shape[0]} values "
+            f"is {shown}",
+            "E_RESPONSE",
+            design.formula.text,
+            span,
+            "There is nothing to explain. Is this the right column, and are the right rows left?",
+        )
+
+
+def _check_fixed(design: Design) -> None:
+    asked = len(design.names) + len(design.dropped)
+    if asked >= design.n:
+        raise FormulaDataError(
+            f"the fixed part has {asked} coefficients for {design.n} rows",
+            "E_DATA",
+            hint="A model needs more rows than coefficients: use fewer variables, or make a factor of "
+            "many levels a grouping factor, (1 | g).",
+        )
+
+
+def _check_term(design: Design, term: TermBlock, span: Span | None, has_residual: bool) -> None:
+    text, num_levels, num_columns = design.formula.text, len(term.levels), len(term.columns)
+    if num_levels < 2:
+        raise FormulaDataError(
+            f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",
+            "E_DATA",
+            text,
+            span,
+            "A variance over levels needs several of them: leave the term out.",
+        )
+    if has_residual and num_levels >= design.n:
+        raise FormulaDataError(
+            f"the grouping factor '{term.group}' has as many levels as there are rows, {num_levels}",
+            "E_DATA",
+            text,
+            span,
+            "Its variance cannot be told from the residual one: group by something that several rows share.",
+        )
+    if has_residual and num_levels * num_columns >= design.n:
+        raise FormulaDataError(
+            f"the term on '{term.group}' has {num_columns} coefficients for each of {num_levels} levels, "
+            f"{num_levels * num_columns} in all, for {design.n} rows",
+            "E_DATA",
+            text,
+            span,
+            "Its variances cannot be told from the residual one: use fewer columns before the bar.",
+        )

@@ -1,0 +1,300 @@
+"""Second stage: compute an expression of the formula by walking it; nothing is ever run as code."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lmeformula.design.arithmetic import operate
+from lmeformula.design.frame import Frame, column_of
+from lmeformula.design.functions import CONSTANTS, FUNCTIONS
+from lmeformula.design.labels import label
+from lmeformula.design.values import (
+    Categories,
+    Coding,
+    Column,
+    Logicals,
+    Numbers,
+    Value,
+    categories,
+    describe,
+    merge_levels,
+    num_rows,
+    recode,
+)
+from lmeformula.errors import FormulaDataError, FunctionNotFoundError
+from lmeformula.formula import ir
+
+UserFunctions = Mapping[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What the data of the fit taught, so that new rows mean the same.
+
+    Attributes:
+      calls: what stateful functions learned (centres, knots, polynomial recurrences, levels), by call.
+      columns: the columns that were read, without rows: their kind and their levels.
+    """
+
+    calls: dict[ir.Call, Any] = field(default_factory=dict)
+    columns: dict[str, Column] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """Where names are looked up.
+
+    Attributes:
+      frame: the data.
+      functions: the caller's functions; they hide those of the table.
+      contrasts: the caller's contrasts, by column.
+      memory: filled on the data of the fit, read on new rows.
+      is_new: whether these are new rows.
+      text: the formula's text, for messages.
+    """
+
+    frame: Frame
+    functions: UserFunctions
+    contrasts: Mapping[str, Coding]
+    memory: Memory
+    is_new: bool
+    text: str
+
+
+def evaluate_column(expression: ir.Expression, scope: Scope) -> Column:
+    """Compute a variable of the model: a value for every row of the data, missing ones included.
+
+    Args:
+      expression: a column, a call or an operation.
+      scope: the data and the functions.
+    Returns:
+      The values on all rows of the frame.
+    Raises:
+      ColumnNotFoundError: if a column is absent.
+      FunctionNotFoundError: if a function is not in the table.
+      FormulaDataError: if a value has the wrong kind, or there is one value instead of one for each row.
+    """
+    value = evaluate(expression, scope)
+    if not isinstance(value, Numbers | Logicals | Categories):
+        if isinstance(expression, ir.Column):  # `pi` as a term is a missing column, not a constant
+            column_of(scope.frame, expression.name, scope.text, expression.span)
+        raise FormulaDataError(
+            f"'{label(expression)}' is {describe(value)}, not a value for each row",
+            "E_DATA",
+            scope.text,
+            _span(expression),
+            "A variable of the model must come from a column of the data.",
+        )
+    if num_rows(value) != scope.frame.num_rows:
+        raise FormulaDataError(
+            f"'{label(expression)}' has {num_rows(value)} values for {scope.frame.num_rows} rows",
+            "E_DATA",
+            scope.text,
+            _span(expression),
+        )
+    return value
+
+
+def evaluate(expression: ir.Expression, scope: Scope) -> Value:
+    """Compute an expression: a column, or a constant where no column takes part."""
+    match expression:
+        case ir.Column():
+            return _column(expression, scope)
+        case ir.Number() | ir.Text() | ir.Constant():
+            return expression.value
+        case ir.Call():
+            return _located(lambda: _call(expression, scope), expression.span, scope)
+        case ir.Operation("(", (inner,)):
+            return evaluate(inner, scope)
+        case ir.Operation():
+            operands = tuple(evaluate(operand, scope) for operand in expression.operands)
+            return _located(lambda: operate(expression.operator, operands), expression.span, scope)
+    raise FormulaDataError(
+        "'.' has no meaning inside a call", "E_UNKNOWN_COLUMN", scope.text, _span(expression)
+    )
+
+
+def data_columns(expression: ir.Expression) -> tuple[ir.Column, ...]:
+    """List the columns that an expression mentions, in order."""
+    match expression:
+        case ir.Column():
+            return (expression,)
+        case ir.Call():
+            parts = [argument.value for argument in expression.arguments]
+        case ir.Operation():
+            parts = list(expression.operands)
+        case _:
+            return ()
+    return tuple(column for part in parts for column in data_columns(part))
+
+
+def _located(compute: Callable[[], Value], span: ir.Span | None, scope: Scope) -> Value:
+    """Run one step; an error that does not know its place gets this one."""
+    try:
+        return compute()
+    except FormulaDataError as error:
+        if error.formula:
+            raise
+        raise type(error)(error.problem, error.code, scope.text, span, error.hint) from error
+
+
+def _span(expression: ir.Expression) -> ir.Span | None:
+    return expression.span
+
+
+def _column(column: ir.Column, scope: Scope) -> Value:
+    if column.name not in scope.frame.columns and column.name in CONSTANTS:
+        return CONSTANTS[column.name]
+    found = column_of(scope.frame, column.name, scope.text, column.span)
+    if scope.is_new:
+        found = _conform(column, found, scope)
+    elif column.name not in scope.memory.columns:
+        scope.memory.columns[column.name] = _without_rows(found)
+    coding = scope.contrasts.get(column.name)
+    if coding is not None and not isinstance(found, Numbers):
+        return replace(categories(found), coding=coding)
+    return found
+
+
+def _without_rows(column: Column) -> Column:
+    if isinstance(column, Categories):
+        return replace(column, codes=column.codes[:0])
+    return replace(column, values=column.values[:0])
+
+
+def _conform(column: ir.Column, found: Column, scope: Scope) -> Column:
+    """Read a column of new rows as the kind it had in the data of the fit, with the same levels."""
+    known = scope.memory.columns.get(column.name)
+    if known is None:
+        return found
+    if isinstance(known, Categories):
+        factor = categories(found)
+        _, unknown = recode(factor, known.levels)
+        codes, _ = recode(factor, (*known.levels, *unknown))
+        return replace(known, codes=codes, levels=(*known.levels, *unknown))
+    if isinstance(known, Logicals) and isinstance(found, Numbers):
+        values = np.asarray(found.values, dtype=np.float64)
+        if np.isin(values[~np.isnan(values)], (0.0, 1.0)).all():
+            return Logicals(values)
+    if type(known) is not type(found):
+        raise FormulaDataError(
+            f"column {column.name!r} holds {describe(found)}; in the data of the fit it held "
+            f"{describe(known)}",
+            "E_DATA",
+            scope.text,
+            column.span,
+            "Give the new rows the same types as the data of the fit.",
+        )
+    return found
+
+
+def _call(call: ir.Call, scope: Scope) -> Value:
+    given = [(argument.name, evaluate(argument.value, scope)) for argument in call.arguments]
+    positional = [value for name, value in given if not name]
+    named = {name.replace(".", "_"): value for name, value in given if name}
+    if call.function in scope.functions:
+        return _call_users(call, positional, named, scope)
+    function = FUNCTIONS.get(call.function)
+    if function is None:
+        raise FunctionNotFoundError(
+            f"there is no function '{call.function}' in formulas",
+            "E_UNKNOWN_FUNCTION",
+            scope.text,
+            call.span,
+            _suggest_function(call.function, scope.functions),
+        )
+    if call.function == "cbind":
+        named["names"] = tuple(label(argument.value) for argument in call.arguments)
+    learned = (scope.memory.calls.get(call),) if function.is_stateful else ()
+    try:
+        inspect.signature(function.call).bind(*learned, *positional, **named)
+    except TypeError as error:
+        raise FormulaDataError(
+            f"{call.function}(): {error}",
+            "E_UNSUPPORTED_ARG",
+            scope.text,
+            call.span,
+            f"It takes {_parameters(function.call)}.",
+        ) from None
+    result = function.call(*learned, *positional, **named)
+    if not function.is_stateful:
+        value: Value = result
+        return value
+    value, state = result
+    if not scope.is_new:
+        scope.memory.calls[call] = state
+    return value
+
+
+def _parameters(call: Callable[..., Any]) -> str:
+    names = [name for name in inspect.signature(call).parameters if name != "learned"]
+    return ", ".join(name.replace("_", ".") for name in names) or "no arguments"
+
+
+def _suggest_function(name: str, functions: UserFunctions) -> str:
+    known = sorted({*FUNCTIONS, *functions})
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    guess = f"Did you mean {near[0]}()? " if near else ""
+    return (
+        f"{guess}There are {', '.join(known)}. Compute a column beforehand, "
+        f'or pass the function: functions={{"{name}": ...}}.'
+    )
+
+
+def _call_users(
+    call: ir.Call, positional: list[Value], named: dict[str, Value], scope: Scope
+) -> Value:
+    arguments = [_to_user(value) for value in positional]
+    keywords = {name: _to_user(value) for name, value in named.items()}
+    try:
+        result = scope.functions[call.function](*arguments, **keywords)
+    except Exception as error:
+        raise FormulaDataError(
+            f"your function '{call.function}' raised {type(error).__name__}: {error}",
+            "E_DATA",
+            scope.text,
+            call.span,
+        ) from error
+    return _from_user(call, result, scope)
+
+
+def _to_user(value: Value) -> Any:
+    if isinstance(value, Categories):
+        return np.array([*value.levels, None], dtype=object)[value.codes]
+    if isinstance(value, Logicals) and not np.isnan(value.values).any():
+        return value.values.astype(bool)
+    if isinstance(value, Numbers | Logicals):
+        return np.array(value.values)  # a copy: the function may write into it
+    return value
+
+
+def _from_user(call: ir.Call, result: Any, scope: Scope) -> Value:
+    if isinstance(result, bool | int | float | str):
+        return result
+    array = np.asarray(result)
+    if array.ndim in (1, 2) and array.shape[0] == scope.frame.num_rows:
+        if array.dtype == bool:
+            return Logicals(array.astype(np.float64))
+        if array.dtype.kind in "iuf":
+            names = tuple(str(i + 1) for i in range(array.shape[1])) if array.ndim == 2 else ()
+            return Numbers(array.astype(np.float64), names)
+        if array.ndim == 1:
+            texts = np.array([None if v is None or v != v else str(v) for v in array.tolist()])
+            names = tuple(sorted({text for text in texts.tolist() if text is not None}))
+            place = {name: i for i, name in enumerate(names)}
+            codes = np.array([place.get(text, -1) for text in texts.tolist()], dtype=np.int64)
+            return merge_levels(codes, names, is_text=True)
+    raise FormulaDataError(
+        f"your function '{call.function}' returned an array of shape {array.shape} "
+        f"and type {array.dtype} for {scope.frame.num_rows} rows",
+        "E_DATA",
+        scope.text,
+        call.span,
+        "Return one number, truth value or string for each row, or a matrix of numbers.",
+    )

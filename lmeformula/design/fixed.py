@@ -1,0 +1,101 @@
+"""Second stage: the fixed part as a model matrix of full column rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from lmeformula.design.coding import Variable, model_matrix
+from lmeformula.design.labels import label
+from lmeformula.design.values import Categories, Column, Floats, Numbers
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Expression, TermSum
+
+# Above this the matrix is a mistake (an identifier as a fixed effect) more often than an intention.
+MAX_BYTES = 2**33
+# R's tolerance in lm.fit and lmer: a column whose residual is smaller than this part of it is redundant.
+RANK_TOLERANCE = 1e-7
+
+
+class Matrix(NamedTuple):
+    """A model matrix and the names of its columns."""
+
+    values: Floats  # (n, k)
+    names: tuple[str, ...]
+
+
+def columns_of(
+    terms: TermSum, variables: Mapping[Expression, Column], num_rows: int, formula: str
+) -> Matrix:
+    """Build the columns of a fixed part or of a random-effects term; structurally redundant ones are left out.
+
+    Args:
+      terms: the intercept and the terms.
+      variables: each variable's values on the rows used; factors without unused levels.
+      num_rows: n.
+      formula: the formula's text, for messages.
+    Returns:
+      The matrix, (n, k), with formulaic's names.
+    Raises:
+      FormulaDataError: if the matrix would be absurdly large.
+    """
+    position: dict[Expression, int] = {}
+    for term in terms.terms:
+        for expression in term.variables:
+            position.setdefault(expression, len(position))
+    used = [Variable(label(expression), variables[expression]) for expression in position]
+    products = [tuple(position[v] for v in term.variables) for term in terms.terms]
+    widths = [_width(variable.values) for variable in used]
+    total = sum(float(np.prod([widths[i] for i in product])) for product in products)
+    if total * num_rows * 8 > MAX_BYTES:
+        widest = used[int(np.argmax(widths))].name
+        raise FormulaDataError(
+            f"the model matrix would have about {total:.0f} columns and {num_rows} rows",
+            "E_DATA",
+            formula,
+            next((term.span for term in terms.terms if term.span), None),
+            f"'{widest}' has {max(widths)} levels; as a grouping factor, (1 | {widest}), "
+            "it would need no columns.",
+        )
+    return Matrix(*model_matrix(terms.intercept, products, used, num_rows))
+
+
+def independent_columns(values: Floats) -> list[int]:
+    """Find the columns that are not linear combinations of earlier ones, from left to right.
+
+    Args:
+      values: (n, k).
+    Returns:
+      Their positions. A column is dependent when its distance from the span of the earlier ones is less than
+      1e-7 of its length, R's rule.
+    """
+    num_rows, num_columns = values.shape
+    if num_columns == 0:
+        return []
+    norms = np.linalg.norm(values, axis=0)
+    scaled = values / np.where(norms > 0, norms, 1.0)
+    # All linear relations of the columns are those of R, which is small.
+    r: Floats = np.asarray(np.linalg.qr(scaled, mode="r"))
+    if num_rows >= num_columns and np.abs(np.diag(r)).min() >= RANK_TOLERANCE:
+        return list(range(num_columns))
+    basis = np.zeros((r.shape[0], 0))
+    kept: list[int] = []
+    for j in range(num_columns):
+        residual = r[:, j]
+        for _ in range(2):  # once more, for what rounding left of the first projection
+            residual = residual - basis @ (basis.T @ residual)
+        length = float(np.linalg.norm(residual))
+        if length >= RANK_TOLERANCE and norms[j] > 0 and len(kept) < r.shape[0]:
+            kept.append(j)
+            basis = np.column_stack([basis, residual / length])
+    return kept
+
+
+def _width(column: Column) -> int:
+    if isinstance(column, Categories):
+        return len(column.levels)
+    if isinstance(column, Numbers):
+        return 1 if column.values.ndim == 1 else int(column.values.shape[1])
+    return 2

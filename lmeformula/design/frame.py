@@ -1,0 +1,258 @@
+"""Second stage, first step: open a data frame of any kind and read single columns from it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.values import (
+    Categories,
+    Column,
+    Logicals,
+    Numbers,
+    merge_levels,
+    sorted_codes,
+)
+from lmeformula.errors import ColumnNotFoundError, FormulaDataError
+from lmeformula.formula.ir import Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """A table that gives its columns one at a time, so that unused ones are never touched.
+
+    Attributes:
+      columns: their names, in order.
+      num_rows: how many rows there are.
+      series: gives the column at a position, as a narwhals series.
+      read: the columns read so far, by name.
+    """
+
+    columns: tuple[str, ...]
+    num_rows: int
+    series: Callable[[int], nw.Series[Any]]
+    read: dict[str, Column] = field(default_factory=dict)
+
+
+def open_frame(data: object) -> Frame:
+    """Open a pandas or polars frame, a pyarrow table, or a mapping of names to arrays.
+
+    Args:
+      data: the table; it is neither changed nor copied.
+    Returns:
+      The frame; no column has been read yet.
+    Raises:
+      FormulaDataError: if this is no table, has no rows or no columns, or its columns differ in length.
+    Example:
+      >>> open_frame({"x": [1.0, 2.0], "g": ["a", "b"]}).columns
+      ('x', 'g')
+    """
+    frame = _mapping_frame(data) if isinstance(data, Mapping) else _native_frame(data)
+    if not frame.columns:
+        raise FormulaDataError("the data has no columns", "E_DATA")
+    if frame.num_rows == 0:
+        raise FormulaDataError("the data has no rows", "E_DATA", hint="Pass at least one row.")
+    return frame
+
+
+def column_of(frame: Frame, name: str, formula: str = "", span: Span | None = None) -> Column:
+    """Read one column as numbers, logical values or a factor.
+
+    Args:
+      frame: the table.
+      name: the column's name.
+      formula: the text of the formula that names it, for the message.
+      span: where in that text.
+    Returns:
+      The column; strings are a factor with sorted levels.
+    Raises:
+      ColumnNotFoundError: if there is no such column; the message names similar ones.
+      FormulaDataError: if several columns have this name, or its type has no meaning in a formula.
+    """
+    if name not in frame.read:
+        frame.read[name] = _read(frame, name, formula, span)
+    return frame.read[name]
+
+
+def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
+    import pandas as pd
+
+    def series(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.ndim != 1:
+            raise FormulaDataError(
+                f"every column must be one-dimensional, not of shape {value.shape}", "E_DATA"
+            )
+        if isinstance(value, str) or not hasattr(value, "__len__"):
+            raise FormulaDataError(
+                f"a column must be an array, not {value!r}",
+                "E_DATA",
+                hint="Repeat a constant once for each row.",
+            )
+        opened = nw.from_native(value, series_only=True, pass_through=True)
+        return opened if isinstance(opened, nw.Series) else pd.Series(value)
+
+    values = list(data.values())
+    lengths = {str(name): len(series(value)) for name, value in data.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name}: {length}" for name, length in list(lengths.items())[:8])
+        raise FormulaDataError(f"the columns differ in length ({shown})", "E_DATA")
+    return Frame(
+        tuple(map(str, data)),
+        next(iter(lengths.values()), 0),
+        lambda i: _series(series(values[i])),
+    )
+
+
+def _native_frame(data: Any) -> Frame:
+    # Columns go to narwhals one at a time: it refuses a whole frame for a repeated name, used or not.
+    if nw.dependencies.is_pandas_dataframe(data):
+        return Frame(tuple(map(str, data.columns)), len(data), lambda i: _series(data.iloc[:, i]))
+    if nw.dependencies.is_pyarrow_table(data):
+        return Frame(tuple(data.column_names), data.num_rows, lambda i: _series(data.column(i)))
+    try:
+        opened: Any = nw.from_native(data)
+    except TypeError as error:
+        raise FormulaDataError(
+            f"the data must be a table, not {type(data).__name__}",
+            "E_DATA",
+            hint="Pass a pandas or polars DataFrame, a pyarrow Table, or a dict of arrays.",
+        ) from error
+    if isinstance(opened, nw.LazyFrame):
+        raise FormulaDataError("the data is a lazy frame", "E_DATA", hint="Call .collect() first.")
+    return Frame(tuple(map(str, opened.columns)), len(opened), lambda i: opened[:, i])
+
+
+def _series(native: Any) -> nw.Series[Any]:
+    if isinstance(native, nw.Series):
+        return native
+    return nw.from_native(native, series_only=True)
+
+
+def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
+    positions = [i for i, column in enumerate(frame.columns) if column == name]
+    if not positions:
+        raise ColumnNotFoundError(
+            f"the formula uses {name!r}, which is not a column of the data",
+            "E_UNKNOWN_COLUMN",
+            formula,
+            span,
+            _suggest(name, frame.columns),
+        )
+    if len(positions) > 1:
+        raise FormulaDataError(
+            f"the data has {len(positions)} columns named {name!r}",
+            "E_DATA",
+            formula,
+            span,
+            "Rename or drop all but one, so that it is clear which one is meant.",
+        )
+    series = frame.series(positions[0])
+    try:
+        return _convert(series)
+    except FormulaDataError as error:
+        raise FormulaDataError(
+            f"column {name!r} {error.problem}", error.code, formula, span, error.hint
+        ) from None
+
+
+def _suggest(name: str, columns: tuple[str, ...]) -> str:
+    folded = {column.casefold(): column for column in reversed(columns)}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    shown = ", ".join(columns[:20]) + (
+        f", ... ({len(columns)} in all)" if len(columns) > 20 else ""
+    )
+    return (f"Did you mean {folded[near[0]]!r}? " if near else "") + f"Columns: {shown}."
+
+
+def _convert(series: nw.Series[Any]) -> Column:
+    dtype = series.dtype
+    if dtype == nw.Boolean:
+        return Logicals(_floats(series))
+    if dtype.is_integer():
+        return Numbers(_floats(series) if _has_null(series) else series.to_numpy())
+    if dtype.is_numeric():
+        return Numbers(_floats(series))
+    if isinstance(dtype, nw.Categorical | nw.Enum):
+        return _factor(series)
+    if dtype == nw.String:
+        native = series.to_native()
+        codes, uniques = sorted_codes(
+            native if series.implementation.is_pandas_like() else series.to_numpy()
+        )
+        return merge_levels(codes, [str(value) for value in uniques.tolist()], is_text=True)
+    if dtype.is_temporal():
+        # Times can group rows; as numbers they would need a unit and an origin, which only the user knows.
+        codes, uniques = sorted_codes(series.to_numpy())
+        return merge_levels(codes, [str(value) for value in uniques], is_text=True)
+    if dtype == nw.Object:
+        return _objects(series.to_numpy())
+    raise FormulaDataError(
+        f"has the type {dtype}, which means nothing in a formula",
+        "E_DATA",
+        hint="Use numbers, logical values, strings or categories.",
+    )
+
+
+def _has_null(series: nw.Series[Any]) -> bool:
+    return bool(series.is_null().any())
+
+
+def _floats(series: nw.Series[Any]) -> NDArray[np.float64]:
+    cast = series.cast(nw.Float64)
+    if _has_null(cast):
+        cast = cast.fill_null(float("nan"))
+    return np.asarray(cast.to_numpy(), dtype=np.float64)
+
+
+def _factor(series: nw.Series[Any]) -> Categories:
+    import pandas as pd
+
+    native: Any = series.to_native()
+    is_pandas = series.implementation.is_pandas_like() and hasattr(native, "cat")
+    if is_pandas and hasattr(native.cat, "categories"):
+        names = [str(level) for level in native.cat.categories]
+        merged = merge_levels(native.cat.codes.to_numpy().astype(np.int64), names)
+        return Categories(merged.codes, merged.levels, ordered=bool(native.cat.ordered))
+    values = np.asarray(series.cast(nw.String).to_numpy(), dtype=object)
+    if series.implementation.is_polars() and series.dtype == nw.Categorical:
+        # The category order of polars depends on what else this process has seen; the sorted one does not.
+        codes, uniques = sorted_codes(values)
+        return merge_levels(codes, uniques.tolist())
+    names = [str(level) for level in series.cat.get_categories().to_list()]
+    codes = pd.Categorical(values, categories=pd.Index(names).unique()).codes
+    ordered = bool(getattr(getattr(native, "type", None), "ordered", False))
+    merged = merge_levels(codes.astype(np.int64), list(dict.fromkeys(names)))
+    return Categories(merged.codes, merged.levels, ordered=ordered)
+
+
+def _objects(values: NDArray[Any]) -> Column:
+    import pandas as pd
+
+    present = ~pd.isna(values)
+    kinds = {type(value) for value in values[present].tolist()}
+    if kinds and all(issubclass(kind, bool | np.bool_) for kind in kinds):
+        logical = np.full(values.shape, np.nan)
+        logical[present] = values[present].astype(np.float64)
+        return Logicals(logical)
+    if all(issubclass(kind, str) for kind in kinds) and kinds:
+        codes, uniques = sorted_codes(values)
+        return merge_levels(codes, [str(value) for value in uniques.tolist()], is_text=True)
+    try:
+        if any(issubclass(kind, str | bytes) for kind in kinds):
+            raise TypeError
+        numbers = np.full(values.shape, np.nan)
+        numbers[present] = values[present].astype(np.float64)
+    except (TypeError, ValueError):
+        shown = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise FormulaDataError(
+            f"mixes values of several types or of a type without a meaning here ({shown})",
+            "E_DATA",
+            hint="Convert the column to one type: numbers, strings, or categories.",
+        ) from None
+    return Numbers(numbers)

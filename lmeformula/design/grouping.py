@@ -1,0 +1,85 @@
+"""Second stage: grouping factors - single ones, and several joined by ":" with their observed combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmeformula.design.values import Categories, Ints, drop_unused, recode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """A grouping factor of the data of the fit: what new rows are matched against.
+
+    Attributes:
+      parts: (m) for each of its columns, the names of the observed levels.
+      pairs: (m - 1) for the second and each further column, the sorted keys of the combinations that were
+        observed: (code so far) * (number of the column's levels) + (the column's code). A key's place is the
+        code of the combination.
+      levels: (l) the displayed names, "g1:h1".
+    """
+
+    parts: tuple[tuple[str, ...], ...]
+    pairs: tuple[Ints, ...]
+    levels: tuple[str, ...]
+
+
+def group_rows(factors: Sequence[Categories]) -> tuple[Grouping, Ints]:
+    """Number the levels of a grouping factor: the first column is major, only observed combinations count.
+
+    Args:
+      factors: (m) the columns on the rows used, none missing.
+    Returns:
+      The grouping, and (n,) each row's level.
+    """
+    used = [drop_unused(factor) for factor in factors]
+    codes, names = used[0].codes, used[0].levels
+    pairs = []
+    for factor in used[1:]:
+        width = len(factor.levels)
+        keys, codes = _number(codes * width + factor.codes, len(names) * width)
+        earlier, later = np.divmod(keys, width)
+        names = tuple(
+            f"{names[i]}:{factor.levels[j]}"
+            for i, j in zip(earlier.tolist(), later.tolist(), strict=True)
+        )
+        pairs.append(keys)
+    return Grouping(tuple(factor.levels for factor in used), tuple(pairs), names), codes
+
+
+def match_rows(grouping: Grouping, factors: Sequence[Categories]) -> tuple[Ints, tuple[str, ...]]:
+    """Find each new row's level of a known grouping factor.
+
+    Args:
+      grouping: the levels of the data of the fit.
+      factors: (m) the columns of the new rows, none missing.
+    Returns:
+      (n,) the levels, -1 where this level or combination was not observed; and the names of those.
+    """
+    codes, _ = recode(factors[0], grouping.parts[0])
+    for factor, part, keys in zip(factors[1:], grouping.parts[1:], grouping.pairs, strict=True):
+        later, _ = recode(factor, part)
+        wanted = codes * len(part) + later
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        is_known = (codes >= 0) & (later >= 0) & (keys[place] == wanted)
+        codes = np.where(is_known, place, -1)
+    rows = np.flatnonzero(codes < 0)
+    if rows.size == 0:
+        return codes, ()
+    columns = [[factor.levels[i] for i in factor.codes[rows].tolist()] for factor in factors]
+    names = dict.fromkeys(":".join(row) for row in zip(*columns, strict=True))
+    return codes, tuple(names)
+
+
+def _number(keys: Ints, bound: int) -> tuple[Ints, Ints]:
+    """Give the distinct keys, sorted, and each row's place among them."""
+    if bound <= 8 * keys.size + 1024:  # a table of all possible keys is cheaper than a sort
+        seen = np.zeros(bound, dtype=bool)
+        seen[keys] = True
+        place = np.cumsum(seen) - 1
+        return np.flatnonzero(seen), place[keys]
+    distinct, inverse = np.unique(keys, return_inverse=True)
+    return distinct, inverse.astype(np.int64)

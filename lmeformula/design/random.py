@@ -1,0 +1,127 @@
+"""Second stage: random-effects terms as arrays - their own model matrix, and each row's level."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lmeformula.design.design import TermBlock
+from lmeformula.design.fixed import columns_of, independent_columns
+from lmeformula.design.grouping import Grouping
+from lmeformula.design.labels import label
+from lmeformula.design.values import Categories, Column, Ints, Logicals
+from lmeformula.design.warn import warn
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Expression, RandomTerm
+
+
+def term_blocks(
+    terms: Sequence[RandomTerm],
+    variables: Mapping[Expression, Column],
+    groups: Mapping[tuple[str, ...], tuple[Grouping, Ints]],
+    num_rows: int,
+    formula: str,
+) -> tuple[TermBlock, ...]:
+    """Turn every random-effects term into arrays.
+
+    Args:
+      terms: in the formula's order.
+      variables: the values of the variables on the rows used.
+      groups: for the names of each grouping factor, its levels and each row's level.
+      num_rows: n.
+      formula: the formula's text, for messages.
+    Returns:
+      One block for each term, with distinct names.
+    Raises:
+      FormulaDataError: if the columns of an ar1 term are not the levels of one factor.
+    """
+    blocks = []
+    taken: set[str] = {term.group.label for term in terms}
+    seen: Counter[str] = Counter()
+    for term in terms:
+        if term.covariance.kind == "ar1":
+            _check_ar1(term, variables, formula)
+        matrix = columns_of(term.columns, variables, num_rows, formula)
+        grouping, index = groups[term.group.names]
+        blocks.append(
+            TermBlock(
+                name=_name(term.group.label, seen, taken),
+                columns=matrix.names,
+                values=matrix.values,
+                group=term.group.label,
+                factors=term.group.names,
+                levels=grouping.levels,
+                index=index.astype(np.int32),
+                covariance=term.covariance.kind,
+                homogeneous=bool(term.covariance.homogeneous),
+                block=term.block,
+            )
+        )
+    return tuple(blocks)
+
+
+def warn_about_terms(
+    terms: Sequence[RandomTerm],
+    blocks: Sequence[TermBlock],
+    variables: Mapping[Expression, Column],
+) -> None:
+    """Warn of what is legal, but seldom what was meant: see the codes in the language reference."""
+    split_factors: dict[tuple[str, str], None] = {}
+    for term in terms:
+        if term.split:
+            factors = [
+                v for t in term.columns.terms for v in t.variables if _is_factor(variables[v])
+            ]
+            split_factors |= {(term.group.label, label(v)): None for v in factors}
+    for group, name in split_factors:
+        warn(
+            "W_DBLBAR_FACTOR",
+            f"the levels of '{name}' in (... || {group}) stay correlated with each other, as in lme4; "
+            f"write diag(... | {group}) for independent coefficients",
+        )
+    for block in blocks:
+        if len(block.columns) > 1:
+            rank = len(independent_columns(block.values))
+            if rank < len(block.columns):
+                warn(
+                    "W_RE_RANK",
+                    f"the {len(block.columns)} columns of the term on '{block.group}' "
+                    f"({', '.join(block.columns)}) have rank {rank}; their variances cannot be "
+                    "told apart",
+                )
+
+
+def _is_factor(column: Column) -> bool:
+    return isinstance(column, Categories | Logicals)
+
+
+def _name(group: str, seen: Counter[str], taken: set[str]) -> str:
+    seen[group] += 1
+    if seen[group] == 1:
+        return group
+    number = seen[group] - 1
+    while f"{group}.{number}" in taken:  # a column may be called "g.1"
+        number += 1
+    name = f"{group}.{number}"
+    taken.add(name)
+    return name
+
+
+def _check_ar1(term: RandomTerm, variables: Mapping[Expression, Column], formula: str) -> None:
+    parts = term.columns.terms
+    one_factor = (
+        not term.columns.intercept
+        and len(parts) == 1
+        and len(parts[0].variables) == 1
+        and _is_factor(variables[parts[0].variables[0]])
+    )
+    if not one_factor:
+        raise FormulaDataError(
+            "ar1() needs the levels of one factor, which are its times, and no intercept",
+            "E_DATA",
+            formula,
+            term.span,
+            f"Write ar1(0 + factor(time) | {term.group.label}).",
+        )

@@ -1,0 +1,102 @@
+"""Second stage, for prediction: the arrays of new rows, by the recipe of the design."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import numpy as np
+
+from lmeformula.design.arguments import row_argument
+from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
+from lmeformula.design.design import Design, NewRows
+from lmeformula.design.evaluate import Scope
+from lmeformula.design.fixed import columns_of
+from lmeformula.design.frame import Frame, open_frame
+from lmeformula.design.grouping import match_rows
+from lmeformula.design.random import term_blocks
+from lmeformula.design.response import response_block
+from lmeformula.design.values import Floats, Ints, Numbers, take
+from lmeformula.design.variables import (
+    check_finite,
+    complete_rows,
+    evaluate_formula,
+    group_columns,
+    predictor_on,
+)
+from lmeformula.errors import FormulaDataError
+
+
+def rebuild_rows(
+    design: Design,
+    newdata: object,
+    *,
+    groups: bool,
+    response: bool,
+    offset: object,
+    weights: object,
+) -> NewRows:
+    """Build the arrays of new rows; see `Design.rebuild`, which is how it is called."""
+    recipe = design.recipe
+    if recipe is None:
+        raise FormulaDataError(
+            "this design was put together by hand and cannot be rebuilt for new rows",
+            "E_DATA",
+            hint="Make it with lf.design(formula, data).",
+        )
+    text = design.formula.text
+    frame = open_frame(newdata)
+    scope = Scope(frame, recipe.functions, recipe.contrasts, recipe.memory, True, text)
+    model, _ = without_reserved(design.formula, scope)
+    values = evaluate_formula(model, scope, with_response=response, with_groups=groups)
+    offset_given = _given("offset", offset, recipe.offset, frame)
+    weights_given = _given("weights", weights, recipe.weights, frame) if response else None
+    given = [Numbers(array) for array in (offset_given, weights_given) if array is not None]
+    rows = complete_rows([*values.columns(), *given], frame.num_rows)
+    num_rows = frame.num_rows if rows is None else rows.size
+
+    variables = {
+        expression: predictor_on(expression, column, rows, recipe.factors.get(expression), text)
+        for expression, column in values.predictors.items()
+    }
+    X = columns_of(model.fixed.sum, variables, num_rows, text).values
+    matched, unseen = {}, {}
+    for term in model.random if groups else ():
+        names = group_columns(term.group.names, term.group.reserved)
+        factors = [take(values.groups[name], rows) for name in names]
+        grouping = recipe.groupings[term.group.names]
+        index, unknown = match_rows(grouping, factors)  # type: ignore[arg-type]
+        matched[term.group.names] = (grouping, index)
+        if unknown:
+            unseen[term.group.label] = unknown
+    block = None
+    if response and model.response is not None:
+        parts = {e: take(column, rows) for e, column in values.response.items()}
+        for expression, column in parts.items():
+            check_finite(column, expression, text)
+        known = design.response.levels if design.response is not None else ()
+        block = response_block(model.response, parts, known, text)
+    return NewRows(
+        X=np.ascontiguousarray(X[:, list(recipe.kept)]),
+        names=design.names,
+        terms=term_blocks(model.random, variables, matched, num_rows, text) if groups else (),
+        offset=sum_offsets(values, offset_given, rows, num_rows, text),
+        unseen=MappingProxyType(unseen),
+        rows=_positions(rows, num_rows),
+        num_rows=frame.num_rows,
+        response=block,
+        weights=prior_weights(model, values, weights_given, rows, text) if response else None,
+    )
+
+
+def _given(name: str, given: object, remembered: str | None, frame: Frame) -> Floats | None:
+    if given is None and remembered is None:
+        raise FormulaDataError(
+            f"the fit was given the {name} as an array; the new rows need one too",
+            "E_DATA",
+            hint=f"Pass {name}=..., one number for each new row.",
+        )
+    return row_argument(name, given if given is not None else remembered or None, frame)
+
+
+def _positions(rows: Ints | None, num_rows: int) -> Ints:
+    return np.arange(num_rows, dtype=np.int64) if rows is None else rows

@@ -1,0 +1,37 @@
+"""Second stage: what a design remembers about its data, so that new rows get the same columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmeformula.design.evaluate import Memory
+from lmeformula.design.grouping import Grouping
+from lmeformula.design.values import Categories, Coding
+from lmeformula.formula.ir import Expression
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """Plain data but for the caller's functions; it holds no rows.
+
+    Attributes:
+      memory: what columns and stateful functions were in the data of the fit.
+      factors: the settled levels and coding of every categorical variable.
+      groupings: the levels of every grouping factor, by the names of its columns.
+      contrasts: the caller's contrasts, by column.
+      functions: the caller's functions.
+      kept: positions of the fixed columns that were kept when redundant ones were dropped.
+      offset: name of the offset's column, "" for none; None for an array that new rows must bring along.
+      weights: the same for the prior weights.
+    """
+
+    memory: Memory
+    factors: Mapping[Expression, Categories]
+    groupings: Mapping[tuple[str, ...], Grouping]
+    contrasts: Mapping[str, Coding]
+    functions: Mapping[str, Callable[..., Any]]
+    kept: tuple[int, ...]
+    offset: str | None
+    weights: str | None

@@ -1,0 +1,120 @@
+"""Second stage: the response as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from lmeformula.design.design import ResponseBlock
+from lmeformula.design.labels import label
+from lmeformula.design.values import (
+    Categories,
+    Column,
+    Floats,
+    Logicals,
+    Numbers,
+    as_floats,
+    describe,
+    drop_unused,
+    recode,
+)
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Call, Expression, Response
+
+
+class ResponseParts(NamedTuple):
+    """What is evaluated for a response: its values, and the numbers of trials if there are any."""
+
+    values: Expression
+    trials: Expression | None
+
+
+def response_parts(response: Response) -> ResponseParts:
+    """Separate successes from trials; p(y, n) and prop(y, n) are bambi's y | trials(n)."""
+    expression = response.expression
+    if isinstance(expression, Call) and expression.function in ("p", "prop", "proportion"):
+        arguments = tuple(argument.value for argument in expression.arguments)
+        if len(arguments) == 2 and response.trials is None:
+            return ResponseParts(arguments[0], arguments[1])
+    return ResponseParts(expression, response.trials)
+
+
+def response_block(
+    response: Response,
+    columns: Mapping[Expression, Column],
+    levels: tuple[str, ...] | None,
+    formula: str,
+) -> ResponseBlock:
+    """Make arrays of a response.
+
+    Args:
+      response: as in the formula.
+      columns: the values of its parts on the rows used.
+      levels: the categories of the data of the fit, for new rows; None there.
+      formula: the formula's text, for messages.
+    Returns:
+      The block.
+    Raises:
+      FormulaDataError: if new rows have a category that the data of the fit did not have, or successes and
+        trials contradict each other.
+    """
+    parts = response_parts(response)
+    column = columns[parts.values]
+    name = label(response.expression)
+    trials = None
+    if parts.trials is not None:
+        trials = _trials(column, columns[parts.trials], name, formula, response)
+    if isinstance(column, Categories):
+        return _categorical(name, column, levels, formula, response)
+    kind = "logical" if isinstance(column, Logicals) else "numeric"
+    values = np.ascontiguousarray(column.values, dtype=np.float64)
+    return ResponseBlock(name, "matrix" if values.ndim == 2 else kind, values, (), trials)
+
+
+def _categorical(
+    name: str,
+    column: Categories,
+    levels: tuple[str, ...] | None,
+    formula: str,
+    response: Response,
+) -> ResponseBlock:
+    kind = "ordered" if column.ordered else "categorical"
+    if levels is None:
+        factor = drop_unused(column)
+        return ResponseBlock(name, kind, factor.codes.astype(np.float64), factor.levels)
+    codes, unknown = recode(column, levels)
+    if unknown:
+        raise FormulaDataError(
+            f"the response '{name}' has categories that the data of the fit did not have: "
+            f"{', '.join(unknown[:10])}",
+            "E_DATA",
+            formula,
+            response.span,
+            f"Known are {', '.join(levels)}.",
+        )
+    return ResponseBlock(name, kind, codes.astype(np.float64), levels)
+
+
+def _trials(
+    successes: Column, column: Column, name: str, formula: str, response: Response
+) -> Floats:
+    if not isinstance(successes, Numbers | Logicals) or successes.values.ndim != 1:
+        raise FormulaDataError(
+            f"'{name}' must be the number of successes, not {describe(successes)}",
+            "E_RESPONSE",
+            formula,
+            response.span,
+        )
+    trials = as_floats(column, "trials()")
+    num_wrong = int(np.sum((successes.values > trials) | (successes.values < 0)))
+    if trials.ndim != 1 or num_wrong:
+        raise FormulaDataError(
+            f"'{name}' is outside 0 to its number of trials in {num_wrong} rows",
+            "E_RESPONSE",
+            formula,
+            response.span,
+            "Write successes | trials(number of trials).",
+        )
+    return trials

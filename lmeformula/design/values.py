@@ -1,0 +1,212 @@
+"""Second stage, vocabulary: the values that columns and expressions take, one entry for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.errors import FormulaDataError
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coding:
+    """How a factor's levels become columns where they are coded by contrasts.
+
+    Attributes:
+      kind: "treatment", "sum", "helmert", "poly", "sas", "diff" or "custom".
+      base: the reference level of treatment coding, by name or as a position from 1; None for the first.
+      matrix: (levels, columns) of a custom coding, else None.
+    """
+
+    kind: str = "treatment"
+    base: str | int | None = None
+    matrix: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """Numbers: (n,), or (n, m) for a matrix such as poly(x, 2); NaN where missing.
+
+    `columns` names the m columns of a matrix. Columns of the data keep their integer type.
+    """
+
+    values: NDArray[Any]
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logicals:
+    """Truth values: (n,) float64 of 0 and 1; NaN where missing."""
+
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Categories:
+    """A factor: (n,) int64 positions in `levels`, -1 where missing.
+
+    `is_text` marks a column of strings, whose levels are its sorted values and mean no order.
+    """
+
+    codes: Ints
+    levels: tuple[str, ...]
+    ordered: bool = False
+    coding: Coding | None = None
+    is_text: bool = False
+
+
+Column: TypeAlias = Numbers | Logicals | Categories
+Scalar: TypeAlias = float | bool | str | None
+Value: TypeAlias = Column | Scalar | tuple[Scalar, ...] | Coding
+
+
+def num_rows(column: Column) -> int:
+    """Count the rows of a column."""
+    return int((column.codes if isinstance(column, Categories) else column.values).shape[0])
+
+
+def missing(column: Column) -> Mask:
+    """Mark the rows where a column is missing; a matrix's row is, where any of its entries is."""
+    if isinstance(column, Categories):
+        return np.asarray(column.codes < 0)
+    if column.values.dtype.kind != "f":
+        return np.zeros(column.values.shape[0], dtype=bool)
+    nan = np.isnan(column.values)
+    return np.asarray(nan if nan.ndim == 1 else nan.any(axis=1))
+
+
+def take(column: Column, rows: Ints | None) -> Column:
+    """Pick rows of a column; None keeps all of them, without a copy."""
+    if rows is None:
+        return column
+    if isinstance(column, Categories):
+        return replace(column, codes=column.codes[rows])
+    return replace(column, values=column.values[rows])
+
+
+def describe(value: Value) -> str:
+    """Say what kind of value this is, in an error message's words."""
+    match value:
+        case Numbers():
+            return "numbers" if value.values.ndim == 1 else "a matrix of numbers"
+        case Logicals():
+            return "logical values"
+        case Categories():
+            return "text" if value.is_text else "a factor"
+        case Coding():
+            return "contrasts"
+        case tuple():
+            return "a list of constants"
+        case None:
+            return "NULL"
+    return f"the constant {value!r}"
+
+
+def as_floats(value: Value, purpose: str) -> Floats:
+    """Read numbers, logical values or one constant as float64, the shape kept.
+
+    Raises:
+      FormulaDataError: for text and factors.
+    """
+    if isinstance(value, Numbers | Logicals):
+        return np.asarray(value.values, dtype=np.float64)
+    if isinstance(value, bool | int | float):
+        return np.asarray(value, dtype=np.float64)
+    hint = ""
+    if isinstance(value, Categories):
+        shown = ", ".join(repr(level) for level in value.levels[:4])
+        hint = (
+            f"Its values are {shown}{', ...' if len(value.levels) > 4 else ''}; "
+            "as.numeric() turns text that spells numbers, and a factor's positions, into numbers."
+        )
+    raise FormulaDataError(f"{purpose} needs numbers, not {describe(value)}", "E_DATA", hint=hint)
+
+
+def format_number(value: float) -> str:
+    """Write a number as the name of a level: whole numbers plainly, others to 15 digits as R does."""
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if float(value).is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.15g}"
+
+
+def categories(column: Column) -> Categories:
+    """Read any column as a factor: numbers by value, logical values as False < True.
+
+    Raises:
+      FormulaDataError: for a matrix, which has no levels.
+    """
+    if isinstance(column, Categories):
+        return column
+    if isinstance(column, Logicals):
+        codes = np.where(np.isnan(column.values), -1, column.values).astype(np.int64)
+        return Categories(codes, ("False", "True"))
+    if column.values.ndim != 1:
+        raise FormulaDataError("a matrix cannot be a factor", "E_DATA")
+    codes, uniques = sorted_codes(column.values)
+    return merge_levels(codes, [format_number(value) for value in uniques.tolist()])
+
+
+def sorted_codes(values: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
+    """Number the distinct values of an array in their sorted order; missing ones get -1.
+
+    Returns:
+      codes: (n,) int64; uniques: the sorted distinct values.
+    """
+    import pandas as pd  # an import of 0.5 s that parsing alone should not pay
+
+    codes, uniques = pd.factorize(values)
+    uniques = np.asarray(uniques)
+    order = np.argsort(uniques, kind="stable")
+    rank = np.empty(order.size + 1, dtype=np.int64)
+    rank[order] = np.arange(order.size)
+    rank[-1] = -1  # where pandas' code -1, missing, points
+    return rank[codes], uniques[order]
+
+
+def merge_levels(codes: Ints, names: Sequence[str], is_text: bool = False) -> Categories:
+    """Make a factor of codes and names; values that print alike become one level, as in R."""
+    position: dict[str, int] = {}
+    for name in names:
+        position.setdefault(name, len(position))
+    if len(position) < len(names):
+        codes = np.array([position[name] for name in names] + [-1], dtype=np.int64)[codes]
+    return Categories(codes, tuple(position), is_text=is_text)
+
+
+def drop_unused(factor: Categories) -> Categories:
+    """Leave out the levels that no row has; the order of the others stays."""
+    used = np.zeros(len(factor.levels) + 1, dtype=bool)
+    used[factor.codes] = True  # -1, missing, is the extra last place
+    used = used[:-1]
+    if used.all():
+        return factor
+    position = np.append(np.cumsum(used) - 1, -1)
+    levels = tuple(level for level, keep in zip(factor.levels, used.tolist(), strict=True) if keep)
+    coding = factor.coding
+    if coding is not None and coding.matrix is not None:
+        coding = replace(coding, matrix=coding.matrix[used])
+    return replace(factor, codes=position[factor.codes], levels=levels, coding=coding)
+
+
+def recode(factor: Categories, levels: Sequence[str]) -> tuple[Ints, tuple[str, ...]]:
+    """Express a factor in other levels.
+
+    Returns:
+      codes: (n,) positions in `levels`, -1 where missing or not among them; unknown: the observed
+      levels that are not among them.
+    """
+    position = {level: i for i, level in enumerate(levels)}
+    table = np.array([position.get(level, -1) for level in factor.levels] + [-1], dtype=np.int64)
+    observed = np.unique(factor.codes[factor.codes >= 0]).tolist()
+    unknown = tuple(factor.levels[i] for i in observed if table[i] < 0)
+    return table[factor.codes], unknown

@@ -1,0 +1,194 @@
+"""Second stage: evaluate everything the formula uses, and decide which rows are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lmeformula.design.evaluate import Scope, data_columns, evaluate_column
+from lmeformula.design.frame import column_of
+from lmeformula.design.labels import label
+from lmeformula.design.response import response_parts
+from lmeformula.design.values import (
+    Categories,
+    Column,
+    Ints,
+    Logicals,
+    Numbers,
+    categories,
+    drop_unused,
+    missing,
+    recode,
+    take,
+)
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Call, Expression, Formula, TermSum
+from lmeformula.formula.reserved import RESERVED_FUNCTIONS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluated:
+    """Everything a formula uses, on all rows of the data.
+
+    Attributes:
+      predictors: the variables of the fixed part and of the random-effects terms.
+      response: the parts of the response: values, trials, weights.
+      offsets: the offsets of the formula.
+      groups: the columns of the grouping factors, by name.
+    """
+
+    predictors: Mapping[Expression, Column]
+    response: Mapping[Expression, Column]
+    offsets: Mapping[Expression, Column]
+    groups: Mapping[str, Categories]
+
+    def columns(self) -> list[Column]:
+        """List all of them."""
+        parts = (self.predictors, self.response, self.offsets, self.groups)
+        return [column for part in parts for column in part.values()]
+
+
+def evaluate_formula(
+    formula: Formula, scope: Scope, *, with_response: bool, with_groups: bool
+) -> Evaluated:
+    """Evaluate the variables in R's order: on all rows, before any row is left out.
+
+    Args:
+      formula: with "." expanded and reserved terms removed.
+      scope: the data and the functions.
+      with_response: whether the response is needed.
+      with_groups: whether the random-effects terms are needed.
+    Returns:
+      The values on all rows.
+    Raises:
+      FormulaDataError: for a column, function or value that does not fit the formula.
+    """
+    response: dict[Expression, Column] = {}
+    if with_response and formula.response is not None:
+        parts = response_parts(formula.response)
+        for expression in (parts.values, parts.trials, formula.response.weights):
+            if expression is not None:
+                response[expression] = evaluate_column(expression, scope)
+    sums = [formula.fixed.sum, *(t.columns for t in formula.random if with_groups)]
+    predictors = {
+        expression: evaluate_column(expression, scope)
+        for terms in sums
+        for expression in variables_of(terms)
+    }
+    offsets = {offset: evaluate_column(offset, scope) for offset in formula.fixed.offsets}
+    for offset, column in offsets.items():
+        if not isinstance(column, Numbers) or column.values.ndim != 1:
+            raise FormulaDataError(
+                f"the offset '{label(offset)}' must be numeric",
+                "E_OFFSET_TYPE",
+                scope.text,
+                offset.span,
+                "An offset is added to the linear predictor with the coefficient 1.",
+            )
+    groups = {}
+    for term in formula.random if with_groups else ():
+        for name in group_columns(term.group.names, term.group.reserved):
+            if name not in groups:
+                column = column_of(scope.frame, name, scope.text, term.group.span)
+                groups[name] = categories(column)
+    return Evaluated(predictors, response, offsets, groups)
+
+
+def variables_of(terms: TermSum) -> tuple[Expression, ...]:
+    """List the distinct variables of a sum of terms."""
+    return tuple(dict.fromkeys(v for term in terms.terms for v in term.variables))
+
+
+def group_columns(names: tuple[str, ...], reserved: Call | None) -> tuple[str, ...]:
+    """List the columns of a grouping factor; for a reserved one such as mm(g, h), those of its call."""
+    if reserved is None:
+        return names
+    plain = [a.value for a in reserved.arguments if not a.name]
+    return tuple(dict.fromkeys(c.name for value in plain for c in data_columns(value)))
+
+
+def is_reserved(expression: Expression, functions: Container[str]) -> bool:
+    """Tell whether this is another package's syntax, unless the caller has a function of this name."""
+    return (
+        isinstance(expression, Call)
+        and expression.function in RESERVED_FUNCTIONS
+        and expression.function not in functions
+    )
+
+
+def complete_rows(columns: list[Column], num_rows: int) -> Ints | None:
+    """Find the rows where nothing is missing; None when that is all of them."""
+    keep = np.ones(num_rows, dtype=bool)
+    for column in columns:
+        keep &= ~missing(column)
+    return None if keep.all() else np.flatnonzero(keep)
+
+
+def predictor_on(
+    expression: Expression, column: Column, rows: Ints | None, known: Categories | None, text: str
+) -> Column:
+    """Restrict a predictor to the rows used and settle its levels.
+
+    Args:
+      expression: the variable, for messages.
+      column: its values on all rows.
+      rows: the complete rows, or None for all.
+      known: for new rows, the factor of the data of the fit (without rows); else None.
+      text: the formula's text, for messages.
+    Returns:
+      Finite numbers, or a factor of at least two levels of which none is unused.
+    Raises:
+      FormulaDataError: if a number is infinite, a factor has one level, or new rows have a level that the data
+        of the fit did not have.
+    """
+    column = take(column, rows)
+    if isinstance(column, Numbers):
+        check_finite(column, expression, text)
+        return column
+    factor = categories(column)
+    if known is not None:
+        codes, unknown = recode(factor, known.levels)
+        if unknown:
+            raise FormulaDataError(
+                f"'{label(expression)}' has levels that the data of the fit did not have: "
+                f"{', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}",
+                "E_DATA",
+                text,
+                expression.span,
+                f"Known are {', '.join(known.levels[:20])}. "
+                "Only grouping factors may have new levels.",
+            )
+        return replace(known, codes=codes)
+    factor = drop_unused(factor)
+    if len(factor.levels) < 2:
+        shown = f", {factor.levels[0]!r}" if factor.levels else ""
+        raise FormulaDataError(
+            f"the factor '{label(expression)}' has only one level{shown} in the rows used",
+            "E_CONTRASTS_ONE_LEVEL",
+            text,
+            expression.span,
+            "Its effect cannot be told from the intercept: leave it out.",
+        )
+    return factor
+
+
+def check_finite(column: Column, expression: Expression, text: str) -> None:
+    """Refuse infinite values.
+
+    Raises:
+      FormulaDataError: that names the variable and counts the rows.
+    """
+    if not isinstance(column, Numbers | Logicals) or column.values.dtype.kind != "f":
+        return
+    infinite = np.isinf(column.values)
+    count = int(np.sum(infinite if infinite.ndim == 1 else infinite.any(axis=1)))
+    if count:
+        raise FormulaDataError(
+            f"'{label(expression)}' is infinite in {count} {'row' if count == 1 else 'rows'}",
+            "E_DATA",
+            text,
+            expression.span,
+            "Leave these rows out or mark them missing; log(0) is a frequent cause.",
+        )
