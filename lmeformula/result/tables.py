@@ -22,12 +22,32 @@ class Reference:
     Attributes:
       source: where they come from, such as "lme4"; heads the column.
       estimates: by parameter name, as in `fit.param_names`.
+      loglik: the maximised log-likelihood.
       std_errors: by parameter name, for those that have one.
     """
 
     source: str
     estimates: Mapping[str, float]
+    loglik: float
     std_errors: Mapping[str, float] = field(default_factory=dict)
+
+
+def reference_of(fit: Fit, source: str) -> Reference:
+    """Take a fit as the reference for another one.
+
+    Args:
+      fit: a fitted model.
+      source: what to call it.
+    Returns:
+      reference: its estimates, standard errors and log-likelihood.
+    """
+    rows = parameters(fit)
+    return Reference(
+        source,
+        {p.name: p.estimate for p in rows},
+        fit.loglik.value,
+        {p.name: p.std_error for p in rows},
+    )
 
 
 def coefficient_table(fit: Fit) -> Table:
@@ -85,7 +105,8 @@ def comparison_table(fit: Fit, reference: Reference) -> Table:
       reference: the published values, under this fit's parameter names.
     Returns:
       table: `parameter_table` with the published estimates and standard errors, and the distance of
-        the two estimates in standard errors of this fit; empty where nothing was published.
+        the two estimates in standard errors of this fit; empty where nothing was published. The
+        log-likelihoods are in the notes.
     Raises:
       ModelError: if the reference names a parameter that the fit does not have.
     """
@@ -108,9 +129,12 @@ def comparison_table(fit: Fit, reference: Reference) -> Table:
         Column("std error", tuple(reference.std_errors.get(p.name) for p in rows)),
         Column("distance", distances, "error"),
     )
-    note = f"distance: from the estimate of {reference.source}, in standard errors."
+    notes = (
+        f"distance: from the estimate of {reference.source}, in standard errors.",
+        f"Log-likelihood {fit.loglik.value:.4f}; {reference.source}: {reference.loglik:.4f}.",
+    )
     title = f"Estimates beside those of {reference.source}"
-    return Table(title, table.columns + beside, (*table.notes, note))
+    return Table(title, table.columns + beside, (*table.notes, *notes))
 
 
 def _mc_error_column(fit: Fit, rows: Sequence[Parameter]) -> tuple[Column, ...]:

@@ -1,0 +1,95 @@
+"""Result stage: a fit as data frames with the column names of R's broom.mixed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.special
+
+from lmeformula.errors import ModelError
+from lmeformula.result.parameters import Parameter, parameters
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+
+def tidy(fit: Fit, level: float = 0.95) -> pd.DataFrame:
+    """Lay all parameters out as a data frame, one a row.
+
+    Intervals and tests are Wald's, from the standard errors. Those of standard deviations are
+    computed for their logarithm and those of correlations for their Fisher transform, where the
+    normal approximation is better, and mapped back; a test of a variance against zero would be one
+    on the boundary, so there is none.
+
+    Args:
+      fit: a fitted model.
+      level: coverage of the intervals, between 0 and 1.
+    Returns:
+      frame: columns effect ("fixed", "sd", "cor", "residual"), group, term, estimate, std_error,
+        statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number.
+    Raises:
+      ModelError: if the level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ModelError(
+            f"level is {level:g}", hint="Give a coverage between 0 and 1, such as 0.95."
+        )
+    rows = parameters(fit)
+    quantile = float(scipy.special.ndtri(0.5 + level / 2))
+    statistics = np.array([p.statistic if p.effect == "fixed" else np.nan for p in rows])
+    intervals = [_interval(p, quantile) for p in rows]
+    return pd.DataFrame(
+        {
+            "effect": [p.effect for p in rows],
+            "group": [p.group for p in rows],
+            "term": [p.term for p in rows],
+            "estimate": [p.estimate for p in rows],
+            "std_error": [p.std_error for p in rows],
+            "statistic": statistics,
+            "p_value": 2 * scipy.special.ndtr(-np.abs(statistics)),
+            "conf_low": [low for low, _ in intervals],
+            "conf_high": [high for _, high in intervals],
+            "mc_error": [p.mc_error for p in rows],
+        }
+    )
+
+
+def glance(fit: Fit) -> pd.DataFrame:
+    """Lay the facts about the whole fit out as a data frame of one row.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      frame: columns nobs, df, loglik, loglik_mc_error, aic, bic, sigma, method, outcome, converged,
+        singular.
+    """
+    return pd.DataFrame(
+        {
+            "nobs": [fit.loglik.nobs],
+            "df": [fit.loglik.df],
+            "loglik": [fit.loglik.value],
+            "loglik_mc_error": [fit.loglik.mc_error],
+            "aic": [fit.aic],
+            "bic": [fit.bic],
+            "sigma": [np.nan if fit.params.sigma is None else fit.params.sigma],
+            "method": [fit.method],
+            "outcome": [fit.outcome.name],
+            "converged": [fit.converged],
+            "singular": [fit.singular],
+        }
+    )
+
+
+def _interval(parameter: Parameter, quantile: float) -> tuple[float, float]:
+    estimate, half = parameter.estimate, quantile * parameter.std_error
+    if parameter.effect == "fixed":
+        return estimate - half, estimate + half
+    if not half > 0:
+        return np.nan, np.nan
+    if parameter.effect == "cor":
+        centre, half = np.arctanh(estimate), half / (1 - estimate**2)
+        return float(np.tanh(centre - half)), float(np.tanh(centre + half))
+    ratio = float(np.exp(half / estimate))
+    return estimate / ratio, estimate * ratio

@@ -1,0 +1,89 @@
+"""View stage: a fit as a folder of files: its summary, its tables as CSV, its pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmeformula.result.ranef import ranef
+from lmeformula.result.tidy import tidy
+from lmeformula.views.plots import convergence, effects, residuals
+from lmeformula.views.summary import summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lmeformula.fit import Fit
+
+DPI = 150
+
+
+def write_report(fit: Fit, folder: Path) -> list[Path]:
+    """Write what a reader wants to keep of a fit; files of the same names are replaced.
+
+    Args:
+      fit: a fitted model.
+      folder: made where it does not exist.
+    Returns:
+      paths: summary.txt, parameters.csv, effects.csv where there are random effects, and pictures
+        where matplotlib is installed.
+    Raises:
+      OSError: if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "summary.txt", folder / "parameters.csv"]
+    paths[0].write_text(f"{summary(fit)}\n", encoding="utf-8")
+    tidy(fit).to_csv(paths[1], index=False)
+    groups = dict.fromkeys(block.group for block in fit.model.design.terms)
+    if groups:
+        paths.append(folder / "effects.csv")
+        ranef(fit).to_csv(paths[-1], index=False)
+    if has_matplotlib():
+        pictures: dict[str, Callable[[Figure], object]] = {
+            "residuals.png": lambda figure: residuals(fit, figure.subplots())
+        }
+        for group in groups:
+            name = "".join(c if c.isalnum() else "-" for c in group)
+            pictures[f"effects-{name}.png"] = partial(_draw_effects, fit, group)
+        if fit.method == "mcem":
+            pictures["convergence.png"] = partial(_draw_convergence, fit)
+        paths += [save_figure(draw, folder / name) for name, draw in pictures.items()]
+    return paths
+
+
+def has_matplotlib() -> bool:
+    """Say whether pictures can be made."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def save_figure(
+    draw: Callable[[Figure], object], path: Path, size: tuple[float, float] = (7.0, 4.5)
+) -> Path:
+    """Draw one figure and write it; pyplot and its windows take no part.
+
+    Args:
+      draw: puts axes on the figure and draws on them.
+      path: where to write; the suffix chooses the format.
+      size: width and height in inches.
+    Returns:
+      path: as given.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure)
+    figure.savefig(path, dpi=DPI)
+    return path
+
+
+def _draw_effects(fit: Fit, group: str, figure: Figure) -> None:
+    effects(fit, group, ax=figure.subplots())
+
+
+def _draw_convergence(fit: Fit, figure: Figure) -> None:
+    names = fit.param_names[:12]
+    panels = [figure.add_subplot(-(-len(names) // 3), 3, i + 1) for i in range(len(names))]
+    convergence(fit, names, panels)

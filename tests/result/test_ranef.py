@@ -1,0 +1,74 @@
+"""Conditional modes level by level, and coefficients of levels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmeformula.errors import ModelError
+from lmeformula.result.ranef import coef, effects_of, ranef
+from tests.result.fakes import fake_fit
+
+
+def test_one_row_for_each_coefficient_of_each_level():
+    expected = pd.DataFrame(
+        {
+            "group": ["g"] * 6 + ["h"] * 2,
+            "level": ["a", "a", "b", "b", "c", "c", "u", "v"],
+            "term": ["Intercept", "x"] * 3 + ["Intercept"] * 2,
+            "value": [0.3, -0.1, -0.2, 0.05, -0.1, 0.05, 0.1, -0.1],
+            "sd": [0.2, 0.1] * 3 + [0.15] * 2,
+        }
+    )
+    pd.testing.assert_frame_equal(ranef(fake_fit()), expected, check_dtype=False)
+
+
+def test_conditional_sds_can_be_left_out():
+    assert list(ranef(fake_fit(), cond_sd=False)) == ["group", "level", "term", "value"]
+
+
+def test_without_random_effects_the_frame_is_empty_but_has_its_columns():
+    fit = fake_fit(modes=(), mode_cov=())
+    fit.params.covariances = ()
+    fit.model.design = dataclasses.replace(fit.model.design, terms=())
+    frame = ranef(fit)
+    assert list(frame) == ["group", "level", "term", "value", "sd"]
+    assert len(frame) == 0
+
+
+def test_coefficients_of_levels_are_fixed_plus_random():
+    frames = coef(fake_fit())
+    np.testing.assert_allclose(frames["g"].loc["b"], [0.8, 0.95])
+    np.testing.assert_allclose(frames["h"].loc["u"], [1.1, 0.9])
+    assert frames["g"].index.name == "g"
+
+
+def test_a_coefficient_that_only_varies_has_mean_zero():
+    fit = fake_fit()
+    fit.params.beta = fit.params.beta[:1]
+    fit.model.design = dataclasses.replace(fit.model.design, names=("Intercept",))
+    assert coef(fit)["g"]["x"].tolist() == [-0.1, 0.05, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("group", "column", "label", "sd"),
+    [
+        (None, None, "g", 0.5),
+        ("g", "x", "x by g", 0.2),
+        ("h", None, "h", 0.3),
+    ],
+)
+def test_effects_of_one_coefficient(group, column, label, sd):
+    chosen = effects_of(fake_fit(), group, column)
+    assert chosen.label == label
+    assert chosen.sd == pytest.approx(sd)
+    assert len(chosen.values) == len(chosen.levels) == len(chosen.cond_sd)
+
+
+def test_unknown_effect_names_those_there_are():
+    with pytest.raises(ModelError, match="no random effect any coefficient by school") as caught:
+        effects_of(fake_fit(), "school")
+    assert "Intercept, x by g" in str(caught.value)
