@@ -105,24 +105,16 @@ class TermSum:
 
 
 @dataclass(frozen=True, slots=True)
-class Addend:
-    """One addend of a fixed part as it was written: an operator tree, added or taken away."""
-
-    expression: Expression
-    is_subtracted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class FixedPart:
     """The fixed effects and the offsets, whose sum is added to the linear predictor.
 
-    `template` is empty unless the part uses ".". Then it is the part as written, and `sum` shows it with
-    `Dot()` as if it were one variable; `expand_dot(formula, columns)` gives the real `sum` and no template.
+    `template` is "" unless the part uses ".". Then it is the canonical text of the part as written, and
+    `sum` treats `Dot()` as if it were one variable; `expand_dot(formula, columns)` gives the real `sum`.
     """
 
     sum: TermSum
     offsets: tuple[Expression, ...] = ()
-    template: tuple[Addend, ...] = ()
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +144,12 @@ class Covariance:
         parses but cannot be fitted, and that `lf.compile` refuses by name: "toep", "homtoep", "ou", "exp",
         "gau", "mat", "rr", "propto", "equalto".
       homogeneous: one variance for all coefficients; None where the kind has no such choice ("us").
+      options: further arguments of a structure that cannot be fitted, such as d = 2 of rr(x | g, d = 2).
     """
 
     kind: str = "us"
     homogeneous: bool | None = None
+    options: tuple[Argument, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +194,7 @@ class Diagnostic:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Formula:
     """A parsed formula: response, fixed part, random-effects terms in the order written.
 
@@ -212,3 +206,14 @@ class Formula:
     random: tuple[RandomTerm, ...]
     text: str = field(default="", compare=False, repr=False)
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """Return the canonical text, which parses to an equal formula."""
+        from lmeformula.formula.show import formula_text
+
+        return formula_text(self)
+
+    def __repr__(self) -> str:
+        from lmeformula.formula.show import formula_repr
+
+        return formula_repr(self)

@@ -1,0 +1,85 @@
+"""Last pass: what only shows when the whole formula is known, as errors and as warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lmeformula.formula import ir
+from lmeformula.formula.mistakes import Report
+from lmeformula.formula.show import expression_text, group_text, name_text, term_text
+
+
+def check_formula(
+    formula: ir.Formula, fixed_variables: tuple[ir.Expression, ...], report: Report
+) -> None:
+    """Check a formula as a whole.
+
+    Args:
+      formula: the frozen formula.
+      fixed_variables: the variables of the fixed part, those that were taken away again included.
+      report: collects mistakes and warnings.
+    """
+    check_response_on_right(formula, report)
+    if formula.fixed.template:
+        check_dot(formula, fixed_variables, report)
+    check_random_terms(formula, report)
+
+
+def check_response_on_right(formula: ir.Formula, report: Report) -> None:
+    """Note the response where it is also an explanatory variable."""
+    if formula.response is None:
+        return
+    response = formula.response.expression
+    name = expression_text(response)
+    for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
+        for term in terms.terms:
+            for variable in term.variables:
+                if variable == response and variable.span is not None:
+                    report.error("response_on_right", variable.span, name=name)
+    for random in formula.random:
+        if isinstance(response, ir.Column) and response.name in random.group.names:
+            assert random.group.span is not None
+            report.error("response_on_right", random.group.span, name=name)
+
+
+def check_dot(
+    formula: ir.Formula, fixed_variables: tuple[ir.Expression, ...], report: Report
+) -> None:
+    """Note computed variables beside "."."""
+    computed = [variable for variable in fixed_variables if isinstance(variable, ir.Call)]
+    if formula.response is not None and not isinstance(formula.response.expression, ir.Column):
+        computed.append(formula.response.expression)  # type: ignore[arg-type]
+    computed += formula.fixed.offsets  # type: ignore[arg-type]
+    for random in formula.random:
+        for variable in variables_of(random.columns):
+            if isinstance(variable, ir.Call):
+                computed.append(variable)
+    for variable in computed:
+        assert variable.span is not None
+        report.error("dot_with_transform", variable.span)
+
+
+def variables_of(terms: ir.TermSum) -> Iterator[ir.Expression]:
+    """Yield the variables of a sum's terms."""
+    for term in terms.terms:
+        yield from term.variables
+
+
+def check_random_terms(formula: ir.Formula, report: Report) -> None:
+    """Warn of variance components that cannot be told apart."""
+    seen: dict[tuple[frozenset[str], str], str] = {}
+    spelling: dict[frozenset[str], str] = {}
+    for random in formula.random:
+        factor, group = frozenset(random.group.names), group_text(random.group)
+        known = spelling.setdefault(factor, group)
+        if known != group:
+            report.warn("aliased_group", random.span, first=known, second=group)
+        columns = ["the intercept"] if random.columns.intercept else []
+        columns += map(term_text, random.columns.terms)
+        for column in columns:
+            if (factor, column) in seen:
+                report.warn("duplicate_random", random.span, name=column, group=known)
+            seen[factor, column] = group
+        for variable in variables_of(random.columns):
+            if isinstance(variable, ir.Column) and variable.name in factor:
+                report.warn("same_on_both_sides", random.span, name=name_text(variable.name))

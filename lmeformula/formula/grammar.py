@@ -1,0 +1,196 @@
+"""Text to syntax tree: compile the grammar once, and say in the user's words where a text leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from lark import Lark, Token, UnexpectedInput, UnexpectedToken
+
+from lmeformula.errors import FormulaSyntaxError
+from lmeformula.formula import ast
+from lmeformula.formula.ir import Span
+from lmeformula.formula.mistakes import Report, mistakes, read_grammar_file
+from lmeformula.formula.tree import TreeBuilder, TreeError, span_of
+
+OPERANDS = frozenset({"NAME", "QUOTED_NAME", "NUMBER", "STRING", "CONSTANT"})
+OPERATORS = frozenset(
+    {"BAR", "AND", "COMPARE", "SIGN", "STAR", "PERCENT", "COLON", "POWER", "TILDE", "NAMESPACE"}
+)
+STRANGE = frozenset({"LOOKALIKE", "UNTERMINATED", "EMPTY_NAME", "UNKNOWN"})
+END = "$END"
+BY_BALANCE = ("unclosed_parenthesis", "unopened_parenthesis")  # seen by counting, not by example
+
+
+def read_tree(text: str) -> ast.Formula:
+    """Read a formula's text by the grammar.
+
+    Args:
+      text: the formula.
+    Returns:
+      tree: the syntax tree; what stands where is not checked yet.
+    Raises:
+      FormulaSyntaxError: where the text leaves the grammar.
+    """
+    try:
+        tree = parser().parse(text, start="formula")
+    except UnexpectedInput as unexpected:
+        raise explained(text, unexpected) from None
+    except TreeError as mistake:
+        report = Report(text)
+        report.error(mistake.label, mistake.span, **mistake.fields)
+        raise report.errors[0] from None
+    assert isinstance(tree, ast.Formula)
+    return tree
+
+
+@cache
+def parser() -> Lark:
+    """Compile the grammar: LALR, so that reading takes time in proportion to the text."""
+    return Lark(
+        read_grammar_file("lmeformula.lark"),
+        start=["formula", "never"],
+        parser="lalr",
+        lexer="basic",
+        keep_all_tokens=True,
+        maybe_placeholders=False,
+        transformer=TreeBuilder(),
+    )
+
+
+def explained(text: str, unexpected: UnexpectedInput) -> FormulaSyntaxError:
+    """Turn lark's complaint into ours: by the kind of token, by bracket balance, or by example."""
+    assert isinstance(unexpected, UnexpectedToken)  # the grammar has a token for every character
+    report = Report(text)
+    tokens = list(parser().lex(text))
+    for token in tokens:
+        if token.type in STRANGE:
+            note_strange(token, report)
+    if report.errors:
+        try:
+            report.raise_errors()
+        except FormulaSyntaxError as error:
+            return error
+    found = unexpected.token
+    before = [token for token in tokens if token.start_pos < (found.start_pos or 0)]
+    if found.type == END:
+        before = tokens
+    previous = before[-1] if before else None
+    unclosed = [token for token in open_brackets(before)]
+    if found.type == END and unclosed:
+        report.error("unclosed_parenthesis", span_of(unclosed[-1]))
+    elif found.type == "RPAR" and not unclosed:
+        report.error("unopened_parenthesis", span_of(found))
+    else:
+        report.error(
+            label_of(unexpected, previous),
+            (len(text.rstrip()),) * 2 if found.type == END else span_of(found),
+            found=shown(found),
+            found_text=str(found),
+            previous=shown(previous),
+        )
+    return report.errors[0]
+
+
+def note_strange(token: Token, report: Report) -> None:
+    """Note a token that no formula has."""
+    span: Span = span_of(token)
+    if token.type == "LOOKALIKE":
+        name, ascii_form = LOOKALIKES.get(str(token), ("a look-alike or invisible character", ""))
+        label = "lookalike" if ascii_form else "invisible"
+        report.error(label, span, found=f"U+{ord(token):04X}", name=name, ascii=ascii_form)
+    elif token.type == "UNTERMINATED":
+        report.error("unterminated", (span[0], span[0] + 1), quote=str(token[0]))
+    elif token.type == "EMPTY_NAME":
+        report.error("empty_name", span)
+    else:
+        report.error("unknown_character", span, found=str(token))
+
+
+def open_brackets(tokens: list[Token]) -> Iterator[Token]:
+    """Yield the opening parentheses that `tokens` leave open, outermost first."""
+    stack: list[Token] = []
+    for token in tokens:
+        if token.type == "LPAR":
+            stack.append(token)
+        elif token.type == "RPAR" and stack:
+            stack.pop()
+    return iter(stack)
+
+
+def shown(token: Token | None) -> str:
+    """Quote a token for a message."""
+    if token is None:
+        return "the start"
+    return "the end" if token.type == END else f"'{token}'" if "'" not in token else f'"{token}"'
+
+
+def label_of(unexpected: UnexpectedToken, previous: Token | None) -> str:
+    """Name the mistake after the most similar example in mistakes.toml."""
+    for key in keys_of(unexpected, previous):
+        if key in learned():
+            return learned()[key]
+    return "unexpected"
+
+
+def keys_of(unexpected: UnexpectedToken, previous: Token | None) -> tuple[tuple[object, ...], ...]:
+    """Describe where parsing stopped, most exactly first: by state, by tokens, by kinds of tokens."""
+    found, before = unexpected.token.type, "" if previous is None else previous.type
+    return (
+        ("state", unexpected.state.position, before, found),
+        ("tokens", before, found),
+        ("kinds", kind(before), kind(found)),
+    )
+
+
+def kind(token_type: str) -> str:
+    """Return the kind of a token: operand, operator or itself."""
+    if token_type in OPERANDS:
+        return "operand"
+    return "operator" if token_type in OPERATORS else token_type
+
+
+@cache
+def learned() -> dict[tuple[object, ...], str]:
+    """Parse the examples of mistakes.toml once: where each leaves the grammar is the mistake's signature."""
+    table: dict[tuple[object, ...], str] = {}
+    for mistake in mistakes().values():
+        if mistake.label in BY_BALANCE:
+            continue
+        for example in mistake.examples:
+            try:
+                parser().parse(example, start="formula")
+            except UnexpectedToken as unexpected:
+                stop = unexpected.token.start_pos
+                before = [
+                    token
+                    for token in parser().lex(example)
+                    if unexpected.token.type == END or token.start_pos < stop
+                ]
+                for key in keys_of(unexpected, before[-1] if before else None):
+                    table.setdefault(key, mistake.label)
+            except TreeError:
+                continue  # has its label already
+    return table
+
+
+# What the characters are called, and what to type instead.
+LOOKALIKES = {
+    **{c: ("a dash", "-") for c in "\u2010\u2011\u2012\u2013\u2014\u2015\ufe63\uff0d"},
+    "\u2212": ("a minus sign", "-"),
+    **{c: ("a tilde", "~") for c in "\u223c\u02dc\uff5e\u301c"},
+    **{c: ("a curly quote", '"') for c in "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02"},
+    **{c: ("a curly quote", "'") for c in "\u2018\u2019\u201a\u201b\u2032\u00b4\uff07"},
+    "\uff40": ("a backtick", "`"),
+    **{c: ("a multiplication sign", "*") for c in "\u00d7\u2217\u22c5\u00b7\u2022\uff0a"},
+    **{c: ("a division sign", "/") for c in "\u00f7\u2044\u2215\uff0f"},
+    **{c: ("a vertical bar", "|") for c in "\u2223\uff5c\u00a6"},
+    **{c: ("a parenthesis", "(") for c in "\uff08\u2768"},
+    **{c: ("a parenthesis", ")") for c in "\uff09\u2769"},
+    "\uff0b": ("a plus sign", "+"),
+    **{c: ("a circumflex", "^") for c in "\u02c6\u2303\uff3e"},
+    **{c: ("a colon", ":") for c in "\u2236\uff1a"},
+    "\uff0c": ("a comma", ","),
+    "\uff1b": ("a semicolon", ";"),
+    "\uff1d": ("an equals sign", "="),
+}

@@ -1,0 +1,108 @@
+"""What can be wrong with a formula, and the collector of what is: grammar/mistakes.toml as records."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from lmeformula.errors import FormulaErrors, FormulaSyntaxError
+from lmeformula.formula.ir import Diagnostic, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One entry of grammar/mistakes.toml.
+
+    Attributes:
+      label: what the code calls it.
+      code: what the user sees, "E_..." for an error and "W_..." for a warning.
+      message: what is wrong, with {fields}.
+      hint: what to write instead, with {fields}; may be "".
+      examples: formulas with exactly this mistake; the tests parse each of them.
+    """
+
+    label: str
+    code: str
+    message: str
+    hint: str
+    examples: tuple[str, ...]
+
+
+def read_grammar_file(name: str) -> str:
+    """Read a file of the grammar folder, from the installed package or from a checkout.
+
+    Args:
+      name: "lmeformula.lark" or "mistakes.toml".
+    Returns:
+      Its text.
+    """
+    installed = files("lmeformula") / "grammar" / name
+    if installed.is_file():
+        return installed.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "grammar" / name).read_text(encoding="utf-8")
+
+
+@cache
+def mistakes() -> dict[str, Mistake]:
+    """Return every mistake and warning by its label."""
+    entries = tomllib.loads(read_grammar_file("mistakes.toml"))
+    return {
+        label: Mistake(
+            label,
+            entry["code"],
+            entry["message"],
+            entry.get("hint", ""),
+            tuple(entry.get("examples", ())),
+        )
+        for label, entry in entries.items()
+    }
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects the mistakes and warnings of one formula while the passes read it."""
+
+    text: str
+    errors: list[FormulaSyntaxError] = field(default_factory=list)
+    warnings: list[Diagnostic] = field(default_factory=list)
+
+    def error(self, mistake_label: str, span: Span, **fields: str) -> None:
+        """Note a mistake: the label names it in mistakes.toml, `fields` fill its message and hint."""
+        mistake = mistakes()[mistake_label]
+        self.errors.append(
+            FormulaSyntaxError(
+                mistake.message.format(**fields),
+                mistake.code,
+                self.text,
+                span,
+                mistake.hint.format(**fields),
+            )
+        )
+
+    def warn(self, mistake_label: str, span: Span | None, **fields: str) -> None:
+        """Note a warning; said once for each text."""
+        mistake = mistakes()[mistake_label]
+        message = f"{mistake.message} {mistake.hint}".strip().format(**fields)
+        diagnostic = Diagnostic(mistake.code, message, span)
+        if all(known.message != message for known in self.warnings):
+            self.warnings.append(diagnostic)
+
+    def raise_errors(self) -> None:
+        """Raise what was noted: nothing, one error, or several together in the order of the text.
+
+        Raises:
+          FormulaSyntaxError: for one mistake.
+          FormulaErrors: for several; at most one for each place.
+        """
+        first_at: dict[Span, FormulaSyntaxError] = {}
+        for error in self.errors:
+            assert error.span is not None
+            first_at.setdefault(error.span, error)
+        found = sorted(first_at.values(), key=lambda error: error.span or (0, 0))
+        if len(found) == 1:
+            raise found[0]
+        if found:
+            raise FormulaErrors(found)

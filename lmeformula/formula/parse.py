@@ -1,0 +1,41 @@
+"""Text to Formula: the public first stage of the pipeline."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from lmeformula.formula import ir
+from lmeformula.formula.grammar import read_tree
+from lmeformula.formula.lower import lower
+from lmeformula.formula.mistakes import Report
+
+
+def parse(text: str | ir.Formula, *, double_bar: str = "split") -> ir.Formula:
+    """Read a formula in the syntax of lme4; no data is needed.
+
+    Args:
+      text: the formula, such as "y ~ x + (1 | g)"; a Formula is returned as it is.
+      double_bar: what (x || g) means. "split" (as in lme4): one term for each term before the bar, so
+        that the levels of a factor stay correlated; "diag": independent columns, as diag(x | g).
+    Returns:
+      formula: what the formula means; its `diagnostics` hold warnings.
+    Raises:
+      FormulaSyntaxError: where the text is not a formula of the language; `.code`, `.span` and `.hint`
+        say what, where, and what to write instead.
+      FormulaErrors: for several independent mistakes.
+    Example:
+      >>> parse("y ~ a*x + (1 | g/h)")
+      parse('y ~ 1 + a + x + a:x + (1 | g) + (1 | h:g)')
+    References:
+      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 2.1.
+    """
+    if isinstance(text, ir.Formula):
+        return text
+    if double_bar not in ("split", "diag"):
+        raise ValueError(f'double_bar is "split" or "diag", not {double_bar!r}')
+    if not isinstance(text, str):
+        report = Report(repr(text))
+        report.error("not_text", (0, len(report.text)), found=type(text).__name__)
+        raise report.errors[0]
+    text = unicodedata.normalize("NFC", text)
+    return lower(read_tree(text), text, double_bar)

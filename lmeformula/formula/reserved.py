@@ -1,0 +1,77 @@
+"""Words with a fixed meaning: covariance structures, functions of logical values, other packages' syntax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A covariance structure of a random-effects term, as written name(x | g).
+
+    Attributes:
+      kind: the covariance's kind in the IR.
+      homogeneous: its default; None where there is no such choice.
+      takes_hom: the argument `hom =` chooses.
+      is_fitted: False for a structure of glmmTMB that parses and is refused by `lf.compile`.
+    """
+
+    kind: str
+    homogeneous: bool | None = None
+    takes_hom: bool = False
+    is_fitted: bool = True
+
+
+STRUCTURES = MappingProxyType(
+    {
+        "us": Structure("us"),
+        "diag": Structure("diag", False, takes_hom=True),
+        "cs": Structure("cs", False, takes_hom=True),
+        "ar1": Structure("ar1", True, takes_hom=True),
+        "zerocorr": Structure("diag", False),  # MixedModels.jl
+        "homdiag": Structure("diag", True),  # glmmTMB's other names for structures that are here
+        "homcs": Structure("cs", True),
+        "hetar1": Structure("ar1", False),
+        **{
+            name: Structure(name, is_fitted=False)
+            for name in ("toep", "homtoep", "ou", "exp", "gau", "mat", "rr", "propto", "equalto")
+        },
+    }
+)
+
+# A call of one of these without a bar is a mistake; exp(x) and cs(x) mean something else without one.
+ONLY_STRUCTURES = frozenset({"us", "diag", "ar1", "zerocorr", "homdiag", "homcs", "hetar1"})
+
+# In these, "|" is the logical or of two columns.
+VALUE_FUNCTIONS = frozenset({"I", "ifelse", "xor", "factor", "bool"})
+
+# What other packages write in place of a variable, and our way to write it.
+RESERVED_FUNCTIONS = MappingProxyType(
+    {
+        **dict.fromkeys(("mo", "monotonic"), "Use the ordered factor itself, or C(o, contr.poly)."),
+        **dict.fromkeys(("me", "ME", "mi"), "Errors in variables cannot be modelled; use the column itself."),
+        "cs": "Category-specific effects cannot be modelled; a covariance structure is written cs(x | g).",
+        **dict.fromkeys(
+            ("s", "t2", "te", "ti", "gp", "hsgp"),
+            "Penalised smooths cannot be modelled; bs(x, df = 5) or poly(x, 3) give a fixed curve.",
+        ),
+        **dict.fromkeys(("nlf", "lf", "nl"), "Non-linear formulas cannot be modelled."),
+        **dict.fromkeys(
+            ("ar", "ma", "arma", "cosy", "unstr", "sar", "car", "fcor"),
+            "Correlated errors cannot be modelled; ar1(0 + factor(t) | g) correlates effects over time.",
+        ),
+        "mmc": "Multi-membership terms cannot be modelled.",
+        "fulldummy": "Write 0 + a before the bar for one coefficient per level: (0 + a | g).",
+        **dict.fromkeys(
+            ("censored", "truncated", "weighted", "constrained"),
+            "Write y | weights(w) for weights; censoring and truncation cannot be modelled.",
+        ),
+        **dict.fromkeys(("mvbind", "mvbrmsformula"), "Fit one response at a time."),
+    }
+)
+
+# What brms allows after the bar of a response.
+RESERVED_ADDITIONS = frozenset(
+    "cens trunc se rate thres subset dec mi cat vint vreal index bhaz".split()
+)

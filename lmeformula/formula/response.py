@@ -1,0 +1,81 @@
+"""The left-hand side: an expression, and what follows its bar."""
+
+from __future__ import annotations
+
+from lmeformula.formula import ast, ir
+from lmeformula.formula.expression import bare, is_bar, value
+from lmeformula.formula.mistakes import Report
+from lmeformula.formula.parts import addends_of
+from lmeformula.formula.reserved import RESERVED_ADDITIONS
+from lmeformula.formula.show import shortened, tree_text
+
+
+def read_response(node: ast.Node, report: Report) -> ir.Response | None:
+    """Read the response.
+
+    Args:
+      node: what stands on the left of "~".
+      report: collects mistakes.
+    Returns:
+      The response, without superfluous parentheses; None after a mistake.
+    """
+    if is_bar(node):
+        return read_additions(node, report)
+    inner = bare(node)
+    if is_bar(inner):
+        report.error("response_bar", node.span)
+        return None
+    if isinstance(inner, ast.Call) and inner.function in ("p", "prop"):  # bambi
+        values = [argument.value for argument in inner.arguments if not argument.name]
+        if len(values) == 2 == len(inner.arguments):
+            successes, trials = (value(argument, report) for argument in values)
+            return ir.Response(successes, trials, span=node.span)
+    if not is_response(inner):
+        report.error("response", node.span, found=shortened(tree_text(inner)))
+        return None
+    return ir.Response(value(inner, report), span=node.span)
+
+
+def is_response(node: ast.Node) -> bool:
+    """Whether an expression has something of the data in it, as far as one sees without data."""
+    match node:
+        case ast.Name():
+            return node.is_quoted or node.text != "."
+        case ast.Call():
+            return node.function != "offset"
+    return isinstance(node, ast.Unary | ast.Chain)
+
+
+def read_additions(node: ast.Node, report: Report) -> ir.Response | None:
+    """Read y | trials(n) + weights(w)."""
+    assert isinstance(node, ast.Chain)
+    if node.operators != ("|",):
+        report.error("response_bar", node.operator_spans[0])
+        return None
+    response = read_response(node.operands[0], report)
+    if response is None:
+        return None
+    found = {"trials": response.trials, "weights": response.weights}
+    reserved: list[ir.Call] = []
+    for addend in addends_of(bare(node.operands[1])):
+        call = bare(addend.node)
+        name = call.function if isinstance(call, ast.Call) else ""
+        if addend.is_subtracted or not isinstance(call, ast.Call):
+            report.error("response_bar", addend.node.span)
+        elif name in found and len(call.arguments) == 1 and found[name] is None:
+            found[name] = value(call.arguments[0].value, report)
+        elif name in RESERVED_ADDITIONS:
+            reserved.append(ir.Call(name, arguments_of(call, report), call.span))
+        else:
+            report.error("response_bar", call.span)
+    return ir.Response(
+        response.expression, found["trials"], found["weights"], tuple(reserved), node.span
+    )
+
+
+def arguments_of(call: ast.Call, report: Report) -> tuple[ir.Argument, ...]:
+    """Read a call's arguments, of which there may be none."""
+    return tuple(
+        ir.Argument(value(argument.value, report, call.function), argument.name)
+        for argument in call.arguments
+    )

@@ -1,0 +1,281 @@
+"""Trees and IR to text: canonical formulas that parse back to themselves, and the golden dump."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from decimal import Decimal
+
+from lmeformula.formula import ast, ir
+
+PLAIN_NAME = re.compile(r"(?:[^\W\d_]|\.(?!\d))[\w.]*")
+NOT_NAMES = frozenset(
+    "TRUE FALSE NULL Inf NaN NA NA_integer_ NA_real_ NA_complex_ NA_character_ "
+    "if else for while repeat function next break in .".split()
+)
+SPACED = frozenset({"+", "-", "*", "<", ">", "<=", ">=", "==", "!=", "&", "&&", "|", "||", "%in%"})
+PRECEDENCE = {
+    **dict.fromkeys(("|", "||"), 1),
+    **dict.fromkeys(("&", "&&"), 2),
+    "!": 3,
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), 4),
+    **dict.fromkeys(("+", "-"), 5),
+    **dict.fromkeys(("*", "/"), 6),
+    **dict.fromkeys(("%in%", "%%", "%/%"), 7),
+    ":": 8,
+    "unary": 9,
+    "^": 10,
+}
+CALLABLE = 11  # what needs no parentheses anywhere
+LONGEST = 72
+
+
+def name_text(name: str) -> str:
+    """Write a name, in backticks where it would not be read as one.
+
+    Example:
+      >>> name_text("x.1"), name_text("my var"), name_text("if")
+      ('x.1', '`my var`', '`if`')
+    """
+    if PLAIN_NAME.fullmatch(name) and name not in NOT_NAMES:
+        return name
+    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
+
+
+def number_text(number: float) -> str:
+    """Write a number as R does, the shorter of fixed and scientific, in as many digits as it needs.
+
+    Example:
+      >>> number_text(1000.0), number_text(1e5), number_text(0.5), number_text(123456.0)
+      ('1000', '1e+05', '0.5', '123456')
+    """
+    if math.isinf(number):
+        return "Inf"
+    digits = Decimal(repr(number)).normalize()
+    fixed = f"{digits:f}"
+    mantissa, _, exponent = f"{digits:e}".partition("e")
+    scientific = f"{mantissa}e{'-' if exponent[0] == '-' else '+'}{exponent[1:].zfill(2)}"
+    return fixed if len(fixed) <= len(scientific) else scientific
+
+
+def string_text(value: str) -> str:
+    """Write a string constant in double quotes."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+    def escaped(character: str) -> str:
+        if character in escapes:
+            return escapes[character]
+        is_control = unicodedata.category(character) == "Cc"
+        return f"\\u{{{ord(character):x}}}" if is_control else character
+
+    return '"' + "".join(map(escaped, value)) + '"'
+
+
+def operator_text(operator: str) -> str:
+    """Write a binary operator with the blanks that R puts around it."""
+    return f" {operator} " if operator in SPACED else operator
+
+
+def shortened(text: str) -> str:
+    """Cut a text to what fits into a message."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 4] + " ..."
+
+
+# ---- trees ----------------------------------------------------------------------------------------------
+
+
+def tree_text(node: ast.Node) -> str:
+    """Write a syntax tree as canonical text."""
+    match node:
+        case ast.Name():
+            return "." if node.text == "." and not node.is_quoted else name_text(node.text)
+        case ast.Number():
+            return number_text(node.value)
+        case ast.String():
+            return string_text(node.value)
+        case ast.Constant():
+            return node.word
+        case ast.Call():
+            arguments = ", ".join(map(argument_text, node.arguments))
+            return f"{name_text(node.function)}({arguments})"
+        case ast.Parentheses():
+            return f"({tree_text(node.inner)})"
+        case ast.Unary():
+            return node.operator + tree_text(node.operand)
+        case ast.Chain():
+            parts = [tree_text(node.operands[0])]
+            for operator, operand in zip(node.operators, node.operands[1:], strict=True):
+                parts += operator_text(operator), tree_text(operand)
+            return "".join(parts)
+
+
+def argument_text(argument: ast.Argument) -> str:
+    """Write an argument of a call."""
+    name = f"{name_text(argument.name)} = " if argument.name else ""
+    return name + tree_text(argument.value)
+
+
+# ---- expressions ----------------------------------------------------------------------------------------
+
+
+def expression_text(expression: ir.Expression) -> str:
+    """Write a value expression as canonical text, in R's syntax.
+
+    Args:
+      expression: from the IR; hand-made ones get the parentheses that they need.
+    Returns:
+      text: parsed, it gives the expression again.
+    """
+    match expression:
+        case ir.Column():
+            return name_text(expression.name)
+        case ir.Dot():
+            return "."
+        case ir.Number():
+            return number_text(expression.value)
+        case ir.Text():
+            return string_text(expression.value)
+        case ir.Constant():
+            return {True: "TRUE", False: "FALSE", None: "NULL"}[expression.value]
+        case ir.Call():
+            return call_text(expression)
+        case ir.Operation(operator="(", operands=(inner,)):
+            return f"({expression_text(inner)})"
+        case ir.Operation(operator=operator, operands=(operand,)):
+            limit = PRECEDENCE["!" if operator == "!" else "unary"]
+            return operator + operand_text(operand, limit)
+        case ir.Operation(operator=operator, operands=(left, right)):
+            level = PRECEDENCE[operator]
+            is_right = operator == "^"
+            # A comparison takes no other comparison on either side; "^" takes a sign on its right.
+            left_limit = level + (is_right or level == PRECEDENCE["=="])
+            right_limit = PRECEDENCE["unary"] if is_right else level + 1
+            left_text, right_text = operand_text(left, left_limit), operand_text(right, right_limit)
+            return left_text + operator_text(operator) + right_text
+    raise TypeError(f"not an expression: {expression!r}")
+
+
+def call_text(call: ir.Call) -> str:
+    """Write a call as canonical text."""
+    arguments = (
+        (f"{name_text(argument.name)} = " if argument.name else "") + expression_text(argument.value)
+        for argument in call.arguments
+    )
+    return f"{name_text(call.function)}({', '.join(arguments)})"
+
+
+def operand_text(expression: ir.Expression, limit: int) -> str:
+    """Write an operand, in parentheses where its operator binds looser than `limit`."""
+    level = CALLABLE
+    if isinstance(expression, ir.Operation) and expression.operator != "(":
+        is_unary = len(expression.operands) == 1 and expression.operator != "!"
+        level = PRECEDENCE["unary" if is_unary else expression.operator]
+        if expression.operator == "!":
+            level = CALLABLE if limit > PRECEDENCE["!"] and limit < PRECEDENCE[":"] else level
+    text = expression_text(expression)
+    return text if level >= limit else f"({text})"
+
+
+# ---- formulas -------------------------------------------------------------------------------------------
+
+
+def term_text(term: ir.Term) -> str:
+    """Write a term, such as a:log(x)."""
+    return ":".join(map(expression_text, term.variables))
+
+
+def sum_text(terms: ir.TermSum) -> str:
+    """Write an intercept and terms: "1 + x + a:x", "0 + x"."""
+    return " + ".join(["1" if terms.intercept else "0", *map(term_text, terms.terms)])
+
+
+def fixed_text(part: ir.FixedPart) -> str:
+    """Write the fixed part with its offsets."""
+    offsets = (f"offset({expression_text(offset)})" for offset in part.offsets)
+    return " + ".join([part.template or sum_text(part.sum), *offsets])
+
+
+def group_text(group: ir.GroupingFactor) -> str:
+    """Write a grouping factor: "g", "`my group`:h", "gr(g, by = a)"."""
+    if group.reserved is not None:
+        return call_text(group.reserved)
+    return ":".join(map(name_text, group.names))
+
+
+def sides_text(term: ir.RandomTerm) -> str:
+    """Write what stands around the bar: "1 + x | g"."""
+    columns = sum_text(term.columns)
+    if term.columns.intercept is False and not term.columns.terms:
+        columns = "0"
+    label = f"{name_text(term.block)} | " if term.block else ""
+    return f"{columns} | {label}{group_text(term.group)}"
+
+
+def random_text(term: ir.RandomTerm) -> str:
+    """Write a random-effects term: "(1 + x | g)", "cs(1 + a | g, hom = TRUE)"."""
+    covariance = term.covariance
+    if covariance == ir.Covariance():
+        return f"({sides_text(term)})"
+    default = {"diag": False, "cs": False, "ar1": True}.get(covariance.kind)
+    options = [
+        (f"{name_text(option.name)} = " if option.name else "") + expression_text(option.value)
+        for option in covariance.options
+    ]
+    if covariance.homogeneous != default:
+        options.insert(0, f"hom = {'TRUE' if covariance.homogeneous else 'FALSE'}")
+    return f"{covariance.kind}({', '.join([sides_text(term), *options])})"
+
+
+def response_text(response: ir.Response) -> str:
+    """Write the response and what follows its bar."""
+    additions = [
+        f"{name}({expression_text(value)})"
+        for name, value in (("trials", response.trials), ("weights", response.weights))
+        if value is not None
+    ]
+    additions += map(call_text, response.reserved)
+    text = expression_text(response.expression)
+    return f"{text} | {' + '.join(additions)}" if additions else text
+
+
+def formula_text(formula: ir.Formula) -> str:
+    """Write a formula as canonical text, which parses to an equal formula.
+
+    Example:
+      >>> from lmeformula.formula import parse
+      >>> formula_text(parse("y ~ a*x + (x || g)"))
+      'y ~ 1 + a + x + a:x + (1 | g) + (0 + x | g)'
+    """
+    left = "" if formula.response is None else response_text(formula.response) + " "
+    return left + "~ " + " + ".join([fixed_text(formula.fixed), *map(random_text, formula.random)])
+
+
+def formula_repr(formula: ir.Formula) -> str:
+    """Write a formula for the REPL: the call that makes it, and what was noticed about it."""
+    return f"parse({formula_text(formula)!r})"
+
+
+def dump(formula: ir.Formula) -> str:
+    """Write a formula as a table, one part in a line, for golden tests and for reading.
+
+    Example:
+      >>> from lmeformula.formula import parse
+      >>> print(dump(parse("y ~ x + offset(log(e)) + (1 | a/b)")))
+      response  y
+      fixed     1 + x
+      offset    log(e)
+      random    1 | a
+      random    1 | b:a
+    """
+    lines = []
+    if formula.response is not None:
+        lines.append(("response", response_text(formula.response)))
+    lines.append(("fixed", formula.fixed.template or sum_text(formula.fixed.sum)))
+    lines += (("offset", expression_text(offset)) for offset in formula.fixed.offsets)
+    for term in formula.random:
+        is_plain = term.covariance == ir.Covariance()
+        lines.append(("random", sides_text(term) if is_plain else random_text(term)))
+    lines += (("warning", f"{found.code} {found.message}") for found in formula.diagnostics)
+    return "\n".join(f"{key:<9} {text}" for key, text in lines)

@@ -1,0 +1,152 @@
+"""Tokens to syntax tree: the actions of the grammar's rules, one method for each."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from lark import Token, Transformer
+
+from lmeformula.formula import ast
+from lmeformula.formula.ir import Span
+
+# The tree is walked recursively from here on, and so are the dataclasses' == and hash, formulaic and
+# Python's own compiler; R stops at 50 nested parentheses.
+MAX_DEPTH = 100
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+ESCAPES |= {character: character for character in "\\\"'`\n "}
+ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|[uU]\{?([0-9a-fA-F]{1,8})\}?|(.))", re.DOTALL)
+
+
+class TreeError(Exception):
+    """A token or a nesting that the grammar allows and the language does not; `label` names the mistake."""
+
+    def __init__(self, label: str, span: Span, **fields: str) -> None:
+        super().__init__(label, span, fields)
+        self.label = label
+        self.span = span
+        self.fields = fields
+
+
+class TreeBuilder(Transformer[Token, Any]):
+    """Called by lark while it parses, innermost rules first: no recursion, whatever the nesting."""
+
+    def two_sided(self, children: list[Any]) -> ast.Formula:
+        left, _, right, *semicolon = children
+        return ast.Formula(left, right, span_of(semicolon[0]) if semicolon else None)
+
+    def one_sided(self, children: list[Any]) -> ast.Formula:
+        _, right, *semicolon = children
+        return ast.Formula(None, right, span_of(semicolon[0]) if semicolon else None)
+
+    def _chain(self, children: list[Any]) -> ast.Chain:
+        operands, operators = tuple(children[::2]), children[1::2]
+        return ast.Chain(
+            tuple("^" if token == "**" else str(token) for token in operators),
+            operands,
+            tuple(span_of(token) for token in operators),
+            deeper(operands, span_of(operators[0])),
+        )
+
+    disjunction = conjunction = comparison = sum = product = within = interaction = power = _chain
+
+    def unary(self, children: list[Any]) -> ast.Unary:
+        operator, operand = children
+        span = (operator.start_pos, operand.span[1])
+        return ast.Unary(str(operator), operand, span, deeper((operand,), span_of(operator)))
+
+    def not_(self, children: list[Any]) -> ast.Unary:
+        return self.unary(children)
+
+    def parentheses(self, children: list[Any]) -> ast.Parentheses:
+        opening, inner, closing = children
+        span = (opening.start_pos, closing.end_pos)
+        return ast.Parentheses(inner, span, deeper((inner,), span_of(opening)))
+
+    def call(self, children: list[Any]) -> ast.Call:
+        name, opening, *rest, closing = children
+        arguments = tuple(rest[::2])
+        span = (name.span[0], closing.end_pos)
+        return ast.Call(name.text, arguments, span, name.span, deeper(arguments, span_of(opening)))
+
+    def empty_call(self, children: list[Any]) -> ast.Call:
+        name, _, closing = children
+        return ast.Call(name.text, (), (name.span[0], closing.end_pos), name.span)
+
+    def function(self, children: list[Any]) -> ast.Name:
+        return word(children[-1])
+
+    def argument(self, children: list[Any]) -> ast.Argument:
+        value = children[-1]
+        name = children[0] if len(children) > 1 else ""
+        return ast.Argument(value, name, value.span, value.depth)
+
+    def argument_name(self, children: list[Any]) -> str:
+        (token,) = children
+        return unquote(token).value if token.type == "STRING" else word(token).text
+
+    def name(self, children: list[Any]) -> ast.Name:
+        return word(children[0])
+
+    quoted_name = name
+
+    def number(self, children: list[Any]) -> ast.Number:
+        (token,) = children
+        digits = token.removesuffix("L")
+        is_hexadecimal = digits[:2] in ("0x", "0X")
+        # int() of a long hexadecimal text may exceed what a float can hold.
+        value = float.fromhex(digits) if is_hexadecimal and len(digits) < 200 else None
+        if value is None:
+            value = float("inf") if is_hexadecimal else float(digits)
+        return ast.Number(value, span_of(token))
+
+    def string(self, children: list[Any]) -> ast.String:
+        return unquote(children[0])
+
+    def constant(self, children: list[Any]) -> ast.Constant:
+        return ast.Constant(str(children[0]), span_of(children[0]))
+
+
+setattr(TreeBuilder, "not", TreeBuilder.not_)  # the rule's name is a Python keyword
+
+
+def span_of(token: Token) -> Span:
+    """Return where a token stands in the text."""
+    assert token.start_pos is not None and token.end_pos is not None
+    return token.start_pos, token.end_pos
+
+
+def deeper(children: tuple[Any, ...], span: Span) -> int:
+    """Return the depth of a node over `children`; TreeError when that is too deep."""
+    depth = 1 + max(child.depth for child in children)
+    if depth > MAX_DEPTH:
+        raise TreeError("too_deep", span, limit=str(MAX_DEPTH))
+    return depth
+
+
+def word(token: Token) -> ast.Name:
+    """Read a name, quoted by backticks or not; names are NFC-normalised."""
+    if token.type == "NAME":
+        return ast.Name(unicodedata.normalize("NFC", token), span_of(token))
+    text = re.sub(r"\\([\\`])", r"\1", token[1:-1])
+    return ast.Name(unicodedata.normalize("NFC", text), span_of(token), is_quoted=True)
+
+
+def unquote(token: Token) -> ast.String:
+    """Resolve a string's escapes as R does; TreeError for an escape that R does not know."""
+    start, stop = span_of(token)
+
+    def resolve(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
+        place = (start + 1 + match.start(), start + 1 + match.end())
+        if code:
+            if int(code, 16) > 0x10FFFF or 0xD800 <= int(code, 16) < 0xE000:
+                raise TreeError("bad_escape", place, escape=match[0])
+            return chr(int(code, 16))
+        if match[3] not in ESCAPES:
+            raise TreeError("bad_escape", place, escape=match[0])
+        return ESCAPES[match[3]]
+
+    return ast.String(ESCAPE.sub(resolve, token[1:-1]), (start, stop))
