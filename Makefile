@@ -46,15 +46,22 @@ clean: ## remove what builds, tests and the demo leave behind
 clean-all: clean ## remove the virtual environment too
 	rm -rf $(VENV)
 
-$(RUN):
-	@python=$$($(FIND_PYTHON)); \
-	if [ -z "$$python" ]; then \
-		echo "lmeformula needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is not one. Say which: make PYTHON=/path/to/python3.12 ..." >&2; \
-		exit 1; \
-	fi; \
-	echo "$$python -m venv $(VENV)"; "$$python" -m venv --clear $(VENV)
+# The stamp is written last, so that an interrupted installation is taken up again. It holds the folder that the
+# environment was made for: one that was moved, or whose interpreter is gone, is not ready either.
+ifneq ($(shell $(RUN) -c 'print(open("$(READY)").read().strip())' 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
 
-# The stamp is written last: an installation that was interrupted is taken up again.
-$(READY): pyproject.toml $(RUN)
+$(READY): pyproject.toml
+	@if ! $(RUN) -c '' 2>/dev/null; then \
+		python=$$($(FIND_PYTHON)); \
+		if [ -z "$$python" ]; then \
+			echo "lmeformula needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is none of them." >&2; \
+			echo "Say which to use: make PYTHON=/path/to/python3.12 ..." >&2; \
+			exit 1; \
+		fi; \
+		echo "$$python -m venv $(VENV)"; \
+		"$$python" -m venv --clear $(VENV) || exit 1; \
+	fi
 	$(RUN) -m pip install --disable-pip-version-check --progress-bar off --quiet --editable '.[all,dev]'
-	@touch $(READY)
+	@echo '$(CURDIR)' > $(READY)
