@@ -1,0 +1,76 @@
+"""The "." of a fixed part, once the columns of the data are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from lmeformula.formula import ir
+from lmeformula.formula.grammar import read_tree
+from lmeformula.formula.mistakes import Report
+from lmeformula.formula.parts import addends_of
+from lmeformula.formula.show import name_text
+from lmeformula.formula.terms import evaluate
+
+
+def expand_dot(formula: ir.Formula, columns: Sequence[str]) -> ir.Formula:
+    """Replace "." by the columns of the data that are not part of the response.
+
+    As in lme4 the grouping factors are among them, which a diagnostic points out.
+
+    Args:
+      formula: any formula.
+      columns: the names of the data's columns, in order.
+    Returns:
+      formula: the same without "."; unchanged where it has none.
+    Raises:
+      FormulaSyntaxError: when the powers or products of so many columns make too many terms.
+    Example:
+      >>> from lmeformula.formula import parse
+      >>> str(expand_dot(parse("y ~ . - g + (1 | g)"), ["g", "x", "y", "z"]))
+      'y ~ 1 + x + z + (1 | g)'
+    """
+    if not formula.fixed.template:
+        return formula
+    in_response = set(columns_of_response(formula.response))
+    names = tuple(name for name in columns if name not in in_response)
+    tree = read_tree("~ " + formula.fixed.template)
+    report = Report(formula.text)
+    terms = evaluate(addends_of(tree.right), report, columns=names).to_ir()
+    report.raise_errors()
+    # Places in the template are not places in the user's text.
+    plain = tuple(
+        ir.Term(tuple(without_place(variable) for variable in term.variables))
+        for term in terms.terms
+    )
+    fixed = ir.FixedPart(ir.TermSum(terms.intercept, plain), formula.fixed.offsets)
+    for name in grouping_columns(formula):
+        if ir.Term((ir.Column(name),)) in plain:
+            report.warn("dot_includes_group", None, name=name_text(name))
+    diagnostics = formula.diagnostics + tuple(report.warnings)
+    return replace(formula, fixed=fixed, diagnostics=diagnostics)
+
+
+def without_place(variable: ir.Expression) -> ir.Expression:
+    """Return a variable without its place; beside "." every variable is a column."""
+    return ir.Column(variable.name) if isinstance(variable, ir.Column) else variable
+
+
+def grouping_columns(formula: ir.Formula) -> Iterator[str]:
+    """Yield the columns that grouping factors are made of, each once."""
+    yield from dict.fromkeys(name for term in formula.random for name in term.group.names)
+
+
+def columns_of_response(response: ir.Response | None) -> Iterator[str]:
+    """Yield the columns that a response uses, trials and weights included."""
+    if response is None:
+        return
+    pending = [response.expression, response.trials, response.weights, *response.reserved]
+    while pending:
+        match pending.pop():
+            case ir.Column(name=name):
+                yield name
+            case ir.Call(arguments=arguments):
+                pending += (argument.value for argument in arguments)
+            case ir.Operation(operands=operands):
+                pending += operands
