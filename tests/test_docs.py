@@ -1,0 +1,136 @@
+"""What the documents show is run: README's Python and commands, and every script in examples/.
+
+In README.md a ```python block is executed, the blocks one after the other in one namespace; one with
+`>>>` prompts is a doctest. In a ```console block every `$ lmeformula ...` line is run, and where output is
+shown it must come; `$ make TARGET` must name a target. Outputs may use `...`. Scripts and blocks see
+LMEFORMULA_QUICK=1, which a heavy example may heed by taking fewer rows.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def blocks(text: str, language: str) -> list[tuple[int, str]]:
+    """(line number, content) of the fenced blocks of one language."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, m.start(1)) + 1, m[1]) for m in pattern.finditer(text)]
+
+
+def commands(block: str) -> list[tuple[str, str]]:
+    """(command, expected output) of a console block; a backslash continues a command."""
+    found: list[tuple[str, str]] = []
+    joined = block.replace("\\\n", " ")
+    for line in joined.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        elif found:
+            command, output = found[-1]
+            found[-1] = command, f"{output}{line}\n"
+    return found
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """An empty folder to work in and the environment of a quick run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LMEFORMULA_QUICK", "1")
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
+
+
+def run_python_blocks(text: str, origin: str) -> None:
+    names: dict[str, object] = {"__name__": "__readme__"}
+    for line, code in blocks(text, "python"):
+        if ">>>" in code:
+            test = doctest.DocTestParser().get_doctest(code, names, origin, origin, line - 1)
+            runner = doctest.DebugRunner(optionflags=OPTIONS)
+            runner.run(test, clear_globs=False)
+            names.update(test.globs)
+        else:
+            exec(compile("\n" * (line - 1) + code, origin, "exec"), names)
+
+
+def run_command(command: str, expected: str, environment: dict[str, str]) -> None:
+    words = shlex.split(command)
+    done = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+    if expected.strip():
+        same = doctest.OutputChecker().check_output(expected, done.stdout, OPTIONS)
+        assert same, f"$ {command}\nexpected:\n{expected}\nprinted:\n{done.stdout}"
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+
+
+def test_readme(quick: dict[str, str]) -> None:
+    text = README.read_text(encoding="utf-8")
+    assert blocks(text, "python")
+    run_python_blocks(text, "README.md")  # first: the commands may use files that these write
+    shown = [c for _, block in blocks(text, "console") for c in commands(block)]
+    assert {"make demo", "make test", "pip install ."} <= {command for command, _ in shown}
+    for command, expected in shown:
+        if command.startswith("lmeformula ") and command != "lmeformula demo":
+            run_command(command, expected, quick)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_command_shown_is_a_target(name: str) -> None:
+    shown = re.findall(r"\bmake ([a-z-]+)`|^\$ make ([a-z-]+)$", (ROOT / name).read_text(), re.M)
+    targets = {first or second for first, second in shown}
+    assert targets
+    assert targets <= make_targets()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_and_paths_shown_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    local = [t for t in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in t]
+    quoted = re.findall(r"`((?:lmeformula|grammar|tests|examples|benchmarks|\.ci)/[\w./-]*)`", text)
+    for target in [*local, *quoted]:
+        assert (ROOT / target).exists(), f"{name} mentions {target}"
+
+
+def test_the_tutorial_is_there_and_short() -> None:
+    tutorial = ROOT / "examples" / "insteval_tutorial.py"
+    assert tutorial in EXAMPLES
+    assert len(tutorial.read_text(encoding="utf-8").splitlines()) < 80
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.name)
+def test_example(script: Path, quick: dict[str, str]) -> None:
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=quick)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
+
+
+def test_a_wrong_readme_fails(quick: dict[str, str]) -> None:
+    with pytest.raises(doctest.DocTestFailure):
+        run_python_blocks("```python\n>>> 1 + 1\n3\n```\n", "wrong.md")
+    with pytest.raises(NameError):
+        run_python_blocks("```python\nnot_defined\n```\n", "wrong.md")
+    with pytest.raises(AssertionError, match="expected"):
+        run_command("this", "a quotation\n", quick)
+    with pytest.raises(AssertionError, match="No module named"):
+        run_command("lmeformula_absent parse", "", quick)
+
+
+def test_console_blocks_are_read() -> None:
+    block = "$ lmeformula parse \\\n    'y ~ x'\nresponse y\n$ make test\n"
+    assert commands(block) == [("lmeformula parse      'y ~ x'", "response y\n"), ("make test", "")]

@@ -1,0 +1,190 @@
+"""Who may import whom, held by reading the source; and what an import loads, held by doing it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lmeformula"
+
+# A module imports from its own folder and from folders further left; those in one group not from one another.
+LAYERS = (
+    ("errors",),
+    ("em", "datasets"),
+    ("formula",),
+    ("design",),
+    ("algebra",),
+    ("model",),
+    ("gaussian", "laplace"),
+    ("sampling",),
+    ("fit",),
+    ("result",),
+    ("views",),
+    ("api",),
+    ("demo",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, group in enumerate(LAYERS) for name in group}
+
+# The engine knows nothing of formulas, and a data set nothing of models.
+ONLY_ERRORS = ("em", "datasets")
+# The demo and the command line are users of the public names, as anybody is.
+ENTRY_POINTS = ("demo", "cli")
+
+# A library that appears in one place can be replaced there.
+ONE_PLACE = {"formulaic": "lmeformula.design.coding", "lark": "lmeformula.formula"}
+WITHOUT_TENSORFLOW = ("errors", "datasets", "formula", "design")
+TENSORFLOW = {"tensorflow", "tensorflow_probability", "tf_keras", "keras"}
+
+
+def sources() -> dict[str, str]:
+    """Module name -> source text, of the whole package."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def imports(module: str, source: str, is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """Yield (line, absolute dotted name) of every import, wherever in the module it stands."""
+    base = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            up = base[: len(base) - node.level + 1] if node.level else []
+            origin = ".".join([*up, node.module] if node.module else up)
+            for alias in node.names:
+                yield node.lineno, f"{origin}.{alias.name}"
+
+
+def folder(name: str) -> str:
+    return name.split(".")[1]
+
+
+def objection(module: str, imported: str) -> str:
+    """Say what is wrong with this import, or "" where nothing is."""
+    top = imported.partition(".")[0]
+    home = folder(module)
+    if top in TENSORFLOW and home in WITHOUT_TENSORFLOW:
+        return f"{home} works without TensorFlow"
+    if top in ONE_PLACE and not f"{module}.".startswith(f"{ONE_PLACE[top]}."):
+        return f"only {ONE_PLACE[top]} imports {top}"
+    if home == "formula" and top not in {*sys.stdlib_module_names, "lark", "lmeformula"}:
+        return "formula imports lark only"
+    if top != "lmeformula":
+        return ""
+    source = folder(f"{imported}.")
+    if source == home or (source not in RANK and home in ENTRY_POINTS):
+        return ""
+    if source not in RANK:
+        return f"import {source or 'its names'} from the module that defines it"
+    if home in ONLY_ERRORS and source != "errors":
+        return f"{home} imports nothing of the package but errors"
+    if source == "datasets" and home not in ENTRY_POINTS:
+        return f"only {' and '.join(ENTRY_POINTS)} use data sets"
+    if RANK[source] >= RANK[home]:
+        return f"{source} is not to the left of {home}"
+    return ""
+
+
+def objections(modules: Mapping[str, str]) -> list[str]:
+    found = []
+    for module, source in modules.items():
+        if module == "lmeformula":
+            continue  # the lazy front door names everything, and loads nothing
+        if folder(module) not in RANK:
+            found.append(f"{module}: give {folder(module)!r} a place in LAYERS and CONTRIBUTING.md")
+            continue
+        is_package = any(other.startswith(f"{module}.") for other in modules)
+        for line, imported in imports(module, source, is_package):
+            if why := objection(module, imported):
+                found.append(f"{module}:{line} imports {imported}: {why}")
+    return found
+
+
+def test_imports_point_left() -> None:
+    assert objections(sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "why"),
+    [
+        ("formula.parse", "from lmeformula.design import Design", "design is not to the left"),
+        ("formula.parse", "def f():\n    import lmeformula.fit", "fit is not to the left"),
+        ("formula.parse", "from ..model import compile", "model is not to the left"),
+        ("formula.parse", "import numpy as np", "formula imports lark only"),
+        ("em.run", "from lmeformula.design.design import TermBlock", "nothing of the package but"),
+        ("em.run", "from .. import model", "nothing of the package but"),
+        ("laplace.fit", "from lmeformula.gaussian import exact", "gaussian is not to the left"),
+        ("datasets.load", "from lmeformula.formula import parse", "nothing of the package but"),
+        ("views.plots", "from lmeformula.datasets import load", "only demo and cli use data sets"),
+        ("design.frame", "import tensorflow as tf", "works without TensorFlow"),
+        ("design.frame", "import formulaic", "only lmeformula.design.coding imports formulaic"),
+        ("design.frame", "from lark import Lark", "only lmeformula.formula imports lark"),
+        (
+            "views.text",
+            "from lmeformula import parse",
+            "import parse from the module that defines it",
+        ),
+        ("views.text", "import lmeformula as lf", "import its names from the module that defines"),
+        ("newcomer", "import math", "give 'newcomer' a place"),
+    ],
+)
+def test_a_planted_import_is_caught(module: str, line: str, why: str) -> None:
+    found = objections({f"lmeformula.{module}": line})
+    assert len(found) == 1
+    assert why in found[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("formula.parse", "import re\nfrom lark import Lark\nfrom lmeformula.errors import X"),
+        ("formula.parse", "from .ir import Formula\nfrom lmeformula.formula import ast"),
+        ("design.coding", "import formulaic\nimport numpy\nfrom lmeformula.formula.ir import Term"),
+        ("em.run", "import tensorflow as tf\nfrom lmeformula.errors import ModelError"),
+        ("cli", "from lmeformula import datasets\nfrom lmeformula.api import fit"),
+        ("demo", "import lmeformula as lf\nfrom lmeformula import parse"),
+    ],
+)
+def test_imports_to_the_left_are_allowed(module: str, line: str) -> None:
+    assert objections({f"lmeformula.{module}": line}) == []
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules in a fresh interpreter after `code`."""
+    report = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-c", f"{code}\n{report}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+# Seconds are for benchmarks/import_time.py, on a quiet machine; these are what the seconds are spent on.
+SLOW = {"tensorflow", "tensorflow_probability", "pandas", "formulaic", "scipy", "matplotlib"}
+
+
+def test_importing_the_package_loads_no_other_library() -> None:
+    beyond = loaded_by("import lmeformula") - loaded_by("pass") - set(sys.stdlib_module_names)
+    assert beyond == {"lmeformula"}
+
+
+def test_parsing_loads_nothing_slow() -> None:
+    code = "import lmeformula as lf; print(lf.parse('y ~ x + (x | g)').text)"
+    assert loaded_by(code).isdisjoint(SLOW | {"numpy"})
+
+
+def test_designing_does_not_load_tensorflow() -> None:
+    code = "import lmeformula as lf; lf.design('Yield ~ 1 + (1 | Batch)', lf.datasets.load('Dyestuff'))"
+    assert loaded_by(code).isdisjoint(TENSORFLOW)
