@@ -76,17 +76,17 @@ def holdout(fit: Fit, newdata: object) -> Holdout:
     Raises:
       FormulaDataError: if `newdata` lacks a column.
     """
-    design = fit.model.design.rebuild(newdata, with_response=True)
+    rows = fit.model.design.rebuild(newdata, response=True)
     mean = inverse_link(fit.model.family.link)
-    observed, _ = observed_mean(design)
+    observed, _ = observed_mean(rows)
     trained, weights = observed_mean(fit.model.design)
-    residuals = observed - mean(linear_predictor(fit, design))
+    residuals = observed - mean(linear_predictor(fit, rows))
     return Holdout(
-        num_rows=design.n,
-        num_new_levels=int(has_new_level(design).sum()),
+        num_rows=len(observed),
+        num_new_levels=int(has_new_level(rows).sum()),
         residuals=residuals,
         rmse=_rms(residuals),
-        rmse_fixed=_rms(observed - mean(linear_predictor(fit, design, with_random=False))),
+        rmse_fixed=_rms(observed - mean(linear_predictor(fit, rows, with_random=False))),
         rmse_mean=_rms(observed - np.average(trained, weights=weights)),
     )
 

@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.special
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design, TermBlock
+from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import FormulaDataError, ModelError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def predict(
     kind: PredictionKind = "response",
     re_form: Literal["NA"] | None = None,
     new_levels: NewLevels = "error",
+    offset: object = None,
 ) -> pd.Series:
     """Predict the mean of the response.
 
@@ -50,6 +51,7 @@ def predict(
         the population.
       new_levels: what to do with rows whose level the fit has not seen: "error", or "population" to
         predict them with an effect of zero for that factor.
+      offset: (rows of `newdata`,) numbers, needed where the fit was given its offset as an array.
     Returns:
       predictions: one a row, with the index of `newdata` where it has one, else the positions of the
         rows in the fitted data; NaN for rows of `newdata` with a missing value.
@@ -60,21 +62,20 @@ def predict(
     _check_option("kind", kind, ("response", "link"))
     _check_option("re_form", re_form, (None, "NA"))
     _check_option("new_levels", new_levels, ("error", "population"))
+    with_random = re_form is None
+    inverse = (
+        inverse_link(fit.model.family.link) if kind == "response" else INVERSE_LINKS["identity"]
+    )
     if newdata is None:
-        design, index, num_rows = fit.model.design, pd.Index(fit.model.design.rows), None
-    else:
-        design = fit.model.design.rebuild(newdata)
-        num_rows = len(newdata)  # type: ignore[arg-type]
-        index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
-    if re_form is None and new_levels == "error":
-        check_levels_are_known(design.terms)
-    values = linear_predictor(fit, design, with_random=re_form is None)
-    if kind == "response":
-        values = inverse_link(fit.model.family.link)(values)
-    if num_rows is not None:
-        spread = np.full(num_rows, np.nan)
-        spread[design.rows] = values
-        values = spread
+        design = fit.model.design
+        values = inverse(linear_predictor(fit, design, with_random=with_random))
+        return pd.Series(values, index=pd.Index(design.rows), name="prediction")
+    rows = fit.model.design.rebuild(newdata, groups=with_random, offset=offset)
+    if new_levels == "error":
+        check_levels_are_known(rows)
+    values = np.full(rows.num_rows, np.nan)
+    values[rows.rows] = inverse(linear_predictor(fit, rows, with_random=with_random))
+    index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(rows.num_rows)
     return pd.Series(values, index=index, name="prediction")
 
 
@@ -89,23 +90,22 @@ def fitted(fit: Fit) -> pd.Series:
     return predict(fit).rename("fitted")
 
 
-def linear_predictor(fit: Fit, design: Design, *, with_random: bool = True) -> Floats:
+def linear_predictor(fit: Fit, rows: Design | NewRows, *, with_random: bool = True) -> Floats:
     """Evaluate the linear predictor at the estimates and the conditional modes.
 
     Args:
       fit: a fitted model.
-      design: the rows, fitted ones or rebuilt for new data; an index of -1 marks an unseen level, whose
-        effect is taken as zero.
+      rows: the fitted rows or new ones; an unseen level has an effect of zero.
       with_random: whether to add the random effects.
     Returns:
       eta: (n,) the linear predictor, offset included.
     """
-    eta = design.X @ fit.params.beta + design.offset
+    eta = rows.X @ fit.params.beta + rows.offset
     if with_random:
-        for block, modes in zip(design.terms, fit.modes, strict=True):
+        for block, modes in zip(rows.terms, fit.modes, strict=True):
             known = block.index >= 0
-            rows = modes[np.where(known, block.index, 0)]
-            eta += np.where(known, np.einsum("nk,nk->n", block.values, rows), 0.0)
+            effects = modes[np.where(known, block.index, 0)]
+            eta += np.where(known, np.einsum("nk,nk->n", block.values, effects), 0.0)
     return np.asarray(eta)
 
 
@@ -130,37 +130,41 @@ def inverse_link(link: str) -> Callable[[Floats], Floats]:
     return INVERSE_LINKS[link]
 
 
-def has_new_level(design: Design) -> NDArray[np.bool_]:
+def has_new_level(rows: NewRows) -> NDArray[np.bool_]:
     """Find the rows with a level that the fit has not seen.
 
     Args:
-      design: rebuilt for new data.
+      rows: new rows, with their terms.
     Returns:
       found: (n,) True where any grouping factor of the row has an unseen level.
     """
-    found = np.zeros(design.n, dtype=bool)
-    for block in design.terms:
+    found = np.zeros(len(rows.offset), dtype=bool)
+    for block in rows.terms:
         found |= block.index < 0
     return found
 
 
-def check_levels_are_known(terms: Sequence[TermBlock]) -> None:
+def check_levels_are_known(rows: NewRows) -> None:
     """Raise if rows have levels that the fit has not seen.
 
     Args:
-      terms: blocks rebuilt for new data.
+      rows: new rows.
     Raises:
-      FormulaDataError: names the grouping factors and counts the rows.
+      FormulaDataError: names grouping factors and levels, and counts the rows.
     """
-    unseen = {block.group: int((block.index < 0).sum()) for block in terms}
-    unseen = {group: count for group, count in unseen.items() if count}
-    if unseen:
-        where = ", ".join(f"{group!r} ({count:,} rows)" for group, count in unseen.items())
-        raise FormulaDataError(
-            f"the new data has levels that the fit has not seen, of {where}",
-            hint='Pass new_levels="population" to predict those rows with an effect of zero for that '
-            'factor, or re_form="NA" to leave out the random effects of all rows.',
-        )
+    if not rows.unseen:
+        return
+    parts = []
+    for group, levels in rows.unseen.items():
+        named = ", ".join(map(repr, levels[:3])) + (", ..." if len(levels) > 3 else "")
+        parts.append(f"{len(levels):,} of {group} ({named})")
+    raise FormulaDataError(
+        f"{int(has_new_level(rows).sum()):,} new rows have levels that the fit has not seen: "
+        f"{'; '.join(parts)}",
+        "E_DATA",
+        hint='Pass new_levels="population" to predict them with an effect of zero for that factor, '
+        'or re_form="NA" to leave out the random effects of all rows.',
+    )
 
 
 def _check_option(name: str, value: object, allowed: Sequence[object]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.result.predict import inverse_link, linear_predictor
 
@@ -59,21 +59,21 @@ def residuals(fit: Fit, kind: ResidualKind = "response") -> pd.Series:
     return pd.Series(values, index=pd.Index(design.rows), name="residual")
 
 
-def observed_mean(design: Design) -> tuple[Floats, Floats]:
+def observed_mean(rows: Design | NewRows) -> tuple[Floats, Floats]:
     """Bring the response to the scale of its mean: a proportion where it counts successes.
 
     Args:
-      design: the rows, with a response of numbers, of two categories, or of successes and failures.
+      rows: with a response of numbers, of two categories, or of successes and failures.
     Returns:
       observed: (n,) the response.
       weights: (n,) prior weights times numbers of trials.
     Raises:
       ModelError: if the response has no mean to compare with, or there is none.
     """
-    response = design.response
+    response = rows.response
     if response is None or (response.values.ndim == 2 and response.values.shape[1] != 2):
         raise ModelError("there are no residuals: the formula has no response with a mean")
-    weights = np.ones(design.n) if design.weights is None else design.weights
+    weights = np.ones(len(rows.offset)) if rows.weights is None else rows.weights
     if response.values.ndim == 2:
         trials = response.values.sum(axis=1)
         return response.values[:, 0] / trials, weights * trials

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from lmeformula.result.varcorr import varcorr
 from tests.result.fakes import fake_fit
@@ -56,7 +55,7 @@ def test_family_without_residual_has_no_residual_row():
     assert "Residual" not in set(varcorr(fit).to_frame()["group"])
 
 
-@pytest.mark.parametrize("kind", ["diag", "us"])
-def test_correlations_are_listed_only_where_the_model_has_them(kind):
-    fit = fake_fit(covariance=kind)
-    assert varcorr(fit).to_frame()["corr"].notna().any() == (kind == "us")
+def test_correlations_that_are_zero_by_choice_are_not_listed():
+    fit = fake_fit("y ~ x + diag(x | g) + (1 | h)")
+    assert varcorr(fit).to_frame()["corr"].isna().all()
+    assert "corr" not in repr(varcorr(fit))
