@@ -31,7 +31,8 @@ from lmeformula.design.variables import (
     predictor_on,
 )
 from lmeformula.design.warn import warn
-from lmeformula.errors import FormulaDataError
+from lmeformula.errors import FormulaDataError, underline
+from lmeformula.formula import expand_dot, parse
 from lmeformula.formula.ir import Expression, Formula, TermSum
 
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
@@ -71,12 +72,13 @@ def design(
       >>> made.names, made.terms[0].levels
       (('Intercept', 'a[T.v]'), ('1', '2'))
     """
-    from lmeformula.formula import expand_dot, parse
-
     parsed = parse(formula) if isinstance(formula, str) else formula
     frame = open_frame(data)
     if parsed.fixed.template:
         parsed = expand_dot(parsed, frame.columns)
+    for found in parsed.diagnostics:
+        place = "" if found.span is None else "\n" + underline(parsed.text, found.span)
+        warn(found.code, found.message + place)
     own = dict(functions or {})
     scope = Scope(frame, own, read_contrasts(contrasts or {}), Memory(), False, parsed.text)
     model, reserved = without_reserved(parsed, scope)
@@ -201,7 +203,7 @@ def prior_weights(
     """Find the prior weights on the rows used; None without.
 
     Raises:
-      FormulaDataError: if a weight is negative, or they are not numbers.
+      FormulaDataError: if a weight is infinite, or they are not numbers.
     """
     expression = None if formula.response is None else formula.response.weights
     span = None if expression is None else expression.span
@@ -212,13 +214,10 @@ def prior_weights(
         given = np.asarray(column.values, dtype=np.float64)
     if given is None:
         return None
-    weights = given if rows is None else given[rows]
-    num_wrong = int(np.sum(~((weights >= 0) & np.isfinite(weights))))
-    if num_wrong:
-        raise FormulaDataError(
-            f"the weights are negative or infinite in {num_wrong} rows", "E_DATA", text, span
-        )
-    return np.ascontiguousarray(weights)
+    weights = np.ascontiguousarray(given if rows is None else given[rows])
+    if expression is not None:
+        check_finite(Numbers(weights), expression, text)
+    return weights
 
 
 def _on(

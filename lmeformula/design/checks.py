@@ -21,7 +21,7 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
         term with one coefficient for each row then cannot be told from the residuals; without, it can.
     Raises:
       ModelError: for syntax and structures of other packages that are parsed but not fitted.
-      FormulaDataError: if there is no response or it is constant, if there are as many fixed effects as rows,
+      FormulaDataError: if there is no response or it is constant, if weights are negative, if there are as many fixed effects as rows,
         or if a grouping factor has one level or too many.
     Example:
       >>> from lmeformula.design import design
@@ -36,6 +36,7 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
     """
     _check_supported(design)
     _check_response(design)
+    _check_weights(design)
     _check_fixed(design)
     spans = _spans(design.formula)
     for position, term in enumerate(design.terms):
@@ -100,6 +101,23 @@ def _check_response(design: Design) -> None:
             design.formula.text,
             span,
             "There is nothing to explain. Is this the right column, and are the right rows left?",
+        )
+
+
+def _check_weights(design: Design) -> None:
+    if design.weights is None:
+        return
+    num_negative = int(np.sum(design.weights < 0))
+    written = design.formula.response
+    expression = None if written is None else written.weights
+    if num_negative or not design.weights.any():
+        problem = f"are negative in {num_negative} rows" if num_negative else "are all zero"
+        raise FormulaDataError(
+            f"the prior weights {problem}",
+            "E_DATA",
+            design.formula.text,
+            None if expression is None else expression.span,
+            "A weight says how many observations a row stands for; 0 ignores the row.",
         )
 
 

@@ -91,6 +91,15 @@ def evaluate_column(expression: ir.Expression, scope: Scope) -> Column:
             _span(expression),
             "A variable of the model must come from a column of the data.",
         )
+    if isinstance(expression, ir.Column) and isinstance(value, Categories) and value.is_time:
+        raise FormulaDataError(
+            f"column {expression.name!r} holds dates or times, which are no numbers yet",
+            "E_DATA",
+            scope.text,
+            expression.span,
+            "Compute a numeric column with a unit of your choice, such as days since a start; "
+            f"factor({expression.name}) makes every time a level.",
+        )
     if num_rows(value) != scope.frame.num_rows:
         raise FormulaDataError(
             f"'{label(expression)}' has {num_rows(value)} values for {scope.frame.num_rows} rows",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,7 +105,7 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
         shown = ", ".join(f"{name}: {length}" for name, length in list(lengths.items())[:8])
         raise FormulaDataError(f"the columns differ in length ({shown})", "E_DATA")
     return Frame(
-        tuple(map(str, data)),
+        tuple(map(_name, data)),
         next(iter(lengths.values()), 0),
         lambda i: _series(series(values[i])),
     )
@@ -112,9 +114,11 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
 def _native_frame(data: Any) -> Frame:
     # Columns go to narwhals one at a time: it refuses a whole frame for a repeated name, used or not.
     if nw.dependencies.is_pandas_dataframe(data):
-        return Frame(tuple(map(str, data.columns)), len(data), lambda i: _series(data.iloc[:, i]))
+        return Frame(tuple(map(_name, data.columns)), len(data), lambda i: _series(data.iloc[:, i]))
     if nw.dependencies.is_pyarrow_table(data):
-        return Frame(tuple(data.column_names), data.num_rows, lambda i: _series(data.column(i)))
+        return Frame(
+            tuple(map(_name, data.column_names)), data.num_rows, lambda i: _series(data.column(i))
+        )
     try:
         opened: Any = nw.from_native(data)
     except TypeError as error:
@@ -125,7 +129,11 @@ def _native_frame(data: Any) -> Frame:
         ) from error
     if isinstance(opened, nw.LazyFrame):
         raise FormulaDataError("the data is a lazy frame", "E_DATA", hint="Call .collect() first.")
-    return Frame(tuple(map(str, opened.columns)), len(opened), lambda i: opened[:, i])
+    return Frame(tuple(map(_name, opened.columns)), len(opened), lambda i: opened[:, i])
+
+
+def _name(name: object) -> str:
+    return unicodedata.normalize("NFC", str(name))  # as `parse` does with the formula
 
 
 def _series(native: Any) -> nw.Series[Any]:
@@ -163,7 +171,7 @@ def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
 
 def _suggest(name: str, columns: tuple[str, ...]) -> str:
     folded = {column.casefold(): column for column in reversed(columns)}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.65)
     shown = ", ".join(columns[:20]) + (
         f", ... ({len(columns)} in all)" if len(columns) > 20 else ""
     )
@@ -181,22 +189,34 @@ def _convert(series: nw.Series[Any]) -> Column:
     if isinstance(dtype, nw.Categorical | nw.Enum):
         return _factor(series)
     if dtype == nw.String:
-        native = series.to_native()
-        codes, uniques = sorted_codes(
-            native if series.implementation.is_pandas_like() else series.to_numpy()
-        )
+        is_pandas = series.implementation.is_pandas_like()
+        codes, uniques = sorted_codes(series.to_native() if is_pandas else series.to_numpy())
         return merge_levels(codes, [str(value) for value in uniques.tolist()], is_text=True)
     if dtype.is_temporal():
-        # Times can group rows; as numbers they would need a unit and an origin, which only the user knows.
-        codes, uniques = sorted_codes(series.to_numpy())
-        return merge_levels(codes, [str(value) for value in uniques], is_text=True)
+        return _times(series.to_numpy())
     if dtype == nw.Object:
         return _objects(series.to_numpy())
+    if series.null_count() == len(series):  # a column of nothing has no type either
+        return Numbers(np.full(len(series), np.nan))
+    native = series.to_native()
     raise FormulaDataError(
-        f"has the type {dtype}, which means nothing in a formula",
+        f"has the type {getattr(native, 'dtype', getattr(native, 'type', dtype))}, "
+        "which means nothing in a formula",
         "E_DATA",
         hint="Use numbers, logical values, strings or categories.",
     )
+
+
+def _times(values: NDArray[Any]) -> Categories:
+    # Times can group rows; as numbers they would need a unit and an origin, which only the user knows.
+    codes, uniques = sorted_codes(values)
+    spelled = (
+        np.datetime_as_string(uniques, unit="auto")
+        if uniques.dtype.kind == "M"
+        else [str(value) for value in uniques]
+    )
+    merged = merge_levels(codes, [str(value) for value in spelled])
+    return Categories(merged.codes, merged.levels, is_time=True)
 
 
 def _has_null(series: nw.Series[Any]) -> bool:
@@ -214,8 +234,9 @@ def _factor(series: nw.Series[Any]) -> Categories:
     import pandas as pd
 
     native: Any = series.to_native()
-    is_pandas = series.implementation.is_pandas_like() and hasattr(native, "cat")
-    if is_pandas and hasattr(native.cat, "categories"):
+    if series.implementation.is_pandas_like():
+        if not isinstance(native.dtype, pd.CategoricalDtype):  # pandas' Arrow dictionaries
+            return _factor(_series(series.to_arrow()))
         names = [str(level) for level in native.cat.categories]
         merged = merge_levels(native.cat.codes.to_numpy().astype(np.int64), names)
         return Categories(merged.codes, merged.levels, ordered=bool(native.cat.ordered))
@@ -240,9 +261,13 @@ def _objects(values: NDArray[Any]) -> Column:
         logical = np.full(values.shape, np.nan)
         logical[present] = values[present].astype(np.float64)
         return Logicals(logical)
-    if all(issubclass(kind, str) for kind in kinds) and kinds:
+    if kinds and all(issubclass(kind, dt.date | dt.time | dt.timedelta) for kind in kinds):
+        return _times(values)
+    if kinds and all(issubclass(kind, str) for kind in kinds):
         codes, uniques = sorted_codes(values)
         return merge_levels(codes, [str(value) for value in uniques.tolist()], is_text=True)
+    if not kinds:
+        return Numbers(np.full(values.shape, np.nan))
     try:
         if any(issubclass(kind, str | bytes) for kind in kinds):
             raise TypeError

@@ -53,7 +53,8 @@ class Logicals:
 class Categories:
     """A factor: (n,) int64 positions in `levels`, -1 where missing.
 
-    `is_text` marks a column of strings, whose levels are its sorted values and mean no order.
+    `is_text` marks a column of strings, whose levels are its sorted values and mean no order; `is_time` one of
+    dates or times.
     """
 
     codes: Ints
@@ -61,6 +62,7 @@ class Categories:
     ordered: bool = False
     coding: Coding | None = None
     is_text: bool = False
+    is_time: bool = False
 
 
 Column: TypeAlias = Numbers | Logicals | Categories
@@ -100,7 +102,7 @@ def describe(value: Value) -> str:
         case Logicals():
             return "logical values"
         case Categories():
-            return "text" if value.is_text else "a factor"
+            return "text" if value.is_text else "dates or times" if value.is_time else "a factor"
         case Coding():
             return "contrasts"
         case tuple():
