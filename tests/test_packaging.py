@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_grammar_and_the_data_and_no_tests(wheel: Path) -> N
     code = {str(p.relative_to(ROOT)) for p in (ROOT / "lmeformula").rglob("*.py")}
     assert grammar | data | code <= names
     assert "lmeformula/grammar/lmeformula.lark" in names
-    assert "lmeformula/data/InstEval.csv.gz" in names
+    assert {"lmeformula/data/InstEval.csv.gz", "lmeformula/py.typed"} <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"lmeformula"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
