@@ -52,25 +52,17 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
       parameters: fixed effects, then standard deviations and correlations term by term, then sigma
         where it was estimated.
     """
-    found: list[tuple[str, str, str, float]] = [
-        ("fixed", "", name, float(value))
-        for name, value in zip(fit.model.design.names, fit.params.beta, strict=True)
-    ]
-    for block, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
+    labels = [("fixed", "", name) for name in fit.model.design.names]
+    for block in fit.model.design.terms:
         shape = term_shape(block)
-        values = shape.structure.to_report(shape.structure.to_free(covariance), len(block.columns))
-        found += [
-            (effect, block.group, term, float(value))
-            for (effect, term), value in zip(_labels(block, len(values)), values, strict=True)
-        ]
-    if fit.model.sigma is None and fit.params.sigma is not None:
-        found.append(("residual", "Residual", "", float(fit.params.sigma)))
-    errors = zip(fit.param_names, fit.param_stderr, fit.param_mc_error, strict=True)
+        num_params = shape.structure.num_params(len(block.columns))
+        labels += [(effect, block.group, term) for effect, term in _labels(block, num_params)]
+    if len(labels) < len(fit.param_names):
+        labels.append(("residual", "Residual", ""))
+    numbers = zip(fit.param_values, fit.param_stderr, fit.param_mc_error, strict=True)
     return tuple(
-        Parameter(name, effect, group, term, estimate, float(std_error), float(mc_error))
-        for (effect, group, term, estimate), (name, std_error, mc_error) in zip(
-            found, errors, strict=True
-        )
+        Parameter(name, *label, *map(float, values))
+        for name, label, values in zip(fit.param_names, labels, numbers, strict=True)
     )
 
 

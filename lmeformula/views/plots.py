@@ -26,7 +26,7 @@ LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
 RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
 
 
-class FitPlots:
+class Plots:
     """The plots of one fit, as methods: `fit.plot.trace()` is `plots.trace(fit)`."""
 
     def __init__(self, fit: Fit) -> None:

@@ -62,9 +62,9 @@ def distance_covered(first: float, current: float, tolerance: float) -> float:
       >>> distance_covered(1.0, 0.1, 0.01)
       0.5
     """
-    if not current > tolerance:
-        return 1.0 if current <= tolerance else 0.0
-    if not first > tolerance or math.isinf(current):
+    if current <= tolerance:
+        return 1.0
+    if not tolerance < first < math.inf or not current < math.inf:  # also where one of them is NaN
         return 0.0
     return min(max(math.log(first / current) / math.log(first / tolerance), 0.0), 1.0)
 
@@ -151,7 +151,8 @@ class LiveProgress:
     def _distance(self, record: Iteration) -> RenderableType:
         share = distance_covered(self._first_error, record.largest_error, self._tolerance)
         grid = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=1.0, completed=share, width=20)
+        room = min(max(self._console.width - 62, 4), 20)
+        bar = ProgressBar(total=1.0, completed=share, width=room)
         grid.add_row("  to the stop rule", bar, _rule(record, self._tolerance))
         return grid
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _METHODS = {
     "exact": "maximum likelihood, exact",
-    "laplace": "maximum likelihood, Laplace approximation",
     "mcem": "maximum likelihood by Monte Carlo EM",
 }
 _NAMED = 6  # parameters named in a repr before it says how many more there are
@@ -88,7 +87,7 @@ def summary(fit: Fit) -> Summary:
     rows = f"{design.n:,}{left_out}" + (f"; {_group_sizes(fit)}" if design.terms else "")
     facts = [
         ("formula", _formula_text(fit)),
-        ("method", f"{_METHODS[fit.method]}{_effort(fit)}"),
+        ("method", f"{_method(fit)}{_effort(fit)}"),
         ("rows", rows),
         ("fit", _fit_line(fit)),
     ]
@@ -128,9 +127,7 @@ def short_repr(fit: Fit, width: int = 80) -> str:
     )
     lines = _fact_lines([fact for fact in facts if fact[1]], width)
     outcome = textwrap.shorten(fit.outcome.value, 2 * width, placeholder=" ...")
-    return "\n".join(
-        [*textwrap.wrap(outcome, width), f"{_title(fit)}, {_METHODS[fit.method]}", *lines]
-    )
+    return "\n".join([*textwrap.wrap(outcome, width), f"{_title(fit)}, {_method(fit)}", *lines])
 
 
 def _title(fit: Fit) -> str:
@@ -146,11 +143,15 @@ def _formula_text(fit: Fit) -> str:
     return " ".join((formula.text or str(formula)).split())
 
 
+def _method(fit: Fit) -> str:
+    return f"restricted {_METHODS[fit.method]}" if fit.reml else _METHODS[fit.method]
+
+
 def _effort(fit: Fit) -> str:
-    if fit.method != "mcem":
+    if not fit.iterations:
         return ""
-    trace = fit.trace
-    return f", {len(trace)} iterations, {int(trace['num_draws'].iloc[-1]):,} draws in the last"
+    last = fit.iterations[-1]
+    return f", {last.number} iterations, {last.num_draws:,} draws per chain in the last"
 
 
 def _group_sizes(fit: Fit) -> str:

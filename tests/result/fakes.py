@@ -1,8 +1,7 @@
-"""Fits with known numbers on a real design, for the tests of results and views."""
+"""Fits whose numbers were chosen, on a real model, for the tests of results and views."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,87 +9,88 @@ import pandas as pd
 
 from lmeformula.design import design
 from lmeformula.em.outcome import Outcome
-from lmeformula.result.predict import fitted
-from lmeformula.result.residuals import residuals
+from lmeformula.em.types import Iteration
+from lmeformula.fit import Fit, LogLik, Seconds, Watched
+from lmeformula.model import Model
+from lmeformula.model.family import family as find_family
+from lmeformula.model.params import Params, param_space
 
 FORMULA = "y ~ x + (x | g) + (1 | h)"
 DATA = pd.DataFrame(
     {
-        "y": [1.0, 2.5, 2.0, 4.5, 5.0, 6.0],
-        "x": np.arange(6.0),
-        "g": list("aabbcc"),
-        "h": list("uvuvuv"),
+        "y": [1.0, 2.5, 2.0, 4.5, 5.0, 6.0, 1.5, 2.0, 2.5, 4.0, 5.5, 5.0],
+        "x": np.tile(np.arange(6.0), 2),
+        "g": list("aabbcc" * 2),
+        "h": list("uv" * 6),
     }
 )
 NAMES = ("Intercept", "x", "sd(g:Intercept)", "sd(g:x)", "cor(g:Intercept,x)", "sd(h)", "sigma")
+VALUES = np.array([1.0, 0.9, 0.5, 0.2, -0.6, 0.3, 0.5])
+STDERR = np.array([0.4, 0.1, 0.2, 0.05, 0.3, 0.15, 0.1])
 
 
-def fake_fit(formula: str = FORMULA, data: pd.DataFrame = DATA, **changes: Any) -> Any:
-    """Six rows, three levels of g, two of h, and every estimate chosen."""
+def fake_fit(
+    formula: str = FORMULA,
+    data: pd.DataFrame = DATA,
+    *,
+    family: str = "gaussian",
+    link: str = "identity",
+    sigma: float | None = 0.5,
+    **changes: Any,
+) -> Fit:
+    """Twelve rows, three levels of g, two of h, and every estimate chosen."""
+    designed = changes.pop("design", None) or design(formula, data)
+    response_family = find_family("gaussian")._replace(name=family, link=link)
+    space = param_space(designed, has_sigma=True, fixed_sigma=None)
     fields: dict[str, Any] = {
-        "model": SimpleNamespace(
-            design=design(formula, data),
-            family=SimpleNamespace(name="gaussian", link="identity"),
-            sigma=None,
-        ),
+        "model": Model(designed, response_family, space),
         "method": "exact",
-        "params": SimpleNamespace(
+        "reml": False,
+        "params": Params(
             beta=np.array([1.0, 0.9]),
             covariances=(np.array([[0.25, -0.06], [-0.06, 0.04]]), np.array([[0.09]])),
-            sigma=0.5,
+            sigma=sigma,
         ),
         "param_names": NAMES,
-        "param_stderr": np.array([0.4, 0.1, 0.2, 0.05, 0.3, 0.15, 0.1]),
+        "param_values": VALUES,
+        "param_stderr": STDERR,
         "param_mc_error": np.zeros(7),
+        "fixed_vcov": np.diag([0.16, 0.01]),
         "modes": (np.array([[0.3, -0.1], [-0.2, 0.05], [-0.1, 0.05]]), np.array([[0.1], [-0.1]])),
         "mode_cov": (
             np.array([np.diag([0.04, 0.01])] * 3),
             np.array([[[0.0225]], [[0.0225]]]),
         ),
         "outcome": Outcome.CONVERGED,
-        "converged": True,
         "singular": False,
-        "loglik": SimpleNamespace(value=-7.25, mc_error=0.0, df=7, nobs=6),
-        "aic": 28.5,
-        "bic": 27.0424,
-        "trace": pd.DataFrame(),
+        "loglik": LogLik(value=-7.25, mc_error=0.0, df=7, nobs=12),
+        "iterations": (),
         "watched": None,
+        "seconds": Seconds(0.1, 0.2, 0.5),
     }
-    fit = SimpleNamespace(**(fields | changes))
-    fit.sigma = fit.params.sigma
-    fit.fitted = lambda: fitted(fit)
-    fit.residuals = lambda kind="response": residuals(fit, kind)
-    return fit
+    return Fit(**(fields | changes))
 
 
-def fake_mcem_fit(num_iterations: int = 9, **changes: Any) -> Any:
+def fake_mcem_fit(num_iterations: int = 9, **changes: Any) -> Fit:
     """The same fit as if by Monte Carlo EM: with iterations, Monte Carlo errors and kept draws."""
-    exact = fake_fit()
-    final = np.array([1.0, 0.9, 0.5, 0.2, -0.6, 0.3, 0.5])
     left = np.append(0.5 ** np.arange(num_iterations - 1), 0.0)
-    path = final + np.outer(left, [0.8, -0.5, 0.3, 0.1, 0.4, -0.2, 0.4])
-    history = pd.DataFrame(path, columns=list(NAMES))
-    history.insert(0, "iteration", np.arange(1, num_iterations + 1))
-    history["mc_error"] = 0.2 * 0.7 ** np.arange(num_iterations)
-    history["step"] = left
-    history["num_draws"] = 100 * 2 ** np.arange(num_iterations)
-    history["acceptance"] = 0.8
-    history["seconds"] = 0.5
-    rng = np.random.default_rng(3)
-    watched = SimpleNamespace(
-        names=(
-            ("g", "a", "Intercept"),
-            ("g", "a", "x"),
-            ("g", "b", "Intercept"),
-            ("h", "u", "Intercept"),
-            ("h", "v", "Intercept"),
-        ),
-        draws=rng.normal([0.3, -0.1, -0.2, 0.1, -0.1], 0.2, size=(200, 5)),
+    way = np.array([0.8, -0.5, 0.3, 0.1, 0.4, -0.2, 0.4])
+    iterations = tuple(
+        Iteration(i + 1, VALUES + left[i] * way, left[i], 0.2 * 0.7**i, 100 * 2**i, 0.8, 0.5)
+        for i in range(num_iterations)
     )
+    names = (
+        ("g", "a", "Intercept"),
+        ("g", "a", "x"),
+        ("g", "b", "Intercept"),
+        ("h", "u", "Intercept"),
+        ("h", "v", "Intercept"),
+    )
+    means = [0.3, -0.1, -0.2, 0.1, -0.1]
     fields = {
         "method": "mcem",
-        "param_mc_error": 0.01 * exact.param_stderr,
-        "trace": history,
-        "watched": watched,
+        "param_mc_error": 0.01 * STDERR,
+        "iterations": iterations,
+        "watched": Watched(names, np.random.default_rng(3).normal(means, 0.2, size=(200, 5))),
     }
     return fake_fit(**(fields | changes))

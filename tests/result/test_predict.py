@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,13 +12,10 @@ from lmeformula.result.predict import fitted, predict
 from lmeformula.result.residuals import residuals
 from tests.result.fakes import DATA, fake_fit
 
-# 1 + 0.9 x, plus g's (0.3 - 0.1 x, -0.2 + 0.05 x, -0.1 + 0.05 x), plus h's 0.1 and -0.1 in turn
-POPULATION = [1.0, 1.9, 2.8, 3.7, 4.6, 5.5]
-CONDITIONAL = [1.4, 2.0, 2.8, 3.55, 4.8, 5.55]
-
-
-def family(name: str, link: str) -> SimpleNamespace:
-    return SimpleNamespace(name=name, link=link)
+# Twice the same six rows: 1 + 0.9 x, plus g's (0.3 - 0.1 x, -0.2 + 0.05 x, -0.1 + 0.05 x), plus h's
+# 0.1 and -0.1 in turn.
+POPULATION = [1.0, 1.9, 2.8, 3.7, 4.6, 5.5] * 2
+CONDITIONAL = [1.4, 2.0, 2.8, 3.55, 4.8, 5.55] * 2
 
 
 @pytest.mark.parametrize("newdata", [None, DATA, DATA.drop(columns="y")])
@@ -28,14 +23,14 @@ def family(name: str, link: str) -> SimpleNamespace:
 def test_predictions_of_known_levels(newdata, re_form, expected):
     values = predict(fake_fit(), newdata, re_form=re_form)
     np.testing.assert_allclose(values, expected)
-    assert list(values.index) == list(range(6))
+    assert list(values.index) == list(range(12))
 
 
 def test_predictions_keep_the_index_of_new_data_and_skip_missing_values():
-    newdata = DATA.set_axis(list("pqrstu"))
+    newdata = DATA.set_axis(list("pqrstuvwxyzä"))
     newdata.loc["q", "x"] = np.nan
     values = predict(fake_fit(), newdata)
-    assert list(values.index) == list("pqrstu")
+    assert list(values.index) == list("pqrstuvwxyzä")
     assert np.isnan(values["q"])
     np.testing.assert_allclose(values.drop("q"), np.delete(CONDITIONAL, 1))
 
@@ -89,15 +84,13 @@ def test_options_outside_the_list_are_refused(option):
     ],
 )
 def test_response_scale_undoes_the_link(link, mean):
-    fit = fake_fit()
-    fit.model.family = family("any", link)
+    fit = fake_fit(link=link)
     np.testing.assert_allclose(predict(fit), mean(np.array(CONDITIONAL)))
     np.testing.assert_allclose(predict(fit, kind="link"), CONDITIONAL)
 
 
 def test_a_link_without_a_mean_is_refused_on_the_response_scale_only():
-    fit = fake_fit()
-    fit.model.family = family("cumulative", "thresholds")
+    fit = fake_fit(link="thresholds")
     with pytest.raises(ModelError, match="'thresholds'"):
         predict(fit)
     np.testing.assert_allclose(predict(fit, kind="link"), CONDITIONAL)
@@ -119,29 +112,29 @@ def test_rows_left_out_keep_their_place_in_the_index():
     data = DATA.copy()
     data.loc[2, "y"] = np.nan
     values = residuals(fake_fit(data=data))
-    assert list(values.index) == [0, 1, 3, 4, 5]
+    assert list(values.index) == [0, 1, *range(3, 12)]
 
 
 @pytest.mark.parametrize(
     ("name", "link", "variance"),
     [
-        ("gaussian", "identity", lambda mu: np.ones(6)),
+        ("gaussian", "identity", lambda mu: np.ones(12)),
         ("poisson", "log", lambda mu: mu),
         ("bernoulli", "logit", lambda mu: mu * (1 - mu)),
     ],
 )
 def test_pearson_residuals_divide_by_the_variance_function(name, link, variance):
-    fit = fake_fit()
-    fit.model.family = family(name, link)
+    fit = fake_fit(family=name, link=link)
     mu = fitted(fit)
     expected = (DATA["y"] - mu) / np.sqrt(variance(mu))
     np.testing.assert_allclose(residuals(fit, "pearson"), expected)
 
 
 def test_successes_out_of_trials_are_compared_as_proportions():
-    data = pd.DataFrame({"s": [1, 2, 3, 0, 1, 2], "f": [3, 2, 1, 4, 3, 2], **DATA[["x", "g", "h"]]})
-    fit = fake_fit("cbind(s, f) ~ x + (x | g) + (1 | h)", data)
-    fit.model.family = family("binomial", "logit")
+    data = pd.DataFrame(
+        {"s": [1, 2, 3, 0, 1, 2] * 2, "f": [3, 2, 1, 4, 3, 2] * 2, **DATA[["x", "g", "h"]]}
+    )
+    fit = fake_fit("cbind(s, f) ~ x + (x | g) + (1 | h)", data, family="binomial", link="logit")
     mu = fitted(fit)
     np.testing.assert_allclose(residuals(fit), data["s"] / 4 - mu)
     expected = (data["s"] - 4 * mu) / np.sqrt(4 * mu * (1 - mu))
@@ -151,10 +144,8 @@ def test_successes_out_of_trials_are_compared_as_proportions():
 def test_unknown_residuals_are_refused():
     with pytest.raises(ModelError, match="kind is 'deviance'"):
         residuals(fake_fit(), "deviance")  # type: ignore[arg-type]
-    fit = fake_fit()
-    fit.model.family = family("cauchy", "identity")
     with pytest.raises(ModelError, match="cauchy"):
-        residuals(fit, "pearson")
+        residuals(fake_fit(family="cauchy"), "pearson")
 
 
 def test_split_is_a_partition_that_follows_the_seed():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -31,10 +31,8 @@ def test_conditional_sds_can_be_left_out():
 
 
 def test_without_random_effects_the_frame_is_empty_but_has_its_columns():
-    fit = fake_fit(modes=(), mode_cov=())
-    fit.params.covariances = ()
-    fit.model.design = dataclasses.replace(fit.model.design, terms=())
-    frame = ranef(fit)
+    model = replace(fake_fit().model, design=replace(fake_fit().model.design, terms=()))
+    frame = ranef(fake_fit(model=model, modes=(), mode_cov=()))
     assert list(frame) == ["group", "level", "term", "value", "sd"]
     assert len(frame) == 0
 
@@ -47,9 +45,8 @@ def test_coefficients_of_levels_are_fixed_plus_random():
 
 
 def test_a_coefficient_that_only_varies_has_mean_zero():
-    fit = fake_fit()
-    fit.params.beta = fit.params.beta[:1]
-    fit.model.design = dataclasses.replace(fit.model.design, names=("Intercept",))
+    fit = fake_fit("y ~ 1 + (x | g) + (1 | h)")
+    fit = replace(fit, params=fit.params._replace(beta=np.array([1.0])))
     assert coef(fit)["g"]["x"].tolist() == [-0.1, 0.05, 0.05]
 
 

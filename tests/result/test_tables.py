@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lmeformula.errors import ModelError
+from lmeformula.model import compile
 from lmeformula.result.parameters import parameters
 from lmeformula.result.table import Column, Table
 from lmeformula.result.tables import (
@@ -19,7 +21,7 @@ from lmeformula.result.tables import (
     variance_table,
 )
 from lmeformula.result.tidy import glance, tidy
-from tests.result.fakes import fake_fit, fake_mcem_fit
+from tests.result.fakes import STDERR, fake_fit, fake_mcem_fit
 
 
 def cells(table: Table, heading: str) -> tuple:
@@ -38,10 +40,10 @@ def test_parameters_follow_the_names_of_the_fit():
 
 def test_a_fixed_sigma_is_not_a_parameter():
     fit = fake_fit()
-    fit.model.sigma = 0.5
-    names = fit.param_names[:-1]
-    fit.param_names, fit.param_stderr, fit.param_mc_error = names, np.ones(6), np.zeros(6)
-    assert [p.name for p in parameters(fit)] == list(names)
+    model = compile(fit.model.design, sigma=0.5)
+    cut = {name: getattr(fit, name)[:-1] for name in fit.__slots__ if name.startswith("param_")}
+    fit = replace(fit, model=model, **cut)
+    assert [p.effect for p in parameters(fit)].count("residual") == 0
     assert "fixed at 0.5" in variance_table(fit).notes[0]
 
 
@@ -107,9 +109,7 @@ def test_tidy_has_the_columns_of_broom_and_wald_intervals():
 
 
 def test_tidy_leaves_out_what_does_not_exist_on_the_boundary():
-    fit = fake_fit()
-    fit.param_stderr = np.where(np.arange(7) == 5, np.nan, fit.param_stderr)
-    row = tidy(fit).iloc[5]
+    row = tidy(fake_fit(param_stderr=np.where(np.arange(7) == 5, np.nan, STDERR))).iloc[5]
     assert np.isnan(row["conf_low"])
     assert np.isnan(row["conf_high"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -41,8 +43,9 @@ def test_html_has_the_same_cells():
 
 
 def test_a_variance_of_zero_leaves_the_correlation_undefined():
+    covariances = (np.array([[0.25, 0.0], [0.0, 0.0]]), np.array([[0.09]]))
     fit = fake_fit()
-    fit.params.covariances = (np.array([[0.25, 0.0], [0.0, 0.0]]), np.array([[0.09]]))
+    fit = replace(fit, params=fit.params._replace(covariances=covariances))
     term = varcorr(fit).terms[0]
     assert term.sd.tolist() == [0.5, 0.0]
     assert np.isnan(term.corr[1, 0])
@@ -50,9 +53,7 @@ def test_a_variance_of_zero_leaves_the_correlation_undefined():
 
 
 def test_family_without_residual_has_no_residual_row():
-    fit = fake_fit()
-    fit.params.sigma = None
-    assert "Residual" not in set(varcorr(fit).to_frame()["group"])
+    assert "Residual" not in set(varcorr(fake_fit(sigma=None)).to_frame()["group"])
 
 
 def test_correlations_that_are_zero_by_choice_are_not_listed():

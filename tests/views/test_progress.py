@@ -1,0 +1,135 @@
+"""Progress displays: what they write, where, and when they keep quiet."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from lmeformula.em.types import Iteration
+from lmeformula.views import progress as module
+from lmeformula.views.progress import (
+    LiveProgress,
+    PlainProgress,
+    distance_covered,
+    progress_display,
+)
+
+NAMES = ("Intercept", "service", "sd(students)", "sigma")
+
+
+def iteration(
+    number: int, error: float = 0.2, estimates=(3.28, -0.0926, 0.3255, 1.1775)
+) -> Iteration:
+    return Iteration(number, np.array(estimates), 0.5, error, 1000 * number, 0.8, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("first", "current", "expected"),
+    [
+        (1.0, 1.0, 0.0),
+        (1.0, 0.1, 0.5),
+        (1.0, 0.01, 1.0),
+        (1.0, 0.001, 1.0),
+        (1.0, 2.0, 0.0),
+        (0.005, 0.004, 1.0),
+        (0.005, 0.02, 0.0),
+        (float("inf"), 0.1, 0.0),
+        (1.0, float("nan"), 0.0),
+        (float("nan"), 0.5, 0.0),
+    ],
+)
+def test_share_of_the_way_to_the_tolerance(first, current, expected):
+    assert distance_covered(first, current, 0.01) == pytest.approx(expected)
+
+
+def test_plain_lines_for_the_first_and_the_last_iteration(monkeypatch):
+    now = iter([0.0, 0.0, 1.0, 2.0, 2.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    stream = io.StringIO()
+    shown = PlainProgress(stream, 0.01)
+    shown.start(NAMES)
+    for number in (1, 2, 3):
+        shown.update(iteration(number))
+    shown.stop()
+    assert stream.getvalue().splitlines() == [
+        "Monte Carlo EM: 4 parameters",
+        "iteration 1: 1,000 draws a chain, MC error 0.2 of 0.01 se, step 0.5 se, 1.5 s",
+        "iteration 3: 3,000 draws a chain, MC error 0.2 of 0.01 se, step 0.5 se, 4.5 s",
+    ]
+
+
+def test_stopping_twice_or_before_any_iteration_writes_nothing_more():
+    stream = io.StringIO()
+    shown = PlainProgress(stream, 0.01)
+    shown.start(NAMES)
+    shown.stop()
+    shown.stop()
+    assert stream.getvalue() == "Monte Carlo EM: 4 parameters\n"
+
+
+def live(width: int) -> tuple[LiveProgress, io.StringIO]:
+    stream = io.StringIO()
+    return LiveProgress(Console(file=stream, force_terminal=True, width=width), 0.01), stream
+
+
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_live_display_shows_every_estimate_and_closes(width):
+    shown, stream = live(width)
+    shown.start(NAMES)
+    shown.update(iteration(1, 0.2))
+    shown.update(iteration(2, 0.02))
+    shown.stop()
+    shown.stop()
+    text = stream.getvalue()
+    for piece in (
+        "iteration 2, 2,000 draws",
+        "3.2800",
+        "-0.0926",
+        "sigma",
+        "0.02 of 0.01 se",
+        "3.0 s",
+    ):
+        assert piece in text
+    assert text.rstrip("\n").endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_live_display_keeps_the_variances_when_there_are_too_many_parameters():
+    names = [f"x{i}" for i in range(20)] + ["sd(g)", "sigma"]
+    shown, stream = live(80)
+    shown.start(names)
+    shown.update(iteration(1, estimates=np.linspace(0, 1, 22)))
+    shown.stop()
+    text = stream.getvalue()
+    assert "sd(g)" in text
+    assert "x0 " not in text
+    assert "and 10 more parameters" in text
+
+
+def test_choice_of_display(capsys):
+    assert progress_display(False, tolerance=0.01) is None
+    assert isinstance(progress_display(True, tolerance=0.01, stream=io.StringIO()), PlainProgress)
+    own = PlainProgress(io.StringIO(), 0.5)
+    assert progress_display(own, tolerance=0.01) is own
+
+
+def test_progress_goes_to_standard_error(capsys):
+    shown = progress_display(True, tolerance=0.01)
+    assert shown is not None
+    shown.start(NAMES)
+    shown.update(iteration(1))
+    shown.stop()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "iteration 1" in captured.err
+
+
+def test_a_terminal_gets_the_live_display():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = progress_display(True, tolerance=0.01, stream=Terminal())
+    assert isinstance(shown, LiveProgress)
