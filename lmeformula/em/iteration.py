@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -34,7 +34,7 @@ class Control(NamedTuple):
     num_warmup: Tensor
     per_batch: Tensor
     floor: Tensor
-    arrays: tuple[Tensor, ...]
+    arrays: Any
     complete: Tensor
     observed: Tensor
 
@@ -50,6 +50,7 @@ class Sums(NamedTuple):
     position: Tensor  # (q,)
     gradient: Tensor  # (q,)
     gradient_squares: Tensor  # (q,)
+    position_gradient: Tensor  # (q,)
     latents: Tensor  # (q,)
     latent_squares: Tensor  # (q,)
     acceptance: Tensor  # ()
@@ -57,7 +58,7 @@ class Sums(NamedTuple):
     draws: Tensor  # (m, w)
 
 
-def build(problem: Problem, options: Options) -> Callable[[Control, State, tuple], tuple]:  # type: ignore[type-arg]
+def build(problem: Problem, options: Options) -> Callable[[Control, State, Any], tuple[State, Info]]:
     """Compile-ready iteration: (control, state, data) -> (state, info).
 
     Args:
@@ -67,7 +68,7 @@ def build(problem: Problem, options: Options) -> Callable[[Control, State, tuple
       A tf.function, traced once for all iterations.
     """
 
-    def iterate(control: Control, state: State, data: tuple[Tensor, ...]) -> tuple[State, Info]:
+    def iterate(control: Control, state: State, data: Any) -> tuple[State, Info]:
         # Scores are sums over the data at parameters that stay put during the E-step.
         params = state.params
 
@@ -79,7 +80,7 @@ def build(problem: Problem, options: Options) -> Callable[[Control, State, tuple
         )
         chain, step_size = _warm_up(density, for_warmup, state, control.num_warmup, options)
         chain, sums = _draw(problem, options, density, for_draws, chain, step_size, control, params, data)
-        return _advance(problem, options, control, state, chain, step_size, sums)
+        return _advance(problem, options, control, state, data, chain, step_size, sums)
 
     return tf.function(iterate, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
@@ -110,7 +111,7 @@ def _draw(
     step_size: Tensor,
     control: Control,
     params: Tensor,
-    data: tuple[Tensor, ...],
+    data: Any,
 ) -> tuple[hmc.Chain, Sums]:
     d, c, q = len(problem.params), options.num_chains, len(problem.latents)
     dtype = params.dtype
@@ -122,7 +123,7 @@ def _draw(
         fold = tf.random.experimental.stateless_fold_in(seed, number)
         chain, went = hmc.transition(density, fold, chain, step_size, options.num_leapfrog)
         raw, controlled = problem.score(params, chain.position, chain.gradient, control.arrays, data)
-        latents = problem.to_latents(chain.position, control.arrays)
+        latents = problem.to_latents(chain.position, control.arrays, data)
         here = tf.one_hot(batch, NUM_BATCHES, dtype=dtype)[:, None, None]
         sums = sums._replace(
             controlled=sums.controlled + here * controlled,
@@ -132,6 +133,8 @@ def _draw(
             position=sums.position + tf.reduce_sum(chain.position, axis=1),
             gradient=sums.gradient + tf.reduce_sum(chain.gradient, axis=1),
             gradient_squares=sums.gradient_squares + tf.reduce_sum(chain.gradient**2, axis=1),
+            position_gradient=sums.position_gradient
+            + tf.reduce_sum(chain.position * chain.gradient, axis=1),
             latents=sums.latents + tf.reduce_sum(latents, axis=1),
             latent_squares=sums.latent_squares + tf.reduce_sum(latents**2, axis=1),
             acceptance=sums.acceptance + tf.reduce_mean(went.acceptance),
@@ -168,6 +171,7 @@ def _draw(
         position=zeros(q),
         gradient=zeros(q),
         gradient_squares=zeros(q),
+        position_gradient=zeros(q),
         latents=zeros(q),
         latent_squares=zeros(q),
         acceptance=zeros(),
@@ -185,6 +189,7 @@ def _advance(
     options: Options,
     control: Control,
     state: State,
+    data: Any,
     chain: hmc.Chain,
     step_size: Tensor,
     sums: Sums,
@@ -204,23 +209,20 @@ def _advance(
     floor = tf.clip_by_value(tf.maximum(control.floor, noise), tf.zeros([], dtype), tf.ones([], dtype))
     bent = newton.metric(complete, observed, floor)
     distance = newton.step(bent, score)
-    projected = tf.einsum("ij,bjc->ibc", bent.inverse, batches - score[None, :, None])
+    projected = tf.einsum("ij,bjc->bic", bent.inverse, batches - score[None, :, None])
     num_means = NUM_BATCHES * options.num_chains
-    mc_error = tf.sqrt(tf.reduce_sum(projected**2, axis=[1, 2]) / (num_means * (num_means - 1)))
+    mc_covariance = tf.einsum("bic,bjc->ij", projected, projected) / (num_means * (num_means - 1))
     step, momentum = distance, state.momentum
     if options.mstep == "adam":
         step, momentum = adam.step(state.momentum, score, state.count, options.learning_rate)
     variance = sums.controlled_squares / total - score**2
-    mean_gradient = sums.gradient / total
-    gradient_variance = sums.gradient_squares / total - mean_gradient**2
-    # Stein's identity: E gradient = 0 and Cov(position, gradient) = -1, so this coefficient is the best one.
-    centre = sums.position / total + mean_gradient / tf.maximum(gradient_variance, 1e-300)
+    latents_at = problem.to_latents(_mean_position(sums, total)[:, None], control.arrays, data)
     latent_mean = sums.latents / total
     info = Info(
         score=score,
         step=step,
         distance=distance,
-        mc_error=mc_error,
+        mc_covariance=mc_covariance,
         stderr=tf.sqrt(tf.linalg.diag_part(bent.inverse)),
         observed=bent.information,
         resolved=bent.fraction >= floor,
@@ -229,7 +231,7 @@ def _advance(
         divergences=sums.divergences,
         rhat=_split_rhat(raw_batches, tf.linalg.diag_part(raw_covariance), per_chain),
         effective=effective,
-        latent_mean=problem.to_latents(centre[:, None], control.arrays)[:, 0],
+        latent_mean=latents_at[:, 0],
         latent_variance=sums.latent_squares / total - latent_mean**2,
         draws=sums.draws,
     )
@@ -265,6 +267,17 @@ def _information(
         complete,
         complete - missing,
     )
+
+
+def _mean_position(sums: Sums, total: Tensor) -> Tensor:
+    """The mean position (q,), with the gradient as control variate: its expectation is zero.
+
+    Coordinate by coordinate with the regression coefficient, which for a Gaussian posterior leaves no variance.
+    """
+    position, gradient = sums.position / total, sums.gradient / total
+    covariance = sums.position_gradient / total - position * gradient
+    variance = sums.gradient_squares / total - gradient**2
+    return position - gradient * covariance / tf.maximum(variance, 1e-300)
 
 
 def _effective(batches: Tensor, variance: Tensor, total: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def run(
     """
     show = Silent() if progress is None else progress
     iterate = build(problem, options)
-    data = tuple(tf.constant(_cast(array, dtype)) for array in problem.data)
+    data = _tensors(problem.data, dtype)
     geometry = _first_geometry(problem)
     state = _first_state(problem, options, geometry, dtype)
     floor, num_draws = FIRST_FLOOR, options.num_draws
@@ -211,7 +211,7 @@ def _control(
         num_warmup=tf.constant(first if number <= (4 if learning else 1) else later),
         per_batch=tf.constant(per_batch),
         floor=tf.constant(floor, dtype),
-        arrays=tuple(tf.constant(_cast(array, dtype)) for array in geometry.arrays),
+        arrays=_tensors(geometry.arrays, dtype),
         complete=tf.constant(nothing if geometry.complete is None else geometry.complete, dtype),
         observed=tf.constant(nothing if geometry.observed is None else geometry.observed, dtype),
     )
@@ -244,7 +244,9 @@ def _solution(
     compiling = trace[0].seconds - float(np.median(later)) if later else 0.0
     return Solution(
         params=estimates,
-        mc_error=np.full(d, np.nan) if info is None else np.asarray(info.mc_error, float),
+        mc_covariance=np.full((d, d), np.nan)
+        if info is None
+        else np.asarray(info.mc_covariance, float),
         information=np.full((d, d), np.nan) if info is None else np.asarray(info.observed, float),
         outcome=outcome,
         trace=tuple(trace),
@@ -261,6 +263,11 @@ def _unroll(ring: Floats, num_draws: int) -> Floats:
     return np.roll(ring, -(num_draws % KEPT_DRAWS), axis=0)
 
 
-def _cast(array: Any, dtype: str) -> Any:
-    array = np.asarray(array)
-    return array.astype(dtype) if array.dtype.kind == "f" else array
+def _tensors(structure: Any, dtype: str) -> Any:
+    """The arrays of a nested structure as tensors, floating ones in `dtype`."""
+
+    def convert(array: Any) -> Any:
+        array = np.asarray(array)
+        return tf.constant(array.astype(dtype) if array.dtype.kind == "f" else array)
+
+    return tf.nest.map_structure(convert, structure)

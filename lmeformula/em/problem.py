@@ -145,7 +145,7 @@ def _problem(
     report: Callable[[Floats], tuple[Floats, Floats]],
 ) -> Problem:
     # The density need not know of batches, so the chains are written out one by one; they are few.
-    def density(psi: Tensor, position: Tensor, arrays: tuple[Tensor, ...], data: Any) -> Any:
+    def density(psi: Tensor, position: Tensor, arrays: Any, data: Any) -> Any:
         (scale,) = arrays
         values, slopes = [], []
         for flat in tf.unstack(position, axis=1):
@@ -173,7 +173,7 @@ def _problem(
         data=(),
         density=density,
         score=score,
-        to_latents=lambda position, arrays: position * arrays[0][:, None],
+        to_latents=lambda position, arrays, data: position * arrays[0][:, None],
         to_position=lambda latents, arrays: latents / arrays[0],
         report=report,
         information=information,

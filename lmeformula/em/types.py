@@ -21,12 +21,12 @@ class Geometry(NamedTuple):
     """What is known about the posterior of the latents and about the parameters at one parameter vector.
 
     Attributes:
-      arrays: arrays that the problem's functions need to move in whitened coordinates.
+      arrays: what the problem's functions need to move in whitened coordinates: a nested structure of arrays.
       complete: (d, d) expected complete-data information; None if the engine is to estimate it.
       observed: (d, d) observed information, exact or approximate; None if the engine is to estimate it.
     """
 
-    arrays: tuple[Floats, ...]
+    arrays: Any
     complete: Floats | None = None
     observed: Floats | None = None
 
@@ -54,11 +54,12 @@ class Problem(NamedTuple):
       params: (d,) where to start, unconstrained.
       names: (d,) names of the parameters as reported.
       latents: (q,) where the chains start, in latent coordinates.
-      data: arrays that the functions receive, so that they are arguments of the program and not constants in it.
+      data: a nested structure of arrays that the functions receive, so that they are arguments of the program and
+        not constants in it.
       density: (params (d,), position (q, c), arrays, data) -> (log density (c,), its gradient (q, c)), in the
         coordinates of the sampler.
       score: (params, position, gradient, arrays, data) -> Scores.
-      to_latents: (position (q, c), arrays) -> latents (q, c).
+      to_latents: (position (q, c), arrays, data) -> latents (q, c); affine.
       to_position: (latents (q,), arrays) -> position (q,); NumPy, used once at the start.
       geometry: params (d,) -> Geometry on the host, or None: then the engine learns a diagonal whitening.
       information: (params, position, arrays, data) -> (d, d) complete-data information, the negative second
@@ -69,7 +70,7 @@ class Problem(NamedTuple):
     params: Floats
     names: tuple[str, ...]
     latents: Floats
-    data: tuple[Any, ...]
+    data: Any
     density: Callable[..., tuple[Tensor, Tensor]]
     score: Callable[..., Scores]
     to_latents: Callable[..., Tensor]
@@ -138,7 +139,7 @@ class Info(NamedTuple):
       score: (d,) mean controlled score: the gradient of the log-likelihood, estimated.
       step: (d,) the step taken.
       distance: (d,) Newton's distance to the maximum, observed information^-1 score.
-      mc_error: (d,) Monte Carlo standard error of `distance`.
+      mc_covariance: (d, d) Monte Carlo covariance of `distance`.
       stderr: (d,) standard errors from the observed information.
       observed: (d, d) observed information that was used.
       resolved: () whether the observed information was usable as it was, without being held up by a floor.
@@ -155,7 +156,7 @@ class Info(NamedTuple):
     score: Tensor
     step: Tensor
     distance: Tensor
-    mc_error: Tensor
+    mc_covariance: Tensor
     stderr: Tensor
     observed: Tensor
     resolved: Tensor
@@ -167,6 +168,11 @@ class Info(NamedTuple):
     latent_mean: Tensor
     latent_variance: Tensor
     draws: Tensor
+
+    @property
+    def mc_error(self) -> Floats:
+        """(d,) Monte Carlo standard errors of `distance`; on the host."""
+        return np.sqrt(np.diag(np.asarray(self.mc_covariance, float)))
 
 
 class Iteration(NamedTuple):
@@ -196,7 +202,7 @@ class Solution(NamedTuple):
 
     Attributes:
       params: (d,) estimates, unconstrained.
-      mc_error: (d,) their Monte Carlo standard errors, unconstrained scale.
+      mc_covariance: (d, d) their Monte Carlo covariance, unconstrained scale; its diagonal's roots are the errors.
       information: (d, d) observed information.
       outcome: how it ended.
       trace: one Iteration for each.
@@ -207,7 +213,7 @@ class Solution(NamedTuple):
     """
 
     params: Floats
-    mc_error: Floats
+    mc_covariance: Floats
     information: Floats
     outcome: Outcome
     trace: tuple[Iteration, ...]
@@ -215,3 +221,8 @@ class Solution(NamedTuple):
     draws: Floats
     num_traces: int
     compile_seconds: float
+
+    @property
+    def mc_error(self) -> Floats:
+        """(d,) Monte Carlo standard errors of `params`."""
+        return np.sqrt(np.diag(self.mc_covariance))

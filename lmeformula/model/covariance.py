@@ -90,7 +90,7 @@ class Unstructured:
         safe = np.where(sd > 0, sd, 1.0)
         correlation = covariance / np.outer(safe, safe)
         correlation[np.diag_indices(k)] = 1.0
-        factor = _cholesky_semidefinite(correlation)
+        factor = cholesky_semidefinite(correlation)
         free = [factor[i, j] / max(factor[i, i], 1e-12) for i, j in _below_diagonal(k)]
         return np.concatenate([log_sd, free])
 
@@ -192,7 +192,7 @@ def _sd_names(name: str, columns: Sequence[str]) -> list[str]:
     return [f"sd({name}:{column})" for column in columns]
 
 
-def _cholesky_semidefinite(matrix: Floats) -> Floats:
+def cholesky_semidefinite(matrix: Floats) -> Floats:
     """Cholesky factor of a positive semidefinite matrix: rows of zero variance stay zero below their pivot."""
     k = len(matrix)
     factor = np.zeros((k, k))

@@ -1,0 +1,144 @@
+"""The one-line fit: the four stages composed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lmeformula.design import design as build_design
+from lmeformula.em.types import Options
+from lmeformula.errors import ConvergenceError, ModelError
+from lmeformula.fit import Fit
+from lmeformula.fit import estimate as estimate_quietly
+from lmeformula.formula import parse
+from lmeformula.formula.ir import Formula
+from lmeformula.model import Family, Model
+from lmeformula.model import compile as compile_model
+from lmeformula.views.progress import progress_display
+
+if TYPE_CHECKING:
+    from lmeformula.em.loop import Progress
+
+
+def estimate(
+    model: Model,
+    *,
+    method: str = "auto",
+    seed: int = 0,
+    reml: bool = False,
+    tolerance: float = 0.01,
+    max_iterations: int = 200,
+    max_draws: int = 50_000,
+    num_chains: int = 2,
+    progress: bool | Progress = True,
+    strict: bool = False,
+) -> Fit:
+    """Estimate a model by maximum likelihood.
+
+    Args:
+      model: from `lmeformula.compile`.
+      method: "exact" (Gaussian models: no Monte Carlo), "mcem" (Monte Carlo EM), or "auto", which is exact
+        where that is possible.
+      seed: of all random numbers; the same seed, data and machine give the same bits.
+      reml: maximise the restricted likelihood, as lme4 does by default (exact only).
+      tolerance: mcem stops when every Monte Carlo error is below this fraction of the parameter's standard error.
+      max_iterations: most iterations of mcem.
+      max_draws: most draws of the effects per chain in one iteration.
+      num_chains: chains that run side by side.
+      progress: show the current estimates on standard error while mcem runs; or an object of your own with
+        start(names), update(iteration) and stop().
+      strict: raise ConvergenceError where the outcome is not a converged one.
+    Returns:
+      The fit; `fit.outcome` says how it ended. Ctrl-C during mcem gives the estimates of the last iteration.
+    Raises:
+      ModelError: for an unknown method or an option out of range.
+      ConvergenceError: with `strict`; its `.fit` holds the fit.
+    Example:
+      >>> import lmeformula as lf
+      >>> data = lf.datasets.load("dyestuff")
+      >>> model = lf.compile(lf.design("Yield ~ 1 + (1|Batch)", data))
+      >>> round(lf.estimate(model).fixef["Intercept"], 1)
+      1527.5
+    """
+    options = _options(tolerance, max_iterations, max_draws, num_chains)
+    fitted = estimate_quietly(
+        model,
+        method=method,
+        seed=seed,
+        reml=reml,
+        options=options,
+        progress=progress_display(progress, tolerance=tolerance),
+    )
+    if strict and not fitted.converged:
+        error = ConvergenceError(fitted.outcome.value, hint="The fit is on this error's .fit.")
+        error.fit = fitted
+        raise error
+    return fitted
+
+
+def fit(
+    formula: str | Formula,
+    data: Any,
+    family: str | Family = "gaussian",
+    *,
+    sigma: float | None = None,
+    contrasts: Mapping[str, str] | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+    weights: Any = None,
+    offset: Any = None,
+    dtype: str = "float64",
+    **options: Any,
+) -> Fit:
+    """Fit a mixed model: parse, design, compile and estimate in one call.
+
+    Args:
+      formula: in lme4's syntax, such as "y ~ x + (1 + x | g) + (1 | h)".
+      data: a pandas or polars data frame, a pyarrow table, or a dict of arrays.
+      family: of the response: "gaussian".
+      sigma: fix the residual standard deviation at this; estimated by default.
+      contrasts: coding of categorical variables by name, such as {"a": "sum"}; treatment by default.
+      functions: functions that the formula may call besides the built-in ones, by name.
+      weights: prior weights: a column name or an array, a value for each row of `data`.
+      offset: a further offset: a column name or an array.
+      dtype: "float64" or "float32" of Monte Carlo fits.
+      **options: those of `estimate`: method, seed, reml, tolerance, max_iterations, progress, strict, ...
+    Returns:
+      The fit.
+    Raises:
+      FormulaSyntaxError: if the text is not a formula.
+      FormulaDataError: if the data cannot answer it.
+      ModelError: if the model cannot be fitted as asked.
+    Example:
+      >>> import lmeformula as lf
+      >>> fitted = lf.fit("Reaction ~ Days + (Days|Subject)", lf.datasets.load("sleepstudy"))
+      >>> fitted.fixef.round(2).to_dict()
+      {'Intercept': 251.41, 'Days': 10.47}
+    """
+    began = time.perf_counter()
+    parsed = parse(formula) if isinstance(formula, str) else formula
+    designed = build_design(
+        parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset
+    )
+    design_seconds = time.perf_counter() - began
+    found = estimate(compile_model(designed, family, sigma=sigma, dtype=dtype), **options)
+    seconds = found.seconds._replace(design=design_seconds, total=time.perf_counter() - began)
+    return replace(found, seconds=seconds)
+
+
+def _options(tolerance: float, max_iterations: int, max_draws: int, num_chains: int) -> Options:
+    for name, value, least in (
+        ("tolerance", tolerance, 0),
+        ("max_iterations", max_iterations, 1),
+        ("max_draws", max_draws, 10),
+        ("num_chains", num_chains, 1),
+    ):
+        if not value >= least or value == 0:
+            raise ModelError(f"{name} is {value}", hint=f"Give a number of at least {least}.")
+    return Options(
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        max_draws=max_draws,
+        num_chains=num_chains,
+    )

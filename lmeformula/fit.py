@@ -1,0 +1,442 @@
+"""Model -> Fit: estimate by the method asked for, and keep what everything after the fit needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Iteration, Options
+from lmeformula.errors import ModelError
+from lmeformula.gaussian.exact import (
+    conditional,
+    fit_exact,
+    fixed_covariance,
+    is_singular,
+    observed_information,
+)
+from lmeformula.gaussian.likelihood import log_likelihood, solve, sums
+from lmeformula.model.compile import Model
+from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.model.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmeformula.em.loop import Progress
+    from lmeformula.formula.ir import Formula
+    from lmeformula.result.residuals import ResidualKind
+    from lmeformula.result.varcorr import VarCorr
+    from lmeformula.views.plots import Plots
+    from lmeformula.views.summary import Summary
+
+Floats = NDArray[np.float64]
+
+METHODS = ("auto", "exact", "mcem")
+# Draws of the first levels of each term are kept for trace plots.
+WATCHED_LEVELS = 8
+
+
+class LogLik(NamedTuple):
+    """The maximised log-likelihood, on R's constants.
+
+    Attributes:
+      value: natural logarithm; of the restricted likelihood for REML fits.
+      mc_error: its Monte Carlo standard error; 0 where it is exact.
+      df: number of estimated parameters.
+      nobs: number of rows.
+    """
+
+    value: float
+    mc_error: float
+    df: int
+    nobs: int
+
+    def __float__(self) -> float:
+        return self.value
+
+
+class Seconds(NamedTuple):
+    """Where the time went: building the design, compiling, and in all."""
+
+    design: float
+    compile: float
+    total: float
+
+
+class Watched(NamedTuple):
+    """Successive draws of a few effects in the last E-step.
+
+    Attributes:
+      names: (w) term, level and column of each.
+      draws: (m, w) on the scale of the linear predictor.
+    """
+
+    names: tuple[tuple[str, str, str], ...]
+    draws: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Fit:
+    """A fitted model.
+
+    Attributes:
+      model: what was fitted.
+      method: "exact" or "mcem".
+      reml: whether the restricted likelihood was maximised.
+      params: the estimates on their natural scale.
+      param_names: (d) names of all estimated parameters on the reporting scale.
+      param_values: (d) their estimates: fixed effects, standard deviations, correlations, sigma.
+      param_stderr: (d) their standard errors, from the observed information; nan at a boundary.
+      param_mc_error: (d) their Monte Carlo standard errors; zeros where the answer is exact.
+      fixed_vcov: (p, p) covariance of the fixed effects.
+      modes: (l, k) posterior means of the random effects given the estimates, one array per term.
+      mode_cov: (l, k, k) their posterior covariances.
+      outcome: how the fit ended.
+      singular: whether a covariance matrix of random effects is singular.
+      loglik: the log-likelihood at the estimates.
+      iterations: one record for each iteration; empty for exact fits.
+      watched: draws of a few effects in the last E-step, or None.
+      seconds: where the time went.
+    """
+
+    model: Model
+    method: str
+    reml: bool
+    params: Params
+    param_names: tuple[str, ...]
+    param_values: Floats
+    param_stderr: Floats
+    param_mc_error: Floats
+    fixed_vcov: Floats
+    modes: tuple[Floats, ...]
+    mode_cov: tuple[Floats, ...]
+    outcome: Outcome
+    singular: bool
+    loglik: LogLik
+    iterations: tuple[Iteration, ...]
+    watched: Watched | None
+    seconds: Seconds
+
+    # ---- what is read off directly
+
+    @property
+    def formula(self) -> Formula:
+        """The formula, with "." expanded."""
+        return self.model.design.formula
+
+    @property
+    def converged(self) -> bool:
+        """Whether the estimates are the maximum-likelihood ones, to their reported error."""
+        return self.outcome.converged
+
+    @property
+    def sigma(self) -> float | None:
+        """The residual standard deviation, or None for families without one."""
+        return self.params.sigma
+
+    @property
+    def fixef(self) -> pd.Series:
+        """The fixed effects."""
+        return self._by_name(self.params.beta, self.model.design.names, "estimate")
+
+    @property
+    def stderr(self) -> pd.Series:
+        """Standard errors of the fixed effects."""
+        return self._by_name(np.sqrt(np.diag(self.fixed_vcov)), self.model.design.names, "stderr")
+
+    @property
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects."""
+        import pandas as pd
+
+        names = list(self.model.design.names)
+        return pd.DataFrame(self.fixed_vcov, index=names, columns=names)
+
+    @property
+    def theta(self) -> Floats:
+        """Covariance parameters as lme4 has them: Cholesky factors over sigma, lower triangles by column."""
+        scale = self.params.sigma or 1.0
+        factors = (cholesky_semidefinite(covariance) / scale for covariance in self.params.covariances)
+        parts = [factor.T[np.triu_indices(len(factor))] for factor in factors]
+        return np.concatenate(parts)
+
+    @property
+    def mc_error(self) -> pd.Series:
+        """Monte Carlo standard errors of all parameters; zeros where the answer is exact."""
+        return self._by_name(self.param_mc_error, self.param_names, "mc_error")
+
+    @property
+    def deviance(self) -> float:
+        """-2 log-likelihood."""
+        return -2.0 * self.loglik.value
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion."""
+        return self.deviance + 2.0 * self.loglik.df
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's information criterion, with the number of rows."""
+        return self.deviance + float(np.log(self.nobs)) * self.loglik.df
+
+    @property
+    def nobs(self) -> int:
+        """Number of rows used."""
+        return self.model.design.n
+
+    @property
+    def df_resid(self) -> int:
+        """Rows less estimated parameters."""
+        return self.nobs - self.loglik.df
+
+    @property
+    def trace(self) -> pd.DataFrame:
+        """A row for each iteration: estimates, step and error in standard errors, draws, acceptance, seconds."""
+        import pandas as pd
+
+        table = pd.DataFrame(
+            np.array([line.estimates for line in self.iterations]).reshape(-1, len(self.param_names)),
+            columns=list(self.param_names),
+        )
+        table.insert(0, "iteration", [line.number for line in self.iterations])
+        table["mc_error"] = [line.largest_error for line in self.iterations]
+        table["step"] = [line.largest_step for line in self.iterations]
+        table["num_draws"] = [line.num_draws for line in self.iterations]
+        table["acceptance"] = [line.acceptance for line in self.iterations]
+        table["seconds"] = [line.seconds for line in self.iterations]
+        return table
+
+    # ---- what result/ computes and views/ shows
+
+    @property
+    def varcorr(self) -> VarCorr:
+        """Standard deviations and correlations of the random effects, and sigma."""
+        from lmeformula.result.varcorr import varcorr
+
+        return varcorr(self)
+
+    def ranef(self, cond_sd: bool = True) -> pd.DataFrame:
+        """Random effects, a row each: group, level, term, value and, unless told not to, sd."""
+        from lmeformula.result.ranef import ranef
+
+        return ranef(self, cond_sd)
+
+    def coef(self) -> dict[str, pd.DataFrame]:
+        """Fixed plus random effects, a table for each grouping factor."""
+        from lmeformula.result.ranef import coef
+
+        return coef(self)
+
+    def fitted(self) -> pd.Series:
+        """Expected responses of the rows used, random effects included."""
+        from lmeformula.result.predict import fitted
+
+        return fitted(self)
+
+    def predict(self, newdata: Any = None, **options: Any) -> pd.Series:
+        """Predict; see `lmeformula.result.predict.predict` for kind, re_form and new_levels."""
+        from lmeformula.result.predict import predict
+
+        return predict(self, newdata, **options)
+
+    def residuals(self, kind: ResidualKind = "response") -> pd.Series:
+        """Residuals of the rows used."""
+        from lmeformula.result.residuals import residuals
+
+        return residuals(self, kind)
+
+    def tidy(self) -> pd.DataFrame:
+        """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error."""
+        from lmeformula.result.tidy import tidy
+
+        return tidy(self)
+
+    def glance(self) -> pd.DataFrame:
+        """One row: log-likelihood, criteria, number of rows, method, outcome."""
+        from lmeformula.result.tidy import glance
+
+        return glance(self)
+
+    def summary(self) -> Summary:
+        """The summary page: text in the REPL, HTML in a notebook."""
+        from lmeformula.views.summary import summary
+
+        return summary(self)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of this fit, as methods."""
+        from lmeformula.views.plots import Plots
+
+        return Plots(self)
+
+    def __repr__(self) -> str:
+        from lmeformula.views.summary import short_repr
+
+        return short_repr(self)
+
+    def _by_name(self, values: Floats, names: tuple[str, ...], title: str) -> pd.Series:
+        import pandas as pd
+
+        return pd.Series(values, index=list(names), name=title)
+
+
+def estimate(
+    model: Model,
+    *,
+    method: str = "auto",
+    seed: int = 0,
+    reml: bool = False,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
+
+    Args:
+      model: what to fit.
+      method: "auto", "exact" or "mcem".
+      seed: of all random numbers.
+      reml: maximise the restricted likelihood (exact only).
+      options: of the Monte Carlo EM engine.
+      progress: shown the iterations of the engine.
+    Raises:
+      ModelError: for a method that does not exist or does not do what is asked.
+    """
+    if method not in METHODS:
+        raise ModelError(
+            f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}."
+        )
+    if reml and method == "mcem":
+        raise ModelError(
+            "Monte Carlo EM maximises the likelihood, not the restricted one",
+            hint='Use method="exact" with reml=True.',
+        )
+    with one_blas_thread():
+        if method == "mcem":
+            return _estimate_mcem(model, seed, Options() if options is None else options, progress)
+        return _estimate_exact(model, reml)
+
+
+def _estimate_exact(model: Model, reml: bool) -> Fit:
+    began = time.perf_counter()
+    data, space = sums(model.design), model.space
+    found = fit_exact(data, space, reml=reml)
+    sigma = found.params.sigma
+    assert sigma is not None
+    psi = space.to_free(found.params)
+    inside = np.isfinite(psi)
+    # Parameters on the boundary have no information; a stand-in keeps the others' finite.
+    stand_in = np.where(inside, psi, np.log(1e-4 * sigma))
+    information = observed_information(data, space, stand_in, inside)
+    modes, mode_cov = conditional(data, found.solution, sigma)
+    fixed_vcov = fixed_covariance(data, found.solution, sigma)
+    return Fit(
+        model=model,
+        method="exact",
+        reml=reml,
+        params=found.params,
+        param_names=space.names,
+        param_values=space.to_report(psi),
+        param_stderr=_report_stderr(model, stand_in, information, inside, fixed_vcov),
+        param_mc_error=np.zeros(space.size),
+        fixed_vcov=fixed_vcov,
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED,
+        singular=found.singular,
+        loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
+        iterations=(),
+        watched=None,
+        seconds=Seconds(0.0, 0.0, time.perf_counter() - began),
+    )
+
+
+def _estimate_mcem(
+    model: Model, seed: int, options: Options, progress: Progress | None
+) -> Fit:
+    from lmeformula.em.loop import run
+    from lmeformula.sampling.gaussian import gaussian_problem
+
+    began = time.perf_counter()
+    data, space = sums(model.design), model.space
+    plan = data.plan
+    watched, positions = _watch(model, plan.starts)
+    solution = run(
+        gaussian_problem(model),
+        options._replace(watched=positions),
+        seed=seed,
+        dtype=model.dtype,
+        progress=progress,
+    )
+    psi = solution.params
+    params = space.to_natural(psi)
+    sigma = params.sigma
+    assert sigma is not None
+    value, _ = log_likelihood(data, space, psi, sigma)
+    relative = tuple(cholesky_semidefinite(covariance) / sigma for covariance in params.covariances)
+    found = solve(data, relative, data.R @ (params.beta - data.ols))
+    modes, mode_cov = conditional(data, found, sigma)
+    if solution.info is not None:
+        modes = plan.split(np.asarray(solution.info.latent_mean, float))
+    fixed_vcov = fixed_covariance(data, found, sigma)
+    inside = np.ones(space.size, bool)
+    jacobian = space.report_jacobian(psi)
+    return Fit(
+        model=model,
+        method="mcem",
+        reml=False,
+        params=params,
+        param_names=space.names,
+        param_values=space.to_report(psi),
+        param_stderr=_report_stderr(model, psi, solution.information, inside, fixed_vcov),
+        param_mc_error=np.sqrt(np.diag(jacobian @ solution.mc_covariance @ jacobian.T)),
+        fixed_vcov=fixed_vcov,
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=solution.outcome,
+        singular=any(is_singular(factor) for factor in relative),
+        # Given the estimates the likelihood of a Gaussian model is exact.
+        loglik=LogLik(value, 0.0, space.size, model.design.n),
+        iterations=solution.trace,
+        watched=Watched(watched, solution.draws) if solution.draws.size else None,
+        seconds=Seconds(0.0, solution.compile_seconds, time.perf_counter() - began),
+    )
+
+
+def _report_stderr(
+    model: Model,
+    psi: Floats,
+    information: Floats,
+    inside: NDArray[np.bool_],
+    fixed_vcov: Floats,
+) -> Floats:
+    """Standard errors on the reporting scale, by the delta method; nan outside."""
+    space = model.space
+    stderr = np.full(space.size, np.nan)
+    jacobian = space.report_jacobian(psi)[np.ix_(inside, inside)]
+    covariance = jacobian @ np.linalg.inv(information[np.ix_(inside, inside)]) @ jacobian.T
+    stderr[inside] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    # The fixed effects' as lme4 has them, from their own block.
+    stderr[: space.num_fixed] = np.sqrt(np.diag(fixed_vcov))
+    return stderr
+
+
+def _watch(
+    model: Model, starts: tuple[int, ...]
+) -> tuple[tuple[tuple[str, str, str], ...], tuple[int, ...]]:
+    """Names and positions of the effects whose draws are kept."""
+    names, positions = [], []
+    for term, start in zip(model.design.terms, starts, strict=True):
+        k = len(term.columns)
+        for level, label in enumerate(term.levels[:WATCHED_LEVELS]):
+            for a, column in enumerate(term.columns):
+                names.append((term.name, label, column))
+                positions.append(start + level * k + a)
+    return tuple(names), tuple(positions)

@@ -1,0 +1,351 @@
+"""Design and family -> the model in a statistician's notation: text for the REPL, LaTeX for papers."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from lmeformula.design.design import Design, TermBlock
+from lmeformula.model.notation import (
+    FamilyNotation,
+    family_notation,
+    has_offset,
+    is_correlated,
+    part_names,
+)
+
+TEXT_WIDTH = 100
+# Beyond this many fixed effects the middle ones are left out.
+MOST_WRITTEN = 12
+# Summands on one line of LaTeX.
+LATEX_SUMMANDS = 6
+# i counts rows; every grouping factor has its own letter.
+LEVEL_LETTERS = "jklmqrstuvw"
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """A model as an equation.
+
+    Attributes:
+      text: plain Unicode, at most 100 columns wide where names allow.
+      latex: an `aligned` environment, for amsmath, MathJax or KaTeX; without dollar signs.
+    """
+
+    text: str
+    latex: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex}\n$$"
+
+
+def build_equation(
+    design: Design, *, family: Any = "gaussian", sigma: float | None = None
+) -> Equation:
+    """Write a model as an equation.
+
+    Rows are indexed by i, the levels of a grouping factor by a letter of its own; j[i] is the level
+    that row i belongs to (the notation of the reference).
+
+    Args:
+      design: the data as arrays.
+      family: the response's family, by name or as a record with a `name` and optionally a `link`.
+      sigma: the residual standard deviation where it is fixed.
+    Returns:
+      equation: its text uses the names of the joint distribution's variables, its LaTeX Greek letters.
+    Example:
+      >>> import numpy as np
+      >>> from lmeformula.design.design import ResponseBlock
+      >>> from lmeformula.formula.ir import Column, FixedPart, Formula, Response, TermSum
+      >>> term = TermBlock("g", ("Intercept",), np.ones((3, 1)), "g", ("g",), ("a", "b"),
+      ...                  np.array([0, 0, 1], np.int32))
+      >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
+      >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
+      ...                 np.ones((3, 1)), ("Intercept",), (term,), np.zeros(3), None, np.arange(3))
+      >>> build_equation(design)
+      y_i = intercept + g_j[i] + e_i
+      g_j ~ Normal(0, stddev_g²)    j = 1 … 2
+      e_i ~ Normal(0, sigma²)       i = 1 … 3
+    References:
+      Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models,
+      section 1.1 and chapter 11.
+    """
+    notation = family_notation(family, design)
+    text = text_lines(model_lines(design, notation, sigma, TEXT))
+    latex = latex_lines(model_lines(design, notation, sigma, LATEX))
+    return Equation(text, latex)
+
+
+# ---- the two scripts ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How symbols are written.
+
+    Attributes:
+      label: (display name) -> symbol.
+      indexed: (symbol, index) -> symbol with a subscript.
+      effect: (variable's name, column) -> a fixed effect.
+      spread: (part's name, display name, place in its vector or None) -> a standard deviation.
+      function: (name, argument) -> name(argument).
+      times, dots, squared, residual, sigma, mean: symbols.
+      covariance: (display name) -> a covariance matrix.
+      correlated: (covariance, standard deviations, k) -> the matrix's factors in words and symbols.
+    """
+
+    label: Callable[[str], str]
+    indexed: Callable[[str, str], str]
+    effect: Callable[[str, str], str]
+    spread: Callable[[str, str, int | None], str]
+    function: Callable[[str, str], str]
+    covariance: Callable[[str], str]
+    correlated: Callable[[str, int], str]
+    mean: Callable[[FamilyNotation], str]
+    times: str
+    dots: str
+    squared: str
+    residual: str
+    sigma: str
+
+
+def latex_label(label: str) -> str:
+    r"""Upright text in LaTeX; special characters stand outside \text, where all renderers know them.
+
+    Example:
+      >>> print(latex_label("a_b"))
+      {\text{a}\_\text{b}}
+      >>> print(latex_label("service"))
+      \text{service}
+    """
+    special = {"\\": r"\backslash ", "^": r"{}^{\wedge}", "~": r"{\sim}"}
+    pieces = re.split(r"([\\^~_$%&#{}])", label)
+    written = [
+        special.get(piece, f"\\{piece}") if place % 2 else f"\\text{{{piece}}}"
+        for place, piece in enumerate(pieces)
+        if piece
+    ]
+    return written[0] if len(written) == 1 else "{" + "".join(written) + "}"
+
+
+def _latex_effect(name: str, column: str) -> str:
+    return r"\beta_0" if column == "Intercept" else rf"\beta_{{{latex_label(column)}}}"
+
+
+def _latex_function(name: str, argument: str) -> str:
+    command = {"Normal": r"\mathcal{N}", "log": r"\log"}.get(name, rf"\operatorname{{{name}}}")
+    return rf"{command}\left({argument}\right)"
+
+
+TEXT = Script(
+    label=str,
+    indexed=lambda symbol, index: f"{symbol}_{index}",
+    effect=lambda name, column: name,
+    spread=lambda part, label, place: f"stddev_{part}" + ("" if place is None else f"[{place}]"),
+    function=lambda name, argument: f"{name}({argument})",
+    covariance=lambda label: f"Σ_{label}",
+    correlated=lambda spread, k: f"D R D, D = diag({spread}), R the {k} × {k} correlation matrix",
+    mean=lambda notation: notation.parameter,
+    times=" · ",
+    dots="…",
+    squared="²",
+    residual="e",
+    sigma="sigma",
+)
+LATEX = Script(
+    label=latex_label,
+    indexed=lambda symbol, index: f"{symbol}_{{{index}}}",
+    effect=_latex_effect,
+    spread=lambda part, label, place: rf"\sigma_{{{latex_label(label)}}}",
+    function=_latex_function,
+    covariance=lambda label: rf"\Sigma_{{{latex_label(label)}}}",
+    correlated=lambda spread, k: (
+        rf"D R D, \quad D = \operatorname{{diag}}({spread}), "
+        rf"\quad R \text{{ the }} {k} \times {k} \text{{ correlation matrix}}"
+    ),
+    mean=lambda notation: notation.latex,
+    times=r"\,",
+    dots=r"\dots",
+    squared="^2",
+    residual=r"\varepsilon",
+    sigma=r"\sigma",
+)
+
+
+# ---- what is written, in either script ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """left relation summands, for an index that counts to a number (or "", 0)."""
+
+    left: str
+    relation: str
+    summands: tuple[str, ...]
+    index: str = ""
+    count: int = 0
+
+
+def model_lines(
+    design: Design, notation: FamilyNotation, sigma: float | None, script: Script
+) -> list[Line]:
+    """The response, the random effects, the residuals, then what the symbols of these stand for."""
+    letters = level_letters(design)
+    summands, effects, matrices = fixed_summands(design, script), [], []
+    for term, part in zip(design.terms, part_names(design).terms, strict=True):
+        summands += random_summands(term, letters[term.group], script)
+        effects += effect_lines(term, part, letters[term.group], script)
+        matrices += [covariance_line(term, part, script)] if is_correlated(term) else []
+    if has_offset(design):
+        summands.append(script.indexed(script.label("offset"), "i"))
+
+    label = "y" if design.response is None else design.response.name
+    response = script.indexed(script.label(label), "i")
+    if not notation.parameter:
+        residual = script.indexed(script.residual, "i")
+        spread = script.sigma if sigma is None else f"{sigma:g}"
+        variance = spread + script.squared
+        if design.weights is not None:
+            variance += " / " + script.indexed(script.label("weights"), "i")
+        error = script.function(notation.distribution, f"0, {variance}")
+        return [
+            Line(response, "=", (*summands, residual)),
+            *effects,
+            Line(residual, "~", (error,), "i", design.n),
+            *matrices,
+        ]
+    mean = script.indexed(script.mean(notation), "i")
+    trials = script.indexed(script.label("trials"), "i") + ", " if notation.has_trials else ""
+    drawn = script.function(notation.distribution, trials + mean)
+    linked = mean if notation.link == "identity" else script.function(notation.link, mean)
+    return [
+        Line(response, "~", (drawn,), "i", design.n),
+        Line(linked, "=", tuple(summands) or ("0",)),
+        *effects,
+        *matrices,
+    ]
+
+
+def level_letters(design: Design) -> dict[str, str]:
+    """An index letter for each grouping factor."""
+    groups = dict.fromkeys(term.group for term in design.terms)
+    more = (f"{letter}'" for letter in LEVEL_LETTERS)
+    return dict(zip(groups, [*LEVEL_LETTERS, *more], strict=False))
+
+
+def fixed_summands(design: Design, script: Script) -> list[str]:
+    """The fixed effects times their columns."""
+    summands = []
+    for name, column in zip(part_names(design).effects, design.names, strict=True):
+        effect = script.effect(name, column)
+        if column != "Intercept":
+            effect += script.times + script.indexed(script.label(column), "i")
+        summands.append(effect)
+    if len(summands) > MOST_WRITTEN:
+        return [*summands[:4], script.dots, summands[-1]]
+    return summands
+
+
+def random_summands(term: TermBlock, letter: str, script: Script) -> list[str]:
+    """The random effects of each row times their columns."""
+    summands = []
+    for column, label in zip(term.columns, coefficient_labels(term), strict=True):
+        effect = script.indexed(script.label(label), f"{letter}[i]")
+        if column != "Intercept":
+            effect += script.times + script.indexed(script.label(column), "i")
+        summands.append(effect)
+    return summands
+
+
+def coefficient_labels(term: TermBlock) -> tuple[str, ...]:
+    """A term's coefficients: the group's name, with the column's unless it is a random intercept."""
+    if term.columns == ("Intercept",):
+        return (term.name,)
+    return tuple(f"{term.group}.{column}" for column in term.columns)
+
+
+def effect_lines(term: TermBlock, part: str, letter: str, script: Script) -> list[Line]:
+    """How the random effects of a term are distributed: jointly where they are correlated."""
+    k, num_levels = len(term.columns), len(term.levels)
+    labels = coefficient_labels(term)
+    symbols = [script.indexed(script.label(label), letter) for label in labels]
+    if is_correlated(term):
+        drawn = script.function("Normal", f"0, {script.covariance(term.name)}")
+        return [Line(f"({', '.join(symbols)})", "~", (drawn,), letter, num_levels)]
+    lines = []
+    for place, (label, symbol) in enumerate(zip(labels, symbols, strict=True)):
+        own = k > 1 and not term.homogeneous
+        spread = script.spread(part, label if own else term.name, place if own else None)
+        drawn = script.function("Normal", f"0, {spread}{script.squared}")
+        lines.append(Line(symbol, "~", (drawn,), letter, num_levels))
+    return lines
+
+
+def covariance_line(term: TermBlock, part: str, script: Script) -> Line:
+    """A covariance matrix in terms of the standard deviations."""
+    factors = script.correlated(script.spread(part, term.name, None), len(term.columns))
+    return Line(script.covariance(term.name), "=", (factors,))
+
+
+# ---- laying out --------------------------------------------------------------------------------
+
+
+def text_lines(lines: Sequence[Line]) -> str:
+    """Set lines as text: neighbouring distributions aligned, long sums continued after their sign."""
+    written: list[str] = []
+    for is_drawn, block in groupby(lines, key=lambda line: bool(line.index)):
+        if is_drawn:
+            written += aligned_distributions(list(block))
+        else:
+            for line in block:
+                written += wrapped_sum(line)
+    return "\n".join(written)
+
+
+def aligned_distributions(lines: Sequence[Line]) -> list[str]:
+    """Distributions in columns: symbol, distribution, range of the index."""
+    left = max(len(line.left) for line in lines)
+    right = max(len(line.summands[0]) for line in lines)
+    return [
+        f"{line.left:<{left}} ~ {line.summands[0]:<{right}}    {line.index} = 1 … {line.count:,}"
+        for line in lines
+    ]
+
+
+def wrapped_sum(line: Line) -> list[str]:
+    """A sum, broken only between its summands."""
+    glue = "\N{NO-BREAK SPACE}"
+    start = f"{line.left} {line.relation} "
+    sums = " + ".join(summand.replace(" ", glue) for summand in line.summands)
+    rows = textwrap.wrap(
+        start.replace(" ", glue) + sums,
+        TEXT_WIDTH,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [row.replace(glue, " ") for row in rows]
+
+
+def latex_lines(lines: Sequence[Line]) -> str:
+    """Set lines in an aligned environment."""
+    written = []
+    for line in lines:
+        relation = r"\sim" if line.relation == "~" else "="
+        rows = [
+            " + ".join(line.summands[start : start + LATEX_SUMMANDS])
+            for start in range(0, len(line.summands), LATEX_SUMMANDS)
+        ]
+        written.append(f"{line.left} &{relation} {rows[0]}")
+        if line.index:
+            count = f"{line.count:,}".replace(",", "{,}")
+            written[-1] += rf", \quad {line.index} = 1, \dots, {count}"
+        written += [rf"&\quad + {row}" for row in rows[1:]]
+    return "\n".join([r"\begin{aligned}", " \\\\\n".join(written), r"\end{aligned}"])

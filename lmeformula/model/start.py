@@ -1,0 +1,33 @@
+"""Rough parameters to start from: least squares, and half of its residual sd spread over the terms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmeformula.design.design import Design
+from lmeformula.model.params import Params, ParamSpace
+
+
+def starting_values(design: Design, space: ParamSpace) -> Params:
+    """Starting values of a model with a numeric response on the scale of its predictor.
+
+    Args:
+      design: the design; the response is (n,).
+      space: the parameter space of the model.
+    Returns:
+      Least squares for the fixed effects; for each term standard deviations that give its predictor, together
+      with the other terms, half the residual sd, uncorrelated; most of the residual sd for sigma.
+    """
+    assert design.y is not None
+    root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
+    target = (design.y - design.offset) * root
+    beta = np.linalg.lstsq(design.X * root[:, None], target, rcond=None)[0]
+    residual = target - design.X @ beta * root
+    sd = float(np.sqrt(residual @ residual / max(design.n - len(beta), 1)))
+    covariances = []
+    for term in design.terms:
+        scale = np.sqrt(np.mean(term.values**2, axis=0))
+        share = 0.5 * sd / np.sqrt(len(term.columns) * len(design.terms))
+        covariances.append(np.diag((share / np.maximum(scale, 1e-12)) ** 2))
+    sigma = (space.fixed_sigma or 0.85 * sd) if space.has_sigma else None
+    return Params(beta, tuple(covariances), sigma)
