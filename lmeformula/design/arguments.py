@@ -9,6 +9,7 @@ import numpy as np
 
 from lmeformula.design.factors import coding_named
 from lmeformula.design.frame import Frame, column_of, open_frame
+from lmeformula.design.labels import label
 from lmeformula.design.values import Categories, Coding, Column, Floats, Numbers
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression
@@ -24,19 +25,16 @@ def read_contrasts(contrasts: Mapping[str, Any]) -> dict[str, Coding]:
 
 
 def check_contrasts_used(
-    contrasts: Mapping[str, Coding],
-    columns: Mapping[str, Column],
-    variables: Mapping[Expression, Column],
+    contrasts: Mapping[str, Coding], variables: Mapping[Expression, Column]
 ) -> None:
-    """Refuse contrasts for what is no factor of the formula.
+    """Refuse contrasts for what is no factor among the variables of the formula.
 
     Raises:
       FormulaDataError: that lists the factors there are.
     """
-    used = {v.coding for v in variables.values() if isinstance(v, Categories) and v.coding}
-    for name, coding in contrasts.items():
-        if name not in columns or (coding not in used and coding.matrix is None):
-            factors = [n for n, c in columns.items() if not isinstance(c, Numbers)]
+    factors = [label(e) for e, column in variables.items() if isinstance(column, Categories)]
+    for name in contrasts:
+        if name not in factors:
             raise FormulaDataError(
                 f"contrasts are given for {name!r}, which is not a factor among the variables "
                 "of the formula",
@@ -62,7 +60,7 @@ def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
         raise FormulaDataError(f"the {name} must be numbers", "E_DATA")
     if column.values.shape[0] != frame.num_rows:
         raise FormulaDataError(
-            f"the {name} has {column.values.shape[0]} values for {frame.num_rows} rows of data",
+            f"the argument {name} has {column.values.shape[0]} values for {frame.num_rows} rows of data",
             "E_DATA",
         )
     values = np.asarray(column.values, dtype=np.float64)

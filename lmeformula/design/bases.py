@@ -119,7 +119,7 @@ def bs(
     power = _whole(degree, "degree")
     with_constant = _is_true(intercept, "intercept")
     if learned is None:
-        num_inner = None if df is None else _whole(df, "df") - power - int(with_constant)
+        num_inner = None if df is None else _inner("bs()", df, power + int(with_constant))
         learned = _knots("bs()", numbers, num_inner, knots, Boundary_knots)
     inner, bounds = learned
     return _on_present(
@@ -143,7 +143,7 @@ def ns(
     numbers = _vector(x, "ns()")
     with_constant = _is_true(intercept, "intercept")
     if learned is None:
-        num_inner = None if df is None else _whole(df, "df") - 1 - int(with_constant)
+        num_inner = None if df is None else _inner("ns()", df, 1 + int(with_constant))
         learned = _knots("ns()", numbers, num_inner, knots, Boundary_knots)
     inner, bounds = learned
     first = 0 if with_constant else 1
@@ -225,6 +225,15 @@ def _vector(x: Value, name: str) -> Floats:
     return numbers
 
 
+def _inner(name: str, df: Value, fewest: int) -> int:
+    number = _whole(df, "df")
+    if number < fewest:
+        raise FormulaDataError(
+            f"{name} needs a df of at least {fewest}, not {number}", "E_UNSUPPORTED_ARG"
+        )
+    return number - fewest
+
+
 def _knots(
     name: str, numbers: Floats, num_inner: int | None, knots: Value, boundary: Value
 ) -> tuple[tuple[float, ...], tuple[float, float]]:
@@ -241,8 +250,6 @@ def _knots(
         raise FormulaDataError(f"{name} of a column that is constant", "E_DATA")
     if knots is not None:
         inner = _numbers(knots, "knots")
-    elif num_inner is not None and num_inner < 0:
-        raise FormulaDataError(f"{name} needs a larger df", "E_UNSUPPORTED_ARG")
     else:
         inside = present[(present >= bounds[0]) & (present <= bounds[1])]
         places = np.linspace(0, 1, (num_inner or 0) + 2)[1:-1]

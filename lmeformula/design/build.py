@@ -55,9 +55,9 @@ def design(
       formula: text, or what `lf.parse` returned.
       data: a pandas or polars DataFrame, a pyarrow Table, or a mapping of names to arrays. Only the columns
         that the formula uses are read.
-      contrasts: how factors are coded, by column: "treatment" (the default), "sum", "helmert", "poly", "sas",
-        "diff", ("treatment", base level), or a matrix with a row for each level. They hold in the fixed part
-        and in random-effects terms.
+      contrasts: how factors are coded, by variable ("a", or "factor(t)" for such a term): "treatment" (the
+        default), "sum", "helmert", "poly", "sas", "diff", ("treatment", base level), or a matrix with a row for
+        each level. They hold in the fixed part and in random-effects terms.
       functions: functions of your own that the formula may call, by name; they get arrays and return one.
       weights: prior weights: the name of a column, or (rows of data,) numbers.
       offset: an offset, added to those of the formula: the name of a column, or (rows of data,) numbers.
@@ -80,14 +80,17 @@ def design(
         place = "" if found.span is None else "\n" + underline(parsed.text, found.span)
         warn(found.code, found.message + place)
     own = dict(functions or {})
-    scope = Scope(frame, own, read_contrasts(contrasts or {}), Memory(), False, parsed.text)
+    codings = read_contrasts(contrasts or {})
+    scope = Scope(frame, own, Memory(), False, parsed.text)
     model, reserved = without_reserved(parsed, scope)
 
     values = evaluate_formula(model, scope, with_response=True, with_groups=True)
     offset_given = row_argument("offset", offset, frame)
     weights_given = row_argument("weights", weights, frame)
     if weights_given is not None and model.response is not None and model.response.weights:
-        raise FormulaDataError("the weights are given twice, in the formula and as an argument")
+        raise FormulaDataError(
+            "the weights are given twice, in the formula and as an argument", "E_DATA"
+        )
     given = [Numbers(array) for array in (offset_given, weights_given) if array is not None]
     rows = complete_rows([*values.columns(), *given], frame.num_rows)
     num_rows = frame.num_rows if rows is None else rows.size
@@ -95,13 +98,16 @@ def design(
         raise _no_rows(values, parsed.text)
 
     variables = {
-        expression: predictor_on(expression, column, rows, None, parsed.text)
+        expression: predictor_on(
+            expression, column, rows, parsed.text, coding=codings.get(label(expression))
+        )
         for expression, column in values.predictors.items()
     }
-    check_contrasts_used(scope.contrasts, scope.memory.columns, variables)
+    check_contrasts_used(codings, variables)
     X = columns_of(model.fixed.sum, variables, num_rows, parsed.text)
     kept = independent_columns(X.values)
-    dropped = tuple(name for i, name in enumerate(X.names) if i not in set(kept))
+    is_kept = set(kept)
+    dropped = tuple(name for i, name in enumerate(X.names) if i not in is_kept)
     if dropped:
         warn(
             "",
@@ -138,7 +144,6 @@ def design(
                 }
             ),
             groupings=MappingProxyType({names: group[0] for names, group in groups.items()}),
-            contrasts=scope.contrasts,
             functions=MappingProxyType(own),
             kept=tuple(kept),
             offset=_remember(offset),

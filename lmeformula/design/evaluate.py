@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design.arithmetic import operate
+from lmeformula.design.factors import CONTRASTS
 from lmeformula.design.frame import Frame, column_of
 from lmeformula.design.functions import CONSTANTS, FUNCTIONS
 from lmeformula.design.labels import label
 from lmeformula.design.values import (
     Categories,
-    Coding,
     Column,
     Logicals,
     Numbers,
@@ -24,9 +24,11 @@ from lmeformula.design.values import (
     categories,
     describe,
     merge_levels,
+    missing,
     num_rows,
     recode,
 )
+from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError, FunctionNotFoundError
 from lmeformula.formula import ir
 
@@ -53,7 +55,6 @@ class Scope:
     Attributes:
       frame: the data.
       functions: the caller's functions; they hide those of the table.
-      contrasts: the caller's contrasts, by column.
       memory: filled on the data of the fit, read on new rows.
       is_new: whether these are new rows.
       text: the formula's text, for messages.
@@ -61,7 +62,6 @@ class Scope:
 
     frame: Frame
     functions: UserFunctions
-    contrasts: Mapping[str, Coding]
     memory: Memory
     is_new: bool
     text: str
@@ -123,7 +123,11 @@ def evaluate(expression: ir.Expression, scope: Scope) -> Value:
             return evaluate(inner, scope)
         case ir.Operation():
             operands = tuple(evaluate(operand, scope) for operand in expression.operands)
-            return _located(lambda: operate(expression.operator, operands), expression.span, scope)
+            result = _located(
+                lambda: operate(expression.operator, operands), expression.span, scope
+            )
+            _warn_of_nan(expression, result, operands)
+            return result
     raise FormulaDataError(
         "'.' has no meaning inside a call", "E_UNKNOWN_COLUMN", scope.text, _span(expression)
     )
@@ -153,6 +157,17 @@ def _located(compute: Callable[[], Value], span: ir.Span | None, scope: Scope) -
         raise type(error)(error.problem, error.code, scope.text, span, error.hint) from error
 
 
+def _warn_of_nan(operation: ir.Operation, result: Value, operands: tuple[Value, ...]) -> None:
+    if operation.operator not in ("/", "^", "%%", "%/%") or not isinstance(result, Numbers):
+        return
+    is_nan = missing(result)
+    for operand in operands:
+        if isinstance(operand, Numbers | Logicals):
+            is_nan &= ~missing(operand)
+    if count := int(is_nan.sum()):
+        warn("", f"{label(operation)} is not a number in {count} rows, which are left out")
+
+
 def _span(expression: ir.Expression) -> ir.Span | None:
     return expression.span
 
@@ -165,9 +180,6 @@ def _column(column: ir.Column, scope: Scope) -> Value:
         found = _conform(column, found, scope)
     elif column.name not in scope.memory.columns:
         scope.memory.columns[column.name] = _without_rows(found)
-    coding = scope.contrasts.get(column.name)
-    if coding is not None and not isinstance(found, Numbers):
-        return replace(categories(found), coding=coding)
     return found
 
 
@@ -219,18 +231,11 @@ def _call(call: ir.Call, scope: Scope) -> Value:
             _suggest_function(call.function, scope.functions),
         )
     if call.function == "cbind":
-        named["names"] = tuple(label(argument.value) for argument in call.arguments)
+        positional = [value for _, value in given]
+        names = tuple(argument.name or label(argument.value) for argument in call.arguments)
+        named = {"names": names}
     learned = (scope.memory.calls.get(call),) if function.is_stateful else ()
-    try:
-        inspect.signature(function.call).bind(*learned, *positional, **named)
-    except TypeError as error:
-        raise FormulaDataError(
-            f"{call.function}(): {error}",
-            "E_UNSUPPORTED_ARG",
-            scope.text,
-            call.span,
-            f"It takes {_parameters(function.call)}.",
-        ) from None
+    _check_arguments(call, function.call, len(learned), len(positional), list(named), scope)
     result = function.call(*learned, *positional, **named)
     if not function.is_stateful:
         value: Value = result
@@ -241,17 +246,52 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     return value
 
 
-def _parameters(call: Callable[..., Any]) -> str:
-    names = [name for name in inspect.signature(call).parameters if name != "learned"]
-    return ", ".join(name.replace("_", ".") for name in names) or "no arguments"
+def _check_arguments(
+    call: ir.Call,
+    function: Callable[..., Any],
+    num_learned: int,
+    num_positional: int,
+    named: list[str],
+    scope: Scope,
+) -> None:
+    parameters = list(inspect.signature(function).parameters.values())[num_learned:]
+    takes_any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+    given = by_position[:num_positional] + named
+    required = [p.name for p in parameters if p.default is p.empty and p.name in names]
+    problem = ""
+    if unknown := [name for name in named if name not in names]:
+        problem = f"has no argument '{_in_r(unknown[0])}' here"
+    elif num_positional > len(by_position) and not takes_any_number:
+        problem = f"takes at most {len(by_position)} arguments, not {num_positional}"
+    elif len(set(given)) < len(given):
+        twice = next(name for name in given if given.count(name) > 1)
+        problem = f"is given '{_in_r(twice)}' twice"
+    elif absent := [name for name in required if name not in given]:
+        problem = f"needs the argument '{_in_r(absent[0])}'"
+    if problem:
+        shown = ", ".join(map(_in_r, ["..."] * takes_any_number + names))
+        raise FormulaDataError(
+            f"{call.function}() {problem}",
+            "E_UNSUPPORTED_ARG",
+            scope.text,
+            call.span,
+            f"Its arguments are {shown}." if shown else "It has no arguments.",
+        )
+
+
+def _in_r(name: str) -> str:
+    return name if name == "..." else name.replace("_", ".")
 
 
 def _suggest_function(name: str, functions: UserFunctions) -> str:
-    known = sorted({*FUNCTIONS, *functions})
+    known = sorted({*FUNCTIONS, *functions}, key=str.casefold)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     guess = f"Did you mean {near[0]}()? " if near else ""
+    listed = ", ".join(entry for entry in known if entry not in CONTRASTS)
     return (
-        f"{guess}There are {', '.join(known)}. Compute a column beforehand, "
+        f"{guess}There are {listed}. Compute a column beforehand, "
         f'or pass the function: functions={{"{name}": ...}}.'
     )
 

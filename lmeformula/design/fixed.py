@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,11 @@ MAX_BYTES = 2**33
 RANK_TOLERANCE = 1e-7
 
 
+Builder: TypeAlias = Callable[
+    [bool, Sequence[tuple[int, ...]], Sequence[Variable], int], tuple[Floats, tuple[str, ...]]
+]
+
+
 class Matrix(NamedTuple):
     """A model matrix and the names of its columns."""
 
@@ -27,15 +32,21 @@ class Matrix(NamedTuple):
 
 
 def columns_of(
-    terms: TermSum, variables: Mapping[Expression, Column], num_rows: int, formula: str
+    terms: TermSum,
+    variables: Mapping[Expression, Column],
+    num_rows: int,
+    formula: str,
+    *,
+    build: Builder = model_matrix,
 ) -> Matrix:
-    """Build the columns of a fixed part or of a random-effects term; structurally redundant ones are left out.
+    """Build the columns of a fixed part or of a random-effects term.
 
     Args:
       terms: the intercept and the terms.
       variables: each variable's values on the rows used; factors without unused levels.
       num_rows: n.
       formula: the formula's text, for messages.
+      build: how factors are coded; by default without columns that are redundant by structure.
     Returns:
       The matrix, (n, k), with formulaic's names.
     Raises:
@@ -59,7 +70,7 @@ def columns_of(
             f"'{widest}' has {max(widths)} levels; as a grouping factor, (1 | {widest}), "
             "it would need no columns.",
         )
-    return Matrix(*model_matrix(terms.intercept, products, used, num_rows))
+    return Matrix(*build(terms.intercept, products, used, num_rows))
 
 
 def independent_columns(values: Floats) -> list[int]:
@@ -80,16 +91,17 @@ def independent_columns(values: Floats) -> list[int]:
     r: Floats = np.asarray(np.linalg.qr(scaled, mode="r"))
     if num_rows >= num_columns and np.abs(np.diag(r)).min() >= RANK_TOLERANCE:
         return list(range(num_columns))
-    basis = np.zeros((r.shape[0], 0))
+    basis: Floats = np.zeros((r.shape[0], min(r.shape)))
     kept: list[int] = []
     for j in range(num_columns):
+        earlier = basis[:, : len(kept)]
         residual = r[:, j]
         for _ in range(2):  # once more, for what rounding left of the first projection
-            residual = residual - basis @ (basis.T @ residual)
+            residual = residual - earlier @ (earlier.T @ residual)
         length = float(np.linalg.norm(residual))
-        if length >= RANK_TOLERANCE and norms[j] > 0 and len(kept) < r.shape[0]:
+        if length >= RANK_TOLERANCE and len(kept) < basis.shape[1]:
+            basis[:, len(kept)] = residual / length
             kept.append(j)
-            basis = np.column_stack([basis, residual / length])
     return kept
 
 

@@ -80,9 +80,10 @@ def _as_numeric(x: Value) -> Value:
         return Numbers(np.where(x.codes < 0, np.nan, codes))
     try:
         numbers = np.array([float(level) for level in x.levels] + [np.nan])
-    except ValueError as error:
+    except ValueError:
+        shown = ", ".join(map(repr, x.levels[:4]))
         raise FormulaDataError(
-            "as.numeric() needs text that spells numbers", "E_DATA", hint=f"Found {error}."
+            "as.numeric() needs text that spells numbers", "E_DATA", hint=f"Its values are {shown}."
         ) from None
     return Numbers(numbers[x.codes])
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import TermBlock
 from lmeformula.design.fixed import columns_of, independent_columns
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
+from lmeformula.design.margins import model_matrix_by_margins
 from lmeformula.design.values import Categories, Column, Ints, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
@@ -25,6 +28,10 @@ def term_blocks(
     formula: str,
 ) -> tuple[TermBlock, ...]:
     """Turn every random-effects term into arrays.
+
+    The columns of a term with an unstructured covariance are coded at full rank, which changes nothing about
+    the model: any covariance of redundant columns is a covariance of the others. Other structures are about
+    single columns, and those are R's.
 
     Args:
       terms: in the formula's order.
@@ -43,7 +50,8 @@ def term_blocks(
     for term in terms:
         if term.covariance.kind == "ar1":
             _check_ar1(term, variables, formula)
-        matrix = columns_of(term.columns, variables, num_rows, formula)
+        build = model_matrix if term.covariance.kind == "us" else model_matrix_by_margins
+        matrix = columns_of(term.columns, variables, num_rows, formula, build=build)
         grouping, index = groups[term.group.names]
         blocks.append(
             TermBlock(
@@ -81,8 +89,9 @@ def warn_about_terms(
             f"the levels of '{name}' in (... || {group}) stay correlated with each other, as in lme4; "
             f"write diag(... | {group}) for independent coefficients",
         )
+    _warn_of_equal_groups(blocks)
     for block in blocks:
-        if len(block.columns) > 1:
+        if len(block.columns) > 1 and block.covariance == "us":
             rank = len(independent_columns(block.values))
             if rank < len(block.columns):
                 warn(
@@ -91,6 +100,20 @@ def warn_about_terms(
                     f"({', '.join(block.columns)}) have rank {rank}; their variances cannot be "
                     "told apart",
                 )
+
+
+def _warn_of_equal_groups(blocks: Sequence[TermBlock]) -> None:
+    groups = {block.factors: block for block in blocks}
+    for a, b in itertools.combinations(groups.values(), 2):
+        if len(a.levels) != len(b.levels) or set(a.factors) == set(b.factors):
+            continue  # g:h and h:g are noticed without data
+        pairs = a.index.astype(np.int64) * len(b.levels) + b.index
+        if np.unique(pairs).size == len(a.levels):
+            warn(
+                "W_ALIASED_GROUP",
+                f"the grouping factors '{a.group}' and '{b.group}' divide the rows alike; their "
+                "variances cannot be told apart",
+            )
 
 
 def _is_factor(column: Column) -> bool:

@@ -45,7 +45,7 @@ def rebuild_rows(
         )
     text = design.formula.text
     frame = open_frame(newdata)
-    scope = Scope(frame, recipe.functions, recipe.contrasts, recipe.memory, True, text)
+    scope = Scope(frame, recipe.functions, recipe.memory, True, text)
     model, _ = without_reserved(design.formula, scope)
     values = evaluate_formula(model, scope, with_response=response, with_groups=groups)
     offset_given = _given("offset", offset, recipe.offset, frame)
@@ -55,7 +55,9 @@ def rebuild_rows(
     num_rows = frame.num_rows if rows is None else rows.size
 
     variables = {
-        expression: predictor_on(expression, column, rows, recipe.factors.get(expression), text)
+        expression: predictor_on(
+            expression, column, rows, text, known=recipe.factors.get(expression)
+        )
         for expression, column in values.predictors.items()
     }
     X = columns_of(model.fixed.sum, variables, num_rows, text).values

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmeformula.design.evaluate import Memory
 from lmeformula.design.grouping import Grouping
-from lmeformula.design.values import Categories, Coding
+from lmeformula.design.values import Categories
 from lmeformula.formula.ir import Expression
 
 
@@ -20,7 +20,6 @@ class Recipe:
       memory: what columns and stateful functions were in the data of the fit.
       factors: the settled levels and coding of every categorical variable.
       groupings: the levels of every grouping factor, by the names of its columns.
-      contrasts: the caller's contrasts, by column.
       functions: the caller's functions.
       kept: positions of the fixed columns that were kept when redundant ones were dropped.
       offset: name of the offset's column, "" for none; None for an array that new rows must bring along.
@@ -30,7 +29,6 @@ class Recipe:
     memory: Memory
     factors: Mapping[Expression, Categories]
     groupings: Mapping[tuple[str, ...], Grouping]
-    contrasts: Mapping[str, Coding]
     functions: Mapping[str, Callable[..., Any]]
     kept: tuple[int, ...]
     offset: str | None

@@ -13,6 +13,7 @@ from lmeformula.design.labels import label
 from lmeformula.design.response import response_parts
 from lmeformula.design.values import (
     Categories,
+    Coding,
     Column,
     Ints,
     Logicals,
@@ -127,7 +128,13 @@ def complete_rows(columns: list[Column], num_rows: int) -> Ints | None:
 
 
 def predictor_on(
-    expression: Expression, column: Column, rows: Ints | None, known: Categories | None, text: str
+    expression: Expression,
+    column: Column,
+    rows: Ints | None,
+    text: str,
+    *,
+    known: Categories | None = None,
+    coding: Coding | None = None,
 ) -> Column:
     """Restrict a predictor to the rows used and settle its levels.
 
@@ -135,8 +142,9 @@ def predictor_on(
       expression: the variable, for messages.
       column: its values on all rows.
       rows: the complete rows, or None for all.
-      known: for new rows, the factor of the data of the fit (without rows); else None.
       text: the formula's text, for messages.
+      known: for new rows, the factor of the data of the fit (without rows).
+      coding: the caller's contrasts for this variable.
     Returns:
       Finite numbers, or a factor of at least two levels of which none is unused.
     Raises:
@@ -161,7 +169,7 @@ def predictor_on(
                 "Only grouping factors may have new levels.",
             )
         return replace(known, codes=codes)
-    factor = drop_unused(factor)
+    factor = drop_unused(factor if coding is None else replace(factor, coding=coding))
     if len(factor.levels) < 2:
         shown = f", {factor.levels[0]!r}" if factor.levels else ""
         raise FormulaDataError(
