@@ -60,6 +60,9 @@ def build_equation(
       sigma: the residual standard deviation where it is fixed.
     Returns:
       equation: its text uses the names of the joint distribution's variables, its LaTeX Greek letters.
+    References:
+      Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models,
+      section 1.1 and chapter 11.
     Example:
       >>> import numpy as np
       >>> from lmeformula.design.design import ResponseBlock
@@ -73,9 +76,6 @@ def build_equation(
       y_i = intercept + g_j[i] + e_i
       g_j ~ Normal(0, stddev_g²)    j = 1 … 2
       e_i ~ Normal(0, sigma²)       i = 1 … 3
-    References:
-      Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models,
-      section 1.1 and chapter 11.
     """
     notation = family_notation(family, design)
     text = text_lines(model_lines(design, notation, sigma, TEXT))
@@ -141,7 +141,7 @@ def _latex_effect(name: str, column: str) -> str:
 
 def _latex_function(name: str, argument: str) -> str:
     command = {"Normal": r"\mathcal{N}", "log": r"\log"}.get(name, rf"\operatorname{{{name}}}")
-    return rf"{command}\left({argument}\right)"
+    return f"{command}({argument})"
 
 
 TEXT = Script(
@@ -281,8 +281,11 @@ def effect_lines(term: TermBlock, part: str, letter: str, script: Script) -> lis
         return [Line(f"({', '.join(symbols)})", "~", (drawn,), letter, num_levels)]
     lines = []
     for place, (label, symbol) in enumerate(zip(labels, symbols, strict=True)):
-        own = k > 1 and not term.homogeneous
-        spread = script.spread(part, label if own else term.name, place if own else None)
+        is_shared = k > 1 and term.homogeneous
+        in_vector = k > 1 and not term.homogeneous
+        spread = script.spread(
+            part, term.name if is_shared else label, place if in_vector else None
+        )
         drawn = script.function("Normal", f"0, {spread}{script.squared}")
         lines.append(Line(symbol, "~", (drawn,), letter, num_levels))
     return lines
@@ -323,7 +326,7 @@ def wrapped_sum(line: Line) -> list[str]:
     """A sum, broken only between its summands."""
     glue = "\N{NO-BREAK SPACE}"
     start = f"{line.left} {line.relation} "
-    sums = " + ".join(summand.replace(" ", glue) for summand in line.summands)
+    sums = f"{glue}+ ".join(summand.replace(" ", glue) for summand in line.summands)
     rows = textwrap.wrap(
         start.replace(" ", glue) + sums,
         TEXT_WIDTH,

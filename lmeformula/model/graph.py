@@ -261,7 +261,7 @@ def wrapped(equation: str, width: int = TEXT_WIDTH - 12, *, indent: bool = True)
     """An equation in lines, broken between its summands and continued after its equals sign."""
     glue = "\N{NO-BREAK SPACE}"
     lines = textwrap.wrap(
-        equation.replace(" · ", f"{glue}·{glue}"),
+        equation.replace(" · ", f"{glue}·{glue}").replace(" + ", f"{glue}+ "),
         width,
         subsequent_indent=" " * (equation.index("=") + 2) if indent else "",
         break_long_words=False,

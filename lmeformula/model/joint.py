@@ -126,7 +126,7 @@ def build_joint(
     response = design.response
     if response is None:
         raise ModelError(
-            "A one-sided formula has no response, so there is no joint distribution to build.",
+            "a one-sided formula has no response, so there is no joint distribution to build",
             hint="Write the response before the tilde, for example `y ~ x + (1|g)`.",
         )
     check_start(design, start, rule, sigma)
@@ -296,27 +296,27 @@ def check_start(design: Design, start: Start, rule: FamilyRule, sigma: float | N
     """Check that start values, family and fixed sigma fit the design."""
     if len(start.beta) != len(design.names):
         raise ModelError(
-            f"The start values have {len(start.beta)} fixed effects, "
-            f"and the design {len(design.names)}."
+            f"the start values have {len(start.beta)} fixed effects, "
+            f"and the design {len(design.names)}"
         )
     if len(start.covariances) != len(design.terms):
         raise ModelError(
-            f"The start values have {len(start.covariances)} covariance matrices, and the design "
-            f"{len(design.terms)} random-effects terms."
+            f"the start values have {len(start.covariances)} covariance matrices, and the design "
+            f"{len(design.terms)} random-effects terms"
         )
     for term, covariance in zip(design.terms, start.covariances, strict=True):
         check_term(term, covariance)
     blocks = [term.block for term in design.terms if term.block]
     if len(blocks) > len(set(blocks)):
         raise ModelError(
-            "Terms that share a covariance, as in (x |ID| g), have no joint distribution here.",
+            "terms that share a covariance, as in (x |ID| g), have no joint distribution here",
             hint="Write them as one term, or without the shared label.",
         )
     if sigma is not None and not rule.has_sigma:
-        raise ModelError(f"The {rule.family} family has no residual standard deviation to fix.")
+        raise ModelError(f"the {rule.family} family has no residual standard deviation to fix")
     used = start.sigma if sigma is None else sigma
     if rule.has_sigma and not (used is not None and np.isfinite(used) and used > 0):
-        raise ModelError(f"The residual standard deviation must be positive, not {used}.")
+        raise ModelError(f"the residual standard deviation must be positive, not {used}")
 
 
 def check_term(term: TermBlock, covariance: Floats) -> None:
@@ -324,17 +324,17 @@ def check_term(term: TermBlock, covariance: Floats) -> None:
     k = len(term.columns)
     if np.shape(covariance) != (k, k):
         raise ModelError(
-            f"The start covariance of term {term.name!r} has shape {np.shape(covariance)}, "
-            f"not {(k, k)}."
+            f"the start covariance of term {term.name!r} has shape {np.shape(covariance)}, "
+            f"not {(k, k)}"
         )
     if np.linalg.eigvalsh(covariance)[0] <= 0.0:
         raise ModelError(
-            f"The start covariance of term {term.name!r} is singular; its density does not exist.",
+            f"the start covariance of term {term.name!r} is singular; its density does not exist",
             hint="Start from a positive definite covariance, or leave the term out.",
         )
     if term.covariance not in ("us", "diag"):
         raise ModelError(
-            f"The covariance structure {term.covariance!r} of term {term.name!r} has no joint "
-            "distribution here.",
+            f"the covariance structure {term.covariance!r} of term {term.name!r} has no joint "
+            "distribution here",
             hint="Use an unstructured (x | g) or a diagonal (x || g) covariance.",
         )

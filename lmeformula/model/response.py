@@ -84,7 +84,7 @@ def family_rule(family: Any) -> FamilyRule:
     asked = name if link is None else f"{name} with link {link}"
     known = ", ".join(f"{rule.family} ({rule.link})" for rule in FAMILY_RULES)
     raise ModelError(
-        f"There is no joint distribution for the family {asked}.", hint=f"Known: {known}."
+        f"there is no joint distribution for the family {asked}", hint=f"Known: {known}."
     )
 
 
@@ -119,18 +119,18 @@ def observed_rows(
             trials = np.ones(len(values)) if weights is None else weights
             return values * trials, trials
         raise ModelError(
-            f"A {rule.family} response has two columns, successes and failures; "
-            f"{response.name!r} has {values.shape[1]}.",
+            f"a {rule.family} response has two columns, successes and failures; "
+            f"{response.name!r} has {values.shape[1]}",
             hint="Write cbind(successes, failures), or successes | trials(n).",
         )
     if values.ndim != 1 or response.trials is not None:
         raise ModelError(
-            f"The {rule.family} family takes one number a row, and {response.name!r} gives more.",
+            f"the {rule.family} family takes one number a row, and {response.name!r} gives more",
             hint="Use family='binomial' for successes out of trials.",
         )
     if weights is not None and not rule.has_sigma:
         raise ModelError(
-            f"Prior weights of a {rule.family} response have no joint distribution to draw from.",
+            f"prior weights of a {rule.family} response have no joint distribution to draw from",
             hint="Repeat the rows instead, or use family='binomial' for successes out of trials.",
         )
     return values, None

@@ -23,7 +23,8 @@ FORMULA = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
 def term(name, index, columns=("Intercept",), values=None, **kind):
     values = np.ones((N, 1)) if values is None else values
     levels = tuple(f"{name}{level}" for level in range(index.max() + 1))
-    return TermBlock(name, columns, values, name, tuple(name.split(":")), levels, index, **kind)
+    group = name.partition(".")[0]
+    return TermBlock(name, columns, values, group, tuple(group.split(":")), levels, index, **kind)
 
 
 def design(terms, *, names=("Intercept", "x"), response=None, offset=None, weights=None):

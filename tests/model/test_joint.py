@@ -289,7 +289,7 @@ def change_term(design, **changes):
         ("crossed", None, {"sigma": 0.0}, "must be positive, not 0.0"),
         ("cbind", None, {"family": "poisson"}, r"'cbind\(s, f\)' gives more"),
         ("trials", None, {"family": "bernoulli"}, "takes one number a row"),
-        ("weights", None, {"family": "poisson"}, "Prior weights of a poisson response"),
+        ("weights", None, {"family": "poisson"}, "prior weights of a poisson response"),
         (
             "slope",
             lambda d: change_term(d, covariance="ar1"),
