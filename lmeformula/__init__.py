@@ -61,7 +61,31 @@ _HOME = {
 }
 _MODULES = ("datasets", "em")
 
-__all__ = [*_HOME, *_MODULES]
+# Written out, for type checkers and completion.
+__all__ = [
+    "ColumnNotFoundError",
+    "ConvergenceError",
+    "DatasetError",
+    "Design",
+    "Fit",
+    "Formula",
+    "FormulaDataError",
+    "FormulaErrors",
+    "FormulaSyntaxError",
+    "FunctionNotFoundError",
+    "LmeFormulaError",
+    "LmeFormulaWarning",
+    "Model",
+    "ModelError",
+    "Outcome",
+    "compile",
+    "datasets",
+    "design",
+    "em",
+    "estimate",
+    "fit",
+    "parse",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -43,7 +43,8 @@ def estimate(
         where that is possible.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
-      tolerance: mcem stops when every Monte Carlo error is below this fraction of the parameter's standard error.
+      tolerance: mcem stops when every Monte Carlo error is below this fraction of the parameter's
+        standard error.
       max_iterations: most iterations of mcem.
       max_draws: most draws of the effects per chain in one iteration.
       num_chains: chains that run side by side.

@@ -162,7 +162,9 @@ class Fit:
     def theta(self) -> Floats:
         """Covariance parameters as lme4 has them: Cholesky factors over sigma, lower triangles by column."""
         scale = self.params.sigma or 1.0
-        factors = (cholesky_semidefinite(covariance) / scale for covariance in self.params.covariances)
+        factors = (
+            cholesky_semidefinite(covariance) / scale for covariance in self.params.covariances
+        )
         parts = [factor.T[np.triu_indices(len(factor))] for factor in factors]
         return np.concatenate(parts)
 
@@ -198,11 +200,13 @@ class Fit:
 
     @property
     def trace(self) -> pd.DataFrame:
-        """A row for each iteration: estimates, step and error in standard errors, draws, acceptance, seconds."""
+        """A row per iteration: estimates, step and error in standard errors, draws, acceptance."""
         import pandas as pd
 
         table = pd.DataFrame(
-            np.array([line.estimates for line in self.iterations]).reshape(-1, len(self.param_names)),
+            np.array([line.estimates for line in self.iterations]).reshape(
+                -1, len(self.param_names)
+            ),
             columns=list(self.param_names),
         )
         table.insert(0, "iteration", [line.number for line in self.iterations])
@@ -310,9 +314,7 @@ def estimate(
       ModelError: for a method that does not exist or does not do what is asked.
     """
     if method not in METHODS:
-        raise ModelError(
-            f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}."
-        )
+        raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
     if reml and method == "mcem":
         raise ModelError(
             "Monte Carlo EM maximises the likelihood, not the restricted one",
@@ -358,9 +360,7 @@ def _estimate_exact(model: Model, reml: bool) -> Fit:
     )
 
 
-def _estimate_mcem(
-    model: Model, seed: int, options: Options, progress: Progress | None
-) -> Fit:
+def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
     from lmeformula.em.loop import run
     from lmeformula.sampling.gaussian import gaussian_problem
 

@@ -114,7 +114,7 @@ class Factor(NamedTuple):
 
     def _lead_rows(self) -> list[sp.csr_array]:
         """D^-1 Lambda_1' (Z'WZ)_12, split by coefficient: k arrays of (l, r)."""
-        levels, k = self.plan.sizes[self.plan.lead]
+        _, k = self.plan.sizes[self.plan.lead]
         rows = block_diagonal(self.lead_inverse.transpose(0, 2, 1)) @ self.scaled
         return [sp.csr_array(rows[a::k]) for a in range(k)]
 
@@ -160,8 +160,9 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
     """
     first = lambdas[plan.lead]
     _, k = plan.sizes[plan.lead]
-    lead = np.linalg.cholesky(first.T @ products.lead @ first + np.eye(k))
-    inverse = np.linalg.inv(lead) if k > 1 else 1.0 / lead
+    blocks = first.T @ products.lead @ first + np.eye(k)
+    lead: Floats = np.asarray(np.linalg.cholesky(blocks), float)
+    inverse: Floats = np.asarray(np.linalg.inv(lead) if k > 1 else 1.0 / lead, float)
     log_det = 2.0 * float(np.log(np.diagonal(lead, axis1=1, axis2=2)).sum())
     if not plan.rest:
         return Factor(plan, lambdas, lead, inverse, products.between, products.rest, log_det)

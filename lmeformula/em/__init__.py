@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmeformula.em.loop import run as run
     from lmeformula.em.outcome import Outcome as Outcome
     from lmeformula.em.problem import assign as assign
     from lmeformula.em.problem import from_joint as from_joint
     from lmeformula.em.problem import from_log_joint as from_log_joint
-    from lmeformula.em.loop import run as run
     from lmeformula.em.types import Geometry as Geometry
     from lmeformula.em.types import Options as Options
     from lmeformula.em.types import Problem as Problem

@@ -58,7 +58,9 @@ class Sums(NamedTuple):
     draws: Tensor  # (m, w)
 
 
-def build(problem: Problem, options: Options) -> Callable[[Control, State, Any], tuple[State, Info]]:
+def build(
+    problem: Problem, options: Options
+) -> Callable[[Control, State, Any], tuple[State, Info]]:
     """Compile-ready iteration: (control, state, data) -> (state, info).
 
     Args:
@@ -79,7 +81,9 @@ def build(problem: Problem, options: Options) -> Callable[[Control, State, Any],
             tf.random.experimental.stateless_split(control.seed, 2), num=2
         )
         chain, step_size = _warm_up(density, for_warmup, state, control.num_warmup, options)
-        chain, sums = _draw(problem, options, density, for_draws, chain, step_size, control, params, data)
+        chain, sums = _draw(
+            problem, options, density, for_draws, chain, step_size, control, params, data
+        )
         return _advance(problem, options, control, state, data, chain, step_size, sums)
 
     return tf.function(iterate, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
@@ -92,7 +96,11 @@ def _warm_up(
         fold = tf.random.experimental.stateless_fold_in(seed, count)
         chain, went = hmc.transition(density, fold, chain, step_size, options.num_leapfrog)
         rate = tf.pow(1.0 + tf.cast(count, step_size.dtype), -0.6)
-        return count + 1, chain, hmc.tune(step_size, went.acceptance, options.target_acceptance, rate)
+        return (
+            count + 1,
+            chain,
+            hmc.tune(step_size, went.acceptance, options.target_acceptance, rate),
+        )
 
     _, chain, step_size = tf.while_loop(
         lambda count, *_: count < num_warmup,
@@ -122,7 +130,9 @@ def _draw(
         number = batch * control.per_batch + count
         fold = tf.random.experimental.stateless_fold_in(seed, number)
         chain, went = hmc.transition(density, fold, chain, step_size, options.num_leapfrog)
-        raw, controlled = problem.score(params, chain.position, chain.gradient, control.arrays, data)
+        raw, controlled = problem.score(
+            params, chain.position, chain.gradient, control.arrays, data
+        )
         latents = problem.to_latents(chain.position, control.arrays, data)
         here = tf.one_hot(batch, NUM_BATCHES, dtype=dtype)[:, None, None]
         sums = sums._replace(
@@ -203,10 +213,14 @@ def _advance(
     raw_score = tf.reduce_mean(raw_batches, axis=[0, 2])
     raw_covariance = sums.raw_products / total - raw_score[:, None] * raw_score[None, :]
     effective = _effective(raw_batches, tf.linalg.diag_part(raw_covariance), total)
-    state, complete, observed = _information(problem, control, state, sums, raw_covariance, effective)
+    state, complete, observed = _information(
+        problem, control, state, sums, raw_covariance, effective
+    )
     # The observed information is held up by what its Monte Carlo noise could hide.
     noise = 2.0 * tf.sqrt(2.0 / state.evidence) if problem.geometry is None else tf.zeros([], dtype)
-    floor = tf.clip_by_value(tf.maximum(control.floor, noise), tf.zeros([], dtype), tf.ones([], dtype))
+    floor = tf.clip_by_value(
+        tf.maximum(control.floor, noise), tf.zeros([], dtype), tf.ones([], dtype)
+    )
     bent = newton.metric(complete, observed, floor)
     distance = newton.step(bent, score)
     projected = tf.einsum("ij,bjc->bic", bent.inverse, batches - score[None, :, None])
@@ -292,7 +306,9 @@ def _effective(batches: Tensor, variance: Tensor, total: Tensor) -> Tensor:
 def _split_rhat(batches: Tensor, variance: Tensor, per_chain: Tensor) -> Tensor:
     """Split R-hat, the largest over the scores: between and within half-chains (Gelman et al. 2013, 11.4)."""
     half = batches.shape[0] // 2
-    halves = tf.stack([tf.reduce_mean(batches[:half], 0), tf.reduce_mean(batches[half:], 0)], axis=-1)
+    halves = tf.stack(
+        [tf.reduce_mean(batches[:half], 0), tf.reduce_mean(batches[half:], 0)], axis=-1
+    )
     halves = tf.reshape(halves, [batches.shape[1], -1])
     count = halves.shape[1]
     mean = tf.reduce_mean(halves, axis=1, keepdims=True)

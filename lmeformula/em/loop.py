@@ -18,11 +18,13 @@ from lmeformula.em.types import Geometry, Info, Iteration, Options, Problem, Sol
 
 Floats = NDArray[np.float64]
 
-# The floor under the observed fractions of information: where it starts and how it moves. It falls while steps go
-# as Newton's metric predicted and rises when one overshoots, towards 1, the EM step.
+# The floor under the observed fractions of information: where it starts and how it moves. It falls
+# while steps go as Newton's metric predicted and rises when one overshoots, towards 1, the EM step.
 FIRST_FLOOR = 0.2
 LOWEST_FLOOR = 1e-3
 FLOOR_FACTOR = 4.0
+
+DEFAULTS = Options()
 
 
 class Progress(Protocol):
@@ -53,7 +55,7 @@ class Silent:
 
 def run(
     problem: Problem,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     *,
     seed: int = 0,
     dtype: str = "float64",
@@ -100,7 +102,9 @@ def run(
             control = _control(problem, geometry, dtype, seed, number, per_batch, floor)
             following, tensors = iterate(control, state, data)
             found = Info(*(np.asarray(value) for value in tensors))
-            if not all(np.isfinite(value).all() for value in (found.score, found.step, found.stderr)):
+            if not all(
+                np.isfinite(value).all() for value in (found.score, found.step, found.stderr)
+            ):
                 outcome = Outcome.NONFINITE
                 break
             state, info = following, found
@@ -138,9 +142,7 @@ def _next_draws(problem: Problem, options: Options, info: Info, num_draws: int) 
         num_draws, info.distance, info.mc_error, info.stderr, options.tolerance
     )
     unknown = problem.geometry is None and not bool(info.resolved)
-    if unknown and schedule.is_still(
-        info.distance, info.mc_error, info.stderr, options.tolerance
-    ):
+    if unknown and schedule.is_still(info.distance, info.mc_error, info.stderr, options.tolerance):
         # Still, as far as can be seen: see further.
         asked = max(asked, 2 * num_draws)
     return min(options.max_draws, asked)

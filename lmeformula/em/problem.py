@@ -82,7 +82,9 @@ def from_joint(joint: Any, variables: Sequence[Any] | None = None, *, seed: int 
         taken once, outside of any gradient.)
     """
     owner = joint.distribution
-    variables, bijectors = _parameters(owner, owner.trainable_variables if variables is None else variables)
+    variables, bijectors = _parameters(
+        owner, owner.trainable_variables if variables is None else variables
+    )
     if not variables:
         raise ModelError(
             "the joint distribution has no trainable variables",
@@ -115,15 +117,15 @@ def from_joint(joint: Any, variables: Sequence[Any] | None = None, *, seed: int 
     def curvature(psi: Tensor, flat: Tensor) -> Tensor:
         with tf.GradientTape(persistent=True) as tape:
             slope = gradients(psi, flat)
-        rows = tape.jacobian(
-            slope, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        rows = tape.jacobian(slope, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return tf.concat(
             [tf.cast(tf.reshape(row, [len(start), -1]), flat.dtype) for row in rows], axis=1
         )
 
     names = tuple(name for variable in variables for name in _element_names(variable))
-    problem = _problem(value, gradients, curvature, start, first, names, _reporter(variables, bijectors))
+    problem = _problem(
+        value, gradients, curvature, start, first, names, _reporter(variables, bijectors)
+    )
     _check_reached(problem, joint, bijector, variables, seed)
     return problem
 
@@ -158,7 +160,9 @@ def _problem(
 
     def score(psi: Tensor, position: Tensor, gradient: Tensor, arrays: Any, data: Any) -> Scores:
         (scale,) = arrays
-        raw = tf.stack([gradients(psi, flat * scale) for flat in tf.unstack(position, axis=1)], axis=1)
+        raw = tf.stack(
+            [gradients(psi, flat * scale) for flat in tf.unstack(position, axis=1)], axis=1
+        )
         return Scores(raw, raw)
 
     def information(psi: Tensor, position: Tensor, arrays: Any, data: Any) -> Tensor:
@@ -193,9 +197,7 @@ def _flatten(structure: Any) -> tuple[Floats, Callable[[Tensor], Any]]:
 
     def unflatten(vector: Tensor) -> Any:
         parts = tf.split(vector, sizes)
-        shaped = [
-            tf.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
-        ]
+        shaped = [tf.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
         return tf.nest.pack_sequence_as(structure, shaped)
 
     return flat, unflatten
@@ -268,8 +270,10 @@ def _check_reached(
         value = joint.log_prob(latents)
     if np.shape(value) != () or not np.isfinite(value):
         raise ModelError(
-            f"the log density of the pinned joint distribution is {np.asarray(value)!r} at a draw from its prior",
-            hint="It must be one finite number: wrap the response in tfd.Independent so that its rows are one event.",
+            "the log density of the pinned joint distribution is "
+            f"{np.asarray(value)!r} at a draw from its prior",
+            hint="It must be one finite number: wrap the response in tfd.Independent so that its "
+            "rows are one event.",
         )
     slopes = tape.gradient(value, variables)
     lost = [
@@ -280,7 +284,8 @@ def _check_reached(
     if lost:
         raise ModelError(
             f"the log density does not depend on the variable(s) {', '.join(lost)}",
-            hint="They would never move from their start. An operation on the variable, such as `sd * tf.ones(n)`, was "
-            "probably evaluated when the model was built: pass the variable itself, as in tfd.Sample(tfd.Normal(0., sd), n), or "
-            "wrap the operation in tfp.util.DeferredTensor or a lambda.",
+            hint="They would never move from their start. An operation on the variable, such as "
+            "`sd * tf.ones(n)`, was probably evaluated when the model was built: pass the variable "
+            "itself, as in tfd.Sample(tfd.Normal(0., sd), n), or wrap the operation in "
+            "tfp.util.DeferredTensor or a lambda.",
         )

@@ -46,16 +46,16 @@ class Scores(NamedTuple):
 class Problem(NamedTuple):
     """A log joint density of parameters and latents, ready for the engine.
 
-    The functions are called inside one compiled program; `arrays` are those of the current Geometry. Build one
-    from a density with `from_log_joint` or from a JointDistribution with `from_joint`; a compiled formula brings
-    its own, which differs in being faster.
+    The functions are called inside one compiled program; `arrays` are those of the current
+    Geometry. Build one from a density with `from_log_joint` or from a JointDistribution with
+    `from_joint`; a compiled formula brings its own, which differs in being faster.
 
     Attributes:
       params: (d,) where to start, unconstrained.
       names: (d,) names of the parameters as reported.
       latents: (q,) where the chains start, in latent coordinates.
-      data: a nested structure of arrays that the functions receive, so that they are arguments of the program and
-        not constants in it.
+      data: a nested structure of arrays that the functions receive, so that they are arguments of
+        the program and not constants in it.
       density: (params (d,), position (q, c), arrays, data) -> (log density (c,), its gradient (q, c)), in the
         coordinates of the sampler.
       score: (params, position, gradient, arrays, data) -> Scores.
@@ -202,7 +202,7 @@ class Solution(NamedTuple):
 
     Attributes:
       params: (d,) estimates, unconstrained.
-      mc_covariance: (d, d) their Monte Carlo covariance, unconstrained scale; its diagonal's roots are the errors.
+      mc_covariance: (d, d) their Monte Carlo covariance, on the unconstrained scale.
       information: (d, d) observed information.
       outcome: how it ended.
       trace: one Iteration for each.

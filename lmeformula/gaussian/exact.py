@@ -77,7 +77,9 @@ def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
 
     def objective(elements: Floats) -> tuple[float, Floats]:
         value, pull, found = deviance(data, factors(elements), space.fixed_sigma, reml)
-        slope = np.concatenate([np.einsum("tab,ab->t", b, p) for b, p in zip(bases, pull, strict=True)])
+        slope = np.concatenate(
+            [np.einsum("tab,ab->t", b, p) for b, p in zip(bases, pull, strict=True)]
+        )
         deviances.append(value)
         path.append(space.to_free(natural(data, space, found, reml)))
         return value, slope
@@ -130,7 +132,9 @@ def deviance(
     freedom = data.n - len(data.ols) if reml else data.n
     variance = found.rss / freedom if sigma is None else sigma**2
     pulls = []
-    further = fixed_gradient(data, found) if reml else (0.0,) * len(lambdas)
+    further = (
+        fixed_gradient(data, found) if reml else tuple(np.zeros_like(factor) for factor in lambdas)
+    )
     for spread, fit, fixed in zip(
         log_det_gradient(data, found), fit_gradient(data, found), further, strict=True
     ):
@@ -156,11 +160,13 @@ def fixed_covariance(data: Sums, found: Solution, sigma: float) -> Floats:
     """(p, p) covariance of the fixed effects, sigma^2 (X'V^-1 X)^-1 at the estimated covariances."""
     if not data.R.size:
         return np.zeros((0, 0))
-    root = sl.solve_triangular(data.R, np.linalg.cholesky(np.linalg.inv(found.information)))
+    root = sl.solve_triangular(data.R, sl.inv(sl.cholesky(found.information)))
     return np.asarray(sigma**2 * root @ root.T)
 
 
-def observed_information(data: Sums, space: ParamSpace, psi: Floats, free: NDArray[np.bool_]) -> Floats:
+def observed_information(
+    data: Sums, space: ParamSpace, psi: Floats, free: NDArray[np.bool_]
+) -> Floats:
     """(d, d) observed information of psi, by central differences of the analytic score.
 
     Args:
@@ -177,7 +183,9 @@ def observed_information(data: Sums, space: ParamSpace, psi: Floats, free: NDArr
 
     sigma = float(np.exp(psi[-1])) if space.estimates_sigma else space.fixed_sigma
     assert sigma is not None
-    found = solve(data, tuple(np.linalg.cholesky(c) / sigma for c in space.to_natural(psi).covariances))
+    found = solve(
+        data, tuple(sl.cholesky(c, lower=True) / sigma for c in space.to_natural(psi).covariances)
+    )
     information[:p, :p] = data.R.T @ found.information @ data.R / sigma**2
     for j in range(p, d):
         if free[j]:
@@ -193,12 +201,15 @@ def observed_information(data: Sums, space: ParamSpace, psi: Floats, free: NDArr
     return information
 
 
-def conditional(data: Sums, found: Solution, sigma: float) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+def conditional(
+    data: Sums, found: Solution, sigma: float
+) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
     """Conditional modes (l, k) and covariances (l, k, k) of the random effects given y, for each term."""
     lambdas = found.factor.lambdas
     modes = data.plan.split(apply_lambda(data.plan, lambdas, found.u))
     blocks = found.factor.inverse_blocks()
     covariances = tuple(
-        sigma**2 * (factor @ block @ factor.T) for factor, block in zip(lambdas, blocks, strict=True)
+        sigma**2 * (factor @ block @ factor.T)
+        for factor, block in zip(lambdas, blocks, strict=True)
     )
     return modes, covariances

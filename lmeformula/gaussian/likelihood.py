@@ -160,7 +160,9 @@ def log_det_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
     found = []
     for j, (levels, k) in enumerate(data.plan.sizes):
         missing = levels * np.eye(k) - traces[j]
-        found.append(sl.solve_triangular(solution.factor.lambdas[j], missing, lower=True, trans="T"))
+        found.append(
+            sl.solve_triangular(solution.factor.lambdas[j], missing, lower=True, trans="T")
+        )
     return tuple(found)
 
 

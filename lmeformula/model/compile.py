@@ -125,7 +125,9 @@ def compile(
     _check_terms(design)
     check_design(design)
     rule.response(design)
-    return Model(design, rule, param_space(design, has_sigma=rule.has_sigma, fixed_sigma=sigma), dtype)
+    return Model(
+        design, rule, param_space(design, has_sigma=rule.has_sigma, fixed_sigma=sigma), dtype
+    )
 
 
 def _check_options(family: Family, sigma: float | None, dtype: str) -> None:
@@ -138,7 +140,9 @@ def _check_options(family: Family, sigma: float | None, dtype: str) -> None:
             f"the {family.name} family has no residual sd to fix", hint="Leave sigma out."
         )
     if not 0 < sigma < float("inf"):
-        raise ModelError(f"sigma must be positive and finite, and is {sigma}", hint="Try sigma=1.0.")
+        raise ModelError(
+            f"sigma must be positive and finite, and is {sigma}", hint="Try sigma=1.0."
+        )
 
 
 def _check_terms(design: Design) -> None:

@@ -1,4 +1,4 @@
-"""Covariance structures of random-effects terms: unconstrained theta <-> Cholesky factor <-> sds and correlations.
+"""Covariance structures: unconstrained theta <-> Cholesky factor <-> sds and correlations.
 
 An unstructured k x k covariance is Sigma = L L', L = diag(sd) C, where C is the Cholesky factor of the
 correlation matrix. theta holds log sd (k), then, row by row, the strictly lower elements of an unconstrained
@@ -97,7 +97,9 @@ class Unstructured:
     def to_report(self, theta: Floats, k: int) -> Floats:
         factor = self._correlation_factor(theta[k:], k)
         correlation = factor @ factor.T
-        return np.concatenate([np.exp(theta[:k]), [correlation[i, j] for i, j in _below_diagonal(k)]])
+        return np.concatenate(
+            [np.exp(theta[:k]), [correlation[i, j] for i, j in _below_diagonal(k)]]
+        )
 
     def report_jacobian(self, theta: Floats, k: int) -> Floats:
         size = self.num_params(k)
@@ -155,7 +157,8 @@ class Diagonal:
     def to_free(self, covariance: Floats) -> Floats:
         variances = np.diag(covariance)
         with np.errstate(divide="ignore"):
-            return 0.5 * np.log(variances[:1] if self.homogeneous else variances)
+            logs: Floats = np.log(variances[:1] if self.homogeneous else variances)
+        return 0.5 * logs
 
     def to_report(self, theta: Floats, k: int) -> Floats:
         return np.exp(theta)

@@ -25,7 +25,7 @@ class Family(NamedTuple):
       name: as users write it.
       link: the link function's name.
       has_sigma: whether it has a residual standard deviation.
-      response: Design -> the response arrays (n,) that the density reads; raises for a response that does not fit.
+      response: Design -> the response arrays (n,) that the density reads; raises for one that does not fit.
       density: (eta, response, own) -> log density (n, c) and its derivative in eta (n, c).
       own_scores: (eta, response, own) -> (f, c) derivative of the summed log density in the own parameters.
       own_curvature: (f) c, where the second derivative in eta of an own parameter's score is c times the row's
@@ -56,7 +56,8 @@ def family(name: str | Family) -> Family:
         return name
     if name not in FAMILIES:
         raise ModelError(
-            f"there is no family {name!r}", hint=f"Families that can be fitted: {', '.join(FAMILIES)}."
+            f"there is no family {name!r}",
+            hint=f"Families that can be fitted: {', '.join(FAMILIES)}.",
         )
     return FAMILIES[name]
 

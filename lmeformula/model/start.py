@@ -21,7 +21,7 @@ def starting_values(design: Design, space: ParamSpace) -> Params:
     assert design.y is not None
     root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
     target = (design.y - design.offset) * root
-    beta = np.linalg.lstsq(design.X * root[:, None], target, rcond=None)[0]
+    beta = np.asarray(np.linalg.lstsq(design.X * root[:, None], target, rcond=None)[0], float)
     residual = target - design.X @ beta * root
     sd = float(np.sqrt(residual @ residual / max(design.n - len(beta), 1)))
     covariances = []

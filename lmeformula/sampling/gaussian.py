@@ -41,7 +41,7 @@ def gaussian_problem(model: Model) -> Problem:
     rows = Rows(
         response=model.family.response(design),
         X=design.X,
-        index=tuple(design.terms[j].index for j in order),
+        codes=tuple(design.terms[j].index for j in order),
         values=tuple(design.terms[j].values for j in order),
     )
 
@@ -88,7 +88,7 @@ def _geometry(
     modes = found.u / params.sigma
     traces = found.factor.inverse_traces()
     changes = tuple(
-        np.linalg.solve(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
+        _solve(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
         for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
     )
     weights = rows.response[1] / variance
@@ -154,3 +154,8 @@ def _inverse_factor(factor: Factor) -> Floats:
     if status != 0:
         raise np.linalg.LinAlgError("the Schur complement is singular")
     return np.tril(inverse)
+
+
+def _solve(factor: Floats, matrices: Floats) -> Floats:
+    """factor^-1 times each of the (t, k, k) matrices."""
+    return np.asarray(np.linalg.solve(factor, matrices), float)

@@ -28,13 +28,13 @@ class Rows(NamedTuple):
     Attributes:
       response: arrays (n,) that the family's density reads: the response first.
       X: (n, p).
-      index: (n,) int32 level of each term.
+      codes: (n,) int32 level of each term.
       values: (n, k) columns of each term.
     """
 
     response: tuple[Tensor, ...]
     X: Tensor
-    index: tuple[Tensor, ...]
+    codes: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
 
 
@@ -129,9 +129,7 @@ def spread(sizes: Sizes, white: Whitening, rows: Rows, z: Tensor) -> tuple[Tenso
     return tf.concat([tf.reshape(lead, [sizes.lead, -1]), *effects], axis=0), predictor
 
 
-def gather_up(
-    sizes: Sizes, white: Whitening, rows: Rows, slope: Tensor, effects: Tensor
-) -> Tensor:
+def gather_up(sizes: Sizes, white: Whitening, rows: Rows, slope: Tensor, effects: Tensor) -> Tensor:
     """L^-1 (Lambda'Z' slope - effects): the gradient in z from the row-wise gradient (n, c)."""
     parts = sizes.split(effects)
     collected = collect(rows, 0, slope, sizes.terms[0])
@@ -189,7 +187,7 @@ def scores(
         by_predictor = tf.concat([by_predictor, own], axis=0)
     controlled = by_predictor + tf.matmul(white.pull, newton, transpose_a=True)
     if sizes.has_own and family.own_curvature:
-        # Where a score's second derivative in the predictor is a multiple of W, its quadratic part is known too.
+        # A score whose second derivative in the predictor is a multiple of W: its quadratic part is known.
         quadratic = tf.reduce_sum(z * gradient, axis=0) - tf.reduce_sum(shift * newton, axis=0)
         quadratic += tf.cast(tf.shape(z)[0], z.dtype) - white.inverse_trace
         factor = tf.constant([0.0] * p + list(family.own_curvature), z.dtype)[:, None]
@@ -234,21 +232,16 @@ def apply(factor: Tensor, part: Tensor, *, transpose: bool = False) -> Tensor:
 
 def read(rows: Rows, term: int, part: Tensor) -> Tensor:
     """Z times the effects (l, k, c) of one term: (n, c)."""
-    index, values = rows.index[term], rows.values[term]
-    found = [
-        values[:, a, None] * tf.gather(part[:, a], index) for a in range(int(part.shape[1]))
-    ]
+    index, values = rows.codes[term], rows.values[term]
+    found = [values[:, a, None] * tf.gather(part[:, a], index) for a in range(int(part.shape[1]))]
     return tf.add_n(found)
 
 
 def collect(rows: Rows, term: int, slope: Tensor, size: tuple[int, int]) -> Tensor:
     """Z' times rows (n, c), for one term of (l, k): (l, k, c)."""
-    index, values = rows.index[term], rows.values[term]
+    index, values = rows.codes[term], rows.values[term]
     levels, k = size
     return tf.stack(
-        [
-            tf.math.unsorted_segment_sum(values[:, a, None] * slope, index, levels)
-            for a in range(k)
-        ],
+        [tf.math.unsorted_segment_sum(values[:, a, None] * slope, index, levels) for a in range(k)],
         axis=1,
     )
