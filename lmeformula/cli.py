@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import lmeformula as lf
 from lmeformula.errors import DatasetError, LmeFormulaError, LmeFormulaWarning
+from lmeformula.formula.show import dump
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,7 @@ EXAMPLES = """examples:
   lmeformula demo
   lmeformula parse "ratings ~ service + (1 | students)"
   lmeformula fit data.csv "Reaction ~ Days + (Days | Subject)" --out results
-  lmeformula fit data.csv "hits ~ x + (1 | player)" --family poisson
+  lmeformula fit - "y ~ x + (1 | g)" --method mcem --seed 7 < data.csv
 
 exit status: 0 fine; 1 the fit did not converge; 2 a mistake in the call or in the data;
 130 interrupted."""
@@ -55,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
     except OSError as error:
-        print(f"lmeformula: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"lmeformula: {where}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("lmeformula: interrupted", file=sys.stderr)
@@ -91,14 +94,19 @@ def run_fit(options: argparse.Namespace) -> int:
         from lmeformula.views.report import write_report
 
         paths = write_report(fit, options.out)
-        print(f"\nWritten to {options.out}: {', '.join(path.name for path in paths)}")
+        print("\n".join(["", "Written:", *(f"  {path}" for path in paths)]))
     return exit_status(fit)
 
 
 def run_parse(options: argparse.Namespace) -> int:
     """Show what a formula means, without data."""
     formula = lf.parse(options.formula)
-    print(formula)
+    for diagnostic in formula.diagnostics:
+        print(f"lmeformula: warning: {diagnostic.message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(formula.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print(f"{formula.explain()}\n\n{dump(formula)}")
     return FINE
 
 
@@ -165,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parse = commands.add_parser("parse", help="show what a formula means")
     parse.add_argument("formula", metavar="FORMULA", help='in quotes: "y ~ x + (1 | g)"')
+    parse.add_argument("--json", action="store_true", help="as JSON, for programs")
     parse.set_defaults(run=run_parse)
 
     datasets = commands.add_parser("datasets", help="list the data sets that come with the package")

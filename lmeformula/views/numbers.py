@@ -39,19 +39,23 @@ def decimals_for(values: Sequence[float]) -> int:
     Args:
       values: the column's numbers; zeros, NaN and infinities do not count.
     Returns:
-      decimals: so many that the smallest number shows four significant digits, but at most as
-        many as give the largest one eight, and never more than six.
+      decimals: so many that the middle number (the lower one of two) shows four significant
+        digits and the smallest two, but at most as many as give the largest one eight, and never
+        more than six.
     Example:
       >>> decimals_for([3.2826, -0.0926])
       5
       >>> decimals_for([12345.678, 0.5])
       3
     """
-    sizes = [abs(float(v)) for v in values if math.isfinite(v) and v != 0]
+    sizes = sorted(abs(float(v)) for v in values if math.isfinite(v) and v != 0)
     if not sizes:
         return 1
-    wanted = SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(min(sizes)))
-    affordable = 2 * SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(max(sizes)))
+    smallest, middle, largest = (
+        math.floor(math.log10(size)) for size in (sizes[0], sizes[(len(sizes) - 1) // 2], sizes[-1])
+    )
+    wanted = max(SIGNIFICANT_DIGITS - 1 - middle, SIGNIFICANT_DIGITS // 2 - 1 - smallest)
+    affordable = 2 * SIGNIFICANT_DIGITS - 1 - largest
     return max(0, min(wanted, affordable, 6))
 
 

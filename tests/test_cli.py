@@ -1,0 +1,251 @@
+"""The command line: what it prints where, and the exit status it ends with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import lmeformula as lf
+from lmeformula.cli import exit_status, main
+from tests.result.fakes import fake_fit
+
+FORMULA = "Reaction ~ Days + (Days | Subject)"
+
+
+@pytest.fixture(scope="module")
+def sleepstudy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("data") / "sleepstudy.csv"
+    lf.datasets.load("sleepstudy").to_csv(path, index=False)
+    return str(path)
+
+
+def status_of(arguments: list[str]) -> int:
+    """The exit status, also where argparse leaves by SystemExit."""
+    try:
+        return main(arguments)
+    except SystemExit as left:
+        return int(left.code or 0)
+
+
+def run(code: str, **options) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": root},
+        **options,
+    )
+
+
+# ---- parse, datasets, help
+
+
+def test_parse_explains(capsys):
+    assert main(["parse", "y ~ x + (1 | a/b)"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("y ~ 1 + x + (1 | a) + (1 | b:a)\n")
+    assert "over b within a" in out
+    assert "random    1 | b:a" in out
+
+
+def test_parse_as_json_can_be_read_back(capsys):
+    assert main(["parse", "--json", FORMULA]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert lf.Formula.from_dict(record) == lf.parse(FORMULA)
+
+
+def test_parse_imports_neither_tensorflow_nor_pandas():
+    done = run(
+        "import sys\n"
+        "from lmeformula.cli import main\n"
+        "status = main(['parse', 'y ~ x + (1 | g)'])\n"
+        "slow = {'tensorflow', 'pandas', 'formulaic', 'matplotlib'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+        "sys.exit(status)"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_datasets_are_listed_and_described(capsys):
+    assert main(["datasets"]) == 0
+    assert "insteval" in capsys.readouterr().out
+    assert main(["datasets", "sleepstudy"]) == 0
+    assert "180 rows" in capsys.readouterr().out
+
+
+def test_version_and_help(capsys):
+    assert status_of(["--version"]) == 0
+    assert capsys.readouterr().out == f"lmeformula {lf.__version__}\n"
+    assert status_of(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert 'lmeformula fit data.csv "Reaction' in out
+    assert "exit status" in out
+
+
+# ---- mistakes: status 2, a message of ours on standard error, nothing on standard output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["destroy"], "invalid choice"),
+        (["demo", "--rows", "none"], "'none' is not a positive whole number"),
+        (["demo", "--rows", "0"], "'0' is not a positive whole number"),
+        (["fit", "data.csv"], "FORMULA"),
+        (["parse", "y ~ (1 |)"], "^"),
+        (["datasets", "sleepstudi"], "sleepstudy"),
+        (["fit", "no-such-file.csv", FORMULA], "cannot read no-such-file.csv: No such file"),
+        (["fit", "DATA", "Reaction ~ Dayz + (1 | Subject)"], "'Days'"),
+        (["fit", "DATA", FORMULA, "--family", "gausian"], "no family 'gausian'"),
+        (["fit", "DATA", FORMULA, "--method", "magic"], "no method 'magic'"),
+        (["fit", "DATA", FORMULA, "--sigma", "-1"], "sigma"),
+        (["fit", "DATA", FORMULA, "--out", "DATA/below"], "Not a directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes(arguments, message, sleepstudy, capsys):
+    arguments = [argument.replace("DATA", sleepstudy) for argument in arguments]
+    assert status_of(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2,3\n4,5,6,7\n"])
+def test_a_file_that_is_no_table(text, tmp_path, capsys):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    assert main(["fit", str(path), "a ~ b"]) == 2
+    assert f"cannot read {path}" in capsys.readouterr().err
+
+
+def test_a_wrong_formula_shows_before_the_data_are_read(capsys):
+    assert main(["fit", "no-such-file.csv", "y ~ (1 |)"]) == 2
+    assert "no-such-file" not in capsys.readouterr().err
+
+
+# ---- fits
+
+
+def test_fit_prints_the_summary_with_known_estimates(sleepstudy, capsys):
+    assert main(["fit", sleepstudy, FORMULA]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Converged")
+    for known in ("251.41", "10.47", "23.78", "0.08", "-875.97"):  # lme4's
+        assert known in captured.out
+    assert captured.err == ""
+
+
+def test_fit_reads_standard_input(sleepstudy, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(Path(sleepstudy).read_text()))
+    assert main(["fit", "-", FORMULA]) == 0
+    assert "251.41" in capsys.readouterr().out
+
+
+def test_fit_writes_its_report(sleepstudy, tmp_path, capsys):
+    folder = tmp_path / "new" / "folder"
+    assert main(["fit", sleepstudy, FORMULA, "--out", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "effects-Subject.png",
+        "effects.csv",
+        "parameters.csv",
+        "residuals.png",
+        "summary.txt",
+    ]
+    assert "251.41" in (folder / "summary.txt").read_text()
+    with (folder / "effects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    assert float(rows[0]["value"]) == pytest.approx(2.8158, abs=1e-3)  # lme4's ranef for 308
+    parameters = pd.read_csv(folder / "parameters.csv").set_index(["effect", "term"])
+    assert parameters.loc[("fixed", "Days"), "estimate"] == pytest.approx(10.4672859596)
+    assert str(folder) in capsys.readouterr().out
+
+
+def test_fixed_sigma_is_passed_on(sleepstudy, capsys):
+    assert main(["fit", sleepstudy, "Reaction ~ Days + (1 | Subject)", "--sigma", "30"]) == 0
+    assert "The residual sd is fixed at 30." in capsys.readouterr().out
+
+
+def test_warnings_are_plain_lines_on_standard_error(sleepstudy):
+    # In a process of its own: the tests turn warnings into errors.
+    code = (
+        "import sys\n"
+        "from lmeformula.cli import main\n"
+        f"sys.exit(main(['fit', {sleepstudy!r}, 'Reaction ~ Days + I(2 * Days) + (1 | Subject)']))"
+    )
+    done = run(code)
+    assert done.returncode == 0
+    assert done.stderr.startswith("lmeformula: warning: the fixed-effects matrix has rank 2")
+    assert ".py" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("CONVERGED", 0), ("ITERATIONS_EXHAUSTED", 1), ("NONFINITE", 1), ("INTERRUPTED", 130)],
+)
+def test_exit_status_of_outcomes(outcome, status):
+    assert exit_status(fake_fit(outcome=lf.Outcome[outcome])) == status
+
+
+# ---- pipes and interruptions
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    code = (
+        "import sys\n"
+        "from lmeformula.cli import main\n"
+        "status = 0\n"
+        "for _ in range(2000):\n"
+        "    status = status or main(['parse', 'y ~ x + (1 | g)'])\n"
+        "sys.exit(status)"
+    )
+    root = str(Path(__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stderr is not None
+        writer.stdout.readline()
+        writer.stdout.close()
+        errors = writer.stderr.read()
+        assert (writer.wait(timeout=120), errors) == (0, b"")
+
+
+def test_an_interruption_is_a_line_and_status_130(monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(lf, "fit", interrupted, raising=False)
+    monkeypatch.setattr("lmeformula.cli._read_csv", lambda source: pd.DataFrame())
+    assert main(["fit", "data.csv", FORMULA]) == 130
+    captured = capsys.readouterr()
+    assert captured.err == "lmeformula: interrupted\n"
+    assert captured.out == ""
+
+
+def test_python_m_runs_the_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "lmeformula", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.stdout.split() == ["lmeformula", lf.__version__]
