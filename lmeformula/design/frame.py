@@ -96,6 +96,8 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
                 "E_DATA",
                 hint="Repeat a constant once for each row.",
             )
+        if type(value).__module__.startswith("pyarrow"):
+            return value
         opened = nw.from_native(value, series_only=True, pass_through=True)
         return opened if isinstance(opened, nw.Series) else pd.Series(value)
 
@@ -139,6 +141,10 @@ def _name(name: object) -> str:
 def _series(native: Any) -> nw.Series[Any]:
     if isinstance(native, nw.Series):
         return native
+    if type(native).__module__.startswith("pyarrow") and not hasattr(native, "chunks"):
+        import pyarrow as pa  # only here when the caller has it
+
+        native = pa.chunked_array([native])
     return nw.from_native(native, series_only=True)
 
 
@@ -180,6 +186,8 @@ def _suggest(name: str, columns: tuple[str, ...]) -> str:
 
 def _convert(series: nw.Series[Any]) -> Column:
     dtype = series.dtype
+    if series.null_count() == len(series):  # a column of nothing has no type either
+        return Numbers(np.full(len(series), np.nan))
     if dtype == nw.Boolean:
         return Logicals(_floats(series))
     if dtype.is_integer():
@@ -196,8 +204,6 @@ def _convert(series: nw.Series[Any]) -> Column:
         return _times(series.to_numpy())
     if dtype == nw.Object:
         return _objects(series.to_numpy())
-    if series.null_count() == len(series):  # a column of nothing has no type either
-        return Numbers(np.full(len(series), np.nan))
     native = series.to_native()
     raise FormulaDataError(
         f"has the type {getattr(native, 'dtype', getattr(native, 'type', dtype))}, "
@@ -266,8 +272,6 @@ def _objects(values: NDArray[Any]) -> Column:
     if kinds and all(issubclass(kind, str) for kind in kinds):
         codes, uniques = sorted_codes(values)
         return merge_levels(codes, [str(value) for value in uniques.tolist()], is_text=True)
-    if not kinds:
-        return Numbers(np.full(values.shape, np.nan))
     try:
         if any(issubclass(kind, str | bytes) for kind in kinds):
             raise TypeError
