@@ -47,12 +47,10 @@ def model_matrix(
     Args:
       intercept: whether a column of ones comes first.
       terms: each term as positions in `variables`, in the order of its names.
-      variables: the variables; logical values and categories are factors.
+      variables: the variables; logical values and categories are factors, whose contrasts fit their levels.
       num_rows: n.
     Returns:
       matrix: (n, k) float64; names: (k) as formulaic writes them, such as "a[T.a2]:x".
-    Raises:
-      FormulaDataError: if a factor's contrasts do not fit its levels.
     """
     if not terms:  # formulaic would do this too; intercept-only terms are the most frequent ones
         return np.ones((num_rows, int(intercept))), ("Intercept",) * intercept
@@ -67,6 +65,15 @@ def model_matrix(
     built = materializer.get_model_matrix(formula, na_action="ignore", output="numpy")
     names = [_display(name, variables) for name in built.model_spec.column_names]
     return np.ascontiguousarray(built, dtype=np.float64), tuple(names)
+
+
+def check_coding(name: str, factor: Categories) -> None:
+    """Refuse contrasts that do not fit a factor's levels.
+
+    Raises:
+      FormulaDataError: that lists the levels.
+    """
+    _contrasts(name, factor)
 
 
 def poly_basis(x: Floats, degree: int, state: dict[str, Any]) -> Floats:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design.arithmetic import operate
-from lmeformula.design.factors import CONTRASTS
+from lmeformula.design.calls import call_users, match_arguments, suggest_function
 from lmeformula.design.frame import Frame, column_of
 from lmeformula.design.functions import CONSTANTS, FUNCTIONS
 from lmeformula.design.labels import label
@@ -23,7 +21,6 @@ from lmeformula.design.values import (
     Value,
     categories,
     describe,
-    merge_levels,
     missing,
     num_rows,
     recode,
@@ -219,8 +216,22 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     given = [(argument.name, evaluate(argument.value, scope)) for argument in call.arguments]
     positional = [value for name, value in given if not name]
     named = {name.replace(".", "_"): value for name, value in given if name}
+    if len(positional) + len(named) < len(given):
+        raise FormulaDataError(
+            f"{call.function}() is given an argument twice",
+            "E_UNSUPPORTED_ARG",
+            scope.text,
+            call.span,
+        )
     if call.function in scope.functions:
-        return _call_users(call, positional, named, scope)
+        return call_users(
+            call,
+            scope.functions[call.function],
+            positional,
+            named,
+            scope.frame.num_rows,
+            scope.text,
+        )
     function = FUNCTIONS.get(call.function)
     if function is None:
         raise FunctionNotFoundError(
@@ -228,14 +239,16 @@ def _call(call: ir.Call, scope: Scope) -> Value:
             "E_UNKNOWN_FUNCTION",
             scope.text,
             call.span,
-            _suggest_function(call.function, scope.functions),
+            suggest_function(call.function, scope.functions),
         )
     if call.function == "cbind":
         positional = [value for _, value in given]
         names = tuple(argument.name or label(argument.value) for argument in call.arguments)
         named = {"names": names}
     learned = (scope.memory.calls.get(call),) if function.is_stateful else ()
-    _check_arguments(call, function.call, len(learned), len(positional), list(named), scope)
+    positional, named = match_arguments(
+        call, function.call, len(learned), positional, named, scope.text
+    )
     result = function.call(*learned, *positional, **named)
     if not function.is_stateful:
         value: Value = result
@@ -244,106 +257,3 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     if not scope.is_new:
         scope.memory.calls[call] = state
     return value
-
-
-def _check_arguments(
-    call: ir.Call,
-    function: Callable[..., Any],
-    num_learned: int,
-    num_positional: int,
-    named: list[str],
-    scope: Scope,
-) -> None:
-    parameters = list(inspect.signature(function).parameters.values())[num_learned:]
-    takes_any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
-    given = by_position[:num_positional] + named
-    required = [p.name for p in parameters if p.default is p.empty and p.name in names]
-    problem = ""
-    if unknown := [name for name in named if name not in names]:
-        problem = f"has no argument '{_in_r(unknown[0])}' here"
-    elif num_positional > len(by_position) and not takes_any_number:
-        problem = f"takes at most {len(by_position)} arguments, not {num_positional}"
-    elif len(set(given)) < len(given):
-        twice = next(name for name in given if given.count(name) > 1)
-        problem = f"is given '{_in_r(twice)}' twice"
-    elif absent := [name for name in required if name not in given]:
-        problem = f"needs the argument '{_in_r(absent[0])}'"
-    if problem:
-        shown = ", ".join(map(_in_r, ["..."] * takes_any_number + names))
-        raise FormulaDataError(
-            f"{call.function}() {problem}",
-            "E_UNSUPPORTED_ARG",
-            scope.text,
-            call.span,
-            f"Its arguments are {shown}." if shown else "It has no arguments.",
-        )
-
-
-def _in_r(name: str) -> str:
-    return name if name == "..." else name.replace("_", ".")
-
-
-def _suggest_function(name: str, functions: UserFunctions) -> str:
-    known = sorted({*FUNCTIONS, *functions}, key=str.casefold)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    guess = f"Did you mean {near[0]}()? " if near else ""
-    listed = ", ".join(entry for entry in known if entry not in CONTRASTS)
-    return (
-        f"{guess}There are {listed}. Compute a column beforehand, "
-        f'or pass the function: functions={{"{name}": ...}}.'
-    )
-
-
-def _call_users(
-    call: ir.Call, positional: list[Value], named: dict[str, Value], scope: Scope
-) -> Value:
-    arguments = [_to_user(value) for value in positional]
-    keywords = {name: _to_user(value) for name, value in named.items()}
-    try:
-        result = scope.functions[call.function](*arguments, **keywords)
-    except Exception as error:
-        raise FormulaDataError(
-            f"your function '{call.function}' raised {type(error).__name__}: {error}",
-            "E_DATA",
-            scope.text,
-            call.span,
-        ) from error
-    return _from_user(call, result, scope)
-
-
-def _to_user(value: Value) -> Any:
-    if isinstance(value, Categories):
-        return np.array([*value.levels, None], dtype=object)[value.codes]
-    if isinstance(value, Logicals) and not np.isnan(value.values).any():
-        return value.values.astype(bool)
-    if isinstance(value, Numbers | Logicals):
-        return np.array(value.values)  # a copy: the function may write into it
-    return value
-
-
-def _from_user(call: ir.Call, result: Any, scope: Scope) -> Value:
-    if isinstance(result, bool | int | float | str):
-        return result
-    array = np.asarray(result)
-    if array.ndim in (1, 2) and array.shape[0] == scope.frame.num_rows:
-        if array.dtype == bool:
-            return Logicals(array.astype(np.float64))
-        if array.dtype.kind in "iuf":
-            names = tuple(str(i + 1) for i in range(array.shape[1])) if array.ndim == 2 else ()
-            return Numbers(array.astype(np.float64), names)
-        if array.ndim == 1:
-            texts = np.array([None if v is None or v != v else str(v) for v in array.tolist()])
-            names = tuple(sorted({text for text in texts.tolist() if text is not None}))
-            place = {name: i for i, name in enumerate(names)}
-            codes = np.array([place.get(text, -1) for text in texts.tolist()], dtype=np.int64)
-            return merge_levels(codes, names, is_text=True)
-    raise FormulaDataError(
-        f"your function '{call.function}' returned an array of shape {array.shape} "
-        f"and type {array.dtype} for {scope.frame.num_rows} rows",
-        "E_DATA",
-        scope.text,
-        call.span,
-        "Return one number, truth value or string for each row, or a matrix of numbers.",
-    )

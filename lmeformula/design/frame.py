@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import importlib
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -142,9 +143,7 @@ def _series(native: Any) -> nw.Series[Any]:
     if isinstance(native, nw.Series):
         return native
     if type(native).__module__.startswith("pyarrow") and not hasattr(native, "chunks"):
-        import pyarrow as pa  # only here when the caller has it
-
-        native = pa.chunked_array([native])
+        native = importlib.import_module("pyarrow").chunked_array([native])
     return nw.from_native(native, series_only=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lmeformula.design.coding import check_coding
 from lmeformula.design.evaluate import Scope, data_columns, evaluate_column
 from lmeformula.design.frame import column_of
 from lmeformula.design.labels import label
@@ -179,6 +180,12 @@ def predictor_on(
             expression.span,
             "Its effect cannot be told from the intercept: leave it out.",
         )
+    try:
+        check_coding(label(expression), factor)
+    except FormulaDataError as error:
+        raise FormulaDataError(
+            error.problem, error.code, text, expression.span, error.hint
+        ) from None
     return factor
 
 
