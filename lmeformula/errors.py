@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+LONGEST_LINE = 100
+
 
 def underline(formula: str, span: tuple[int, int]) -> str:
     """Draw the line of `formula` that holds `span`, with carets under it.
@@ -16,7 +18,8 @@ def underline(formula: str, span: tuple[int, int]) -> str:
       formula: the whole formula text, possibly of several lines.
       span: half-open character range (start, stop) in `formula`; start == stop marks one place.
     Returns:
-      Two lines, indented by four blanks; tabs are copied into the padding so that the caret stays in place.
+      Two lines, indented by four blanks; tabs are copied into the padding so that the caret stays in place,
+      and of a very long line only the surroundings are shown.
     Example:
       >>> print(underline("y ~ (1|)", (7, 8)))
           y ~ (1|)
@@ -27,9 +30,17 @@ def underline(formula: str, span: tuple[int, int]) -> str:
     line_start = formula.rfind("\n", 0, start) + 1
     line_stop = formula.find("\n", start)
     line_stop = len(formula) if line_stop < 0 else line_stop
-    line = formula[line_start:line_stop].rstrip("\r")
-    padding = "".join("\t" if c == "\t" else " " for c in formula[line_start:start])
-    width = max(1, min(stop, line_stop) - start)
+    cut_start, cut_stop = line_start, line_stop
+    if line_stop - line_start > LONGEST_LINE:
+        cut_start = max(line_start, start - LONGEST_LINE // 2)
+        cut_stop = min(line_stop, cut_start + LONGEST_LINE)
+    before = "..." if cut_start > line_start else ""
+    after = "..." if cut_stop < line_stop else ""
+    line = before + formula[cut_start:cut_stop].rstrip("\r") + after
+    padding = " " * len(before) + "".join(
+        "\t" if c == "\t" else " " for c in formula[cut_start:start]
+    )
+    width = max(1, min(stop, cut_stop) - start)
     return f"    {line}\n    {padding}{'^' * width}"
 
 

@@ -8,7 +8,9 @@ from difflib import get_close_matches
 from lmeformula.formula import ast, ir
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import ONLY_STRUCTURES, STRUCTURES, VALUE_FUNCTIONS
-from lmeformula.formula.tree import MAX_DEPTH
+
+# An expression of one chain is as deep as the chain is long, and is walked recursively.
+MAX_OPERATIONS = 200
 
 CONSTANTS = {"TRUE": True, "FALSE": False, "NULL": None}
 ARITHMETIC = frozenset({"+", "-", "*", "/", "^", ":", "%%", "%/%"})
@@ -40,9 +42,7 @@ def value(node: ast.Node, report: Report, function: str = "") -> ir.Expression:
         case ast.Parentheses():
             return ir.Operation("(", (value(node.inner, report, function),), node.span)
         case ast.Unary():
-            return ir.Operation(
-                node.operator, (value(node.operand, report, function),), node.span
-            )
+            return ir.Operation(node.operator, (value(node.operand, report, function),), node.span)
         case ast.Call():
             return call(node, report)
         case ast.Chain():
@@ -104,8 +104,8 @@ def chain(node: ast.Chain, report: Report, function: str) -> ir.Expression:
             report.error("scalar_and", span)
         elif operator not in KNOWN_OPERATORS and operator not in ("|", "||"):
             report.error("unknown_operator", span, operator=operator)
-    if node.depth + len(node.operators) > MAX_DEPTH:
-        report.error("too_deep", node.span, limit=str(MAX_DEPTH))
+    if node.depth + len(node.operators) > MAX_OPERATIONS:
+        report.error("too_long", node.span, limit=str(MAX_OPERATIONS))
         return ir.Constant(None, node.span)
     start = node.span[0]
     result = value(node.operands[0], report, function)

@@ -72,11 +72,10 @@ def explained(text: str, unexpected: UnexpectedInput) -> FormulaSyntaxError:
         except FormulaSyntaxError as error:
             return error
     found = unexpected.token
-    before = [token for token in tokens if token.start_pos < (found.start_pos or 0)]
-    if found.type == END:
-        before = tokens
+    before = tokens_before(found, tokens)
     previous = before[-1] if before else None
-    unclosed = [token for token in open_brackets(before)]
+    end = len(text.rstrip())
+    unclosed = list(open_brackets(before))
     if found.type == END and unclosed:
         report.error("unclosed_parenthesis", span_of(unclosed[-1]))
     elif found.type == "RPAR" and not unclosed:
@@ -84,7 +83,7 @@ def explained(text: str, unexpected: UnexpectedInput) -> FormulaSyntaxError:
     else:
         report.error(
             label_of(unexpected, previous),
-            (len(text.rstrip()),) * 2 if found.type == END else span_of(found),
+            (end, end) if found.type == END else span_of(found),
             found=shown(found),
             found_text=str(found),
             previous=shown(previous),
@@ -105,6 +104,13 @@ def note_strange(token: Token, report: Report) -> None:
         report.error("empty_name", span)
     else:
         report.error("unknown_character", span, found=str(token))
+
+
+def tokens_before(found: Token, tokens: list[Token]) -> list[Token]:
+    """Return the tokens before one of them; all of them before the end."""
+    if found.type == END:  # lark gives the end the place of the last token
+        return tokens
+    return [token for token in tokens if span_of(token)[0] < span_of(found)[0]]
 
 
 def open_brackets(tokens: list[Token]) -> Iterator[Token]:
@@ -161,12 +167,7 @@ def learned() -> dict[tuple[object, ...], str]:
             try:
                 parser().parse(example, start="formula")
             except UnexpectedToken as unexpected:
-                stop = unexpected.token.start_pos
-                before = [
-                    token
-                    for token in parser().lex(example)
-                    if unexpected.token.type == END or token.start_pos < stop
-                ]
+                before = tokens_before(unexpected.token, list(parser().lex(example)))
                 for key in keys_of(unexpected, before[-1] if before else None):
                     table.setdefault(key, mistake.label)
             except TreeError:
@@ -176,20 +177,20 @@ def learned() -> dict[tuple[object, ...], str]:
 
 # What the characters are called, and what to type instead.
 LOOKALIKES = {
-    **{c: ("a dash", "-") for c in "\u2010\u2011\u2012\u2013\u2014\u2015\ufe63\uff0d"},
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\ufe63\uff0d", ("a dash", "-")),
     "\u2212": ("a minus sign", "-"),
-    **{c: ("a tilde", "~") for c in "\u223c\u02dc\uff5e\u301c"},
-    **{c: ("a curly quote", '"') for c in "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02"},
-    **{c: ("a curly quote", "'") for c in "\u2018\u2019\u201a\u201b\u2032\u00b4\uff07"},
+    **dict.fromkeys("\u223c\u02dc\uff5e\u301c", ("a tilde", "~")),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02", ("a curly quote", '"')),
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4\uff07", ("a curly quote", "'")),
     "\uff40": ("a backtick", "`"),
-    **{c: ("a multiplication sign", "*") for c in "\u00d7\u2217\u22c5\u00b7\u2022\uff0a"},
-    **{c: ("a division sign", "/") for c in "\u00f7\u2044\u2215\uff0f"},
-    **{c: ("a vertical bar", "|") for c in "\u2223\uff5c\u00a6"},
-    **{c: ("a parenthesis", "(") for c in "\uff08\u2768"},
-    **{c: ("a parenthesis", ")") for c in "\uff09\u2769"},
+    **dict.fromkeys("\u00d7\u2217\u22c5\u00b7\u2022\uff0a", ("a multiplication sign", "*")),
+    **dict.fromkeys("\u00f7\u2044\u2215\uff0f", ("a division sign", "/")),
+    **dict.fromkeys("\u2223\uff5c\u00a6", ("a vertical bar", "|")),
+    **dict.fromkeys("\uff08\u2768", ("a parenthesis", "(")),
+    **dict.fromkeys("\uff09\u2769", ("a parenthesis", ")")),
     "\uff0b": ("a plus sign", "+"),
-    **{c: ("a circumflex", "^") for c in "\u02c6\u2303\uff3e"},
-    **{c: ("a colon", ":") for c in "\u2236\uff1a"},
+    **dict.fromkeys("\u02c6\u2303\uff3e", ("a circumflex", "^")),
+    **dict.fromkeys("\u2236\uff1a", ("a colon", ":")),
     "\uff0c": ("a comma", ","),
     "\uff1b": ("a semicolon", ";"),
     "\uff1d": ("an equals sign", "="),

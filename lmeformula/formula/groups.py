@@ -8,6 +8,8 @@ from lmeformula.formula import ast
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import tree_text
 
+MAX_FACTORS = 1000  # in one random-effects term, and names in one factor
+
 Groups = dict[frozenset[str], tuple[ast.Name, ...]]  # each factor's names, as displayed
 
 
@@ -54,6 +56,8 @@ def groups_of(node: ast.Node, report: Report) -> Groups:
         case ast.Call(function="gr", arguments=(ast.Argument(value=inner, name=""),)):
             return groups_of(inner, report)
         case ast.Chain() if all(o in ("+", "*", "/", ":") for o in node.operators):
+            if len(node.operands) > MAX_FACTORS:
+                report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
             groups = groups_of(node.operands[0], report)
             for operator, operand in zip(node.operators, node.operands[1:], strict=True):
                 groups = combine(groups, operator, operand, report)
@@ -68,6 +72,8 @@ def combine(left: Groups, operator: str, node: ast.Node, report: Report) -> Grou
     right = groups_of(node, report)
     if not left or not right:
         return {}
+    if len(left) * len(right) > MAX_FACTORS:
+        report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
     if len(left) == 1 and left.keys() == right.keys() and operator != "+":
         name = tree_text(node)
         report.warn("self_interaction", node.span, text=f"{name}{operator}{name}", name=name)

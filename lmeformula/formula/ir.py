@@ -5,8 +5,12 @@ Frozen, hashable records, compared by meaning: spans, source text and diagnostic
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from lmeformula.formula.explain import Explanation
 
 Span: TypeAlias = tuple[int, int]
 
@@ -63,7 +67,7 @@ class Call:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """Arithmetic, comparison or logic inside a call, in R's operators: one or two operands.
 
@@ -73,6 +77,23 @@ class Operation:
     operator: str
     operands: tuple[Expression, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return self._spine() == other._spine() if isinstance(other, Operation) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._spine())
+
+    # A chain such as a + b + ... leans to the left as far as it is long. It is compared along the chain:
+    # the == of nested dataclasses would exhaust the stack after some two hundred operations.
+    def _spine(self) -> tuple[object, ...]:
+        """Return the chain's operators and right operands, outermost first, and its first operand."""
+        parts: list[object] = []
+        node: Expression = self
+        while isinstance(node, Operation):
+            parts += (node.operator, *node.operands[1:])
+            node = node.operands[0]
+        return *parts, node
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +238,27 @@ class Formula:
         from lmeformula.formula.show import formula_repr
 
         return formula_repr(self)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the formula as a dictionary that JSON can hold; `from_dict` reads it."""
+        from lmeformula.formula.serialize import formula_to_dict
+
+        return formula_to_dict(self)
+
+    @staticmethod
+    def from_dict(record: Mapping[str, object]) -> Formula:
+        """Return the formula that `to_dict` wrote; FormulaSyntaxError where it is none of the language."""
+        from lmeformula.formula.serialize import formula_from_dict
+
+        return formula_from_dict(record)
+
+    def explain(self) -> Explanation:
+        """Say in plain words what the formula means, and how many variance parameters it has."""
+        from lmeformula.formula.explain import explain
+
+        return explain(self)
+
+    def _repr_latex_(self) -> str:
+        from lmeformula.formula.latex import formula_latex
+
+        return f"$$\n{formula_latex(self)}\n$$"

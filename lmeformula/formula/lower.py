@@ -60,7 +60,11 @@ def split(bar: ast.Bar, report: Report) -> list[ast.Bar]:
     for product in terms.products:
         variables = tuple(terms.nodes[number] for number in product)
         spans = (bar.left.span,) * len(product)
-        node = variables[0] if len(product) == 1 else ast.Chain((":",) * (len(product) - 1), variables, spans)
+        node = (
+            variables[0]
+            if len(product) == 1
+            else ast.Chain((":",) * (len(product) - 1), variables, spans)
+        )
         lefts.append(ast.Chain(("+",), (ast.Number(0, bar.left.span), node), spans[:1]))
     if not lefts:
         report.error("no_coefficient", bar.span)
@@ -96,7 +100,11 @@ def freeze(model: ast.Model, report: Report) -> ir.Formula:
     for call in model.offsets:
         offset = value(call.arguments[0].value, report, "offset")
         if offset in offsets:
-            report.warn("duplicate_term", call.span, name=call_text(ir.Call("offset", (ir.Argument(offset),))))
+            report.warn(
+                "duplicate_term",
+                call.span,
+                name=call_text(ir.Call("offset", (ir.Argument(offset),))),
+            )
         offsets[offset] = None
     template = joined(model.fixed) if terms.uses_dot else ""
     fixed = ir.FixedPart(terms.to_ir(), tuple(offsets), template)

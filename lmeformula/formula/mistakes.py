@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import NoReturn
 
 from lmeformula.errors import FormulaErrors, FormulaSyntaxError
 from lmeformula.formula.ir import Diagnostic, Span
+
+
+MAX_ERRORS = 10  # more than a reader reads; the others show when these are mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,11 @@ class Report:
             )
         )
 
+    def stop(self, mistake_label: str, span: Span, **fields: str) -> NoReturn:
+        """Raise a mistake at once, where going on would cost too much."""
+        self.error(mistake_label, span, **fields)
+        raise self.errors[-1]
+
     def warn(self, mistake_label: str, span: Span | None, **fields: str) -> None:
         """Note a warning; said once for each text."""
         mistake = mistakes()[mistake_label]
@@ -95,7 +104,7 @@ class Report:
 
         Raises:
           FormulaSyntaxError: for one mistake.
-          FormulaErrors: for several; at most one for each place.
+          FormulaErrors: for several; one for each place, and the first ones only of very many.
         """
         first_at: dict[Span, FormulaSyntaxError] = {}
         for error in self.errors:
@@ -105,4 +114,4 @@ class Report:
         if len(found) == 1:
             raise found[0]
         if found:
-            raise FormulaErrors(found)
+            raise FormulaErrors(found[:MAX_ERRORS])

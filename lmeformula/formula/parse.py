@@ -10,11 +10,11 @@ from lmeformula.formula.lower import lower
 from lmeformula.formula.mistakes import Report
 
 
-def parse(text: str | ir.Formula, *, double_bar: str = "split") -> ir.Formula:
+def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
     """Read a formula in the syntax of lme4; no data is needed.
 
     Args:
-      text: the formula, such as "y ~ x + (1 | g)"; a Formula is returned as it is.
+      text: the formula as a str, such as "y ~ x + (1 | g)"; a Formula is returned as it is.
       double_bar: what (x || g) means. "split" (as in lme4): one term for each term before the bar, so
         that the levels of a factor stay correlated; "diag": independent columns, as diag(x | g).
     Returns:

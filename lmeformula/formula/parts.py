@@ -10,6 +10,8 @@ from lmeformula.formula.expression import bare, is_bar
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import shortened, tree_text
 
+JOINING = frozenset({"+", "-", "*", "/", ":", "^"})
+
 
 @dataclass(slots=True)
 class Parts:
@@ -72,8 +74,10 @@ def joined(addends: list[ast.Addend] | tuple[ast.Addend, ...]) -> str:
     """Write addends as a sum, in canonical text."""
     text = ""
     for addend in addends:
-        sign = ("-" if addend.is_subtracted else "") if not text else (
-            " - " if addend.is_subtracted else " + "
+        sign = (
+            ("-" if addend.is_subtracted else "")
+            if not text
+            else (" - " if addend.is_subtracted else " + ")
         )
         text += sign + tree_text(addend.node)
     return text
@@ -169,11 +173,9 @@ def is_in_place(node: ast.Node, operator: str, report: Report) -> bool:
             return is_in_place(node.inner, operator, report)
         case ast.Unary(operator="+" | "-"):
             return is_in_place(node.operand, operator, report)
-        case ast.Chain(operators=("+" | "-", *_)):
-            return all([is_in_place(operand, operator, report) for operand in node.operands])
-        case ast.Chain(operators=("*" | "/" | ":" | "^" as inside, *_)):
-            return all([is_in_place(operand, inside, report) for operand in node.operands])
-        case ast.Chain() if node.operators[0].startswith("%"):
-            inside = node.operators[0]
-            return all([is_in_place(operand, inside, report) for operand in node.operands])
+        case ast.Chain(operators=(first, *_)) if first in JOINING or first.startswith("%"):
+            inside = operator if first in ("+", "-") else first
+            # A list, not a generator: every operand is to be looked at.
+            found = [is_in_place(operand, inside, report) for operand in node.operands]
+            return all(found)
     return True  # a comparison is refused as a whole, by the algebra of terms

@@ -50,7 +50,9 @@ VALUE_FUNCTIONS = frozenset({"I", "ifelse", "xor", "factor", "bool"})
 RESERVED_FUNCTIONS = MappingProxyType(
     {
         **dict.fromkeys(("mo", "monotonic"), "Use the ordered factor itself, or C(o, contr.poly)."),
-        **dict.fromkeys(("me", "ME", "mi"), "Errors in variables cannot be modelled; use the column itself."),
+        **dict.fromkeys(
+            ("me", "ME", "mi"), "Errors in variables cannot be modelled; use the column itself."
+        ),
         "cs": "Category-specific effects cannot be modelled; a covariance structure is written cs(x | g).",
         **dict.fromkeys(
             ("s", "t2", "te", "ti", "gp", "hsgp"),
@@ -73,5 +75,6 @@ RESERVED_FUNCTIONS = MappingProxyType(
 
 # What brms allows after the bar of a response.
 RESERVED_ADDITIONS = frozenset(
-    "cens trunc se rate thres subset dec mi cat vint vreal index bhaz".split()
+    {"cens", "trunc", "se", "rate", "thres", "subset", "dec", "mi", "cat", "vint", "vreal"}
+    | {"index", "bhaz"}
 )

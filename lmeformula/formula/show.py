@@ -11,8 +11,20 @@ from lmeformula.formula import ast, ir
 
 PLAIN_NAME = re.compile(r"(?:[^\W\d_]|\.(?!\d))[\w.]*")
 NOT_NAMES = frozenset(
-    "TRUE FALSE NULL Inf NaN NA NA_integer_ NA_real_ NA_complex_ NA_character_ "
-    "if else for while repeat function next break in .".split()
+    {"TRUE", "FALSE", "NULL", "Inf", "NaN", "NA", "NA_integer_", "NA_real_", "NA_complex_"}
+    | {
+        "NA_character_",
+        "if",
+        "else",
+        "for",
+        "while",
+        "repeat",
+        "function",
+        "next",
+        "break",
+        "in",
+        ".",
+    }
 )
 SPACED = frozenset({"+", "-", "*", "<", ">", "<=", ">=", "==", "!=", "&", "&&", "|", "||", "%in%"})
 PRECEDENCE = {
@@ -160,7 +172,8 @@ def expression_text(expression: ir.Expression) -> str:
 def call_text(call: ir.Call) -> str:
     """Write a call as canonical text."""
     arguments = (
-        (f"{name_text(argument.name)} = " if argument.name else "") + expression_text(argument.value)
+        (f"{name_text(argument.name)} = " if argument.name else "")
+        + expression_text(argument.value)
         for argument in call.arguments
     )
     return f"{name_text(call.function)}({', '.join(arguments)})"

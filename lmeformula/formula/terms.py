@@ -11,7 +11,7 @@ from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import tree_text
 
 MAX_TERMS = 100_000
-MAX_PRODUCTS = 2_000_000
+MAX_WORK = 5_000_000  # variables in all products made on the way
 
 Product: TypeAlias = frozenset[int]  # numbers of variables
 Products: TypeAlias = dict[Product, ir.Span]  # in order of first appearance; where each was written
@@ -29,6 +29,7 @@ class Scope:
       nodes: each variable's tree.
       intercept: set and cleared by 1 and 0 as they come; the last one wins.
       uses_dot: "." was met.
+      work: number of variables in the products made so far.
     """
 
     report: Report
@@ -38,6 +39,7 @@ class Scope:
     nodes: list[ast.Node] = field(default_factory=list)
     intercept: bool = True
     uses_dot: bool = False
+    work: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,7 @@ def evaluate(
     )
 
 
-def join(
-    products: Products, node: ast.Node, is_subtracted: bool, adds: bool, scope: Scope
-) -> None:
+def join(products: Products, node: ast.Node, is_subtracted: bool, adds: bool, scope: Scope) -> None:
     """Add a node's products to `products`, or take them away; `adds` says what a 1 in it does."""
     found = products_of(node, scope, adds != is_subtracted)
     if is_subtracted:
@@ -241,25 +241,37 @@ def combine(
         name = tree_text(node)
         text = f"{name}{operator}{name}"
         scope.report.warn("self_interaction", node.span, text=text, name=name)
-    if operator == "*":
-        return {**left, **right, **multiply(left, right, node, scope)}
     if operator == ":":
         return multiply(left, right, node, scope)
     # R crosses with ALL variables of the other side: (a + b)/c is a + b + a:b:c.
-    if operator == "/":
-        everything: Products = {frozenset[int]().union(*left): node.span} if left else {}
-        return {**left, **multiply(everything, right, node, scope)} if left else right
-    everything = {frozenset[int]().union(*right): node.span} if right else {}
-    return multiply(left, everything, node, scope)
+    if operator == "%in%":
+        return multiply(left, united(right, node, scope), node, scope)
+    crossed = united(left, node, scope) if operator == "/" else left
+    made = multiply(crossed, right, node, scope)
+    if operator == "*" or not left:
+        made = {**right, **made}
+    for product, span in made.items():
+        left.setdefault(product, span)
+    check_size(len(left), node, scope)
+    return left
+
+
+def united(products: Products, node: ast.Node, scope: Scope) -> Products:
+    """Return the one product of all variables; nothing for nothing."""
+    scope.work += sum(map(len, products))
+    return {frozenset[int]().union(*products): node.span} if products else {}
 
 
 def multiply(left: Products, right: Products, node: ast.Node, scope: Scope) -> Products:
     """Join each product of one side with each of the other."""
-    check_size(len(left) * len(right), node, scope, MAX_PRODUCTS)
+    check_size(len(left) * len(right), node, scope, MAX_WORK)
     result: Products = {}
     for one, (start, _) in left.items():
         for other, (_, stop) in right.items():
-            result.setdefault(one | other, (min(start, stop), max(start, stop)))
+            product = one | other
+            scope.work += len(product)
+            result.setdefault(product, (min(start, stop), max(start, stop)))
+        check_size(scope.work, node, scope, MAX_WORK)
     check_size(len(result), node, scope)
     return result
 
@@ -286,8 +298,6 @@ def power(node: ast.Chain, scope: Scope, adds: bool) -> Products:
 
 
 def check_size(size: int, node: ast.Node, scope: Scope, limit: int = MAX_TERMS) -> None:
-    """Stop before an expansion exhausts the memory."""
+    """Stop before an expansion exhausts memory or patience."""
     if size > limit:
-        scope.report.errors.clear()
-        scope.report.error("too_many_terms", node.span, limit=f"{limit:,}")
-        raise scope.report.errors[0]
+        scope.report.stop("too_many_terms", node.span, limit=f"{MAX_TERMS:,}")

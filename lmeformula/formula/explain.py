@@ -1,0 +1,185 @@
+"""IR to plain words: what a formula means, term by term, and what it costs in variance parameters."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from lmeformula.formula import ir
+from lmeformula.formula.show import (
+    expression_text,
+    group_text,
+    name_text,
+    random_text,
+    response_text,
+    sum_text,
+    term_text,
+)
+
+
+class Explanation(str):
+    """A text of several lines that a REPL shows as it is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def explain(formula: ir.Formula) -> Explanation:
+    """Say what a formula means.
+
+    Args:
+      formula: any formula.
+    Returns:
+      text: the response, the fixed effects, the offsets, each random-effects term as it was written with
+        what it stands for and its number of variance parameters, and warnings.
+    Example:
+      >>> from lmeformula.formula import parse
+      >>> explain(parse("y ~ x + (1 | a/b) + (x || g)"))
+      y ~ 1 + x + (1 | a) + (1 | b:a) + (1 | g) + (0 + x | g)
+      Response: y
+      Fixed effects: an intercept, x
+      Random effects:
+        (1 | a/b): intercepts varying over a, and over b within a
+          1 | a    1 variance parameter
+          1 | b:a  1 variance parameter
+        (x || g): intercepts varying over g, and independently slopes of x
+          1 | g      1 variance parameter
+          0 + x | g  1 variance parameter if x is numeric; k(k + 1)/2 for the k columns of a factor
+    """
+    lines = [str(formula)]
+    if formula.response is not None:
+        lines.append(f"Response: {response_text(formula.response)}")
+    lines.append(f"Fixed effects: {fixed_words(formula.fixed)}")
+    if formula.fixed.offsets:
+        lines.append(f"Offset: {' + '.join(map(expression_text, formula.fixed.offsets))}")
+    if formula.random:
+        lines.append("Random effects:")
+        for _, terms in groupby(formula.random, key=lambda term: term.span or id(term)):
+            lines += term_lines(tuple(terms), formula)
+    lines += (f"{found.code}: {found.message}" for found in formula.diagnostics)
+    return Explanation("\n".join(lines))
+
+
+def fixed_words(part: ir.FixedPart) -> str:
+    """List the fixed effects in words."""
+    intercept = ["an intercept"] if part.sum.intercept else ["no intercept"]
+    names = [
+        "every column but the response" if term == ir.Term((ir.Dot(),)) else term_text(term)
+        for term in part.sum.terms
+    ]
+    text = ", ".join(intercept + names)
+    return f"{text} (as written: {part.template})" if part.template else text
+
+
+def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.Formula) -> list[str]:
+    """Explain one random-effects term as written, which stands for one or more."""
+    first = terms[0]
+    written = random_text(first)
+    if first.span is not None and formula.text:
+        written = " ".join(formula.text[slice(*first.span)].split())
+    parts: list[str] = []
+    said = ""
+    for columns, same in groupby(terms, key=lambda term: term.columns):
+        over = ", and over ".join(group_words(term.group, terms) for term in same)
+        where = "" if over == said else f" varying over {over}"
+        parts.append(("independently " if parts else "") + column_words(columns) + where)
+        said = over
+    meaning = ", and ".join(parts) + covariance_words(first)
+    sides = [
+        random_text(term) if term.covariance.kind != "us" else random_text(term)[1:-1]
+        for term in terms
+    ]
+    width = max(map(len, sides))
+    counts = [
+        f"    {side:<{width}}  {count_words(term)}" for side, term in zip(sides, terms, strict=True)
+    ]
+    return [f"  {written}: {meaning}", *counts]
+
+
+def column_words(columns: ir.TermSum) -> str:
+    """Say what varies: "intercepts and slopes of x"."""
+    slopes = " and ".join(map(term_text, columns.terms))
+    words = ["intercepts"] if columns.intercept else []
+    return " and ".join(words + ([f"slopes of {slopes}"] if slopes else []))
+
+
+def group_words(group: ir.GroupingFactor, terms: tuple[ir.RandomTerm, ...]) -> str:
+    """Say over what: "g", "b within a" for a nested factor, "the combinations of g and h"."""
+    if group.reserved is not None or len(group.names) == 1:
+        return group_text(group)
+    names = list(map(name_text, group.names))
+    outer = {term.group.names for term in terms}
+    if group.names[1:] in outer:
+        return f"{names[0]} within {' within '.join(names[1:])}"
+    return f"the combinations of {', '.join(names[:-1])} and {names[-1]}"
+
+
+def covariance_words(term: ir.RandomTerm) -> str:
+    """Say how the coefficients of a term vary together."""
+    spread = {True: ", with one variance", False: "", None: ""}[term.covariance.homogeneous]
+    words = {
+        "diag": ", independently of each other",
+        "cs": ", all equally correlated",
+        "ar1": ", correlated the less the farther apart in time",
+    }
+    if term.covariance.kind != "us":
+        known = words.get(term.covariance.kind)
+        reserved = f", with covariance {term.covariance.kind} (not available for fitting)"
+        return known + spread if known is not None else reserved
+    if term.block:
+        return f", correlated with the other terms labelled {term.block}"
+    return ", correlated" if num_columns(term.columns) > 1 else ""
+
+
+def num_columns(columns: ir.TermSum) -> int:
+    """Count a term's coefficients, if all its variables are numeric."""
+    return columns.intercept + len(columns.terms)
+
+
+def num_parameters(kind: str, homogeneous: bool | None, k: int) -> int | None:
+    """Count the variance parameters of a term.
+
+    Args:
+      kind: the covariance's kind.
+      homogeneous: one variance for all coefficients.
+      k: number of coefficients, >= 1.
+    Returns:
+      The number; None for a structure that cannot be fitted.
+    Example:
+      >>> [num_parameters(*s, 3) for s in (("us", None), ("diag", False), ("cs", True), ("ar1", True))]
+      [6, 3, 2, 2]
+    """
+    num_variances = 1 if homogeneous else k
+    if kind == "us":
+        return k * (k + 1) // 2
+    if kind == "diag":
+        return num_variances
+    if kind in ("cs", "ar1"):
+        return num_variances + (k > 1)
+    return None
+
+
+def count_words(term: ir.RandomTerm) -> str:
+    """Say how many variance parameters a term has, as far as that is known without data."""
+    kind, homogeneous = term.covariance.kind, term.covariance.homogeneous
+    k = num_columns(term.columns)
+    count = num_parameters(kind, homogeneous, k)
+    if count is None or term.group.reserved is not None:
+        return "not available for fitting"
+    counted = f"{count} variance parameter{'s' if count > 1 else ''}"
+    if term.block:
+        return f"{counted} of its own, and its correlations in the block {term.block}"
+    if not term.columns.terms or (homogeneous and k > 1):
+        return counted
+    if kind == "ar1":  # its columns are the levels of a factor
+        return "2 variance parameters" if homogeneous else "k + 1 variance parameters for k levels"
+    general = {
+        "us": "k(k + 1)/2",
+        "diag": "1" if homogeneous else "k",
+        "cs": "2" if homogeneous else "k + 1",
+    }[kind]
+    names = sum_text(ir.TermSum(False, term.columns.terms)).removeprefix("0 + ")
+    verb = "is" if len(term.columns.terms) == 1 else "are"
+    whole = " in all" if k > 1 else ""
+    return f"{counted} if {names} {verb} numeric; {general} for the k columns{whole} of a factor"
