@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 import lmeformula as lf
 from lmeformula.errors import DatasetError, LmeFormulaError, LmeFormulaWarning
 from lmeformula.formula.show import dump
+from lmeformula.views.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         an interruption from the keyboard.
     """
     options = _parser().parse_args(arguments)
-    # TensorFlow's notes about its build would stand above the output.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -80,6 +79,8 @@ def run_fit(options: argparse.Namespace) -> int:
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     data = _read_csv(options.data)
+    if options.method == "mcem":
+        import_tensorflow()
     fit = lf.fit(
         options.formula,
         data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from lmeformula.result.holdout import Holdout, holdout, split_rows
 from lmeformula.result.table import Column, Table
 from lmeformula.result.tables import Reference, comparison_table, reference_of
 from lmeformula.views.plots import convergence, histogram, residual_histogram, trace
+from lmeformula.views.quiet import import_tensorflow
 from lmeformula.views.report import has_matplotlib, save_figure
 from lmeformula.views.table import to_text
 
@@ -57,7 +59,9 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     clock = Clock()
     with clock("import of the libraries"):
-        import tensorflow_probability  # noqa: F401  (the slow import, timed on its own)
+        import_tensorflow()
+        importlib.import_module("lmeformula.em.loop")
+        importlib.import_module("lmeformula.model.joint")
 
     with clock("data"):
         data = lf.datasets.load("insteval")
@@ -81,7 +85,7 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
     reference = LME4
     if design.n < lf.datasets.describe("insteval").rows:
         with clock("exact fit, to compare"):
-            reference = reference_of(lf.estimate(model, method="exact"), "exact")
+            reference = reference_of(lf.estimate(model, method="exact"), "exact fit")
     console.print(f"{fit.outcome.value}\n")
     console.print(to_text(comparison_table(fit, reference), console.width))
 

@@ -130,10 +130,10 @@ def comparison_table(fit: Fit, reference: Reference) -> Table:
         Column("distance", distances, "error"),
     )
     notes = (
-        f"distance: from the estimate of {reference.source}, in standard errors.",
+        "distance: between the two estimates, in standard errors.",
         f"Log-likelihood {fit.loglik.value:.4f}; {reference.source}: {reference.loglik:.4f}.",
     )
-    title = f"Estimates beside those of {reference.source}"
+    title = f"Parameters: this fit and {reference.source}"
     return Table(title, table.columns + beside, (*table.notes, *notes))
 
 

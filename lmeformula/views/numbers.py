@@ -101,8 +101,8 @@ def _error(cell: Cell) -> str:
     value = float(cell)
     if math.isnan(value):
         return MISSING
-    if value == 0:
-        return "0"
+    if abs(value) < 1e-9:
+        return "0" if value == 0 else "<1e-9"
     if not 1e-4 <= abs(value) < 1e6:
         return f"{value:.1e}"
     return f"{value:.{max(0, 1 - math.floor(math.log10(abs(value))))}f}"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Two hues that stand apart on white and on black, also for readers who see colours differently.
 BLUE, ORANGE, GREY = "#3d7ab8", "#e07b39", "#8a8f98"
 LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
+FEW_POINTS = 40  # no more points than this are marked on a line
 RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
 
 
@@ -124,7 +125,10 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
     for place, effect in enumerate(shown):
         y = place - (effect.draws - effect.mean) / (lane or 1.0)  # the axis points down
         ax.axhline(place, color=GREY, linewidth=0.6, alpha=0.6)
-        ax.plot(np.arange(1, len(y) + 1), y, color=BLUE, linewidth=0.7)
+        marker = "o" if len(y) <= FEW_POINTS else ""
+        ax.plot(
+            np.arange(1, len(y) + 1), y, color=BLUE, linewidth=0.7, marker=marker, markersize=2.5
+        )
         decimals = max(0, decimals_for([effect.sd]) - 2)
         label = f"{effect.mean:.{decimals}f} ({effect.sd:.{decimals}f})"
         ax.text(
@@ -135,8 +139,10 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
     ax.set_yticks(range(len(shown)), names)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.margins(x=0.01)
+    ax.locator_params(axis="x", integer=True)
     ax.set_xlabel("draw in the last E-step")
-    ax.set_title(f"Draws of {len(shown)} {term} effects, with mean (sd)", loc="left")
+    ax.set_ylabel(term)
+    ax.set_title(f"Draws of {len(shown)} effects, with mean (sd)", loc="left")
     _lighten(ax, grid=None)
     ax.tick_params(axis="y", length=0)
     return ax
@@ -178,7 +184,7 @@ def residual_histogram(
     ax.set_ylabel("density")
     ax.set_title(f"{title} (n = {len(finite):,})", loc="left")
     _lighten(ax, grid="y")
-    ax.legend(frameon=False)
+    _legend_above(ax)
     return ax
 
 
@@ -215,12 +221,11 @@ def histogram(
         _density(ax, chosen.values, "effects")
     if chosen.sd > 0:
         _normal_curve(ax, chosen.sd, f"estimated, sd {short(chosen.sd)}")
-    ax.set_ylim(bottom=0)
     ax.set_xlabel(f"effect on {_response_name(fit)}")
     ax.set_ylabel("density")
     ax.set_title(f"{chosen.label}: {len(chosen.values):,} levels", loc="left")
     _lighten(ax, grid="y")
-    ax.legend(frameon=False)
+    _legend_above(ax)
     return ax
 
 
@@ -271,7 +276,8 @@ def _convergence_panel(
     if math.isfinite(error):
         ax.axhspan(last - error, last + error, color=GREY, alpha=0.18, linewidth=0)
     ax.axhline(last, color=ORANGE, linewidth=1.0)
-    ax.plot(iterations, values, color=BLUE, linewidth=1.2, marker="o", markersize=2.5)
+    marker = "o" if len(values) <= FEW_POINTS else ""
+    ax.plot(iterations, values, color=BLUE, linewidth=1.2, marker=marker, markersize=2.5)
     low, high = float(values.min()), float(values.max())
     pad = 0.05 * (max(high, last + scale) - min(low, last - scale))
     ax.set_ylim(min(low, last - 1.3 * scale) - pad, max(high, last + 1.3 * scale) + pad)
@@ -291,6 +297,12 @@ def _normal_curve(ax: Axes, sd: float, label: str) -> None:
     x = np.linspace(-3.6 * sd, 3.6 * sd, 201)
     y = np.exp(-0.5 * (x / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
     ax.plot(x, y, color=ORANGE, linewidth=1.5, label=label)
+
+
+def _legend_above(ax: Axes) -> None:
+    """Put the legend in a line of its own above what is drawn."""
+    ax.set_ylim(0, 1.2 * ax.get_ylim()[1])
+    ax.legend(loc="upper center", ncols=2, frameon=False, fontsize="small")
 
 
 def _response_name(fit: Fit) -> str:

@@ -77,17 +77,17 @@ class PlainProgress:
         self._tolerance = tolerance
         self._waiting: Iteration | None = None
         self._last_time = -math.inf
-        self._seconds = 0.0
+        self._began = time.monotonic()
 
     def start(self, names: Sequence[str]) -> None:
         """Say that the run begins."""
+        self._began = time.monotonic()
         self._stream.write(f"Monte Carlo EM: {len(names)} parameters\n")
         self._stream.flush()
 
     def update(self, iteration: Iteration) -> None:
         """Write the record if the last line is old enough."""
         self._waiting = iteration
-        self._seconds += iteration.seconds
         if time.monotonic() - self._last_time >= PLAIN_INTERVAL:
             self._write()
 
@@ -100,9 +100,10 @@ class PlainProgress:
         if record is None:
             return
         self._last_time = time.monotonic()
+        seconds = self._last_time - self._began
         self._stream.write(
             f"iteration {record.number}: {record.num_draws:,} draws a chain, "
-            f"{_rule(record, self._tolerance)}, {self._seconds:.1f} s\n"
+            f"{_rule(record, self._tolerance)}, {seconds:.1f} s\n"
         )
         self._stream.flush()
 
@@ -115,12 +116,13 @@ class LiveProgress:
         self._tolerance = tolerance
         self._names: tuple[str, ...] = ()
         self._first_error = math.nan
-        self._seconds = 0.0
+        self._began = time.monotonic()
         self._live: Live | None = None
 
     def start(self, names: Sequence[str]) -> None:
         """Open the display."""
         self._names = tuple(names)
+        self._began = time.monotonic()
         waiting = Text("Monte Carlo EM: compiling the first iteration ...", style="dim")
         self._live = Live(waiting, console=self._console, auto_refresh=False, redirect_stdout=False)
         self._live.start(refresh=True)
@@ -129,7 +131,6 @@ class LiveProgress:
         """Redraw for one finished iteration."""
         if math.isnan(self._first_error):
             self._first_error = iteration.largest_error
-        self._seconds += iteration.seconds
         if self._live is not None:
             self._live.update(self.render(iteration), refresh=True)
 
@@ -144,7 +145,7 @@ class LiveProgress:
         head = Text.assemble(
             ("Monte Carlo EM", "bold"),
             f"  iteration {record.number}, {record.num_draws:,} draws a chain, "
-            f"acceptance {record.acceptance:.2f}, {self._seconds:.1f} s",
+            f"acceptance {record.acceptance:.2f}, {time.monotonic() - self._began:.1f} s",
         )
         return Group(head, self._distance(record), self._estimates(record))
 
