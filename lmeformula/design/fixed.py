@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -70,7 +71,19 @@ def columns_of(
             f"'{widest}' has {max(widths)} levels; as a grouping factor, (1 | {widest}), "
             "it would need no columns.",
         )
-    return Matrix(*build(terms.intercept, products, used, num_rows))
+    values, names = build(terms.intercept, products, used, num_rows)
+    return Matrix(values, _distinct(names))
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    # A column of the data may be called "Intercept" or "x:z", as another column of the matrix is.
+    if len(set(names)) == len(names):
+        return names
+    found: dict[str, None] = {}
+    for name in names:
+        free = (f"{name}.{i}" for i in itertools.count(1))
+        found[name if name not in found else next(n for n in free if n not in found)] = None
+    return tuple(found)
 
 
 def independent_columns(values: Floats) -> list[int]:
