@@ -5,7 +5,7 @@ response (`y >= 4`), for one chain and for four: called once from Python, and in
 of 50, as a sampler runs it. Data travel as arguments, so that XLA folds nothing. The last column is the
 largest error of the gradient against sums in extended precision, relative to the largest element.
 
-    python benchmarks/gather_designs.py [--dtype float32] [--repeats 9] [--data InstEval.csv.gz]
+    python benchmarks/gather_designs.py [--dtype float32] [--repeats 15] [--data InstEval.csv.gz]
 """
 
 from __future__ import annotations
@@ -117,10 +117,8 @@ def automatic(lookups: tuple[Callable[..., Any], ...], chains: str = "first") ->
 
 
 def gather(axis: int) -> Any:
-    return lambda codes, size, dtype: (
-        lambda u, index: tf.gather(u, index, axis=axis),
-        tf.constant(codes),
-    )
+    look = lambda u, index: tf.gather(u, index, axis=axis)  # noqa: E731
+    return lambda codes, size, dtype: (look, tf.constant(codes))
 
 
 def one_hot(codes: np.ndarray, size: int, dtype: str) -> Any:
@@ -140,9 +138,8 @@ def prefix_sums(codes: np.ndarray, size: int, dtype: str) -> Any:
             def backward(score: Any) -> Any:
                 total = tf.cumsum(tf.gather(score, order, axis=-1), axis=-1)
                 total = tf.concat([tf.zeros_like(total[..., :1]), total], -1)
-                return tf.gather(total, bounds[1:], axis=-1) - tf.gather(
-                    total, bounds[:-1], axis=-1
-                )
+                total = tf.gather(total, bounds, axis=-1)
+                return total[..., 1:] - total[..., :-1]
 
             return tf.gather(u, index, axis=-1), backward
 
@@ -267,9 +264,8 @@ def no_lookup(family: str, rows: Rows, dtype: str) -> Any:
 
     def evaluate(effects: Any, data: Any) -> Any:
         y, x = data
-        density, score = row_density_and_score(
-            family, y, INTERCEPT + SLOPE * x + effects[0][..., :1]
-        )
+        eta = INTERCEPT + SLOPE * x + effects[0][..., :1]
+        density, score = row_density_and_score(family, y, eta)
         total = tf.reduce_sum(score, -1, keepdims=True)
         return tf.reduce_sum(density, -1) + prior(effects, -1), [total - u for u in effects]
 
@@ -309,9 +305,19 @@ def exact_gradient(family: str, rows: Rows, effects: list[np.ndarray]) -> list[n
     return sums
 
 
-def measure(
-    variant: Variant, family: str, rows: Rows, chains: int, dtype: str, repeats: int
-) -> str:
+class Timed(NamedTuple):
+    """A compiled variant and its timings so far."""
+
+    variant: Variant
+    call: Callable[[], Any]  # one evaluation
+    loop: Callable[[], Any]  # STEPS of them
+    compile_seconds: float
+    error: str
+    called: list[float]
+    looped: list[float]
+
+
+def compiled(variant: Variant, family: str, rows: Rows, chains: int, dtype: str) -> Timed:
     evaluate, data = variant.prepare(family, rows, dtype)
     rng = np.random.default_rng(0)
     start = [rng.normal(scale=0.3, size=(size, chains)) for size in rows.num_levels]
@@ -331,54 +337,65 @@ def measure(
         return tf.while_loop(lambda i, *_: i < STEPS, step, (tf.constant(0), effects, zero))
 
     began = time.perf_counter()
-    _, gradient = once(effects, data)
-    gradient[0].numpy()
-    first_call = time.perf_counter() - began
+    gradient = [g.numpy() for g in once(effects, data)[1]]
+    compile_seconds = time.perf_counter() - began
     loop(effects, data)[2].numpy()
-
-    one, many = [], []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        once(effects, data)[1][0].numpy()
-        one.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        loop(effects, data)[2].numpy()
-        many.append((time.perf_counter() - began) / STEPS)
 
     error = "-"
     if variant.prepare is not no_lookup:
         exact = exact_gradient(family, rows, [u[:, 0] for u in start])
-        found = [g.numpy() for g in gradient]
         if chains > 1:
-            found = [g[0] if variant.chains == "first" else g[:, 0] for g in found]
-        difference = max(np.abs(f - e).max() for f, e in zip(found, exact, strict=True))
+            gradient = [g[0] if variant.chains == "first" else g[:, 0] for g in gradient]
+        difference = max(np.abs(g - e).max() for g, e in zip(gradient, exact, strict=True))
         error = f"{difference / max(np.abs(e).max() for e in exact):.0e}"
-    layout = "" if chains == 1 else f"chains {variant.chains}"
-    return (
-        f"{variant.name:<32} {layout:<12} {1e3 * min(one):7.2f} {1e3 * min(many):8.2f} "
-        f"{1e3 * float(np.median(many)):8.2f} {first_call:9.2f} {error:>8}"
-    )
+    call, looped = lambda: once(effects, data)[1][0].numpy(), lambda: loop(effects, data)[2].numpy()
+    return Timed(variant, call, looped, compile_seconds, error, [], [])
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def table(family: str, rows: Rows, chains: int, dtype: str, repeats: int) -> str:
+    timed = [
+        compiled(variant, family, rows, chains, dtype)
+        for variant in VARIANTS
+        # With one chain, chains last is the same program as chains first.
+        if chains > 1 or variant.chains == "first" or not variant.jit_compile
+    ]
+    # In turn, so that whatever else the machine does meets all of them.
+    for _ in range(repeats):
+        for one in timed:
+            one.called.append(seconds(one.call))
+            one.looped.append(seconds(one.loop) / STEPS)
+    lines = [
+        f"{family}, {chains} chain{'s' * (chains > 1)}: milliseconds an evaluation",
+        f"{'design':<32} {'':<12} {'called':>7} {'in loop':>8} {'(median)':>8} {'compile s':>9} "
+        f"{'error':>8}",
+    ]
+    for one in timed:
+        layout = "" if chains == 1 else f"chains {one.variant.chains}"
+        lines.append(
+            f"{one.variant.name:<32} {layout:<12} {1e3 * min(one.called):7.2f} "
+            f"{1e3 * min(one.looped):8.2f} {1e3 * float(np.median(one.looped)):8.2f} "
+            f"{one.compile_seconds:9.2f} {one.error:>8}"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=SHIPPED)
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {options.dtype}, TensorFlow {tf.__version__}")
     for family in ("gaussian", "binary"):
         rows = read_rows(options.data, family)
         for chains in (1, 4):
-            print(f"\n{family}, {chains} chain{'s' * (chains > 1)}: milliseconds an evaluation")
-            print(
-                f"{'design':<45} {'called':>7} {'in loop':>8} {'(median)':>8} {'compile s':>9} "
-                f"{'error':>8}"
-            )
-            for variant in VARIANTS:
-                if chains == 1 and variant.chains == "last" and variant.jit_compile:
-                    continue  # the same program as chains first
-                print(measure(variant, family, rows, chains, options.dtype, options.repeats))
+            print("\n" + table(family, rows, chains, options.dtype, options.repeats), flush=True)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,11 @@ class Joint:
 
     @property
     def trainable_variables(self) -> tuple[Variable, ...]:
-        """The unconstrained tf.Variables behind `variables`, as optimizers take them."""
-        return tuple(self.distribution.trainable_variables)
+        """The unconstrained tf.Variable behind each of `variables`, as optimizers take them."""
+        return tuple(
+            variable if isinstance(variable, tf.Variable) else variable.pretransformed_input
+            for variable in self.variables.values()
+        )
 
     def pin(self, **values: Tensor) -> PinnedJoint:
         """The joint density at given parts; without any, at the observed response."""

@@ -104,12 +104,12 @@ def test_the_gradient_reaches_every_variable(designs, name, family, jit_compile)
     def gradients():
         with tf.GradientTape() as tape:
             log_prob = joint.distribution.log_prob(value)
-        return tape.gradient(log_prob, joint.trainable_variables)
+        return tape.gradient(log_prob, joint.distribution.trainable_variables)
 
     compiled = gradients if jit_compile is None else tf.function(gradients, jit_compile=jit_compile)
     found = compiled()
     assert len(found) == len(joint.variables)
-    for variable, gradient in zip(joint.trainable_variables, found, strict=True):
+    for variable, gradient in zip(joint.distribution.trainable_variables, found, strict=True):
         assert gradient is not None, variable.name
         assert np.all(np.isfinite(gradient)), variable.name
         assert np.all(np.abs(gradient) > 1e-6), variable.name
@@ -169,6 +169,7 @@ def test_variables_are_named_and_listed_pinned_or_not(designs, name, family, var
     assert " ".join(joint.variables) == variables
     listed = {variable.name for variable in joint.distribution.trainable_variables}
     assert listed == {f"{variable}:0" for variable in variables.split()}
+    assert [variable.name[:-2] for variable in joint.trainable_variables] == variables.split()
     pinned = joint.distribution.experimental_pin(**{joint.response: joint.observed})
     assert {variable.name for variable in pinned.trainable_variables} == listed
 
