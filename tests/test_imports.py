@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ LAYERS = (
     ("design",),
     ("algebra",),
     ("model",),
-    ("gaussian", "laplace"),
+    ("gaussian",),
     ("sampling",),
     ("fit",),
     ("result",),
@@ -145,7 +146,7 @@ def test_imports_point_left() -> None:
         ("formula.parse", "import numpy as np", "formula imports lark only"),
         ("em.run", "from lmeformula.design.design import TermBlock", "nothing of the package but"),
         ("em.run", "from .. import model", "nothing of the package but"),
-        ("laplace.fit", "from lmeformula.gaussian import exact", "gaussian is not to the left"),
+        ("datasets.load", "from lmeformula.em import run", "nothing of the package but"),
         ("datasets.load", "from lmeformula.formula import parse", "nothing of the package but"),
         ("views.plots", "from lmeformula.datasets import load", "only demo and cli use data sets"),
         ("design.frame", "import tensorflow as tf", "works without TensorFlow"),
@@ -185,6 +186,20 @@ def test_a_planted_import_is_caught(module: str, line: str, why: str) -> None:
 )
 def test_imports_to_the_left_are_allowed(module: str, line: str) -> None:
     assert objections({f"lmeformula.{module}": line}) == []
+
+
+def test_contributing_shows_the_same_order_and_the_same_house() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    order = re.search(r"^`errors` <.*?$(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert order is not None
+    shown = tuple(tuple(re.findall(r"`(\w+)`", group)) for group in order[0].split("<"))
+    assert shown == LAYERS[:-1]
+    house = text.split("```")[1]
+    files = {path.name for path in (*ROOT.iterdir(), *ROOT.glob("[!.]*/**/*"))}
+    drawn = re.findall(r"(\w+(?:\.\w+)?)(/?)(?= )", house.replace("\n", "  \n"))
+    assert {name for name, slash in drawn if slash or "." in name} <= files
+    units = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert units - {"__main__.py", "__pycache__"} <= {name for name, _ in drawn}
 
 
 def loaded_by(code: str) -> set[str]:
