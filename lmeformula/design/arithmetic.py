@@ -20,6 +20,7 @@ from lmeformula.design.values import (
     as_floats,
     describe,
     format_number,
+    listed,
 )
 from lmeformula.errors import FormulaDataError
 
@@ -174,7 +175,7 @@ def _common_order(left: Value, right: Value, operator: str) -> dict[str, int]:
             raise FormulaDataError(
                 f"{absent[0]!r} is not a level of the ordered factor",
                 "E_DATA",
-                hint=f"Its levels are {', '.join(order)}.",
+                hint=f"Its levels are {listed(tuple(order))}.",
             )
     return order
 

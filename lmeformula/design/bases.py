@@ -78,8 +78,16 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
     states: list[dict[str, Any]] = learned if learned is not None else [{} for _ in columns]
     if learned is None:
         for column in columns:
+            num_missing = int(np.isnan(column).sum())
+            if num_missing and raw is not True:
+                raise FormulaDataError(
+                    f"poly() of a column that is missing in {num_missing} "
+                    f"{'row' if num_missing == 1 else 'rows'}",
+                    "E_DATA",
+                    hint="As in R: leave these rows out of the data first.",
+                )
             distinct = np.unique(column[~np.isnan(column)]).size
-            if highest >= distinct:
+            if highest >= distinct and raw is not True:
                 raise FormulaDataError(
                     f"poly() of degree {highest} needs more than {highest} distinct values, "
                     f"and there are {distinct}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -136,15 +135,13 @@ def design(
         reserved=reserved,
         recipe=Recipe(
             memory=scope.memory,
-            factors=MappingProxyType(
-                {
-                    expression: replace(column, codes=column.codes[:0])
-                    for expression, column in variables.items()
-                    if isinstance(column, Categories)
-                }
-            ),
-            groupings=MappingProxyType({names: group[0] for names, group in groups.items()}),
-            functions=MappingProxyType(own),
+            factors={
+                expression: replace(column, codes=column.codes[:0])
+                for expression, column in variables.items()
+                if isinstance(column, Categories)
+            },
+            groupings={names: group[0] for names, group in groups.items()},
+            functions=own,
             kept=tuple(kept),
             offset=_remember(offset),
             weights=_remember(weights),

@@ -7,7 +7,7 @@ whose values we computed, and the columns it returns are renamed after the user'
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from formulaic.transforms.contrasts import (
     TreatmentContrasts,
 )
 
-from lmeformula.design.values import Categories, Coding, Column, Floats, Numbers, categories
+from lmeformula.design.values import Categories, Coding, Column, Floats, Numbers, categories, listed
 from lmeformula.errors import FormulaDataError
 
 
@@ -131,7 +131,7 @@ def _contrasts(name: str, factor: Categories) -> Contrasts:
                 f"the contrasts of '{name}' have {coding.matrix.shape[0]} rows, "
                 f"but '{name}' has {num_levels} levels",
                 "E_UNSUPPORTED_ARG",
-                hint=f"Give one row for each of {', '.join(factor.levels)}.",
+                hint=f"Give one row for each of {listed(factor.levels)}.",
             )
         return _MatrixContrasts(coding.matrix)
     simple: dict[str, Callable[[], Contrasts]] = {
@@ -156,7 +156,7 @@ def _base_position(name: str, factor: Categories, base: str | int | None) -> int
         raise FormulaDataError(
             f"the base level {base!r} is not a level of '{name}' in the rows used",
             "E_UNSUPPORTED_ARG",
-            hint=f"Its levels are {', '.join(factor.levels)}.",
+            hint=f"Its levels are {listed(factor.levels)}.",
         )
     return position
 
@@ -190,14 +190,13 @@ _PART = re.compile(
 )
 
 
-def _display(name: str, variables: Iterable[Variable]) -> str:
+def _display(name: str, variables: Sequence[Variable]) -> str:
     if name == "Intercept":
         return name
-    known = tuple(variables)
-    return ":".join(_display_part(part, known) for part in name.split(":"))
+    return ":".join(_display_part(part, variables) for part in name.split(":"))
 
 
-def _display_part(part: str, variables: tuple[Variable, ...]) -> str:
+def _display_part(part: str, variables: Sequence[Variable]) -> str:
     match = _PART.fullmatch(part)
     assert match is not None, part
     name, values = variables[int(match["variable"])]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,11 +37,11 @@ class TermBlock:
 
     name: str
     columns: tuple[str, ...]
-    values: Floats
+    values: Floats = field(repr=False)
     group: str
     factors: tuple[str, ...]
-    levels: tuple[str, ...]
-    index: Codes
+    levels: tuple[str, ...] = field(repr=False)
+    index: Codes = field(repr=False)
     covariance: str = "us"
     homogeneous: bool = False
     block: str = ""
@@ -68,7 +67,7 @@ class ResponseBlock:
     trials: Floats | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Design:
     """Everything about the data that a model needs; made by `lf.design`.
 
@@ -100,6 +99,23 @@ class Design:
     dropped: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     recipe: Recipe | None = None
+
+    def __repr__(self) -> str:
+        missing = f", {self.num_missing} left out for missing values" if self.num_missing else ""
+        lines = [f"Design of {self.formula}", f"  rows      {self.n:,}{missing}"]
+        if self.response is not None:
+            lines.append(f"  response  {self.response.name} ({self.response.kind})")
+        lines.append(f"  fixed     {_some(self.names) or 'none'}")
+        if self.dropped:
+            lines.append(f"  dropped   {_some(self.dropped)}")
+        lines += [
+            f"  random    {term.name}: {len(term.levels):,} levels of {_some(term.columns, 4)}"
+            + (f", {term.covariance}" if term.covariance != "us" else "")
+            for term in self.terms[:6]
+        ]
+        if len(self.terms) > 6:
+            lines.append(f"  ... and {len(self.terms) - 6} more terms")
+        return "\n".join(lines)
 
     @property
     def y(self) -> Floats | None:
@@ -147,6 +163,10 @@ class Design:
         )
 
 
+def _some(names: tuple[str, ...], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NewRows:
     """A design's arrays for rows that were not in the data of the fit; made by `Design.rebuild`.
@@ -167,7 +187,7 @@ class NewRows:
     names: tuple[str, ...]
     terms: tuple[TermBlock, ...]
     offset: Floats
-    unseen: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    unseen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     num_rows: int = 0
     response: ResponseBlock | None = None

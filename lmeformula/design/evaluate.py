@@ -170,7 +170,7 @@ def _span(expression: ir.Expression) -> ir.Span | None:
 
 
 def _column(column: ir.Column, scope: Scope) -> Value:
-    if column.name not in scope.frame.columns and column.name in CONSTANTS:
+    if column.name not in scope.frame.positions and column.name in CONSTANTS:
         return CONSTANTS[column.name]
     found = column_of(scope.frame, column.name, scope.text, column.span)
     if scope.is_new:

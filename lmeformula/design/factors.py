@@ -20,6 +20,7 @@ from lmeformula.design.values import (
     categories,
     describe,
     format_number,
+    listed,
     merge_levels,
 )
 from lmeformula.errors import FormulaDataError
@@ -139,7 +140,7 @@ def relevel(x: Value, ref: Value) -> Value:
         raise FormulaDataError(
             f"{ref!r} is not a level of the factor",
             "E_DATA",
-            hint=f"Its levels are {', '.join(x.levels)}.",
+            hint=f"Its levels are {listed(x.levels)}.",
         )
     order = [position, *(i for i in range(len(x.levels)) if i != position)]
     table = np.empty(len(order) + 1, dtype=np.int64)
@@ -177,7 +178,7 @@ def dummy(x: Value, levelsToKeep: Value = None) -> Value:
         raise FormulaDataError(
             f"{absent[0]!r} is not a level of the factor",
             "E_DATA",
-            hint=f"Its levels are {', '.join(factor.levels)}.",
+            hint=f"Its levels are {listed(factor.levels)}.",
         )
     wanted = np.array([factor.levels.index(name) for name in names])
     values = (factor.codes[:, None] == wanted).astype(np.float64)

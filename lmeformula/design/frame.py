@@ -19,6 +19,7 @@ from lmeformula.design.values import (
     Column,
     Logicals,
     Numbers,
+    listed,
     merge_levels,
     sorted_codes,
 )
@@ -35,12 +36,18 @@ class Frame:
       num_rows: how many rows there are.
       series: gives the column at a position, as a narwhals series.
       read: the columns read so far, by name.
+      positions: where each name stands; several places for a repeated one.
     """
 
     columns: tuple[str, ...]
     num_rows: int
     series: Callable[[int], nw.Series[Any]]
     read: dict[str, Column] = field(default_factory=dict)
+    positions: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for position, name in enumerate(self.columns):
+            self.positions.setdefault(name, []).append(position)
 
 
 def open_frame(data: object) -> Frame:
@@ -148,7 +155,7 @@ def _series(native: Any) -> nw.Series[Any]:
 
 
 def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
-    positions = [i for i, column in enumerate(frame.columns) if column == name]
+    positions = frame.positions.get(name, [])
     if not positions:
         raise ColumnNotFoundError(
             f"the formula uses {name!r}, which is not a column of the data",
@@ -177,10 +184,8 @@ def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
 def _suggest(name: str, columns: tuple[str, ...]) -> str:
     folded = {column.casefold(): column for column in reversed(columns)}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.65)
-    shown = ", ".join(columns[:20]) + (
-        f", ... ({len(columns)} in all)" if len(columns) > 20 else ""
-    )
-    return (f"Did you mean {folded[near[0]]!r}? " if near else "") + f"Columns: {shown}."
+    guess = f"Did you mean {folded[near[0]]!r}? " if near else ""
+    return f"{guess}Columns: {listed(columns)}."
 
 
 def _convert(series: nw.Series[Any]) -> Column:

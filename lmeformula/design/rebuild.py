@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import numpy as np
 
 from lmeformula.design.arguments import row_argument
@@ -82,7 +80,7 @@ def rebuild_rows(
         names=design.names,
         terms=term_blocks(model.random, variables, matched, num_rows, text) if groups else (),
         offset=sum_offsets(values, offset_given, rows, num_rows, text),
-        unseen=MappingProxyType(unseen),
+        unseen=unseen,
         rows=_positions(rows, num_rows),
         num_rows=frame.num_rows,
         response=block,

@@ -18,6 +18,7 @@ from lmeformula.design.values import (
     as_floats,
     describe,
     drop_unused,
+    listed,
     recode,
 )
 from lmeformula.errors import FormulaDataError
@@ -88,11 +89,11 @@ def _categorical(
     if unknown:
         raise FormulaDataError(
             f"the response '{name}' has categories that the data of the fit did not have: "
-            f"{', '.join(unknown[:10])}",
+            f"{listed(unknown)}",
             "E_DATA",
             formula,
             response.span,
-            f"Known are {', '.join(levels)}.",
+            f"Known are {listed(levels)}.",
         )
     return ResponseBlock(name, kind, codes.astype(np.float64), levels)
 

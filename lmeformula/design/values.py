@@ -112,6 +112,11 @@ def describe(value: Value) -> str:
     return f"the constant {value!r}"
 
 
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """List names in a message, not more than so many."""
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
 def as_floats(value: Value, purpose: str) -> Floats:
     """Read numbers, logical values or one constant as float64, the shape kept.
 

@@ -21,6 +21,7 @@ from lmeformula.design.values import (
     Numbers,
     categories,
     drop_unused,
+    listed,
     missing,
     recode,
     take,
@@ -162,12 +163,11 @@ def predictor_on(
         if unknown:
             raise FormulaDataError(
                 f"'{label(expression)}' has levels that the data of the fit did not have: "
-                f"{', '.join(unknown[:10])}{', ...' if len(unknown) > 10 else ''}",
+                f"{listed(unknown)}",
                 "E_DATA",
                 text,
                 expression.span,
-                f"Known are {', '.join(known.levels[:20])}. "
-                "Only grouping factors may have new levels.",
+                f"Known are {listed(known.levels)}. Only grouping factors may have new levels.",
             )
         return replace(known, codes=codes)
     factor = drop_unused(factor if coding is None else replace(factor, coding=coding))

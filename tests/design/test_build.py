@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import pickle
 from typing import Any
 
 import numpy as np
@@ -323,6 +324,25 @@ def test_dot_is_every_column_but_the_response(frame: pd.DataFrame) -> None:
 
 def test_formula_may_be_parsed_before(frame: pd.DataFrame) -> None:
     assert_same(design(EVERYTHING, frame), design(parse(EVERYTHING), frame))
+
+
+def test_repr_is_a_summary(frame: pd.DataFrame) -> None:
+    made = design("y ~ x*a + (1 + x | g) + diag(a | h)", frame)
+    assert repr(made) == (
+        "Design of y ~ 1 + x + a + x:a + (1 + x | g) + diag(1 + a | h)\n"
+        "  rows      60\n"
+        "  response  y (numeric)\n"
+        "  fixed     Intercept, x, a[T.a2], a[T.a3], x:a[T.a2], x:a[T.a3]\n"
+        "  random    g: 5 levels of Intercept, x\n"
+        "  random    h: 11 levels of Intercept, a[T.a2], a[T.a3], diag"
+    )
+
+
+def test_design_pickles(frame: pd.DataFrame) -> None:
+    made = design(EVERYTHING, frame)
+    again = pickle.loads(pickle.dumps(made))
+    assert_same(made, again)
+    np.testing.assert_array_equal(again.rebuild(frame.iloc[:5]).X, made.X[:5])
 
 
 def test_data_is_not_changed(frame: pd.DataFrame) -> None:

@@ -189,10 +189,19 @@ def test_natural_spline_is_straight_beyond_its_knots_and_zero_at_the_first(
 def test_missing_values_go_through_bases() -> None:
     values = [*np.linspace(0, 1, 20).tolist(), float("nan")]
     data = {"y": np.arange(21.0), "x": values}
-    for call in ("bs(x, df = 4)", "ns(x, 3)", "poly(x, 3)", "scale(x)"):
+    for call in ("bs(x, df = 4)", "ns(x, 3)", "scale(x)", "poly(x, 3, raw = TRUE)"):
         made = design(f"y ~ {call}", data)
         assert made.n == 20
         assert np.isfinite(made.X).all()
+
+
+def test_orthogonal_polynomials_refuse_missing_values_as_in_r() -> None:
+    data = {"y": [1.0, 2.0, 3.0, 4.0], "x": [1.0, 2.0, 3.0, float("nan")]}
+    with pytest.raises(FormulaDataError, match=r"poly\(\) of a column that is missing in 1 row"):
+        design("y ~ poly(x, 2)", data)
+    complete = {name: values[:3] for name, values in data.items()}
+    rows = design("y ~ poly(x, 2)", complete).rebuild({"x": [2.0, float("nan")]})
+    assert rows.rows.tolist() == [0]
 
 
 def test_new_missing_values_are_counted_in_a_warning(frame: pd.DataFrame) -> None:
