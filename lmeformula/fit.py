@@ -20,10 +20,10 @@ from lmeformula.gaussian.exact import (
     is_singular,
     observed_information,
 )
-from lmeformula.gaussian.likelihood import log_likelihood, solve, sums
+from lmeformula.gaussian.likelihood import Sums, log_likelihood, solve, sums
 from lmeformula.model.compile import Model
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.params import Params
+from lmeformula.model.params import Params, ParamSpace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,8 @@ Floats = NDArray[np.float64]
 METHODS = ("auto", "exact", "mcem")
 # Draws of the first levels of each term are kept for trace plots.
 WATCHED_LEVELS = 8
+# A standard deviation at its boundary, relative to sigma, where its logarithm is needed.
+BOUNDARY_SD = 1e-6
 
 
 class LogLik(NamedTuple):
@@ -335,7 +337,7 @@ def _estimate_exact(model: Model, reml: bool) -> Fit:
     psi = space.to_free(found.params)
     inside = np.isfinite(psi)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-    stand_in = np.where(inside, psi, np.log(1e-4 * sigma))
+    stand_in = np.where(inside, psi, np.log(BOUNDARY_SD * sigma))
     information = observed_information(data, space, stand_in, inside)
     modes, mode_cov = conditional(data, found.solution, sigma)
     fixed_vcov = fixed_covariance(data, found.solution, sigma)
@@ -375,7 +377,7 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
         dtype=model.dtype,
         progress=progress,
     )
-    psi = solution.params
+    psi, inside = _boundary(data, space, solution.params)
     params = space.to_natural(psi)
     sigma = params.sigma
     assert sigma is not None
@@ -386,7 +388,6 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
     if solution.info is not None:
         modes = plan.split(np.asarray(solution.info.latent_mean, float))
     fixed_vcov = fixed_covariance(data, found, sigma)
-    inside = np.ones(space.size, bool)
     jacobian = space.report_jacobian(psi)
     return Fit(
         model=model,
@@ -408,6 +409,33 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
         watched=Watched(watched, solution.draws) if solution.draws.size else None,
         seconds=Seconds(0.0, solution.compile_seconds, time.perf_counter() - began),
     )
+
+
+def _boundary(data: Sums, space: ParamSpace, psi: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Take standard deviations that the likelihood cannot tell from zero to (practically) zero.
+
+    On the log scale a variance of zero lies at minus infinity: Monte Carlo EM stops on the way, where
+    going on no longer raises the likelihood.
+
+    Returns:
+      psi: with those log sds at a relative sd of BOUNDARY_SD.
+      inside: which parameters are not at their boundary.
+    """
+    sigma = space.to_natural(psi).sigma
+    assert sigma is not None
+    inside = np.ones(space.size, bool)
+    for term, place in zip(space.terms, space.theta_slices, strict=True):
+        k = len(term.columns)
+        for j in range(place.start, place.start + min(k, place.stop - place.start)):
+            nearer = psi.copy()
+            nearer[j] = np.log(BOUNDARY_SD * sigma)
+            gain = (
+                log_likelihood(data, space, nearer, sigma)[0]
+                - log_likelihood(data, space, psi, sigma)[0]
+            )
+            if gain > -1e-4:
+                psi, inside[j] = nearer, False
+    return psi, inside
 
 
 def _report_stderr(

@@ -15,6 +15,9 @@ from lmeformula.em.types import Info, Options, Problem, State, Tensor
 NUM_BATCHES = 10
 # The last draws of the watched latents are kept, in a ring of this length.
 KEPT_DRAWS = 1000
+# A fraction of observed information below this is taken for none: the parameter is not identified, or at
+# its boundary.
+LOWEST_FLOOR = 1e-3
 
 
 class Control(NamedTuple):
@@ -24,7 +27,7 @@ class Control(NamedTuple):
       seed: (2,) int32.
       num_warmup: () int32 transitions that tune the step size and are thrown away.
       per_batch: () int32 draws per chain and batch; the iteration takes NUM_BATCHES times as many.
-      floor: () least fraction of the complete information in the M-step's metric.
+      floor: () least fraction of the complete information in the metric of the step.
       arrays: the Geometry's arrays.
       complete: (d, d) its complete information; zeros where the engine estimates it.
       observed: (d, d) its observed information; zeros where the engine estimates it.
@@ -133,6 +136,7 @@ def _draw(
         raw, controlled = problem.score(
             params, chain.position, chain.gradient, control.arrays, data
         )
+        controlled = controlled if options.control_variates else raw
         latents = problem.to_latents(chain.position, control.arrays, data)
         here = tf.one_hot(batch, NUM_BATCHES, dtype=dtype)[:, None, None]
         sums = sums._replace(
@@ -216,19 +220,21 @@ def _advance(
     state, complete, observed = _information(
         problem, control, state, sums, raw_covariance, effective
     )
-    # The observed information is held up by what its Monte Carlo noise could hide.
-    noise = 2.0 * tf.sqrt(2.0 / state.evidence) if problem.geometry is None else tf.zeros([], dtype)
-    floor = tf.clip_by_value(
-        tf.maximum(control.floor, noise), tf.zeros([], dtype), tf.ones([], dtype)
-    )
-    bent = newton.metric(complete, observed, floor)
+    # What is known of the observed information: all, or what its Monte Carlo noise cannot hide.
+    one = tf.ones([], dtype)
+    noise = 2.0 * tf.sqrt(2.0 / state.evidence) if problem.geometry is None else 0.0 * one
+    least = tf.clip_by_value(noise, LOWEST_FLOOR * one, one)
+    bent = newton.metric(complete, observed, least)
     distance = newton.step(bent, score)
     projected = tf.einsum("ij,bjc->bic", bent.inverse, batches - score[None, :, None])
     num_means = NUM_BATCHES * options.num_chains
     mc_covariance = tf.einsum("bic,bjc->ij", projected, projected) / (num_means * (num_means - 1))
-    step, momentum = distance, state.momentum
+    cautious = newton.metric(complete, observed, tf.maximum(control.floor, least))
+    step, momentum = newton.step(cautious, score), state.momentum
     if options.mstep == "adam":
         step, momentum = adam.step(state.momentum, score, state.count, options.learning_rate)
+    if problem.max_step is not None:
+        step /= tf.maximum(one, tf.reduce_max(tf.abs(step) / tf.constant(problem.max_step, dtype)))
     variance = sums.controlled_squares / total - score**2
     latents_at = problem.to_latents(_mean_position(sums, total)[:, None], control.arrays, data)
     latent_mean = sums.latents / total
@@ -239,7 +245,7 @@ def _advance(
         mc_covariance=mc_covariance,
         stderr=tf.sqrt(tf.linalg.diag_part(bent.inverse)),
         observed=bent.information,
-        resolved=bent.fraction >= floor,
+        resolved=bent.fraction >= least,
         reduction=tf.linalg.diag_part(raw_covariance) / tf.maximum(variance, 1e-300),
         acceptance=sums.acceptance / per_chain,
         divergences=sums.divergences,

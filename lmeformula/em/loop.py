@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from lmeformula.em import schedule
-from lmeformula.em.iteration import KEPT_DRAWS, NUM_BATCHES, Control, build
+from lmeformula.em.iteration import KEPT_DRAWS, LOWEST_FLOOR, NUM_BATCHES, Control, build
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Geometry, Info, Iteration, Options, Problem, Solution, State
 
@@ -21,7 +21,6 @@ Floats = NDArray[np.float64]
 # The floor under the observed fractions of information: where it starts and how it moves. It falls
 # while steps go as Newton's metric predicted and rises when one overshoots, towards 1, the EM step.
 FIRST_FLOOR = 0.2
-LOWEST_FLOOR = 1e-3
 FLOOR_FACTOR = 4.0
 
 DEFAULTS = Options()
@@ -90,7 +89,7 @@ def run(
     state = _first_state(problem, options, geometry, dtype)
     floor, num_draws = FIRST_FLOOR, options.num_draws
     trace: list[Iteration] = []
-    previous: tuple[Floats, Floats] | None = None
+    previous: Info | None = None
     info: Info | None = None
     estimates = np.array(problem.params, float)
     outcome = Outcome.ITERATIONS_EXHAUSTED
@@ -107,20 +106,24 @@ def run(
             ):
                 outcome = Outcome.NONFINITE
                 break
-            state, info = following, found
+            before, state, info = estimates, following, found
             estimates = np.asarray(state.params, float)
             trace.append(_line(problem, number, estimates, info, per_batch, began))
             show.update(trace[-1])
             verdict = _verdict(problem, options, info, per_batch * NUM_BATCHES)
             if verdict is not None:
-                outcome = verdict
+                # The last step goes all the way to where the Monte Carlo error was worked out.
+                outcome, estimates = verdict, before + info.distance
                 break
             num_draws = _next_draws(problem, options, info, per_batch * NUM_BATCHES)
-            floor = _next_floor(floor, previous, info.score)
-            previous = (info.score, info.step)
+            floor = _next_floor(floor, previous, info)
+            previous = info
             geometry, state = _next_geometry(problem, geometry, estimates, info, state, dtype)
     except KeyboardInterrupt:
         outcome = Outcome.INTERRUPTED
+    except np.linalg.LinAlgError:
+        # The geometry of a problem factors matrices that lose their rank only where parameters ran away.
+        outcome = Outcome.NONFINITE
     finally:
         show.stop()
     return _solution(problem, estimates, outcome, trace, info, iterate)
@@ -148,12 +151,14 @@ def _next_draws(problem: Problem, options: Options, info: Info, num_draws: int) 
     return min(options.max_draws, asked)
 
 
-def _next_floor(floor: float, previous: tuple[Floats, Floats] | None, score: Floats) -> float:
+def _next_floor(floor: float, previous: Info | None, info: Info) -> float:
+    """Raise the floor where the score has turned against the last step by more than its noise."""
     if previous is None:
         return floor
-    before, step = previous
-    predicted = float(before @ step)
-    if predicted > 0 and float(score @ step) < -0.5 * predicted:
+    predicted = float(previous.score @ previous.step)
+    along = info.observed @ previous.step
+    noise = float(np.sqrt(along @ info.mc_covariance @ along))
+    if predicted > 0 and float(info.score @ previous.step) < -0.5 * predicted - 2.0 * noise:
         return min(1.0, floor * FLOOR_FACTOR)
     return max(LOWEST_FLOOR, floor / FLOOR_FACTOR)
 

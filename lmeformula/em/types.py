@@ -65,6 +65,8 @@ class Problem(NamedTuple):
       information: (params, position, arrays, data) -> (d, d) complete-data information, the negative second
         derivative averaged over chains; needed only where `geometry` does not give it.
       report: params (d,) -> the reported scale (d,), with its (d, d) Jacobian.
+      max_step: (d,) largest step of each parameter in one iteration; inf for any. A longer step is taken
+        in the same direction.
     """
 
     params: Floats
@@ -78,6 +80,7 @@ class Problem(NamedTuple):
     report: Callable[[Floats], tuple[Floats, Floats]]
     geometry: Callable[[Floats], Geometry] | None = None
     information: Callable[..., Tensor] | None = None
+    max_step: Floats | None = None
 
 
 class Options(NamedTuple):
@@ -93,6 +96,7 @@ class Options(NamedTuple):
       target_acceptance: acceptance probability that the step size is tuned for.
       mstep: "newton" (default) or "adam".
       learning_rate: of Adam.
+      control_variates: use the problem's controlled scores; off only to check them.
       watched: positions of latents whose draws are kept.
     """
 
@@ -105,6 +109,7 @@ class Options(NamedTuple):
     target_acceptance: float = 0.8
     mstep: str = "newton"
     learning_rate: float = 0.05
+    control_variates: bool = True
     watched: tuple[int, ...] = ()
 
 

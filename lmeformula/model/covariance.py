@@ -2,8 +2,8 @@
 
 An unstructured k x k covariance is Sigma = L L', L = diag(sd) C, where C is the Cholesky factor of the
 correlation matrix. theta holds log sd (k), then, row by row, the strictly lower elements of an unconstrained
-lower-triangular matrix with unit diagonal whose rows are scaled to length one to give C: the bijection of
-tfp.bijectors.CorrelationCholesky, so that the joint distribution has the same parameters.
+lower-triangular matrix with unit diagonal whose rows are scaled to length one to give C. (The parametrisation of
+tfp.bijectors.CorrelationCholesky, up to the order of the elements.)
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Diagonal:
         return 1 if self.homogeneous else k
 
     def cholesky(self, theta: Floats, k: int) -> Floats:
-        return np.diag(np.broadcast_to(np.exp(theta), (k,)))
+        return np.asarray(np.diag(np.broadcast_to(np.exp(theta), (k,))))
 
     def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
         if self.homogeneous:

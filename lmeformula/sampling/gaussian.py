@@ -66,7 +66,13 @@ def gaussian_problem(model: Model) -> Problem:
         to_position=lambda latents, white: np.zeros(plan.num_effects),
         report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
         geometry=geometry,
+        max_step=_longest_step(space),
     )
+
+
+def _longest_step(space: ParamSpace) -> Floats:
+    """The fixed effects' score is linear; a standard deviation changes at most by a factor of e."""
+    return np.concatenate([np.full(space.num_fixed, np.inf), np.ones(space.size - space.num_fixed)])
 
 
 def _geometry(
