@@ -1,9 +1,9 @@
 """Covariance structures: unconstrained theta <-> Cholesky factor <-> sds and correlations.
 
-An unstructured k x k covariance is Sigma = L L', L = diag(sd) C, where C is the Cholesky factor of the
-correlation matrix. theta holds log sd (k), then, row by row, the strictly lower elements of an unconstrained
-lower-triangular matrix with unit diagonal whose rows are scaled to length one to give C. (The parametrisation of
-tfp.bijectors.CorrelationCholesky, up to the order of the elements.)
+An unstructured k x k covariance is Sigma = L L', L = diag(sd) C, where C is the Cholesky factor of
+the correlation matrix. theta holds log sd (k), then, row by row, the strictly lower elements of an
+unconstrained lower-triangular matrix with unit diagonal whose rows are scaled to length one to
+give C. (The parametrisation of tfp.bijectors.CorrelationCholesky, up to the order of the elements.)
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Diagonal:
 
     def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
         if self.homogeneous:
-            return np.exp(theta[0]) * np.eye(k)[None]
+            return np.asarray(np.exp(theta[0]) * np.eye(k)[None])
         jacobian = np.zeros((k, k, k))
         jacobian[range(k), range(k), range(k)] = np.exp(theta)
         return jacobian
