@@ -96,8 +96,9 @@ class Chain:
 
     @property
     def span(self) -> Span:
-        """From the first operand to the last."""
-        return self.operands[0].span[0], self.operands[-1].span[1]
+        """All operands; in a nested group they stand in another order than in the text."""
+        first, last = self.operands[0].span, self.operands[-1].span
+        return min(first[0], last[0]), max(first[1], last[1])
 
 
 Node: TypeAlias = Name | Number | String | Constant | Call | Parentheses | Unary | Chain

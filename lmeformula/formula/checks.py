@@ -72,7 +72,7 @@ def check_random_terms(formula: ir.Formula, report: Report) -> None:
     for random in formula.random:
         factor, group = frozenset(random.group.names), group_text(random.group)
         known = spelling.setdefault(factor, group)
-        if known != group:
+        if known != group and not random.block:
             report.warn("aliased_group", random.span, first=known, second=group)
         columns = ["the intercept"] if random.columns.intercept else []
         columns += map(term_text, random.columns.terms)

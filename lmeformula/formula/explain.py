@@ -110,7 +110,7 @@ def group_words(group: ir.GroupingFactor, terms: tuple[ir.RandomTerm, ...]) -> s
         return group_text(group)
     names = list(map(name_text, group.names))
     outer = {term.group.names for term in terms}
-    if group.names[1:] in outer:
+    if group.names[1:] in outer and group.names[:1] not in outer:
         return f"{names[0]} within {' within '.join(names[1:])}"
     return f"the combinations of {', '.join(names[:-1])} and {names[-1]}"
 

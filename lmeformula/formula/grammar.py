@@ -103,7 +103,8 @@ def note_strange(token: Token, report: Report) -> None:
     elif token.type == "EMPTY_NAME":
         report.error("empty_name", span)
     else:
-        report.error("unknown_character", span, found=str(token))
+        found = f"'{token}'" if token.isprintable() else f"the character U+{ord(token):04X}"
+        report.error("unknown_character", span, found=found)
 
 
 def tokens_before(found: Token, tokens: list[Token]) -> list[Token]:

@@ -76,7 +76,7 @@ def combine(left: Groups, operator: str, node: ast.Node, report: Report) -> Grou
         report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
     if len(left) == 1 and left.keys() == right.keys() and operator != "+":
         name = tree_text(node)
-        report.warn("self_interaction", node.span, text=f"{name}{operator}{name}", name=name)
+        report.warn("repeated_group", node.span, text=f"{name}{operator}{name}", name=name)
     if operator == "+":
         return merged(left, right)
     if operator == "*":

@@ -12,7 +12,6 @@ from typing import NoReturn
 from lmeformula.errors import FormulaErrors, FormulaSyntaxError
 from lmeformula.formula.ir import Diagnostic, Span
 
-
 MAX_ERRORS = 10  # more than a reader reads; the others show when these are mended
 
 

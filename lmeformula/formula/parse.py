@@ -23,11 +23,11 @@ def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
       FormulaSyntaxError: where the text is not a formula of the language; `.code`, `.span` and `.hint`
         say what, where, and what to write instead.
       FormulaErrors: for several independent mistakes.
+    References:
+      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 2.1.
     Example:
       >>> parse("y ~ a*x + (1 | g/h)")
       parse('y ~ 1 + a + x + a:x + (1 | g) + (1 | h:g)')
-    References:
-      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 2.1.
     """
     if isinstance(text, ir.Formula):
         return text

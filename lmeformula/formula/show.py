@@ -158,14 +158,8 @@ def expression_text(expression: ir.Expression) -> str:
         case ir.Operation(operator=operator, operands=(operand,)):
             limit = PRECEDENCE["!" if operator == "!" else "unary"]
             return operator + operand_text(operand, limit)
-        case ir.Operation(operator=operator, operands=(left, right)):
-            level = PRECEDENCE[operator]
-            is_right = operator == "^"
-            # A comparison takes no other comparison on either side; "^" takes a sign on its right.
-            left_limit = level + (is_right or level == PRECEDENCE["=="])
-            right_limit = PRECEDENCE["unary"] if is_right else level + 1
-            left_text, right_text = operand_text(left, left_limit), operand_text(right, right_limit)
-            return left_text + operator_text(operator) + right_text
+        case ir.Operation():
+            return binary_text(expression)
     raise TypeError(f"not an expression: {expression!r}")
 
 
@@ -179,16 +173,45 @@ def call_text(call: ir.Call) -> str:
     return f"{name_text(call.function)}({', '.join(arguments)})"
 
 
+def binary_text(operation: ir.Operation) -> str:
+    """Write an operation of two operands."""
+    operator, (left, right) = operation.operator, operation.operands
+    level = PRECEDENCE[operator]
+    is_power = operator == "^"
+    # A comparison takes no other comparison on either side; "^" takes a sign on its right.
+    left_limit = level + (is_power or level == PRECEDENCE["=="])
+    right_limit = PRECEDENCE["unary"] if is_power else level + 1
+    # A negation may stand on the right of these; it then takes everything that follows.
+    if is_negation(right) and PRECEDENCE["!"] < level < PRECEDENCE[":"]:
+        right_limit = 0
+    if level > PRECEDENCE["!"] and ends_in_negation(left):
+        left_limit = CALLABLE
+    left_text, right_text = operand_text(left, left_limit), operand_text(right, right_limit)
+    return left_text + operator_text(operator) + right_text
+
+
 def operand_text(expression: ir.Expression, limit: int) -> str:
     """Write an operand, in parentheses where its operator binds looser than `limit`."""
     level = CALLABLE
     if isinstance(expression, ir.Operation) and expression.operator != "(":
-        is_unary = len(expression.operands) == 1 and expression.operator != "!"
-        level = PRECEDENCE["unary" if is_unary else expression.operator]
-        if expression.operator == "!":
-            level = CALLABLE if limit > PRECEDENCE["!"] and limit < PRECEDENCE[":"] else level
+        is_sign = len(expression.operands) == 1 and expression.operator != "!"
+        level = PRECEDENCE["unary" if is_sign else expression.operator]
     text = expression_text(expression)
     return text if level >= limit else f"({text})"
+
+
+def is_negation(expression: ir.Expression) -> bool:
+    """Whether an expression is !x."""
+    return isinstance(expression, ir.Operation) and expression.operator == "!"
+
+
+def ends_in_negation(expression: ir.Expression) -> bool:
+    """Whether the text of an expression ends in a negation outside parentheses, or may do so."""
+    while isinstance(expression, ir.Operation) and expression.operator != "(":
+        if expression.operator == "!":
+            return True
+        expression = expression.operands[-1]
+    return False
 
 
 # ---- formulas -------------------------------------------------------------------------------------------

@@ -281,7 +281,7 @@ def power(node: ast.Chain, scope: Scope, adds: bool) -> Products:
     base, exponent = node.operands
     number = bare(exponent)
     if not isinstance(number, ast.Number) or number.value < 1 or number.value % 1:
-        scope.report.error("power", exponent.span, exponent=tree_text(exponent))
+        scope.report.error("power", exponent.span)
         return {}
     terms = operand_products(base, "^", scope, adds)
     if len(terms) == 1 and number.value > 1 and not scope.uses_dot:

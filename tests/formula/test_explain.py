@@ -1,0 +1,66 @@
+"""Formulas in plain words, and their variance parameters."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmeformula.formula import parse
+from lmeformula.formula.explain import num_parameters
+
+MEANINGS = [
+    ("(1|g)", "intercepts varying over g"),
+    ("(x|g)", "intercepts and slopes of x varying over g, correlated"),
+    ("(0 + x|g)", "slopes of x varying over g"),
+    ("(x||g)", "intercepts varying over g, and independently slopes of x"),
+    ("(1|a/b)", "intercepts varying over a, and over b within a"),
+    ("(1|a/b/c)", "intercepts varying over a, and over b within a, and over c within b within a"),
+    ("(1|a:b)", "intercepts varying over the combinations of a and b"),
+    ("(1|a*b)", "intercepts varying over a, and over b, and over the combinations of a and b"),
+    (
+        "diag(x + z|g)",
+        "intercepts and slopes of x and z varying over g, independently of each other",
+    ),
+    (
+        "cs(0 + a|g, hom = TRUE)",
+        "slopes of a varying over g, all equally correlated, with one variance",
+    ),
+    (
+        "toep(0 + a|g)",
+        "slopes of a varying over g, with covariance toep (not available for fitting)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("term", "meaning"), MEANINGS)
+def test_says_what_a_term_means(term: str, meaning: str) -> None:
+    assert f"  {term}: {meaning}\n" in parse(f"y ~ x + {term}").explain()
+
+
+def test_shows_itself_as_text() -> None:
+    explanation = parse("y ~ x + offset(w) + . + (1|g);".replace(" + offset(w)", "")).explain()
+    assert repr(explanation) == str(explanation)
+    assert "W_TRAILING_SEMICOLON" in explanation
+    assert "every column but the response" in explanation
+
+
+@pytest.mark.parametrize(
+    ("kind", "homogeneous", "counts"),
+    [
+        ("us", None, (1, 3, 6, 10)),
+        ("diag", False, (1, 2, 3, 4)),
+        ("diag", True, (1, 1, 1, 1)),
+        ("cs", False, (1, 3, 4, 5)),
+        ("cs", True, (1, 2, 2, 2)),
+        ("ar1", True, (1, 2, 2, 2)),
+        ("ar1", False, (1, 3, 4, 5)),
+    ],
+)
+def test_counts_parameters_as_glmmtmb_does(
+    kind: str, homogeneous: bool | None, counts: tuple[int, ...]
+) -> None:
+    assert tuple(num_parameters(kind, homogeneous, k) for k in (1, 2, 3, 4)) == counts
+
+
+def test_has_no_count_for_what_cannot_be_fitted() -> None:
+    assert num_parameters("toep", None, 3) is None
+    assert "not available for fitting" in parse("y ~ (1|mm(g, h))").explain()
