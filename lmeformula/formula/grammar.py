@@ -15,11 +15,11 @@ from lmeformula.formula.tree import TreeBuilder, TreeError, span_of
 
 OPERANDS = frozenset({"NAME", "QUOTED_NAME", "NUMBER", "STRING", "CONSTANT"})
 OPERATORS = frozenset(
-    {"BAR", "AND", "COMPARE", "SIGN", "STAR", "PERCENT", "COLON", "POWER", "TILDE", "NAMESPACE"}
+    {"BAR", "AND", "COMPARE", "SIGN", "STAR", "PERCENT", "COLON", "POWER", "NAMESPACE"}
 )
 STRANGE = frozenset({"LOOKALIKE", "UNTERMINATED", "EMPTY_NAME", "UNKNOWN"})
 END = "$END"
-BY_BALANCE = ("unclosed_parenthesis", "unopened_parenthesis")  # seen by counting, not by example
+BY_COUNTING = frozenset({"unclosed_parenthesis", "unopened_parenthesis", "two_tildes"})
 
 
 def read_tree(text: str) -> ast.Formula:
@@ -59,7 +59,7 @@ def parser() -> Lark:
 
 
 def explained(text: str, unexpected: UnexpectedInput) -> FormulaSyntaxError:
-    """Turn lark's complaint into ours: by the kind of token, by bracket balance, or by example."""
+    """Turn lark's complaint into ours: by the kind of token, by counting, or by example."""
     assert isinstance(unexpected, UnexpectedToken)  # the grammar has a token for every character
     report = Report(text)
     tokens = list(parser().lex(text))
@@ -80,6 +80,8 @@ def explained(text: str, unexpected: UnexpectedInput) -> FormulaSyntaxError:
         report.error("unclosed_parenthesis", span_of(unclosed[-1]))
     elif found.type == "RPAR" and not unclosed:
         report.error("unopened_parenthesis", span_of(found))
+    elif found.type == "TILDE" and any(token.type == "TILDE" for token in before):
+        report.error("two_tildes", span_of(found))
     else:
         report.error(
             label_of(unexpected, previous),
@@ -162,8 +164,8 @@ def learned() -> dict[tuple[object, ...], str]:
     """Parse the examples of mistakes.toml once: where each leaves the grammar is the mistake's signature."""
     table: dict[tuple[object, ...], str] = {}
     for mistake in mistakes().values():
-        if mistake.label in BY_BALANCE:
-            continue
+        if mistake.label in BY_COUNTING:
+            continue  # not by example
         for example in mistake.examples:
             try:
                 parser().parse(example, start="formula")

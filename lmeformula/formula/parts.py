@@ -89,7 +89,7 @@ def open_sum(node: ast.Node, parts: Parts) -> None:
     random_before = fixed_before = False
     for addend in addends_of(node):
         num_random, num_fixed = len(parts.random), len(parts.fixed) + len(parts.offsets)
-        inner, is_subtracted = without_sign(addend)
+        inner, has_minus = without_sign(addend)
         special = first_special(inner)
         if special is None:
             if addend.is_subtracted and random_before and not fixed_before:
@@ -97,7 +97,7 @@ def open_sum(node: ast.Node, parts: Parts) -> None:
                 fixed_before = True  # one mistake, said once
             elif is_in_place(addend.node, "", report):
                 parts.fixed.append(addend)
-        elif is_subtracted:
+        elif has_minus:
             kind = "random" if is_random(special) else "offset"
             report.error(f"{kind}_subtracted", special.span)
         elif is_random(inner):
@@ -113,12 +113,12 @@ def open_sum(node: ast.Node, parts: Parts) -> None:
 
 
 def without_sign(addend: ast.Addend) -> tuple[ast.Node, bool]:
-    """Take the signs off an addend: what it is, and whether it is taken away."""
-    node, is_subtracted = addend.node, addend.is_subtracted
+    """Take the signs off an addend: what it is, and whether a minus sign is among them."""
+    node, has_minus = addend.node, addend.is_subtracted
     while isinstance(node, ast.Unary) and node.operator in ("+", "-"):
-        is_subtracted ^= node.operator == "-"
+        has_minus |= node.operator == "-"
         node = node.operand
-    return node, is_subtracted
+    return node, has_minus
 
 
 def first_special(node: ast.Node) -> ast.Node | None:

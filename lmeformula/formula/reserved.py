@@ -65,16 +65,22 @@ RESERVED_FUNCTIONS = MappingProxyType(
         ),
         "mmc": "Multi-membership terms cannot be modelled.",
         "fulldummy": "Write 0 + a before the bar for one coefficient per level: (0 + a | g).",
-        **dict.fromkeys(
-            ("censored", "truncated", "weighted", "constrained"),
-            "Write y | weights(w) for weights; censoring and truncation cannot be modelled.",
-        ),
         **dict.fromkeys(("mvbind", "mvbrmsformula"), "Fit one response at a time."),
     }
 )
 
-# What brms allows after the bar of a response.
+# What brms allows after the bar of a response, and what bambi writes around one; neither can be fitted.
 RESERVED_ADDITIONS = frozenset(
     {"cens", "trunc", "se", "rate", "thres", "subset", "dec", "mi", "cat", "vint", "vreal"}
-    | {"index", "bhaz"}
+    | {
+        "index",
+        "bhaz",
+        "p",
+        "prop",
+        "proportion",
+        "weighted",
+        "censored",
+        "truncated",
+        "constrained",
+    }
 )

@@ -9,6 +9,8 @@ from lmeformula.formula.parts import addends_of
 from lmeformula.formula.reserved import RESERVED_ADDITIONS
 from lmeformula.formula.show import shortened, tree_text
 
+BAMBI = frozenset({"p", "prop", "proportion", "weighted", "censored", "truncated", "constrained"})
+
 
 def read_response(node: ast.Node, report: Report) -> ir.Response | None:
     """Read the response.
@@ -25,11 +27,8 @@ def read_response(node: ast.Node, report: Report) -> ir.Response | None:
     if is_bar(inner):
         report.error("response_bar", node.span)
         return None
-    if isinstance(inner, ast.Call) and inner.function in ("p", "prop"):  # bambi
-        values = [argument.value for argument in inner.arguments if not argument.name]
-        if len(values) == 2 == len(inner.arguments):
-            successes, trials = (value(argument, report) for argument in values)
-            return ir.Response(successes, trials, span=node.span)
+    if isinstance(inner, ast.Call) and inner.function in BAMBI and len(inner.arguments) > 1:
+        return read_bambi(inner, report)
     if not is_response(inner):
         report.error("response", node.span, found=shortened(tree_text(inner)))
         return None
@@ -43,7 +42,25 @@ def is_response(node: ast.Node) -> bool:
             return node.is_quoted or node.text != "."
         case ast.Call():
             return node.function != "offset"
-    return isinstance(node, ast.Unary | ast.Chain)
+        case ast.Parentheses():
+            return is_response(node.inner)
+        case ast.Unary():
+            return is_response(node.operand)
+        case ast.Chain():
+            return any(map(is_response, node.operands))
+    return False
+
+
+def read_bambi(call: ast.Call, report: Report) -> ir.Response:
+    """Read what bambi writes around a response: p(y, n), weighted(y, w), censored(y, status)."""
+    first, second, *_ = call.arguments
+    response, other = value(first.value, report), value(second.value, report)
+    if len(call.arguments) == 2 and call.function in ("p", "prop", "proportion"):
+        return ir.Response(response, trials=other, span=call.span)
+    if len(call.arguments) == 2 and call.function == "weighted":
+        return ir.Response(response, weights=other, span=call.span)
+    reserved = ir.Call(call.function, arguments_of(call, report), call.span)
+    return ir.Response(response, reserved=(reserved,), span=call.span)
 
 
 def read_additions(node: ast.Node, report: Report) -> ir.Response | None:
@@ -56,7 +73,7 @@ def read_additions(node: ast.Node, report: Report) -> ir.Response | None:
     if response is None:
         return None
     found = {"trials": response.trials, "weights": response.weights}
-    reserved: list[ir.Call] = []
+    reserved = list(response.reserved)
     for addend in addends_of(bare(node.operands[1])):
         call = bare(addend.node)
         name = call.function if isinstance(call, ast.Call) else ""

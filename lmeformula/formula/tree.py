@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from typing import Any
@@ -107,12 +108,12 @@ class TreeBuilder(Transformer[Token, Any]):
         """Read a number, as R reads it."""
         (token,) = children
         digits = token.removesuffix("L")
-        is_hexadecimal = digits[:2] in ("0x", "0X")
-        # int() of a long hexadecimal text may exceed what a float can hold.
-        value = float.fromhex(digits) if is_hexadecimal and len(digits) < 200 else None
-        if value is None:
-            value = float("inf") if is_hexadecimal else float(digits)
-        return ast.Number(value, span_of(token))
+        if digits[:2] not in ("0x", "0X"):
+            return ast.Number(float(digits), span_of(token))
+        try:
+            return ast.Number(float.fromhex(digits), span_of(token))
+        except OverflowError:
+            return ast.Number(math.inf, span_of(token))
 
     def string(self, children: list[Any]) -> ast.String:
         """Read a string, its escapes resolved."""

@@ -122,7 +122,7 @@ LARGE = {
     "terms": ("y ~ " + " + ".join(f"x{i}" for i in range(10_000)), ""),
     "calls": ("y ~ " + " + ".join(f"log(x{i})" for i in range(10_000)), ""),
     "random terms": ("y ~ " + " + ".join(f"(x{i} || g{i})" for i in range(5_000)), ""),
-    "removals": ("y ~ x - x + x" * 10_000, ""),
+    "removals": ("y ~ x" + 10_000 * " - x + x", ""),
     "a dot without many columns": ("y ~ ." + "".join(f" - x{i}" for i in range(10_000)), ""),
     "parentheses": ("y ~ " + "(" * 10_000 + "x" + ")" * 10_000, "E_TOO_DEEP"),
     "parentheses around a bar": ("y ~ " + "(" * 10_000 + "1 | g" + ")" * 10_000, "E_TOO_DEEP"),
