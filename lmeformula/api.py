@@ -29,8 +29,9 @@ def estimate(
     seed: int = 0,
     reml: bool = False,
     tolerance: float = 0.01,
-    max_iterations: int = 200,
+    num_draws: int = 20,
     max_draws: int = 50_000,
+    max_iterations: int = 200,
     num_chains: int = 2,
     progress: bool | Progress = True,
     strict: bool = False,
@@ -45,8 +46,9 @@ def estimate(
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
       tolerance: mcem stops when every Monte Carlo error is below this fraction of the parameter's
         standard error.
+      num_draws: draws of the effects per chain in the first iteration of mcem; they grow as needed.
+      max_draws: most draws per chain in one iteration.
       max_iterations: most iterations of mcem.
-      max_draws: most draws of the effects per chain in one iteration.
       num_chains: chains that run side by side.
       progress: show the current estimates on standard error while mcem runs; or an object of your own with
         start(names), update(iteration) and stop().
@@ -60,10 +62,17 @@ def estimate(
       >>> import lmeformula as lf
       >>> data = lf.datasets.load("dyestuff")
       >>> model = lf.compile(lf.design("Yield ~ 1 + (1|Batch)", data))
-      >>> round(lf.estimate(model).fixef["Intercept"], 1)
+      >>> float(lf.estimate(model).fixef["Intercept"].round(1))
       1527.5
     """
-    options = _options(tolerance, max_iterations, max_draws, num_chains)
+    options = Options(
+        tolerance=tolerance,
+        num_draws=num_draws,
+        max_draws=max_draws,
+        max_iterations=max_iterations,
+        num_chains=num_chains,
+    )
+    _check_options(options)
     fitted = estimate_quietly(
         model,
         method=method,
@@ -128,18 +137,22 @@ def fit(
     return replace(found, seconds=seconds)
 
 
-def _options(tolerance: float, max_iterations: int, max_draws: int, num_chains: int) -> Options:
-    for name, value, least in (
-        ("tolerance", tolerance, 0),
-        ("max_iterations", max_iterations, 1),
-        ("max_draws", max_draws, 10),
-        ("num_chains", num_chains, 1),
+def _check_options(options: Options) -> None:
+    if not 0 < options.tolerance < float("inf"):
+        raise ModelError(f"tolerance is {options.tolerance}", hint="Give a positive number.")
+    for name, least in (
+        ("num_draws", 10),
+        ("max_draws", 10),
+        ("max_iterations", 1),
+        ("num_chains", 1),
     ):
-        if not value >= least or value == 0:
-            raise ModelError(f"{name} is {value}", hint=f"Give a number of at least {least}.")
-    return Options(
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        max_draws=max_draws,
-        num_chains=num_chains,
-    )
+        value = getattr(options, name)
+        if not isinstance(value, int) or value < least:
+            raise ModelError(
+                f"{name} is {value!r}", hint=f"Give a whole number of at least {least}."
+            )
+    if options.max_draws < options.num_draws:
+        raise ModelError(
+            f"max_draws is {options.max_draws}, and num_draws is {options.num_draws}",
+            hint="Draws grow from num_draws to max_draws.",
+        )

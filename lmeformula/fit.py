@@ -13,14 +13,10 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration, Options
 from lmeformula.errors import ModelError
-from lmeformula.gaussian.exact import (
-    conditional,
-    fit_exact,
-    fixed_covariance,
-    is_singular,
-    observed_information,
-)
-from lmeformula.gaussian.likelihood import Sums, log_likelihood, solve, sums
+from lmeformula.gaussian.exact import fit_exact, is_singular
+from lmeformula.gaussian.information import observed_information
+from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
+from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.model.compile import Model
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.params import Params, ParamSpace
@@ -42,6 +38,8 @@ METHODS = ("auto", "exact", "mcem")
 WATCHED_LEVELS = 8
 # A standard deviation at its boundary, relative to sigma, where its logarithm is needed.
 BOUNDARY_SD = 1e-6
+# A relative standard deviation below this may be on its way to zero.
+MAYBE_ZERO = 0.05
 
 
 class LogLik(NamedTuple):
@@ -379,11 +377,8 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
     )
     psi, inside = _boundary(data, space, solution.params)
     params = space.to_natural(psi)
-    sigma = params.sigma
-    assert sigma is not None
-    value, _ = log_likelihood(data, space, psi, sigma)
-    relative = tuple(cholesky_semidefinite(covariance) / sigma for covariance in params.covariances)
-    found = solve(data, relative, data.R @ (params.beta - data.ols))
+    sigma = space.residual_sd(psi)
+    value, _, found = log_likelihood(data, space, psi)
     modes, mode_cov = conditional(data, found, sigma)
     if solution.info is not None:
         modes = plan.split(np.asarray(solution.info.latent_mean, float))
@@ -396,13 +391,15 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
         params=params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=_report_stderr(model, psi, solution.information, inside, fixed_vcov),
+        param_stderr=_report_stderr(
+            model, psi, observed_information(data, space, psi, inside), inside, fixed_vcov
+        ),
         param_mc_error=np.sqrt(np.diag(jacobian @ solution.mc_covariance @ jacobian.T)),
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
         outcome=solution.outcome,
-        singular=any(is_singular(factor) for factor in relative),
+        singular=any(is_singular(factor) for factor in found.factor.lambdas),
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
         iterations=solution.trace,
@@ -421,18 +418,16 @@ def _boundary(data: Sums, space: ParamSpace, psi: Floats) -> tuple[Floats, NDArr
       psi: with those log sds at a relative sd of BOUNDARY_SD.
       inside: which parameters are not at their boundary.
     """
-    sigma = space.to_natural(psi).sigma
-    assert sigma is not None
+    sigma = space.residual_sd(psi)
     inside = np.ones(space.size, bool)
     for term, place in zip(space.terms, space.theta_slices, strict=True):
         k = len(term.columns)
         for j in range(place.start, place.start + min(k, place.stop - place.start)):
             nearer = psi.copy()
             nearer[j] = np.log(BOUNDARY_SD * sigma)
-            gain = (
-                log_likelihood(data, space, nearer, sigma)[0]
-                - log_likelihood(data, space, psi, sigma)[0]
-            )
+            if psi[j] > nearer[j] + np.log(MAYBE_ZERO / BOUNDARY_SD):
+                continue
+            gain = log_likelihood(data, space, nearer)[0] - log_likelihood(data, space, psi)[0]
             if gain > -1e-4:
                 psi, inside[j] = nearer, False
     return psi, inside

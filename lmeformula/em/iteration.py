@@ -98,7 +98,8 @@ def _warm_up(
     def body(count: Tensor, chain: hmc.Chain, step_size: Tensor) -> tuple[Tensor, ...]:
         fold = tf.random.experimental.stateless_fold_in(seed, count)
         chain, went = hmc.transition(density, fold, chain, step_size, options.num_leapfrog)
-        rate = tf.pow(1.0 + tf.cast(count, step_size.dtype), -0.6)
+        # Later iterations go on where the last ended, with ever smaller changes.
+        rate = tf.pow(1.0 + tf.cast(count + 20 * state.count, step_size.dtype), -0.6)
         return (
             count + 1,
             chain,

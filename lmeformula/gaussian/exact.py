@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-import scipy.optimize as so
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.gaussian.information import profile_information
 from lmeformula.gaussian.likelihood import (
     Solution,
     Sums,
     fit_gradient,
     fixed_gradient,
     log_det_gradient,
-    log_likelihood,
     solve,
 )
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
 
-# Relative sds are kept at or above this while optimising; what ends there is reported as zero. Its effect on
-# the deviance is of the order of its square times the number of rows per level.
+# Relative sds are kept at or above this while optimising; what ends there is reported as zero. Its effect
+# on the deviance is of the order of its square times the number of rows per level.
 SMALLEST = 1e-6
+# Below this a relative sd that still falls is tried at zero.
+NEAR_ZERO = 1e-3
+# Where the optimiser starts: the relative sd of every coefficient.
+FIRST_SD = 0.4
+# Steps in log sds and in the elements below the diagonal are at most this long.
+LONGEST_STEP = 1.5
+MAX_STEPS = 100
+# A further step that promises less than this in log-likelihood is not taken.
+NEGLIGIBLE_GAIN = 1e-9
+# The score in log sd at SMALLEST that counts as rising, over SMALLEST^2 n: rounding stays below it.
+FREEING_SCORE = 1e-4
 
 
 class ExactFit(NamedTuple):
@@ -35,25 +45,45 @@ class ExactFit(NamedTuple):
       params: estimates on the natural scale; a variance on the boundary is exactly zero.
       solution: the penalised least squares problem at the optimum.
       loglik: maximised log-likelihood (or REML criterion), on R's constants.
-      gradient_norm: largest element of the gradient of the deviance, where not at a bound.
-      converged: whether that is zero to rounding.
+      gain: rise of the log-likelihood that another step promises.
+      converged: whether that is nil.
       singular: whether some covariance matrix is singular.
-      deviances: deviance at each evaluation.
-      path: (evaluations, d) unconstrained parameters at each evaluation.
+      num_evaluations: how often the likelihood was evaluated.
     """
 
     params: Params
     solution: Solution
     loglik: float
-    gradient_norm: float
+    gain: float
     converged: bool
     singular: bool
-    deviances: Floats
-    path: Floats
+    num_evaluations: int
+
+
+class _Point(NamedTuple):
+    """The likelihood at one vector of elements of the relative factors.
+
+    Attributes:
+      elements: coefficients of the structures' bases: the free elements of each Lambda.
+      value: deviance.
+      score: derivative of the log-likelihood in the coordinates of `_coordinates`.
+      information: average information there.
+      solution: the penalised least squares problem.
+    """
+
+    elements: Floats
+    value: float
+    score: Floats
+    information: Floats
+    solution: Solution
 
 
 def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
     """Maximise the Gaussian likelihood over the relative covariance factors.
+
+    Newton's method with the average information in place of the Hessian, in the logarithms of the
+    factors' diagonal elements, each step shortened until the likelihood rises. A diagonal element on its
+    way to zero is taken there, and set free again if the likelihood rises with the variance.
 
     Args:
       data: cross products of the design.
@@ -61,56 +91,109 @@ def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
       reml: maximise the restricted likelihood instead.
     Returns:
       The optimum, whether or not the optimiser converged.
+    References:
+      Gilmour, Thompson, Cullis (1995), Biometrics 51, 1440-1450.
     """
-    bases = [term.structure.basis(len(term.columns)) for term in space.terms]
-    ends = np.cumsum([0, *(len(basis) for basis in bases)])
+    bases = tuple(term.structure.basis(len(term.columns)) for term in space.terms)
     on_diagonal = np.concatenate([np.trace(basis, axis1=1, axis2=2) > 0 for basis in bases])
-    lower = np.where(on_diagonal, SMALLEST, -np.inf)
-    deviances: list[float] = []
-    path: list[Floats] = []
+    count = 0
 
-    def factors(elements: Floats) -> tuple[Floats, ...]:
-        return tuple(
-            np.tensordot(elements[a:b], basis, 1)
-            for a, b, basis in zip(ends[:-1], ends[1:], bases, strict=True)
-        )
+    def evaluate(elements: Floats) -> _Point:
+        nonlocal count
+        count += 1
+        return _evaluate(data, space, bases, on_diagonal, elements, reml)
 
-    def objective(elements: Floats) -> tuple[float, Floats]:
-        value, pull, found = deviance(data, factors(elements), space.fixed_sigma, reml)
-        slope = np.concatenate(
-            [np.einsum("tab,ab->t", b, p) for b, p in zip(bases, pull, strict=True)]
-        )
-        deviances.append(value)
-        path.append(space.to_free(natural(data, space, found, reml)))
-        return value, slope
-
-    best = so.minimize(
-        objective,
-        on_diagonal.astype(float),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(low, None) for low in lower],
-        options={"ftol": 1e-15, "gtol": 1e-9 * data.n, "maxiter": 500, "maxcor": 20},
-    )
-    elements = np.asarray(best.x)
-    at_bound = elements <= 2 * SMALLEST
-    elements = np.where(on_diagonal & at_bound, 0.0, elements)
-    _, slope = objective(np.maximum(elements, lower))
-    free = ~(on_diagonal & at_bound)
-    norm = float(np.abs(slope[free] * np.maximum(elements[free], 0.1)).max(initial=0.0))
-    lambdas = factors(elements)
+    point = evaluate(np.where(on_diagonal, FIRST_SD, 0.0))
+    gain = np.inf
+    for _ in range(MAX_STEPS):
+        frozen = on_diagonal & (point.elements <= SMALLEST)
+        # At zero the log-likelihood is quadratic in the sd: it rises there if it rises with the variance.
+        rising = frozen & (point.score > FREEING_SCORE * SMALLEST**2 * data.n)
+        if rising.any():
+            point = evaluate(np.where(rising, 100 * NEAR_ZERO, point.elements))
+            continue
+        step = _step(point, ~frozen)
+        gain = float(point.score @ step)
+        if gain < NEGLIGIBLE_GAIN:
+            break
+        following = _line_search(evaluate, point, step, on_diagonal, gain)
+        if following is None:
+            break
+        near = on_diagonal & (following.elements < NEAR_ZERO) & (following.score < 0) & ~frozen
+        if near.any():
+            at_zero = evaluate(np.where(near, SMALLEST, following.elements))
+            following = at_zero if at_zero.value <= following.value else following
+        point = following
+    elements = np.where(on_diagonal & (point.elements <= SMALLEST), 0.0, point.elements)
+    lambdas = _factors(bases, elements)
     solution = solve(data, lambdas)
     return ExactFit(
         params=natural(data, space, solution, reml),
         solution=solution,
         loglik=-0.5 * profile(data, solution, space.fixed_sigma, reml),
-        gradient_norm=norm,
-        # A deviance of this slope is within rounding of its optimum: its curvature is of the order of n.
-        converged=norm < 1e-3 * np.sqrt(data.n),
+        gain=gain,
+        converged=gain < 1e-6,
         singular=any(is_singular(factor) for factor in lambdas),
-        deviances=np.array(deviances),
-        path=np.array(path),
+        num_evaluations=count,
     )
+
+
+def _factors(bases: tuple[Floats, ...], elements: Floats) -> tuple[Floats, ...]:
+    ends = np.cumsum([0, *(len(basis) for basis in bases)])
+    return tuple(
+        np.tensordot(elements[a:b], basis, 1)
+        for a, b, basis in zip(ends[:-1], ends[1:], bases, strict=True)
+    )
+
+
+def _evaluate(
+    data: Sums,
+    space: ParamSpace,
+    bases: tuple[Floats, ...],
+    on_diagonal: NDArray[np.bool_],
+    elements: Floats,
+    reml: bool,
+) -> _Point:
+    value, pulls, found = deviance(data, _factors(bases, elements), space.fixed_sigma, reml)
+    score = -0.5 * np.concatenate(
+        [np.einsum("tab,ab->t", basis, pull) for basis, pull in zip(bases, pulls, strict=True)]
+    )
+    information = profile_information(data, found, bases, space.fixed_sigma, reml)
+    scale = np.where(on_diagonal, elements, 1.0)  # d element / d coordinate
+    return _Point(elements, value, scale * score, information * np.outer(scale, scale), found)
+
+
+def _step(point: _Point, free: NDArray[np.bool_]) -> Floats:
+    """Newton's step in the free coordinates, at most LONGEST_STEP in each."""
+    step = np.zeros(len(free))
+    information = point.information[np.ix_(free, free)]
+    # The average information is positive semidefinite; it vanishes with a variance.
+    ridge = 1e-8 * np.trace(information) / max(len(information), 1) + 1e-12
+    step[free] = np.linalg.solve(information + ridge * np.eye(len(information)), point.score[free])
+    return step / max(1.0, float(np.abs(step).max(initial=0.0)) / LONGEST_STEP)
+
+
+def _line_search(
+    evaluate: Callable[[Floats], _Point],
+    point: _Point,
+    step: Floats,
+    on_diagonal: NDArray[np.bool_],
+    gain: float,
+) -> _Point | None:
+    """The first of the step, its half, its quarter ... that raises the likelihood enough."""
+    for halvings in range(20):
+        share = 0.5**halvings
+        moved = np.where(
+            on_diagonal,
+            np.maximum(point.elements * np.exp(np.where(on_diagonal, share * step, 0.0)), SMALLEST),
+            point.elements + share * step,
+        )
+        following = evaluate(moved)
+        # Rounding in the deviance is about 1e-12 of it.
+        rounding = 1e-12 * abs(point.value)
+        if following.value <= point.value - 2e-4 * share * gain + rounding:
+            return following
+    return None
 
 
 def profile(data: Sums, found: Solution, sigma: float | None, reml: bool) -> float:
@@ -154,62 +237,3 @@ def natural(data: Sums, space: ParamSpace, found: Solution, reml: bool) -> Param
 def is_singular(factor: Floats, tolerance: float = 1e-4) -> bool:
     """Whether a relative covariance factor is singular, to lme4's tolerance for its diagonal."""
     return bool((np.abs(np.diag(factor)) < tolerance).any())
-
-
-def fixed_covariance(data: Sums, found: Solution, sigma: float) -> Floats:
-    """(p, p) covariance of the fixed effects, sigma^2 (X'V^-1 X)^-1 at the estimated covariances."""
-    if not data.R.size:
-        return np.zeros((0, 0))
-    root = sl.solve_triangular(data.R, sl.inv(sl.cholesky(found.information)))
-    return np.asarray(sigma**2 * root @ root.T)
-
-
-def observed_information(
-    data: Sums, space: ParamSpace, psi: Floats, free: NDArray[np.bool_]
-) -> Floats:
-    """(d, d) observed information of psi, by central differences of the analytic score.
-
-    Args:
-      data: cross products.
-      space: parameter space.
-      psi: (d,) the maximum; boundary parameters hold a finite stand-in.
-      free: (d,) which parameters are inside their boundary; the others get zero rows.
-    """
-    d, p = space.size, space.num_fixed
-    information = np.zeros((d, d))
-
-    def score(at: Floats) -> Floats:
-        return log_likelihood(data, space, at, space.fixed_sigma)[1]
-
-    sigma = float(np.exp(psi[-1])) if space.estimates_sigma else space.fixed_sigma
-    assert sigma is not None
-    found = solve(
-        data, tuple(sl.cholesky(c, lower=True) / sigma for c in space.to_natural(psi).covariances)
-    )
-    information[:p, :p] = data.R.T @ found.information @ data.R / sigma**2
-    for j in range(p, d):
-        if free[j]:
-            step = np.zeros(d)
-            step[j] = 1e-4
-            column = (score(psi - step) - score(psi + step)) / 2e-4
-            information[:, j] = column
-            information[j, :p] = column[:p]
-    rest = information[p:, p:]
-    information[p:, p:] = 0.5 * (rest + rest.T)
-    information[~free] = 0.0
-    information[:, ~free] = 0.0
-    return information
-
-
-def conditional(
-    data: Sums, found: Solution, sigma: float
-) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
-    """Conditional modes (l, k) and covariances (l, k, k) of the random effects given y, for each term."""
-    lambdas = found.factor.lambdas
-    modes = data.plan.split(apply_lambda(data.plan, lambdas, found.u))
-    blocks = found.factor.inverse_blocks()
-    covariances = tuple(
-        sigma**2 * (factor @ block @ factor.T)
-        for factor, block in zip(lambdas, blocks, strict=True)
-    )
-    return modes, covariances

@@ -183,22 +183,19 @@ def fixed_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
     )
 
 
-def log_likelihood(
-    data: Sums, space: ParamSpace, psi: Floats, sigma: float | None
-) -> tuple[float, Floats]:
+def log_likelihood(data: Sums, space: ParamSpace, psi: Floats) -> tuple[float, Floats, Solution]:
     """The marginal log-likelihood and its gradient at any parameters, not profiled.
 
     Args:
       data: the cross products.
       space: layout of psi.
       psi: (d,) unconstrained parameters; log sds must be finite.
-      sigma: the residual sd where psi has none.
     Returns:
       value: log-likelihood, on R's constants.
       gradient: (d,) its derivative in psi.
+      solution: of the least squares problem there.
     """
-    residual_sd = float(np.exp(psi[-1])) if space.estimates_sigma else sigma
-    assert residual_sd is not None
+    residual_sd = space.residual_sd(psi)
     factors = tuple(
         term.structure.cholesky(psi[place], len(term.columns))
         for term, place in zip(space.terms, space.theta_slices, strict=True)
@@ -224,4 +221,4 @@ def log_likelihood(
         scale += float(np.vdot(in_lambda, lambdas[j]))
     if space.estimates_sigma:
         gradient[-1] = -data.n + found.rss / variance - scale
-    return float(value), gradient
+    return float(value), gradient, found

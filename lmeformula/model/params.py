@@ -90,6 +90,13 @@ class ParamSpace:
             names += term.structure.param_names(term.name, term.columns)
         return (*names, "sigma") if self.estimates_sigma else tuple(names)
 
+    def residual_sd(self, psi: Floats) -> float:
+        """The residual standard deviation, from psi or as fixed; for families that have one."""
+        if self.estimates_sigma:
+            return float(np.exp(psi[-1]))
+        assert self.fixed_sigma is not None
+        return self.fixed_sigma
+
     def to_natural(self, psi: Floats) -> Params:
         """Parameters on their natural scale from the unconstrained vector psi (d)."""
         covariances = tuple(

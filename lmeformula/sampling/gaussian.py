@@ -11,7 +11,7 @@ from scipy.linalg import lapack
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.em.types import Geometry, Problem, Scores, Tensor
-from lmeformula.gaussian.exact import observed_information
+from lmeformula.gaussian.information import average_information
 from lmeformula.gaussian.likelihood import Sums, solve, sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
@@ -79,19 +79,18 @@ def _geometry(
     model: Model, data: Sums, rows: Rows, order: tuple[int, ...], psi: Floats
 ) -> Geometry:
     space, plan = model.space, data.plan
-    params = space.to_natural(psi)
-    assert params.sigma is not None
-    variance = params.sigma**2
+    beta, sigma = psi[: space.num_fixed], space.residual_sd(psi)
+    variance = sigma**2
     factors = tuple(
         term.structure.cholesky(psi[place], len(term.columns))
         for term, place in zip(space.terms, space.theta_slices, strict=True)
     )
     found = solve(
         data,
-        tuple(factor / params.sigma for factor in factors),
-        data.R @ (params.beta - data.ols),
+        tuple(factor / sigma for factor in factors),
+        data.R @ (beta - data.ols),
     )
-    modes = found.u / params.sigma
+    modes = found.u / sigma
     traces = found.factor.inverse_traces()
     changes = tuple(
         _solve(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
@@ -99,7 +98,7 @@ def _geometry(
     )
     weights = rows.response[1] / variance
     white = Whitening(
-        eta=model.design.offset + model.design.X @ params.beta + _predictor(plan, factors, modes),
+        eta=model.design.offset + model.design.X @ beta + _predictor(plan, factors, modes),
         modes=modes,
         weights=weights,
         factors=tuple(factors[j] for j in order),
@@ -110,13 +109,12 @@ def _geometry(
         changes=tuple(changes[j] for j in order),
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
         inverse_trace=np.float64(sum(np.trace(trace) for trace in traces)),
-        extra=np.array([np.log(params.sigma)]),
+        extra=np.array([np.log(sigma)]),
     )
-    free = np.ones(space.size, bool)
     return Geometry(
         arrays=white,
         complete=_complete_information(data, space, changes, variance),
-        observed=observed_information(data, space, psi, free),
+        observed=average_information(data, space, psi, found),
     )
 
 
