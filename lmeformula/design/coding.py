@@ -100,6 +100,9 @@ def b_spline_basis(
 
 def natural_spline_basis(x: Floats, inner: Sequence[float], bounds: tuple[float, float]) -> Floats:
     """Natural cubic splines at x, one for each knot: 1 there and 0 at the other knots."""
+    if not inner:  # straight lines, which formulaic does not make
+        share = (x - bounds[0]) / (bounds[1] - bounds[0])
+        return np.column_stack([1.0 - share, share])
     columns = natural_cubic_spline(
         x,
         knots=list(inner),

@@ -226,6 +226,8 @@ def cut(
 ) -> tuple[Value, Any]:
     """Cut numbers into intervals, open on the left unless right = FALSE; outside is missing."""
     numbers = as_floats(x, "cut()")
+    if numbers.ndim != 1:
+        raise FormulaDataError("cut() needs one column", "E_DATA")
     if learned is None:
         learned = bases.cut_points(numbers, breaks if isinstance(breaks, tuple) else (breaks,))
     points = np.asarray(learned)

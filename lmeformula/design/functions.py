@@ -74,7 +74,8 @@ def _identity(x: Value) -> Value:
 
 def _as_numeric(x: Value) -> Value:
     if not isinstance(x, Categories):
-        return Numbers(as_floats(x, "as.numeric()"))
+        numbers = as_floats(x, "as.numeric()")
+        return Numbers(numbers) if numbers.ndim else float(numbers)
     if not x.is_text:  # R: the positions of the levels, from 1
         codes = x.codes.astype(np.float64) + 1.0
         return Numbers(np.where(x.codes < 0, np.nan, codes))
@@ -89,8 +90,8 @@ def _as_numeric(x: Value) -> Value:
 
 
 def _as_integer(x: Value) -> Value:
-    numbers = _as_numeric(x)
-    return Numbers(np.trunc(as_floats(numbers, "as.integer()")))
+    numbers = np.trunc(as_floats(_as_numeric(x), "as.integer()"))
+    return Numbers(numbers) if numbers.ndim else float(numbers)
 
 
 def _bool(x: Value) -> Value:
@@ -114,6 +115,8 @@ def _xor(x: Value, y: Value) -> Value:
 
 def _ifelse(test: Value, yes: Value, no: Value) -> Value:
     num = rows_of([test, yes, no])
+    if not num:
+        return yes if operate("|", (test, False)) else no
     chosen = spread(operate("|", (test, False)), num, "ifelse()")
     assert isinstance(chosen, Logicals)
     unknown = np.isnan(chosen.values)
