@@ -9,7 +9,8 @@ from decimal import Decimal
 
 from lmeformula.formula import ast, ir
 
-PLAIN_NAME = re.compile(r"(?:[^\W\d_]|\.(?!\d))[\w.]*")
+# As in the grammar; the circumflex letter would be taken for an operator.
+PLAIN_NAME = re.compile(r"(?:[^\W\d_\u02C6]|\.(?!\d))[\w.]*")
 NOT_NAMES = frozenset(
     {"TRUE", "FALSE", "NULL", "Inf", "NaN", "NA", "NA_integer_", "NA_real_", "NA_complex_"}
     | {
