@@ -6,6 +6,7 @@ column and the rows), and what to write instead. The fields are data; `str(error
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 LONGEST_LINE = 100
@@ -36,12 +37,18 @@ def underline(formula: str, span: tuple[int, int]) -> str:
         cut_stop = min(line_stop, cut_start + LONGEST_LINE)
     before = "..." if cut_start > line_start else ""
     after = "..." if cut_stop < line_stop else ""
-    line = before + formula[cut_start:cut_stop].rstrip("\r") + after
-    padding = " " * len(before) + "".join(
-        "\t" if c == "\t" else " " for c in formula[cut_start:start]
-    )
-    width = max(1, min(stop, cut_stop) - start)
-    return f"    {line}\n    {padding}{'^' * width}"
+    line = formula[cut_start:cut_stop].rstrip("\r")
+    shown = before + "".join(c if c.isprintable() or c == "\t" else " " for c in line) + after
+    padding = "".join(c if c == "\t" else " " * _width(c) for c in formula[cut_start:start])
+    carets = "^" * max(1, sum(map(_width, formula[start : min(stop, cut_stop)])))
+    return f"    {shown}\n    {' ' * len(before)}{padding}{carets}"
+
+
+def _width(character: str) -> int:
+    """Return how many cells of a terminal a character takes; control characters are shown as a blank."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 class LmeFormulaError(Exception):

@@ -1,0 +1,64 @@
+"""The caret stands under what is wrong, whatever the line holds; errors keep their fields."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from lmeformula import errors
+from lmeformula.errors import FormulaErrors, FormulaSyntaxError, LmeFormulaError, underline
+
+CASES = [
+    ("one place", "y ~ (1|)", (7, 8), "    y ~ (1|)\n           ^"),
+    ("several characters", "y ~ log(x)", (4, 10), "    y ~ log(x)\n        ^^^^^^"),
+    ("the end", "y ~", (3, 3), "    y ~\n       ^"),
+    ("an empty text", "", (0, 0), "    \n    ^"),
+    ("beyond the end", "y", (9, 12), "    y\n     ^"),
+    ("the second line", "y ~ x +\n  z", (10, 11), "      z\n      ^"),
+    ("carriage returns", "y ~ x\r\n + z", (4, 5), "    y ~ x\n        ^"),
+    ("over the end of a line", "y ~ (x\n+ z)", (4, 11), "    y ~ (x\n        ^^"),
+    ("tabs", "y\t~\tx", (4, 5), "    y\t~\tx\n     \t \t^"),
+    ("wide characters", "数学 ~ x", (0, 2), "    数学 ~ x\n    ^^^^"),
+    ("after wide characters", "数学 ~ x", (5, 6), "    数学 ~ x\n           ^"),
+    ("combining characters", "x\u0301\u0302 ~ z", (6, 7), "    x\u0301\u0302 ~ z\n        ^"),
+    ("control characters", "y ~ x\0z", (5, 6), "    y ~ x z\n         ^"),
+    (
+        "a long line",
+        "y ~ " + "a + " * 100 + "b",
+        (204, 205),
+        "    ..." + ("y ~ " + "a + " * 100 + "b")[154:254] + "...\n" + " " * 57 + "^",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("formula", "span", "text"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_underlines(formula: str, span: tuple[int, int], text: str) -> None:
+    assert underline(formula, span) == text
+
+
+ERRORS = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, LmeFormulaError) and value is not FormulaErrors
+]
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_pickles_with_its_fields(kind: type[LmeFormulaError]) -> None:
+    error = kind("what is wrong", "E_CODE", "y ~ x", (4, 5), "what to do")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert vars(again) == vars(error)
+    assert str(again) == str(error) == "what is wrong\n    y ~ x\n        ^\nwhat to do"
+
+
+def test_several_errors_pickle() -> None:
+    one = FormulaSyntaxError("first", "E_A", "y ~ x", (0, 1))
+    two = FormulaSyntaxError("second", "E_B", "y ~ x", (4, 5))
+    again = pickle.loads(pickle.dumps(FormulaErrors((one, two))))
+    assert [error.code for error in again.errors] == ["E_A", "E_B"]
+    assert again.code == "E_A"
+    assert str(again) == f"{one}\n\n{two}"
