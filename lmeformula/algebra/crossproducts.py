@@ -7,6 +7,7 @@ diagonal; the others (the rest) follow in formula order.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +95,8 @@ def model_matrix(term: TermBlock) -> sp.csr_array:
     return matrix
 
 
-class CrossProducts(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossProducts:
     """Z'WZ in blocks.
 
     Attributes:
@@ -106,6 +108,36 @@ class CrossProducts(NamedTuple):
     lead: Floats
     between: sp.csr_array
     rest: Floats
+
+    def gram(self, blocks: Floats) -> Floats:
+        """(r, r): B'B for B = `blocks` (l, k, k) times the between block."""
+        k = blocks.shape[1]
+        grams = [self.gram_between(blocks[:, c], blocks[:, c]) for c in range(k)]
+        return np.asarray(grams[0] if k == 1 else sum(grams))
+
+    def gram_between(self, left: Floats, right: Floats) -> Floats:
+        """(r, r): sum over the lead's levels of (left' C_l)' (right' C_l), for left, right (l, k).
+
+        C_l (k, r) are the rows of the between block that belong to level l. Where left is not right the
+        result is symmetrised: it is only ever used against symmetric matrices.
+        """
+        k = left.shape[1]
+        # sparse x sparse, then dense: far fewer products than a dense triangular solve
+        first = combine_rows(left, self.between, k)
+        second = first if left is right else combine_rows(right, self.between, k)
+        product = (first.T.tocsr() @ second).toarray()
+        return np.asarray(product if left is right else 0.5 * (product + product.T))
+
+
+def combine_rows(weights: Floats, matrix: sp.csr_array, k: int) -> sp.csr_array:
+    """(l, r): each level's k rows of an (l k, r) matrix combined with its weights (l, k)."""
+    if k == 1:
+        data = matrix.data * np.repeat(weights[:, 0], np.diff(matrix.indptr))
+        return sp.csr_array((data, matrix.indices, matrix.indptr), matrix.shape)
+    levels = len(weights)
+    pointers = np.arange(0, levels * k + 1, k)
+    combine = sp.csr_array((weights.ravel(), np.arange(levels * k), pointers), (levels, levels * k))
+    return sp.csr_array(combine @ matrix)
 
 
 def cross_products(plan: Layout, weights: Floats | None) -> CrossProducts:

@@ -27,6 +27,7 @@ class Factor(NamedTuple):
 
     Attributes:
       plan: layout of the effects.
+      products: Z'WZ.
       lambdas: the relative covariance factor (k, k) of each term, in formula order.
       lead: (l, k, k) lower Cholesky factors D^(1/2) of the lead term's blocks.
       lead_inverse: their inverses.
@@ -36,6 +37,7 @@ class Factor(NamedTuple):
     """
 
     plan: Layout
+    products: CrossProducts
     lambdas: tuple[Floats, ...]
     lead: Floats
     lead_inverse: Floats
@@ -81,13 +83,16 @@ class Factor(NamedTuple):
         _, k = plan.sizes[plan.lead]
         lead_sum = np.einsum("lca,lcb->ab", self.lead_inverse, self.lead_inverse)
         if plan.rest:
-            # The lead's share is tr(F_a S^-1 F_b'), F = D^-1 C; Lambda_2 goes to S^-1, which is dense anyway.
-            middle = self._rest_lambda(self._rest_lambda(inverse).T.copy())
-            parts = self._lead_rows()
+            # The lead's share is tr(F_a S^-1 F_b'), F = D^-1 C; Lambda_2 goes to S^-1, dense anyway.
+            middle = self._rest_outward(inverse)
+            rows = (
+                self.lead_inverse.transpose(0, 2, 1) @ self.lead_inverse @ self.lambdas[plan.lead].T
+            )
             for a in range(k):
                 for b in range(a + 1):
-                    products = (parts[a].T @ parts[b]).toarray()
-                    lead_sum[a, b] += np.vdot(products, middle)
+                    lead_sum[a, b] += np.vdot(
+                        self.products.gram_between(rows[:, a], rows[:, b]), middle
+                    )
                     lead_sum[b, a] = lead_sum[a, b]
         sums[plan.lead] = lead_sum
         return tuple(sums)
@@ -102,7 +107,7 @@ class Factor(NamedTuple):
         _, k = plan.sizes[plan.lead]
         lead = np.einsum("lca,lcb->lab", self.lead_inverse, self.lead_inverse)
         if plan.rest:
-            middle = self._rest_lambda(self._rest_lambda(inverse).T.copy())
+            middle = self._rest_outward(inverse)
             parts = self._lead_rows()
             for a in range(k):
                 spread = parts[a] @ middle
@@ -111,6 +116,11 @@ class Factor(NamedTuple):
                     lead[:, b, a] = lead[:, a, b]
         blocks[plan.lead] = lead
         return tuple(blocks)
+
+    def _rest_outward(self, inverse: Floats) -> Floats:
+        """Lambda_2 S^-1 Lambda_2'."""
+        turned = tuple(factor.T for factor in self.lambdas)
+        return scale_both(self.plan, turned, inverse)
 
     def _lead_rows(self) -> list[sp.csr_array]:
         """D^-1 Lambda_1' (Z'WZ)_12, split by coefficient: k arrays of (l, r)."""
@@ -125,8 +135,12 @@ class Factor(NamedTuple):
         inverse, status = lapack.dpotri(self.rest.T, lower=0)
         if status != 0:
             raise np.linalg.LinAlgError("the Schur complement is singular")
-        upper = np.triu(inverse)
-        return np.asarray(upper + np.triu(inverse, 1).T)
+        # The other triangle is zero, as it was in the factor.
+        diagonal = np.diag(inverse).copy()
+        inverse = np.ascontiguousarray(inverse.T)
+        inverse += inverse.T
+        inverse[np.diag_indices_from(inverse)] = diagonal
+        return np.asarray(inverse)
 
     def _diagonal_blocks(self, inverse: Floats, term: int) -> Floats:
         levels, k = self.plan.sizes[term]
@@ -165,17 +179,31 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
     inverse: Floats = np.asarray(np.linalg.inv(lead) if k > 1 else 1.0 / lead, float)
     log_det = 2.0 * float(np.log(np.diagonal(lead, axis1=1, axis2=2)).sum())
     if not plan.rest:
-        return Factor(plan, lambdas, lead, inverse, products.between, products.rest, log_det)
-    scale = inverse @ first.T
-    scaled = block_rows(scale, products.between)
-    # sparse x sparse, then dense: cheaper than a dense triangular solve against q_1 right-hand sides
-    schur = products.rest - (scaled.T.tocsr() @ scaled).toarray()
-    schur = apply_lambda(plan, lambdas, schur, transpose=True, rest_only=True)
-    schur = apply_lambda(plan, lambdas, schur.T.copy(), transpose=True, rest_only=True)
+        return Factor(
+            plan, products, lambdas, lead, inverse, products.between, products.rest, log_det
+        )
+    scaled = block_rows(inverse @ first.T, products.between)
+    schur = products.rest - products.gram(inverse @ first.T)
+    schur = scale_both(plan, lambdas, schur)
     schur[np.diag_indices_from(schur)] += 1.0
-    rest = sl.cholesky(schur, lower=True, overwrite_a=True, check_finite=False)
+    # LAPACK works by columns: the upper factor of the transpose is the lower one, without a copy.
+    upper, status = lapack.dpotrf(schur.T, lower=0, overwrite_a=1, clean=1)
+    if status != 0:
+        raise np.linalg.LinAlgError("the Schur complement is not positive definite")
+    rest = upper.T
     log_det += 2.0 * float(np.log(np.diag(rest)).sum())
-    return Factor(plan, lambdas, lead, inverse, scaled, np.ascontiguousarray(rest), log_det)
+    return Factor(plan, products, lambdas, lead, inverse, scaled, rest, log_det)
+
+
+def scale_both(plan: Layout, lambdas: tuple[Floats, ...], matrix: Floats) -> Floats:
+    """Lambda_2' matrix Lambda_2 for an (r, r) matrix of the rest; may overwrite it."""
+    if all(plan.sizes[j][1] == 1 for j in plan.rest):
+        scales = np.concatenate([np.full(plan.sizes[j][0], lambdas[j][0, 0]) for j in plan.rest])
+        matrix *= scales[:, None]
+        matrix *= scales
+        return matrix
+    matrix = apply_lambda(plan, lambdas, matrix, transpose=True, rest_only=True)
+    return apply_lambda(plan, lambdas, matrix.T.copy(), transpose=True, rest_only=True)
 
 
 def apply_lambda(
