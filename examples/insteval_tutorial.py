@@ -54,7 +54,7 @@ model = lf.compile(lf.design(FORMULA, train))
 print(model.equation(), model.graph(), model.joint.resolve_graph(), sep="\n\n")
 
 print("\n# Experiment")
-fit = lf.estimate(model, method="mcem", seed=0)
+fit = lf.estimate(model, method="mcem", seed=0, num_draws=100)
 print(fit.summary())
 
 print("\n# The same model written by hand, for every 20th student")

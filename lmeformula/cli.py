@@ -150,7 +150,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of the pictures",
     )
-    demo.add_argument("--rows", type=_positive, metavar="N", help="use a random part of the rows")
+    demo.add_argument(
+        "--rows", type=_positive, metavar="N", help="use about N rows: random students"
+    )
     _add_run_options(demo)
     demo.set_defaults(run=run_demo)
 

@@ -50,7 +50,7 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
 
     Args:
       folder: where the pictures go; it exists.
-      rows: fit only so many rows, drawn at random; all 73,421 by default.
+      rows: use only about so many rows, all those of students drawn at random; 73,421 by default.
       seed: of the random numbers of fit, subset and split.
       progress: whether to show the progress of the fit on standard error.
     Returns:
@@ -65,9 +65,8 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
 
     with clock("data"):
         data = lf.datasets.load("insteval")
-        if rows is not None and rows < len(data):
-            chosen = np.random.default_rng(seed).choice(len(data), rows, replace=False)
-            data = data.iloc[np.sort(chosen)].reset_index(drop=True)
+        if rows is not None:
+            data = ratings_of_some_students(data, rows, seed)
 
     _heading(console, "The model")
     formula = lf.parse(FORMULA)
@@ -81,7 +80,8 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
 
     _heading(console, f"The fit: Monte Carlo EM on {design.n:,} rows")
     with clock("fit by Monte Carlo EM"):
-        fit = lf.estimate(model, method="mcem", seed=seed, progress=progress)
+        # A few draws would do here; the traces are worth looking at with more.
+        fit = lf.estimate(model, method="mcem", seed=seed, num_draws=200, progress=progress)
     reference = LME4
     if design.n < lf.datasets.describe("insteval").rows:
         with clock("exact fit, to compare"):
@@ -107,6 +107,24 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
     _heading(console, "Time and memory")
     console.print(to_text(_cost_table(clock, fit), console.width))
     return fit
+
+
+def ratings_of_some_students(data: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """Keep the ratings of students drawn at random, whole students until there are enough rows.
+
+    Single rows drawn at random would leave a rating or two to a student, and little to learn.
+
+    Args:
+      data: the lecture ratings.
+      rows: how many to have at least.
+      seed: of the draw.
+    Returns:
+      part: at least `rows` rows, or all there are.
+    """
+    counts = data["students"].value_counts()
+    counts = counts.iloc[np.random.default_rng(seed).permutation(len(counts))]
+    enough = int(np.searchsorted(counts.cumsum(), rows)) + 1
+    return data[data["students"].isin(counts.index[:enough])].reset_index(drop=True)
 
 
 @dataclass(slots=True)
