@@ -141,7 +141,7 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
     ax.margins(x=0.01)
     ax.locator_params(axis="x", integer=True)
     ax.set_xlabel("draw in the last E-step")
-    ax.set_ylabel(term)
+    ax.set_ylabel(shown[0].term)
     ax.set_title(f"Draws of {len(shown)} effects, with mean (sd)", loc="left")
     _lighten(ax, grid=None)
     ax.tick_params(axis="y", length=0)
