@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmeformula.formula import ast
@@ -49,9 +50,9 @@ def note_unparenthesised(node: ast.Node, report: Report) -> None:
     cure = "(1 | g) + (x | h), each random-effects term in its own parentheses"
     if len(node.operands) == 2 and not isinstance(right, ast.Chain | ast.Unary):
         bar, before = node.operators[0], ""
-        if isinstance(left, ast.Chain) and left.operators[-1] in ("+", "-"):
-            *first, varying = addends_of(left)
-            # `0 + x | g` may mean one term or two; the shorter reading is what lme4 users forget to write.
+        *first, varying = addends_of(left)
+        # In `0 + x | g` and `1 + x | g` the number belongs to what varies; in `z + x | g` only x does.
+        if first and not all(isinstance(addend.node, ast.Number) for addend in first):
             before = joined(first) + " + "
             left = varying.node
         cure = f"{before}({tree_text(left)} {bar} {tree_text(right)})"
@@ -70,17 +71,14 @@ def addends_of(node: ast.Node) -> tuple[ast.Addend, ...]:
     )
 
 
-def joined(addends: list[ast.Addend] | tuple[ast.Addend, ...]) -> str:
+def joined(addends: Sequence[ast.Addend]) -> str:
     """Write addends as a sum, in canonical text."""
-    text = ""
+    parts: list[str] = []
     for addend in addends:
-        sign = (
-            ("-" if addend.is_subtracted else "")
-            if not text
-            else (" - " if addend.is_subtracted else " + ")
-        )
-        text += sign + tree_text(addend.node)
-    return text
+        sign = "-" if addend.is_subtracted else "+"
+        parts.append(f" {sign} {tree_text(addend.node)}")
+    text = "".join(parts)
+    return text[3:] if text.startswith(" + ") else "-" + text[3:]
 
 
 def open_sum(node: ast.Node, parts: Parts) -> None:
@@ -107,9 +105,24 @@ def open_sum(node: ast.Node, parts: Parts) -> None:
             parts.offsets.extend(read_offset(inner, report))
             fixed_before = True
         else:
-            open_sum(bare(inner), parts)
+            open_nested(bare(inner), parts)
         random_before |= len(parts.random) > num_random
         fixed_before |= len(parts.fixed) + len(parts.offsets) > num_fixed
+
+
+def open_nested(node: ast.Node, parts: Parts) -> None:
+    """Open a sum in parentheses; its fixed addends stay together, as a removal among them is theirs."""
+    nested = Parts(parts.report, offsets=parts.offsets, random=parts.random)
+    open_sum(node, nested)
+    if len(nested.fixed) < 2 or nested.fixed[0].is_subtracted:
+        parts.fixed += nested.fixed
+        return
+    first, *rest = nested.fixed
+    signs = tuple("-" if addend.is_subtracted else "+" for addend in rest)
+    operands = (first.node, *(addend.node for addend in rest))
+    spans = tuple(addend.node.span for addend in rest)
+    together = ast.Chain(signs, operands, spans, node.depth)
+    parts.fixed.append(ast.Addend(ast.Parentheses(together, together.span, node.depth)))
 
 
 def without_sign(addend: ast.Addend) -> tuple[ast.Node, bool]:
