@@ -1,0 +1,149 @@
+"""Design -> Model: what is refused, with its exact words, and what a model offers."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import lmeformula as lf
+from lmeformula.errors import LmeFormulaError, ModelError
+from tests.simulate import FORMULAS, frame, make_design
+
+REFUSED = {
+    "family": (
+        "y ~ x + (1 | g)",
+        {"family": "normal"},
+        "there is no family 'normal'\nFamilies that can be fitted: gaussian.",
+    ),
+    "dtype": (
+        "y ~ x + (1 | g)",
+        {"dtype": "float16"},
+        "there is no dtype 'float16'\nUse one of float64, float32.",
+    ),
+    "sigma zero": (
+        "y ~ x + (1 | g)",
+        {"sigma": 0.0},
+        "sigma must be positive and finite, and is 0.0\nTry sigma=1.0.",
+    ),
+    "sigma negative": (
+        "y ~ x + (1 | g)",
+        {"sigma": -1},
+        "sigma must be positive and finite, and is -1\nTry sigma=1.0.",
+    ),
+    "sigma nan": (
+        "y ~ x + (1 | g)",
+        {"sigma": float("nan")},
+        "sigma must be positive and finite, and is nan\nTry sigma=1.0.",
+    ),
+    "no response": (
+        "~ x + (1 | g)",
+        {},
+        """\
+        a one-sided formula has no response to fit
+            ~ x + (1 | g)
+            ^
+        Write response ~ terms.""",
+    ),
+    "no random-effects term": (
+        "y ~ x",
+        {},
+        """\
+        the formula has no random-effects term
+            y ~ x
+                 ^
+        Add one, such as (1 | group); for a model without any, use a regression library.""",
+    ),
+    "linked terms": (
+        "y ~ x + (1 |i| g) + (0 + x |i| g)",
+        {},
+        """\
+        terms linked by |i| cannot be fitted yet
+            y ~ x + (1 |i| g) + (0 + x |i| g)
+                    ^^^^^^^^^
+        Write the linked terms as one, (a + b | g), or leave the label out.""",
+    ),
+    "compound symmetry": (
+        "y ~ x + cs(x | g)",
+        {},
+        """\
+        the covariance structure cs cannot be fitted yet
+            y ~ x + cs(x | g)
+                    ^^^^^^^^^
+        Structures that can: us (the default), diag, and diag with hom = TRUE.""",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case):
+    formula, options, text = REFUSED[case]
+    design = lf.design(formula, frame())
+    with pytest.raises(ModelError) as caught:
+        lf.compile(design, **options)
+    assert str(caught.value) == textwrap.dedent(text)
+
+
+def test_sigma_of_a_family_without_one():
+    without = lf.model.Family("count", "log", False, lambda d: (d.y,), None, None)
+    with pytest.raises(ModelError, match="the count family has no residual sd to fix"):
+        lf.compile(make_design("crossed"), without, sigma=1.0)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_every_design_compiles_and_has_a_finite_start(name):
+    model = lf.compile(make_design(name))
+    assert np.isfinite(model.space.to_free(model.start)).all()
+    assert model.sigma is None
+    first, second = repr(model).splitlines()
+    assert first == f"Model: {model.design.formula}"
+    assert second.startswith("family gaussian (identity), 72 rows, ")
+
+
+def test_repr_counts():
+    assert repr(lf.compile(make_design("two columns rest"))).splitlines()[1] == (
+        "family gaussian (identity), 72 rows, 2 fixed effects, 32 random effects (12 g, 4 h)"
+    )
+
+
+def test_frozen():
+    model = lf.compile(make_design("crossed"))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.dtype = "float32"
+
+
+def test_parts_are_built_once_and_hold_the_start():
+    model = lf.compile(make_design("crossed"), sigma=0.7, dtype="float32")
+    assert model.parts is model.parts
+    assert model.sigma == 0.7
+    assert {variable.dtype.name for variable in model.trainable_variables} == {"float32"}
+    assert "sigma" not in model.parts.variables
+    assert float(model.parts.variables["stddev_g"] + 0.0) == pytest.approx(
+        np.sqrt(model.start.covariances[0][0, 0]), rel=1e-6
+    )
+
+
+def test_compiling_and_exact_fits_do_not_load_tensorflow():
+    code = """
+        import sys
+        sys.modules["tensorflow"] = None  # importing it now raises ImportError
+        import lmeformula as lf
+        from tests.simulate import frame
+        fit = lf.fit("y ~ x + (x | g) + (1 | h)", frame())
+        print(fit.outcome.name, fit.model.graph() is not None, len(str(fit.summary())) > 100)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "CONVERGED True True", done.stderr
+
+
+def test_errors_are_ours_and_builtin():
+    with pytest.raises(LmeFormulaError):
+        lf.compile(make_design("crossed"), dtype="int8")
+    with pytest.raises(ValueError, match="dtype"):
+        lf.compile(make_design("crossed"), dtype="int8")
