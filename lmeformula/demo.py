@@ -54,7 +54,7 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
       seed: of the random numbers of fit, subset and split.
       progress: whether to show the progress of the fit on standard error.
     Returns:
-      fit: the Monte Carlo EM fit of the rows.
+      fit: the Monte Carlo EM fit of the rows. Where that was interrupted nothing follows it.
     """
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     clock = Clock()
@@ -81,13 +81,15 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
     _heading(console, f"The fit: Monte Carlo EM on {design.n:,} rows")
     with clock("fit by Monte Carlo EM"):
         # A few draws would do here; the traces are worth looking at with more.
-        fit = lf.estimate(model, method="mcem", seed=seed, num_draws=200, progress=progress)
+        fit = lf.estimate(model, method="mcem", seed=seed, num_draws=100, progress=progress)
     reference = LME4
     if design.n < lf.datasets.describe("insteval").rows:
         with clock("exact fit, to compare"):
             reference = reference_of(lf.estimate(model, method="exact"), "exact fit")
     console.print(f"{fit.outcome.value}\n")
     console.print(to_text(comparison_table(fit, reference), console.width))
+    if fit.outcome is lf.Outcome.INTERRUPTED:
+        return fit
 
     _heading(console, "Held-out ratings")
     with clock("fit without the held-out rows, prediction"):

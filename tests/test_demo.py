@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ def test_tells_time_and_memory(output):
     text, _ = output
     assert re.search(r"^import of the libraries +\d+\.\d\d$", text, re.MULTILINE)
     assert re.search(r"Peak memory [\d,]+ MiB", text)
+
+
+def test_an_interrupted_fit_is_shown_and_ends_the_demonstration(monkeypatch, tmp_path, capsys):
+    def interrupted(model, **options):
+        fit = estimate(model, method="exact")
+        return replace(fit, outcome=lf.Outcome.INTERRUPTED)
+
+    estimate = lf.estimate
+    monkeypatch.setattr(lf, "estimate", interrupted, raising=False)
+    assert main(["demo", "--rows", "2000", "--out", str(tmp_path)]) == 130
+    out = capsys.readouterr().out
+    assert "Interrupted by the user" in out
+    assert "sd(instructors)" in out
+    assert "Held-out" not in out
+    assert not list(tmp_path.iterdir())
 
 
 def test_part_of_the_data_has_whole_students():

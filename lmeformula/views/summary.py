@@ -151,7 +151,8 @@ def _effort(fit: Fit) -> str:
     if not fit.iterations:
         return ""
     last = fit.iterations[-1]
-    return f", {last.number} iterations, {last.num_draws:,} draws per chain in the last"
+    iterations = "1 iteration" if last.number == 1 else f"{last.number} iterations"
+    return f", {iterations}, {last.num_draws:,} draws per chain in the last"
 
 
 def _group_sizes(fit: Fit) -> str:

@@ -48,6 +48,11 @@ def test_summary_as_text():
     assert str(summary(fake_mcem_fit())) == SUMMARY
 
 
+def test_one_iteration_is_singular():
+    fit = fake_mcem_fit()
+    assert ", 1 iteration, 100" in summary(replace(fit, iterations=fit.iterations[:1])).facts[1][1]
+
+
 def test_repr_is_short():
     assert short_repr(fake_fit()) == REPR
 
