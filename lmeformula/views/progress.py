@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lmeformula.em.schedule import NEGLIGIBLE
 from lmeformula.em.types import Iteration
 
 if TYPE_CHECKING:
@@ -48,25 +49,42 @@ def progress_display(
     )
 
 
-def distance_covered(first: float, current: float, tolerance: float) -> float:
-    """Say how far the Monte Carlo error has come on its way down to the tolerance.
+def excess(iteration: Iteration, tolerance: float) -> float:
+    """Say how far an iteration is from satisfying the stop rule.
+
+    The rule wants each Monte Carlo error below the tolerance and each step within its own error; this
+    takes the largest of both over the parameters, which is what the records have.
 
     Args:
-      first: the error after the first iteration.
-      current: the error now.
-      tolerance: the error at which the run may stop.
+      iteration: its step and error.
+      tolerance: the Monte Carlo error, in standard errors, at which the run may stop.
     Returns:
-      share: 0 at the start, 1 at the tolerance, on a logarithmic scale: halving the error is the
-        same step everywhere on the way (it costs four times the draws each time).
+      excess: by what factor the step or the error is too large; at most 1 where both are small enough.
+    """
+    num_params = max(len(iteration.estimates), 1)
+    within = math.sqrt(4.0 + 2.0 * math.log(num_params)) * iteration.largest_error
+    step = iteration.largest_step / (within + NEGLIGIBLE * tolerance)
+    return max(iteration.largest_error / tolerance, step)
+
+
+def share_covered(first: float, current: float) -> float:
+    """Say what share of the way to the stop rule lies behind.
+
+    Args:
+      first: the excess of the first iteration.
+      current: the excess now.
+    Returns:
+      share: 0 at the start, 1 at an excess of 1, on a logarithmic scale: halving the excess is the
+        same step everywhere on the way.
     Example:
-      >>> distance_covered(1.0, 0.1, 0.01)
+      >>> share_covered(100.0, 10.0)
       0.5
     """
-    if current <= tolerance:
+    if current <= 1.0:
         return 1.0
-    if not tolerance < first < math.inf or not current < math.inf:  # also where one of them is NaN
+    if not 1.0 < first < math.inf or not current < math.inf:  # also where one of them is NaN
         return 0.0
-    return min(max(math.log(first / current) / math.log(first / tolerance), 0.0), 1.0)
+    return min(max(math.log(first / current) / math.log(first), 0.0), 1.0)
 
 
 class PlainProgress:
@@ -115,7 +133,7 @@ class LiveProgress:
         self._console = console
         self._tolerance = tolerance
         self._names: tuple[str, ...] = ()
-        self._first_error = math.nan
+        self._first_excess = math.nan
         self._began = time.monotonic()
         self._live: Live | None = None
 
@@ -129,8 +147,8 @@ class LiveProgress:
 
     def update(self, iteration: Iteration) -> None:
         """Redraw for one finished iteration."""
-        if math.isnan(self._first_error):
-            self._first_error = iteration.largest_error
+        if math.isnan(self._first_excess):
+            self._first_excess = excess(iteration, self._tolerance)
         if self._live is not None:
             self._live.update(self.render(iteration), refresh=True)
 
@@ -150,9 +168,9 @@ class LiveProgress:
         return Group(head, self._distance(record), self._estimates(record))
 
     def _distance(self, record: Iteration) -> RenderableType:
-        share = distance_covered(self._first_error, record.largest_error, self._tolerance)
+        share = share_covered(self._first_excess, excess(record, self._tolerance))
         grid = Table.grid(padding=(0, 1))
-        room = min(max(self._console.width - 62, 4), 20)
+        room = min(max(self._console.width - 64, 4), 20)
         bar = ProgressBar(total=1.0, completed=share, width=room)
         grid.add_row("  to the stop rule", bar, _rule(record, self._tolerance))
         return grid
@@ -183,5 +201,5 @@ class LiveProgress:
 
 def _rule(record: Iteration, tolerance: float) -> str:
     """The two quantities of the stop rule, in standard errors."""
-    error = f"MC error {record.largest_error:.2g} of {tolerance:.2g} se"
-    return f"{error}, step {record.largest_step:.2g} se"
+    error = f"{record.largest_error:.2g}" if record.largest_error >= 1e-6 else "<1e-6"
+    return f"step {record.largest_step:.2g} se, MC error {error} of {tolerance:.2g} se"

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from lmeformula.em import schedule
 from lmeformula.em.types import Iteration
 from lmeformula.views import progress as module
 from lmeformula.views.progress import (
     LiveProgress,
     PlainProgress,
-    distance_covered,
+    excess,
     progress_display,
+    share_covered,
 )
 
 NAMES = ("Intercept", "service", "sd(students)", "sigma")
@@ -30,20 +32,32 @@ def iteration(
 @pytest.mark.parametrize(
     ("first", "current", "expected"),
     [
-        (1.0, 1.0, 0.0),
-        (1.0, 0.1, 0.5),
-        (1.0, 0.01, 1.0),
-        (1.0, 0.001, 1.0),
-        (1.0, 2.0, 0.0),
-        (0.005, 0.004, 1.0),
-        (0.005, 0.02, 0.0),
-        (float("inf"), 0.1, 0.0),
-        (1.0, float("nan"), 0.0),
-        (float("nan"), 0.5, 0.0),
+        (100.0, 100.0, 0.0),
+        (100.0, 10.0, 0.5),
+        (100.0, 1.0, 1.0),
+        (100.0, 0.1, 1.0),
+        (100.0, 200.0, 0.0),
+        (0.5, 0.4, 1.0),
+        (0.5, 2.0, 0.0),
+        (float("inf"), 10.0, 0.0),
+        (100.0, float("nan"), 0.0),
+        (float("nan"), 50.0, 0.0),
     ],
 )
-def test_share_of_the_way_to_the_tolerance(first, current, expected):
-    assert distance_covered(first, current, 0.01) == pytest.approx(expected)
+def test_share_of_the_way_to_the_stop_rule(first, current, expected):
+    assert share_covered(first, current) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "stops"),
+    [(0.5, 0.2, False), (0.5, 1e-12, False), (1e-4, 1e-12, True), (0.01, 0.009, True)],
+)
+def test_excess_falls_to_one_where_the_engine_stops(step, error, stops):
+    record = iteration(1, error)._replace(largest_step=step)
+    distance, mc_error, stderr = np.array([step]), np.array([error]), np.ones(1)
+    engine = schedule.is_still(distance, mc_error, stderr, 0.01)
+    engine = engine and schedule.is_sharp(mc_error, stderr, 0.01)
+    assert (excess(record, 0.01) <= 1) == engine == stops
 
 
 def test_plain_lines_for_the_first_and_the_last_iteration(monkeypatch):
@@ -58,8 +72,8 @@ def test_plain_lines_for_the_first_and_the_last_iteration(monkeypatch):
     shown.stop()
     assert stream.getvalue().splitlines() == [
         "Monte Carlo EM: 4 parameters",
-        "iteration 1: 1,000 draws a chain, MC error 0.2 of 0.01 se, step 0.5 se, 1.5 s",
-        "iteration 3: 3,000 draws a chain, MC error 0.2 of 0.01 se, step 0.5 se, 4.5 s",
+        "iteration 1: 1,000 draws a chain, step 0.5 se, MC error 0.2 of 0.01 se, 1.5 s",
+        "iteration 3: 3,000 draws a chain, step 0.5 se, MC error 0.2 of 0.01 se, 4.5 s",
     ]
 
 
