@@ -1,0 +1,32 @@
+"""Outcomes: which to trust, and that each tells what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmeformula.em.outcome import Outcome
+
+
+@pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.name)
+def test_only_converged_is_converged(outcome):
+    assert outcome.converged is (outcome is Outcome.CONVERGED)
+
+
+@pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.name)
+def test_each_is_a_sentence(outcome):
+    assert outcome.value[0].isupper()
+    assert outcome.value.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "advice"),
+    [
+        (Outcome.ITERATIONS_EXHAUSTED, "Raise max_iterations"),
+        (Outcome.DRAWS_EXHAUSTED, "Raise max_draws"),
+        (Outcome.NONFINITE, "Check the scale"),
+        (Outcome.OPTIMIZER_STALLED, "Rescale the columns"),
+        (Outcome.INTERRUPTED, "last whole iteration"),
+    ],
+)
+def test_advice(outcome, advice):
+    assert advice in outcome.value
