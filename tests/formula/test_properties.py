@@ -112,7 +112,7 @@ def test_any_column_name_and_string_can_be_written(name: str, text: str) -> None
     from lmeformula.formula.show import name_text, string_text
 
     written = (
-        f"y ~ f({name_text(name)}, {string_text(text)}) + ({name_text(name)} | {name_text(name)})"
+        f"~ f({name_text(name)}, {string_text(text)}) + ({name_text(name)} | {name_text(name)})"
     )
     formula = parse(written)
     assert str(parse(str(formula))) == str(formula)
