@@ -62,6 +62,12 @@ def from_log_joint(
         return tape.jacobian(slope, psi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     found = tuple(names) if names is not None else tuple(f"p[{i}]" for i in range(len(start)))
+    if len(found) != len(start):
+        raise ModelError(
+            f"there are {len(found)} names for {len(start)} parameters",
+            hint="Give one for each element, in the order of tf.nest.flatten.",
+        )
+    _check_start(value, gradients, start, first, found, _dtype_of(params, latents))
     return _problem(value, gradients, curvature, start, first, found, _identity)
 
 
@@ -258,6 +264,40 @@ def _reporter(
         return values, jacobian
 
     return report
+
+
+def _dtype_of(*structures: Any) -> str:
+    """The type to evaluate a density in: float32 where all starts are."""
+    leaves = [np.asarray(leaf) for part in structures for leaf in tf.nest.flatten(part)]
+    return "float32" if leaves and all(leaf.dtype == "float32" for leaf in leaves) else "float64"
+
+
+def _check_start(
+    value: Value,
+    gradients: Value,
+    start: Floats,
+    first: Floats,
+    names: tuple[str, ...],
+    dtype: str,
+) -> None:
+    """The density must be a finite scalar at the start, and every parameter must get a gradient near it."""
+    psi = tf.constant(start, dtype)
+    found = np.asarray(value(psi, tf.constant(first, dtype)))
+    if found.shape != () or not np.isfinite(found):
+        raise ModelError(
+            f"the log density is {found!r} at the start",
+            hint="It must be one finite number: sum over rows and latents, and start where the density "
+            "is positive.",
+        )
+    # Off the start, where a gradient may vanish by symmetry: that of a standard deviation at latents of zero.
+    nearby = first + np.random.default_rng(0).normal(size=len(first))
+    slopes = np.asarray(gradients(psi, tf.constant(nearby, dtype)))
+    lost = [name for name, slope in zip(names, slopes, strict=True) if slope == 0.0]
+    if lost:
+        raise ModelError(
+            f"the log density does not depend on the parameter(s) {', '.join(lost)}",
+            hint="They would never move from their start: use them in the density, or leave them out.",
+        )
 
 
 def _check_reached(
