@@ -1,9 +1,9 @@
 """Coverage-guided fuzz target: any text ends in a Formula that survives its round trip, or in our error.
 
     pip install atheris
-    python tests/fuzz/fuzz_parse.py CORPUS_FOLDER -max_total_time=1800
+    python benchmarks/fuzz/fuzz_parse.py CORPUS_FOLDER -dict=benchmarks/fuzz/formula.dict -max_total_time=1800
 
-The corpus starts from the golden cases: `python tests/fuzz/fuzz_parse.py --seed CORPUS_FOLDER` writes them.
+The corpus starts from the golden cases: `python benchmarks/fuzz/fuzz_parse.py --seed CORPUS_FOLDER` writes them.
 """
 
 from __future__ import annotations
