@@ -1,9 +1,11 @@
 """Coverage-guided fuzz target: any text ends in a Formula that survives its round trip, or in our error.
 
     pip install atheris
+    export PYTHONPATH=.
+    python benchmarks/fuzz/fuzz_parse.py --seed CORPUS_FOLDER
     python benchmarks/fuzz/fuzz_parse.py CORPUS_FOLDER -dict=benchmarks/fuzz/formula.dict -max_total_time=1800
 
-The corpus starts from the golden cases: `python benchmarks/fuzz/fuzz_parse.py --seed CORPUS_FOLDER` writes them.
+The seeds are the formulas of the golden cases.
 """
 
 from __future__ import annotations
