@@ -161,17 +161,38 @@ def _draw(
             sums = sums._replace(draws=tf.tensor_scatter_nd_update(sums.draws, place, row))
         return batch, count + 1, chain, sums
 
-    def take_batch(batch: Tensor, chain: hmc.Chain, sums: Sums) -> tuple[Tensor, ...]:
+    def take_draws(
+        batch: Tensor, count: Tensor, end: Tensor, chain: hmc.Chain, sums: Sums
+    ) -> tuple[hmc.Chain, Sums]:
         _, _, chain, sums = tf.while_loop(
-            lambda batch, count, *_: count < control.per_batch,
-            draw,
-            (batch, tf.constant(0), chain, sums),
+            lambda batch, count, *_: count < end, draw, (batch, count, chain, sums)
         )
+        return chain, sums
+
+    # The complete information costs d further gradients: taken once in d draws it costs as much as the scores.
+    stretch = tf.minimum(tf.constant(max(1, d)), control.per_batch)
+    num_stretches = tf.cast((control.per_batch + stretch - 1) // stretch, dtype)
+
+    def take_stretch(
+        batch: Tensor, count: Tensor, chain: hmc.Chain, sums: Sums
+    ) -> tuple[Tensor, ...]:
+        end = tf.minimum(count + stretch, control.per_batch)
+        chain, sums = take_draws(batch, count, end, chain, sums)
+        assert problem.information is not None
+        found = problem.information(params, chain.position, control.arrays, data)
+        share = found / (NUM_BATCHES * num_stretches)
+        return batch, end, chain, sums._replace(information=sums.information + share)
+
+    def take_batch(batch: Tensor, chain: hmc.Chain, sums: Sums) -> tuple[Tensor, ...]:
+        first = tf.constant(0)
         if estimates_information:
-            # Once a batch: it costs d further gradients, and varies far less than the scores' products.
-            assert problem.information is not None
-            found = problem.information(params, chain.position, control.arrays, data)
-            sums = sums._replace(information=sums.information + found / NUM_BATCHES)
+            _, _, chain, sums = tf.while_loop(
+                lambda batch, count, *_: count < control.per_batch,
+                take_stretch,
+                (batch, first, chain, sums),
+            )
+        else:
+            chain, sums = take_draws(batch, first, control.per_batch, chain, sums)
         return batch + 1, chain, sums
 
     def zeros(*shape: int) -> Tensor:

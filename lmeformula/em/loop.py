@@ -101,9 +101,7 @@ def run(
             control = _control(problem, geometry, dtype, seed, number, per_batch, floor)
             following, tensors = iterate(control, state, data)
             found = Info(*(np.asarray(value) for value in tensors))
-            if not all(
-                np.isfinite(value).all() for value in (found.score, found.step, found.stderr)
-            ):
+            if _is_nonfinite(found, options.num_chains * per_batch * NUM_BATCHES):
                 outcome = Outcome.NONFINITE
                 break
             before, state, info = estimates, following, found
@@ -127,6 +125,12 @@ def run(
     finally:
         show.stop()
     return _solution(problem, estimates, outcome, trace, info, iterate)
+
+
+def _is_nonfinite(info: Info, num_transitions: int) -> bool:
+    """Whether an iteration says nothing: a quantity is NaN or infinite, or every energy was, so none moved."""
+    finite = all(np.isfinite(value).all() for value in (info.score, info.step, info.stderr))
+    return not finite or int(info.divergences) == num_transitions
 
 
 def _verdict(problem: Problem, options: Options, info: Info, num_draws: int) -> Outcome | None:

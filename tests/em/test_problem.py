@@ -225,9 +225,7 @@ def test_a_joint_without_variables_is_refused():
 def test_rows_that_are_not_one_event_are_refused():
     sd = tf.Variable(1.0, name="sd")
     loose = joint_with(sd, response_event=False)
-    with pytest.raises(
-        ModelError, match="it must be one finite number|It must be one finite number"
-    ):
+    with pytest.raises(ModelError, match="It must be one finite number"):
         from_joint(loose.experimental_pin(y=np.ones(3, np.float32)), [sd])
 
 
