@@ -13,7 +13,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration, Options
 from lmeformula.errors import ModelError
-from lmeformula.gaussian.exact import fit_exact, is_singular
+from lmeformula.gaussian.exact import any_singular, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
@@ -399,7 +399,7 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
         modes=modes,
         mode_cov=mode_cov,
         outcome=solution.outcome,
-        singular=any(is_singular(factor) for factor in found.factor.lambdas),
+        singular=any_singular(data, found.factor.lambdas),
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
         iterations=solution.trace,
