@@ -190,8 +190,8 @@ def _free_space(data: Sums, space: ParamSpace) -> _Space:
             ]
             columns.append(start + np.array(members))
         start += len(basis)
-    term = np.repeat(np.arange(len(bases)), [len(basis) for basis in bases])
-    return _Space(tuple(bases), np.concatenate(diagonal), tuple(columns), term)
+    owner = np.repeat(np.arange(len(bases)), [len(basis) for basis in bases])
+    return _Space(tuple(bases), np.concatenate(diagonal), tuple(columns), owner)
 
 
 def column_scales(data: Sums) -> tuple[Floats, ...]:
