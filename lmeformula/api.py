@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
+from lmeformula.estimation import estimate as estimate_quietly
 from lmeformula.fit import Fit
-from lmeformula.fit import estimate as estimate_quietly
 from lmeformula.formula import parse
 from lmeformula.formula.ir import Formula
 from lmeformula.model import Family, Model

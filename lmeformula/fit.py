@@ -1,30 +1,22 @@
-"""Model -> Fit: estimate by the method asked for, and keep what everything after the fit needs."""
+"""The Fit record: the estimates, and all that comes after a fit by its name."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.types import Iteration, Options
-from lmeformula.errors import ModelError
-from lmeformula.gaussian.exact import any_singular, fit_exact
-from lmeformula.gaussian.information import observed_information
-from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
-from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.em.types import Iteration
 from lmeformula.model.compile import Model
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.params import Params, ParamSpace
+from lmeformula.model.params import Params
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmeformula.em.loop import Progress
     from lmeformula.formula.ir import Formula
     from lmeformula.result.residuals import ResidualKind
     from lmeformula.result.varcorr import VarCorr
@@ -32,14 +24,6 @@ if TYPE_CHECKING:
     from lmeformula.views.summary import Summary
 
 Floats = NDArray[np.float64]
-
-METHODS = ("auto", "exact", "mcem")
-# Draws of the first levels of each term are kept for trace plots.
-WATCHED_LEVELS = 8
-# A standard deviation at its boundary, relative to sigma, where its logarithm is needed.
-BOUNDARY_SD = 1e-6
-# A relative standard deviation below this may be on its way to zero.
-MAYBE_ZERO = 0.05
 
 
 class LogLik(NamedTuple):
@@ -290,176 +274,3 @@ class Fit:
         import pandas as pd
 
         return pd.Series(values, index=list(names), name=title)
-
-
-def estimate(
-    model: Model,
-    *,
-    method: str = "auto",
-    seed: int = 0,
-    reml: bool = False,
-    options: Options | None = None,
-    progress: Progress | None = None,
-) -> Fit:
-    """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
-
-    Args:
-      model: what to fit.
-      method: "auto", "exact" or "mcem".
-      seed: of all random numbers.
-      reml: maximise the restricted likelihood (exact only).
-      options: of the Monte Carlo EM engine.
-      progress: shown the iterations of the engine.
-    Raises:
-      ModelError: for a method that does not exist or does not do what is asked.
-    """
-    if method not in METHODS:
-        raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
-    if reml and method == "mcem":
-        raise ModelError(
-            "Monte Carlo EM maximises the likelihood, not the restricted one",
-            hint='Use method="exact" with reml=True.',
-        )
-    with one_blas_thread():
-        if method == "mcem":
-            return _estimate_mcem(model, seed, Options() if options is None else options, progress)
-        return _estimate_exact(model, reml)
-
-
-def _estimate_exact(model: Model, reml: bool) -> Fit:
-    began = time.perf_counter()
-    data, space = sums(model.design), model.space
-    found = fit_exact(data, space, reml=reml)
-    sigma = found.params.sigma
-    assert sigma is not None
-    psi = space.to_free(found.params)
-    inside = np.isfinite(psi)
-    # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-    stand_in = np.where(inside, psi, np.log(BOUNDARY_SD * sigma))
-    information = observed_information(data, space, stand_in, inside)
-    modes, mode_cov = conditional(data, found.solution, sigma)
-    fixed_vcov = fixed_covariance(data, found.solution, sigma)
-    return Fit(
-        model=model,
-        method="exact",
-        reml=reml,
-        params=found.params,
-        param_names=space.names,
-        param_values=space.to_report(psi),
-        param_stderr=_report_stderr(model, stand_in, information, inside, fixed_vcov),
-        param_mc_error=np.zeros(space.size),
-        fixed_vcov=fixed_vcov,
-        modes=modes,
-        mode_cov=mode_cov,
-        outcome=Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED,
-        singular=found.singular,
-        loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
-        iterations=(),
-        watched=None,
-        seconds=Seconds(0.0, 0.0, time.perf_counter() - began),
-    )
-
-
-def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
-    from lmeformula.em.loop import run
-    from lmeformula.sampling.gaussian import gaussian_problem
-
-    began = time.perf_counter()
-    data, space = sums(model.design), model.space
-    plan = data.plan
-    watched, positions = _watch(model, plan.starts)
-    solution = run(
-        gaussian_problem(model),
-        options._replace(watched=positions),
-        seed=seed,
-        dtype=model.dtype,
-        progress=progress,
-    )
-    psi, inside = _boundary(data, space, solution.params)
-    params = space.to_natural(psi)
-    sigma = space.residual_sd(psi)
-    value, _, found = log_likelihood(data, space, psi)
-    modes, mode_cov = conditional(data, found, sigma)
-    if solution.info is not None:
-        modes = plan.split(np.asarray(solution.info.latent_mean, float))
-    fixed_vcov = fixed_covariance(data, found, sigma)
-    jacobian = space.report_jacobian(psi)
-    return Fit(
-        model=model,
-        method="mcem",
-        reml=False,
-        params=params,
-        param_names=space.names,
-        param_values=space.to_report(psi),
-        param_stderr=_report_stderr(
-            model, psi, observed_information(data, space, psi, inside), inside, fixed_vcov
-        ),
-        param_mc_error=np.sqrt(np.diag(jacobian @ solution.mc_covariance @ jacobian.T)),
-        fixed_vcov=fixed_vcov,
-        modes=modes,
-        mode_cov=mode_cov,
-        outcome=solution.outcome,
-        singular=any_singular(data, found.factor.lambdas),
-        # Given the estimates the likelihood of a Gaussian model is exact.
-        loglik=LogLik(value, 0.0, space.size, model.design.n),
-        iterations=solution.trace,
-        watched=Watched(watched, solution.draws) if solution.draws.size else None,
-        seconds=Seconds(0.0, solution.compile_seconds, time.perf_counter() - began),
-    )
-
-
-def _boundary(data: Sums, space: ParamSpace, psi: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Take standard deviations that the likelihood cannot tell from zero to (practically) zero.
-
-    On the log scale a variance of zero lies at minus infinity: Monte Carlo EM stops on the way, where
-    going on no longer raises the likelihood.
-
-    Returns:
-      psi: with those log sds at a relative sd of BOUNDARY_SD.
-      inside: which parameters are not at their boundary.
-    """
-    sigma = space.residual_sd(psi)
-    inside = np.ones(space.size, bool)
-    for term, place in zip(space.terms, space.theta_slices, strict=True):
-        k = len(term.columns)
-        for j in range(place.start, place.start + min(k, place.stop - place.start)):
-            nearer = psi.copy()
-            nearer[j] = np.log(BOUNDARY_SD * sigma)
-            if psi[j] > nearer[j] + np.log(MAYBE_ZERO / BOUNDARY_SD):
-                continue
-            gain = log_likelihood(data, space, nearer)[0] - log_likelihood(data, space, psi)[0]
-            if gain > -1e-4:
-                psi, inside[j] = nearer, False
-    return psi, inside
-
-
-def _report_stderr(
-    model: Model,
-    psi: Floats,
-    information: Floats,
-    inside: NDArray[np.bool_],
-    fixed_vcov: Floats,
-) -> Floats:
-    """Standard errors on the reporting scale, by the delta method; nan outside."""
-    space = model.space
-    stderr = np.full(space.size, np.nan)
-    jacobian = space.report_jacobian(psi)[np.ix_(inside, inside)]
-    covariance = jacobian @ np.linalg.inv(information[np.ix_(inside, inside)]) @ jacobian.T
-    stderr[inside] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    # The fixed effects' as lme4 has them, from their own block.
-    stderr[: space.num_fixed] = np.sqrt(np.diag(fixed_vcov))
-    return stderr
-
-
-def _watch(
-    model: Model, starts: tuple[int, ...]
-) -> tuple[tuple[tuple[str, str, str], ...], tuple[int, ...]]:
-    """Names and positions of the effects whose draws are kept."""
-    names, positions = [], []
-    for term, start in zip(model.design.terms, starts, strict=True):
-        k = len(term.columns)
-        for level, label in enumerate(term.levels[:WATCHED_LEVELS]):
-            for a, column in enumerate(term.columns):
-                names.append((term.name, label, column))
-                positions.append(start + level * k + a)
-    return tuple(names), tuple(positions)

@@ -26,6 +26,7 @@ LAYERS = (
     ("gaussian",),
     ("sampling",),
     ("fit",),
+    ("estimation",),
     ("result",),
     ("views",),
     ("api",),
