@@ -30,6 +30,7 @@ def check(text: str) -> None:
     """Raise AssertionError, or anything that is not ours, for a text that shows a fault."""
     started = time.process_time()
     found = read(text)
+    assert time.process_time() - started < SLOWEST, text
     if isinstance(found, Formula):
         check_formula(found)
     else:
@@ -37,7 +38,6 @@ def check(text: str) -> None:
         assert found.span is not None
         assert 0 <= found.span[0] <= found.span[1] <= len(found.formula)
         assert str(found)
-    assert time.process_time() - started < SLOWEST, text
 
 
 def read(text: str) -> Formula | FormulaSyntaxError:

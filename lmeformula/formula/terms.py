@@ -11,7 +11,7 @@ from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import tree_text
 
 MAX_TERMS = 100_000
-MAX_WORK = 5_000_000  # variables in all products made on the way
+MAX_WORK = 1_000_000  # variables in all products made on the way
 
 Product: TypeAlias = frozenset[int]  # numbers of variables
 Products: TypeAlias = dict[Product, ir.Span]  # in order of first appearance; where each was written
