@@ -113,7 +113,11 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
     lengths = {str(name): len(series(value)) for name, value in data.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name}: {length}" for name, length in list(lengths.items())[:8])
-        raise FormulaDataError(f"the columns differ in length ({shown})", "E_DATA")
+        raise FormulaDataError(
+            f"the columns differ in length ({shown})",
+            "E_DATA",
+            hint="Give every column one value for each row.",
+        )
     return Frame(
         tuple(map(_name, data)),
         next(iter(lengths.values()), 0),
