@@ -13,11 +13,12 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.fit import Fit, LogLik, Seconds, Watched
-from lmeformula.gaussian.exact import any_singular, fit_exact
+from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.model.compile import Model
+from lmeformula.model.factors import any_singular
 from lmeformula.model.params import ParamSpace
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
         modes=modes,
         mode_cov=mode_cov,
         outcome=solution.outcome,
-        singular=any_singular(data, found.factor.lambdas),
+        singular=any_singular(found.factor.lambdas, column_scales(data)),
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
         iterations=solution.trace,

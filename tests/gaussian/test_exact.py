@@ -7,10 +7,11 @@ import pytest
 from scipy.optimize import minimize
 
 import lmeformula as lf
-from lmeformula.gaussian.exact import fit_exact, is_singular
+from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.information import average_information, observed_information
 from lmeformula.gaussian.likelihood import log_likelihood, sums
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.model.factors import is_singular
 from tests.reference.read import DEVIANCE, IN_STDERR, gaussian_references, model_of, ours
 from tests.simulate import (
     FORMULAS,
