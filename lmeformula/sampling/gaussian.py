@@ -11,14 +11,17 @@ from scipy.linalg import lapack
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.em.types import Geometry, Problem, Scores, Tensor
-from lmeformula.gaussian.information import average_information
-from lmeformula.gaussian.likelihood import Sums, solve, sums
+from lmeformula.gaussian.information import average_information, observed_information
+from lmeformula.gaussian.likelihood import Solution, Sums, log_likelihood, solve, sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import whitened
 from lmeformula.sampling.whitened import Rows, Sizes, Whitening
 
 Floats = NDArray[np.float64]
+
+# Distance from the maximum, in standard errors, where Newton's own metric is worth its cost.
+NEAR = 0.3
 
 
 def gaussian_problem(model: Model) -> Problem:
@@ -114,8 +117,22 @@ def _geometry(
     return Geometry(
         arrays=white,
         complete=_complete_information(data, space, changes, variance),
-        observed=average_information(data, space, psi, found),
+        observed=_observed_information(data, space, psi, found),
     )
+
+
+def _observed_information(data: Sums, space: ParamSpace, psi: Floats, found: Solution) -> Floats:
+    """The average information; within NEAR standard errors of the maximum the observed one.
+
+    The average information costs nothing and is positive semidefinite anywhere; only the observed one makes
+    steps that end at the maximum rather than near it.
+    """
+    average = average_information(data, space, psi, found)
+    _, score, _ = log_likelihood(data, space, psi)
+    distance = np.linalg.lstsq(average, score, rcond=1e-10)[0]
+    if float(score @ distance) > NEAR**2:
+        return average
+    return observed_information(data, space, psi, np.ones(space.size, bool))
 
 
 def _pull(
