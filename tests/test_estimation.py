@@ -20,8 +20,8 @@ FORMULAS = {
     "x:z, (x||g), (1|h)": "y ~ x:z + (x || g) + (1 | h)",
     "three columns, weights": "y | weights(w) ~ x + (x + z | g)",
 }
-# The exact optimiser ends where another step promises less than 1e-9 in log-likelihood: within the root of twice
-# that, 4.5e-5, of its maximum, in standard errors; Monte Carlo EM a Newton step from a point 1e-3 away at most.
+# The exact optimiser ends where another step promises less than 1e-9 in log-likelihood: within the root of
+# twice that, 4.5e-5, of the maximum, in standard errors; Monte Carlo EM a Newton step from 1e-3 away at most.
 SAME = 1e-4
 
 # One of each model: REML references are fitted by maximum likelihood here.
