@@ -12,13 +12,14 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.errors import LmeFormulaError, ModelError
+from lmeformula.model.family import FAMILIES
 from tests.simulate import FORMULAS, frame, make_design
 
 REFUSED = {
     "family": (
         "y ~ x + (1 | g)",
         {"family": "normal"},
-        "there is no family 'normal'\nFamilies that can be fitted: gaussian.",
+        f"there is no family 'normal'\nFamilies that can be fitted: {', '.join(FAMILIES)}.",
     ),
     "dtype": (
         "y ~ x + (1 | g)",
@@ -89,7 +90,7 @@ def test_refused(case):
 
 
 def test_sigma_of_a_family_without_one():
-    without = lf.model.Family("count", "log", False, lambda d: (d.y,), None, None)
+    without = FAMILIES["gaussian"]._replace(name="count", link="log", has_sigma=False)
     with pytest.raises(ModelError, match="the count family has no residual sd to fix"):
         lf.compile(make_design("crossed"), without, sigma=1.0)
 
