@@ -112,7 +112,10 @@ REFUSED = {
     "tolerance zero": ({"tolerance": 0}, "tolerance is 0\n"),
     "tolerance negative": ({"tolerance": -0.1}, "tolerance is -0.1\n"),
     "tolerance nan": ({"tolerance": float("nan")}, "tolerance is nan\n"),
-    "iterations": ({"max_iterations": 0}, "max_iterations is 0\nGive a whole number of at least 1."),
+    "iterations": (
+        {"max_iterations": 0},
+        "max_iterations is 0\nGive a whole number of at least 1.",
+    ),
     "draws": ({"max_draws": 9}, "max_draws is 9\nGive a whole number of at least 10."),
     "chains": ({"num_chains": 0}, "num_chains is 0\nGive a whole number of at least 1."),
 }
