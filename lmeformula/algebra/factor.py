@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
+from lmeformula.algebra.inverse import Inverse
 
 Floats = NDArray[np.float64]
 
@@ -116,6 +117,29 @@ class Factor(NamedTuple):
                     lead[:, b, a] = lead[:, a, b]
         blocks[plan.lead] = lead
         return tuple(blocks)
+
+    def inverse(self) -> Inverse:
+        """The parts of M^-1 that single rows of the data meet.
+
+        The block between the lead term and the rest is dense here: lead_size times r numbers.
+        """
+        plan = self.plan
+        levels, k = plan.sizes[plan.lead]
+        lead = np.einsum("lca,lcb->lab", self.lead_inverse, self.lead_inverse)
+        if not plan.rest:
+            return Inverse(lead, np.zeros((plan.lead_size, 0)), np.zeros((0, 0)))
+        rest = self._rest_inverse()
+        # F = D^-1 C, C = Lambda_1' (Z'WZ)_12 Lambda_2; the block between is -F S^-1
+        rows = block_rows(self.lead_inverse.transpose(0, 2, 1), self.scaled)
+        repeated = [sp.kron(sp.eye_array(plan.sizes[j][0]), self.lambdas[j]) for j in plan.rest]
+        rows = sp.csr_array(rows @ sp.block_diag(repeated, format="csr"))
+        between = -(rows @ rest)
+        grouped = between.reshape(levels, k, -1)
+        for a in range(k):
+            own = sp.csr_array(rows[a::k])
+            for b in range(k):
+                lead[:, a, b] -= np.asarray(own.multiply(grouped[:, b]).sum(axis=1)).ravel()
+        return Inverse(lead, between, rest)
 
     def _rest_outward(self, inverse: Floats) -> Floats:
         """Lambda_2 S^-1 Lambda_2'."""

@@ -59,6 +59,7 @@ class Sums(NamedTuple):
     acceptance: Tensor  # ()
     divergences: Tensor  # ()
     draws: Tensor  # (m, w)
+    excess: Tensor  # (m, c)
 
 
 def build(
@@ -155,9 +156,11 @@ def _draw(
             acceptance=sums.acceptance + tf.reduce_mean(went.acceptance),
             divergences=sums.divergences + tf.reduce_sum(tf.cast(went.diverged, tf.int32)),
         )
+        place = [[number % KEPT_DRAWS]]
+        excess = chain.value + 0.5 * tf.reduce_sum(chain.position**2, axis=0)
+        sums = sums._replace(excess=tf.tensor_scatter_nd_update(sums.excess, place, excess[None]))
         if options.watched:
             row = tf.gather(latents[:, 0], watched)[None]
-            place = [[number % KEPT_DRAWS]]
             sums = sums._replace(draws=tf.tensor_scatter_nd_update(sums.draws, place, row))
         return batch, count + 1, chain, sums
 
@@ -213,6 +216,7 @@ def _draw(
         acceptance=zeros(),
         divergences=tf.constant(0),
         draws=zeros(KEPT_DRAWS if options.watched else 0, len(options.watched)),
+        excess=zeros(KEPT_DRAWS, c),
     )
     _, chain, sums = tf.while_loop(
         lambda batch, *_: batch < NUM_BATCHES, take_batch, (tf.constant(0), chain, empty)
@@ -276,6 +280,7 @@ def _advance(
         latent_mean=latents_at[:, 0],
         latent_variance=sums.latent_squares / total - latent_mean**2,
         draws=sums.draws,
+        excess=sums.excess,
     )
     following = state._replace(
         params=state.params + step,

@@ -84,7 +84,7 @@ def run(
     """
     show = Silent() if progress is None else progress
     iterate = build(problem, options)
-    data = _tensors(problem.data, dtype)
+    data = tensors_of(problem.data, dtype)
     geometry = _first_geometry(problem)
     state = _first_state(problem, options, geometry, dtype)
     floor, num_draws = FIRST_FLOOR, options.num_draws
@@ -92,6 +92,7 @@ def run(
     previous: Info | None = None
     info: Info | None = None
     estimates = np.array(problem.params, float)
+    sampled_at = estimates
     outcome = Outcome.ITERATIONS_EXHAUSTED
     show.start(problem.names)
     try:
@@ -104,14 +105,14 @@ def run(
             if _is_nonfinite(found, options.num_chains * per_batch * NUM_BATCHES):
                 outcome = Outcome.NONFINITE
                 break
-            before, state, info = estimates, following, found
+            sampled_at, state, info = estimates, following, found
             estimates = np.asarray(state.params, float)
             trace.append(_line(problem, number, estimates, info, per_batch, began))
             show.update(trace[-1])
             verdict = _verdict(problem, options, info, per_batch * NUM_BATCHES)
             if verdict is not None:
                 # The last step goes all the way to where the Monte Carlo error was worked out.
-                outcome, estimates = verdict, before + info.distance
+                outcome, estimates = verdict, sampled_at + info.distance
                 break
             num_draws = _next_draws(problem, options, info, per_batch * NUM_BATCHES)
             floor = _next_floor(floor, previous, info)
@@ -124,7 +125,7 @@ def run(
         outcome = Outcome.NONFINITE
     finally:
         show.stop()
-    return _solution(problem, estimates, outcome, trace, info, iterate)
+    return _solution(problem, estimates, sampled_at, outcome, trace, info, iterate)
 
 
 def _is_nonfinite(info: Info, num_transitions: int) -> bool:
@@ -222,7 +223,7 @@ def _control(
         num_warmup=tf.constant(first if number <= (4 if learning else 1) else later),
         per_batch=tf.constant(per_batch),
         floor=tf.constant(floor, dtype),
-        arrays=_tensors(geometry.arrays, dtype),
+        arrays=tensors_of(geometry.arrays, dtype),
         complete=tf.constant(nothing if geometry.complete is None else geometry.complete, dtype),
         observed=tf.constant(nothing if geometry.observed is None else geometry.observed, dtype),
     )
@@ -245,6 +246,7 @@ def _line(
 def _solution(
     problem: Problem,
     estimates: Floats,
+    sampled_at: Floats,
     outcome: Outcome,
     trace: list[Iteration],
     info: Info | None,
@@ -263,6 +265,8 @@ def _solution(
         trace=tuple(trace),
         info=info,
         draws=np.zeros((0, 0)) if info is None else _unroll(info.draws, trace[-1].num_draws),
+        excess=np.zeros((0, 0)) if info is None else _unroll(info.excess, trace[-1].num_draws),
+        sampled_at=sampled_at,
         num_traces=iterate.experimental_get_tracing_count(),  # type: ignore[attr-defined]
         compile_seconds=max(0.0, compiling),
     )
@@ -274,7 +278,7 @@ def _unroll(ring: Floats, num_draws: int) -> Floats:
     return np.roll(ring, -(num_draws % KEPT_DRAWS), axis=0)
 
 
-def _tensors(structure: Any, dtype: str) -> Any:
+def tensors_of(structure: Any, dtype: str) -> Any:
     """The arrays of a nested structure as tensors, floating ones in `dtype`."""
 
     def convert(array: Any) -> Any:

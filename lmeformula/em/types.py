@@ -156,6 +156,7 @@ class Info(NamedTuple):
       latent_mean: (q,) mean of the latents.
       latent_variance: (q,) their variance.
       draws: (1000, w) ring of the last draws of the watched latents by the first chain.
+      excess: (1000, c) ring of the log density over that of N(0, I), at the last draws.
     """
 
     score: Tensor
@@ -173,6 +174,7 @@ class Info(NamedTuple):
     latent_mean: Tensor
     latent_variance: Tensor
     draws: Tensor
+    excess: Tensor
 
     @property
     def mc_error(self) -> Floats:
@@ -213,6 +215,8 @@ class Solution(NamedTuple):
       trace: one Iteration for each.
       info: Info of the last iteration as NumPy arrays, or None if there was none.
       draws: (m, w) the last draws, at most 1,000, of the watched latents in the last iteration.
+      excess: (m, c) the log density over that of N(0, I) at those draws, in the sampler's coordinates.
+      sampled_at: (d,) the parameters of the last E-step.
       num_traces: how often the iteration was traced.
       compile_seconds: time of the first call over the median of the others, the part that is compilation.
     """
@@ -224,6 +228,8 @@ class Solution(NamedTuple):
     trace: tuple[Iteration, ...]
     info: Info | None
     draws: Floats
+    excess: Floats
+    sampled_at: Floats
     num_traces: int
     compile_seconds: float
 

@@ -48,7 +48,8 @@ class Model:
     @cached_property
     def start(self) -> Params:
         """Rough parameters: what the variables of `joint` hold until they are assigned."""
-        return starting_values(self.design, self.space)
+        working = self.family.working(self.family.response(self.design))
+        return starting_values(self.design, self.space, working)
 
     @cached_property
     def parts(self) -> Joint:
@@ -103,7 +104,7 @@ def compile(
 
     Args:
       design: from `lmeformula.design`.
-      family: of the response: "gaussian".
+      family: of the response: "gaussian", "bernoulli" and "binomial" (logit link), "poisson" (log link).
       sigma: fix the residual standard deviation at this, in units of the response; estimated by default.
       dtype: "float64" (default), or "float32": half the memory, and Monte Carlo fits to about five digits.
     Returns:

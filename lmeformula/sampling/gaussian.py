@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
-from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.factor import Factor, apply_lambda
-from lmeformula.em.types import Geometry, Problem, Scores, Tensor
+from lmeformula.algebra.factor import apply_lambda
+from lmeformula.em.types import Geometry, Problem
 from lmeformula.gaussian.information import average_information, observed_information
 from lmeformula.gaussian.likelihood import Solution, Sums, log_likelihood, solve, sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
-from lmeformula.sampling import whitened
-from lmeformula.sampling.whitened import Rows, Sizes, Whitening
+from lmeformula.sampling.problem import (
+    complete_information,
+    inverse_factor,
+    predictor,
+    rows_of,
+    solve_each,
+    whitened_problem,
+)
+from lmeformula.sampling.whitened import Rows, Whitening
 
 Floats = NDArray[np.float64]
 
@@ -32,50 +35,17 @@ def gaussian_problem(model: Model) -> Problem:
     Returns:
       The problem, started from least squares.
     """
-    design, space = model.design, model.space
-    data = sums(design)
+    space = model.space
+    data = sums(model.design)
     plan = data.plan
     order = (plan.lead, *plan.rest)
-    sizes = Sizes(
-        terms=tuple(plan.sizes[j] for j in order),
-        formula_order=tuple(order.index(j) for j in range(len(order))),
-        has_own=space.estimates_sigma,
+    rows = rows_of(model, plan)
+    return whitened_problem(
+        model,
+        plan,
+        space.to_free(model.start),
+        lambda psi: _geometry(model, data, rows, order, psi),
     )
-    rows = Rows(
-        response=model.family.response(design),
-        X=design.X,
-        codes=tuple(design.terms[j].index for j in order),
-        values=tuple(design.terms[j].values for j in order),
-    )
-
-    def geometry(psi: Floats) -> Geometry:
-        return _geometry(model, data, rows, order, psi)
-
-    def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
-        return whitened.density(sizes, model.family, white, given, z)
-
-    def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
-        return whitened.scores(sizes, model.family, white, given, z, gradient)
-
-    return Problem(
-        params=space.to_free(model.start),
-        names=space.names,
-        latents=np.zeros(plan.num_effects),
-        data=rows,
-        density=density,
-        score=score,
-        to_latents=lambda z, white, given: whitened.effects_of(sizes, white, given, z),
-        # The chains start at the conditional modes.
-        to_position=lambda latents, white: np.zeros(plan.num_effects),
-        report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
-        geometry=geometry,
-        max_step=_longest_step(space),
-    )
-
-
-def _longest_step(space: ParamSpace) -> Floats:
-    """The fixed effects' score is linear; a standard deviation changes at most by a factor of e."""
-    return np.concatenate([np.full(space.num_fixed, np.inf), np.ones(space.size - space.num_fixed)])
 
 
 def _geometry(
@@ -96,17 +66,17 @@ def _geometry(
     modes = found.u / sigma
     traces = found.factor.inverse_traces()
     changes = tuple(
-        _solve(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
+        solve_each(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
         for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
     )
     weights = rows.response[1] / variance
     white = Whitening(
-        eta=model.design.offset + model.design.X @ beta + _predictor(plan, factors, modes),
+        eta=model.design.offset + model.design.X @ beta + predictor(plan, factors, modes),
         modes=modes,
         weights=weights,
         factors=tuple(factors[j] for j in order),
         lead_inverse=found.factor.lead_inverse,
-        rest_inverse=_inverse_factor(found.factor),
+        rest_inverse=inverse_factor(found.factor),
         pull=_pull(data, space, factors, modes, variance),
         traces=tuple(traces[j] for j in order),
         changes=tuple(changes[j] for j in order),
@@ -116,7 +86,9 @@ def _geometry(
     )
     return Geometry(
         arrays=white,
-        complete=_complete_information(data, space, changes, variance),
+        complete=complete_information(
+            space, plan, changes, data.R.T @ data.R / variance, 2.0 * data.n
+        ),
         observed=_observed_information(data, space, psi, found),
     )
 
@@ -144,39 +116,3 @@ def _pull(
         return by_beta
     # Z'W r Lambda = u at the conditional modes
     return np.column_stack([by_beta, -2.0 * modes])
-
-
-def _complete_information(
-    data: Sums, space: ParamSpace, changes: tuple[Floats, ...], variance: float
-) -> Floats:
-    """Expected information of psi if the random effects had been seen."""
-    information = np.zeros((space.size, space.size))
-    p = space.num_fixed
-    information[:p, :p] = data.R.T @ data.R / variance
-    for (levels, _), change, place in zip(
-        data.plan.sizes, changes, space.theta_slices, strict=True
-    ):
-        both = change + change.transpose(0, 2, 1)
-        information[place, place] = 0.5 * levels * np.einsum("sab,tba->st", both, both)
-    if space.estimates_sigma:
-        information[-1, -1] = 2.0 * data.n
-    return information
-
-
-def _predictor(plan: Layout, factors: tuple[Floats, ...], modes: Floats) -> Floats:
-    effects = apply_lambda(plan, factors, modes)
-    return np.asarray(sum(plan.matrices[j] @ effects[plan.place(j)] for j in range(len(factors))))
-
-
-def _inverse_factor(factor: Factor) -> Floats:
-    if not factor.plan.rest:
-        return np.zeros((0, 0))
-    inverse, status = lapack.dtrtri(factor.rest, lower=1)
-    if status != 0:
-        raise np.linalg.LinAlgError("the Schur complement is singular")
-    return np.tril(inverse)
-
-
-def _solve(factor: Floats, matrices: Floats) -> Floats:
-    """factor^-1 times each of the (t, k, k) matrices."""
-    return np.asarray(np.linalg.solve(factor, matrices), float)

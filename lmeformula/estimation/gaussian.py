@@ -1,4 +1,4 @@
-"""Model -> Fit: estimate by the method asked for."""
+"""Gaussian models: exactly, or by Monte Carlo EM."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.errors import ModelError
-from lmeformula.fit import Fit, LogLik, Seconds, Watched
+from lmeformula.estimation.common import (
+    BOUNDARY_SD,
+    report_mc_error,
+    report_stderr,
+    watch,
+    watched_draws,
+)
+from lmeformula.fit import Fit, LogLik, Seconds
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
@@ -26,50 +31,12 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-METHODS = ("auto", "exact", "mcem")
-# Draws of the first levels of each term are kept for trace plots.
-WATCHED_LEVELS = 8
-# A standard deviation at its boundary, relative to sigma, where its logarithm is needed.
-BOUNDARY_SD = 1e-6
 # A relative standard deviation below this may be on its way to zero.
 MAYBE_ZERO = 0.05
 
 
-def estimate(
-    model: Model,
-    *,
-    method: str = "auto",
-    seed: int = 0,
-    reml: bool = False,
-    options: Options | None = None,
-    progress: Progress | None = None,
-) -> Fit:
-    """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
-
-    Args:
-      model: what to fit.
-      method: "auto", "exact" or "mcem".
-      seed: of all random numbers.
-      reml: maximise the restricted likelihood (exact only).
-      options: of the Monte Carlo EM engine.
-      progress: shown the iterations of the engine.
-    Raises:
-      ModelError: for a method that does not exist or does not do what is asked.
-    """
-    if method not in METHODS:
-        raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
-    if reml and method == "mcem":
-        raise ModelError(
-            "Monte Carlo EM maximises the likelihood, not the restricted one",
-            hint='Use method="exact" with reml=True.',
-        )
-    with one_blas_thread():
-        if method == "mcem":
-            return _estimate_mcem(model, seed, Options() if options is None else options, progress)
-        return _estimate_exact(model, reml)
-
-
-def _estimate_exact(model: Model, reml: bool) -> Fit:
+def estimate_exact(model: Model, reml: bool) -> Fit:
+    """Maximise the likelihood, or the restricted one, of a Gaussian model."""
     began = time.perf_counter()
     data, space = sums(model.design), model.space
     found = fit_exact(data, space, reml=reml)
@@ -89,7 +56,7 @@ def _estimate_exact(model: Model, reml: bool) -> Fit:
         params=found.params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=_report_stderr(model, stand_in, information, inside, fixed_vcov),
+        param_stderr=report_stderr(model, stand_in, information, inside, fixed_vcov),
         param_mc_error=np.zeros(space.size),
         fixed_vcov=fixed_vcov,
         modes=modes,
@@ -103,14 +70,15 @@ def _estimate_exact(model: Model, reml: bool) -> Fit:
     )
 
 
-def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
+def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
+    """Fit a Gaussian model by Monte Carlo EM; its likelihood at the estimates is exact."""
     from lmeformula.em.loop import run
     from lmeformula.sampling.gaussian import gaussian_problem
 
     began = time.perf_counter()
     data, space = sums(model.design), model.space
     plan = data.plan
-    watched, positions = _watch(model, plan.starts)
+    watched, positions = watch(model, plan.starts)
     solution = run(
         gaussian_problem(model),
         options._replace(watched=positions),
@@ -126,7 +94,6 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
     if solution.info is not None:
         modes = plan.split(np.asarray(solution.info.latent_mean, float))
     fixed_vcov = fixed_covariance(data, found, sigma)
-    jacobian = space.report_jacobian(psi)
     return Fit(
         model=model,
         method="mcem",
@@ -134,10 +101,10 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
         params=params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=_report_stderr(
+        param_stderr=report_stderr(
             model, psi, observed_information(data, space, psi, inside), inside, fixed_vcov
         ),
-        param_mc_error=np.sqrt(np.diag(jacobian @ solution.mc_covariance @ jacobian.T)),
+        param_mc_error=report_mc_error(model, psi, solution),
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
@@ -146,7 +113,7 @@ def _estimate_mcem(model: Model, seed: int, options: Options, progress: Progress
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
         iterations=solution.trace,
-        watched=Watched(watched, solution.draws) if solution.draws.size else None,
+        watched=watched_draws(watched, solution),
         seconds=Seconds(0.0, solution.compile_seconds, time.perf_counter() - began),
     )
 
@@ -174,35 +141,3 @@ def _boundary(data: Sums, space: ParamSpace, psi: Floats) -> tuple[Floats, NDArr
             if gain > -1e-4:
                 psi, inside[j] = nearer, False
     return psi, inside
-
-
-def _report_stderr(
-    model: Model,
-    psi: Floats,
-    information: Floats,
-    inside: NDArray[np.bool_],
-    fixed_vcov: Floats,
-) -> Floats:
-    """Standard errors on the reporting scale, by the delta method; nan outside."""
-    space = model.space
-    stderr = np.full(space.size, np.nan)
-    jacobian = space.report_jacobian(psi)[np.ix_(inside, inside)]
-    covariance = jacobian @ np.linalg.inv(information[np.ix_(inside, inside)]) @ jacobian.T
-    stderr[inside] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    # The fixed effects' as lme4 has them, from their own block.
-    stderr[: space.num_fixed] = np.sqrt(np.diag(fixed_vcov))
-    return stderr
-
-
-def _watch(
-    model: Model, starts: tuple[int, ...]
-) -> tuple[tuple[tuple[str, str, str], ...], tuple[int, ...]]:
-    """Names and positions of the effects whose draws are kept."""
-    names, positions = [], []
-    for term, start in zip(model.design.terms, starts, strict=True):
-        k = len(term.columns)
-        for level, label in enumerate(term.levels[:WATCHED_LEVELS]):
-            for a, column in enumerate(term.columns):
-                names.append((term.name, label, column))
-                positions.append(start + level * k + a)
-    return tuple(names), tuple(positions)

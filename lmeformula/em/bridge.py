@@ -1,0 +1,115 @@
+"""The log-likelihood by bridge sampling between the posterior of the latents and its Gaussian approximation.
+
+Reference: Meng, Wong (1996), Statistica Sinica 6, 831-860, the iterative optimal bridge.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from lmeformula.em.loop import tensors_of
+from lmeformula.em.types import Geometry, Problem
+
+Floats = NDArray[np.float64]
+
+# Errors come from as many separate estimates, from consecutive stretches of the draws.
+NUM_BATCHES = 10
+MAX_ITERATIONS = 500
+
+
+class LogRatio(NamedTuple):
+    """The log of the integral of exp(log density) over that of exp(-|z|^2 / 2), and its standard error."""
+
+    value: float
+    mc_error: float
+
+
+def bridge(
+    problem: Problem,
+    params: Floats,
+    geometry: Geometry,
+    excess: Floats,
+    *,
+    seed: int,
+    dtype: str = "float64",
+) -> LogRatio:
+    """Bridge from N(0, I) to the posterior of the latents in whitened coordinates.
+
+    Args:
+      problem: the density.
+      params: (d,) parameters that the posterior's draws were taken at.
+      geometry: the geometry there.
+      excess: (m, c) log density over that of N(0, I), without its constant, at draws of the posterior.
+      seed: of the draws from N(0, I), as many.
+    Returns:
+      The log ratio and its error.
+    """
+    num_draws, num_chains = excess.shape
+    size = len(problem.latents)
+
+    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
+    def draw(at: Any, arrays: Any, data: Any, key: Any, count: Any) -> Any:
+        def body(number: Any, found: Any) -> Any:
+            fold = tf.random.experimental.stateless_fold_in(key, number)
+            z = tf.random.stateless_normal([size, num_chains], fold, dtype=dtype)
+            value, _ = problem.density(at, z, arrays, data)
+            value += 0.5 * tf.reduce_sum(z**2, axis=0)
+            return number + 1, tf.tensor_scatter_nd_update(found, [[number]], value[None])
+
+        # As many rows as there can be draws, so that their number is no reason to compile again.
+        empty = tf.zeros([1024, num_chains], dtype)
+        return tf.while_loop(lambda number, _: number < count, body, (tf.constant(0), empty))[1]
+
+    reference = draw(
+        tf.constant(params, dtype),
+        tensors_of(geometry.arrays, dtype),
+        tensors_of(problem.data, dtype),
+        tf.constant([seed & 0x7FFFFFFF, 0x6272], tf.int32),
+        tf.constant(num_draws),
+    )
+    from_reference = np.asarray(reference, float)[:num_draws]
+    whole = log_ratio(from_reference.ravel(), excess.ravel())
+    parts = [
+        log_ratio(a.ravel(), b.ravel())
+        for a, b in zip(
+            np.array_split(from_reference, NUM_BATCHES),
+            np.array_split(excess, NUM_BATCHES),
+            strict=True,
+        )
+    ]
+    return LogRatio(whole, float(np.std(parts, ddof=1) / np.sqrt(NUM_BATCHES)))
+
+
+def log_ratio(from_reference: Floats, from_target: Floats) -> float:
+    """The optimal bridge estimate of the log of the target's integral over the reference's.
+
+    Args:
+      from_reference: (n0,) log target density minus log reference density at draws of the reference.
+      from_target: (n1,) the same at draws of the target.
+    Returns:
+      The log ratio of the integrals of the two densities as they were given.
+    Example:
+      >>> rng = np.random.default_rng(1)
+      >>> x, y = rng.normal(size=4000), 0.8 * rng.normal(size=4000)  # exp(-x^2/2) and exp(-x^2/(2*.64))
+      >>> excess = lambda v: 0.5 * v**2 * (1 - 1 / 0.64)
+      >>> bool(abs(log_ratio(excess(x), excess(y)) - np.log(0.8)) < 0.02)
+      True
+    """
+    share = np.log(len(from_target) / (len(from_target) + len(from_reference)))
+    rest = np.log(len(from_reference) / (len(from_target) + len(from_reference)))
+    found = float(np.median(from_target))
+    for _ in range(MAX_ITERATIONS):
+        above = from_reference - np.logaddexp(share + from_reference, rest + found)
+        below = -np.logaddexp(share + from_target, rest + found)
+        updated = float(
+            logsumexp(above) - np.log(len(above)) - logsumexp(below) + np.log(len(below))
+        )
+        if abs(updated - found) < 1e-12:
+            return updated
+        found = updated
+    return found

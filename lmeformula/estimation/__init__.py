@@ -1,0 +1,3 @@
+"""Model -> Fit: estimate by the method asked for."""
+
+from lmeformula.estimation.dispatch import estimate as estimate

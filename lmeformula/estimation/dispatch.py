@@ -1,0 +1,65 @@
+"""Model and method -> Fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.em.types import Options
+from lmeformula.errors import ModelError
+from lmeformula.estimation import gaussian, laplace
+from lmeformula.fit import Fit
+from lmeformula.model.compile import Model
+
+if TYPE_CHECKING:
+    from lmeformula.em.loop import Progress
+
+METHODS = ("auto", "exact", "laplace", "mcem")
+
+
+def estimate(
+    model: Model,
+    *,
+    method: str = "auto",
+    seed: int = 0,
+    reml: bool = False,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
+
+    Args:
+      model: what to fit.
+      method: "auto", "exact", "laplace" or "mcem".
+      seed: of all random numbers.
+      reml: maximise the restricted likelihood (exact only).
+      options: of the Monte Carlo EM engine.
+      progress: shown the iterations of the engine.
+    Raises:
+      ModelError: for a method that does not exist or does not do what is asked.
+    """
+    if method not in METHODS:
+        raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
+    is_gaussian = model.family.name == "gaussian"
+    if method == "auto":
+        method = "exact" if is_gaussian else "mcem"
+    if method == "exact" and not is_gaussian:
+        raise ModelError(
+            f"there is no exact likelihood of a {model.family.name} model",
+            hint='Use method="laplace" or method="mcem".',
+        )
+    if reml and method != "exact":
+        raise ModelError(
+            f"{method} maximises the likelihood, not the restricted one",
+            hint='Use method="exact" with reml=True, for a gaussian model.',
+        )
+    settings = Options() if options is None else options
+    with one_blas_thread():
+        if is_gaussian:
+            # The Laplace approximation of a Gaussian model is its exact likelihood.
+            if method != "mcem":
+                return gaussian.estimate_exact(model, reml)
+            return gaussian.estimate_mcem(model, seed, settings, progress)
+        if method == "laplace":
+            return laplace.estimate_laplace(model)
+        return laplace.estimate_mcem(model, seed, settings, progress)

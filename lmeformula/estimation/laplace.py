@@ -1,0 +1,166 @@
+"""Models of the other families: by the Laplace approximation, or by Monte Carlo EM that starts there."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Options
+from lmeformula.estimation.common import (
+    BOUNDARY_SD,
+    report_mc_error,
+    report_stderr,
+    watch,
+    watched_draws,
+)
+from lmeformula.fit import Fit, LogLik, Seconds
+from lmeformula.laplace.fit import (
+    LaplaceFit,
+    conditional,
+    fit_laplace,
+    observed_information,
+    term_factors,
+)
+from lmeformula.laplace.likelihood import find_mode
+from lmeformula.model.compile import Model
+from lmeformula.model.factors import any_singular
+
+if TYPE_CHECKING:
+    from lmeformula.em.loop import Progress
+
+Floats = NDArray[np.float64]
+
+# Monte Carlo EM starts standard deviations that the approximation put at zero from here, and calls them
+# singular if it ends below.
+SMALL_SD = 0.02
+
+
+class _Start(NamedTuple):
+    """The Laplace fit with what both methods need of it."""
+
+    found: LaplaceFit
+    psi: Floats
+    inside: NDArray[np.bool_]
+    information: Floats
+    fixed_vcov: Floats
+
+
+def estimate_laplace(model: Model) -> Fit:
+    """Maximise the Laplace approximation to the likelihood."""
+    began = time.perf_counter()
+    start = _start(model, BOUNDARY_SD)
+    found, space = start.found, model.space
+    mode = found.approximation.mode
+    modes, mode_cov = conditional(mode.factor, mode.u)
+    return Fit(
+        model=model,
+        method="laplace",
+        reml=False,
+        params=found.params,
+        param_names=space.names,
+        param_values=space.to_report(space.to_free(found.params)),
+        param_stderr=report_stderr(
+            model, start.psi, start.information, start.inside, start.fixed_vcov
+        ),
+        param_mc_error=np.zeros(space.size),
+        fixed_vcov=start.fixed_vcov,
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED,
+        singular=found.singular,
+        loglik=LogLik(found.approximation.value, 0.0, space.size, model.design.n),
+        iterations=(),
+        watched=None,
+        seconds=Seconds(0.0, 0.0, time.perf_counter() - began),
+    )
+
+
+def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
+    """Maximise the likelihood by Monte Carlo EM; the log-likelihood is bridged from the approximation.
+
+    Standard errors are from the second derivative of the Laplace approximation at its maximum.
+    """
+    from lmeformula.em.bridge import bridge
+    from lmeformula.em.loop import run
+    from lmeformula.sampling.laplace import laplace_problem
+
+    began = time.perf_counter()
+    start = _start(model, SMALL_SD)
+    space, arrays = model.space, start.found.problem
+    watched, positions = watch(model, arrays.plan.starts)
+    information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
+    problem = laplace_problem(model, arrays, start.psi, information)
+    solution = run(
+        problem,
+        options._replace(watched=positions),
+        seed=seed,
+        dtype=model.dtype,
+        progress=progress,
+    )
+    psi = solution.params
+    p = space.num_fixed
+    mode = find_mode(arrays, psi[:p], term_factors(space, psi), start.found.approximation.mode.u)
+    modes, mode_cov = conditional(mode.factor, mode.u)
+    loglik = LogLik(float("nan"), float("nan"), space.size, model.design.n)
+    if solution.info is not None:
+        modes = arrays.plan.split(np.asarray(solution.info.latent_mean, float))
+        assert problem.geometry is not None
+        geometry = problem.geometry(solution.sampled_at)
+        correction = bridge(
+            problem,
+            solution.sampled_at,
+            geometry,
+            solution.excess,
+            seed=seed,
+            dtype=model.dtype,
+        )
+        # The density in the sampler's coordinates lacks only the determinant of the whitening.
+        at = find_mode(
+            arrays,
+            solution.sampled_at[:p],
+            term_factors(space, solution.sampled_at),
+            mode.u,
+        )
+        value = correction.value - 0.5 * at.factor.log_det
+        loglik = LogLik(value, correction.mc_error, space.size, model.design.n)
+    params = space.to_natural(psi)
+    return Fit(
+        model=model,
+        method="mcem",
+        reml=False,
+        params=params,
+        param_names=space.names,
+        param_values=space.to_report(psi),
+        param_stderr=report_stderr(model, psi, information, start.inside, start.fixed_vcov),
+        param_mc_error=report_mc_error(model, psi, solution),
+        fixed_vcov=start.fixed_vcov,
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=solution.outcome,
+        singular=any_singular(
+            term_factors(space, psi), tuple(np.ones(len(t.columns)) for t in space.terms)
+        )
+        or bool((~start.inside).any() and start.found.singular),
+        loglik=loglik,
+        iterations=solution.trace,
+        watched=watched_draws(watched, solution),
+        seconds=Seconds(0.0, solution.compile_seconds, time.perf_counter() - began),
+    )
+
+
+def _start(model: Model, boundary_sd: float) -> _Start:
+    found = fit_laplace(model)
+    space = model.space
+    psi = space.to_free(found.params)
+    inside = np.isfinite(psi)
+    psi = np.where(inside, psi, np.log(boundary_sd))
+    information = observed_information(
+        model, found.problem, psi, inside, found.approximation.mode.u
+    )
+    covariance = np.linalg.inv(information[np.ix_(inside, inside)])
+    p = space.num_fixed
+    return _Start(found, psi, inside, information, covariance[:p, :p])

@@ -1,0 +1,1 @@
+"""The Laplace approximation to the marginal likelihood, for any response family."""

@@ -1,0 +1,177 @@
+"""The Laplace approximation to the marginal log-likelihood, and its gradient.
+
+With u_hat the mode of log p(y | u) - |u|^2 / 2 and M = Lambda' Z'WZ Lambda + I its negative Hessian there,
+W the negative second derivatives of the rows, it is log p(y | u_hat) - |u_hat|^2 / 2 - log |M| / 2. The
+gradient takes along that the mode and W move with the parameters.
+
+References: Tierney, Kadane (1986), JASA 81, 82-86; Bates (2014), Computational methods for mixed models, for
+penalised iteratively reweighted least squares; the adjoint form of the implicit derivative is as in
+Kristensen, Nielsen, Berg, Skaug, Bell (2016), J. Stat. Softw. 70(5), section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import Layout, cross_products
+from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+
+if TYPE_CHECKING:
+    from lmeformula.laplace.rows import RowDerivatives
+
+Floats = NDArray[np.float64]
+
+MAX_NEWTON_STEPS = 60
+# The mode is found when Newton's next step would raise the log joint density by less than this.
+MODE_GAIN = 1e-11
+
+
+class Problem(NamedTuple):
+    """A model's arrays, as the approximation needs them.
+
+    Attributes:
+      plan: layout of the random effects.
+      X: (n, p) fixed-effects model matrix.
+      offset: (n,).
+      derivatives: linear predictor (n,) -> RowDerivatives.
+    """
+
+    plan: Layout
+    X: Floats
+    offset: Floats
+    derivatives: Callable[[Floats], RowDerivatives]
+
+
+class Mode(NamedTuple):
+    """The conditional mode of the random effects at given parameters.
+
+    Attributes:
+      u: (q,) spherical effects.
+      eta: (n,) linear predictor there.
+      rows: the rows' derivatives there.
+      weights: (n,) W.
+      factor: of M.
+      value: log joint density there, without the constant of the effects' density.
+      num_steps: Newton steps taken.
+    """
+
+    u: Floats
+    eta: Floats
+    rows: RowDerivatives
+    weights: Floats
+    factor: Factor
+    value: float
+    num_steps: int
+
+
+class Approximation(NamedTuple):
+    """The approximate log-likelihood at given parameters.
+
+    Attributes:
+      value: the approximation.
+      in_beta: (p,) its derivative in the fixed effects.
+      in_factors: (k, k) its derivative in Lambda, one for each term.
+      mode: what it was worked out at.
+    """
+
+    value: float
+    in_beta: Floats
+    in_factors: tuple[Floats, ...]
+    mode: Mode
+
+
+def find_mode(problem: Problem, beta: Floats, lambdas: tuple[Floats, ...], start: Floats) -> Mode:
+    """Newton's method for the conditional mode, each step halved until the density rises.
+
+    Args:
+      problem: the arrays.
+      beta: (p,) fixed effects.
+      lambdas: (k, k) factor of each term's covariance.
+      start: (q,) spherical effects to start from.
+    Returns:
+      The mode; its rows hold nan where the density is not finite.
+    """
+    plan = problem.plan
+    base = problem.offset + problem.X @ beta
+    u = start
+    eta = base + predictor(plan, apply_lambda(plan, lambdas, u))
+    rows = problem.derivatives(eta)
+    value = rows.value - 0.5 * float(u @ u)
+    for number in range(MAX_NEWTON_STEPS + 1):
+        # Where a density is not log-concave its curvature is cut off at zero: the step still rises.
+        weights = np.maximum(-rows.second, 0.0)
+        factor = factorize(plan, cross_products(plan, weights), lambdas)
+        gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
+        step = factor.solve(gradient)
+        gain = float(gradient @ step)
+        if not gain > MODE_GAIN or number == MAX_NEWTON_STEPS:
+            break
+        move = predictor(plan, apply_lambda(plan, lambdas, step))
+        share = 1.0
+        while share > 1e-6:
+            following = problem.derivatives(eta + share * move)
+            moved = u + share * step
+            reached = following.value - 0.5 * float(moved @ moved)
+            if reached >= value + 1e-4 * share * gain - 1e-13 * abs(value):
+                break
+            share *= 0.5
+        else:
+            break
+        u, eta, rows, value = moved, eta + share * move, following, reached
+    return Mode(u, eta, rows, weights, factor, value, number)
+
+
+def approximate(
+    problem: Problem, beta: Floats, lambdas: tuple[Floats, ...], start: Floats
+) -> Approximation:
+    """The Laplace approximation and its gradient.
+
+    Args:
+      problem: the arrays.
+      beta: (p,) fixed effects.
+      lambdas: (k, k) factor of each term's covariance, with a diagonal other than zero.
+      start: (q,) where to start the search for the mode.
+    Returns:
+      The approximation.
+    """
+    mode = find_mode(problem, beta, lambdas, start)
+    plan, factor, rows = problem.plan, mode.factor, mode.rows
+    inverse = factor.inverse()
+    traces = factor.inverse_traces()
+    # How -log|M| / 2 changes with each row's predictor, through that row's weight.
+    pull = 0.5 * inverse.leverages(plan, lambdas) * rows.third
+    adjoint = factor.solve(apply_lambda(plan, lambdas, collect(plan, pull), transpose=True))
+    along = predictor(plan, apply_lambda(plan, lambdas, adjoint))
+    slope = rows.first + pull - mode.weights * along
+    by_slope, by_first = plan.split(collect(plan, slope)), plan.split(collect(plan, rows.first))
+    u, a = plan.split(mode.u), plan.split(adjoint)
+    in_factors = []
+    for j, (levels, k) in enumerate(plan.sizes):
+        missing = levels * np.eye(k) - traces[j]
+        spread = sl.solve_triangular(lambdas[j], missing, lower=True, trans="T")
+        in_factors.append(by_slope[j].T @ u[j] + by_first[j].T @ a[j] - spread)
+    return Approximation(
+        value=mode.value - 0.5 * factor.log_det,
+        in_beta=problem.X.T @ slope,
+        in_factors=tuple(in_factors),
+        mode=mode,
+    )
+
+
+def predictor(plan: Layout, effects: Floats) -> Floats:
+    """Z b (n,) for effects b (q,)."""
+    parts = (plan.matrices[j] @ effects[plan.place(j)] for j in range(len(plan.sizes)))
+    return np.asarray(sum(parts), float)
+
+
+def collect(plan: Layout, rows: Floats) -> Floats:
+    """Z' rows (q,) for rows (n,)."""
+    found = np.empty(plan.num_effects)
+    for j, matrix in enumerate(plan.matrices):
+        found[plan.place(j)] = matrix.T @ rows
+    return found

@@ -1,0 +1,72 @@
+"""A model of any family as a problem for the engine, whitened by the Laplace approximation to its posterior."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.factor import apply_lambda
+from lmeformula.em.types import Geometry, Problem
+from lmeformula.laplace.fit import term_factors
+from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.laplace.likelihood import collect, find_mode
+from lmeformula.model.compile import Model
+from lmeformula.sampling.problem import (
+    complete_information,
+    inverse_factor,
+    solve_each,
+    whitened_problem,
+)
+from lmeformula.sampling.whitened import Whitening
+
+Floats = NDArray[np.float64]
+
+
+def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Floats) -> Problem:
+    """The problem of a model without residual sd.
+
+    Args:
+      model: the model.
+      arrays: its arrays, with X as it is in the model.
+      start: (d,) unconstrained parameters: the maximum of the Laplace approximation.
+      observed: (d, d) observed information there, the metric of the steps.
+    Returns:
+      The problem.
+    """
+    space, plan = model.space, arrays.plan
+    order = (plan.lead, *plan.rest)
+    p = space.num_fixed
+    last = np.zeros(plan.num_effects)
+
+    def geometry(psi: Floats) -> Geometry:
+        nonlocal last
+        factors = term_factors(space, psi)
+        mode = find_mode(arrays, psi[:p], factors, last)
+        last = mode.u
+        traces = mode.factor.inverse_traces()
+        changes = tuple(
+            solve_each(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
+            for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
+        )
+        weighted = arrays.X * mode.weights[:, None]
+        crossed = np.zeros((plan.num_effects, p))
+        for column in range(p):
+            crossed[:, column] = collect(plan, weighted[:, column])
+        white = Whitening(
+            eta=mode.eta,
+            modes=mode.u,
+            weights=mode.weights,
+            factors=tuple(factors[j] for j in order),
+            lead_inverse=mode.factor.lead_inverse,
+            rest_inverse=inverse_factor(mode.factor),
+            pull=-apply_lambda(plan, factors, crossed, transpose=True),
+            traces=tuple(traces[j] for j in order),
+            changes=tuple(changes[j] for j in order),
+            levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
+            inverse_trace=np.float64(sum(np.trace(trace) for trace in traces)),
+            extra=np.zeros(0),
+        )
+        complete = complete_information(space, plan, changes, arrays.X.T @ weighted, 0.0)
+        return Geometry(white, complete, observed)
+
+    return whitened_problem(model, plan, start, geometry)

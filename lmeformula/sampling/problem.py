@@ -1,0 +1,121 @@
+"""What the problems of Gaussian and of other models share: rows, compiled functions, information."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.em.types import Geometry, Problem, Scores, Tensor
+from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
+from lmeformula.sampling import whitened
+from lmeformula.sampling.whitened import Rows, Sizes
+
+Floats = NDArray[np.float64]
+
+
+def rows_of(model: Model, plan: Layout) -> Rows:
+    """The rows of a model, terms in the order of the effects: the lead term first."""
+    design = model.design
+    order = (plan.lead, *plan.rest)
+    return Rows(
+        response=model.family.response(design),
+        X=design.X,
+        codes=tuple(design.terms[j].index for j in order),
+        values=tuple(design.terms[j].values for j in order),
+    )
+
+
+def whitened_problem(
+    model: Model, plan: Layout, start: Floats, geometry: Callable[[Floats], Geometry]
+) -> Problem:
+    """A problem in whitened coordinates.
+
+    Args:
+      model: the model.
+      plan: layout of its random effects.
+      start: (d,) unconstrained parameters to start from.
+      geometry: psi (d,) -> Geometry whose arrays are a `Whitening`.
+    """
+    space, family = model.space, model.family
+    order = (plan.lead, *plan.rest)
+    sizes = Sizes(
+        terms=tuple(plan.sizes[j] for j in order),
+        formula_order=tuple(order.index(j) for j in range(len(order))),
+        has_own=space.estimates_sigma,
+    )
+
+    def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
+        return whitened.density(sizes, family, white, given, z)
+
+    def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
+        return whitened.scores(sizes, family, white, given, z, gradient)
+
+    return Problem(
+        params=start,
+        names=space.names,
+        latents=np.zeros(plan.num_effects),
+        data=rows_of(model, plan),
+        density=density,
+        score=score,
+        to_latents=lambda z, white, given: whitened.effects_of(sizes, white, given, z),
+        # The chains start at the conditional modes.
+        to_position=lambda latents, white: np.zeros(plan.num_effects),
+        report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
+        geometry=geometry,
+        max_step=_longest_step(space),
+    )
+
+
+def complete_information(
+    space: ParamSpace, plan: Layout, changes: tuple[Floats, ...], fixed: Floats, own: float
+) -> Floats:
+    """Expected information of psi if the random effects had been seen.
+
+    Args:
+      space: the parameter space.
+      plan: layout of the random effects.
+      changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term.
+      fixed: (p, p) information of the fixed effects.
+      own: information of log sigma, where psi has it.
+    """
+    information = np.zeros((space.size, space.size))
+    information[: space.num_fixed, : space.num_fixed] = fixed
+    for (levels, _), change, place in zip(plan.sizes, changes, space.theta_slices, strict=True):
+        both = change + change.transpose(0, 2, 1)
+        information[place, place] = 0.5 * levels * np.einsum("sab,tba->st", both, both)
+    if space.estimates_sigma:
+        information[-1, -1] = own
+    return information
+
+
+def predictor(plan: Layout, factors: tuple[Floats, ...], modes: Floats) -> Floats:
+    """Z Lambda u (n,)."""
+    effects = apply_lambda(plan, factors, modes)
+    return np.asarray(sum(plan.matrices[j] @ effects[plan.place(j)] for j in range(len(factors))))
+
+
+def inverse_factor(factor: Factor) -> Floats:
+    """(r, r) inverse of the Cholesky factor of the Schur complement."""
+    if not factor.plan.rest:
+        return np.zeros((0, 0))
+    inverse, status = lapack.dtrtri(factor.rest, lower=1)
+    if status != 0:
+        raise np.linalg.LinAlgError("the Schur complement is singular")
+    return np.tril(inverse)
+
+
+def solve_each(factor: Floats, matrices: Floats) -> Floats:
+    """factor^-1 times each of the (t, k, k) matrices."""
+    return np.asarray(np.linalg.solve(factor, matrices), float)
+
+
+def _longest_step(space: ParamSpace) -> Floats:
+    """A standard deviation changes at most by a factor of e; the fixed effects as they like."""
+    return np.concatenate([np.full(space.num_fixed, np.inf), np.ones(space.size - space.num_fixed)])
