@@ -79,7 +79,7 @@ def run_fit(options: argparse.Namespace) -> int:
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     data = _read_csv(options.data)
-    if options.method == "mcem":
+    if options.method == "mcem" or options.family != "gaussian":
         import_tensorflow()
     fit = lf.fit(
         options.formula,
@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--family", default="gaussian", help="distribution of the response (%(default)s)"
     )
-    fit.add_argument("--method", default="auto", help="auto, exact or mcem (%(default)s)")
+    fit.add_argument("--method", default="auto", help="auto, exact, laplace or mcem (%(default)s)")
     fit.add_argument("--sigma", type=float, metavar="SD", help="fix the residual sd at this value")
     fit.add_argument(
         "--out", type=Path, metavar="DIR", help="write summary, tables and pictures there"

@@ -23,7 +23,7 @@ LAYERS = (
     ("design",),
     ("algebra",),
     ("model",),
-    ("gaussian",),
+    ("gaussian", "laplace"),
     ("sampling",),
     ("fit",),
     ("estimation",),

@@ -21,7 +21,7 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
         term with one coefficient for each row then cannot be told from the residuals; without, it can.
     Raises:
       ModelError: for syntax and structures of other packages that are parsed but not fitted.
-      FormulaDataError: if there is no response or it is constant, if weights are negative, if there are as many
+      FormulaDataError: if there is no response or it is constant, if weights are not positive, if there are as many
         fixed effects as rows, or if a grouping factor has one level or too many.
     Example:
       >>> from lmeformula.design import design
@@ -107,17 +107,16 @@ def _check_response(design: Design) -> None:
 def _check_weights(design: Design) -> None:
     if design.weights is None:
         return
-    num_negative = int(np.sum(design.weights < 0))
+    num_bad = int(np.sum(design.weights <= 0))
     written = design.formula.response
     expression = None if written is None else written.weights
-    if num_negative or not design.weights.any():
-        problem = f"are negative in {num_negative} rows" if num_negative else "are all zero"
+    if num_bad:
         raise FormulaDataError(
-            f"the prior weights {problem}",
+            f"the prior weights are zero or negative in {num_bad} row{'s' * (num_bad > 1)}",
             "E_DATA",
             design.formula.text,
             None if expression is None else expression.span,
-            "A weight says how many observations a row stands for; 0 ignores the row.",
+            "A weight says how many observations a row stands for: leave out rows that stand for none.",
         )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _METHODS = {
     "exact": "maximum likelihood, exact",
+    "laplace": "maximum likelihood, Laplace approximation",
     "mcem": "maximum likelihood by Monte Carlo EM",
 }
 _NAMED = 6  # parameters named in a repr before it says how many more there are

@@ -63,16 +63,16 @@ REFUSED = {
         "a grouping factor, (1 | g)."
     ),
     "y | weights(neg) ~ x + (1 | g)": (
-        "the prior weights are negative in 60 rows\n"
+        "the prior weights are zero or negative in 60 rows\n"
         "    y | weights(neg) ~ x + (1 | g)\n"
         "                ^^^\n"
-        "A weight says how many observations a row stands for; 0 ignores the row."
+        "A weight says how many observations a row stands for: leave out rows that stand for none."
     ),
     "y | weights(zero) ~ x + (1 | g)": (
-        "the prior weights are all zero\n"
+        "the prior weights are zero or negative in 60 rows\n"
         "    y | weights(zero) ~ x + (1 | g)\n"
         "                ^^^^\n"
-        "A weight says how many observations a row stands for; 0 ignores the row."
+        "A weight says how many observations a row stands for: leave out rows that stand for none."
     ),
 }  # fmt: skip
 

@@ -7,7 +7,8 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.em import Options
-from lmeformula.estimation import WATCHED_LEVELS, estimate
+from lmeformula.estimation import estimate
+from lmeformula.estimation.common import WATCHED_LEVELS
 from tests.reference.read import gaussian_references, model_of
 from tests.simulate import frame
 
