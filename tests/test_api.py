@@ -107,7 +107,7 @@ REFUSED = {
     ),
     "reml by mcem": (
         {"method": "mcem", "reml": True},
-        'Monte Carlo EM maximises the likelihood, not the restricted one\nUse method="exact" with reml=True.',
+        'mcem maximises the likelihood, not the restricted one\nUse method="exact" with reml=True.',
     ),
     "tolerance zero": ({"tolerance": 0}, "tolerance is 0\n"),
     "tolerance negative": ({"tolerance": -0.1}, "tolerance is -0.1\n"),
