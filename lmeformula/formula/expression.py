@@ -8,9 +8,12 @@ from difflib import get_close_matches
 from lmeformula.formula import ast, ir
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import ONLY_STRUCTURES, STRUCTURES, VALUE_FUNCTIONS
+from lmeformula.formula.tree import MAX_DEPTH
 
-# An expression of one chain is as deep as the chain is long, and is walked recursively.
-MAX_OPERATIONS = 200
+# A chain of operations is as high as it is long, and who evaluates an expression may do so recursively.
+MAX_HEIGHT = 200
+# Less than a tree may have: in canonical text other levels may stand around an expression.
+MAX_NESTING = MAX_DEPTH - 10
 
 CONSTANTS = {"TRUE": True, "FALSE": False, "NULL": None}
 ARITHMETIC = frozenset({"+", "-", "*", "/", "^", ":", "%%", "%/%"})
@@ -27,6 +30,34 @@ def value(node: ast.Node, report: Report, function: str = "") -> ir.Expression:
     Returns:
       The expression; meaningless where `report` got a mistake.
     """
+    if node.depth > MAX_NESTING:
+        report.error("too_deep", node.span, limit=str(MAX_NESTING))
+        return ir.Constant(None, node.span)
+    if height(node) > MAX_HEIGHT:
+        report.error("too_long", node.span, limit=str(MAX_HEIGHT))
+        return ir.Constant(None, node.span)
+    return read(node, report, function)
+
+
+def height(node: ast.Node) -> int:
+    """Return how many operations and calls of an expression are nested, each step of a chain counted."""
+    match node:
+        case ast.Parentheses():
+            return height(node.inner) + 1
+        case ast.Unary():
+            return height(node.operand) + 1
+        case ast.Call():
+            return 1 + max((height(argument.value) for argument in node.arguments), default=0)
+        case ast.Chain():
+            total = height(node.operands[0])
+            for operand in node.operands[1:]:
+                total = 1 + max(total, height(operand))
+            return total
+    return 0
+
+
+def read(node: ast.Node, report: Report, function: str) -> ir.Expression:
+    """Read a tree, or a part of it, whose size has been checked."""
     match node:
         case ast.Name(text=".", is_quoted=False):
             report.error("dot_in_call", node.span)
@@ -40,9 +71,9 @@ def value(node: ast.Node, report: Report, function: str = "") -> ir.Expression:
         case ast.Constant():
             return constant(node, report)
         case ast.Parentheses():
-            return ir.Operation("(", (value(node.inner, report, function),), node.span)
+            return ir.Operation("(", (read(node.inner, report, function),), node.span)
         case ast.Unary():
-            return ir.Operation(node.operator, (value(node.operand, report, function),), node.span)
+            return ir.Operation(node.operator, (read(node.operand, report, function),), node.span)
         case ast.Call():
             return call(node, report)
         case ast.Chain():
@@ -68,7 +99,7 @@ def call(node: ast.Call, report: Report) -> ir.Call:
     elif node.function in ONLY_STRUCTURES and not any(map(has_bar, node.arguments)):
         report.error("structure_without_bar", node.span, function=node.function)
     arguments = tuple(
-        ir.Argument(value(argument.value, report, node.function), argument.name)
+        ir.Argument(read(argument.value, report, node.function), argument.name)
         for argument in node.arguments
     )
     return ir.Call(node.function, arguments, node.span)
@@ -104,13 +135,10 @@ def chain(node: ast.Chain, report: Report, function: str) -> ir.Expression:
             report.error("scalar_and", span)
         elif operator not in KNOWN_OPERATORS and operator not in ("|", "||"):
             report.error("unknown_operator", span, operator=operator)
-    if node.depth + len(node.operators) > MAX_OPERATIONS:
-        report.error("too_long", node.span, limit=str(MAX_OPERATIONS))
-        return ir.Constant(None, node.span)
     start = node.span[0]
-    result = value(node.operands[0], report, function)
+    result = read(node.operands[0], report, function)
     for operator, operand in zip(node.operators, node.operands[1:], strict=True):
-        right = value(operand, report, function)
+        right = read(operand, report, function)
         result = ir.Operation(operator, (result, right), (start, operand.span[1]))
     return result
 

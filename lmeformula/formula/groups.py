@@ -61,6 +61,8 @@ def groups_of(node: ast.Node, report: Report) -> Groups:
             groups = groups_of(node.operands[0], report)
             for operator, operand in zip(node.operators, node.operands[1:], strict=True):
                 groups = combine(groups, operator, operand, report)
+                if any(len(names) > MAX_FACTORS for names in groups.values()):
+                    report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
             return groups
     span, cure = cure_of(node)
     report.error("group_expression", span, cure=cure)

@@ -175,30 +175,40 @@ def call_text(call: ir.Call) -> str:
 
 
 def binary_text(operation: ir.Operation) -> str:
-    """Write an operation of two operands."""
-    operator, (left, right) = operation.operator, operation.operands
-    level = PRECEDENCE[operator]
-    is_power = operator == "^"
-    # A comparison takes no other comparison on either side; "^" takes a sign on its right.
-    left_limit = level + (is_power or level == PRECEDENCE["=="])
-    right_limit = PRECEDENCE["unary"] if is_power else level + 1
-    # A negation may stand on the right of these; it then takes everything that follows.
-    if is_negation(right) and PRECEDENCE["!"] < level < PRECEDENCE[":"]:
-        right_limit = 0
-    if level > PRECEDENCE["!"] and ends_in_negation(left):
-        left_limit = CALLABLE
-    left_text, right_text = operand_text(left, left_limit), operand_text(right, right_limit)
-    return left_text + operator_text(operator) + right_text
+    """Write an operation of two operands; along a chain such as a + b + c without recursion."""
+    parts: list[str] = []
+    node: ir.Expression = operation
+    limit = 0
+    while isinstance(node, ir.Operation) and len(node.operands) == 2 and level_of(node) >= limit:
+        operator, (left, right) = node.operator, node.operands
+        level = PRECEDENCE[operator]
+        is_power = operator == "^"
+        # A comparison takes no other comparison on either side; "^" takes a sign on its right.
+        limit = level + (is_power or level == PRECEDENCE["=="])
+        right_limit = PRECEDENCE["unary"] if is_power else level + 1
+        # A negation may stand on the right of these; it then takes everything that follows.
+        if is_negation(right) and PRECEDENCE["!"] < level < PRECEDENCE[":"]:
+            right_limit = 0
+        if level > PRECEDENCE["!"] and ends_in_negation(left):
+            limit = CALLABLE
+        parts += operand_text(right, right_limit), operator_text(operator)
+        node = left
+    parts.append(operand_text(node, limit))
+    return "".join(reversed(parts))
 
 
 def operand_text(expression: ir.Expression, limit: int) -> str:
     """Write an operand, in parentheses where its operator binds looser than `limit`."""
-    level = CALLABLE
-    if isinstance(expression, ir.Operation) and expression.operator != "(":
-        is_sign = len(expression.operands) == 1 and expression.operator != "!"
-        level = PRECEDENCE["unary" if is_sign else expression.operator]
     text = expression_text(expression)
-    return text if level >= limit else f"({text})"
+    return text if level_of(expression) >= limit else f"({text})"
+
+
+def level_of(expression: ir.Expression) -> int:
+    """Return the precedence of an expression's operator; the tightest where it has none."""
+    if not isinstance(expression, ir.Operation) or expression.operator == "(":
+        return CALLABLE
+    is_sign = len(expression.operands) == 1 and expression.operator != "!"
+    return PRECEDENCE["unary" if is_sign else expression.operator]
 
 
 def is_negation(expression: ir.Expression) -> bool:

@@ -11,6 +11,7 @@ from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import tree_text
 
 MAX_TERMS = 100_000
+MAX_VARIABLES = 10_000  # in one product
 MAX_WORK = 1_000_000  # variables in all products made on the way
 
 Product: TypeAlias = frozenset[int]  # numbers of variables
@@ -264,12 +265,15 @@ def united(products: Products, node: ast.Node, scope: Scope) -> Products:
 
 def multiply(left: Products, right: Products, node: ast.Node, scope: Scope) -> Products:
     """Join each product of one side with each of the other."""
+    # One product and one product make what the text spells out: a canonical text is never too much.
+    is_spelled_out = len(left) == len(right) == 1
     check_size(len(left) * len(right), node, scope, MAX_WORK)
     result: Products = {}
     for one, (start, _) in left.items():
         for other, (_, stop) in right.items():
             product = one | other
-            scope.work += len(product)
+            scope.work += 0 if is_spelled_out else len(product)
+            check_size(len(product), node, scope, MAX_VARIABLES)
             result.setdefault(product, (min(start, stop), max(start, stop)))
         check_size(scope.work, node, scope, MAX_WORK)
     check_size(len(result), node, scope)

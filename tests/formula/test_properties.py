@@ -135,6 +135,7 @@ LARGE = {
     "crossing": ("y ~ " + "*".join(f"x{i}" for i in range(40)), "E_TOO_MANY_TERMS"),
     "a high power": ("y ~ (" + " + ".join(f"x{i}" for i in range(500)) + ")^3", "E_TOO_MANY_TERMS"),
     "nesting": ("y ~ " + "/".join(f"x{i}" for i in range(5_000)), "E_TOO_MANY_TERMS"),
+    "a long interaction": ("y ~ " + ":".join(f"x{i}" for i in range(20_000)), "E_TOO_MANY_TERMS"),
     "nested groups": (
         "y ~ (1|" + "/".join(f"g{i}" for i in range(5_000)) + ")",
         "E_TOO_MANY_TERMS",
@@ -159,6 +160,37 @@ def test_large_formulas_end_in_seconds(title: str) -> None:
         assert len(str(found)) < 10_000
     # Seconds are the promise; the bound leaves room for a slow machine.
     assert time.process_time() - started < 30
+
+
+CONTEXTS = [
+    "~ {}", "y ~ (a + {} || g)", "{} ~ x", "y | trials({}) ~ x", "y ~ offset({})", "y ~ rr(a:{} | g, {})",
+    "y ~ x - {} + .", "y ~ (1 | gr(g, by = {}))", "y ~ x + (a * {} + (1 | g))", "y ~ (a + {})^2 %in% b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_what_is_read_at_the_limits_is_read_again(context: str) -> None:
+    outcomes = set()
+    for depth in range(80, 104):
+        for inner in ("(" * depth + "x" + ")" * depth, "log(" * depth + "x" + ")" * depth):
+            found = read(context.format(*[f"f({inner})"] * context.count("{}")))
+            if isinstance(found, Formula):
+                check_round_trip(found)
+            outcomes.add(getattr(found, "code", "read"))
+    for length in (2, 190, 205):
+        chain = " + ".join(["x"] * length)
+        nested = f"f((({chain}) + {chain}) + {chain})"
+        found = read(context.format(*[nested] * context.count("{}")))
+        if isinstance(found, Formula):
+            check_round_trip(found)
+    assert "E_TOO_DEEP" in outcomes
+
+
+def test_a_term_that_crossing_makes_can_be_written_out() -> None:
+    check_round_trip(parse("y ~ " + "*".join(f"x{i}" for i in range(13))))
+    check_round_trip(parse("y ~ " + "/".join(f"x{i}" for i in range(150))))
+    check_round_trip(parse("y ~ (1 | " + "/".join(f"g{i}" for i in range(200)) + ")"))
+    assert isinstance(read("y ~ " + ":".join(f"x{i}" for i in range(5_000))), Formula)
 
 
 def test_one_hundred_nested_parentheses_are_read() -> None:
