@@ -46,7 +46,7 @@ fit()
 for _ in range(int(sys.argv[2])):
     start = time.perf_counter()
     value = fit()
-    print(json.dumps([time.perf_counter() - start, value]), flush=True)
+    print("result", json.dumps([time.perf_counter() - start, value]), flush=True)
 """
 TOOLS = {
     "lmeformula": """
@@ -94,10 +94,10 @@ def run(tool: str, model: str, python: str, repetitions: int) -> list[tuple[floa
         text=True,
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("result ")]
     if done.returncode != 0 or not lines:
         return (done.stderr.strip().splitlines() or ["no output"])[-1]
-    return [tuple(json.loads(line)) for line in lines]
+    return [tuple(json.loads(line.removeprefix("result "))) for line in lines]
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
         term with one coefficient for each row then cannot be told from the residuals; without, it can.
     Raises:
       ModelError: for syntax and structures of other packages that are parsed but not fitted.
-      FormulaDataError: if there is no response or it is constant, if weights are not positive, if there are as many
-        fixed effects as rows, or if a grouping factor has one level or too many.
+      FormulaDataError: if there is no response or it is constant, if weights are not positive, if there
+        are as many fixed effects as rows, or if a grouping factor has one level or too many.
     Example:
       >>> from lmeformula.design import design
       >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "g": [1, 1, 1, 1]}
