@@ -107,7 +107,8 @@ REFUSED = {
     ),
     "reml by mcem": (
         {"method": "mcem", "reml": True},
-        'mcem maximises the likelihood, not the restricted one\nUse method="exact" with reml=True.',
+        'mcem maximises the likelihood, not the restricted one\nUse method="exact" with reml=True, '
+        "for a gaussian model.",
     ),
     "tolerance zero": ({"tolerance": 0}, "tolerance is 0\n"),
     "tolerance negative": ({"tolerance": -0.1}, "tolerance is -0.1\n"),

@@ -246,7 +246,8 @@ def _no_rows(values: Evaluated, text: str) -> FormulaDataError:
         if empty
         else "no row is complete: every row misses some variable",
         "E_DATA",
-        hint=f"Missing values: {worst}." if worst else "",
+        hint=(f"Missing values: {worst}. " if worst else "")
+        + "Leave the emptiest of these variables out of the formula, or fill their values in.",
     )
 
 

@@ -138,7 +138,7 @@ def comparison_table(fit: Fit, reference: Reference) -> Table:
 
 
 def _mc_error_column(fit: Fit, rows: Sequence[Parameter]) -> tuple[Column, ...]:
-    if fit.method == "exact":
+    if fit.method != "mcem":
         return ()
     return (Column("MC error", tuple(p.mc_error for p in rows), "error"),)
 
