@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -231,6 +232,8 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_an_interruption_is_a_line_and_status_130(monkeypatch, capsys):
     def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGINT)
+        # Another thread may take the signal: wait for the main one to hear of it.
+        time.sleep(60)
 
     monkeypatch.setattr(lf, "fit", interrupted, raising=False)
     monkeypatch.setattr("lmeformula.cli._read_csv", lambda source: pd.DataFrame())
