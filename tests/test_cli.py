@@ -229,11 +229,18 @@ def test_a_reader_that_leaves_early_is_no_error():
         assert (writer.wait(timeout=120), errors) == (0, b"")
 
 
-def test_an_interruption_is_a_line_and_status_130(monkeypatch, capsys):
+@pytest.fixture
+def heard_interrupts():
+    """SIGINT as in a terminal: a process that a shell started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_is_a_line_and_status_130(monkeypatch, capsys, heard_interrupts):
     def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGINT)
-        # Another thread may take the signal: wait for the main one to hear of it.
-        time.sleep(60)
+        time.sleep(60)  # another thread may take the signal: wait for the main one to hear of it
 
     monkeypatch.setattr(lf, "fit", interrupted, raising=False)
     monkeypatch.setattr("lmeformula.cli._read_csv", lambda source: pd.DataFrame())
