@@ -34,8 +34,9 @@ def expand_dot(formula: ir.Formula, columns: Sequence[str]) -> ir.Formula:
         return formula
     in_response = set(columns_of_response(formula.response))
     names = tuple(name for name in columns if name not in in_response)
-    tree = read_tree("~ " + formula.fixed.template)
-    report = Report(formula.text)
+    text = "~ " + formula.fixed.template
+    tree = read_tree(text)
+    report = Report(text)
     terms = evaluate(addends_of(tree.right), report, columns=names).to_ir()
     report.raise_errors()
     # Places in the template are not places in the user's text.

@@ -17,7 +17,8 @@ MAX_NESTING = MAX_DEPTH - 10
 
 CONSTANTS = {"TRUE": True, "FALSE": False, "NULL": None}
 ARITHMETIC = frozenset({"+", "-", "*", "/", "^", ":", "%%", "%/%"})
-KNOWN_OPERATORS = ARITHMETIC | {"%in%", "==", "!=", "<", "<=", ">", ">=", "&", "|"}
+COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
+KNOWN_OPERATORS = ARITHMETIC | COMPARISONS | {"%in%", "&", "|"}
 
 
 def value(node: ast.Node, report: Report, function: str = "") -> ir.Expression:
@@ -131,7 +132,10 @@ def chain(node: ast.Chain, report: Report, function: str) -> ir.Expression:
             else:
                 report.error("bar_in_call", span, function=function, cure=bar_cure(function))
             break
-        if operator == "&&":
+        if operator in COMPARISONS and ends_in_negation(node.operands[0]):
+            # In a == !b == c the negation has taken the first comparison; R refuses the second.
+            report.error("chained_comparison", span)
+        elif operator == "&&":
             report.error("scalar_and", span)
         elif operator not in KNOWN_OPERATORS and operator not in ("|", "||"):
             report.error("unknown_operator", span, operator=operator)
@@ -141,6 +145,15 @@ def chain(node: ast.Chain, report: Report, function: str) -> ir.Expression:
         right = read(operand, report, function)
         result = ir.Operation(operator, (result, right), (start, operand.span[1]))
     return result
+
+
+def ends_in_negation(node: ast.Node) -> bool:
+    """Whether an operand ends in a negation that is not in parentheses."""
+    while isinstance(node, ast.Unary | ast.Chain):
+        if isinstance(node, ast.Unary) and node.operator == "!":
+            return True
+        node = node.operand if isinstance(node, ast.Unary) else node.operands[-1]
+    return False
 
 
 def is_logical_or(node: ast.Chain, operator: str, function: str) -> bool:

@@ -19,15 +19,16 @@ def check_labels(model: ast.Model, report: Report) -> ast.Model:
         if len(bars) == 1:
             report.error("label_unused", bars[0].span, label=label)
             continue
-        factors = [factors_of(bar) for bar in bars]
+        factors = [factors_of(bar, report) for bar in bars]
         for bar, found in zip(bars, factors, strict=True):
             if len(found) != 1 or found != factors[0]:
                 report.error("label_groups", bar.span, label=label)
     return model
 
 
-def factors_of(bar: ast.Bar) -> set[frozenset[str]]:
+def factors_of(bar: ast.Bar, report: Report) -> set[frozenset[str]]:
     """Return the sets of columns that a term's groups are made of."""
     if is_reserved_call(bar.group):
         return set()
-    return set(groups_of(bar.group, Report("")))
+    # Mistakes of the group itself are noted when it is expanded.
+    return set(groups_of(bar.group, Report(report.text)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lmeformula.formula import ast, ir
 from lmeformula.formula.expression import bare, is_bar, value
 from lmeformula.formula.mistakes import Report
@@ -9,7 +11,8 @@ from lmeformula.formula.parts import addends_of
 from lmeformula.formula.reserved import RESERVED_ADDITIONS
 from lmeformula.formula.show import shortened, tree_text
 
-BAMBI = frozenset({"p", "prop", "proportion", "weighted", "censored", "truncated", "constrained"})
+RESERVED_BAMBI = frozenset({"censored", "truncated", "constrained"})
+BAMBI = frozenset({"p", "prop", "proportion", "weighted"}) | RESERVED_BAMBI
 
 
 def read_response(node: ast.Node, report: Report) -> ir.Response | None:
@@ -51,16 +54,25 @@ def is_response(node: ast.Node) -> bool:
     return False
 
 
-def read_bambi(call: ast.Call, report: Report) -> ir.Response:
+def read_bambi(call: ast.Call, report: Report) -> ir.Response | None:
     """Read what bambi writes around a response: p(y, n), weighted(y, w), censored(y, status)."""
     first, second, *_ = call.arguments
-    response, other = value(first.value, report), value(second.value, report)
-    if len(call.arguments) == 2 and call.function in ("p", "prop", "proportion"):
-        return ir.Response(response, trials=other, span=call.span)
-    if len(call.arguments) == 2 and call.function == "weighted":
-        return ir.Response(response, weights=other, span=call.span)
-    reserved = ir.Call(call.function, arguments_of(call, report), call.span)
-    return ir.Response(response, reserved=(reserved,), span=call.span)
+    if is_bar(bare(first.value)):
+        report.error("response_bar", first.span)
+        return None
+    response = read_response(first.value, report)
+    if response is None:
+        return None
+    if len(call.arguments) > 2 or call.function in RESERVED_BAMBI:
+        reserved = ir.Call(call.function, arguments_of(call, report), call.span)
+        return replace(response, reserved=(*response.reserved, reserved), span=call.span)
+    other = value(second.value, report)
+    if call.function == "weighted" and response.weights is None:
+        return replace(response, weights=other, span=call.span)
+    if call.function != "weighted" and response.trials is None:
+        return replace(response, trials=other, span=call.span)
+    report.error("response_bar", call.span)
+    return None
 
 
 def read_additions(node: ast.Node, report: Report) -> ir.Response | None:
