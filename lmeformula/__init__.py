@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lmeformula.errors import LmeFormulaError as LmeFormulaError
     from lmeformula.errors import LmeFormulaWarning as LmeFormulaWarning
     from lmeformula.errors import ModelError as ModelError
+    from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
     from lmeformula.fit import Fit as Fit
     from lmeformula.formula import parse as parse
     from lmeformula.formula.ir import Formula as Formula
@@ -55,6 +56,7 @@ _HOME = {
     "ColumnNotFoundError": "errors",
     "FunctionNotFoundError": "errors",
     "ModelError": "errors",
+    "NamesNotFoundError": "errors",
     "ConvergenceError": "errors",
     "DatasetError": "errors",
     "LmeFormulaWarning": "errors",
@@ -77,6 +79,7 @@ __all__ = [
     "LmeFormulaWarning",
     "Model",
     "ModelError",
+    "NamesNotFoundError",
     "Outcome",
     "compile",
     "datasets",

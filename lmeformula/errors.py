@@ -87,14 +87,10 @@ class LmeFormulaError(Exception):
         return "\n".join(parts)
 
 
-class FormulaSyntaxError(LmeFormulaError, ValueError):
-    """The text is not a formula of the language; raised before any data is seen."""
+class _Several(LmeFormulaError):
+    """Errors that are raised together: `.errors` lists them, and the first gives the fields."""
 
-
-class FormulaErrors(FormulaSyntaxError):
-    """Several independent mistakes in one formula; `.errors` lists them, and the first gives the fields."""
-
-    def __init__(self, errors: Sequence[FormulaSyntaxError]) -> None:
+    def __init__(self, errors: Sequence[LmeFormulaError]) -> None:
         first = errors[0]
         super().__init__(first.problem, first.code, first.formula, first.span, first.hint)
         self.args = (tuple(errors),)
@@ -102,6 +98,14 @@ class FormulaErrors(FormulaSyntaxError):
 
     def __str__(self) -> str:
         return "\n\n".join(str(error) for error in self.errors)
+
+
+class FormulaSyntaxError(LmeFormulaError, ValueError):
+    """The text is not a formula of the language; raised before any data is seen."""
+
+
+class FormulaErrors(_Several, FormulaSyntaxError):
+    """Several independent mistakes in one formula; `.errors` lists them, and the first gives the fields."""
 
 
 class FormulaDataError(LmeFormulaError, ValueError):
@@ -114,6 +118,10 @@ class ColumnNotFoundError(FormulaDataError, KeyError):
 
 class FunctionNotFoundError(FormulaDataError, KeyError):
     """The formula calls a function that is not in the table and was not passed by the caller."""
+
+
+class NamesNotFoundError(_Several, ColumnNotFoundError, FunctionNotFoundError):
+    """Several names of one formula are unknown; `.errors` lists them, and the first gives the fields."""
 
 
 class ModelError(LmeFormulaError, ValueError):

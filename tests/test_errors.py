@@ -7,7 +7,14 @@ import pickle
 import pytest
 
 from lmeformula import errors
-from lmeformula.errors import FormulaErrors, FormulaSyntaxError, LmeFormulaError, underline
+from lmeformula.errors import (
+    ColumnNotFoundError,
+    FormulaErrors,
+    FormulaSyntaxError,
+    LmeFormulaError,
+    NamesNotFoundError,
+    underline,
+)
 
 CASES = [
     ("one place", "y ~ (1|)", (7, 8), "    y ~ (1|)\n           ^"),
@@ -42,7 +49,9 @@ def test_underlines(formula: str, span: tuple[int, int], text: str) -> None:
 ERRORS = [
     value
     for value in vars(errors).values()
-    if isinstance(value, type) and issubclass(value, LmeFormulaError) and value is not FormulaErrors
+    if isinstance(value, type)
+    and issubclass(value, LmeFormulaError)
+    and not issubclass(value, errors._Several)
 ]
 
 
@@ -55,10 +64,15 @@ def test_pickles_with_its_fields(kind: type[LmeFormulaError]) -> None:
     assert str(again) == str(error) == "what is wrong\n    y ~ x\n        ^\nwhat to do"
 
 
-def test_several_errors_pickle() -> None:
-    one = FormulaSyntaxError("first", "E_A", "y ~ x", (0, 1))
-    two = FormulaSyntaxError("second", "E_B", "y ~ x", (4, 5))
-    again = pickle.loads(pickle.dumps(FormulaErrors((one, two))))
+@pytest.mark.parametrize(
+    ("several", "kind"),
+    [(FormulaErrors, FormulaSyntaxError), (NamesNotFoundError, ColumnNotFoundError)],
+)
+def test_several_errors_pickle(several: type[Exception], kind: type[LmeFormulaError]) -> None:
+    one = kind("first", "E_A", "y ~ x", (0, 1))
+    two = kind("second", "E_B", "y ~ x", (4, 5))
+    again = pickle.loads(pickle.dumps(several((one, two))))
+    assert isinstance(again, kind)
     assert [error.code for error in again.errors] == ["E_A", "E_B"]
     assert again.code == "E_A"
     assert str(again) == f"{one}\n\n{two}"

@@ -57,8 +57,9 @@ def _in_r(name: str) -> str:
 def suggest_function(name: str, functions: Iterable[str]) -> str:
     """Say which functions there are, for the message about one that is not among them."""
     known = sorted({*FUNCTIONS, *functions}, key=str.casefold)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    guess = f"Did you mean {near[0]}()? " if near else ""
+    by_case = {entry.casefold(): entry for entry in known}
+    near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.7)
+    guess = f"Did you mean {by_case[near[0]]}()? " if near else ""
     listed = ", ".join(entry for entry in known if entry not in CONTRASTS)
     return (
         f"{guess}There are {listed}. Compute a column beforehand, "

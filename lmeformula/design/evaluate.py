@@ -212,6 +212,17 @@ def _conform(column: ir.Column, found: Column, scope: Scope) -> Column:
     return found
 
 
+def missing_function(call: ir.Call, scope: Scope) -> FunctionNotFoundError:
+    """The error for a function that is neither in the table nor the caller's."""
+    return FunctionNotFoundError(
+        f"there is no function '{call.function}' in formulas",
+        "E_UNKNOWN_FUNCTION",
+        scope.text,
+        call.span,
+        suggest_function(call.function, scope.functions),
+    )
+
+
 def _call(call: ir.Call, scope: Scope) -> Value:
     given = [(argument.name, evaluate(argument.value, scope)) for argument in call.arguments]
     positional = [value for name, value in given if not name]
@@ -234,13 +245,7 @@ def _call(call: ir.Call, scope: Scope) -> Value:
         )
     function = FUNCTIONS.get(call.function)
     if function is None:
-        raise FunctionNotFoundError(
-            f"there is no function '{call.function}' in formulas",
-            "E_UNKNOWN_FUNCTION",
-            scope.text,
-            call.span,
-            suggest_function(call.function, scope.functions),
-        )
+        raise missing_function(call, scope)
     if call.function == "cbind":
         positional = [value for _, value in given]
         names = tuple(argument.name or label(argument.value) for argument in call.arguments)

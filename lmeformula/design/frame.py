@@ -161,13 +161,7 @@ def _series(native: Any) -> nw.Series[Any]:
 def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
     positions = frame.positions.get(name, [])
     if not positions:
-        raise ColumnNotFoundError(
-            f"the formula uses {name!r}, which is not a column of the data",
-            "E_UNKNOWN_COLUMN",
-            formula,
-            span,
-            _suggest(name, frame.columns),
-        )
+        raise missing_column(frame, name, formula, span)
     if len(positions) > 1:
         raise FormulaDataError(
             f"the data has {len(positions)} columns named {name!r}",
@@ -183,6 +177,17 @@ def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
         raise FormulaDataError(
             f"column {name!r} {error.problem}", error.code, formula, span, error.hint
         ) from None
+
+
+def missing_column(frame: Frame, name: str, formula: str, span: Span | None) -> ColumnNotFoundError:
+    """The error for a name that is not a column."""
+    return ColumnNotFoundError(
+        f"the formula uses {name!r}, which is not a column of the data",
+        "E_UNKNOWN_COLUMN",
+        formula,
+        span,
+        _suggest(name, frame.columns),
+    )
 
 
 def _suggest(name: str, columns: tuple[str, ...]) -> str:

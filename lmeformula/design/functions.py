@@ -199,6 +199,12 @@ def _concatenate(*values: Value) -> Value:
     flat: list[Any] = []
     for value in values:
         flat.extend(value if isinstance(value, tuple) else [value])
+    if any(isinstance(value, Numbers | Logicals | Categories) for value in flat):
+        raise FormulaDataError(
+            "c() joins constants, not columns",
+            "E_UNSUPPORTED_ARG",
+            hint="Two columns of counts are a response as cbind(successes, failures).",
+        )
     return factors.constants(tuple(flat), "c()")
 
 

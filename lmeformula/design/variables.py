@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from lmeformula.design.coding import check_coding
 from lmeformula.design.evaluate import Scope, data_columns, evaluate_column
 from lmeformula.design.frame import column_of
 from lmeformula.design.labels import label
+from lmeformula.design.names import check_names
 from lmeformula.design.response import response_parts
 from lmeformula.design.values import (
     Categories,
@@ -68,18 +70,25 @@ def evaluate_formula(
     Raises:
       FormulaDataError: for a column, function or value that does not fit the formula.
     """
-    response: dict[Expression, Column] = {}
+    parts: list[Expression | None] = []
     if with_response and formula.response is not None:
-        parts = response_parts(formula.response)
-        for expression in (parts.values, parts.trials, formula.response.weights):
-            if expression is not None:
-                response[expression] = evaluate_column(expression, scope)
-    sums = [formula.fixed.sum, *(t.columns for t in formula.random if with_groups)]
-    predictors = {
-        expression: evaluate_column(expression, scope)
-        for terms in sums
-        for expression in variables_of(terms)
-    }
+        found = response_parts(formula.response)
+        parts = [found.values, found.trials, formula.response.weights]
+    random = formula.random if with_groups else ()
+    sums = [formula.fixed.sum, *(term.columns for term in random)]
+    response_variables = [part for part in parts if part is not None]
+    variables = dict.fromkeys(v for terms in sums for v in variables_of(terms))
+    check_names(
+        chain(response_variables, variables, formula.fixed.offsets),
+        (
+            (name, term.group.span)
+            for term in random
+            for name in group_columns(term.group.names, term.group.reserved)
+        ),
+        scope,
+    )
+    response = {variable: evaluate_column(variable, scope) for variable in response_variables}
+    predictors = {variable: evaluate_column(variable, scope) for variable in variables}
     offsets = {offset: evaluate_column(offset, scope) for offset in formula.fixed.offsets}
     for offset, column in offsets.items():
         if not isinstance(column, Numbers) or column.values.ndim != 1:
@@ -91,7 +100,7 @@ def evaluate_formula(
                 "An offset is added to the linear predictor with the coefficient 1.",
             )
     groups = {}
-    for term in formula.random if with_groups else ():
+    for term in random:
         for name in group_columns(term.group.names, term.group.reserved):
             if name not in groups:
                 column = column_of(scope.frame, name, scope.text, term.group.span)
