@@ -46,11 +46,65 @@ class LogLik(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """Where the time went: building the design, compiling, and in all."""
+    """Where the time went; what a method does not do takes none.
+
+    The E-step and the M-step of Monte Carlo EM are one compiled program, of which the M-step, a linear system
+    of as many equations as there are parameters, is a negligible part: they are counted together.
+
+    Attributes:
+      design: building the design.
+      compile: compiling the iteration.
+      total: everything, the parts that are not listed here included.
+      start: the deterministic fit: the whole of an exact or Laplace fit, the start of a Monte Carlo one.
+      whitening: the factorisations, on the host, that the sampler's coordinates come from.
+      iterations: E- and M-steps.
+      bridge: the log-likelihood from the draws.
+    """
 
     design: float
     compile: float
     total: float
+    start: float = 0.0
+    whitening: float = 0.0
+    iterations: float = 0.0
+    bridge: float = 0.0
+
+
+class Ascent(NamedTuple):
+    """How the deterministic maximisation ended.
+
+    Attributes:
+      num_evaluations: how often the likelihood and its gradient were evaluated.
+      gain: gradient times the step that it still asked for: the squared length of the gradient in the metric
+        of the information, which is the squared distance to the maximum in standard errors.
+    """
+
+    num_evaluations: int
+    gain: float
+
+
+class Sampling(NamedTuple):
+    """The last iteration of Monte Carlo EM.
+
+    Attributes:
+      num_chains: chains side by side.
+      num_draws: draws of each.
+      acceptance: mean acceptance probability.
+      divergences: transitions that ended at a non-finite energy.
+      rhat: largest split R-hat of the scores.
+      effective: smallest effective number of draws.
+      reduction: (d,) variance of the scores over that with control variates.
+      last_step: (d,) of the last step, on the unconstrained scale, in standard errors.
+    """
+
+    num_chains: int
+    num_draws: int
+    acceptance: float
+    divergences: int
+    rhat: float
+    effective: float
+    reduction: Floats
+    last_step: Floats
 
 
 class Watched(NamedTuple):
@@ -77,6 +131,7 @@ class Fit:
       param_names: (d) names of all estimated parameters on the reporting scale.
       param_values: (d) their estimates: fixed effects, standard deviations, correlations, sigma.
       param_stderr: (d) their standard errors, from the observed information; nan at a boundary.
+      param_vcov: (d, d) covariance of the estimates, whose diagonal the standard errors are from.
       param_mc_error: (d) their Monte Carlo standard errors; zeros where the answer is exact.
       fixed_vcov: (p, p) covariance of the fixed effects.
       modes: (l, k) posterior means of the random effects given the estimates, one array per term.
@@ -87,6 +142,9 @@ class Fit:
       iterations: one record for each iteration; empty for exact fits.
       watched: draws of a few effects in the last E-step, or None.
       seconds: where the time went.
+      ascent: how the deterministic maximisation ended; None for Monte Carlo fits of Gaussian models.
+      sampling: the last iteration of Monte Carlo EM, or None.
+      laplace_values: (d) the estimates by the Laplace approximation that Monte Carlo EM started from, or None.
     """
 
     model: Model
@@ -96,6 +154,7 @@ class Fit:
     param_names: tuple[str, ...]
     param_values: Floats
     param_stderr: Floats
+    param_vcov: Floats
     param_mc_error: Floats
     fixed_vcov: Floats
     modes: tuple[Floats, ...]
@@ -106,6 +165,9 @@ class Fit:
     iterations: tuple[Iteration, ...]
     watched: Watched | None
     seconds: Seconds
+    ascent: Ascent | None
+    sampling: Sampling | None
+    laplace_values: Floats | None
 
     # ---- what is read off directly
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.types import Solution
-from lmeformula.fit import Watched
+from lmeformula.fit import Sampling, Watched
 from lmeformula.model.compile import Model
 
 Floats = NDArray[np.float64]
@@ -17,22 +21,66 @@ WATCHED_LEVELS = 8
 BOUNDARY_SD = 1e-6
 
 
-def report_stderr(
+def report_vcov(
     model: Model,
     psi: Floats,
     information: Floats,
     inside: NDArray[np.bool_],
     fixed_vcov: Floats,
 ) -> Floats:
-    """Standard errors on the reporting scale, by the delta method; nan outside."""
+    """(d, d) covariance of the estimates on the reporting scale, by the delta method; nan outside."""
     space = model.space
-    stderr = np.full(space.size, np.nan)
+    covariance = np.full((space.size, space.size), np.nan)
     jacobian = space.report_jacobian(psi)[np.ix_(inside, inside)]
-    covariance = jacobian @ np.linalg.inv(information[np.ix_(inside, inside)]) @ jacobian.T
-    stderr[inside] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    covariance[np.ix_(inside, inside)] = (
+        jacobian @ np.linalg.inv(information[np.ix_(inside, inside)]) @ jacobian.T
+    )
     # The fixed effects' as lme4 has them, from their own block.
-    stderr[: space.num_fixed] = np.sqrt(np.diag(fixed_vcov))
-    return stderr
+    covariance[: space.num_fixed, : space.num_fixed] = fixed_vcov
+    return covariance
+
+
+def stderr_of(covariance: Floats) -> Floats:
+    """(d,) roots of the diagonal."""
+    return np.sqrt(np.maximum(np.diag(covariance), 0.0))
+
+
+def last_iteration(solution: Solution, num_chains: int) -> Sampling | None:
+    """What the engine reported of its last iteration, or None where it had none."""
+    info = solution.info
+    if info is None:
+        return None
+    return Sampling(
+        num_chains=num_chains,
+        num_draws=solution.trace[-1].num_draws,
+        acceptance=float(info.acceptance),
+        divergences=int(info.divergences),
+        rhat=float(info.rhat),
+        effective=float(info.effective),
+        reduction=np.asarray(info.reduction, float),
+        last_step=np.asarray(info.distance, float) / np.asarray(info.stderr, float),
+    )
+
+
+class Timed:
+    """A function that adds up the seconds it takes."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.seconds = 0.0
+
+    def __call__(self, *given: Any) -> Any:
+        """Call the function on the clock."""
+        began = time.perf_counter()
+        try:
+            return self.function(*given)
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def iteration_seconds(solution: Solution) -> float:
+    """Time of the E- and M-steps, without compilation."""
+    return max(0.0, sum(line.seconds for line in solution.trace) - solution.compile_seconds)
 
 
 def watch(

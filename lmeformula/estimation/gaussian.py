@@ -12,12 +12,16 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
+    Timed,
+    iteration_seconds,
+    last_iteration,
     report_mc_error,
-    report_stderr,
+    report_vcov,
+    stderr_of,
     watch,
     watched_draws,
 )
-from lmeformula.fit import Fit, LogLik, Seconds
+from lmeformula.fit import Ascent, Fit, LogLik, Seconds
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
@@ -49,6 +53,8 @@ def estimate_exact(model: Model, reml: bool) -> Fit:
     information = observed_information(data, space, stand_in, inside)
     modes, mode_cov = conditional(data, found.solution, sigma)
     fixed_vcov = fixed_covariance(data, found.solution, sigma)
+    vcov = report_vcov(model, stand_in, information, inside, fixed_vcov)
+    seconds = time.perf_counter() - began
     return Fit(
         model=model,
         method="exact",
@@ -56,7 +62,8 @@ def estimate_exact(model: Model, reml: bool) -> Fit:
         params=found.params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=report_stderr(model, stand_in, information, inside, fixed_vcov),
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
         param_mc_error=np.zeros(space.size),
         fixed_vcov=fixed_vcov,
         modes=modes,
@@ -66,7 +73,10 @@ def estimate_exact(model: Model, reml: bool) -> Fit:
         loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
         iterations=(),
         watched=None,
-        seconds=Seconds(0.0, 0.0, time.perf_counter() - began),
+        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        ascent=Ascent(found.num_evaluations, found.gain),
+        sampling=None,
+        laplace_values=None,
     )
 
 
@@ -79,8 +89,11 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     data, space = sums(model.design), model.space
     plan = data.plan
     watched, positions = watch(model, plan.starts)
+    problem = gaussian_problem(model)
+    assert problem.geometry is not None
+    whitening = Timed(problem.geometry)
     solution = run(
-        gaussian_problem(model),
+        problem._replace(geometry=whitening),
         options._replace(watched=positions),
         seed=seed,
         dtype=model.dtype,
@@ -94,6 +107,8 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     if solution.info is not None:
         modes = plan.split(np.asarray(solution.info.latent_mean, float))
     fixed_vcov = fixed_covariance(data, found, sigma)
+    information = observed_information(data, space, psi, inside)
+    vcov = report_vcov(model, psi, information, inside, fixed_vcov)
     return Fit(
         model=model,
         method="mcem",
@@ -101,9 +116,8 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         params=params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=report_stderr(
-            model, psi, observed_information(data, space, psi, inside), inside, fixed_vcov
-        ),
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
         param_mc_error=report_mc_error(model, psi, solution),
         fixed_vcov=fixed_vcov,
         modes=modes,
@@ -114,7 +128,16 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         loglik=LogLik(value, 0.0, space.size, model.design.n),
         iterations=solution.trace,
         watched=watched_draws(watched, solution),
-        seconds=Seconds(0.0, solution.compile_seconds, time.perf_counter() - began),
+        seconds=Seconds(
+            design=0.0,
+            compile=solution.compile_seconds,
+            total=time.perf_counter() - began,
+            whitening=whitening.seconds,
+            iterations=iteration_seconds(solution),
+        ),
+        ascent=None,
+        sampling=last_iteration(solution, options.num_chains),
+        laplace_values=None,
     )
 
 

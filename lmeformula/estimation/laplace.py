@@ -12,12 +12,16 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
+    Timed,
+    iteration_seconds,
+    last_iteration,
     report_mc_error,
-    report_stderr,
+    report_vcov,
+    stderr_of,
     watch,
     watched_draws,
 )
-from lmeformula.fit import Fit, LogLik, Seconds
+from lmeformula.fit import Ascent, Fit, LogLik, Seconds
 from lmeformula.laplace.fit import (
     LaplaceFit,
     conditional,
@@ -56,6 +60,8 @@ def estimate_laplace(model: Model) -> Fit:
     found, space = start.found, model.space
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
+    vcov = report_vcov(model, start.psi, start.information, start.inside, start.fixed_vcov)
+    seconds = time.perf_counter() - began
     return Fit(
         model=model,
         method="laplace",
@@ -63,9 +69,8 @@ def estimate_laplace(model: Model) -> Fit:
         params=found.params,
         param_names=space.names,
         param_values=space.to_report(space.to_free(found.params)),
-        param_stderr=report_stderr(
-            model, start.psi, start.information, start.inside, start.fixed_vcov
-        ),
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
         param_mc_error=np.zeros(space.size),
         fixed_vcov=start.fixed_vcov,
         modes=modes,
@@ -75,7 +80,10 @@ def estimate_laplace(model: Model) -> Fit:
         loglik=LogLik(found.approximation.value, 0.0, space.size, model.design.n),
         iterations=(),
         watched=None,
-        seconds=Seconds(0.0, 0.0, time.perf_counter() - began),
+        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        ascent=Ascent(found.num_evaluations, found.gain),
+        sampling=None,
+        laplace_values=None,
     )
 
 
@@ -90,12 +98,15 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
 
     began = time.perf_counter()
     start = _start(model, SMALL_SD)
+    start_seconds = time.perf_counter() - began
     space, arrays = model.space, start.found.problem
     watched, positions = watch(model, arrays.plan.starts)
     information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
     problem = laplace_problem(model, arrays, start.psi, information)
+    assert problem.geometry is not None
+    whitening = Timed(problem.geometry)
     solution = run(
-        problem,
+        problem._replace(geometry=whitening),
         options._replace(watched=positions),
         seed=seed,
         dtype=model.dtype,
@@ -105,10 +116,10 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     p = space.num_fixed
     mode = find_mode(arrays, psi[:p], term_factors(space, psi), start.found.approximation.mode.u)
     modes, mode_cov = conditional(mode.factor, mode.u)
+    bridging = time.perf_counter()
     loglik = LogLik(float("nan"), float("nan"), space.size, model.design.n)
     if solution.info is not None:
         modes = arrays.plan.split(np.asarray(solution.info.latent_mean, float))
-        assert problem.geometry is not None
         geometry = problem.geometry(solution.sampled_at)
         correction = bridge(
             problem,
@@ -127,7 +138,9 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         )
         value = correction.value - 0.5 * at.factor.log_det
         loglik = LogLik(value, correction.mc_error, space.size, model.design.n)
+    bridge_seconds = time.perf_counter() - bridging
     params = space.to_natural(psi)
+    vcov = report_vcov(model, psi, information, start.inside, start.fixed_vcov)
     return Fit(
         model=model,
         method="mcem",
@@ -135,7 +148,8 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         params=params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=report_stderr(model, psi, information, start.inside, start.fixed_vcov),
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
         param_mc_error=report_mc_error(model, psi, solution),
         fixed_vcov=start.fixed_vcov,
         modes=modes,
@@ -148,7 +162,18 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         loglik=loglik,
         iterations=solution.trace,
         watched=watched_draws(watched, solution),
-        seconds=Seconds(0.0, solution.compile_seconds, time.perf_counter() - began),
+        seconds=Seconds(
+            design=0.0,
+            compile=solution.compile_seconds,
+            total=time.perf_counter() - began,
+            start=start_seconds,
+            whitening=whitening.seconds,
+            iterations=iteration_seconds(solution),
+            bridge=bridge_seconds,
+        ),
+        ascent=Ascent(start.found.num_evaluations, start.found.gain),
+        sampling=last_iteration(solution, options.num_chains),
+        laplace_values=space.to_report(space.to_free(start.found.params)),
     )
 
 

@@ -31,7 +31,8 @@ class LaplaceFit(NamedTuple):
       params: estimates on the natural scale; a variance on the boundary is exactly zero.
       approximation: the approximation there.
       problem: the model's arrays.
-      converged: whether no rise is left.
+      gain: rise of the approximation that another step promises.
+      converged: whether that is nil.
       singular: whether some covariance matrix is singular.
       num_evaluations: how often the approximation was evaluated.
     """
@@ -39,6 +40,7 @@ class LaplaceFit(NamedTuple):
     params: Params
     approximation: Approximation
     problem: Problem
+    gain: float
     converged: bool
     singular: bool
     num_evaluations: int
@@ -73,23 +75,25 @@ def fit_laplace(model: Model) -> LaplaceFit:
         found = approximate(problem, coordinates[:p], lambdas, last)
         if np.isfinite(found.value):
             last = found.mode.u
-        falling, pulls = elements.curvature(lambdas, found.in_factors)
+        changes, slopes = elements.changes(coordinates[p:]), found.in_factors
         information = np.zeros((len(coordinates), len(coordinates)))
         information[:p, :p] = fixed_information(problem, found)
-        information[p:, p:] = average_information(problem, found, elements.bases) + falling
-        score = np.concatenate([found.in_beta, elements.pull_back(found.in_factors)])
+        information[p:, p:] = average_information(problem, found, changes)
+        information[p:, p:] += elements.falling(coordinates[p:], slopes)
+        score = np.concatenate([found.in_beta, elements.pull_back(coordinates[p:], slopes)])
         value = found.value if np.isfinite(found.value) else -np.inf
-        return Point(coordinates, value, score, information, pulls, found)
+        return Point(coordinates, value, score, information, slopes, found)
 
-    start = np.concatenate([R @ _first_beta(model), np.where(elements.is_diagonal, FIRST_SD, 0.0)])
+    start = np.concatenate([R @ _first_beta(model), elements.start(FIRST_SD)])
     summit = ascend(evaluate, elements, start, design.n)
     coordinates = summit.point.coordinates
-    lambdas = elements.factors(np.where(summit.frozen, 0.0, coordinates)[p:])
+    lambdas = elements.factors(summit.elements)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
     return LaplaceFit(
         params=Params(beta, tuple(factor @ factor.T for factor in lambdas), None),
         approximation=summit.point.detail,
         problem=problem._replace(X=design.X),
+        gain=summit.gain,
         converged=summit.converged,
         singular=any_singular(lambdas, scales),
         num_evaluations=summit.num_evaluations,

@@ -10,7 +10,7 @@ import pandas as pd
 from lmeformula.design import design
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
-from lmeformula.fit import Fit, LogLik, Seconds, Watched
+from lmeformula.fit import Ascent, Fit, LogLik, Sampling, Seconds, Watched
 from lmeformula.model import Model
 from lmeformula.model.family import family as find_family
 from lmeformula.model.params import Params, param_space
@@ -54,6 +54,7 @@ def fake_fit(
         "param_names": NAMES,
         "param_values": VALUES,
         "param_stderr": STDERR,
+        "param_vcov": np.diag(STDERR**2),
         "param_mc_error": np.zeros(7),
         "fixed_vcov": np.diag([0.16, 0.01]),
         "modes": (np.array([[0.3, -0.1], [-0.2, 0.05], [-0.1, 0.05]]), np.array([[0.1], [-0.1]])),
@@ -66,7 +67,10 @@ def fake_fit(
         "loglik": LogLik(value=-7.25, mc_error=0.0, df=7, nobs=12),
         "iterations": (),
         "watched": None,
-        "seconds": Seconds(0.1, 0.2, 0.5),
+        "seconds": Seconds(0.1, 0.2, 0.5, start=0.15),
+        "ascent": Ascent(num_evaluations=6, gain=2e-12),
+        "sampling": None,
+        "laplace_values": None,
     }
     return Fit(**(fields | changes))
 
@@ -91,6 +95,18 @@ def fake_mcem_fit(num_iterations: int = 9, **changes: Any) -> Fit:
         "method": "mcem",
         "param_mc_error": 0.01 * STDERR,
         "iterations": iterations,
+        "seconds": Seconds(0.1, 2.0, 9.0, 1.5, 0.4, 4.0, 0.8),
+        "sampling": Sampling(
+            num_chains=2,
+            num_draws=25_600,
+            acceptance=0.81,
+            divergences=0,
+            rhat=1.004,
+            effective=12_345.0,
+            reduction=np.array([240.0, 90.0, 18.0, 8.0, 5.0, 30.0, 12.0]),
+            last_step=np.array([0.001, -0.002, 0.004, 0.003, 0.0, -0.001, 0.002]),
+        ),
+        "laplace_values": VALUES - STDERR * np.array([0.02, 0.01, 0.6, 0.1, 0.0, 0.3, 0.0]),
         "watched": Watched(names, np.random.default_rng(3).normal(means, 0.2, size=(200, 5))),
     }
     return fake_fit(**(fields | changes))
