@@ -71,16 +71,16 @@ def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
     def evaluate(coordinates: Floats) -> Point:
         lambdas = elements.factors(coordinates)
         value, slopes, found = deviance(data, lambdas, space.fixed_sigma, reml)
-        information = profile_information(data, found, elements.bases, space.fixed_sigma, reml)
+        changes = elements.changes(coordinates)
+        information = profile_information(data, found, changes, space.fixed_sigma, reml)
         uphill = tuple(-0.5 * slope for slope in slopes)
-        falling, pulls = elements.curvature(lambdas, uphill)
-        score = elements.pull_back(uphill)
-        return Point(coordinates, -0.5 * value, score, information + falling, pulls, found)
+        information += elements.falling(coordinates, uphill)
+        score = elements.pull_back(coordinates, uphill)
+        return Point(coordinates, -0.5 * value, score, information, uphill, found)
 
-    start = np.where(elements.is_diagonal, FIRST_SD, 0.0)
-    summit = ascend(evaluate, elements, start, data.n)
-    lambdas = elements.factors(np.where(summit.frozen, 0.0, summit.point.coordinates))
-    solution = solve(data, lambdas) if summit.frozen.any() else summit.point.detail
+    summit = ascend(evaluate, elements, elements.start(FIRST_SD), data.n)
+    lambdas = elements.factors(summit.elements)
+    solution = solve(data, lambdas) if summit.on_face else summit.point.detail
     return ExactFit(
         params=natural(data, space, solution, reml),
         solution=solution,

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from lmeformula.model.factors import FactorSpace
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-# A column of a factor that is shorter than this is tried at zero.
-SHORT = 1e-3
 # A step changes an element of a factor by at most this, plus its own size.
 LONGEST_STEP = 0.5
 MAX_STEPS = 200
@@ -21,8 +20,8 @@ MAX_STEPS = 200
 NEGLIGIBLE_GAIN = 1e-9
 # A gain below which the maximum counts as found, whether or not another step could be taken.
 CONVERGED_GAIN = 1e-6
-# A variance at zero is set free if the log-likelihood rises by this per row and unit of relative variance.
-FREEING_SLOPE = 1e-6
+# A face is left if the log-likelihood rises by this per row and squared distance.
+FREEING_CURVATURE = 1e-6
 
 
 class Point(NamedTuple):
@@ -33,7 +32,7 @@ class Point(NamedTuple):
       value: log-likelihood.
       score: its derivative in the coordinates.
       information: an approximation from above to its negative second derivative; positive semidefinite.
-      pulls: (k, k) of each term: K with d log-likelihood / d Lambda = -K Lambda.
+      slopes: (k, k) derivative in the factor Lambda of each term.
       detail: whatever else was worked out on the way.
     """
 
@@ -41,7 +40,7 @@ class Point(NamedTuple):
     value: float
     score: Floats
     information: Floats
-    pulls: tuple[Floats, ...]
+    slopes: tuple[Floats, ...]
     detail: Any
 
 
@@ -50,13 +49,15 @@ class Summit(NamedTuple):
 
     Attributes:
       point: the last point.
-      frozen: (m + t,) coordinates that belong to columns of factors at zero.
+      elements: (t,) elements of the factors there, those that rest on a face exactly.
+      on_face: whether any do.
       gain: rise of the log-likelihood that another step promises.
       num_evaluations: how often the likelihood was evaluated.
     """
 
     point: Point
-    frozen: NDArray[np.bool_]
+    elements: Floats
+    on_face: bool
     gain: float
     num_evaluations: int
 
@@ -71,11 +72,11 @@ def ascend(
 ) -> Summit:
     """Climb to a maximum.
 
-    Newton's method, each step shortened until the likelihood rises. A column of a factor that ends near zero
-    is taken there, and one that lies there is set free if the likelihood rises with its variance.
+    Newton's method, each step shortened until the likelihood rises. Elements that end next to a face, where
+    the covariance is singular, are put to rest there, and set free if the likelihood rises away from it.
 
     Args:
-      evaluate: coordinates -> Point; diagonal elements of factors are given at least SMALLEST in size.
+      evaluate: coordinates -> Point; elements are given settled, away from where factors are singular.
       space: the elements of the factors, the last coordinates.
       start: (m + t,) where to start.
       num_rows: number of rows, the scale of the likelihood.
@@ -88,27 +89,31 @@ def ascend(
     def look(coordinates: Floats) -> Point:
         nonlocal count
         count += 1
-        elements = space.keep_off_zero(coordinates[others:])
+        elements = space.settle(coordinates[others:])
         return evaluate(np.concatenate([coordinates[:others], elements]))
 
     point = look(start)
-    frozen = np.zeros(len(start), bool)
+    resting = np.zeros(space.size, bool)
     gain = np.inf
     for _ in range(MAX_STEPS):
-        step = _step(point, ~frozen, others)
+        idle = space.idle(point.coordinates[others:])
+        resting &= ~idle
+        free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
+        step = _step(point, free, others)
         gain = float(point.score @ step)
         following = _line_search(look, point, step, gain) if gain >= NEGLIGIBLE_GAIN else None
         if following is None:
-            freed = _free_a_column(look, space, point, frozen, others, num_rows)
+            freed = _leave_a_face(look, space, point, resting, others, num_rows)
             if freed is None:
                 break
-            point, frozen = freed
+            point, resting = freed
             continue
-        point, frozen = _freeze_columns(look, space, following, frozen, others)
-    return Summit(point, frozen, gain, count)
+        point, resting = _rest_on_faces(look, space, following, resting, others)
+    elements = space.rest(point.coordinates[others:], resting)
+    return Summit(point, elements, bool(resting.any()), gain, count)
 
 
-def _step(point: Point, free: NDArray[np.bool_], others: int) -> Floats:
+def _step(point: Point, free: Mask, others: int) -> Floats:
     """Newton's step in the free coordinates, those of factors held to a trusted length."""
     step = np.zeros(len(free))
     information = point.information[np.ix_(free, free)]
@@ -132,55 +137,41 @@ def _line_search(
     return None
 
 
-def _freeze_columns(
-    look: Callable[[Floats], Point],
-    space: FactorSpace,
-    point: Point,
-    frozen: NDArray[np.bool_],
-    others: int,
-) -> tuple[Point, NDArray[np.bool_]]:
-    """Take short columns to zero where that does not lower the likelihood."""
-    for column in space.columns:
-        places = others + column
-        is_short = float(np.linalg.norm(point.coordinates[places])) < SHORT
-        if frozen[places].all() or not is_short:
+def _rest_on_faces(
+    look: Callable[[Floats], Point], space: FactorSpace, point: Point, resting: Mask, others: int
+) -> tuple[Point, Mask]:
+    """Take elements that lie next to a face there, where that does not lower the likelihood."""
+    for term, face in space.faces:
+        places, elements = space.places(term, face), point.coordinates[others:]
+        if resting[places].all() or not space.is_near(term, face, elements):
             continue
-        coordinates = point.coordinates.copy()
-        coordinates[places] = 0.0
-        at_zero = look(coordinates)
-        if at_zero.value >= point.value:
-            point, frozen = at_zero, frozen.copy()
-            frozen[places] = True
-    return point, frozen
+        moved = space.at_rest(term, face, elements)
+        there = look(np.concatenate([point.coordinates[:others], moved]))
+        if there.value >= point.value:
+            point, resting = there, resting.copy()
+            resting[places] = True
+    return point, resting
 
 
-def _free_a_column(
+def _leave_a_face(
     look: Callable[[Floats], Point],
     space: FactorSpace,
     point: Point,
-    frozen: NDArray[np.bool_],
+    resting: Mask,
     others: int,
     num_rows: int,
-) -> tuple[Point, NDArray[np.bool_]] | None:
-    """Set a column free in which the likelihood rises from zero, if there is one.
-
-    For a short column x the log-likelihood is quadratic, -x'Kx / 2: it rises along the eigenvector of K's
-    least eigenvalue, restricted to the elements that the column has, if that is negative.
-    """
-    matrices = [matrix for basis in space.bases for matrix in basis]
-    for column in space.columns:
-        places = others + column
-        if not frozen[places].all():
+) -> tuple[Point, Mask] | None:
+    """Set the elements of a face free away from which the likelihood rises, if there is one."""
+    before, elements = point.coordinates[:others], point.coordinates[others:]
+    for term, face in space.faces:
+        places = space.places(term, face)
+        if not resting[places].all():
             continue
-        pull = point.pulls[space.owner[column[0]]]
-        rows = [matrices[element] for element in column]
-        curvature = np.array([[-np.einsum("ab,ac,cb->", r, pull, s) for s in rows] for r in rows])
-        values, vectors = np.linalg.eigh(curvature)
-        if values[-1] > FREEING_SLOPE * num_rows:
-            coordinates, freed = point.coordinates.copy(), frozen.copy()
-            coordinates[places] = 10 * SHORT * vectors[:, -1]
-            freed[places] = False
-            away = look(coordinates)
+        moved, curvature = space.escape(term, face, elements, point.score[others:], point.slopes)
+        if curvature > FREEING_CURVATURE * num_rows:
+            away = look(np.concatenate([before, moved]))
             if away.value > point.value:
+                freed = resting.copy()
+                freed[places] = False
                 return away, freed
     return None

@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.model.covariances.chart import Chart, LinearChart
+
 Floats = NDArray[np.float64]
 
 
@@ -43,11 +45,13 @@ class Structure(Protocol):
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         """Names of the elements of `to_report`."""
 
-    def basis(self, k: int) -> Floats:
-        """(t, k, k) lower-triangular matrices whose combinations are the factors of this structure.
+    def chart(self, scale: Floats) -> Chart:
+        """The factors as a function of as many free elements as theta has.
 
-        As many as theta has elements. A factor is valid where the coefficients of diagonal elements are
-        not negative; there, unlike in theta, a singular covariance is an ordinary point of the boundary.
+        There, unlike in theta, a singular covariance is an ordinary point.
+
+        Args:
+          scale: (k,) root mean squares of the columns of the data; elements are relative to them.
         """
 
 
@@ -118,12 +122,13 @@ class Unstructured:
         pairs = [f"cor({name}:{columns[j]},{columns[i]})" for i, j in _below_diagonal(len(columns))]
         return _sd_names(name, columns) + pairs
 
-    def basis(self, k: int) -> Floats:
+    def chart(self, scale: Floats) -> Chart:
+        k = len(scale)
         basis = np.zeros((self.num_params(k), k, k))
         places = [(i, i) for i in range(k)] + _below_diagonal(k)
         for element, (i, j) in enumerate(places):
-            basis[element, i, j] = 1.0
-        return basis
+            basis[element, i, j] = 1.0 / scale[i]
+        return LinearChart(basis)
 
     @staticmethod
     def _correlation_factor(free: Floats, k: int) -> Floats:
@@ -169,12 +174,14 @@ class Diagonal:
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         return [f"sd({name})"] if self.homogeneous else _sd_names(name, columns)
 
-    def basis(self, k: int) -> Floats:
+    def chart(self, scale: Floats) -> Chart:
+        k = len(scale)
         if self.homogeneous:
-            return np.eye(k)[None]
+            # One variance for all coefficients has one scale.
+            return LinearChart(np.eye(k)[None] / np.sqrt(np.mean(scale**2)))
         basis = np.zeros((k, k, k))
-        basis[range(k), range(k), range(k)] = 1.0
-        return basis
+        basis[range(k), range(k), range(k)] = 1.0 / scale
+        return LinearChart(basis)
 
 
 # (kind, homogeneous) -> structure. A single coefficient is "us" and needs no other.

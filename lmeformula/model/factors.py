@@ -5,110 +5,142 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.model.covariances.chart import SHORT, Chart, pull_of
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
-
-# Diagonal elements are kept at least this far from zero, where the derivative of log |M| loses digits as
-# the inverse square of it. Columns that end there are exactly zero in the result.
-SMALLEST = 1e-5
+Mask = NDArray[np.bool_]
 
 
 class FactorSpace(NamedTuple):
-    """The free elements of the factors, each on the scale of its column of the data.
-
-    Elements have no bounds: a column of a factor may change its sign, which leaves the covariance as it is,
-    so that the likelihood is smooth where an element crosses zero, and a variance of zero is an ordinary
-    stationary point.
+    """The free elements of the factors of all terms, each on the scale of its column of the data.
 
     Attributes:
-      bases: (t, k, k) of each term: a factor is the combination of its basis matrices with its elements.
-      is_diagonal: (t in all) which elements lie on the diagonal.
-      columns: positions of the elements that make up one column of one factor, the diagonal one first.
-      owner: (t in all) the term that each element belongs to.
+      charts: of each term, its factor as a function of its elements.
     """
 
-    bases: tuple[Floats, ...]
-    is_diagonal: NDArray[np.bool_]
-    columns: tuple[NDArray[np.int64], ...]
-    owner: NDArray[np.int64]
+    charts: tuple[Chart, ...]
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return len(self.owner)
+        return sum(chart.size for chart in self.charts)
+
+    @property
+    def faces(self) -> tuple[tuple[int, int], ...]:
+        """Every face, as the term that it belongs to and its number there."""
+        return tuple(
+            (term, face)
+            for term, chart in enumerate(self.charts)
+            for face in range(len(chart.faces))
+        )
+
+    def places(self, term: int, face: int) -> NDArray[np.int64]:
+        """Positions of the elements of a face."""
+        before = sum(chart.size for chart in self.charts[:term])
+        return before + self.charts[term].faces[face]
+
+    def split(self, elements: Floats) -> list[Floats]:
+        """The elements of each term."""
+        return np.split(elements, np.cumsum([chart.size for chart in self.charts])[:-1])
+
+    def start(self, sd: float) -> Floats:
+        """(t,) elements of independent coefficients, each with that sd on the scale of its column."""
+        return np.concatenate([chart.start(sd) for chart in self.charts])
+
+    def settle(self, elements: Floats) -> Floats:
+        """The elements, kept away from where derivatives lose their digits."""
+        return np.concatenate([c.settle(e) for c, e in self._each(elements)])
 
     def factors(self, elements: Floats) -> tuple[Floats, ...]:
         """The (k, k) factor of each term."""
-        ends = np.cumsum([0, *(len(basis) for basis in self.bases)])
-        return tuple(
-            np.tensordot(elements[a:b], basis, 1)
-            for a, b, basis in zip(ends[:-1], ends[1:], self.bases, strict=True)
-        )
+        return tuple(c.factor(e) for c, e in self._each(elements))
 
-    def keep_off_zero(self, elements: Floats) -> Floats:
-        """The elements, those on the diagonal at least SMALLEST in size."""
-        held = np.where(
-            elements < 0, np.minimum(elements, -SMALLEST), np.maximum(elements, SMALLEST)
-        )
-        return np.where(self.is_diagonal, held, elements)
+    def changes(self, elements: Floats) -> tuple[Floats, ...]:
+        """(t, k, k) derivatives of the factor of each term in its elements."""
+        return tuple(c.jacobian(e) for c, e in self._each(elements))
 
-    def pull_back(self, slopes: tuple[Floats, ...]) -> Floats:
+    def pull_back(self, elements: Floats, slopes: tuple[Floats, ...]) -> Floats:
         """(t,) derivatives in the elements from those in each Lambda (k, k)."""
         return np.concatenate(
             [
-                np.einsum("tab,ab->t", basis, slope)
-                for basis, slope in zip(self.bases, slopes, strict=True)
+                np.einsum("tab,ab->t", change, slope)
+                for change, slope in zip(self.changes(elements), slopes, strict=True)
             ]
         )
 
-    def curvature(
-        self, lambdas: tuple[Floats, ...], slopes: tuple[Floats, ...]
-    ) -> tuple[Floats, tuple[Floats, ...]]:
-        """The part of the second derivative that comes from Lambda Lambda' being quadratic in Lambda.
+    def falling(self, elements: Floats, slopes: tuple[Floats, ...]) -> Floats:
+        """The part of the second derivative that comes from Lambda Lambda' being curved in the elements.
 
         Args:
-          lambdas: the factors.
-          slopes: (k, k) derivatives of the log-likelihood in them.
+          elements: (t,).
+          slopes: (k, k) derivatives of the log-likelihood in each Lambda.
         Returns:
-          falling: (t, t) the positive definite part of the negative second derivative.
-          pulls: (k, k) of each term: symmetric K with slope = -K Lambda.
+          (t, t) the positive semidefinite part of the negative second derivative.
         """
-        falling, pulls = np.zeros((self.size, self.size)), []
-        for j, (basis, slope, factor) in enumerate(zip(self.bases, slopes, lambdas, strict=True)):
-            pull = -sl.solve_triangular(factor, slope.T, lower=True, trans="T").T
-            pull = 0.5 * (pull + pull.T)
-            pulls.append(pull)
-            values, vectors = np.linalg.eigh(pull)
-            positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
-            here = np.flatnonzero(self.owner == j)
-            falling[np.ix_(here, here)] = np.einsum("sab,ac,tcb->st", basis, positive, basis)
-        return falling, tuple(pulls)
+        total = np.zeros((self.size, self.size))
+        start = 0
+        for (chart, own), slope in zip(self._each(elements), slopes, strict=True):
+            here = slice(start, start + chart.size)
+            total[here, here] = chart.falling(own, slope, pull_of(chart.factor(own), slope))
+            start += chart.size
+        return total
+
+    def idle(self, elements: Floats) -> Mask:
+        """(t,) which elements make no difference."""
+        return np.concatenate([c.idle(e) for c, e in self._each(elements)])
+
+    def rest(self, elements: Floats, resting: Mask) -> Floats:
+        """The elements, those of the faces that rest exactly where they do."""
+        found = elements
+        for term, face in self.faces:
+            if resting[self.places(term, face)].all():
+                found = self.at_rest(term, face, found)
+        return found
+
+    def at_rest(self, term: int, face: int, elements: Floats) -> Floats:
+        """The elements with those of one face at its resting place."""
+        parts = self.split(elements)
+        parts[term] = self.charts[term].rest(face, parts[term])
+        return np.concatenate(parts)
+
+    def is_near(self, term: int, face: int, elements: Floats) -> bool:
+        """Whether the elements lie next to a face."""
+        apart = (elements - self.at_rest(term, face, elements))[self.places(term, face)]
+        return float(np.linalg.norm(apart)) < SHORT
+
+    def escape(
+        self, term: int, face: int, elements: Floats, score: Floats, slopes: tuple[Floats, ...]
+    ) -> tuple[Floats, float]:
+        """The best way off a face that rests.
+
+        Args:
+          term, face: the face.
+          elements: (t,), there.
+          score: (t,) derivatives in them.
+          slopes: (k, k) derivatives in each Lambda.
+        Returns:
+          moved: (t,) elements some 10 SHORT away.
+          curvature: twice the promised rise of the log-likelihood by the square of that distance.
+        """
+        parts, scores, chart = self.split(elements), self.split(score), self.charts[term]
+        pull = pull_of(chart.factor(parts[term]), slopes[term])
+        found = chart.escape(face, parts[term], scores[term], slopes[term], pull)
+        parts[term] = found.elements
+        return np.concatenate(parts), found.curvature
+
+    def _each(self, elements: Floats) -> zip[tuple[Chart, Floats]]:
+        return zip(self.charts, self.split(elements), strict=True)
 
 
 def factor_space(space: ParamSpace, scales: tuple[Floats, ...]) -> FactorSpace:
-    """Divide the structures' bases by the root mean squares (k,) of the columns that they multiply."""
-    bases, columns, diagonal = [], [], []
-    start = 0
-    for term, scale in zip(space.terms, scales, strict=True):
-        basis = term.structure.basis(len(term.columns))
-        # One variance for all coefficients has one scale.
-        shared = np.abs(np.trace(basis, axis1=1, axis2=2)) > 1
-        rows = np.where(shared[:, None], np.sqrt(np.mean(scale**2)), scale)
-        bases.append(basis / rows[:, :, None])
-        on_diagonal = np.trace(basis, axis1=1, axis2=2) > 0
-        diagonal.append(on_diagonal)
-        support = [tuple(np.flatnonzero(matrix.any(axis=0))) for matrix in basis]
-        for place in np.flatnonzero(on_diagonal):
-            same = (t for t, s in enumerate(support) if s == support[place] and t != place)
-            columns.append(start + np.array([place, *same]))
-        start += len(basis)
-    owner = np.repeat(np.arange(len(bases)), [len(basis) for basis in bases])
-    return FactorSpace(tuple(bases), np.concatenate(diagonal), tuple(columns), owner)
+    """The charts of the terms' structures, for columns of the data with root mean squares (k,)."""
+    return FactorSpace(
+        tuple(t.structure.chart(scale) for t, scale in zip(space.terms, scales, strict=True))
+    )
 
 
 def any_singular(lambdas: tuple[Floats, ...], scales: tuple[Floats, ...]) -> bool:

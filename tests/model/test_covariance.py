@@ -57,16 +57,36 @@ def test_report_and_its_jacobian(kind, k):
 
 
 @pytest.mark.parametrize(("kind", "k"), CASES)
-def test_basis_spans_the_factors(kind, k):
+def test_chart_starts_independent(kind, k):
     structure = STRUCTURES[kind]
-    basis = structure.basis(k)
-    assert basis.shape == (structure.num_params(k), k, k)
-    factor = structure.cholesky(theta_of(structure, k), k)
-    coefficients = np.linalg.lstsq(basis.reshape(len(basis), -1).T, factor.ravel(), rcond=None)[0]
-    np.testing.assert_allclose(np.tensordot(coefficients, basis, 1), factor, atol=1e-13)
-    # Those of diagonal elements are positive.
-    on_diagonal = np.trace(basis, axis1=1, axis2=2) > 0
-    assert (coefficients[on_diagonal] > 0).all()
+    scale = np.arange(1.0, k + 1)
+    chart = structure.chart(scale)
+    assert chart.size == structure.num_params(k)
+    covariance = chart.factor(chart.start(0.4)) @ chart.factor(chart.start(0.4)).T
+    one = np.sqrt(np.mean(scale**2)) if kind[1] else scale
+    np.testing.assert_allclose(
+        covariance, np.diag(np.broadcast_to((0.4 / one) ** 2, k)), atol=1e-15
+    )
+
+
+@pytest.mark.parametrize(("kind", "k"), CASES)
+def test_chart_jacobian(kind, k):
+    chart = STRUCTURES[kind].chart(np.linspace(1.0, 2.0, k))
+    elements = np.random.default_rng(k).uniform(0.2, 1.2, chart.size)
+    expected = differences(chart.factor, elements)
+    np.testing.assert_allclose(chart.jacobian(elements), expected, **BY_DIFFERENCES)
+
+
+@pytest.mark.parametrize(("kind", "k"), CASES)
+def test_every_face_is_singular(kind, k):
+    chart = STRUCTURES[kind].chart(np.ones(k))
+    elements = np.random.default_rng(k).uniform(0.2, 1.2, chart.size)
+    assert len(chart.faces) >= 1
+    for face in range(len(chart.faces)):
+        factor = chart.factor(chart.rest(face, elements))
+        assert np.abs(np.diag(factor)).min() < 1e-15
+        settled = chart.factor(chart.settle(chart.rest(face, elements)))
+        assert np.abs(np.diag(settled)).min() > 0.0
 
 
 @pytest.mark.parametrize(("kind", "k"), CASES)

@@ -1,0 +1,163 @@
+"""Factors of a covariance structure as smooth functions of free elements, in which likelihoods are maximised."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Elements are kept at least this far from where a factor becomes singular: there the derivative of log |M|
+# loses digits as the inverse square of it. Faces that are reached are taken exactly in the result.
+SMALLEST = 1e-5
+# A face that is nearer than this is tried.
+SHORT = 1e-3
+
+
+class Escape(NamedTuple):
+    """A way off a face.
+
+    Attributes:
+      elements: (t,) of the chart, some 10 SHORT away from the face.
+      curvature: twice the promised rise of the log-likelihood by the square of that distance.
+    """
+
+    elements: Floats
+    curvature: float
+
+
+class Chart(Protocol):
+    """The (k, k) lower-triangular factors of one structure as a smooth function of t elements.
+
+    A *face* is a set of elements at whose resting place the covariance is singular: a column of a factor at
+    zero, a correlation at its bound. Elements on a face rest there until the likelihood rises away from it.
+
+    Attributes:
+      faces: positions of the elements of each face.
+    """
+
+    faces: tuple[NDArray[np.int64], ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements, t."""
+
+    def start(self, sd: float) -> Floats:
+        """(t,) elements of independent coefficients of that standard deviation."""
+
+    def settle(self, elements: Floats) -> Floats:
+        """Elements of the same covariance, or the nearest one allowed, at least SMALLEST from singular."""
+
+    def factor(self, elements: Floats) -> Floats:
+        """(k, k) factor."""
+
+    def jacobian(self, elements: Floats) -> Floats:
+        """(t, k, k) its derivative in each element."""
+
+    def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
+        """(t, t) the positive semidefinite part of -d^2 l from the covariance being curved in the elements.
+
+        Args:
+          elements: (t,).
+          slope: (k, k) derivative of the log-likelihood in the factor.
+          pull: (k, k) K with slope = -K factor, symmetric.
+        """
+
+    def idle(self, elements: Floats) -> Mask:
+        """(t,) which elements make no difference: a correlation of variances at zero."""
+
+    def rest(self, face: int, elements: Floats) -> Floats:
+        """The elements with those of a face at its nearest resting place."""
+
+    def escape(
+        self, face: int, elements: Floats, score: Floats, slope: Floats, pull: Floats
+    ) -> Escape:
+        """The best way off a face that the elements lie on, by the derivatives there."""
+
+
+def pull_of(factor: Floats, slope: Floats) -> Floats:
+    """Symmetric K with slope = -K factor: the derivative in the covariance is -K / 2."""
+    pull = -sl.solve_triangular(factor, slope.T, lower=True, trans="T").T
+    return np.asarray(0.5 * (pull + pull.T))
+
+
+def positive_part(matrix: Floats) -> Floats:
+    """A symmetric matrix without its negative eigenvalues."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+def off_zero(values: Floats) -> Floats:
+    """The values, at least SMALLEST in size, with their signs."""
+    return np.where(values < 0, np.minimum(values, -SMALLEST), np.maximum(values, SMALLEST))
+
+
+class LinearChart:
+    """Factors that are combinations of fixed matrices.
+
+    Elements have no bounds: a column of a factor may change its sign, which leaves the covariance as it is,
+    so that the likelihood is smooth where an element crosses zero, and a variance of zero is an ordinary
+    stationary point. Every column is a face.
+
+    Args:
+      basis: (t, k, k) lower-triangular matrices.
+    Example:
+      >>> chart = LinearChart(np.eye(2)[None])
+      >>> chart.factor(np.array([3.0])).tolist(), chart.faces
+      ([[3.0, 0.0], [0.0, 3.0]], (array([0]),))
+    """
+
+    def __init__(self, basis: Floats) -> None:
+        self.basis = basis
+        self.on_diagonal = np.trace(basis, axis1=1, axis2=2) > 0
+        support = [tuple(np.flatnonzero(matrix.any(axis=0))) for matrix in basis]
+        self.faces = tuple(
+            np.array([i, *(t for t, s in enumerate(support) if s == support[i] and t != i)])
+            for i in np.flatnonzero(self.on_diagonal)
+        )
+
+    @property
+    def size(self) -> int:
+        return len(self.basis)
+
+    def start(self, sd: float) -> Floats:
+        return np.where(self.on_diagonal, sd, 0.0)
+
+    def settle(self, elements: Floats) -> Floats:
+        return np.where(self.on_diagonal, off_zero(elements), elements)
+
+    def factor(self, elements: Floats) -> Floats:
+        return np.tensordot(elements, self.basis, 1)
+
+    def jacobian(self, elements: Floats) -> Floats:
+        return self.basis
+
+    def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
+        positive = positive_part(pull)
+        return np.asarray(
+            np.einsum("sab,ac,tcb->st", self.basis, positive, self.basis, optimize=True)
+        )
+
+    def idle(self, elements: Floats) -> Mask:
+        return np.zeros(self.size, bool)
+
+    def rest(self, face: int, elements: Floats) -> Floats:
+        resting = elements.copy()
+        resting[self.faces[face]] = 0.0
+        return resting
+
+    def escape(
+        self, face: int, elements: Floats, score: Floats, slope: Floats, pull: Floats
+    ) -> Escape:
+        # For a short column x the log-likelihood is quadratic, -x'Kx / 2: it rises along the eigenvector of
+        # K's least eigenvalue, restricted to the elements that the column has, if that is negative.
+        places = self.faces[face]
+        rows = self.basis[places]
+        values, vectors = np.linalg.eigh(-np.einsum("sab,ac,tcb->st", rows, pull, rows))
+        moved = elements.copy()
+        moved[places] = 10 * SHORT * vectors[:, -1]
+        return Escape(moved, float(values[-1]))
