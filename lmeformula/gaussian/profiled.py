@@ -1,0 +1,126 @@
+"""The Gaussian likelihood in its covariance parameters alone, fixed effects at their best, one of them held if asked."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.algebra.factor import apply_lambda
+from lmeformula.gaussian.exact import profile
+from lmeformula.gaussian.likelihood import (
+    Solution,
+    Sums,
+    fit_gradient,
+    fixed_gradient,
+    log_det_gradient,
+    solve,
+)
+from lmeformula.model.params import ParamSpace
+
+Floats = NDArray[np.float64]
+
+
+class Held(NamedTuple):
+    """A fixed effect that is held: its place in beta, and its value."""
+
+    place: int
+    value: float
+
+
+class Concentrated(NamedTuple):
+    """The likelihood at covariance parameters, the fixed effects at their optimum there.
+
+    Attributes:
+      value: log-likelihood, or the restricted one.
+      gradient: its derivative in the covariance parameters: theta of each term, then log sigma.
+      in_held: its derivative in the value of the held fixed effect; 0 where none is.
+    """
+
+    value: float
+    gradient: Floats
+    in_held: float
+
+
+def concentrated(
+    data: Sums,
+    space: ParamSpace,
+    covariance: Floats,
+    *,
+    reml: bool = False,
+    held: Held | None = None,
+) -> Concentrated:
+    """Evaluate the likelihood and its derivatives, by the envelope theorem.
+
+    Args:
+      data: the cross products.
+      space: layout of psi.
+      covariance: (d - p,) the unconstrained parameters after the fixed effects; log sds must be finite.
+      reml: of the restricted likelihood.
+      held: a fixed effect that is not at its optimum; not with `reml`, which integrates all of them out.
+    Returns:
+      Value and derivatives.
+    """
+    p = space.num_fixed
+    psi = np.concatenate([np.zeros(p), covariance])
+    sigma = space.residual_sd(psi)
+    variance = sigma**2
+    blocks = [
+        (term.structure, psi[place], place.start - p, len(term.columns))
+        for term, place in zip(space.terms, space.theta_slices, strict=True)
+    ]
+    lambdas = tuple(structure.cholesky(theta, k) / sigma for structure, theta, _, k in blocks)
+    found = solve(data, lambdas)
+    in_held = 0.0
+    if held is not None:
+        found, pull = _hold(data, found, held)
+        in_held = pull / variance
+    further = (
+        fixed_gradient(data, found) if reml else tuple(np.zeros_like(factor) for factor in lambdas)
+    )
+    gradient = np.zeros(len(covariance))
+    along = 0.0
+    parts = zip(
+        blocks,
+        lambdas,
+        log_det_gradient(data, found),
+        fit_gradient(data, found),
+        further,
+        strict=True,
+    )
+    for (structure, theta, start, k), factor, spread, fit, fixed in parts:
+        slope = fit / variance - spread + fixed
+        changes = structure.cholesky_jacobian(theta, k) / sigma
+        gradient[start : start + len(theta)] = np.einsum("tab,ab->t", changes, slope)
+        along += float(np.vdot(slope, factor))
+    if space.estimates_sigma:
+        freedom = data.n - p if reml else data.n
+        # Of the relative factors, too: they are those of the covariances divided by sigma.
+        gradient[-1] = found.rss / variance - freedom - along
+    return Concentrated(-0.5 * profile(data, found, sigma, reml), gradient, in_held)
+
+
+def _hold(data: Sums, found: Solution, held: Held) -> tuple[Solution, float]:
+    """Move the coefficients of Q the shortest way, in the metric of their information, to the held value.
+
+    Returns:
+      The solution there, and minus half the derivative of its residual sum of squares in the held value.
+    """
+    unit = np.zeros(len(data.ols))
+    unit[held.place] = 1.0
+    row = sl.solve_triangular(data.R, unit, trans="T")
+    direction = sl.solve(found.information, row, assume_a="pos")
+    length = float(row @ direction)
+    missing = held.value - float(data.ols[held.place] + row @ found.gamma)
+    move = direction * (missing / length)
+    w = found.w - found.ZVQ @ move
+    moved = found._replace(
+        gamma=found.gamma + move,
+        w=w,
+        u=apply_lambda(data.plan, found.factor.lambdas, w, transpose=True),
+        rss=found.rss + missing**2 / length,
+        score=found.score - found.information @ move,
+    )
+    return moved, -missing / length
