@@ -26,10 +26,11 @@ from lmeformula.laplace.fit import (
     LaplaceFit,
     conditional,
     fit_laplace,
+    mode_at,
     observed_information,
     term_factors,
 )
-from lmeformula.laplace.likelihood import find_mode
+from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
 
@@ -113,8 +114,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         progress=progress,
     )
     psi = solution.params
-    p = space.num_fixed
-    mode = find_mode(arrays, psi[:p], term_factors(space, psi), start.found.approximation.mode.u)
+    mode = mode_at(model, arrays, psi, start.found.approximation.mode.u)
     modes, mode_cov = conditional(mode.factor, mode.u)
     bridging = time.perf_counter()
     loglik = LogLik(float("nan"), float("nan"), space.size, model.design.n)
@@ -130,12 +130,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
             dtype=model.dtype,
         )
         # The density in the sampler's coordinates lacks only the determinant of the whitening.
-        at = find_mode(
-            arrays,
-            solution.sampled_at[:p],
-            term_factors(space, solution.sampled_at),
-            mode.u,
-        )
+        at = mode_at(model, arrays, solution.sampled_at, mode.u)
         value = correction.value - 0.5 * at.factor.log_det
         loglik = LogLik(value, correction.mc_error, space.size, model.design.n)
     bridge_seconds = time.perf_counter() - bridging
@@ -180,9 +175,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
 def _start(model: Model, boundary_sd: float) -> _Start:
     found = fit_laplace(model)
     space = model.space
-    psi = space.to_free(found.params)
-    inside = np.isfinite(psi)
-    psi = np.where(inside, psi, np.log(boundary_sd))
+    psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
     information = observed_information(
         model, found.problem, psi, inside, found.approximation.mode.u
     )

@@ -10,10 +10,21 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.factor import Factor, apply_lambda
-from lmeformula.laplace.likelihood import Approximation, Problem, approximate, collect, predictor
+from lmeformula.laplace.likelihood import (
+    Approximation,
+    At,
+    Mode,
+    Problem,
+    approximate,
+    collect,
+    find_mode,
+    predictor,
+)
+from lmeformula.laplace.rows import row_derivatives
 from lmeformula.model.ascent import Point, ascend
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular, factor_space
+from lmeformula.model.family import Depths
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
@@ -47,50 +58,64 @@ class LaplaceFit(NamedTuple):
 
 
 def fit_laplace(model: Model) -> LaplaceFit:
-    """Maximise the Laplace approximation of a model without residual sd.
+    """Maximise the Laplace approximation of a model.
 
     Args:
-      model: the model; its family has no parameters of its own.
+      model: the model; a gaussian one, too, whose approximation is its likelihood.
     Returns:
       The maximum, whether or not the optimiser converged.
     """
-    # TensorFlow is imported here, and not where Gaussian models pass by.
-    from lmeformula.laplace.rows import row_derivatives
-
     design, space = model.design, model.space
     plan = layout(design.terms)
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
     Q, R = np.linalg.qr(design.X)
-    derivatives = row_derivatives(model.family, model.family.response(design))
-    problem = Problem(plan, np.asarray(Q, float), design.offset, derivatives)
+    problem = Problem(plan, np.asarray(Q, float), design.offset, row_derivatives(model))
     scales = tuple(_column_scale(term.values) for term in design.terms)
     elements = factor_space(space, scales)
     p = space.num_fixed
+    # The fixed effects, then the family's own parameters, then the elements of the factors.
+    m = p + space.own.size
+    first = space.to_free(model.start)
     # Searches for the mode start from the last one: it is near, and costs a step or two.
     last = np.zeros(plan.num_effects)
 
     def evaluate(coordinates: Floats) -> Point:
         nonlocal last
-        lambdas = elements.factors(coordinates[p:])
-        found = approximate(problem, coordinates[:p], lambdas, last)
+        lambdas = elements.factors(coordinates[m:])
+        own = coordinates[p:m] if m > p else own_parameters(space, first)
+        try:
+            found = approximate(problem, At(coordinates[:p], lambdas, own), last)
+        except np.linalg.LinAlgError:
+            # No curvature where the density overflows: to the ascent a step that went too far.
+            return _nowhere(coordinates)
         if np.isfinite(found.value):
             last = found.mode.u
-        changes, slopes = elements.changes(coordinates[p:]), found.in_factors
+        changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         information = np.zeros((len(coordinates), len(coordinates)))
-        information[:p, :p] = fixed_information(problem, found)
-        information[p:, p:] = average_information(problem, found, changes)
-        information[p:, p:] += elements.falling(coordinates[p:], slopes)
-        score = np.concatenate([found.in_beta, elements.pull_back(coordinates[p:], slopes)])
+        information[:m, :m] = upright(coefficient_information(problem, found)[:m, :m])
+        information[m:, m:] = average_information(problem, found, changes)
+        information[m:, m:] += elements.falling(coordinates[m:], slopes)
+        score = np.concatenate(
+            [found.in_beta, found.in_own[: m - p], elements.pull_back(coordinates[m:], slopes)]
+        )
         value = found.value if np.isfinite(found.value) else -np.inf
         return Point(coordinates, value, score, information, slopes, found)
 
-    start = np.concatenate([R @ _first_beta(model), elements.start(FIRST_SD)])
+    sd = _first_sd(model)
+    start = np.concatenate([R @ first[:p], first[space.own_slice], elements.start(sd)])
     summit = ascend(evaluate, elements, start, design.n)
     coordinates = summit.point.coordinates
     lambdas = elements.factors(summit.elements)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
+    covariances = tuple(factor @ factor.T for factor in lambdas)
+    natural = space.own.scale.to_natural(coordinates[p:m])
+    if space.has_sigma:
+        sigma = float(natural[0]) if space.estimates_sigma else space.fixed_sigma
+        params = Params(beta, covariances, sigma)
+    else:
+        params = Params(beta, covariances, None, natural)
     return LaplaceFit(
-        params=Params(beta, tuple(factor @ factor.T for factor in lambdas), None),
+        params=params,
         approximation=summit.point.detail,
         problem=problem._replace(X=design.X),
         gain=summit.gain,
@@ -100,18 +125,57 @@ def fit_laplace(model: Model) -> LaplaceFit:
     )
 
 
-def fixed_information(problem: Problem, found: Approximation) -> Floats:
-    """(p, p) X'V^-1 X of the working linear model at the mode."""
-    mode = found.mode
+def _nowhere(coordinates: Floats) -> Point:
+    d = len(coordinates)
+    return Point(coordinates, -np.inf, np.zeros(d), np.eye(d), (), None)
+
+
+def _first_sd(model: Model) -> float:
+    """What the sds start from: on the scale of a predictor that is the mean, in units of the response."""
+    sigma = model.start.sigma
+    return FIRST_SD * (1.0 if sigma is None else sigma)
+
+
+def coefficient_information(problem: Problem, found: Approximation) -> Floats:
+    """(p + f, p + f) information of the fixed effects and of the family's own parameters, unconstrained.
+
+    The negative second derivative of the log joint density, its maximum over the effects taken: H_cc - H_cu
+    M^-1 H_uc. For the fixed effects that is X'V^-1 X of the working linear model at the mode.
+    """
+    columns, square = complete_block(problem, found.mode, found.depths)
+    if not columns.shape[1]:
+        return square
+    plan, mode = problem.plan, found.mode
+    crossed = np.column_stack([collect(plan, column) for column in columns.T])
+    half = mode.factor.solve_lower(apply_lambda(plan, mode.at.lambdas, crossed, transpose=True))
+    return np.asarray(square - half.T @ half)
+
+
+def complete_block(problem: Problem, mode: Mode, depths: Depths) -> tuple[Floats, Floats]:
+    """Negative second derivatives of the log joint density at the mode.
+
+    Returns:
+      columns: (n, p + f) in each row's predictor and in the fixed effects and own parameters.
+      square: (p + f, p + f) in the fixed effects and own parameters.
+    """
     weighted = problem.X * mode.weights[:, None]
-    columns = [collect(problem.plan, column) for column in weighted.T]
-    if not columns:
-        return np.zeros((0, 0))
-    crossed = np.column_stack(columns)
-    half = mode.factor.solve_lower(
-        apply_lambda(problem.plan, mode.factor.lambdas, crossed, transpose=True)
-    )
-    return np.asarray(problem.X.T @ weighted - half.T @ half)
+    p, f = weighted.shape[1], len(depths.own)
+    square = np.empty((p + f, p + f))
+    square[:p, :p] = problem.X.T @ weighted
+    square[p:, :p] = -depths.own_first @ problem.X
+    square[:p, p:] = square[p:, :p].T
+    square[p:, p:] = -depths.own_own
+    return np.column_stack([weighted, -depths.own_first.T]), square
+
+
+def upright(information: Floats) -> Floats:
+    """A symmetric matrix with the signs of its eigenvalues, on its own scale, taken away."""
+    scale = np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-300))
+    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    if len(values) == 0 or values[0] > 0.0:
+        return information
+    held = (vectors * np.maximum(np.abs(values), 1e-6)) @ vectors.T
+    return np.asarray(held * np.outer(scale, scale))
 
 
 def average_information(
@@ -119,9 +183,10 @@ def average_information(
 ) -> Floats:
     """(t, t) average information of the working linear model, for changes (t_j, k, k) of each Lambda."""
     plan, mode = problem.plan, found.mode
+    lambdas = mode.at.lambdas
     w = plan.split(collect(plan, mode.rows.first))
     columns = []
-    for j, (change, factor) in enumerate(zip(changes, mode.factor.lambdas, strict=True)):
+    for j, (change, factor) in enumerate(zip(changes, lambdas, strict=True)):
         for matrix in change:
             outer = matrix @ factor.T
             parts = [np.zeros_like(part) for part in w]
@@ -131,21 +196,25 @@ def average_information(
     spread = np.column_stack(
         [collect(plan, mode.weights * predictor(plan, column)) for column in directions.T]
     )
-    half = mode.factor.solve_lower(apply_lambda(plan, mode.factor.lambdas, spread, transpose=True))
+    half = mode.factor.solve_lower(apply_lambda(plan, lambdas, spread, transpose=True))
     return np.asarray(0.5 * (directions.T @ spread - half.T @ half))
 
 
 def score(model: Model, problem: Problem, psi: Floats, start: Floats) -> tuple[Floats, Floats]:
     """The gradient of the approximation in psi (d,), and the mode (q,) there."""
-    space = model.space
-    factors = term_factors(space, psi)
-    found = approximate(problem, psi[: space.num_fixed], factors, start)
-    gradient = np.empty(space.size)
-    gradient[: space.num_fixed] = found.in_beta
-    for term, place, slope in zip(space.terms, space.theta_slices, found.in_factors, strict=True):
-        changes = term.structure.cholesky_jacobian(psi[place], len(term.columns))
-        gradient[place] = np.einsum("tab,ab->t", changes, slope)
-    return gradient, found.mode.u
+    found = approximate(problem, place(model.space, psi), start)
+    return gradient(model.space, psi, found), found.mode.u
+
+
+def gradient(space: ParamSpace, psi: Floats, found: Approximation) -> Floats:
+    """The gradient in psi (d,) of an approximation there."""
+    in_psi = np.empty(space.size)
+    in_psi[: space.num_fixed] = found.in_beta
+    for term, where, slope in zip(space.terms, space.theta_slices, found.in_factors, strict=True):
+        changes = term.structure.cholesky_jacobian(psi[where], len(term.columns))
+        in_psi[where] = np.einsum("tab,ab->t", changes, slope)
+    in_psi[space.own_slice] = found.in_own[: space.own.size]
+    return in_psi
 
 
 def observed_information(
@@ -160,14 +229,16 @@ def observed_information(
       free: (d,) parameters inside their boundary; the others get zero rows and columns.
       start: (q,) the mode there.
     """
-    d = len(psi)
+    space = model.space
+    d, p = len(psi), space.num_fixed
     information = np.zeros((d, d))
-    # The fixed effects move in units of their conditional standard error.
+    # Coefficients move in units of their conditional standard error.
     lengths = np.ones(d)
-    p = model.space.num_fixed
-    found = approximate(problem, psi[:p], term_factors(model.space, psi), start)
-    if p:
-        lengths[:p] = 1.0 / np.sqrt(np.diag(fixed_information(problem, found)))
+    found = approximate(problem, place(space, psi), start)
+    own = space.own_slice
+    block = np.diag(upright(coefficient_information(problem, found)))
+    lengths[:p] = 1.0 / np.sqrt(block[:p])
+    lengths[own] = 1.0 / np.sqrt(block[p : p + space.own.size])
     for j in np.flatnonzero(free):
         step = np.zeros(d)
         step[j] = DIFFERENCE * lengths[j]
@@ -175,6 +246,23 @@ def observed_information(
         information[j] = (below - above) / (2.0 * step[j])
     information[:, ~free] = 0.0
     return 0.5 * (information + information.T)
+
+
+def place(space: ParamSpace, psi: Floats) -> At:
+    """The parameters as the approximation takes them."""
+    return At(psi[: space.num_fixed], term_factors(space, psi), own_parameters(space, psi))
+
+
+def own_parameters(space: ParamSpace, psi: Floats) -> Floats:
+    """(f,) unconstrained own parameters of the family, a residual sd that is fixed included."""
+    if space.has_sigma:
+        return np.array([np.log(space.residual_sd(psi))])
+    return psi[space.own_slice]
+
+
+def mode_at(model: Model, problem: Problem, psi: Floats, start: Floats) -> Mode:
+    """The conditional mode at psi (d,)."""
+    return find_mode(problem, place(model.space, psi), start)
 
 
 def term_factors(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
@@ -199,7 +287,3 @@ def conditional(factor: Factor, u: Floats) -> tuple[tuple[Floats, ...], tuple[Fl
 def _column_scale(values: Floats) -> Floats:
     root = np.sqrt(np.mean(values**2, axis=0))
     return np.asarray(np.where(root > 0, root, 1.0))
-
-
-def _first_beta(model: Model) -> Floats:
-    return np.asarray(model.start.beta, float)

@@ -11,8 +11,7 @@ Kristensen, Nielsen, Berg, Skaug, Bell (2016), J. Stat. Softw. 70(5), section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
@@ -20,9 +19,8 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout, cross_products
 from lmeformula.algebra.factor import Factor, apply_lambda, factorize
-
-if TYPE_CHECKING:
-    from lmeformula.laplace.rows import RowDerivatives
+from lmeformula.laplace.rows import RowDerivatives
+from lmeformula.model.family import Depths, Slopes
 
 Floats = NDArray[np.float64]
 
@@ -38,31 +36,47 @@ class Problem(NamedTuple):
       plan: layout of the random effects.
       X: (n, p) fixed-effects model matrix.
       offset: (n,).
-      derivatives: linear predictor (n,) -> RowDerivatives.
+      rows: derivatives of the rows' log density.
     """
 
     plan: Layout
     X: Floats
     offset: Floats
-    derivatives: Callable[[Floats], RowDerivatives]
+    rows: RowDerivatives
+
+
+class At(NamedTuple):
+    """Where the approximation is looked at.
+
+    Attributes:
+      beta: (p,) fixed effects.
+      lambdas: (k, k) factor of each term's covariance, with a diagonal other than zero.
+      own: (f,) the family's own parameters, unconstrained.
+    """
+
+    beta: Floats
+    lambdas: tuple[Floats, ...]
+    own: Floats
 
 
 class Mode(NamedTuple):
     """The conditional mode of the random effects at given parameters.
 
     Attributes:
+      at: the parameters.
       u: (q,) spherical effects.
       eta: (n,) linear predictor there.
       rows: the rows' derivatives there.
-      weights: (n,) W.
+      weights: (n,) W, the negative second derivatives.
       factor: of M.
       value: log joint density there, without the constant of the effects' density.
       num_steps: Newton steps taken.
     """
 
+    at: At
     u: Floats
     eta: Floats
-    rows: RowDerivatives
+    rows: Slopes
     weights: Floats
     factor: Factor
     value: float
@@ -76,36 +90,39 @@ class Approximation(NamedTuple):
       value: the approximation.
       in_beta: (p,) its derivative in the fixed effects.
       in_factors: (k, k) its derivative in Lambda, one for each term.
+      in_own: (f,) its derivative in the family's own parameters, unconstrained.
       mode: what it was worked out at.
+      depths: the rows' further derivatives there.
     """
 
     value: float
     in_beta: Floats
     in_factors: tuple[Floats, ...]
+    in_own: Floats
     mode: Mode
+    depths: Depths
 
 
-def find_mode(problem: Problem, beta: Floats, lambdas: tuple[Floats, ...], start: Floats) -> Mode:
+def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
     """Newton's method for the conditional mode, each step halved until the density rises.
 
     Args:
       problem: the arrays.
-      beta: (p,) fixed effects.
-      lambdas: (k, k) factor of each term's covariance.
+      at: the parameters.
       start: (q,) spherical effects to start from.
     Returns:
       The mode; its rows hold nan where the density is not finite.
+    Raises:
+      numpy.linalg.LinAlgError: if the density is not finite at the start.
     """
-    plan = problem.plan
-    base = problem.offset + problem.X @ beta
+    plan, lambdas = problem.plan, at.lambdas
+    base = problem.offset + problem.X @ at.beta
     u = start
     eta = base + predictor(plan, apply_lambda(plan, lambdas, u))
-    rows = problem.derivatives(eta)
+    rows = problem.rows.slopes(eta, at.own)
     value = rows.value - 0.5 * float(u @ u)
     for number in range(MAX_NEWTON_STEPS + 1):
-        # Where a density is not log-concave its curvature is cut off at zero: the step still rises.
-        weights = np.maximum(-rows.second, 0.0)
-        factor = factorize(plan, cross_products(plan, weights), lambdas)
+        weights, factor = _factor(plan, -rows.second, lambdas)
         gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
         step = factor.solve(gradient)
         gain = float(gradient @ step)
@@ -114,7 +131,7 @@ def find_mode(problem: Problem, beta: Floats, lambdas: tuple[Floats, ...], start
         move = predictor(plan, apply_lambda(plan, lambdas, step))
         share = 1.0
         while share > 1e-6:
-            following = problem.derivatives(eta + share * move)
+            following = problem.rows.slopes(eta + share * move, at.own)
             moved = u + share * step
             reached = following.value - 0.5 * float(moved @ moved)
             if reached >= value + 1e-4 * share * gain - 1e-13 * abs(value):
@@ -123,28 +140,39 @@ def find_mode(problem: Problem, beta: Floats, lambdas: tuple[Floats, ...], start
         else:
             break
         u, eta, rows, value = moved, eta + share * move, following, reached
-    return Mode(u, eta, rows, weights, factor, value, number)
+    return Mode(at, u, eta, rows, weights, factor, value, number)
 
 
-def approximate(
-    problem: Problem, beta: Floats, lambdas: tuple[Floats, ...], start: Floats
-) -> Approximation:
+def _factor(plan: Layout, weights: Floats, lambdas: tuple[Floats, ...]) -> tuple[Floats, Factor]:
+    """Factor M; where a density that is not log-concave leaves it indefinite, with the weights cut off at zero.
+
+    At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off.
+    """
+    try:
+        return weights, factorize(plan, cross_products(plan, weights), lambdas)
+    except np.linalg.LinAlgError:
+        held = np.maximum(weights, 0.0)
+        return held, factorize(plan, cross_products(plan, held), lambdas)
+
+
+def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
     """The Laplace approximation and its gradient.
 
     Args:
       problem: the arrays.
-      beta: (p,) fixed effects.
-      lambdas: (k, k) factor of each term's covariance, with a diagonal other than zero.
+      at: the parameters.
       start: (q,) where to start the search for the mode.
     Returns:
       The approximation.
     """
-    mode = find_mode(problem, beta, lambdas, start)
-    plan, factor, rows = problem.plan, mode.factor, mode.rows
+    mode = find_mode(problem, at, start)
+    plan, factor, rows, lambdas = problem.plan, mode.factor, mode.rows, at.lambdas
+    depths = problem.rows.depths(mode.eta, at.own)
     inverse = factor.inverse()
     traces = factor.inverse_traces()
     # How -log|M| / 2 changes with each row's predictor, through that row's weight.
-    pull = 0.5 * inverse.leverages(plan, lambdas) * rows.third
+    leverages = 0.5 * inverse.leverages(plan, lambdas)
+    pull = leverages * depths.third
     adjoint = factor.solve(apply_lambda(plan, lambdas, collect(plan, pull), transpose=True))
     along = predictor(plan, apply_lambda(plan, lambdas, adjoint))
     slope = rows.first + pull - mode.weights * along
@@ -159,7 +187,10 @@ def approximate(
         value=mode.value - 0.5 * factor.log_det,
         in_beta=problem.X.T @ slope,
         in_factors=tuple(in_factors),
+        # Directly, through the rows' weights in log|M|, and through the mode that log|M| is taken at.
+        in_own=depths.own + depths.own_second @ leverages + depths.own_first @ along,
         mode=mode,
+        depths=depths,
     )
 
 

@@ -1,4 +1,8 @@
-"""Row by row, the log density of the response and its first three derivatives in the linear predictor."""
+"""Row by row, the log density of the response and its derivatives in the predictor and in own parameters.
+
+The family's own parameters are unconstrained here: what the family gives in their natural values is brought
+over by the chain rule.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +10,130 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from lmeformula.model.family import Family
+from lmeformula.model.compile import Model
+from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
+from lmeformula.model.family.own import Scale
 
 Floats = NDArray[np.float64]
 
 
 class RowDerivatives(NamedTuple):
-    """The log density summed over rows, and its derivatives in the predictor, (n,) each."""
+    """The log density of rows at given responses, as functions.
 
-    value: float
-    first: Floats
-    second: Floats
-    third: Floats
+    Attributes:
+      slopes: (linear predictor (n,), unconstrained own parameters (f,)) -> Slopes.
+      depths: the same -> Depths.
+    """
+
+    slopes: Callable[[Floats, Floats], Slopes]
+    depths: Callable[[Floats, Floats], Depths]
 
 
-def row_derivatives(
-    family: Family, response: tuple[Floats, ...]
-) -> Callable[[Floats], RowDerivatives]:
-    """Compile the derivatives of a family's log density at given responses.
+def row_derivatives(model: Model) -> RowDerivatives:
+    """The derivatives of a model's rows: as its family has them written out, or automatic.
 
     Args:
-      family: the family; its density gives value and slope, and automatic differentiation the rest.
-      response: the response arrays (n,) that the density reads.
+      model: the model.
     Returns:
-      A function of the linear predictor (n,).
+      Functions of the linear predictor and of the unconstrained own parameters: all that the family has, a
+      residual sd that is fixed included.
     """
+    family = model.family
+    response = family.response(model.design)
+    scale = family.own(model.design).scale
+    form = automatic(family, response) if family.closed is None else family.closed
+
+    def slopes(eta: Floats, free: Floats) -> Slopes:
+        # Far from the mode a density may overflow: such steps are shortened, not warned about.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+            return form.slopes(eta, response, scale.to_natural(free))
+
+    def depths(eta: Floats, free: Floats) -> Depths:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+            found = form.depths(eta, response, scale.to_natural(free))
+        return in_free(found, scale, free) if len(free) else found
+
+    return RowDerivatives(slopes, depths)
+
+
+def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
+    """Derivatives in the unconstrained own parameters from those in their natural values."""
+    jacobian = scale.jacobian(free)
+    return Depths(
+        third=found.third,
+        own=jacobian.T @ found.own,
+        own_own=jacobian.T @ found.own_own @ jacobian + scale.bend(free, found.own),
+        own_first=jacobian.T @ found.own_first,
+        own_second=jacobian.T @ found.own_second,
+    )
+
+
+def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
+    """Derivatives by automatic differentiation of the family's log density.
+
+    Args:
+      family: the family.
+      response: the response arrays, as tensors from here on.
+    Returns:
+      Functions compiled for these responses; they take no notice of those that they are given.
+    """
+    # TensorFlow is imported here, and not where models pass whose family has its derivatives written out.
+    import tensorflow as tf
+
     given = tuple(tf.constant(array, tf.float64) for array in response)
-    own = tf.zeros([0], tf.float64)
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def derive(eta: Any) -> tuple[Any, ...]:
+    def shallow(eta: Any, own: Any) -> tuple[Any, ...]:
         # Rows are independent: the gradient of a sum over rows is the derivative of each.
         with tf.GradientTape() as outer:
             outer.watch(eta)
             with tf.GradientTape() as inner:
                 inner.watch(eta)
-                value, slope = family.density(eta[:, None], given, own)
-            second = inner.gradient(slope, eta)
-        third = outer.gradient(second, eta)
-        return tf.reduce_sum(value), slope[:, 0], second, third
+                value = log_density(family, eta, given, tuple(tf.unstack(own)))
+            first = inner.gradient(value, eta)
+        return tf.reduce_sum(value), first[:, 0], outer.gradient(first, eta)[:, 0]
 
-    def at(eta: Floats) -> RowDerivatives:
-        value, first, second, third = derive(tf.constant(eta, tf.float64))
-        return RowDerivatives(float(value), first.numpy(), second.numpy(), third.numpy())
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def deep(eta: Any, own: Any) -> tuple[Any, ...]:
+        # A copy of the own parameters for each row makes their derivatives those of the rows.
+        copies = [value + tf.zeros_like(eta) for value in tf.unstack(own)]
+        watched = [eta, *copies]
+        none = tf.UnconnectedGradients.ZERO
+        with tf.GradientTape() as third:
+            third.watch(watched)
+            with tf.GradientTape(persistent=True) as second:
+                second.watch(watched)
+                with tf.GradientTape() as first:
+                    first.watch(watched)
+                    value = log_density(family, eta, given, tuple(copies))
+                in_eta, *in_own = first.gradient(value, watched, unconnected_gradients=none)
+            in_eta_eta, *mixed = second.gradient(in_eta, watched, unconnected_gradients=none)
+        deepest, *mixed_deep = third.gradient(in_eta_eta, watched, unconnected_gradients=none)
+        squares = [second.gradient(s, copies, unconnected_gradients=none) for s in in_own]
+        return (
+            deepest[:, 0],
+            [tf.reduce_sum(s) for s in in_own],
+            [[tf.reduce_sum(s) for s in row] for row in squares],
+            [s[:, 0] for s in mixed],
+            [s[:, 0] for s in mixed_deep],
+        )
 
-    return at
+    def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
+        value, first, second = shallow(tf.constant(eta[:, None]), tf.constant(own))
+        return Slopes(float(value), first.numpy(), second.numpy())
+
+    def depths(eta: Floats, _: Any, own: Floats) -> Depths:
+        third, *others = deep(tf.constant(eta[:, None]), tf.constant(own))
+        f, n = len(own), len(eta)
+        in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
+        return Depths(
+            third.numpy(),
+            in_own.reshape(f),
+            squares.reshape(f, f),
+            mixed.reshape(f, n),
+            mixed_deep.reshape(f, n),
+        )
+
+    return ClosedForm(slopes, depths)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import STRUCTURES
-from lmeformula.model.family import Family
+from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.start import starting_values
@@ -49,7 +51,9 @@ class Model:
     def start(self) -> Params:
         """Rough parameters: what the variables of `joint` hold until they are assigned."""
         working = self.family.working(self.family.response(self.design))
-        return starting_values(self.design, self.space, working)
+        return starting_values(
+            self.design, self.space, working, has_intercept=self.family.has_intercept
+        )
 
     @cached_property
     def parts(self) -> Joint:
@@ -104,7 +108,8 @@ def compile(
 
     Args:
       design: from `lmeformula.design`.
-      family: of the response: "gaussian", "bernoulli" and "binomial" (logit link), "poisson" (log link).
+      family: of the response, by name, with a link in parentheses where another than the usual is meant:
+        "gaussian", "bernoulli", "binomial", "poisson", "cumulative(probit)"; or a `Family` of your own.
       sigma: fix the residual standard deviation at this, in units of the response; estimated by default.
       dtype: "float64" (default), or "float32": half the memory, and Monte Carlo fits to about five digits.
     Returns:
@@ -126,8 +131,35 @@ def compile(
     _check_terms(design)
     check_design(design)
     rule.response(design)
-    return Model(
-        design, rule, param_space(design, has_sigma=rule.has_sigma, fixed_sigma=sigma), dtype
+    if not rule.has_intercept:
+        design = without_intercept(design)
+    own = NO_OWN if rule.has_sigma else rule.own(design)
+    space = param_space(design, has_sigma=rule.has_sigma, fixed_sigma=sigma, own=own)
+    return Model(design, rule, space, dtype)
+
+
+def without_intercept(design: Design) -> Design:
+    """Leave out of the fixed effects what thresholds stand for: the constant.
+
+    The intercept, or the first of the columns that add up to a constant, such as those of a factor's levels.
+    """
+    X = design.X
+    if not X.shape[1]:
+        return design
+    weights = np.linalg.lstsq(X, np.ones(design.n), rcond=None)[0]
+    if np.abs(X @ weights - 1.0).max() > 1e-7:
+        return design
+    place = int(np.flatnonzero(np.abs(weights) * np.abs(X).max(axis=0) > 1e-6)[0])
+    name = design.names[place]
+    recipe = design.recipe
+    return replace(
+        design,
+        X=np.ascontiguousarray(np.delete(X, place, axis=1)),
+        names=design.names[:place] + design.names[place + 1 :],
+        dropped=design.dropped if name == "Intercept" else (*design.dropped, name),
+        recipe=None
+        if recipe is None
+        else replace(recipe, kept=recipe.kept[:place] + recipe.kept[place + 1 :]),
     )
 
 

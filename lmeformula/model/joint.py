@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
+from lmeformula.model.family import NO_OWN, Family
+from lmeformula.model.family import family as find_family
 from lmeformula.model.notation import is_correlated, part_names
-from lmeformula.model.response import FamilyRule, family_rule, observed_rows
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -42,6 +43,10 @@ class Start(Protocol):
     def sigma(self) -> float | None:
         """Residual standard deviation, or None for families without one."""
 
+    @property
+    def own(self) -> Floats:
+        """(f,) the family's other parameters of its own."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Joint:
@@ -52,8 +57,8 @@ class Joint:
         shape (l,), a term of k coefficients one of (l, k); the response is one of (n,).
       variables: in the order of the formula, the fixed effects (`intercept`, `effect_x`), standard
         deviations (`stddev_g`: scalar, or (k,)), Cholesky factors of correlations
-        (`correlation_g`: (k, k)) and `sigma`. All but the fixed effects are
-        `tfp.util.TransformedVariable`s.
+        (`correlation_g`: (k, k)) and the family's own, such as `sigma` or `thresholds`. All but the fixed
+        effects are `tfp.util.TransformedVariable`s.
       names: the part of each term, from the name that the term has in the design.
       response: the name of the response's part.
       observed: (n,) the response in the data, on the scale of its part (counts of successes for a
@@ -101,14 +106,14 @@ def build_joint(
       design: the data as arrays.
       start: where the variables start: `beta` (p,), `covariances` (one (k, k) positive definite
         matrix per term), and `sigma`.
-      family: the response's family, by name or as a record with a `name` and optionally a `link`.
+      family: the response's family, by name or as a record.
       sigma: a residual standard deviation to hold fixed; None to make it a variable.
       dtype: "float64" or "float32".
     Returns:
       joint: the distribution, its variables and the observed response.
     Raises:
-      ModelError: the design has no response, the family or covariance structure has no joint
-        distribution here, or the start values do not fit the design.
+      ModelError: the design has no response or one that the family does not take, the covariance structure has
+        no joint distribution here, or the start values do not fit the design.
     Example:
       >>> from lmeformula.design.design import ResponseBlock
       >>> from lmeformula.formula.ir import Column, FixedPart, Formula, Response, TermSum
@@ -125,16 +130,9 @@ def build_joint(
       >>> joint.distribution.resolve_graph()
       (('g', ()), ('y', ('g',)))
     """
-    rule = family_rule(family)
-    response = design.response
-    if response is None:
-        raise ModelError(
-            "a one-sided formula has no response, so there is no joint distribution to build",
-            hint="Write the response before the tilde, for example `y ~ x + (1|g)`.",
-        )
+    rule = find_family(family)
+    rows = rule.response(design)
     check_start(design, start, rule, sigma)
-    sigma = None if sigma is None else float(sigma)
-    observed, trials = observed_rows(rule, response, design.weights)
 
     names = part_names(design)
     variables: dict[str, Variable] = {}
@@ -145,11 +143,10 @@ def build_joint(
     for term, covariance, part in zip(design.terms, start.covariances, names.terms, strict=True):
         model[part], of_term = random_effects(term, covariance, part, dtype)
         variables.update(of_term)
-    if rule.has_sigma and sigma is None:
-        variables["sigma"] = positive(start.sigma, dtype, "sigma")
-    scale = variables.get("sigma", sigma)
+    own, of_family = own_parameters(design, start, rule, sigma, dtype)
+    variables.update(of_family)
     model[names.response] = ResponsePart(
-        design, rule, names.terms, tuple(effects.values()), scale, trials, dtype
+        design, rule, rows, names.terms, tuple(effects.values()), own, dtype
     )
     return Joint(
         distribution=MixedJointDistribution(model, batch_ndims=0, name="joint"),
@@ -158,7 +155,7 @@ def build_joint(
             {t.name: part for t, part in zip(design.terms, names.terms, strict=True)}
         ),
         response=names.response,
-        observed=tf.constant(observed, dtype),
+        observed=tf.constant(rows[0], dtype),
     )
 
 
@@ -205,6 +202,23 @@ def random_effects(
     return tfd.Sample(level, num_levels), variables
 
 
+def own_parameters(
+    design: Design, start: Start, rule: Family, sigma: float | None, dtype: str
+) -> tuple[Variable | Tensor | None, dict[str, Variable]]:
+    """The family's own parameters, as a scalar or a vector, and their variable where they are not fixed."""
+    own = rule.own(design)
+    if own is NO_OWN:
+        return None, {}
+    if rule.has_sigma and sigma is not None:
+        return tf.constant(float(sigma), dtype), {}
+    natural = np.array([start.sigma]) if rule.has_sigma else np.asarray(start.own)
+    # A bijector of vectors takes the whole, one of scalars the single element.
+    bijector = own.scale.bijector()
+    value = natural if bijector.forward_min_event_ndims else natural[0]
+    variable = tfp.util.TransformedVariable(tf.constant(value, dtype), bijector, name=own.variable)
+    return variable, {own.variable: variable}
+
+
 class ResponsePart(tf.Module):  # type: ignore[misc]
     """The response given the random effects.
 
@@ -215,21 +229,21 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
     def __init__(
         self,
         design: Design,
-        rule: FamilyRule,
+        rule: Family,
+        rows: tuple[Floats, ...],
         parents: Sequence[str],
         effects: Sequence[Variable],
-        sigma: Variable | float | None,
-        trials: Floats | None,
+        own: Variable | Tensor | None,
         dtype: str,
     ) -> None:
         super().__init__(name="response")
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         self.__signature__ = inspect.Signature([inspect.Parameter(p, kind) for p in parents])
         self._rule = rule
+        self._rows = tuple(tf.constant(array, dtype) for array in rows)
         self._parents = tuple(parents)
         self._effects = tuple(effects)
-        self._sigma = tf.constant(sigma, dtype) if isinstance(sigma, float) else sigma
-        self._trials = None if trials is None else tf.constant(trials, dtype)
+        self._own = own
         self._X = tf.constant(design.X, dtype)
         self._offset = tf.constant(design.offset, dtype)
         self._indexes = tuple(tf.constant(term.index) for term in design.terms)
@@ -239,16 +253,15 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
             else tf.constant(term.values, dtype)
             for term in design.terms
         )
-        # A row of prior weight w has residual sd sigma / sqrt(w).
-        weights = design.weights if rule.has_sigma else None
-        self._row_scale = None if weights is None else tf.constant(1.0 / np.sqrt(weights), dtype)
 
     def __call__(self, /, **parts: Tensor) -> Distribution:
         """The distribution of the (n,) responses; `parts` may have leading sample dimensions."""
-        sigma = self._sigma
-        if sigma is not None and self._row_scale is not None:
-            sigma = sigma * self._row_scale
-        rows = self._rule.distribution(self.linear_predictor(parts), sigma, self._trials)
+        # Read here, not before: the gradient passes through the variable's transformation.
+        own: tuple[Tensor, ...] = ()
+        if self._own is not None:
+            values = tf.convert_to_tensor(self._own)
+            own = tuple(tf.unstack(values)) if values.shape.rank else (values,)
+        rows = self._rule.distribution(self.linear_predictor(parts), self._rows, own)
         return tfd.Independent(rows, 1)
 
     def linear_predictor(self, parts: Mapping[str, Tensor]) -> Tensor:
@@ -295,7 +308,7 @@ class MixedJointDistribution(tfp.distributions.JointDistributionNamed):  # type:
 # ---- checks -------------------------------------------------------------------------------------
 
 
-def check_start(design: Design, start: Start, rule: FamilyRule, sigma: float | None) -> None:
+def check_start(design: Design, start: Start, rule: Family, sigma: float | None) -> None:
     """Check that start values, family and fixed sigma fit the design."""
     if len(start.beta) != len(design.names):
         raise ModelError(
@@ -316,7 +329,7 @@ def check_start(design: Design, start: Start, rule: FamilyRule, sigma: float | N
             hint="Write them as one term, or without the shared label.",
         )
     if sigma is not None and not rule.has_sigma:
-        raise ModelError(f"the {rule.family} family has no residual standard deviation to fix")
+        raise ModelError(f"the {rule.name} family has no residual standard deviation to fix")
     used = start.sigma if sigma is None else sigma
     if rule.has_sigma and not (used is not None and np.isfinite(used) and used > 0):
         raise ModelError(f"the residual standard deviation must be positive, not {used}")

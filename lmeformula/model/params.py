@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.covariance import STRUCTURES, Structure
+from lmeformula.model.family.own import NO_OWN, Own, positive
 
 Floats = NDArray[np.float64]
 
@@ -21,11 +22,13 @@ class Params(NamedTuple):
       beta: (p) fixed effects, on the scale of the linear predictor.
       covariances: one (k, k) covariance matrix per random-effects term, in squared units of the predictor.
       sigma: residual standard deviation, or None for families without one.
+      own: (f) the family's other parameters of its own: thresholds, a dispersion.
     """
 
     beta: Floats
     covariances: tuple[Floats, ...]
     sigma: float | None = None
+    own: Floats = NO_OWN.start
 
 
 class TermShape(NamedTuple):
@@ -39,27 +42,37 @@ class TermShape(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParamSpace:
-    """The layout of the unconstrained vector psi = (beta, theta of each term, log sigma).
+    """The layout of the unconstrained vector psi = (beta, theta of each term, the family's own).
 
     theta is a term's log standard deviations, then the unconstrained form of its correlations
-    (see covariance.py). sigma takes no place in psi where it is fixed or the family has none.
+    (see covariance.py). The family's own parameters are log sigma, the free form of thresholds, or the log
+    of a dispersion; a sigma that is fixed takes no place in psi.
 
     Attributes:
       fixed_names: (p) names of the fixed effects.
       terms: the random-effects terms.
       fixed_sigma: the residual sd where the user fixed it.
-      has_sigma: whether the family has a residual sd at all.
+      has_sigma: whether the family has a residual sd at all; it is the family's own parameter then.
+      family_own: the own parameters of a family without.
     """
 
     fixed_names: tuple[str, ...]
     terms: tuple[TermShape, ...]
     fixed_sigma: float | None
     has_sigma: bool
+    family_own: Own = NO_OWN
 
     @property
     def estimates_sigma(self) -> bool:
         """Whether log sigma is the last element of psi."""
         return self.has_sigma and self.fixed_sigma is None
+
+    @property
+    def own(self) -> Own:
+        """The family's own parameters that are estimated, the last elements of psi."""
+        if self.has_sigma:
+            return _SIGMA if self.estimates_sigma else NO_OWN
+        return self.family_own
 
     @property
     def num_fixed(self) -> int:
@@ -77,18 +90,23 @@ class ParamSpace:
         return tuple(found)
 
     @property
+    def own_slice(self) -> slice:
+        """Where the family's own parameters lie in psi: at its end."""
+        last = self.theta_slices[-1].stop if self.terms else self.num_fixed
+        return slice(last, last + self.own.size)
+
+    @property
     def size(self) -> int:
         """Length of psi."""
-        last = self.theta_slices[-1].stop if self.terms else self.num_fixed
-        return int(last) + int(self.estimates_sigma)
+        return int(self.own_slice.stop)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names on the reporting scale: fixed effects, sd(...), cor(...), sigma; one for each of psi."""
+        """Names on the reporting scale, one for each of psi: fixed effects, sd(...), cor(...), own."""
         names = list(self.fixed_names)
         for term in self.terms:
             names += term.structure.param_names(term.name, term.columns)
-        return (*names, "sigma") if self.estimates_sigma else tuple(names)
+        return (*names, *self.own.names)
 
     def residual_sd(self, psi: Floats) -> float:
         """The residual standard deviation, from psi or as fixed; for families that have one."""
@@ -97,14 +115,22 @@ class ParamSpace:
         assert self.fixed_sigma is not None
         return self.fixed_sigma
 
+    def family_values(self, psi: Floats) -> Floats:
+        """(f,) all parameters of the family on their natural scale, fixed or not."""
+        if self.has_sigma:
+            return np.array([self.residual_sd(psi)])
+        return self.own.scale.to_natural(psi[self.own_slice])
+
     def to_natural(self, psi: Floats) -> Params:
         """Parameters on their natural scale from the unconstrained vector psi (d)."""
         covariances = tuple(
             square(term.structure.cholesky(psi[place], len(term.columns)))
             for term, place in zip(self.terms, self.theta_slices, strict=True)
         )
-        sigma = self.fixed_sigma if not self.estimates_sigma else float(np.exp(psi[-1]))
-        return Params(np.array(psi[: self.num_fixed]), covariances, sigma)
+        beta = np.array(psi[: self.num_fixed])
+        if self.has_sigma:
+            return Params(beta, covariances, self.residual_sd(psi))
+        return Params(beta, covariances, None, self.family_values(psi))
 
     def to_free(self, params: Params) -> Floats:
         """The unconstrained vector psi (d) of `params`; the inverse of `to_natural`.
@@ -114,18 +140,19 @@ class ParamSpace:
         parts = [np.asarray(params.beta, float)]
         for term, covariance in zip(self.terms, params.covariances, strict=True):
             parts.append(term.structure.to_free(covariance))
-        if self.estimates_sigma:
+        own = params.own
+        if self.has_sigma:
             assert params.sigma is not None
-            parts.append(np.array([np.log(params.sigma)]))
+            own = np.array([params.sigma] if self.estimates_sigma else [])
+        parts.append(self.own.scale.to_free(own))
         return np.concatenate(parts)
 
     def to_report(self, psi: Floats) -> Floats:
-        """Estimates on the reporting scale (d): fixed effects, sds, correlations, sigma."""
+        """Estimates on the reporting scale (d): fixed effects, sds, correlations, the family's own."""
         parts = [psi[: self.num_fixed]]
         for term, place in zip(self.terms, self.theta_slices, strict=True):
             parts.append(term.structure.to_report(psi[place], len(term.columns)))
-        if self.estimates_sigma:
-            parts.append(np.exp(psi[-1:]))
+        parts.append(self.own.scale.to_natural(psi[self.own_slice]))
         return np.concatenate(parts)
 
     def report_jacobian(self, psi: Floats) -> Floats:
@@ -133,9 +160,12 @@ class ParamSpace:
         jacobian = np.eye(self.size)
         for term, place in zip(self.terms, self.theta_slices, strict=True):
             jacobian[place, place] = term.structure.report_jacobian(psi[place], len(term.columns))
-        if self.estimates_sigma:
-            jacobian[-1, -1] = np.exp(psi[-1])
+        own = self.own_slice
+        jacobian[own, own] = self.own.scale.jacobian(psi[own])
         return jacobian
+
+
+_SIGMA = positive("sigma", 1.0)
 
 
 def square(factor: Floats) -> Floats:
@@ -143,13 +173,23 @@ def square(factor: Floats) -> Floats:
     return factor @ factor.T
 
 
-def param_space(design: Design, *, has_sigma: bool, fixed_sigma: float | None) -> ParamSpace:
-    """The parameter space of a design."""
+def param_space(
+    design: Design, *, has_sigma: bool, fixed_sigma: float | None, own: Own = NO_OWN
+) -> ParamSpace:
+    """The parameter space of a design.
+
+    Args:
+      design: the design.
+      has_sigma: whether the family has a residual sd.
+      fixed_sigma: what the user fixed it at, or None.
+      own: the own parameters of a family without a residual sd.
+    """
     return ParamSpace(
         fixed_names=design.names,
         terms=tuple(term_shape(term) for term in design.terms),
         fixed_sigma=fixed_sigma,
         has_sigma=has_sigma,
+        family_own=own,
     )
 
 

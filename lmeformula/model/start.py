@@ -10,7 +10,11 @@ from lmeformula.model.params import Params, ParamSpace
 
 
 def starting_values(
-    design: Design, space: ParamSpace, working: NDArray[np.float64] | None = None
+    design: Design,
+    space: ParamSpace,
+    working: NDArray[np.float64] | None = None,
+    *,
+    has_intercept: bool = True,
 ) -> Params:
     """Starting values of a model.
 
@@ -18,21 +22,30 @@ def starting_values(
       design: the design; the response is (n,).
       space: the parameter space of the model.
       working: (n,) responses on the scale of the linear predictor; by default the responses themselves.
+      has_intercept: False where thresholds take the place of a fixed intercept. They are moved to the mean of
+        the predictor.
     Returns:
       Least squares for the fixed effects; for each term standard deviations that give its predictor, together
-      with the other terms, half the residual sd, uncorrelated; most of the residual sd for sigma.
+      with the other terms, half the residual sd, uncorrelated; most of the residual sd for sigma; what the
+      family says for other parameters of its own.
     """
     working = design.y if working is None else working
     assert working is not None
     root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
+    columns = design.X if has_intercept else np.column_stack([design.X, np.ones(design.n)])
     target = (working - design.offset) * root
-    beta = np.asarray(np.linalg.lstsq(design.X * root[:, None], target, rcond=None)[0], float)
-    residual = target - design.X @ beta * root
-    sd = float(np.sqrt(residual @ residual / max(design.n - len(beta), 1)))
+    coefficients = np.linalg.lstsq(columns * root[:, None], target, rcond=None)[0]
+    residual = target - columns @ coefficients * root
+    sd = float(np.sqrt(residual @ residual / max(design.n - len(coefficients), 1)))
+    beta = np.asarray(coefficients[: design.X.shape[1]], float)
     covariances = []
     for term in design.terms:
         scale = np.sqrt(np.mean(term.values**2, axis=0))
         share = 0.5 * sd / np.sqrt(len(term.columns) * len(design.terms))
         covariances.append(np.diag((share / np.maximum(scale, 1e-12)) ** 2))
-    sigma = (space.fixed_sigma or 0.85 * sd) if space.has_sigma else None
-    return Params(beta, tuple(covariances), sigma)
+    if space.has_sigma:
+        return Params(beta, tuple(covariances), space.fixed_sigma or 0.85 * sd)
+    own = space.own.start
+    if not has_intercept:
+        own = own + np.mean(design.X @ beta + design.offset)
+    return Params(beta, tuple(covariances), None, own)

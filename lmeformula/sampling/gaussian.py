@@ -84,11 +84,13 @@ def _geometry(
         inverse_trace=np.float64(sum(np.trace(trace) for trace in traces)),
         extra=np.array([np.log(sigma)]),
     )
+    p = space.num_fixed
+    coefficients = np.zeros((p + space.own.size, p + space.own.size))
+    coefficients[:p, :p] = data.R.T @ data.R / variance
+    coefficients[p:, p:] = 2.0 * data.n
     return Geometry(
         arrays=white,
-        complete=complete_information(
-            space, plan, changes, data.R.T @ data.R / variance, 2.0 * data.n
-        ),
+        complete=complete_information(space, plan, changes, coefficients),
         observed=_observed_information(data, space, psi, found),
     )
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.em.types import Geometry, Problem
-from lmeformula.laplace.fit import term_factors
+from lmeformula.laplace.fit import complete_block, mode_at, own_parameters, upright
 from lmeformula.laplace.likelihood import Problem as Arrays
-from lmeformula.laplace.likelihood import collect, find_mode
+from lmeformula.laplace.likelihood import collect
 from lmeformula.model.compile import Model
 from lmeformula.sampling.problem import (
     complete_information,
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Floats) -> Problem:
-    """The problem of a model without residual sd.
+    """The problem of a model of any family.
 
     Args:
       model: the model.
@@ -35,23 +35,23 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
     """
     space, plan = model.space, arrays.plan
     order = (plan.lead, *plan.rest)
-    p = space.num_fixed
     last = np.zeros(plan.num_effects)
+    m = space.num_fixed + space.own.size
 
     def geometry(psi: Floats) -> Geometry:
         nonlocal last
-        factors = term_factors(space, psi)
-        mode = find_mode(arrays, psi[:p], factors, last)
+        mode = mode_at(model, arrays, psi, last)
         last = mode.u
+        factors = mode.at.lambdas
         traces = mode.factor.inverse_traces()
         changes = tuple(
             solve_each(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
             for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
         )
-        weighted = arrays.X * mode.weights[:, None]
-        crossed = np.zeros((plan.num_effects, p))
-        for column in range(p):
-            crossed[:, column] = collect(plan, weighted[:, column])
+        columns, square = complete_block(arrays, mode, arrays.rows.depths(mode.eta, mode.at.own))
+        crossed = np.zeros((plan.num_effects, m))
+        for column in range(m):
+            crossed[:, column] = collect(plan, columns[:, column])
         white = Whitening(
             eta=mode.eta,
             modes=mode.u,
@@ -64,9 +64,9 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
             changes=tuple(changes[j] for j in order),
             levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
             inverse_trace=np.float64(sum(np.trace(trace) for trace in traces)),
-            extra=np.zeros(0),
+            extra=own_parameters(space, psi),
         )
-        complete = complete_information(space, plan, changes, arrays.X.T @ weighted, 0.0)
+        complete = complete_information(space, plan, changes, upright(square[:m, :m]))
         return Geometry(white, complete, observed)
 
     return whitened_problem(model, plan, start, geometry)

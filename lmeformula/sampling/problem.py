@@ -15,6 +15,7 @@ from lmeformula.em.types import Geometry, Problem, Scores, Tensor
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import whitened
+from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.whitened import Rows, Sizes
 
 Floats = NDArray[np.float64]
@@ -48,14 +49,15 @@ def whitened_problem(
     sizes = Sizes(
         terms=tuple(plan.sizes[j] for j in order),
         formula_order=tuple(order.index(j) for j in range(len(order))),
-        has_own=space.estimates_sigma,
+        has_own=space.own.size > 0,
     )
+    of_rows = row_density(family, family.own(model.design).scale)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
-        return whitened.density(sizes, family, white, given, z)
+        return whitened.density(sizes, of_rows, white, given, z)
 
     def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
-        return whitened.scores(sizes, family, white, given, z, gradient)
+        return whitened.scores(sizes, of_rows, white, given, z, gradient)
 
     return Problem(
         params=start,
@@ -74,7 +76,7 @@ def whitened_problem(
 
 
 def complete_information(
-    space: ParamSpace, plan: Layout, changes: tuple[Floats, ...], fixed: Floats, own: float
+    space: ParamSpace, plan: Layout, changes: tuple[Floats, ...], coefficients: Floats
 ) -> Floats:
     """Expected information of psi if the random effects had been seen.
 
@@ -82,16 +84,14 @@ def complete_information(
       space: the parameter space.
       plan: layout of the random effects.
       changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term.
-      fixed: (p, p) information of the fixed effects.
-      own: information of log sigma, where psi has it.
+      coefficients: (p + f, p + f) information of the fixed effects and of the family's own parameters.
     """
     information = np.zeros((space.size, space.size))
-    information[: space.num_fixed, : space.num_fixed] = fixed
+    places = [*range(space.num_fixed), *range(space.own_slice.start, space.own_slice.stop)]
+    information[np.ix_(places, places)] = coefficients
     for (levels, _), change, place in zip(plan.sizes, changes, space.theta_slices, strict=True):
         both = change + change.transpose(0, 2, 1)
         information[place, place] = 0.5 * levels * np.einsum("sab,tba->st", both, both)
-    if space.estimates_sigma:
-        information[-1, -1] = own
     return information
 
 

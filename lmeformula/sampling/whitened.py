@@ -14,19 +14,34 @@ for gradients as control variates.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from lmeformula.em.types import Scores, Tensor
-from lmeformula.model.family import Family
+
+
+class RowDensity(NamedTuple):
+    """The log density of rows given their predictors; the family's own parameters are unconstrained.
+
+    Attributes:
+      slope: (eta (n, c), response, extra (f,)) -> log density (n, c) and its derivative in eta (n, c).
+      own_scores: the same -> (f, c) derivative of the summed log density in the own parameters.
+      own_curvature: (f) c, where the second derivative in eta of an own parameter's score is c times the row's
+        weight; () where there is no such relation.
+    """
+
+    slope: Callable[[Tensor, tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor]]
+    own_scores: Callable[[Tensor, tuple[Tensor, ...], Tensor], Tensor]
+    own_curvature: tuple[float, ...]
 
 
 class Rows(NamedTuple):
     """The data, a row each.
 
     Attributes:
-      response: arrays (n,) that the family's density reads: the response first.
+      response: arrays, n in front, that the family's density reads: the response first.
       X: (n, p).
       codes: (n,) int32 level of each term.
       values: (n, k) columns of each term.
@@ -148,12 +163,12 @@ def gather_up(sizes: Sizes, white: Whitening, rows: Rows, slope: Tensor, effects
 
 
 def density(
-    sizes: Sizes, family: Family, white: Whitening, rows: Rows, z: Tensor
+    sizes: Sizes, of_rows: RowDensity, white: Whitening, rows: Rows, z: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Log joint density (c,) of y and u, and its gradient (q, c) in z."""
     shift, predictor = spread(sizes, white, rows, z)
     effects = white.modes[:, None] + shift
-    value, slope = family.density(white.eta[:, None] + predictor, rows.response, white.extra)
+    value, slope = of_rows.slope(white.eta[:, None] + predictor, rows.response, white.extra)
     return (
         tf.reduce_sum(value, axis=0) - 0.5 * tf.reduce_sum(effects**2, axis=0),
         gather_up(sizes, white, rows, slope, effects),
@@ -161,13 +176,13 @@ def density(
 
 
 def scores(
-    sizes: Sizes, family: Family, white: Whitening, rows: Rows, z: Tensor, gradient: Tensor
+    sizes: Sizes, of_rows: RowDensity, white: Whitening, rows: Rows, z: Tensor, gradient: Tensor
 ) -> Scores:
     """The complete-data scores in psi = (beta, theta of each term, the family's own), raw and controlled.
 
     Args:
       sizes: of the terms.
-      family: the response's family.
+      of_rows: the rows' log density.
       white: the whitening.
       rows: the data.
       z: (q, c).
@@ -179,18 +194,18 @@ def scores(
     newton, _ = spread(sizes, white, rows, gradient)
     effects = white.modes[:, None] + shift
     eta = white.eta[:, None] + predictor
-    _, slope = family.density(eta, rows.response, white.extra)
+    _, slope = of_rows.slope(eta, rows.response, white.extra)
     p = rows.X.shape[1]
     by_predictor = tf.matmul(rows.X, slope, transpose_a=True)
     if sizes.has_own:
-        own = family.own_scores(eta, rows.response, white.extra)
+        own = of_rows.own_scores(eta, rows.response, white.extra)
         by_predictor = tf.concat([by_predictor, own], axis=0)
     controlled = by_predictor + tf.matmul(white.pull, newton, transpose_a=True)
-    if sizes.has_own and family.own_curvature:
+    if sizes.has_own and of_rows.own_curvature:
         # A score whose second derivative in the predictor is a multiple of W: its quadratic part is known.
         quadratic = tf.reduce_sum(z * gradient, axis=0) - tf.reduce_sum(shift * newton, axis=0)
         quadratic += tf.cast(tf.shape(z)[0], z.dtype) - white.inverse_trace
-        factor = tf.constant([0.0] * p + list(family.own_curvature), z.dtype)[:, None]
+        factor = tf.constant([0.0] * p + list(of_rows.own_curvature), z.dtype)[:, None]
         controlled += 0.5 * factor * quadratic
     raw_theta, controlled_theta = [], []
     steps, modes = sizes.split(newton), sizes.split(white.modes[:, None])

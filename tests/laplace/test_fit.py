@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.laplace.fit import fit_laplace, score, term_factors
+from lmeformula.laplace.fit import fit_laplace, place, score
 from lmeformula.laplace.likelihood import approximate
 
 REFERENCES = {
@@ -96,10 +96,9 @@ def test_gradient_is_that_of_the_approximation(formula, family):
         psi = np.zeros(model.space.size)
     psi = psi + 0.2 * rng.normal(size=len(psi))
     start = np.zeros(found.problem.plan.num_effects)
-    p = model.space.num_fixed
 
     def value(at: np.ndarray) -> float:
-        return approximate(found.problem, at[:p], term_factors(model.space, at), start).value
+        return approximate(found.problem, place(model.space, at), start).value
 
     gradient, _ = score(model, found.problem, psi, start)
     # The mode is found to 1e-11 in log density: differences of 2e-4 are good to 1e-6.

@@ -1,0 +1,17 @@
+"""Response families: a table of small records, each with its density in terms of the linear predictor."""
+
+from lmeformula.model.family.own import NO_OWN, Own
+from lmeformula.model.family.record import ClosedForm, Depths, Family, Slopes, log_density
+from lmeformula.model.family.table import FAMILIES, family
+
+__all__ = [
+    "FAMILIES",
+    "NO_OWN",
+    "ClosedForm",
+    "Depths",
+    "Family",
+    "Own",
+    "Slopes",
+    "family",
+    "log_density",
+]

@@ -1,0 +1,150 @@
+"""Yes or no, and successes out of trials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.model.family.links import LINKS, Link, softplus
+from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+
+Floats = NDArray[np.float64]
+Tensor = Any
+
+
+def bernoulli(link: str) -> Family:
+    """Yes or no, with that link."""
+    return _family("bernoulli", LINKS[link], _two_classes, _bernoulli)
+
+
+def binomial(link: str) -> Family:
+    """Successes out of trials, with that link."""
+    return _family("binomial", LINKS[link], _trials, _binomial)
+
+
+def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
+    def density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+        successes, trials, log_ways = (array[:, None] for array in response)
+        assert link.log_cdf is not None
+        assert link.log_survival is not None
+        yes, no = link.log_cdf(eta), link.log_survival(eta)
+        return successes * yes + (trials - successes) * no + log_ways
+
+    is_logit = link.name == "logit"
+    return Family(
+        name=name,
+        link=link.name,
+        response=response,
+        distribution=lambda eta, response, own: distribution(link, eta, response),
+        mean=lambda eta, own: link.inverse(eta),
+        working=lambda r: link.forward((r[0] + 0.5) / (r[1] + 1.0)),
+        variance=lambda mean, own: mean * (1.0 - mean),
+        log_density=_logit_density if is_logit else density,
+        slope=_logit_slope if is_logit else None,
+        closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else None,
+    )
+
+
+def _two_classes(design: Design) -> Arrays:
+    response = response_of(design)
+    values = response.values
+    has_two = response.kind in ("categorical", "ordered") and len(response.levels) == 2
+    is_binary = values.ndim == 1 and bool(np.isin(values, (0.0, 1.0)).all())
+    if (
+        response.trials is not None
+        or not is_binary
+        or not (has_two or response.kind in ("logical", "numeric"))
+    ):
+        raise unsuitable(
+            design,
+            "bernoulli",
+            "a logical, 0 and 1, or a factor with two levels",
+            'For counts of successes use family="binomial" with cbind(successes, failures); '
+            'for ordered categories family="cumulative".',
+        )
+    refuse_weights(design, "bernoulli", 'Repeat the rows, or use family="binomial" with trials.')
+    return values, np.ones(len(values)), np.zeros(len(values))
+
+
+def _trials(design: Design) -> Arrays:
+    response = response_of(design)
+    values = response.values
+    if values.ndim == 2 and values.shape[1] == 2:
+        successes, trials = values[:, 0], values.sum(axis=1)
+    elif values.ndim == 1 and response.trials is not None:
+        successes, trials = values, response.trials
+    elif values.ndim == 1 and design.weights is not None:
+        successes, trials = values * design.weights, design.weights
+    else:
+        raise unsuitable(
+            design,
+            "binomial",
+            "successes out of trials",
+            "Write cbind(successes, failures), or successes | trials(n); for single yes or no "
+            'answers use family="bernoulli".',
+        )
+    rounded = np.round(successes)
+    bad = (np.abs(successes - rounded) > 1e-6) | (rounded < 0) | (rounded > trials)
+    if bad.any():
+        raise unsuitable(
+            design,
+            "binomial",
+            "whole numbers of successes within the trials",
+            f"{int(bad.sum())} rows are not, the first of them row {int(np.argmax(bad))} of those used.",
+        )
+    gammaln = scipy.special.gammaln
+    log_ways = gammaln(trials + 1) - gammaln(rounded + 1) - gammaln(trials - rounded + 1)
+    return rounded, trials, log_ways
+
+
+def _bernoulli(link: Link, eta: Tensor, response: Arrays) -> Any:
+    import tensorflow_probability as tfp
+
+    if link.name == "logit":
+        return tfp.distributions.Bernoulli(logits=eta, dtype=eta.dtype)
+    return tfp.distributions.Bernoulli(logits=_log_odds(link, eta), dtype=eta.dtype)
+
+
+def _binomial(link: Link, eta: Tensor, response: Arrays) -> Any:
+    import tensorflow_probability as tfp
+
+    logits = eta if link.name == "logit" else _log_odds(link, eta)
+    return tfp.distributions.Binomial(total_count=response[1], logits=logits)
+
+
+def _log_odds(link: Link, eta: Tensor) -> Tensor:
+    assert link.log_cdf is not None
+    assert link.log_survival is not None
+    return link.log_cdf(eta) - link.log_survival(eta)
+
+
+def _logit_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    successes, trials, log_ways = (array[:, None] for array in response)
+    return successes * eta - trials * tf.math.softplus(eta) + log_ways
+
+
+def _logit_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    return response[0][:, None] - response[1][:, None] * tf.math.sigmoid(eta)
+
+
+def _logit_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    successes, trials, log_ways = response
+    chance = scipy.special.expit(eta)
+    value = float(successes @ eta - trials @ softplus(eta, chance) + log_ways.sum())
+    return Slopes(value, successes - trials * chance, -trials * chance * (1.0 - chance))
+
+
+def _logit_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    chance = scipy.special.expit(eta)
+    none, rows = np.zeros(0), np.zeros((0, len(eta)))
+    third = response[1] * chance * (1.0 - chance) * (2.0 * chance - 1.0)
+    return Depths(third, none, np.zeros((0, 0)), rows, rows)

@@ -1,0 +1,51 @@
+"""What the responses of the families must look like, and what is said of others."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design, ResponseBlock
+from lmeformula.errors import ModelError
+
+Floats = NDArray[np.float64]
+
+
+def response_of(design: Design) -> ResponseBlock:
+    """The response; a design without one is refused."""
+    if design.response is None:
+        raise ModelError(
+            "a one-sided formula has no response",
+            hint="Write the response before the tilde, for example `y ~ x + (1|g)`.",
+        )
+    return design.response
+
+
+def unsuitable(design: Design, family: str, needs: str, hint: str) -> ModelError:
+    """The error for a response that a family cannot take."""
+    response = response_of(design)
+    source = design.formula.response
+    return ModelError(
+        f"the {family} family needs {needs}, and the response {response.name!r} is not that",
+        formula=design.formula.text,
+        span=None if source is None else source.span,
+        hint=hint,
+    )
+
+
+def refuse_weights(design: Design, family: str, hint: str = "Repeat the rows instead.") -> None:
+    """Refuse prior weights."""
+    if design.weights is not None:
+        raise ModelError(f"the {family} family does not take prior weights", hint=hint)
+
+
+def numbers(design: Design, family: str, needs: str, hint: str) -> Floats:
+    """The response (n,) if it is one number a row; `needs` says what kind."""
+    response = response_of(design)
+    if (
+        response.kind not in ("numeric", "logical")
+        or response.values.ndim != 1
+        or response.trials is not None
+    ):
+        raise unsuitable(design, family, needs, hint)
+    return response.values

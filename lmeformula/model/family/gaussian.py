@@ -1,0 +1,72 @@
+"""The normal distribution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+from lmeformula.errors import ModelError
+from lmeformula.model.family.checks import response_of
+from lmeformula.model.family.own import Own, positive
+from lmeformula.model.family.record import Arrays, Family
+
+Floats = NDArray[np.float64]
+Tensor = Any
+
+
+def _response(design: Design) -> Arrays:
+    response = response_of(design)
+    if response.kind not in ("numeric", "logical") or response.trials is not None:
+        raise ModelError(
+            f"the response {response.name!r} is {response.kind}, and the gaussian family needs numbers",
+            formula=design.formula.text,
+            span=None if design.formula.response is None else design.formula.response.span,
+            hint='Use a numeric column; for an ordered rating there is family="cumulative".',
+        )
+    weights = np.ones(design.n) if design.weights is None else design.weights
+    return response.values, weights
+
+
+def _own(design: Design) -> Own:
+    return positive("sigma", 1.0)
+
+
+def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    # A row of prior weight w has residual sd sigma / sqrt(w).
+    return tfp.distributions.Normal(loc=eta, scale=own[0] / tf.sqrt(response[1]))
+
+
+def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, weights = response
+    precision = weights[:, None] / own[0] ** 2
+    constant = 0.5 * tf.math.log(precision / (2.0 * np.pi))
+    return constant - 0.5 * precision * (y[:, None] - eta) ** 2
+
+
+def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    y, weights = response
+    return weights[:, None] / own[0] ** 2 * (y[:, None] - eta)
+
+
+GAUSSIAN = Family(
+    name="gaussian",
+    link="identity",
+    response=_response,
+    distribution=_distribution,
+    mean=lambda eta, own: eta,
+    working=lambda response: response[0],
+    own=_own,
+    variance=lambda mean, own: np.ones_like(mean),
+    has_sigma=True,
+    log_density=_log_density,
+    slope=_slope,
+    own_curvature=(2.0,),
+)

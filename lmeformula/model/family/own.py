@@ -1,0 +1,143 @@
+"""The parameters that a response family has of its own: a residual sd, thresholds, a dispersion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Tensor = Any
+
+
+class Scale(Protocol):
+    """How natural values follow from unconstrained ones."""
+
+    def to_natural(self, free: Floats) -> Floats:
+        """(f,) natural values."""
+
+    def to_free(self, natural: Floats) -> Floats:
+        """(f,) unconstrained values; the inverse of `to_natural`."""
+
+    def jacobian(self, free: Floats) -> Floats:
+        """(f, f) derivative of the natural values (rows) in the free ones (columns)."""
+
+    def bend(self, free: Floats, slope: Floats) -> Floats:
+        """(f, f) second derivative of the natural values in the free ones, combined with `slope` (f,)."""
+
+    def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Natural values from free ones, element by element, in TensorFlow."""
+
+    def bijector(self) -> Any:
+        """The same as a TFP bijector of a vector, or of a scalar where there is one element."""
+
+
+class Positive:
+    """Positive numbers, free on the log scale.
+
+    Example:
+      >>> Positive().to_natural(np.array([0.0])).tolist()
+      [1.0]
+    """
+
+    def to_natural(self, free: Floats) -> Floats:
+        """Exponentials."""
+        return np.exp(free)
+
+    def to_free(self, natural: Floats) -> Floats:
+        """Logarithms."""
+        return np.log(natural)
+
+    def jacobian(self, free: Floats) -> Floats:
+        """Diagonal."""
+        return np.asarray(np.diag(np.exp(free)))
+
+    def bend(self, free: Floats, slope: Floats) -> Floats:
+        """Diagonal."""
+        return np.asarray(np.diag(np.exp(free) * slope))
+
+    def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Exponentials."""
+        import tensorflow as tf
+
+        return tuple(tf.exp(value) for value in free)
+
+    def bijector(self) -> Any:
+        """tfb.Exp."""
+        import tensorflow_probability as tfp
+
+        return tfp.bijectors.Exp()
+
+
+class Ascending:
+    """Increasing numbers: the first one free, the others by the logarithms of their distances.
+
+    Example:
+      >>> Ascending().to_natural(np.array([-1.0, 0.0, 0.0])).tolist()
+      [-1.0, 0.0, 1.0]
+    """
+
+    def to_natural(self, free: Floats) -> Floats:
+        """Sums of the first and of the distances."""
+        return np.cumsum(np.concatenate([free[:1], np.exp(free[1:])]))
+
+    def to_free(self, natural: Floats) -> Floats:
+        """The first, and logarithms of the distances."""
+        return np.concatenate([natural[:1], np.log(np.diff(natural))])
+
+    def jacobian(self, free: Floats) -> Floats:
+        """Lower triangular."""
+        steps = np.concatenate([np.ones(1), np.exp(free[1:])])
+        return np.tril(np.broadcast_to(steps, (len(free), len(free))))
+
+    def bend(self, free: Floats, slope: Floats) -> Floats:
+        """Diagonal: each distance moves all later thresholds."""
+        later = np.cumsum(slope[::-1])[::-1]
+        return np.asarray(np.diag(np.concatenate([np.zeros(1), (np.exp(free) * later)[1:]])))
+
+    def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Sums of the first and of the distances."""
+        import tensorflow as tf
+
+        found = [free[0]]
+        for value in free[1:]:
+            found.append(found[-1] + tf.exp(value))
+        return tuple(found)
+
+    def bijector(self) -> Any:
+        """tfb.Ascending."""
+        import tensorflow_probability as tfp
+
+        return tfp.bijectors.Ascending()
+
+
+class Own(NamedTuple):
+    """The own parameters of a family, for one response.
+
+    Attributes:
+      variable: what the joint distribution calls them.
+      names: (f) how they are reported, on their natural scale.
+      start: (f,) natural values to start from.
+      scale: from unconstrained to natural values.
+    """
+
+    variable: str
+    names: tuple[str, ...]
+    start: Floats
+    scale: Scale
+
+    @property
+    def size(self) -> int:
+        """f."""
+        return len(self.names)
+
+
+NO_OWN = Own("", (), np.zeros(0), Positive())
+NO_OWN.start.flags.writeable = False
+
+
+def positive(name: str, start: float) -> Own:
+    """One positive parameter."""
+    return Own(name, (name,), np.array([start]), Positive())

@@ -1,0 +1,127 @@
+"""The record of a response family: its distribution, and what may be said of it more directly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+from lmeformula.model.family.own import NO_OWN, Own
+
+Floats = NDArray[np.float64]
+Arrays = tuple[Floats, ...]
+Tensor = Any
+
+
+class Slopes(NamedTuple):
+    """The rows' log density and its first two derivatives in the linear predictor.
+
+    Attributes:
+      value: sum over the rows.
+      first: (n,).
+      second: (n,).
+    """
+
+    value: float
+    first: Floats
+    second: Floats
+
+
+class Depths(NamedTuple):
+    """The further derivatives that the gradient of a Laplace approximation takes.
+
+    Attributes:
+      third: (n,) in the linear predictor.
+      own: (f,) of the summed log density in the own parameters.
+      own_own: (f, f) its second derivative in them.
+      own_first: (f, n) mixed: derivative in the own parameters of the first one in the predictor.
+      own_second: (f, n) the same of the second one.
+    """
+
+    third: Floats
+    own: Floats
+    own_own: Floats
+    own_first: Floats
+    own_second: Floats
+
+
+class ClosedForm(NamedTuple):
+    """Derivatives written out in NumPy, where automatic differentiation would cost a start of TensorFlow.
+
+    Attributes:
+      slopes: (eta (n,), response, own natural (f,)) -> Slopes.
+      depths: the same -> Depths, with derivatives in the natural own parameters.
+    """
+
+    slopes: Callable[[Floats, Arrays, Floats], Slopes]
+    depths: Callable[[Floats, Arrays, Floats], Depths]
+
+
+class Family(NamedTuple):
+    """One response family with its link.
+
+    A name, what the response must look like, its TFP distribution and its mean make a family; automatic
+    differentiation does the rest. What follows them makes it faster, or gives it parameters of its own.
+    Functions of tensors import TensorFlow themselves, so that a family can be named without it; they take
+    the linear predictor eta, the response arrays, and the own parameters on their natural scale as a tuple.
+
+    Attributes:
+      name: as users write it.
+      link: the link function's name.
+      response: Design -> the response arrays, n in front, that the others read: the response itself first.
+        Raises ModelError for one that does not fit.
+      distribution: (eta (..., n), response, own) -> distribution of the rows.
+      mean: (eta (n,), own natural (f,)) -> expected response (n,): of successes out of trials their
+        proportion, of ordered categories their number, from 1.
+      working: response arrays -> (n,) rough responses on the scale of the linear predictor, to start from.
+      own: Design -> its own parameters.
+      variance: (mean (n,), own (f,)) -> variance of a response of weight one, up to the residual variance.
+      has_sigma: whether its own parameter is a residual standard deviation, which can be held fixed.
+      has_intercept: False where own parameters take the place of a fixed intercept.
+      log_density: (eta (n, c), response, own) -> log density (n, c), elementwise in eta and in own parameters,
+        each of which is a scalar, (c,) or (n, 1). By default the distribution's.
+      slope: (eta (n, c), response, own) -> its derivative in eta (n, c); by default automatic.
+      own_curvature: (f) c, where the second derivative in eta of an unconstrained own parameter's score is c
+        times the negative second derivative of the log density; () where there is no such relation.
+      closed: derivatives in NumPy.
+      probabilities: (eta (n,), own (f,)) -> (n, K) of the categories; None where there are none.
+    """
+
+    name: str
+    link: str
+    response: Callable[[Design], Arrays]
+    distribution: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Any]
+    mean: Callable[[Floats, Floats], Floats]
+    working: Callable[[Arrays], Floats]
+    own: Callable[[Design], Own] = lambda design: NO_OWN
+    variance: Callable[[Floats, Floats], Floats] | None = None
+    has_sigma: bool = False
+    has_intercept: bool = True
+    log_density: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
+    slope: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
+    own_curvature: tuple[float, ...] = ()
+    closed: ClosedForm | None = None
+    probabilities: Callable[[Floats, Floats], Floats] | None = None
+
+    def __repr__(self) -> str:
+        return f"Family({self.name}({self.link}))"
+
+
+def log_density(
+    family: Family, eta: Tensor, response: tuple[Tensor, ...], own: tuple[Tensor, ...]
+) -> Tensor:
+    """The log density (n, c) of a family's rows at predictors (n, c), from wherever the family has it."""
+    if family.log_density is not None:
+        return family.log_density(eta, response, own)
+    import tensorflow as tf
+
+    # A distribution has its rows last.
+    turned = tuple(
+        tf.transpose(value + tf.zeros([1, 1], value.dtype)) if value.shape.rank else value
+        for value in own
+    )
+    rows = family.distribution(tf.transpose(eta), response, turned)
+    return tf.transpose(rows.log_prob(response[0]))

@@ -1,0 +1,38 @@
+"""The rows' log density as the sampler takes it: slopes and scores, analytic or automatic."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from lmeformula.em.types import Tensor
+from lmeformula.model.family import Family, log_density
+from lmeformula.model.family.own import Scale
+from lmeformula.sampling.whitened import RowDensity
+
+
+def row_density(family: Family, scale: Scale) -> RowDensity:
+    """The density of a family's rows, in its unconstrained own parameters.
+
+    Args:
+      family: the family.
+      scale: from unconstrained own parameters to natural ones.
+    """
+
+    def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
+        own = scale.tensors(tf.unstack(extra))
+        if family.slope is not None:
+            return log_density(family, eta, response, own), family.slope(eta, response, own)
+        with tf.GradientTape() as tape:
+            tape.watch(eta)
+            value = log_density(family, eta, response, own)
+        return value, tape.gradient(value, eta)
+
+    def own_scores(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> Tensor:
+        # A copy of the own parameters for each chain makes their derivatives those of the chains.
+        copies = extra[:, None] + tf.zeros_like(eta[:1])
+        with tf.GradientTape() as tape:
+            tape.watch(copies)
+            value = log_density(family, eta, response, scale.tensors(tf.unstack(copies)))
+        return tape.gradient(value, copies)
+
+    return RowDensity(slope, own_scores, family.own_curvature)
