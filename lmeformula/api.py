@@ -28,6 +28,7 @@ def estimate(
     method: str = "auto",
     seed: int = 0,
     reml: bool = False,
+    solver: str = "auto",
     tolerance: float = 0.01,
     num_draws: int = 20,
     max_draws: int = 50_000,
@@ -44,8 +45,11 @@ def estimate(
         where that is possible.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
-      tolerance: mcem stops when every Monte Carlo error is below this fraction of the parameter's
-        standard error.
+      solver: "direct" factors a dense block of all effects but those of the largest term; "iterative" never
+        forms it, and gives Monte Carlo errors with its answers, exact ones too; "auto" takes the second where
+        the first would need half of the memory, or many times as long.
+      tolerance: mcem and the iterative solver stop when every Monte Carlo error is below this fraction of the
+        parameter's standard error.
       num_draws: draws of the effects per chain in the first iteration of mcem; they grow as needed.
       max_draws: most draws per chain in one iteration.
       max_iterations: most iterations of mcem.
@@ -78,6 +82,7 @@ def estimate(
         method=method,
         seed=seed,
         reml=reml,
+        solver=solver,
         options=options,
         progress=progress_display(progress, tolerance=tolerance),
     )
@@ -113,7 +118,7 @@ def fit(
       weights: prior weights: a column name or an array, a value for each row of `data`.
       offset: a further offset: a column name or an array.
       dtype: "float64" or "float32" of Monte Carlo fits.
-      **options: those of `estimate`: method, seed, reml, tolerance, max_iterations, progress, strict, ...
+      **options: those of `estimate`: method, seed, reml, solver, tolerance, progress, strict, ...
     Returns:
       The fit.
     Raises:

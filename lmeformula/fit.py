@@ -145,6 +145,7 @@ class Fit:
       ascent: how the deterministic maximisation ended; None for Monte Carlo fits of Gaussian models.
       sampling: the last iteration of Monte Carlo EM, or None.
       laplace_values: (d) the estimates by the Laplace approximation that Monte Carlo EM started from, or None.
+      solver: "direct" where the equations were factored, "iterative" where that would have been too large.
     """
 
     model: Model
@@ -168,6 +169,7 @@ class Fit:
     ascent: Ascent | None
     sampling: Sampling | None
     laplace_values: Floats | None
+    solver: str = "direct"
 
     # ---- what is read off directly
 

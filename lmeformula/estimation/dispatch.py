@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
-from lmeformula.estimation import gaussian, laplace
+from lmeformula.estimation import gaussian, iterative, laplace
+from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import Fit
 from lmeformula.model.compile import Model
 
@@ -23,6 +24,7 @@ def estimate(
     method: str = "auto",
     seed: int = 0,
     reml: bool = False,
+    solver: str = "auto",
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Fit:
@@ -33,10 +35,11 @@ def estimate(
       method: "auto", "exact", "laplace" or "mcem".
       seed: of all random numbers.
       reml: maximise the restricted likelihood (exact only).
+      solver: "auto", "direct" or "iterative".
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
     Raises:
-      ModelError: for a method that does not exist or does not do what is asked.
+      ModelError: for a method or a solver that does not exist or does not do what is asked.
     """
     if method not in METHODS:
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
@@ -54,10 +57,20 @@ def estimate(
             hint='Use method="exact" with reml=True, for a gaussian model.',
         )
     settings = Options() if options is None else options
+    if is_gaussian and method == "laplace":
+        # The Laplace approximation of a Gaussian model is its exact likelihood.
+        method = "exact"
+    solver = choose_solver(model, method, solver)
+    if solver == "iterative" and method != "exact":
+        raise ModelError(
+            f"the iterative solver does not fit {model.family.name} models by {method}",
+            hint='Use solver="direct".',
+        )
     with one_blas_thread():
         if is_gaussian:
-            # The Laplace approximation of a Gaussian model is its exact likelihood.
-            if method != "mcem":
+            if method == "exact" and solver == "iterative":
+                return iterative.estimate_exact(model, reml, seed, settings)
+            if method == "exact":
                 return gaussian.estimate_exact(model, reml)
             return gaussian.estimate_mcem(model, seed, settings, progress)
         if method == "laplace":

@@ -145,7 +145,8 @@ def _formula_text(fit: Fit) -> str:
 
 
 def _method(fit: Fit) -> str:
-    return f"restricted {_METHODS[fit.method]}" if fit.reml else _METHODS[fit.method]
+    method = f"restricted {_METHODS[fit.method]}" if fit.reml else _METHODS[fit.method]
+    return f"{method}, iterative solver" if fit.solver == "iterative" else method
 
 
 def _effort(fit: Fit) -> str:

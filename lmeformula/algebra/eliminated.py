@@ -1,0 +1,236 @@
+"""M = Lambda' Z'WZ Lambda + I with the lead term eliminated and the rest whitened by blocks; nothing dense.
+
+    M = L diag(I, A) L',   L = [[D^(1/2), 0], [N', G]],   N = D^(-1/2) (Lambda' Z'WZ Lambda)_12,
+
+D block diagonal, G G' = P the diagonal blocks of the Schur complement S, so that A = G^-1 S G^-T has unit
+diagonal blocks. A crossed design leaves A near the identity; nested terms leave it there exactly. Only products
+with A are ever formed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.sparseproducts import Pair, SparseProducts
+
+Floats = NDArray[np.float64]
+
+
+class Eliminated(NamedTuple):
+    """L and what products with A need.
+
+    Attributes:
+      plan: layout of the effects.
+      products: Z'WZ.
+      lambdas: the relative covariance factor (k, k) of each term, in formula order.
+      lead_inverse: (l, k, k) D^(-1/2), lower triangular.
+      roots_inverse: (l, k, k) G^-1 of each term of the rest, lower triangular.
+      own: (l, k, k) G^-1 (Lambda'Z'WZ Lambda + I) G^-T of each term of the rest.
+      outward: (l, k, k) Lambda G^-T of each term of the rest.
+      middle: (l, k, k) Lambda D^-1 Lambda' of the lead term.
+      log_det: log |L L'|, all of log |M| but log |A|.
+    """
+
+    plan: Layout
+    products: SparseProducts
+    lambdas: tuple[Floats, ...]
+    lead_inverse: Floats
+    roots_inverse: tuple[Floats, ...]
+    own: tuple[Floats, ...]
+    outward: tuple[Floats, ...]
+    middle: Floats
+    log_det: float
+
+    @property
+    def rest_size(self) -> int:
+        """Number of effects of the rest, the order of A."""
+        return self.plan.num_effects - self.plan.lead_size
+
+    def places(self) -> tuple[slice, ...]:
+        """Where each term of the rest is in a vector of the rest."""
+        shift = self.plan.lead_size
+        found = (self.plan.place(j) for j in self.plan.rest)
+        return tuple(slice(place.start - shift, place.stop - shift) for place in found)
+
+    def times(self, columns: Floats) -> Floats:
+        """A times columns (r, m)."""
+        places = self.places()
+        scaled = [
+            times_blocks(blocks, columns[place])
+            for blocks, place in zip(self.outward, places, strict=True)
+        ]
+        pull = times_blocks(self.middle, self._forward(scaled))
+        found = np.empty_like(columns)
+        sums = [-(pair.backward @ pull) for pair in self.products.between]
+        for i, j, pair in self.products.across:
+            sums[i] += pair.forward @ scaled[j]
+            sums[j] += pair.backward @ scaled[i]
+        for part, blocks, own, place in zip(sums, self.outward, self.own, places, strict=True):
+            found[place] = times_blocks(blocks, part, transpose=True)
+            found[place] += times_blocks(own, columns[place])
+        return found
+
+    def lower(self, right: Floats) -> Floats:
+        """L^-1 right, for right (q, m)."""
+        size = self.plan.lead_size
+        found = np.empty_like(right)
+        found[:size] = times_blocks(self.lead_inverse, right[:size])
+        pull = times_blocks(self.lead_inverse, found[:size], transpose=True)
+        pull = times_lambda(self.lambdas[self.plan.lead], pull)
+        for number, (j, pair) in enumerate(zip(self.plan.rest, self.products.between, strict=True)):
+            place = self.plan.place(j)
+            part = right[place] - times_lambda(self.lambdas[j].T, pair.backward @ pull)
+            found[place] = times_blocks(self.roots_inverse[number], part)
+        return found
+
+    def upper(self, half: Floats) -> Floats:
+        """L^-T half, for half (q, m)."""
+        size = self.plan.lead_size
+        found = np.empty_like(half)
+        scaled = []
+        for number, j in enumerate(self.plan.rest):
+            place = self.plan.place(j)
+            found[place] = times_blocks(self.roots_inverse[number], half[place], transpose=True)
+            scaled.append(times_lambda(self.lambdas[j], found[place]))
+        top = half[:size]
+        if scaled:
+            push = times_lambda(self.lambdas[self.plan.lead].T, self._forward(scaled))
+            top = top - times_blocks(self.lead_inverse, push)
+        found[:size] = times_blocks(self.lead_inverse, top, transpose=True)
+        return found
+
+    def rest_root(self, number: int, columns: Floats) -> Floats:
+        """G^-T columns of one term of the rest, by its place there."""
+        return times_blocks(self.roots_inverse[number], columns, transpose=True)
+
+    def spread_rest(self, columns: Floats) -> Floats:
+        """L^-T (0, columns) (q, m), for columns (r, m) of the rest."""
+        empty = np.zeros((self.plan.lead_size, columns.shape[1]))
+        return self.upper(np.concatenate([empty, columns]))
+
+    def base_blocks(self) -> tuple[Floats, ...]:
+        """(l, k, k) diagonal blocks of (L L')^-1, what M^-1 would be with A = I; by formula order."""
+        plan = self.plan
+        blocks: list[Floats] = [np.empty(0)] * len(plan.sizes)
+        lead = np.einsum("lca,lcb->lab", self.lead_inverse, self.lead_inverse)
+        left = lead @ self.lambdas[plan.lead].T
+        for number, (j, pair) in enumerate(zip(plan.rest, self.products.between, strict=True)):
+            root = self.roots_inverse[number]
+            blocks[j] = np.einsum("lca,lcb->lab", root, root)
+            right = self.outward[number]
+            lead += _sum_squares(left, pair, right)
+        blocks[plan.lead] = lead
+        return tuple(blocks)
+
+    def _forward(self, scaled: list[Floats]) -> Floats:
+        """(lead_size, m): the block between times columns of each term of the rest."""
+        first, *others = zip(self.products.between, scaled, strict=True)
+        found = first[0].forward @ first[1]
+        for pair, part in others:
+            found += pair.forward @ part
+        return np.asarray(found)
+
+
+def eliminate(plan: Layout, products: SparseProducts, lambdas: tuple[Floats, ...]) -> Eliminated:
+    """Eliminate the lead term and find the diagonal blocks of what is left.
+
+    Args:
+      plan: layout of the effects.
+      products: Z'WZ.
+      lambdas: (k, k) lower-triangular relative covariance factor of each term, in formula order.
+    Returns:
+      The factor L.
+    Raises:
+      numpy.linalg.LinAlgError: if M is not positive definite (possible only with negative weights).
+    """
+    first = lambdas[plan.lead]
+    lead_inverse, log_det = _invert_roots(first.T @ products.lead @ first)
+    middle = first @ np.einsum("lca,lcb->lab", lead_inverse, lead_inverse) @ first.T
+    roots, own, outward = [], [], []
+    for j, diagonal, pair in zip(plan.rest, products.diagonal, products.between, strict=True):
+        factor = lambdas[j]
+        taken = _sum_inner(pair, middle, len(diagonal))
+        root, part = _invert_roots(factor.T @ (diagonal - taken) @ factor)
+        whole = factor.T @ diagonal @ factor + np.eye(len(factor))
+        turned = root.transpose(0, 2, 1)
+        log_det += part
+        roots.append(root)
+        own.append(root @ whole @ turned)
+        outward.append(factor @ turned)
+    return Eliminated(
+        plan,
+        products,
+        lambdas,
+        lead_inverse,
+        tuple(roots),
+        tuple(own),
+        tuple(outward),
+        middle,
+        log_det,
+    )
+
+
+def times_blocks(blocks: Floats, columns: Floats, *, transpose: bool = False) -> Floats:
+    """Block-diagonal (l, k, k) blocks, or their transposes, times columns (l k, m)."""
+    levels, k, _ = blocks.shape
+    if k == 1:
+        return np.asarray(blocks[:, 0] * columns)
+    turned = blocks.transpose(0, 2, 1) if transpose else blocks
+    return np.asarray((turned @ columns.reshape(levels, k, -1)).reshape(columns.shape))
+
+
+def times_lambda(factor: Floats, columns: Floats) -> Floats:
+    """One factor (k, k) at every level, times columns (l k, m)."""
+    k = len(factor)
+    if k == 1:
+        return np.asarray(factor[0, 0] * columns)
+    return np.asarray((factor @ columns.reshape(-1, k, columns.shape[1])).reshape(columns.shape))
+
+
+def _invert_roots(blocks: Floats) -> tuple[Floats, float]:
+    """Inverse Cholesky factors of I + each block, and the sum of the blocks' log determinants."""
+    k = blocks.shape[1]
+    if k == 1:
+        pivots = 1.0 + blocks
+        if not (pivots > 0).all():
+            raise np.linalg.LinAlgError("a diagonal block is not positive")
+        return 1.0 / np.sqrt(pivots), float(np.log(pivots).sum())
+    root = np.linalg.cholesky(blocks + np.eye(k))
+    log_det = 2.0 * float(np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
+    return np.asarray(np.linalg.inv(root), float), log_det
+
+
+def _sum_inner(pair: Pair, middle: Floats, num_levels: int) -> Floats:
+    """(l, k, k) of the second term: sum over its pairs of B' middle B, B the pair's block."""
+    inner = _sandwich(pair.blocks.transpose(0, 2, 1), middle[pair.first])
+    return _sum_by(pair.second, inner, num_levels)
+
+
+def _sum_squares(left: Floats, pair: Pair, right: Floats) -> Floats:
+    """(l, k, k) of the first term: sum over its pairs of F F', F = left B right."""
+    if pair.blocks.shape[1:] == (1, 1):
+        inner = (left[pair.first] * pair.blocks * right[pair.second]) ** 2
+    else:
+        part = left[pair.first] @ pair.blocks @ right[pair.second]
+        inner = part @ part.transpose(0, 2, 1)
+    return _sum_by(pair.first, inner, len(left))
+
+
+def _sandwich(outer: Floats, inner: Floats) -> Floats:
+    """outer inner outer' for each of m."""
+    if outer.shape[1:] == (1, 1):
+        return np.asarray(outer**2 * inner)
+    return np.asarray(outer @ inner @ outer.transpose(0, 2, 1))
+
+
+def _sum_by(level: NDArray[np.int32], blocks: Floats, num_levels: int) -> Floats:
+    k = blocks.shape[1]
+    found = np.empty((num_levels, k, k))
+    for a in range(k):
+        for b in range(k):
+            found[:, a, b] = np.bincount(level, blocks[:, a, b], num_levels)
+    return found

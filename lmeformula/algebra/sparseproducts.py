@@ -1,0 +1,190 @@
+"""Cross products Z'WZ in sparse blocks, for designs whose rest is too large for a dense one.
+
+Where rows of two terms meet is found once; other row weights then cost one pass over the rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.design.design import TermBlock
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int32]
+
+
+class Meeting(NamedTuple):
+    """The m pairs of levels of two terms that meet in some row, sorted.
+
+    Attributes:
+      slot: (n,) which pair each row belongs to.
+      first: (m,) level of the first term.
+      second: (m,) level of the second term.
+      pointers: (l + 1,) where the pairs of each level of the first term start.
+    """
+
+    slot: Codes
+    first: Codes
+    second: Codes
+    pointers: NDArray[np.int64]
+
+
+class Pair(NamedTuple):
+    """One block Z_i'WZ_j.
+
+    Attributes:
+      blocks: (m, k_i, k_j) what is not zero, a block for each pair of levels that meet.
+      first: (m,) level of the first term of each.
+      second: (m,) level of the second term of each.
+      forward: (l_i k_i, l_j k_j) CSR of the blocks.
+      backward: its transpose, CSR too: both products then read, and never scatter.
+    """
+
+    blocks: Floats
+    first: Codes
+    second: Codes
+    forward: sp.csr_array
+    backward: sp.csr_array
+
+
+class SparseProducts(NamedTuple):
+    """Z'WZ in blocks.
+
+    Attributes:
+      lead: (l, k, k) diagonal blocks of the lead term.
+      diagonal: (l, k, k) diagonal blocks of each term of the rest.
+      between: block between the lead term and each term of the rest.
+      across: the blocks within the rest that are not diagonal, with the places of their terms in the rest.
+    """
+
+    lead: Floats
+    diagonal: tuple[Floats, ...]
+    between: tuple[Pair, ...]
+    across: tuple[tuple[int, int, Pair], ...]
+
+
+class Meetings(NamedTuple):
+    """Where the terms of a design meet; see `SparseProducts` for the order.
+
+    Attributes:
+      plan: layout of the effects.
+      terms: the terms, in formula order.
+      between: lead term with each term of the rest.
+      across: terms of the rest with each other.
+    """
+
+    plan: Layout
+    terms: tuple[TermBlock, ...]
+    between: tuple[Meeting, ...]
+    across: tuple[tuple[int, int, Meeting], ...]
+
+
+def find_meetings(plan: Layout, terms: tuple[TermBlock, ...]) -> Meetings:
+    """Find the pairs of levels that meet in some row, by one sort for each pair of terms."""
+    lead = terms[plan.lead]
+    rest = [terms[j] for j in plan.rest]
+    return Meetings(
+        plan,
+        terms,
+        tuple(_meeting(lead, term) for term in rest),
+        tuple((i, j, _meeting(rest[i], rest[j])) for j in range(len(rest)) for i in range(j)),
+    )
+
+
+def sparse_products(meetings: Meetings, weights: Floats | None) -> SparseProducts:
+    """Z'WZ for row weights W = diag(weights); None for ones.
+
+    Args:
+      meetings: where the terms meet.
+      weights: (n,).
+    Returns:
+      The blocks.
+    """
+    plan, terms = meetings.plan, meetings.terms
+    lead = terms[plan.lead]
+    rest = [terms[j] for j in plan.rest]
+    return SparseProducts(
+        _own_blocks(lead, weights),
+        tuple(_own_blocks(term, weights) for term in rest),
+        tuple(
+            _pair(meeting, lead, term, weights)
+            for meeting, term in zip(meetings.between, rest, strict=True)
+        ),
+        tuple(
+            (i, j, _pair(meeting, rest[i], rest[j], weights)) for i, j, meeting in meetings.across
+        ),
+    )
+
+
+def _meeting(first: TermBlock, second: TermBlock) -> Meeting:
+    width = len(second.levels)
+    key = first.index.astype(np.int64)
+    key *= width
+    key += second.index
+    order = np.argsort(key)
+    key = key[order]
+    is_new = np.empty(len(key), bool)
+    is_new[:1] = True
+    np.not_equal(key[1:], key[:-1], out=is_new[1:])
+    slot = np.empty(len(key), np.int32)
+    slot[order] = np.cumsum(is_new, dtype=np.int32) - 1
+    distinct = key[is_new]
+    level = (distinct // width).astype(np.int32)
+    pointers = np.zeros(len(first.levels) + 1, np.int64)
+    np.cumsum(np.bincount(level, minlength=len(first.levels)), out=pointers[1:])
+    return Meeting(slot, level, (distinct % width).astype(np.int32), pointers)
+
+
+def _pair(meeting: Meeting, first: TermBlock, second: TermBlock, weights: Floats | None) -> Pair:
+    k, other = len(first.columns), len(second.columns)
+    blocks = np.empty((len(meeting.first), k, other))
+    for a in range(k):
+        left = first.values[:, a] if weights is None else first.values[:, a] * weights
+        for b in range(other):
+            blocks[:, a, b] = np.bincount(
+                meeting.slot, left * second.values[:, b], len(meeting.first)
+            )
+    shape = (len(first.levels) * k, len(second.levels) * other)
+    if k == other == 1:
+        # Short indices halve what the products read.
+        pointers = meeting.pointers.astype(np.int32)
+        forward = sp.csr_array((blocks.ravel(), meeting.second, pointers), shape)
+    else:
+        grouped = sp.bsr_array((blocks, meeting.second, meeting.pointers), shape)
+        forward = sp.csr_array(grouped.tocsr())
+    return Pair(blocks, meeting.first, meeting.second, forward, forward.T.tocsr())
+
+
+def _own_blocks(term: TermBlock, weights: Floats | None) -> Floats:
+    levels, k = len(term.levels), len(term.columns)
+    blocks = np.empty((levels, k, k))
+    for a in range(k):
+        left = term.values[:, a] if weights is None else term.values[:, a] * weights
+        for b in range(a + 1):
+            found = np.bincount(term.index, left * term.values[:, b], levels)
+            blocks[:, a, b] = blocks[:, b, a] = found
+    return blocks
+
+
+def times_products(plan: Layout, products: SparseProducts, columns: Floats) -> Floats:
+    """Z'WZ columns, for effects (q, m)."""
+    found = np.empty_like(columns)
+    diagonal = (products.lead, *products.diagonal)
+    places = [plan.place(j) for j in (plan.lead, *plan.rest)]
+    for place, blocks in zip(places, diagonal, strict=True):
+        levels, k, _ = blocks.shape
+        part = columns[place].reshape(levels, k, -1)
+        found[place] = (blocks @ part).reshape(levels * k, -1)
+    top, rest = places[0], places[1:]
+    for place, pair in zip(rest, products.between, strict=True):
+        found[top] += pair.forward @ columns[place]
+        found[place] += pair.backward @ columns[top]
+    for i, j, pair in products.across:
+        found[rest[i]] += pair.forward @ columns[rest[j]]
+        found[rest[j]] += pair.backward @ columns[rest[i]]
+    return found

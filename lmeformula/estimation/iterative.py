@@ -1,0 +1,96 @@
+"""Gaussian models with more effects than a dense block can hold: exact up to a reported Monte Carlo error."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.probes import estimate_blocks
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Options
+from lmeformula.estimation.common import report_vcov, stderr_of
+from lmeformula.fit import Ascent, Fit, LogLik, Seconds
+from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
+from lmeformula.gaussian.sparse import SparseSums, outward, sparse_sums
+from lmeformula.model.compile import Model
+
+Floats = NDArray[np.float64]
+
+# Most probes; options that ask for fewer draws lower it.
+MAX_PROBES = 512
+
+
+def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit:
+    """Maximise the likelihood, or the restricted one, of a Gaussian model by the iterative solver.
+
+    Standard errors are from the observed information. Conditional variances of the effects are estimates
+    with the same probes.
+    """
+    began = time.perf_counter()
+    data, space = sparse_sums(model.design), model.space
+    found = fit_iterative(
+        data,
+        space,
+        reml=reml,
+        seed=seed,
+        tolerance=options.tolerance,
+        max_probes=min(MAX_PROBES, options.max_draws),
+    )
+    sigma = found.params.sigma
+    assert sigma is not None
+    plan, lambdas = data.plan, found.solution.factor.lambdas
+    modes = plan.split(outward(plan, lambdas, found.solution.u[:, None])[:, 0])
+    blocks = estimate_blocks(found.solution.factor, found.signs)
+    mode_cov = tuple(
+        sigma**2 * (factor @ block @ factor.T)
+        for factor, block in zip(lambdas, blocks, strict=True)
+    )
+    fixed_vcov = _fixed_covariance(data, found, sigma)
+    vcov = report_vcov(model, found.psi, found.information, found.inside, fixed_vcov)
+    jacobian = space.report_jacobian(found.psi)
+    mc_error = stderr_of(jacobian @ found.mc_covariance @ jacobian.T)
+    at_bounds = space.to_report(space.to_free(found.params))
+    seconds = time.perf_counter() - began
+    return Fit(
+        model=model,
+        method="exact",
+        reml=reml,
+        params=found.params,
+        param_names=space.names,
+        param_values=at_bounds,
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
+        param_mc_error=mc_error,
+        fixed_vcov=fixed_vcov,
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=_outcome(found),
+        singular=found.singular,
+        loglik=LogLik(found.loglik, found.loglik_error, space.size, model.design.n),
+        iterations=(),
+        watched=None,
+        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        ascent=Ascent(found.num_evaluations, found.gain),
+        sampling=None,
+        laplace_values=None,
+        solver="iterative",
+    )
+
+
+def _outcome(found: IterativeFit) -> Outcome:
+    if found.interrupted:
+        return Outcome.INTERRUPTED
+    if not found.converged:
+        return Outcome.OPTIMIZER_STALLED
+    return Outcome.CONVERGED if found.is_sharp else Outcome.DRAWS_EXHAUSTED
+
+
+def _fixed_covariance(data: SparseSums, found: IterativeFit, sigma: float) -> Floats:
+    """(p, p) covariance of the fixed effects, sigma^2 (X'V^-1 X)^-1 at the estimated covariances."""
+    if not data.R.size:
+        return np.zeros((0, 0))
+    return np.asarray(
+        sigma**2 * np.linalg.inv(data.R.T @ found.solution.information @ data.R), float
+    )

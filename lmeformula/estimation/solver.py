@@ -1,0 +1,108 @@
+"""Whether a model's equations are factored or solved iteratively: chosen from memory and work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from lmeformula.errors import ModelError
+from lmeformula.model.compile import Model
+
+SOLVERS = ("auto", "direct", "iterative")
+
+# The direct solver factors a dense block whose order is the number of effects of all terms but the largest.
+# It is left for the iterative one where that block, with the copies that a fit makes of it, would take more
+# than this share of the machine's memory ...
+MEMORY_SHARE = 0.5
+# ... or where one factorization would take longer than this, and this many times as long as the iterative
+# solver's equations for the same parameters.
+MOST_SECONDS = 5.0
+WORTHWHILE = 5.0
+
+# Dense blocks that are held at once: the products, the factor, its inverse and their scaled copies; sampling
+# adds those of its compiled program.
+BLOCKS = {"exact": 4, "laplace": 5, "mcem": 9}
+# Operations per second on one core: of a dense factorization, and of sparse products with several columns.
+DENSE_SPEED = 2e10
+SPARSE_SPEED = 5e8
+# What the iterative solver does for one parameter vector: columns times iterations times two products.
+SPARSE_WORK = 11 * 15 * 2
+
+GIB = 2.0**30
+
+
+class Estimate(NamedTuple):
+    """What the direct solver would need.
+
+    Attributes:
+      order: number of rows of the dense block.
+      memory: bytes.
+      seconds: of one factorization and inverse.
+      iterative_seconds: of the iterative solver, for the same parameters.
+    """
+
+    order: int
+    memory: float
+    seconds: float
+    iterative_seconds: float
+
+
+def choose_solver(model: Model, method: str, solver: str, memory: float | None = None) -> str:
+    """Choose between the solvers, or check the one that was asked for.
+
+    Args:
+      model: what to fit.
+      method: "exact", "laplace" or "mcem".
+      solver: "auto", "direct" or "iterative".
+      memory: bytes of this machine; found out by default.
+    Returns:
+      "direct" or "iterative".
+    Raises:
+      ModelError: for a solver that does not exist, or a direct one that the memory does not hold.
+    """
+    if solver not in SOLVERS:
+        raise ModelError(f"there is no solver {solver!r}", hint=f"Solvers: {', '.join(SOLVERS)}.")
+    if solver == "iterative":
+        return solver
+    needs = estimate_direct(model, method)
+    memory = machine_memory() if memory is None else memory
+    if solver == "direct":
+        if needs.memory > memory:
+            raise ModelError(
+                f"the direct solver would need about {needs.memory / GIB:,.0f} GiB for a dense block of order "
+                f"{needs.order:,}, and this machine has {memory / GIB:,.0f} GiB",
+                hint='Use solver="iterative", or leave the choice to solver="auto".',
+            )
+        return solver
+    is_slow = needs.seconds > max(MOST_SECONDS, WORTHWHILE * needs.iterative_seconds)
+    return "iterative" if needs.memory > MEMORY_SHARE * memory or is_slow else "direct"
+
+
+def estimate_direct(model: Model, method: str) -> Estimate:
+    """What the direct solver would need; see `Estimate`."""
+    design = model.design
+    sizes = sorted(len(term.levels) * len(term.columns) for term in design.terms)
+    lead, order = sizes[-1], sum(sizes[:-1])
+    memory = 8.0 * BLOCKS[method] * order**2
+    if method != "exact":
+        # The inverse's block between the lead term and the rest is dense.
+        memory += 8.0 * lead * order
+    rows = design.n * sum(len(term.columns) for term in design.terms)
+    return Estimate(order, memory, order**3 / DENSE_SPEED, SPARSE_WORK * rows / SPARSE_SPEED)
+
+
+def machine_memory() -> float:
+    """Bytes of memory of this machine, or of the container that this process may fill.
+
+    All of it, not what is free at the moment: the same model is fitted the same way again.
+    """
+    found = 8.0 * GIB
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file():
+        text = limit.read_text(encoding="ascii").strip()
+        if text.isdigit():
+            found = min(found, float(text))
+    return found

@@ -1,0 +1,307 @@
+"""Maximum likelihood and REML for Gaussian models without a dense block, exact up to a Monte Carlo error.
+
+The score is a mean over probes that stay the same for all parameters, so that Newton's method finds its root as
+it would that of an exact score. The log-likelihood of a step is the integral of the score along it: the probes'
+estimate of log |M| itself has a gradient of its own, and would stop the ascent short of that root. How far the
+root is from the maximum follows from the scatter of the score over the probes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.probes import probe, random_signs
+from lmeformula.algebra.sparseproducts import times_products
+from lmeformula.gaussian import sparse
+from lmeformula.gaussian.sparse import SparseSolution, SparseSums
+from lmeformula.model.ascent import Point, ascend
+from lmeformula.model.factors import FactorSpace, any_singular, factor_space
+from lmeformula.model.params import Params, ParamSpace
+
+Floats = NDArray[np.float64]
+
+# Where the optimiser starts: the relative sd of every coefficient.
+FIRST_SD = 0.4
+# Probes of the first ascent: their scatter must tell the error, and designs seldom need more.
+FIRST_PROBES = 8
+# At the maximum, probes are added for the log-likelihood alone until its error is this, or there are so many.
+LOGLIK_ERROR = 0.05
+MAX_LOGLIK_PROBES = 64
+# Step of the differences for the observed information, in log sds. The probes are the same on both ends, and
+# the equations good to eight digits.
+DIFFERENCE = 1e-3
+# A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
+BOUNDARY_SD = 1e-6
+
+
+class IterativeFit(NamedTuple):
+    """The optimum.
+
+    Attributes:
+      params: estimates on the natural scale; a variance on the boundary is exactly zero.
+      psi: (d,) the same unconstrained; boundary parameters hold a finite stand-in.
+      inside: (d,) which parameters are not at their boundary.
+      information: (d, d) observed information of psi, by differences of the score; zero outside.
+      mc_covariance: (d, d) Monte Carlo covariance of psi; zero outside.
+      solution: the penalised least squares problem at the optimum.
+      signs: (r, m) the probes.
+      loglik: maximised log-likelihood (or REML criterion), on R's constants.
+      loglik_error: its Monte Carlo standard error.
+      gain: rise of the log-likelihood that another step promises.
+      converged: whether that is nil and every equation was solved.
+      is_sharp: whether every Monte Carlo error is as small as was asked.
+      interrupted: whether the user stopped it before it was.
+      singular: whether some covariance matrix is singular.
+      num_evaluations: how often the likelihood was evaluated.
+    """
+
+    params: Params
+    psi: Floats
+    inside: NDArray[np.bool_]
+    information: Floats
+    mc_covariance: Floats
+    solution: SparseSolution
+    signs: Floats
+    loglik: float
+    loglik_error: float
+    gain: float
+    converged: bool
+    is_sharp: bool
+    interrupted: bool
+    singular: bool
+    num_evaluations: int
+
+
+def fit_iterative(
+    data: SparseSums,
+    space: ParamSpace,
+    *,
+    reml: bool = False,
+    seed: int = 0,
+    tolerance: float = 0.01,
+    max_probes: int = 512,
+) -> IterativeFit:
+    """Maximise the Gaussian likelihood over the relative covariance factors.
+
+    Args:
+      data: cross products of the design.
+      space: the model's parameter space.
+      reml: maximise the restricted likelihood instead.
+      seed: of the probes.
+      tolerance: probes are added until every Monte Carlo error is below this fraction of the parameter's
+        standard error.
+      max_probes: most probes.
+    Returns:
+      The optimum, whether or not the optimiser converged. An interruption from the keyboard while probes are
+      added returns what the last set of them gave.
+    """
+    elements = factor_space(space, data.column_scales())
+    start = elements.start(FIRST_SD)
+    count = min(FIRST_PROBES, max_probes)
+    found: IterativeFit | None = None
+    while True:
+        try:
+            signs = random_signs(data.plan.num_effects - data.plan.lead_size, count, seed)
+            found, start = _fit_with(data, space, elements, start, signs, reml, found)
+        except KeyboardInterrupt:
+            if found is None:
+                raise
+            return found._replace(interrupted=True)
+        excess = _excess(found, tolerance)
+        found = found._replace(is_sharp=excess <= 1.0)
+        if excess <= 1.0 or count >= max_probes or not found.converged:
+            return _sharpen_log_likelihood(found, seed)
+        count = min(max_probes, max(2 * count, math.ceil(1.2 * count * excess**2)))
+
+
+def _fit_with(
+    data: SparseSums,
+    space: ParamSpace,
+    elements: FactorSpace,
+    start: Floats,
+    signs: Floats,
+    reml: bool,
+    earlier: IterativeFit | None,
+) -> tuple[IterativeFit, Floats]:
+    """The optimum by one set of probes, and its coordinates."""
+    last: Point | None = None
+    freedom = data.n - len(data.ols) if reml else data.n
+
+    def evaluate(coordinates: Floats) -> Point:
+        nonlocal last
+        lambdas = elements.factors(coordinates)
+        solved = sparse.solve(data, lambdas, signs)
+        variance = _variance(solved, space, freedom)
+        spreads = sparse.log_det_gradient(data, lambdas, solved.probed.traces)
+        fits = sparse.fit_gradient(data, solved)
+        uphill = [fit / variance - spread for fit, spread in zip(fits, spreads, strict=True)]
+        if reml:
+            further = sparse.fixed_gradient(data, solved)
+            uphill = [slope + fixed for slope, fixed in zip(uphill, further, strict=True)]
+        slopes = tuple(uphill)
+        changes = elements.changes(coordinates)
+        information = _profile_information(data, solved, changes, space.fixed_sigma, freedom, reml)
+        information += elements.falling(coordinates, slopes)
+        score = elements.pull_back(coordinates, slopes)
+        value = 0.0
+        if last is not None:
+            value = last.value + 0.5 * float(
+                (score + last.score) @ (coordinates - last.coordinates)
+            )
+        last = Point(coordinates, value, score, information, slopes, solved)
+        return last
+
+    summit = ascend(evaluate, elements, start, data.n)
+    lambdas = elements.factors(summit.elements)
+    solution = sparse.solve(data, lambdas, signs) if summit.on_face else summit.point.detail
+    sigma = math.sqrt(_variance(solution, space, freedom))
+    params = Params(
+        data.ols + (np.linalg.solve(data.R, solution.gamma) if data.R.size else solution.gamma),
+        tuple(sigma**2 * (factor @ factor.T) for factor in lambdas),
+        sigma,
+    )
+    psi = space.to_free(params)
+    inside = np.isfinite(psi)
+    psi = np.where(inside, psi, np.log(BOUNDARY_SD * sigma))
+    scores, at = sparse.score(data, space, psi, signs)
+    if earlier is None or (earlier.inside != inside).any():
+        information = _observed_information(data, space, psi, inside, signs, scores, at)
+    else:
+        information = earlier.information
+    num_evaluations = summit.num_evaluations + (0 if earlier is None else earlier.num_evaluations)
+    found = IterativeFit(
+        params=params,
+        psi=psi,
+        inside=inside,
+        information=information,
+        mc_covariance=_mc_covariance(scores, information, inside),
+        solution=solution,
+        signs=signs,
+        loglik=_log_likelihood(data, solution, sigma, freedom, reml),
+        loglik_error=_log_likelihood_error(solution.probed.log_det_each),
+        gain=summit.gain,
+        converged=summit.converged and solution.converged,
+        is_sharp=False,
+        interrupted=False,
+        singular=any_singular(lambdas, data.column_scales()),
+        num_evaluations=num_evaluations,
+    )
+    return found, summit.point.coordinates
+
+
+def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
+    """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
+    solution, signs = found.solution, found.signs
+    each = solution.probed.log_det_each
+    needed = len(each) * (found.loglik_error / LOGLIK_ERROR) ** 2
+    count = min(MAX_LOGLIK_PROBES, math.ceil(needed))
+    if count <= len(each):
+        return found
+    signs = random_signs(len(signs), count, seed)
+    further = probe(solution.factor, signs[:, len(each) :])
+    whole = np.concatenate([each, further.log_det_each])
+    return found._replace(
+        signs=signs,
+        loglik=found.loglik - 0.5 * (float(whole.mean()) - solution.probed.log_det),
+        loglik_error=_log_likelihood_error(whole),
+    )
+
+
+def _log_likelihood_error(log_dets: Floats) -> float:
+    return 0.5 * float(log_dets.std(ddof=1)) / math.sqrt(len(log_dets))
+
+
+def _variance(found: SparseSolution, space: ParamSpace, freedom: int) -> float:
+    return found.rss / freedom if space.fixed_sigma is None else space.fixed_sigma**2
+
+
+def _log_likelihood(
+    data: SparseSums, found: SparseSolution, sigma: float, freedom: int, reml: bool
+) -> float:
+    value = found.probed.log_det - data.log_weights
+    value += freedom * np.log(2 * np.pi * sigma**2) + found.rss / sigma**2
+    if reml:
+        value += np.linalg.slogdet(found.information)[1] + 2 * np.log(np.abs(np.diag(data.R))).sum()
+    return float(-0.5 * value)
+
+
+def _profile_information(
+    data: SparseSums,
+    found: SparseSolution,
+    changes: tuple[Floats, ...],
+    sigma: float | None,
+    freedom: int,
+    reml: bool,
+) -> Floats:
+    """(t, t) average information of the elements, fixed effects and sigma profiled out; see information.py."""
+    plan, lambdas = data.plan, found.factor.lambdas
+    w = plan.split(found.w)
+    columns = []
+    for j, (change, factor) in enumerate(zip(changes, lambdas, strict=True)):
+        for matrix in change @ factor.T:
+            parts = [np.zeros_like(part) for part in w]
+            parts[j] = w[j] @ (matrix + matrix.T)
+            columns.append(plan.join(tuple(parts)))
+    directions = np.column_stack(columns)
+    spread = times_products(plan, data.products, directions)
+    right = sparse.turn(plan, lambdas, spread)
+    information = directions.T @ spread - right.T @ sparse.solve_effects(found.factor, right)[0]
+    crossed = found.ZVQ.T @ directions
+    if crossed.size:
+        information -= crossed.T @ np.linalg.solve(found.information, crossed)
+    variance = found.rss / freedom if sigma is None else sigma**2
+    information *= 0.5 / variance
+    if sigma is None:
+        with_scale = 0.5 * directions.T @ found.w / variance
+        information -= np.outer(with_scale, with_scale) / (0.5 * freedom)
+    return np.asarray(0.5 * (information + information.T))
+
+
+def _observed_information(
+    data: SparseSums,
+    space: ParamSpace,
+    psi: Floats,
+    inside: NDArray[np.bool_],
+    signs: Floats,
+    scores: Floats,
+    found: SparseSolution,
+) -> Floats:
+    """(d, d) observed information of psi, by differences of the score with the same probes."""
+    d, p = space.size, space.num_fixed
+    information = np.zeros((d, d))
+    here = scores.mean(axis=0)
+    fixed = data.R.T @ found.information @ data.R / space.residual_sd(psi) ** 2
+    information[:p, :p] = fixed
+    for j in np.flatnonzero(inside[p:]) + p:
+        moved = psi.copy()
+        moved[j] += DIFFERENCE
+        there = sparse.score(data, space, moved, signs)[0].mean(axis=0)
+        information[:, j] = (here - there) / DIFFERENCE
+        information[j, :p] = information[:p, j]
+    rest = information[p:, p:]
+    information[p:, p:] = 0.5 * (rest + rest.T)
+    information[~inside] = 0.0
+    information[:, ~inside] = 0.0
+    return information
+
+
+def _mc_covariance(scores: Floats, information: Floats, inside: NDArray[np.bool_]) -> Floats:
+    """(d, d) covariance of the root of the mean score, by the delta method."""
+    covariance = np.zeros_like(information)
+    use = np.ix_(inside, inside)
+    inverse = np.linalg.inv(information[use])
+    noise = np.atleast_2d(np.cov(scores[:, inside], rowvar=False)) / len(scores)
+    covariance[use] = inverse @ noise @ inverse
+    return covariance
+
+
+def _excess(found: IterativeFit, tolerance: float) -> float:
+    """The largest Monte Carlo error in units of what is tolerated."""
+    use = np.ix_(found.inside, found.inside)
+    stderr = np.sqrt(np.diag(np.linalg.inv(found.information[use])))
+    errors = np.sqrt(np.diag(found.mc_covariance)[found.inside])
+    return float((errors / (tolerance * stderr)).max(initial=0.0))

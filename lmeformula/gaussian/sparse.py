@@ -1,0 +1,253 @@
+"""The Gaussian likelihood's gradient without a dense block: equations by conjugate gradients, traces by probes.
+
+Symbols are those of likelihood.py. The penalised least squares problem is solved to rounding; only log |M| and
+the traces of M^-1 are estimates.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.algebra.conjugate import conjugate_gradients
+from lmeformula.algebra.crossproducts import Layout, layout
+from lmeformula.algebra.eliminated import Eliminated, eliminate, times_lambda
+from lmeformula.algebra.probes import Probed, probe
+from lmeformula.algebra.sparseproducts import (
+    SparseProducts,
+    find_meetings,
+    sparse_products,
+    times_products,
+)
+from lmeformula.design.design import Design
+from lmeformula.model.params import ParamSpace
+
+Floats = NDArray[np.float64]
+
+# Relative residual of the equations that are solved to rounding.
+TOLERANCE = 1e-11
+
+
+class SparseSums(NamedTuple):
+    """What the likelihood needs of the data; X is replaced by Q of W^(1/2) X = Q R, y by what Q leaves of it.
+
+    Attributes:
+      plan: layout of the random effects.
+      products: Z'WZ in sparse blocks.
+      ZQ: (q, p), Z'W^(1/2) Q.
+      Zy: (q,), Z'W^(1/2) times the least-squares residual.
+      yy: residual sum of squares of the regression of y on X alone.
+      R: (p, p) upper-triangular factor of W^(1/2) X.
+      ols: (p,) coefficients of that regression.
+      n: number of rows.
+      log_weights: sum of the log prior weights.
+    """
+
+    plan: Layout
+    products: SparseProducts
+    ZQ: Floats
+    Zy: Floats
+    yy: float
+    R: Floats
+    ols: Floats
+    n: int
+    log_weights: float
+
+    def column_scales(self) -> tuple[Floats, ...]:
+        """(k,) root mean squares of the columns of each random-effects term."""
+        blocks = {self.plan.lead: self.products.lead}
+        blocks |= dict(zip(self.plan.rest, self.products.diagonal, strict=True))
+        found = []
+        for j in range(len(self.plan.sizes)):
+            root = np.sqrt(np.einsum("laa->a", blocks[j]) / self.n)
+            found.append(np.where(root > 0, root, 1.0))
+        return tuple(found)
+
+
+class SparseSolution(NamedTuple):
+    """The penalised least squares problem solved at one Lambda, and the probes' estimates there.
+
+    Attributes:
+      factor: M with its lead term eliminated.
+      probed: traces of M^-1, and log |M|.
+      gamma: (p,) coefficients of Q that were used: their optimum, or those of the beta asked for.
+      u: (q,) conditional modes of the spherical effects.
+      w: (q,) Z'V^-1 r sigma^2, with Lambda'w = u.
+      rss: penalised residual sum of squares.
+      information: (p, p) Q'V^-1 Q sigma^2.
+      ZVQ: (q, p) Z'V^-1 Q sigma^2.
+      score: (p,) Q'V^-1 r sigma^2; zero at the optimum.
+      converged: whether all equations were solved to their tolerance.
+    """
+
+    factor: Eliminated
+    probed: Probed
+    gamma: Floats
+    u: Floats
+    w: Floats
+    rss: float
+    information: Floats
+    ZVQ: Floats
+    score: Floats
+    converged: bool
+
+
+def sparse_sums(design: Design) -> SparseSums:
+    """Form the cross products of a design with a numeric response and at least one random term."""
+    assert design.y is not None
+    plan = layout(design.terms)
+    root = None if design.weights is None else np.sqrt(design.weights)
+    X = design.X if root is None else design.X * root[:, None]
+    y = design.y - design.offset
+    y = y if root is None else y * root
+    Q, R = np.linalg.qr(X)
+    Qy = Q.T @ y
+    residual = y - Q @ Qy
+    yy = float(residual @ residual)
+    if root is not None:
+        residual *= root
+        Q *= root[:, None]
+    order = (plan.lead, *plan.rest)
+    return SparseSums(
+        plan=plan,
+        products=sparse_products(find_meetings(plan, design.terms), design.weights),
+        ZQ=np.concatenate([plan.matrices[j].T @ Q for j in order]),
+        Zy=np.concatenate([plan.matrices[j].T @ residual for j in order]),
+        yy=yy,
+        R=R,
+        ols=sl.solve_triangular(R, Qy) if R.size else np.zeros(0),
+        n=design.n,
+        log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+    )
+
+
+def solve(
+    data: SparseSums,
+    lambdas: tuple[Floats, ...],
+    signs: Floats,
+    gamma: Floats | None = None,
+) -> SparseSolution:
+    """Solve for the conditional modes, and for the fixed effects unless `gamma` gives them.
+
+    Args:
+      data: the cross products.
+      lambdas: relative covariance factors in formula order.
+      signs: (r, m) probes.
+      gamma: (p,) fixed coefficients of Q, or None to optimise them.
+    Returns:
+      The solution.
+    """
+    plan = data.plan
+    factor = eliminate(plan, data.products, lambdas)
+    right = turn(plan, lambdas, np.column_stack([data.ZQ, data.Zy]))
+    full, converged = solve_effects(factor, right)
+    inside, target = full[:, :-1], full[:, -1]
+    information = np.eye(inside.shape[1]) - right[:, :-1].T @ inside
+    pull = -(right[:, :-1].T @ target)
+    if gamma is None:
+        gamma = sl.solve(information, pull, assume_a="pos") if pull.size else pull
+    u = target - inside @ gamma
+    spread = times_products(
+        plan, data.products, outward(plan, lambdas, np.column_stack([inside, u]))
+    )
+    probed = probe(factor, signs)
+    return SparseSolution(
+        factor=factor,
+        probed=probed,
+        gamma=gamma,
+        u=u,
+        w=data.Zy - data.ZQ @ gamma - spread[:, -1],
+        rss=float(data.yy + gamma @ gamma - (right[:, -1] - right[:, :-1] @ gamma) @ u),
+        information=information,
+        ZVQ=data.ZQ - spread[:, :-1],
+        score=pull - information @ gamma,
+        converged=converged and probed.converged,
+    )
+
+
+def solve_effects(factor: Eliminated, right: Floats) -> tuple[Floats, bool]:
+    """M^-1 right for right (q, m), and whether it was found to its tolerance."""
+    size = factor.plan.lead_size
+    half = factor.lower(right)
+    solved = conjugate_gradients(factor.times, half[size:], np.full(right.shape[1], TOLERANCE))
+    half[size:] = solved.x
+    return factor.upper(half), solved.converged
+
+
+def outward(plan: Layout, lambdas: tuple[Floats, ...], columns: Floats) -> Floats:
+    """Lambda columns, for effects (q, m)."""
+    found = np.empty_like(columns)
+    for j, factor in enumerate(lambdas):
+        found[plan.place(j)] = times_lambda(factor, columns[plan.place(j)])
+    return found
+
+
+def turn(plan: Layout, lambdas: tuple[Floats, ...], columns: Floats) -> Floats:
+    """Lambda' columns, for effects (q, m)."""
+    return outward(plan, tuple(factor.T for factor in lambdas), columns)
+
+
+def fit_gradient(data: SparseSums, found: SparseSolution) -> tuple[Floats, ...]:
+    """-d rss / 2 d Lambda_j: (k, k) for each term."""
+    w, u = data.plan.split(found.w), data.plan.split(found.u)
+    return tuple(a.T @ b for a, b in zip(w, u, strict=True))
+
+
+def log_det_gradient(
+    data: SparseSums, lambdas: tuple[Floats, ...], traces: tuple[Floats, ...]
+) -> tuple[Floats, ...]:
+    """d log|M| / 2 d Lambda_j = Lambda^-T (l I - trace), (..., k, k) for traces (..., k, k) of each term."""
+    found = []
+    for (levels, k), factor, trace in zip(data.plan.sizes, lambdas, traces, strict=True):
+        missing = levels * np.eye(k) - trace
+        found.append(np.asarray(np.linalg.solve(factor.T, missing), float))
+    return tuple(found)
+
+
+def fixed_gradient(data: SparseSums, found: SparseSolution) -> tuple[Floats, ...]:
+    """-d log|X'V^-1 X| / 2 d Lambda_j, the further part of the REML deviance: (k, k) for each term."""
+    blocks = data.plan.split(found.ZVQ)
+    inverse = np.linalg.inv(found.information)
+    return tuple(
+        np.einsum("lap,pr,lbr->ab", block, inverse, block, optimize=True) @ factor
+        for block, factor in zip(blocks, found.factor.lambdas, strict=True)
+    )
+
+
+def score(
+    data: SparseSums, space: ParamSpace, psi: Floats, signs: Floats
+) -> tuple[Floats, SparseSolution]:
+    """The gradient of the marginal log-likelihood at any parameters, by each probe, not profiled.
+
+    Args:
+      data: the cross products.
+      space: layout of psi.
+      psi: (d,) unconstrained parameters; log sds must be finite.
+      signs: (r, m) probes.
+    Returns:
+      scores: (m, d) estimates of the gradient in psi, whose mean is the one to use.
+      solution: of the least squares problem there.
+    """
+    residual_sd = space.residual_sd(psi)
+    variance = residual_sd**2
+    lambdas = tuple(
+        term.structure.cholesky(psi[place], len(term.columns)) / residual_sd
+        for term, place in zip(space.terms, space.theta_slices, strict=True)
+    )
+    found = solve(data, lambdas, signs, data.R @ (psi[: space.num_fixed] - data.ols))
+    scores = np.zeros((signs.shape[1], space.size))
+    scores[:, : space.num_fixed] = data.R.T @ found.score / variance
+    scale = 0.0
+    spreads = log_det_gradient(data, lambdas, found.probed.each)
+    for j, (fit, spread) in enumerate(zip(fit_gradient(data, found), spreads, strict=True)):
+        term, place = space.terms[j], space.theta_slices[j]
+        in_lambda = fit / variance - spread
+        changes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / residual_sd
+        scores[:, place] = np.einsum("tab,mab->mt", changes, in_lambda)
+        scale += np.einsum("mab,ab->m", in_lambda, lambdas[j])
+    if space.estimates_sigma:
+        scores[:, -1] = -data.n + found.rss / variance - scale
+    return scores, found
