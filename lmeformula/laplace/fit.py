@@ -98,6 +98,9 @@ def fit_laplace(model: Model) -> LaplaceFit:
         score = np.concatenate(
             [found.in_beta, found.in_own[: m - p], elements.pull_back(coordinates[m:], slopes)]
         )
+        # Own parameters are logarithms, but for a location: a step is held to about one.
+        held = np.arange(p, m)
+        information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
         value = found.value if np.isfinite(found.value) else -np.inf
         return Point(coordinates, value, score, information, slopes, found)
 

@@ -1,4 +1,4 @@
-"""Counts: Poisson, and negative binomial with variance quadratic or linear in the mean."""
+"""Counts by the Poisson distribution."""
 
 from __future__ import annotations
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 from lmeformula.errors import ModelError
 from lmeformula.model.family.binary import bernoulli, binomial
+from lmeformula.model.family.continuous import BETA, GAMMA
 from lmeformula.model.family.counts import POISSON
 from lmeformula.model.family.gaussian import GAUSSIAN
+from lmeformula.model.family.negative_binomial import NBINOM1, NBINOM2
 from lmeformula.model.family.ordinal import cumulative
 from lmeformula.model.family.record import Family
 
@@ -23,6 +25,10 @@ FAMILIES: dict[str, Family] = {
     "gaussian": GAUSSIAN,
     **{name: build(links[0]) for name, (build, links) in LINKED.items()},
     "poisson": POISSON,
+    "nbinom2": NBINOM2,
+    "nbinom1": NBINOM1,
+    "gamma": GAMMA,
+    "beta": BETA,
 }
 
 

@@ -1,0 +1,139 @@
+"""Positive responses by the gamma distribution, and proportions by the beta distribution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+from lmeformula.model.family.checks import numbers, refuse_weights, unsuitable
+from lmeformula.model.family.own import Own, positive
+from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+
+Floats = NDArray[np.float64]
+Tensor = Any
+
+
+def _positive_response(design: Design) -> Arrays:
+    needs, hint = "positive numbers", "Zeros have no place in a gamma distribution."
+    values = numbers(design, "gamma", needs, hint)
+    if (values <= 0).any():
+        raise unsuitable(design, "gamma", needs, hint)
+    refuse_weights(design, "gamma")
+    return values, np.log(values)
+
+
+def _share_response(design: Design) -> Arrays:
+    needs = "numbers strictly between 0 and 1"
+    hint = 'Proportions of counted trials, 0 and 1 among them, are for family="binomial".'
+    values = numbers(design, "beta", needs, hint)
+    if ((values <= 0) | (values >= 1)).any():
+        raise unsuitable(design, "beta", needs, hint)
+    refuse_weights(design, "beta")
+    return values, np.log(values), np.log1p(-values)
+
+
+def _shape(design: Design) -> Own:
+    assert design.response is not None
+    spread = float(np.var(np.log(design.response.values)))
+    return positive("shape", float(np.clip(1.0 / max(spread, 1e-3), 0.1, 100.0)))
+
+
+def _precision(design: Design) -> Own:
+    assert design.response is not None
+    mean, variance = float(design.response.values.mean()), float(design.response.values.var())
+    found = mean * (1.0 - mean) / max(variance, 1e-6) - 1.0
+    return positive("precision", float(np.clip(found, 0.5, 1000.0)))
+
+
+def _gamma(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.Gamma(concentration=own[0], log_rate=tf.math.log(own[0]) - eta)
+
+
+def _gamma_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    log_y, shape = response[1][:, None], own[0]
+    apart = log_y - eta
+    return shape * (tf.math.log(shape) + apart - tf.exp(apart)) - tf.math.lgamma(shape) - log_y
+
+
+def _gamma_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    return own[0] * tf.math.expm1(response[1][:, None] - eta)
+
+
+def _gamma_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    log_y, shape = response[1], own[0]
+    apart = log_y - eta
+    ratio = np.exp(apart)
+    constant = shape * np.log(shape) - scipy.special.gammaln(shape)
+    value = shape * (apart - ratio).sum() + len(eta) * constant - log_y.sum()
+    return Slopes(float(value), shape * np.expm1(apart), -shape * ratio)
+
+
+def _gamma_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    shape = own[0]
+    apart = response[1] - eta
+    ratio = np.exp(apart)
+    constant = np.log(shape) + 1.0 - scipy.special.digamma(shape)
+    bend = 1.0 / shape - float(scipy.special.polygamma(1, shape))
+    return Depths(
+        third=shape * ratio,
+        own=np.array([(apart - ratio + constant).sum()]),
+        own_own=np.array([[len(eta) * bend]]),
+        own_first=np.expm1(apart)[None],
+        own_second=-ratio[None],
+    )
+
+
+def _beta(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.Beta(
+        concentration1=own[0] * tf.math.sigmoid(eta), concentration0=own[0] * tf.math.sigmoid(-eta)
+    )
+
+
+def _beta_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    _, log_y, log_rest = (array[:, None] for array in response)
+    a, b = own[0] * tf.math.sigmoid(eta), own[0] * tf.math.sigmoid(-eta)
+    norm = tf.math.lgamma(own[0]) - tf.math.lgamma(a) - tf.math.lgamma(b)
+    return norm + (a - 1.0) * log_y + (b - 1.0) * log_rest
+
+
+GAMMA = Family(
+    name="gamma",
+    link="log",
+    response=_positive_response,
+    distribution=_gamma,
+    mean=lambda eta, own: np.exp(eta),
+    working=lambda response: response[1],
+    own=_shape,
+    variance=lambda mean, own: mean**2 / own[0],
+    log_density=_gamma_density,
+    slope=_gamma_slope,
+    closed=ClosedForm(_gamma_slopes, _gamma_depths),
+)
+
+BETA = Family(
+    name="beta",
+    link="logit",
+    response=_share_response,
+    distribution=_beta,
+    mean=lambda eta, own: scipy.special.expit(eta),
+    working=lambda response: response[1] - response[2],
+    own=_precision,
+    variance=lambda mean, own: mean * (1.0 - mean) / (1.0 + own[0]),
+    log_density=_beta_density,
+)
