@@ -26,6 +26,7 @@ from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
 from lmeformula.model.params import ParamSpace
@@ -47,10 +48,10 @@ def estimate_exact(model: Model, reml: bool) -> Fit:
     sigma = found.params.sigma
     assert sigma is not None
     psi = space.to_free(found.params)
-    inside = np.isfinite(psi)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-    stand_in = np.where(inside, psi, np.log(BOUNDARY_SD * sigma))
-    information = observed_information(data, space, stand_in, inside)
+    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
+    solved = None if found.singular else found.solution
+    information = observed_information(data, space, stand_in, inside, solved)
     modes, mode_cov = conditional(data, found.solution, sigma)
     fixed_vcov = fixed_covariance(data, found.solution, sigma)
     vcov = report_vcov(model, stand_in, information, inside, fixed_vcov)
@@ -154,8 +155,8 @@ def _boundary(data: Sums, space: ParamSpace, psi: Floats) -> tuple[Floats, NDArr
     sigma = space.residual_sd(psi)
     inside = np.ones(space.size, bool)
     for term, place in zip(space.terms, space.theta_slices, strict=True):
-        k = len(term.columns)
-        for j in range(place.start, place.start + min(k, place.stop - place.start)):
+        num_sds = term.structure.num_sds(len(term.columns))
+        for j in range(place.start, place.start + num_sds):
             nearer = psi.copy()
             nearer[j] = np.log(BOUNDARY_SD * sigma)
             if psi[j] > nearer[j] + np.log(MAYBE_ZERO / BOUNDARY_SD):

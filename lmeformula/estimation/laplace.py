@@ -179,6 +179,6 @@ def _start(model: Model, boundary_sd: float) -> _Start:
     information = observed_information(
         model, found.problem, psi, inside, found.approximation.mode.u
     )
-    covariance = np.linalg.inv(information[np.ix_(inside, inside)])
+    covariance = np.asarray(np.linalg.inv(information[np.ix_(inside, inside)]), float)
     p = space.num_fixed
     return _Start(found, psi, inside, information, covariance[:p, :p])

@@ -171,7 +171,5 @@ def _leave_a_face(
         if curvature > FREEING_CURVATURE * num_rows:
             away = look(np.concatenate([before, moved]))
             if away.value > point.value:
-                freed = resting.copy()
-                freed[places] = False
-                return away, freed
+                return away, resting & (moved == elements)
     return None

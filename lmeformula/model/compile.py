@@ -207,5 +207,6 @@ def _check_terms(design: Design) -> None:
                 f"the covariance structure {term.covariance} cannot be fitted yet",
                 formula=text,
                 span=source.span,
-                hint="Structures that can: us (the default), diag, and diag with hom = TRUE.",
+                hint="Structures that can: us (the default), diag, cs and ar1, the last three "
+                "with hom = TRUE or FALSE.",
             )

@@ -68,14 +68,14 @@ REFUSED = {
                     ^^^^^^^^^
         Write the linked terms as one, (a + b | g), or leave the label out.""",
     ),
-    "compound symmetry": (
-        "y ~ x + cs(x | g)",
+    "a structure of glmmTMB": (
+        "y ~ x + toep(x | g)",
         {},
         """\
-        the covariance structure cs cannot be fitted yet
-            y ~ x + cs(x | g)
-                    ^^^^^^^^^
-        Structures that can: us (the default), diag, and diag with hom = TRUE.""",
+        the covariance structure toep cannot be fitted yet
+            y ~ x + toep(x | g)
+                    ^^^^^^^^^^^
+        Structures that can: us (the default), diag, cs and ar1, the last three with hom = TRUE or FALSE.""",
     ),
 }
 

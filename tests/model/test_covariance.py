@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from lmeformula.formula.explain import num_parameters
 from lmeformula.model.covariance import STRUCTURES, cholesky_semidefinite
 from tests.simulate import differences
 
@@ -28,6 +31,23 @@ def test_round_trip(kind, k):
     np.testing.assert_allclose(structure.to_free(factor @ factor.T), theta, rtol=1e-9)
 
 
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_any_theta_is_a_covariance_and_comes_back(kind, data):
+    structure, k = STRUCTURES[kind], data.draw(st.integers(1, 7))
+    size = structure.num_params(k)
+    theta = np.array(data.draw(st.lists(st.floats(-4, 4), min_size=size, max_size=size)))
+    factor = structure.cholesky(theta, k)
+    covariance = factor @ factor.T
+    sd = np.sqrt(np.diag(covariance))
+    assert np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0] > 0
+    np.testing.assert_allclose(structure.to_free(covariance), theta, rtol=1e-6, atol=1e-7)
+    stand_in, inside = structure.off_bounds(theta, k, 1e-6)
+    np.testing.assert_array_equal(stand_in, theta)
+    assert inside.all()
+
+
 @pytest.mark.parametrize(("kind", "k"), CASES)
 def test_cholesky_jacobian(kind, k):
     structure = STRUCTURES[kind]
@@ -43,15 +63,13 @@ def test_report_and_its_jacobian(kind, k):
     factor = structure.cholesky(theta, k)
     covariance = factor @ factor.T
     sd = np.sqrt(np.diag(covariance))
-    report = structure.to_report(theta, k)
+    report, num_sds = structure.to_report(theta, k), structure.num_sds(k)
     assert len(report) == len(theta) == structure.num_params(k)
-    if structure.num_params(k) == 1:
-        np.testing.assert_allclose(sd, report[0])
-    else:
-        np.testing.assert_allclose(report[:k], sd)
-        correlation = covariance / np.outer(sd, sd)
-        below = [correlation[i, j] for i in range(k) for j in range(i)]
-        np.testing.assert_allclose(report[k:], below[: len(report) - k], atol=1e-14)
+    np.testing.assert_allclose(report[:num_sds], sd[:num_sds])
+    correlation = covariance / np.outer(sd, sd)
+    # One correlation is that of the first two coefficients, whatever the pattern.
+    below = [correlation[i, j] for i in range(k) for j in range(i)]
+    np.testing.assert_allclose(report[num_sds:], below[: len(report) - num_sds], atol=1e-14)
     expected = differences(lambda at: structure.to_report(at, k), theta).T
     np.testing.assert_allclose(structure.report_jacobian(theta, k), expected, **BY_DIFFERENCES)
 
@@ -94,9 +112,12 @@ def test_a_zero_variance_is_minus_infinity_and_comes_back(kind, k):
     structure = STRUCTURES[kind]
     covariance = np.zeros((k, k))
     theta = structure.to_free(covariance)
-    num_sd = 1 if structure.num_params(k) == 1 else k
-    assert np.isneginf(theta[:num_sd]).all()
+    assert np.isneginf(theta[: structure.num_sds(k)]).all()
     np.testing.assert_array_equal(structure.cholesky(theta, k), covariance)
+    stand_in, inside = structure.off_bounds(theta, k, 0.01)
+    assert not inside.any()
+    sd = structure.to_report(stand_in, k)[: structure.num_sds(k)]
+    np.testing.assert_allclose(sd, 0.01)
 
 
 def test_one_zero_variance_among_others_comes_back():
@@ -109,6 +130,49 @@ def test_one_zero_variance_among_others_comes_back():
     assert structure.to_report(theta, 3)[[0, 1, 2]] == pytest.approx([2.0, 0.0, 3.0])
 
 
+@pytest.mark.parametrize("homogeneous", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "rho"),
+    [("cs", -0.5), ("cs", 0.3), ("cs", 1.0), ("ar1", -1.0), ("ar1", 0.3), ("ar1", 1.0)],
+)
+def test_the_correlation_at_its_bounds(kind, homogeneous, rho):
+    structure = STRUCTURES[kind, homogeneous]
+    apart = np.abs(np.subtract.outer(np.arange(3), np.arange(3)))
+    covariance = 4.0 * (rho**apart if kind == "ar1" else np.where(apart, rho, 1.0))
+    theta = structure.to_free(covariance)
+    factor = structure.cholesky(theta, 3)
+    np.testing.assert_allclose(factor @ factor.T, covariance, atol=1e-12)
+    assert structure.to_report(theta, 3)[-1] == pytest.approx(rho, abs=1e-14)
+    on_bound = rho != 0.3
+    assert np.isinf(theta[-1]) == on_bound
+    stand_in, inside = structure.off_bounds(theta, 3, 1e-6)
+    assert np.isfinite(stand_in).all()
+    assert inside.tolist() == [True] * (len(theta) - 1) + [not on_bound]
+    assert structure.to_report(stand_in, 3)[-1] == pytest.approx(rho, abs=1e-11)
+
+
+def test_ar1_of_coefficients_that_vary_two_steps_apart():
+    structure = STRUCTURES["ar1", False]
+    covariance = np.array([[4.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 4.0]])
+    theta = structure.to_free(covariance)
+    assert np.isneginf(theta[1])
+    assert structure.to_report(theta, 3)[-1] == pytest.approx(0.5)
+    assert structure.off_bounds(theta, 3, 1e-6)[1].tolist() == [True, False, True, True]
+
+
+def test_two_coefficients_have_one_correlation_whatever_the_structure():
+    covariance = np.array([[4.0, -1.2], [-1.2, 9.0]])
+    for kind in ("us", "cs", "ar1"):
+        structure = STRUCTURES[kind, False]
+        report = structure.to_report(structure.to_free(covariance), 2)
+        np.testing.assert_allclose(report, [2.0, 3.0, -0.2])
+
+
+@pytest.mark.parametrize(("kind", "k"), CASES)
+def test_the_formula_counts_parameters_as_the_structures_do(kind, k):
+    assert num_parameters(*kind, k) == STRUCTURES[kind].num_params(k)
+
+
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_a_perfect_correlation_comes_back_to_rounding(sign):
     structure = STRUCTURES["us", False]
@@ -117,6 +181,12 @@ def test_a_perfect_correlation_comes_back_to_rounding(sign):
     assert np.isfinite(theta).all()
     factor = structure.cholesky(theta, 2)
     np.testing.assert_allclose(factor @ factor.T, covariance, rtol=1e-12)
+    # On the bound it has no information of its own; the stand-in is a covariance of full rank next to it.
+    stand_in, inside = structure.off_bounds(theta, 2, 1e-6)
+    assert inside.tolist() == [True, True, False]
+    near = structure.cholesky(stand_in, 2)
+    np.testing.assert_allclose(near @ near.T, covariance, rtol=1e-11)
+    assert np.abs(np.diag(near)).min() > 1e-7
 
 
 NAMES = [
@@ -131,6 +201,12 @@ NAMES = [
     ),
     ("diag", False, ("Intercept", "x"), ["sd(g:Intercept)", "sd(g:x)"]),
     ("diag", True, ("Intercept", "x"), ["sd(g)"]),
+    ("cs", False, ("Intercept",), ["sd(g)"]),
+    ("cs", False, ("a", "b", "c"), ["sd(g:a)", "sd(g:b)", "sd(g:c)", "cor(g)"]),
+    ("cs", True, ("a", "b", "c"), ["sd(g)", "cor(g)"]),
+    ("ar1", True, ("t[1]", "t[2]"), ["sd(g)", "cor(g)"]),
+    ("ar1", False, ("t[1]", "t[2]"), ["sd(g:t[1])", "sd(g:t[2])", "cor(g)"]),
+    ("ar1", True, ("t[1]",), ["sd(g)"]),
 ]
 
 

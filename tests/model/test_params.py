@@ -62,6 +62,9 @@ def test_report(name, sigma):
                 pytest.fail(f"no sd of {term.name}:{column} in {report}")
             for b in range(a):
                 found = report.get(f"cor({term.name}:{term.columns[b]},{column})", 0.0)
+                if term.structure.kind in ("cs", "ar1"):
+                    apart = a - b if term.structure.kind == "ar1" else 1
+                    found = report[f"cor({term.name})"] ** apart
                 assert found == pytest.approx(covariance[a, b] / sd[a] / sd[b], abs=1e-12)
     if sigma is None:
         assert report["sigma"] == pytest.approx(params.sigma)
@@ -78,6 +81,11 @@ NAMES = [
     ),
     ("slopes apart", ("Intercept", "x", "sd(g)", "sd(g.1:x)", "sd(h)", "sigma")),
     ("one variance", ("Intercept", "x", "sd(g)", "sigma")),
+    (
+        "one correlation",
+        ("Intercept", "x", "sd(g:Intercept)", "sd(g:x)", "sd(g:z)", "cor(g)", "sigma"),
+    ),
+    ("autoregressive", ("Intercept", "x", "sd(g)", "cor(g)", "sigma")),
     ("no fixed effects", ("sd(g)", "sd(h)", "sigma")),
 ]
 

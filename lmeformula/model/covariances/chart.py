@@ -1,4 +1,4 @@
-"""Factors of a covariance structure as smooth functions of free elements, in which likelihoods are maximised."""
+"""Factors of a covariance structure as functions of free elements, in which likelihoods are maximised."""
 
 from __future__ import annotations
 
@@ -137,9 +137,8 @@ class LinearChart:
         return self.basis
 
     def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
-        positive = positive_part(pull)
-        return np.asarray(
-            np.einsum("sab,ac,tcb->st", self.basis, positive, self.basis, optimize=True)
+        return positive_part(
+            np.einsum("sab,ac,tcb->st", self.basis, pull, self.basis, optimize=True)
         )
 
     def idle(self, elements: Floats) -> Mask:

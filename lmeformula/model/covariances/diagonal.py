@@ -1,0 +1,75 @@
+"""diag: independent coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.model.covariances.chart import Chart, LinearChart
+from lmeformula.model.covariances.structure import log_sds, names_of
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Diagonal:
+    """Independent coefficients, each with its own variance, or all with one.
+
+    Args:
+      homogeneous: one variance for all; theta is its log sd.
+    Example:
+      >>> Diagonal(homogeneous=True).cholesky(np.log([3.0]), 2).tolist()
+      [[3.0000000000000004, 0.0], [0.0, 3.0000000000000004]]
+    """
+
+    kind = "diag"
+
+    def __init__(self, *, homogeneous: bool) -> None:
+        self.homogeneous = homogeneous
+
+    def num_params(self, k: int) -> int:
+        return 1 if self.homogeneous else k
+
+    def num_sds(self, k: int) -> int:
+        return self.num_params(k)
+
+    def cholesky(self, theta: Floats, k: int) -> Floats:
+        return np.asarray(np.diag(np.broadcast_to(np.exp(theta), (k,))))
+
+    def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
+        if self.homogeneous:
+            return np.asarray(np.exp(theta[0]) * np.eye(k)[None])
+        jacobian = np.zeros((k, k, k))
+        jacobian[range(k), range(k), range(k)] = np.exp(theta)
+        return jacobian
+
+    def to_free(self, covariance: Floats) -> Floats:
+        variances = np.diag(covariance)
+        return log_sds(variances[:1] if self.homogeneous else variances)
+
+    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+        inside = np.isfinite(theta)
+        return np.where(inside, theta, np.log(sd)), inside
+
+    def to_report(self, theta: Floats, k: int) -> Floats:
+        return np.exp(theta)
+
+    def report_jacobian(self, theta: Floats, k: int) -> Floats:
+        return np.diag(np.exp(theta))
+
+    def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+        return [("sd", "")] if self.homogeneous else [("sd", column) for column in columns]
+
+    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
+        return names_of(self.labels(columns), name, columns)
+
+    def chart(self, scale: Floats) -> Chart:
+        k = len(scale)
+        if self.homogeneous:
+            # One variance for all coefficients has one scale.
+            return LinearChart(np.eye(k)[None] / np.sqrt(np.mean(scale**2)))
+        basis = np.zeros((k, k, k))
+        basis[range(k), range(k), range(k)] = 1.0 / scale
+        return LinearChart(basis)

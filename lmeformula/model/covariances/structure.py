@@ -1,0 +1,107 @@
+"""What every covariance structure can do, and what several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.model.covariances.chart import Chart
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Structure(Protocol):
+    """One covariance structure; k is the number of coefficients of the term.
+
+    Its parameters theta are unconstrained: log standard deviations, then what gives the correlations.
+    """
+
+    kind: str
+
+    def num_params(self, k: int) -> int:
+        """Length of theta."""
+
+    def num_sds(self, k: int) -> int:
+        """How many elements of theta, the first ones, are log standard deviations."""
+
+    def cholesky(self, theta: Floats, k: int) -> Floats:
+        """(k, k) lower-triangular L with Sigma = L L'."""
+
+    def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
+        """(len(theta), k, k) derivative of L in each element of theta."""
+
+    def to_free(self, covariance: Floats) -> Floats:
+        """theta of a covariance matrix of this structure; infinite where a parameter lies on its bound."""
+
+    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+        """A finite stand-in for theta, standard deviations of zero as `sd`.
+
+        Returns:
+          theta: finite.
+          inside: which parameters are inside their bounds and make a difference there.
+        """
+
+    def to_report(self, theta: Floats, k: int) -> Floats:
+        """Standard deviations, then correlations, as many as theta has elements."""
+
+    def report_jacobian(self, theta: Floats, k: int) -> Floats:
+        """Derivative of `to_report`, square."""
+
+    def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+        """What each element of `to_report` is: "sd" or "cor", and of which columns; "" of all."""
+
+    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
+        """Names of the elements of `to_report`, for a term of that name."""
+
+    def chart(self, scale: Floats) -> Chart:
+        """The factors as a function of as many free elements as theta has.
+
+        There, unlike in theta, a singular covariance is an ordinary point.
+
+        Args:
+          scale: (k,) root mean squares of the columns of the data; elements are relative to them.
+        """
+
+
+def names_of(labels: Sequence[tuple[str, str]], name: str, columns: Sequence[str]) -> list[str]:
+    """Names of a term's parameters on the reporting scale, from its structure's labels.
+
+    Example:
+      >>> names_of([("sd", "x"), ("cor", "")], "g", ["x", "z"])
+      ['sd(g:x)', 'cor(g)']
+      >>> names_of([("sd", "Intercept")], "g", ["Intercept"])
+      ['sd(g)']
+    """
+    bare = tuple(columns) == ("Intercept",)
+    return [
+        f"{kind}({name})" if bare or not label else f"{kind}({name}:{label})"
+        for kind, label in labels
+    ]
+
+
+def below_diagonal(k: int) -> list[tuple[int, int]]:
+    """Places of the correlations, row by row."""
+    return [(i, j) for i in range(k) for j in range(i)]
+
+
+def log_sds(variances: Floats) -> Floats:
+    """Log standard deviations; minus infinity for a variance of zero."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(0.5 * np.log(variances))
+
+
+def cholesky_semidefinite(matrix: Floats) -> Floats:
+    """Cholesky factor of a positive semidefinite matrix: rows of zero variance stay zero below their pivot."""
+    k = len(matrix)
+    factor = np.zeros((k, k))
+    for j in range(k):
+        rest = matrix[j:, j] - factor[j:, :j] @ factor[j, :j]
+        pivot = np.sqrt(max(rest[0], 0.0))
+        factor[j, j] = pivot
+        if pivot > 0:
+            factor[j + 1 :, j] = rest[1:] / pivot
+    return factor

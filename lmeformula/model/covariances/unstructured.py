@@ -1,0 +1,127 @@
+"""us: any positive definite covariance.
+
+Sigma = L L', L = diag(sd) C, where C is the Cholesky factor of the correlation matrix. theta holds log sd (k),
+then, row by row, the strictly lower elements of an unconstrained lower-triangular matrix with unit diagonal
+whose rows are scaled to length one to give C. (The parametrisation of tfp.bijectors.CorrelationCholesky, up
+to the order of the elements.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.model.covariances.chart import Chart, LinearChart
+from lmeformula.model.covariances.structure import (
+    below_diagonal,
+    cholesky_semidefinite,
+    log_sds,
+    names_of,
+)
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# A coefficient that the earlier ones determine, up to this share of its standard deviation, is on the bound.
+DETERMINED = 1e-6
+
+
+class Unstructured:
+    """Any positive definite covariance: k variances and k (k - 1) / 2 correlations.
+
+    Example:
+      >>> us = Unstructured()
+      >>> us.cholesky(np.array([np.log(2.0), 0.0, 0.75]), 2)
+      array([[2. , 0. ],
+             [0.6, 0.8]])
+    """
+
+    kind = "us"
+
+    def num_params(self, k: int) -> int:
+        return k * (k + 1) // 2
+
+    def num_sds(self, k: int) -> int:
+        return k
+
+    def cholesky(self, theta: Floats, k: int) -> Floats:
+        return np.exp(theta[:k])[:, None] * self._correlation_factor(theta[k:], k)
+
+    def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
+        sd, free = np.exp(theta[:k]), theta[k:]
+        factor = self._correlation_factor(free, k)
+        jacobian = np.zeros((self.num_params(k), k, k))
+        for i in range(k):
+            jacobian[i, i] = sd[i] * factor[i]
+        for place, (i, j) in enumerate(below_diagonal(k)):
+            # A row v / |v| changes by (e_j - row * row_j) / |v|; its diagonal element is 1 / |v|.
+            unit = np.zeros(k)
+            unit[j] = 1.0
+            jacobian[k + place, i] = sd[i] * (unit - factor[i] * factor[i, j]) * factor[i, i]
+        return jacobian
+
+    def to_free(self, covariance: Floats) -> Floats:
+        sd = np.sqrt(np.diag(covariance))
+        k = len(sd)
+        safe = np.where(sd > 0, sd, 1.0)
+        correlation = covariance / np.outer(safe, safe)
+        correlation[np.diag_indices(k)] = 1.0
+        factor = cholesky_semidefinite(correlation)
+        free = [factor[i, j] / max(factor[i, i], 1e-12) for i, j in below_diagonal(k)]
+        return np.concatenate([log_sds(np.diag(covariance)), free])
+
+    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+        has_sd = np.isfinite(theta[:k])
+        stand_in = np.concatenate([np.where(has_sd, theta[:k], np.log(sd)), theta[k:]])
+        factor = self._correlation_factor(theta[k:], k)
+        inside = list(has_sd)
+        for place, (i, j) in enumerate(below_diagonal(k)):
+            is_determined = factor[i, i] < DETERMINED
+            inside.append(bool(has_sd[i] and has_sd[j] and not is_determined))
+            if is_determined:
+                stand_in[k + place] *= factor[i, i] / DETERMINED
+        return stand_in, np.array(inside, bool)
+
+    def to_report(self, theta: Floats, k: int) -> Floats:
+        factor = self._correlation_factor(theta[k:], k)
+        correlation = factor @ factor.T
+        return np.concatenate(
+            [np.exp(theta[:k]), [correlation[i, j] for i, j in below_diagonal(k)]]
+        )
+
+    def report_jacobian(self, theta: Floats, k: int) -> Floats:
+        size = self.num_params(k)
+        jacobian = np.zeros((size, size))
+        jacobian[range(k), range(k)] = np.exp(theta[:k])
+        factor = self._correlation_factor(theta[k:], k)
+        unit_sd = np.concatenate([np.zeros(k), theta[k:]])
+        changes = self.cholesky_jacobian(unit_sd, k)
+        for column in range(k, size):
+            change = changes[column] @ factor.T
+            change = change + change.T
+            jacobian[k:, column] = [change[i, j] for i, j in below_diagonal(k)]
+        return jacobian
+
+    def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+        pairs = [f"{columns[j]},{columns[i]}" for i, j in below_diagonal(len(columns))]
+        return [*(("sd", column) for column in columns), *(("cor", pair) for pair in pairs)]
+
+    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
+        return names_of(self.labels(columns), name, columns)
+
+    def chart(self, scale: Floats) -> Chart:
+        k = len(scale)
+        basis = np.zeros((self.num_params(k), k, k))
+        places = [(i, i) for i in range(k)] + below_diagonal(k)
+        for element, (i, j) in enumerate(places):
+            basis[element, i, j] = 1.0 / scale[i]
+        return LinearChart(basis)
+
+    @staticmethod
+    def _correlation_factor(free: Floats, k: int) -> Floats:
+        factor = np.eye(k)
+        for value, (i, j) in zip(free, below_diagonal(k), strict=True):
+            factor[i, j] = value
+        return np.asarray(factor / np.linalg.norm(factor, axis=1, keepdims=True))
