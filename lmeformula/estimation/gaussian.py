@@ -50,8 +50,7 @@ def estimate_exact(model: Model, reml: bool) -> Fit:
     psi = space.to_free(found.params)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
     stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
-    solved = None if found.singular else found.solution
-    information = observed_information(data, space, stand_in, inside, solved)
+    information = observed_information(data, space, stand_in, inside)
     modes, mode_cov = conditional(data, found.solution, sigma)
     fixed_vcov = fixed_covariance(data, found.solution, sigma)
     vcov = report_vcov(model, stand_in, information, inside, fixed_vcov)
