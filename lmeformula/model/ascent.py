@@ -68,7 +68,11 @@ class Summit(NamedTuple):
 
 
 def ascend(
-    evaluate: Callable[[Floats], Point], space: FactorSpace, start: Floats, num_rows: int
+    evaluate: Callable[[Floats], Point],
+    space: FactorSpace,
+    start: Floats,
+    num_rows: int,
+    negligible: float = NEGLIGIBLE_GAIN,
 ) -> Summit:
     """Climb to a maximum.
 
@@ -80,6 +84,7 @@ def ascend(
       space: the elements of the factors, the last coordinates.
       start: (m + t,) where to start.
       num_rows: number of rows, the scale of the likelihood.
+      negligible: a further step that promises less than this in log-likelihood is not taken.
     Returns:
       The summit, whether or not it is one.
     """
@@ -101,7 +106,7 @@ def ascend(
         free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
         step = _step(point, free, others)
         gain = float(point.score @ step)
-        following = _line_search(look, point, step, gain) if gain >= NEGLIGIBLE_GAIN else None
+        following = _line_search(look, point, step, gain) if gain >= negligible else None
         if following is None:
             freed = _leave_a_face(look, space, point, resting, others, num_rows)
             if freed is None:
