@@ -43,6 +43,18 @@ class Solved(NamedTuple):
     beside: tuple[Floats, ...]
     norms: Floats
 
+    def part(self, columns: slice) -> Solved:
+        """The solutions of some of the columns."""
+        return Solved(
+            x=self.x[:, columns],
+            product=self.product[:, columns],
+            residual=self.residual[columns],
+            converged=self.converged,
+            diagonals=self.diagonals[columns],
+            beside=self.beside[columns],
+            norms=self.norms[columns],
+        )
+
     def quadrature(self, function: Callable[[Floats], Floats]) -> Floats:
         """(m,) c'f(A)c by Gauss quadrature, for f on (0, inf)."""
         found = np.zeros(len(self.norms))

@@ -96,10 +96,8 @@ class Eliminated(NamedTuple):
             place = self.plan.place(j)
             found[place] = times_blocks(self.roots_inverse[number], half[place], transpose=True)
             scaled.append(times_lambda(self.lambdas[j], found[place]))
-        top = half[:size]
-        if scaled:
-            push = times_lambda(self.lambdas[self.plan.lead].T, self._forward(scaled))
-            top = top - times_blocks(self.lead_inverse, push)
+        push = times_lambda(self.lambdas[self.plan.lead].T, self._forward(scaled))
+        top = half[:size] - times_blocks(self.lead_inverse, push)
         found[:size] = times_blocks(self.lead_inverse, top, transpose=True)
         return found
 
@@ -128,11 +126,13 @@ class Eliminated(NamedTuple):
 
     def _forward(self, scaled: list[Floats]) -> Floats:
         """(lead_size, m): the block between times columns of each term of the rest."""
-        first, *others = zip(self.products.between, scaled, strict=True)
-        found = first[0].forward @ first[1]
-        for pair, part in others:
-            found += pair.forward @ part
-        return np.asarray(found)
+        parts = zip(self.products.between, scaled, strict=True)
+        found = [pair.forward @ part for pair, part in parts]
+        if not found:
+            return np.zeros((self.plan.lead_size, 1))
+        for part in found[1:]:
+            found[0] += part
+        return np.asarray(found[0])
 
 
 def eliminate(plan: Layout, products: SparseProducts, lambdas: tuple[Floats, ...]) -> Eliminated:

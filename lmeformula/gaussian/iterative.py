@@ -18,7 +18,8 @@ from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import times_products
 from lmeformula.gaussian import sparse
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
-from lmeformula.model.ascent import Point, ascend
+from lmeformula.model.ascent import Point, Summit, ascend
+from lmeformula.model.bounds import off_bounds
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.params import Params, ParamSpace
 
@@ -26,8 +27,14 @@ Floats = NDArray[np.float64]
 
 # Where the optimiser starts: the relative sd of every coefficient.
 FIRST_SD = 0.4
-# Probes of the first ascent: their scatter must tell the error, and designs seldom need more.
+# Probes of the first ascent: their scatter must tell the error, and designs seldom need more. Two of them lead
+# most of the way, to about a tenth of a standard error.
 FIRST_PROBES = 8
+ROUGH_PROBES = 2
+ROUGH_GAIN = 1e-2
+# The ascent ends where Newton's step is some 3e-4 standard errors long; that last step is taken with the
+# observed information, which leaves of it less than the errors by which scores are known.
+NEGLIGIBLE_GAIN = 1e-7
 # At the maximum, probes are added for the log-likelihood alone until its error is this, or there are so many.
 LOGLIK_ERROR = 0.05
 MAX_LOGLIK_PROBES = 64
@@ -100,36 +107,40 @@ def fit_iterative(
       added returns what the last set of them gave.
     """
     elements = factor_space(space, data.column_scales())
-    start = elements.start(FIRST_SD)
+    size = data.plan.num_effects - data.plan.lead_size
     count = min(FIRST_PROBES, max_probes)
+    rough = random_signs(size, ROUGH_PROBES, seed)
+    first = _ascend(data, space, elements, elements.start(FIRST_SD), rough, reml, ROUGH_GAIN)
+    start, num_evaluations = first.point.coordinates, first.num_evaluations
     found: IterativeFit | None = None
     while True:
         try:
-            signs = random_signs(data.plan.num_effects - data.plan.lead_size, count, seed)
+            signs = random_signs(size, count, seed)
             found, start = _fit_with(data, space, elements, start, signs, reml, found)
+            num_evaluations += found.num_evaluations
         except KeyboardInterrupt:
             if found is None:
                 raise
             return found._replace(interrupted=True)
         excess = _excess(found, tolerance)
-        found = found._replace(is_sharp=excess <= 1.0)
+        found = found._replace(is_sharp=excess <= 1.0, num_evaluations=num_evaluations)
         if excess <= 1.0 or count >= max_probes or not found.converged:
             return _sharpen_log_likelihood(found, seed)
         count = min(max_probes, max(2 * count, math.ceil(1.2 * count * excess**2)))
 
 
-def _fit_with(
+def _ascend(
     data: SparseSums,
     space: ParamSpace,
     elements: FactorSpace,
     start: Floats,
     signs: Floats,
     reml: bool,
-    earlier: IterativeFit | None,
-) -> tuple[IterativeFit, Floats]:
-    """The optimum by one set of probes, and its coordinates."""
+    negligible: float,
+) -> Summit:
+    """Climb to the root of the score by one set of probes."""
     last: Point | None = None
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = _freedom(data, reml)
 
     def evaluate(coordinates: Floats) -> Point:
         nonlocal last
@@ -155,7 +166,21 @@ def _fit_with(
         last = Point(coordinates, value, score, information, slopes, solved)
         return last
 
-    summit = ascend(evaluate, elements, start, data.n)
+    return ascend(evaluate, elements, start, data.n, negligible)
+
+
+def _fit_with(
+    data: SparseSums,
+    space: ParamSpace,
+    elements: FactorSpace,
+    start: Floats,
+    signs: Floats,
+    reml: bool,
+    earlier: IterativeFit | None,
+) -> tuple[IterativeFit, Floats]:
+    """The optimum by one set of probes, and its coordinates."""
+    freedom = _freedom(data, reml)
+    summit = _ascend(data, space, elements, start, signs, reml, NEGLIGIBLE_GAIN)
     lambdas = elements.factors(summit.elements)
     solution = sparse.solve(data, lambdas, signs) if summit.on_face else summit.point.detail
     sigma = math.sqrt(_variance(solution, space, freedom))
@@ -164,17 +189,23 @@ def _fit_with(
         tuple(sigma**2 * (factor @ factor.T) for factor in lambdas),
         sigma,
     )
-    psi = space.to_free(params)
-    inside = np.isfinite(psi)
-    psi = np.where(inside, psi, np.log(BOUNDARY_SD * sigma))
-    scores, at = sparse.score(data, space, psi, signs)
+    psi, inside = off_bounds(space, space.to_free(params), BOUNDARY_SD * sigma)
+    at = solution
+    settled = zip(lambdas, sparse.relative_factors(space, psi), strict=True)
+    if not all(np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in settled):
+        # On a face, or with the signs of some columns turned.
+        at = sparse.score(data, space, psi, signs)[1]
+    scores = sparse.scores_of(data, space, psi, at)
     if earlier is None or (earlier.inside != inside).any():
         information = _observed_information(data, space, psi, inside, signs, scores, at)
     else:
         information = earlier.information
-    num_evaluations = summit.num_evaluations + (0 if earlier is None else earlier.num_evaluations)
+    if reml:
+        scores = sparse.scores_of(data, space, psi, at, reml=True)
+    use = np.ix_(inside, inside)
+    psi[inside] += np.linalg.solve(information[use], scores.mean(axis=0)[inside])
     found = IterativeFit(
-        params=params,
+        params=_off_the_bounds(space, psi, inside, params),
         psi=psi,
         inside=inside,
         information=information,
@@ -188,7 +219,7 @@ def _fit_with(
         is_sharp=False,
         interrupted=False,
         singular=any_singular(lambdas, data.column_scales()),
-        num_evaluations=num_evaluations,
+        num_evaluations=summit.num_evaluations,
     )
     return found, summit.point.coordinates
 
@@ -213,6 +244,24 @@ def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
 
 def _log_likelihood_error(log_dets: Floats) -> float:
     return 0.5 * float(log_dets.std(ddof=1)) / math.sqrt(len(log_dets))
+
+
+def _off_the_bounds(
+    space: ParamSpace, psi: Floats, inside: NDArray[np.bool_], params: Params
+) -> Params:
+    """The natural parameters of psi, with the covariances of terms on a bound as they are in `params`."""
+    moved = space.to_natural(psi)
+    covariances = tuple(
+        new if inside[place].all() else old
+        for new, old, place in zip(
+            moved.covariances, params.covariances, space.theta_slices, strict=True
+        )
+    )
+    return moved._replace(covariances=covariances)
+
+
+def _freedom(data: SparseSums, reml: bool) -> int:
+    return data.n - len(data.ols) if reml else data.n
 
 
 def _variance(found: SparseSolution, space: ParamSpace, freedom: int) -> float:
@@ -249,7 +298,7 @@ def _profile_information(
     directions = np.column_stack(columns)
     spread = times_products(plan, data.products, directions)
     right = sparse.turn(plan, lambdas, spread)
-    information = directions.T @ spread - right.T @ sparse.solve_effects(found.factor, right)[0]
+    information = directions.T @ spread - sparse.roughly(found.factor, right)
     crossed = found.ZVQ.T @ directions
     if crossed.size:
         information -= crossed.T @ np.linalg.solve(found.information, crossed)
@@ -270,20 +319,34 @@ def _observed_information(
     scores: Floats,
     found: SparseSolution,
 ) -> Floats:
-    """(d, d) observed information of psi, by differences of the score with the same probes."""
+    """(d, d) observed information of psi: that of theta by differences of the score with the same probes.
+
+    The log-likelihood along which all sds grow together is known, -n log c - r'V^-1 r / 2 c^2: that gives the
+    information of log sigma from the others'.
+    """
     d, p = space.size, space.num_fixed
     information = np.zeros((d, d))
     here = scores.mean(axis=0)
-    fixed = data.R.T @ found.information @ data.R / space.residual_sd(psi) ** 2
-    information[:p, :p] = fixed
-    for j in np.flatnonzero(inside[p:]) + p:
+    variance = space.residual_sd(psi) ** 2
+    information[:p, :p] = data.R.T @ found.information @ data.R / variance
+    last = d - 1 if space.estimates_sigma else d
+    for j in np.flatnonzero(inside[p:last]) + p:
         moved = psi.copy()
         moved[j] += DIFFERENCE
         there = sparse.score(data, space, moved, signs)[0].mean(axis=0)
         information[:, j] = (here - there) / DIFFERENCE
         information[j, :p] = information[:p, j]
-    rest = information[p:, p:]
-    information[p:, p:] = 0.5 * (rest + rest.T)
+    theta = information[p:last, p:last]
+    information[p:last, p:last] = 0.5 * (theta + theta.T)
+    if space.estimates_sigma:
+        grows = np.zeros(d)
+        for term, place in zip(space.terms, space.theta_slices, strict=True):
+            grows[place.start : place.start + term.structure.num_sds(len(term.columns))] = 1.0
+        pull = sparse.pull_of_data(data, space, psi, found)
+        column = 2.0 * pull - grows @ information
+        column[:p] += 2.0 * here[:p]
+        column[-1] = 2.0 * (found.rss / variance - grows @ pull) - grows @ column
+        information[-1] = information[:, -1] = column
     information[~inside] = 0.0
     information[:, ~inside] = 0.0
     return information

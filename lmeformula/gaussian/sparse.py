@@ -27,8 +27,8 @@ from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
 
-# Relative residual of the equations that are solved to rounding.
-TOLERANCE = 1e-11
+# Relative residual of the equations for the average information, which only shapes the steps.
+ROUGHLY = 1e-4
 
 
 class SparseSums(NamedTuple):
@@ -143,7 +143,10 @@ def solve(
     plan = data.plan
     factor = eliminate(plan, data.products, lambdas)
     right = turn(plan, lambdas, np.column_stack([data.ZQ, data.Zy]))
-    full, converged = solve_effects(factor, right)
+    half = factor.lower(right)
+    probed = probe(factor, signs, half[plan.lead_size :])
+    half[plan.lead_size :] = probed.solution
+    full = factor.upper(half)
     inside, target = full[:, :-1], full[:, -1]
     information = np.eye(inside.shape[1]) - right[:, :-1].T @ inside
     pull = -(right[:, :-1].T @ target)
@@ -153,7 +156,6 @@ def solve(
     spread = times_products(
         plan, data.products, outward(plan, lambdas, np.column_stack([inside, u]))
     )
-    probed = probe(factor, signs)
     return SparseSolution(
         factor=factor,
         probed=probed,
@@ -164,17 +166,17 @@ def solve(
         information=information,
         ZVQ=data.ZQ - spread[:, :-1],
         score=pull - information @ gamma,
-        converged=converged and probed.converged,
+        converged=probed.converged,
     )
 
 
-def solve_effects(factor: Eliminated, right: Floats) -> tuple[Floats, bool]:
-    """M^-1 right for right (q, m), and whether it was found to its tolerance."""
+def roughly(factor: Eliminated, right: Floats) -> Floats:
+    """right' M^-1 right for right (q, m), to about four digits."""
     size = factor.plan.lead_size
     half = factor.lower(right)
-    solved = conjugate_gradients(factor.times, half[size:], np.full(right.shape[1], TOLERANCE))
-    half[size:] = solved.x
-    return factor.upper(half), solved.converged
+    top, bottom = half[:size], half[size:]
+    solved = conjugate_gradients(factor.times, bottom, np.full(right.shape[1], ROUGHLY))
+    return np.asarray(top.T @ top + bottom.T @ solved.x)
 
 
 def outward(plan: Layout, lambdas: tuple[Floats, ...], columns: Floats) -> Floats:
@@ -231,23 +233,55 @@ def score(
       scores: (m, d) estimates of the gradient in psi, whose mean is the one to use.
       solution: of the least squares problem there.
     """
+    found = solve(
+        data, relative_factors(space, psi), signs, data.R @ (psi[: space.num_fixed] - data.ols)
+    )
+    return scores_of(data, space, psi, found), found
+
+
+def relative_factors(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
+    """Lambda (k, k) of each term."""
     residual_sd = space.residual_sd(psi)
-    variance = residual_sd**2
-    lambdas = tuple(
+    return tuple(
         term.structure.cholesky(psi[place], len(term.columns)) / residual_sd
         for term, place in zip(space.terms, space.theta_slices, strict=True)
     )
-    found = solve(data, lambdas, signs, data.R @ (psi[: space.num_fixed] - data.ols))
-    scores = np.zeros((signs.shape[1], space.size))
+
+
+def scores_of(
+    data: SparseSums, space: ParamSpace, psi: Floats, found: SparseSolution, reml: bool = False
+) -> Floats:
+    """(m, d) the gradient by each probe, from the problem solved at psi; see `score`.
+
+    With `reml` that of the restricted likelihood, where beta is at its optimum.
+    """
+    residual_sd = space.residual_sd(psi)
+    variance, lambdas = residual_sd**2, found.factor.lambdas
+    scores = np.zeros((len(found.probed.log_det_each), space.size))
     scores[:, : space.num_fixed] = data.R.T @ found.score / variance
     scale = 0.0
     spreads = log_det_gradient(data, lambdas, found.probed.each)
-    for j, (fit, spread) in enumerate(zip(fit_gradient(data, found), spreads, strict=True)):
+    fits = [fit / variance for fit in fit_gradient(data, found)]
+    if reml:
+        fits = [a + b for a, b in zip(fits, fixed_gradient(data, found), strict=True)]
+    for j, (fit, spread) in enumerate(zip(fits, spreads, strict=True)):
         term, place = space.terms[j], space.theta_slices[j]
-        in_lambda = fit / variance - spread
+        in_lambda = fit - spread
         changes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / residual_sd
         scores[:, place] = np.einsum("tab,mab->mt", changes, in_lambda)
         scale += np.einsum("mab,ab->m", in_lambda, lambdas[j])
     if space.estimates_sigma:
-        scores[:, -1] = -data.n + found.rss / variance - scale
-    return scores, found
+        freedom = data.n - len(data.ols) if reml else data.n
+        scores[:, -1] = -freedom + found.rss / variance - scale
+    return scores
+
+
+def pull_of_data(data: SparseSums, space: ParamSpace, psi: Floats, found: SparseSolution) -> Floats:
+    """(d,) -d (r'V^-1 r) / 2 d theta, the part of the score that the data have; 0 for beta and sigma."""
+    residual_sd = space.residual_sd(psi)
+    pull = np.zeros(space.size)
+    for j, fit in enumerate(fit_gradient(data, found)):
+        term, place = space.terms[j], space.theta_slices[j]
+        changes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / residual_sd
+        pull[place] = np.einsum("tab,ab->t", changes, fit) / residual_sd**2
+    return pull
