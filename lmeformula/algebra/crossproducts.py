@@ -7,13 +7,14 @@ diagonal; the others (the rest) follow in formula order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lmeformula.algebra.pairs import Pairs, find_pairs
 from lmeformula.design.design import TermBlock
 
 Floats = NDArray[np.float64]
@@ -99,45 +100,77 @@ def model_matrix(term: TermBlock) -> sp.csr_array:
 class CrossProducts:
     """Z'WZ in blocks.
 
+    C_l (k, r) below are the rows of the between block that belong to level l of the lead term.
+
     Attributes:
       lead: (l, k, k) diagonal blocks of the lead term.
       between: (lead_size, r) CSR block between the lead term and the rest; r may be 0.
       rest: (r, r) dense block of the rest.
+      pairs: which elements of `between` meet in a level, where that was worked out; sums over them are then
+        several times faster, and give the same.
     """
 
     lead: Floats
     between: sp.csr_array
     rest: Floats
+    pairs: Pairs | None = None
 
-    def gram(self, blocks: Floats) -> Floats:
-        """(r, r): B'B for B = `blocks` (l, k, k) times the between block."""
-        k = blocks.shape[1]
-        grams = [self.gram_between(blocks[:, c], blocks[:, c]) for c in range(k)]
-        return np.asarray(grams[0] if k == 1 else sum(grams))
+    def with_pairs(self) -> CrossProducts:
+        """The same, prepared for many sums: worth it where Z'WZ stays and Lambda changes."""
+        if not self.rest.size:
+            return self
+        return replace(self, pairs=find_pairs(self.between, self.lead.shape[1]))
 
-    def gram_between(self, left: Floats, right: Floats) -> Floats:
-        """(r, r): sum over the lead's levels of (left' C_l)' (right' C_l), for left, right (l, k).
+    def gram(self, middles: Floats) -> Floats:
+        """(r, r): sum over the levels of C_l' K_l C_l, for symmetric K (l, k, k)."""
+        if self.pairs is None:
+            # sparse x sparse, then dense: far fewer products than a dense triangular solve
+            return np.asarray(
+                (self.between.T.tocsr() @ block_rows(middles, self.between)).toarray()
+            )
+        return self.pairs.fill(self.pairs.gram(middles), both=True)
 
-        C_l (k, r) are the rows of the between block that belong to level l. Where left is not right the
-        result is symmetrised: it is only ever used against symmetric matrices.
-        """
-        k = left.shape[1]
-        # sparse x sparse, then dense: far fewer products than a dense triangular solve
-        first = combine_rows(left, self.between, k)
-        second = first if left is right else combine_rows(right, self.between, k)
-        product = (first.T.tocsr() @ second).toarray()
-        return np.asarray(product if left is right else 0.5 * (product + product.T))
+    def forms(self, matrix: Floats) -> Floats:
+        """(l, k, k): C_l S C_l' of each level, for symmetric S (r, r)."""
+        if self.pairs is not None:
+            return self.pairs.forms(self.pairs.read(matrix))
+        k = self.lead.shape[1]
+        found = np.empty_like(self.lead)
+        rows = [self.between[a::k] for a in range(k)]
+        for a in range(k):
+            spread = rows[a] @ matrix
+            for b in range(a + 1):
+                form = np.asarray(rows[b].multiply(spread).sum(axis=1)).ravel()
+                found[:, a, b] = found[:, b, a] = form
+        return found
+
+    def sum_forms(self, left: Floats, matrix: Floats) -> Floats:
+        """(k, k): sum over the levels of N_l C_l S C_l' N_l', for N (l, k, k) and symmetric S (r, r)."""
+        k = self.lead.shape[1]
+        total = np.empty((k, k))
+        for a in range(k):
+            for b in range(a + 1):
+                # A few sparse sums are faster than the forms themselves.
+                middles = left[:, a, :, None] * left[:, b, None, :]
+                middles = 0.5 * (middles + middles.transpose(0, 2, 1))
+                total[a, b] = total[b, a] = np.vdot(self.gram(middles), matrix)
+        return total
 
 
-def combine_rows(weights: Floats, matrix: sp.csr_array, k: int) -> sp.csr_array:
-    """(l, r): each level's k rows of an (l k, r) matrix combined with its weights (l, k)."""
-    if k == 1:
-        data = matrix.data * np.repeat(weights[:, 0], np.diff(matrix.indptr))
-        return sp.csr_array((data, matrix.indices, matrix.indptr), matrix.shape)
-    levels = len(weights)
-    pointers = np.arange(0, levels * k + 1, k)
-    combine = sp.csr_array((weights.ravel(), np.arange(levels * k), pointers), (levels, levels * k))
-    return sp.csr_array(combine @ matrix)
+def block_rows(blocks: Floats, matrix: sp.csr_array) -> sp.csr_array:
+    """Block-diagonal (l, k, k) `blocks` times a sparse (l k, r) matrix."""
+    if blocks.shape[1] > 1:
+        return sp.csr_array(block_diagonal(blocks) @ matrix)
+    per_entry = np.repeat(blocks[:, 0, 0], np.diff(matrix.indptr))
+    return sp.csr_array((matrix.data * per_entry, matrix.indices, matrix.indptr), matrix.shape)
+
+
+def block_diagonal(blocks: Floats) -> sp.csr_array:
+    """(l, k, k) blocks as one sparse (l k, l k) matrix."""
+    levels, k, _ = blocks.shape
+    columns = np.arange(levels * k).reshape(levels, 1, k).repeat(k, axis=1)
+    pointers = np.arange(0, levels * k * k + 1, k)
+    return sp.csr_array((blocks.ravel(), columns.ravel(), pointers), (levels * k, levels * k))
 
 
 def cross_products(plan: Layout, weights: Floats | None) -> CrossProducts:

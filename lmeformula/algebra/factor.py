@@ -9,7 +9,8 @@ the elimination order is the nested-block one of Bates's MixedModels.jl document
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg as sl
@@ -17,13 +18,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from lmeformula.algebra.crossproducts import CrossProducts, Layout
+from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
 from lmeformula.algebra.inverse import Inverse
 
 Floats = NDArray[np.float64]
 
 
-class Factor(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Factor:
     """M = L L' in blocks.
 
     Attributes:
@@ -74,27 +76,28 @@ class Factor(NamedTuple):
         top = self._lead_apply(self.lead_inverse.transpose(0, 2, 1), top)
         return np.concatenate([top, bottom]).reshape(right.shape)
 
+    @cached_property
+    def rest_inverse(self) -> Floats:
+        """(r, r) S^-1, the rest's block of M^-1."""
+        lower = self._rest_inverse_below
+        # The other triangle is zero, as it was in the factor.
+        inverse = lower + lower.T
+        inverse[np.diag_indices_from(inverse)] = np.diag(lower)
+        return np.asarray(inverse)
+
     def inverse_traces(self) -> tuple[Floats, ...]:
         """(k, k) sums over the levels of the diagonal blocks of M^-1, one per term in formula order."""
         plan = self.plan
         sums: list[Floats] = [np.empty(0)] * len(plan.sizes)
-        inverse = self._rest_inverse()
         for j in plan.rest:
-            sums[j] = self._diagonal_blocks(inverse, j).sum(axis=0)
-        _, k = plan.sizes[plan.lead]
+            sums[j] = self._diagonal_blocks(j).sum(axis=0)
         lead_sum = np.einsum("lca,lcb->ab", self.lead_inverse, self.lead_inverse)
         if plan.rest:
-            # The lead's share is tr(F_a S^-1 F_b'), F = D^-1 C; Lambda_2 goes to S^-1, dense anyway.
-            middle = self._rest_outward(inverse)
-            rows = (
-                self.lead_inverse.transpose(0, 2, 1) @ self.lead_inverse @ self.lambdas[plan.lead].T
-            )
-            for a in range(k):
-                for b in range(a + 1):
-                    lead_sum[a, b] += np.vdot(
-                        self.products.gram_between(rows[:, a], rows[:, b]), middle
-                    )
-                    lead_sum[b, a] = lead_sum[a, b]
+            if self.products.pairs is None:
+                # tr(F_a S^-1 F_b'); Lambda_2 goes to S^-1, dense anyway.
+                lead_sum += self.products.sum_forms(self.lead_rows, self._outward_inverse())
+            else:
+                lead_sum += self.lead_forms().sum(axis=0)
         sums[plan.lead] = lead_sum
         return tuple(sums)
 
@@ -102,19 +105,11 @@ class Factor(NamedTuple):
         """(l, k, k) diagonal blocks of M^-1, one array per term in formula order."""
         plan = self.plan
         blocks: list[Floats] = [np.empty(0)] * len(plan.sizes)
-        inverse = self._rest_inverse()
         for j in plan.rest:
-            blocks[j] = self._diagonal_blocks(inverse, j)
-        _, k = plan.sizes[plan.lead]
+            blocks[j] = self._diagonal_blocks(j)
         lead = np.einsum("lca,lcb->lab", self.lead_inverse, self.lead_inverse)
         if plan.rest:
-            middle = self._rest_outward(inverse)
-            parts = self._lead_rows()
-            for a in range(k):
-                spread = parts[a] @ middle
-                for b in range(a + 1):
-                    lead[:, a, b] += np.asarray(parts[b].multiply(spread).sum(axis=1)).ravel()
-                    lead[:, b, a] = lead[:, a, b]
+            lead += self.lead_forms()
         blocks[plan.lead] = lead
         return tuple(blocks)
 
@@ -128,7 +123,7 @@ class Factor(NamedTuple):
         lead = np.einsum("lca,lcb->lab", self.lead_inverse, self.lead_inverse)
         if not plan.rest:
             return Inverse(lead, np.zeros((plan.lead_size, 0)), np.zeros((0, 0)))
-        rest = self._rest_inverse()
+        rest = self.rest_inverse
         # F = D^-1 C, C = Lambda_1' (Z'WZ)_12 Lambda_2; the block between is -F S^-1
         rows = block_rows(self.lead_inverse.transpose(0, 2, 1), self.scaled)
         repeated = [sp.kron(sp.eye_array(plan.sizes[j][0]), self.lambdas[j]) for j in plan.rest]
@@ -141,37 +136,46 @@ class Factor(NamedTuple):
                 lead[:, a, b] -= np.asarray(own.multiply(grouped[:, b]).sum(axis=1)).ravel()
         return Inverse(lead, between, rest)
 
-    def _rest_outward(self, inverse: Floats) -> Floats:
-        """Lambda_2 S^-1 Lambda_2'."""
+    @cached_property
+    def lead_rows(self) -> Floats:
+        """(l, k, k) D^-1 Lambda_1': the between block's rows times these are F but for Lambda_2."""
+        inner = self.lead_inverse.transpose(0, 2, 1) @ self.lead_inverse
+        return np.asarray(inner @ self.lambdas[self.plan.lead].T)
+
+    def lead_forms(self) -> Floats:
+        """(l, k, k) diagonal blocks of F S^-1 F', which with D^-1 make those of M^-1."""
+        pairs, scales = self.products.pairs, scalar_factors(self.plan, self.lambdas)
+        if pairs is None or scales is None:
+            forms = self.products.forms(self._outward_inverse())
+        else:
+            values = pairs.read(self._rest_inverse_below)
+            forms = pairs.forms(values * scales[pairs.rows] * scales[pairs.columns])
+        rows = self.lead_rows
+        return np.asarray(rows @ forms @ rows.transpose(0, 2, 1))
+
+    def _outward_inverse(self) -> Floats:
+        """(r, r) Lambda_2 S^-1 Lambda_2'."""
         turned = tuple(factor.T for factor in self.lambdas)
-        return scale_both(self.plan, turned, inverse)
+        return scale_both(self.plan, turned, self.rest_inverse.copy())
 
-    def _lead_rows(self) -> list[sp.csr_array]:
-        """D^-1 Lambda_1' (Z'WZ)_12, split by coefficient: k arrays of (l, r)."""
-        _, k = self.plan.sizes[self.plan.lead]
-        rows = block_diagonal(self.lead_inverse.transpose(0, 2, 1)) @ self.scaled
-        return [sp.csr_array(rows[a::k]) for a in range(k)]
-
-    def _rest_inverse(self) -> Floats:
+    @cached_property
+    def _rest_inverse_below(self) -> Floats:
+        """S^-1 on and below the diagonal, zero above."""
         if not self.plan.rest:
             return np.zeros((0, 0))
         # The factor is C-ordered: LAPACK reads its transpose, an upper factor, without a copy.
         inverse, status = lapack.dpotri(self.rest.T, lower=0)
         if status != 0:
             raise np.linalg.LinAlgError("the Schur complement is singular")
-        # The other triangle is zero, as it was in the factor.
-        diagonal = np.diag(inverse).copy()
-        inverse = np.ascontiguousarray(inverse.T)
-        inverse += inverse.T
-        inverse[np.diag_indices_from(inverse)] = diagonal
-        return np.asarray(inverse)
+        return np.asarray(inverse.T)
 
-    def _diagonal_blocks(self, inverse: Floats, term: int) -> Floats:
+    def _diagonal_blocks(self, term: int) -> Floats:
         levels, k = self.plan.sizes[term]
         start = self.plan.starts[term] - self.plan.lead_size
-        square = inverse[start : start + levels * k, start : start + levels * k]
+        below = self._rest_inverse_below[start : start + levels * k, start : start + levels * k]
         each = np.arange(levels)
-        return np.asarray(square.reshape(levels, k, levels, k)[each, :, each, :])
+        blocks = below.reshape(levels, k, levels, k)[each, :, each, :]
+        return np.asarray(np.tril(blocks) + np.tril(blocks, -1).transpose(0, 2, 1))
 
     def _lead_apply(self, blocks: Floats, columns: Floats) -> Floats:
         levels, k = self.plan.sizes[self.plan.lead]
@@ -206,9 +210,9 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
         return Factor(
             plan, products, lambdas, lead, inverse, products.between, products.rest, log_det
         )
-    scaled = block_rows(inverse @ first.T, products.between)
-    schur = products.rest - products.gram(inverse @ first.T)
-    schur = scale_both(plan, lambdas, schur)
+    turned = inverse @ first.T
+    scaled = block_rows(turned, products.between)
+    schur = scaled_schur(plan, products, lambdas, turned.transpose(0, 2, 1) @ turned)
     schur[np.diag_indices_from(schur)] += 1.0
     # LAPACK works by columns: the upper factor of the transpose is the lower one, without a copy.
     upper, status = lapack.dpotrf(schur.T, lower=0, overwrite_a=1, clean=1)
@@ -219,10 +223,29 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
     return Factor(plan, products, lambdas, lead, inverse, scaled, rest, log_det)
 
 
+def scaled_schur(
+    plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...], middles: Floats
+) -> Floats:
+    """(r, r) S - I on and below the diagonal: Lambda_2' (the rest less the gram of `middles`) Lambda_2."""
+    pairs, scales = products.pairs, scalar_factors(plan, lambdas)
+    if pairs is None or scales is None:
+        return scale_both(plan, lambdas, products.rest - products.gram(middles))
+    # Elements of the rest meet in rows, hence in levels: there are none elsewhere.
+    values = pairs.read(products.rest) - pairs.gram(middles)
+    return pairs.fill(values * scales[pairs.rows] * scales[pairs.columns], both=False)
+
+
+def scalar_factors(plan: Layout, lambdas: tuple[Floats, ...]) -> Floats | None:
+    """(r,) diagonal of Lambda_2, where all terms of the rest have one coefficient."""
+    if any(plan.sizes[j][1] > 1 for j in plan.rest):
+        return None
+    return np.concatenate([np.full(plan.sizes[j][0], lambdas[j][0, 0]) for j in plan.rest])
+
+
 def scale_both(plan: Layout, lambdas: tuple[Floats, ...], matrix: Floats) -> Floats:
     """Lambda_2' matrix Lambda_2 for an (r, r) matrix of the rest; may overwrite it."""
-    if all(plan.sizes[j][1] == 1 for j in plan.rest):
-        scales = np.concatenate([np.full(plan.sizes[j][0], lambdas[j][0, 0]) for j in plan.rest])
+    scales = scalar_factors(plan, lambdas)
+    if scales is not None:
         matrix *= scales[:, None]
         matrix *= scales
         return matrix
@@ -251,19 +274,3 @@ def apply_lambda(
             part = columns[place].reshape(levels, k, -1)
             result[place] = (factor @ part).reshape(columns[place].shape)
     return result
-
-
-def block_rows(blocks: Floats, matrix: sp.csr_array) -> sp.csr_array:
-    """Block-diagonal (l, k, k) `blocks` times a sparse (l k, r) matrix."""
-    if blocks.shape[1] > 1:
-        return sp.csr_array(block_diagonal(blocks) @ matrix)
-    per_entry = np.repeat(blocks[:, 0, 0], np.diff(matrix.indptr))
-    return sp.csr_array((matrix.data * per_entry, matrix.indices, matrix.indptr), matrix.shape)
-
-
-def block_diagonal(blocks: Floats) -> sp.csr_array:
-    """(l, k, k) blocks as one sparse (l k, l k) matrix."""
-    levels, k, _ = blocks.shape
-    columns = np.arange(levels * k).reshape(levels, 1, k).repeat(k, axis=1)
-    pointers = np.arange(0, levels * k * k + 1, k)
-    return sp.csr_array((blocks.ravel(), columns.ravel(), pointers), (levels * k, levels * k))

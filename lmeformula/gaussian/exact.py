@@ -17,14 +17,12 @@ from lmeformula.gaussian.likelihood import (
     log_det_gradient,
     solve,
 )
+from lmeformula.gaussian.moments import moment_start
 from lmeformula.model.ascent import Point, ascend
 from lmeformula.model.factors import any_singular, factor_space
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
-
-# Where the optimiser starts: the relative sd of every coefficient.
-FIRST_SD = 0.4
 
 
 class ExactFit(NamedTuple):
@@ -78,7 +76,11 @@ def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
         score = elements.pull_back(coordinates, uphill)
         return Point(coordinates, -0.5 * value, score, information, uphill, found)
 
-    summit = ascend(evaluate, elements, elements.start(FIRST_SD), data.n)
+    sds = moment_start(data, scales, space.fixed_sigma)
+    start = np.concatenate(
+        [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
+    )
+    summit = ascend(evaluate, elements, start, data.n)
     lambdas = elements.factors(summit.elements)
     solution = solve(data, lambdas) if summit.on_face else summit.point.detail
     return ExactFit(

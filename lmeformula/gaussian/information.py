@@ -1,48 +1,161 @@
-"""Information matrices of Gaussian models: observed, by differences of the score; average, in closed form."""
+"""Information matrices of Gaussian models, observed and average, in closed form."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.algebra.complement import complement
 from lmeformula.algebra.factor import apply_lambda
-from lmeformula.gaussian.likelihood import Solution, Sums, log_likelihood, times_products
+from lmeformula.gaussian.likelihood import (
+    Solution,
+    Sums,
+    solve,
+    times_products,
+)
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
 
-# Step of the differences, in log sds: the score is exact to about 1e-10 of the rows' number, and its third
-# derivatives are of the order of its second.
+# Step of the differences that give the second derivatives of a structure's factor, in log sds.
 DIFFERENCE = 1e-5
 
 
 def observed_information(
-    data: Sums, space: ParamSpace, psi: Floats, free: NDArray[np.bool_]
+    data: Sums,
+    space: ParamSpace,
+    psi: Floats,
+    free: NDArray[np.bool_],
+    found: Solution | None = None,
 ) -> Floats:
-    """(d, d) observed information of psi, by differences of the analytic score.
+    """(d, d) observed information of psi.
 
     Args:
       data: cross products.
       space: parameter space.
-      psi: (d,) the maximum; boundary parameters hold a finite stand-in.
+      psi: (d,) any parameters; boundary parameters hold a finite stand-in.
       free: (d,) which parameters are inside their boundary; the others get zero rows and columns.
+      found: the least squares problem solved at psi, if it was, with factors of full rank.
+    Returns:
+      The information. With T = Lambda Lambda' the relative covariance, which has the first derivatives T_i and
+      the second ones T_ij, that of theta and log sigma is
+
+        -tr(Q T_i Q T_j) / 2 + w'T_i Q T_j w / sigma^2 - <G, T_ij>
+
+      with Q = Z'V^-1 Z sigma^2, w = Z'V^-1 r sigma^2 and G the derivative of the log-likelihood in T, and
+      what the explicit sigma^2 adds.
+    References:
+      Searle, Casella, McCulloch (1992), Variance Components, section 6.6, for the second derivatives.
     """
-    d, p = space.size, space.num_fixed
-    information = np.zeros((d, d))
-    _, here, found = log_likelihood(data, space, psi)
-    information[:p, :p] = _fixed_information(data, found, space, psi)
-    for j in range(p, d):
-        if free[j]:
-            there = psi.copy()
-            there[j] += DIFFERENCE
-            column = (here - log_likelihood(data, space, there)[1]) / DIFFERENCE
-            information[:, j] = column
-            information[j, :p] = column[:p]
-    rest = information[p:, p:]
-    information[p:, p:] = 0.5 * (rest + rest.T)
-    information[~free] = 0.0
-    information[:, ~free] = 0.0
-    return information
+    p, sigma = space.num_fixed, space.residual_sd(psi)
+    variance = sigma**2
+    blocks = _relative_blocks(space, psi)
+    if found is None:
+        found = solve(data, tuple(block.factor for block in blocks), data.R @ (psi[:p] - data.ols))
+    lambdas = found.factor.lambdas
+    # Each term's own parameters, then the scale of its Lambda, which log sigma moves.
+    changes = tuple(
+        np.concatenate([_outer(block.first, block.factor), -2.0 * _squared(block.factor)])
+        for block in blocks
+    )
+    inward = tuple(
+        np.asarray(
+            np.linalg.solve(factor, np.linalg.solve(factor, change).transpose(0, 2, 1)), float
+        )
+        for factor, change in zip(lambdas, changes, strict=True)
+    )
+    directions = _directions(data, found, changes)
+    information = _quadratic(data, found, directions) / variance
+    away = complement(found.factor)
+    information -= 0.5 * away.trace_products(inward)
+    residuals = data.plan.split(found.w)
+    start = 0
+    for block, change, factor, total, w in zip(
+        blocks, changes, lambdas, away.sums(), residuals, strict=True
+    ):
+        here = slice(start, start + len(change))
+        spread = np.linalg.solve(factor.T, np.linalg.solve(factor.T, total).T)
+        pull = 0.5 * (w.T @ w / variance - 0.5 * (spread + spread.T))
+        information[here, here] -= _along(pull, block, change)
+        start += len(change)
+    gather = _gather(space, blocks)
+    quadratic = gather.T @ information @ gather
+    with_beta = data.R.T @ found.ZVQ.T @ directions @ gather / variance
+    if space.estimates_sigma:
+        explicit = gather.T @ (directions.T @ found.w) / variance
+        quadratic[-1] += explicit
+        quadratic[:, -1] += explicit
+        quadratic[-1, -1] += 2.0 * found.rss / variance
+        with_beta[:, -1] += 2.0 * data.R.T @ found.score / variance
+    whole = np.zeros((space.size, space.size))
+    whole[:p, :p] = _fixed_information(data, found, space, psi)
+    whole[:p, p:], whole[p:, :p] = with_beta, with_beta.T
+    whole[p:, p:] = 0.5 * (quadratic + quadratic.T)
+    whole[~free] = 0.0
+    whole[:, ~free] = 0.0
+    return whole
+
+
+class _Block(NamedTuple):
+    """The relative factor (k, k) of a term, and its derivatives (t, k, k) and (t, t, k, k) in theta."""
+
+    factor: Floats
+    first: Floats
+    second: Floats
+
+
+def _relative_blocks(space: ParamSpace, psi: Floats) -> tuple[_Block, ...]:
+    sigma = space.residual_sd(psi)
+    blocks = []
+    for term, place in zip(space.terms, space.theta_slices, strict=True):
+        theta, k, structure = psi[place], len(term.columns), term.structure
+        second = [
+            (
+                structure.cholesky_jacobian(theta + shift, k)
+                - structure.cholesky_jacobian(theta - shift, k)
+            )
+            / (2.0 * DIFFERENCE)
+            for shift in DIFFERENCE * np.eye(len(theta))
+        ]
+        blocks.append(
+            _Block(
+                structure.cholesky(theta, k) / sigma,
+                structure.cholesky_jacobian(theta, k) / sigma,
+                np.array(second) / sigma,
+            )
+        )
+    return tuple(blocks)
+
+
+def _along(pull: Floats, block: _Block, change: Floats) -> Floats:
+    """(t + 1, t + 1) <G, T_ij> of a term's own parameters and its scale, G = `pull`."""
+    first = np.einsum("ab,sac,tbc->st", pull, block.first, block.first, optimize=True)
+    second = np.einsum("ab,stac,bc->st", pull, block.second, block.factor, optimize=True)
+    by_scale = -2.0 * np.einsum("ab,tab->t", pull, change)
+    found = np.zeros((len(change), len(change)))
+    found[:-1, :-1] = first + first.T + second + second.T
+    found[-1], found[:, -1] = by_scale, by_scale
+    return found
+
+
+def _gather(space: ParamSpace, blocks: tuple[_Block, ...]) -> Floats:
+    """From theta and log sigma to each term's theta and scale: log sigma moves all scales alike."""
+    rows = sum(len(block.first) + 1 for block in blocks)
+    gather = np.zeros((rows, space.size - space.num_fixed))
+    row = column = 0
+    for block in blocks:
+        t = len(block.first)
+        gather[row : row + t, column : column + t] = np.eye(t)
+        if space.estimates_sigma:
+            gather[row + t, -1] = 1.0
+        row, column = row + t + 1, column + t
+    return gather
+
+
+def _squared(factor: Floats) -> Floats:
+    return np.asarray((factor @ factor.T)[None])
 
 
 def average_information(data: Sums, space: ParamSpace, psi: Floats, found: Solution) -> Floats:

@@ -68,7 +68,7 @@ def sums(design: Design) -> Sums:
     order = (plan.lead, *plan.rest)
     return Sums(
         plan=plan,
-        products=cross_products(plan, design.weights),
+        products=cross_products(plan, design.weights).with_pairs(),
         ZQ=np.concatenate([plan.matrices[j].T @ carried for j in order]),
         Zy=np.concatenate([plan.matrices[j].T @ scaled for j in order]),
         yy=float(residual @ residual),

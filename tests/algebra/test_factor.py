@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmeformula.algebra.crossproducts import cross_products, layout
-from lmeformula.algebra.factor import apply_lambda, block_diagonal, block_rows, factorize
+from lmeformula.algebra.crossproducts import (
+    block_diagonal,
+    block_rows,
+    cross_products,
+    layout,
+)
+from lmeformula.algebra.factor import apply_lambda, factorize
 from tests.simulate import FORMULAS, dense, make_design, random_lambdas
 
 # Condition numbers here are below 1e4, so that solving loses at most four of sixteen digits.

@@ -209,9 +209,12 @@ def test_observed_information(name):
     found = observed_information(data, space, psi, free)
     expected = -differences(lambda at: log_likelihood(data, space, at)[1], psi)
     expected[~free] = expected[:, ~free] = 0.0
-    # One-sided differences in steps of 1e-5 leave some 1e-5 of the third derivatives.
-    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
-    np.testing.assert_allclose(found, expected, atol=1e-3 * max(1.0, scale.max()), rtol=1e-3)
+    # Central differences in steps of 1e-5 leave 1e-10 of the fourth derivatives, and 1e-8 of rounding.
+    scale = max(1.0, np.diag(expected).max())
+    np.testing.assert_allclose(found, expected, atol=1e-6 * scale, rtol=1e-6)
+    at = [log_likelihood(data, space, psi)[2], None]
+    ours, again = (observed_information(data, space, psi, free, solution) for solution in at)
+    np.testing.assert_allclose(ours, again, rtol=1e-12)
     np.testing.assert_allclose(found, found.T, rtol=1e-14)
 
 
