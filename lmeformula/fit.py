@@ -15,9 +15,14 @@ from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.params import Params
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+    from pathlib import Path
+
     import pandas as pd
 
     from lmeformula.formula.ir import Formula
+    from lmeformula.result.profile import Profile
     from lmeformula.result.residuals import ResidualKind
     from lmeformula.result.varcorr import VarCorr
     from lmeformula.views.plots import Plots
@@ -189,6 +194,14 @@ class Fit:
         return self.params.sigma
 
     @property
+    def family_params(self) -> pd.Series:
+        """The family's own parameters: sigma, thresholds, a dispersion; empty for families without."""
+        space, sigma = self.model.space, self.params.sigma
+        if sigma is not None:
+            return self._by_name(np.array([sigma]), ("sigma",), "estimate")
+        return self._by_name(self.params.own, space.own.names, "estimate")
+
+    @property
     def fixef(self) -> pd.Series:
         """The fixed effects."""
         return self._by_name(self.params.beta, self.model.design.names, "estimate")
@@ -292,7 +305,7 @@ class Fit:
 
         return fitted(self)
 
-    def predict(self, newdata: Any = None, **options: Any) -> pd.Series:
+    def predict(self, newdata: Any = None, **options: Any) -> pd.Series | pd.DataFrame:
         """Predict; see `lmeformula.result.predict.predict` for kind, re_form and new_levels."""
         from lmeformula.result.predict import predict
 
@@ -321,6 +334,29 @@ class Fit:
         from lmeformula.views.summary import summary
 
         return summary(self)
+
+    def confint(
+        self,
+        method: str = "wald",
+        level: float = 0.95,
+        parm: Sequence[str] | str | None = None,
+    ) -> pd.DataFrame:
+        """Confidence intervals, "wald" or "profile": parameter, estimate, lower, upper, note."""
+        from lmeformula.result.confint import confint
+
+        return confint(self, method, level, parm)
+
+    def profile(self, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
+        """Profile likelihoods of some parameters, or of all, out to an interval of that level."""
+        from lmeformula.result.profile import profile
+
+        return profile(self, parm, level)
+
+    def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
+        """Save to a file that `lmeformula.load` reads; the rows too with `data`. See `lmeformula.store.save`."""
+        from lmeformula.store.save import save
+
+        return save(self, path, data=data)
 
     @property
     def plot(self) -> Plots:

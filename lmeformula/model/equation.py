@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from lmeformula.design.design import Design, TermBlock
+from lmeformula.model.family.ordinal import categories
 from lmeformula.model.notation import (
     FamilyNotation,
     family_notation,
@@ -96,7 +97,8 @@ class Script:
       effect: (variable's name, column) -> a fixed effect.
       spread: (part's name, display name, place in its vector or None) -> a standard deviation.
       function: (name, argument) -> name(argument).
-      times, dots, squared, residual, sigma, mean: symbols.
+      times, dots, squared, residual, sigma, mean, at_most, minus: symbols.
+      own: (name) -> a family's own parameter.
       covariance: (display name) -> a covariance matrix.
       correlated: (covariance, standard deviations, k) -> the matrix's factors in words and symbols.
     """
@@ -114,6 +116,9 @@ class Script:
     squared: str
     residual: str
     sigma: str
+    own: Callable[[str], str]
+    at_most: str
+    minus: str
 
 
 def latex_label(label: str) -> str:
@@ -158,6 +163,9 @@ TEXT = Script(
     squared="²",
     residual="e",
     sigma="sigma",
+    own=str,
+    at_most="≤",
+    minus="-",
 )
 LATEX = Script(
     label=latex_label,
@@ -176,6 +184,9 @@ LATEX = Script(
     squared="^2",
     residual=r"\varepsilon",
     sigma=r"\sigma",
+    own=lambda name: {"thresholds": r"\tau", "dispersion": r"\phi"}.get(name, latex_label(name)),
+    at_most=r"\le",
+    minus="-",
 )
 
 
@@ -222,14 +233,41 @@ def model_lines(
             *matrices,
         ]
     mean = script.indexed(script.mean(notation), "i")
+    if notation.is_ordered:
+        return [
+            *ordered_lines(notation, mean, response, tuple(summands), design, script),
+            *effects,
+            *matrices,
+        ]
     trials = script.indexed(script.label("trials"), "i") + ", " if notation.has_trials else ""
-    drawn = script.function(notation.distribution, trials + mean)
+    own = f", {script.own(notation.own)}" if notation.own else ""
+    drawn = script.function(notation.distribution, trials + mean + own)
     linked = mean if notation.link == "identity" else script.function(notation.link, mean)
     return [
         Line(response, "~", (drawn,), "i", design.n),
         Line(linked, "=", tuple(summands) or ("0",)),
         *effects,
         *matrices,
+    ]
+
+
+def ordered_lines(
+    notation: FamilyNotation,
+    predictor: str,
+    response: str,
+    summands: tuple[str, ...],
+    design: Design,
+    script: Script,
+) -> list[Line]:
+    """Chances of a category or a lower one by thresholds, then the predictor that is taken from them."""
+    at_most = script.function("P", f"{response} {script.at_most} k")
+    link = script.function(notation.link, at_most)
+    threshold = script.indexed(script.own(notation.own), "k")
+    last = len(categories(design)[1]) - 1
+    spread = f"{threshold} {script.minus} {predictor}"
+    return [
+        Line(link, "=", (spread,), "k", last),
+        Line(predictor, "=", summands or ("0",)),
     ]
 
 
@@ -317,7 +355,7 @@ def aligned_distributions(lines: Sequence[Line]) -> list[str]:
     left = max(len(line.left) for line in lines)
     right = max(len(line.summands[0]) for line in lines)
     return [
-        f"{line.left:<{left}} ~ {line.summands[0]:<{right}}    {line.index} = 1 … {line.count:,}"
+        f"{line.left:<{left}} {line.relation} {line.summands[0]:<{right}}    {line.index} = 1 … {line.count:,}"
         for line in lines
     ]
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import LmeFormulaError
+from lmeformula.model.family.ordinal import categories
 from lmeformula.model.notation import (
+    FAMILY_NOTATIONS,
     FamilyNotation,
     data_columns,
     family_notation,
@@ -26,6 +28,8 @@ DOT_WIDTH = 44
 DOT_TIMEOUT = 60.0  # seconds
 # Scalar fixed effects, or data columns, beyond this many share one node in a drawing.
 MOST_DRAWN = 6
+# Parameters of the response's own distribution, drawn apart from the fixed effects.
+OWN = frozenset({"sigma", *(notation.own for notation in FAMILY_NOTATIONS.values())} - {""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,8 @@ def build_graph(design: Design, *, family: Any = "gaussian", sigma: float | None
         inputs.append(Node(name, "data", (n,), f"{n:,} rows"))
     if notation.has_sigma and sigma is None:
         inputs.append(Node("sigma", "parameter", ()))
+    if notation.own:
+        inputs.append(Node(notation.own, "parameter", own_shape(notation, design)))
     nodes += inputs
     edges += [(node.name, response) for node in inputs]
 
@@ -183,6 +189,13 @@ def latent_node(term: TermBlock, part: str) -> Node:
     return Node(part, "latent", (num_levels, k), f"Normal(0, {scale}), {levels} of ({columns})")
 
 
+def own_shape(notation: FamilyNotation, design: Design) -> tuple[int, ...]:
+    """The shape of a family's own parameter: thresholds are a vector."""
+    if not notation.is_ordered:
+        return ()
+    return (len(categories(design)[1]) - 1,)
+
+
 def response_distribution(notation: FamilyNotation, design: Design, sigma: float | None) -> str:
     """The response's distribution given its predictor, such as "Normal(eta, sigma)"."""
     if notation.has_sigma:
@@ -190,7 +203,8 @@ def response_distribution(notation: FamilyNotation, design: Design, sigma: float
         scale += "" if design.weights is None else " / sqrt(weights)"
         return f"{notation.distribution}(eta, {scale})"
     trials = "trials, " if notation.has_trials else ""
-    return f"{notation.distribution}({trials}{notation.parameter})"
+    own = f", {notation.own}" if notation.own else ""
+    return f"{notation.distribution}({trials}{notation.parameter}{own})"
 
 
 def predictor_equation(design: Design, notation: FamilyNotation) -> str:
@@ -209,6 +223,7 @@ def predictor_equation(design: Design, notation: FamilyNotation) -> str:
             products.append(effect if column == "Intercept" else f"{effect} · {column}")
     products += ["offset"] if has_offset(design) else []
     left = f"{notation.link}({notation.parameter})" if notation.parameter else "eta"
+    left = notation.parameter if notation.is_ordered else left
     return f"{left} = {' + '.join(products) or '0'}"
 
 
@@ -225,13 +240,13 @@ def graph_text(graph: Graph) -> str:
     width = max(map(len, sources), default=0)
     for source, latent in zip(sources, latents, strict=True):
         lines.append(f"{source:<{width}} ─▶ {latent.name} ~ {latent.text}")
-    scalars = [node.name for node in direct if node.kind == "parameter" and node.name != "sigma"]
+    scalars = [node.name for node in direct if node.kind == "parameter" and node.name not in OWN]
     columns = [node for node in direct if node.kind == "data"]
     if scalars:
         lines.append(abbreviated(scalars))
     if columns:
         lines.append(f"{abbreviated([node.name for node in columns])}: data, {columns[0].text}")
-    lines += [node.name for node in direct if node.name == "sigma" and node.kind == "parameter"]
+    lines += [node.name for node in direct if node.name in OWN and node.kind == "parameter"]
 
     below = [f"{response.name} ~ {response.text}", *wrapped(graph.predictor)]
     trunk = max((len(line) for line in [*lines, *below]), default=0) + 2
@@ -303,7 +318,7 @@ def drawn_nodes(graph: Graph) -> list[tuple[Node, str]]:
     """The nodes of a drawing with their labels; a shared node is drawn as the first of its members."""
     drawn: list[tuple[Node, str]] = []
     direct = graph.parents(graph.response.name)
-    effects = [node for node in direct if node.kind == "parameter" and node.name != "sigma"]
+    effects = [node for node in direct if node.kind == "parameter" and node.name not in OWN]
     columns = [node for node in direct if node.kind == "data"]
     shared = [group for group in (effects, columns) if len(group) > MOST_DRAWN]
     members = {node.name: group for group in shared for node in group}

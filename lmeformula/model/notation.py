@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from keyword import iskeyword
 from typing import Any
 
@@ -103,6 +103,8 @@ class FamilyNotation:
       link: name of the link function; "" for the identity.
       has_sigma: whether there is a residual standard deviation.
       has_trials: whether the distribution also takes a number of trials.
+      own: what its own parameter is called, other than a residual sd; "" where there is none.
+      is_ordered: whether `own` are thresholds, from which the predictor is taken away.
     """
 
     distribution: str
@@ -111,6 +113,8 @@ class FamilyNotation:
     link: str = ""
     has_sigma: bool = False
     has_trials: bool = False
+    own: str = ""
+    is_ordered: bool = False
 
 
 FAMILY_NOTATIONS = {
@@ -118,6 +122,13 @@ FAMILY_NOTATIONS = {
     "bernoulli": FamilyNotation("Bernoulli", "p", "p", "logit"),
     "binomial": FamilyNotation("Binomial", "p", "p", "logit", has_trials=True),
     "poisson": FamilyNotation("Poisson", "μ", r"\mu", "log"),
+    "nbinom2": FamilyNotation("NB2", "μ", r"\mu", "log", own="dispersion"),
+    "nbinom1": FamilyNotation("NB1", "μ", r"\mu", "log", own="dispersion"),
+    "gamma": FamilyNotation("Gamma", "μ", r"\mu", "log", own="shape"),
+    "beta": FamilyNotation("Beta", "μ", r"\mu", "logit", own="precision"),
+    "cumulative": FamilyNotation(
+        "Cumulative", "η", r"\eta", "logit", own="thresholds", is_ordered=True
+    ),
 }
 
 
@@ -131,7 +142,8 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
       >>> FAMILY_NOTATIONS["poisson"].link
       'log'
     """
-    name = family if isinstance(family, str) else family.name
+    written, _, link = family.partition("(") if isinstance(family, str) else (family.name, "", "")
+    name, link = written.strip(), link.rstrip(") ") or getattr(family, "link", "")
     known = FAMILY_NOTATIONS.get(name)
     if known is None:
         known = FamilyNotation(name.replace("_", " ").title().replace(" ", ""), "μ", r"\mu", "g")
@@ -140,14 +152,6 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
         counts = response.trials is not None or response.values.ndim == 2
         if not counts and design.weights is None:
             known = FAMILY_NOTATIONS["bernoulli"]
-    link = getattr(family, "link", None) or known.link
-    if not isinstance(link, str) or link == known.link or not known.parameter:
+    if not link or link == known.link or not known.parameter:
         return known
-    return FamilyNotation(
-        known.distribution,
-        known.parameter,
-        known.latex,
-        link,
-        known.has_sigma,
-        known.has_trials,
-    )
+    return replace(known, link=link)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.result.predict import has_new_level, inverse_link, linear_predictor
+from lmeformula.result.predict import has_new_level, linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
 
 if TYPE_CHECKING:
@@ -77,16 +77,16 @@ def holdout(fit: Fit, newdata: object) -> Holdout:
       FormulaDataError: if `newdata` lacks a column.
     """
     rows = fit.model.design.rebuild(newdata, response=True)
-    mean = inverse_link(fit.model.family.link)
-    observed, _ = observed_mean(rows)
-    trained, weights = observed_mean(fit.model.design)
-    residuals = observed - mean(linear_predictor(fit, rows))
+    observed, _ = observed_mean(fit.model.family, rows)
+    trained, weights = observed_mean(fit.model.family, fit.model.design)
+    residuals = observed - mean_response(fit, linear_predictor(fit, rows))
+    alone = mean_response(fit, linear_predictor(fit, rows, with_random=False))
     return Holdout(
         num_rows=len(observed),
         num_new_levels=int(has_new_level(rows).sum()),
         residuals=residuals,
         rmse=_rms(residuals),
-        rmse_fixed=_rms(observed - mean(linear_predictor(fit, rows, with_random=False))),
+        rmse_fixed=_rms(observed - alone),
         rmse_mean=_rms(observed - np.average(trained, weights=weights)),
     )
 

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmeformula.design.design import TermBlock
+from lmeformula.model.family.own import Positive
 from lmeformula.model.params import term_shape
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
+
+ANYTHING = (-float("inf"), float("inf"))
+POSITIVE = (0.0, float("inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,16 @@ class Parameter:
 
     Attributes:
       name: as in `fit.param_names`, such as "service", "sd(students)" or "sigma".
-      effect: "fixed", "sd", "cor" or "residual".
+      effect: "fixed", "sd", "cor", "residual", or "family" for thresholds, a dispersion, ....
       group: display name of the grouping factor, "Residual" for sigma, "" for a fixed effect.
       term: the coefficient; two, joined by a comma, for a correlation; "" for sigma and for a
         standard deviation shared by all coefficients.
       estimate: on the reporting scale: the coefficient, standard deviation or correlation itself.
       std_error: its standard error; NaN on the boundary of the parameter space.
       mc_error: Monte Carlo standard error of `estimate`; zero where the answer is exact.
+      bounds: between which it lies: infinite for a fixed effect, 0 and infinity for a standard deviation,
+        -1 and 1 for a correlation; correlations that are all one (cs) of k coefficients are at least
+        -1 / (k - 1).
     """
 
     name: str
@@ -36,6 +43,7 @@ class Parameter:
     estimate: float
     std_error: float
     mc_error: float
+    bounds: tuple[float, float]
 
     @property
     def statistic(self) -> float:
@@ -50,19 +58,33 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
       fit: a fitted model.
     Returns:
       parameters: fixed effects, then standard deviations and correlations term by term, then sigma
-        where it was estimated.
+        where it was estimated, or other parameters of the family's own.
     """
-    labels = [("fixed", "", name) for name in fit.model.design.names]
+    labels: list[tuple[str, str, str, tuple[float, float]]] = [
+        ("fixed", "", name, ANYTHING) for name in fit.model.design.names
+    ]
     for block in fit.model.design.terms:
         shape = term_shape(block)
         num_params = shape.structure.num_params(len(block.columns))
-        labels += [(effect, block.group, term) for effect, term in _labels(block, num_params)]
-    if len(labels) < len(fit.param_names):
-        labels.append(("residual", "Residual", ""))
+        least = -1.0 / (len(block.columns) - 1) if block.covariance == "cs" else -1.0
+        labels += [
+            (effect, block.group, term, POSITIVE if effect == "sd" else (least, 1.0))
+            for effect, term in _labels(block, num_params)
+        ]
+    own = fit.model.space.own
+    bounds = POSITIVE if isinstance(own.scale, Positive) else ANYTHING
+    if fit.model.space.has_sigma:
+        labels += [("residual", "Residual", "", bounds)] * (len(fit.param_names) - len(labels))
+    else:
+        labels += [("family", "", name, bounds) for name in own.names]
     numbers = zip(fit.param_values, fit.param_stderr, fit.param_mc_error, strict=True)
     return tuple(
-        Parameter(name, *label, *map(float, values))
-        for name, label, values in zip(fit.param_names, labels, numbers, strict=True)
+        Parameter(
+            name, effect, group, term, float(estimate), float(std_error), float(mc_error), bounds
+        )
+        for name, (effect, group, term, bounds), (estimate, std_error, mc_error) in zip(
+            fit.param_names, labels, numbers, strict=True
+        )
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
@@ -17,17 +16,8 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 Floats = NDArray[np.float64]
-PredictionKind: TypeAlias = Literal["response", "link"]
+PredictionKind: TypeAlias = Literal["response", "link", "prob"]
 NewLevels: TypeAlias = Literal["error", "population"]
-
-INVERSE_LINKS: dict[str, Callable[[Floats], Floats]] = {
-    "identity": lambda eta: eta,
-    "log": np.exp,
-    "logit": scipy.special.expit,
-    "probit": scipy.special.ndtr,
-    "cloglog": lambda eta: -np.expm1(-np.exp(eta)),
-    "inverse": np.reciprocal,
-}
 
 
 def predict(
@@ -38,15 +28,16 @@ def predict(
     re_form: Literal["NA"] | None = None,
     new_levels: NewLevels = "error",
     offset: object = None,
-) -> pd.Series:
-    """Predict the mean of the response.
+) -> pd.Series | pd.DataFrame:
+    """Predict the mean of the response, or the chances of its categories.
 
     Args:
       fit: a fitted model.
       newdata: a data frame with the columns that the formula uses (the response may be missing); the
         fitted rows by default.
-      kind: "response" for the scale of the response, "link" for the linear predictor. On the response
-        scale a nonlinear link is applied to the linear predictor at the conditional modes, as lme4 does.
+      kind: "response" for the scale of the response, "link" for the linear predictor, "prob" for the
+        probabilities of ordered categories. On the response scale a nonlinear link is applied to the linear
+        predictor at the conditional modes, as lme4 does; there ordered categories count as 1, 2, ....
       re_form: None adds the random effects of each row's levels; "NA" leaves them all out and predicts
         the population.
       new_levels: what to do with rows whose level the fit has not seen: "error", or "population" to
@@ -54,29 +45,62 @@ def predict(
       offset: (rows of `newdata`,) numbers, needed where the fit was given its offset as an array.
     Returns:
       predictions: one a row, with the index of `newdata` where it has one, else the positions of the
-        rows in the fitted data; NaN for rows of `newdata` with a missing value.
+        rows in the fitted data; NaN for rows of `newdata` with a missing value. Probabilities are a data frame
+        with a column for each category.
     Raises:
       FormulaDataError: if `newdata` lacks a column, or has new levels and `new_levels` is "error".
       ModelError: if an option is not one of those named here.
     """
-    _check_option("kind", kind, ("response", "link"))
+    _check_option("kind", kind, ("response", "link", "prob"))
     _check_option("re_form", re_form, (None, "NA"))
     _check_option("new_levels", new_levels, ("error", "population"))
     with_random = re_form is None
-    inverse = (
-        inverse_link(fit.model.family.link) if kind == "response" else INVERSE_LINKS["identity"]
-    )
+    columns = category_names(fit) if kind == "prob" else ("prediction",)
     if newdata is None:
         design = fit.model.design
-        values = inverse(linear_predictor(fit, design, with_random=with_random))
-        return pd.Series(values, index=pd.Index(design.rows), name="prediction")
+        found = _on_scale(fit, kind, linear_predictor(fit, design, with_random=with_random))
+        return _frame(found, pd.Index(design.rows), columns, kind)
     rows = fit.model.design.rebuild(newdata, groups=with_random, offset=offset)
     if new_levels == "error":
         check_levels_are_known(rows)
-    values = np.full(rows.num_rows, np.nan)
-    values[rows.rows] = inverse(linear_predictor(fit, rows, with_random=with_random))
+    values = np.full((rows.num_rows, len(columns)), np.nan)
+    values[rows.rows] = _on_scale(fit, kind, linear_predictor(fit, rows, with_random=with_random))
     index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(rows.num_rows)
-    return pd.Series(values, index=index, name="prediction")
+    return _frame(values, index, columns, kind)
+
+
+def _on_scale(fit: Fit, kind: PredictionKind, eta: Floats) -> Floats:
+    """(n, columns) what is predicted at linear predictors (n,)."""
+    if kind == "link":
+        return eta[:, None]
+    if kind == "response":
+        return mean_response(fit, eta)[:, None]
+    probabilities = fit.model.family.probabilities
+    assert probabilities is not None
+    return probabilities(eta, family_values(fit))
+
+
+def _frame(
+    values: Floats, index: pd.Index, columns: Sequence[str], kind: PredictionKind
+) -> pd.Series | pd.DataFrame:
+    if kind == "prob":
+        return pd.DataFrame(values, index=index, columns=list(columns))
+    return pd.Series(values[:, 0], index=index, name=columns[0])
+
+
+def category_names(fit: Fit) -> tuple[str, ...]:
+    """The names of an ordered response's categories, lowest first.
+
+    Raises:
+      ModelError: if the response of this family has none.
+    """
+    found = fit.model.family.categories
+    if found is None:
+        raise ModelError(
+            f"the {fit.model.family.name} family has no categories to give probabilities of",
+            hint='Use kind="response" for the mean, which for yes and no is the probability of yes.',
+        )
+    return found(fit.model.design)
 
 
 def fitted(fit: Fit) -> pd.Series:
@@ -109,25 +133,15 @@ def linear_predictor(fit: Fit, rows: Design | NewRows, *, with_random: bool = Tr
     return np.asarray(eta)
 
 
-def inverse_link(link: str) -> Callable[[Floats], Floats]:
-    """Find the function that takes the linear predictor to the mean.
+def mean_response(fit: Fit, eta: Floats) -> Floats:
+    """The expected response (n,) at linear predictors (n,); ordered categories count as 1, 2, ...."""
+    return fit.model.family.mean(eta, family_values(fit))
 
-    Args:
-      link: the link function's name.
-    Returns:
-      mean: elementwise, (n,) -> (n,).
-    Raises:
-      ModelError: if the link has no mean function here.
-    Example:
-      >>> inverse_link("logit")(np.array([0.0])).tolist()
-      [0.5]
-    """
-    if link not in INVERSE_LINKS:
-        raise ModelError(
-            f"there is no prediction on the response scale for the link {link!r}",
-            hint='Use kind="link" for the linear predictor.',
-        )
-    return INVERSE_LINKS[link]
+
+def family_values(fit: Fit) -> Floats:
+    """(f,) the family's own parameters on their natural scale."""
+    sigma = fit.params.sigma
+    return np.asarray(fit.params.own if sigma is None else [sigma], float)
 
 
 def has_new_level(rows: NewRows) -> NDArray[np.bool_]:

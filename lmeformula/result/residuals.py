@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -11,21 +10,15 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
-from lmeformula.result.predict import inverse_link, linear_predictor
+from lmeformula.model.family import Family
+from lmeformula.model.family.ordinal import category_numbers
+from lmeformula.result.predict import family_values, linear_predictor, mean_response
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 Floats = NDArray[np.float64]
 ResidualKind: TypeAlias = Literal["response", "pearson"]
-
-# Variance of a response of weight one as a function of its mean, up to the residual variance.
-VARIANCE_FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
-    "gaussian": np.ones_like,
-    "bernoulli": lambda mu: mu * (1.0 - mu),
-    "binomial": lambda mu: mu * (1.0 - mu),
-    "poisson": lambda mu: mu,
-}
 
 
 def residuals(fit: Fit, kind: ResidualKind = "response") -> pd.Series:
@@ -46,23 +39,24 @@ def residuals(fit: Fit, kind: ResidualKind = "response") -> pd.Series:
     if kind not in ("response", "pearson"):
         raise ModelError(f"kind is {kind!r}", hint="Choose one of 'response', 'pearson'.")
     design, family = fit.model.design, fit.model.family
-    mu = inverse_link(family.link)(linear_predictor(fit, design))
-    observed, weights = observed_mean(design)
+    mu = mean_response(fit, linear_predictor(fit, design))
+    observed, weights = observed_mean(family, design)
     values = observed - mu
     if kind == "pearson":
-        if family.name not in VARIANCE_FUNCTIONS:
+        if family.variance is None:
             raise ModelError(
                 f"the {family.name} family has no Pearson residuals here",
                 hint='Use kind="response".',
             )
-        values = values * np.sqrt(weights / VARIANCE_FUNCTIONS[family.name](mu))
+        values = values * np.sqrt(weights / family.variance(mu, family_values(fit)))
     return pd.Series(values, index=pd.Index(design.rows), name="residual")
 
 
-def observed_mean(rows: Design | NewRows) -> tuple[Floats, Floats]:
+def observed_mean(family: Family, rows: Design | NewRows) -> tuple[Floats, Floats]:
     """Bring the response to the scale of its mean: a proportion where it counts successes.
 
     Args:
+      family: whose mean it is compared with.
       rows: with a response of numbers, of two categories, or of successes and failures.
     Returns:
       observed: (n,) the response.
@@ -74,6 +68,8 @@ def observed_mean(rows: Design | NewRows) -> tuple[Floats, Floats]:
     if response is None or (response.values.ndim == 2 and response.values.shape[1] != 2):
         raise ModelError("there are no residuals: the formula has no response with a mean")
     weights = np.ones(len(rows.offset)) if rows.weights is None else rows.weights
+    if family.categories is not None:
+        return category_numbers(response), weights
     if response.values.ndim == 2:
         trials = response.values.sum(axis=1)
         return response.values[:, 0] / trials, weights * trials

@@ -69,6 +69,25 @@ def coefficient_table(fit: Fit) -> Table:
     return Table("Fixed effects", columns + _mc_error_column(fit, fixed))
 
 
+def family_table(fit: Fit) -> Table:
+    """Tabulate the family's own parameters but for a residual sd: thresholds, a dispersion.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      table: one row a parameter: estimate, standard error, and Monte Carlo error if any; no rows for a family
+        without.
+    """
+    rows = [p for p in parameters(fit) if p.effect == "family"]
+    columns = (
+        Column("", tuple(p.term for p in rows), "text"),
+        Column("estimate", tuple(p.estimate for p in rows)),
+        Column("std error", tuple(p.std_error for p in rows)),
+    )
+    title = fit.model.space.own.variable.capitalize()
+    return Table(title, columns + _mc_error_column(fit, rows))
+
+
 def variance_table(fit: Fit) -> Table:
     """Tabulate the random effects as lme4 lays them out, with notes on what is special about them.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lmeformula.result.parameters import parameters
 from lmeformula.result.table import Table
-from lmeformula.result.tables import coefficient_table, variance_table
+from lmeformula.result.tables import coefficient_table, family_table, variance_table
 from lmeformula.views.numbers import short
 from lmeformula.views.table import to_html, to_latex, to_markdown, to_text
 
@@ -32,7 +32,7 @@ class Summary:
       outcome: how the fit ended, one sentence.
       title: the kind of model.
       facts: label and text of the lines below the title.
-      tables: the random and the fixed effects.
+      tables: the random and the fixed effects, then thresholds or other parameters of the family.
     """
 
     outcome: str
@@ -94,9 +94,10 @@ def summary(fit: Fit) -> Summary:
     ]
     if design.dropped:
         facts.append(("left out", f"{', '.join(design.dropped)} (determined by other columns)"))
-    return Summary(
-        fit.outcome.value, _title(fit), tuple(facts), (variance_table(fit), coefficient_table(fit))
-    )
+    tables = (variance_table(fit), coefficient_table(fit), family_table(fit))
+    # The random and the fixed effects also where there are none; other parameters only where there are some.
+    shown = tables if tables[-1].num_rows else tables[:-1]
+    return Summary(fit.outcome.value, _title(fit), tuple(facts), shown)
 
 
 def short_repr(fit: Fit, width: int = 80) -> str:
@@ -113,6 +114,11 @@ def short_repr(fit: Fit, width: int = 80) -> str:
         f"{p.term} {short(p.estimate)} ({short(p.std_error)})" for p in rows if p.effect == "fixed"
     ]
     sds = [f"{_inside(p.name)} {short(p.estimate)}" for p in rows if p.effect == "sd"]
+    family = [
+        f"{p.term} {short(p.estimate)}" if len(fit.params.own) > 1 else short(p.estimate)
+        for p in rows
+        if p.effect == "family"
+    ]
     if fit.params.sigma is not None:
         sds.append(f"residual {short(fit.params.sigma)}")
     facts = (
@@ -125,6 +131,7 @@ def short_repr(fit: Fit, width: int = 80) -> str:
         ("fit", _fit_line(fit)),
         ("fixed", _enumerate(fixed)),
         ("sd", _enumerate(sds)),
+        (fit.model.space.own.variable, _enumerate(family)),
     )
     lines = _fact_lines([fact for fact in facts if fact[1]], width)
     outcome = textwrap.shorten(fit.outcome.value, 2 * width, placeholder=" ...")

@@ -34,16 +34,14 @@ def fake_fit(
     data: pd.DataFrame = DATA,
     *,
     family: str = "gaussian",
-    link: str = "identity",
     sigma: float | None = 0.5,
     **changes: Any,
 ) -> Fit:
     """Twelve rows, three levels of g, two of h, and every estimate chosen."""
     designed = changes.pop("design", None) or design(formula, data)
-    response_family = find_family("gaussian")._replace(name=family, link=link)
     space = param_space(designed, has_sigma=True, fixed_sigma=None)
     fields: dict[str, Any] = {
-        "model": Model(designed, response_family, space),
+        "model": Model(designed, find_family(family), space),
         "method": "exact",
         "reml": False,
         "params": Params(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
+import lmeformula as lf
 from lmeformula.errors import ColumnNotFoundError, FormulaDataError, ModelError
+from lmeformula.fit import Fit
 from lmeformula.result.holdout import holdout, split_rows
 from lmeformula.result.predict import fitted, predict
 from lmeformula.result.residuals import residuals
@@ -65,7 +70,7 @@ def test_a_missing_column_is_named():
 
 
 @pytest.mark.parametrize(
-    "option", [{"kind": "prob"}, {"re_form": "~0"}, {"new_levels": "ignore"}], ids=str
+    "option", [{"kind": "probs"}, {"re_form": "~0"}, {"new_levels": "ignore"}], ids=str
 )
 def test_options_outside_the_list_are_refused(option):
     (name, value), *_ = option.items()
@@ -75,25 +80,60 @@ def test_options_outside_the_list_are_refused(option):
 
 
 @pytest.mark.parametrize(
-    ("link", "mean"),
+    ("family", "mean"),
     [
-        ("log", np.exp),
-        ("logit", lambda eta: 1 / (1 + np.exp(-eta))),
-        ("cloglog", lambda eta: 1 - np.exp(-np.exp(eta))),
-        ("inverse", lambda eta: 1 / eta),
+        ("poisson", np.exp),
+        ("bernoulli", lambda eta: 1 / (1 + np.exp(-eta))),
+        ("bernoulli(cloglog)", lambda eta: 1 - np.exp(-np.exp(eta))),
+        ("binomial(probit)", scipy.stats.norm.cdf),
+        ("nbinom1", np.exp),
+        ("gamma", np.exp),
     ],
 )
-def test_response_scale_undoes_the_link(link, mean):
-    fit = fake_fit(link=link)
+def test_response_scale_undoes_the_link(family, mean):
+    fit = fake_fit(family=family)
     np.testing.assert_allclose(predict(fit), mean(np.array(CONDITIONAL)))
     np.testing.assert_allclose(predict(fit, kind="link"), CONDITIONAL)
 
 
-def test_a_link_without_a_mean_is_refused_on_the_response_scale_only():
-    fit = fake_fit(link="thresholds")
-    with pytest.raises(ModelError, match="'thresholds'"):
-        predict(fit)
-    np.testing.assert_allclose(predict(fit, kind="link"), CONDITIONAL)
+def test_probabilities_are_for_ordered_categories():
+    with pytest.raises(ModelError, match="the poisson family has no categories") as caught:
+        predict(fake_fit(family="poisson"), kind="prob")
+    assert 'kind="response"' in caught.value.hint
+
+
+def ordinal_fit(data: pd.DataFrame = DATA) -> Fit:
+    """Three categories, thresholds at 0.5 and 2."""
+    grade = pd.Categorical(["lo", "mid", "hi"] * 4, ["lo", "mid", "hi"], ordered=True)
+    design = lf.design("grade ~ 0 + x + (x | g) + (1 | h)", data.assign(grade=grade))
+    plain = fake_fit()
+    return replace(
+        plain,
+        model=lf.compile(design, "cumulative"),
+        params=plain.params._replace(beta=np.array([0.9]), sigma=None, own=np.array([0.5, 2.0])),
+    )
+
+
+def test_category_probabilities_are_differences_of_the_distribution_function():
+    fit = ordinal_fit()
+    eta = predict(fit, kind="link").to_numpy()
+    np.testing.assert_allclose(eta, np.subtract(CONDITIONAL, 1.0))
+    found = predict(fit, kind="prob")
+    assert list(found.columns) == ["lo", "mid", "hi"]
+    below = [scipy.stats.logistic.cdf(threshold - eta) for threshold in (0.5, 2.0)]
+    expected = np.column_stack([below[0], below[1] - below[0], 1 - below[1]])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(predict(fit), expected @ [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(residuals(fit), [1, 2, 3] * 4 - expected @ [1.0, 2.0, 3.0])
+    new = DATA.iloc[[3, 0]].assign(x=[np.nan, 0.0])
+    there = predict(fit, new, kind="prob")
+    assert there.iloc[0].isna().all()
+    np.testing.assert_allclose(there.iloc[1], expected[0])
+
+
+def test_ordered_categories_have_no_pearson_residuals():
+    with pytest.raises(ModelError, match="cumulative family has no Pearson residuals"):
+        residuals(ordinal_fit(), "pearson")
 
 
 def test_offsets_are_part_of_the_linear_predictor():
@@ -116,15 +156,19 @@ def test_rows_left_out_keep_their_place_in_the_index():
 
 
 @pytest.mark.parametrize(
-    ("name", "link", "variance"),
+    ("name", "variance"),
     [
-        ("gaussian", "identity", lambda mu: np.ones(12)),
-        ("poisson", "log", lambda mu: mu),
-        ("bernoulli", "logit", lambda mu: mu * (1 - mu)),
+        ("gaussian", lambda mu: np.ones(12)),
+        ("poisson", lambda mu: mu),
+        ("bernoulli", lambda mu: mu * (1 - mu)),
+        ("nbinom2", lambda mu: mu + mu**2 / 0.5),
+        ("nbinom1", lambda mu: 1.5 * mu),
+        ("gamma", lambda mu: mu**2 / 0.5),
     ],
 )
-def test_pearson_residuals_divide_by_the_variance_function(name, link, variance):
-    fit = fake_fit(family=name, link=link)
+def test_pearson_residuals_divide_by_the_variance_function(name, variance):
+    # The chosen residual sd of 0.5 stands in for the family's own parameter.
+    fit = fake_fit(family=name)
     mu = fitted(fit)
     expected = (DATA["y"] - mu) / np.sqrt(variance(mu))
     np.testing.assert_allclose(residuals(fit, "pearson"), expected)
@@ -134,7 +178,7 @@ def test_successes_out_of_trials_are_compared_as_proportions():
     data = pd.DataFrame(
         {"s": [1, 2, 3, 0, 1, 2] * 2, "f": [3, 2, 1, 4, 3, 2] * 2, **DATA[["x", "g", "h"]]}
     )
-    fit = fake_fit("cbind(s, f) ~ x + (x | g) + (1 | h)", data, family="binomial", link="logit")
+    fit = fake_fit("cbind(s, f) ~ x + (x | g) + (1 | h)", data, family="binomial")
     mu = fitted(fit)
     np.testing.assert_allclose(residuals(fit), data["s"] / 4 - mu)
     expected = (data["s"] - 4 * mu) / np.sqrt(4 * mu * (1 - mu))
@@ -144,8 +188,6 @@ def test_successes_out_of_trials_are_compared_as_proportions():
 def test_unknown_residuals_are_refused():
     with pytest.raises(ModelError, match="kind is 'deviance'"):
         residuals(fake_fit(), "deviance")  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="cauchy"):
-        residuals(fake_fit(family="cauchy"), "pearson")
 
 
 def test_split_is_a_partition_that_follows_the_seed():

@@ -98,7 +98,7 @@ def test_what_was_left_out_is_said():
 
 
 def test_generalized_models_name_family_and_link():
-    shown = summary(fake_fit(family="poisson", link="log"))
+    shown = summary(fake_fit(family="poisson"))
     assert shown.title == "Generalized linear mixed model (poisson, log link)"
 
 

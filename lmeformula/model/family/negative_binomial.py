@@ -41,9 +41,7 @@ def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
     import tensorflow as tf
     import tensorflow_probability as tfp
 
-    return tfp.distributions.NegativeBinomial(
-        total_count=own[0], logits=eta - tf.math.log(own[0])
-    )
+    return tfp.distributions.NegativeBinomial(total_count=own[0], logits=eta - tf.math.log(own[0]))
 
 
 def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, ResponseBlock
 from lmeformula.errors import ModelError
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.model.family.links import LINKS, Link, log1mexp, softplus
@@ -67,6 +67,7 @@ def cumulative(link: str) -> Family:
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
         closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else None,
+        categories=lambda design: categories(design)[1],
         probabilities=probabilities,
     )
 
@@ -78,24 +79,37 @@ def categories(design: Design) -> tuple[NDArray[np.int64], tuple[str, ...]]:
       ModelError: if the response has no order, fewer than two categories, or numbers other than 1 to K.
     """
     response = response_of(design)
-    levels = response.levels
     if response.kind == "numeric" and response.values.ndim == 1 and response.trials is None:
         return _numbered(design, response.values)
+    if response.kind != "ordered" and not _is_numbered(response):
+        raise unsuitable(
+            design,
+            "cumulative",
+            "ordered categories, or whole numbers from 1",
+            "Make the column an ordered categorical: pandas.Categorical(column, categories=[lowest, ..., "
+            "highest], ordered=True)."
+            if response.kind == "categorical"
+            else 'For yes and no use family="bernoulli".',
+        )
+    codes = category_numbers(response).astype(np.int64) - 1
     if response.kind == "ordered":
-        return response.values.astype(np.int64), levels
-    if response.kind == "categorical" and all(level.strip().isdecimal() for level in levels):
+        return codes, response.levels
+    return codes, tuple(sorted(response.levels, key=int))
+
+
+def category_numbers(response: ResponseBlock) -> Floats:
+    """(n,) the number of each row's category, from 1 for the lowest; of a response that has some."""
+    if response.kind == "categorical":
         # Whole numbers have their order, whatever order text has.
-        order = sorted(range(len(levels)), key=lambda code: int(levels[code]))
-        place = np.argsort(order)
-        return place[response.values.astype(np.int64)], tuple(levels[code] for code in order)
-    raise unsuitable(
-        design,
-        "cumulative",
-        "ordered categories, or whole numbers from 1",
-        "Make the column an ordered categorical, such as pandas.Categorical(column, categories=[lowest, ..., "
-        "highest], ordered=True)."
-        if response.kind == "categorical"
-        else 'For yes and no use family="bernoulli".',
+        order = sorted(range(len(response.levels)), key=lambda code: int(response.levels[code]))
+        return 1.0 + np.argsort(order)[response.values.astype(np.int64)]
+    first = 1.0 if response.kind == "ordered" else 0.0
+    return np.asarray(response.values + first, np.float64)
+
+
+def _is_numbered(response: ResponseBlock) -> bool:
+    return response.kind == "categorical" and all(
+        level.strip().isdecimal() for level in response.levels
     )
 
 

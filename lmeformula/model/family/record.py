@@ -87,7 +87,8 @@ class Family(NamedTuple):
       own_curvature: (f) c, where the second derivative in eta of an unconstrained own parameter's score is c
         times the negative second derivative of the log density; () where there is no such relation.
       closed: derivatives in NumPy.
-      probabilities: (eta (n,), own (f,)) -> (n, K) of the categories; None where there are none.
+      categories: Design -> names of the response's ordered categories; None where it has none.
+      probabilities: (eta (n,), own (f,)) -> (n, K) of the categories.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Family(NamedTuple):
     slope: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
     own_curvature: tuple[float, ...] = ()
     closed: ClosedForm | None = None
+    categories: Callable[[Design], tuple[str, ...]] | None = None
     probabilities: Callable[[Floats, Floats], Floats] | None = None
 
     def __repr__(self) -> str:
