@@ -9,7 +9,7 @@ import lmeformula as lf
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.moments import LEAST, MOST, USUAL, moment_start
-from tests.simulate import FORMULAS, make_design
+from tests.simulate import make_design
 
 
 def crossed(seed: int, sds: tuple[float, float, float]) -> dict[str, np.ndarray]:
