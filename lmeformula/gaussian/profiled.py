@@ -1,4 +1,4 @@
-"""The Gaussian likelihood in its covariance parameters alone, fixed effects at their best, one of them held if asked."""
+"""The Gaussian likelihood in its covariance parameters alone, fixed effects at their best or one held."""
 
 from __future__ import annotations
 

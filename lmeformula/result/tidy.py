@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import scipy.special
 
-from lmeformula.errors import ModelError
-from lmeformula.result.parameters import Parameter, parameters
+from lmeformula.result.intervals import check_level, cutoff
+from lmeformula.result.parameters import parameters
+from lmeformula.result.wald import wald_interval
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -27,19 +28,16 @@ def tidy(fit: Fit, level: float = 0.95) -> pd.DataFrame:
       fit: a fitted model.
       level: coverage of the intervals, between 0 and 1.
     Returns:
-      frame: columns effect ("fixed", "sd", "cor", "residual"), group, term, estimate, std_error,
+      frame: columns effect ("fixed", "sd", "cor", "residual", "family"), group, term, estimate, std_error,
         statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number.
     Raises:
       ModelError: if the level is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise ModelError(
-            f"level is {level:g}", hint="Give a coverage between 0 and 1, such as 0.95."
-        )
+    check_level(level)
     rows = parameters(fit)
-    quantile = float(scipy.special.ndtri(0.5 + level / 2))
+    quantile = cutoff(level)
     statistics = np.array([p.statistic if p.effect == "fixed" else np.nan for p in rows])
-    intervals = [_interval(p, quantile) for p in rows]
+    intervals = [wald_interval(p, quantile) for p in rows]
     return pd.DataFrame(
         {
             "effect": [p.effect for p in rows],
@@ -62,8 +60,8 @@ def glance(fit: Fit) -> pd.DataFrame:
     Args:
       fit: a fitted model.
     Returns:
-      frame: columns nobs, df, loglik, loglik_mc_error, aic, bic, sigma, method, outcome, converged,
-        singular.
+      frame: columns nobs, df, loglik, loglik_mc_error, aic, bic, aic_mc_error (that of bic is the same), sigma,
+        method, outcome, converged, singular.
     """
     return pd.DataFrame(
         {
@@ -73,6 +71,7 @@ def glance(fit: Fit) -> pd.DataFrame:
             "loglik_mc_error": [fit.loglik.mc_error],
             "aic": [fit.aic],
             "bic": [fit.bic],
+            "aic_mc_error": [2.0 * fit.loglik.mc_error],
             "sigma": [np.nan if fit.params.sigma is None else fit.params.sigma],
             "method": [fit.method],
             "outcome": [fit.outcome.name],
@@ -80,16 +79,3 @@ def glance(fit: Fit) -> pd.DataFrame:
             "singular": [fit.singular],
         }
     )
-
-
-def _interval(parameter: Parameter, quantile: float) -> tuple[float, float]:
-    estimate, half = parameter.estimate, quantile * parameter.std_error
-    if parameter.effect == "fixed":
-        return estimate - half, estimate + half
-    if not half > 0:
-        return np.nan, np.nan
-    if parameter.effect == "cor":
-        centre, half = np.arctanh(estimate), half / (1 - estimate**2)
-        return float(np.tanh(centre - half)), float(np.tanh(centre + half))
-    ratio = float(np.exp(half / estimate))
-    return estimate / ratio, estimate * ratio

@@ -90,7 +90,7 @@ def convergence(
             f"the fit has no parameter {unknown[0]!r}",
             hint=f"Its parameters are {', '.join(fit.param_names)}.",
         )
-    panels = _grid(len(names)) if axes is None else np.asarray(axes, dtype=object).reshape(-1)
+    panels = new_panels(len(names)) if axes is None else np.asarray(axes, dtype=object).reshape(-1)
     errors = dict(zip(fit.param_names, fit.param_stderr, strict=True))
     for name, ax in zip(names, panels, strict=True):
         values = history[name].to_numpy()
@@ -143,7 +143,7 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
     ax.set_xlabel("draw in the last E-step")
     ax.set_ylabel(shown[0].term)
     ax.set_title(f"Draws of {len(shown)} effects, with mean (sd)", loc="left")
-    _lighten(ax, grid=None)
+    lighten(ax, grid=None)
     ax.tick_params(axis="y", length=0)
     return ax
 
@@ -183,7 +183,7 @@ def residual_histogram(
     ax.set_xlabel("observed - predicted")
     ax.set_ylabel("density")
     ax.set_title(f"{title} (n = {len(finite):,})", loc="left")
-    _lighten(ax, grid="y")
+    lighten(ax, grid="y")
     _legend_above(ax)
     return ax
 
@@ -224,7 +224,7 @@ def histogram(
     ax.set_xlabel(f"effect on {_response_name(fit)}")
     ax.set_ylabel("density")
     ax.set_title(f"{chosen.label}: {len(chosen.values):,} levels", loc="left")
-    _lighten(ax, grid="y")
+    lighten(ax, grid="y")
     _legend_above(ax)
     return ax
 
@@ -264,7 +264,7 @@ def effects(
     ax.set_ylim(0.3, len(values) + 0.7)
     ax.set_xlabel(f"effect on {_response_name(fit)}, with 95 % intervals")
     ax.set_title(f"{chosen.label}: {len(values):,} levels", loc="left")
-    _lighten(ax, grid="x")
+    lighten(ax, grid="x")
     return ax
 
 
@@ -283,7 +283,7 @@ def _convergence_panel(
     ax.set_ylim(min(low, last - 1.3 * scale) - pad, max(high, last + 1.3 * scale) + pad)
     ax.locator_params(axis="x", integer=True, nbins=6)
     ax.locator_params(axis="y", nbins=4)
-    _lighten(ax, grid=None)
+    lighten(ax, grid=None)
 
 
 def _density(ax: Axes, values: NDArray[np.float64], label: str) -> None:
@@ -314,7 +314,8 @@ def _num_columns(num_panels: int) -> int:
     return min(num_panels, 3)
 
 
-def _grid(num_panels: int) -> NDArray[np.object_]:
+def new_panels(num_panels: int) -> NDArray[np.object_]:
+    """Axes of a new figure, in rows of three."""
     columns = _num_columns(num_panels)
     rows = -(-num_panels // columns)
     figure = _pyplot().figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
@@ -330,7 +331,7 @@ def _new_axes(height: float = 4.0) -> Axes:
     return axes
 
 
-def _lighten(ax: Axes, grid: Literal["x", "y"] | None) -> None:
+def lighten(ax: Axes, grid: Literal["x", "y"] | None) -> None:
     """Take away what is not data: two spines, and grid lines except faint ones along `grid`."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(False)

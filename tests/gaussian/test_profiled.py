@@ -1,4 +1,4 @@
-"""The likelihood with the fixed effects at their best, against the likelihood of all parameters and by differences."""
+"""The likelihood with the fixed effects at their best, against that of all parameters and by differences."""
 
 from __future__ import annotations
 
