@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from lmeformula.errors import LmeFormulaWarning as LmeFormulaWarning
     from lmeformula.errors import ModelError as ModelError
     from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
+    from lmeformula.errors import SavedFitError as SavedFitError
     from lmeformula.fit import Fit as Fit
     from lmeformula.formula import parse as parse
     from lmeformula.formula.ir import Formula as Formula
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
+    from lmeformula.store import load as load
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,7 @@ _HOME = {
     "Model": "model",
     "estimate": "api",
     "fit": "api",
+    "load": "store",
     "Fit": "fit",
     "Outcome": "em.outcome",
     "LmeFormulaError": "errors",
@@ -57,6 +60,7 @@ _HOME = {
     "FunctionNotFoundError": "errors",
     "ModelError": "errors",
     "NamesNotFoundError": "errors",
+    "SavedFitError": "errors",
     "ConvergenceError": "errors",
     "DatasetError": "errors",
     "LmeFormulaWarning": "errors",
@@ -81,12 +85,14 @@ __all__ = [
     "ModelError",
     "NamesNotFoundError",
     "Outcome",
+    "SavedFitError",
     "compile",
     "datasets",
     "design",
     "em",
     "estimate",
     "fit",
+    "load",
     "parse",
 ]
 

@@ -140,5 +140,9 @@ class DatasetError(LmeFormulaError, OSError):
     __str__ = LmeFormulaError.__str__  # OSError would print its own fields
 
 
+class SavedFitError(LmeFormulaError, ValueError):
+    """A saved fit cannot be loaded: it is damaged, changed, newer than this version, or needs more than itself."""
+
+
 class LmeFormulaWarning(UserWarning):
     """Something worth knowing that does not stop the fit; the text starts with its code where it has one."""

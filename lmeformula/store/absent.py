@@ -1,0 +1,81 @@
+"""The place of rows that a saved fit left out: it knows its shape, and says why it has no numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lmeformula.errors import ModelError
+
+
+class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
+    """Stands where an array over the rows of the data stood.
+
+    Whatever asks for its numbers gets a ModelError that says how to have them; whatever asks how many rows
+    there were gets the answer.
+
+    Attributes:
+      shape: of the array that was left out.
+    Example:
+      >>> rows = AbsentRows((180, 2))
+      >>> len(rows), rows.ndim
+      (180, 2)
+      >>> rows @ np.ones(2)
+      Traceback (most recent call last):
+      lmeformula.errors.ModelError: this fit was loaded without the rows of its data, and they are needed here
+      Save it with fit.save(path, data=True) to keep them, or give the rows: fit.predict(newdata).
+    """
+
+    __slots__ = ("shape",)
+
+    shape: tuple[int, ...]
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"AbsentRows(shape={self.shape})"
+
+    def __iter__(self) -> Iterator[Any]:
+        self._refuse()
+
+    def __getitem__(self, place: object) -> NoReturn:
+        self._refuse()
+
+    def __array__(self, *given: object, **options: object) -> NoReturn:
+        self._refuse()
+
+    def __array_ufunc__(self, *given: object, **options: object) -> NoReturn:
+        self._refuse()
+
+    def __array_function__(self, *given: object) -> NoReturn:
+        self._refuse()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Python, NumPy and pandas look for protocols by such names; everything else is meant for an array.
+        if name.startswith("__") or name in AbsentRows.__slots__:
+            raise AttributeError(name)
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ModelError(
+            "this fit was loaded without the rows of its data, and they are needed here",
+            hint="Save it with fit.save(path, data=True) to keep them, or give the rows: "
+            "fit.predict(newdata).",
+        )

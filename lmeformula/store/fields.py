@@ -1,0 +1,185 @@
+"""The fields of a saved fit: one line each. A test holds these tables to the records that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmeformula.design.design import Design, ResponseBlock, TermBlock
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Iteration
+from lmeformula.estimation.dispatch import METHODS
+from lmeformula.fit import Ascent, LogLik, Sampling, Seconds, Watched
+from lmeformula.formula import ir
+from lmeformula.model.family.own import Ascending, Own, Positive
+from lmeformula.model.params import Params
+from lmeformula.store.archive import Json
+from lmeformula.store.codec import (
+    Array,
+    Choice,
+    Codec,
+    Each,
+    Flag,
+    Levels,
+    Maybe,
+    Member,
+    Reader,
+    Real,
+    Record,
+    Rows,
+    Stacked,
+    Text,
+    Whole,
+    Writer,
+)
+from lmeformula.store.formulas import FormulaCodec
+from lmeformula.store.recipe import Functions, recipe_codec
+
+# Letters are lengths that must agree: n rows, p fixed effects, d parameters, m draws, w watched effects;
+# k coefficients and l levels of one term; f parameters of the family's own.
+
+RESPONSE = Record(
+    ResponseBlock,
+    {
+        "name": Text(),
+        "kind": Choice(("numeric", "logical", "categorical", "ordered", "matrix")),
+        "values": Rows(("n",)),
+        "levels": Levels(),
+        "trials": Maybe(Rows(("n",))),
+    },
+)
+
+TERM = Record(
+    TermBlock,
+    {
+        "name": Text(),
+        "columns": Each(Text(), "k"),
+        "values": Rows(("n", "k")),
+        "group": Text(),
+        "factors": Each(Text()),
+        "levels": Levels(),
+        "index": Rows(("n",), "<i4"),
+        "covariance": Text(),
+        "homogeneous": Flag(),
+        "block": Text(),
+    },
+    own=("k",),
+)
+
+PARAMS = Record(
+    Params,
+    {
+        "beta": Array(("p",)),
+        "covariances": Each(Array(("", "")), "terms"),
+        "sigma": Maybe(Real()),
+        "own": Array(("f",)),
+    },
+)
+
+FIT: Mapping[str, Codec] = {
+    "method": Choice(tuple(method for method in METHODS if method != "auto")),
+    "reml": Flag(),
+    "params": PARAMS,
+    "param_names": Each(Text(), "d"),
+    "param_values": Array(("d",)),
+    "param_stderr": Array(("d",)),
+    "param_vcov": Array(("d", "d")),
+    "param_mc_error": Array(("d",)),
+    "fixed_vcov": Array(("p", "p")),
+    "modes": Each(Array(("", "")), "terms"),
+    "mode_cov": Each(Array(("", "", "")), "terms"),
+    "outcome": Member(Outcome),
+    "singular": Flag(),
+    "loglik": Record(LogLik, {"value": Real(), "mc_error": Real(), "df": Whole(), "nobs": Whole()}),
+    "iterations": Stacked(
+        Iteration,
+        {
+            "number": Array((), "<i8"),
+            "estimates": Array(("d",)),
+            "largest_step": Array(()),
+            "largest_error": Array(()),
+            "num_draws": Array((), "<i8"),
+            "acceptance": Array(()),
+            "seconds": Array(()),
+        },
+    ),
+    "watched": Maybe(
+        Record(Watched, {"names": Each(Each(Text(), "three"), "w"), "draws": Array(("m", "w"))})
+    ),
+    "seconds": Record(Seconds, dict.fromkeys(Seconds._fields, Real())),
+    "ascent": Maybe(Record(Ascent, {"num_evaluations": Whole(), "gain": Real()})),
+    "sampling": Maybe(
+        Record(
+            Sampling,
+            {
+                "num_chains": Whole(),
+                "num_draws": Whole(),
+                "acceptance": Real(),
+                "divergences": Whole(),
+                "rhat": Real(),
+                "effective": Real(),
+                "reduction": Array(("d",)),
+                "last_step": Array(("d",)),
+            },
+        )
+    ),
+    "laplace_values": Maybe(Array(("d",))),
+    "solver": Choice(("direct", "iterative")),
+}
+
+_SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
+
+
+class _Scale:
+    """The scale of the family's own parameters, by name."""
+
+    def write(self, value: Any, out: Writer) -> Json:
+        """Its name."""
+        return next(name for name, kind in _SCALES.items() if type(value) is kind)
+
+    def read(self, found: Json, source: Reader) -> Any:
+        """Found by name."""
+        return _SCALES[Choice(tuple(_SCALES)).read(found, source)]()
+
+
+OWN = Record(
+    Own,
+    {"variable": Text(), "names": Each(Text(), "f"), "start": Array(("f",)), "scale": _Scale()},
+)
+
+
+class _Response:
+    """The response, whose values are one number or several for each row."""
+
+    def write(self, value: ResponseBlock, out: Writer) -> Json:
+        """By name."""
+        return self._record(value.kind).write(value, out)
+
+    def read(self, found: Json, source: Reader) -> Any:
+        """All of it."""
+        kind = found.get("kind") if isinstance(found, dict) else None
+        return self._record(kind).read(found, source)
+
+    def _record(self, kind: object) -> Record:
+        if kind != "matrix":
+            return RESPONSE
+        return Record(ResponseBlock, {**RESPONSE.fields, "values": Rows(("n", ""))})
+
+
+def design_codec(formula: ir.Formula, functions: Functions) -> Record:
+    """The fields of a design with this formula."""
+    fields: dict[str, Codec] = {
+        "formula": FormulaCodec(),
+        "names": Each(Text(), "p"),
+        "X": Rows(("n", "p")),
+        "response": Maybe(_Response()),
+        "terms": Each(TERM, "terms"),
+        "offset": Rows(("n",)),
+        "weights": Maybe(Rows(("n",))),
+        "rows": Rows(("n",), "<i8"),
+        "num_missing": Whole(),
+        "dropped": Each(Text()),
+        "reserved": Each(Text()),
+        "recipe": Maybe(recipe_codec(formula, functions)),
+    }
+    return Record(Design, fields)

@@ -1,0 +1,67 @@
+"""A formula in a saved fit: read back as it was written, with the places of its parts in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lmeformula.design.evaluate import data_columns
+from lmeformula.design.variables import variables_of
+from lmeformula.errors import FormulaSyntaxError
+from lmeformula.formula import expand_dot, ir, parse
+from lmeformula.store.archive import Json
+from lmeformula.store.codec import Reader, Writer
+
+
+@dataclass(frozen=True)
+class FormulaCodec:
+    """A formula, as `Formula.to_dict` writes it."""
+
+    def write(self, value: ir.Formula, out: Writer) -> Json:
+        """The formula taken apart."""
+        return value.to_dict()
+
+    def read(self, found: Json, source: Reader) -> ir.Formula:
+        """Parsed from its text, and compared with the parts."""
+        if not isinstance(found, dict):
+            source.refuse("it is not a formula")
+        try:
+            formula = ir.Formula.from_dict(found)
+            original = parse(found["text"])
+        except (FormulaSyntaxError, RecursionError, TypeError, ValueError) as error:
+            source.refuse(f"it is not a formula: {error}")
+        if not original.fixed.template:
+            return formula
+        # The data's columns that "." stood for are those of the formula; then places are those of the text.
+        columns = dict.fromkeys(c.name for e in expressions(formula) for c in data_columns(e))
+        expanded = expand_dot(original, tuple(columns))
+        return expanded if expanded == formula else formula
+
+
+def expressions(formula: ir.Formula) -> Iterator[ir.Expression]:
+    """All expressions of a formula: its response, its variables and its offsets."""
+    if formula.response is not None:
+        response = formula.response
+        yield from (
+            e for e in (response.expression, response.trials, response.weights) if e is not None
+        )
+    yield from predictors(formula)
+    yield from formula.fixed.offsets
+
+
+def predictors(formula: ir.Formula) -> Iterator[ir.Expression]:
+    """The variables of the fixed part and of the random-effects terms."""
+    for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
+        yield from variables_of(terms)
+
+
+def calls(expression: ir.Expression) -> Iterator[ir.Call]:
+    """All calls within an expression, itself included."""
+    match expression:
+        case ir.Call():
+            yield expression
+            for argument in expression.arguments:
+                yield from calls(argument.value)
+        case ir.Operation():
+            for operand in expression.operands:
+                yield from calls(operand)

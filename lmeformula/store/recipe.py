@@ -1,0 +1,231 @@
+"""What a design remembers about its data, in a saved fit: memory of functions, factors, grouping factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmeformula.design.coding import check_coding
+from lmeformula.design.evaluate import Memory
+from lmeformula.design.functions import FUNCTIONS
+from lmeformula.design.grouping import Grouping
+from lmeformula.design.labels import label
+from lmeformula.design.recipe import Recipe
+from lmeformula.design.values import Categories, Coding, Column, Logicals, Numbers
+from lmeformula.errors import FormulaDataError, SavedFitError
+from lmeformula.formula import ir
+from lmeformula.formula.show import call_text
+from lmeformula.store.archive import Json
+from lmeformula.store.codec import (
+    Array,
+    Choice,
+    Codec,
+    Each,
+    Flag,
+    Levels,
+    Maybe,
+    Pairs,
+    Reader,
+    Record,
+    Text,
+    Whole,
+    Writer,
+)
+from lmeformula.store.formulas import calls, expressions, predictors
+from lmeformula.store.learned import LEARNED
+
+Functions = Mapping[str, Callable[..., Any]]
+
+_KINDS = ("treatment", "sum", "helmert", "poly", "sas", "diff", "custom")
+
+
+class _Base:
+    """The reference level of treatment contrasts: a name, or a position from 1."""
+
+    def write(self, value: Any, out: Writer) -> Json:
+        """As it is."""
+        return value if isinstance(value, str) else int(value)
+
+    def read(self, found: Json, source: Reader) -> Any:
+        """Checked."""
+        return found if isinstance(found, str) else Whole(1).read(found, source)
+
+
+CODING = Record(
+    Coding,
+    {"kind": Choice(_KINDS), "base": Maybe(_Base()), "matrix": Maybe(Array(("levels", "")))},
+)
+
+# The settled levels of a factor, without rows.
+FACTOR = Record(
+    lambda **fields: Categories(codes=np.zeros(0, dtype=np.int64), **fields),
+    {
+        "levels": Levels("levels"),
+        "ordered": Flag(),
+        "coding": Maybe(CODING),
+        "is_text": Flag(),
+        "is_time": Flag(),
+    },
+    own=("levels",),
+)
+
+GROUPING = Record(
+    Grouping, {"parts": Each(Levels()), "pairs": Each(Array(("",), "<i8")), "levels": Levels()}
+)
+
+
+class _KnownColumn:
+    """A column of the data without its rows: its kind, and the levels of a factor."""
+
+    def write(self, value: Column, out: Writer) -> Json:
+        """A word, or the factor."""
+        match value:
+            case Categories():
+                return {"factor": FACTOR.write(value, out)}
+            case Logicals():
+                return "logical"
+        return "numbers"
+
+    def read(self, found: Json, source: Reader) -> Any:
+        """The same kind."""
+        if isinstance(found, dict) and set(found) == {"factor"}:
+            return FACTOR.read(found["factor"], source)
+        kind = Choice(("numbers", "logical")).read(found, source)
+        return Numbers(np.zeros(0)) if kind == "numbers" else Logicals(np.zeros(0))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The caller's functions that a formula calls: only their names can be kept.
+
+    Attributes:
+      used: names of all functions that the formula calls.
+      again: the functions that the caller gave for reading.
+    """
+
+    used: frozenset[str]
+    again: Functions
+
+    def write(self, value: Functions, out: Writer) -> Json:
+        """The names."""
+        return [name for name in value if name in self.used]
+
+    def read(self, found: Json, source: Reader) -> Functions:
+        """The functions of these names that the caller gave."""
+        names = Each(Text()).read(found, source)
+        absent = [name for name in names if not callable(self.again.get(name))]
+        if absent:
+            written = ", ".join(f'"{name}": ...' for name in absent)
+            raise SavedFitError(
+                f"the formula of {source.archive.path} calls functions that a file cannot hold: "
+                f"{', '.join(absent)}",
+                hint=f"Give them again: lf.load(path, functions={{{written}}}).",
+            )
+        return {name: self.again[name] for name in names}
+
+
+def recipe_codec(formula: ir.Formula, functions: Functions) -> Record:
+    """The fields of the recipe of a design with this formula.
+
+    Calls and variables are stored by their text and found again in the formula, so that a file cannot bring in
+    what the formula does not have.
+
+    Args:
+      formula: of the design.
+      functions: those that the caller gave for reading.
+    """
+    all_calls = {call_text(c): c for e in expressions(formula) for c in calls(e)}
+    variables = {label(v): v for v in predictors(formula)}
+    groups = {term.group.label: term.group.names for term in formula.random}
+    memory = Record(
+        Memory,
+        {
+            "calls": Pairs(call_text, _found_in(all_calls), _learned, _check_learned),
+            "columns": Pairs(str, Text().read, lambda name: _KnownColumn()),
+        },
+    )
+    used = frozenset(call.function for call in all_calls.values())
+    fields: dict[str, Codec] = {
+        "functions": _Given(used, functions),
+        "memory": memory,
+        "factors": Pairs(label, _found_in(variables), lambda variable: FACTOR, _check_factor),
+        "groupings": Pairs(":".join, _found_in(groups), lambda names: GROUPING, _check_grouping),
+        "kept": Each(Whole(), "p"),
+        "offset": Maybe(Text()),
+        "weights": Maybe(Text()),
+    }
+    return Record(Recipe, fields)
+
+
+def check_recipe(recipe: Recipe, formula: ir.Formula, source: Reader) -> None:
+    """Refuse a recipe that has forgotten something that predictions for new rows would then learn from them."""
+    for expression in expressions(formula):
+        for call in calls(expression):
+            function = FUNCTIONS.get(call.function)
+            if call.function in recipe.functions or function is None or not function.is_stateful:
+                continue
+            if call not in recipe.memory.calls:
+                source.refuse(f"what {call_text(call)} learned is missing")
+    for term in formula.random:
+        if term.group.names not in recipe.groupings:
+            source.refuse(f"the levels of {term.group.label} are missing")
+    for variable in predictors(formula):
+        column = recipe.memory.columns.get(getattr(variable, "name", ""))
+        if isinstance(column, Categories | Logicals) and variable not in recipe.factors:
+            source.refuse(f"the levels of {label(variable)} are missing")
+
+
+def _found_in(known: Mapping[str, Any]) -> Callable[[Json, Reader], Any]:
+    def find(key: Json, source: Reader) -> Any:
+        if not isinstance(key, str) or key not in known:
+            source.refuse(f"the formula has no {key!r}")
+        return known[key]
+
+    return find
+
+
+def _learned(call: ir.Call) -> Codec:
+    return LEARNED[call.function] if call.function in LEARNED else _Nothing(call.function)
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """The memory of a function that has none."""
+
+    name: str
+
+    def write(self, value: Any, out: Writer) -> Json:
+        """There is nothing to write."""
+        raise KeyError(f"{self.name}() has no entry in lmeformula.store.learned")
+
+    def read(self, found: Json, source: Reader) -> Any:
+        """There is nothing to read."""
+        source.refuse(f"{self.name}() remembers nothing")
+
+
+def _check_learned(call: ir.Call, learned: Any, source: Reader) -> None:
+    if call.function != "poly" or not any(learned):
+        return
+    numbers = [a.value.value for a in call.arguments if isinstance(a.value, ir.Number)]
+    if len(numbers) == 1 and any(len(state["alpha"]) != numbers[0] for state in learned):
+        source.refuse("the recurrence is not of this degree")
+
+
+def _check_factor(variable: ir.Expression, factor: Categories, source: Reader) -> None:
+    if len(set(factor.levels)) < max(2, len(factor.levels)):
+        source.refuse("a factor needs at least two levels, all different")
+    try:
+        check_coding(label(variable), factor)
+    except FormulaDataError as error:
+        source.refuse(error.problem)
+
+
+def _check_grouping(names: tuple[str, ...], grouping: Grouping, source: Reader) -> None:
+    sizes = [len(part) for part in grouping.parts[:1]] + [len(keys) for keys in grouping.pairs]
+    is_ordered = all(bool((np.diff(keys) > 0).all()) for keys in grouping.pairs)
+    fits = len(grouping.parts) == len(grouping.pairs) + 1
+    if not (fits and all(sizes) and sizes[-1] == len(grouping.levels) and is_ordered):
+        source.refuse("the levels of its columns do not fit together")

@@ -1,0 +1,257 @@
+"""A fit and the file it is saved in: what is written, and how what is read becomes a fit again."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from pathlib import Path
+
+import numpy as np
+
+from lmeformula.design.design import Design
+from lmeformula.em.outcome import Outcome
+from lmeformula.errors import ModelError, SavedFitError
+from lmeformula.fit import Fit
+from lmeformula.model.compile import DTYPES, Model
+from lmeformula.model.covariance import STRUCTURES
+from lmeformula.model.family import FAMILIES, Family
+from lmeformula.model.family import family as find_family
+from lmeformula.model.params import param_space
+from lmeformula.store.archive import (
+    HEADER,
+    MAX_BYTES,
+    Archive,
+    Json,
+    open_archive,
+    write_archive,
+)
+from lmeformula.store.codec import (
+    Choice,
+    Codec,
+    Each,
+    Flag,
+    Maybe,
+    Reader,
+    Real,
+    Text,
+    Writer,
+    read_fields,
+)
+from lmeformula.store.fields import FIT, OWN, design_codec
+from lmeformula.store.formulas import FormulaCodec
+from lmeformula.store.recipe import Functions, check_recipe
+
+FORMAT = "lmeformula fit"
+VERSION = 1
+
+_FAMILY_HOME = "lmeformula.model.family"
+
+
+def save(fit: Fit, path: str | PathLike[str], *, data: bool = False) -> Path:
+    """Save a fit: a zip file of one JSON text and NumPy arrays; nothing is pickled.
+
+    Args:
+      fit: a fitted model.
+      path: of the file, which is replaced whole, or not at all if something goes wrong.
+      data: keep the rows of the data too (the model's arrays, not the data frame). Without them a loaded fit
+        has everything that is known of the parameters and the random effects, and predicts new rows.
+    Returns:
+      path: the file.
+    Raises:
+      ModelError: if the rows are asked for, and the fit was itself loaded without them.
+      OSError: if the file cannot be written.
+    Example:
+      >>> import tempfile
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Yield ~ 1 + (1|Batch)", lf.datasets.load("dyestuff"))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     again = lf.load(fit.save(f"{folder}/dyestuff.fit"))
+      >>> again.loglik == fit.loglik
+      True
+    """
+    model = fit.model
+    out = Writer(with_rows=data)
+    header: dict[str, Json] = {"format": FORMAT, "version": VERSION}
+    with out.at("model"):
+        header["model"] = {
+            "family": _put(out, "family", _FamilyCodec(), model.family),
+            "dtype": model.dtype,
+            "fixed_sigma": model.space.fixed_sigma,
+            "own": _put(out, "own", OWN, model.space.family_own),
+            "design": _put(out, "design", design_codec(model.design.formula, {}), model.design),
+        }
+    header["fit"] = {
+        name: _put(out, name, codec, getattr(fit, name)) for name, codec in FIT.items()
+    }
+    header["texts"] = list(map(list, out.texts))
+    target = Path(fspath(path))
+    write_archive(target, header, out.arrays)
+    return target
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    functions: Functions | None = None,
+    family: Family | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Fit:
+    """Load a fit that `Fit.save` saved, here or on another machine.
+
+    Nothing in the file is run. What needs the rows of the data, such as residuals, says so unless they were
+    saved too; predictions for new rows need nothing but the file.
+
+    Args:
+      path: the file.
+      functions: the functions of your own that the formula calls, by name; a file cannot hold them.
+      family: the family, where it was one of your own.
+      max_bytes: refuse a file that would take more memory than this.
+    Returns:
+      The fit.
+    Raises:
+      SavedFitError: if the file is damaged, was changed, comes from a newer version, or needs functions that
+        were not given; the message says which.
+      OSError: if the file cannot be read.
+    """
+    with open_archive(Path(fspath(path)), max_bytes) as archive:
+        header = _checked_header(archive)
+        source = Reader(archive)
+        with source.at("texts"):
+            source.texts = Each(Each(Text())).read(header["texts"], source)
+        with source.at("model"):
+            model = _read_model(header["model"], source, functions or {}, family)
+        with source.at("fit"):
+            source.sizes |= {"d": model.space.size, "three": 3}
+            source.sizes.pop("f", None)
+            found = Fit(model=model, **read_fields(FIT, header["fit"], source))
+            _check_fit(found, source)
+    return found
+
+
+def _put(out: Writer, name: str, codec: Codec, value: object) -> Json:
+    with out.at(name):
+        return codec.write(value, out)
+
+
+def _checked_header(archive: Archive) -> dict[str, Json]:
+    header = archive.header()
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise SavedFitError(
+            f"{archive.path} is not a saved fit", hint="Give a file that fit.save(path) wrote."
+        )
+    version = header.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise SavedFitError(
+            f"{archive.path} was saved by a newer lmeformula, in version {version} of the format; "
+            f"this one reads version {VERSION}",
+            hint="Update lmeformula: pip install --upgrade lmeformula.",
+        )
+    if version != VERSION or set(header) != {"format", "version", "model", "fit", "texts"}:
+        archive.refuse(f"has a {HEADER} that is not as fits are saved")
+    return header
+
+
+def _read_model(found: Json, source: Reader, functions: Functions, family: Family | None) -> Model:
+    formula = None
+    if isinstance(found, dict) and isinstance(found.get("design"), dict):
+        with source.at("formula"):
+            formula = FormulaCodec().read(found["design"].get("formula"), source)
+    if formula is None:
+        source.refuse("it has no design")
+    fields: dict[str, Codec] = {
+        "family": _FamilyCodec(family),
+        "dtype": Choice(DTYPES),
+        "fixed_sigma": Maybe(Real(finite=True, positive=True)),
+        "design": design_codec(formula, functions),
+        "own": OWN,
+    }
+    values = read_fields(fields, found, source)
+    design, rule, own = values["design"], values["family"], values["own"]
+    _check_design(design, source)
+    if not np.isfinite(own.start).all():
+        source.refuse("the family's parameters start from no number")
+    space = param_space(
+        design, has_sigma=rule.has_sigma, fixed_sigma=values["fixed_sigma"], own=own
+    )
+    return Model(design, rule, space, values["dtype"])
+
+
+class _FamilyCodec:
+    """A family by name and link; one of the caller's is given again for reading."""
+
+    def __init__(self, again: Family | None = None) -> None:
+        self.again = again
+
+    def write(self, value: Family, out: Writer) -> Json:
+        """Its name and link, and whether it is in the table."""
+        return {"name": value.name, "link": value.link, "is_own": not _is_from_table(value)}
+
+    def read(self, found: Json, source: Reader) -> Family:
+        """From the table, or as given."""
+        fields: dict[str, Codec] = {"name": Text(), "link": Text(), "is_own": Flag()}
+        name, link, is_own = read_fields(fields, found, source).values()
+        if not is_own:
+            try:
+                return find_family(f"{name}({link})")
+            except ModelError as error:
+                source.refuse(error.problem)
+        if self.again is None or (self.again.name, self.again.link) != (name, link):
+            raise SavedFitError(
+                f"the family {name}({link}) of {source.archive.path} was one of your own, which a file "
+                "cannot hold",
+                hint="Give it again: lf.load(path, family=...).",
+            )
+        return self.again
+
+
+def _is_from_table(family: Family) -> bool:
+    """Whether the table of families has this very record, and not one of the same name."""
+    functions = [part for part in family if callable(part)]
+    return family.name in FAMILIES and all(
+        getattr(part, "__module__", "").startswith(_FAMILY_HOME) for part in functions
+    )
+
+
+def _check_design(design: Design, source: Reader) -> None:
+    with source.at("design"):
+        if len(design.terms) != len(design.formula.random):
+            source.refuse("the terms are not those of the formula")
+        for term, written in zip(design.terms, design.formula.random, strict=True):
+            if term.factors != written.group.names or not term.levels:
+                source.refuse("the grouping factors are not those of the formula")
+            if (term.covariance, term.homogeneous) not in STRUCTURES:
+                source.refuse(f"there is no covariance structure {term.covariance!r}")
+            index: object = term.index
+            if isinstance(index, np.ndarray) and not (
+                ((index >= 0) & (index < len(term.levels))).all()
+            ):
+                source.refuse(f"rows have levels of {term.group} that do not exist")
+        if design.recipe is None:
+            return
+        check_recipe(design.recipe, design.formula, source)
+        for term in design.terms:
+            if design.recipe.groupings[term.factors].levels != term.levels:
+                source.refuse(f"the levels of {term.group} are not the same everywhere")
+
+
+def _check_fit(fit: Fit, source: Reader) -> None:
+    for i, term in enumerate(fit.model.design.terms):
+        levels, k = len(term.levels), len(term.columns)
+        shapes = {
+            "params.covariances": (fit.params.covariances[i].shape, (k, k)),
+            "modes": (fit.modes[i].shape, (levels, k)),
+            "mode_cov": (fit.mode_cov[i].shape, (levels, k, k)),
+        }
+        for name, (shape, expected) in shapes.items():
+            if shape != expected:
+                source.refuse(f"{name} of {term.name} has the shape {shape}, not {expected}")
+    if (fit.params.sigma is None) == fit.model.family.has_sigma:
+        source.refuse("sigma does not go with the family")
+    if len(fit.params.own) != (0 if fit.model.family.has_sigma else fit.model.space.own.size):
+        source.refuse("the family has another number of parameters")
+    if fit.outcome is Outcome.NONFINITE:
+        return
+    numbers = (fit.params.beta, *fit.params.covariances, fit.params.own, *fit.modes)
+    if not all(np.isfinite(array).all() for array in numbers):
+        source.refuse("estimates are not finite, though the fit says that they are")
+    if fit.params.sigma is not None and not 0 <= fit.params.sigma < np.inf:
+        source.refuse("sigma is not a positive number")
