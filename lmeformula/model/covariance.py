@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmeformula.model.covariances.diagonal import Diagonal
 from lmeformula.model.covariances.one_correlation import OneCorrelation
-from lmeformula.model.covariances.patterns import Autoregressive, CompoundSymmetry
+from lmeformula.model.covariances.patterns import PATTERNS
 from lmeformula.model.covariances.structure import Structure, cholesky_semidefinite
 from lmeformula.model.covariances.unstructured import Unstructured
 
@@ -15,8 +15,9 @@ STRUCTURES: dict[tuple[str, bool], Structure] = {
     ("us", False): Unstructured(),
     ("diag", False): Diagonal(homogeneous=False),
     ("diag", True): Diagonal(homogeneous=True),
-    ("cs", False): OneCorrelation(CompoundSymmetry(), homogeneous=False),
-    ("cs", True): OneCorrelation(CompoundSymmetry(), homogeneous=True),
-    ("ar1", False): OneCorrelation(Autoregressive(), homogeneous=False),
-    ("ar1", True): OneCorrelation(Autoregressive(), homogeneous=True),
+    **{
+        (kind, homogeneous): OneCorrelation(pattern, homogeneous=homogeneous)
+        for kind, pattern in PATTERNS.items()
+        for homogeneous in (False, True)
+    },
 }

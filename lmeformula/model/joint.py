@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
+from lmeformula.model.correlated import correlation_variable, deferred_factor
+from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.notation import is_correlated, part_names
@@ -57,8 +59,8 @@ class Joint:
         shape (l,), a term of k coefficients one of (l, k); the response is one of (n,).
       variables: in the order of the formula, the fixed effects (`intercept`, `effect_x`), standard
         deviations (`stddev_g`: scalar, or (k,)), Cholesky factors of correlations
-        (`correlation_g`: (k, k)) and the family's own, such as `sigma` or `thresholds`. All but the fixed
-        effects are `tfp.util.TransformedVariable`s.
+        (`correlation_g`: (k, k); of cs and ar1 their one correlation, a scalar) and the family's own, such
+        as `sigma` or `thresholds`. All but the fixed effects are `tfp.util.TransformedVariable`s.
       names: the part of each term, from the name that the term has in the design.
       response: the name of the response's part.
       observed: (n,) the response in the data, on the scale of its part (counts of successes for a
@@ -188,16 +190,11 @@ def random_effects(
         level = tfd.Independent(tfd.Normal(tf.zeros([k], dtype), stddev), 1)
         return tfd.Sample(level, num_levels), variables
 
-    correlation = tfp.util.TransformedVariable(
-        tf.constant(np.linalg.cholesky(covariance / np.outer(sd, sd)), dtype),
-        tfb.CorrelationCholesky(),
-        name=f"correlation_{part}",
+    correlation = correlation_variable(
+        term, covariance / np.outer(sd, sd), dtype, f"correlation_{part}"
     )
     variables[f"correlation_{part}"] = correlation
-    # Deferred: `stddev * correlation` here would be a constant, which no gradient passes.
-    factor = tfp.util.DeferredTensor(
-        correlation, lambda rows: stddev[:, tf.newaxis] * rows, also_track=stddev
-    )
+    factor = deferred_factor(term, stddev, correlation)
     level = tfd.MultivariateNormalTriL(scale_tril=factor)
     return tfd.Sample(level, num_levels), variables
 
@@ -348,9 +345,9 @@ def check_term(term: TermBlock, covariance: Floats) -> None:
             f"the start covariance of term {term.name!r} is singular; its density does not exist",
             hint="Start from a positive definite covariance, or leave the term out.",
         )
-    if term.covariance not in ("us", "diag"):
+    if (term.covariance, term.homogeneous) not in STRUCTURES:
         raise ModelError(
             f"the covariance structure {term.covariance!r} of term {term.name!r} has no joint "
             "distribution here",
-            hint="Use an unstructured (x | g) or a diagonal (x || g) covariance.",
+            hint="Use an unstructured (x | g), a diagonal diag(x | g), cs() or ar1().",
         )

@@ -54,6 +54,22 @@ DESIGNS = MappingProxyType(
         "one variance": design(
             [term("g", _G, ("Intercept", "x"), _SLOPES, covariance="diag", homogeneous=True)]
         ),
+        **{
+            f"{kind}, {'one variance' if homogeneous else 'three variances'}": design(
+                [
+                    term(
+                        "g",
+                        _G,
+                        ("Intercept", "x", "z"),
+                        _THREE,
+                        covariance=kind,
+                        homogeneous=homogeneous,
+                    )
+                ]
+            )
+            for kind in ("cs", "ar1")
+            for homogeneous in (False, True)
+        },
         "offset": design(_INTERCEPTS, offset=_RNG.normal(size=N)),
         "weights": design(_INTERCEPTS, weights=_RNG.uniform(0.5, 2.0, N)),
         "no fixed effects": design(_INTERCEPTS, names=()),

@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy import stats
 
 from lmeformula.errors import ModelError
+from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import FAMILIES
 from lmeformula.model.joint import build_joint
 from lmeformula.model.params import Params
@@ -22,6 +23,10 @@ GAUSSIAN = (
     "three columns",
     "diagonal",
     "one variance",
+    "cs, three variances",
+    "cs, one variance",
+    "ar1, three variances",
+    "ar1, one variance",
     "offset",
     "weights",
     "no fixed effects",
@@ -44,6 +49,11 @@ def generic_params(design) -> Params:
     for term in design.terms:
         k = len(term.columns)
         factor = np.tril(rng.uniform(0.3, 0.9, (k, k))) + 0.4 * np.eye(k)
+        if term.covariance in ("cs", "ar1"):
+            structure = STRUCTURES[term.covariance, term.homogeneous]
+            factor = structure.cholesky(rng.uniform(-0.8, -0.2, structure.num_params(k)), k)
+            covariances.append(factor @ factor.T)
+            continue
         covariance = factor @ factor.T
         if term.covariance == "diag":
             covariance = np.diag(np.diag(covariance))
@@ -148,6 +158,33 @@ def test_variables_move_the_density(designs):
     effects = generic_effects(joint)
     expected = log_density(design, "gaussian", other, list(effects.values()))
     np.testing.assert_allclose(joint.pin().log_prob(effects), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rho", [-0.4, 0.0, 0.7])
+@pytest.mark.parametrize("kind", ["cs", "ar1"])
+def test_one_correlation_moves_over_its_whole_interval(designs, kind, rho):
+    """Zero, where the variables start, included: the gradient is that of the definition."""
+    design = designs[f"{kind}, three variances"]
+    joint = build_joint(design, generic_params(design))
+    correlation = joint.variables["correlation_g"]
+    correlation.assign(np.float64(rho))
+    effects = generic_effects(joint)
+    with tf.GradientTape() as tape:
+        log_prob = joint.pin().log_prob(effects)
+    gradient = tape.gradient(log_prob, correlation.trainable_variables[0])
+    structure = STRUCTURES[kind, False]
+    theta = structure.to_free(generic_params(design).covariances[0])
+    lowest = -0.5 if kind == "cs" else -1.0
+
+    def at(step):
+        there = theta.copy()
+        there[-1] = np.log((rho - lowest) / (1.0 - rho)) + step
+        factor = structure.cholesky(there, 3)
+        params = generic_params(design)._replace(covariances=(factor @ factor.T,))
+        return log_density(design, "gaussian", params, list(effects.values()))
+
+    np.testing.assert_allclose(log_prob, at(0.0), rtol=1e-12)
+    np.testing.assert_allclose(gradient, (at(1e-5) - at(-1e-5)) / 2e-5, rtol=1e-7, atol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -292,9 +329,9 @@ def change_term(design, **changes):
         ),
         (
             "slope",
-            lambda d: change_term(d, covariance="ar1"),
+            lambda d: change_term(d, covariance="toep"),
             {},
-            "covariance structure 'ar1' of term 'g'",
+            "covariance structure 'toep' of term 'g'",
         ),
         (
             "slope only",

@@ -124,3 +124,8 @@ class Autoregressive:
                 # An even number of steps does not tell the sign.
                 return float(np.copysign(abs(value) ** (1.0 / apart), value))
         return np.nan
+
+
+PATTERNS: dict[str, Pattern] = {
+    pattern.kind: pattern for pattern in (CompoundSymmetry(), Autoregressive())
+}
