@@ -16,6 +16,7 @@ from lmeformula.design.fixed import columns_of, independent_columns
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
+from lmeformula.design.observed import aliases_of, observe
 from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
@@ -117,6 +118,7 @@ def design(
     terms = term_blocks(model.random, variables, groups, num_rows, parsed.text)
     warn_about_terms(model.random, terms, variables)
     _warn_about_numeric_groups(model, scope)
+    total_offset = sum_offsets(values, offset_given, rows, num_rows, parsed.text)
     return Design(
         formula=parsed,
         response=None
@@ -127,7 +129,7 @@ def design(
         X=X.values if not dropped else np.ascontiguousarray(X.values[:, kept]),
         names=tuple(X.names[i] for i in kept),
         terms=terms,
-        offset=sum_offsets(values, offset_given, rows, num_rows, parsed.text),
+        offset=total_offset,
         weights=prior_weights(model, values, weights_given, rows, parsed.text),
         rows=np.arange(num_rows, dtype=np.int64) if rows is None else rows,
         num_missing=frame.num_rows - num_rows,
@@ -145,6 +147,9 @@ def design(
             kept=tuple(kept),
             offset=_remember(offset),
             weights=_remember(weights),
+            observed=observe(
+                model.fixed, frame, variables, rows, total_offset, aliases_of(X.values, kept)
+            ),
         ),
     )
 

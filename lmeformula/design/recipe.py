@@ -8,6 +8,7 @@ from typing import Any
 
 from lmeformula.design.evaluate import Memory
 from lmeformula.design.grouping import Grouping
+from lmeformula.design.observed import Observed
 from lmeformula.design.values import Categories
 from lmeformula.formula.ir import Expression
 
@@ -24,6 +25,7 @@ class Recipe:
       kept: positions of the fixed columns that were kept when redundant ones were dropped.
       offset: name of the offset's column, "" for none; None for an array that new rows must bring along.
       weights: the same for the prior weights.
+      observed: the summary that reference grids are made from; None if it was not kept.
     """
 
     memory: Memory
@@ -33,3 +35,4 @@ class Recipe:
     kept: tuple[int, ...]
     offset: str | None
     weights: str | None
+    observed: Observed | None = None
