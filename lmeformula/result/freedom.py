@@ -1,4 +1,4 @@
-"""Result stage: what tests of fixed effects need to know: a covariance, and degrees of freedom of combinations."""
+"""Result stage: what tests of fixed effects need: a covariance, and degrees of freedom of combinations."""
 
 from __future__ import annotations
 

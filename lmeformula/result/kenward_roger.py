@@ -52,7 +52,7 @@ class KenwardRoger:
     name = "kenward-roger"
 
     def df(self, rows: Floats) -> Floats:
-        """(r,) degrees of freedom of the combinations (r, p), one at a time; nan for a combination of none."""
+        """(r,) degrees of freedom of the combinations (r, p), one at a time; nan for a row of zeros."""
         return np.array([self.test(row[None], np.zeros(1)).df2 for row in rows])
 
     def test(self, rows: Floats, estimates: Floats) -> FTest:
@@ -66,9 +66,11 @@ class KenwardRoger:
         count = len(independent)
         if not count:
             return FTest(np.nan, 0, np.nan)
-        theta = independent.T @ np.linalg.inv(
-            independent @ self.unadjusted @ independent.T
-        ) @ independent
+        theta = (
+            independent.T
+            @ np.linalg.inv(independent @ self.unadjusted @ independent.T)
+            @ independent
+        )
         turned = theta @ self.pulls
         traces = np.einsum("mii->m", turned)
         first = float(traces @ self.spread @ traces)
@@ -115,7 +117,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     data = sums(fit.model.design)
     if data.plan.num_effects > MAX_EFFECTS:
         raise ModelError(
-            f"Kenward-Roger's adjustment would take a dense matrix of the {data.plan.num_effects:,} random effects",
+            f"Kenward-Roger's adjustment would take a dense matrix of {data.plan.num_effects:,} random effects",
             hint='Use ddf="satterthwaite"; with so many it hardly differs.',
         )
     directions = _directions(fit)
@@ -138,7 +140,7 @@ class _Direction(NamedTuple):
     Attributes:
       term: its position in the formula.
       change: (k, k) derivative of the term's covariance in it.
-      bends: second derivatives in it and the other parameters of the term, by their position in the list of all.
+      bends: second derivatives in it and the term's other parameters, by position in the list of all.
     """
 
     term: int
@@ -149,9 +151,7 @@ class _Direction(NamedTuple):
 def _directions(fit: Fit) -> list[_Direction]:
     space = fit.model.space
     assert fit.params.sigma is not None
-    psi, inside = off_bounds(
-        space, space.to_free(fit.params), BOUNDARY_SD * fit.params.sigma
-    )
+    psi, inside = off_bounds(space, space.to_free(fit.params), BOUNDARY_SD * fit.params.sigma)
     found: list[_Direction] = []
     for j, (term, block, place) in enumerate(
         zip(space.terms, fit.model.design.terms, space.theta_slices, strict=True)

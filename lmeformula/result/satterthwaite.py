@@ -47,17 +47,19 @@ class Satterthwaite:
     name = "satterthwaite"
 
     def df(self, rows: Floats) -> Floats:
-        """(r,) degrees of freedom of the combinations (r, p) of the fixed effects; nan for a combination of none."""
+        """(r,) degrees of freedom of combinations (r, p) of the fixed effects; nan for a row of zeros."""
         variances = np.einsum("ri,ij,rj->r", rows, self.vcov, rows)
         gradients = np.einsum("ri,mij,rj->rm", rows, self.slopes, rows)
-        return ratio(2.0 * variances**2, np.einsum("rm,ms,rs->r", gradients, self.spread, gradients))
+        return ratio(
+            2.0 * variances**2, np.einsum("rm,ms,rs->r", gradients, self.spread, gradients)
+        )
 
     def test(self, rows: Floats, estimates: Floats) -> FTest:
         """F test that the combinations `rows` (r, p), whose estimates are (r,), are all zero.
 
         References:
           Fai, Cornelius (1996), J. Stat. Comput. Simul. 54, 363-378: the degrees of freedom of the independent
-          t statistics that the F statistic is the mean square of, combined by the mean of their F distributions.
+          t statistics that the F statistic is the mean square of, combined by the mean of their F distribution.
         """
         statistic, rotated = wald_statistic(rows, self.vcov, estimates)
         each = self.df(rotated)
