@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -18,6 +17,7 @@ from lmeformula.model.notation import (
     is_correlated,
     part_names,
 )
+from lmeformula.model.scripts import LATEX, TEXT, Script
 
 TEXT_WIDTH = 100
 # Beyond this many fixed effects the middle ones are left out.
@@ -82,112 +82,6 @@ def build_equation(
     text = text_lines(model_lines(design, notation, sigma, TEXT))
     latex = latex_lines(model_lines(design, notation, sigma, LATEX))
     return Equation(text, latex)
-
-
-# ---- the two scripts ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """How symbols are written.
-
-    Attributes:
-      label: (display name) -> symbol.
-      indexed: (symbol, index) -> symbol with a subscript.
-      effect: (variable's name, column) -> a fixed effect.
-      spread: (part's name, display name, place in its vector or None) -> a standard deviation.
-      function: (name, argument) -> name(argument).
-      times, dots, squared, residual, sigma, mean, at_most, minus: symbols.
-      own: (name) -> a family's own parameter.
-      covariance: (display name) -> a covariance matrix.
-      correlated: (covariance, standard deviations, k) -> the matrix's factors in words and symbols.
-    """
-
-    label: Callable[[str], str]
-    indexed: Callable[[str, str], str]
-    effect: Callable[[str, str], str]
-    spread: Callable[[str, str, int | None], str]
-    function: Callable[[str, str], str]
-    covariance: Callable[[str], str]
-    correlated: Callable[[str, int], str]
-    mean: Callable[[FamilyNotation], str]
-    times: str
-    dots: str
-    squared: str
-    residual: str
-    sigma: str
-    own: Callable[[str], str]
-    at_most: str
-    minus: str
-
-
-def latex_label(label: str) -> str:
-    r"""Upright text in LaTeX; special characters stand outside \text, where all renderers know them.
-
-    Example:
-      >>> print(latex_label("a_b"))
-      {\text{a}\_\text{b}}
-      >>> print(latex_label("service"))
-      \text{service}
-    """
-    special = {"\\": r"\backslash ", "^": r"{}^{\wedge}", "~": r"{\sim}"}
-    pieces = re.split(r"([\\^~_$%&#{}])", label)
-    written = [
-        special.get(piece, f"\\{piece}") if place % 2 else f"\\text{{{piece}}}"
-        for place, piece in enumerate(pieces)
-        if piece
-    ]
-    return written[0] if len(written) == 1 else "{" + "".join(written) + "}"
-
-
-def _latex_effect(name: str, column: str) -> str:
-    return r"\beta_0" if column == "Intercept" else rf"\beta_{{{latex_label(column)}}}"
-
-
-def _latex_function(name: str, argument: str) -> str:
-    command = {"Normal": r"\mathcal{N}", "log": r"\log"}.get(name, rf"\operatorname{{{name}}}")
-    return f"{command}({argument})"
-
-
-TEXT = Script(
-    label=str,
-    indexed=lambda symbol, index: f"{symbol}_{index}",
-    effect=lambda name, column: name,
-    spread=lambda part, label, place: f"stddev_{part}" + ("" if place is None else f"[{place}]"),
-    function=lambda name, argument: f"{name}({argument})",
-    covariance=lambda label: f"Σ_{label}",
-    correlated=lambda spread, k: f"D R D, D = diag({spread}), R the {k} × {k} correlation matrix",
-    mean=lambda notation: notation.parameter,
-    times=" · ",
-    dots="…",
-    squared="²",
-    residual="e",
-    sigma="sigma",
-    own=str,
-    at_most="≤",
-    minus="-",
-)
-LATEX = Script(
-    label=latex_label,
-    indexed=lambda symbol, index: f"{symbol}_{{{index}}}",
-    effect=_latex_effect,
-    spread=lambda part, label, place: rf"\sigma_{{{latex_label(label)}}}",
-    function=_latex_function,
-    covariance=lambda label: rf"\Sigma_{{{latex_label(label)}}}",
-    correlated=lambda spread, k: (
-        rf"D R D, \quad D = \operatorname{{diag}}({spread}), "
-        rf"\quad R \text{{ the }} {k} \times {k} \text{{ correlation matrix}}"
-    ),
-    mean=lambda notation: notation.latex,
-    times=r"\,",
-    dots=r"\dots",
-    squared="^2",
-    residual=r"\varepsilon",
-    sigma=r"\sigma",
-    own=lambda name: {"thresholds": r"\tau", "dispersion": r"\phi"}.get(name, latex_label(name)),
-    at_most=r"\le",
-    minus="-",
-)
 
 
 # ---- what is written, in either script ---------------------------------------------------------
@@ -331,7 +225,9 @@ def effect_lines(term: TermBlock, part: str, letter: str, script: Script) -> lis
 
 def covariance_line(term: TermBlock, part: str, script: Script) -> Line:
     """A covariance matrix in terms of the standard deviations."""
-    factors = script.correlated(script.spread(part, term.name, None), len(term.columns))
+    spread = script.spread(part, term.name, None)
+    scaled = script.shared(spread) if term.homogeneous else script.correlated(spread)
+    factors = scaled + script.patterns[term.covariance](part, term.name, len(term.columns))
     return Line(script.covariance(term.name), "=", (factors,))
 
 

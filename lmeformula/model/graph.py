@@ -173,7 +173,9 @@ def covariance_parameters(term: TermBlock, part: str) -> list[Node]:
     shape = () if k == 1 or term.homogeneous else (k,)
     parameters = [Node(f"stddev_{part}", "parameter", shape)]
     if is_correlated(term):
-        parameters.append(Node(f"correlation_{part}", "parameter", (k, k)))
+        # One correlation between all of them, or one for each pair.
+        pairs = () if term.covariance in ("cs", "ar1") else (k, k)
+        parameters.append(Node(f"correlation_{part}", "parameter", pairs))
     return parameters
 
 

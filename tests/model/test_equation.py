@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lmeformula.model.equation import build_equation, latex_label
+from lmeformula.model.equation import build_equation
+from lmeformula.model.scripts import latex_label
 
 # name of the design, family, text
 CASES = [
@@ -71,6 +72,26 @@ y_i = intercept + effect_x · x_i + g.Intercept_j[i] + g.x_j[i] · x_i + e_i
 g.Intercept_j ~ Normal(0, stddev_g²)    j = 1 … 5
 g.x_j         ~ Normal(0, stddev_g²)    j = 1 … 5
 e_i           ~ Normal(0, sigma²)       i = 1 … 24
+""",
+    ),
+    (
+        "cs, three variances",
+        "gaussian",
+        """
+y_i = intercept + effect_x · x_i + g.Intercept_j[i] + g.x_j[i] · x_i + g.z_j[i] · z_i + e_i
+(g.Intercept_j, g.x_j, g.z_j) ~ Normal(0, Σ_g)       j = 1 … 5
+e_i                           ~ Normal(0, sigma²)    i = 1 … 24
+Σ_g = D R D, D = diag(stddev_g), R the 3 × 3 matrix of 1 and, off its diagonal, correlation_g
+""",
+    ),
+    (
+        "ar1, one variance",
+        "gaussian",
+        """
+y_i = intercept + effect_x · x_i + g.Intercept_j[i] + g.x_j[i] · x_i + g.z_j[i] · z_i + e_i
+(g.Intercept_j, g.x_j, g.z_j) ~ Normal(0, Σ_g)       j = 1 … 5
+e_i                           ~ Normal(0, sigma²)    i = 1 … 24
+Σ_g = stddev_g² R, R the 3 × 3 matrix of correlation_g^|r - s|
 """,
     ),
     (
@@ -215,3 +236,15 @@ def test_every_grouping_factor_has_its_own_letter(designs, make_term, make_desig
     letters = [line.rpartition("    ")[2].split(" ")[0] for line in lines if "stddev_" in line]
     assert len(letters) == len(set(letters)) == 14
     assert not {"i", "n", "p"} & set(letters)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("cs, one variance", r"\Sigma_{\text{g}} &= \sigma_{\text{g}}^2 R, \quad R_{rs} = "),
+        ("cs, three variances", r"R_{rs} = \rho_{\text{g}} \; (r \neq s), \quad R_{rr} = 1"),
+        ("ar1, one variance", r"R_{rs} = \rho_{\text{g}}^{|r - s|}, \quad r, s = 1, \dots, 3"),
+    ],
+)
+def test_one_correlation_in_latex(designs, name, line):
+    assert line in build_equation(designs[name]).latex

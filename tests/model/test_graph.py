@@ -24,6 +24,8 @@ MODELS = (
     ("three columns", "gaussian"),
     ("diagonal", "gaussian"),
     ("one variance", "gaussian"),
+    ("cs, three variances", "gaussian"),
+    ("ar1, one variance", "gaussian"),
     ("weights", "gaussian"),
     ("no fixed effects", "gaussian"),
     ("no random effects", "gaussian"),

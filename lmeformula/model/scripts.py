@@ -1,0 +1,134 @@
+"""How the symbols of a model's equation are written: in plain Unicode, and in LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lmeformula.model.notation import FamilyNotation
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How symbols are written.
+
+    Attributes:
+      label: (display name) -> symbol.
+      indexed: (symbol, index) -> symbol with a subscript.
+      effect: (variable's name, column) -> a fixed effect.
+      spread: (part's name, display name, place in its vector or None) -> a standard deviation.
+      function: (name, argument) -> name(argument).
+      times, dots, squared, residual, sigma, mean, at_most, minus: symbols.
+      own: (name) -> a family's own parameter.
+      covariance: (display name) -> a covariance matrix.
+      correlated: (standard deviations) -> a covariance matrix's factors in words and symbols.
+      shared: (standard deviation) -> the same where one holds for all coefficients.
+      patterns: of each structure with one correlation, (part's name, display name, k) -> its matrix R.
+    """
+
+    label: Callable[[str], str]
+    indexed: Callable[[str, str], str]
+    effect: Callable[[str, str], str]
+    spread: Callable[[str, str, int | None], str]
+    function: Callable[[str, str], str]
+    covariance: Callable[[str], str]
+    correlated: Callable[[str], str]
+    shared: Callable[[str], str]
+    patterns: Mapping[str, Callable[[str, str, int], str]]
+    mean: Callable[[FamilyNotation], str]
+    times: str
+    dots: str
+    squared: str
+    residual: str
+    sigma: str
+    own: Callable[[str], str]
+    at_most: str
+    minus: str
+
+
+def latex_label(label: str) -> str:
+    r"""Upright text in LaTeX; special characters stand outside \text, where all renderers know them.
+
+    Example:
+      >>> print(latex_label("a_b"))
+      {\text{a}\_\text{b}}
+      >>> print(latex_label("service"))
+      \text{service}
+    """
+    special = {"\\": r"\backslash ", "^": r"{}^{\wedge}", "~": r"{\sim}"}
+    pieces = re.split(r"([\\^~_$%&#{}])", label)
+    written = [
+        special.get(piece, f"\\{piece}") if place % 2 else f"\\text{{{piece}}}"
+        for place, piece in enumerate(pieces)
+        if piece
+    ]
+    return written[0] if len(written) == 1 else "{" + "".join(written) + "}"
+
+
+def _latex_effect(name: str, column: str) -> str:
+    return r"\beta_0" if column == "Intercept" else rf"\beta_{{{latex_label(column)}}}"
+
+
+def _latex_function(name: str, argument: str) -> str:
+    command = {"Normal": r"\mathcal{N}", "log": r"\log"}.get(name, rf"\operatorname{{{name}}}")
+    return f"{command}({argument})"
+
+
+TEXT = Script(
+    label=str,
+    indexed=lambda symbol, index: f"{symbol}_{index}",
+    effect=lambda name, column: name,
+    spread=lambda part, label, place: f"stddev_{part}" + ("" if place is None else f"[{place}]"),
+    function=lambda name, argument: f"{name}({argument})",
+    covariance=lambda label: f"Σ_{label}",
+    correlated=lambda spread: f"D R D, D = diag({spread}), ",
+    shared=lambda spread: f"{spread}² R, ",
+    patterns={
+        "us": lambda part, label, k: f"R the {k} × {k} correlation matrix",
+        "cs": lambda part, label, k: (
+            f"R the {k} × {k} matrix of 1 and, off its diagonal, correlation_{part}"
+        ),
+        "ar1": lambda part, label, k: f"R the {k} × {k} matrix of correlation_{part}^|r - s|",
+    },
+    mean=lambda notation: notation.parameter,
+    times=" · ",
+    dots="…",
+    squared="²",
+    residual="e",
+    sigma="sigma",
+    own=str,
+    at_most="≤",
+    minus="-",
+)
+LATEX = Script(
+    label=latex_label,
+    indexed=lambda symbol, index: f"{symbol}_{{{index}}}",
+    effect=_latex_effect,
+    spread=lambda part, label, place: rf"\sigma_{{{latex_label(label)}}}",
+    function=_latex_function,
+    covariance=lambda label: rf"\Sigma_{{{latex_label(label)}}}",
+    correlated=lambda spread: rf"D R D, \quad D = \operatorname{{diag}}({spread}), \quad ",
+    shared=lambda spread: rf"{spread}^2 R, \quad ",
+    patterns={
+        "us": lambda part, label, k: (
+            rf"R \text{{ the }} {k} \times {k} \text{{ correlation matrix}}"
+        ),
+        "cs": lambda part, label, k: (
+            rf"R_{{rs}} = \rho_{{{latex_label(label)}}} \; (r \neq s), \quad R_{{rr}} = 1, "
+            rf"\quad r, s = 1, \dots, {k}"
+        ),
+        "ar1": lambda part, label, k: (
+            rf"R_{{rs}} = \rho_{{{latex_label(label)}}}^{{|r - s|}}, \quad r, s = 1, \dots, {k}"
+        ),
+    },
+    mean=lambda notation: notation.latex,
+    times=r"\,",
+    dots=r"\dots",
+    squared="^2",
+    residual=r"\varepsilon",
+    sigma=r"\sigma",
+    own=lambda name: {"thresholds": r"\tau", "dispersion": r"\phi"}.get(name, latex_label(name)),
+    at_most=r"\le",
+    minus="-",
+)
