@@ -16,7 +16,8 @@ from lmeformula.model.params import Params, ParamSpace
 def frame(seed: int = 20240611) -> dict[str, np.ndarray]:
     """72 rows: g (12 levels) crossed with h (4 levels), c (3 levels) nested in h, numbers, weights.
 
-    g, h, c and w carry effects, so that no variance of the designs below is estimated as zero.
+    g, h, c and w carry effects, so that no variance of the designs below is estimated as zero; those of c
+    within g on v are correlated, the less the farther apart.
     """
     rng = np.random.default_rng(seed)
     n = 72
@@ -30,7 +31,11 @@ def frame(seed: int = 20240611) -> dict[str, np.ndarray]:
     of_c = 0.8 * rng.normal(size=12)
     y = 2.0 + 0.5 * x + intercepts[g] + slopes[g] * x + curves[g] * z + of_h[h] + slopes_h[h] * x
     y += of_c[3 * h + c] + 0.6 * rng.normal(size=n) / np.sqrt(w)
-    return {"y": y, "x": x, "z": z, "g": g, "h": h, "c": c, "w": w, "o": rng.normal(size=n)}
+    o = rng.normal(size=n)
+    correlated = np.linalg.cholesky(0.5 ** np.abs(np.subtract.outer(np.arange(3), np.arange(3))))
+    of_gc = rng.normal(size=(12, 3)) @ correlated.T * np.array([1.2, 1.5, 1.0])
+    v = 1.0 - 0.5 * x + of_gc[g, c] + 0.5 * rng.normal(size=n) + of_h[h]
+    return {"y": y, "v": v, "x": x, "z": z, "g": g, "h": h, "c": c, "w": w, "o": o}
 
 
 # Terms of one, two and three coefficients, each as the lead term of the elimination (the one with the most
@@ -51,9 +56,9 @@ FORMULAS = {
     "diagonal": "y ~ x + diag(x | g) + (1 | h)",
     "one variance": "y ~ x + diag(x | g, hom = TRUE)",
     "one correlation": "y ~ x + cs(x + z | g)",
-    "one correlation, one variance": "y ~ x + cs(0 + factor(c) | g, hom = TRUE) + (1 | h)",
-    "autoregressive": "y ~ x + ar1(0 + factor(c) | g)",
-    "autoregressive, three variances": "y ~ x + ar1(0 + factor(c) | g, hom = FALSE)",
+    "one correlation, one variance": "v ~ x + cs(0 + factor(c) | g, hom = TRUE) + (1 | h)",
+    "autoregressive": "v ~ x + (1 | h) + ar1(0 + factor(c) | g)",
+    "autoregressive, three variances": "v ~ x + ar1(0 + factor(c) | g, hom = FALSE)",
     "no fixed effects": "y ~ 0 + (1 | g) + (1 | h)",
     "weights": "y | weights(w) ~ x + (x | g) + (1 | h)",
     "offset": "y ~ x + offset(o) + (1 | g) + (1 | h)",
