@@ -299,6 +299,12 @@ class Fit:
 
         return coef(self)
 
+    def refit(self, y: Any, **options: Any) -> Fit:
+        """The same model fitted to another response; see `lmeformula.result.refit.refit`."""
+        from lmeformula.result.refit import refit
+
+        return refit(self, y, **options)
+
     def fitted(self) -> pd.Series:
         """Expected responses of the rows used, random effects included."""
         from lmeformula.result.predict import fitted

@@ -35,7 +35,7 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
       A variance over levels needs several of them: leave the term out.
     """
     _check_supported(design)
-    _check_response(design)
+    check_response(design)
     _check_weights(design)
     _check_fixed(design)
     spans = _spans(design.formula)
@@ -79,7 +79,8 @@ def _find(text: str, name: str) -> Span | None:
     return None if place < 0 else (place, place + len(name))
 
 
-def _check_response(design: Design) -> None:
+def check_response(design: Design) -> None:
+    """Refuse a design without a response, or with one that does not vary."""
     response = design.response
     if response is None:
         raise FormulaDataError(

@@ -29,7 +29,7 @@ from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
-from lmeformula.model.params import ParamSpace
+from lmeformula.model.params import Params, ParamSpace
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
@@ -40,17 +40,27 @@ Floats = NDArray[np.float64]
 MAYBE_ZERO = 0.05
 
 
-def estimate_exact(model: Model, reml: bool) -> Fit:
-    """Maximise the likelihood, or the restricted one, of a Gaussian model."""
+def estimate_exact(
+    model: Model, reml: bool, *, data: Sums | None = None, start: Params | None = None
+) -> Fit:
+    """Maximise the likelihood, or the restricted one, of a Gaussian model.
+
+    Args:
+      model: what to fit.
+      reml: maximise the restricted likelihood.
+      data: its cross products, if they are at hand.
+      start: parameters to start from, with covariances of full rank; moment estimates by default.
+    """
     began = time.perf_counter()
-    data, space = sums(model.design), model.space
-    found = fit_exact(data, space, reml=reml)
+    data, space = sums(model.design) if data is None else data, model.space
+    found = fit_exact(data, space, reml=reml, start=start)
     sigma = found.params.sigma
     assert sigma is not None
     psi = space.to_free(found.params)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
     stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
-    information = observed_information(data, space, stand_in, inside)
+    solved = None if found.singular else found.solution
+    information = observed_information(data, space, stand_in, inside, solved)
     modes, mode_cov = conditional(data, found.solution, sigma)
     fixed_vcov = fixed_covariance(data, found.solution, sigma)
     vcov = report_vcov(model, stand_in, information, inside, fixed_vcov)

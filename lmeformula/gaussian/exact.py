@@ -19,7 +19,8 @@ from lmeformula.gaussian.likelihood import (
 )
 from lmeformula.gaussian.moments import moment_start
 from lmeformula.model.ascent import Point, ascend
-from lmeformula.model.factors import any_singular, factor_space
+from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
@@ -47,7 +48,9 @@ class ExactFit(NamedTuple):
     num_evaluations: int
 
 
-def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
+def fit_exact(
+    data: Sums, space: ParamSpace, *, reml: bool = False, start: Params | None = None
+) -> ExactFit:
     """Maximise the Gaussian likelihood over the relative covariance factors, by Newton's method.
 
     The second derivative in Lambda has two parts, that in Lambda Lambda', for which the average information
@@ -58,6 +61,7 @@ def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
       data: cross products of the design.
       space: the model's parameter space.
       reml: maximise the restricted likelihood instead.
+      start: parameters to start from, with covariances of full rank; moment estimates by default.
     Returns:
       The optimum, whether or not the optimiser converged.
     References:
@@ -76,11 +80,8 @@ def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
         score = elements.pull_back(coordinates, uphill)
         return Point(coordinates, -0.5 * value, score, information, uphill, found)
 
-    sds = moment_start(data, scales, space.fixed_sigma)
-    start = np.concatenate(
-        [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
-    )
-    summit = ascend(evaluate, elements, start, data.n)
+    first = _first_elements(data, space, elements, scales, start)
+    summit = ascend(evaluate, elements, first, data.n)
     lambdas = elements.factors(summit.elements)
     solution = solve(data, lambdas) if summit.on_face else summit.point.detail
     return ExactFit(
@@ -91,6 +92,25 @@ def fit_exact(data: Sums, space: ParamSpace, *, reml: bool = False) -> ExactFit:
         converged=summit.converged,
         singular=any_singular(lambdas, scales),
         num_evaluations=summit.num_evaluations,
+    )
+
+
+def _first_elements(
+    data: Sums,
+    space: ParamSpace,
+    elements: FactorSpace,
+    scales: tuple[Floats, ...],
+    start: Params | None,
+) -> Floats:
+    if start is not None:
+        assert start.sigma is not None
+        sigma = start.sigma
+        return elements.near(
+            tuple(cholesky_semidefinite(covariance) / sigma for covariance in start.covariances)
+        )
+    sds = moment_start(data, scales, space.fixed_sigma)
+    return np.concatenate(
+        [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
     )
 
 

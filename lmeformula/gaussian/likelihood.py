@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, cross_products, layout
@@ -52,31 +53,75 @@ class Sums(NamedTuple):
     log_weights: float
 
 
+class Carrier(NamedTuple):
+    """What `Sums` has of a design without its response: formed once for many responses.
+
+    Attributes:
+      plan, products, ZQ, R, n, log_weights: as in `Sums`.
+      Q: (n, p) of W^(1/2) X = Q R.
+      root: (n,) W^(1/2), or None.
+      gather: (l k, n) sparse Z' of each term, lead first.
+      offset: (n,).
+    """
+
+    plan: Layout
+    products: CrossProducts
+    ZQ: Floats
+    R: Floats
+    n: int
+    log_weights: float
+    Q: Floats
+    root: Floats | None
+    gather: tuple[sp.csc_array, ...]
+    offset: Floats
+
+
+def prepare(design: Design) -> Carrier:
+    """Form the cross products of a design with at least one random term."""
+    plan = layout(design.terms)
+    root = None if design.weights is None else np.sqrt(design.weights)
+    Q, R = np.linalg.qr(design.X if root is None else design.X * root[:, None])
+    carried = Q if root is None else Q * root[:, None]
+    gather = tuple(plan.matrices[j].T for j in (plan.lead, *plan.rest))
+    return Carrier(
+        plan=plan,
+        products=cross_products(plan, design.weights).with_pairs(),
+        ZQ=np.concatenate([matrix @ carried for matrix in gather]),
+        R=R,
+        n=design.n,
+        log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+        Q=Q,
+        root=root,
+        gather=gather,
+        offset=design.offset,
+    )
+
+
+def respond(carrier: Carrier, y: Floats) -> Sums:
+    """Add a response (n,) to a design's cross products."""
+    root = carrier.root
+    y = y - carrier.offset
+    y = y if root is None else y * root
+    Qy = carrier.Q.T @ y
+    residual = y - carrier.Q @ Qy
+    scaled = residual if root is None else residual * root
+    return Sums(
+        plan=carrier.plan,
+        products=carrier.products,
+        ZQ=carrier.ZQ,
+        Zy=np.concatenate([matrix @ scaled for matrix in carrier.gather]),
+        yy=float(residual @ residual),
+        R=carrier.R,
+        ols=sl.solve_triangular(carrier.R, Qy) if Qy.size else np.zeros(0),
+        n=carrier.n,
+        log_weights=carrier.log_weights,
+    )
+
+
 def sums(design: Design) -> Sums:
     """Form the cross products of a design with a numeric response and at least one random term."""
     assert design.y is not None
-    plan = layout(design.terms)
-    root = None if design.weights is None else np.sqrt(design.weights)
-    X = design.X if root is None else design.X * root[:, None]
-    y = design.y - design.offset
-    y = y if root is None else y * root
-    Q, R = np.linalg.qr(X)
-    Qy = Q.T @ y
-    residual = y - Q @ Qy
-    scaled = residual if root is None else residual * root
-    carried = Q if root is None else Q * root[:, None]
-    order = (plan.lead, *plan.rest)
-    return Sums(
-        plan=plan,
-        products=cross_products(plan, design.weights).with_pairs(),
-        ZQ=np.concatenate([plan.matrices[j].T @ carried for j in order]),
-        Zy=np.concatenate([plan.matrices[j].T @ scaled for j in order]),
-        yy=float(residual @ residual),
-        R=R,
-        ols=sl.solve_triangular(R, Qy) if R.size else np.zeros(0),
-        n=design.n,
-        log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
-    )
+    return respond(prepare(design), design.y)
 
 
 class Solution(NamedTuple):

@@ -51,6 +51,12 @@ class FactorSpace(NamedTuple):
         """(t,) elements of independent coefficients, each with that sd on the scale of its column."""
         return np.concatenate([chart.start(sd) for chart in self.charts])
 
+    def near(self, factors: tuple[Floats, ...]) -> Floats:
+        """(t,) elements of those factors, or of about as large ones where a chart is not linear in them."""
+        return np.concatenate(
+            [c.near(factor) for c, factor in zip(self.charts, factors, strict=True)]
+        )
+
     def settle(self, elements: Floats) -> Floats:
         """The elements, kept away from where derivatives lose their digits."""
         return np.concatenate([c.settle(e) for c, e in self._each(elements)])

@@ -46,6 +46,10 @@ class AngleChart:
     def start(self, sd: float) -> Floats:
         return np.append(np.full(self.num_sds, sd), self.uncorrelated)
 
+    def near(self, factor: Floats) -> Floats:
+        sds = np.linalg.norm(factor, axis=1) * self.scale
+        return self.start(float(np.sqrt(np.mean(sds**2))))
+
     def settle(self, elements: Floats) -> Floats:
         sds = elements[:-1]
         sds = off_zero(sds) if self.homogeneous else np.maximum(sds, SMALLEST)

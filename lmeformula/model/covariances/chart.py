@@ -49,6 +49,9 @@ class Chart(Protocol):
     def start(self, sd: float) -> Floats:
         """(t,) elements of independent coefficients of that standard deviation."""
 
+    def near(self, factor: Floats) -> Floats:
+        """(t,) elements of that factor, or of one about as large, to start from."""
+
     def settle(self, elements: Floats) -> Floats:
         """Elements of the same covariance, or the nearest one allowed, at least SMALLEST from singular."""
 
@@ -126,6 +129,11 @@ class LinearChart:
 
     def start(self, sd: float) -> Floats:
         return np.where(self.on_diagonal, sd, 0.0)
+
+    def near(self, factor: Floats) -> Floats:
+        # No two basis matrices share an element.
+        along = np.einsum("tab,ab->t", self.basis, factor)
+        return np.asarray(along / np.einsum("tab,tab->t", self.basis, self.basis), float)
 
     def settle(self, elements: Floats) -> Floats:
         return np.where(self.on_diagonal, off_zero(elements), elements)

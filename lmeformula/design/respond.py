@@ -1,0 +1,133 @@
+"""A design's arrays with another response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lmeformula.design.design import Design, ResponseBlock
+from lmeformula.design.frame import column_of, open_frame
+from lmeformula.design.response import response_block, response_parts
+from lmeformula.design.values import Column, Floats, Numbers, categories, missing, num_rows, take
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Expression
+
+
+def with_response(design: Design, y: Any) -> Design:
+    """The same rows, predictors and groups with a new response.
+
+    Args:
+      design: with a response.
+      y: a value of the response for each row that the design uses, or for each row of its data: numbers, truth
+        values or categories as the first response's were. For a response that the formula transforms, such as
+        log(y), the transformed values; for one of two columns, (n, 2).
+    Returns:
+      The design; only its response differs.
+    Raises:
+      FormulaDataError: if the number of rows is neither, values are missing or infinite, are of another kind,
+        or are categories that the first response did not have.
+    Example:
+      >>> from lmeformula.design import design
+      >>> made = design("y ~ 1 + (1 | g)", {"y": [1.0, 2.0, 4.0, 3.0], "g": [1, 1, 2, 2]})
+      >>> with_response(made, [5, 6, 7, 8]).y
+      array([5., 6., 7., 8.])
+    """
+    old = design.response
+    if old is None:
+        raise FormulaDataError(
+            "a one-sided formula has no response to replace", "E_DATA", hint="Write y ~ terms."
+        )
+    if old.kind in ("numeric", "matrix") and old.trials is None:
+        values = _numbers(design, y)
+        if values is not None and values.ndim == old.values.ndim:
+            _check_numbers(values, old)
+            return replace(design, response=replace(old, values=values))
+    return replace(design, response=_read(design, old, y))
+
+
+def _numbers(design: Design, y: Any) -> Floats | None:
+    """The used rows of numbers; None for anything that has to be read as a column is."""
+    array = np.asarray(y)
+    if array.dtype.kind not in "fiu":
+        return None
+    return np.ascontiguousarray(array[_used(design, len(array))], dtype=np.float64)
+
+
+def _used(design: Design, given: int) -> Any:
+    """Which of the given rows the design uses."""
+    n = design.n
+    if given == n:
+        return slice(None)
+    if given == n + design.num_missing:
+        return design.rows
+    every = f", or {n + design.num_missing:,} for all rows" if design.num_missing else ""
+    raise FormulaDataError(
+        f"the new response has {given:,} values, and the fit used {n:,} rows",
+        "E_DATA",
+        hint=f"Give {n:,} values, one for each row that was used{every}.",
+    )
+
+
+def _check_numbers(values: Floats, old: ResponseBlock) -> None:
+    if values.shape[1:] != old.values.shape[1:]:
+        raise FormulaDataError(
+            f"the response '{old.name}' has {old.values.shape[1]} columns, the new one "
+            f"{values.shape[1]}",
+            "E_DATA",
+        )
+    wrong = int((~np.isfinite(values)).sum())
+    if wrong:
+        raise FormulaDataError(
+            f"the new response is missing or infinite in {wrong:,} of the rows used",
+            "E_DATA",
+            hint="The predictors of these rows stay in the model: give each a finite value.",
+        )
+
+
+def _read(design: Design, old: ResponseBlock, y: Any) -> ResponseBlock:
+    response = design.formula.response
+    assert response is not None
+    name = old.name
+    if np.ndim(y) == 2:
+        raise FormulaDataError(f"the response '{name}' has one column", "E_DATA")
+    column = column_of(open_frame(y if isinstance(y, Mapping) else {name: y}), name)
+    column = take(column, _positions(design, num_rows(column)))
+    if missing(column).any():
+        raise FormulaDataError(
+            f"the new response is missing in {int(missing(column).sum()):,} of the rows used",
+            "E_DATA",
+            hint="The predictors of these rows stay in the model: give each a value.",
+        )
+    parts = response_parts(response)
+    columns: dict[Expression, Column] = {parts.values: column}
+    if parts.trials is not None:
+        assert old.trials is not None
+        columns[parts.trials] = Numbers(old.trials)
+    if old.levels and isinstance(column, Numbers):
+        # Numbers name categories where the first response's were numbers, too.
+        columns[parts.values] = categories(column)
+    block = response_block(response, columns, old.levels or None, design.formula.text)
+    if block.kind != old.kind and not (block.kind == "numeric" and old.kind == "logical"):
+        block = _as_before(block, old)
+    return replace(block, kind=old.kind, levels=old.levels)
+
+
+def _as_before(block: ResponseBlock, old: ResponseBlock) -> ResponseBlock:
+    """Text is read as unordered categories, truth values as numbers, where the first response was that."""
+    if {block.kind, old.kind} <= {"categorical", "ordered"}:
+        return block
+    if {block.kind, old.kind} <= {"numeric", "logical"}:
+        return block
+    raise FormulaDataError(
+        f"the response '{old.name}' is {old.kind}, the new one {block.kind}",
+        "E_DATA",
+        hint="Give values of the same kind.",
+    )
+
+
+def _positions(design: Design, given: int) -> Any:
+    used = _used(design, given)
+    return None if isinstance(used, slice) else used
