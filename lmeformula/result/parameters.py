@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,12 +65,11 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
         ("fixed", "", name, ANYTHING) for name in fit.model.design.names
     ]
     for block in fit.model.design.terms:
-        shape = term_shape(block)
-        num_params = shape.structure.num_params(len(block.columns))
+        names = term_shape(block).structure.param_names(block.name, block.columns)
         least = -1.0 / (len(block.columns) - 1) if block.covariance == "cs" else -1.0
         labels += [
             (effect, block.group, term, POSITIVE if effect == "sd" else (least, 1.0))
-            for effect, term in _labels(block, num_params)
+            for effect, term in _labels(block, names)
         ]
     own = fit.model.space.own
     bounds = POSITIVE if isinstance(own.scale, Positive) else ANYTHING
@@ -88,11 +88,10 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
     )
 
 
-def _labels(block: TermBlock, num_params: int) -> list[tuple[str, str]]:
+def _labels(block: TermBlock, names: Sequence[str]) -> list[tuple[str, str]]:
     """Effect and coefficient of each parameter of a term: its sds, then its correlations."""
-    k = len(block.columns)
-    if num_params < k:
-        return [("sd", "")]
-    below = zip(*np.tril_indices(k, -1), strict=True)
+    num_sds = sum(name.startswith("sd(") for name in names)
+    sds = block.columns if num_sds == len(block.columns) else ("",)
+    below = zip(*np.tril_indices(len(block.columns), -1), strict=True)
     pairs = [("cor", f"{block.columns[j]},{block.columns[i]}") for i, j in below]
-    return [("sd", column) for column in block.columns] + pairs[: num_params - k]
+    return [("sd", column) for column in sds] + pairs[: len(names) - num_sds]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.profiled import Held, concentrated
-from lmeformula.model.params import Params, ParamSpace, param_space
+from lmeformula.model.compile import Model
+from lmeformula.model.covariance import Structure
+from lmeformula.model.params import Params, ParamSpace
 from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.ridge import Surface
 
@@ -26,7 +27,9 @@ Floats = NDArray[np.float64]
 
 # Relative standard deviations below this are as good as zero.
 NIL = 1e-6
-# The unconstrained form of a correlation that is as good as 1.
+# The unconstrained form of a correlation ends where twice of it changes the correlation by less than this, and
+# here at the latest.
+SAME = 5e-7
 STEEP = 1e3
 # A search for the best standard deviations starts at no relative one below this, and at no unconstrained form
 # of a correlation beyond that: further out the log-likelihood is flat.
@@ -60,12 +63,22 @@ def slice_of(fit: Fit, index: int) -> Slice:
     Raises:
       ModelError: if the likelihood of the fit cannot be evaluated without Monte Carlo error.
     """
-    if fit.model.family.name != "gaussian":
+    if fit.solver == "iterative":
         raise ModelError(
-            f"no profile likelihood of a {fit.model.family.name} model fitted by {fit.method}",
-            hint='Profiles are of exact likelihoods; use method="wald".',
+            "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
+            hint='Use method="wald".',
         )
     parameter = parameters(fit)[index]
+    if fit.model.family.name != "gaussian":
+        if fit.method != "laplace":
+            raise ModelError(
+                f"no profile likelihood of a {fit.model.family.name} model fitted by {fit.method}",
+                hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '
+                'method="laplace".',
+            )
+        from lmeformula.result.approximated import approximated_slice
+
+        return approximated_slice(fit, parameter, index)
     if parameter.effect == "fixed":
         return _of_fixed_effect(fit, parameter, index)
     return _of_covariance(fit, parameter, index)
@@ -77,7 +90,7 @@ def _of_fixed_effect(fit: Fit, parameter: Parameter, index: int) -> Slice:
     if fit.reml:
         params = fit_exact(data, space).params
     estimate, unit = float(params.beta[index]), parameter.std_error
-    box = _box(space, column_scales(data), params.sigma)
+    box = box_of(space, column_scales(data), params.sigma)
 
     def value(at: Floats) -> tuple[float, Floats]:
         inside = np.clip(at[1:], box.lowest, box.highest)
@@ -101,13 +114,13 @@ def _of_covariance(fit: Fit, parameter: Parameter, index: int) -> Slice:
     Of the forms of correlations the first coordinate is the inverse hyperbolic sine, with which they end at a
     few units.
     """
-    design, space, params = fit.model.design, fit.model.space, fit.params
+    model, params = fit.model, fit.params
     is_correlation = parameter.effect == "cor"
     if is_correlation:
-        design, space, params, index = _leading_pair(design, space, params, index)
-    data = sums(design)
+        model, params, index = leading_pair(model, params, index)
+    space, data = model.space, sums(model.design)
     place = index - space.num_fixed
-    box = _box(space, column_scales(data), params.sigma)
+    box = box_of(space, column_scales(data), params.sigma)
     psi = space.to_free(params)
     free = np.clip(psi[space.num_fixed :], box.lowest, box.highest)
 
@@ -150,7 +163,7 @@ def _of_covariance(fit: Fit, parameter: Parameter, index: int) -> Slice:
     return Slice(parameter, Surface(value, top, interior, limits), report, report_slope)
 
 
-class _Box(NamedTuple):
+class Box(NamedTuple):
     """Bounds of the covariance parameters.
 
     Attributes:
@@ -164,10 +177,17 @@ class _Box(NamedTuple):
     high: Floats
 
 
-def _box(space: ParamSpace, scales: tuple[Floats, ...], sigma: float | None) -> _Box:
+def box_of(space: ParamSpace, scales: tuple[Floats, ...], sigma: float | None) -> Box:
+    """The box of the parameters after the fixed effects.
+
+    Args:
+      space: the parameter space.
+      scales: (k,) root mean squares of the columns of each term.
+      sigma: residual standard deviation, or what else standard deviations are judged by.
+    """
     assert sigma is not None
     size = space.size - space.num_fixed
-    box = _Box(*(np.full(size, bound) for bound in (-np.inf, np.inf, -np.inf, np.inf)))
+    box = Box(*(np.full(size, bound) for bound in (-np.inf, np.inf, -np.inf, np.inf)))
     for term, place, scale in zip(space.terms, space.theta_slices, scales, strict=True):
         k, start = len(term.columns), place.start - space.num_fixed
         num_sds = sum(
@@ -177,40 +197,61 @@ def _box(space: ParamSpace, scales: tuple[Floats, ...], sigma: float | None) -> 
         others = slice(start + num_sds, place.stop - space.num_fixed)
         unit = np.log(sigma / (scale if num_sds == k else scale.max()))
         box.lowest[sds], box.low[sds] = math.log(NIL) + unit, math.log(LEAST_SD) + unit
-        box.lowest[others], box.low[others] = -STEEP, -MOST_BEND
-        box.highest[others], box.high[others] = STEEP, MOST_BEND
+        for j in range(others.start, others.stop):
+            for sign, far, near in ((-1, box.lowest, box.low), (1, box.highest, box.high)):
+                reach = _reach(term.structure, k, j - start, sign)
+                far[j], near[j] = sign * reach, sign * min(MOST_BEND, 0.5 * reach)
     return box
 
 
-def _leading_pair(
-    design: Design, space: ParamSpace, params: Params, index: int
-) -> tuple[Design, ParamSpace, Params, int]:
+def _reach(structure: Structure, k: int, place: int, sign: int) -> float:
+    """How far the unconstrained form of a correlation goes before it makes no difference any more."""
+
+    def report(at: float) -> float:
+        theta = np.zeros(structure.num_params(k))
+        theta[place] = sign * at
+        return float(structure.to_report(theta, k)[place])
+
+    reach = 1.0
+    while reach < STEEP and abs(report(2.0 * reach) - report(reach)) > SAME:
+        reach *= 1.25
+    return reach
+
+
+def leading_pair(model: Model, params: Params, index: int) -> tuple[Model, Params, int]:
     """Put the two coefficients of a correlation first, where it is an element of theta by itself.
 
     In an unstructured covariance the correlation of the first two coefficients depends on one element of
     theta; that of any other pair on several.
+
+    Args:
+      model: the model.
+      params: its estimates.
+      index: position of the correlation in psi.
+    Returns:
+      The model, the estimates and the position, with the coefficients of the term in that order.
     """
+    space, design = model.space, model.design
     number = next(
         j for j, place in enumerate(space.theta_slices) if place.start <= index < place.stop
     )
     place, term = space.theta_slices[number], design.terms[number]
     k = len(term.columns)
     if term.covariance != "us" or k == 2:
-        return design, space, params, index
+        return model, params, index
     rows, columns = np.tril_indices(k, -1)
     pair = index - place.start - k
     second, first = int(rows[pair]), int(columns[pair])
     order = [first, second, *(j for j in range(k) if j not in (first, second))]
-    block = replace(
-        term, columns=tuple(term.columns[j] for j in order), values=term.values[:, order]
-    )
-    terms = (*design.terms[:number], block, *design.terms[number + 1 :])
+    names = tuple(term.columns[j] for j in order)
+    blocks, shapes = list(design.terms), list(space.terms)
+    blocks[number] = replace(term, columns=names, values=term.values[:, order])
+    shapes[number] = shapes[number]._replace(columns=names)
     covariances = list(params.covariances)
     covariances[number] = covariances[number][np.ix_(order, order)]
-    reordered = replace(design, terms=terms)
-    return (
-        reordered,
-        param_space(reordered, has_sigma=True, fixed_sigma=space.fixed_sigma),
-        params._replace(covariances=tuple(covariances)),
-        place.start + k,
+    reordered = replace(
+        model,
+        design=replace(design, terms=tuple(blocks)),
+        space=replace(space, terms=tuple(shapes)),
     )
+    return reordered, params._replace(covariances=tuple(covariances)), place.start + k
