@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmeformula.formula.ir import Formula
+    from lmeformula.result.emmeans import MarginalMeans
     from lmeformula.result.profile import Profile
+    from lmeformula.result.r2 import R2
     from lmeformula.result.residuals import ResidualKind
     from lmeformula.result.varcorr import VarCorr
     from lmeformula.views.plots import Plots
@@ -363,6 +365,32 @@ class Fit:
         from lmeformula.store.save import save
 
         return save(self, path, data=data)
+
+    def emmeans(
+        self, specs: Sequence[str] | str, by: Sequence[str] | str | None = None, **options: Any
+    ) -> MarginalMeans:
+        """Marginal means or slopes, with contrasts; see `lmeformula.result.emmeans.emmeans`."""
+        from lmeformula.result.emmeans import emmeans
+
+        return emmeans(self, specs, by, **options)
+
+    def joint_tests(self, terms: Sequence[str] | None = None, *, ddf: str = "auto") -> pd.DataFrame:
+        """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value."""
+        from lmeformula.result.joint_tests import joint_tests
+
+        return joint_tests(self, terms, ddf=ddf)
+
+    def icc(self, **options: Any) -> pd.DataFrame:
+        """Intraclass correlations; see `lmeformula.result.r2.icc`."""
+        from lmeformula.result.r2 import icc
+
+        return icc(self, **options)
+
+    def r2(self, **options: Any) -> R2:
+        """Marginal and conditional R2; see `lmeformula.result.r2.r2`."""
+        from lmeformula.result.r2 import r2
+
+        return r2(self, **options)
 
     @property
     def plot(self) -> Plots:

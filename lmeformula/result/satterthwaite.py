@@ -61,11 +61,13 @@ class Satterthwaite:
           Fai, Cornelius (1996), J. Stat. Comput. Simul. 54, 363-378: the degrees of freedom of the independent
           t statistics that the F statistic is the mean square of, combined by the mean of their F distribution.
         """
-        statistic, rotated = wald_statistic(rows, self.vcov, estimates)
-        each = self.df(rotated)
-        count = len(rotated)
+        statistic, independent = wald_statistic(rows, self.vcov, estimates)
+        count = len(independent)
         if not count:
             return FTest(np.nan, 0, np.nan)
+        # Any rows with the same span get the same answer: the combinations are those of an orthonormal basis.
+        basis = np.linalg.qr(independent.T)[0].T
+        each = self.df(wald_statistic(basis, self.vcov, np.zeros(count))[1])
         if np.ptp(each) < 1e-8 * each.max():
             return FTest(statistic, count, float(each.mean()))
         if (each <= 2).any():
@@ -99,7 +101,7 @@ def satterthwaite(fit: Fit) -> Satterthwaite:
     return Satterthwaite(
         vcov=fit.fixed_vcov,
         slopes=slopes[free],
-        spread=np.linalg.inv(_information(fit, data, psi[p:], free)),
+        spread=np.asarray(np.linalg.inv(_information(fit, data, psi[p:], free)), float),
     )
 
 

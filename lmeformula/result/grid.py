@@ -1,0 +1,195 @@
+"""Result stage: the reference grid, combinations of levels and typical values, as rows of the fixed part."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lmeformula.design.observed import Observed, ObservedColumn
+from lmeformula.errors import ModelError
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+Values = Mapping[str, object]
+
+MAX_ROWS = 200_000
+# A combination of columns is estimable up to this, relative to the size of its coefficients.
+ESTIMABLE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Means over the reference grid, a row for each combination of the variables that are kept.
+
+    Attributes:
+      frame: the kept variables.
+      rows: (r, p) combinations of the fixed effects; nan where dropped columns leave one undetermined.
+      offset: (r,) mean offsets.
+    """
+
+    frame: pd.DataFrame
+    rows: Floats
+    offset: Floats
+
+
+def observed_of(fit: Fit) -> Observed:
+    """The summary of the data that the design kept.
+
+    Raises:
+      ModelError: if there is none, as in a design that was put together by hand.
+    """
+    recipe = fit.model.design.recipe
+    if recipe is None or recipe.observed is None:
+        raise ModelError(
+            "the design has no summary of its data, which reference grids are made from",
+            hint="Make the design with lf.design(formula, data), and fit that.",
+        )
+    return recipe.observed
+
+
+def cells(
+    fit: Fit,
+    kept: Sequence[str],
+    *,
+    at: Values | None = None,
+    weights: str = "equal",
+    shift: Mapping[str, float] | None = None,
+) -> Cells:
+    """Average the rows of the reference grid over the variables that are not kept.
+
+    Factors take all their levels; numbers their mean, unless `at` says otherwise. A number counts as a factor
+    where the formula makes one of it, and where it has two values.
+
+    Args:
+      fit: a fitted model.
+      kept: the variables whose combinations are told apart.
+      at: values of variables, by name: one or several.
+      weights: "equal", or "proportional" to how often the combinations averaged over occur in the data.
+      shift: added to variables after the grid is made, for differences.
+    Returns:
+      A row for each combination, the first variable varying fastest.
+    Raises:
+      ModelError: for a variable that the fixed part does not have, or a grid that is too large.
+      FormulaDataError: for values that the formula does not take.
+    References:
+      Searle, Speed, Milliken (1980), The American Statistician 34, 216-221.
+    """
+    observed = observed_of(fit)
+    known = {column.name: column for column in observed.columns}
+    for name in [*kept, *(at or {})]:
+        if name not in known:
+            raise ModelError(
+                f"{name!r} is not a column of the fixed effects",
+                hint=f"Columns: {', '.join(known)}." if known else "The fixed part has no columns.",
+            )
+    if weights not in ("equal", "proportional"):
+        raise ModelError(f"weights is {weights!r}", hint="Choose 'equal' or 'proportional'.")
+    rest = [name for name in known if name not in kept]
+    values = {name: _values(known[name], (at or {}).get(name)) for name in (*kept, *rest)}
+    sizes = {name: len(values[name]) for name in values}
+    total = int(np.prod([float(size) for size in sizes.values()]))
+    if total > MAX_ROWS:
+        raise ModelError(
+            f"the reference grid would have {total:,} rows",
+            hint="Give one value of some variables with at={...}.",
+        )
+    # The rest vary fastest: the rows of one kept combination are next to each other.
+    outer = list(itertools.product(*(range(sizes[name]) for name in reversed(kept))))
+    inner = list(itertools.product(*(range(sizes[name]) for name in rest)))
+    places = np.array([(*reversed(o), *i) for o in outer for i in inner], dtype=np.int64).reshape(
+        len(outer) * len(inner), len(values)
+    )
+    data = {
+        name: _column(known[name], [values[name][i] for i in places[:, j]])
+        for j, name in enumerate(values)
+    }
+    for name, step in (shift or {}).items():
+        data[name] = np.asarray(data[name], float) + step
+    X, offset, determined = _rebuild(fit, observed, data, len(places))
+    share = _shares(observed, rest, values, np.array(inner), weights)
+    shape = (len(outer), len(inner))
+    rows = np.einsum("ori,r->oi", X.reshape(*shape, -1), share)
+    beyond = np.einsum("ord,r->od", determined.reshape(*shape, -1), share)
+    size = 1.0 + np.abs(rows).max(axis=1, initial=0.0)
+    rows[np.abs(beyond).max(axis=1, initial=0.0) > ESTIMABLE * size] = np.nan
+    frame = pd.DataFrame(
+        {name: [values[name][place[-1 - j]] for place in outer] for j, name in enumerate(kept)},
+        index=range(len(outer)),
+    )
+    return Cells(frame, rows, offset.reshape(shape) @ share)
+
+
+def _values(column: ObservedColumn, given: object) -> list[object]:
+    if given is None:
+        return list(column.levels) if column.is_factor else [column.mean]
+    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray | pd.Series):
+        return [given]
+    if not len(given):
+        raise ModelError(f"at gives no value for {column.name!r}", hint="Give one or several.")
+    return list(given)
+
+
+def _column(column: ObservedColumn, values: list[object]) -> object:
+    if isinstance(column.levels[0] if column.levels else 0.0, str):
+        return np.array([str(value) for value in values], dtype=object)
+    return np.array(values)
+
+
+def _rebuild(
+    fit: Fit, observed: Observed, data: Mapping[str, object], num_rows: int
+) -> tuple[Floats, Floats, Floats]:
+    """X (n, p), offset (n,), and by how much dropped columns miss what they were in the data (n, d)."""
+    design = fit.model.design
+    recipe = design.recipe
+    assert recipe is not None
+    given = None if recipe.offset == "" else np.full(num_rows, observed.offset)
+    table = dict(data) or {"": np.zeros(num_rows)}
+    rows = design.rebuild(table, groups=False, offset=given)
+    offset = rows.offset if given is None else given
+    aliases = observed.aliases
+    if aliases is None:
+        return rows.X, offset, np.zeros((num_rows, 0))
+    everything = tuple(range(len(aliases.kept) + len(aliases.dropped)))
+    wide = replace(design, recipe=replace(recipe, kept=everything))
+    X = wide.rebuild(table, groups=False, offset=given).X
+    missed = X[:, list(aliases.dropped)] - X[:, list(aliases.kept)] @ aliases.relation
+    return rows.X, offset, missed
+
+
+def _shares(
+    observed: Observed,
+    rest: Sequence[str],
+    values: Mapping[str, list[object]],
+    inner: NDArray[np.int64],
+    weights: str,
+) -> Floats:
+    """(m,) weights of the combinations that are averaged over; they add up to one."""
+    size = len(inner)
+    if weights == "equal":
+        return np.full(size, 1.0 / size)
+    share = np.zeros(size)
+    factors = [column.name for column in observed.factors]
+    used = [name for name in rest if name in factors]
+    counts: dict[tuple[object, ...], float] = {}
+    for cell, count in zip(observed.cells, observed.counts, strict=True):
+        levels = tuple(
+            observed.factors[factors.index(n)].levels[cell[factors.index(n)]] for n in used
+        )
+        counts[levels] = counts.get(levels, 0.0) + float(count)
+    for i, places in enumerate(inner):
+        chosen = {name: values[name][place] for name, place in zip(rest, places, strict=True)}
+        share[i] = counts.get(tuple(chosen[name] for name in used), 0.0)
+    if not share.any():
+        raise ModelError(
+            "none of the combinations that are averaged over occurs in the data",
+            hint="Use weights='equal'.",
+        )
+    return np.asarray(share / share.sum())

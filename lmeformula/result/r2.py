@@ -1,0 +1,232 @@
+"""Result stage: what part of the variance is whose: R2 of Nakagawa and Schielzeth, intraclass correlations.
+
+All variances are on the scale of the linear predictor, where a response that is not Gaussian has an
+observation-level variance by its family and link.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.special
+
+from lmeformula.errors import ModelError
+from lmeformula.model.family.links import LINKS
+from lmeformula.result.predict import family_values
+from lmeformula.result.residuals import observed_mean
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+# Variances of the standard logistic, normal and Gumbel distributions: of the variable behind a yes or no.
+LATENT = {"logit": math.pi**2 / 3, "probit": 1.0, "cloglog": math.pi**2 / 6}
+LATENT_FAMILIES = ("bernoulli", "binomial", "cumulative")
+OBSERVATION = ("auto", "latent", "lognormal", "delta", "trigamma")
+# Step of the derivative of the inverse link.
+LINK_STEP = 1e-5
+
+
+class Variances(NamedTuple):
+    """The parts of the variance on the scale of the linear predictor.
+
+    Attributes:
+      fixed: of the fixed effects over the rows.
+      groups: of each grouping factor's effects: mean over the rows, which random slopes make differ.
+      residual: observation-level variance, with the effects of a factor that has a level for each row.
+    """
+
+    fixed: float
+    groups: dict[str, float]
+    residual: float
+
+    @property
+    def random(self) -> float:
+        """Sum over the grouping factors."""
+        return float(sum(self.groups.values()))
+
+
+class R2(NamedTuple):
+    """Parts of the variance that a model explains.
+
+    Attributes:
+      marginal: by the fixed effects.
+      conditional: by fixed and random effects together.
+    """
+
+    marginal: float
+    conditional: float
+
+
+def r2(
+    fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
+) -> R2:
+    """The variance explained by the fixed effects, and by all effects.
+
+    Args:
+      fit: a fitted model.
+      observation: the observation-level variance, see `variances`.
+      mean: of the response where that variance is taken, see `variances`.
+      null: a fit without predictors that the mean is taken from.
+    Returns:
+      Marginal and conditional R2.
+    Raises:
+      ModelError: as `variances`.
+    References:
+      Nakagawa, Schielzeth (2013), Methods Ecol. Evol. 4, 133-142; Johnson (2014), Methods Ecol. Evol. 5,
+      944-946, for random slopes; Nakagawa, Johnson, Schielzeth (2017), J. R. Soc. Interface 14, 20170213.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", lf.datasets.load("sleepstudy"), reml=True)
+      >>> [round(part, 3) for part in r2(fit)]
+      [0.279, 0.799]
+    """
+    parts = variances(fit, observation=observation, mean=mean, null=null)
+    total = parts.fixed + parts.random + parts.residual
+    return R2(parts.fixed / total, (parts.fixed + parts.random) / total)
+
+
+def icc(
+    fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
+) -> pd.DataFrame:
+    """Intraclass correlations: the part of the variance that grouping factors have.
+
+    Args:
+      fit: a fitted model.
+      observation: the observation-level variance, see `variances`.
+      mean: of the response where that variance is taken, see `variances`.
+      null: a fit without predictors that the mean is taken from.
+    Returns:
+      frame: a row for each grouping factor and, last, "all": group; adjusted, of the variance that the fixed
+        effects leave; unadjusted, of the whole variance.
+    Raises:
+      ModelError: as `variances`.
+    References:
+      Nakagawa, Johnson, Schielzeth (2017), J. R. Soc. Interface 14, 20170213, section 2.
+    """
+    parts = variances(fit, observation=observation, mean=mean, null=null)
+    rest = parts.random + parts.residual
+    of_groups = {**parts.groups, "all": parts.random}
+    return pd.DataFrame(
+        {
+            "group": list(of_groups),
+            "adjusted": [value / rest for value in of_groups.values()],
+            "unadjusted": [value / (rest + parts.fixed) for value in of_groups.values()],
+        }
+    )
+
+
+def variances(
+    fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
+) -> Variances:
+    """Part the variance on the scale of the linear predictor.
+
+    Args:
+      fit: a fitted model.
+      observation: for responses that are not Gaussian: "latent", the variance of the distribution behind a
+        binary or ordinal response (pi^2 / 3 for logit); "delta", the variance function brought over by the
+        derivative of the link; for log links also "lognormal", log(1 + v), and "trigamma", trigamma(1 / v), v
+        the squared coefficient of variation. "auto" is "latent" where there is one, else "lognormal" for
+        log links, else "delta".
+      mean: the mean response at which the variance function is taken; by default the mean of the responses.
+      null: a fit without predictors: the mean is then exp(b + t / 2) for log links, with its intercept b and
+        random variance t, and the inverse link of b for the others.
+    Returns:
+      The parts.
+    Raises:
+      ModelError: for an option that is not one of these or does not go with the family.
+    """
+    eta = fit.model.design.X @ fit.params.beta
+    groups: dict[str, float] = {}
+    own_rows = 0.0
+    for block, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
+        share = float(np.einsum("na,ab,nb->", block.values, covariance, block.values)) / len(eta)
+        if len(block.levels) == len(eta) and fit.params.sigma is None:
+            own_rows += share
+        else:
+            groups[block.group] = groups.get(block.group, 0.0) + share
+    residual = _observation_variance(fit, observation, mean, null)
+    fixed = float(np.var(eta, ddof=1)) if len(eta) > 1 else 0.0
+    return Variances(fixed, groups, residual + own_rows)
+
+
+def _observation_variance(
+    fit: Fit, observation: str, mean: float | None, null: Fit | None
+) -> float:
+    if observation not in OBSERVATION:
+        choices = ", ".join(map(repr, OBSERVATION))
+        raise ModelError(f"observation is {observation!r}", hint=f"Choose one of {choices}.")
+    family = fit.model.family
+    if family.name == "gaussian":
+        assert fit.params.sigma is not None
+        return fit.params.sigma**2
+    is_latent = family.name in LATENT_FAMILIES and family.link in LATENT
+    kind = observation
+    if kind == "auto":
+        kind = "latent" if is_latent else "lognormal" if family.link == "log" else "delta"
+    if kind == "latent":
+        if not is_latent:
+            raise ModelError(
+                f"there is no latent variable behind a {family.name} response",
+                hint='Use observation="delta".',
+            )
+        return LATENT[family.link]
+    if kind != "delta" and family.link != "log":
+        raise ModelError(
+            f'observation="{kind}" is for log links, and this is {family.link}',
+            hint='Use observation="delta".',
+        )
+    if family.variance is None or family.name == "cumulative":
+        raise ModelError(
+            f"the {family.name} family has no variance function",
+            hint='Use observation="latent" for ordered categories; for a family of your own, give `variance`.',
+        )
+    at = _mean(fit, mean, null)
+    own = family_values(fit)
+    variance = float(family.variance(np.array([at]), own)[0])
+    if fit.params.sigma is not None:
+        variance *= fit.params.sigma**2
+    if family.link == "log":
+        squared_cv = variance / at**2
+        if kind == "lognormal":
+            return math.log1p(squared_cv)
+        if kind == "trigamma":
+            return float(scipy.special.polygamma(1, 1.0 / squared_cv))
+        return squared_cv
+    return variance / _mean_slope(fit, at) ** 2
+
+
+def _mean(fit: Fit, mean: float | None, null: Fit | None) -> float:
+    if mean is not None and null is not None:
+        raise ModelError("both a mean and a null fit were given", hint="Give one of them.")
+    if mean is not None:
+        return float(mean)
+    family = fit.model.family
+    if null is None:
+        observed, weights = observed_mean(family, fit.model.design)
+        return float(np.average(observed, weights=weights))
+    if null.model.family.name != family.name or null.model.design.names != ("Intercept",):
+        raise ModelError(
+            "the null fit has predictors, or another family",
+            hint="Fit the same response and random intercepts with 1 as the only fixed effect.",
+        )
+    centre = float(null.params.beta[0])
+    if family.link == "log":
+        centre += 0.5 * variances(null, observation="delta", mean=1.0).random
+    return float(family.mean(np.array([centre]), family_values(null))[0])
+
+
+def _mean_slope(fit: Fit, mean: float) -> float:
+    """Derivative of the inverse link where it has that value."""
+    name = fit.model.family.link
+    if name not in LINKS:
+        raise ModelError(
+            f"the link {name!r} has no derivative here",
+            hint=f"Links that do: {', '.join(LINKS)}.",
+        )
+    link = LINKS[name]
+    eta = float(link.forward(np.array([mean]))[0])
+    ends = link.inverse(np.array([eta - LINK_STEP, eta + LINK_STEP]))
+    return float(ends[1] - ends[0]) / (2.0 * LINK_STEP)
