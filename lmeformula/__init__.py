@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lmeformula.formula.ir import Formula as Formula
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
+    from lmeformula.result.anova import anova as anova
     from lmeformula.store import load as load
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ _HOME = {
     "fit": "api",
     "load": "store",
     "Fit": "fit",
+    "anova": "result.anova",
     "Outcome": "em.outcome",
     "LmeFormulaError": "errors",
     "FormulaSyntaxError": "errors",
@@ -86,6 +88,7 @@ __all__ = [
     "NamesNotFoundError",
     "Outcome",
     "SavedFitError",
+    "anova",
     "compile",
     "datasets",
     "design",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmeformula.formula.ir import Formula
+    from lmeformula.result.anova import Anova
     from lmeformula.result.emmeans import MarginalMeans
     from lmeformula.result.profile import Profile
     from lmeformula.result.r2 import R2
@@ -354,6 +355,12 @@ class Fit:
 
         return confint(self, method, level, parm)
 
+    def anova(self, *others: Fit, level: float = 0.05) -> Anova:
+        """Likelihood-ratio tests between this fit and others, by number of parameters."""
+        from lmeformula.result.anova import anova
+
+        return anova(self, *others, level=level)
+
     def profile(self, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
         """Profile likelihoods of some parameters, or of all, out to an interval of that level."""
         from lmeformula.result.profile import profile
@@ -361,7 +368,7 @@ class Fit:
         return profile(self, parm, level)
 
     def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
-        """Save to a file that `lmeformula.load` reads; the rows too with `data`. See `lmeformula.store.save`."""
+        """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store.save`."""
         from lmeformula.store.save import save
 
         return save(self, path, data=data)

@@ -1,0 +1,163 @@
+"""Result stage: whether the log-likelihoods of fits can be compared, and with what reservations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.errors import ModelError
+from lmeformula.result.parameters import parameters
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+# Families of densities over the same numbers: counts. All others are compared with themselves only.
+COUNTS = frozenset({"poisson", "nbinom1", "nbinom2"})
+
+
+def check_comparable(fits: Sequence[Fit]) -> None:
+    """Refuse fits whose log-likelihoods are not of the same data on the same scale.
+
+    Args:
+      fits: in the order of their numbers of parameters.
+    Raises:
+      ModelError: with the reason, and what to do.
+    """
+    if len(fits) < 2:
+        raise ModelError(
+            "a likelihood-ratio test takes two fits or more", hint="Write fit.anova(another_fit)."
+        )
+    for one, other in pairwise(fits):
+        _check_rows(one, other)
+        _check_likelihoods(one, other)
+        if one.loglik.df == other.loglik.df:
+            raise ModelError(
+                f"two fits have {one.loglik.df} parameters each: neither is a special case of the other",
+                hint="Compare their aic instead.",
+            )
+        for fit in (one, other):
+            if not np.isfinite(fit.loglik.value):
+                raise ModelError(
+                    "a fit that ended before its first iteration has no log-likelihood",
+                    hint="See fit.outcome.",
+                )
+
+
+def caveats(fits: Sequence[Fit]) -> list[str]:
+    """What makes the chi-square distribution a rough reference, in sentences.
+
+    Args:
+      fits: in the order of their numbers of parameters.
+    """
+    notes = [
+        f"{number}: not converged; its log-likelihood may be too low."
+        for number, fit in enumerate(fits, 1)
+        if not fit.converged
+    ]
+    for number, (smaller, larger) in enumerate(pairwise(fits), 2):
+        fall = 2.0 * (smaller.loglik.value - larger.loglik.value)
+        error = 2.0 * np.hypot(smaller.loglik.mc_error, larger.loglik.mc_error)
+        if not _is_nested(smaller, larger):
+            notes.append(
+                f"{number}: {number - 1} does not look like a special case of it, and then there is no "
+                "chi-square distribution to compare with."
+            )
+        elif fall > 1e-4 + 4.0 * error:
+            notes.append(
+                f"{number}: the log-likelihood is lower than that of {number - 1}, a special case of it: "
+                "one of the fits is not at its maximum."
+            )
+        notes += _boundary(smaller, larger, number)
+    return notes
+
+
+def _check_rows(one: Fit, other: Fit) -> None:
+    a, b = one.model.design, other.model.design
+    if a.n != b.n:
+        raise ModelError(
+            f"the fits are of different rows: {a.n:,} and {b.n:,}",
+            hint="Rows with missing values are left out, by each formula others: fit both to the same rows.",
+        )
+    families = {_kind(one), _kind(other)}
+    if len(families) > 1 and not families <= COUNTS:
+        raise ModelError(
+            f"the families differ: {one.model.family.name} and {other.model.family.name}",
+            hint="Their densities are not of the same numbers; compare predictions instead.",
+        )
+    if not np.array_equal(one.model.family.response(a)[0], other.model.family.response(b)[0]):
+        raise ModelError(
+            "the fits are of different responses",
+            hint="A transformed response, or other rows, have another likelihood; fit the same ones.",
+        )
+    if not np.array_equal(_weights(one), _weights(other)):
+        raise ModelError("the fits have different weights", hint="Fit both with the same weights.")
+
+
+def _check_likelihoods(one: Fit, other: Fit) -> None:
+    if one.reml != other.reml:
+        raise ModelError(
+            "one fit is of the likelihood, the other of the restricted one",
+            hint="Fit both with reml=False.",
+        )
+    if one.reml and not np.array_equal(one.model.design.X, other.model.design.X):
+        raise ModelError(
+            "restricted likelihoods of different fixed effects are not comparable",
+            hint="Fit both with reml=False.",
+        )
+    methods = {one.method, other.method}
+    if len(methods) > 1 and _kind(one) != "gaussian":
+        raise ModelError(
+            f"one log-likelihood is by {one.method}, the other by {other.method}",
+            hint="An approximation is off by more than models differ by: fit both by one method.",
+        )
+
+
+def _boundary(smaller: Fit, larger: Fit, number: int) -> list[str]:
+    few, many = _num_sds(smaller), _num_sds(larger)
+    if many <= few:
+        return []
+    sentence = (
+        f"{number}: tests variances against zero, the edge of what they can be, where the chi-square "
+        "distribution gives too large a p"
+    )
+    alone = larger.loglik.df - smaller.loglik.df == 1
+    return [sentence + ("; half of it is right for one variance." if alone else ".")]
+
+
+def _is_nested(smaller: Fit, larger: Fit) -> bool:
+    """Whether the columns of the smaller fit, fixed and random, are among those of the larger one."""
+    X, wide = smaller.model.design.X, larger.model.design.X
+    if X.shape[1]:
+        scale = np.sqrt((X**2).sum(0))
+        if not wide.shape[1]:
+            return False
+        rest = X / scale - wide @ np.linalg.lstsq(wide, X / scale, rcond=None)[0]
+        if float(np.abs(rest).max(initial=0.0)) > 1e-8:
+            return False
+    return _random_columns(smaller) <= _random_columns(larger)
+
+
+def _random_columns(fit: Fit) -> set[tuple[str, str]]:
+    return {(term.group, column) for term in fit.model.design.terms for column in term.columns}
+
+
+def _num_sds(fit: Fit) -> int:
+    return sum(parameter.effect == "sd" for parameter in parameters(fit))
+
+
+def _kind(fit: Fit) -> str:
+    """The family's name without its link."""
+    return fit.model.family.name.partition("(")[0]
+
+
+def _weights(fit: Fit) -> NDArray[np.float64]:
+    """Prior weights, and what else the response holds besides itself, such as trials."""
+    design = fit.model.design
+    ones = np.ones(design.n)
+    parts = fit.model.family.response(design)[1:2] if _kind(fit) == "binomial" else ()
+    weights = ones if design.weights is None else design.weights
+    return np.column_stack([weights, *parts])
