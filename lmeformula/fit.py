@@ -314,8 +314,18 @@ class Fit:
 
         return fitted(self)
 
-    def predict(self, newdata: Any = None, **options: Any) -> pd.Series | pd.DataFrame:
-        """Predict; see `lmeformula.result.predict.predict` for kind, re_form and new_levels."""
+    def predict(
+        self, newdata: Any = None, *, interval: str | None = None, **options: Any
+    ) -> pd.Series | pd.DataFrame:
+        """Predict; with an interval, "confidence" or "prediction", a frame of estimate, lower and upper.
+
+        See `lmeformula.result.predict.predict` for kind, re_form and new_levels, and
+        `lmeformula.result.predict_intervals.predict_interval` for what intervals take: level, include, seed.
+        """
+        if interval is not None:
+            from lmeformula.result.predict_intervals import predict_interval
+
+            return predict_interval(self, newdata, interval=interval, **options)
         from lmeformula.result.predict import predict
 
         return predict(self, newdata, **options)

@@ -17,6 +17,7 @@ from lmeformula.gaussian.likelihood import Sums, solve, sums
 from lmeformula.gaussian.profiled import concentrated
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.equations import check_direct
 from lmeformula.result.freedom import FTest, wald_statistic
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def satterthwaite(fit: Fit) -> Satterthwaite:
       Satterthwaite (1946), Biometrics Bulletin 2, 110-114; Giesbrecht, Burns (1985), Biometrics 41, 477-486;
       Kuznetsova, Brockhoff, Christensen (2017), J. Stat. Softw. 82(13), section 2, for mixed models.
     """
+    check_direct(fit, "Satterthwaite's degrees of freedom")
     space = fit.model.space
     data = sums(fit.model.design)
     assert fit.params.sigma is not None

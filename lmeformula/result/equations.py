@@ -1,0 +1,158 @@
+"""Result stage: the joint uncertainty of fixed and random effects, from Henderson's mixed-model equations.
+
+With H = Z'WZ + Psi^-1, whose inverse is Lambda M^-1 Lambda', the errors of x'beta + z'b have variance
+
+    z'H^-1 z + t'C t,   t = x - X'WZ H^-1 z,
+
+where C is the covariance of the fixed effects. (All of it times sigma^2 for Gaussian models.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import Layout, cross_products, layout, model_matrix
+from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.errors import ModelError
+from lmeformula.estimation.solver import choose_solver
+from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.predict import linear_predictor
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Equations:
+    """The mixed-model equations, factored.
+
+    Attributes:
+      factor: of M, with relative covariance factors for Gaussian models.
+      crossed: (q, p) H^-1 Z'WX.
+      fixed_vcov: (p, p) C.
+      covariances: (k, k) Psi of each term.
+      scale: sigma^2 for Gaussian models, else 1.
+    """
+
+    factor: Factor
+    crossed: Floats
+    fixed_vcov: Floats
+    covariances: tuple[Floats, ...]
+    scale: float
+
+    def variances(
+        self, rows: Design | NewRows, *, parameters: bool, effects: bool, new_levels: bool
+    ) -> Floats:
+        """(n,) variances of the errors of linear predictors.
+
+        Args:
+          rows: fitted or new rows, with their terms; an unseen level adds nothing but by `new_levels`.
+          parameters: whether fixed effects are uncertain.
+          effects: whether random effects are, given the data. Only both together take account of how the
+            errors of the two are related.
+          new_levels: whether effects of unseen levels are drawn from their distribution.
+        """
+        found = np.zeros(len(rows.offset))
+        plan = self._plan(rows.terms) if rows.terms else None
+        if parameters:
+            seen = rows.X
+            if effects and plan is not None:
+                seen = seen - sum(
+                    plan.matrices[j] @ self.crossed[plan.place(j)] for j in range(len(plan.sizes))
+                )
+            found += np.einsum("ni,ij,nj->n", seen, self.fixed_vcov, seen)
+        if effects and plan is not None:
+            inverse = self.factor.inverse()
+            found += self.scale * inverse.leverages(plan, self.factor.lambdas)
+        if new_levels:
+            for block, covariance in zip(rows.terms, self.covariances, strict=True):
+                fresh = np.einsum("na,ab,nb->n", block.values, covariance, block.values)
+                found += np.where(block.index < 0, fresh, 0.0)
+        # Rounding may leave a variance of zero below it.
+        return np.asarray(np.maximum(found, 0.0))
+
+    def _plan(self, terms: tuple[TermBlock, ...]) -> Layout:
+        matrices = []
+        for block in terms:
+            known = (block.index >= 0)[:, None]
+            values = np.where(known, block.values, 0.0)
+            index = np.where(known[:, 0], block.index, 0).astype(np.int32)
+            matrices.append(model_matrix(replace(block, values=values, index=index)))
+        return self.factor.plan._replace(matrices=tuple(matrices))
+
+
+def equations(fit: Fit) -> Equations:
+    """Set up and factor the mixed-model equations at the estimates.
+
+    For responses that are not Gaussian W holds the negative second derivatives of the rows' log density at the
+    estimates and conditional modes: the errors' distribution is taken for normal there.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      The equations.
+    Raises:
+      ModelError: if they are too large to be factored here, or have no minimum.
+    References:
+      Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
+    """
+    check_direct(fit, "intervals of predictions")
+    design = fit.model.design
+    plan = layout(design.terms)
+    sigma = fit.params.sigma
+    if fit.model.family.name == "gaussian":
+        assert sigma is not None
+        scale, weights = sigma**2, design.weights
+    else:
+        scale, weights = 1.0, _curvature(fit)
+    lambdas = tuple(cholesky_semidefinite(cov / scale) for cov in fit.params.covariances)
+    weighted = design.X if weights is None else design.X * weights[:, None]
+    order = (plan.lead, *plan.rest)
+    ZWX = np.concatenate([plan.matrices[j].T @ weighted for j in order])
+    try:
+        factor = factorize(plan, cross_products(plan, weights), lambdas)
+    except np.linalg.LinAlgError:
+        raise ModelError(
+            "the log density is not concave at the estimates, so that predictions have no intervals",
+            hint="Predict without `interval`, or simulate from the model.",
+        ) from None
+    half = factor.solve(apply_lambda(plan, lambdas, ZWX, transpose=True))
+    return Equations(
+        factor=factor,
+        crossed=apply_lambda(plan, lambdas, half),
+        fixed_vcov=fit.fixed_vcov,
+        covariances=fit.params.covariances,
+        scale=scale,
+    )
+
+
+def check_direct(fit: Fit, what: str) -> None:
+    """Refuse models whose equations are too large to be factored.
+
+    Raises:
+      ModelError: that says so.
+    """
+    if choose_solver(fit.model, "laplace", "auto") == "iterative":
+        raise ModelError(
+            f"{what} need a factorization that is too large for this model",
+            hint='Use what does without: ddf="none", predictions without intervals.',
+        )
+
+
+def _curvature(fit: Fit) -> Floats:
+    from lmeformula.laplace.rows import row_derivatives
+
+    model = fit.model
+    eta = linear_predictor(fit, model.design)
+    own = model.space.own.scale.to_free(fit.params.own)
+    if model.space.has_sigma:
+        assert fit.params.sigma is not None
+        own = np.array([np.log(fit.params.sigma)])
+    return np.asarray(-row_derivatives(model).slopes(eta, own).second)
