@@ -141,7 +141,7 @@ class DatasetError(LmeFormulaError, OSError):
 
 
 class SavedFitError(LmeFormulaError, ValueError):
-    """A saved fit cannot be loaded: it is damaged, changed, newer than this version, or needs more than itself."""
+    """A saved fit cannot be loaded: damaged, changed, newer than this version, or in need of more."""
 
 
 class LmeFormulaWarning(UserWarning):

@@ -8,7 +8,7 @@ from lmeformula.design.arguments import row_argument
 from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.evaluate import Scope
-from lmeformula.design.fixed import columns_of
+from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
 from lmeformula.design.random import term_blocks
@@ -58,7 +58,7 @@ def rebuild_rows(
         )
         for expression, column in values.predictors.items()
     }
-    X = columns_of(model.fixed.sum, variables, num_rows, text).values
+    X = _kept_columns(columns_of(model.fixed.sum, variables, num_rows, text), design, text)
     matched, unseen = {}, {}
     for term in model.random if groups else ():
         names = group_columns(term.group.names, term.group.reserved)
@@ -76,7 +76,7 @@ def rebuild_rows(
         known = design.response.levels if design.response is not None else ()
         block = response_block(model.response, parts, known, text)
     return NewRows(
-        X=np.ascontiguousarray(X[:, list(recipe.kept)]),
+        X=X,
         names=design.names,
         terms=term_blocks(model.random, variables, matched, num_rows, text) if groups else (),
         offset=sum_offsets(values, offset_given, rows, num_rows, text),
@@ -86,6 +86,21 @@ def rebuild_rows(
         response=block,
         weights=prior_weights(model, values, weights_given, rows, text) if response else None,
     )
+
+
+def _kept_columns(matrix: Matrix, design: Design, text: str) -> Floats:
+    """The columns that the design kept; a recipe that was put together by hand may give others."""
+    assert design.recipe is not None
+    found = dict(enumerate(matrix.names))
+    kept = list(design.recipe.kept)
+    if tuple(found.get(i, "") for i in kept) != design.names:
+        raise FormulaDataError(
+            f"the columns {', '.join(matrix.names)} are not those of the fit: {', '.join(design.names)}",
+            "E_DATA",
+            text,
+            hint="What the design remembers of its data does not belong to it: fit the model again.",
+        )
+    return np.ascontiguousarray(matrix.values[:, kept])
 
 
 def _given(name: str, given: object, remembered: str | None, frame: Frame) -> Floats | None:

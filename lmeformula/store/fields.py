@@ -15,23 +15,18 @@ from lmeformula.model.family.own import Ascending, Own, Positive
 from lmeformula.model.params import Params
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import (
-    Array,
     Choice,
     Codec,
-    Each,
     Flag,
-    Levels,
     Maybe,
     Member,
     Reader,
     Real,
-    Record,
-    Rows,
-    Stacked,
     Text,
     Whole,
     Writer,
 )
+from lmeformula.store.containers import Array, Each, Levels, Record, Rows, Stacked
 from lmeformula.store.formulas import FormulaCodec
 from lmeformula.store.recipe import Functions, recipe_codec
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import Codec, Each, Levels, Reader, Real, Writer
+from lmeformula.store.codec import Codec, Reader, Real, Writer
+from lmeformula.store.containers import Each, Levels
 
 _FINITE = Real(finite=True)
 _NUMBERS = Each(_FINITE)

@@ -19,23 +19,11 @@ from lmeformula.errors import FormulaDataError, SavedFitError
 from lmeformula.formula import ir
 from lmeformula.formula.show import call_text
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import (
-    Array,
-    Choice,
-    Codec,
-    Each,
-    Flag,
-    Levels,
-    Maybe,
-    Pairs,
-    Reader,
-    Record,
-    Text,
-    Whole,
-    Writer,
-)
+from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Text, Whole, Writer
+from lmeformula.store.containers import Array, Each, Levels, Pairs, Record
 from lmeformula.store.formulas import calls, expressions, predictors
 from lmeformula.store.learned import LEARNED
+from lmeformula.store.observed import OBSERVED
 
 Functions = Mapping[str, Callable[..., Any]]
 
@@ -156,6 +144,7 @@ def recipe_codec(formula: ir.Formula, functions: Functions) -> Record:
         "kept": Each(Whole(), "p"),
         "offset": Maybe(Text()),
         "weights": Maybe(Text()),
+        "observed": Maybe(OBSERVED),
     }
     return Record(Recipe, fields)
 

@@ -24,18 +24,8 @@ from lmeformula.store.archive import (
     open_archive,
     write_archive,
 )
-from lmeformula.store.codec import (
-    Choice,
-    Codec,
-    Each,
-    Flag,
-    Maybe,
-    Reader,
-    Real,
-    Text,
-    Writer,
-    read_fields,
-)
+from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Real, Text, Writer
+from lmeformula.store.containers import Each, read_fields
 from lmeformula.store.fields import FIT, OWN, design_codec
 from lmeformula.store.formulas import FormulaCodec
 from lmeformula.store.recipe import Functions, check_recipe

@@ -1,0 +1,411 @@
+"""A saved and loaded fit says and predicts the same, on a machine that never saw the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lmeformula as lf
+from lmeformula.design.functions import FUNCTIONS
+from lmeformula.design.recipe import Recipe
+from lmeformula.errors import ModelError, SavedFitError
+from lmeformula.fit import Fit
+from lmeformula.model.compile import Model
+from lmeformula.store import fields, recipe
+from lmeformula.store.containers import Record, Stacked
+from lmeformula.store.learned import LEARNED
+from tests.result.fakes import fake_fit
+from tests.store.fits import CASES, fitted, new_rows
+
+
+def again(fit: lf.Fit, folder: Path, **options: Any) -> lf.Fit:
+    load = {name: options.pop(name) for name in ("functions", "family") if name in options}
+    return lf.load(fit.save(folder / "fit.zip", **options), **load)
+
+
+def assert_same(a: Any, b: Any, where: str = "fit", *, rows: bool) -> None:
+    """Compare two records field by field, arrays bit by bit."""
+    assert type(a) is type(b) or isinstance(a, float) or not rows, where
+    if isinstance(a, np.ndarray):
+        if rows or type(b).__name__ != "AbsentRows":
+            np.testing.assert_array_equal(a, b, err_msg=where)
+            assert a.dtype == b.dtype or a.size == 0, where
+        assert a.shape == b.shape, where
+    elif dataclasses.is_dataclass(a):
+        for field in dataclasses.fields(a):
+            if field.compare or dataclasses.is_dataclass(getattr(a, field.name)):
+                pair = getattr(a, field.name), getattr(b, field.name)
+                assert_same(*pair, f"{where}.{field.name}", rows=rows)
+    elif isinstance(a, dict):
+        assert set(a) == set(b), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}[{key!r}]", rows=rows)
+    elif isinstance(a, tuple | list):
+        assert len(a) == len(b), where
+        for i, pair in enumerate(zip(a, b, strict=True)):
+            assert_same(*pair, f"{where}[{i}]", rows=rows)
+    elif callable(a) and not isinstance(a, type):
+        assert callable(b), where
+    elif isinstance(a, float):
+        assert a == b or (np.isnan(a) and np.isnan(b)), where
+    elif type(a).__module__ == "lmeformula.model.family.own":
+        assert type(a) is type(b), where
+    else:
+        assert a == b, where
+
+
+def assert_says_the_same(fit: lf.Fit, loaded: lf.Fit) -> None:
+    assert repr(loaded) == repr(fit)
+    assert loaded.summary().to_text() == fit.summary().to_text()
+    pd.testing.assert_frame_equal(loaded.tidy(), fit.tidy(), check_exact=True)
+    pd.testing.assert_frame_equal(loaded.glance(), fit.glance(), check_exact=True)
+    pd.testing.assert_frame_equal(loaded.ranef(), fit.ranef(), check_exact=True)
+    pd.testing.assert_frame_equal(loaded.trace, fit.trace, check_exact=True)
+    pd.testing.assert_series_equal(loaded.fixef, fit.fixef, check_exact=True)
+    pd.testing.assert_series_equal(loaded.mc_error, fit.mc_error, check_exact=True)
+    for group, table in fit.coef().items():
+        pd.testing.assert_frame_equal(loaded.coef()[group], table, check_exact=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_family_and_method_comes_back(name: str, tmp_path: Path) -> None:
+    fit = fitted(name)
+    loaded = again(fit, tmp_path)
+    assert_says_the_same(fit, loaded)
+    assert_same(fit, loaded, rows=False)
+    for kind in ("response", "link"):
+        pd.testing.assert_series_equal(
+            loaded.predict(new_rows(name), kind=kind),
+            fit.predict(new_rows(name), kind=kind),
+            check_exact=True,
+        )
+    whole = again(fit, tmp_path, data=True)
+    assert_same(fit, whole, rows=True)
+    pd.testing.assert_series_equal(whole.fitted(), fit.fitted(), check_exact=True)
+
+
+def test_a_loaded_fit_can_be_saved_again_to_the_same_bytes(tmp_path: Path) -> None:
+    first = fitted("bernoulli mcem").save(tmp_path / "a.zip")
+    second = lf.load(first).save(tmp_path / "b.zip")
+    assert first.read_bytes() == second.read_bytes()
+
+
+# ---- the recipe: many formulas, many kinds of columns
+
+
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    n = 96
+    frame = pd.DataFrame(
+        {
+            "y": rng.normal(size=n),
+            "x": rng.normal(5.0, 2.0, size=n),
+            "z": rng.gamma(2.0, size=n),
+            "n": rng.integers(1, 5, size=n),
+            "w": rng.uniform(0.5, 2.0, size=n),
+            "a": np.tile(["u", "v", "w"], n // 3),
+            "my col": rng.normal(size=n),
+            "b": rng.random(n) < 0.5,
+            "size": pd.Categorical.from_codes(
+                rng.integers(0, 3, size=n), ["small", "middle", "large"], ordered=True
+            ),
+            "g": np.repeat(np.arange(8), n // 8),
+            "h": [f"h{i}" for i in np.tile(np.repeat(np.arange(4), 3), n // 12)],
+        }
+    )
+    frame.loc[[3, 50], "x"] = np.nan
+    return frame
+
+
+TABLE = table()
+FORMULAS = (
+    "y ~ poly(my_x, 2) + (1 | g)".replace("my_x", "w"),
+    "y ~ poly(w, z, degree = 2) + (1 | g)",
+    "y ~ poly(w, 3, raw = TRUE) + (1 | g)",
+    "y ~ bs(x, df = 5) + (1 | g)",
+    "y ~ ns(z, knots = c(1, 2)) * a + (1 | g)",
+    "y ~ cr(z, df = 3) + (1 | g)",
+    "y ~ scale(x) + center(z) + (scale(x) | g)",
+    "y ~ scale(cbind(w, z), scale = FALSE) + (1 | g)",
+    "y ~ I(z - mean(z)) + I(x / sd(w)) + I(w - median(w)) + (1 | g)",
+    "y ~ I(x - min(z)) + I(w^2 * max(z)) + (1 | g)",
+    "y ~ factor(n) + (1 | g)",
+    "y ~ as.factor(n):x + ordered(n, levels = c(4, 3, 2, 1)) + (1 | g)",
+    "y ~ factor(a, levels = c('w', 'v', 'u'), labels = c('p', 'q', 'r')) + (1 | g)",
+    "y ~ relevel(a, 'v') + (1 | g)",
+    "y ~ C(a, contr.sum) + size + (1 | g)",
+    "y ~ C(a, contr.treatment(base = 2)) * b + (1 | g)",
+    "y ~ cut(x, 3) + cut(z, c(0, 1, 100), right = FALSE) + (1 | g)",
+    "y ~ interaction(a, b) + dummy(size, c('middle')) + (1 | g)",
+    "y ~ `my col` + log(z) + x^2 + (1 | g)",
+    "y ~ x + offset(log(w)) + (1 | g)",
+    "y | weights(w) ~ x + (1 | g)",
+    "log(z) ~ x + (x || g) + (0 + a | h)",
+    "y ~ a + (1 | g/h)",
+    "y ~ 0 + a + (1 | g:h) + (1 | h)",
+    "y ~ x + (1 + x | g) + (0 + w | g) + (1 | h)",
+    "y ~ x + diag(1 + x | g)",
+    "y ~ size + (size | h)",
+    "y ~ b + (b | g)",
+    "y ~ x + I(2 * x) + (1 | g)",
+    "ifelse(b, y, -y) ~ is.na(x):z + (1 | g)",
+    "scale(y) ~ x + (1 | g)",
+)
+
+
+def unfitted(design: lf.Design) -> lf.Fit:
+    """A fit of this design whose numbers are drawn, not estimated: only what is stored of it matters."""
+    model = lf.compile(design)
+    rng = np.random.default_rng(7)
+    space = model.space
+    sizes = [(len(term.levels), len(term.columns)) for term in design.terms]
+    params = lf_params(design, rng)
+    p, d = len(design.names), space.size
+    changes = {
+        "model": model,
+        "params": params,
+        "param_names": space.names,
+        "param_values": rng.normal(size=d),
+        "param_stderr": rng.random(d),
+        "param_vcov": np.eye(d),
+        "param_mc_error": np.zeros(d),
+        "fixed_vcov": np.eye(p),
+        "modes": tuple(rng.normal(size=size) for size in sizes),
+        "mode_cov": tuple(np.tile(np.eye(k), (levels, 1, 1)) for levels, k in sizes),
+    }
+    return dataclasses.replace(fake_fit(), **changes)
+
+
+def lf_params(design: lf.Design, rng: np.random.Generator) -> Any:
+    from lmeformula.model.params import Params
+
+    covariances = tuple(np.eye(len(term.columns)) for term in design.terms)
+    return Params(rng.normal(size=len(design.names)), covariances, 1.0)
+
+
+def assert_rebuilds_the_same(design: lf.Design, loaded: lf.Design, newdata: Any) -> None:
+    ours, theirs = (d.rebuild(newdata, response=True) for d in (design, loaded))
+    assert_same(dataclasses.asdict(ours), dataclasses.asdict(theirs), rows=True)
+
+
+@pytest.mark.filterwarnings("ignore::lmeformula.LmeFormulaWarning")
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_the_recipe_of_every_kind_of_formula(formula: str, tmp_path: Path) -> None:
+    design = lf.design(formula, TABLE)
+    fit = unfitted(design)
+    loaded = again(fit, tmp_path)
+    assert_same(fit, loaded, rows=False)
+    assert_same(fit, again(fit, tmp_path, data=True), rows=True)
+    assert_rebuilds_the_same(design, loaded.model.design, TABLE.iloc[::7])
+    pd.testing.assert_series_equal(
+        loaded.predict(TABLE.iloc[5:9]), fit.predict(TABLE.iloc[5:9]), check_exact=True
+    )
+
+
+def test_contrasts_weights_and_offset_given_beside_the_formula(tmp_path: Path) -> None:
+    codes = np.array([[1.0, 0.5], [-1.0, 0.5], [0.0, -1.0]])
+    design = lf.design(
+        "y ~ a * size + (1 | g)",
+        TABLE,
+        contrasts={"a": codes, "size": ("treatment", "large")},
+        weights="w",
+        offset=TABLE["z"].to_numpy(),
+    )
+    loaded = again(unfitted(design), tmp_path).model.design
+    rows, mine = TABLE.iloc[:9], np.arange(9.0)
+    for found in (design, loaded):
+        assert found.rebuild(rows, offset=mine, response=True).weights is not None
+    ours, theirs = (d.rebuild(rows, offset=mine) for d in (design, loaded))
+    np.testing.assert_array_equal(ours.X, theirs.X)
+    np.testing.assert_array_equal(theirs.offset, mine)
+    with pytest.raises(lf.FormulaDataError, match="the offset as an array"):
+        loaded.rebuild(rows)
+
+
+def test_a_dot_keeps_its_text(tmp_path: Path) -> None:
+    design = lf.design("y ~ . - g + (1 | g)", TABLE[["y", "x", "a", "g"]])
+    loaded = again(unfitted(design), tmp_path).model.design
+    assert loaded.formula == design.formula
+    assert loaded.formula.text == design.formula.text == "y ~ . - g + (1 | g)"
+
+
+PIECES = {
+    "x": "numbers",
+    "log(z)": "numbers",
+    "scale(w)": "numbers",
+    "poly(w, 2)": "matrix",
+    "ns(z, df = 3)": "matrix",
+    "a": "factor",
+    "size": "factor",
+    "b": "factor",
+    "factor(n)": "factor",
+    "cut(w, 4)": "factor",
+}
+GROUPS = ("g", "h", "g:h", "h/b")
+
+
+@pytest.mark.filterwarnings("ignore::lmeformula.LmeFormulaWarning")
+@settings(max_examples=40)
+@given(
+    pieces=st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=3, unique=True),
+    joiner=st.sampled_from([" + ", " * ", ":"]),
+    slope=st.sampled_from(["1", "x", "a", "0 + b", "scale(w)", "1 + x + z"]),
+    bar=st.sampled_from(["|", "||"]),
+    groups=st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True),
+)
+def test_any_formula_comes_back(tmp_path_factory, pieces, joiner, slope, bar, groups) -> None:
+    random = " + ".join(f"({slope if i == 0 else 1} {bar} {g})" for i, g in enumerate(groups))
+    design = lf.design(f"y ~ {joiner.join(pieces)} + {random}", TABLE)
+    if len(design.names) >= design.n:
+        return
+    loaded = again(unfitted(design), tmp_path_factory.mktemp("any"))
+    assert_rebuilds_the_same(design, loaded.model.design, TABLE.iloc[::11])
+
+
+# ---- what a file cannot hold
+
+
+def test_functions_of_the_caller_are_given_again(tmp_path: Path) -> None:
+    functions = {"double": lambda v: 2.0 * v, "half": lambda v: v / 2.0, "idle": abs}
+    design = lf.design("y ~ double(w) + half(z) + (1 | g)", TABLE, functions=functions)
+    path = unfitted(design).save(tmp_path / "fit.zip")
+    with pytest.raises(SavedFitError, match=r"cannot hold: double, half\n.*\"half\": \.\.\."):
+        lf.load(path)
+    with pytest.raises(SavedFitError, match="cannot hold: half"):
+        lf.load(path, functions={"double": functions["double"]})
+    with pytest.raises(SavedFitError, match="cannot hold: half"):
+        lf.load(path, functions={**functions, "half": 0.5})
+    loaded = lf.load(path, functions=functions)
+    assert_rebuilds_the_same(design, loaded.model.design, TABLE.iloc[:5])
+
+
+def test_a_family_of_the_caller_is_given_again(tmp_path: Path) -> None:
+    ordinary = fitted("poisson")
+    own = ordinary.model.family._replace(mean=lambda eta, own: np.exp(eta))
+    model = dataclasses.replace(ordinary.model, family=own)
+    path = dataclasses.replace(ordinary, model=model).save(tmp_path / "fit.zip")
+    with pytest.raises(
+        SavedFitError, match=r"(?s)the family poisson\(log\).*lf\.load\(path, family"
+    ):
+        lf.load(path)
+    with pytest.raises(SavedFitError, match="one of your own"):
+        lf.load(path, family=fitted("gamma").model.family)
+    assert lf.load(path, family=own).model.family is own
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda fit: fit.residuals(),
+        lambda fit: fit.fitted(),
+        lambda fit: fit.predict(),
+        lambda fit: fit.model.design.X @ np.ones(2),
+        lambda fit: 1.0 - fit.model.design.y,
+        lambda fit: list(fit.model.design.rows),
+        lambda fit: fit.model.design.X.mean(axis=0),
+        lambda fit: np.einsum("nk->k", fit.model.design.X),
+        lambda fit: np.asarray(fit.model.design.terms[0].index),
+        lambda fit: fit.model.start,
+        lambda fit: lf.estimate(fit.model, method="exact"),
+    ],
+)
+def test_what_needs_the_rows_says_so(use: Any, tmp_path: Path) -> None:
+    loaded = again(fitted("exact"), tmp_path)
+    with pytest.raises(ModelError, match=r"without the rows.*\n.*data=True"):
+        use(loaded)
+
+
+def test_rows_that_are_not_there_cannot_be_kept(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="without the rows"):
+        again(again(fitted("exact"), tmp_path), tmp_path, data=True)
+
+
+def test_with_its_rows_a_fit_can_be_made_again(tmp_path: Path) -> None:
+    fit = fitted("exact")
+    loaded = again(fit, tmp_path, data=True)
+    assert lf.estimate(loaded.model, method="exact").loglik == fit.loglik
+    pd.testing.assert_series_equal(loaded.residuals(), fit.residuals(), check_exact=True)
+
+
+def test_in_a_process_that_never_saw_the_data(tmp_path: Path) -> None:
+    fit = fitted("exact")
+    path = fit.save(tmp_path / "fit.zip")
+    new_rows("exact").to_csv(tmp_path / "new.csv", index=False)
+    code = (
+        "import sys, pandas as pd, lmeformula as lf\n"
+        f"fit = lf.load({str(path)!r})\n"
+        f"new = pd.read_csv({str(tmp_path / 'new.csv')!r}, dtype={{'Subject': str}})\n"
+        "print(fit.predict(new).tolist())\n"
+        "assert 'tensorflow' not in sys.modules and 'pickle' not in str(fit)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(fit.predict(new_rows("exact")).tolist())
+
+
+# ---- nothing is forgotten
+
+
+def records() -> list[tuple[Any, set[str]]]:
+    """Every record that is stored, with the names that its table has."""
+    formula = lf.parse("y ~ x + (1 | g)")
+    found: list[tuple[Any, set[str]]] = []
+
+    def visit(codec: Any) -> None:
+        if isinstance(codec, Record):
+            found.append((codec.make, set(codec.fields)))
+            for part in codec.fields.values():
+                visit(part)
+        elif hasattr(codec, "inner"):
+            visit(codec.inner)
+        elif isinstance(codec, Stacked):
+            found.append((codec.make, set(codec.fields)))
+
+    for codec in (*fields.FIT.values(), fields.design_codec(formula, {}), fields.RESPONSE):
+        visit(codec)
+    visit(fields.OWN)
+    visit(recipe.GROUPING)
+    visit(recipe.CODING)
+    return found
+
+
+def names_of(kind: Any) -> set[str]:
+    if dataclasses.is_dataclass(kind):
+        return {field.name for field in dataclasses.fields(kind)}
+    return set(kind._fields)
+
+
+def test_every_field_of_every_record_is_stored() -> None:
+    kinds = {make for make, _ in records()}
+    assert {Recipe, lf.Design} <= kinds
+    for make, names in records():
+        assert names == names_of(make), make
+    assert names_of(Fit) == {*fields.FIT, "model"}, "give the new field a line in store/fields.py"
+    assert names_of(Model) == {"design", "family", "space", "dtype"}
+    # Of the space the first two follow from the design, and the fourth from the family.
+    space = {"fixed_names", "terms", "fixed_sigma", "has_sigma", "family_own"}
+    assert names_of(type(fitted("exact").model.space)) == space
+    stored = {"codes", *recipe.FACTOR.fields}
+    assert stored == names_of(lf_values("Categories"))
+    assert names_of(lf_values("Numbers")) == {"values", "columns"}
+    assert names_of(lf_values("Logicals")) == {"values"}
+
+
+def lf_values(name: str) -> Any:
+    from lmeformula.design import values
+
+    return getattr(values, name)
+
+
+def test_every_stateful_function_is_stored() -> None:
+    assert set(LEARNED) == {name for name, f in FUNCTIONS.items() if f.is_stateful}
