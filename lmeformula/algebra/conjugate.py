@@ -82,6 +82,8 @@ def conjugate_gradients(
       max_iterations: most products with A.
     Returns:
       The solutions, converged or not.
+    Raises:
+      numpy.linalg.LinAlgError: if A turns out not to be positive definite.
     Example:
       >>> A = np.array([[2.0, 1.0], [1.0, 3.0]])
       >>> found = conjugate_gradients(lambda x: A @ x, np.array([[3.0], [4.0]]), np.array([1e-12]))
@@ -106,6 +108,8 @@ def conjugate_gradients(
         if number == 0:
             product[:, active] = along
         curvature = _dots(direction, along)
+        if not (curvature > 0).all():
+            raise np.linalg.LinAlgError("the matrix is not positive definite")
         step = squares[active] / curvature
         x[:, active] += step * direction
         along *= step

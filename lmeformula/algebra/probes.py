@@ -13,7 +13,7 @@ SIAM Symposium on Simplicity in Algorithms, 142-155, for working out the largest
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -117,14 +117,18 @@ def probe(factor: Eliminated, signs: Floats, right: Floats | None = None) -> Pro
     Returns:
       The estimates.
     """
+    return summarize(factor, solve_sides(factor, signs, right), signs.shape[1])
+
+
+def summarize(factor: Eliminated, solved: Iterable[Sides], count: int) -> Probed:
+    """The estimates from solved sides of `count` probes; see `probe`."""
     plan = factor.plan
-    count = signs.shape[1]
     base = [blocks.sum(axis=0) for blocks in factor.base_blocks()]
     each = [np.zeros((count, len(part), len(part))) for part in base]
     log_dets = np.zeros(count)
     converged = True
     solution = np.zeros((factor.rest_size, 0))
-    for sides in solve_sides(factor, signs, right):
+    for sides in solved:
         converged &= sides.solved.converged
         if sides.is_further:
             solution = sides.solved.x
@@ -150,8 +154,8 @@ def probe(factor: Eliminated, signs: Floats, right: Floats | None = None) -> Pro
     )
 
 
-def estimate_blocks(factor: Eliminated, signs: Floats) -> tuple[Floats, ...]:
-    """(l, k, k) diagonal blocks of M^-1, one array per term in formula order, estimated.
+def estimate_blocks(factor: Eliminated, solved: Iterable[Sides], count: int) -> tuple[Floats, ...]:
+    """(l, k, k) diagonal blocks of M^-1, one array per term in formula order, from sides of `count` probes.
 
     The part that a crossed design leaves to chance is small: see the module. Blocks are symmetric, and kept
     at least half of what they would be if the other terms were known.
@@ -159,8 +163,8 @@ def estimate_blocks(factor: Eliminated, signs: Floats) -> tuple[Floats, ...]:
     plan = factor.plan
     blocks = list(factor.base_blocks())
     least = [0.5 * block for block in blocks]
-    for sides in solve_sides(factor, signs):
-        share = 1.0 if sides.probes is None else 1.0 / signs.shape[1]
+    for sides in solved:
+        share = 1.0 if sides.probes is None else 1.0 / count
         right, left = spread_sides(factor, sides)
         for j, (levels, k) in enumerate(plan.sizes):
             place = plan.place(j)

@@ -61,10 +61,10 @@ def estimate(
         # The Laplace approximation of a Gaussian model is its exact likelihood.
         method = "exact"
     solver = choose_solver(model, method, solver)
-    if solver == "iterative" and method != "exact":
+    if solver == "iterative" and is_gaussian and method == "mcem":
         raise ModelError(
             f"the iterative solver does not fit {model.family.name} models by {method}",
-            hint='Use solver="direct".',
+            hint='Use method="exact", or solver="direct".',
         )
     with one_blas_thread():
         if is_gaussian:
@@ -74,5 +74,5 @@ def estimate(
                 return gaussian.estimate_exact(model, reml)
             return gaussian.estimate_mcem(model, seed, settings, progress)
         if method == "laplace":
-            return laplace.estimate_laplace(model)
-        return laplace.estimate_mcem(model, seed, settings, progress)
+            return laplace.estimate_laplace(model, solver, seed, settings)
+        return laplace.estimate_mcem(model, seed, settings, progress, solver)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.probes import estimate_blocks
+from lmeformula.algebra.probes import estimate_blocks, solve_sides
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.common import report_vcov, stderr_of
@@ -42,7 +42,8 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
     assert sigma is not None
     plan, lambdas = data.plan, found.solution.factor.lambdas
     modes = plan.split(outward(plan, lambdas, found.solution.u[:, None])[:, 0])
-    blocks = estimate_blocks(found.solution.factor, found.signs)
+    solved = solve_sides(found.solution.factor, found.signs)
+    blocks = estimate_blocks(found.solution.factor, solved, found.signs.shape[1])
     mode_cov = tuple(
         sigma**2 * (factor @ block @ factor.T)
         for factor, block in zip(lambdas, blocks, strict=True)

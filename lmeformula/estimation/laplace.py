@@ -30,6 +30,7 @@ from lmeformula.laplace.fit import (
     observed_information,
     term_factors,
 )
+from lmeformula.laplace.iterative import fit_iteratively
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
@@ -42,6 +43,10 @@ Floats = NDArray[np.float64]
 # Monte Carlo EM starts standard deviations that the approximation put at zero from here, and calls them
 # singular if it ends below.
 SMALL_SD = 0.02
+# Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
+START_TOLERANCE = 0.1
+# Most probes of the iterative solver; options that ask for fewer draws lower it.
+MAX_PROBES = 512
 
 
 class _Start(NamedTuple):
@@ -52,16 +57,27 @@ class _Start(NamedTuple):
     inside: NDArray[np.bool_]
     information: Floats
     fixed_vcov: Floats
+    mc_covariance: Floats
+    loglik: float
+    loglik_error: float
+    outcome: Outcome
 
 
-def estimate_laplace(model: Model) -> Fit:
-    """Maximise the Laplace approximation to the likelihood."""
+def estimate_laplace(
+    model: Model, solver: str = "direct", seed: int = 0, options: Options | None = None
+) -> Fit:
+    """Maximise the Laplace approximation to the likelihood.
+
+    The iterative solver's probes take their seed, and `options` their tolerance.
+    """
     began = time.perf_counter()
-    start = _start(model, BOUNDARY_SD)
+    settings = Options() if options is None else options
+    start = _start(model, BOUNDARY_SD, solver, seed, settings)
     found, space = start.found, model.space
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
     vcov = report_vcov(model, start.psi, start.information, start.inside, start.fixed_vcov)
+    jacobian = space.report_jacobian(start.psi)
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -72,33 +88,40 @@ def estimate_laplace(model: Model) -> Fit:
         param_values=space.to_report(space.to_free(found.params)),
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
-        param_mc_error=np.zeros(space.size),
+        param_mc_error=stderr_of(jacobian @ start.mc_covariance @ jacobian.T),
         fixed_vcov=start.fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED,
+        outcome=start.outcome,
         singular=found.singular,
-        loglik=LogLik(found.approximation.value, 0.0, space.size, model.design.n),
+        loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.n),
         iterations=(),
         watched=None,
         seconds=Seconds(0.0, 0.0, seconds, start=seconds),
         ascent=Ascent(found.num_evaluations, found.gain),
         sampling=None,
         laplace_values=None,
+        solver=solver,
     )
 
 
-def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
+def estimate_mcem(
+    model: Model,
+    seed: int,
+    options: Options,
+    progress: Progress | None,
+    solver: str = "direct",
+) -> Fit:
     """Maximise the likelihood by Monte Carlo EM; the log-likelihood is bridged from the approximation.
 
     Standard errors are from the second derivative of the Laplace approximation at its maximum.
     """
     from lmeformula.em.bridge import bridge
     from lmeformula.em.loop import run
-    from lmeformula.sampling.laplace import laplace_problem
+    from lmeformula.sampling.laplace import laplace_problem, whitening_log_det
 
     began = time.perf_counter()
-    start = _start(model, SMALL_SD)
+    start = _start(model, SMALL_SD, solver, seed, options._replace(tolerance=START_TOLERANCE))
     start_seconds = time.perf_counter() - began
     space, arrays = model.space, start.found.problem
     watched, positions = watch(model, arrays.plan.starts)
@@ -131,7 +154,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         )
         # The density in the sampler's coordinates lacks only the determinant of the whitening.
         at = mode_at(model, arrays, solution.sampled_at, mode.u)
-        value = correction.value - 0.5 * at.factor.log_det
+        value = correction.value - 0.5 * whitening_log_det(at.factor)
         loglik = LogLik(value, correction.mc_error, space.size, model.design.n)
     bridge_seconds = time.perf_counter() - bridging
     params = space.to_natural(psi)
@@ -169,10 +192,13 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         ascent=Ascent(start.found.num_evaluations, start.found.gain),
         sampling=last_iteration(solution, options.num_chains),
         laplace_values=space.to_report(space.to_free(start.found.params)),
+        solver=solver,
     )
 
 
-def _start(model: Model, boundary_sd: float) -> _Start:
+def _start(model: Model, boundary_sd: float, solver: str, seed: int, options: Options) -> _Start:
+    if solver == "iterative":
+        return _iterative_start(model, boundary_sd, seed, options)
     found = fit_laplace(model)
     space = model.space
     psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
@@ -181,4 +207,40 @@ def _start(model: Model, boundary_sd: float) -> _Start:
     )
     covariance = np.asarray(np.linalg.inv(information[np.ix_(inside, inside)]), float)
     p = space.num_fixed
-    return _Start(found, psi, inside, information, covariance[:p, :p])
+    return _Start(
+        found=found,
+        psi=psi,
+        inside=inside,
+        information=information,
+        fixed_vcov=covariance[:p, :p],
+        mc_covariance=np.zeros_like(information),
+        loglik=found.approximation.value,
+        loglik_error=0.0,
+        outcome=Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED,
+    )
+
+
+def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Options) -> _Start:
+    last = fit_iteratively(
+        model,
+        boundary_sd,
+        seed=seed,
+        tolerance=options.tolerance,
+        max_probes=min(MAX_PROBES, options.max_draws),
+    )
+    outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
+    if not last.found.converged:
+        outcome = Outcome.OPTIMIZER_STALLED
+    p = model.space.num_fixed
+    use = np.ix_(last.inside, last.inside)
+    return _Start(
+        found=last.found,
+        psi=last.psi,
+        inside=last.inside,
+        information=last.information,
+        fixed_vcov=np.asarray(np.linalg.inv(last.information[use]), float)[:p, :p],
+        mc_covariance=last.mc_covariance,
+        loglik=last.loglik,
+        loglik_error=last.loglik_error,
+        outcome=Outcome.INTERRUPTED if last.interrupted else outcome,
+    )

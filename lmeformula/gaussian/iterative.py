@@ -18,26 +18,17 @@ from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import times_products
 from lmeformula.gaussian import sparse
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
+from lmeformula.model import probing
 from lmeformula.model.ascent import Point, Summit, ascend
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
+from lmeformula.model.integrated import integrated
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
 
 # Where the optimiser starts: the relative sd of every coefficient.
 FIRST_SD = 0.4
-# Probes of the first ascent: their scatter must tell the error, and designs seldom need more. Two of them lead
-# most of the way, to about a tenth of a standard error.
-FIRST_PROBES = 8
-ROUGH_PROBES = 2
-ROUGH_GAIN = 1e-2
-# The ascent ends where Newton's step is some 3e-4 standard errors long; that last step is taken with the
-# observed information, which leaves of it less than the errors by which scores are known.
-NEGLIGIBLE_GAIN = 1e-7
-# At the maximum, probes are added for the log-likelihood alone until its error is this, or there are so many.
-LOGLIK_ERROR = 0.05
-MAX_LOGLIK_PROBES = 64
 # Step of the differences for the observed information, in log sds. The probes are the same on both ends, and
 # the equations good to eight digits.
 DIFFERENCE = 1e-3
@@ -108,9 +99,11 @@ def fit_iterative(
     """
     elements = factor_space(space, data.column_scales())
     size = data.plan.num_effects - data.plan.lead_size
-    count = min(FIRST_PROBES, max_probes)
-    rough = random_signs(size, ROUGH_PROBES, seed)
-    first = _ascend(data, space, elements, elements.start(FIRST_SD), rough, reml, ROUGH_GAIN)
+    count = min(probing.FIRST_PROBES, max_probes)
+    rough = random_signs(size, probing.ROUGH_PROBES, seed)
+    first = _ascend(
+        data, space, elements, elements.start(FIRST_SD), rough, reml, probing.ROUGH_GAIN
+    )
     start, num_evaluations = first.point.coordinates, first.num_evaluations
     found: IterativeFit | None = None
     while True:
@@ -122,11 +115,11 @@ def fit_iterative(
             if found is None:
                 raise
             return found._replace(interrupted=True)
-        excess = _excess(found, tolerance)
+        excess = probing.excess(found.mc_covariance, found.information, found.inside, tolerance)
         found = found._replace(is_sharp=excess <= 1.0, num_evaluations=num_evaluations)
         if excess <= 1.0 or count >= max_probes or not found.converged:
             return _sharpen_log_likelihood(found, seed)
-        count = min(max_probes, max(2 * count, math.ceil(1.2 * count * excess**2)))
+        count = probing.more_probes(count, excess, max_probes)
 
 
 def _ascend(
@@ -139,11 +132,9 @@ def _ascend(
     negligible: float,
 ) -> Summit:
     """Climb to the root of the score by one set of probes."""
-    last: Point | None = None
     freedom = _freedom(data, reml)
 
     def evaluate(coordinates: Floats) -> Point:
-        nonlocal last
         lambdas = elements.factors(coordinates)
         solved = sparse.solve(data, lambdas, signs)
         variance = _variance(solved, space, freedom)
@@ -158,15 +149,9 @@ def _ascend(
         information = _profile_information(data, solved, changes, space.fixed_sigma, freedom, reml)
         information += elements.falling(coordinates, slopes)
         score = elements.pull_back(coordinates, slopes)
-        value = 0.0
-        if last is not None:
-            value = last.value + 0.5 * float(
-                (score + last.score) @ (coordinates - last.coordinates)
-            )
-        last = Point(coordinates, value, score, information, slopes, solved)
-        return last
+        return Point(coordinates, 0.0, score, information, slopes, solved)
 
-    return ascend(evaluate, elements, start, data.n, negligible)
+    return ascend(integrated(evaluate), elements, start, data.n, negligible)
 
 
 def _fit_with(
@@ -180,7 +165,7 @@ def _fit_with(
 ) -> tuple[IterativeFit, Floats]:
     """The optimum by one set of probes, and its coordinates."""
     freedom = _freedom(data, reml)
-    summit = _ascend(data, space, elements, start, signs, reml, NEGLIGIBLE_GAIN)
+    summit = _ascend(data, space, elements, start, signs, reml, probing.NEGLIGIBLE_GAIN)
     lambdas = elements.factors(summit.elements)
     solution = sparse.solve(data, lambdas, signs) if summit.on_face else summit.point.detail
     sigma = math.sqrt(_variance(solution, space, freedom))
@@ -202,18 +187,17 @@ def _fit_with(
         information = earlier.information
     if reml:
         scores = sparse.scores_of(data, space, psi, at, reml=True)
-    use = np.ix_(inside, inside)
-    psi[inside] += np.linalg.solve(information[use], scores.mean(axis=0)[inside])
+    psi, params = probing.last_step(space, psi, inside, information, scores.mean(axis=0), params)
     found = IterativeFit(
-        params=_off_the_bounds(space, psi, inside, params),
+        params=params,
         psi=psi,
         inside=inside,
         information=information,
-        mc_covariance=_mc_covariance(scores, information, inside),
+        mc_covariance=probing.mc_covariance(scores, information, inside),
         solution=solution,
         signs=signs,
         loglik=_log_likelihood(data, solution, sigma, freedom, reml),
-        loglik_error=_log_likelihood_error(solution.probed.log_det_each),
+        loglik_error=probing.loglik_error(solution.probed.log_det_each),
         gain=summit.gain,
         converged=summit.converged and solution.converged,
         is_sharp=False,
@@ -228,8 +212,7 @@ def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
     """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
     solution, signs = found.solution, found.signs
     each = solution.probed.log_det_each
-    needed = len(each) * (found.loglik_error / LOGLIK_ERROR) ** 2
-    count = min(MAX_LOGLIK_PROBES, math.ceil(needed))
+    count = probing.loglik_probes(each)
     if count <= len(each):
         return found
     signs = random_signs(len(signs), count, seed)
@@ -238,26 +221,8 @@ def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
     return found._replace(
         signs=signs,
         loglik=found.loglik - 0.5 * (float(whole.mean()) - solution.probed.log_det),
-        loglik_error=_log_likelihood_error(whole),
+        loglik_error=probing.loglik_error(whole),
     )
-
-
-def _log_likelihood_error(log_dets: Floats) -> float:
-    return 0.5 * float(log_dets.std(ddof=1)) / math.sqrt(len(log_dets))
-
-
-def _off_the_bounds(
-    space: ParamSpace, psi: Floats, inside: NDArray[np.bool_], params: Params
-) -> Params:
-    """The natural parameters of psi, with the covariances of terms on a bound as they are in `params`."""
-    moved = space.to_natural(psi)
-    covariances = tuple(
-        new if inside[place].all() else old
-        for new, old, place in zip(
-            moved.covariances, params.covariances, space.theta_slices, strict=True
-        )
-    )
-    return moved._replace(covariances=covariances)
 
 
 def _freedom(data: SparseSums, reml: bool) -> int:
@@ -350,21 +315,3 @@ def _observed_information(
     information[~inside] = 0.0
     information[:, ~inside] = 0.0
     return information
-
-
-def _mc_covariance(scores: Floats, information: Floats, inside: NDArray[np.bool_]) -> Floats:
-    """(d, d) covariance of the root of the mean score, by the delta method."""
-    covariance = np.zeros_like(information)
-    use = np.ix_(inside, inside)
-    inverse = np.linalg.inv(information[use])
-    noise = np.atleast_2d(np.cov(scores[:, inside], rowvar=False)) / len(scores)
-    covariance[use] = inverse @ noise @ inverse
-    return covariance
-
-
-def _excess(found: IterativeFit, tolerance: float) -> float:
-    """The largest Monte Carlo error in units of what is tolerated."""
-    use = np.ix_(found.inside, found.inside)
-    stderr = np.sqrt(np.diag(np.linalg.inv(found.information[use])))
-    errors = np.sqrt(np.diag(found.mc_covariance)[found.inside])
-    return float((errors / (tolerance * stderr)).max(initial=0.0))

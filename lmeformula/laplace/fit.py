@@ -10,21 +10,25 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.likelihood import (
     Approximation,
     At,
+    Factorize,
     Mode,
     Problem,
     approximate,
     collect,
+    factor_directly,
     find_mode,
     predictor,
 )
 from lmeformula.laplace.rows import row_derivatives
-from lmeformula.model.ascent import Point, ascend
+from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular, factor_space
 from lmeformula.model.family import Depths
+from lmeformula.model.integrated import integrated
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
@@ -40,6 +44,7 @@ class LaplaceFit(NamedTuple):
 
     Attributes:
       params: estimates on the natural scale; a variance on the boundary is exactly zero.
+      coordinates: the same where the optimiser works, to start from again.
       approximation: the approximation there.
       problem: the model's arrays.
       gain: rise of the approximation that another step promises.
@@ -49,6 +54,7 @@ class LaplaceFit(NamedTuple):
     """
 
     params: Params
+    coordinates: Floats
     approximation: Approximation
     problem: Problem
     gain: float
@@ -57,11 +63,21 @@ class LaplaceFit(NamedTuple):
     num_evaluations: int
 
 
-def fit_laplace(model: Model) -> LaplaceFit:
+def fit_laplace(
+    model: Model,
+    factorize: Factorize = factor_directly,
+    *,
+    start: Floats | None = None,
+    negligible: float = NEGLIGIBLE_GAIN,
+) -> LaplaceFit:
     """Maximise the Laplace approximation of a model.
 
     Args:
       model: the model; a gaussian one, too, whose approximation is its likelihood.
+      factorize: how M is made solvable. Any way but the direct one gives estimates of the approximation and
+        of its gradient, and the ascent follows the latter alone.
+      start: coordinates of an earlier fit to start from.
+      negligible: a further step that promises less than this is not taken.
     Returns:
       The maximum, whether or not the optimiser converged.
     """
@@ -69,7 +85,7 @@ def fit_laplace(model: Model) -> LaplaceFit:
     plan = layout(design.terms)
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
     Q, R = np.linalg.qr(design.X)
-    problem = Problem(plan, np.asarray(Q, float), design.offset, row_derivatives(model))
+    problem = Problem(plan, np.asarray(Q, float), design.offset, row_derivatives(model), factorize)
     scales = tuple(_column_scale(term.values) for term in design.terms)
     elements = factor_space(space, scales)
     p = space.num_fixed
@@ -104,9 +120,11 @@ def fit_laplace(model: Model) -> LaplaceFit:
         value = found.value if np.isfinite(found.value) else -np.inf
         return Point(coordinates, value, score, information, slopes, found)
 
-    sd = _first_sd(model)
-    start = np.concatenate([R @ first[:p], first[space.own_slice], elements.start(sd)])
-    summit = ascend(evaluate, elements, start, design.n)
+    if start is None:
+        sd = _first_sd(model)
+        start = np.concatenate([R @ first[:p], first[space.own_slice], elements.start(sd)])
+    climb = evaluate if factorize is factor_directly else integrated(evaluate)
+    summit = ascend(climb, elements, start, design.n, negligible)
     coordinates = summit.point.coordinates
     lambdas = elements.factors(summit.elements)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
@@ -119,6 +137,7 @@ def fit_laplace(model: Model) -> LaplaceFit:
         params = Params(beta, covariances, None, natural)
     return LaplaceFit(
         params=params,
+        coordinates=coordinates,
         approximation=summit.point.detail,
         problem=problem._replace(X=design.X),
         gain=summit.gain,
@@ -150,8 +169,8 @@ def coefficient_information(problem: Problem, found: Approximation) -> Floats:
         return square
     plan, mode = problem.plan, found.mode
     crossed = np.column_stack([collect(plan, column) for column in columns.T])
-    half = mode.factor.solve_lower(apply_lambda(plan, mode.at.lambdas, crossed, transpose=True))
-    return np.asarray(square - half.T @ half)
+    right = apply_lambda(plan, mode.at.lambdas, crossed, transpose=True)
+    return np.asarray(square - right.T @ mode.factor.solve(right))
 
 
 def complete_block(problem: Problem, mode: Mode, depths: Depths) -> tuple[Floats, Floats]:
@@ -199,8 +218,8 @@ def average_information(
     spread = np.column_stack(
         [collect(plan, mode.weights * predictor(plan, column)) for column in directions.T]
     )
-    half = mode.factor.solve_lower(apply_lambda(plan, lambdas, spread, transpose=True))
-    return np.asarray(0.5 * (directions.T @ spread - half.T @ half))
+    right = apply_lambda(plan, lambdas, spread, transpose=True)
+    return np.asarray(0.5 * (directions.T @ spread - right.T @ mode.factor.solve(right)))
 
 
 def score(model: Model, problem: Problem, psi: Floats, start: Floats) -> tuple[Floats, Floats]:
@@ -221,7 +240,12 @@ def gradient(space: ParamSpace, psi: Floats, found: Approximation) -> Floats:
 
 
 def observed_information(
-    model: Model, problem: Problem, psi: Floats, free: NDArray[np.bool_], start: Floats
+    model: Model,
+    problem: Problem,
+    psi: Floats,
+    free: NDArray[np.bool_],
+    start: Floats,
+    difference: float = DIFFERENCE,
 ) -> Floats:
     """(d, d) negative second derivative of the approximation, by central differences of its gradient.
 
@@ -231,6 +255,7 @@ def observed_information(
       psi: (d,) the maximum; boundary parameters hold a finite stand-in.
       free: (d,) parameters inside their boundary; the others get zero rows and columns.
       start: (q,) the mode there.
+      difference: step of the differences, in conditional standard errors or units of psi.
     """
     space = model.space
     d, p = len(psi), space.num_fixed
@@ -244,7 +269,7 @@ def observed_information(
     lengths[own] = 1.0 / np.sqrt(block[p : p + space.own.size])
     for j in np.flatnonzero(free):
         step = np.zeros(d)
-        step[j] = DIFFERENCE * lengths[j]
+        step[j] = difference * lengths[j]
         above, below = (score(model, problem, psi + s * step, start)[0] for s in (1.0, -1.0))
         information[j] = (below - above) / (2.0 * step[j])
     information[:, ~free] = 0.0
@@ -276,7 +301,9 @@ def term_factors(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
     )
 
 
-def conditional(factor: Factor, u: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+def conditional(
+    factor: Factor | ProbedFactor, u: Floats
+) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
     """Modes (l, k) and approximate covariances (l, k, k) of the random effects, for each term."""
     lambdas = factor.lambdas
     modes = factor.plan.split(apply_lambda(factor.plan, lambdas, u))

@@ -11,7 +11,8 @@ Kristensen, Nielsen, Berg, Skaug, Bell (2016), J. Stat. Softw. 70(5), section 2.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.linalg as sl
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout, cross_products
 from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.rows import RowDerivatives
 from lmeformula.model.family import Depths, Slopes
 
@@ -29,6 +31,15 @@ MAX_NEWTON_STEPS = 60
 MODE_GAIN = 1e-11
 
 
+# layout, row weights (n,), covariance factors -> M, factored or otherwise made solvable
+Factorize: TypeAlias = Callable[[Layout, Floats, tuple[Floats, ...]], Factor | ProbedFactor]
+
+
+def factor_directly(plan: Layout, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
+    """Factor M with a dense block of all terms but the lead."""
+    return factorize(plan, cross_products(plan, weights), lambdas)
+
+
 class Problem(NamedTuple):
     """A model's arrays, as the approximation needs them.
 
@@ -37,12 +48,14 @@ class Problem(NamedTuple):
       X: (n, p) fixed-effects model matrix.
       offset: (n,).
       rows: derivatives of the rows' log density.
+      factorize: how M is made solvable.
     """
 
     plan: Layout
     X: Floats
     offset: Floats
     rows: RowDerivatives
+    factorize: Factorize = factor_directly
 
 
 class At(NamedTuple):
@@ -78,7 +91,7 @@ class Mode(NamedTuple):
     eta: Floats
     rows: Slopes
     weights: Floats
-    factor: Factor
+    factor: Factor | ProbedFactor
     value: float
     num_steps: int
 
@@ -122,7 +135,7 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
     rows = problem.rows.slopes(eta, at.own)
     value = rows.value - 0.5 * float(u @ u)
     for number in range(MAX_NEWTON_STEPS + 1):
-        weights, factor = _factor(plan, -rows.second, lambdas)
+        weights, factor = _factor(problem, -rows.second, lambdas)
         gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
         step = factor.solve(gradient)
         gain = float(gradient @ step)
@@ -143,16 +156,18 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
     return Mode(at, u, eta, rows, weights, factor, value, number)
 
 
-def _factor(plan: Layout, weights: Floats, lambdas: tuple[Floats, ...]) -> tuple[Floats, Factor]:
+def _factor(
+    problem: Problem, weights: Floats, lambdas: tuple[Floats, ...]
+) -> tuple[Floats, Factor | ProbedFactor]:
     """Factor M; where a density that is not log-concave leaves it indefinite, with the weights cut off at zero.
 
     At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off.
     """
     try:
-        return weights, factorize(plan, cross_products(plan, weights), lambdas)
+        return weights, problem.factorize(problem.plan, weights, lambdas)
     except np.linalg.LinAlgError:
         held = np.maximum(weights, 0.0)
-        return held, factorize(plan, cross_products(plan, held), lambdas)
+        return held, problem.factorize(problem.plan, held, lambdas)
 
 
 def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
@@ -166,12 +181,31 @@ def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
       The approximation.
     """
     mode = find_mode(problem, at, start)
-    plan, factor, rows, lambdas = problem.plan, mode.factor, mode.rows, at.lambdas
     depths = problem.rows.depths(mode.eta, at.own)
-    inverse = factor.inverse()
-    traces = factor.inverse_traces()
+    if isinstance(mode.factor, ProbedFactor):
+        leverages = mode.factor.leverages()
+    else:
+        leverages = mode.factor.inverse().leverages(problem.plan, at.lambdas)
+    return assemble(problem, mode, depths, leverages, mode.factor.inverse_traces())
+
+
+def assemble(
+    problem: Problem, mode: Mode, depths: Depths, leverages: Floats, traces: tuple[Floats, ...]
+) -> Approximation:
+    """The approximation at a mode, from what its gradient needs of M^-1.
+
+    Args:
+      problem: the arrays.
+      mode: the mode.
+      depths: the rows' further derivatives there.
+      leverages: (n,) diagonal of Z Lambda M^-1 Lambda' Z'.
+      traces: (k, k) sum over the levels of the diagonal blocks of M^-1, for each term.
+    Returns:
+      The approximation; its gradient is linear in leverages and traces.
+    """
+    plan, factor, rows, lambdas = problem.plan, mode.factor, mode.rows, mode.at.lambdas
     # How -log|M| / 2 changes with each row's predictor, through that row's weight.
-    leverages = 0.5 * inverse.leverages(plan, lambdas)
+    leverages = 0.5 * leverages
     pull = leverages * depths.third
     adjoint = factor.solve(apply_lambda(plan, lambdas, collect(plan, pull), transpose=True))
     along = predictor(plan, apply_lambda(plan, lambdas, adjoint))

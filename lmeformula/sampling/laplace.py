@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.laplace.fit import complete_block, mode_at, own_parameters, upright
 from lmeformula.laplace.likelihood import Problem as Arrays
@@ -17,6 +20,7 @@ from lmeformula.sampling.problem import (
     solve_each,
     whitened_problem,
 )
+from lmeformula.sampling.roots import BlockRoot
 from lmeformula.sampling.whitened import Whitening
 
 Floats = NDArray[np.float64]
@@ -43,7 +47,8 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
         mode = mode_at(model, arrays, psi, last)
         last = mode.u
         factors = mode.at.lambdas
-        traces = mode.factor.inverse_traces()
+        root = whitening_root(mode.factor)
+        traces = root.traces
         changes = tuple(
             solve_each(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
             for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
@@ -57,8 +62,8 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
             modes=mode.u,
             weights=mode.weights,
             factors=tuple(factors[j] for j in order),
-            lead_inverse=mode.factor.lead_inverse,
-            rest_inverse=inverse_factor(mode.factor),
+            lead_inverse=root.lead_inverse,
+            rest_inverse=root.rest_inverse,
             pull=-apply_lambda(plan, factors, crossed, transpose=True),
             traces=tuple(traces[j] for j in order),
             changes=tuple(changes[j] for j in order),
@@ -70,3 +75,35 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
         return Geometry(white, complete, observed)
 
     return whitened_problem(model, plan, start, geometry)
+
+
+class WhiteningRoot(NamedTuple):
+    """L, with L L' the precision that the sampler's coordinates take away: M, or what stands for it.
+
+    Attributes:
+      lead_inverse: (l, k, k) inverse roots of the lead term's blocks.
+      rest_inverse: the inverse root of the rest.
+      traces: (k, k) sum of the diagonal blocks of (L L')^-1 of each term, in formula order.
+    """
+
+    lead_inverse: Floats
+    rest_inverse: Floats | BlockRoot
+    traces: tuple[Floats, ...]
+
+
+def whitening_root(factor: Factor | ProbedFactor) -> WhiteningRoot:
+    """What whitens the effects: the factor itself, or the blocks and directions of one that is not dense."""
+    if not isinstance(factor, ProbedFactor):
+        return WhiteningRoot(factor.lead_inverse, inverse_factor(factor), factor.inverse_traces())
+    near = factor.whitening
+    blocks = factor.eliminated.roots_inverse
+    return WhiteningRoot(
+        factor.eliminated.lead_inverse,
+        BlockRoot(blocks, near.directions, near.stretch) if blocks else np.zeros((0, 0)),
+        near.traces,
+    )
+
+
+def whitening_log_det(factor: Factor | ProbedFactor) -> float:
+    """log |L L'|; see `WhiteningRoot`."""
+    return factor.whitening.log_det if isinstance(factor, ProbedFactor) else factor.log_det

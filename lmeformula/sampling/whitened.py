@@ -20,6 +20,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lmeformula.em.types import Scores, Tensor
+from lmeformula.sampling.roots import BlockRoot, inverse_down, inverse_up
 
 
 class RowDensity(NamedTuple):
@@ -64,7 +65,8 @@ class Whitening(NamedTuple):
       weights: (n,) W.
       factors: (k, k) Lambda of each term, absolute.
       lead_inverse: (l, k, k) inverse Cholesky factors of the lead term's blocks of M.
-      rest_inverse: (r, r) inverse Cholesky factor of the Schur complement.
+      rest_inverse: (r, r) inverse Cholesky factor of the Schur complement, or a BlockRoot near it: M stands for
+        the L L' that this makes, here and in the traces.
       pull: (q, p + f) derivative in u of the scores of the fixed effects and of the family's own parameters.
       traces: (k, k) sum of the diagonal blocks of M^-1 of each term.
       changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term.
@@ -78,7 +80,7 @@ class Whitening(NamedTuple):
     weights: Tensor
     factors: tuple[Tensor, ...]
     lead_inverse: Tensor
-    rest_inverse: Tensor
+    rest_inverse: Tensor | BlockRoot
     pull: Tensor
     traces: tuple[Tensor, ...]
     changes: tuple[Tensor, ...]
@@ -130,7 +132,7 @@ def spread(sizes: Sizes, white: Whitening, rows: Rows, z: Tensor) -> tuple[Tenso
     predictor = tf.zeros([tf.shape(rows.X)[0], tf.shape(z)[1]], z.dtype)
     effects = []
     if len(sizes.terms) > 1:
-        bottom = tf.matmul(white.rest_inverse, z[sizes.lead :], transpose_a=True)
+        bottom = inverse_up(white.rest_inverse, z[sizes.lead :])
         start = 0
         for j, (levels, k) in enumerate(sizes.terms[1:], start=1):
             part = tf.reshape(bottom[start : start + levels * k], [levels, k, -1])
@@ -158,7 +160,7 @@ def gather_up(sizes: Sizes, white: Whitening, rows: Rows, slope: Tensor, effects
         for j, size in enumerate(sizes.terms[1:], start=1):
             part = apply(white.factors[j], collect(rows, j, slope, size), transpose=True) - parts[j]
             bottom.append(tf.reshape(part, [size[0] * size[1], -1]))
-        found.append(tf.matmul(white.rest_inverse, tf.concat(bottom, axis=0)))
+        found.append(inverse_down(white.rest_inverse, tf.concat(bottom, axis=0)))
     return tf.concat(found, axis=0)
 
 

@@ -11,6 +11,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.gaussian import iterative, sparse
 from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.likelihood import log_likelihood, sums
+from lmeformula.model import probing
 from tests.simulate import FORMULAS, make_design
 
 
@@ -57,7 +58,7 @@ def test_agrees_with_the_direct_solver(data, name):
     assert (distance < allowed).all()
     np.testing.assert_allclose(found.param_stderr, exact.param_stderr, rtol=0.01)
     np.testing.assert_allclose(found.fixed_vcov, exact.fixed_vcov, rtol=1e-3)
-    assert 0 < found.loglik.mc_error <= iterative.LOGLIK_ERROR
+    assert 0 < found.loglik.mc_error <= probing.LOGLIK_ERROR
     assert abs(float(found.loglik) - float(exact.loglik)) < 6.0 * found.loglik.mc_error
     for mine, theirs, mine_cov, theirs_cov in zip(
         found.modes, exact.modes, found.mode_cov, exact.mode_cov, strict=True
@@ -88,7 +89,7 @@ def test_score_is_the_exact_one(name):
     constant = design.n * np.log(2 * np.pi * space.residual_sd(psi) ** 2) - data.log_weights
     rss = found.rss / space.residual_sd(psi) ** 2
     off = -0.5 * (found.probed.log_det + constant + rss) - value
-    assert abs(off) < 6.0 * iterative._log_likelihood_error(found.probed.log_det_each) + 1e-6
+    assert abs(off) < 6.0 * probing.loglik_error(found.probed.log_det_each) + 1e-6
 
 
 def test_monte_carlo_errors_are_calibrated(data):
@@ -121,7 +122,7 @@ def test_probes_grow_until_the_errors_are_as_asked(data):
     products, space = sparse.sparse_sums(design), lf.compile(design).space
     few = iterative.fit_iterative(products, space)
     assert few.is_sharp
-    tolerance = 0.3 * iterative._excess(few, 1.0)
+    tolerance = 0.3 * probing.excess(few.mc_covariance, few.information, few.inside, 1.0)
     many = iterative.fit_iterative(products, space, tolerance=tolerance)
     assert many.is_sharp
     assert many.signs.shape[1] > 4 * few.signs.shape[1]

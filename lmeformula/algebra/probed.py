@@ -1,0 +1,211 @@
+"""M behind the names of its dense factor, where nothing dense is formed: solved with, and probed, on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.conjugate import conjugate_gradients
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.eliminated import Eliminated, eliminate, times_lambda
+from lmeformula.algebra.probes import (
+    Probed,
+    Sides,
+    estimate_blocks,
+    near_null,
+    solve_sides,
+    summarize,
+)
+from lmeformula.algebra.sparseproducts import Meetings, sparse_products
+
+Floats = NDArray[np.float64]
+
+# Relative residual of single equations.
+TOLERANCE = 1e-9
+# Rows are visited with so many probes at a time.
+COLUMNS = 8
+
+
+class Whitening(NamedTuple):
+    """L diag(I, B^-2) L' with B = I + V stretch V', near M.
+
+    Attributes:
+      directions: (r, s) V, orthonormal.
+      stretch: (s, s) (V'AV)^(-1/2) - I.
+      traces: (k, k) sum of the diagonal blocks of its inverse of each term, in formula order.
+      log_det: log of its determinant.
+    """
+
+    directions: Floats
+    stretch: Floats
+    traces: tuple[Floats, ...]
+    log_det: float
+
+
+@dataclass(frozen=True, eq=False)
+class ProbedFactor:
+    """M = Lambda' Z'WZ Lambda + I; see `Factor` for what is asked of it.
+
+    Attributes:
+      meetings: where the terms of the design meet.
+      eliminated: M with its lead term eliminated.
+      signs: (r, m) probes.
+    """
+
+    meetings: Meetings
+    eliminated: Eliminated
+    signs: Floats
+
+    @property
+    def plan(self) -> Layout:
+        """Layout of the effects."""
+        return self.eliminated.plan
+
+    @property
+    def lambdas(self) -> tuple[Floats, ...]:
+        """The covariance factor (k, k) of each term, in formula order."""
+        return self.eliminated.lambdas
+
+    @cached_property
+    def sides(self) -> tuple[Sides, ...]:
+        """The probes, solved."""
+        return tuple(solve_sides(self.eliminated, self.signs))
+
+    @cached_property
+    def probed(self) -> Probed:
+        """What the probes say of the traces and of log |M|."""
+        return summarize(self.eliminated, self.sides, self.num_probes)
+
+    @property
+    def num_probes(self) -> int:
+        """m."""
+        return int(self.signs.shape[1])
+
+    @property
+    def log_det(self) -> float:
+        """log |M|, estimated."""
+        return self.probed.log_det
+
+    def solve(self, right: Floats) -> Floats:
+        """M^-1 right, for right (q,) or (q, m)."""
+        columns = right.reshape(right.shape[0], -1)
+        size = self.plan.lead_size
+        half = self.eliminated.lower(columns)
+        tolerance = np.full(columns.shape[1], TOLERANCE)
+        half[size:] = conjugate_gradients(self.eliminated.times, half[size:], tolerance).x
+        return self.eliminated.upper(half).reshape(right.shape)
+
+    def inverse_traces(self) -> tuple[Floats, ...]:
+        """(k, k) sums over the levels of the diagonal blocks of M^-1, one per term in formula order."""
+        return self.probed.traces
+
+    def inverse_blocks(self) -> tuple[Floats, ...]:
+        """(l, k, k) diagonal blocks of M^-1, one array per term in formula order."""
+        return estimate_blocks(self.eliminated, self.sides, self.num_probes)
+
+    def leverages(self) -> Floats:
+        """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
+        found = self._base_leverages.copy()
+        for sides in self.sides:
+            share = 1.0 if sides.probes is None else 1.0 / self.num_probes
+            for products in self._row_products(sides):
+                found += share * products.sum(axis=1)
+        return found
+
+    def leverages_by_probe(self) -> Iterator[Floats]:
+        """(n,) the leverages by each probe alone, whose mean is that of `leverages`."""
+        fixed = self._base_leverages.copy()
+        for sides in self.sides:
+            if sides.probes is None:
+                fixed += sum(products.sum(axis=1) for products in self._row_products(sides))
+        for number in range(self.num_probes):
+            found = fixed.copy()
+            for sides in self.sides:
+                if sides.probes is not None and number in range(self.num_probes)[sides.probes]:
+                    one = slice(number - sides.probes.start, number - sides.probes.start + 1)
+                    part = Sides(sides.columns[:, one], sides.solved.part(one), sides.probes, False)
+                    found += sum(products[:, 0] for products in self._row_products(part))
+            yield found
+
+    @cached_property
+    def whitening(self) -> Whitening:
+        """M with A = I but for the directions in which it may be nearly singular; worked out, not estimated."""
+        factor, plan = self.eliminated, self.plan
+        directions = near_null(factor)
+        values, vectors = np.linalg.eigh(directions.T @ factor.times(directions))
+        outward = factor.spread_rest(directions)
+        beyond = (vectors / values) @ vectors.T - np.eye(len(values))
+        traces = []
+        for j, (base, (levels, k)) in enumerate(zip(factor.base_blocks(), plan.sizes, strict=True)):
+            part = outward[plan.place(j)].reshape(levels, k, -1)
+            traces.append(
+                base.sum(axis=0) + np.einsum("las,st,lbt->ab", part, beyond, part, optimize=True)
+            )
+        return Whitening(
+            directions,
+            (vectors / np.sqrt(values)) @ vectors.T - np.eye(len(values)),
+            tuple(traces),
+            factor.log_det + float(np.log(values).sum()),
+        )
+
+    @cached_property
+    def _base_leverages(self) -> Floats:
+        """(n,) what the leverages would be with A = I."""
+        factor, plan, terms = self.eliminated, self.plan, self.meetings.terms
+        base = factor.base_blocks()
+        rows = [term.values @ self.lambdas[j] for j, term in enumerate(terms)]
+        found = np.zeros(len(rows[0]))
+        for j, term in enumerate(terms):
+            found += _form(rows[j], base[j][term.index], rows[j])
+        inner = np.einsum("lca,lcb->lab", factor.lead_inverse, factor.lead_inverse)
+        left = inner @ self.lambdas[plan.lead].T
+        for j, pair, meeting in zip(
+            plan.rest, factor.products.between, self.meetings.between, strict=True
+        ):
+            right = self.lambdas[j] @ base[j]
+            block = left[pair.first] @ pair.blocks @ right[pair.second]
+            found -= 2.0 * _form(rows[plan.lead], block[meeting.slot], rows[j])
+        return found
+
+    def _row_products(self, sides: Sides) -> Iterator[Floats]:
+        """(n, s) at each row, Z Lambda L^-T (0, (A^-1 - I) c) times Z Lambda L^-T (0, c), some c at a time."""
+        for start in range(0, sides.columns.shape[1], COLUMNS):
+            few = slice(start, start + COLUMNS)
+            columns = sides.columns[:, few]
+            right = self._predict(self.eliminated.spread_rest(columns))
+            right *= self._predict(self.eliminated.spread_rest(sides.solved.x[:, few] - columns))
+            yield right
+
+    def _predict(self, effects: Floats) -> Floats:
+        """Z Lambda effects (n, s)."""
+        plan = self.plan
+        parts = (
+            plan.matrices[j] @ times_lambda(factor, effects[plan.place(j)])
+            for j, factor in enumerate(self.lambdas)
+        )
+        return np.asarray(sum(parts), float)
+
+
+def factor_iteratively(
+    meetings: Meetings, weights: Floats, lambdas: tuple[Floats, ...], signs: Floats
+) -> ProbedFactor:
+    """M of row weights and covariance factors, probed with `signs`.
+
+    Raises:
+      numpy.linalg.LinAlgError: if a diagonal block is not positive definite (possible only with negative
+        weights).
+    """
+    products = sparse_products(meetings, weights)
+    return ProbedFactor(meetings, eliminate(meetings.plan, products, lambdas), signs)
+
+
+def _form(left: Floats, blocks: Floats, right: Floats) -> Floats:
+    """(n,) left' block right of each row, for left (n, k), blocks (n, k, m), right (n, m)."""
+    if blocks.shape[1:] == (1, 1):
+        return np.asarray(left[:, 0] * blocks[:, 0, 0] * right[:, 0])
+    return np.asarray(np.einsum("na,nab,nb->n", left, blocks, right))

@@ -1,0 +1,93 @@
+"""Fits whose score is a mean over probes: how many probes, and what error they leave in the estimates."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.model.params import Params, ParamSpace
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Probes of the first ascent: their scatter must tell the error, and designs seldom need more. Two of them lead
+# most of the way, to about a tenth of a standard error.
+FIRST_PROBES = 8
+ROUGH_PROBES = 2
+ROUGH_GAIN = 1e-2
+# The ascent ends where Newton's step is some 3e-4 standard errors long; that last step is taken with the
+# observed information, which leaves of it less than the errors by which scores are known.
+NEGLIGIBLE_GAIN = 1e-7
+# At the maximum, probes are added for the log-likelihood alone until its error is this, or there are so many.
+LOGLIK_ERROR = 0.05
+MAX_LOGLIK_PROBES = 64
+
+
+def mc_covariance(scores: Floats, information: Floats, inside: Mask) -> Floats:
+    """(d, d) covariance of the root of the mean score, by the delta method; zero outside.
+
+    Args:
+      scores: (m, d) the score by each probe.
+      information: (d, d) observed information.
+      inside: (d,) parameters that are not at their boundary.
+    """
+    covariance = np.zeros_like(information)
+    use = np.ix_(inside, inside)
+    inverse = np.linalg.inv(information[use])
+    noise = np.atleast_2d(np.cov(scores[:, inside], rowvar=False)) / len(scores)
+    covariance[use] = inverse @ noise @ inverse
+    return covariance
+
+
+def excess(covariance: Floats, information: Floats, inside: Mask, tolerance: float) -> float:
+    """The largest Monte Carlo error in units of what is tolerated, a fraction of the standard error."""
+    use = np.ix_(inside, inside)
+    stderr = np.sqrt(np.diag(np.linalg.inv(information[use])))
+    errors = np.sqrt(np.diag(covariance)[inside])
+    return float((errors / (tolerance * stderr)).max(initial=0.0))
+
+
+def more_probes(count: int, too_large: float, max_probes: int) -> int:
+    """How many probes to take next, where errors are `too_large` times what is tolerated."""
+    return min(max_probes, max(2 * count, math.ceil(1.2 * count * too_large**2)))
+
+
+def loglik_error(log_dets: Floats) -> float:
+    """Standard error of the log-likelihood from (m,) estimates of log |M|."""
+    return 0.5 * float(log_dets.std(ddof=1)) / math.sqrt(len(log_dets))
+
+
+def loglik_probes(log_dets: Floats) -> int:
+    """How many probes the log-likelihood takes, from the first (m,) estimates of log |M|."""
+    needed = len(log_dets) * (loglik_error(log_dets) / LOGLIK_ERROR) ** 2
+    return max(len(log_dets), min(MAX_LOGLIK_PROBES, math.ceil(needed)))
+
+
+def last_step(
+    space: ParamSpace, psi: Floats, inside: Mask, information: Floats, score: Floats, params: Params
+) -> tuple[Floats, Params]:
+    """Newton's step with the observed information, for parameters that are not at their boundary.
+
+    Args:
+      space: the parameter space.
+      psi: (d,) where the ascent ended; boundary parameters hold a finite stand-in.
+      inside: (d,) which are not at their boundary.
+      information: (d, d) observed information.
+      score: (d,).
+      params: the parameters of psi, boundary ones exactly; covariances that are on a boundary stay.
+    Returns:
+      psi and the parameters after the step.
+    """
+    use = np.ix_(inside, inside)
+    psi = psi.copy()
+    psi[inside] += np.linalg.solve(information[use], score[inside])
+    moved = space.to_natural(psi)
+    covariances = tuple(
+        new if inside[place].all() else old
+        for new, old, place in zip(
+            moved.covariances, params.covariances, space.theta_slices, strict=True
+        )
+    )
+    return psi, moved._replace(covariances=covariances)
