@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lmeformula.formula.ir import Formula
     from lmeformula.result.anova import Anova
+    from lmeformula.result.diagnostics import Diagnostics
     from lmeformula.result.emmeans import MarginalMeans
     from lmeformula.result.profile import Profile
     from lmeformula.result.r2 import R2
@@ -365,6 +366,13 @@ class Fit:
 
         return confint(self, method, level, parm)
 
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """How the fit was come by, how sure it is, and where the time went; prints in words."""
+        from lmeformula.result.diagnostics import diagnostics
+
+        return diagnostics(self)
+
     def anova(self, *others: Fit, level: float = 0.05) -> Anova:
         """Likelihood-ratio tests between this fit and others, by number of parameters."""
         from lmeformula.result.anova import anova
@@ -376,6 +384,12 @@ class Fit:
         from lmeformula.result.profile import profile
 
         return profile(self, parm, level)
+
+    def to_arviz(self, **options: Any) -> Any:
+        """Draws of the effects, log-likelihoods and rows for ArviZ; see `lmeformula.result.arviz.to_arviz`."""
+        from lmeformula.result.arviz import to_arviz
+
+        return to_arviz(self, **options)
 
     def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
         """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store.save`."""

@@ -1,0 +1,231 @@
+"""Result stage: how a fit was come by, how sure it is of its numbers, and where the time went."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.em.outcome import Outcome
+from lmeformula.fit import Ascent, Sampling, Seconds
+from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.model.factors import is_singular
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+# Beyond these a reader is told what to do: Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021), Bayesian
+# Analysis 16, 667-718, for R-hat, with room for its noise in short chains; an effective number of draws per
+# chain, by the same.
+HIGH_RHAT = 1.1
+FEW_DRAWS = 50
+# Where control variates leave no error, chains are of no consequence.
+NO_ERROR = 1e-6
+# Estimates as correlated as this condition number says lose half of their digits.
+HIGH_CONDITION = 1e8
+
+
+@dataclass(frozen=True, slots=True)
+class LaplaceDistance:
+    """How far the Laplace approximation was from the estimate of one parameter.
+
+    Attributes:
+      name: of the parameter.
+      laplace: its estimate by the Laplace approximation.
+      estimate: by Monte Carlo EM.
+      in_stderr: Laplace's less the estimate, in standard errors; nan where there is none.
+      percent: the same in percent of the estimate.
+    """
+
+    name: str
+    laplace: float
+    estimate: float
+    in_stderr: float
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class NamedError:
+    """A Monte Carlo error or a step in units of a standard error, and the parameter it is of."""
+
+    name: str
+    in_stderr: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Diagnostics:
+    """What a fit says of itself; prints in words.
+
+    Attributes:
+      outcome: how the fit ended; its value is the advice.
+      method: "exact", "laplace" or "mcem".
+      num_iterations: of Monte Carlo EM; 0 otherwise.
+      sampling: its last iteration, or None.
+      ascent: how the deterministic maximisation ended, or None.
+      distance: of its end from the maximum, in standard errors, by the gradient that was left; nan without.
+      largest_error: the largest Monte Carlo error, or None for methods without.
+      last_step: the largest step of the last iteration, or None.
+      reduction: by parameter name, variance of the scores over that with control variates.
+      laplace: by parameter, how far the Laplace approximation was; () where there was none.
+      singular_terms: names of the terms whose covariance is singular.
+      condition: condition number of the correlations between the estimates; nan where a standard error is.
+      stderr_source: what the standard errors are from.
+      seconds: where the time went.
+      advice: sentences on what is out of the ordinary, with what to do.
+    """
+
+    outcome: Outcome
+    method: str
+    num_iterations: int
+    sampling: Sampling | None
+    ascent: Ascent | None
+    distance: float
+    largest_error: NamedError | None
+    last_step: NamedError | None
+    reduction: dict[str, float]
+    laplace: tuple[LaplaceDistance, ...]
+    singular_terms: tuple[str, ...]
+    condition: float
+    stderr_source: str
+    seconds: Seconds
+    advice: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        from lmeformula.views.diagnostics import diagnostics_text
+
+        return diagnostics_text(self)
+
+    def _repr_html_(self) -> str:
+        from lmeformula.views.diagnostics import diagnostics_html
+
+        return diagnostics_html(self)
+
+
+def diagnostics(fit: Fit) -> Diagnostics:
+    """Collect what is known of how a fit was come by.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      The record.
+    """
+    sampling = fit.sampling
+    largest = None
+    if fit.method == "mcem":
+        largest = _largest(fit.param_names, fit.param_mc_error / fit.param_stderr)
+    condition = _condition(fit.param_vcov)
+    singular = _singular_terms(fit)
+    return Diagnostics(
+        outcome=fit.outcome,
+        method=fit.method,
+        num_iterations=len(fit.iterations),
+        sampling=sampling,
+        ascent=fit.ascent,
+        distance=math.nan if fit.ascent is None else math.sqrt(max(fit.ascent.gain, 0.0)),
+        largest_error=largest,
+        last_step=None if sampling is None else _largest(fit.param_names, sampling.last_step),
+        reduction={}
+        if sampling is None
+        else dict(zip(fit.param_names, map(float, sampling.reduction), strict=True)),
+        laplace=_distances(fit),
+        singular_terms=singular,
+        condition=condition,
+        stderr_source=stderr_source(fit),
+        seconds=fit.seconds,
+        advice=_advice(sampling, largest, singular, condition),
+    )
+
+
+def stderr_source(fit: Fit) -> str:
+    """What the standard errors are from, as the end of a sentence.
+
+    Args:
+      fit: a fitted model.
+    """
+    if fit.model.family.name == "gaussian":
+        likelihood = "restricted likelihood" if fit.reml else "likelihood"
+        return f"the observed information of the {likelihood}"
+    return "the second derivative of the Laplace approximation"
+
+
+def _largest(names: tuple[str, ...], values: Floats) -> NamedError | None:
+    sizes = np.abs(values)
+    if not np.isfinite(sizes).any():
+        return None
+    place = int(np.nanargmax(np.where(np.isfinite(sizes), sizes, np.nan)))
+    return NamedError(names[place], float(sizes[place]))
+
+
+def _distances(fit: Fit) -> tuple[LaplaceDistance, ...]:
+    if fit.laplace_values is None:
+        return ()
+    gaps = fit.laplace_values - fit.param_values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        in_stderr, percent = gaps / fit.param_stderr, 100.0 * gaps / np.abs(fit.param_values)
+    columns = (fit.laplace_values, fit.param_values, in_stderr, percent)
+    rows = zip(*(map(float, column) for column in columns), strict=True)
+    return tuple(
+        LaplaceDistance(name, *row) for name, row in zip(fit.param_names, rows, strict=True)
+    )
+
+
+def _singular_terms(fit: Fit) -> tuple[str, ...]:
+    """Terms with a singular covariance, on the scale of their columns and relative to the residual sd."""
+    found = []
+    sigma = fit.params.sigma or 1.0
+    for term, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
+        scale = np.sqrt(np.mean(term.values**2, axis=0))
+        scale = np.where(scale > 0, scale, 1.0) / sigma
+        if is_singular(cholesky_semidefinite(covariance * np.outer(scale, scale))):
+            found.append(term.name)
+    return tuple(found)
+
+
+def _condition(covariance: Floats) -> float:
+    variances = np.diag(covariance)
+    inside = np.isfinite(variances) & (variances > 0)
+    block = covariance[np.ix_(inside, inside)]
+    if not inside.any() or not np.isfinite(block).all():
+        return math.nan
+    sd = np.sqrt(variances[inside])
+    return float(np.linalg.cond(block / np.outer(sd, sd)))
+
+
+def _advice(
+    sampling: Sampling | None,
+    largest: NamedError | None,
+    singular: tuple[str, ...],
+    condition: float,
+) -> tuple[str, ...]:
+    advice = []
+    if singular:
+        advice.append(
+            f"The covariance of {', '.join(singular)} is singular: at a bound are no standard errors, but "
+            "profile intervals."
+        )
+    if condition > HIGH_CONDITION:
+        advice.append(
+            "Some estimates are nearly functions of each other: center or rescale the columns."
+        )
+    if sampling is not None and largest is not None and largest.in_stderr > NO_ERROR:
+        if sampling.divergences:
+            advice.append(
+                f"{sampling.divergences:,} transitions diverged: the log density may be infinite near by; "
+                "check the scale of the columns."
+            )
+        if sampling.rhat > HIGH_RHAT:
+            advice.append(
+                f"The chains disagree (split R-hat {sampling.rhat:.3f}): see fit.plot.trace(), and raise "
+                "num_draws."
+            )
+        if sampling.effective < FEW_DRAWS * sampling.num_chains:
+            advice.append(
+                f"Only {sampling.effective:.0f} effective draws: Monte Carlo errors themselves are rough; "
+                "raise num_draws."
+            )
+    return tuple(advice)

@@ -1,0 +1,160 @@
+"""View stage: diagnostics in words, as text and as HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Seconds
+    from lmeformula.result.diagnostics import Diagnostics, LaplaceDistance
+
+# Distances of Laplace below this many standard errors are not named one by one.
+NAMED_DISTANCE = 0.1
+NAMED = 2
+# Control variates that do more than this leave rounding errors only.
+NOTHING_LEFT = 1e6
+
+
+def diagnostics_text(found: Diagnostics, width: int = 80) -> str:
+    """Say in fewer than fifteen lines how a fit was come by.
+
+    Args:
+      found: the diagnostics.
+      width: columns of the terminal.
+    Returns:
+      text: no newline at the end.
+    """
+    facts = _facts(found)
+    indent = 2 + max(len(label) for label, _ in facts) + 2
+    lines = textwrap.wrap(found.outcome.value, width)
+    for label, text in facts:
+        first = f"  {label}".ljust(indent)
+        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent)
+    return "\n".join(lines)
+
+
+def diagnostics_html(found: Diagnostics) -> str:
+    """The same as HTML."""
+    rows = "".join(
+        f"<tr><th style='text-align: left'>{html.escape(label)}</th>"
+        f"<td style='text-align: left'>{html.escape(text)}</td></tr>"
+        for label, text in _facts(found)
+    )
+    return f"<p>{html.escape(found.outcome.value)}</p>\n<table>{rows}</table>"
+
+
+def laplace_sentence(distances: tuple[LaplaceDistance, ...]) -> str:
+    """Say what the Laplace approximation gets wrong, the worst first.
+
+    Args:
+      distances: of all parameters.
+    Returns:
+      A sentence, such as "understates sd(students) by 1.5 % (0.6 standard errors)"; "" for no distances.
+    """
+    known = [d for d in distances if math.isfinite(d.in_stderr)]
+    if not known:
+        return ""
+    known.sort(key=lambda d: -abs(d.in_stderr))
+    named = [d for d in known if abs(d.in_stderr) >= NAMED_DISTANCE][:NAMED]
+    if not named:
+        return f"within {_brief(abs(known[0].in_stderr))} standard errors of every estimate"
+    parts = []
+    for d in named:
+        # A coefficient that is too near zero is understated, whatever its sign.
+        over = abs(d.laplace) > abs(d.estimate)
+        verb = "overstates" if over else "understates"
+        percent = _brief(abs(d.percent))
+        parts.append(f"{verb} {d.name} by {percent} % ({abs(d.in_stderr):.1f} standard errors)")
+    rest = len(known) - len(named)
+    next_one = known[len(named)] if rest else None
+    ending = "" if next_one is None else f"; others within {abs(next_one.in_stderr):.2f}"
+    return ", ".join(parts) + ending
+
+
+def _facts(found: Diagnostics) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    sampling = found.sampling
+    if sampling is not None:
+        iterations = (
+            "1 iteration" if found.num_iterations == 1 else f"{found.num_iterations} iterations"
+        )
+        chains = "1 chain" if sampling.num_chains == 1 else f"{sampling.num_chains} chains"
+        facts.append(
+            (
+                "sampling",
+                f"{iterations}, in the last {chains} of {sampling.num_draws:,} draws: acceptance "
+                f"{sampling.acceptance:.2f}, split R-hat {sampling.rhat:.3f}, smallest ESS "
+                f"{sampling.effective:,.0f}, divergences {sampling.divergences:,}",
+            )
+        )
+    elif found.ascent is not None:
+        facts.append(("maximum", _ascent(found)))
+    if found.largest_error is not None:
+        error = found.largest_error
+        text = f"largest Monte Carlo error {_percent(error.in_stderr)} of a standard error ({error.name})"
+        if found.last_step is not None:
+            step = found.last_step
+            text += f", last step {_percent(step.in_stderr)} ({step.name})"
+        facts.append(("error", text))
+    if found.reduction:
+        least, most = (_factor(f(found.reduction.values())) for f in (min, max))
+        facts.append(
+            (
+                "variates",
+                f"control variates divide the variance of the scores by {least} to {most}",
+            )
+        )
+    sentence = laplace_sentence(found.laplace)
+    if sentence:
+        facts.append(("Laplace", sentence))
+    facts.append(("std errors", f"from {found.stderr_source}{_condition(found.condition)}"))
+    facts.append(("seconds", _seconds(found.seconds, found.method)))
+    facts += [("note", sentence) for sentence in found.advice]
+    return facts
+
+
+def _ascent(found: Diagnostics) -> str:
+    assert found.ascent is not None
+    return (
+        f"after {found.ascent.num_evaluations:,} evaluations, {_brief(found.distance)} standard errors away by "
+        "the gradient that was left"
+    )
+
+
+def _percent(fraction: float) -> str:
+    return f"{_brief(100.0 * fraction)} %"
+
+
+def _factor(value: float) -> str:
+    return _brief(value) if value < NOTHING_LEFT else "over a million"
+
+
+def _brief(value: float) -> str:
+    """Two significant digits."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
+def _condition(condition: float) -> str:
+    if math.isnan(condition):
+        return ""
+    return f"; condition of the estimates' correlations {_brief(condition)}"
+
+
+def _seconds(seconds: Seconds, method: str) -> str:
+    parts = {
+        "design": seconds.design,
+        "compile": seconds.compile,
+        "Laplace" if method == "mcem" else "fit": seconds.start,
+        "whitening": seconds.whitening,
+        "E- and M-steps": seconds.iterations,
+        "log-likelihood": seconds.bridge,
+    }
+    # Importing TensorFlow, standard errors, posterior means.
+    rest = seconds.total - sum(parts.values())
+    if rest > 0.05 * seconds.total:
+        parts["the rest"] = rest
+    named = ", ".join(f"{name} {_brief(s)}" for name, s in parts.items() if s > 0)
+    return f"{_brief(seconds.total)}: {named}" if named else _brief(seconds.total)
