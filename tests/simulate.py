@@ -35,7 +35,7 @@ def frame(seed: int = 20240611) -> dict[str, np.ndarray]:
     correlated = np.linalg.cholesky(0.5 ** np.abs(np.subtract.outer(np.arange(3), np.arange(3))))
     of_gc = rng.normal(size=(12, 3)) @ correlated.T * np.array([1.2, 1.5, 1.0])
     v = 1.0 - 0.5 * x + of_gc[g, c] + 0.5 * rng.normal(size=n) + of_h[h]
-    return {"y": y, "v": v, "x": x, "z": z, "g": g, "h": h, "c": c, "w": w, "o": o}
+    return {"y": y, "x": x, "z": z, "g": g, "h": h, "c": c, "w": w, "o": o, "v": v}
 
 
 # Terms of one, two and three coefficients, each as the lead term of the elimination (the one with the most

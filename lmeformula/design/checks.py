@@ -7,6 +7,7 @@ import numpy as np
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.formula.ir import Formula, RandomTerm, Span
+from lmeformula.formula.links import linked_terms
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 
 _FITTED_STRUCTURES = ("us", "diag", "cs", "ar1")
@@ -44,7 +45,7 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
 
 
 def _spans(formula: Formula) -> list[Span | None]:
-    return [term.span for term in formula.random]
+    return [linked[0].span for linked in linked_terms(formula.random)]
 
 
 def _check_supported(design: Design) -> None:
@@ -70,7 +71,7 @@ def _check_supported(design: Design) -> None:
 
 
 def _terms(design: Design) -> list[RandomTerm | None]:
-    written = list(design.formula.random)
+    written = [linked[0] for linked in linked_terms(design.formula.random)]
     return [written[i] if i < len(written) else None for i in range(len(design.terms))]
 
 

@@ -32,7 +32,7 @@ class TermBlock:
       index: (n,) int32, each row's level; -1 in new rows of a level that the data of the fit did not have.
       covariance: "us", "diag", "cs" or "ar1".
       homogeneous: one variance for all coefficients of a diag/cs/ar1 term.
-      block: label shared by terms whose covariance is joint, or "".
+      block: the label of the linked terms (e |ID| g) that this is, or "".
     """
 
     name: str
@@ -76,7 +76,7 @@ class Design:
       response: the response, or None for a one-sided formula.
       X: (n, p) float64 fixed-effects model matrix of full column rank.
       names: (p) its columns' names.
-      terms: the random-effects terms, in formula order.
+      terms: the random-effects terms, in formula order; linked ones, (e |ID| g), are one.
       offset: (n,) float64, sum of the offsets (zeros without).
       weights: (n,) float64 prior weights, or None.
       rows: (n,) positions in the data frame of the rows that are used (complete cases).

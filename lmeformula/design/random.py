@@ -18,6 +18,7 @@ from lmeformula.design.values import Categories, Column, Ints, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, RandomTerm
+from lmeformula.formula.links import linked_terms
 
 
 def term_blocks(
@@ -31,7 +32,7 @@ def term_blocks(
 
     The columns of a term with an unstructured covariance are coded at full rank, which changes nothing about
     the model: any covariance of redundant columns is a covariance of the others. Other structures are about
-    single columns, and those are R's.
+    single columns, and those are R's. Linked terms, (e |ID| g), are one block with the columns of all.
 
     Args:
       terms: in the formula's order.
@@ -40,24 +41,29 @@ def term_blocks(
       num_rows: n.
       formula: the formula's text, for messages.
     Returns:
-      One block for each term, with distinct names.
+      One block for each term or set of linked terms, with distinct names.
     Raises:
-      FormulaDataError: if the columns of an ar1 term are not the levels of one factor.
+      FormulaDataError: if the columns of an ar1 term are not the levels of one factor, or linked terms have
+        a column in common.
     """
     blocks = []
     taken: set[str] = {term.group.label for term in terms}
     seen: Counter[str] = Counter()
-    for term in terms:
+    for linked in linked_terms(terms):
+        term = linked[0]
         if term.covariance.kind == "ar1":
             _check_ar1(term, variables, formula)
         build = model_matrix if term.covariance.kind == "us" else model_matrix_by_margins
-        matrix = columns_of(term.columns, variables, num_rows, formula, build=build)
+        parts = [columns_of(t.columns, variables, num_rows, formula, build=build) for t in linked]
+        _check_distinct(linked, [part.names for part in parts], formula)
         grouping, index = groups[term.group.names]
         blocks.append(
             TermBlock(
                 name=_name(term.group.label, seen, taken),
-                columns=matrix.names,
-                values=matrix.values,
+                columns=tuple(name for part in parts for name in part.names),
+                values=parts[0].values
+                if len(parts) == 1
+                else np.column_stack([part.values for part in parts]),
                 group=term.group.label,
                 factors=term.group.names,
                 levels=grouping.levels,
@@ -130,6 +136,26 @@ def _name(group: str, seen: Counter[str], taken: set[str]) -> str:
     name = f"{group}.{number}"
     taken.add(name)
     return name
+
+
+def _check_distinct(
+    linked: Sequence[RandomTerm], names: Sequence[tuple[str, ...]], formula: str
+) -> None:
+    owner: dict[str, RandomTerm] = {}
+    for term, columns in zip(linked, names, strict=True):
+        for column in columns:
+            if column in owner:
+                cure = "leave it out of one"
+                if column == "Intercept":
+                    cure = f"write (0 + ... | {term.block} | {term.group.label}) in one of them"
+                raise FormulaDataError(
+                    f"the terms linked by the label '{term.block}' both have the column '{column}'",
+                    "E_DATA",
+                    formula,
+                    term.span,
+                    f"They are one block of coefficients, and each column stands in it once: {cure}.",
+                )
+            owner[column] = term
 
 
 def _check_ar1(term: RandomTerm, variables: Mapping[Expression, Column], formula: str) -> None:

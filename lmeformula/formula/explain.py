@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from lmeformula.formula import ir
+from lmeformula.formula.links import linked_terms
 from lmeformula.formula.show import (
     expression_text,
     group_text,
@@ -57,6 +58,7 @@ def explain(formula: ir.Formula) -> Explanation:
         lines.append("Random effects:")
         for _, terms in groupby(formula.random, key=lambda term: term.span or id(term)):
             lines += term_lines(tuple(terms), formula)
+        lines += (block_line(linked) for linked in linked_terms(formula.random) if len(linked) > 1)
     lines += (f"{found.code}: {found.message}" for found in formula.diagnostics)
     return Explanation("\n".join(lines))
 
@@ -95,6 +97,15 @@ def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.Formula) -> list[st
         f"    {side:<{width}}  {count_words(term)}" for side, term in zip(sides, terms, strict=True)
     ]
     return [f"  {written}: {meaning}", *counts]
+
+
+def block_line(linked: tuple[ir.RandomTerm, ...]) -> str:
+    """Say what linked terms are together: one term with the coefficients of all."""
+    first = linked[0]
+    products = dict.fromkeys(product for term in linked for product in term.columns.terms)
+    columns = ir.TermSum(any(term.columns.intercept for term in linked), tuple(products))
+    whole = ir.RandomTerm(columns, first.group, first.covariance)
+    return f"  Linked by {first.block}: {random_text(whole)}, {count_words(whole)}"
 
 
 def column_words(columns: ir.TermSum) -> str:
@@ -169,7 +180,7 @@ def count_words(term: ir.RandomTerm) -> str:
         return "not available for fitting"
     counted = f"{count} variance parameter{'s' if count > 1 else ''}"
     if term.block:
-        return f"{counted} of its own, and its correlations in the block {term.block}"
+        return f"in the block {term.block}"
     if not term.columns.terms or (homogeneous and k > 1):
         return counted
     if kind == "ar1":  # its columns are the levels of a factor

@@ -1,10 +1,11 @@
-"""Pass: the labels of (e |ID| g) link terms that share one covariance matrix."""
+"""The labels of (e |ID| g) link terms that share one covariance matrix: their pass, and who is together."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
-from lmeformula.formula import ast
+from lmeformula.formula import ast, ir
 from lmeformula.formula.groups import groups_of, is_reserved_call
 from lmeformula.formula.mistakes import Report
 
@@ -24,6 +25,25 @@ def check_labels(model: ast.Model, report: Report) -> ast.Model:
             if len(found) != 1 or found != factors[0]:
                 report.error("label_groups", bar.span, label=label)
     return model
+
+
+def linked_terms(terms: Sequence[ir.RandomTerm]) -> tuple[tuple[ir.RandomTerm, ...], ...]:
+    """Part random-effects terms into those that share one covariance matrix.
+
+    Args:
+      terms: in the formula's order.
+    Returns:
+      Tuples of terms with the same label, each where the first of them stands; a term without a label alone.
+    Example:
+      >>> from lmeformula.formula import parse
+      >>> parts = linked_terms(parse("y ~ (1 | p | g) + (1 | h) + (0 + x | p | g)").random)
+      >>> [len(part) for part in parts]
+      [2, 1]
+    """
+    parts: dict[object, list[ir.RandomTerm]] = {}
+    for position, term in enumerate(terms):
+        parts.setdefault(term.block or position, []).append(term)
+    return tuple(tuple(part) for part in parts.values())
 
 
 def factors_of(bar: ast.Bar, report: Report) -> set[frozenset[str]]:

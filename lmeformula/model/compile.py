@@ -11,6 +11,7 @@ import numpy as np
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
+from lmeformula.formula.links import linked_terms
 from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
@@ -194,19 +195,12 @@ def _check_terms(design: Design) -> None:
             span=(len(text), len(text)),
             hint="Add one, such as (1 | group); for a model without any, use a regression library.",
         )
-    for term, source in zip(design.terms, design.formula.random, strict=True):
-        if term.block:
-            raise ModelError(
-                f"terms linked by |{term.block}| cannot be fitted yet",
-                formula=text,
-                span=source.span,
-                hint="Write the linked terms as one, (a + b | g), or leave the label out.",
-            )
+    for term, written in zip(design.terms, linked_terms(design.formula.random), strict=True):
         if (term.covariance, term.homogeneous) not in STRUCTURES:
             raise ModelError(
                 f"the covariance structure {term.covariance} cannot be fitted yet",
                 formula=text,
-                span=source.span,
+                span=written[0].span,
                 hint="Structures that can: us (the default), diag, cs and ar1, the last three "
                 "with hom = TRUE or FALSE.",
             )

@@ -11,6 +11,7 @@ from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError, SavedFitError
 from lmeformula.fit import Fit
+from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import FAMILIES, Family
@@ -203,10 +204,11 @@ def _is_from_table(family: Family) -> bool:
 
 def _check_design(design: Design, source: Reader) -> None:
     with source.at("design"):
-        if len(design.terms) != len(design.formula.random):
+        blocks = linked_terms(design.formula.random)
+        if len(design.terms) != len(blocks):
             source.refuse("the terms are not those of the formula")
-        for term, written in zip(design.terms, design.formula.random, strict=True):
-            if term.factors != written.group.names or not term.levels:
+        for term, written in zip(design.terms, blocks, strict=True):
+            if term.factors != written[0].group.names or not term.levels:
                 source.refuse("the grouping factors are not those of the formula")
             if (term.covariance, term.homogeneous) not in STRUCTURES:
                 source.refuse(f"there is no covariance structure {term.covariance!r}")

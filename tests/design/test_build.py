@@ -259,9 +259,74 @@ def test_term_block(frame: pd.DataFrame) -> None:
     np.testing.assert_array_equal(term.values, np.column_stack([np.ones(60), frame["x"]]))
 
 
-def test_linked_terms_share_a_label(frame: pd.DataFrame) -> None:
-    made = design("y ~ x + (1 | p | g) + (0 + x | p | g)", frame)
-    assert [term.block for term in made.terms] == ["p", "p"]
+@pytest.mark.parametrize(
+    ("linked", "columns"),
+    [
+        ("(1 | p | g) + (0 + x | p | g)", ["Intercept", "x"]),
+        ("(0 + x | p | g) + (1 | p | g)", ["x", "Intercept"]),
+        ("(1 | p | g) + (1 | h) + (0 + z | q | h) + (0 + x + z | p | g) + (0 + x | q | h)", None),
+    ],
+)
+def test_linked_terms_are_one_block(linked: str, columns: list[str], frame: pd.DataFrame) -> None:
+    made = design(f"y ~ x + {linked}", frame)
+    if columns is None:
+        found = [(term.name, term.columns, term.block) for term in made.terms]
+        assert found == [
+            ("g", ("Intercept", "x", "z"), "p"),
+            ("h", ("Intercept",), ""),
+            ("h.1", ("z", "x"), "q"),
+        ]
+        return
+    (term,) = made.terms
+    assert (list(term.columns), term.group, term.covariance, term.block) == (
+        columns,
+        "g",
+        "us",
+        "p",
+    )
+    whole = design("y ~ x + (1 + x | g)", frame).terms[0]
+    order = [whole.columns.index(column) for column in columns]
+    np.testing.assert_array_equal(term.values, whole.values[:, order])
+    np.testing.assert_array_equal(term.index, whole.index)
+    assert term.levels == whole.levels
+
+
+def test_linked_terms_may_name_their_group_in_another_order(frame: pd.DataFrame) -> None:
+    (term,) = design("y ~ x + (1 | p | g:h) + (0 + x | p | h:g)", frame).terms
+    (whole,) = design("y ~ x + (1 + x | g:h)", frame).terms
+    assert (term.levels, term.group, term.columns) == (whole.levels, "g:h", whole.columns)
+    np.testing.assert_array_equal(term.index, whole.index)
+
+
+def test_linked_terms_of_new_rows_are_one_block(frame: pd.DataFrame) -> None:
+    made = design("y ~ x + (0 + a | p | g) + (1 | h) + (0 + x | p | g)", frame)
+    rows = made.rebuild(frame.iloc[[3, 7]])
+    assert [term.columns for term in rows.terms] == [term.columns for term in made.terms]
+    np.testing.assert_array_equal(rows.terms[0].values, made.terms[0].values[[3, 7]])
+    np.testing.assert_array_equal(rows.terms[0].index, made.terms[0].index[[3, 7]])
+
+
+LINKED_TWICE = {
+    "y ~ x + (1 | p | g) + (x | p | g)": """\
+the terms linked by the label 'p' both have the column 'Intercept'
+    y ~ x + (1 | p | g) + (x | p | g)
+                          ^^^^^^^^^^^
+They are one block of coefficients, and each column stands in it once: \
+write (0 + ... | p | g) in one of them.""",
+    "y ~ x + (x | p | g) + (0 + x + z | p | g)": """\
+the terms linked by the label 'p' both have the column 'x'
+    y ~ x + (x | p | g) + (0 + x + z | p | g)
+                          ^^^^^^^^^^^^^^^^^^^
+They are one block of coefficients, and each column stands in it once: leave it out of one.""",
+}
+
+
+@pytest.mark.filterwarnings("ignore:W_DUPLICATE_RANDOM")
+@pytest.mark.parametrize("formula", LINKED_TWICE)
+def test_a_column_stands_once_in_a_block(formula: str, frame: pd.DataFrame) -> None:
+    with pytest.raises(FormulaDataError) as caught:
+        design(formula, frame)
+    assert str(caught.value) == LINKED_TWICE[formula]
 
 
 WARNINGS = {

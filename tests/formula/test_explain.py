@@ -43,6 +43,20 @@ def test_shows_itself_as_text() -> None:
     assert "every column but the response" in explanation
 
 
+def test_counts_the_parameters_of_linked_terms_together() -> None:
+    lines = parse("y ~ (1|p|g) + (1|h) + (0 + x|p|g)").explain().splitlines()
+    assert lines[4:] == [
+        "  (1|p|g): intercepts varying over g, correlated with the other terms labelled p",
+        "    1 | p | g  in the block p",
+        "  (1|h): intercepts varying over h",
+        "    1 | h  1 variance parameter",
+        "  (0 + x|p|g): slopes of x varying over g, correlated with the other terms labelled p",
+        "    0 + x | p | g  in the block p",
+        "  Linked by p: (1 + x | g), 3 variance parameters if x is numeric; "
+        "k(k + 1)/2 for the k columns in all of a factor",
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "homogeneous", "counts"),
     [

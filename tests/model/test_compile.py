@@ -59,15 +59,6 @@ REFUSED = {
                  ^
         Add one, such as (1 | group); for a model without any, use a regression library.""",
     ),
-    "linked terms": (
-        "y ~ x + (1 |i| g) + (0 + x |i| g)",
-        {},
-        """\
-        terms linked by |i| cannot be fitted yet
-            y ~ x + (1 |i| g) + (0 + x |i| g)
-                    ^^^^^^^^^
-        Write the linked terms as one, (a + b | g), or leave the label out.""",
-    ),
     "a structure of glmmTMB": (
         "y ~ x + toep(x | g)",
         {},

@@ -75,7 +75,10 @@ def joint_log_prob(model: Model, psi: np.ndarray, effects) -> float:
         parts.variables[f"stddev_{part}"].assign(sd[0] if scalar else sd)
         if f"correlation_{part}" in parts.variables:
             correlation = covariance / np.outer(sd, sd)
-            parts.variables[f"correlation_{part}"].assign(np.linalg.cholesky(correlation))
+            is_one = term.covariance in ("cs", "ar1")
+            parts.variables[f"correlation_{part}"].assign(
+                correlation[1, 0] if is_one else np.linalg.cholesky(correlation)
+            )
         values[part] = tf.constant(b[:, 0] if len(sd) == 1 else b)
     if "sigma" in parts.variables:
         parts.variables["sigma"].assign(np.float64(params.sigma))
