@@ -42,11 +42,15 @@ def mc_covariance(scores: Floats, information: Floats, inside: Mask) -> Floats:
 
 
 def excess(covariance: Floats, information: Floats, inside: Mask, tolerance: float) -> float:
-    """The largest Monte Carlo error in units of what is tolerated, a fraction of the standard error."""
+    """The largest Monte Carlo error in units of what is tolerated, a fraction of the standard error.
+
+    Parameters without one, beside others at a boundary, do not count.
+    """
     use = np.ix_(inside, inside)
-    stderr = np.sqrt(np.diag(np.linalg.inv(information[use])))
-    errors = np.sqrt(np.diag(covariance)[inside])
-    return float((errors / (tolerance * stderr)).max(initial=0.0))
+    variances = np.diag(np.linalg.inv(information[use]))
+    has_one = variances > 0
+    errors = np.sqrt(np.diag(covariance)[inside][has_one])
+    return float((errors / (tolerance * np.sqrt(variances[has_one]))).max(initial=0.0))
 
 
 def more_probes(count: int, too_large: float, max_probes: int) -> int:
@@ -81,6 +85,8 @@ def last_step(
       psi and the parameters after the step.
     """
     use = np.ix_(inside, inside)
+    if not (np.linalg.eigvalsh(information[use]) > 0).all():
+        return psi, params  # what stands for a boundary may leave no maximum of the others
     psi = psi.copy()
     psi[inside] += np.linalg.solve(information[use], score[inside])
     moved = space.to_natural(psi)
