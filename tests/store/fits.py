@@ -40,7 +40,7 @@ def data() -> pd.DataFrame:
     n = 120
     g = np.repeat(np.arange(8), n // 8)
     x = rng.normal(size=n)
-    eta = 0.4 * x + 0.7 * rng.normal(size=8)[g]
+    eta = 0.4 * x + 1.2 * rng.normal(size=8)[g]
     latent = eta + rng.logistic(size=n)
     k = rng.binomial(9, 1.0 / (1.0 + np.exp(-eta)))
     return pd.DataFrame(

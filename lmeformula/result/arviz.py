@@ -1,0 +1,209 @@
+"""Result stage: a fit for ArviZ - draws of the random effects, log-likelihoods, observed and predicted rows."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.errors import ModelError
+from lmeformula.model.family import log_density
+from lmeformula.result.posterior import PosteriorDraws, posterior_draws
+from lmeformula.result.predict import family_values, linear_predictor, mean_response
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+LAST_ESTEP = "last E-step of Monte Carlo EM"
+# More numbers than this for each row and draw are asked for by mistake more often than not.
+MOST_NUMBERS = 2**27
+CHUNK = 2**21
+
+
+def to_arviz(
+    fit: Fit, *, num_draws: int = 500, seed: int = 0, rows: bool = True, watched: bool = True
+) -> Any:
+    """Hand a fit to ArviZ.
+
+    The parameters are maximum-likelihood estimates and stand in `constant_data`; what has a distribution is the
+    random effects given the data and the estimates. Draws of a Monte Carlo fit are those that it kept in its
+    last E-step, of the first levels of each factor; for other fits, and for the groups that need all
+    effects, they are drawn from the normal approximation around the posterior means (for Gaussian fits the
+    exact distribution). The attribute `draws` of each group says which.
+
+    Args:
+      fit: a fitted model.
+      num_draws: draws from the normal approximation.
+      seed: of the random numbers.
+      rows: whether to have the groups with a number for each row and draw: log_likelihood and
+        posterior_predictive. A fit that was loaded without its rows has none of them.
+      watched: False draws all levels from the normal approximation for a Monte Carlo fit too.
+    Returns:
+      data: ArviZ's InferenceData before its version 1, an xarray DataTree from then on, with the groups
+        posterior, log_likelihood, posterior_predictive, observed_data and constant_data. The posterior has a
+        variable "column|term" for each coefficient, over the levels of its grouping factor.
+    Raises:
+      ModelError: if ArviZ is not installed, or rows times draws are too many.
+    References:
+      Kumar, Carroll, Hartikainen, Martin (2019), J. Open Source Softw. 4(33), 1143, for the schema.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Yield ~ 1 + (1|Batch)", lf.datasets.load("dyestuff"))
+      >>> data = fit.to_arviz(num_draws=100, rows=False)
+      >>> data["posterior"]["Intercept|Batch"].sizes["Batch_level"]
+      6
+    """
+    arviz, xarray = _libraries()
+    if num_draws < 2:
+        raise ModelError(f"num_draws is {num_draws}", hint="Give a whole number of at least 2.")
+    design = fit.model.design
+    has_rows = isinstance(design.X, np.ndarray)
+    draws = posterior_draws(fit, num_draws, seed, jointly=None if has_rows else False)
+    groups = {"posterior": _posterior(xarray, fit, draws)}
+    if fit.watched is not None and watched:
+        groups["posterior"] = _kept(xarray, fit)
+    if has_rows:
+        if rows:
+            _check_size(design.n, num_draws)
+            likelihood, simulated = _row_groups(fit, draws, seed)
+            name, how = _response_name(fit), {"draws": draws.how}
+            dims = ("chain", "draw", "row")
+            groups["log_likelihood"] = _dataset(xarray, fit, {name: (dims, likelihood)}, how)
+            groups["posterior_predictive"] = _dataset(xarray, fit, {name: (dims, simulated)}, how)
+        observed = np.asarray(fit.model.family.response(design)[0], float)
+        groups["observed_data"] = _dataset(
+            xarray, fit, {_response_name(fit): (("row",), observed)}, {}
+        )
+    groups["constant_data"] = _constants(xarray, fit, has_rows)
+    return _container(arviz, xarray, groups)
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("arviz"), importlib.import_module("xarray")
+    except ImportError as error:
+        raise ModelError(
+            f"to_arviz() needs ArviZ, which cannot be imported: {error}",
+            hint="Install it: pip install lmeformula[arviz].",
+        ) from error
+
+
+def _container(arviz: Any, xarray: Any, groups: dict[str, Any]) -> Any:
+    if int(arviz.__version__.split(".")[0]) < 1:
+        return arviz.InferenceData(**groups)
+    return xarray.DataTree.from_dict(groups)
+
+
+def _check_size(num_rows: int, num_draws: int) -> None:
+    if num_rows * num_draws > MOST_NUMBERS:
+        raise ModelError(
+            f"{num_rows:,} rows times {num_draws:,} draws are too many numbers",
+            hint=f"Take num_draws={MOST_NUMBERS // num_rows} or fewer, or rows=False.",
+        )
+
+
+def _dataset(xarray: Any, fit: Fit, variables: dict[str, Any], attrs: dict[str, str]) -> Any:
+    coords: dict[str, Any] = {}
+    for dims, values in variables.values():
+        for dim, size in zip(dims, np.shape(values), strict=True):
+            if dim in ("chain", "draw"):
+                coords[dim] = np.arange(size)
+            elif dim == "row":
+                coords[dim] = np.asarray(fit.model.design.rows)
+            elif dim == "coefficient":
+                coords[dim] = list(fit.model.design.names)
+            elif dim == "parameter":
+                coords[dim] = list(fit.param_names)
+    about = {
+        "inference_library": "lmeformula",
+        "formula": str(fit.formula),
+        "family": f"{fit.model.family.name}({fit.model.family.link})",
+        "method": fit.method,
+    }
+    return xarray.Dataset(variables, coords=coords, attrs={**about, **attrs})
+
+
+def _posterior(xarray: Any, fit: Fit, draws: PosteriorDraws) -> Any:
+    variables, coords = {}, {}
+    for block, effects in zip(fit.model.design.terms, draws.effects, strict=True):
+        dim = f"{block.group}_level"
+        coords[dim] = list(block.levels)
+        for j, column in enumerate(block.columns):
+            values = effects[None, :, :, j]
+            variables[f"{column}|{block.name}"] = (("chain", "draw", dim), values)
+    found = _dataset(xarray, fit, variables, {"draws": draws.how})
+    return found.assign_coords(coords)
+
+
+def _kept(xarray: Any, fit: Fit) -> Any:
+    """The draws that a Monte Carlo fit kept, of the first levels of each term."""
+    assert fit.watched is not None
+    place = {name: i for i, name in enumerate(fit.watched.names)}
+    blocks = fit.model.design.terms
+    # Terms on one grouping factor share a dimension: the levels of which all coefficients were kept.
+    coords: dict[str, list[str]] = {}
+    for block in blocks:
+        dim = f"{block.group}_level"
+        known = coords.get(dim, list(block.levels))
+        coords[dim] = [
+            level
+            for level in known
+            if all((block.name, level, column) in place for column in block.columns)
+        ]
+    variables = {}
+    for block in blocks:
+        dim = f"{block.group}_level"
+        for column in block.columns:
+            columns = [place[block.name, level, column] for level in coords[dim]]
+            values = fit.watched.draws[None, :, columns]
+            variables[f"{column}|{block.name}"] = (("chain", "draw", dim), values)
+    found = _dataset(xarray, fit, variables, {"draws": LAST_ESTEP})
+    return found.assign_coords(coords)
+
+
+def _constants(xarray: Any, fit: Fit, has_rows: bool) -> Any:
+    variables: dict[str, Any] = {
+        "fixef": (("coefficient",), fit.params.beta),
+        "estimate": (("parameter",), fit.param_values),
+        "std_error": (("parameter",), fit.param_stderr),
+    }
+    if has_rows:
+        eta = linear_predictor(fit, fit.model.design)
+        variables["fitted"] = (("row",), mean_response(fit, eta))
+    return _dataset(xarray, fit, variables, {})
+
+
+def _response_name(fit: Fit) -> str:
+    response = fit.model.design.response
+    assert response is not None
+    return response.name
+
+
+def _row_groups(fit: Fit, draws: PosteriorDraws, seed: int) -> tuple[Floats, Floats]:
+    """(1, m, n) log densities of the rows, and (1, m, n) simulated responses, at each draw of the effects."""
+    import tensorflow as tf
+
+    design, family = fit.model.design, fit.model.family
+    num_draws = len(draws.effects[0])
+    response = tuple(tf.constant(array, tf.float64) for array in family.response(design))
+    own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
+    fixed = design.X @ fit.params.beta + design.offset
+    likelihood = np.empty((1, num_draws, design.n))
+    simulated = np.empty((1, num_draws, design.n))
+    size = max(1, CHUNK // design.n)
+    for number, start in enumerate(range(0, num_draws, size)):
+        part = slice(start, start + size)
+        eta = np.repeat(fixed[None], len(range(*part.indices(num_draws))), axis=0)
+        for block, effects in zip(design.terms, draws.effects, strict=True):
+            eta += np.einsum("nk,mnk->mn", block.values, effects[part][:, block.index])
+        likelihood[0, part] = np.transpose(
+            log_density(family, tf.constant(eta.T), response, own).numpy()
+        )
+        key = np.random.SeedSequence([seed, number]).generate_state(2).astype(np.int32)
+        found = family.distribution(tf.constant(eta), response, own).sample(seed=key)
+        simulated[0, part] = np.asarray(found, float)
+    return likelihood, simulated

@@ -1,0 +1,92 @@
+"""Result stage: draws of all random effects given the data and the estimates, by the normal approximation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.factor import apply_lambda, factorize
+from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.predict import family_values, linear_predictor
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+JOINT = "normal, jointly for all effects"
+APART = "normal, each level independently of the others"
+
+
+class PosteriorDraws(NamedTuple):
+    """Independent draws of all random effects.
+
+    Attributes:
+      effects: (m, l, k) for each term.
+      how: `JOINT` or `APART`.
+    """
+
+    effects: tuple[Floats, ...]
+    how: str
+
+
+def posterior_draws(
+    fit: Fit, num_draws: int, seed: int, *, jointly: bool | None = None
+) -> PosteriorDraws:
+    """Draw all random effects given the data and the estimates.
+
+    The distribution is normal around the posterior means of the fit. Its precision is that of the rows at
+    those means and of the effects' own covariance, as in the Laplace approximation; for Gaussian fits
+    this is exact. Effects of different levels and terms are correlated, as they are in crossed designs.
+
+    Args:
+      fit: a fitted model.
+      num_draws: m.
+      seed: of the random numbers.
+      jointly: False draws each level from its own conditional covariance, for which the rows are not needed;
+        by default this is done where the equations were too large to be factored.
+    Returns:
+      The draws.
+    Raises:
+      ModelError: if the draws are joint, and the fit was loaded without its rows.
+    References:
+      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the equations.
+    """
+    random = np.random.default_rng(seed)
+    if fit.solver == "direct" if jointly is None else jointly:
+        return PosteriorDraws(_joint(fit, num_draws, random), JOINT)
+    found = []
+    for modes, covariances in zip(fit.modes, fit.mode_cov, strict=True):
+        roots = np.array([cholesky_semidefinite(covariance) for covariance in covariances])
+        noise = random.standard_normal((num_draws, *modes.shape))
+        found.append(modes + np.einsum("lab,mlb->mla", roots, noise))
+    return PosteriorDraws(tuple(found), APART)
+
+
+def _joint(fit: Fit, num_draws: int, random: np.random.Generator) -> tuple[Floats, ...]:
+    plan = layout(fit.model.design.terms)
+    lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
+    # M = L L' is the precision of the effects before they are scaled by lambda: L'^-1 z has its inverse.
+    factor = factorize(plan, cross_products(plan, _precisions(fit)), lambdas)
+    noise = random.standard_normal((plan.num_effects, num_draws))
+    spread = plan.split(apply_lambda(plan, lambdas, factor.solve_upper(noise)))
+    return tuple(
+        modes + np.moveaxis(part, -1, 0) for modes, part in zip(fit.modes, spread, strict=True)
+    )
+
+
+def _precisions(fit: Fit) -> Floats:
+    """(n,) negative second derivatives of the rows' log density in the linear predictor."""
+    design, family = fit.model.design, fit.model.family
+    own = family_values(fit)
+    if family.name == "gaussian":
+        weights = np.ones(design.n) if design.weights is None else design.weights
+        return np.asarray(weights / own[0] ** 2)
+    from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
+
+    free = family.own(design).scale.to_free(own)
+    second = row_derivatives(fit.model).slopes(linear_predictor(fit, design), free).second
+    return np.asarray(-second, float)
