@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lmeformula.errors import ModelError
+from lmeformula.result.intervals import cutoff
 from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.table import Column, Table
 from lmeformula.result.varcorr import varcorr
+from lmeformula.result.wald import wald_interval
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -56,15 +58,18 @@ def coefficient_table(fit: Fit) -> Table:
     Args:
       fit: a fitted model.
     Returns:
-      table: one row a coefficient: estimate, standard error, z (their ratio), and the Monte Carlo
-        error where the method has one.
+      table: one row a coefficient: estimate, standard error, z (their ratio), the ends of Wald's 95 % interval,
+        and the Monte Carlo error where the method has one.
     """
     fixed = [p for p in parameters(fit) if p.effect == "fixed"]
+    ends = [wald_interval(p, cutoff(0.95)) for p in fixed]
     columns = (
         Column("", tuple(p.term for p in fixed), "text"),
         Column("estimate", tuple(p.estimate for p in fixed)),
         Column("std error", tuple(p.std_error for p in fixed)),
         Column("z", tuple(p.statistic for p in fixed), "statistic"),
+        Column("2.5 %", tuple(low for low, _ in ends)),
+        Column("97.5 %", tuple(high for _, high in ends)),
     )
     return Table("Fixed effects", columns + _mc_error_column(fit, fixed))
 

@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmeformula.result.diagnostics import stderr_source
 from lmeformula.result.parameters import parameters
 from lmeformula.result.table import Table
 from lmeformula.result.tables import coefficient_table, family_table, variance_table
@@ -92,6 +93,7 @@ def summary(fit: Fit) -> Summary:
         ("rows", rows),
         ("fit", _fit_line(fit)),
     ]
+    facts.append(("errors", f"standard errors from {stderr_source(fit)}"))
     if design.dropped:
         facts.append(("left out", f"{', '.join(design.dropped)} (determined by other columns)"))
     tables = (variance_table(fit), coefficient_table(fit), family_table(fit))

@@ -50,7 +50,14 @@ def test_a_fixed_sigma_is_not_a_parameter():
 def test_coefficients_have_z_and_monte_carlo_errors_where_there_are_any():
     table = coefficient_table(fake_fit())
     assert cells(table, "z") == pytest.approx((2.5, 9.0))
-    assert [c.heading for c in table.columns] == ["", "estimate", "std error", "z"]
+    assert [c.heading for c in table.columns] == [
+        "",
+        "estimate",
+        "std error",
+        "z",
+        "2.5 %",
+        "97.5 %",
+    ]
     assert cells(coefficient_table(fake_mcem_fit()), "MC error") == pytest.approx((0.004, 0.001))
 
 

@@ -21,6 +21,7 @@ Linear mixed model
            chain in the last
   rows     12; 3 g, 2 h
   fit      logLik -7.25, df 7, AIC 28.50, BIC 31.89
+  errors   standard errors from the observed information of the likelihood
 
 Random effects
 group     term           sd   corr
@@ -30,9 +31,9 @@ h         Intercept  0.3000
 Residual             0.5000
 
 Fixed effects
-           estimate  std error     z  MC error
-Intercept    1.0000     0.4000  2.50    0.0040
-x            0.9000     0.1000  9.00    0.0010"""
+           estimate  std error     z   2.5 %  97.5 %  MC error
+Intercept    1.0000     0.4000  2.50  0.2160   1.784    0.0040
+x            0.9000     0.1000  9.00  0.7040   1.096    0.0010"""
 
 REPR = """\
 Converged: the estimates no longer move by more than their own error.
