@@ -411,6 +411,24 @@ class Fit:
 
         return joint_tests(self, terms, ddf=ddf)
 
+    def drop1(self, test: str = "lrt", **options: Any) -> pd.DataFrame:
+        """Leave out each term of the fixed part, by "lrt" or "F"; see `lmeformula.result.drop1.drop1`."""
+        from lmeformula.result.drop1 import drop1
+
+        return drop1(self, test, **options)
+
+    def update(self, formula: str, data: Any, **options: Any) -> Fit:
+        """Fit a changed formula, "~ . - x", to data; see `lmeformula.result.update.update`."""
+        from lmeformula.result.update import update
+
+        return update(self, formula, data, **options)
+
+    def to_marginaleffects(self, data: Any, *, kind: str = "response") -> Any:
+        """The model that the `marginaleffects` package takes; see `lmeformula.result.marginal_effects`."""
+        from lmeformula.result.marginal_effects import marginaleffects_model
+
+        return marginaleffects_model(self, data, kind=kind)
+
     def icc(self, **options: Any) -> pd.DataFrame:
         """Intraclass correlations; see `lmeformula.result.r2.icc`."""
         from lmeformula.result.r2 import icc

@@ -266,7 +266,7 @@ def emmeans(
     kept = list(dict.fromkeys([*means, *groups]))
     if var is None:
         found = cells(fit, kept, at=at, weights=weights)
-        rows, offset = found.rows, found.offset
+        rows, offset = found.estimable(), found.offset
     else:
         if type == "response":
             raise ModelError(
@@ -278,7 +278,7 @@ def emmeans(
             for half in (-0.5 * step, 0.5 * step)
         ]
         found = ends[0]
-        rows = (ends[1].rows - found.rows) / step
+        rows = (ends[1].estimable() - found.estimable()) / step
         offset = (ends[1].offset - found.offset) / step
     return MarginalMeans(
         fit=fit,

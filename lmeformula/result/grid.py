@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.design.columns import columns_on
+from lmeformula.design.fixed import Matrix
 from lmeformula.design.observed import Observed, ObservedColumn
 from lmeformula.errors import ModelError
+from lmeformula.formula.ir import TermSum
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -31,13 +34,22 @@ class Cells:
 
     Attributes:
       frame: the kept variables.
-      rows: (r, p) combinations of the fixed effects; nan where dropped columns leave one undetermined.
+      rows: (r, p) combinations of the fixed effects.
+      missed: (r, d) by how much dropped columns differ from what they were in the data, where they were
+        combinations of others; the data determine a row, or a combination of rows, where it is zero.
       offset: (r,) mean offsets.
     """
 
     frame: pd.DataFrame
     rows: Floats
+    missed: Floats
     offset: Floats
+
+    def estimable(self) -> Floats:
+        """(r, p) the rows, nan where the data do not determine one."""
+        size = 1.0 + np.abs(self.rows).max(axis=1, initial=0.0)
+        is_off = np.abs(self.missed).max(axis=1, initial=0.0) > ESTIMABLE * size
+        return np.where(is_off[:, None], np.nan, self.rows)
 
 
 def observed_of(fit: Fit) -> Observed:
@@ -113,18 +125,47 @@ def cells(
     }
     for name, step in (shift or {}).items():
         data[name] = np.asarray(data[name], float) + step
-    X, offset, determined = _rebuild(fit, observed, data, len(places))
+    X, offset, missed = _rebuild(fit, observed, data, len(places))
     share = _shares(observed, rest, values, np.array(inner), weights)
     shape = (len(outer), len(inner))
-    rows = np.einsum("ori,r->oi", X.reshape(*shape, -1), share)
-    beyond = np.einsum("ord,r->od", determined.reshape(*shape, -1), share)
-    size = 1.0 + np.abs(rows).max(axis=1, initial=0.0)
-    rows[np.abs(beyond).max(axis=1, initial=0.0) > ESTIMABLE * size] = np.nan
+    rows = np.einsum("ori,r->oi", X.reshape(*shape, X.shape[1]), share)
+    beyond = np.einsum("ord,r->od", missed.reshape(*shape, missed.shape[1]), share)
     frame = pd.DataFrame(
         {name: [values[name][place[-1 - j]] for place in outer] for j, name in enumerate(kept)},
         index=range(len(outer)),
     )
-    return Cells(frame, rows, offset.reshape(shape) @ share)
+    return Cells(frame, rows, beyond, offset.reshape(shape) @ share)
+
+
+def grid_rows(fit: Fit, points: Mapping[str, list[object]]) -> Callable[[TermSum], Matrix]:
+    """A function that builds the columns of sums of terms on the grid of all combinations of values.
+
+    Args:
+      fit: a fitted model.
+      points: the values of each column of the fixed part.
+    Returns:
+      function: terms -> their columns on the grid, with names, by the recipe of the fit's design.
+    Raises:
+      ModelError: for a grid that is too large.
+    """
+    design = fit.model.design
+    observed = {column.name: column for column in observed_of(fit).columns}
+    total = int(np.prod([float(len(values)) for values in points.values()]))
+    if total > MAX_ROWS:
+        raise ModelError(
+            f"the grid of the fixed part would have {total:,} rows",
+            hint="Fit the smaller model with fit.update(..., data=...), and compare with anova.",
+        )
+    combinations = list(itertools.product(*points.values()))
+    data = {
+        name: _column(observed[name], [row[j] for row in combinations])
+        for j, name in enumerate(points)
+    } or {"": np.zeros(total)}
+
+    def build(terms: TermSum) -> Matrix:
+        return columns_on(design, data, terms)
+
+    return build
 
 
 def _values(column: ObservedColumn, given: object) -> list[object]:
@@ -157,9 +198,7 @@ def _rebuild(
     aliases = observed.aliases
     if aliases is None:
         return rows.X, offset, np.zeros((num_rows, 0))
-    everything = tuple(range(len(aliases.kept) + len(aliases.dropped)))
-    wide = replace(design, recipe=replace(recipe, kept=everything))
-    X = wide.rebuild(table, groups=False, offset=given).X
+    X = columns_on(design, table, design.formula.fixed.sum).values
     missed = X[:, list(aliases.dropped)] - X[:, list(aliases.kept)] @ aliases.relation
     return rows.X, offset, missed
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import scipy.linalg
 from numpy.typing import NDArray
 
 from lmeformula.design.evaluate import data_columns
@@ -15,7 +16,7 @@ from lmeformula.design.labels import label
 from lmeformula.design.observed import ObservedColumn
 from lmeformula.errors import ModelError
 from lmeformula.result.freedom import freedom
-from lmeformula.result.grid import cells, observed_of
+from lmeformula.result.grid import ESTIMABLE, cells, observed_of
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -64,11 +65,10 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
                 raise ModelError(f"the fixed part has no term {name!r}", hint=f"Terms: {listed}.")
         chosen = {key: chosen[key] for key in wanted}
     method = freedom(fit, ddf)
-    points = {name: _points(fit, column) for name, column in known.items()}
+    points = points_of(fit)
     tests = []
     for key in chosen:
         rows = _differences(fit, [name for name in known if name in key], points)
-        rows = rows[~np.isnan(rows).any(axis=1)]
         tests.append(method.test(rows, rows @ fit.params.beta))
     return pd.DataFrame(
         {
@@ -79,6 +79,11 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
             "p_value": [test.p_value for test in tests],
         }
     )
+
+
+def points_of(fit: Fit) -> dict[str, list[object]]:
+    """Values of each column of the fixed part at which all of the model's columns differ."""
+    return {column.name: _points(fit, column) for column in observed_of(fit).columns}
 
 
 def _points(fit: Fit, column: ObservedColumn) -> list[object]:
@@ -104,10 +109,21 @@ def _points(fit: Fit, column: ObservedColumn) -> list[object]:
 def _differences(fit: Fit, kept: list[str], points: dict[str, list[object]]) -> Floats:
     """(r, p) differences between neighbours, in all the kept variables, of marginal means."""
     at = {name: values for name, values in points.items() if name in kept}
-    rows = cells(fit, kept, at=at).rows
+    found = cells(fit, kept, at=at)
     # The first variable varies fastest: it is the last axis before the coefficients.
     shape = [len(at[name]) for name in reversed(kept)]
-    grid = rows.reshape(*shape, rows.shape[1])
-    for axis in range(len(kept)):
+    rows, missed = (
+        _neighbours(part.reshape(*shape, part.shape[1]), len(kept))
+        for part in (found.rows, found.missed)
+    )
+    if not missed.shape[1]:
+        return rows
+    # Of the differences, those combinations that the data determine.
+    return np.asarray(scipy.linalg.null_space(missed.T, rcond=ESTIMABLE).T @ rows)
+
+
+def _neighbours(grid: Floats, num_axes: int) -> Floats:
+    for axis in range(num_axes):
         grid = np.diff(grid, axis=axis)
-    return np.asarray(grid.reshape(-1, rows.shape[1]))
+    count = int(np.prod(grid.shape[:-1]))
+    return np.asarray(grid.reshape(count, grid.shape[-1]))

@@ -1,0 +1,162 @@
+"""Result stage: what each term of the fixed part adds, by leaving it out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.linalg
+import scipy.stats
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+from lmeformula.design.fixed import independent_columns
+from lmeformula.design.labels import label
+from lmeformula.errors import ModelError
+from lmeformula.estimation.dispatch import estimate
+from lmeformula.formula.ir import Term, TermSum
+from lmeformula.model.compile import compile
+from lmeformula.result.freedom import freedom
+from lmeformula.result.grid import grid_rows
+from lmeformula.result.joint_tests import points_of
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+# Columns of the smaller model are combinations of the larger one's up to this, relative to their length.
+WITHIN = 1e-6
+
+
+class Reduced(NamedTuple):
+    """The fixed part without one term.
+
+    Attributes:
+      term: what was left out, in canonical text.
+      names: (r) of the columns that it has then.
+      within: (p, r) those columns as combinations of the columns of the fit.
+    """
+
+    term: str
+    names: tuple[str, ...]
+    within: Floats
+
+
+def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> pd.DataFrame:
+    """Leave out each term of the fixed part that no other term contains, one at a time.
+
+    Args:
+      fit: a fitted model.
+      test: "lrt" fits each smaller model by maximum likelihood, and this one again if it is a REML fit; "F"
+        tests the coefficients of this fit that the smaller model lacks, without another fit.
+      ddf: degrees of freedom of F tests: "auto" (Satterthwaite's for Gaussian fits), "satterthwaite",
+        "kenward-roger" or "none".
+      **options: of `lf.estimate`, for the refits: seed, tolerance, ...
+    Returns:
+      frame: for "lrt" term ("<none>" first), df (how many coefficients less), loglik, aic, statistic (twice the
+        difference of log-likelihoods), p_value (chi-square), mc_error (of the statistic); for "F" term, df1,
+        df2, statistic, p_value.
+    Raises:
+      ModelError: if the test is neither, or the design does not know how its columns were made.
+    References:
+      Venables, Ripley (2002), Modern Applied Statistics with S, section 6.8, for which terms may be left out.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("score ~ Machine + (1 | Worker)", lf.datasets.load("Machines"))
+      >>> drop1(fit)[["term", "df", "statistic"]].round(2).to_dict("records")[1]
+      {'term': 'Machine', 'df': 2.0, 'statistic': 83.77}
+    """
+    if test not in ("lrt", "F"):
+        raise ModelError(f"test is {test!r}", hint="Choose 'lrt' or 'F'.")
+    smaller = [_reduce(fit, term) for term in droppable(fit.formula.fixed.sum)]
+    if test == "F":
+        method = freedom(fit, ddf)
+        tests = []
+        for model in smaller:
+            # The coefficients are those of the smaller model where these combinations are zero.
+            rows = scipy.linalg.null_space(model.within.T).T
+            tests.append(method.test(rows, rows @ fit.params.beta))
+        return pd.DataFrame(
+            {
+                "term": [model.term for model in smaller],
+                "df1": [found.df1 for found in tests],
+                "df2": [found.df2 for found in tests],
+                "statistic": [found.statistic for found in tests],
+                "p_value": [found.p_value for found in tests],
+            }
+        )
+    full = _estimate(fit, fit.model.design, options) if fit.reml else fit
+    fits = [full, *(_estimate(fit, _narrow(fit.model.design, model), options) for model in smaller)]
+    df = np.array([full.loglik.df - other.loglik.df for other in fits], float)
+    statistics = np.array([2.0 * (full.loglik.value - other.loglik.value) for other in fits])
+    errors = [2.0 * float(np.hypot(full.loglik.mc_error, f.loglik.mc_error)) for f in fits]
+    p_values = scipy.stats.chi2.sf(np.maximum(statistics, 0.0), np.maximum(df, 1.0))
+    is_first = np.arange(len(fits)) == 0
+    return pd.DataFrame(
+        {
+            "term": ["<none>", *(model.term for model in smaller)],
+            "df": np.where(is_first, np.nan, df),
+            "loglik": [found.loglik.value for found in fits],
+            "aic": [found.aic for found in fits],
+            "statistic": np.where(is_first, np.nan, statistics),
+            "p_value": np.where(is_first, np.nan, p_values),
+            "mc_error": np.where(is_first, np.nan, errors),
+        }
+    )
+
+
+def droppable(terms: TermSum) -> tuple[Term, ...]:
+    """The terms that are not contained in another one: a and b are not where there is a:b.
+
+    Example:
+      >>> import lmeformula as lf
+      >>> [len(t.variables) for t in droppable(lf.parse("y ~ a * b + z + (1 | g)").fixed.sum)]
+      [1, 2]
+    """
+    sets = [frozenset(term.variables) for term in terms.terms]
+    return tuple(
+        term
+        for term, own in zip(terms.terms, sets, strict=True)
+        if not any(own < other for other in sets)
+    )
+
+
+def _reduce(fit: Fit, term: Term) -> Reduced:
+    """The fixed part without a term; found on a grid that tells all columns apart."""
+    design = fit.model.design
+    total = design.formula.fixed.sum
+    rest = TermSum(total.intercept, tuple(other for other in total.terms if other != term))
+    name = ":".join(label(variable) for variable in term.variables)
+    grid = grid_rows(fit, points_of(fit))
+    X = grid(total)
+    # Columns that the fit left out are combinations of the others, also on the grid.
+    kept = [X.names.index(column) for column in design.names]
+    smaller = grid(rest)
+    solved, _, rank, _ = np.linalg.lstsq(X.values[:, kept], smaller.values)
+    within: Floats = np.asarray(solved, float)
+    missed = np.abs(X.values[:, kept] @ within - smaller.values).max(initial=0.0)
+    if rank < len(kept) or missed > WITHIN * (1.0 + np.abs(smaller.values).max(initial=0.0)):
+        raise ModelError(
+            f"the columns without {name} cannot be told from the summary of the data",
+            hint="Fit the smaller model with fit.update(..., data=...), and compare with anova.",
+        )
+    # A factor's full coding may leave more columns than the span has dimensions.
+    chosen = independent_columns(within)
+    return Reduced(name, tuple(smaller.names[i] for i in chosen), within[:, chosen])
+
+
+def _narrow(design: Design, model: Reduced) -> Design:
+    return replace(
+        design,
+        X=np.ascontiguousarray(design.X @ model.within),
+        names=model.names,
+        recipe=None,
+    )
+
+
+def _estimate(fit: Fit, design: Design, options: dict[str, Any]) -> Fit:
+    model = compile(design, fit.model.family, sigma=fit.model.sigma, dtype=fit.model.dtype)
+    return estimate(model, method=fit.method, **options)

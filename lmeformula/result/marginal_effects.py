@@ -1,0 +1,128 @@
+"""Result stage: a fit as the model object of the marginaleffects package."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.frame import column_of, open_frame
+from lmeformula.design.observed import ObservedColumn
+from lmeformula.design.values import Categories, Logicals
+from lmeformula.errors import ModelError
+from lmeformula.result.grid import observed_of
+from lmeformula.result.predict import mean_response
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+
+def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> Any:
+    """Wrap a fit so that `marginaleffects.predictions`, `comparisons`, `slopes` and the rest take it.
+
+    They are of the population: random effects are zero, and uncertainty is that of the fixed effects.
+
+    Args:
+      fit: a fitted model.
+      data: the data that it was fitted to; a fit does not keep them.
+      kind: "response" for the scale of the response, "link" for the linear predictor.
+    Returns:
+      A `marginaleffects` model.
+    Raises:
+      ModelError: if the package is not there, or `kind` is not one of these.
+      FormulaDataError: if the data lacks a column.
+    References:
+      Arel-Bundock, Greifer, Heiss (2024), J. Stat. Softw. 111(9).
+    """
+    if kind not in ("response", "link"):
+        raise ModelError(f"kind is {kind!r}", hint="Choose 'response' or 'link'.")
+    try:
+        pl = importlib.import_module("polars")
+        classes = importlib.import_module("marginaleffects.classes.model")
+    except ImportError as error:
+        raise ModelError(
+            f"the marginaleffects package is not usable here: {error}",
+            hint="Install it: pip install marginaleffects.",
+        ) from None
+
+    class FittedModel(classes.ModelAbstract):  # type: ignore[name-defined, misc]
+        """Design matrices by the recipe of the fit's design; the last column is the offset."""
+
+        def get_exog(self, newdata: Any) -> Floats:
+            """(n, p + 1)."""
+            return design_rows(fit, newdata)
+
+        def get_predict(self, params: Floats, newdata: Floats) -> Any:
+            """One estimate for each row of a design matrix."""
+            eta = newdata[:, :-1] @ np.asarray(params, float) + newdata[:, -1]
+            estimate = eta if kind == "link" else mean_response(fit, eta)
+            rowid = pl.Series(range(len(eta)), dtype=pl.Int32)
+            return pl.DataFrame({"rowid": rowid, "estimate": estimate})
+
+    columns, names = _columns(fit, data, pl)
+    vault = classes.ModelVault(
+        coef=np.array(fit.params.beta),
+        coefnames=np.array(fit.model.design.names),
+        # A function of newdata stands for a formula in a language that the package does not know.
+        formula=lambda newdata: (None, design_rows(fit, newdata)),
+        modeldata=pl.DataFrame(columns),
+        package="lmeformula",
+        vcov=np.array(fit.fixed_vcov),
+        variable_names=names,
+    )
+    return FittedModel(fit, vault)
+
+
+def design_rows(fit: Fit, newdata: Any) -> Floats:
+    """X of new rows and, as the last column, their offset: (n, p + 1)."""
+    recipe = fit.model.design.recipe
+    assert recipe is not None
+    table = {}
+    for observed in observed_of(fit).columns:
+        column = newdata[observed.name]
+        values = column.to_list()
+        if _is_spelled(observed):
+            known = {str(level): level for level in observed.levels}
+            values = [known[str(value)] for value in values]
+        is_text = any(isinstance(value, str) for value in values)
+        table[observed.name] = np.array(values, object) if is_text else np.array(values)
+    given = None if recipe.offset == "" else np.full(len(newdata), observed_of(fit).offset)
+    rows = fit.model.design.rebuild(table or newdata, groups=False, offset=given)
+    return np.column_stack([rows.X, rows.offset])
+
+
+def _columns(fit: Fit, data: object, pl: Any) -> tuple[dict[str, Any], list[str]]:
+    """The columns of the fixed part and of the response, on the rows used, as polars series."""
+    frame = open_frame(data)
+    design = fit.model.design
+    assert design.response is not None
+    found: dict[str, Any] = {}
+    for observed in observed_of(fit).columns:
+        column = column_of(frame, observed.name)
+        if _is_spelled(observed):
+            values = np.asarray(column.values, float)[design.rows]  # type: ignore[union-attr]
+            levels = pl.Enum([str(level) for level in observed.levels])
+            found[observed.name] = pl.Series([str(v) for v in values.tolist()], dtype=levels)
+        elif isinstance(column, Categories):
+            spelled = np.array([*column.levels, None], dtype=object)[column.codes[design.rows]]
+            levels = pl.Enum([str(level) for level in observed.levels])
+            found[observed.name] = pl.Series(spelled.tolist(), dtype=levels)
+        elif isinstance(column, Logicals):
+            found[observed.name] = pl.Series((column.values[design.rows] > 0).tolist())
+        else:
+            found[observed.name] = pl.Series(np.asarray(column.values)[design.rows])
+    response = design.response.name
+    values = design.response.values
+    values = values if values.ndim == 1 else values[:, 0]
+    found.setdefault(response, pl.Series(values))
+    names = [response, *(name for name in found if name != response)]
+    return found, names
+
+
+def _is_spelled(observed: ObservedColumn) -> bool:
+    """Whether a number is a factor to the formula: the package would take its mean, which is no level."""
+    return len(observed.levels) > 2 and not isinstance(observed.levels[0], str | bool)
