@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.tidy import tidy
@@ -114,3 +115,23 @@ def test_a_word_at_the_boundary():
 def test_refusals(options, message):
     with pytest.raises(ModelError, match=message):
         fake_fit().confint(**options)
+
+
+@pytest.mark.parametrize(
+    ("structure", "effects", "least"),
+    [
+        ("cs(0 + factor(t) | g)", ["sd"] * 3 + ["cor"], -0.5),
+        ("cs(0 + factor(t) | g, hom = TRUE)", ["sd", "cor"], -0.5),
+        ("ar1(0 + factor(t) | g)", ["sd", "cor"], -1.0),
+        ("diag(0 + factor(t) | g, hom = TRUE)", ["sd"], None),
+        ("us(0 + factor(t) | g)", ["sd"] * 3 + ["cor"] * 3, -1.0),
+    ],
+)
+def test_every_structure_has_its_parameters_and_bounds(structure, effects, least):
+    rng = np.random.default_rng(8)
+    data = {"y": rng.normal(size=72), "t": np.arange(72) % 3, "g": np.arange(72) // 6}
+    fit = lf.fit(f"y ~ 1 + {structure}", data)
+    rows = parameters(fit)
+    assert [p.name for p in rows] == list(fit.param_names)
+    assert [p.effect for p in rows] == ["fixed", *effects, "residual"]
+    assert all(p.bounds == (least, 1.0) for p in rows if p.effect == "cor")
