@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.pairs import Pairs, find_pairs
 from lmeformula.design.design import TermBlock
 
@@ -181,7 +182,10 @@ def cross_products(plan: Layout, weights: Floats | None) -> CrossProducts:
       weights: (n,) weights of any sign.
     Returns:
       The blocks.
+    Raises:
+      ModelError: if the block of the rest, which is dense, would not fit into memory.
     """
+    check_dense(plan.num_effects - plan.lead_size)
     lead = plan.matrices[plan.lead]
     levels, k = plan.sizes[plan.lead]
     values = lead.data.reshape(-1, k)

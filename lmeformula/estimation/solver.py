@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
+from lmeformula.algebra.memory import GIB, machine_memory
 from lmeformula.errors import ModelError
 from lmeformula.model.compile import Model
 
@@ -28,8 +27,6 @@ DENSE_SPEED = 2e10
 SPARSE_SPEED = 5e8
 # What the iterative solver does for one parameter vector: columns times iterations times two products.
 SPARSE_WORK = 11 * 15 * 2
-
-GIB = 2.0**30
 
 
 class Estimate(NamedTuple):
@@ -90,19 +87,3 @@ def estimate_direct(model: Model, method: str) -> Estimate:
         memory += 8.0 * lead * order
     rows = design.n * sum(len(term.columns) for term in design.terms)
     return Estimate(order, memory, order**3 / DENSE_SPEED, SPARSE_WORK * rows / SPARSE_SPEED)
-
-
-def machine_memory() -> float:
-    """Bytes of memory of this machine, or of the container that this process may fill.
-
-    All of it, not what is free at the moment: the same model is fitted the same way again.
-    """
-    found = 8.0 * GIB
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file():
-        text = limit.read_text(encoding="ascii").strip()
-        if text.isdigit():
-            found = min(found, float(text))
-    return found

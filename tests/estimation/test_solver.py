@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.algebra import memory
+from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.memory import GIB, machine_memory
 from lmeformula.errors import ModelError
-from lmeformula.estimation.solver import GIB, choose_solver, estimate_direct, machine_memory
+from lmeformula.estimation.solver import choose_solver, estimate_direct
 
 
 def model(n: int, *terms: tuple[int, int]) -> SimpleNamespace:
@@ -52,6 +55,14 @@ def test_a_direct_solver_that_does_not_fit_is_refused_with_its_size():
 
 def test_memory_is_that_of_this_machine():
     assert 0.1 * GIB < machine_memory() < 1e6 * GIB
+
+
+def test_no_other_use_of_the_dense_block_is_started_either(monkeypatch):
+    data = lf.datasets.load("dyestuff").assign(other=lambda d: range(len(d)))
+    design = lf.design("Yield ~ 1 + (1|Batch) + (1|other)", data)
+    monkeypatch.setattr(memory, "machine_memory", lambda: 100.0)
+    with pytest.raises(ModelError, match=r"dense block of order 6, .* about 0 GiB"):
+        cross_products(layout(design.terms), None)
 
 
 def test_an_unknown_solver_is_refused():
