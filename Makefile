@@ -13,10 +13,10 @@ FIND_PYTHON := for p in "$(PYTHON)" python3.13 python3.12 python3.11; do \
 	then echo "$$p"; exit; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench clean clean-all
+.PHONY: help demo test test-all lint format bench bench-scale bench-parts clean clean-all
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY) ## fit 73,421 lecture ratings from one line, compare with lme4, draw the plots
 	$(VENV)/bin/lmeformula demo
@@ -36,8 +36,15 @@ format: $(READY) ## rewrite the code in the project's format
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 
-bench: $(READY) ## run the benchmarks
-	for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script" || exit 1; done
+bench: $(READY) ## compare with other packages, into benchmarks/RESULTS.md (ARGS="--slow", PEERS_PYTHON=...)
+	$(RUN) benchmarks/compare.py $(ARGS)
+
+bench-scale: $(READY) ## time and memory of fits with up to ten million rows (ARGS="--rows 1e5")
+	$(RUN) benchmarks/scale.py $(ARGS)
+
+bench-parts: $(READY) ## timings of the library's own parts: imports, parsing, designs, sampler layouts
+	for part in import_time parsing design_speed gather_designs; do \
+		echo "== $$part"; $(RUN) benchmarks/$$part.py || exit 1; done
 
 clean: ## remove what builds, tests and the demo leave behind
 	rm -rf build dist demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis
