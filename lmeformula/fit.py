@@ -337,11 +337,14 @@ class Fit:
 
         return residuals(self, kind)
 
-    def tidy(self) -> pd.DataFrame:
-        """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error."""
+    def tidy(self, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
+        """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error, ...
+
+        With `ddf`, such as "satterthwaite", fixed effects are tested by Student's t, as lmerTest does.
+        """
         from lmeformula.result.tidy import tidy
 
-        return tidy(self)
+        return tidy(self, level, ddf=ddf)
 
     def glance(self) -> pd.DataFrame:
         """One row: log-likelihood, criteria, number of rows, method, outcome."""
@@ -349,22 +352,23 @@ class Fit:
 
         return glance(self)
 
-    def summary(self) -> Summary:
-        """The summary page: text in the REPL, HTML in a notebook."""
+    def summary(self, *, ddf: str | None = None) -> Summary:
+        """The summary page: text in the REPL, HTML in a notebook; `ddf` adds degrees of freedom and p-values."""
         from lmeformula.views.summary import summary
 
-        return summary(self)
+        return summary(self, ddf)
 
     def confint(
         self,
         method: str = "wald",
         level: float = 0.95,
         parm: Sequence[str] | str | None = None,
+        **options: Any,
     ) -> pd.DataFrame:
-        """Confidence intervals, "wald" or "profile": parameter, estimate, lower, upper, note."""
+        """Intervals, "wald", "profile" or "boot": parameter, estimate, lower, upper, note."""
         from lmeformula.result.confint import confint
 
-        return confint(self, method, level, parm)
+        return confint(self, method, level, parm, **options)
 
     @property
     def diagnostics(self) -> Diagnostics:

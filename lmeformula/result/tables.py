@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lmeformula.errors import ModelError
 from lmeformula.result.intervals import cutoff
+from lmeformula.result.marginal_table import p_text
 from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.table import Column, Table
+from lmeformula.result.tidy import fixed_tests
 from lmeformula.result.varcorr import varcorr
 from lmeformula.result.wald import wald_interval
 
@@ -52,16 +56,19 @@ def reference_of(fit: Fit, source: str) -> Reference:
     )
 
 
-def coefficient_table(fit: Fit) -> Table:
+def coefficient_table(fit: Fit, ddf: str | None = None) -> Table:
     """Tabulate the fixed effects.
 
     Args:
       fit: a fitted model.
+      ddf: degrees of freedom: "satterthwaite", "kenward-roger", "auto" or "none" add them, and a p-value.
     Returns:
       table: one row a coefficient: estimate, standard error, z (their ratio), the ends of Wald's 95 % interval,
         and the Monte Carlo error where the method has one.
     """
     fixed = [p for p in parameters(fit) if p.effect == "fixed"]
+    if ddf is not None:
+        return _tested(fit, fixed, ddf)
     ends = [wald_interval(p, cutoff(0.95)) for p in fixed]
     columns = (
         Column("", tuple(p.term for p in fixed), "text"),
@@ -72,6 +79,27 @@ def coefficient_table(fit: Fit) -> Table:
         Column("97.5 %", tuple(high for _, high in ends)),
     )
     return Table("Fixed effects", columns + _mc_error_column(fit, fixed))
+
+
+def _tested(fit: Fit, fixed: list[Parameter], ddf: str) -> Table:
+    tests = fixed_tests(fit, ddf)
+    is_normal = bool(np.isinf(tests["df"]).all())
+    found = {name: tuple(map(float, tests[name])) for name in tests}
+    columns = (
+        Column("", tuple(p.term for p in fixed), "text"),
+        Column("estimate", tuple(p.estimate for p in fixed)),
+        Column("std error", found["std_error"]),
+        *(() if is_normal else (Column("df", found["df"], "statistic"),)),
+        Column("z" if is_normal else "t", found["statistic"], "statistic"),
+        Column("p", tuple(map(p_text, found["p_value"])), "text"),
+        Column("2.5 %", found["conf_low"]),
+        Column("97.5 %", found["conf_high"]),
+    )
+    names = {"auto": "satterthwaite"}
+    note = f"Degrees of freedom: {names.get(ddf, ddf).title()}."
+    return Table(
+        "Fixed effects", columns + _mc_error_column(fit, fixed), () if is_normal else (note,)
+    )
 
 
 def family_table(fit: Fit) -> Table:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import scipy.special
+import scipy.stats
 
+from lmeformula.result.freedom import freedom
 from lmeformula.result.intervals import check_level, cutoff
 from lmeformula.result.parameters import parameters
 from lmeformula.result.wald import wald_interval
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 
-def tidy(fit: Fit, level: float = 0.95) -> pd.DataFrame:
+def tidy(fit: Fit, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
     """Lay all parameters out as a data frame, one a row.
 
     Intervals and tests are Wald's, from the standard errors. Those of standard deviations are
@@ -27,6 +29,9 @@ def tidy(fit: Fit, level: float = 0.95) -> pd.DataFrame:
     Args:
       fit: a fitted model.
       level: coverage of the intervals, between 0 and 1.
+      ddf: degrees of freedom of the fixed effects, "satterthwaite", "kenward-roger" (whose standard errors then
+        are the adjusted ones), "auto" or "none": their intervals and tests are then Student's t, and the frame has
+        a column df after statistic. By default there are none, and no such column.
     Returns:
       frame: columns effect ("fixed", "sd", "cor", "residual", "family"), group, term, estimate, std_error,
         statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number.
@@ -38,7 +43,7 @@ def tidy(fit: Fit, level: float = 0.95) -> pd.DataFrame:
     quantile = cutoff(level)
     statistics = np.array([p.statistic if p.effect == "fixed" else np.nan for p in rows])
     intervals = [wald_interval(p, quantile) for p in rows]
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "effect": [p.effect for p in rows],
             "group": [p.group for p in rows],
@@ -50,6 +55,40 @@ def tidy(fit: Fit, level: float = 0.95) -> pd.DataFrame:
             "conf_low": [low for low, _ in intervals],
             "conf_high": [high for _, high in intervals],
             "mc_error": [p.mc_error for p in rows],
+        }
+    )
+    if ddf is None:
+        return frame
+    tests = fixed_tests(fit, ddf, level)
+    frame.insert(frame.columns.get_loc("statistic") + 1, "df", np.nan)
+    frame.loc[frame["effect"] == "fixed", list(tests)] = tests.to_numpy()
+    return frame
+
+
+def fixed_tests(fit: Fit, ddf: str, level: float = 0.95) -> pd.DataFrame:
+    """Test the fixed effects, one by one, by Student's t.
+
+    Args:
+      fit: a fitted model.
+      ddf: how degrees of freedom are found, see `lmeformula.result.freedom.freedom`.
+      level: coverage of the intervals.
+    Returns:
+      frame: a row for each coefficient: std_error, statistic, df, p_value, conf_low, conf_high.
+    Raises:
+      ModelError: if the method is not for such fits.
+    """
+    method = freedom(fit, ddf)
+    estimates, errors = fit.params.beta, np.sqrt(np.diag(method.vcov))
+    df = method.df(np.eye(len(estimates)))
+    half = scipy.stats.t.ppf(0.5 + level / 2, df) * errors
+    return pd.DataFrame(
+        {
+            "std_error": errors,
+            "statistic": estimates / errors,
+            "df": df,
+            "p_value": 2.0 * scipy.stats.t.sf(np.abs(estimates / errors), df),
+            "conf_low": estimates - half,
+            "conf_high": estimates + half,
         }
     )
 

@@ -76,11 +76,13 @@ class Summary:
         return self.to_markdown()
 
 
-def summary(fit: Fit) -> Summary:
+def summary(fit: Fit, ddf: str | None = None) -> Summary:
     """Collect what a reader wants to know about a fit, its outcome first.
 
     Args:
       fit: a fitted model.
+      ddf: degrees of freedom for the fixed effects, with p-values: "satterthwaite", "kenward-roger", "auto" or
+        "none"; by default there are neither.
     Returns:
       summary: prints as text in a terminal and as HTML in a notebook.
     """
@@ -96,7 +98,7 @@ def summary(fit: Fit) -> Summary:
     facts.append(("errors", f"standard errors from {stderr_source(fit)}"))
     if design.dropped:
         facts.append(("left out", f"{', '.join(design.dropped)} (determined by other columns)"))
-    tables = (variance_table(fit), coefficient_table(fit), family_table(fit))
+    tables = (variance_table(fit), coefficient_table(fit, ddf), family_table(fit))
     # The random and the fixed effects also where there are none; other parameters only where there are some.
     shown = tables if tables[-1].num_rows else tables[:-1]
     return Summary(fit.outcome.value, _title(fit), tuple(facts), shown)
