@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from lmeformula.errors import ModelError
+from lmeformula.result.bootstrap import bootstrap_intervals
 from lmeformula.result.profile import profile_intervals
 from lmeformula.result.wald import wald_intervals
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
-METHODS = {"wald": wald_intervals, "profile": profile_intervals}
+METHODS = ("wald", "profile", "boot")
 
 
 def confint(
@@ -22,22 +23,35 @@ def confint(
     method: str = "wald",
     level: float = 0.95,
     parm: Sequence[str] | str | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
-    """Confidence intervals; see `wald_intervals` and `profile_intervals`.
+    """Confidence intervals; see `wald_intervals`, `profile_intervals` and `bootstrap_intervals`.
 
     Args:
       fit: a fitted model.
-      method: "wald", from the standard errors, or "profile", from the likelihood itself.
+      method: "wald", from the standard errors; "profile", from the likelihood itself; "boot", from refits.
       level: coverage, between 0 and 1.
       parm: parameter names, one or several; all by default.
+      **options: num_refits and seed of "boot".
     Returns:
       frame: parameter, estimate, lower, upper, note.
     Raises:
-      ModelError: for a method, level or parameter that does not exist, or a fit that has no profile likelihood.
+      ModelError: for a method, level, option or parameter that does not exist, or a fit that the method does
+        not serve.
     """
     if method not in METHODS:
-        hint = "Methods: wald, profile."
-        if method == "boot":
-            hint = "The parametric bootstrap is not there yet. " + hint
-        raise ModelError(f"there is no confidence interval by {method!r}", hint=hint)
-    return METHODS[method](fit, parm, level)
+        raise ModelError(
+            f"there is no confidence interval by {method!r}", hint=f"Methods: {', '.join(METHODS)}."
+        )
+    allowed = {"num_refits", "seed"} if method == "boot" else set()
+    unknown = sorted(set(options) - allowed)
+    if unknown:
+        raise ModelError(
+            f"intervals by {method!r} have no option {unknown[0]!r}",
+            hint='num_refits and seed are options of method="boot".',
+        )
+    if method == "wald":
+        return wald_intervals(fit, parm, level)
+    if method == "profile":
+        return profile_intervals(fit, parm, level)
+    return bootstrap_intervals(fit, parm, level, **options)

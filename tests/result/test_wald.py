@@ -105,8 +105,8 @@ def test_a_word_at_the_boundary():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "boot"}, "bootstrap is not there yet"),
-        ({"method": "hpd"}, "Methods: wald, profile"),
+        ({"method": "hpd"}, "Methods: wald, profile, boot"),
+        ({"num_refits": 200}, "intervals by 'wald' have no option 'num_refits'"),
         ({"level": 95}, "level is 95"),
         ({"parm": "sd(nobody)"}, "no parameter 'sd\\(nobody\\)'"),
         ({"parm": ["x", "z"], "method": "profile"}, "no parameter 'z'"),
