@@ -155,6 +155,9 @@ class Fit:
       sampling: the last iteration of Monte Carlo EM, or None.
       laplace_values: (d) the estimates by the Laplace approximation that Monte Carlo EM started from, or None.
       solver: "direct" where the equations were factored, "iterative" where that would have been too large.
+      information: the observed information that the standard errors are from: "exact" for Gaussian models,
+        that of the "laplace" approximation, or its "monte carlo" estimate from the last E-step's draws.
+      param_stderr_error: (d) Monte Carlo errors of the standard errors, or None where they have none.
     """
 
     model: Model
@@ -179,6 +182,8 @@ class Fit:
     sampling: Sampling | None
     laplace_values: Floats | None
     solver: str = "direct"
+    information: str = "exact"
+    param_stderr_error: Floats | None = None
 
     # ---- what is read off directly
 

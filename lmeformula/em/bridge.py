@@ -5,21 +5,24 @@ Reference: Meng, Wong (1996), Statistica Sinica 6, 831-860, the iterative optima
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from lmeformula.em.loop import tensors_of
-from lmeformula.em.types import Geometry, Problem
+from lmeformula.em.programs import programs, tensors_of
+from lmeformula.em.types import Geometry, Options, Problem
 
 Floats = NDArray[np.float64]
 
 # Errors come from as many separate estimates, from consecutive stretches of the draws.
 NUM_BATCHES = 10
 MAX_ITERATIONS = 500
+# Draws per chain from N(0, I): as many as from the posterior, up to this many.
+MOST_DRAWS = 1000
 
 
 class LogRatio(NamedTuple):
@@ -31,6 +34,7 @@ class LogRatio(NamedTuple):
 
 def bridge(
     problem: Problem,
+    options: Options,
     params: Floats,
     geometry: Geometry,
     excess: Floats,
@@ -41,38 +45,35 @@ def bridge(
     """Bridge from N(0, I) to the posterior of the latents in whitened coordinates.
 
     Args:
-      problem: the density.
+      problem: the density; it must know its geometry.
+      options: those of the run that took the posterior's draws.
       params: (d,) parameters that the posterior's draws were taken at.
       geometry: the geometry there.
       excess: (m, c) log density over that of N(0, I), without its constant, at draws of the posterior.
-      seed: of the draws from N(0, I), as many.
+      seed: of the draws from N(0, I).
     Returns:
       The log ratio and its error.
     """
-    num_draws, num_chains = excess.shape
-    size = len(problem.latents)
+    compiled = programs(problem, options, dtype)
+    num_draws = min(MOST_DRAWS, len(excess))
+    arrays, data = tensors_of(geometry.arrays, dtype), tensors_of(problem.data, dtype)
+    at = tf.constant(params, dtype)
+    shape = (compiled.capacity, len(problem.latents), compiled.num_chains)
 
-    @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
-    def draw(at: Any, arrays: Any, data: Any, key: Any, count: Any) -> Any:
-        def body(number: Any, found: Any) -> Any:
-            fold = tf.random.experimental.stateless_fold_in(key, number)
-            z = tf.random.stateless_normal([size, num_chains], fold, dtype=dtype)
-            value, _ = problem.density(at, z, arrays, data)
-            value += 0.5 * tf.reduce_sum(z**2, axis=0)
-            return number + 1, tf.tensor_scatter_nd_update(found, [[number]], value[None])
+    def work(worker: int) -> Floats:
+        found = []
+        for call, start in enumerate(range(0, num_draws, compiled.capacity)):
+            count = min(compiled.capacity, num_draws - start)
+            key = tf.constant([seed & 0x7FFFFFFF, 0x6272 + 2 * call + worker], tf.int32)
+            z = tf.random.stateless_normal(shape, key, dtype=dtype)
+            values = compiled.evaluate(
+                at, arrays, z, z, z[:, 0], tf.constant(True), tf.constant(count), data
+            ).values
+            found.append(np.asarray(values + 0.5 * tf.reduce_sum(z**2, axis=1), float)[:count])
+        return np.concatenate(found)
 
-        # As many rows as there can be draws, so that their number is no reason to compile again.
-        empty = tf.zeros([1024, num_chains], dtype)
-        return tf.while_loop(lambda number, _: number < count, body, (tf.constant(0), empty))[1]
-
-    reference = draw(
-        tf.constant(params, dtype),
-        tensors_of(geometry.arrays, dtype),
-        tensors_of(problem.data, dtype),
-        tf.constant([seed & 0x7FFFFFFF, 0x6272], tf.int32),
-        tf.constant(num_draws),
-    )
-    from_reference = np.asarray(reference, float)[:num_draws]
+    with ThreadPoolExecutor(compiled.num_workers) as pool:
+        from_reference = np.concatenate(list(pool.map(work, range(compiled.num_workers))), axis=1)
     whole = log_ratio(from_reference.ravel(), excess.ravel())
     parts = [
         log_ratio(a.ravel(), b.ravel())

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from lmeformula.em import schedule
-from lmeformula.em.iteration import KEPT_DRAWS, LOWEST_FLOOR, NUM_BATCHES, Control, build
+from lmeformula.em import boundary, schedule
+from lmeformula.em.advance import Advance, Moments
+from lmeformula.em.boundary import Held
+from lmeformula.em.draws import split_rhat, start_walkers
+from lmeformula.em.information import Information
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.types import Geometry, Info, Iteration, Options, Problem, Solution, State
+from lmeformula.em.place import (
+    Memory,
+    Place,
+    edges_at,
+    find_information,
+    find_moments,
+    find_step,
+    find_verdict,
+    find_way,
+    first_geometry,
+    first_memory,
+    further_draws,
+    is_still,
+    more_draws,
+    move,
+    next_coefficients,
+    next_floor,
+)
+from lmeformula.em.programs import Programs, programs, tensors_of
+from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
 
 Floats = NDArray[np.float64]
-
-# The floor under the observed fractions of information: where it starts and how it moves. It falls
-# while steps go as Newton's metric predicted and rises when one overshoots, towards 1, the EM step.
-FIRST_FLOOR = 0.2
-FLOOR_FACTOR = 4.0
 
 DEFAULTS = Options()
 
@@ -83,41 +97,66 @@ def run(
       ('CONVERGED', True)
     """
     show = Silent() if progress is None else progress
-    iterate = build(problem, options)
+    compiled = programs(problem, options, dtype)
     data = tensors_of(problem.data, dtype)
-    geometry = _first_geometry(problem)
-    state = _first_state(problem, options, geometry, dtype)
-    floor, num_draws = FIRST_FLOOR, options.num_draws
+    start = np.array(problem.params, float)
+    geometry = first_geometry(problem)
+    place = Place(start, geometry, edges_at(problem, start), None)
+    walkers = start_walkers(problem, compiled, geometry, seed)
+    memory = first_memory(len(start), boundary.at_start(place.edges))
+    estimates, num_draws = start, options.num_draws
     trace: list[Iteration] = []
-    previous: Info | None = None
-    info: Info | None = None
-    estimates = np.array(problem.params, float)
-    sampled_at = estimates
+    last: _Last | None = None
     outcome = Outcome.ITERATIONS_EXHAUSTED
     show.start(problem.names)
     try:
         for number in range(1, options.max_iterations + 1):
             began = time.perf_counter()
-            per_batch = max(1, math.ceil(num_draws / NUM_BATCHES))
-            control = _control(problem, geometry, dtype, seed, number, per_batch, floor)
-            following, tensors = iterate(control, state, data)
-            found = Info(*(np.asarray(value) for value in tensors))
-            if _is_nonfinite(found, options.num_chains * per_batch * NUM_BATCHES):
+            place, walkers = more_draws(
+                compiled, problem, place, data, walkers, num_draws, number, seed
+            )
+            moments = find_moments(options, place, memory)
+            if moments is None:
                 outcome = Outcome.NONFINITE
                 break
-            sampled_at, state, info = estimates, following, found
-            estimates = np.asarray(state.params, float)
-            trace.append(_line(problem, number, estimates, info, per_batch, began))
-            show.update(trace[-1])
-            verdict = _verdict(problem, options, info, per_batch * NUM_BATCHES)
+            way, learned = find_way(problem, place, memory, moments)
+            verdict = find_verdict(problem, options, place, memory, moments, way)
+            found: Information | None = None
+            if verdict is not None and problem.refine:
+                found = find_information(compiled, problem, options, place, data, memory, way)
+                if found is not None:
+                    memory = memory._replace(metric=found.whole)
+                    way, learned = find_way(problem, place, memory, moments)
+                    verdict = find_verdict(problem, options, place, memory, moments, way)
+            step, momentum = find_step(problem, options, memory, moments, way)
+            info = _info(compiled, problem, place, data, moments, way, step)
+            estimates, held = boundary.review(
+                place.params, step, place.edges, memory.held, moments.score, moments.covariance
+            )
             if verdict is not None:
                 # The last step goes all the way to where the Monte Carlo error was worked out.
-                outcome, estimates = verdict, sampled_at + info.distance
+                outcome, estimates, held = verdict, place.params + way.distance, memory.held
+            last = _Last(place, memory.held, info, found)
+            trace.append(_line(problem, number, estimates, info, place, began))
+            show.update(trace[-1])
+            if verdict is not None:
                 break
-            num_draws = _next_draws(problem, options, info, per_batch * NUM_BATCHES)
-            floor = _next_floor(floor, previous, info)
-            previous = info
-            geometry, state = _next_geometry(problem, geometry, estimates, info, state, dtype)
+            if held == memory.held and is_still(options, way):
+                # Nothing to gain by moving: more draws at the same parameters, beside those that there are.
+                num_draws = further_draws(problem, options, place, way)
+                continue
+            num_draws = place.num_draws
+            memory = Memory(
+                held,
+                next_coefficients(options, place, memory),
+                learned,
+                memory.metric,
+                next_floor(memory.floor, memory.before, moments),
+                momentum,
+                (moments.score, step),
+                memory.num_steps + 1,
+            )
+            place, walkers = move(problem, place, estimates, info, walkers)
     except KeyboardInterrupt:
         outcome = Outcome.INTERRUPTED
     except np.linalg.LinAlgError:
@@ -125,164 +164,91 @@ def run(
         outcome = Outcome.NONFINITE
     finally:
         show.stop()
-    return _solution(problem, estimates, sampled_at, outcome, trace, info, iterate)
+    return _solution(estimates, outcome, trace, last, compiled)
 
 
-def _is_nonfinite(info: Info, num_transitions: int) -> bool:
-    """Whether an iteration says nothing: a quantity is NaN or infinite, or every energy was, so none moved."""
-    finite = all(np.isfinite(value).all() for value in (info.score, info.step, info.stderr))
-    return not finite or int(info.divergences) == num_transitions
+class _Last(NamedTuple):
+    """The last whole iteration."""
+
+    place: Place
+    held: Held
+    info: Info
+    found: Information | None
 
 
-def _verdict(problem: Problem, options: Options, info: Info, num_draws: int) -> Outcome | None:
-    still = schedule.is_still(info.distance, info.mc_error, info.stderr, options.tolerance)
-    # An information that the engine had to hold up says too little about distance and error.
-    known = problem.geometry is not None or bool(info.resolved)
-    if still and known and schedule.is_sharp(info.mc_error, info.stderr, options.tolerance):
-        return Outcome.CONVERGED
-    if still and num_draws >= options.max_draws:
-        return Outcome.DRAWS_EXHAUSTED
-    return None
-
-
-def _next_draws(problem: Problem, options: Options, info: Info, num_draws: int) -> int:
-    asked = schedule.next_draws(
-        num_draws, info.distance, info.mc_error, info.stderr, options.tolerance
-    )
-    unknown = problem.geometry is None and not bool(info.resolved)
-    if unknown and schedule.is_still(info.distance, info.mc_error, info.stderr, options.tolerance):
-        # Still, as far as can be seen: see further.
-        asked = max(asked, 2 * num_draws)
-    return min(options.max_draws, asked)
-
-
-def _next_floor(floor: float, previous: Info | None, info: Info) -> float:
-    """Raise the floor where the score has turned against the last step by more than its noise."""
-    if previous is None:
-        return floor
-    predicted = float(previous.score @ previous.step)
-    along = info.observed @ previous.step
-    noise = float(np.sqrt(along @ info.mc_covariance @ along))
-    if predicted > 0 and float(info.score @ previous.step) < -0.5 * predicted - 2.0 * noise:
-        return min(1.0, floor * FLOOR_FACTOR)
-    return max(LOWEST_FLOOR, floor / FLOOR_FACTOR)
-
-
-def _first_geometry(problem: Problem) -> Geometry:
-    if problem.geometry is not None:
-        return problem.geometry(np.asarray(problem.params, float))
-    return Geometry((np.ones(len(problem.latents)),))
-
-
-def _next_geometry(
-    problem: Problem, geometry: Geometry, estimates: Floats, info: Info, state: State, dtype: str
-) -> tuple[Geometry, State]:
-    """The geometry at the new parameters; without a known one, the latents' own scales as observed."""
-    if problem.geometry is not None:
-        return problem.geometry(estimates), state
-    (scale,) = geometry.arrays
-    weight = len(state.position[0]) * 10.0
-    seen = np.maximum(np.asarray(info.latent_variance, float), 1e-12 * scale**2)
-    # Shrunk a little to the last scale, so that a short stretch cannot make a coordinate stiff.
-    fresh = np.sqrt((weight * seen + 5.0 * scale**2) / (weight + 5.0))
-    position = np.asarray(state.position) * (scale / fresh)[:, None]
-    return Geometry((fresh,)), state._replace(position=tf.constant(position, dtype))
-
-
-def _first_state(problem: Problem, options: Options, geometry: Geometry, dtype: str) -> State:
-    d = len(problem.params)
-    start = problem.to_position(np.asarray(problem.latents, float), geometry.arrays)
-    position = np.repeat(start[:, None], options.num_chains, axis=1)
-    return State(
-        params=tf.constant(problem.params, dtype),
-        position=tf.constant(position, dtype),
-        step_size=tf.constant(0.2, dtype),
-        complete=tf.eye(d, dtype=dtype),
-        missing=tf.zeros([d, d], dtype),
-        evidence=tf.constant(0.0, dtype),
-        momentum=tf.zeros([2, d], dtype),
-        count=tf.constant(0),
-    )
-
-
-def _control(
+def _info(
+    compiled: Programs,
     problem: Problem,
-    geometry: Geometry,
-    dtype: str,
-    seed: int,
-    number: int,
-    per_batch: int,
-    floor: float,
-) -> Control:
-    d = len(problem.params)
-    learning = problem.geometry is None
-    first, later = (100, 20) if learning else (30, 5)
-    nothing = np.zeros((d, d))
-    return Control(
-        seed=tf.constant([seed & 0x7FFFFFFF, number], tf.int32),
-        num_warmup=tf.constant(first if number <= (4 if learning else 1) else later),
-        per_batch=tf.constant(per_batch),
-        floor=tf.constant(floor, dtype),
-        arrays=tensors_of(geometry.arrays, dtype),
-        complete=tf.constant(nothing if geometry.complete is None else geometry.complete, dtype),
-        observed=tf.constant(nothing if geometry.observed is None else geometry.observed, dtype),
+    place: Place,
+    data: Any,
+    moments: Moments,
+    way: Advance,
+    step: Floats,
+) -> Info:
+    draws = place.draws
+    assert draws is not None
+    total = draws.excess.size
+    arrays = tensors_of(place.geometry.arrays, compiled.dtype)
+    position = tensors_of(draws.position[:, None] / total, compiled.dtype)
+    mean = draws.latents / total
+    return Info(
+        score=moments.score,
+        step=step,
+        distance=way.distance,
+        mc_covariance=way.mc_covariance,
+        stderr=way.stderr,
+        observed=way.observed,
+        resolved=way.resolved,
+        reduction=moments.reduction,
+        acceptance=float(draws.acceptance.mean()),
+        divergences=draws.divergences,
+        rhat=split_rhat(draws.raw),
+        effective=moments.effective,
+        latent_mean=np.asarray(problem.to_latents(position, arrays, data), float)[:, 0],
+        latent_variance=draws.latent_squares / total - mean**2,
     )
 
 
 def _line(
-    problem: Problem, number: int, estimates: Floats, info: Info, per_batch: int, began: float
+    problem: Problem, number: int, estimates: Floats, info: Info, place: Place, began: float
 ) -> Iteration:
     return Iteration(
         number=number,
         estimates=problem.report(estimates)[0],
         largest_step=schedule.in_stderr(info.distance, info.stderr),
         largest_error=schedule.in_stderr(info.mc_error, info.stderr),
-        num_draws=per_batch * NUM_BATCHES,
-        acceptance=float(info.acceptance),
+        num_draws=place.num_draws,
+        acceptance=info.acceptance,
         seconds=time.perf_counter() - began,
     )
 
 
 def _solution(
-    problem: Problem,
     estimates: Floats,
-    sampled_at: Floats,
     outcome: Outcome,
     trace: list[Iteration],
-    info: Info | None,
-    iterate: Callable[..., Any],
+    last: _Last | None,
+    compiled: Programs,
 ) -> Solution:
-    d = len(problem.params)
+    d = len(estimates)
     later = [line.seconds for line in trace[1:]]
     compiling = trace[0].seconds - float(np.median(later)) if later else 0.0
+    unknown = np.full((d, d), np.nan)
+    draws = None if last is None else last.place.draws
     return Solution(
         params=estimates,
-        mc_covariance=np.full((d, d), np.nan)
-        if info is None
-        else np.asarray(info.mc_covariance, float),
-        information=np.full((d, d), np.nan) if info is None else np.asarray(info.observed, float),
+        mc_covariance=unknown if last is None else last.info.mc_covariance,
+        information=unknown if last is None else last.info.observed,
+        monte_carlo=None if last is None else last.found,
+        held=() if last is None else last.held.names,
+        basis=np.eye(d) if last is None else boundary.free_basis(last.place.edges, last.held, d),
         outcome=outcome,
         trace=tuple(trace),
-        info=info,
-        draws=np.zeros((0, 0)) if info is None else _unroll(info.draws, trace[-1].num_draws),
-        excess=np.zeros((0, 0)) if info is None else _unroll(info.excess, trace[-1].num_draws),
-        sampled_at=sampled_at,
-        num_traces=iterate.experimental_get_tracing_count(),  # type: ignore[attr-defined]
+        info=None if last is None else last.info,
+        draws=np.zeros((0, 0)) if draws is None else draws.watched,
+        excess=np.zeros((0, 0)) if draws is None else draws.excess,
+        sampled_at=estimates if last is None else last.place.params,
+        geometry=None if last is None else last.place.geometry,
+        num_traces=compiled.num_traces,
         compile_seconds=max(0.0, compiling),
     )
-
-
-def _unroll(ring: Floats, num_draws: int) -> Floats:
-    if num_draws <= KEPT_DRAWS:
-        return ring[:num_draws]
-    return np.roll(ring, -(num_draws % KEPT_DRAWS), axis=0)
-
-
-def tensors_of(structure: Any, dtype: str) -> Any:
-    """The arrays of a nested structure as tensors, floating ones in `dtype`."""
-
-    def convert(array: Any) -> Any:
-        array = np.asarray(array)
-        return tf.constant(array.astype(dtype) if array.dtype.kind == "f" else array)
-
-    return tf.nest.map_structure(convert, structure)

@@ -5,13 +5,16 @@ Shapes: d parameters, q latents, c chains (always the last axis of what is sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
+
+if TYPE_CHECKING:
+    from lmeformula.em.information import Information
 
 Floats: TypeAlias = NDArray[np.float64]
 Tensor: TypeAlias = Any  # TensorFlow is untyped
@@ -43,6 +46,29 @@ class Scores(NamedTuple):
     controlled: Tensor
 
 
+class Edge(NamedTuple):
+    """A boundary where parameters may end: a variance of zero, a correlation of one.
+
+    On the unconstrained scale it lies at infinity, and the likelihood is flat on the way. Near it the rise of
+    the log-likelihood is proportional to the square of the distance, so that its sign at a stand-in close by
+    says on which side the maximum is.
+
+    Attributes:
+      name: the same at all parameters.
+      directions: (d, h) orthonormal; the first points to the boundary. None is moved while the edge is held.
+      nearness: distance to the boundary: the root of the share that the term keeps in what is seen of a level.
+        Above 1 the term is well inside; inf where the boundary is not to be tried.
+      outside: (d,) the parameters with this edge at its stand-in.
+      inside: (d,) the parameters with it a moderate way inside.
+    """
+
+    name: str
+    directions: Floats
+    nearness: float
+    outside: Floats
+    inside: Floats
+
+
 class Problem(NamedTuple):
     """A log joint density of parameters and latents, ready for the engine.
 
@@ -67,6 +93,11 @@ class Problem(NamedTuple):
       report: params (d,) -> the reported scale (d,), with its (d, d) Jacobian.
       max_step: (d,) largest step of each parameter in one iteration; inf for any. A longer step is taken
         in the same direction.
+      program: equal for two problems whose functions are the same code: they share one compiled program if
+        the shapes of their arrays are the same too. None if nothing is known of that.
+      refine: whether the geometry's observed information is an approximation that the engine is to replace by
+        an estimate from its draws, once it is near the maximum.
+      edges: params (d,) -> the boundaries that the parameters may end at, each by its name.
     """
 
     params: Floats
@@ -81,6 +112,9 @@ class Problem(NamedTuple):
     geometry: Callable[[Floats], Geometry] | None = None
     information: Callable[..., Tensor] | None = None
     max_step: Floats | None = None
+    program: Hashable | None = None
+    refine: bool = False
+    edges: Callable[[Floats], tuple[Edge, ...]] | None = None
 
 
 class Options(NamedTuple):
@@ -92,7 +126,7 @@ class Options(NamedTuple):
       num_draws: draws per chain in the first iteration; they grow as the stop rule asks.
       max_draws: most draws per chain in one iteration.
       max_iterations: most iterations.
-      num_leapfrog: leapfrog steps per transition.
+      num_leapfrog: most steps per transition.
       target_acceptance: acceptance probability that the step size is tuned for.
       mstep: "newton" (default) or "adam".
       learning_rate: of Adam.
@@ -101,85 +135,58 @@ class Options(NamedTuple):
     """
 
     tolerance: float = 0.01
-    num_chains: int = 2
+    num_chains: int = 4
     num_draws: int = 20
     max_draws: int = 50_000
     max_iterations: int = 200
-    num_leapfrog: int = 8
-    target_acceptance: float = 0.8
+    num_leapfrog: int = 16
+    target_acceptance: float = 0.85
     mstep: str = "newton"
     learning_rate: float = 0.05
     control_variates: bool = True
     watched: tuple[int, ...] = ()
 
 
-class State(NamedTuple):
-    """Carried from one iteration to the next.
-
-    Attributes:
-      params: (d,).
-      position: (q, c) where the chains are.
-      step_size: () of the leapfrog integrator.
-      complete: (d, d) running estimate of the complete-data information.
-      missing: (d, d) running estimate of the posterior covariance of the scores, the missing information.
-      evidence: () number of effective draws behind `complete` and `missing`.
-      momentum: (2, d) moments of Adam.
-      count: () iterations so far.
-    """
-
-    params: Tensor
-    position: Tensor
-    step_size: Tensor
-    complete: Tensor
-    missing: Tensor
-    evidence: Tensor
-    momentum: Tensor
-    count: Tensor
-
-
 class Info(NamedTuple):
-    """Looked at after an iteration, never fed back.
+    """Looked at after an iteration, never fed back; on the host.
 
     Attributes:
       score: (d,) mean controlled score: the gradient of the log-likelihood, estimated.
       step: (d,) the step taken.
-      distance: (d,) Newton's distance to the maximum, observed information^-1 score.
+      distance: (d,) Newton's distance to the maximum, observed information^-1 score; 0 for what is held at a
+        boundary.
       mc_covariance: (d, d) Monte Carlo covariance of `distance`.
-      stderr: (d,) standard errors from the observed information.
+      stderr: (d,) standard errors from the observed information; inf for what is held at a boundary.
       observed: (d, d) observed information that was used.
-      resolved: () whether the observed information was usable as it was, without being held up by a floor.
+      resolved: whether the observed information was usable as it was, without being held up by a floor.
       reduction: (d,) variance of the raw scores over that of the controlled ones.
-      acceptance: () mean acceptance probability.
-      divergences: () transitions that ended at a non-finite energy.
-      rhat: () largest split R-hat over the controlled scores.
-      effective: () smallest effective number of draws over the raw scores.
+      acceptance: mean acceptance probability.
+      divergences: transitions that ended at a non-finite energy.
+      rhat: largest split R-hat over the raw scores.
+      effective: smallest effective number of draws over the raw scores.
       latent_mean: (q,) mean of the latents.
       latent_variance: (q,) their variance.
-      draws: (1000, w) ring of the last draws of the watched latents by the first chain.
-      excess: (1000, c) ring of the log density over that of N(0, I), at the last draws.
     """
 
-    score: Tensor
-    step: Tensor
-    distance: Tensor
-    mc_covariance: Tensor
-    stderr: Tensor
-    observed: Tensor
-    resolved: Tensor
-    reduction: Tensor
-    acceptance: Tensor
-    divergences: Tensor
-    rhat: Tensor
-    effective: Tensor
-    latent_mean: Tensor
-    latent_variance: Tensor
-    draws: Tensor
-    excess: Tensor
+    score: Floats
+    step: Floats
+    distance: Floats
+    mc_covariance: Floats
+    stderr: Floats
+    observed: Floats
+    resolved: bool
+    reduction: Floats
+    acceptance: float
+    divergences: int
+    rhat: float
+    effective: float
+    latent_mean: Floats
+    latent_variance: Floats
 
     @property
     def mc_error(self) -> Floats:
-        """(d,) Monte Carlo standard errors of `distance`; on the host."""
-        return np.sqrt(np.diag(np.asarray(self.mc_covariance, float)))
+        """(d,) Monte Carlo standard errors of `distance`."""
+        return np.sqrt(np.diag(self.mc_covariance))
 
 
 class Iteration(NamedTuple):
@@ -211,25 +218,34 @@ class Solution(NamedTuple):
       params: (d,) estimates, unconstrained.
       mc_covariance: (d, d) their Monte Carlo covariance, on the unconstrained scale.
       information: (d, d) observed information.
+      monte_carlo: the observed information estimated from the last draws, where that was possible; its `matrix`
+        is then `information`.
+      held: names of the edges that the estimates lie on.
+      basis: (d, f) orthonormal directions that are not held.
       outcome: how it ended.
       trace: one Iteration for each.
-      info: Info of the last iteration as NumPy arrays, or None if there was none.
+      info: Info of the last iteration, or None if there was none.
       draws: (m, w) the last draws, at most 1,000, of the watched latents in the last iteration.
       excess: (m, c) the log density over that of N(0, I) at those draws, in the sampler's coordinates.
       sampled_at: (d,) the parameters of the last E-step.
-      num_traces: how often the iteration was traced.
+      geometry: the geometry there, or None if there was no E-step.
+      num_traces: how often the program that draws was traced, over all fits that shared it.
       compile_seconds: time of the first call over the median of the others, the part that is compilation.
     """
 
     params: Floats
     mc_covariance: Floats
     information: Floats
+    monte_carlo: Information | None
+    held: tuple[str, ...]
+    basis: Floats
     outcome: Outcome
     trace: tuple[Iteration, ...]
     info: Info | None
     draws: Floats
     excess: Floats
     sampled_at: Floats
+    geometry: Geometry | None
     num_traces: int
     compile_seconds: float
 

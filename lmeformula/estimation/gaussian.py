@@ -29,15 +29,12 @@ from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
-from lmeformula.model.params import Params, ParamSpace
+from lmeformula.model.params import Params
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
-
-# A relative standard deviation below this may be on its way to zero.
-MAYBE_ZERO = 0.05
 
 
 def estimate_exact(
@@ -93,6 +90,7 @@ def estimate_exact(
 def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
     """Fit a Gaussian model by Monte Carlo EM; its likelihood at the estimates is exact."""
     from lmeformula.em.loop import run
+    from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.gaussian import gaussian_problem
 
     began = time.perf_counter()
@@ -109,8 +107,11 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         dtype=model.dtype,
         progress=progress,
     )
-    psi, inside = _boundary(data, space, solution.params)
-    params = space.to_natural(psi)
+    assert problem.edges is not None
+    psi = solution.params
+    # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
+    limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
+    params = space.to_natural(limit)
     sigma = space.residual_sd(psi)
     value, _, found = log_likelihood(data, space, psi)
     modes, mode_cov = conditional(data, found, sigma)
@@ -125,7 +126,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         reml=False,
         params=params,
         param_names=space.names,
-        param_values=space.to_report(psi),
+        param_values=space.to_report(limit),
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
         param_mc_error=report_mc_error(model, psi, solution),
@@ -133,7 +134,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         modes=modes,
         mode_cov=mode_cov,
         outcome=solution.outcome,
-        singular=any_singular(found.factor.lambdas, column_scales(data)),
+        singular=bool(solution.held) or any_singular(found.factor.lambdas, column_scales(data)),
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
         iterations=solution.trace,
@@ -149,28 +150,3 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         sampling=last_iteration(solution, options.num_chains),
         laplace_values=None,
     )
-
-
-def _boundary(data: Sums, space: ParamSpace, psi: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Take standard deviations that the likelihood cannot tell from zero to (practically) zero.
-
-    On the log scale a variance of zero lies at minus infinity: Monte Carlo EM stops on the way, where
-    going on no longer raises the likelihood.
-
-    Returns:
-      psi: with those log sds at a relative sd of BOUNDARY_SD.
-      inside: which parameters are not at their boundary.
-    """
-    sigma = space.residual_sd(psi)
-    inside = np.ones(space.size, bool)
-    for term, place in zip(space.terms, space.theta_slices, strict=True):
-        num_sds = term.structure.num_sds(len(term.columns))
-        for j in range(place.start, place.start + num_sds):
-            nearer = psi.copy()
-            nearer[j] = np.log(BOUNDARY_SD * sigma)
-            if psi[j] > nearer[j] + np.log(MAYBE_ZERO / BOUNDARY_SD):
-                continue
-            gain = log_likelihood(data, space, nearer)[0] - log_likelihood(data, space, psi)[0]
-            if gain > -1e-4:
-                psi, inside[j] = nearer, False
-    return psi, inside

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.types import Options
+from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     Timed,
@@ -36,17 +36,20 @@ from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
 
 if TYPE_CHECKING:
+    from lmeformula.em.information import Reported
     from lmeformula.em.loop import Progress
+    from lmeformula.laplace.likelihood import Problem as Arrays
 
 Floats = NDArray[np.float64]
 
-# Monte Carlo EM starts standard deviations that the approximation put at zero from here, and calls them
-# singular if it ends below.
-SMALL_SD = 0.02
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
 START_TOLERANCE = 0.1
 # Most probes of the iterative solver; options that ask for fewer draws lower it.
 MAX_PROBES = 512
+# A Monte Carlo estimate of the standard errors is taken as it is where its error is below this fraction of
+# them; a rougher one only if it differs from Laplace's by this many of its errors.
+SHARP = 0.02
+SIGNIFICANT = 2.0
 
 
 class _Start(NamedTuple):
@@ -102,6 +105,7 @@ def estimate_laplace(
         sampling=None,
         laplace_values=None,
         solver=solver,
+        information="laplace",
     )
 
 
@@ -114,69 +118,61 @@ def estimate_mcem(
 ) -> Fit:
     """Maximise the likelihood by Monte Carlo EM; the log-likelihood is bridged from the approximation.
 
-    Standard errors are from the second derivative of the Laplace approximation at its maximum.
+    Standard errors are from the observed information as the last draws estimate it; where they say too little,
+    from that of the approximation.
     """
-    from lmeformula.em.bridge import bridge
     from lmeformula.em.loop import run
-    from lmeformula.sampling.laplace import laplace_problem, whitening_log_det
+    from lmeformula.sampling.edges import on_edges
+    from lmeformula.sampling.laplace import laplace_problem
 
     began = time.perf_counter()
-    start = _start(model, SMALL_SD, solver, seed, options._replace(tolerance=START_TOLERANCE))
+    start = _start(model, BOUNDARY_SD, solver, seed, options._replace(tolerance=START_TOLERANCE))
     start_seconds = time.perf_counter() - began
     space, arrays = model.space, start.found.problem
     watched, positions = watch(model, arrays.plan.starts)
     information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
     problem = laplace_problem(model, arrays, start.psi, information)
     assert problem.geometry is not None
+    assert problem.edges is not None
     whitening = Timed(problem.geometry)
+    settings = options._replace(watched=positions)
     solution = run(
         problem._replace(geometry=whitening),
-        options._replace(watched=positions),
+        settings,
         seed=seed,
         dtype=model.dtype,
         progress=progress,
     )
     psi = solution.params
+    # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
+    limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
     mode = mode_at(model, arrays, psi, start.found.approximation.mode.u)
     modes, mode_cov = conditional(mode.factor, mode.u)
-    bridging = time.perf_counter()
-    loglik = LogLik(float("nan"), float("nan"), space.size, model.design.n)
     if solution.info is not None:
         modes = arrays.plan.split(np.asarray(solution.info.latent_mean, float))
-        geometry = problem.geometry(solution.sampled_at)
-        correction = bridge(
-            problem,
-            solution.sampled_at,
-            geometry,
-            solution.excess,
-            seed=seed,
-            dtype=model.dtype,
-        )
-        # The density in the sampler's coordinates lacks only the determinant of the whitening.
-        at = mode_at(model, arrays, solution.sampled_at, mode.u)
-        value = correction.value - 0.5 * whitening_log_det(at.factor)
-        loglik = LogLik(value, correction.mc_error, space.size, model.design.n)
+    bridging = time.perf_counter()
+    loglik = _log_likelihood(model, arrays, problem, settings, solution, seed)
     bridge_seconds = time.perf_counter() - bridging
-    params = space.to_natural(psi)
-    vcov = report_vcov(model, psi, information, start.inside, start.fixed_vcov)
+    source, vcov, stderr_error = _covariance(model, start, solver, solution, inside, mode.u)
+    p = space.num_fixed
     return Fit(
         model=model,
         method="mcem",
         reml=False,
-        params=params,
+        params=space.to_natural(limit),
         param_names=space.names,
-        param_values=space.to_report(psi),
+        param_values=space.to_report(limit),
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
         param_mc_error=report_mc_error(model, psi, solution),
-        fixed_vcov=start.fixed_vcov,
+        fixed_vcov=vcov[:p, :p],
         modes=modes,
         mode_cov=mode_cov,
         outcome=solution.outcome,
-        singular=any_singular(
+        singular=bool(solution.held)
+        or any_singular(
             term_factors(space, psi), tuple(np.ones(len(t.columns)) for t in space.terms)
-        )
-        or bool((~start.inside).any() and start.found.singular),
+        ),
         loglik=loglik,
         iterations=solution.trace,
         watched=watched_draws(watched, solution),
@@ -193,7 +189,94 @@ def estimate_mcem(
         sampling=last_iteration(solution, options.num_chains),
         laplace_values=space.to_report(space.to_free(start.found.params)),
         solver=solver,
+        information=source,
+        param_stderr_error=stderr_error,
     )
+
+
+def _log_likelihood(
+    model: Model,
+    arrays: Arrays,
+    problem: Problem,
+    options: Options,
+    solution: Solution,
+    seed: int,
+) -> LogLik:
+    """Bridged from the Laplace approximation at the parameters of the last E-step."""
+    from lmeformula.em.bridge import bridge
+    from lmeformula.sampling.laplace import whitening_log_det
+
+    size, nobs = model.space.size, model.design.n
+    geometry = solution.geometry
+    if geometry is None:
+        return LogLik(float("nan"), float("nan"), size, nobs)
+    correction = bridge(
+        problem,
+        options,
+        solution.sampled_at,
+        geometry,
+        solution.excess,
+        seed=seed,
+        dtype=model.dtype,
+    )
+    # The density in the sampler's coordinates lacks only the determinant of the whitening.
+    at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
+    value = correction.value - 0.5 * whitening_log_det(at.factor)
+    return LogLik(value, correction.mc_error, size, nobs)
+
+
+def _covariance(
+    model: Model,
+    start: _Start,
+    solver: str,
+    solution: Solution,
+    inside: NDArray[np.bool_],
+    mode: Floats,
+) -> tuple[str, Floats, Floats | None]:
+    """Where the standard errors come from, the covariance (d, d) of what is reported, and their errors (d,).
+
+    The Monte Carlo estimate of the information is taken where it is sharp, or where it differs from that of
+    the Laplace approximation by more than its own error; otherwise that of the approximation.
+    """
+    space, psi, arrays = model.space, solution.params, start.found.problem
+    outside = np.where(np.outer(inside, inside), 0.0, np.nan)
+    sampled = _monte_carlo(model, solution)
+    if sampled is not None:
+        relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
+        if relative.max(initial=0.0) < SHARP:
+            error = np.where(inside, sampled.stderr_error, np.nan)
+            return "monte carlo", sampled.covariance + outside, error
+    information = start.information
+    if solver == "direct":
+        information = observed_information(model, arrays, psi, inside, mode)
+    free = np.ix_(inside, inside)
+    approximate = np.full_like(information, np.nan)
+    jacobian = space.report_jacobian(psi)[free]
+    approximate[free] = jacobian @ np.linalg.pinv(information[free], hermitian=True) @ jacobian.T
+    if sampled is not None:
+        difference = stderr_of(sampled.covariance) - stderr_of(approximate)
+        if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():
+            error = np.where(inside, sampled.stderr_error, np.nan)
+            return "monte carlo", sampled.covariance + outside, error
+    return "laplace", approximate, None
+
+
+def _monte_carlo(model: Model, solution: Solution) -> Reported | None:
+    """The covariance from the engine's estimate of the information; None where it has none."""
+    from lmeformula.em.information import reported
+
+    if solution.monte_carlo is None:
+        return None
+    try:
+        return reported(
+            solution.monte_carlo,
+            model.space.report_jacobian,
+            solution.params,
+            solution.mc_covariance,
+        )
+    except np.linalg.LinAlgError:
+        # Positive definite where the draws were taken, and not at the estimates.
+        return None
 
 
 def _start(model: Model, boundary_sd: float, solver: str, seed: int, options: Options) -> _Start:

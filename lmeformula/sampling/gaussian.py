@@ -11,6 +11,7 @@ from lmeformula.gaussian.information import average_information, observed_inform
 from lmeformula.gaussian.likelihood import Solution, Sums, log_likelihood, solve, sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
+from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
     inverse_factor,
@@ -40,12 +41,17 @@ def gaussian_problem(model: Model) -> Problem:
     plan = data.plan
     order = (plan.lead, *plan.rest)
     rows = rows_of(model, plan)
+    prior = noticeable(model, rows.response[1])
+
+    def units(psi: Floats) -> tuple[Floats, ...]:
+        return tuple(space.residual_sd(psi) * unit for unit in prior)
+
     return whitened_problem(
         model,
         plan,
         space.to_free(model.start),
         lambda psi: _geometry(model, data, rows, order, psi),
-    )
+    )._replace(edges=edge_finder(space, units))
 
 
 def _geometry(

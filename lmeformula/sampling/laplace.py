@@ -14,6 +14,7 @@ from lmeformula.laplace.fit import complete_block, mode_at, own_parameters, upri
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.laplace.likelihood import collect
 from lmeformula.model.compile import Model
+from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
     inverse_factor,
@@ -32,7 +33,7 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
     Args:
       model: the model.
       arrays: its arrays, with X as it is in the model.
-      start: (d,) unconstrained parameters: the maximum of the Laplace approximation.
+      start: (d,) unconstrained parameters: the maximum of the Laplace approximation, finite.
       observed: (d, d) observed information there, the metric of the steps.
     Returns:
       The problem.
@@ -74,7 +75,13 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
         complete = complete_information(space, plan, changes, upright(square[:m, :m]))
         return Geometry(white, complete, observed)
 
-    return whitened_problem(model, plan, start, geometry)
+    first = mode_at(model, arrays, start, last)
+    units = noticeable(model, np.maximum(first.weights, 0.0))
+    edges = edge_finder(space, lambda psi: units)
+    problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
+    # A whitening that is itself approximate does not move smoothly with the parameters.
+    smooth = not isinstance(first.factor, ProbedFactor)
+    return problem._replace(refine=smooth, edges=edges)
 
 
 class WhiteningRoot(NamedTuple):

@@ -51,7 +51,8 @@ def whitened_problem(
         formula_order=tuple(order.index(j) for j in range(len(order))),
         has_own=space.own.size > 0,
     )
-    of_rows = row_density(family, family.own(model.design).scale)
+    scale = family.own(model.design).scale
+    of_rows = row_density(family, scale)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
         return whitened.density(sizes, of_rows, white, given, z)
@@ -72,6 +73,8 @@ def whitened_problem(
         report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
         geometry=geometry,
         max_step=_longest_step(space),
+        # All that the functions above are made of.
+        program=("whitened", sizes, family, scale),
     )
 
 

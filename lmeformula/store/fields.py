@@ -120,6 +120,8 @@ FIT: Mapping[str, Codec] = {
     ),
     "laplace_values": Maybe(Array(("d",))),
     "solver": Choice(("direct", "iterative")),
+    "information": Choice(("exact", "laplace", "monte carlo")),
+    "param_stderr_error": Maybe(Array(("d",))),
 }
 
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}

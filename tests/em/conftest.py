@@ -5,33 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import lmeformula.em.loop as loop
-
-
-@pytest.fixture(scope="session")
-def _programs() -> dict:
-    return {}
-
-
-@pytest.fixture
-def shared_programs(monkeypatch: pytest.MonkeyPatch, _programs: dict) -> None:
-    """`run` reuses the program of a problem that ran before with the same options: same code, compiled once.
-
-    What the program is traced from: the problem's functions, the shapes, and the options that are built in.
-    """
-    build = loop.build
-
-    def cached(problem, options):
-        built_in = options._replace(tolerance=0.0, num_draws=0, max_draws=0, max_iterations=0)
-        key = (id(problem.density), built_in)
-        if key not in _programs:
-            # The problem is kept, so that its id stays its own.
-            _programs[key] = (build(problem, options), problem)
-        return _programs[key][0]
-
-    monkeypatch.setattr(loop, "build", cached)
-
-
 # One observation a group: y_i = mean + u_i + e_i, all variances known. The maximum is the mean of y, its
 # standard error sqrt(2 / n).
 Y = np.array([2.1, 1.7, 2.6, 1.4, 2.2, 0.3, 3.1, 2.9])
@@ -49,7 +22,8 @@ def mean_problem():
     def log_joint(params, u):
         return -0.5 * tf.reduce_sum(u**2 + (tf.cast(y, u.dtype) - params - u) ** 2)
 
-    return from_log_joint(log_joint, params=[0.0], latents=np.zeros(len(Y)), names=["mean"])
+    problem = from_log_joint(log_joint, params=[0.0], latents=np.zeros(len(Y)), names=["mean"])
+    return problem._replace(program="mean")
 
 
 # Groups of three rows: y_ij = mean + sd u_i + e_ij, the mean and log sd unknown, e of variance one.
@@ -84,6 +58,7 @@ def grouped_problem():
 
     # Nested structures are flattened in the order of their keys.
     start = {"log_sd": 0.0, "mean": 0.0}
-    return from_log_joint(
+    problem = from_log_joint(
         log_joint, params=start, latents=np.zeros(GROUPS), names=["log_sd", "mean"]
     )
+    return problem._replace(program="grouped")

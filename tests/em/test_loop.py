@@ -7,12 +7,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-import lmeformula.em.loop as loop
+import lmeformula.em.place as place
 from lmeformula.em import Geometry, Options, Outcome, Problem, from_log_joint, run
 from lmeformula.em.types import Scores
 from tests.em.conftest import GROUPED, Y, grouped_maximum
-
-pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 class Recorder:
@@ -171,15 +169,14 @@ def test_interrupted_after_an_iteration(grouped_problem):
 
 
 def test_interrupted_before_any(mean_problem, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    interrupt.experimental_get_tracing_count = lambda: 0
-    monkeypatch.setattr(loop, "build", lambda problem, options: interrupt)
+    monkeypatch.setattr(place, "take", interrupt)
     show = Recorder()
     found = run(mean_problem, progress=show)
     assert found.outcome is Outcome.INTERRUPTED
-    assert (found.trace, found.info, found.num_traces) == ((), None, 0)
+    assert (found.trace, found.info) == ((), None)
     np.testing.assert_array_equal(found.params, mean_problem.params)
     assert np.isnan(found.mc_error).all()
     assert show.calls[-1] == "stop"
@@ -266,13 +263,14 @@ def problem_with_data(y: np.ndarray) -> Problem:
         geometry=lambda psi: Geometry(
             (np.float64(np.sqrt(0.5)),), n * np.eye(1), n / 2 * np.eye(1)
         ),
+        program="mean with data",
     )
 
 
 def test_other_data_of_the_same_shape_run_the_same_program():
     problem = problem_with_data(Y)
     found = run(problem)
-    moved = run(problem._replace(data=Y + 10.0, params=np.array([3.0])), seed=1)
+    moved = run(problem_with_data(Y + 10.0)._replace(params=np.array([3.0])), seed=1)
     assert moved.num_traces == 1  # counted over both
     for solution, expected in ((found, Y.mean()), (moved, Y.mean() + 10.0)):
         assert solution.outcome is Outcome.CONVERGED

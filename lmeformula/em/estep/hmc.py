@@ -1,11 +1,18 @@
 """Hamiltonian Monte Carlo in whitened coordinates, several chains side by side, inside a compiled program.
 
-References: Neal (2011), MCMC using Hamiltonian dynamics, Handbook of MCMC, chapter 5;
-Hoffman and Gelman (2014), JMLR 15, section 3.2, for tuning the step size to an acceptance probability.
+The integrator is split: a density close to N(0, I) leaves only the gradient of its ratio to N(0, I) as a force,
+and between two kicks of that force position and momentum turn exactly as under N(0, I). The error of a step is
+that of the ratio alone, so that a quarter of a turn, which makes two draws of a Gaussian independent, takes
+two or three gradients in thousands of dimensions where plain leapfrog takes eight.
+
+References: Neal (2011), MCMC using Hamiltonian dynamics, Handbook of MCMC, chapter 5; Shahbaba, Lan, Johnson,
+Neal (2014), Split Hamiltonian Monte Carlo, Stat. Comput. 24, 339-349; Hoffman and Gelman (2014), JMLR 15,
+section 3.2, for tuning the step size to an acceptance probability.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +21,9 @@ import tensorflow as tf
 from lmeformula.em.types import Tensor
 
 Density = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+# A quarter of a turn: then the end has nothing to do with the start where the density is N(0, I).
+PATH = 0.5 * math.pi
 
 
 class Chain(NamedTuple):
@@ -48,17 +58,24 @@ def start(density: Density, position: Tensor) -> Chain:
     return Chain(position, value, gradient)
 
 
+def num_steps(step_size: Tensor, most: int) -> Tensor:
+    """Steps () of at most `step_size` that make a quarter of a turn, but not more than `most`."""
+    needed = tf.math.ceil(PATH / step_size - 1e-3)
+    return tf.cast(tf.clip_by_value(needed, 1.0, float(most)), tf.int32)
+
+
 def transition(
-    density: Density, seed: Tensor, chain: Chain, step_size: Tensor, num_leapfrog: int
+    density: Density, seed: Tensor, chain: Chain, step_size: Tensor, most_steps: int
 ) -> tuple[Chain, Transition]:
-    """One Metropolis-adjusted leapfrog trajectory for each chain, with unit masses.
+    """One Metropolis-adjusted trajectory for each chain, with unit masses, of a quarter of a turn.
 
     Args:
       density: position (q, c) -> (log density (c,), gradient (q, c)).
       seed: (2,) integers.
       chain: where the chains are.
-      step_size: () leapfrog step; jittered by up to a fifth, so that no coordinate keeps turning full circles.
-      num_leapfrog: steps, at least 1.
+      step_size: () longest step, an angle; jittered by up to a fifth, so that no coordinate keeps turning full
+        circles.
+      most_steps: steps, at least 1; a step size that asks for more gets a shorter path.
     Returns:
       Where the chains are next, and how it went.
     """
@@ -68,36 +85,37 @@ def transition(
     dtype = chain.position.dtype
     momentum = tf.random.stateless_normal(tf.shape(chain.position), for_momentum, dtype=dtype)
     jitter = tf.random.stateless_uniform([], for_jitter, 0.8, 1.2, dtype=dtype)
-    step = step_size * jitter
+    steps = num_steps(step_size, most_steps)
+    step = jitter * tf.minimum(step_size, PATH / tf.cast(steps, dtype))
+    along, across = tf.cos(step), tf.sin(step)
     energy = chain.value - 0.5 * tf.reduce_sum(momentum**2, axis=0)
 
-    def leap(count: Tensor, position: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
-        # Only the gradient is used here, and the compiler drops the value: it is needed at the end alone.
-        moving = moving + step * density(position)[1]
-        return count + 1, position + step * moving, moving
+    def move(count: Tensor, moving: Tensor, at: Chain) -> tuple[Tensor, ...]:
+        # The force is the gradient of the log density plus |z|^2 / 2.
+        moving = moving + 0.5 * step * (at.gradient + at.position)
+        position = along * at.position + across * moving
+        moving = along * moving - across * at.position
+        value, gradient = density(position)
+        moving = moving + 0.5 * step * (gradient + position)
+        return count + 1, moving, Chain(position, value, gradient)
 
-    half = momentum + 0.5 * step * chain.gradient
-    _, position, half = tf.while_loop(
-        lambda count, *_: count < num_leapfrog,
-        leap,
-        (tf.constant(1), chain.position + step * half, half),
+    _, moved, end = tf.while_loop(
+        lambda count, *_: count < steps, move, (tf.constant(0), momentum, chain)
     )
-    value, gradient = density(position)
-    moved = half + 0.5 * step * gradient
-    change = value - 0.5 * tf.reduce_sum(moved**2, axis=0) - energy
+    change = end.value - 0.5 * tf.reduce_sum(moved**2, axis=0) - energy
     diverged = ~tf.math.is_finite(change)
     change = tf.where(diverged, -tf.ones_like(change) * float("inf"), change)
     acceptance = tf.exp(tf.minimum(change, 0.0))
     uniform = tf.random.stateless_uniform(tf.shape(acceptance), for_accept, dtype=dtype)
     accepted = uniform < acceptance
-    following = Chain(
-        tf.where(accepted, position, chain.position),
-        tf.where(accepted, value, chain.value),
-        tf.where(accepted, gradient, chain.gradient),
-    )
+    following = Chain(*(tf.where(accepted, new, old) for new, old in zip(end, chain, strict=True)))
     return following, Transition(acceptance, diverged)
 
 
 def tune(step_size: Tensor, acceptance: Tensor, target: float, rate: Tensor) -> Tensor:
-    """Move the log step size towards the target acceptance probability, by stochastic approximation."""
-    return step_size * tf.exp(rate * (tf.reduce_mean(acceptance) - target))
+    """Move the log step size towards the target acceptance probability, by stochastic approximation.
+
+    Steps longer than a quarter of a turn are of no use.
+    """
+    moved = step_size * tf.exp(rate * (tf.reduce_mean(acceptance) - target))
+    return tf.minimum(moved, tf.cast(PATH, step_size.dtype))

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import tensorflow as tf
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
 
-from lmeformula.em.types import Tensor
+Floats = NDArray[np.float64]
 
 
 class Metric(NamedTuple):
@@ -25,38 +27,40 @@ class Metric(NamedTuple):
     Attributes:
       information: (d, d) positive definite.
       inverse: (d, d) its inverse.
-      fraction: () smallest fraction of the complete information that was observed, before the floor.
+      fraction: smallest fraction of the complete information that was observed, before the floor.
     """
 
-    information: Tensor
-    inverse: Tensor
-    fraction: Tensor
+    information: Floats
+    inverse: Floats
+    fraction: float
 
 
-def metric(complete: Tensor, observed: Tensor, floor: Tensor) -> Metric:
+def metric(complete: Floats, observed: Floats, floor: float) -> Metric:
     """Combine the complete and observed information.
 
     Args:
       complete: (d, d) complete-data information, positive definite.
       observed: (d, d) observed information, or an estimate of it.
-      floor: () least fraction of the complete information to use, in (0, 1]; 1 makes the step that of EM.
+      floor: least fraction of the complete information to use, in (0, 1]; 1 makes the step that of EM.
     Returns:
       The metric.
+    Raises:
+      numpy.linalg.LinAlgError: if the complete information is not positive definite.
     """
-    root = tf.linalg.cholesky(complete)
-    inside = tf.linalg.triangular_solve(root, observed)
-    inside = tf.linalg.triangular_solve(root, tf.transpose(inside))
-    fractions, vectors = tf.linalg.eigh(0.5 * (inside + tf.transpose(inside)))
-    held = tf.clip_by_value(fractions, floor, tf.ones_like(floor))
+    root = np.linalg.cholesky(complete)
+    inside = sl.solve_triangular(root, observed, lower=True)
+    inside = sl.solve_triangular(root, inside.T, lower=True)
+    fractions, vectors = np.linalg.eigh(0.5 * (inside + inside.T))
+    held = np.clip(fractions, floor, 1.0)
     basis = root @ vectors
-    back = tf.linalg.triangular_solve(tf.transpose(root), vectors, lower=False)
+    back = sl.solve_triangular(root, vectors, lower=True, trans="T")
     return Metric(
-        (basis * held) @ tf.transpose(basis),
-        (back / held) @ tf.transpose(back),
-        tf.reduce_min(fractions),
+        np.asarray((basis * held) @ basis.T),
+        np.asarray((back / held) @ back.T),
+        float(fractions.min(initial=1.0)),
     )
 
 
-def step(bent: Metric, score: Tensor) -> Tensor:
+def step(bent: Metric, score: Floats) -> Floats:
     """The step (d,) for a score (d,)."""
-    return tf.linalg.matvec(bent.inverse, score)
+    return bent.inverse @ score

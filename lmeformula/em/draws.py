@@ -1,0 +1,313 @@
+"""Draws of the latents at one parameter vector, and means over them with their Monte Carlo errors."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from lmeformula.em.estep.sampler import Control, information_stride
+from lmeformula.em.programs import Programs, tensors_of
+from lmeformula.em.types import Geometry, Problem
+
+Floats = NDArray[np.float64]
+
+# Positions are kept for the information and the likelihood, up to this many numbers.
+KEPT_NUMBERS = 8_000_000
+# The last draws of the watched latents are kept.
+KEPT_DRAWS = 1000
+# Batches for Monte Carlo errors: at least this many draws long, at most this many of each chain.
+BATCH_LENGTH = 4
+MOST_BATCHES = 16
+
+
+class Walkers(NamedTuple):
+    """Where the chains are: carried from call to call.
+
+    Attributes:
+      positions: (q, c) of each worker.
+      step_sizes: () of each worker.
+      num_transitions: transitions so far, of each chain.
+    """
+
+    positions: tuple[Floats, ...]
+    step_sizes: tuple[float, ...]
+    num_transitions: int
+
+
+class Draws(NamedTuple):
+    """Draws at one parameter vector, of all chains, in order.
+
+    Attributes:
+      positions: (k, q, c) the first of them, as many as are kept.
+      excess: (m, c) log density over that of N(0, I), without its constant.
+      values: (m, c) log density.
+      raw: (m, d, c) complete-data scores.
+      controlled: (m, d, c) with control variates.
+      acceptance: (m, c).
+      divergences: number of transitions that ended at a non-finite energy.
+      latents: (q,) their sum.
+      latent_squares: (q,) sum of their squares.
+      position: (q,) sum of the positions, without the part that the gradient explains.
+      information: (d, d) mean complete-data information; zeros where the problem brings its own.
+      watched: (m, w) watched latents of the first chain.
+    """
+
+    positions: Floats
+    excess: Floats
+    values: Floats
+    raw: Floats
+    controlled: Floats
+    acceptance: Floats
+    divergences: int
+    latents: Floats
+    latent_squares: Floats
+    position: Floats
+    information: Floats
+    watched: Floats
+
+    @property
+    def num_draws(self) -> int:
+        """Draws of each chain."""
+        return len(self.excess)
+
+
+def start_walkers(problem: Problem, programs: Programs, geometry: Geometry, seed: int) -> Walkers:
+    """Chains near the problem's latents: where the whitening is known, spread as N(0, I)."""
+    start = problem.to_position(np.asarray(problem.latents, float), geometry.arrays)
+    rng = np.random.default_rng([seed & 0x7FFFFFFF, 0x7A])
+    shape = (len(start), programs.num_chains)
+    spread = 1.0 if problem.geometry is not None else 0.0
+    positions = tuple(
+        start[:, None] + spread * rng.normal(size=shape) for _ in range(programs.num_workers)
+    )
+    return Walkers(positions, (0.5,) * programs.num_workers, 0)
+
+
+def take(
+    programs: Programs,
+    problem: Problem,
+    params: Floats,
+    geometry: Geometry,
+    data: Any,
+    walkers: Walkers,
+    *,
+    num_warmup: int,
+    num_draws: int,
+    seed: int,
+) -> tuple[Draws, Walkers]:
+    """Let the chains walk on, and evaluate their draws.
+
+    Args:
+      programs: of the problem.
+      problem: the problem.
+      params: (d,) parameters.
+      geometry: at these.
+      data: the problem's, as tensors.
+      walkers: where the chains are.
+      num_warmup: transitions before the first draw, which tune the step size.
+      num_draws: draws of each chain.
+      seed: of all random numbers, together with the number of transitions so far.
+    Returns:
+      draws: the draws.
+      walkers: where the chains are then.
+    """
+    arrays = tensors_of(geometry.arrays, programs.dtype)
+    at = tf.constant(params, programs.dtype)
+    kept = max(1, KEPT_NUMBERS // max(1, len(problem.latents) * programs.num_chains))
+
+    def work(worker: int) -> tuple[Draws, Floats, float]:
+        position = tf.constant(walkers.positions[worker], programs.dtype)
+        size = tf.constant(walkers.step_sizes[worker], programs.dtype)
+        parts: list[Draws] = []
+        done, warmup, room = 0, num_warmup, kept
+        while done < num_draws:
+            count = min(programs.capacity, num_draws - done)
+            control = Control(
+                seed=tf.constant([seed & 0x7FFFFFFF, worker], tf.int32),
+                first=tf.constant(walkers.num_transitions + done + (num_warmup - warmup)),
+                num_warmup=tf.constant(warmup),
+                num_draws=tf.constant(count),
+                params=at,
+                arrays=arrays,
+            )
+            walk = programs.walk(control, position, size, data)
+            found = programs.evaluate(
+                at,
+                arrays,
+                walk.positions,
+                walk.gradients,
+                walk.values,
+                tf.constant(False),
+                tf.constant(count),
+                data,
+            )
+            part = _draws(problem, walk, found, count)
+            position, size = walk.positions[count - 1], walk.step_size
+            parts.append(part._replace(positions=part.positions[:room]))
+            room = max(0, room - count)
+            done, warmup = done + count, 0
+        return join(parts), np.asarray(position, float), float(size)
+
+    # Compiled programs let go of the interpreter: two threads are two cores.
+    with ThreadPoolExecutor(programs.num_workers) as pool:
+        results = list(pool.map(work, range(programs.num_workers)))
+    return beside([draws for draws, _, _ in results]), Walkers(
+        tuple(position for _, position, _ in results),
+        tuple(size for _, _, size in results),
+        walkers.num_transitions + num_warmup + num_draws,
+    )
+
+
+def _draws(problem: Problem, walk: Any, found: Any, count: int) -> Draws:
+    positions = np.asarray(walk.positions)[:count].astype(float, copy=False)
+    values = np.asarray(walk.values, float)[:count]
+    evaluated = -(-count // information_stride(len(problem.params)))
+    return Draws(
+        positions=positions,
+        values=values,
+        excess=values + 0.5 * np.einsum("mqc,mqc->mc", positions, positions),
+        raw=np.asarray(found.raw, float)[:count],
+        controlled=np.asarray(found.controlled, float)[:count],
+        acceptance=np.asarray(walk.acceptance, float)[:count],
+        divergences=int(np.asarray(walk.diverged)[:count].sum()),
+        latents=np.asarray(found.latents, float),
+        latent_squares=np.asarray(found.latent_squares, float),
+        position=_explained(found, count * positions.shape[2]),
+        information=np.asarray(found.information, float) / evaluated,
+        watched=np.asarray(found.watched, float)[:count],
+    )
+
+
+def _explained(found: Any, total: int) -> Floats:
+    """The sum of the positions (q,), with the gradient as control variate: its expectation is zero.
+
+    Coordinate by coordinate with the regression coefficient, which for a Gaussian posterior leaves no variance.
+    """
+    position = np.asarray(found.position, float) / total
+    gradient = np.asarray(found.gradient, float) / total
+    covariance = np.asarray(found.position_gradient, float) / total - position * gradient
+    variance = np.asarray(found.gradient_squares, float) / total - gradient**2
+    return np.asarray(total * (position - gradient * covariance / np.maximum(variance, 1e-300)))
+
+
+def join(parts: list[Draws]) -> Draws:
+    """Later draws of the same chains after earlier ones."""
+    lengths = np.array([part.num_draws for part in parts], float)
+    return Draws(
+        positions=np.concatenate([part.positions for part in parts]),
+        excess=np.concatenate([part.excess for part in parts]),
+        values=np.concatenate([part.values for part in parts]),
+        raw=np.concatenate([part.raw for part in parts]),
+        controlled=np.concatenate([part.controlled for part in parts]),
+        acceptance=np.concatenate([part.acceptance for part in parts]),
+        divergences=sum(part.divergences for part in parts),
+        latents=np.sum([part.latents for part in parts], axis=0),
+        latent_squares=np.sum([part.latent_squares for part in parts], axis=0),
+        position=np.sum([part.position for part in parts], axis=0),
+        information=np.average([part.information for part in parts], axis=0, weights=lengths),
+        watched=np.concatenate([part.watched for part in parts])[-KEPT_DRAWS:],
+    )
+
+
+def beside(parts: list[Draws]) -> Draws:
+    """The draws of several workers as those of all chains; watched ones are the first worker's."""
+    return Draws(
+        positions=np.concatenate([part.positions for part in parts], axis=2),
+        excess=np.concatenate([part.excess for part in parts], axis=1),
+        values=np.concatenate([part.values for part in parts], axis=1),
+        raw=np.concatenate([part.raw for part in parts], axis=2),
+        controlled=np.concatenate([part.controlled for part in parts], axis=2),
+        acceptance=np.concatenate([part.acceptance for part in parts], axis=1),
+        divergences=sum(part.divergences for part in parts),
+        latents=np.sum([part.latents for part in parts], axis=0),
+        latent_squares=np.sum([part.latent_squares for part in parts], axis=0),
+        position=np.sum([part.position for part in parts], axis=0),
+        information=np.mean([part.information for part in parts], axis=0),
+        watched=parts[0].watched,
+    )
+
+
+def with_coefficients(draws: Draws, coefficients: Floats) -> Floats:
+    """(m, d, c) raw scores plus `coefficients` (d,) times their control variates."""
+    return draws.raw + coefficients[:, None] * (draws.controlled - draws.raw)
+
+
+def regression_coefficients(draws: Draws) -> Floats:
+    """(d,) the coefficients of the control variates that leave the raw scores the least variance.
+
+    One is right for a Gaussian posterior. They are noisy themselves, and bias a mean over the draws that they
+    come from: use them on others.
+    """
+    variate = draws.controlled - draws.raw
+    centred = variate - variate.mean(axis=(0, 2), keepdims=True)
+    variance = np.einsum("mdc,mdc->d", centred, centred)
+    covariance = np.einsum("mdc,mdc->d", centred, draws.raw)
+    known = variance > 0
+    found = np.where(known, -covariance / np.where(known, variance, 1.0), 1.0)
+    return np.clip(found, 0.5, 2.0)
+
+
+def mean_covariance(series: Floats) -> Floats:
+    """(v, v) Monte Carlo covariance of the mean of a series (m, v, c) over draws and chains.
+
+    From the means of batches of each chain, widened for what short batches miss of the correlation between
+    successive draws.
+
+    References: Flegal, Jones (2010), Ann. Statist. 38, 1034-1070, batch means; Vats, Flegal (2022), Ann.
+    Statist. 50, 3097-3121, lugsail estimators, which the widening is taken from.
+    """
+    num_draws, _, num_chains = series.shape
+    per_chain = int(np.clip(num_draws // BATCH_LENGTH, 1, MOST_BATCHES))
+    if per_chain * num_chains < 4:
+        per_chain = min(num_draws, 4)
+    whole = _of_batches(series, per_chain)
+    length = num_draws // per_chain
+    if length < 2 or per_chain * 2 > num_draws:
+        return whole
+    halves = _of_batches(series, 2 * per_chain)
+    # Twice the whole less the halves has no bias of first order in the length.
+    usable = np.diag(whole) > 0
+    ratio = np.diag(halves)[usable] / np.diag(whole)[usable]
+    widened = 2.0 - float(np.mean(ratio)) if usable.any() else 1.0
+    return whole * float(np.clip(widened, 1.0, 2.0))
+
+
+def _of_batches(series: Floats, per_chain: int) -> Floats:
+    means = np.concatenate(
+        [part.mean(axis=0).T for part in np.array_split(series, per_chain)]
+    )  # (batches, v)
+    centred = means - means.mean(axis=0)
+    count = len(means)
+    return np.asarray(centred.T @ centred / (max(count - 1, 1) * count))
+
+
+def effective_draws(series: Floats) -> float:
+    """The smallest effective number of draws over a series (m, v, c)."""
+    total = series.shape[0] * series.shape[2]
+    variance = series.var(axis=(0, 2))
+    error = np.diag(mean_covariance(series))
+    known = error > 0
+    if not known.any():
+        return float(total)
+    return float(np.clip((variance[known] / error[known]).min(), 1.0, total))
+
+
+def split_rhat(series: Floats) -> float:
+    """Split R-hat, the largest over a series (m, v, c), between and within half-chains.
+
+    Reference: Gelman et al. (2013), Bayesian data analysis, section 11.4.
+    """
+    half = series.shape[0] // 2
+    if half < 2:
+        return float("nan")
+    halves = np.concatenate([series[:half], series[-half:]], axis=2)
+    means = halves.mean(axis=0)  # (v, 2c)
+    between = means.var(axis=1, ddof=1)
+    within = halves.var(axis=0, ddof=1).mean(axis=1)
+    known = within > 0
+    ratio = (half - 1.0) / half + between[known] / within[known]
+    return float(np.sqrt(ratio).max(initial=1.0))

@@ -1,0 +1,212 @@
+"""The E-step's two compiled programs: one draws latents, one works out scores at draws."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from lmeformula.em.estep import hmc
+from lmeformula.em.types import Options, Problem, Tensor
+
+
+class Control(NamedTuple):
+    """What the host decides before each call; tensors, so that no value of it compiles again.
+
+    Attributes:
+      seed: (2,) int32.
+      first: () int32 number of the first transition, so that a later call goes on with other random numbers.
+      num_warmup: () int32 transitions that tune the step size and are thrown away.
+      num_draws: () int32 draws of each chain, at most the capacity.
+      params: (d,) parameters.
+      arrays: the Geometry's arrays.
+    """
+
+    seed: Tensor
+    first: Tensor
+    num_warmup: Tensor
+    num_draws: Tensor
+    params: Tensor
+    arrays: Any
+
+
+class Walk(NamedTuple):
+    """Successive draws; those beyond num_draws are zeros.
+
+    Attributes:
+      positions: (capacity, q, c).
+      gradients: (capacity, q, c) of the log density.
+      values: (capacity, c) log density.
+      acceptance: (capacity, c) acceptance probabilities.
+      diverged: (capacity, c) bool.
+      step_size: () after warm-up.
+    """
+
+    positions: Tensor
+    gradients: Tensor
+    values: Tensor
+    acceptance: Tensor
+    diverged: Tensor
+    step_size: Tensor
+
+
+class Evaluation(NamedTuple):
+    """What the problem's functions say at draws.
+
+    Attributes:
+      values: (capacity, c) log density.
+      raw: (capacity, d, c) complete-data scores.
+      controlled: (capacity, d, c) with control variates.
+      latents: (q,) sum of the latents.
+      latent_squares: (q,) sum of their squares.
+      gradient: (q,) sum of the gradients.
+      gradient_squares: (q,) sum of their squares.
+      position_gradient: (q,) sum of position times gradient.
+      position: (q,) sum of the positions.
+      information: (d, d) sum of the complete-data information over the draws that it was worked out at; zeros
+        where the problem brings its own.
+      watched: (capacity, w) watched latents of the first chain.
+    """
+
+    values: Tensor
+    raw: Tensor
+    controlled: Tensor
+    latents: Tensor
+    latent_squares: Tensor
+    gradient: Tensor
+    gradient_squares: Tensor
+    position_gradient: Tensor
+    position: Tensor
+    information: Tensor
+    watched: Tensor
+
+
+def information_stride(num_params: int) -> int:
+    """The complete information costs d further gradients: once in d draws it costs as much as the scores."""
+    return max(1, num_params)
+
+
+def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
+    """The program that draws: (control, position (q, c), step_size, data) -> Walk, a tf.function."""
+
+    def walk(control: Control, position: Tensor, step_size: Tensor, data: Any) -> Walk:
+        def density(z: Tensor) -> tuple[Tensor, Tensor]:
+            return problem.density(control.params, z, control.arrays, data)
+
+        def body(
+            number: Tensor, chain: hmc.Chain, size: Tensor, stores: tuple[Any, ...]
+        ) -> tuple[Any, ...]:
+            fold = tf.random.experimental.stateless_fold_in(control.seed, control.first + number)
+            chain, went = hmc.transition(density, fold, chain, size, options.num_leapfrog)
+            rate = tf.pow(1.0 + tf.cast(control.first + number, size.dtype), -0.6)
+            tuned = hmc.tune(size, went.acceptance, options.target_acceptance, rate)
+            size = tf.where(number < control.num_warmup, tuned, size)
+            # Warm-up writes to the first place, which the first draw then takes.
+            place = tf.maximum(number - control.num_warmup, 0)
+            kept = (chain.position, chain.gradient, chain.value, went.acceptance, went.diverged)
+            stores = tuple(
+                store.write(place, value) for store, value in zip(stores, kept, strict=True)
+            )
+            return number + 1, chain, size, stores
+
+        first = hmc.start(density, position)
+        many = position.shape
+        stores = tuple(
+            tf.TensorArray(dtype, capacity, element_shape=shape, clear_after_read=False)
+            for dtype, shape in (
+                (position.dtype, many),
+                (position.dtype, many),
+                (position.dtype, many[1:]),
+                (position.dtype, many[1:]),
+                (tf.bool, many[1:]),
+            )
+        )
+        end = control.num_warmup + control.num_draws
+        _, _, size, stores = tf.while_loop(
+            lambda number, *_: number < end, body, (tf.constant(0), first, step_size, stores)
+        )
+        positions, gradients, values, acceptance, diverged = (store.stack() for store in stores)
+        return Walk(positions, gradients, values, acceptance, diverged, size)
+
+    return tf.function(walk, jit_compile=True, autograph=False)
+
+
+def build_evaluate(problem: Problem, options: Options, capacity: int) -> Any:
+    """The program that evaluates draws, a tf.function.
+
+    (params, arrays, walk's positions, gradients and values, whether to work gradients and values out anew,
+    number of draws, data) -> Evaluation.
+    """
+    watched = tf.constant(options.watched, tf.int32)
+    stride = information_stride(len(problem.params))
+
+    def evaluate(
+        params: Tensor,
+        arrays: Any,
+        positions: Tensor,
+        gradients: Tensor,
+        values: Tensor,
+        anew: Tensor,
+        num_draws: Tensor,
+        data: Any,
+    ) -> Evaluation:
+        d, q, dtype = len(problem.params), positions.shape[1], positions.dtype
+        chains = positions.shape[2]
+
+        def body(number: Tensor, sums: Evaluation) -> tuple[Any, ...]:
+            z = positions[number]
+            value, gradient = tf.cond(
+                anew,
+                lambda: problem.density(params, z, arrays, data),
+                lambda: (values[number], gradients[number]),
+            )
+            raw, controlled = problem.score(params, z, gradient, arrays, data)
+            latents = problem.to_latents(z, arrays, data)
+            information = sums.information
+            if problem.geometry is None:
+                assert problem.information is not None
+                needed = problem.information
+                information += tf.cond(
+                    number % stride == 0,
+                    lambda: needed(params, z, arrays, data),
+                    lambda: tf.zeros([d, d], dtype),
+                )
+            return number + 1, Evaluation(
+                values=sums.values.write(number, value),
+                raw=sums.raw.write(number, raw),
+                controlled=sums.controlled.write(number, controlled),
+                latents=sums.latents + tf.reduce_sum(latents, axis=1),
+                latent_squares=sums.latent_squares + tf.reduce_sum(latents**2, axis=1),
+                gradient=sums.gradient + tf.reduce_sum(gradient, axis=1),
+                gradient_squares=sums.gradient_squares + tf.reduce_sum(gradient**2, axis=1),
+                position_gradient=sums.position_gradient + tf.reduce_sum(z * gradient, axis=1),
+                position=sums.position + tf.reduce_sum(z, axis=1),
+                information=information,
+                watched=sums.watched.write(number, tf.gather(latents[:, 0], watched)),
+            )
+
+        def store(*shape: int) -> Any:
+            return tf.TensorArray(dtype, capacity, element_shape=shape, clear_after_read=False)
+
+        none = tf.zeros([q], dtype)
+        empty = Evaluation(
+            values=store(chains),
+            raw=store(d, chains),
+            controlled=store(d, chains),
+            latents=none,
+            latent_squares=none,
+            gradient=none,
+            gradient_squares=none,
+            position_gradient=none,
+            position=none,
+            information=tf.zeros([d, d], dtype),
+            watched=store(len(options.watched)),
+        )
+        _, found = tf.while_loop(
+            lambda number, _: number < num_draws, body, (tf.constant(0), empty)
+        )
+        return Evaluation(
+            *(part.stack() if isinstance(part, tf.TensorArray) else part for part in found)
+        )
+
+    return tf.function(evaluate, jit_compile=True, autograph=False)

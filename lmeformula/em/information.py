@@ -1,0 +1,323 @@
+"""The observed information from the draws of one E-step: the derivative of the mean score, on the same draws.
+
+With psi the parameters, z the sampler's coordinates and c(z; psi) a score whose posterior mean is the gradient
+of the log-likelihood, differentiating that mean gives
+
+    d/dpsi E[c] = E[dc/dpsi] + Cov[c, dr/dpsi],    r(z; psi) = log p(y, u(z; psi)) + |z|^2 / 2,
+
+at fixed z. The whitening moves along with psi: r and c then hardly vary over the draws, and not at all where
+the posterior is Gaussian, so that the part that the Laplace approximation sees is exact and Monte Carlo
+estimates only the difference. In fixed coordinates this is Louis's identity, whose difference of two large
+terms is lost in noise where most information is missing.
+
+References: Louis (1982), JRSS B 44, 226-233; Glasserman (2003), Monte Carlo methods in financial engineering,
+chapter 7, for derivatives on common random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from lmeformula.em.draws import Draws, mean_covariance, with_coefficients
+from lmeformula.em.programs import Programs, tensors_of
+from lmeformula.em.types import Geometry, Problem
+
+Floats = NDArray[np.float64]
+
+# Step of the central differences, in conditional standard errors. The error is a sixth of its square times the
+# relative third derivative; float32 needs a longer step.
+STEP = {"float64": 0.02, "float32": 0.3}
+# Draws of all chains together to begin with: as many as this many rows hold, within limits; more, where there
+# are more, until the standard errors are known to this fraction of themselves.
+FIRST_ROWS, FIRST_DRAWS = 1_500_000, (16, 256)
+ENOUGH = 0.01
+
+
+class Information(NamedTuple):
+    """An estimate of the observed information.
+
+    Attributes:
+      params: (d,) where.
+      basis: (d, f) the directions that are free; the others have no information.
+      matrix: (f, f) in these directions.
+      series: (m, f, f, c) what it is the mean of; its Monte Carlo error is theirs.
+      change: (f, f, f) derivative of `matrix` in the free directions, as far as it is known: zero where all
+        three directions differ.
+    """
+
+    params: Floats
+    basis: Floats
+    matrix: Floats
+    series: Floats
+    change: Floats
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is positive definite."""
+        return bool(np.isfinite(self.matrix).all()) and (
+            float(np.linalg.eigvalsh(self.matrix).min(initial=1.0)) > 0
+        )
+
+    @property
+    def whole(self) -> Floats:
+        """(d, d) in all directions."""
+        return np.asarray(self.basis @ self.matrix @ self.basis.T)
+
+    def covariance_at(self, params: Floats) -> Floats:
+        """(d, d) inverse information at parameters close by, zero in directions that are held.
+
+        Raises:
+          numpy.linalg.LinAlgError: where it is not positive definite.
+        """
+        shift = self.basis.T @ (params - self.params)
+        root = np.linalg.cholesky(self.matrix + self.change @ shift)
+        half = np.linalg.solve(root, self.basis.T)
+        return np.asarray(half.T @ half)
+
+    def noise(self, jacobian: Floats) -> Floats:
+        """(v,) Monte Carlo errors of the standard errors of `jacobian` (v, d) times the parameters.
+
+        By the delta method; they are those of the estimate at given parameters, `params`.
+        """
+        inverse = np.linalg.inv(self.matrix)
+        root = jacobian @ self.basis @ inverse
+        changes = np.einsum("vi,mijc,vj->mvc", root, self.series, root, optimize=True)
+        errors = np.sqrt(np.diag(mean_covariance(changes)))
+        stderr = np.sqrt(np.einsum("vi,ij,vj->v", root, self.matrix, root))
+        return np.where(stderr > 0, 0.5 * errors / np.where(stderr > 0, stderr, 1.0), 0.0)
+
+
+class Reported(NamedTuple):
+    """Covariance of the estimates on a reporting scale.
+
+    Attributes:
+      covariance: (v, v).
+      stderr_error: (v,) Monte Carlo errors of the roots of its diagonal.
+    """
+
+    covariance: Floats
+    stderr_error: Floats
+
+
+def reported(
+    found: Information,
+    jacobian: Callable[[Floats], Floats],
+    params: Floats,
+    mc_covariance: Floats,
+) -> Reported:
+    """Bring an information to the estimates, and its inverse to the scale that they are reported on.
+
+    Args:
+      found: the information, where the last draws were taken.
+      jacobian: parameters (d,) -> (v, d) derivative of what is reported.
+      params: (d,) the estimates.
+      mc_covariance: (d, d) their Monte Carlo covariance.
+    Returns:
+      The covariance; its errors come from the noise of the information and from that of the estimates.
+    """
+
+    def covariance(at: Floats) -> Floats:
+        by = jacobian(at)
+        return np.asarray(by @ found.covariance_at(at) @ by.T)
+
+    def stderr(at: Floats) -> Floats:
+        return np.sqrt(np.maximum(np.diag(covariance(at)), 0.0))
+
+    whole = covariance(params)
+    # The estimates' own error moves the information, and the scale.
+    spread = np.sqrt(np.diag(found.covariance_at(found.params)))
+    slopes = []
+    for place, length in enumerate(1e-3 * spread):
+        step = np.zeros(len(params))
+        step[place] = length
+        rise = stderr(params + step) - stderr(params - step)
+        slopes.append(rise / (2.0 * length) if length > 0 else np.zeros(len(whole)))
+    by_params = np.array(slopes)
+    moved = np.einsum("kv,kl,lv->v", by_params, mc_covariance, by_params)
+    noise = found.noise(jacobian(params))
+    return Reported(whole, np.sqrt(np.maximum(moved, 0.0) + noise**2))
+
+
+def information_of(
+    programs: Programs,
+    problem: Problem,
+    params: Floats,
+    draws: Draws,
+    data: Any,
+    metric: Floats,
+    basis: Floats,
+    coefficients: Floats,
+) -> Information:
+    """Estimate the observed information from draws.
+
+    Args:
+      programs: of the problem.
+      problem: the problem; it must know its geometry.
+      params: (d,) where the draws were taken.
+      draws: the draws.
+      data: the problem's, as tensors.
+      metric: (d, d) rough observed information, for the lengths of the differences.
+      basis: (d, f) orthonormal directions that are free.
+      coefficients: (d,) of the control variates.
+    """
+    lengths = STEP[programs.dtype] / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
+    kept = len(draws.positions)
+    rows = max((part.shape[0] for part in tf.nest.flatten(data) if part.shape.rank), default=1)
+    first = int(np.clip(FIRST_ROWS // max(1, rows), *FIRST_DRAWS))
+    used = min(kept, -(-first // draws.excess.shape[1]))
+    ends = _evaluate(programs, problem, params, draws, data, basis, lengths, coefficients, 0, used)
+    while True:
+        found = _assemble(params, draws, basis, lengths, coefficients, ends)
+        if used == kept or not found.is_usable:
+            return found
+        stderr = np.sqrt(np.diag(np.linalg.inv(found.matrix)))
+        excess = float(np.max(found.noise(basis.T) / stderr, initial=0.0)) / ENOUGH
+        if excess <= 1.0:
+            return found
+        more = min(kept, int(np.ceil(1.2 * excess**2 * used)))
+        further = _evaluate(
+            programs, problem, params, draws, data, basis, lengths, coefficients, used, more
+        )
+        ends = _Ends(*(np.concatenate(pair, axis=2) for pair in zip(ends, further, strict=True)))
+        used = more
+
+
+class _Ends(NamedTuple):
+    """Scores (f, 2, m, f, c) and log densities (f, 2, m, c) above and below, for each difference."""
+
+    scores: Floats
+    values: Floats
+
+
+def _assemble(
+    params: Floats,
+    draws: Draws,
+    basis: Floats,
+    lengths: Floats,
+    coefficients: Floats,
+    ends: _Ends,
+) -> Information:
+    used = ends.values.shape[2]
+    centre = with_coefficients(draws, coefficients)[:used]
+    centre = np.einsum("mdc,df->mfc", centre, basis)
+    deviation = centre - centre.mean(axis=(0, 2), keepdims=True)
+    twice = 2.0 * lengths[:, None, None, None]
+    slope = (ends.scores[:, 0] - ends.scores[:, 1]) / twice
+    change = (ends.values[:, 0] - ends.values[:, 1]) / twice[:, 0]
+    change = change - change.mean(axis=(1, 2), keepdims=True)
+    series = -(slope + deviation * change[:, :, None]).transpose(1, 0, 2, 3)
+    # The matrix is symmetric in expectation.
+    series = 0.5 * (series + series.transpose(0, 2, 1, 3))
+    return Information(
+        params, basis, series.mean(axis=(0, 3)), series, _bend(centre, lengths, ends, draws, used)
+    )
+
+
+def _bend(centre: Floats, lengths: Floats, ends: _Ends, draws: Draws, used: int) -> Floats:
+    """How the information changes, from second differences of the mean score, its draws weighted anew."""
+    size = len(lengths)
+    start = draws.values[:used]
+    weights = ends.values - start
+    weights = np.exp(weights - weights.max(axis=(2, 3), keepdims=True))
+    weights /= weights.sum(axis=(2, 3), keepdims=True)
+    means = np.einsum("fsmc,fsmgc->fsg", weights, ends.scores)
+    second = (means.sum(axis=1) - 2.0 * centre.mean(axis=(0, 2))) / lengths[:, None] ** 2
+    change = np.zeros((size, size, size))
+    for i in range(size):
+        for j in range(size):
+            change[i, i, j] = change[i, j, i] = change[j, i, i] = -second[i, j]
+    return change
+
+
+def _evaluate(
+    programs: Programs,
+    problem: Problem,
+    params: Floats,
+    draws: Draws,
+    data: Any,
+    basis: Floats,
+    lengths: Floats,
+    coefficients: Floats,
+    start: int,
+    stop: int,
+) -> _Ends:
+    """Scores and densities of the draws from `start` to `stop`, at both ends of each difference."""
+    assert problem.geometry is not None
+    calls = _calls(programs, draws.positions[start:stop])
+    with ThreadPoolExecutor(programs.num_workers) as pool:
+        ends = []
+        for direction, length in zip(basis.T, lengths, strict=True):
+            for sign in (1.0, -1.0):
+                at = params + sign * length * direction
+                # The geometry is worked out here while the threads evaluate the last one.
+                evaluate = _evaluator(programs, at, problem.geometry(at), data, coefficients)
+                ends.append([pool.submit(evaluate, call) for call in calls])
+        found = [_together([end.result() for end in each], programs) for each in ends]
+    shape = (basis.shape[1], 2)
+    scores = np.array([np.einsum("mdc,df->mfc", score, basis) for score, _ in found])
+    values = np.array([value for _, value in found])
+    return _Ends(
+        scores.reshape(*shape, *scores.shape[1:]), values.reshape(*shape, *values.shape[1:])
+    )
+
+
+class _Call(NamedTuple):
+    """The positions of one call, padded to the programs' capacity."""
+
+    worker: int
+    positions: Any
+    num_draws: int
+
+
+def _calls(programs: Programs, positions: Floats) -> list[_Call]:
+    found = []
+    for worker in range(programs.num_workers):
+        mine = positions[:, :, worker * programs.num_chains : (worker + 1) * programs.num_chains]
+        for start in range(0, len(mine), programs.capacity):
+            part = mine[start : start + programs.capacity]
+            padded = np.zeros((programs.capacity, *part.shape[1:]), programs.dtype)
+            padded[: len(part)] = part
+            found.append(_Call(worker, tf.constant(padded), len(part)))
+    return found
+
+
+def _evaluator(
+    programs: Programs, at: Floats, geometry: Geometry, data: Any, coefficients: Floats
+) -> Callable[[_Call], tuple[Floats, Floats, int]]:
+    arrays = tensors_of(geometry.arrays, programs.dtype)
+    params = tf.constant(at, programs.dtype)
+
+    def evaluate(call: _Call) -> tuple[Floats, Floats, int]:
+        nothing = tf.zeros([programs.capacity, call.positions.shape[2]], programs.dtype)
+        found = programs.evaluate(
+            params,
+            arrays,
+            call.positions,
+            call.positions,
+            nothing,
+            tf.constant(True),
+            tf.constant(call.num_draws),
+            data,
+        )
+        raw = np.asarray(found.raw, float)[: call.num_draws]
+        controlled = np.asarray(found.controlled, float)[: call.num_draws]
+        scores = raw + coefficients[:, None] * (controlled - raw)
+        # |z|^2 / 2 is the same at all parameters, and left out.
+        return scores, np.asarray(found.values, float)[: call.num_draws], call.worker
+
+    return evaluate
+
+
+def _together(parts: list[tuple[Floats, Floats, int]], programs: Programs) -> tuple[Floats, Floats]:
+    """Calls after one another within a worker, workers side by side: scores (m, d, c) and values (m, c)."""
+    scores, values = [], []
+    for worker in range(programs.num_workers):
+        scores.append(np.concatenate([part[0] for part in parts if part[2] == worker]))
+        values.append(np.concatenate([part[1] for part in parts if part[2] == worker]))
+    return np.concatenate(scores, axis=2), np.concatenate(values, axis=1)

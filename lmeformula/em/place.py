@@ -1,0 +1,278 @@
+"""Where the loop is: a parameter vector with its draws, what earlier iterations left, and what follows."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.em import boundary, schedule
+from lmeformula.em.advance import (
+    LOWEST_FLOOR,
+    Advance,
+    Learned,
+    Moments,
+    advance,
+    learn,
+    moments_of,
+    noise_floor,
+)
+from lmeformula.em.boundary import Held
+from lmeformula.em.draws import (
+    Draws,
+    Walkers,
+    join,
+    regression_coefficients,
+    take,
+    with_coefficients,
+)
+from lmeformula.em.information import Information, information_of
+from lmeformula.em.mstep import adam
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.programs import Programs
+from lmeformula.em.types import Edge, Geometry, Info, Options, Problem
+
+Floats = NDArray[np.float64]
+
+# Transitions before the first draw of the first iteration and of later ones.
+WARMUP = (10, 2)
+# The same where the scales of the latents are learned: the first number for the first iterations.
+LEARNING_WARMUP, LEARNING_ITERATIONS = (100, 20), 4
+# Coefficients of control variates come from at least this many draws.
+ENOUGH_FOR_COEFFICIENTS = 60
+
+
+class Place(NamedTuple):
+    """A parameter vector with what is known there: its geometry, edges near it, and the draws so far."""
+
+    params: Floats
+    geometry: Geometry
+    edges: tuple[Edge, ...]
+    draws: Draws | None
+
+    @property
+    def num_draws(self) -> int:
+        """Draws of each chain so far."""
+        return 0 if self.draws is None else self.draws.num_draws
+
+
+class Memory(NamedTuple):
+    """What earlier iterations leave to later ones.
+
+    Attributes:
+      held: what is held at a boundary.
+      coefficients: (d,) of the control variates, from earlier draws.
+      learned: of the information, where the problem does not know it.
+      metric: (d, d) observed information from draws, where the engine has refined it.
+      floor: under the observed fractions of information in a step.
+      momentum: (2, d) of Adam.
+      before: score and step of the iteration before.
+      num_steps: of Adam so far.
+    """
+
+    held: Held
+    coefficients: Floats
+    learned: Learned
+    metric: Floats | None
+    floor: float
+    momentum: Floats
+    before: tuple[Floats, Floats] | None
+    num_steps: int = 0
+
+
+def first_memory(size: int, held: Held) -> Memory:
+    """Nothing, but what is held from the start."""
+    return Memory(
+        held=held,
+        coefficients=np.ones(size),
+        learned=Learned(np.eye(size), np.zeros((size, size)), 0.0),
+        metric=None,
+        floor=schedule.FIRST_FLOOR,
+        momentum=np.zeros((2, size)),
+        before=None,
+    )
+
+
+def edges_at(problem: Problem, params: Floats) -> tuple[Edge, ...]:
+    """The edges near a parameter vector."""
+    return () if problem.edges is None else problem.edges(params)
+
+
+def first_geometry(problem: Problem) -> Geometry:
+    """The geometry at the start; unit scales where it is to be learned."""
+    if problem.geometry is not None:
+        return problem.geometry(np.asarray(problem.params, float))
+    return Geometry((np.ones(len(problem.latents)),))
+
+
+def more_draws(
+    compiled: Programs,
+    problem: Problem,
+    place: Place,
+    data: Any,
+    walkers: Walkers,
+    num_draws: int,
+    number: int,
+    seed: int,
+) -> tuple[Place, Walkers]:
+    """Let the chains walk on at a place, after some warm-up if it is a new one."""
+    first, later = WARMUP if problem.geometry is not None else LEARNING_WARMUP
+    early = 1 if problem.geometry is not None else LEARNING_ITERATIONS
+    num_warmup = 0 if place.draws is not None else first if number <= early else later
+    fresh, walkers = take(
+        compiled,
+        problem,
+        place.params,
+        place.geometry,
+        data,
+        walkers,
+        num_warmup=num_warmup,
+        num_draws=num_draws,
+        seed=seed,
+    )
+    draws = fresh if place.draws is None else join([place.draws, fresh])
+    return place._replace(draws=draws), walkers
+
+
+def _scores(options: Options, draws: Draws, memory: Memory) -> Floats:
+    return with_coefficients(draws, memory.coefficients) if options.control_variates else draws.raw
+
+
+def find_moments(options: Options, place: Place, memory: Memory) -> Moments | None:
+    """The moments of the scores; None where they are not finite, or no transition had a finite energy."""
+    draws = place.draws
+    assert draws is not None
+    scores = _scores(options, draws, memory)
+    if not np.isfinite(scores).all() or not np.isfinite(draws.information).all():
+        return None
+    if draws.divergences >= draws.acceptance.size:
+        return None
+    return moments_of(draws, scores)
+
+
+def find_way(
+    problem: Problem, place: Place, memory: Memory, moments: Moments
+) -> tuple[Advance, Learned]:
+    """The way to the maximum, and what has been learned of the information by then."""
+    learned, least = memory.learned, LOWEST_FLOOR
+    complete, observed = place.geometry.complete, place.geometry.observed
+    if complete is None or observed is None:
+        learned = learn(learned, moments)
+        complete, observed = learned.complete, learned.complete - learned.missing
+        least = noise_floor(learned)
+    elif memory.metric is not None:
+        observed = memory.metric
+    basis = boundary.free_basis(place.edges, memory.held, len(place.params))
+    return advance(moments, complete, observed, least, memory.floor, basis), learned
+
+
+def is_still(options: Options, way: Advance) -> bool:
+    """Whether the distance to the maximum is within its own error."""
+    return schedule.is_still(way.distance, _errors(way), way.stderr, options.tolerance)
+
+
+def _errors(way: Advance) -> Floats:
+    return np.sqrt(np.maximum(np.diag(way.mc_covariance), 0.0))
+
+
+def find_verdict(
+    problem: Problem,
+    options: Options,
+    place: Place,
+    memory: Memory,
+    moments: Moments,
+    way: Advance,
+) -> Outcome | None:
+    """How the fit ends here, or None if it does not."""
+    if not is_still(options, way) or not boundary.is_settled(
+        place.edges, memory.held, way.distance, moments.score, moments.covariance
+    ):
+        return None
+    # An information that the engine had to hold up says too little about distance and error.
+    known = problem.geometry is not None or way.resolved
+    if known and schedule.is_sharp(_errors(way), way.stderr, options.tolerance):
+        return Outcome.CONVERGED
+    return Outcome.DRAWS_EXHAUSTED if place.num_draws >= options.max_draws else None
+
+
+def further_draws(problem: Problem, options: Options, place: Place, way: Advance) -> int:
+    """How many draws to add to those that there are."""
+    have = place.num_draws
+    asked = schedule.next_draws(have, way.distance, _errors(way), way.stderr, options.tolerance)
+    if problem.geometry is None and not way.resolved:
+        # Still, as far as can be seen: see further.
+        asked = max(asked, 2 * have)
+    return max(1, min(options.max_draws, asked) - have)
+
+
+def find_information(
+    compiled: Programs,
+    problem: Problem,
+    options: Options,
+    place: Place,
+    data: Any,
+    memory: Memory,
+    way: Advance,
+) -> Information | None:
+    """The observed information from the draws, or None where it is not positive definite."""
+    assert place.draws is not None
+    one = memory.coefficients if options.control_variates else np.zeros(len(place.params))
+    basis = boundary.free_basis(place.edges, memory.held, len(place.params))
+    found = information_of(
+        compiled, problem, place.params, place.draws, data, way.observed, basis, one
+    )
+    return found if found.is_usable else None
+
+
+def find_step(
+    problem: Problem, options: Options, memory: Memory, moments: Moments, way: Advance
+) -> tuple[Floats, Floats]:
+    """The step (d,) of the M-step, and Adam's momentum (2, d) after it."""
+    step, momentum = way.step, memory.momentum
+    if options.mstep == "adam":
+        step, momentum = adam.step(momentum, moments.score, memory.num_steps, options.learning_rate)
+    if problem.max_step is not None:
+        step = step / max(1.0, float(np.max(np.abs(step) / problem.max_step, initial=0.0)))
+    return step, momentum
+
+
+def next_floor(
+    floor: float,
+    before: tuple[Floats, Floats] | None,
+    moments: Moments,
+) -> float:
+    """Raise the floor where the score has turned against the last step by more than its noise."""
+    if before is None:
+        return floor
+    score, taken = before
+    predicted = float(score @ taken)
+    noise = float(np.sqrt(taken @ moments.covariance @ taken))
+    if predicted > 0 and float(moments.score @ taken) < -0.5 * predicted - 2.0 * noise:
+        return min(1.0, floor * schedule.FLOOR_FACTOR)
+    return max(LOWEST_FLOOR, floor / schedule.FLOOR_FACTOR)
+
+
+def next_coefficients(options: Options, place: Place, memory: Memory) -> Floats:
+    """(d,) coefficients of the control variates for the draws to come, from those that were taken."""
+    draws = place.draws
+    assert draws is not None
+    if not options.control_variates or draws.excess.size < ENOUGH_FOR_COEFFICIENTS:
+        return memory.coefficients
+    return regression_coefficients(draws)
+
+
+def move(
+    problem: Problem, place: Place, estimates: Floats, info: Info, walkers: Walkers
+) -> tuple[Place, Walkers]:
+    """The new place; without a known geometry, the latents' own scales as observed."""
+    edges = edges_at(problem, estimates)
+    if problem.geometry is not None:
+        return Place(estimates, problem.geometry(estimates), edges, None), walkers
+    (scale,) = place.geometry.arrays
+    weight = 10.0 * len(walkers.positions) * walkers.positions[0].shape[1]
+    seen = np.maximum(info.latent_variance, 1e-12 * scale**2)
+    # Shrunk a little to the last scale, so that a short stretch cannot make a coordinate stiff.
+    fresh = np.sqrt((weight * seen + 5.0 * scale**2) / (weight + 5.0))
+    positions = tuple(part * (scale / fresh)[:, None] for part in walkers.positions)
+    return Place(estimates, Geometry((fresh,)), edges, None), walkers._replace(positions=positions)

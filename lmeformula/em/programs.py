@@ -1,0 +1,119 @@
+"""Compiled programs, kept for the next fit of the same structure and shapes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from lmeformula.em.estep.sampler import build_evaluate, build_walk
+from lmeformula.em.types import Options, Problem
+
+# Programs of this many structures are kept, those used last: each holds some megabytes of graph and code.
+KEPT = 16
+# Draws of one call: as many as this many numbers hold, within limits.
+CALL_NUMBERS = 1_000_000
+LEAST_CAPACITY, MOST_CAPACITY = 16, 512
+# Where the structure is known, half of the chains run on a thread of their own.
+NUM_WORKERS = 2
+
+
+class Programs(NamedTuple):
+    """The E-step of a problem, compiled for its shapes.
+
+    Attributes:
+      walk: see `build_walk`.
+      evaluate: see `build_evaluate`.
+      capacity: most draws of one call.
+      num_workers: how many calls run at the same time, each with its own chains.
+      num_chains: chains of each worker.
+      dtype: of all floating arrays.
+    """
+
+    walk: Any
+    evaluate: Any
+    capacity: int
+    num_workers: int
+    num_chains: int
+    dtype: str
+
+    @property
+    def num_traces(self) -> int:
+        """How often the program that draws was traced, over all fits that used it."""
+        return int(self.walk.experimental_get_tracing_count())
+
+
+_lock = threading.Lock()
+_kept: OrderedDict[Any, Programs] = OrderedDict()
+
+
+def programs(problem: Problem, options: Options, dtype: str) -> Programs:
+    """The programs of a problem: those of an earlier one of the same structure, or new ones.
+
+    Problems say by `program` that their functions are the same; the shapes of their arrays and the options
+    that are built into the programs must be the same too.
+
+    Args:
+      problem: the problem.
+      options: the options.
+      dtype: "float64" or "float32".
+    """
+    if problem.program is None:
+        return _build(problem, options, dtype)
+    shapes = tuple(
+        (np.shape(array), str(np.asarray(array).dtype)) for array in tf.nest.flatten(problem.data)
+    )
+    sizes = (len(problem.params), len(problem.latents))
+    key = (problem.program, shapes, sizes, dtype, _built_in(options))
+    with _lock:
+        if key not in _kept:
+            _kept[key] = _build(problem, options, dtype)
+            while len(_kept) > KEPT:
+                _kept.popitem(last=False)
+        _kept.move_to_end(key)
+        return _kept[key]
+
+
+def clear() -> None:
+    """Forget all programs."""
+    with _lock:
+        _kept.clear()
+
+
+def _built_in(options: Options) -> tuple[Any, ...]:
+    return (
+        options.num_chains,
+        options.num_leapfrog,
+        options.target_acceptance,
+        options.watched,
+    )
+
+
+def _build(problem: Problem, options: Options, dtype: str) -> Programs:
+    chains = options.num_chains
+    shared = problem.geometry is not None and chains % NUM_WORKERS == 0
+    workers = NUM_WORKERS if shared else 1
+    chains //= workers
+    numbers = max(1, len(problem.latents) * chains)
+    capacity = min(MOST_CAPACITY, max(LEAST_CAPACITY, CALL_NUMBERS // numbers))
+    return Programs(
+        walk=build_walk(problem, options, capacity),
+        evaluate=build_evaluate(problem, options, capacity),
+        capacity=capacity,
+        num_workers=workers,
+        num_chains=chains,
+        dtype=dtype,
+    )
+
+
+def tensors_of(structure: Any, dtype: str) -> Any:
+    """The arrays of a nested structure as tensors, floating ones in `dtype`."""
+
+    def convert(array: Any) -> Any:
+        array = np.asarray(array)
+        return tf.constant(array.astype(dtype) if array.dtype.kind == "f" else array)
+
+    return tf.nest.map_structure(convert, structure)
