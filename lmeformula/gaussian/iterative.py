@@ -1,9 +1,8 @@
 """Maximum likelihood and REML for Gaussian models without a dense block, exact up to a Monte Carlo error.
 
 The score is a mean over probes that stay the same for all parameters, so that Newton's method finds its root as
-it would that of an exact score. The log-likelihood of a step is the integral of the score along it: the probes'
-estimate of log |M| itself has a gradient of its own, and would stop the ascent short of that root. How far the
-root is from the maximum follows from the scatter of the score over the probes.
+it would that of an exact score. How far that root is from the maximum follows from the scatter of the score
+over the probes.
 """
 
 from __future__ import annotations
@@ -149,7 +148,8 @@ def _ascend(
         information = _profile_information(data, solved, changes, space.fixed_sigma, freedom, reml)
         information += elements.falling(coordinates, slopes)
         score = elements.pull_back(coordinates, slopes)
-        return Point(coordinates, 0.0, score, information, slopes, solved)
+        value = _log_likelihood(data, solved, math.sqrt(variance), freedom, reml)
+        return Point(coordinates, value, score, information, slopes, solved)
 
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 

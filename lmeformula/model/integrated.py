@@ -1,4 +1,4 @@
-"""A log-likelihood from its score alone, for ascents whose score is estimated and whose value is not its."""
+"""A log-likelihood that fits its score, for ascents along a score that is estimated."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from lmeformula.model.ascent import Point
 
 Floats = NDArray[np.float64]
 
+# Changes of the log-likelihood below this are integrals of the score.
+SMALL_CHANGE = 1.0
+
 
 def integrated(evaluate: Callable[[Floats], Point]) -> Callable[[Floats], Point]:
-    """Replace the value of each point by the integral of the score since the first, along the points asked for.
+    """Replace small changes of the value from one point to the next by the integral of the score.
 
     Where the score is a mean over probes, an estimate of the log-likelihood by the same probes has a gradient
     of its own, and would stop an ascent short of the root of the score. The trapezoidal rule is exact for a
-    quadratic log-likelihood, which is what it is for the short steps at the end.
+    quadratic log-likelihood, which is what it is for the short steps at the end; long steps keep their own
+    values, to whose errors they are not sensitive.
 
     Args:
       evaluate: coordinates -> Point.
@@ -25,17 +29,21 @@ def integrated(evaluate: Callable[[Floats], Point]) -> Callable[[Floats], Point]
       The same with other values; points of infinite or undefined value stay at minus infinity.
     """
     last: Point | None = None
+    # How far the values given out are from the points' own.
+    offset = 0.0
 
     def follow(coordinates: Floats) -> Point:
-        nonlocal last
+        nonlocal last, offset
         point = evaluate(coordinates)
         if not np.isfinite(point.value):
             return point._replace(value=-np.inf)
-        value = 0.0
         if last is not None:
-            move = point.coordinates - last.coordinates
-            value = last.value + 0.5 * float((point.score + last.score) @ move)
-        last = point._replace(value=value)
+            change = point.value + offset - last.value
+            if abs(change) < SMALL_CHANGE:
+                move = point.coordinates - last.coordinates
+                integral = 0.5 * float((point.score + last.score) @ move)
+                offset += integral - change
+        last = point._replace(value=point.value + offset)
         return last
 
     return follow
