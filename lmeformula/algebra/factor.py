@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg as sl
@@ -20,6 +21,9 @@ from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
 from lmeformula.algebra.inverse import Inverse
+
+if TYPE_CHECKING:
+    from lmeformula.algebra.incidence import Incidence
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +41,7 @@ class Factor:
       scaled: (lead_size, r) CSR, D^(-1/2) Lambda_1' (Z'WZ)_12: the between block before Lambda_2.
       rest: (r, r) lower Cholesky factor of the Schur complement S.
       log_det: log |M|.
+      incidence: where rows meet, if that was worked out: leverages are then several times faster.
     """
 
     plan: Layout
@@ -47,6 +52,7 @@ class Factor:
     scaled: sp.csr_array
     rest: Floats
     log_det: float
+    incidence: Incidence | None = None
 
     def solve(self, right: Floats) -> Floats:
         """M^-1 right, for right (q,) or (q, m)."""
@@ -79,7 +85,7 @@ class Factor:
     @cached_property
     def rest_inverse(self) -> Floats:
         """(r, r) S^-1, the rest's block of M^-1."""
-        lower = self._rest_inverse_below
+        lower = self.rest_inverse_below
         # The other triangle is zero, as it was in the factor.
         inverse = lower + lower.T
         inverse[np.diag_indices_from(inverse)] = np.diag(lower)
@@ -112,6 +118,12 @@ class Factor:
             lead += self.lead_forms()
         blocks[plan.lead] = lead
         return tuple(blocks)
+
+    def leverages(self) -> Floats:
+        """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
+        if self.incidence is not None:
+            return self.incidence.leverages(self)
+        return self.inverse().leverages(self.plan, self.lambdas)
 
     def inverse(self) -> Inverse:
         """The parts of M^-1 that single rows of the data meet.
@@ -148,7 +160,7 @@ class Factor:
         if pairs is None or scales is None:
             forms = self.products.forms(self._outward_inverse())
         else:
-            values = pairs.read(self._rest_inverse_below)
+            values = pairs.read(self.rest_inverse_below)
             forms = pairs.forms(values * scales[pairs.rows] * scales[pairs.columns])
         rows = self.lead_rows
         return np.asarray(rows @ forms @ rows.transpose(0, 2, 1))
@@ -159,7 +171,7 @@ class Factor:
         return scale_both(self.plan, turned, self.rest_inverse.copy())
 
     @cached_property
-    def _rest_inverse_below(self) -> Floats:
+    def rest_inverse_below(self) -> Floats:
         """S^-1 on and below the diagonal, zero above."""
         if not self.plan.rest:
             return np.zeros((0, 0))
@@ -172,7 +184,7 @@ class Factor:
     def _diagonal_blocks(self, term: int) -> Floats:
         levels, k = self.plan.sizes[term]
         start = self.plan.starts[term] - self.plan.lead_size
-        below = self._rest_inverse_below[start : start + levels * k, start : start + levels * k]
+        below = self.rest_inverse_below[start : start + levels * k, start : start + levels * k]
         each = np.arange(levels)
         blocks = below.reshape(levels, k, levels, k)[each, :, each, :]
         return np.asarray(np.tril(blocks) + np.tril(blocks, -1).transpose(0, 2, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
+Codes = NDArray[np.int32]
 
 # Most pairs of elements that are listed: 12 bytes for each, and for each pair of the lead's coefficients.
 MAX_PAIRS = 20_000_000
@@ -69,6 +71,50 @@ class Pairs:
         return found
 
 
+class PairPattern(NamedTuple):
+    """Where the elements of a between block meet, whatever their values.
+
+    An element's pairs are those with itself and with the elements before it in its level, one after the other.
+
+    Attributes:
+      order: r.
+      second: (t,) the second element of each pair, counted through the levels.
+      indices: (t,) which of `places` each pair adds to.
+      by_level: (l + 1,) where the pairs of each level start.
+      by_element: (e + 1,) where the pairs of each element start.
+      places: (m,) flat places on or below the diagonal that any level reaches.
+    """
+
+    order: int
+    second: Codes
+    indices: Codes
+    by_level: Codes
+    by_element: Codes
+    places: Places
+
+    def of(self, data: list[Floats]) -> Pairs:
+        """The pairs for elements (e,) in each of the k rows of a level."""
+        shape = (len(self.by_level) - 1, len(self.places))
+        count = np.diff(self.by_element)
+        shares = []
+        for a in range(len(data)):
+            row = []
+            for b in range(a + 1):
+                product = np.repeat(data[a], count) * data[b][self.second]
+                if a != b:
+                    product += np.repeat(data[b], count) * data[a][self.second]
+                row.append(sp.csr_array((product, self.indices, self.by_level), shape))
+            shares.append(tuple(row))
+        rows, columns = np.divmod(self.places, self.order)
+        return Pairs(self.order, rows, columns, self.places, tuple(shares), rows == columns)
+
+    def within_levels(self, below: Floats) -> sp.csr_array:
+        """(e, e) lower triangle: the elements that pairs meet of an (r, r) matrix given below its diagonal."""
+        size = len(self.by_element) - 1
+        values = below.reshape(-1)[self.places][self.indices]
+        return sp.csr_array((values, self.second, self.by_element), (size, size))
+
+
 def find_pairs(between: sp.csr_array, k: int) -> Pairs | None:
     """List the pairs of a between block (l k, r) with sorted indices.
 
@@ -79,25 +125,36 @@ def find_pairs(between: sp.csr_array, k: int) -> Pairs | None:
       The pairs; None where they would take more memory than they are worth, or where the rows of a level have
       their elements in different columns.
     """
-    size, order = between.shape
-    levels = size // k
-    lengths = np.diff(between.indptr)
-    count = lengths[::k]
-    total = int((count.astype(np.int64) * (count + 1) // 2).sum())
-    if not 0 < total * k * (k + 1) // 2 <= MAX_PAIRS or order > 46_000:
-        return None
     blocks = _rows_of(between, k)
     if blocks is None:
         return None
     columns, data = blocks
+    pattern = find_pattern(np.diff(between.indptr)[::k], columns, between.shape[1], k)
+    return None if pattern is None else pattern.of(data)
+
+
+def find_pattern(
+    count: NDArray[np.integer[Any]], columns: Codes, order: int, k: int
+) -> PairPattern | None:
+    """List the pairs of elements of each level.
+
+    Args:
+      count: (l,) number of elements of each level.
+      columns: (e,) their columns, sorted within each level.
+      order: r.
+      k: number of coefficients of the lead term.
+    Returns:
+      The pairs; None where they would take more memory than they are worth.
+    """
+    total = int((count.astype(np.int64) * (count + 1) // 2).sum())
+    if not 0 < total * k * (k + 1) // 2 <= MAX_PAIRS or order > 46_000:
+        return None
     # Element e of its level pairs with itself and those before it: e + 1 pairs.
     starts = np.concatenate([[0], np.cumsum(count)])
     local = np.arange(len(columns)) - np.repeat(starts[:-1], count)
     ends = np.cumsum(local + 1)
     second = np.arange(total, dtype=np.int32)
-    second -= np.repeat(
-        (ends - columns.dtype.type(1) - np.arange(len(columns))).astype(np.int32), local + 1
-    )
+    second -= np.repeat((ends - 1 - np.arange(len(columns))).astype(np.int32), local + 1)
     place = np.repeat(columns * np.int32(order), local + 1)
     place += columns[second]
     reached = np.zeros(order * order, bool)
@@ -105,20 +162,8 @@ def find_pairs(between: sp.csr_array, k: int) -> Pairs | None:
     places = np.flatnonzero(reached)
     number = np.empty(order * order, np.int32)
     number[places] = np.arange(len(places), dtype=np.int32)
-    indices = number[place]
-    pointers = np.concatenate([[0], ends])[starts].astype(np.int32)
-    shape = (levels, len(places))
-    shares = []
-    for a in range(k):
-        row = []
-        for b in range(a + 1):
-            product = np.repeat(data[a], local + 1) * data[b][second]
-            if a != b:
-                product += np.repeat(data[b], local + 1) * data[a][second]
-            row.append(sp.csr_array((product, indices, pointers), shape))
-        shares.append(tuple(row))
-    rows, across = np.divmod(places, order)
-    return Pairs(order, rows, across, places, tuple(shares), rows == across)
+    pointers = np.concatenate([[0], ends]).astype(np.int32)
+    return PairPattern(order, second, number[place], pointers[starts], pointers, places)
 
 
 def _rows_of(between: sp.csr_array, k: int) -> tuple[NDArray[np.int32], list[Floats]] | None:

@@ -8,8 +8,9 @@ import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
 
-from lmeformula.algebra.crossproducts import layout
+from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.likelihood import (
     Approximation,
@@ -19,7 +20,6 @@ from lmeformula.laplace.likelihood import (
     Problem,
     approximate,
     collect,
-    factor_directly,
     find_mode,
     predictor,
 )
@@ -65,7 +65,7 @@ class LaplaceFit(NamedTuple):
 
 def fit_laplace(
     model: Model,
-    factorize: Factorize = factor_directly,
+    factorize: Factorize | None = None,
     *,
     start: Floats | None = None,
     negligible: float = NEGLIGIBLE_GAIN,
@@ -74,8 +74,8 @@ def fit_laplace(
 
     Args:
       model: the model; a gaussian one, too, whose approximation is its likelihood.
-      factorize: how M is made solvable. Any way but the direct one gives estimates of the approximation and
-        of its gradient, and the ascent follows the latter alone.
+      factorize: how M is made solvable, if it is not to be factored. That gives estimates of the approximation
+        and of its gradient, and the ascent follows the latter alone.
       start: coordinates of an earlier fit to start from.
       negligible: a further step that promises less than this is not taken.
     Returns:
@@ -85,7 +85,7 @@ def fit_laplace(
     plan = layout(design.terms)
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
     Q, R = np.linalg.qr(design.X)
-    problem = Problem(plan, np.asarray(Q, float), design.offset, row_derivatives(model), factorize)
+    problem = arrays_of(model, plan, factorize)._replace(X=np.asarray(Q, float))
     scales = tuple(_column_scale(term.values) for term in design.terms)
     elements = factor_space(space, scales)
     p = space.num_fixed
@@ -123,7 +123,7 @@ def fit_laplace(
     if start is None:
         sd = _first_sd(model)
         start = np.concatenate([R @ first[:p], first[space.own_slice], elements.start(sd)])
-    climb = evaluate if factorize is factor_directly else integrated(evaluate)
+    climb = evaluate if factorize is None else integrated(evaluate)
     summit = ascend(climb, elements, start, design.n, negligible)
     coordinates = summit.point.coordinates
     lambdas = elements.factors(summit.elements)
@@ -145,6 +145,20 @@ def fit_laplace(
         singular=any_singular(lambdas, scales),
         num_evaluations=summit.num_evaluations,
     )
+
+
+def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) -> Problem:
+    """A model's arrays.
+
+    Args:
+      model: the model.
+      plan: layout of its random effects.
+      factorize: how M is made solvable; factored by default, with the meetings of the terms found once.
+    """
+    if factorize is None:
+        factorize = find_incidence(plan).factorize
+    design = model.design
+    return Problem(plan, design.X, design.offset, row_derivatives(model), factorize)
 
 
 def _nowhere(coordinates: Floats) -> Point:

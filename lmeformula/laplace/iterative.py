@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.crossproducts import Layout, layout
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
@@ -102,7 +102,7 @@ def fit_iteratively(
 def _probing(meetings: Meetings, signs: Floats) -> Factorize:
     """A way to make M solvable, with these probes."""
 
-    def factorize(plan: Layout, weights: Floats, lambdas: tuple[Floats, ...]) -> ProbedFactor:
+    def factorize(weights: Floats, lambdas: tuple[Floats, ...]) -> ProbedFactor:
         return factor_iteratively(meetings, weights, lambdas, signs)
 
     return factorize

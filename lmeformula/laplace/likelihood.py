@@ -18,8 +18,8 @@ import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
 
-from lmeformula.algebra.crossproducts import Layout, cross_products
-from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.rows import RowDerivatives
 from lmeformula.model.family import Depths, Slopes
@@ -31,13 +31,8 @@ MAX_NEWTON_STEPS = 60
 MODE_GAIN = 1e-11
 
 
-# layout, row weights (n,), covariance factors -> M, factored or otherwise made solvable
-Factorize: TypeAlias = Callable[[Layout, Floats, tuple[Floats, ...]], Factor | ProbedFactor]
-
-
-def factor_directly(plan: Layout, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
-    """Factor M with a dense block of all terms but the lead."""
-    return factorize(plan, cross_products(plan, weights), lambdas)
+# row weights (n,), covariance factors -> M, factored or otherwise made solvable
+Factorize: TypeAlias = Callable[[Floats, tuple[Floats, ...]], Factor | ProbedFactor]
 
 
 class Problem(NamedTuple):
@@ -55,7 +50,7 @@ class Problem(NamedTuple):
     X: Floats
     offset: Floats
     rows: RowDerivatives
-    factorize: Factorize = factor_directly
+    factorize: Factorize
 
 
 class At(NamedTuple):
@@ -164,10 +159,10 @@ def _factor(
     At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off.
     """
     try:
-        return weights, problem.factorize(problem.plan, weights, lambdas)
+        return weights, problem.factorize(weights, lambdas)
     except np.linalg.LinAlgError:
         held = np.maximum(weights, 0.0)
-        return held, problem.factorize(problem.plan, held, lambdas)
+        return held, problem.factorize(held, lambdas)
 
 
 def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
@@ -182,11 +177,7 @@ def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
     """
     mode = find_mode(problem, at, start)
     depths = problem.rows.depths(mode.eta, at.own)
-    if isinstance(mode.factor, ProbedFactor):
-        leverages = mode.factor.leverages()
-    else:
-        leverages = mode.factor.inverse().leverages(problem.plan, at.lambdas)
-    return assemble(problem, mode, depths, leverages, mode.factor.inverse_traces())
+    return assemble(problem, mode, depths, mode.factor.leverages(), mode.factor.inverse_traces())
 
 
 def assemble(

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.laplace.fit import gradient, place
-from lmeformula.laplace.likelihood import Problem, approximate
-from lmeformula.laplace.rows import row_derivatives
+from lmeformula.laplace.fit import arrays_of, gradient, place
+from lmeformula.laplace.likelihood import approximate
 from lmeformula.model.compile import Model
 from lmeformula.model.family.own import Ascending
 from lmeformula.model.params import ParamSpace
@@ -136,7 +135,7 @@ def _of_threshold(
 def _evaluator(model: Model) -> Value:
     """psi (d,) -> the approximation and its gradient; searches for the mode start from the last one."""
     plan = layout(model.design.terms)
-    problem = Problem(plan, model.design.X, model.design.offset, row_derivatives(model))
+    problem = arrays_of(model, plan)
     last = np.zeros(plan.num_effects)
 
     def evaluate(psi: Floats) -> tuple[float, Floats]:

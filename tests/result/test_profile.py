@@ -18,9 +18,8 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.errors import ModelError
 from lmeformula.fit import Fit
-from lmeformula.laplace.fit import gradient, place
-from lmeformula.laplace.likelihood import Problem, approximate
-from lmeformula.laplace.rows import row_derivatives
+from lmeformula.laplace.fit import arrays_of, gradient, place
+from lmeformula.laplace.likelihood import approximate
 from lmeformula.result.parameters import parameters
 from tests.result.fakes import fake_fit
 from tests.simulate import FORMULAS, frame, marginal_covariance
@@ -138,7 +137,7 @@ def test_thresholds_by_constrained_optimisation(name):
     row = fit.confint("profile", parm=name).iloc[0]
     model, index = fit.model, fit.param_names.index(name)
     plan = layout(model.design.terms)
-    problem = Problem(plan, model.design.X, model.design.offset, row_derivatives(model))
+    problem = arrays_of(model, plan)
     zero = np.zeros(plan.num_effects)
 
     def fall(psi):

@@ -1,0 +1,235 @@
+"""Where the terms meet in the rows of a design, found once for all row weights.
+
+With it Z'WZ for other weights is one sum over the rows for each pair of terms, and the leverages of the rows
+read only the elements of M^-1 that some row meets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import CrossProducts, Layout
+from lmeformula.algebra.factor import Factor, factorize
+from lmeformula.algebra.pairs import PairPattern, find_pattern
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int32]
+Places = NDArray[np.int64]
+
+
+class Slots(NamedTuple):
+    """Where the rows fall in a list of distinct pairs of levels.
+
+    Attributes:
+      slot: (n,) place of each row's pair in the list.
+      first, second: (m,) the pairs.
+    """
+
+    slot: Places
+    first: Places
+    second: Places
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Incidence:
+    """Where rows meet the between block, and pairs of terms of the rest.
+
+    All k rows of a level of the lead term have their elements in the same columns of the between block: its
+    `elements`, which are counted through the levels.
+
+    Attributes:
+      plan: layout of the effects.
+      starts: (l + 1,) where the elements of each level start.
+      columns: (e,) their columns in the rest, sorted within a level.
+      element: (n,) of each term of the rest, the element of each row's first coefficient of that term.
+      level: (n,) level of the lead term.
+      across: where the rows fall among the pairs of levels of two terms of the rest, by their places in it.
+      pattern: the pairs of elements; None where they would take too much memory.
+    """
+
+    plan: Layout
+    starts: Places
+    columns: Codes
+    element: tuple[Places, ...]
+    level: Codes
+    across: tuple[tuple[int, int, Slots], ...]
+    pattern: PairPattern | None
+
+    def factorize(self, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
+        """Factor M = Lambda' Z'WZ Lambda + I for row weights (n,)."""
+        return replace(factorize(self.plan, self.products(weights), lambdas), incidence=self)
+
+    def products(self, weights: Floats) -> CrossProducts:
+        """Z'WZ for row weights (n,) of any sign."""
+        plan = self.plan
+        levels, k = plan.sizes[plan.lead]
+        lead = self._values(plan.lead)
+        blocks = np.empty((levels, k, k))
+        data = np.empty((k, len(self.columns)))
+        for a in range(k):
+            weighted = lead[:, a] * weights
+            for b in range(a + 1):
+                found = np.bincount(self.level, weighted * lead[:, b], levels)
+                blocks[:, a, b] = blocks[:, b, a] = found
+            data[a] = 0.0
+            for j, element in zip(plan.rest, self.element, strict=True):
+                values = self._values(j)
+                for b in range(values.shape[1]):
+                    data[a] += np.bincount(element + b, weighted * values[:, b], data.shape[1])
+        pairs = None if self.pattern is None else self.pattern.of(list(data))
+        return CrossProducts(blocks, self._between(data), self._rest(weights), pairs)
+
+    def leverages(self, factor: Factor) -> Floats:
+        """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
+        plan, lambdas = self.plan, factor.lambdas
+        levels, k = plan.sizes[plan.lead]
+        lead = self._values(plan.lead) @ lambdas[plan.lead]
+        blocks = np.einsum("lca,lcb->lab", factor.lead_inverse, factor.lead_inverse)
+        if not plan.rest:
+            return np.asarray(np.einsum("na,nab,nb->n", lead, blocks[self.level], lead))
+        rest = [self._values(j) @ lambdas[j] for j in plan.rest]
+        # F = D^-1 Lambda_1' (Z'WZ)_12 Lambda_2; the block between is -F S^-1.
+        by_element = np.repeat(np.arange(levels), np.diff(self.starts))
+        data = self._data(factor.products.between)
+        outer = self._outward(np.einsum("eac,ce->ae", factor.lead_rows[by_element], data), lambdas)
+        inner = self._times_inverse(factor, outer)
+        for a in range(k):
+            for b in range(k):
+                blocks[:, a, b] += np.bincount(by_element, outer[a] * inner[b], levels)
+        found = np.einsum("na,nab,nb->n", lead, blocks[self.level], lead)
+        for values, element in zip(rest, self.element, strict=True):
+            for b in range(values.shape[1]):
+                for a in range(k):
+                    found -= 2.0 * lead[:, a] * values[:, b] * inner[a][element + b]
+        below = factor.rest_inverse_below
+        for i, j, slots in self.across:
+            block = self._weigh(slots, below, (i, j), (rest[i].shape[1], rest[j].shape[1]))
+            for a in range(rest[i].shape[1]):
+                for b in range(rest[j].shape[1]):
+                    twice = 1.0 if i == j else 2.0
+                    found += twice * rest[i][:, a] * rest[j][:, b] * block[:, a, b][slots.slot]
+        return np.asarray(found)
+
+    def _values(self, term: int) -> Floats:
+        """(n, k) columns of a term."""
+        return np.asarray(self.plan.matrices[term].data.reshape(-1, self.plan.sizes[term][1]))
+
+    def _between(self, data: Floats) -> sp.csr_array:
+        """The between block (lead_size, r) with elements `data` (k, e) in the k rows of the levels."""
+        k, shape = len(data), (self.plan.lead_size, self.plan.num_effects - self.plan.lead_size)
+        if k == 1:
+            return sp.csr_array((data[0], self.columns, self.starts.astype(np.int32)), shape)
+        count = np.diff(self.starts)
+        pointers = np.concatenate([[0], np.cumsum(np.repeat(count, k))])
+        places = self._places(k)
+        values, columns = np.empty(data.size), np.empty(data.size, np.int32)
+        for a in range(k):
+            values[places[a]], columns[places[a]] = data[a], self.columns
+        return sp.csr_array((values, columns, pointers.astype(np.int32)), shape)
+
+    def _data(self, between: sp.csr_array) -> Floats:
+        """(k, e) the elements of a between block, the inverse of `_between`."""
+        k = self.plan.sizes[self.plan.lead][1]
+        return np.asarray(between.data[self._places(k)])
+
+    def _places(self, k: int) -> Places:
+        """(k, e) where the elements of each row of a level stand in the between block."""
+        count = np.diff(self.starts)
+        within = np.arange(len(self.columns)) - np.repeat(self.starts[:-1], count)
+        first = np.repeat(k * self.starts[:-1], count) + within
+        return np.asarray(first + np.arange(k)[:, None] * np.repeat(count, count))
+
+    def _outward(self, data: Floats, lambdas: tuple[Floats, ...]) -> Floats:
+        """(k, e) the elements of B Lambda_2, for B by its elements (k, e)."""
+        plan = self.plan
+        found = np.empty_like(data)
+        for j in plan.rest:
+            levels, size = plan.sizes[j]
+            start = plan.starts[j] - plan.lead_size
+            own = np.flatnonzero((self.columns >= start) & (self.columns < start + levels * size))
+            part = data[:, own].reshape(len(data), -1, size) @ lambdas[j]
+            found[:, own] = part.reshape(len(data), -1)
+        return found
+
+    def _times_inverse(self, factor: Factor, data: Floats) -> Floats:
+        """(k, e) the elements of F S^-1, for F by its elements (k, e)."""
+        if self.pattern is None:
+            spread = self._between(data) @ factor.rest_inverse
+            level = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+            k = len(data)
+            return np.array([spread[level * k + a, self.columns] for a in range(k)])
+        met = self.pattern.within_levels(factor.rest_inverse_below)
+        diagonal = met.data[self.pattern.by_element[1:] - 1]
+        return np.array([met @ row + met.T @ row - diagonal * row for row in data])
+
+    def _rest(self, weights: Floats) -> Floats:
+        """(r, r) the rest of Z'WZ."""
+        plan = self.plan
+        size = plan.num_effects - plan.lead_size
+        found = np.zeros((size, size))
+        for i, j, slots in self.across:
+            left, right = self._values(plan.rest[i]), self._values(plan.rest[j])
+            for a in range(left.shape[1]):
+                weighted = left[:, a] * weights
+                for b in range(right.shape[1]):
+                    total = np.bincount(slots.slot, weighted * right[:, b], len(slots.first))
+                    found[slots.first + a, slots.second + b] = total
+                    found[slots.second + b, slots.first + a] = total
+        return found
+
+    def _weigh(
+        self, slots: Slots, below: Floats, terms: tuple[int, int], size: tuple[int, int]
+    ) -> Floats:
+        """(m, k_i, k_j) blocks of a symmetric (r, r) matrix, given below its diagonal, that rows meet."""
+        rows = slots.first[:, None, None] + np.arange(size[0])[:, None]
+        columns = slots.second[:, None, None] + np.arange(size[1])
+        return np.asarray(below[np.maximum(rows, columns), np.minimum(rows, columns)])
+
+
+def find_incidence(plan: Layout) -> Incidence:
+    """Find where the terms meet, by one sort for each pair of them.
+
+    Args:
+      plan: layout of the effects, with the rows.
+    Returns:
+      The incidence.
+    """
+    levels, k = plan.sizes[plan.lead]
+    level = plan.matrices[plan.lead].indices[::k] // k
+    width = plan.num_effects - plan.lead_size
+    # Where the effects of each row's level of a term start, in the rest.
+    starts = {j: plan.starts[j] - plan.lead_size for j in plan.rest}
+    reached = [
+        starts[j] + plan.matrices[j].indices[:: plan.sizes[j][1]].astype(np.int64)
+        for j in plan.rest
+    ]
+    sizes = [plan.sizes[j][1] for j in plan.rest]
+    keys = [level.astype(np.int64) * width + first for first in reached]
+    distinct = [np.unique(key) for key in keys]
+    whole = np.sort(
+        np.concatenate(
+            [np.zeros(0, np.int64)]
+            + [
+                (key[:, None] + np.arange(size)).ravel()
+                for key, size in zip(distinct, sizes, strict=True)
+            ]
+        )
+    )
+    pointers = np.searchsorted(whole, np.arange(levels + 1) * width)
+    columns = (whole % max(width, 1)).astype(np.int32)
+    element = tuple(
+        np.searchsorted(whole, d)[np.searchsorted(d, key)]
+        for d, key in zip(distinct, keys, strict=True)
+    )
+    across = []
+    for j in range(len(reached)):
+        for i in range(j + 1):
+            key, slot = np.unique(reached[i] * width + reached[j], return_inverse=True)
+            across.append((i, j, Slots(slot, key // width, key % width)))
+    pattern = find_pattern(np.diff(pointers), columns, width, k) if width else None
+    return Incidence(plan, pointers, columns, element, level, tuple(across), pattern)

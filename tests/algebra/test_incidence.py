@@ -1,0 +1,42 @@
+"""Cross products and leverages by incidence, against those by sparse products and by the whole inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lmeformula.algebra import incidence as module
+from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.factor import factorize
+from lmeformula.algebra.incidence import find_incidence
+from tests.simulate import FORMULAS, make_design, random_lambdas
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_agrees_with_the_plain_way(name, listed, monkeypatch):
+    if not listed:
+        monkeypatch.setattr(module, "find_pattern", lambda *arguments: None)
+    design = make_design(name)
+    rng = np.random.default_rng(len(name))
+    plan = layout(design.terms)
+    lambdas = random_lambdas(design, rng)
+    found = find_incidence(plan)
+    assert found.pattern is None or listed
+    # The same incidence serves all weights, some of them negative as away from a mode.
+    for low in (0.2, -0.005):
+        weights = rng.uniform(low, 2.0, design.n)
+        ours, plain = found.products(weights), cross_products(plan, weights)
+        scale = np.abs(plain.lead).max()
+        np.testing.assert_allclose(ours.lead, plain.lead, atol=1e-13 * scale)
+        np.testing.assert_allclose(ours.rest, plain.rest, atol=1e-13 * scale)
+        difference = np.abs((ours.between - plain.between).toarray())
+        assert difference.max(initial=0.0) <= 1e-13 * scale
+        factor = factorize(plan, plain, lambdas)
+        quick = found.factorize(weights, lambdas)
+        assert quick.log_det == pytest.approx(factor.log_det, rel=1e-11, abs=1e-11)
+        right = rng.normal(size=plan.num_effects)
+        np.testing.assert_allclose(quick.solve(right), factor.solve(right), rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(quick.leverages(), factor.leverages(), rtol=1e-8, atol=1e-10)
+        for one, other in zip(quick.inverse_traces(), factor.inverse_traces(), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)
