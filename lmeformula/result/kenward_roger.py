@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 
 # A dense matrix of as many rows and columns as there are random effects is formed.
 MAX_EFFECTS = 6000
-# Step of the differences for the second derivatives of structures that are not linear in their parameters.
-DIFFERENCE = 1e-4
+
+Direction = tuple[int, Floats]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +96,9 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     """Adjust the fixed effects' covariance for the estimation of the covariance parameters.
 
     Unstructured and diagonal covariances, and compound symmetry with one variance, are taken by their elements,
-    in which they are linear; the others by their unconstrained parameters, with the second derivatives that
-    then are not zero.
+    in which they are linear, zero variances included; the others by their unconstrained parameters. There
+    the second derivatives of V, which are not zero, are left out: the adjustment is the same in whatever
+    parameters (SAS calls it first order).
 
     Args:
       fit: a Gaussian REML fit.
@@ -128,51 +129,28 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     turned = phi @ parts.P
     information += np.einsum("mij,sji->ms", turned, turned)
     spread = np.linalg.inv(0.5 * information)
-    middle = np.einsum("ms,msij->ij", spread, parts.Q - 0.25 * parts.R)
+    middle = np.einsum("ms,msij->ij", spread, parts.Q)
     middle -= np.einsum("ms,mij,jk,skl->il", spread, parts.P, phi, parts.P)
     adjusted = phi + 2.0 * phi @ middle @ phi
     return KenwardRoger(0.5 * (adjusted + adjusted.T), phi, pulls, spread)
 
 
-class _Direction(NamedTuple):
-    """A covariance parameter of one term.
-
-    Attributes:
-      term: its position in the formula.
-      change: (k, k) derivative of the term's covariance in it.
-      bends: second derivatives in it and the term's other parameters, by position in the list of all.
-    """
-
-    term: int
-    change: Floats
-    bends: dict[int, Floats]
-
-
-def _directions(fit: Fit) -> list[_Direction]:
+def _directions(fit: Fit) -> list[Direction]:
+    """The covariance parameters: the term of each, and the (k, k) derivative of its covariance."""
     space = fit.model.space
     assert fit.params.sigma is not None
     psi, inside = off_bounds(space, space.to_free(fit.params), BOUNDARY_SD * fit.params.sigma)
-    found: list[_Direction] = []
+    found: list[Direction] = []
     for j, (term, block, place) in enumerate(
         zip(space.terms, fit.model.design.terms, space.theta_slices, strict=True)
     ):
         k = len(term.columns)
         elements = _elements(block.covariance, block.homogeneous, k)
         if elements is not None:
-            found += [_Direction(j, change, {}) for change in elements]
+            found += [(j, change) for change in elements]
             continue
-        free = np.flatnonzero(inside[place])
-        first = len(found)
         changes = _covariance_slopes(term.structure, psi[place], k)
-        for a in free:
-            step = np.zeros(place.stop - place.start)
-            step[a] = DIFFERENCE
-            ahead = _covariance_slopes(term.structure, psi[place] + step, k)
-            behind = _covariance_slopes(term.structure, psi[place] - step, k)
-            bends = (ahead - behind) / (2.0 * DIFFERENCE)
-            found.append(
-                _Direction(j, changes[a], {first + i: bends[b] for i, b in enumerate(free)})
-            )
+        found += [(j, changes[a]) for a in np.flatnonzero(inside[place])]
     return found
 
 
@@ -206,17 +184,15 @@ class _Products(NamedTuple):
     Attributes:
       P: (m, p, p).
       Q: (m, m, p, p) X'V^-1 V_i V^-1 V_j V^-1 X.
-      R: (m, m, p, p) X'V^-1 V_ij V^-1 X, with second derivatives V_ij.
       traces: (m, m) tr(V^-1 V_i V^-1 V_j).
     """
 
     P: Floats
     Q: Floats
-    R: Floats
     traces: Floats
 
 
-def _products(fit: Fit, data: Sums, directions: list[_Direction]) -> _Products:
+def _products(fit: Fit, data: Sums, directions: list[Direction]) -> _Products:
     """The matrices; the residual's follow from V being the sum of its parts, V^-1 V V^-1 = V^-1."""
     plan, space = data.plan, fit.model.space
     assert fit.params.sigma is not None
@@ -231,7 +207,7 @@ def _products(fit: Fit, data: Sums, directions: list[_Direction]) -> _Products:
     zvz = (gram - half.T @ half) / variance
     # Each parameter, and then each term's covariance itself.
     parameters = len(directions)
-    all_of = [(d.term, d.change) for d in directions] + list(enumerate(covariances))
+    all_of = [*directions, *enumerate(covariances)]
     p, m = len(data.ols), len(all_of)
     P, Q, traces = np.empty((m, p, p)), np.empty((m, m, p, p)), np.empty((m, m))
     alone = np.empty(m)
@@ -249,13 +225,9 @@ def _products(fit: Fit, data: Sums, directions: list[_Direction]) -> _Products:
             grid = between.reshape(levels, k, *plan.sizes[b])
             spread = np.einsum("ac,lcmd->lamd", change, grid) @ other
             traces[i, j] = traces[j, i] = float(np.vdot(spread, grid))
-    R = np.zeros((m, m, p, p))
-    for i, direction in enumerate(directions):
-        for j, bend in direction.bends.items():
-            R[i, j] = sandwich(blocks[direction.term], bend)
     keep = slice(0, parameters)
     if not space.estimates_sigma:
-        return _Products(P[keep], Q[keep, keep], R[keep, keep], traces[keep, keep])
+        return _Products(P[keep], Q[keep, keep], traces[keep, keep])
     terms = slice(parameters, m)
     rest_P = (data.R.T @ found.information @ data.R / variance - P[terms].sum(axis=0)) / variance
     rest_Q = (P - Q[:, terms].sum(axis=1)) / variance
@@ -266,12 +238,10 @@ def _products(fit: Fit, data: Sums, directions: list[_Direction]) -> _Products:
     full = _Products(
         np.concatenate([P[keep], rest_P[None]]),
         np.empty((size, size, p, p)),
-        np.zeros((size, size, p, p)),
         np.empty((size, size)),
     )
     full.Q[:-1, :-1], full.Q[:-1, -1] = Q[keep, keep], rest_Q[keep]
     full.Q[-1, :-1], full.Q[-1, -1] = rest_Q[keep].transpose(0, 2, 1), own_Q
-    full.R[:-1, :-1] = R[keep, keep]
     full.traces[:-1, :-1], full.traces[:-1, -1] = traces[keep, keep], rest_traces[keep]
     full.traces[-1, :-1], full.traces[-1, -1] = rest_traces[keep], own_trace
     return full
