@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from lmeformula.gaussian.information import profile_information
 from lmeformula.gaussian.likelihood import (
-    Solution,
+    Solved,
     Sums,
     fit_gradient,
     fixed_gradient,
     log_det_gradient,
-    solve,
+    solve_quickly,
 )
 from lmeformula.gaussian.moments import moment_start
 from lmeformula.model.ascent import Point, ascend
@@ -40,7 +40,7 @@ class ExactFit(NamedTuple):
     """
 
     params: Params
-    solution: Solution
+    solution: Solved
     loglik: float
     gain: float
     converged: bool
@@ -83,7 +83,7 @@ def fit_exact(
     first = _first_elements(data, space, elements, scales, start)
     summit = ascend(evaluate, elements, first, data.n)
     lambdas = elements.factors(summit.elements)
-    solution = solve(data, lambdas) if summit.on_face else summit.point.detail
+    solution = solve_quickly(data, lambdas) if summit.on_face else summit.point.detail
     return ExactFit(
         params=natural(data, space, solution, reml),
         solution=solution,
@@ -130,7 +130,7 @@ def column_scales(data: Sums) -> tuple[Floats, ...]:
     return tuple(scales)
 
 
-def profile(data: Sums, found: Solution, sigma: float | None, reml: bool) -> float:
+def profile(data: Sums, found: Solved, sigma: float | None, reml: bool) -> float:
     """Deviance (-2 log-likelihood) at the optimal fixed effects and, unless given, sigma."""
     freedom = data.n - len(data.ols) if reml else data.n
     variance = found.rss / freedom if sigma is None else sigma**2
@@ -143,9 +143,9 @@ def profile(data: Sums, found: Solution, sigma: float | None, reml: bool) -> flo
 
 def deviance(
     data: Sums, lambdas: tuple[Floats, ...], sigma: float | None, reml: bool
-) -> tuple[float, tuple[Floats, ...], Solution]:
+) -> tuple[float, tuple[Floats, ...], Solved]:
     """The profiled deviance, its (k, k) derivatives in the elements of each Lambda, and the solution."""
-    found = solve(data, lambdas)
+    found = solve_quickly(data, lambdas)
     freedom = data.n - len(data.ols) if reml else data.n
     variance = found.rss / freedom if sigma is None else sigma**2
     pulls = []
@@ -159,7 +159,7 @@ def deviance(
     return profile(data, found, sigma, reml), tuple(pulls), found
 
 
-def natural(data: Sums, space: ParamSpace, found: Solution, reml: bool) -> Params:
+def natural(data: Sums, space: ParamSpace, found: Solved, reml: bool) -> Params:
     """Parameters on their natural scale from a solved problem."""
     freedom = data.n - len(data.ols) if reml else data.n
     sigma = space.fixed_sigma or float(np.sqrt(found.rss / freedom))

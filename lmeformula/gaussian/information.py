@@ -11,10 +11,12 @@ from lmeformula.algebra.complement import complement
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.gaussian.likelihood import (
     Solution,
+    Solved,
     Sums,
     solve,
     times_products,
 )
+from lmeformula.gaussian.small import SmallSolution, trace_products
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -28,7 +30,7 @@ def observed_information(
     space: ParamSpace,
     psi: Floats,
     free: NDArray[np.bool_],
-    found: Solution | None = None,
+    found: Solved | None = None,
 ) -> Floats:
     """(d, d) observed information of psi.
 
@@ -54,30 +56,20 @@ def observed_information(
     blocks = _relative_blocks(space, psi)
     if found is None:
         found = solve(data, tuple(block.factor for block in blocks), data.R @ (psi[:p] - data.ols))
-    lambdas = found.factor.lambdas
     # Each term's own parameters, then the scale of its Lambda, which log sigma moves.
     changes = tuple(
         np.concatenate([_outer(block.first, block.factor), -2.0 * _squared(block.factor)])
         for block in blocks
     )
-    inward = tuple(
-        np.asarray(
-            np.linalg.solve(factor, np.linalg.solve(factor, change).transpose(0, 2, 1)), float
-        )
-        for factor, change in zip(lambdas, changes, strict=True)
-    )
     directions = _directions(data, found, changes)
     information = _quadratic(data, found, directions) / variance
-    away = complement(found.factor)
-    information -= 0.5 * away.trace_products(inward)
+    traces, sums = _outer_traces(data, found, changes)
+    information -= 0.5 * traces
     residuals = data.plan.split(found.w)
     start = 0
-    for block, change, factor, total, w in zip(
-        blocks, changes, lambdas, away.sums(), residuals, strict=True
-    ):
+    for block, change, total, w in zip(blocks, changes, sums, residuals, strict=True):
         here = slice(start, start + len(change))
-        spread = np.linalg.solve(factor.T, np.linalg.solve(factor.T, total).T)
-        pull = 0.5 * (w.T @ w / variance - 0.5 * (spread + spread.T))
+        pull = 0.5 * (w.T @ w / variance - total)
         information[here, here] -= _along(pull, block, change)
         start += len(change)
     gather = _gather(space, blocks)
@@ -96,6 +88,28 @@ def observed_information(
     whole[~free] = 0.0
     whole[:, ~free] = 0.0
     return whole
+
+
+def _outer_traces(
+    data: Sums, found: Solved, changes: tuple[Floats, ...]
+) -> tuple[Floats, tuple[Floats, ...]]:
+    """tr(Q T_i Q T_j) for changes T_i, and the sums of the diagonal blocks of Q over each term's levels."""
+    if isinstance(found, SmallSolution):
+        return trace_products(data.plan, found.outer, changes), found.sums
+    lambdas = found.factor.lambdas
+    # Q = Lambda^-T (I - M^-1) Lambda^-1
+    inward = tuple(
+        np.asarray(
+            np.linalg.solve(factor, np.linalg.solve(factor, change).transpose(0, 2, 1)), float
+        )
+        for factor, change in zip(lambdas, changes, strict=True)
+    )
+    away = complement(found.factor)
+    sums = []
+    for factor, total in zip(lambdas, away.sums(), strict=True):
+        outer = np.linalg.solve(factor.T, np.linalg.solve(factor.T, total).T)
+        sums.append(np.asarray(0.5 * (outer + outer.T), float))
+    return away.trace_products(inward), tuple(sums)
 
 
 class _Block(NamedTuple):
@@ -200,7 +214,7 @@ def average_information(data: Sums, space: ParamSpace, psi: Floats, found: Solut
 
 def profile_information(
     data: Sums,
-    found: Solution,
+    found: Solved,
     bases: tuple[Floats, ...],
     sigma: float | None,
     reml: bool,
@@ -230,7 +244,7 @@ def profile_information(
     return np.asarray(0.5 * (information + information.T))
 
 
-def _fixed_information(data: Sums, found: Solution, space: ParamSpace, psi: Floats) -> Floats:
+def _fixed_information(data: Sums, found: Solved, space: ParamSpace, psi: Floats) -> Floats:
     return np.asarray(data.R.T @ found.information @ data.R / space.residual_sd(psi) ** 2)
 
 
@@ -240,20 +254,21 @@ def _outer(slopes: Floats, factor: Floats) -> Floats:
     return np.asarray(half + half.transpose(0, 2, 1))
 
 
-def _directions(data: Sums, found: Solution, changes: tuple[Floats, ...]) -> Floats:
+def _directions(data: Sums, found: Solved, changes: tuple[Floats, ...]) -> Floats:
     """(q, t): a_i with V_i V^-1 r = Z a_i, for changes (t_j, k, k) of each Lambda Lambda'."""
-    w = data.plan.split(found.w)
-    columns = []
-    for j, change in enumerate(changes):
-        for matrix in change:
-            parts = [np.zeros_like(part) for part in w]
-            parts[j] = w[j] @ matrix
-            columns.append(data.plan.join(tuple(parts)))
-    return np.column_stack(columns)
+    directions = np.zeros((sum(map(len, changes)), data.plan.num_effects))
+    start = 0
+    for j, (change, w) in enumerate(zip(changes, data.plan.split(found.w), strict=True)):
+        stop = start + len(change)
+        directions[start:stop, data.plan.place(j)] = (w @ change).reshape(len(change), -1)
+        start = stop
+    return directions.T
 
 
-def _quadratic(data: Sums, found: Solution, directions: Floats) -> Floats:
+def _quadratic(data: Sums, found: Solved, directions: Floats) -> Floats:
     """(t, t) sigma^2 a'Z'V^-1 Z a."""
+    if isinstance(found, SmallSolution):
+        return np.asarray(directions.T @ found.outer @ directions)
     spread = times_products(data, directions)
     half = found.factor.solve_lower(
         apply_lambda(data.plan, found.factor.lambdas, spread, transpose=True)

@@ -9,7 +9,7 @@ References: Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), secti
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.linalg as sl
@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, cross_products, layout
 from lmeformula.algebra.factor import Factor, apply_lambda, factorize
 from lmeformula.design.design import Design
+from lmeformula.gaussian.small import (
+    DenseProducts,
+    SmallSolution,
+    dense_products,
+    solve_small,
+)
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -40,6 +46,7 @@ class Sums(NamedTuple):
       ols: (p,) coefficients of that regression.
       n: number of rows.
       log_weights: sum of the log prior weights.
+      dense: Z'WZ as one matrix, where there are few effects.
     """
 
     plan: Layout
@@ -51,13 +58,14 @@ class Sums(NamedTuple):
     ols: Floats
     n: int
     log_weights: float
+    dense: DenseProducts | None = None
 
 
 class Carrier(NamedTuple):
     """What `Sums` has of a design without its response: formed once for many responses.
 
     Attributes:
-      plan, products, ZQ, R, n, log_weights: as in `Sums`.
+      plan, products, ZQ, R, n, log_weights, dense: as in `Sums`.
       Q: (n, p) of W^(1/2) X = Q R.
       root: (n,) W^(1/2), or None.
       gather: (l k, n) sparse Z' of each term, lead first.
@@ -74,6 +82,7 @@ class Carrier(NamedTuple):
     root: Floats | None
     gather: tuple[sp.csc_array, ...]
     offset: Floats
+    dense: DenseProducts | None
 
 
 def prepare(design: Design) -> Carrier:
@@ -83,9 +92,11 @@ def prepare(design: Design) -> Carrier:
     Q, R = np.linalg.qr(design.X if root is None else design.X * root[:, None])
     carried = Q if root is None else Q * root[:, None]
     gather = tuple(plan.matrices[j].T for j in (plan.lead, *plan.rest))
+    products = cross_products(plan, design.weights)
+    dense = dense_products(plan, products)
     return Carrier(
         plan=plan,
-        products=cross_products(plan, design.weights).with_pairs(),
+        products=products.with_pairs() if dense is None else products,
         ZQ=np.concatenate([matrix @ carried for matrix in gather]),
         R=R,
         n=design.n,
@@ -94,6 +105,7 @@ def prepare(design: Design) -> Carrier:
         root=root,
         gather=gather,
         offset=design.offset,
+        dense=dense,
     )
 
 
@@ -112,9 +124,10 @@ def respond(carrier: Carrier, y: Floats) -> Sums:
         Zy=np.concatenate([matrix @ scaled for matrix in carrier.gather]),
         yy=float(residual @ residual),
         R=carrier.R,
-        ols=sl.solve_triangular(carrier.R, Qy) if Qy.size else np.zeros(0),
+        ols=np.asarray(np.linalg.solve(carrier.R, Qy), float),
         n=carrier.n,
         log_weights=carrier.log_weights,
+        dense=carrier.dense,
     )
 
 
@@ -146,6 +159,16 @@ class Solution(NamedTuple):
     information: Floats
     ZVQ: Floats
     score: Floats
+
+
+Solved: TypeAlias = Solution | SmallSolution
+
+
+def solve_quickly(data: Sums, lambdas: tuple[Floats, ...]) -> Solved:
+    """Solve with optimal fixed effects, densely where there are few effects."""
+    if data.dense is None:
+        return solve(data, lambdas)
+    return solve_small(data.dense, data.ZQ, data.Zy, data.yy, lambdas)
 
 
 def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) -> Solution:
@@ -195,12 +218,17 @@ def times_products(data: Sums, columns: Floats) -> Floats:
     )
 
 
-def log_det_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
+def log_det_gradient(data: Sums, solution: Solved) -> tuple[Floats, ...]:
     """d log|M| / 2 d Lambda_j: (k, k) for each term.
 
     It is Lambda^-T (l I - sum of the diagonal blocks of M^-1), which loses digits only where Lambda is
     nearly singular; the optimiser keeps its diagonal away from zero by more than that.
     """
+    if isinstance(solution, SmallSolution):
+        return tuple(
+            total @ factor
+            for total, factor in zip(solution.sums, solution.factor.lambdas, strict=True)
+        )
     traces = solution.factor.inverse_traces()
     found = []
     for j, (levels, k) in enumerate(data.plan.sizes):
@@ -211,13 +239,15 @@ def log_det_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
     return tuple(found)
 
 
-def fit_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
+def fit_gradient(data: Sums, solution: Solved) -> tuple[Floats, ...]:
     """-d rss / 2 d Lambda_j: (k, k) for each term."""
-    w, u = data.plan.split(solution.w), data.plan.split(solution.u)
-    return tuple(a.T @ b for a, b in zip(w, u, strict=True))
+    w = data.plan.split(solution.w)
+    if isinstance(solution, SmallSolution):
+        return tuple(a.T @ a @ b for a, b in zip(w, solution.factor.lambdas, strict=True))
+    return tuple(a.T @ b for a, b in zip(w, data.plan.split(solution.u), strict=True))
 
 
-def fixed_gradient(data: Sums, solution: Solution) -> tuple[Floats, ...]:
+def fixed_gradient(data: Sums, solution: Solved) -> tuple[Floats, ...]:
     """-d log|X'V^-1 X| / 2 d Lambda_j, the further part of the REML deviance: (k, k) for each term."""
     blocks = data.plan.split(solution.ZVQ)
     inverse = np.linalg.inv(solution.information)

@@ -1,0 +1,146 @@
+"""Gaussian models with few random effects: everything dense, in terms of Q = Z'V^-1 Z sigma^2.
+
+A few dozen effects are sooner done with a handful of dense products than with blocks. Derivatives are taken in
+T = Lambda Lambda', where d log|V| = tr(Q dT) needs no division by Lambda.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from lmeformula.algebra.crossproducts import CrossProducts, Layout
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+# Most effects for which the dense products are faster than the blocks.
+MOST_EFFECTS = 100
+
+
+class DenseProducts(NamedTuple):
+    """Z'WZ as one matrix.
+
+    Attributes:
+      matrix: (q, q).
+      places: (l, k, k) of each term: flat places of its diagonal blocks in a (q, q) matrix.
+    """
+
+    matrix: Floats
+    places: tuple[Places, ...]
+
+
+class SmallFactor(NamedTuple):
+    """What is kept of M = Lambda' Z'WZ Lambda + I: the relative covariance factors, and log |M|."""
+
+    lambdas: tuple[Floats, ...]
+    log_det: float
+
+
+class SmallSolution(NamedTuple):
+    """The penalised least squares problem solved at one Lambda; as `likelihood.Solution`, and with Q.
+
+    Attributes:
+      factor: of M.
+      gamma: (p,) optimal coefficients of the orthogonal columns.
+      w: (q,) Z'V^-1 r sigma^2.
+      rss: penalised residual sum of squares.
+      information: (p, p) of those coefficients, times sigma^2.
+      ZVQ: (q, p) Z'V^-1 times those columns, times sigma^2.
+      score: (p,) zeros.
+      outer: (q, q) Q.
+      sums: (k, k) sum of the diagonal blocks of Q over each term's levels.
+    """
+
+    factor: SmallFactor
+    gamma: Floats
+    w: Floats
+    rss: float
+    information: Floats
+    ZVQ: Floats
+    score: Floats
+    outer: Floats
+    sums: tuple[Floats, ...]
+
+
+def dense_products(plan: Layout, products: CrossProducts) -> DenseProducts | None:
+    """Write Z'WZ out; None where there are too many effects for that to be worth it."""
+    q, size = plan.num_effects, plan.lead_size
+    if q > MOST_EFFECTS:
+        return None
+    places = []
+    for (levels, k), start in zip(plan.sizes, plan.starts, strict=True):
+        effects = start + np.arange(levels * k).reshape(levels, k)
+        places.append(effects[:, :, None] * q + effects[:, None, :])
+    matrix = np.zeros((q, q))
+    matrix.reshape(-1)[places[plan.lead]] = products.lead
+    between = products.between.toarray()
+    matrix[:size, size:], matrix[size:, :size] = between, between.T
+    matrix[size:, size:] = products.rest
+    return DenseProducts(matrix, tuple(places))
+
+
+def solve_small(
+    dense: DenseProducts, ZQ: Floats, Zy: Floats, yy: float, lambdas: tuple[Floats, ...]
+) -> SmallSolution:
+    """Solve for the conditional modes and the fixed effects.
+
+    Args:
+      dense: Z'WZ.
+      ZQ: (q, p) Z' times the orthogonal columns of the fixed effects.
+      Zy: (q,) Z' times the least-squares residual.
+      yy: its sum of squares.
+      lambdas: relative covariance factors in formula order.
+    """
+    A, places = dense
+    q, p = ZQ.shape
+    spread = np.zeros((q, q))
+    flat = spread.reshape(-1)
+    for place, factor in zip(places, lambdas, strict=True):
+        flat[place] = factor
+    right = np.empty((q, q + p + 1))
+    right[:, :q], right[:, q : q + p], right[:, -1] = A, ZQ, Zy
+    inward = spread.T @ right
+    M = inward[:, :q] @ spread
+    M.reshape(-1)[:: q + 1] += 1.0
+    lower, status = lapack.dpotrf(M, lower=1, clean=0)
+    if status != 0:
+        raise np.linalg.LinAlgError("Lambda' Z'WZ Lambda + I is not positive definite")
+    half, _ = lapack.dtrtrs(lower, inward, lower=1)
+    right -= half[:, :q].T @ half  # Z'V^-1 [Z, Q, y]
+    inside, target = half[:, q:-1], half[:, -1]
+    information = np.eye(p) - inside.T @ inside
+    gamma = np.linalg.solve(information, -(inside.T @ target)) if p else np.zeros(0)
+    rest = target - inside @ gamma
+    outer, ZVQ = right[:, :q], right[:, q:-1]
+    blocks = np.ascontiguousarray(outer).reshape(-1)
+    return SmallSolution(
+        factor=SmallFactor(lambdas, 2.0 * float(np.log(lower.diagonal()).sum())),
+        gamma=gamma,
+        w=right[:, -1] - ZVQ @ gamma,
+        rss=float(yy + gamma @ gamma - rest @ rest),
+        information=information,
+        ZVQ=ZVQ,
+        score=np.zeros(p),
+        outer=outer,
+        sums=tuple(blocks[place].sum(axis=0) for place in places),
+    )
+
+
+def trace_products(plan: Layout, outer: Floats, changes: tuple[Floats, ...]) -> Floats:
+    """tr(Q S_i Q S_j) for symmetric changes S (t, k, k) of each term's T; (t in all, t in all)."""
+    starts = np.cumsum([0, *map(len, changes)])
+    found = np.empty((starts[-1], starts[-1]))
+    for i, (l_i, k_i) in enumerate(plan.sizes):
+        for j, (l_j, k_j) in enumerate(plan.sizes[: i + 1]):
+            block = outer[plan.place(i), plan.place(j)].reshape(l_i, k_i, l_j, k_j)
+            flat = block.transpose(1, 3, 0, 2).reshape(k_i * k_j, -1)
+            tensor = (flat @ flat.T).reshape(k_i, k_j, k_i, k_j).transpose(0, 2, 1, 3)
+            left = changes[i].reshape(len(changes[i]), -1) @ tensor.reshape(k_i * k_i, -1)
+            part = left @ changes[j].reshape(len(changes[j]), -1).T
+            here, there = slice(starts[i], starts[i + 1]), slice(starts[j], starts[j + 1])
+            found[here, there], found[there, here] = part, part.T
+    return found
