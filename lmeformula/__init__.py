@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lmeformula import datasets as datasets
     from lmeformula import em as em
+    from lmeformula import sklearn as sklearn
     from lmeformula.api import estimate as estimate
     from lmeformula.api import fit as fit
     from lmeformula.design import Design as Design
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lmeformula.errors import FunctionNotFoundError as FunctionNotFoundError
     from lmeformula.errors import LmeFormulaError as LmeFormulaError
     from lmeformula.errors import LmeFormulaWarning as LmeFormulaWarning
+    from lmeformula.errors import MissingLibraryError as MissingLibraryError
     from lmeformula.errors import ModelError as ModelError
     from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
     from lmeformula.errors import SavedFitError as SavedFitError
@@ -60,6 +62,7 @@ _HOME = {
     "FormulaDataError": "errors",
     "ColumnNotFoundError": "errors",
     "FunctionNotFoundError": "errors",
+    "MissingLibraryError": "errors",
     "ModelError": "errors",
     "NamesNotFoundError": "errors",
     "SavedFitError": "errors",
@@ -67,7 +70,7 @@ _HOME = {
     "DatasetError": "errors",
     "LmeFormulaWarning": "errors",
 }
-_MODULES = ("datasets", "em")
+_MODULES = ("datasets", "em", "sklearn")
 
 # Written out, for type checkers and completion.
 __all__ = [
@@ -83,6 +86,7 @@ __all__ = [
     "FunctionNotFoundError",
     "LmeFormulaError",
     "LmeFormulaWarning",
+    "MissingLibraryError",
     "Model",
     "ModelError",
     "NamesNotFoundError",
@@ -97,6 +101,7 @@ __all__ = [
     "fit",
     "load",
     "parse",
+    "sklearn",
 ]
 
 

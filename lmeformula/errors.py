@@ -140,6 +140,12 @@ class DatasetError(LmeFormulaError, OSError):
     __str__ = LmeFormulaError.__str__  # OSError would print its own fields
 
 
+class MissingLibraryError(LmeFormulaError, ImportError):
+    """An optional library is not installed; the message says how to have it."""
+
+    __str__ = LmeFormulaError.__str__
+
+
 class SavedFitError(LmeFormulaError, ValueError):
     """A saved fit cannot be loaded: damaged, changed, newer than this version, or in need of more."""
 

@@ -31,6 +31,7 @@ LAYERS = (
     ("result",),
     ("views",),
     ("api",),
+    ("sklearn",),
     ("demo",),
     ("cli",),
     ("__main__",),

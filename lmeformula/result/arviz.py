@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.errors import ModelError
+from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.model.family import log_density
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
+from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -47,7 +48,8 @@ def to_arviz(
         posterior, log_likelihood, posterior_predictive, observed_data and constant_data. The posterior has a
         variable "column|term" for each coefficient, over the levels of its grouping factor.
     Raises:
-      ModelError: if ArviZ is not installed, or rows times draws are too many.
+      MissingLibraryError: if ArviZ is not installed.
+      ModelError: if rows times draws are too many.
     References:
       Kumar, Carroll, Hartikainen, Martin (2019), J. Open Source Softw. 4(33), 1143, for the schema.
     Example:
@@ -61,12 +63,12 @@ def to_arviz(
     if num_draws < 2:
         raise ModelError(f"num_draws is {num_draws}", hint="Give a whole number of at least 2.")
     design = fit.model.design
-    has_rows = isinstance(design.X, np.ndarray)
-    draws = posterior_draws(fit, num_draws, seed, jointly=None if has_rows else False)
+    is_whole = has_rows(design)
+    draws = posterior_draws(fit, num_draws, seed, jointly=None if is_whole else False)
     groups = {"posterior": _posterior(xarray, fit, draws)}
     if fit.watched is not None and watched:
         groups["posterior"] = _kept(xarray, fit)
-    if has_rows:
+    if is_whole:
         if rows:
             _check_size(design.n, num_draws)
             likelihood, simulated = _row_groups(fit, draws, seed)
@@ -78,7 +80,7 @@ def to_arviz(
         groups["observed_data"] = _dataset(
             xarray, fit, {_response_name(fit): (("row",), observed)}, {}
         )
-    groups["constant_data"] = _constants(xarray, fit, has_rows)
+    groups["constant_data"] = _constants(xarray, fit)
     return _container(arviz, xarray, groups)
 
 
@@ -86,7 +88,7 @@ def _libraries() -> tuple[Any, Any]:
     try:
         return importlib.import_module("arviz"), importlib.import_module("xarray")
     except ImportError as error:
-        raise ModelError(
+        raise MissingLibraryError(
             f"to_arviz() needs ArviZ, which cannot be imported: {error}",
             hint="Install it: pip install lmeformula[arviz].",
         ) from error
@@ -165,13 +167,13 @@ def _kept(xarray: Any, fit: Fit) -> Any:
     return found.assign_coords(coords)
 
 
-def _constants(xarray: Any, fit: Fit, has_rows: bool) -> Any:
+def _constants(xarray: Any, fit: Fit) -> Any:
     variables: dict[str, Any] = {
         "fixef": (("coefficient",), fit.params.beta),
         "estimate": (("parameter",), fit.param_values),
         "std_error": (("parameter",), fit.param_stderr),
     }
-    if has_rows:
+    if has_rows(fit.model.design):
         eta = linear_predictor(fit, fit.model.design)
         variables["fitted"] = (("row",), mean_response(fit, eta))
     return _dataset(xarray, fit, variables, {})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from lmeformula.errors import ModelError
+
+if TYPE_CHECKING:
+    from lmeformula.design.design import Design
 
 
 class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
@@ -79,3 +82,9 @@ class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
             hint="Save it with fit.save(path, data=True) to keep them, or give the rows: "
             "fit.predict(newdata).",
         )
+
+
+def has_rows(design: Design) -> bool:
+    """Whether a design has its rows, or was loaded without them."""
+    X: object = design.X
+    return not isinstance(X, AbsentRows)

@@ -11,7 +11,7 @@ import scipy.special
 import scipy.stats
 
 import lmeformula as lf
-from lmeformula.errors import ModelError
+from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.result import arviz as ours
 from lmeformula.result.posterior import APART, JOINT, posterior_draws
 from tests.result.fakes import fake_fit, fake_mcem_fit
@@ -212,5 +212,5 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr("importlib.import_module", absent)
-    with pytest.raises(ModelError, match=r"needs ArviZ.*\n.*lmeformula\[arviz\]"):
+    with pytest.raises(MissingLibraryError, match=r"needs ArviZ.*\n.*lmeformula\[arviz\]"):
         fit.to_arviz()
