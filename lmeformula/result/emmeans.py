@@ -179,7 +179,7 @@ class MarginalMeans:
         return list(found.items())
 
     def _labels(self) -> list[str]:
-        names = [name for name in self.frame.columns if name not in self.by]
+        names = [n for n in self.frame.columns if n not in self.by] or list(self.by)
         return [
             " ".join(map(shown, row)) for row in zip(*(self.frame[n] for n in names), strict=True)
         ]
