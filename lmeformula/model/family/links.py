@@ -52,7 +52,7 @@ def log1mexp(x: Tensor) -> Tensor:
 
 def softplus(x: Floats, chance: Floats) -> Floats:
     """log(1 + exp(x)), from the logistic function `chance` of x as well."""
-    return np.asarray(np.maximum(x, 0.0) - np.log(np.maximum(chance, 1.0 - chance)))
+    return np.asarray(np.maximum(x, 0.0) - np.log1p(-np.minimum(chance, 1.0 - chance)))
 
 
 def _logistic_log_cdf(x: Tensor) -> Tensor:

@@ -46,12 +46,14 @@ def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
 
 def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     import tensorflow as tf
+    import tensorflow_probability as tfp
 
     counts, log_factorials = (array[:, None] for array in response)
     size = own[0]
     log_ratio = eta - tf.math.log(size)
     value = counts * log_ratio - (counts + size) * tf.math.softplus(log_ratio)
-    return value + tf.math.lgamma(counts + size) - tf.math.lgamma(size) - log_factorials
+    # The difference of two logarithms of the gamma function, which a large size makes large.
+    return value - tfp.math.log_gamma_difference(counts, size) - log_factorials
 
 
 def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:

@@ -102,7 +102,7 @@ def category_numbers(response: ResponseBlock) -> Floats:
     if response.kind == "categorical":
         # Whole numbers have their order, whatever order text has.
         order = sorted(range(len(response.levels)), key=lambda code: int(response.levels[code]))
-        return 1.0 + np.argsort(order)[response.values.astype(np.int64)]
+        return np.asarray(1.0 + np.argsort(order)[response.values.astype(np.int64)], np.float64)
     first = 1.0 if response.kind == "ordered" else 0.0
     return np.asarray(response.values + first, np.float64)
 
