@@ -75,6 +75,7 @@ class Diagnostics:
       singular_terms: names of the terms whose covariance is singular.
       condition: condition number of the correlations between the estimates; nan where a standard error is.
       stderr_source: what the standard errors are from.
+      stderr_error: their largest Monte Carlo error, in units of the standard error, or None where they have none.
       seconds: where the time went.
       advice: sentences on what is out of the ordinary, with what to do.
     """
@@ -92,6 +93,7 @@ class Diagnostics:
     singular_terms: tuple[str, ...]
     condition: float
     stderr_source: str
+    stderr_error: NamedError | None
     seconds: Seconds
     advice: tuple[str, ...]
 
@@ -136,6 +138,9 @@ def diagnostics(fit: Fit) -> Diagnostics:
         singular_terms=singular,
         condition=condition,
         stderr_source=stderr_source(fit),
+        stderr_error=None
+        if fit.param_stderr_error is None
+        else _largest(fit.param_names, fit.param_stderr_error / fit.param_stderr),
         seconds=fit.seconds,
         advice=_advice(sampling, largest, singular, condition),
     )
@@ -147,10 +152,12 @@ def stderr_source(fit: Fit) -> str:
     Args:
       fit: a fitted model.
     """
-    if fit.model.family.name == "gaussian":
-        likelihood = "restricted likelihood" if fit.reml else "likelihood"
-        return f"the observed information of the {likelihood}"
-    return "the second derivative of the Laplace approximation"
+    if fit.information == "monte carlo":
+        return "the observed information, estimated from the draws"
+    if fit.information == "laplace":
+        return "the second derivative of the Laplace approximation"
+    likelihood = "restricted likelihood" if fit.reml else "likelihood"
+    return f"the observed information of the {likelihood}"
 
 
 def _largest(names: tuple[str, ...], values: Floats) -> NamedError | None:

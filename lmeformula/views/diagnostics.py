@@ -110,7 +110,11 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
     sentence = laplace_sentence(found.laplace)
     if sentence:
         facts.append(("Laplace", sentence))
-    facts.append(("std errors", f"from {found.stderr_source}{_condition(found.condition)}"))
+    source = f"from {found.stderr_source}"
+    if found.stderr_error is not None:
+        error = found.stderr_error
+        source += f", to {_percent(error.in_stderr)} ({error.name})"
+    facts.append(("std errors", source + _condition(found.condition)))
     facts.append(("seconds", _seconds(found.seconds, found.method)))
     facts += [("note", sentence) for sentence in found.advice]
     return facts

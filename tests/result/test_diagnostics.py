@@ -92,6 +92,8 @@ def test_errors_of_parameters_at_their_bounds_are_left_out():
 SOURCES = {
     "exact": ({}, "observed information of the likelihood"),
     "REML": ({"reml": True}, "observed information of the restricted likelihood"),
+    "Laplace": ({"information": "laplace"}, "second derivative of the Laplace approximation"),
+    "draws": ({"information": "monte carlo"}, "observed information, estimated from the draws"),
 }
 
 
@@ -99,6 +101,16 @@ SOURCES = {
 def test_source_of_the_standard_errors(case):
     changes, text = SOURCES[case]
     assert fake_fit(**changes).diagnostics.stderr_source.endswith(text)
+
+
+def test_standard_errors_may_have_errors_of_their_own():
+    relative = np.array([0.01, 0.02, 0.05, 0.01, 0.01, np.nan, 0.01])
+    fit = fake_mcem_fit(information="monte carlo", param_stderr_error=relative * STDERR)
+    error = fit.diagnostics.stderr_error
+    assert (error.name, error.in_stderr) == ("sd(g:Intercept)", pytest.approx(0.05))
+    assert "estimated from the draws, to 5 % (sd(g:Intercept))" in " ".join(
+        repr(fit.diagnostics).split()
+    )
 
 
 def test_an_exact_fit_accounts_for_its_time_and_its_end():
