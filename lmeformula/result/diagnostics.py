@@ -75,7 +75,7 @@ class Diagnostics:
       singular_terms: names of the terms whose covariance is singular.
       condition: condition number of the correlations between the estimates; nan where a standard error is.
       stderr_source: what the standard errors are from.
-      stderr_error: their largest Monte Carlo error, in units of the standard error, or None where they have none.
+      stderr_error: their largest Monte Carlo error, relative, or None where they have none.
       seconds: where the time went.
       advice: sentences on what is out of the ordinary, with what to do.
     """
