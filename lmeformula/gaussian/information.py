@@ -145,9 +145,10 @@ def _relative_blocks(space: ParamSpace, psi: Floats) -> tuple[_Block, ...]:
 
 def _along(pull: Floats, block: _Block, change: Floats) -> Floats:
     """(t + 1, t + 1) <G, T_ij> of a term's own parameters and its scale, G = `pull`."""
-    first = np.einsum("ab,sac,tbc->st", pull, block.first, block.first, optimize=True)
-    second = np.einsum("ab,stac,bc->st", pull, block.second, block.factor, optimize=True)
-    by_scale = -2.0 * np.einsum("ab,tab->t", pull, change)
+    t = len(block.first)
+    first = (pull @ block.first).reshape(t, -1) @ block.first.reshape(t, -1).T
+    second = block.second.reshape(t, t, -1) @ (pull @ block.factor).ravel()
+    by_scale = -2.0 * change.reshape(t + 1, -1) @ pull.ravel()
     found = np.zeros((len(change), len(change)))
     found[:-1, :-1] = first + first.T + second + second.T
     found[-1], found[:, -1] = by_scale, by_scale

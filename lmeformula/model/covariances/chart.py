@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -52,6 +51,9 @@ class Chart(Protocol):
     def near(self, factor: Floats) -> Floats:
         """(t,) elements of that factor, or of one about as large, to start from."""
 
+    def alternatives(self, start: Floats) -> tuple[Floats, ...]:
+        """Other elements (t,) to start from as well, where the likelihood may have several maxima."""
+
     def settle(self, elements: Floats) -> Floats:
         """Elements of the same covariance, or the nearest one allowed, at least SMALLEST from singular."""
 
@@ -84,7 +86,7 @@ class Chart(Protocol):
 
 def pull_of(factor: Floats, slope: Floats) -> Floats:
     """Symmetric K with slope = -K factor: the derivative in the covariance is -K / 2."""
-    pull = -sl.solve_triangular(factor, slope.T, lower=True, trans="T").T
+    pull = -np.linalg.solve(factor.T, slope.T).T
     return np.asarray(0.5 * (pull + pull.T))
 
 
@@ -135,6 +137,9 @@ class LinearChart:
         along = np.einsum("tab,ab->t", self.basis, factor)
         return np.asarray(along / np.einsum("tab,tab->t", self.basis, self.basis), float)
 
+    def alternatives(self, start: Floats) -> tuple[Floats, ...]:
+        return ()
+
     def settle(self, elements: Floats) -> Floats:
         return np.where(self.on_diagonal, off_zero(elements), elements)
 
@@ -145,9 +150,8 @@ class LinearChart:
         return self.basis
 
     def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
-        return positive_part(
-            np.einsum("sab,ac,tcb->st", self.basis, pull, self.basis, optimize=True)
-        )
+        flat = self.basis.reshape(self.size, -1)
+        return positive_part(flat @ (pull @ self.basis).reshape(self.size, -1).T)
 
     def idle(self, elements: Floats) -> Mask:
         return np.zeros(self.size, bool)
