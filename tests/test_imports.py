@@ -231,3 +231,22 @@ def test_parsing_loads_nothing_slow() -> None:
 def test_designing_does_not_load_tensorflow() -> None:
     code = "import lmeformula as lf; lf.design('Yield ~ 1 + (1 | Batch)', lf.datasets.load('Dyestuff'))"
     assert loaded_by(code).isdisjoint(TENSORFLOW)
+
+
+@pytest.mark.parametrize(
+    "asked", ["fit.params, fit.param_stderr, fit.vcov", "fit.refit(fit.model.design.y + 1).fixef"]
+)
+def test_exact_fits_load_neither_tensorflow_nor_what_draws(asked: str) -> None:
+    code = (
+        "import lmeformula as lf; data = lf.datasets.load('Dyestuff')\n"
+        f"fit = lf.fit('Yield ~ 1 + (1 | Batch)', data); {asked}"
+    )
+    assert loaded_by(code).isdisjoint(TENSORFLOW | {"matplotlib", "arviz"})
+
+
+def test_the_command_line_loads_neither_for_an_exact_fit(tmp_path: Path) -> None:
+    table = tmp_path / "data.csv"
+    table.write_text("y,g\n" + "\n".join(f"{i % 7}.5,{i % 4}" for i in range(40)))
+    call = f"from lmeformula.cli import main; main(['fit', {str(table)!r}, 'y ~ 1 + (1|g)'])"
+    code = f"import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()): {call}"
+    assert loaded_by(code).isdisjoint(TENSORFLOW | {"matplotlib", "arviz"})
