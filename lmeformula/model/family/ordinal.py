@@ -67,7 +67,7 @@ def cumulative(link: str) -> Family:
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
         closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else None,
-        categories=lambda design: categories(design)[1],
+        categories=category_names,
         probabilities=probabilities,
     )
 
@@ -91,10 +91,15 @@ def categories(design: Design) -> tuple[NDArray[np.int64], tuple[str, ...]]:
             if response.kind == "categorical"
             else 'For yes and no use family="bernoulli".',
         )
-    codes = category_numbers(response).astype(np.int64) - 1
+    return category_numbers(response).astype(np.int64) - 1, category_names(design)
+
+
+def category_names(design: Design) -> tuple[str, ...]:
+    """The categories' names in order; of levels they are known without the rows."""
+    response = response_of(design)
     if response.kind == "ordered":
-        return codes, response.levels
-    return codes, tuple(sorted(response.levels, key=int))
+        return response.levels
+    return tuple(sorted(response.levels, key=int)) if response.levels else categories(design)[1]
 
 
 def category_numbers(response: ResponseBlock) -> Floats:
@@ -188,7 +193,7 @@ def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...])
         return ends
     upper, lower = _thresholds(indicators, own)
     # Rows at the ends get two thresholds that do not count, but are in order: their product with 0 is 0.
-    upper = upper + is_first * own[1] + is_last * own[-1]
+    upper = upper + is_first * (own[1] - own[0]) + is_last * own[-1]
     lower = lower + is_first * own[0] + is_last * (own[-2] - own[-1])
     return ends + (1.0 - is_first - is_last) * link.log_between(upper - eta, lower - eta)
 

@@ -111,8 +111,8 @@ def test_against_scipy(name, own):
 OWN = {
     "gaussian": ([0.7], [-1.0, 0.3, 2.0]),
     "cumulative": ([-1.2, 0.4, 1.9], [0, 2, 1, 3, 2]),
-    "cumulative(probit)": ([-1.2, 0.4, 1.9], [0, 2, 1, 3, 2]),
-    "cumulative(cloglog)": ([-1.2, 0.4, 1.9], [0, 2, 1, 3, 2]),
+    "cumulative(probit)": ([-3.2, -1.4, 0.9], [0, 2, 1, 3, 2]),
+    "cumulative(cloglog)": ([-3.2, -1.4, 0.9], [0, 2, 1, 3, 2]),
     "nbinom2": ([1.7], [0, 3, 40]),
     "nbinom1": ([1.7], [0, 3, 40]),
     "gamma": ([1.7], [0.2, 1.0, 5.0]),
