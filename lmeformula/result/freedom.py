@@ -8,6 +8,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.errors import ModelError
 
 if TYPE_CHECKING:
@@ -100,10 +101,12 @@ def freedom(fit: Fit, ddf: str = "auto") -> Freedom:
     if ddf == "kenward-roger":
         from lmeformula.result.kenward_roger import kenward_roger
 
-        return kenward_roger(fit)
+        with one_blas_thread():
+            return kenward_roger(fit)
     from lmeformula.result.satterthwaite import satterthwaite
 
-    return satterthwaite(fit)
+    with one_blas_thread():
+        return satterthwaite(fit)
 
 
 def wald_statistic(rows: Floats, vcov: Floats, estimates: Floats) -> tuple[float, Floats]:

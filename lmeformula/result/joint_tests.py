@@ -48,7 +48,7 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
       >>> import lmeformula as lf
       >>> fit = lf.fit("score ~ Machine + (1 | Worker)", lf.datasets.load("Machines"), reml=True)
       >>> joint_tests(fit).round(3).to_dict("records")
-      [{'term': 'Machine', 'df1': 2, 'df2': 46.0, 'statistic': 88.322, 'p_value': 0.0}]
+      [{'term': 'Machine', 'df1': 2, 'df2': 46.0, 'statistic': 87.798, 'p_value': 0.0}]
     """
     known = {column.name: column for column in observed_of(fit).columns}
     found: dict[frozenset[str], str] = {}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.result.equations import equations
@@ -116,12 +117,13 @@ def predict_interval(
     eta = linear_predictor(fit, rows, with_random=with_random)
     variances = np.zeros(len(eta))
     if set(sources) & {"parameters", "effects"}:
-        variances = equations(fit).variances(
-            rows,
-            parameters="parameters" in sources,
-            effects="effects" in sources and with_random,
-            new_levels="effects" in sources and new_levels == "sample",
-        )
+        with one_blas_thread():
+            variances = equations(fit).variances(
+                rows,
+                parameters="parameters" in sources,
+                effects="effects" in sources and with_random,
+                new_levels="effects" in sources and new_levels == "sample",
+            )
     if is_gaussian or not has_residual:
         if has_residual:
             assert fit.params.sigma is not None

@@ -79,6 +79,22 @@ def test_agrees_with_emmeans(name):
         assert (np.abs(frame["p_value"] - published["p.value"]) < slack).all()
 
 
+def test_published_means_of_the_emmeans_vignette():
+    # "Sophisticated models in emmeans", section on lmer: Kenward-Roger means of nitro, three digits printed.
+    # https://cran.r-project.org/web/packages/emmeans/vignettes/sophisticated.html
+    formula = "yield ~ Variety + factor(nitro) + (1 | Block/Variety)"
+    means = lf.fit(formula, data("oats"), reml=True).emmeans("nitro", ddf="kenward-roger")
+    frame = means.to_frame()[["estimate", "std_error", "df", "conf_low", "conf_high"]]
+    printed = [
+        [78.9, 7.29, 7.78, 62.0, 95.8],
+        [97.0, 7.14, 7.19, 80.3, 113.8],
+        [114.2, 7.14, 7.19, 97.4, 131.0],
+        [124.1, 7.07, 6.95, 107.3, 140.8],
+    ]
+    half_a_digit = np.array([0.05, 0.005, 0.005, 0.05, 0.05]) * 1.01
+    assert (np.abs(frame - np.array(printed)) <= half_a_digit).to_numpy().all()
+
+
 def test_slopes_of_a_polynomial_are_its_derivatives():
     # R's are differences in one direction, off by half their step times the second derivative.
     frame = fit_of("poly").emmeans("Days", var="Days", at={"Days": [2.0, 8.0]}).to_frame()

@@ -34,9 +34,25 @@ def test_kenward_roger_agrees_with_pbkrtest(name):
 
 
 def test_the_balanced_sleep_study_has_seventeen():
-    # lmerTest's vignette and pbkrtest's paper print 17 for both coefficients: 18 subjects less one.
+    # 18 subjects less one, in the examples of lmerTest's contest1D and of pbkrtest's SATmodcomp.
     for ddf in ("satterthwaite", "kenward-roger"):
         np.testing.assert_allclose(freedom(fit_of("sleep"), ddf).df(np.eye(2)), 17.0, rtol=1e-7)
+
+
+def test_published_test_of_days():
+    # lmerTest's reference page of contest1D.lmerModLmerTest.
+    row = fit_of("sleep").tidy(ddf="satterthwaite").set_index("term").loc["Days"].iloc[0]
+    printed = {
+        "estimate": 10.46729,
+        "std_error": 1.54579,
+        "statistic": 6.771481,
+        "df": 16.99998,
+        "conf_low": 7.205955,
+        "conf_high": 13.72862,
+        "p_value": 3.263824e-06,
+    }
+    for name, value in printed.items():
+        assert row[name] == pytest.approx(value, rel=CLOSE), name
 
 
 @pytest.mark.parametrize("name", REFERENCE["joint"])
