@@ -74,7 +74,7 @@ def ascend(
     num_rows: int,
     negligible: float = NEGLIGIBLE_GAIN,
 ) -> Summit:
-    """Climb to a maximum.
+    """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
     Newton's method, each step shortened until the likelihood rises. Elements that end next to a face, where
     the covariance is singular, are put to rest there, and set free if the likelihood rises away from it.
@@ -88,6 +88,43 @@ def ascend(
     Returns:
       The summit, whether or not it is one.
     """
+    nothing = np.zeros(space.size, bool)
+    best = _climb(evaluate, space, start, nothing, num_rows, negligible)
+    others, count = len(start) - space.size, best.num_evaluations
+    starts = [(elements, nothing) for elements in space.alternatives(start[others:])]
+    while starts:
+        elements, resting = starts.pop(0)
+        another = np.concatenate([best.point.coordinates[:others], elements])
+        found = _climb(evaluate, space, another, resting, num_rows, negligible)
+        count += found.num_evaluations
+        if found.point.value > best.point.value:
+            best = found
+        if not starts and not resting.any():
+            starts = _without_doubtful(best, space, others)
+    return best._replace(num_evaluations=count)
+
+
+def _without_doubtful(summit: Summit, space: FactorSpace, others: int) -> list[tuple[Floats, Mask]]:
+    """Starts at the summit with one after the other of its doubtful elements at rest on a face."""
+    covariance = np.linalg.pinv(summit.point.information, rcond=1e-10, hermitian=True)
+    errors = np.sqrt(np.maximum(np.diag(covariance)[others:], 0.0))
+    starts = []
+    for term, face in space.doubtful(summit.elements, errors):
+        resting = np.zeros(space.size, bool)
+        resting[space.places(term, face)] = True
+        starts.append((space.at_rest(term, face, summit.elements), resting))
+    return starts
+
+
+def _climb(
+    evaluate: Callable[[Floats], Point],
+    space: FactorSpace,
+    start: Floats,
+    resting: Mask,
+    num_rows: int,
+    negligible: float,
+) -> Summit:
+    """Climb to the maximum that is next, from elements of which some rest on faces."""
     others = len(start) - space.size
     count = 0
 
@@ -98,11 +135,10 @@ def ascend(
         return evaluate(np.concatenate([coordinates[:others], elements]))
 
     point = look(start)
-    resting = np.zeros(space.size, bool)
     gain = np.inf
     for _ in range(MAX_STEPS):
         idle = space.idle(point.coordinates[others:])
-        resting &= ~idle
+        resting = resting & ~idle
         free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
         step = _step(point, free, others)
         gain = float(point.score @ step)
@@ -121,9 +157,10 @@ def ascend(
 def _step(point: Point, free: Mask, others: int) -> Floats:
     """Newton's step in the free coordinates, those of factors held to a trusted length."""
     step = np.zeros(len(free))
-    information = point.information[np.ix_(free, free)]
-    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
-    scaled = information / np.outer(scale, scale) + 1e-10 * np.eye(len(information))
+    information = point.information if free.all() else point.information[np.ix_(free, free)]
+    scale = np.sqrt(np.maximum(information.diagonal(), 1e-300))
+    scaled = information / (scale[:, None] * scale)
+    scaled.reshape(-1)[:: len(scaled) + 1] += 1e-10
     step[free] = np.linalg.solve(scaled, point.score[free] / scale) / scale
     trusted = LONGEST_STEP + np.abs(point.coordinates[others:])
     return step / max(1.0, float((np.abs(step[others:]) / trusted).max(initial=0.0)))
