@@ -14,6 +14,9 @@ from lmeformula.model.params import ParamSpace
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+# A standard deviation of so many standard errors or less may be zero at another, higher maximum.
+DOUBTFUL = 4.0
+
 
 class FactorSpace(NamedTuple):
     """The free elements of the factors of all terms, each on the scale of its column of the data.
@@ -73,6 +76,26 @@ class FactorSpace(NamedTuple):
             )
             for number in range(max(map(len, own), default=0))
         )
+
+    def doubtful(self, elements: Floats, errors: Floats) -> list[tuple[int, int]]:
+        """Faces that a term with several maxima may rest on at a higher one.
+
+        Args:
+          elements: (t,) at a maximum.
+          errors: (t,) their approximate standard errors.
+        Returns:
+          Of those terms, the faces of single elements within DOUBTFUL standard errors.
+        """
+        found = []
+        parts = self.split(elements)
+        for term, face in self.faces:
+            places = self.places(term, face)
+            if len(places) > 1 or not self.charts[term].alternatives(parts[term]):
+                continue
+            (apart,) = np.abs(elements - self.at_rest(term, face, elements))[places]
+            if 0.0 < apart < DOUBTFUL * errors[places[0]]:
+                found.append((term, face))
+        return found
 
     def settle(self, elements: Floats) -> Floats:
         """The elements, kept away from where derivatives lose their digits."""

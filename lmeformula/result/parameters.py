@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lmeformula.design.design import TermBlock
 from lmeformula.model.family.own import Positive
 from lmeformula.model.params import term_shape
 
@@ -28,7 +24,7 @@ class Parameter:
       effect: "fixed", "sd", "cor", "residual", or "family" for thresholds, a dispersion, ....
       group: display name of the grouping factor, "Residual" for sigma, "" for a fixed effect.
       term: the coefficient; two, joined by a comma, for a correlation; "" for sigma and for a
-        standard deviation shared by all coefficients.
+        standard deviation or correlation shared by all coefficients.
       estimate: on the reporting scale: the coefficient, standard deviation or correlation itself.
       std_error: its standard error; NaN on the boundary of the parameter space.
       mc_error: Monte Carlo standard error of `estimate`; zero where the answer is exact.
@@ -65,11 +61,11 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
         ("fixed", "", name, ANYTHING) for name in fit.model.design.names
     ]
     for block in fit.model.design.terms:
-        names = term_shape(block).structure.param_names(block.name, block.columns)
+        structure = term_shape(block).structure
         least = -1.0 / (len(block.columns) - 1) if block.covariance == "cs" else -1.0
         labels += [
             (effect, block.group, term, POSITIVE if effect == "sd" else (least, 1.0))
-            for effect, term in _labels(block, names)
+            for effect, term in structure.labels(block.columns)
         ]
     own = fit.model.space.own
     bounds = POSITIVE if isinstance(own.scale, Positive) else ANYTHING
@@ -86,12 +82,3 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
             fit.param_names, labels, numbers, strict=True
         )
     )
-
-
-def _labels(block: TermBlock, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Effect and coefficient of each parameter of a term: its sds, then its correlations."""
-    num_sds = sum(name.startswith("sd(") for name in names)
-    sds = block.columns if num_sds == len(block.columns) else ("",)
-    below = zip(*np.tril_indices(len(block.columns), -1), strict=True)
-    pairs = [("cor", f"{block.columns[j]},{block.columns[i]}") for i, j in below]
-    return [("sd", column) for column in sds] + pairs[: len(names) - num_sds]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.model.covariances.patterns import PATTERNS
 from lmeformula.result.table import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class TermCovariance:
       sd: (k,) standard deviations, on the scale of the linear predictor.
       corr: (k, k) correlations; NaN off the diagonal where a standard deviation is zero.
       correlated: whether the model has correlations; False where they are zero by choice.
+      pattern: "cs" or "ar1" where one correlation gives all of them, else "".
     """
 
     group: str
@@ -34,6 +36,15 @@ class TermCovariance:
     sd: Floats
     corr: Floats
     correlated: bool = True
+    pattern: str = ""
+
+    @property
+    def own_correlations(self) -> tuple[tuple[int, int], ...]:
+        """Places (i, j), j < i, of the correlations that are parameters; the first where one gives all."""
+        pairs = [(i, j) for i in range(len(self.columns)) for j in range(i)]
+        if not self.correlated:
+            return ()
+        return tuple(pairs[:1] if self.pattern else pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -53,17 +64,17 @@ class VarCorr:
 
         Returns:
           frame: columns group, term, term2, sd, corr. A standard deviation's row has no term2 and a
-            NaN correlation; a correlation's row names both terms and has a NaN sd. The residual is
-            the last row, group "Residual".
+            NaN correlation; a correlation's row names both terms and has a NaN sd, and there is one
+            for each pair; of cs and ar1, which have one correlation, one for the first pair. The
+            residual is the last row, group "Residual".
         """
         rows: list[tuple[str, str | None, str | None, float, float]] = []
         for term in self.terms:
             for column, sd in zip(term.columns, term.sd, strict=True):
                 rows.append((term.group, column, None, float(sd), np.nan))
-            for i, j in zip(*np.tril_indices(len(term.columns), -1), strict=True):
-                if term.correlated:
-                    pair = (term.columns[j], term.columns[i])
-                    rows.append((term.group, *pair, np.nan, float(term.corr[i, j])))
+            for i, j in term.own_correlations:
+                pair = (term.columns[j], term.columns[i])
+                rows.append((term.group, *pair, np.nan, float(term.corr[i, j])))
         if self.sigma is not None:
             rows.append(("Residual", None, None, self.sigma, np.nan))
         return pd.DataFrame(rows, columns=["group", "term", "term2", "sd", "corr"])
@@ -73,13 +84,14 @@ class VarCorr:
 
         Returns:
           table: one row a random coefficient, with its correlations to the earlier ones of its
-            term, and a last row for the residual where the family has one.
+            term (of cs and ar1, with the one correlation in the second row), and a last row for the
+            residual where the family has one.
         """
-        widest = max((len(t.columns) for t in self.terms if t.correlated), default=1)
+        widest = 1 + max((j + 1 for t in self.terms for _, j in t.own_correlations), default=0)
         rows: list[list[Cell]] = []
         for term in self.terms:
             for i, column in enumerate(term.columns):
-                corr = [float(term.corr[i, j]) for j in range(i)] if term.correlated else []
+                corr = [float(term.corr[i, j]) for a, j in term.own_correlations if a == i]
                 rows.append([term.group if i == 0 else None, column, float(term.sd[i]), *corr])
         if self.sigma is not None:
             rows.append(["Residual", None, self.sigma])
@@ -117,6 +129,7 @@ def varcorr(fit: Fit) -> VarCorr:
             corr = covariance / np.outer(sd, sd)
         np.fill_diagonal(corr, 1.0)
         correlated = block.covariance != "diag"
-        terms.append(TermCovariance(block.group, block.columns, sd, corr, correlated))
+        pattern = block.covariance if block.covariance in PATTERNS else ""
+        terms.append(TermCovariance(block.group, block.columns, sd, corr, correlated, pattern))
     sigma = fit.params.sigma
     return VarCorr(tuple(terms), None if sigma is None else float(sigma))

@@ -47,8 +47,20 @@ class AngleChart:
         return np.append(np.full(self.num_sds, sd), self.uncorrelated)
 
     def near(self, factor: Floats) -> Floats:
-        sds = np.linalg.norm(factor, axis=1) * self.scale
-        return self.start(float(np.sqrt(np.mean(sds**2))))
+        sds = np.linalg.norm(factor, axis=1)
+        rows = factor / np.where(sds > 0.0, sds, np.nan)[:, None]
+        rho, lowest = self.pattern.correlation_of(rows @ rows.T), self.pattern.lowest(self.k)
+        share = np.clip(((0.0 if np.isnan(rho) else rho) - lowest) / (1.0 - lowest), 0.0, 1.0)
+        scaled = sds * self.scale
+        own = [np.sqrt(np.mean(scaled**2))] if self.homogeneous else scaled
+        return np.append(own, np.arcsin(np.sqrt(share)))
+
+    def alternatives(self, start: Floats) -> tuple[Floats, ...]:
+        # Which standard deviations rest at zero depends on the correlation, and the other way round.
+        if self.homogeneous or self.k == 2:
+            return ()
+        angles = (0.5 * self.uncorrelated, 0.5 * (self.uncorrelated + np.pi / 2))
+        return tuple(np.append(start[:-1], angle) for angle in angles)
 
     def settle(self, elements: Floats) -> Floats:
         sds = elements[:-1]

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -86,7 +87,7 @@ class Chart(Protocol):
 
 def pull_of(factor: Floats, slope: Floats) -> Floats:
     """Symmetric K with slope = -K factor: the derivative in the covariance is -K / 2."""
-    pull = -np.linalg.solve(factor.T, slope.T).T
+    pull = -lapack.dtrtrs(factor, slope.T, lower=1, trans=1)[0].T
     return np.asarray(0.5 * (pull + pull.T))
 
 
