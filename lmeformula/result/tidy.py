@@ -30,8 +30,8 @@ def tidy(fit: Fit, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFra
       fit: a fitted model.
       level: coverage of the intervals, between 0 and 1.
       ddf: degrees of freedom of the fixed effects, "satterthwaite", "kenward-roger" (whose standard errors then
-        are the adjusted ones), "auto" or "none": their intervals and tests are then Student's t, and the frame has
-        a column df after statistic. By default there are none, and no such column.
+        are the adjusted ones), "auto" or "none": their intervals and tests are then Student's t, and there is a
+        column df after statistic. By default there are none, and no such column.
     Returns:
       frame: columns effect ("fixed", "sd", "cor", "residual", "family"), group, term, estimate, std_error,
         statistic, p_value, conf_low, conf_high, mc_error; NaN where there is no such number.

@@ -254,6 +254,9 @@ def test_adjustments_by_hand():
     np.testing.assert_allclose(
         adjusted_p(t, df, "holm", 0)[:3], [2 * plain[0], plain[1], 3 * plain[2]]
     )
+    # Holm's p-values never fall: 3 p of the smallest is more than 2 p of one hardly larger.
+    near = adjusted_p(np.array([2.5, 2.49, 0.1]), df[:3], "holm", 0)
+    assert near[1] == near[0] == pytest.approx(3 * plain[0])
     np.testing.assert_allclose(adjusted_p(t, df, "sidak", 0)[:3], 1 - (1 - plain[:3]) ** 3)
     # Tables of the studentised range: q(.05; 3, 10) = 3.877.
     assert critical_values(df[:1], 0.95, "tukey", 3, 3)[0] * 2**0.5 == pytest.approx(
