@@ -1,4 +1,4 @@
-"""Laplace with parameters of the family's own: gradients by differences, published fits, and the exact Gaussian."""
+"""Laplace with own parameters: gradients by differences, published fits, and the exact Gaussian."""
 
 from __future__ import annotations
 

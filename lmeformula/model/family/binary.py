@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.model.family.intervals import binary_form
 from lmeformula.model.family.links import LINKS, Link, softplus
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.model.family.tails import TAILS
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -46,7 +48,9 @@ def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
         variance=lambda mean, own: mean * (1.0 - mean),
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
-        closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else None,
+        closed=ClosedForm(_logit_slopes, _logit_depths)
+        if is_logit
+        else binary_form(TAILS[link.name]),
     )
 
 

@@ -9,11 +9,10 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
+from lmeformula.model.family.tails import LARGEST_EXPONENT
+
 Floats = NDArray[np.float64]
 Tensor = Any
-
-# Beyond this the complementary log-log functions are flat: exp of it is finite, also in single precision.
-LARGEST_EXPONENT = 80.0
 
 
 class Link(NamedTuple):
@@ -73,9 +72,21 @@ def _logistic_log_between(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _normal_log_cdf(x: Tensor) -> Tensor:
+    import tensorflow as tf
     import tensorflow_probability as tfp
 
-    return tfp.math.logerfc(-np.sqrt(0.5) * x) - np.log(2.0)
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def log_cdf(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        value = tfp.math.logerfc(-np.sqrt(0.5) * x) - np.log(2.0)
+
+        def gradient(upstream: Tensor) -> Tensor:
+            # The inverse Mills ratio, from log_cdf again: derivatives of any order stay small graphs.
+            log_density = -0.5 * x**2 - 0.5 * np.log(2.0 * np.pi)
+            return upstream * tf.exp(log_density - log_cdf(x))
+
+        return value, gradient
+
+    return log_cdf(x)
 
 
 def _normal_log_survival(x: Tensor) -> Tensor:

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design, ResponseBlock
 from lmeformula.errors import ModelError
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.model.family.intervals import ordered_form
 from lmeformula.model.family.links import LINKS, Link, log1mexp, softplus
 from lmeformula.model.family.own import Ascending, Own
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.model.family.tails import TAILS
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -66,7 +68,7 @@ def cumulative(link: str) -> Family:
         has_intercept=False,
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
-        closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else None,
+        closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else ordered_form(TAILS[link]),
         categories=category_names,
         probabilities=probabilities,
     )

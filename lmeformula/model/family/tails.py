@@ -1,0 +1,84 @@
+"""Distribution functions of the links in NumPy, with what derivatives of their logarithms are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Beyond this the complementary log-log functions are flat: exp of it is finite, also in single precision.
+LARGEST_EXPONENT = 80.0
+
+
+class Tails(NamedTuple):
+    """A distribution function F with density f, elementwise; logarithms are exact in both tails.
+
+    Attributes:
+      log_cdf: log F(x).
+      log_survival: log(1 - F(x)).
+      log_between: (a, b) -> log(F(a) - F(b)), for a > b.
+      log_density: log f(x).
+      slope: first derivative of log f.
+      bend: second derivative of log f.
+    """
+
+    log_cdf: Callable[[Floats], Floats]
+    log_survival: Callable[[Floats], Floats]
+    log_between: Callable[[Floats, Floats], Floats]
+    log_density: Callable[[Floats], Floats]
+    slope: Callable[[Floats], Floats]
+    bend: Callable[[Floats], Floats]
+
+
+def log1mexp(x: Floats) -> Floats:
+    """log(1 - exp(-x)) for x > 0, by whichever form keeps its digits (Maechler 2012)."""
+    is_near = x < np.log(2.0)
+    near = np.log(-np.expm1(-np.where(is_near, x, 1.0)))
+    return np.where(is_near, near, np.log1p(-np.exp(-np.where(is_near, 1.0, x))))
+
+
+def _normal_log_between(a: Floats, b: Floats) -> Floats:
+    # In the tail where both lie the smaller of two small numbers is subtracted.
+    is_right = a + b > 0.0
+    upper, lower = np.where(is_right, -b, a), np.where(is_right, -a, b)
+    top = scipy.special.log_ndtr(upper)
+    return np.asarray(top + log1mexp(top - scipy.special.log_ndtr(lower)))
+
+
+def _rate(x: Floats) -> Floats:
+    return np.asarray(np.exp(np.minimum(x, LARGEST_EXPONENT)))
+
+
+def _gumbel_log_cdf(x: Floats) -> Floats:
+    # log(1 - exp(-r)) = log r - r / 2 + ... for r = e^x, which underflows where x does not.
+    is_small = x < -20.0
+    rate = _rate(np.where(is_small, 0.0, x))
+    return np.where(is_small, x - 0.5 * _rate(x), log1mexp(rate))
+
+
+def _gumbel_log_between(a: Floats, b: Floats) -> Floats:
+    return np.asarray(_gumbel_log_cdf(a + log1mexp(a - b)) - _rate(b))
+
+
+NORMAL = Tails(
+    log_cdf=scipy.special.log_ndtr,
+    log_survival=lambda x: scipy.special.log_ndtr(-x),
+    log_between=_normal_log_between,
+    log_density=lambda x: -0.5 * x**2 - 0.5 * np.log(2.0 * np.pi),
+    slope=lambda x: -x,
+    bend=lambda x: -np.ones_like(x),
+)
+GUMBEL = Tails(
+    log_cdf=_gumbel_log_cdf,
+    log_survival=lambda x: -_rate(x),
+    log_between=_gumbel_log_between,
+    log_density=lambda x: x - _rate(x),
+    slope=lambda x: 1.0 - _rate(x),
+    bend=lambda x: -_rate(x),
+)
+TAILS = {"probit": NORMAL, "cloglog": GUMBEL}
