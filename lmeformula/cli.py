@@ -1,8 +1,9 @@
-"""The command line: `lmeformula demo | fit | parse | datasets`; thin, over the public functions."""
+"""The command line: `lmeformula demo | fit | predict | report | parse | datasets`; thin, over the package."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -13,20 +14,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import lmeformula as lf
-from lmeformula.errors import DatasetError, LmeFormulaError, LmeFormulaWarning
+from lmeformula.errors import (
+    DatasetError,
+    LmeFormulaError,
+    LmeFormulaWarning,
+    MissingLibraryError,
+)
 from lmeformula.formula.show import dump
 from lmeformula.views.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PARQUET = b"PAR1"
+
 FINE, NOT_CONVERGED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+FIT_EXAMPLES = """examples:
+  lmeformula fit data.csv "Reaction ~ Days + (Days | Subject)"
+  lmeformula fit data.parquet "y ~ x + (1 | g)" --family bernoulli --method laplace --out results
+  zcat data.csv.gz | lmeformula fit - "rating ~ x + (1 | g)" --family "cumulative(probit)"
+
+with --out DIR it writes there
+  summary.txt   what is printed
+  tidy.csv      every parameter with its standard error and interval
+  effects.csv   every random effect
+  fit.zip       the fit, for lmeformula predict, lmeformula report and, in Python, lmeformula.load
+  *.png         pictures, where matplotlib is installed"""
+
+PREDICT_EXAMPLES = """examples:
+  lmeformula predict results/fit.zip new.csv
+  lmeformula predict results/fit.zip new.csv --re-form NA --out predicted.csv
+  lmeformula predict results/fit.zip - --new-levels population < new.csv
+  lmeformula predict ordinal/fit.zip new.csv --kind prob
+
+The columns of the new rows are written with the predictions after them, as CSV."""
+
+REPORT_EXAMPLES = """examples:
+  lmeformula report results/fit.zip report.html
+
+The page holds its tables and pictures itself. Pictures of residuals need the rows of the data:
+save them with lmeformula fit ... --out DIR --keep-data."""
 
 EXAMPLES = """examples:
   lmeformula demo
   lmeformula parse "ratings ~ service + (1 | students)"
   lmeformula fit data.csv "Reaction ~ Days + (Days | Subject)" --out results
   lmeformula fit - "y ~ x + (1 | g)" --method mcem --seed 7 < data.csv
+  lmeformula predict results/fit.zip new.csv --out predicted.csv
+  lmeformula report results/fit.zip report.html
 
 exit status: 0 fine; 1 the fit did not converge; 2 a mistake in the call or in the data;
 130 interrupted."""
@@ -74,11 +110,11 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 def run_fit(options: argparse.Namespace) -> int:
-    """Fit a formula to a CSV file, print the summary, write the report if asked."""
+    """Fit a formula to a table, print the summary, write the report if asked."""
     lf.parse(options.formula)  # a mistake in the formula shows before the slow imports
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-    data = _read_csv(options.data)
+    data = read_table(options.data)
     if options.method == "mcem" or options.family != "gaussian":
         import_tensorflow()
     fit = lf.fit(
@@ -87,6 +123,9 @@ def run_fit(options: argparse.Namespace) -> int:
         family=options.family,
         method=options.method,
         sigma=options.sigma,
+        weights=options.weights,
+        offset=options.offset,
+        reml=options.reml,
         seed=options.seed,
         progress=options.progress,
     )
@@ -94,9 +133,41 @@ def run_fit(options: argparse.Namespace) -> int:
     if options.out is not None:
         from lmeformula.views.report import write_report
 
-        paths = write_report(fit, options.out)
+        paths = write_report(fit, options.out, data=options.keep_data)
         print("\n".join(["", "Written:", *(f"  {path}" for path in paths)]))
     return exit_status(fit)
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    """Predict new rows from a saved fit; CSV on standard output, or in a file."""
+    import pandas as pd
+
+    fit = lf.load(options.fit)
+    new = read_table(options.data)
+    found = fit.predict(
+        new, kind=options.kind, re_form=options.re_form, new_levels=options.new_levels
+    )
+    table = pd.concat([new, found], axis=1)
+    text = table.to_csv(index=False)
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        options.out.write_text(text, encoding="utf-8")
+    return FINE
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Write a saved fit as one HTML page."""
+    from lmeformula.views.page import write_page
+
+    fit = lf.load(options.fit)
+    write_page(fit, options.out, _tell if options.progress else None)
+    print(f"Written: {options.out}")
+    return FINE
+
+
+def _tell(title: str) -> None:
+    print(f"lmeformula: drawing {title}", file=sys.stderr)
 
 
 def run_parse(options: argparse.Namespace) -> int:
@@ -156,11 +227,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(demo)
     demo.set_defaults(run=run_demo)
 
-    fit = commands.add_parser("fit", help="fit a formula to a CSV file")
+    fit = commands.add_parser(
+        "fit",
+        help="fit a formula to a CSV or Parquet file",
+        epilog=FIT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     fit.add_argument(
         "data",
-        metavar="DATA.csv",
-        help="the data, with a header line; - reads it from standard input",
+        metavar="DATA",
+        help="a CSV file with a header line, or a Parquet file; - reads either from standard input",
     )
     fit.add_argument("formula", metavar="FORMULA", help='in quotes: "y ~ x + (1 | g)"')
     fit.add_argument(
@@ -171,8 +247,57 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--out", type=Path, metavar="DIR", help="write summary, tables and pictures there"
     )
+    fit.add_argument(
+        "--keep-data", action="store_true", help="keep the rows of the data in DIR/fit.zip"
+    )
+    fit.add_argument("--reml", action="store_true", help="maximise the restricted likelihood")
+    fit.add_argument("--weights", metavar="COLUMN", help="column of prior weights")
+    fit.add_argument("--offset", metavar="COLUMN", help="column that is added to the predictor")
     _add_run_options(fit)
     fit.set_defaults(run=run_fit)
+
+    predict = commands.add_parser(
+        "predict",
+        help="predict new rows from a saved fit",
+        epilog=PREDICT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict.add_argument("fit", type=Path, metavar="FIT.zip", help="what fit --out has saved")
+    predict.add_argument(
+        "data", metavar="NEW", help="the new rows: CSV or Parquet; - for standard input"
+    )
+    predict.add_argument(
+        "--kind",
+        default="response",
+        choices=("response", "link", "prob"),
+        help="scale of the predictions (%(default)s)",
+    )
+    predict.add_argument(
+        "--re-form", choices=("NA",), help="NA leaves the random effects out: the population"
+    )
+    predict.add_argument(
+        "--new-levels",
+        default="error",
+        choices=("error", "population"),
+        help="what to do with levels that the fit has not seen (%(default)s)",
+    )
+    predict.add_argument(
+        "--out", type=Path, metavar="FILE", help="write there, not to the terminal"
+    )
+    predict.set_defaults(run=run_predict)
+
+    report = commands.add_parser(
+        "report",
+        help="write a saved fit as one HTML page",
+        epilog=REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    report.add_argument("fit", type=Path, metavar="FIT.zip", help="what fit --out has saved")
+    report.add_argument("out", type=Path, metavar="OUT.html", help="the page")
+    report.add_argument(
+        "--no-progress", dest="progress", action="store_false", help="show no progress"
+    )
+    report.set_defaults(run=run_report)
 
     parse = commands.add_parser("parse", help="show what a formula means")
     parse.add_argument("formula", metavar="FORMULA", help='in quotes: "y ~ x + (1 | g)"')
@@ -198,16 +323,45 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _read_csv(source: str) -> pd.DataFrame:
+def read_table(source: str) -> pd.DataFrame:
+    """Read a CSV or a Parquet file, told apart by their first bytes.
+
+    Args:
+      source: the file's name, or "-" for standard input.
+    Returns:
+      The table.
+    Raises:
+      DatasetError: if it cannot be read.
+      MissingLibraryError: if it is Parquet, and pyarrow is not installed.
+    """
     import pandas as pd
 
     try:
-        return pd.read_csv(sys.stdin if source == "-" else source)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        content = _content(source)
+        if content.startswith(PARQUET):
+            return pd.read_parquet(io.BytesIO(content))
+        # pandas knows .csv.gz and the like by the name.
+        return pd.read_csv(io.BytesIO(content) if source == "-" else source)
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"reading {source} needs pyarrow, which cannot be imported",
+            hint="Install it: pip install lmeformula[polars]; or give a CSV file.",
+        ) from error
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are among these
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DatasetError(
-            f"cannot read {source}: {reason}", hint="Give a CSV file with a header line."
+            f"cannot read {source}: {reason}",
+            hint="Give a CSV file with a header line, or a Parquet file.",
         ) from error
+
+
+def _content(source: str) -> bytes:
+    """All of standard input or of a Parquet file; of another file only the first bytes."""
+    if source == "-":
+        return sys.stdin.buffer.read()
+    with Path(source).open("rb") as file:
+        start = file.read(len(PARQUET))
+        return start + file.read() if start == PARQUET else start
 
 
 def _width() -> int:

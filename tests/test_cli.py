@@ -18,6 +18,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.cli import exit_status, main
 from tests.result.fakes import fake_fit
+from tests.store.fits import fitted
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
@@ -27,6 +28,12 @@ def sleepstudy(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("data") / "sleepstudy.csv"
     lf.datasets.load("sleepstudy").to_csv(path, index=False)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A fit of sleepstudy, its rows kept."""
+    return str(fitted("exact").save(tmp_path_factory.mktemp("saved") / "fit.zip", data=True))
 
 
 def status_of(arguments: list[str]) -> int:
@@ -113,11 +120,30 @@ def test_version_and_help(capsys):
         (["fit", "DATA", FORMULA, "--method", "magic"], "no method 'magic'"),
         (["fit", "DATA", FORMULA, "--sigma", "-1"], "sigma"),
         (["fit", "DATA", FORMULA, "--out", "DATA/below"], "Not a directory"),
+        (["fit", "DATA", FORMULA, "--weights", "w"], "'w'"),
+        (["fit", "DATA", FORMULA, "--method", "mcem", "--reml"], "restricted"),
+        (["predict", "no-such.zip", "DATA"], "no-such.zip: No such file"),
+        (["predict", "DATA", "DATA"], "is not a saved fit"),
+        (["predict", "SAVED", "no-such.csv"], "cannot read no-such.csv: No such file"),
+        (["predict", "SAVED", "OTHER"], "'Subject'"),
+        (["predict", "SAVED", "NEW"], "levels that the fit has not seen"),
+        (["predict", "SAVED", "DATA", "--kind", "prob"], "no categories"),
+        (["predict", "SAVED", "DATA", "--kind", "mean"], "invalid choice: 'mean'"),
+        (["predict", "SAVED", "DATA", "--out", "DATA/below"], "Not a directory"),
+        (["report", "SAVED"], "OUT.html"),
+        (["report", "DATA", "page.html"], "is not a saved fit"),
+        (["report", "SAVED", "DATA/below", "--no-progress"], "Not a directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_mistakes(arguments, message, sleepstudy, capsys):
-    arguments = [argument.replace("DATA", sleepstudy) for argument in arguments]
+def test_mistakes(arguments, message, sleepstudy, saved, capsys):
+    folder = Path(saved).parent
+    (folder / "other.csv").write_text("Days\n1\n")
+    (folder / "new.csv").write_text("Days,Subject\n1,999\n")
+    names = {"DATA": sleepstudy, "SAVED": saved, "OTHER": "other.csv", "NEW": "new.csv"}
+    names |= {name: str(folder / names[name]) for name in ("OTHER", "NEW")}
+    for name, path in names.items():
+        arguments = [argument.replace(name, path) for argument in arguments]
     assert status_of(arguments) == 2
     captured = capsys.readouterr()
     assert message in captured.err
@@ -151,7 +177,7 @@ def test_fit_prints_the_summary_with_known_estimates(sleepstudy, capsys):
 
 
 def test_fit_reads_standard_input(sleepstudy, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO(Path(sleepstudy).read_text()))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path(sleepstudy).read_bytes())))
     assert main(["fit", "-", FORMULA]) == 0
     assert "251.41" in capsys.readouterr().out
 
@@ -162,18 +188,137 @@ def test_fit_writes_its_report(sleepstudy, tmp_path, capsys):
     assert sorted(path.name for path in folder.iterdir()) == [
         "effects-Subject.png",
         "effects.csv",
-        "parameters.csv",
+        "fit.zip",
         "residuals.png",
         "summary.txt",
+        "tidy.csv",
     ]
     assert "251.41" in (folder / "summary.txt").read_text()
     with (folder / "effects.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 36
     assert float(rows[0]["value"]) == pytest.approx(2.8158, abs=1e-3)  # lme4's ranef for 308
-    parameters = pd.read_csv(folder / "parameters.csv").set_index(["effect", "term"])
+    parameters = pd.read_csv(folder / "tidy.csv").set_index(["effect", "term"])
     assert parameters.loc[("fixed", "Days"), "estimate"] == pytest.approx(10.4672859596)
     assert str(folder) in capsys.readouterr().out
+
+
+def test_fit_reads_parquet_from_a_file_and_from_standard_input(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "sleepstudy.parquet"
+    lf.datasets.load("sleepstudy").to_parquet(path)
+    assert main(["fit", str(path), FORMULA]) == 0
+    first = capsys.readouterr().out
+    assert "251.41" in first
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    assert main(["fit", "-", FORMULA]) == 0
+    assert capsys.readouterr().out == first
+    path.write_bytes(path.read_bytes()[:500])
+    assert main(["fit", str(path), FORMULA]) == 2
+    assert f"cannot read {path}" in capsys.readouterr().err
+
+
+def test_fit_reads_compressed_csv_by_its_name(tmp_path, capsys):
+    path = tmp_path / "sleepstudy.csv.gz"
+    lf.datasets.load("sleepstudy").to_csv(path, index=False)
+    assert main(["fit", str(path), FORMULA]) == 0
+    assert "251.41" in capsys.readouterr().out
+
+
+def test_without_pyarrow_a_parquet_file_says_what_to_install(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "data.parquet"
+    path.write_bytes(b"PAR1 and more")
+
+    def absent(*given):
+        raise ImportError("Unable to find a usable engine")
+
+    monkeypatch.setattr(pd, "read_parquet", absent)
+    assert main(["fit", str(path), FORMULA]) == 2
+    assert "pip install lmeformula[polars]" in capsys.readouterr().err
+
+
+def test_reml_weights_and_offset_are_passed_on(tmp_path, capsys):
+    path = tmp_path / "data.csv"
+    data = lf.datasets.load("sleepstudy").assign(w=2.0, o=100.0)
+    data.to_csv(path, index=False)
+    given = ["--reml", "--weights", "w", "--offset", "o"]
+    assert main(["fit", str(path), "Reaction ~ Days + (Days | Subject)", *given]) == 0
+    out = capsys.readouterr().out
+    assert "151.41" in out  # the intercept, less the offset
+    assert (
+        "24.74" in out
+    )  # lme4's REML estimate for the subjects' intercepts, whatever the weights' scale
+    assert "36.19" in out  # sqrt(2) times its residual sd
+    assert "restricted" in out
+
+
+# ---- predictions and reports from a saved fit
+
+
+def test_predict_adds_a_column_to_the_new_rows(saved, sleepstudy, tmp_path, capsys):
+    fit = fitted("exact")
+    new = pd.read_csv(sleepstudy).iloc[::40]
+    new.to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", saved, str(tmp_path / "new.csv")]) == 0
+    captured = capsys.readouterr()
+    found = pd.read_csv(io.StringIO(captured.out))
+    assert list(found) == ["Reaction", "Days", "Subject", "prediction"]
+    assert found["prediction"].tolist() == fit.fitted().iloc[::40].tolist()
+    assert captured.err == ""
+    out = tmp_path / "out.csv"
+    assert (
+        main(["predict", saved, str(tmp_path / "new.csv"), "--re-form", "NA", "--out", str(out)])
+        == 0
+    )
+    assert capsys.readouterr().out == ""
+    expected = fit.predict(re_form="NA").iloc[::40].tolist()
+    assert pd.read_csv(out)["prediction"].tolist() == expected
+
+
+def test_predict_reads_standard_input_and_new_levels(saved, monkeypatch, capsys):
+    text = b"Days,Subject\n1,999\n,308\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert main(["predict", saved, "-", "--new-levels", "population"]) == 0
+    found = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    fixef = fitted("exact").fixef
+    assert found["prediction"][0] == pytest.approx(fixef.sum())
+    assert pd.isna(found["prediction"][1])
+
+
+def test_predict_gives_probabilities_by_category(tmp_path, capsys):
+    path = fitted("cumulative").save(tmp_path / "fit.zip")
+    (tmp_path / "new.csv").write_text("x,g\n0.5,g1\n")
+    assert main(["predict", str(path), str(tmp_path / "new.csv"), "--kind", "prob"]) == 0
+    found = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(found) == ["x", "g", "low", "fair", "good", "best"]
+    assert found.iloc[0, 2:].sum() == pytest.approx(1.0)
+
+
+def test_report_writes_one_page(saved, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert main(["report", saved, str(page)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"Written: {page}\n"
+    assert "lmeformula: drawing Residuals\n" in captured.err
+    assert "251.41" in page.read_text(encoding="utf-8")
+    assert main(["report", saved, str(page), "--no-progress"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_data_are_kept_in_the_saved_fit_when_asked(sleepstudy, tmp_path):
+    for option, is_kept in ([], False), (["--keep-data"], True):
+        assert main(["fit", sleepstudy, FORMULA, "--out", str(tmp_path), *option]) == 0
+        loaded = lf.load(tmp_path / "fit.zip")
+        if is_kept:
+            assert len(loaded.residuals()) == 180
+        else:
+            with pytest.raises(lf.ModelError, match="without the rows"):
+                loaded.residuals()
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "report"])
+def test_every_command_helps_with_examples(command, capsys):
+    assert status_of([command, "--help"]) == 0
+    assert f"examples:\n  lmeformula {command} " in capsys.readouterr().out
 
 
 def test_fixed_sigma_is_passed_on(sleepstudy, capsys):
@@ -243,7 +388,7 @@ def test_an_interruption_is_a_line_and_status_130(monkeypatch, capsys, heard_int
         time.sleep(60)  # another thread may take the signal: wait for the main one to hear of it
 
     monkeypatch.setattr(lf, "fit", interrupted, raising=False)
-    monkeypatch.setattr("lmeformula.cli._read_csv", lambda source: pd.DataFrame())
+    monkeypatch.setattr("lmeformula.cli.read_table", lambda source: pd.DataFrame())
     assert main(["fit", "data.csv", FORMULA]) == 130
     captured = capsys.readouterr()
     assert captured.err == "lmeformula: interrupted\n"

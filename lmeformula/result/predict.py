@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -100,7 +101,12 @@ def category_names(fit: Fit) -> tuple[str, ...]:
             f"the {fit.model.family.name} family has no categories to give probabilities of",
             hint='Use kind="response" for the mean, which for yes and no is the probability of yes.',
         )
-    return found(fit.model.design)
+    design = fit.model.design
+    assert design.response is not None
+    if design.response.kind == "numeric" and not has_rows(design):
+        # Whole numbers from 1, and a threshold between each and the next.
+        return tuple(str(number + 1) for number in range(len(fit.params.own) + 1))
+    return found(design)
 
 
 def fitted(fit: Fit) -> pd.Series:

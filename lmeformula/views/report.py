@@ -1,4 +1,4 @@
-"""View stage: a fit as a folder of files: its summary, its tables as CSV, its pictures."""
+"""View stage: a fit as a folder of files: its summary, its tables as CSV, its pictures, the fit itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lmeformula.result.ranef import ranef
 from lmeformula.result.tidy import tidy
+from lmeformula.store.save import save
 from lmeformula.views.plots import convergence, effects, residuals
 from lmeformula.views.summary import summary
 
@@ -21,26 +22,28 @@ if TYPE_CHECKING:
 DPI = 150
 
 
-def write_report(fit: Fit, folder: Path) -> list[Path]:
+def write_report(fit: Fit, folder: Path, *, data: bool = False) -> list[Path]:
     """Write what a reader wants to keep of a fit; files of the same names are replaced.
 
     Args:
       fit: a fitted model.
       folder: made where it does not exist.
+      data: keep the rows of the data in fit.zip.
     Returns:
-      paths: summary.txt, parameters.csv, effects.csv where there are random effects, and pictures
-        where matplotlib is installed.
+      paths: summary.txt, tidy.csv, effects.csv where there are random effects, fit.zip, which
+        `lmeformula.load` reads, and pictures where matplotlib is installed.
     Raises:
       OSError: if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "summary.txt", folder / "parameters.csv"]
+    paths = [folder / "summary.txt", folder / "tidy.csv"]
     paths[0].write_text(f"{summary(fit)}\n", encoding="utf-8")
     tidy(fit).to_csv(paths[1], index=False)
     groups = dict.fromkeys(block.group for block in fit.model.design.terms)
     if groups:
         paths.append(folder / "effects.csv")
         ranef(fit).to_csv(paths[-1], index=False)
+    paths.append(save(fit, folder / "fit.zip", data=data))
     if has_matplotlib():
         pictures: dict[str, Callable[[Figure], object]] = {
             "residuals.png": lambda figure: residuals(fit, figure.subplots())

@@ -24,7 +24,7 @@ from lmeformula.store import fields, recipe
 from lmeformula.store.containers import Record, Stacked
 from lmeformula.store.learned import LEARNED
 from tests.result.fakes import fake_fit
-from tests.store.fits import CASES, fitted, new_rows
+from tests.store.fits import CASES, data, fitted, new_rows
 
 
 def again(fit: lf.Fit, folder: Path, **options: Any) -> lf.Fit:
@@ -409,3 +409,16 @@ def lf_values(name: str) -> Any:
 
 def test_every_stateful_function_is_stored() -> None:
     assert set(LEARNED) == {name for name, f in FUNCTIONS.items() if f.is_stateful}
+
+
+@pytest.mark.parametrize("kind", ["ordered", "text", "numbers"])
+def test_probabilities_of_categories_without_rows(kind: str, tmp_path: Path) -> None:
+    frame = data().assign(codes=data()["rating"].cat.codes + 1)
+    frame["codes"] = frame["codes"].astype(str) if kind == "text" else frame["codes"].astype(int)
+    response = "rating" if kind == "ordered" else "codes"
+    fit = lf.fit(f"{response} ~ x + (1 | g)", frame, family="cumulative", method="laplace")
+    pd.testing.assert_frame_equal(
+        again(fit, tmp_path).predict(new_rows("cumulative"), kind="prob"),
+        fit.predict(new_rows("cumulative"), kind="prob"),
+        check_exact=True,
+    )

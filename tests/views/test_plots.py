@@ -209,8 +209,9 @@ def test_report_of_a_monte_carlo_fit_has_its_convergence(tmp_path):
     names = [path.name for path in write_report(fake_mcem_fit(), tmp_path)]
     assert names == [
         "summary.txt",
-        "parameters.csv",
+        "tidy.csv",
         "effects.csv",
+        "fit.zip",
         "residuals.png",
         "effects-g.png",
         "effects-h.png",
@@ -221,4 +222,9 @@ def test_report_of_a_monte_carlo_fit_has_its_convergence(tmp_path):
 
 def test_report_without_matplotlib_has_no_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr("lmeformula.views.report.has_matplotlib", lambda: False)
-    assert [path.suffix for path in write_report(fake_fit(), tmp_path)] == [".txt", ".csv", ".csv"]
+    assert [path.suffix for path in write_report(fake_fit(), tmp_path)] == [
+        ".txt",
+        ".csv",
+        ".csv",
+        ".zip",
+    ]

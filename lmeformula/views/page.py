@@ -1,0 +1,282 @@
+"""View stage: one HTML page of a fit, with its tables and pictures inside; it needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lmeformula.result.table import Cell, Column, Table
+from lmeformula.result.tidy import tidy
+from lmeformula.store.absent import has_rows
+from lmeformula.views.plots import convergence, effects, residuals
+from lmeformula.views.report import has_matplotlib
+from lmeformula.views.summary import Summary, summary
+from lmeformula.views.table import to_html
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from lmeformula.fit import Fit
+
+DPI = 130
+MOST_PANELS = 12
+# Paper and ink of the page and of its pictures.
+LIGHT = {"paper": "#ffffff", "ink": "#1f2328", "faint": "#59636e", "line": "#d1d9e0"}
+DARK = {"paper": "#0f1318", "ink": "#e6e9ee", "faint": "#9aa4b1", "line": "#333b45"}
+
+
+class Picture(NamedTuple):
+    """One picture of a page.
+
+    Attributes:
+      title: its heading.
+      caption: what is seen, one sentence.
+      draw: puts axes on a figure and draws on them.
+      height: of the figure in inches.
+    """
+
+    title: str
+    caption: str
+    draw: Callable[[Figure], object]
+    height: float = 4.2
+
+
+def write_page(fit: Fit, path: Path, tell: Callable[[str], None] | None = None) -> Path:
+    """Write the page of a fit; a file of this name is replaced.
+
+    Args:
+      fit: a fitted model.
+      path: of the file.
+      tell: told the title of each picture before it is drawn.
+    Returns:
+      path: as given.
+    Raises:
+      OSError: if the file cannot be written.
+    """
+    path.write_text(page(fit, tell), encoding="utf-8")
+    return path
+
+
+def page(fit: Fit, tell: Callable[[str], None] | None = None) -> str:
+    """Lay a fit out as one HTML page, light or dark as the reader's system is.
+
+    Args:
+      fit: a fitted model.
+      tell: told the title of each picture before it is drawn.
+    Returns:
+      text: a whole HTML document; pictures where matplotlib is installed.
+    """
+    facts = summary(fit)
+    sections = [_head(fit, facts)]
+    sections += [_scrolling(to_html(table)) for table in facts.tables if table.num_rows]
+    sections.append(_scrolling(to_html(interval_table(tidy(fit)))))
+    if has_matplotlib():
+        for picture in pictures(fit):
+            if tell is not None:
+                tell(picture.title)
+            sections.append(_figure(picture))
+        if not has_rows(fit.model.design):
+            sections.append(
+                "<p class='note'>The fit was saved without the rows of its data: pictures of residuals are "
+                "left out.</p>"
+            )
+    sections.append(_scrolling(to_html(effort_table(fit))))
+    title = html.escape(" ".join(str(fit.formula).split()))
+    body = "\n".join(f"<section>{section}</section>" for section in sections)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{_style()}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def pictures(fit: Fit) -> list[Picture]:
+    """The pictures that this fit has: residuals need its rows, the way to the estimates its iterations."""
+    found = []
+    if has_rows(fit.model.design):
+        found.append(
+            Picture(
+                "Residuals",
+                "What the model leaves unexplained, against a normal curve.",
+                lambda figure: residuals(fit, figure.subplots()),
+            )
+        )
+    for block in fit.model.design.terms:
+        for column in block.columns:
+            of_what = f"{column} by {block.group}" if len(block.columns) > 1 else block.group
+            found.append(
+                Picture(
+                    f"Effects: {of_what}",
+                    "Conditional modes of the levels in order, with 95 % intervals.",
+                    partial(_draw_effects, fit, block.group, column),
+                )
+            )
+    if fit.iterations:
+        panels = min(len(fit.param_names), MOST_PANELS)
+        found.append(
+            Picture(
+                "The way to the estimates",
+                "Each parameter over the iterations; the band is one standard error around its estimate.",
+                partial(_draw_convergence, fit),
+                1.9 * -(-panels // 3) + 0.3,
+            )
+        )
+    return found
+
+
+def interval_table(parameters: pd.DataFrame) -> Table:
+    """All parameters with their 95 % intervals.
+
+    Args:
+      parameters: from `tidy`.
+    """
+
+    def cells(name: str) -> tuple[Cell, ...]:
+        values = parameters[name].to_numpy(float)
+        return tuple(None if np.isnan(value) else float(value) for value in values)
+
+    texts = (
+        Column(heading, tuple(map(str, parameters[name])), "text")
+        for heading, name in (("effect", "effect"), ("group", "group"), ("term", "term"))
+    )
+    return Table(
+        "All parameters with 95 % intervals",
+        (
+            *texts,
+            Column("estimate", cells("estimate")),
+            Column("low", cells("conf_low")),
+            Column("high", cells("conf_high")),
+        ),
+        (
+            "Wald's intervals: those of standard deviations on the log scale, of correlations by Fisher's z.",
+        ),
+    )
+
+
+def effort_table(fit: Fit) -> Table:
+    """How the estimates were found, and how long it took."""
+    rows: list[tuple[str, str]] = [("outcome", fit.outcome.name.lower().replace("_", " "))]
+    if fit.ascent is not None:
+        rows.append(("likelihood evaluations", f"{fit.ascent.num_evaluations:,}"))
+    if fit.sampling is not None:
+        sampling = fit.sampling
+        rows += [
+            ("iterations", f"{len(fit.iterations):,}"),
+            ("draws in the last", f"{sampling.num_chains} chains of {sampling.num_draws:,}"),
+            ("acceptance", f"{sampling.acceptance:.2f}"),
+            ("divergences", f"{sampling.divergences:,}"),
+            ("split R-hat", f"{sampling.rhat:.3f}"),
+        ]
+    rows += [
+        (name.replace("_", " "), f"{seconds:.2f} s")
+        for name, seconds in fit.seconds._asdict().items()
+        if seconds >= 0.005
+    ]
+    names, texts = zip(*rows, strict=True)
+    return Table(
+        "How it was fitted", (Column("", tuple(names), "text"), Column("", tuple(texts), "text"))
+    )
+
+
+def _head(fit: Fit, facts: Summary) -> str:
+    state = "fine" if fit.converged and not fit.singular else "doubt"
+    rows = "".join(
+        f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
+        for label, text in facts.facts
+        if label != "formula"
+    )
+    return (
+        f"<h1>{html.escape(facts.title)}</h1>\n<pre>{html.escape(str(fit.formula.text or fit.formula))}</pre>\n"
+        f"<p class='{state}'>{html.escape(facts.outcome)}</p>\n<table class='facts'>{rows}</table>"
+    )
+
+
+def _scrolling(table: str) -> str:
+    return f"<div class='wide'>{table}</div>"
+
+
+def _figure(picture: Picture) -> str:
+    title, caption = html.escape(picture.title), html.escape(picture.caption)
+    light, dark = (_drawn(picture, colours) for colours in (LIGHT, DARK))
+    return (
+        f"<h2>{title}</h2>\n<figure><picture>"
+        f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{title}: {caption}"></picture>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _drawn(picture: Picture, colours: Mapping[str, str]) -> str:
+    """The picture as an address that holds it."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    ink, faint, paper = colours["ink"], colours["faint"], colours["paper"]
+    settings: Any = {
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.edgecolor": faint,
+        "axes.facecolor": paper,
+        "figure.facecolor": paper,
+        "savefig.facecolor": paper,
+        "xtick.color": faint,
+        "ytick.color": faint,
+        "grid.color": colours["line"],
+        "legend.labelcolor": ink,
+    }
+    content = io.BytesIO()
+    with rc_context(settings):
+        figure = Figure(figsize=(8.0, picture.height), layout="constrained")
+        picture.draw(figure)
+        figure.savefig(content, dpi=DPI, format="png")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _draw_effects(fit: Fit, group: str, column: str, figure: Figure) -> None:
+    effects(fit, group, column, ax=figure.subplots())
+
+
+def _draw_convergence(fit: Fit, figure: Figure) -> None:
+    names = fit.param_names[:MOST_PANELS]
+    panels = [figure.add_subplot(-(-len(names) // 3), 3, i + 1) for i in range(len(names))]
+    convergence(fit, names, panels)
+
+
+def _style() -> str:
+    def colours(chosen: Mapping[str, str]) -> str:
+        return "".join(f"--{name}:{value};" for name, value in chosen.items())
+
+    return f"""
+:root {{ color-scheme: light dark; {colours(LIGHT)} --fine:#1a7f37; --doubt:#9a6700; }}
+@media (prefers-color-scheme: dark) {{ :root {{ {colours(DARK)} --fine:#4cc36b; --doubt:#d9a514; }} }}
+body {{ margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }}
+main {{ max-width: 52rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }}
+section {{ margin: 0 0 2rem; }}
+h1 {{ font-size: 1.5rem; margin: 0 0 .5rem; }}
+h2, caption {{ font-size: 1.05rem; font-weight: 600; margin: 0 0 .5rem; text-align: left; }}
+caption {{ padding: 0 0 .4rem; }}
+pre {{ margin: 0 0 1rem; padding: .6rem .8rem; border: 1px solid var(--line); border-radius: 6px;
+  overflow-x: auto; white-space: pre-wrap; }}
+.fine, .doubt {{ border-left: 4px solid var(--fine); padding: .1rem 0 .1rem .8rem; }}
+.doubt {{ border-color: var(--doubt); }}
+.note, figcaption, tfoot {{ color: var(--faint); font-size: .9rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .2rem .9rem .2rem 0; vertical-align: top; }}
+thead th {{ border-bottom: 1px solid var(--line); font-weight: 600; }}
+tbody tr + tr td {{ border-top: 1px solid var(--line); }}
+tfoot td {{ padding-top: .5rem; }}
+.facts th {{ color: var(--faint); font-weight: 400; text-align: left; }}
+figure {{ margin: 0; }}
+img {{ width: 100%; height: auto; display: block; }}
+@media print {{ section {{ break-inside: avoid; }} main {{ max-width: none; padding: 0; }} }}
+"""
