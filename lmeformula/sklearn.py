@@ -130,7 +130,7 @@ class MixedModelRegressor(RegressorMixin, _MixedModel):  # type: ignore[misc]
       >>> from lmeformula.sklearn import MixedModelRegressor
       >>> data = lf.datasets.load("sleepstudy")
       >>> model = MixedModelRegressor("~ Days + (Days | Subject)")
-      >>> fitted = model.fit(data.drop(columns="Reaction"), data["Reaction"])
+      >>> fitted = model.fit(data, data["Reaction"])
       >>> round(fitted.score(data, data["Reaction"]), 2)
       0.82
     """
