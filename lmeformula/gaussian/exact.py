@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.gaussian.information import profile_information
@@ -163,6 +162,6 @@ def natural(data: Sums, space: ParamSpace, found: Solved, reml: bool) -> Params:
     """Parameters on their natural scale from a solved problem."""
     freedom = data.n - len(data.ols) if reml else data.n
     sigma = space.fixed_sigma or float(np.sqrt(found.rss / freedom))
-    beta = data.ols + (sl.solve_triangular(data.R, found.gamma) if data.R.size else found.gamma)
+    beta = data.ols + (np.linalg.solve(data.R, found.gamma) if data.R.size else found.gamma)
     covariances = tuple(sigma**2 * (factor @ factor.T) for factor in found.factor.lambdas)
     return Params(beta, covariances, sigma)

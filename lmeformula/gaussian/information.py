@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from lmeformula.algebra.complement import complement
 from lmeformula.algebra.factor import apply_lambda
@@ -235,7 +236,7 @@ def profile_information(
     information = _quadratic(data, found, directions)
     crossed = found.ZVQ.T @ directions
     if crossed.size:
-        information -= crossed.T @ np.linalg.solve(found.information, crossed)
+        information -= crossed.T @ lapack.dposv(found.information, crossed)[1]
     freedom = data.n - len(data.ols) if reml else data.n
     variance = found.rss / freedom if sigma is None else sigma**2
     information *= 0.5 / variance

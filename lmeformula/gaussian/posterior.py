@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import apply_lambda
@@ -17,7 +16,8 @@ def fixed_covariance(data: Sums, found: Solved, sigma: float) -> Floats:
     """(p, p) covariance of the fixed effects, sigma^2 (X'V^-1 X)^-1 at the estimated covariances."""
     if not data.R.size:
         return np.zeros((0, 0))
-    root = sl.solve_triangular(data.R, sl.inv(sl.cholesky(found.information)))
+    upper = np.linalg.cholesky(found.information).T
+    root = np.linalg.solve(data.R, np.linalg.inv(upper))
     return np.asarray(sigma**2 * root @ root.T)
 
 
