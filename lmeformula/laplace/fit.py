@@ -13,6 +13,7 @@ from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.likelihood import (
+    EXACT_GAIN,
     Approximation,
     At,
     Factorize,
@@ -35,8 +36,8 @@ Floats = NDArray[np.float64]
 
 # Where the optimiser starts: the sd of every coefficient, on the scale of the predictor.
 FIRST_SD = 0.5
-# Step of the differences for the observed information: the score is good to about 1e-8.
-DIFFERENCE = 1e-4
+# Step of the differences for the observed information, where modes are found to a few parts in 1e10.
+DIFFERENCE = 1e-5
 
 
 class LaplaceFit(NamedTuple):
@@ -92,21 +93,27 @@ def fit_laplace(
     # The fixed effects, then the family's own parameters, then the elements of the factors.
     m = p + space.own.size
     first = space.to_free(model.start)
-    # Searches for the mode start from the last one: it is near, and costs a step or two.
-    last = np.zeros(plan.num_effects)
+    # Searches for the mode start from where the last one and its derivative put it.
+    last: _Known | None = None
 
     def evaluate(coordinates: Floats) -> Point:
         nonlocal last
         lambdas = elements.factors(coordinates[m:])
         own = coordinates[p:m] if m > p else own_parameters(space, first)
+        begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
         try:
-            found = approximate(problem, At(coordinates[:p], lambdas, own), last)
+            found = approximate(problem, At(coordinates[:p], lambdas, own), begin)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return _nowhere(coordinates)
-        if np.isfinite(found.value):
-            last = found.mode.u
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
+        if np.isfinite(found.value):
+            moves = mode_slopes(problem, found, changes)
+            last = _Known(
+                coordinates,
+                found.mode.u,
+                np.delete(moves, np.s_[m : len(moves) - elements.size], 0),
+            )
         information = np.zeros((len(coordinates), len(coordinates)))
         information[:m, :m] = upright(coefficient_information(problem, found)[:m, :m])
         information[m:, m:] = average_information(problem, found, changes)
@@ -145,6 +152,19 @@ def fit_laplace(
         singular=any_singular(lambdas, scales),
         num_evaluations=summit.num_evaluations,
     )
+
+
+class _Known(NamedTuple):
+    """A mode (q,) at some coordinates (m + t,), and its derivatives (m + t, q) in them."""
+
+    coordinates: Floats
+    u: Floats
+    slopes: Floats
+
+    def mode_at(self, coordinates: Floats) -> Floats:
+        """Where the mode is expected at other coordinates, by a step that can be trusted."""
+        move = (coordinates - self.coordinates) @ self.slopes
+        return self.u + move / max(1.0, float(np.abs(move).max()))
 
 
 def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) -> Problem:
@@ -236,19 +256,49 @@ def average_information(
     return np.asarray(0.5 * (directions.T @ spread - right.T @ mode.factor.solve(right)))
 
 
-def score(model: Model, problem: Problem, psi: Floats, start: Floats) -> tuple[Floats, Floats]:
-    """The gradient of the approximation in psi (d,), and the mode (q,) there."""
-    found = approximate(problem, place(model.space, psi), start)
-    return gradient(model.space, psi, found), found.mode.u
+def mode_slopes(problem: Problem, found: Approximation, changes: tuple[Floats, ...]) -> Floats:
+    """How the mode moves with the parameters, by the implicit function theorem.
+
+    Args:
+      problem: the arrays.
+      found: the approximation.
+      changes: (t, k, k) derivatives of each Lambda in its parameters.
+    Returns:
+      (p + f + t, q) derivatives of the mode in the fixed effects, the family's own parameters and those of
+      the factors.
+    """
+    plan, mode = problem.plan, found.mode
+    lambdas = mode.at.lambdas
+    columns, _ = complete_block(problem, mode, found.depths)
+    moved = [collect(plan, -column) for column in columns.T]
+    moved = [apply_lambda(plan, lambdas, column, transpose=True) for column in moved]
+    u, first = plan.split(mode.u), plan.split(collect(plan, mode.rows.first))
+    for j, change in enumerate(changes):
+        for matrix in change:
+            effects = np.zeros(plan.num_effects)
+            effects[plan.place(j)] = (u[j] @ matrix.T).ravel()
+            pull = collect(plan, -mode.weights * predictor(plan, effects))
+            gradient = apply_lambda(plan, lambdas, pull, transpose=True)
+            gradient[plan.place(j)] += (first[j] @ matrix).ravel()
+            moved.append(gradient)
+    return np.asarray(mode.factor.solve(np.column_stack(moved)).T)
+
+
+def factor_changes(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
+    """(t, k, k) derivatives of each term's factor in its theta."""
+    return tuple(
+        term.structure.cholesky_jacobian(psi[place], len(term.columns))
+        for term, place in zip(space.terms, space.theta_slices, strict=True)
+    )
 
 
 def gradient(space: ParamSpace, psi: Floats, found: Approximation) -> Floats:
     """The gradient in psi (d,) of an approximation there."""
     in_psi = np.empty(space.size)
     in_psi[: space.num_fixed] = found.in_beta
-    for term, where, slope in zip(space.terms, space.theta_slices, found.in_factors, strict=True):
-        changes = term.structure.cholesky_jacobian(psi[where], len(term.columns))
-        in_psi[where] = np.einsum("tab,ab->t", changes, slope)
+    changes = factor_changes(space, psi)
+    for change, where, slope in zip(changes, space.theta_slices, found.in_factors, strict=True):
+        in_psi[where] = np.einsum("tab,ab->t", change, slope)
     in_psi[space.own_slice] = found.in_own[: space.own.size]
     return in_psi
 
@@ -260,8 +310,10 @@ def observed_information(
     free: NDArray[np.bool_],
     start: Floats,
     difference: float = DIFFERENCE,
+    *,
+    central: bool = False,
 ) -> Floats:
-    """(d, d) negative second derivative of the approximation, by central differences of its gradient.
+    """(d, d) negative second derivative of the approximation, by differences of its gradient.
 
     Args:
       model: the model.
@@ -270,22 +322,38 @@ def observed_information(
       free: (d,) parameters inside their boundary; the others get zero rows and columns.
       start: (q,) the mode there.
       difference: step of the differences, in conditional standard errors or units of psi.
+      central: whether to take steps to both sides, as long steps need. With short ones what one side leaves
+        out is their length times the skewness of the likelihood, less than the gradient's rounding adds.
     """
     space = model.space
     d, p = len(psi), space.num_fixed
     information = np.zeros((d, d))
     # Coefficients move in units of their conditional standard error.
     lengths = np.ones(d)
-    found = approximate(problem, place(space, psi), start)
+    found = approximate(problem, place(space, psi), start, EXACT_GAIN)
     own = space.own_slice
     block = np.diag(upright(coefficient_information(problem, found)))
     lengths[:p] = 1.0 / np.sqrt(block[:p])
     lengths[own] = 1.0 / np.sqrt(block[p : p + space.own.size])
+    # Each mode is searched for from where the derivative puts it: at these distances it is there.
+    by_block = mode_slopes(problem, found, factor_changes(space, psi))
+    slopes = np.empty((d, len(start)))
+    slopes[:p] = by_block[:p]
+    slopes[own] = by_block[p : p + space.own.size]
+    slopes[p : d - space.own.size] = by_block[p + len(found.depths.own) :]
+    here = gradient(space, psi, found)
+
     for j in np.flatnonzero(free):
         step = np.zeros(d)
         step[j] = difference * lengths[j]
-        above, below = (score(model, problem, psi + s * step, start)[0] for s in (1.0, -1.0))
-        information[j] = (below - above) / (2.0 * step[j])
+        ends = [here]
+        for side in (1.0, -1.0) if central else (1.0,):
+            psi_there = psi + side * step
+            u_there = found.mode.u + side * step[j] * slopes[j]
+            there = approximate(problem, place(space, psi_there), u_there, EXACT_GAIN)
+            ends.append(gradient(space, psi_there, there))
+        first, last = (ends[2], ends[1]) if central else (ends[0], ends[1])
+        information[j] = (first - last) / ((2.0 if central else 1.0) * step[j])
     information[:, ~free] = 0.0
     return 0.5 * (information + information.T)
 

@@ -123,7 +123,9 @@ def _fit_with(
     at = approximate(found.problem, place(space, psi), mode.u)
     scores = scores_by_probe(space, found.problem, psi, at)
     if earlier is None or (earlier.inside != inside).any():
-        information = observed_information(model, found.problem, psi, inside, mode.u, DIFFERENCE)
+        information = observed_information(
+            model, found.problem, psi, inside, mode.u, DIFFERENCE, central=True
+        )
     else:
         information = earlier.information
     psi, params = probing.last_step(

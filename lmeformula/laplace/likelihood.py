@@ -28,7 +28,11 @@ Floats = NDArray[np.float64]
 
 MAX_NEWTON_STEPS = 60
 # The mode is found when Newton's next step would raise the log joint density by less than this.
-MODE_GAIN = 1e-11
+MODE_GAIN = 1e-13
+# The same where gradients of neighbouring points are to be subtracted from each other.
+EXACT_GAIN = 1e-18
+# Newton's method converges quadratically: a small gain that falls no faster than this is rounding.
+STALLED = 0.1
 
 
 # row weights (n,), covariance factors -> M, factored or otherwise made solvable
@@ -111,13 +115,14 @@ class Approximation(NamedTuple):
     depths: Depths
 
 
-def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
+def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN) -> Mode:
     """Newton's method for the conditional mode, each step halved until the density rises.
 
     Args:
       problem: the arrays.
       at: the parameters.
       start: (q,) spherical effects to start from.
+      enough: a step that promises less than this is not taken.
     Returns:
       The mode; its rows hold nan where the density is not finite.
     Raises:
@@ -129,13 +134,16 @@ def find_mode(problem: Problem, at: At, start: Floats) -> Mode:
     eta = base + predictor(plan, apply_lambda(plan, lambdas, u))
     rows = problem.rows.slopes(eta, at.own)
     value = rows.value - 0.5 * float(u @ u)
+    before = np.inf
     for number in range(MAX_NEWTON_STEPS + 1):
         weights, factor = _factor(problem, -rows.second, lambdas)
         gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
         step = factor.solve(gradient)
         gain = float(gradient @ step)
-        if not gain > MODE_GAIN or number == MAX_NEWTON_STEPS:
+        is_rounding = gain < MODE_GAIN and gain > STALLED * before
+        if not gain > enough or is_rounding or number == MAX_NEWTON_STEPS:
             break
+        before = gain
         move = predictor(plan, apply_lambda(plan, lambdas, step))
         share = 1.0
         while share > 1e-6:
@@ -165,17 +173,20 @@ def _factor(
         return held, problem.factorize(held, lambdas)
 
 
-def approximate(problem: Problem, at: At, start: Floats) -> Approximation:
+def approximate(
+    problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
+) -> Approximation:
     """The Laplace approximation and its gradient.
 
     Args:
       problem: the arrays.
       at: the parameters.
       start: (q,) where to start the search for the mode.
+      enough: how well the mode is found; see `find_mode`.
     Returns:
       The approximation.
     """
-    mode = find_mode(problem, at, start)
+    mode = find_mode(problem, at, start, enough)
     depths = problem.rows.depths(mode.eta, at.own)
     return assemble(problem, mode, depths, mode.factor.leverages(), mode.factor.inverse_traces())
 

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.laplace.fit import fit_laplace, place, score
+from lmeformula.laplace.fit import (
+    factor_changes,
+    fit_laplace,
+    gradient,
+    mode_slopes,
+    observed_information,
+    place,
+)
 from lmeformula.laplace.likelihood import approximate
 
 REFERENCES = {
@@ -100,13 +107,31 @@ def test_gradient_is_that_of_the_approximation(formula, family):
     def value(at: np.ndarray) -> float:
         return approximate(found.problem, place(model.space, at), start).value
 
-    gradient, _ = score(model, found.problem, psi, start)
-    # The mode is found to 1e-11 in log density: differences of 2e-4 are good to 1e-6.
+    at = approximate(found.problem, place(model.space, psi), start)
+    slopes = gradient(model.space, psi, at)
+    # The mode is found to 1e-14 in log density: differences of 2e-4 are good to 1e-6.
     for j in range(len(psi)):
         step = np.zeros(len(psi))
         step[j] = 1e-4
         slope = (value(psi + step) - value(psi - step)) / 2e-4
-        assert gradient[j] == pytest.approx(slope, abs=1e-5 * max(1.0, np.abs(gradient).max()))
+        assert slopes[j] == pytest.approx(slope, abs=1e-5 * max(1.0, np.abs(slopes).max()))
+    # None of these families has parameters of its own: the order is that of psi.
+    moves = mode_slopes(found.problem, at, factor_changes(model.space, psi))
+    for j, move in enumerate(moves):
+        step = np.zeros(len(psi))
+        step[j] = 1e-4
+        ends = (
+            approximate(found.problem, place(model.space, psi + s * step), start).mode.u
+            for s in (1.0, -1.0)
+        )
+        np.testing.assert_allclose(
+            move, np.subtract(*ends) / 2e-4, atol=1e-5 * max(1, abs(move).max())
+        )
+    free = np.ones(len(psi), bool)
+    short = observed_information(model, found.problem, psi, free, start)
+    long = observed_information(model, found.problem, psi, free, start, 1e-3, central=True)
+    size = np.sqrt(np.abs(np.outer(np.diag(long), np.diag(long))))
+    np.testing.assert_allclose(short / size, long / size, atol=3e-4)
 
 
 def test_one_factor_gains_little_by_quadrature():
