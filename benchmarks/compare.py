@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from comparison import report
@@ -70,7 +72,15 @@ def main() -> int:
     unknown = set(options.only or ()) - {case.name for case in cases}
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}; see --list")
-    runner = Runner(options.peers_python, options.repetitions, options.timeout)
+    with tempfile.TemporaryDirectory(prefix="lmeformula-bench-") as folder:
+        runner = Runner(Path(folder), options.peers_python, options.repetitions, options.timeout)
+        compare(runner, cases, options)
+    print(f"written: {options.output}")
+    return 0
+
+
+def compare(runner: Runner, cases: Sequence[Case], options: argparse.Namespace) -> None:
+    """Measure the cases that were asked for; the report is written anew after each."""
     deadline = time.monotonic() + 60.0 * options.budget
     load = os.getloadavg()[0]
     measured = []
@@ -80,8 +90,6 @@ def main() -> int:
         print(f"{case.title} ({case.mode})", flush=True)
         measured.append(measure(runner, case, options.rounds, options.slow, deadline))
         report.write(measured, options.output, (load, os.getloadavg()[0]))
-    print(f"written: {options.output}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def summary(measured: Sequence[Measured]) -> list[str]:
     """A line for each case: our time over the best peer's, and what it should be at most."""
     lines = [
         "| case | timed | ours, s | best peer | its s | ours / best | of processor time | at most |",
-        "|" + " --- |" * 9,
+        "|" + " --- |" * 8,
     ]
     for one in measured:
         case, ours, best = one.case, one.rows[0], best_peer(one)
@@ -146,6 +146,7 @@ def table(one: Measured) -> list[str]:
             answer += f"; Monte Carlo error at most {last.largest_error:.2g} standard errors"
         lines.append(
             f"| {row.entrant.tool} {last.version} | {row.entrant.method} | {row.seconds:.4g} "
-            f"| {min(times):.4g}, {max(times):.4g} | {row.cpu:.4g} | {len(times)} | {ratio} | {loglik} | {answer} |"
+            f"| {min(times):.4g}, {max(times):.4g} | {row.cpu:.4g} | {len(times)} | {ratio} "
+            f"| {loglik} | {answer} |"
         )
     return lines

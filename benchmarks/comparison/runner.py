@@ -8,7 +8,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,19 +45,20 @@ class Failed(NamedTuple):
 
 
 class Runner:
-    """Starts the tools; keeps the data that they read and the compilation cache in a folder of its own.
+    """Starts the tools; keeps the data that they read and the compilation caches in a folder.
 
     Args:
+      folder: an empty folder.
       peers_python: interpreter that the Python peers are installed for.
       repetitions: timed fits of a warm process.
       timeout: seconds after which a process is stopped.
     """
 
-    def __init__(self, peers_python: str, repetitions: int, timeout: float) -> None:
+    def __init__(self, folder: Path, peers_python: str, repetitions: int, timeout: float) -> None:
         self.peers_python = peers_python
         self.repetitions = repetitions
         self.timeout = timeout
-        self.folder = tempfile.TemporaryDirectory(prefix="lmeformula-bench-")
+        self.folder = folder
         self.filled: set[str] = set()
 
     def run(self, case: Case, entrant: Entrant) -> list[Result] | Failed:
@@ -124,7 +124,7 @@ class Runner:
             environment["PYTHONPATH"] = str(ROOT)
             # A cache of this run's own: neither an earlier run nor the user's has filled it.
             name = case.name if case.mode == "first, cached" else f"cold-{time.monotonic_ns()}"
-            cache = Path(self.folder.name) / "cache" / name
+            cache = self.folder / "cache" / name
             cache.mkdir(parents=True, exist_ok=True)
             environment["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={cache}"
         return environment
@@ -133,7 +133,7 @@ class Runner:
         """The case's data as a plain CSV file, with the columns that it derives."""
         import pandas as pd
 
-        path = Path(self.folder.name) / f"{case.data}.csv"
+        path = self.folder / f"{case.data}.csv"
         if not path.exists():
             data = pd.read_csv(ROOT / "lmeformula" / "data" / f"{case.data}.csv.gz")
             if case.data == "InstEval":
