@@ -76,6 +76,8 @@ def _geometry(
         for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
     )
     weights = rows.response[1] / variance
+    # The rows' leverages times their weights add up to tr(M^-1 (M - I)).
+    leverage = len(modes) - float(sum(np.trace(trace) for trace in traces))
     white = Whitening(
         eta=model.design.offset + model.design.X @ beta + predictor(plan, factors, modes),
         modes=modes,
@@ -87,7 +89,9 @@ def _geometry(
         traces=tuple(traces[j] for j in order),
         changes=tuple(changes[j] for j in order),
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-        inverse_trace=np.float64(sum(np.trace(trace) for trace in traces)),
+        third=np.zeros(len(weights)),
+        own_second=np.tile(weights[:, None], (1, space.own.size)),
+        bends=np.concatenate([np.zeros(space.num_fixed), np.full(space.own.size, leverage)]),
         extra=np.array([np.log(sigma)]),
     )
     p = space.num_fixed

@@ -54,7 +54,15 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
             solve_each(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
             for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
         )
-        columns, square = complete_block(arrays, mode, arrays.rows.depths(mode.eta, mode.at.own))
+        depths = arrays.rows.depths(mode.eta, mode.at.own)
+        columns, square = complete_block(arrays, mode, depths)
+        bend = 0.5 * np.column_stack([depths.third, depths.own_second[: space.own.size].T])
+        if isinstance(mode.factor, ProbedFactor):
+            # Its leverages are estimates, and what the sampler takes away must be exact.
+            bend = np.zeros_like(bend)
+            leaning = bend
+        else:
+            leaning = bend * mode.factor.leverages()[:, None]
         crossed = np.zeros((plan.num_effects, m))
         for column in range(m):
             crossed[:, column] = collect(plan, columns[:, column])
@@ -69,7 +77,9 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
             traces=tuple(traces[j] for j in order),
             changes=tuple(changes[j] for j in order),
             levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-            inverse_trace=np.float64(sum(np.trace(trace) for trace in traces)),
+            third=bend[:, 0],
+            own_second=bend[:, 1:],
+            bends=np.concatenate([arrays.X.T @ leaning[:, 0], leaning[:, 1:].sum(axis=0)]),
             extra=own_parameters(space, psi),
         )
         complete = complete_information(space, plan, changes, upright(square[:m, :m]))

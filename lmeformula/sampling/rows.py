@@ -35,4 +35,4 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
             value = log_density(family, eta, response, scale.tensors(tf.unstack(copies)))
         return tape.gradient(value, copies)
 
-    return RowDensity(slope, own_scores, family.own_curvature)
+    return RowDensity(slope, own_scores)

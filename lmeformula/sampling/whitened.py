@@ -5,8 +5,9 @@ joint density in u at some weights W, the sampler moves z in u = u_hat + L^-T z,
 to N(0, I). Everything is linear in the rows: each evaluation reads each term's rows twice and sums them twice.
 
 The Newton step at a draw, delta = M^-1 grad = L^-T grad_z, has expectation zero, and
-E[(u + u_hat)' delta] = -tr(M^-1) on any block of u (Stein's identity): added to the scores these take their
-variance away as far as the posterior is Gaussian, and bias nothing where it is not.
+E[(u + u_hat)' delta] = -tr(M^-1) on any block of u (Stein's identity); so has E[(u - u_hat)' S delta], for
+any symmetric S, -tr(M^-1 S). Added to the scores these take their variance away, that of their linear and of
+their quadratic part in the predictor, as far as the posterior is Gaussian, and bias nothing where it is not.
 
 References: Stein (1981), Ann. Statist. 9, 1135-1151; Mira, Solgi, Imparato (2013), Stat. Comput. 23, 653-662,
 for gradients as control variates.
@@ -29,13 +30,10 @@ class RowDensity(NamedTuple):
     Attributes:
       slope: (eta (n, c), response, extra (f,)) -> log density (n, c) and its derivative in eta (n, c).
       own_scores: the same -> (f, c) derivative of the summed log density in the own parameters.
-      own_curvature: (f) c, where the second derivative in eta of an own parameter's score is c times the row's
-        weight; () where there is no such relation.
     """
 
     slope: Callable[[Tensor, tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor]]
     own_scores: Callable[[Tensor, tuple[Tensor, ...], Tensor], Tensor]
-    own_curvature: tuple[float, ...]
 
 
 class Rows(NamedTuple):
@@ -71,7 +69,10 @@ class Whitening(NamedTuple):
       traces: (k, k) sum of the diagonal blocks of M^-1 of each term.
       changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term.
       levels: () number of levels of each term.
-      inverse_trace: () tr M^-1.
+      third: (n,) half the third derivative of each row's log density in its predictor, at the modes.
+      own_second: (n, f) half the second derivative in the predictor of each row's scores of own parameters.
+      bends: (p + f) the sums over the rows of X times `third` and of `own_second`, each times the row's
+        leverage, the diagonal of Z Lambda (L L')^-1 Lambda' Z'.
       extra: (f,) the family's own parameters, unconstrained.
     """
 
@@ -85,7 +86,9 @@ class Whitening(NamedTuple):
     traces: tuple[Tensor, ...]
     changes: tuple[Tensor, ...]
     levels: tuple[Tensor, ...]
-    inverse_trace: Tensor
+    third: Tensor
+    own_second: Tensor
+    bends: Tensor
     extra: Tensor
 
 
@@ -193,7 +196,7 @@ def scores(
       (d, c) each.
     """
     shift, predictor = spread(sizes, white, rows, z)
-    newton, _ = spread(sizes, white, rows, gradient)
+    newton, along = spread(sizes, white, rows, gradient)
     effects = white.modes[:, None] + shift
     eta = white.eta[:, None] + predictor
     _, slope = of_rows.slope(eta, rows.response, white.extra)
@@ -203,12 +206,12 @@ def scores(
         own = of_rows.own_scores(eta, rows.response, white.extra)
         by_predictor = tf.concat([by_predictor, own], axis=0)
     controlled = by_predictor + tf.matmul(white.pull, newton, transpose_a=True)
-    if sizes.has_own and of_rows.own_curvature:
-        # A score whose second derivative in the predictor is a multiple of W: its quadratic part is known.
-        quadratic = tf.reduce_sum(z * gradient, axis=0) - tf.reduce_sum(shift * newton, axis=0)
-        quadratic += tf.cast(tf.shape(z)[0], z.dtype) - white.inverse_trace
-        factor = tf.constant([0.0] * p + list(of_rows.own_curvature), z.dtype)[:, None]
-        controlled += 0.5 * factor * quadratic
+    # The quadratic part of the scores, by the same identity: delta'S (u - u_hat) has the mean -tr(M^-1 S).
+    product = predictor * along
+    bent = tf.matmul(rows.X, white.third[:, None] * product, transpose_a=True)
+    if sizes.has_own:
+        bent = tf.concat([bent, tf.matmul(white.own_second, product, transpose_a=True)], axis=0)
+    controlled += bent + white.bends[:, None]
     raw_theta, controlled_theta = [], []
     steps, modes = sizes.split(newton), sizes.split(white.modes[:, None])
     for j, u in enumerate(sizes.split(effects)):

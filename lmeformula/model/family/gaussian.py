@@ -68,5 +68,4 @@ GAUSSIAN = Family(
     has_sigma=True,
     log_density=_log_density,
     slope=_slope,
-    own_curvature=(2.0,),
 )

@@ -84,8 +84,6 @@ class Family(NamedTuple):
       log_density: (eta (n, c), response, own) -> log density (n, c), elementwise in eta and in own parameters,
         each of which is a scalar, (c,) or (n, 1). By default the distribution's.
       slope: (eta (n, c), response, own) -> its derivative in eta (n, c); by default automatic.
-      own_curvature: (f) c, where the second derivative in eta of an unconstrained own parameter's score is c
-        times the negative second derivative of the log density; () where there is no such relation.
       closed: derivatives in NumPy.
       categories: Design -> names of the response's ordered categories; None where it has none.
       probabilities: (eta (n,), own (f,)) -> (n, K) of the categories.
@@ -103,7 +101,6 @@ class Family(NamedTuple):
     has_intercept: bool = True
     log_density: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
     slope: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
-    own_curvature: tuple[float, ...] = ()
     closed: ClosedForm | None = None
     categories: Callable[[Design], tuple[str, ...]] | None = None
     probabilities: Callable[[Floats, Floats], Floats] | None = None

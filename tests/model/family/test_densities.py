@@ -183,3 +183,39 @@ def test_a_poisson_is_the_limit_of_a_negative_binomial():
         )
         own = form.depths(eta, response, natural).own[0]
         assert own * size == pytest.approx(-order / size, rel=100 / size + 1e-6)
+
+
+STRIPPED = {
+    **{name: case for name, case in OWN.items() if "(" not in name},
+    "cumulative(cloglog)": OWN["cumulative(cloglog)"],
+    "poisson": ([], [0, 3, 40]),
+    "bernoulli(probit)": ([], [0, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", STRIPPED)
+def test_a_distribution_is_enough(name):
+    """Without a density and derivatives of its own a family has those of its TFP distribution."""
+    natural, y = np.array(STRIPPED[name][0]), STRIPPED[name][1]
+    record = family(name)
+    bare = record._replace(log_density=None, slope=None, closed=None)
+    response = arrays(name, y, natural)
+    eta = np.linspace(-0.8, 1.1, len(y))
+    full = automatic(record, response) if record.closed is None else record.closed
+    for found, expected in (
+        (
+            automatic(bare, response).slopes(eta, response, natural),
+            full.slopes(eta, response, natural),
+        ),
+        (
+            automatic(bare, response).depths(eta, response, natural),
+            full.depths(eta, response, natural),
+        ),
+    ):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)
+    # Chains side by side, each with own parameters of its own.
+    several = tuple(value * tf.constant([1.0, 1.1], tf.float64) for value in natural)
+    both = log_density(bare, np.column_stack([eta, eta + 0.1]), response, several)
+    again = log_density(record, np.column_stack([eta, eta + 0.1]), response, several)
+    np.testing.assert_allclose(both, again, rtol=1e-10)
