@@ -21,7 +21,7 @@ from lmeformula.errors import (
     MissingLibraryError,
 )
 from lmeformula.formula.show import dump
-from lmeformula.views.quiet import import_tensorflow
+from lmeformula.startup import import_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd

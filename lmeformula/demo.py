@@ -18,8 +18,8 @@ import lmeformula as lf
 from lmeformula.result.holdout import Holdout, holdout, split_rows
 from lmeformula.result.table import Column, Table
 from lmeformula.result.tables import Reference, comparison_table, reference_of
+from lmeformula.startup import import_tensorflow
 from lmeformula.views.plots import convergence, histogram, residual_histogram, trace
-from lmeformula.views.quiet import import_tensorflow
 from lmeformula.views.report import has_matplotlib, save_figure
 from lmeformula.views.table import to_text
 

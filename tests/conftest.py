@@ -10,6 +10,8 @@ from hypothesis import settings
 # Quiet and without a display, set before anything imports TensorFlow or matplotlib.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# What tests compile is nothing to keep in the user's cache.
+os.environ.setdefault("LMEFORMULA_XLA_CACHE", "off")
 
 # The first example of a test may compile a TensorFlow function, so no example has a deadline; the same
 # examples every time, so that a run that passed passes again.

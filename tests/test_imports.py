@@ -18,6 +18,7 @@ PACKAGE = ROOT / "lmeformula"
 # A module imports from its own folder and from folders further left; those in one group not from one another.
 LAYERS = (
     ("errors",),
+    ("startup",),
     ("em", "datasets"),
     ("formula",),
     ("design",),

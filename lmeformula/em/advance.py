@@ -122,14 +122,15 @@ def advance(
       moments: of the scores.
       complete: (d, d) complete-data information.
       observed: (d, d) observed information.
-      least: floor under the observed fractions of information, for the distance.
+      least: floor under the observed fractions of information, for the distance; 0 takes the observed
+        information as it is where it is positive definite.
       floor: the same for the step.
       basis: (d, f) orthonormal directions that are free.
     """
     score = basis.T @ moments.score
     inside, outside = basis.T @ complete @ basis, basis.T @ observed @ basis
-    bent = newton.metric(inside, outside, least)
-    cautious = newton.metric(inside, outside, max(floor, least))
+    bent = _metric(inside, outside, least)
+    cautious = _metric(inside, outside, max(floor, least))
     inverse = basis @ bent.inverse @ basis.T
     variance = np.diag(inverse)
     return Advance(
@@ -140,3 +141,9 @@ def advance(
         observed=basis @ bent.information @ basis.T,
         resolved=bent.fraction >= least,
     )
+
+
+def _metric(complete: Floats, observed: Floats, floor: float) -> newton.Metric:
+    if floor == 0.0 and np.linalg.eigvalsh(observed).min(initial=1.0) > 0:
+        return newton.Metric(observed, np.asarray(np.linalg.inv(observed)), 1.0)
+    return newton.metric(complete, observed, max(floor, LOWEST_FLOOR))

@@ -15,11 +15,21 @@ Floats = NDArray[np.float64]
 NEAR = 1.0
 # or where the step towards it would be at least this long.
 LONG_STEP = 0.5
-# Held from the start below this, and tried again after a release only where it came nearer by this factor.
+# Held from the start below this.
 TINY = 1e-2
+# Tried again after a release once it came nearer by this factor, or after this many reviews for each try.
 NEARER = 0.25
+PATIENCE = 4
 # How many Monte Carlo errors a slope must be away from zero to decide.
 SURE = 2.0
+
+
+class Try(NamedTuple):
+    """When an edge was last taken to its boundary: how near, after how many reviews, how often so far."""
+
+    nearness: float
+    review: int
+    count_so_far: int
 
 
 class Held(NamedTuple):
@@ -27,11 +37,13 @@ class Held(NamedTuple):
 
     Attributes:
       names: of those held.
-      tried: how near each edge was when it was last taken to its boundary, by name.
+      tried: the last try of each edge that was ever taken to its boundary, by name.
+      num_reviews: how often this was reviewed.
     """
 
     names: tuple[str, ...] = ()
-    tried: tuple[tuple[str, float], ...] = ()
+    tried: tuple[tuple[str, Try], ...] = ()
+    num_reviews: int = 0
 
 
 def at_start(edges: tuple[Edge, ...]) -> Held:
@@ -66,6 +78,8 @@ def review(
     held: Held,
     score: Floats,
     covariance: Floats,
+    *,
+    is_near: bool,
 ) -> tuple[Floats, Held]:
     """Decide what is held in the next iteration.
 
@@ -76,6 +90,8 @@ def review(
       held: what is held.
       score: (d,) estimated gradient of the log-likelihood.
       covariance: (d, d) its Monte Carlo covariance.
+      is_near: whether what is not held is near its maximum: only there the slope at an edge that is held says
+        whether to let go.
     Returns:
       params: (d,) after the step, newly held edges at their stand-in, released ones inside.
       held: from now on.
@@ -86,7 +102,7 @@ def review(
     for edge, slope, noise in zip(edges, rise, error, strict=True):
         sure = abs(slope) > SURE * noise
         if edge.name in names:
-            if sure and slope < 0:
+            if sure and slope < 0 and is_near:
                 names.remove(edge.name)
                 moved = np.where(edge.inside != params, edge.inside, moved)
             continue
@@ -94,12 +110,27 @@ def review(
             continue
         wants = edge.nearness < NEAR or float(edge.directions[:, 0] @ step) > LONG_STEP
         before = tried.get(edge.name)
-        again = before is None or edge.nearness < NEARER * before
+        again = (
+            before is None
+            or edge.nearness < NEARER * before.nearness
+            or held.num_reviews - before.review >= PATIENCE * before.count_so_far
+        )
         if sure and slope > 0 and wants and again:
             names.append(edge.name)
-            tried[edge.name] = edge.nearness
+            so_far = 1 if before is None else 1 + before.count_so_far
+            tried[edge.name] = Try(edge.nearness, held.num_reviews, so_far)
             moved = np.where(edge.outside != params, edge.outside, moved)
-    return moved, Held(tuple(names), tuple(tried.items()))
+    return moved, Held(tuple(names), tuple(tried.items()), held.num_reviews + 1)
+
+
+def is_sure(edges: tuple[Edge, ...], held: Held, score: Floats, covariance: Floats) -> bool:
+    """Whether the slope at every edge that is held is away from zero by more than its noise."""
+    rise, error = slopes(edges, score, covariance)
+    return all(
+        abs(slope) > SURE * noise
+        for edge, slope, noise in zip(edges, rise, error, strict=True)
+        if edge.name in held.names
+    )
 
 
 def is_settled(
@@ -107,4 +138,5 @@ def is_settled(
 ) -> bool:
     """Whether the next iteration would hold what this one does."""
     size = len(score)
-    return review(np.zeros(size), step, edges, held, score, covariance)[1].names == held.names
+    _, after = review(np.zeros(size), step, edges, held, score, covariance, is_near=True)
+    return after.names == held.names

@@ -119,6 +119,16 @@ def take(
     at = tf.constant(params, programs.dtype)
     kept = max(1, KEPT_NUMBERS // max(1, len(problem.latents) * programs.num_chains))
 
+    def control_of(worker: int, done: int, warmup: int, count: int) -> Control:
+        return Control(
+            seed=tf.constant([seed & 0x7FFFFFFF, worker], tf.int32),
+            first=tf.constant(walkers.num_transitions + done),
+            num_warmup=tf.constant(warmup),
+            num_draws=tf.constant(count),
+            params=at,
+            arrays=arrays,
+        )
+
     def work(worker: int) -> tuple[Draws, Floats, float]:
         position = tf.constant(walkers.positions[worker], programs.dtype)
         size = tf.constant(walkers.step_sizes[worker], programs.dtype)
@@ -126,14 +136,7 @@ def take(
         done, warmup, room = 0, num_warmup, kept
         while done < num_draws:
             count = min(programs.capacity, num_draws - done)
-            control = Control(
-                seed=tf.constant([seed & 0x7FFFFFFF, worker], tf.int32),
-                first=tf.constant(walkers.num_transitions + done + (num_warmup - warmup)),
-                num_warmup=tf.constant(warmup),
-                num_draws=tf.constant(count),
-                params=at,
-                arrays=arrays,
-            )
+            control = control_of(worker, done + (num_warmup - warmup), warmup, count)
             walk = programs.walk(control, position, size, data)
             found = programs.evaluate(
                 at,
@@ -152,6 +155,9 @@ def take(
             done, warmup = done + count, 0
         return join(parts), np.asarray(position, float), float(size)
 
+    if programs.num_traces == 0:
+        # Traced here, in one order: names in a program tell it apart in the cache that other processes share.
+        _trace(programs, control_of(0, 0, 0, 0), walkers, data)
     # Compiled programs let go of the interpreter: two threads are two cores.
     with ThreadPoolExecutor(programs.num_workers) as pool:
         results = list(pool.map(work, range(programs.num_workers)))
@@ -159,6 +165,22 @@ def take(
         tuple(position for _, position, _ in results),
         tuple(size for _, _, size in results),
         walkers.num_transitions + num_warmup + num_draws,
+    )
+
+
+def _trace(programs: Programs, control: Control, walkers: Walkers, data: Any) -> None:
+    position = tf.constant(walkers.positions[0], programs.dtype)
+    size = tf.constant(walkers.step_sizes[0], programs.dtype)
+    walk = programs.walk.get_concrete_function(control, position, size, data).structured_outputs
+    programs.evaluate.get_concrete_function(
+        control.params,
+        control.arrays,
+        walk.positions,
+        walk.gradients,
+        walk.values,
+        tf.TensorSpec([], tf.bool),
+        tf.TensorSpec([], tf.int32),
+        data,
     )
 
 

@@ -103,7 +103,7 @@ def run(
     geometry = first_geometry(problem)
     place = Place(start, geometry, edges_at(problem, start), None)
     walkers = start_walkers(problem, compiled, geometry, seed)
-    memory = first_memory(len(start), boundary.at_start(place.edges))
+    memory = first_memory(problem, boundary.at_start(place.edges))
     estimates, num_draws = start, options.num_draws
     trace: list[Iteration] = []
     last: _Last | None = None
@@ -131,7 +131,13 @@ def run(
             step, momentum = find_step(problem, options, memory, moments, way)
             info = _info(compiled, problem, place, data, moments, way, step)
             estimates, held = boundary.review(
-                place.params, step, place.edges, memory.held, moments.score, moments.covariance
+                place.params,
+                step,
+                place.edges,
+                memory.held,
+                moments.score,
+                moments.covariance,
+                is_near=schedule.in_stderr(way.distance, way.stderr) < schedule.NEAR,
             )
             if verdict is not None:
                 # The last step goes all the way to where the Monte Carlo error was worked out.
@@ -141,9 +147,9 @@ def run(
             show.update(trace[-1])
             if verdict is not None:
                 break
-            if held == memory.held and is_still(options, way):
+            if held.names == memory.held.names and is_still(options, way):
                 # Nothing to gain by moving: more draws at the same parameters, beside those that there are.
-                num_draws = further_draws(problem, options, place, way)
+                num_draws = further_draws(problem, options, place, memory, moments, way)
                 continue
             num_draws = place.num_draws
             memory = Memory(
@@ -151,7 +157,7 @@ def run(
                 next_coefficients(options, place, memory),
                 learned,
                 memory.metric,
-                next_floor(memory.floor, memory.before, moments),
+                next_floor(problem, memory, moments),
                 momentum,
                 (moments.score, step),
                 memory.num_steps + 1,

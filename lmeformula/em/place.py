@@ -41,6 +41,8 @@ WARMUP = (10, 2)
 LEARNING_WARMUP, LEARNING_ITERATIONS = (100, 20), 4
 # Coefficients of control variates come from at least this many draws.
 ENOUGH_FOR_COEFFICIENTS = 60
+# With this many draws per chain a slope at a boundary that is not told from zero is taken for zero.
+ENOUGH_FOR_EDGES = 2000
 
 
 class Place(NamedTuple):
@@ -81,14 +83,15 @@ class Memory(NamedTuple):
     num_steps: int = 0
 
 
-def first_memory(size: int, held: Held) -> Memory:
+def first_memory(problem: Problem, held: Held) -> Memory:
     """Nothing, but what is held from the start."""
+    size = len(problem.params)
     return Memory(
         held=held,
         coefficients=np.ones(size),
         learned=Learned(np.eye(size), np.zeros((size, size)), 0.0),
         metric=None,
-        floor=schedule.FIRST_FLOOR,
+        floor=0.0 if problem.geometry is not None else schedule.FIRST_FLOOR,
         momentum=np.zeros((2, size)),
         before=None,
     )
@@ -155,7 +158,7 @@ def find_way(
     problem: Problem, place: Place, memory: Memory, moments: Moments
 ) -> tuple[Advance, Learned]:
     """The way to the maximum, and what has been learned of the information by then."""
-    learned, least = memory.learned, LOWEST_FLOOR
+    learned, least = memory.learned, 0.0
     complete, observed = place.geometry.complete, place.geometry.observed
     if complete is None or observed is None:
         learned = learn(learned, moments)
@@ -191,16 +194,23 @@ def find_verdict(
         return None
     # An information that the engine had to hold up says too little about distance and error.
     known = problem.geometry is not None or way.resolved
+    known = known and (
+        place.num_draws >= min(options.max_draws, ENOUGH_FOR_EDGES)
+        or boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
+    )
     if known and schedule.is_sharp(_errors(way), way.stderr, options.tolerance):
         return Outcome.CONVERGED
     return Outcome.DRAWS_EXHAUSTED if place.num_draws >= options.max_draws else None
 
 
-def further_draws(problem: Problem, options: Options, place: Place, way: Advance) -> int:
+def further_draws(
+    problem: Problem, options: Options, place: Place, memory: Memory, moments: Moments, way: Advance
+) -> int:
     """How many draws to add to those that there are."""
     have = place.num_draws
     asked = schedule.next_draws(have, way.distance, _errors(way), way.stderr, options.tolerance)
-    if problem.geometry is None and not way.resolved:
+    sure = boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
+    if not sure or (problem.geometry is None and not way.resolved):
         # Still, as far as can be seen: see further.
         asked = max(asked, 2 * have)
     return max(1, min(options.max_draws, asked) - have)
@@ -237,20 +247,22 @@ def find_step(
     return step, momentum
 
 
-def next_floor(
-    floor: float,
-    before: tuple[Floats, Floats] | None,
-    moments: Moments,
-) -> float:
-    """Raise the floor where the score has turned against the last step by more than its noise."""
-    if before is None:
-        return floor
-    score, taken = before
+def next_floor(problem: Problem, memory: Memory, moments: Moments) -> float:
+    """Raise the floor where the score has turned against the last step by more than its noise.
+
+    A problem that knows its information goes without a floor until a step overshoots.
+    """
+    if memory.before is None:
+        return memory.floor
+    score, taken = memory.before
     predicted = float(score @ taken)
     noise = float(np.sqrt(taken @ moments.covariance @ taken))
     if predicted > 0 and float(moments.score @ taken) < -0.5 * predicted - 2.0 * noise:
-        return min(1.0, floor * schedule.FLOOR_FACTOR)
-    return max(LOWEST_FLOOR, floor / schedule.FLOOR_FACTOR)
+        return min(1.0, max(memory.floor * schedule.FLOOR_FACTOR, schedule.FIRST_FLOOR))
+    lower = memory.floor / schedule.FLOOR_FACTOR
+    if problem.geometry is not None and lower < LOWEST_FLOOR:
+        return 0.0
+    return max(LOWEST_FLOOR, lower)
 
 
 def next_coefficients(options: Options, place: Place, memory: Memory) -> Floats:

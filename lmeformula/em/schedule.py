@@ -12,6 +12,8 @@ Floats = NDArray[np.float64]
 # Where the Monte Carlo error is nil (control variates of a Gaussian posterior), a step is small enough at this
 # fraction of the tolerated error.
 NEGLIGIBLE = 0.1
+# Within this many standard errors of the maximum.
+NEAR = 0.5
 # The floor under the observed fractions of information: where it starts and how it moves. It falls while steps
 # go as Newton's metric predicted and rises when one overshoots, towards 1, the EM step.
 FIRST_FLOOR = 0.2

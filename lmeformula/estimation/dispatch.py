@@ -11,6 +11,7 @@ from lmeformula.estimation import gaussian, iterative, laplace
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import Fit
 from lmeformula.model.compile import Model
+from lmeformula.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
@@ -66,6 +67,8 @@ def estimate(
             f"the iterative solver does not fit {model.family.name} models by {method}",
             hint='Use method="exact", or solver="direct".',
         )
+    if method == "mcem" or (method == "laplace" and model.family.closed is None):
+        import_tensorflow()
     with one_blas_thread():
         if is_gaussian:
             if method == "exact" and solver == "iterative":

@@ -27,6 +27,8 @@ Mask = NDArray[np.bool_]
 # there starts again.
 STAND_IN = 1e-3
 RESTART = 0.5
+# Correlated coefficients are tried at zero, all of them, where the largest of their sds is below this.
+VANISHING = 0.1
 # What names of edges begin with.
 SD, DETERMINED = "sd ", "L "
 
@@ -111,7 +113,7 @@ def _sd_edges(psi: Floats, term: TermShape, start: int, unit: Floats) -> list[Ed
         if correlated:
             # Of correlated coefficients one alone ends at zero only by accident: they do together.
             near = float((sd / scale).max())
-            nearness = near if near < 1.0 or nearness <= 2 * STAND_IN else np.inf
+            nearness = near if near < VANISHING or nearness <= 2 * STAND_IN else np.inf
             others = list(range(start + count, start + size))
             moved |= dict.fromkeys(others, 0.0)
         found.append(

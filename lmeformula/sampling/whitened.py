@@ -217,9 +217,12 @@ def scores(
     for j, u in enumerate(sizes.split(effects)):
         k = sizes.terms[j][1]
         second = tf.einsum("lac,lbc->abc", u, u)
-        crossed = tf.einsum("lac,lbc->abc", u + modes[j], steps[j])
-        better = second + 0.5 * (crossed + tf.transpose(crossed, [1, 0, 2]))
-        better += white.traces[j][:, :, None]
+        # Below the diagonal the step of the later coefficient: where that hardly varies given the earlier ones,
+        # its posterior is its prior, and nothing is left of what its small sd magnifies.
+        modes_of = modes[j] + tf.zeros_like(u)
+        crossed = tf.einsum("lbc,lac->bac", u, steps[j])
+        crossed += tf.einsum("lbc,lac->bac", steps[j], modes_of)
+        better = second + crossed + white.traces[j][:, :, None]
         identity = white.levels[j] * tf.eye(k, dtype=z.dtype)[:, :, None]
         raw_theta.append(tf.einsum("tab,bac->tc", white.changes[j], second - identity))
         controlled_theta.append(tf.einsum("tab,bac->tc", white.changes[j], better - identity))

@@ -1,0 +1,146 @@
+"""Import TensorFlow: without the notes about its build, and with XLA's persistent cache of compiled programs.
+
+Both are settings of the process that TensorFlow reads once, when it is imported. So they are made when this
+package is the first to import it, and left alone where the user did, or set them.
+
+Environment:
+  LMEFORMULA_XLA_CACHE: the directory of compiled programs, or "off". By default a folder of its own for each
+    version of TensorFlow and kind of processor within the user's cache directory. It may be deleted any time.
+  TF_XLA_FLAGS: if it names a persistent cache, that is used; other flags are kept.
+  TF_CPP_MIN_LOG_LEVEL: if set, TensorFlow says what it asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FLAG = "--tf_xla_persistent_cache_directory"
+SWITCH = "LMEFORMULA_XLA_CACHE"
+# Older programs are deleted when all together are larger than this.
+MOST_BYTES = 512 * 2**20
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and let it look for devices, once and for all.
+
+    What goes wrong in the import is a Python exception and shows all the same.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    use_persistent_cache()
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import tensorflow as tf
+
+        return
+    # Errors too: loading a program from the cache logs one about preferences that are no features of a
+    # processor. What matters comes as a Python exception.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with _native_notes_dropped():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+def use_persistent_cache() -> Path | None:
+    """Set TF_XLA_FLAGS for a cache directory that can be written to.
+
+    Returns:
+      The directory, or None if there is none: switched off, chosen by the user's own flags, or not writable.
+    """
+    flags = os.environ.get("TF_XLA_FLAGS", "")
+    chosen = os.environ.get(SWITCH, "")
+    if FLAG in flags or chosen.lower() in ("off", "0", "no", "false"):
+        return None
+    try:
+        directory = (Path(chosen) if chosen else _user_cache()) / _kind()
+        # TensorFlow separates flags by spaces.
+        if any(letter.isspace() for letter in str(directory)):
+            return None
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # TensorFlow fails in the middle of a fit where it cannot write.
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+        _shrink(directory.parent)
+    except OSError:
+        return None
+    os.environ["TF_XLA_FLAGS"] = f"{flags} {FLAG}={directory}".strip()
+    return directory
+
+
+def _user_cache() -> Path:
+    import platformdirs
+
+    return platformdirs.user_cache_path("lmeformula") / "xla"
+
+
+def _kind() -> str:
+    """A name for what compiled programs depend on besides their source: TensorFlow and the processor.
+
+    A home directory may be shared by machines, and code for one processor ends the process on another.
+    """
+    about = [platform.machine(), platform.processor(), platform.system()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    wanted = ("flags", "Features", "model name")
+    about += sorted({line for line in lines if line.split("\t")[0].strip() in wanted})
+    digest = hashlib.sha256("\n".join(about).encode()).hexdigest()[:12]
+    return f"tensorflow-{importlib.metadata.version('tensorflow')}-{digest}"
+
+
+def _shrink(directory: Path) -> None:
+    """Delete the programs that were written first until the others are small enough."""
+    found = []
+    for path in directory.glob("*/*.pb"):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            # Another process did.
+            continue
+        found.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= MOST_BYTES:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
+
+
+@contextmanager
+def _native_notes_dropped() -> Iterator[None]:
+    """Drop the notes that native code writes before any setting can stop it; pass on all else."""
+    # The descriptor, not sys.stderr: native code does not know the latter.
+    try:
+        saved = os.dup(2)
+    except OSError:
+        # There is no standard error, and nothing to keep quiet.
+        yield
+        return
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            kept.seek(0)
+            for line in kept.read().splitlines(keepends=True):
+                if not _is_note(line):
+                    os.write(2, line)
+
+
+def _is_note(line: bytes) -> bool:
+    """Whether a line is one of the logger's: a letter for its level, then digits; or its banner."""
+    is_log = line[:1] in (b"I", b"W", b"E") and line[1:5].isdigit()
+    return is_log or line.startswith(
+        (b"WARNING: All log messages before absl", b"To enable the following")
+    )

@@ -1,0 +1,115 @@
+"""How TensorFlow is imported: quietly, with a cache that outlives the process, no setting overridden."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmeformula import startup
+
+FIT = """
+import sys, time
+import numpy as np
+import lmeformula as lf
+rng = np.random.default_rng(int(sys.argv[1]))
+g = np.arange(60) % 10
+data = {"g": g, "y": rng.poisson(np.exp(0.5 + 0.5 * rng.normal(size=10)[g]))}
+began = time.perf_counter()
+fit = lf.fit("y ~ 1 + (1 | g)", data, "poisson", method="mcem", progress=False, tolerance=0.1)
+print(fit.outcome.name, time.perf_counter() - began)
+"""
+
+
+def run(cache: Path | str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("TF_CPP_MIN_LOG_LEVEL", "TF_XLA_FLAGS")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", FIT, *arguments],
+        env=kept | {"LMEFORMULA_XLA_CACHE": str(cache)} | environment,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_a_second_process_finds_the_programs_of_other_data_of_the_same_shape(tmp_path):
+    first = run(tmp_path, "1")
+    programs = list(tmp_path.glob("*/*.pb"))
+    assert len(programs) >= 2  # drawing, and evaluating draws
+    largest = max(programs, key=lambda path: path.stat().st_size)
+    size, written = largest.stat().st_size, largest.stat().st_mtime_ns
+    second = run(tmp_path, "2")
+    # The data are arguments of the programs: the large one was found, and neither written again nor anew.
+    # (TensorFlow does not order the small one's operations alike in all processes.)
+    assert largest.stat().st_mtime_ns == written
+    others = [path for path in tmp_path.glob("*/*.pb") if path != largest]
+    assert all(path.stat().st_size < 0.5 * size for path in others)
+    for done in (first, second):
+        assert done.stdout.startswith("CONVERGED")
+        assert done.stderr == ""
+
+
+def test_a_cache_that_cannot_be_used_does_no_harm(monkeypatch, tmp_path):
+    place = tmp_path / "file"
+    place.write_text("not a directory")
+    monkeypatch.setenv(startup.SWITCH, str(place))
+    monkeypatch.setenv("TF_XLA_FLAGS", "")
+    assert startup.use_persistent_cache() is None
+    assert os.environ["TF_XLA_FLAGS"] == ""
+
+
+@pytest.mark.parametrize(
+    ("switch", "flags", "expected"),
+    [
+        ("off", "", ""),
+        ("OFF", "--x=1", "--x=1"),
+        ("{}", f"{startup.FLAG}=/elsewhere", f"{startup.FLAG}=/elsewhere"),
+        ("{}", "--x=1", f"--x=1 {startup.FLAG}={{}}/"),
+        ("{}", "", f"{startup.FLAG}={{}}/"),
+        ("{}/with space", "--x=1", "--x=1"),
+    ],
+)
+def test_flags(monkeypatch, tmp_path, switch, flags, expected):
+    monkeypatch.setenv(startup.SWITCH, switch.format(tmp_path))
+    monkeypatch.setenv("TF_XLA_FLAGS", flags)
+    found = startup.use_persistent_cache()
+    expected = expected.format(tmp_path)
+    assert os.environ["TF_XLA_FLAGS"].startswith(expected)
+    assert (found is not None) == expected.endswith("/")
+    if found is not None:
+        assert found.is_dir()
+        assert found.parent == tmp_path
+
+
+def test_old_programs_make_room(monkeypatch, tmp_path):
+    monkeypatch.setattr(startup, "MOST_BYTES", 250)
+    folder = tmp_path / "kind"
+    folder.mkdir()
+    for age, name in enumerate(("new", "middle", "old")):
+        path = folder / f"{name}.pb"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    startup._shrink(tmp_path)
+    assert sorted(path.stem for path in folder.iterdir()) == ["middle", "new"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"I0000 00:00:1795416882.998104   14795 port.cc:153] oneDNN\n", True),
+        (b"E0000 00:00:1 1 cuda_platform.cc:52] failed call to cuInit\n", True),
+        (b"WARNING: All log messages before absl::InitializeLog() is called\n", True),
+        (b"Error in the user's own code\n", False),
+        (b"Warning: something\n", False),
+    ],
+)
+def test_what_is_a_note(line, expected):
+    assert startup._is_note(line) is expected
