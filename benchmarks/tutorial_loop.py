@@ -53,7 +53,7 @@ def tutorial_loop(data: Any) -> Looped:
 
     tfd = tfp.distributions
     began = time.perf_counter()
-    codes = {name: data[name].astype("category").cat.codes.to_numpy() for name in FACTORS}
+    codes = {name: data[name].astype("category").cat.codes.to_numpy("int32") for name in FACTORS}
     service = tf.constant(data["service"], tf.float32)
     ratings = tf.constant(data["y"], tf.float32)
     intercept, slope = tf.Variable(0.0), tf.Variable(0.0)
