@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import lmeformula as lf
 from lmeformula.model.equation import build_equation
 from lmeformula.model.scripts import latex_label
 
@@ -248,3 +249,22 @@ def test_every_grouping_factor_has_its_own_letter(designs, make_term, make_desig
 )
 def test_one_correlation_in_latex(designs, name, line):
     assert line in build_equation(designs[name]).latex
+
+
+def test_thresholds_and_dispersions_are_written():
+    data = lf.datasets.load("wine")
+    design = lf.design("rating ~ temp + (1 | judge)", data)
+    ordered = lf.compile(design, "cumulative(probit)")
+    assert ordered.equation().text.splitlines() == [
+        "probit(P(rating_i ≤ k)) = thresholds_k - η_i    k = 1 … 4",
+        "η_i = effect_temp_T_warm · temp[T.warm]_i + judge_j[i]",
+        "judge_j ~ Normal(0, stddev_judge²)    j = 1 … 9",
+    ]
+    assert r"\operatorname{probit}(\operatorname{P}(" in ordered.equation().latex
+    assert r"&= \tau_{k} - \eta_{i}, \quad k = 1, \dots, 4" in ordered.equation().latex
+    node = next(node for node in ordered.graph().nodes if node.name == "thresholds")
+    assert (node.kind, node.shape) == ("parameter", (4,))
+    assert "rating ~ Cumulative(η, thresholds), 72 rows" in ordered.graph().text()
+    counts = lf.compile(lf.design("response ~ temp + (1 | judge)", data), "nbinom2")
+    assert "response_i ~ NB2(μ_i, dispersion)" in counts.equation().text
+    assert r"\operatorname{NB2}(\mu_{i}, \phi)" in counts.equation().latex

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import lmeformula as lf
@@ -56,3 +59,105 @@ def test_gaussian_response_is_numbers_and_weights(logical):
     np.testing.assert_array_equal(weights, data["w"])
 
 
+LINKS = [
+    ("bernoulli", "logit"),
+    ("bernoulli(probit)", "probit"),
+    ("cumulative( cloglog )", "cloglog"),
+    ("nbinom2(log)", "log"),
+]
+
+
+@pytest.mark.parametrize(("written", "link"), LINKS)
+def test_links_are_written_in_parentheses(written, link):
+    found = family(written)
+    assert found.name == written.partition("(")[0]
+    assert found.link == link
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("cumulative(cauchit)", "the cumulative family has no link 'cauchit'"),
+        ("poisson(sqrt)", "the poisson family has no link 'sqrt'"),
+        ("probit", "there is no family 'probit'"),
+        ("cumulative(probit", "there is no family 'cumulative(probit'"),
+    ],
+)
+def test_unknown_links(written, says):
+    with pytest.raises(ModelError) as caught:
+        family(written)
+    assert str(caught.value).splitlines()[0] == says
+    assert caught.value.hint
+
+
+def design_of(y, **data):
+    return lf.design("y ~ x + (1 | g)", {**frame(), "y": y, **data})
+
+
+GRADES = np.arange(72) % 3
+ORDERED = {
+    "numbers from 1": (GRADES + 1, ("1", "2", "3")),
+    "text of numbers": ((GRADES + 9).astype(str), ("9", "10", "11")),
+    "an ordered categorical": (
+        pd.Categorical.from_codes(GRADES, ["low", "mid", "high"], ordered=True),
+        ("low", "mid", "high"),
+    ),
+    "a level that no row has": (
+        pd.Categorical.from_codes(GRADES + (GRADES > 0), ["a", "b", "c", "d"], ordered=True),
+        ("a", "c", "d"),
+    ),
+    "two categories": (1 + (GRADES > 0), ("1", "2")),
+}
+
+
+@pytest.mark.parametrize("case", ORDERED)
+def test_ordered_categories(case):
+    y, levels = ORDERED[case]
+    model = lf.compile(design_of(y), "cumulative")
+    names = tuple(f"{low}|{high}" for low, high in itertools.pairwise(levels))
+    assert model.space.own.names == names
+    assert "Intercept" not in model.design.names
+    codes, indicators = model.family.response(model.design)
+    expected = GRADES if len(levels) == 3 else GRADES > 0
+    np.testing.assert_array_equal(codes, expected)
+    np.testing.assert_array_equal(indicators.argmax(axis=1), expected)
+    assert np.isfinite(model.space.to_free(model.start)).all()
+
+
+UNORDERED = {
+    "names without an order": (
+        "cumulative",
+        np.array(["low", "mid", "high"])[GRADES],
+        "needs ordered categories, or whole numbers from 1",
+        "pandas.Categorical",
+    ),
+    "zero": ("cumulative", GRADES, "whole numbers from 1", "recode them as 1, 2"),
+    "fractions": ("cumulative", GRADES + 1.5, "whole numbers from 1", "ordered categorical"),
+    "a gap": ("cumulative", 1 + 2 * GRADES, "no row has the category 2, 4", "ordered(...)"),
+    "yes and no": ("cumulative", GRADES > 0, "whole numbers from 1", "bernoulli"),
+    "counts with fractions": ("nbinom2", GRADES + 0.5, "the nbinom2 family needs counts", "offset"),
+    "zeros": ("gamma", GRADES.astype(float), "the gamma family needs positive numbers", "Zeros"),
+    "ones": ("beta", GRADES / 2, "the beta family needs numbers strictly between", "binomial"),
+}
+
+
+@pytest.mark.parametrize("case", UNORDERED)
+def test_responses_that_do_not_fit_are_refused(case):
+    name, y, says, cure = UNORDERED[case]
+    with pytest.raises(ModelError) as caught:
+        lf.compile(design_of(y), name)
+    assert says in str(caught.value)
+    assert cure in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["cumulative", "nbinom1", "gamma", "beta"])
+def test_prior_weights_are_refused(name):
+    y = {
+        "cumulative": GRADES + 1,
+        "nbinom1": GRADES,
+        "gamma": GRADES + 1.0,
+        "beta": 0.3 + GRADES / 9,
+    }
+    design = lf.design("y ~ x + (1 | g)", {**frame(), "y": y[name]}, weights="w")
+    with pytest.raises(ModelError, match=f"the {name} family does not take prior weights"):
+        lf.compile(design, name)
