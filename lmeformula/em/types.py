@@ -135,7 +135,7 @@ class Options(NamedTuple):
     """
 
     tolerance: float = 0.01
-    num_chains: int = 4
+    num_chains: int = 2
     num_draws: int = 20
     max_draws: int = 50_000
     max_iterations: int = 200
