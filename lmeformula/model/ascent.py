@@ -16,6 +16,10 @@ Mask = NDArray[np.bool_]
 # A step changes an element of a factor by at most this, plus its own size.
 LONGEST_STEP = 0.5
 MAX_STEPS = 200
+# Steps from a further start, after which it must have risen above the best so far.
+TRIAL_STEPS = 15
+# What is added to the diagonal of the information, scaled to one.
+LEAST_DAMPING = 1e-10
 # A further step that promises less than this in log-likelihood is not taken.
 NEGLIGIBLE_GAIN = 1e-9
 # A gain below which the maximum counts as found, whether or not another step could be taken.
@@ -31,7 +35,7 @@ class Point(NamedTuple):
       coordinates: (m + t,).
       value: log-likelihood.
       score: its derivative in the coordinates.
-      information: an approximation from above to its negative second derivative; positive semidefinite.
+      information: an approximation to its negative second derivative.
       slopes: (k, k) derivative in the factor Lambda of each term.
       detail: whatever else was worked out on the way.
     """
@@ -95,8 +99,12 @@ def ascend(
     while starts:
         elements, resting = starts.pop(0)
         another = np.concatenate([best.point.coordinates[:others], elements])
-        found = _climb(evaluate, space, another, resting, num_rows, negligible)
+        found = _climb(evaluate, space, another, resting, num_rows, negligible, TRIAL_STEPS)
         count += found.num_evaluations
+        if found.point.value > best.point.value and not found.converged:
+            higher = found.point.coordinates
+            found = _climb(evaluate, space, higher, nothing, num_rows, negligible)
+            count += found.num_evaluations
         if found.point.value > best.point.value:
             best = found
         if not starts and not resting.any():
@@ -123,6 +131,7 @@ def _climb(
     resting: Mask,
     num_rows: int,
     negligible: float,
+    max_steps: int = MAX_STEPS,
 ) -> Summit:
     """Climb to the maximum that is next, from elements of which some rest on faces."""
     others = len(start) - space.size
@@ -135,14 +144,16 @@ def _climb(
         return evaluate(np.concatenate([coordinates[:others], elements]))
 
     point = look(start)
-    gain = np.inf
-    for _ in range(MAX_STEPS):
+    gain, damping = np.inf, LEAST_DAMPING
+    for _ in range(max_steps):
         idle = space.idle(point.coordinates[others:])
         resting = resting & ~idle
         free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
-        step = _step(point, free, others)
-        gain = float(point.score @ step)
+        step = _step(point, free, others, damping)
+        gain, before = float(point.score @ step), count
         following = _line_search(look, point, step, gain) if gain >= negligible else None
+        is_trusted = count - before < 3
+        damping = max(0.1 * damping, LEAST_DAMPING) if is_trusted else max(10 * damping, 0.1)
         if following is None:
             freed = _leave_a_face(look, space, point, resting, others, num_rows)
             if freed is None:
@@ -154,14 +165,24 @@ def _climb(
     return Summit(point, elements, bool(resting.any()), gain, count)
 
 
-def _step(point: Point, free: Mask, others: int) -> Floats:
-    """Newton's step in the free coordinates, those of factors held to a trusted length."""
+def _step(point: Point, free: Mask, others: int, damping: float) -> Floats:
+    """Newton's step in the free coordinates, those of factors held to a trusted length.
+
+    Damping, relative to the information of each coordinate, shortens it where it was too long before.
+    """
     step = np.zeros(len(free))
     information = point.information if free.all() else point.information[np.ix_(free, free)]
-    scale = np.sqrt(np.maximum(information.diagonal(), 1e-300))
+    scale = np.sqrt(np.maximum(np.abs(information.diagonal()), 1e-300))
     scaled = information / (scale[:, None] * scale)
-    scaled.reshape(-1)[:: len(scaled) + 1] += 1e-10
-    step[free] = np.linalg.solve(scaled, point.score[free] / scale) / scale
+    scaled.reshape(-1)[:: len(scaled) + 1] += damping
+    uphill = point.score[free] / scale
+    try:
+        np.linalg.cholesky(scaled)
+        step[free] = np.linalg.solve(scaled, uphill) / scale
+    except np.linalg.LinAlgError:
+        # Where the likelihood bends upwards, the step goes as far as if it bent downwards.
+        values, vectors = np.linalg.eigh(scaled)
+        step[free] = vectors @ (vectors.T @ uphill / np.maximum(np.abs(values), damping)) / scale
     trusted = LONGEST_STEP + np.abs(point.coordinates[others:])
     return step / max(1.0, float((np.abs(step[others:]) / trusted).max(initial=0.0)))
 

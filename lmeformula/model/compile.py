@@ -130,7 +130,7 @@ def compile(
     rule = find_family(family)
     _check_options(rule, sigma, dtype)
     _check_terms(design)
-    check_design(design)
+    check_design(design, has_residual=rule.has_sigma)
     rule.response(design)
     if not rule.has_intercept:
         design = without_intercept(design)

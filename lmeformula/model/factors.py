@@ -125,7 +125,8 @@ class FactorSpace(NamedTuple):
           elements: (t,).
           slopes: (k, k) derivatives of the log-likelihood in each Lambda.
         Returns:
-          (t, t) the positive semidefinite part of the negative second derivative.
+          (t, t) that part of the negative second derivative; of terms that are linear in their elements its
+          positive semidefinite part, as it vanishes at regular maxima.
         """
         total = np.zeros((self.size, self.size))
         start = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.chart import SHORT, SMALLEST, Escape, off_zero, positive_part
+from lmeformula.model.covariances.chart import SHORT, SMALLEST, Escape, off_zero
 from lmeformula.model.covariances.patterns import Pattern
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,8 @@ class AngleChart:
         return np.concatenate([by_sd, (self._rows(elements) * by_angle)[None]])
 
     def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
-        return positive_part(self._bending(elements, slope, pull))
+        # All of it: unlike that of free variances, it does not vanish at a regular maximum.
+        return self._bending(elements, slope, pull)
 
     def idle(self, elements: Floats) -> Mask:
         idle = np.zeros(self.size, bool)

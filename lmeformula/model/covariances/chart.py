@@ -65,7 +65,9 @@ class Chart(Protocol):
         """(t, k, k) its derivative in each element."""
 
     def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
-        """(t, t) the positive semidefinite part of -d^2 l from the covariance being curved in the elements.
+        """(t, t) what -d^2 l has from the covariance being curved in the elements.
+
+        Its positive semidefinite part where it vanishes at regular maxima.
 
         Args:
           elements: (t,).
