@@ -25,6 +25,7 @@ from lmeformula.laplace.likelihood import (
     predictor,
 )
 from lmeformula.laplace.rows import row_derivatives
+from lmeformula.laplace.secants import Move, corrected, remember
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular, factor_space
@@ -95,9 +96,11 @@ def fit_laplace(
     first = space.to_free(model.start)
     # Searches for the mode start from where the last one and its derivative put it.
     last: _Known | None = None
+    latest: tuple[Floats, Floats] | None = None
+    moves: tuple[Move, ...] = ()
 
     def evaluate(coordinates: Floats) -> Point:
-        nonlocal last
+        nonlocal last, latest, moves
         lambdas = elements.factors(coordinates[m:])
         own = coordinates[p:m] if m > p else own_parameters(space, first)
         begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
@@ -108,11 +111,11 @@ def fit_laplace(
             return _nowhere(coordinates)
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         if np.isfinite(found.value):
-            moves = mode_slopes(problem, found, changes)
+            by_block = mode_slopes(problem, found, changes)
             last = _Known(
                 coordinates,
                 found.mode.u,
-                np.delete(moves, np.s_[m : len(moves) - elements.size], 0),
+                np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0),
             )
         information = np.zeros((len(coordinates), len(coordinates)))
         information[:m, :m] = upright(coefficient_information(problem, found)[:m, :m])
@@ -124,8 +127,12 @@ def fit_laplace(
         # Own parameters are logarithms, but for a location: a step is held to about one.
         held = np.arange(p, m)
         information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
-        value = found.value if np.isfinite(found.value) else -np.inf
-        return Point(coordinates, value, score, information, slopes, found)
+        if not np.isfinite(found.value):
+            return Point(coordinates, -np.inf, score, information, slopes, found)
+        if latest is not None and m > p:
+            moves = remember(moves, coordinates - latest[0], latest[1] - score)
+        latest = coordinates, score
+        return Point(coordinates, found.value, score, corrected(information, moves), slopes, found)
 
     if start is None:
         sd = _first_sd(model)
