@@ -20,6 +20,8 @@ FORMULAS = {
     "x*z, (0+x|g)": "y ~ x * z + (0 + x | g)",
     "x:z, (x||g), (1|h)": "y ~ x:z + (x || g) + (1 | h)",
     "three columns, weights": "y | weights(w) ~ x + (x + z | g)",
+    "cs": "y ~ x + cs(x + z | g)",
+    "ar1": "v ~ x + (1 | h) + ar1(0 + factor(c) | g)",
 }
 # The exact optimiser ends where another step promises less than 1e-9 in log-likelihood: within the root of
 # twice that, 4.5e-5, of the maximum, in standard errors; Monte Carlo EM a Newton step from 1e-3 away at most.
