@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.em.types import Geometry, Problem
-from lmeformula.laplace.fit import complete_block, mode_at, own_parameters, upright
+from lmeformula.laplace.fit import mode_at, own_parameters
+from lmeformula.laplace.information import complete_block, upright
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.laplace.likelihood import collect
 from lmeformula.model.compile import Model

@@ -12,12 +12,12 @@ import pytest
 import lmeformula as lf
 from lmeformula.gaussian.likelihood import log_likelihood, sums
 from lmeformula.laplace.fit import (
-    coefficient_information,
     fit_laplace,
     gradient,
     observed_information,
     place,
 )
+from lmeformula.laplace.information import coefficient_information
 from lmeformula.laplace.likelihood import approximate
 from tests.simulate import FORMULAS, differences, make_design
 
