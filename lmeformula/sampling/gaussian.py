@@ -89,8 +89,9 @@ def _geometry(
         traces=tuple(traces[j] for j in order),
         changes=tuple(changes[j] for j in order),
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-        third=np.zeros(len(weights)),
-        own_second=np.tile(weights[:, None], (1, space.own.size)),
+        bend=np.column_stack(
+            [np.zeros_like(model.design.X), np.tile(weights[:, None], (1, space.own.size))]
+        ),
         bends=np.concatenate([np.zeros(space.num_fixed), np.full(space.own.size, leverage)]),
         extra=np.array([np.log(sigma)]),
     )

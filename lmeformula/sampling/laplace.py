@@ -12,9 +12,10 @@ from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.laplace.fit import mode_at, own_parameters
 from lmeformula.laplace.information import complete_block, upright
+from lmeformula.laplace.likelihood import Mode, collect, predictor
 from lmeformula.laplace.likelihood import Problem as Arrays
-from lmeformula.laplace.likelihood import collect
 from lmeformula.model.compile import Model
+from lmeformula.model.family import Depths
 from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
@@ -57,16 +58,17 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
         )
         depths = arrays.rows.depths(mode.eta, mode.at.own)
         columns, square = complete_block(arrays, mode, depths)
-        bend = 0.5 * np.column_stack([depths.third, depths.own_second[: space.own.size].T])
-        if isinstance(mode.factor, ProbedFactor):
-            # Its leverages are estimates, and what the sampler takes away must be exact.
-            bend = np.zeros_like(bend)
-            leaning = bend
-        else:
-            leaning = bend * mode.factor.leverages()[:, None]
         crossed = np.zeros((plan.num_effects, m))
         for column in range(m):
             crossed[:, column] = collect(plan, columns[:, column])
+        pull = -apply_lambda(plan, factors, crossed, transpose=True)
+        if isinstance(mode.factor, ProbedFactor):
+            # Its leverages are estimates, and what the sampler takes away must be exact.
+            bend = np.zeros((len(mode.eta), m))
+            bends = np.zeros(m)
+        else:
+            bend = _bend(arrays, mode, depths, pull)
+            bends = mode.factor.leverages() @ bend
         white = Whitening(
             eta=mode.eta,
             modes=mode.u,
@@ -74,13 +76,12 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
             factors=tuple(factors[j] for j in order),
             lead_inverse=root.lead_inverse,
             rest_inverse=root.rest_inverse,
-            pull=-apply_lambda(plan, factors, crossed, transpose=True),
+            pull=pull,
             traces=tuple(traces[j] for j in order),
             changes=tuple(changes[j] for j in order),
             levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-            third=bend[:, 0],
-            own_second=bend[:, 1:],
-            bends=np.concatenate([arrays.X.T @ leaning[:, 0], leaning[:, 1:].sum(axis=0)]),
+            bend=bend,
+            bends=bends,
             extra=own_parameters(space, psi),
         )
         complete = complete_information(space, plan, changes, upright(square[:m, :m]))
@@ -93,6 +94,20 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
     # A whitening that is itself approximate does not move smoothly with the parameters.
     smooth = not isinstance(first.factor, ProbedFactor)
     return problem._replace(refine=smooth, edges=edges)
+
+
+def _bend(arrays: Arrays, mode: Mode, depths: Depths, pull: Floats) -> Floats:
+    """(n, p + f) half the second derivative in each row's predictor of the scores with their linear variate.
+
+    The Newton step is bent as well: what the third derivative adds to the gradient it carries into all rows.
+    Most of the bend of the fixed effects' scores goes with it where random effects could stand in for them.
+    """
+    plan, own = arrays.plan, pull.shape[1] - arrays.X.shape[1]
+    half = 0.5 * depths.third[:, None]
+    reach = apply_lambda(plan, mode.at.lambdas, mode.factor.solve(pull))
+    carried = np.column_stack([predictor(plan, column) for column in reach.T])
+    direct = np.column_stack([half * arrays.X, 0.5 * depths.own_second[:own].T])
+    return np.asarray(direct + half * carried)
 
 
 class WhiteningRoot(NamedTuple):

@@ -69,10 +69,9 @@ class Whitening(NamedTuple):
       traces: (k, k) sum of the diagonal blocks of M^-1 of each term.
       changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term.
       levels: () number of levels of each term.
-      third: (n,) half the third derivative of each row's log density in its predictor, at the modes.
-      own_second: (n, f) half the second derivative in the predictor of each row's scores of own parameters.
-      bends: (p + f) the sums over the rows of X times `third` and of `own_second`, each times the row's
-        leverage, the diagonal of Z Lambda (L L')^-1 Lambda' Z'.
+      bend: (n, p + f) half the second derivative in the row's predictor of what is left of those scores when
+        `pull` times the Newton step is added.
+      bends: (p + f) the sum of `bend` over the rows, each times the row's leverage.
       extra: (f,) the family's own parameters, unconstrained.
     """
 
@@ -86,8 +85,7 @@ class Whitening(NamedTuple):
     traces: tuple[Tensor, ...]
     changes: tuple[Tensor, ...]
     levels: tuple[Tensor, ...]
-    third: Tensor
-    own_second: Tensor
+    bend: Tensor
     bends: Tensor
     extra: Tensor
 
@@ -208,10 +206,7 @@ def scores(
     controlled = by_predictor + tf.matmul(white.pull, newton, transpose_a=True)
     # The quadratic part of the scores, by the same identity: delta'S (u - u_hat) has the mean -tr(M^-1 S).
     product = predictor * along
-    bent = tf.matmul(rows.X, white.third[:, None] * product, transpose_a=True)
-    if sizes.has_own:
-        bent = tf.concat([bent, tf.matmul(white.own_second, product, transpose_a=True)], axis=0)
-    controlled += bent + white.bends[:, None]
+    controlled += tf.matmul(white.bend, product, transpose_a=True) + white.bends[:, None]
     raw_theta, controlled_theta = [], []
     steps, modes = sizes.split(newton), sizes.split(white.modes[:, None])
     for j, u in enumerate(sizes.split(effects)):

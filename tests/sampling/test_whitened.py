@@ -210,16 +210,14 @@ def test_steins_identities_hold_for_any_whitening(name):
         blocks = square.reshape(levels, k, levels, k)[np.arange(levels), :, np.arange(levels), :]
         traces.append(tf.constant(blocks.sum(axis=0)))
         start += levels * k
-    # Any third and mixed derivatives will do: here those of no model.
-    third, own_second = rng.normal(size=len(eta)), rng.normal(size=wrong.own_second.shape)
+    # Any bend will do: here that of no model.
+    bend = rng.normal(size=wrong.bend.shape)
     _, rows = whitened.spread(sizes, wrong, at.problem.data, tf.eye(len(at.z), dtype=tf.float64))
     leverages = (np.asarray(rows) ** 2).sum(axis=1)
-    bends = [at.problem.data.X.T @ (third * leverages), own_second.T @ leverages]
     wrong = wrong._replace(
         traces=tuple(traces),
-        third=tf.constant(third),
-        own_second=tf.constant(own_second),
-        bends=tf.constant(np.concatenate(bends)),
+        bend=tf.constant(bend),
+        bends=tf.constant(bend.T @ leverages),
     )
     # Draws of the true posterior, in the wrong coordinates.
     u = at.white.modes.numpy()[:, None] + right @ rng.normal(size=(len(at.z), m))
