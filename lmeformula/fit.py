@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
+from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.compile import Model
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.params import Params
@@ -33,99 +34,6 @@ if TYPE_CHECKING:
     from lmeformula.views.summary import Summary
 
 Floats = NDArray[np.float64]
-
-
-class LogLik(NamedTuple):
-    """The maximised log-likelihood, on R's constants.
-
-    Attributes:
-      value: natural logarithm; of the restricted likelihood for REML fits.
-      mc_error: its Monte Carlo standard error; 0 where it is exact.
-      df: number of estimated parameters.
-      nobs: number of rows.
-    """
-
-    value: float
-    mc_error: float
-    df: int
-    nobs: int
-
-    def __float__(self) -> float:
-        return self.value
-
-
-class Seconds(NamedTuple):
-    """Where the time went; what a method does not do takes none.
-
-    The E-step and the M-step of Monte Carlo EM are one compiled program, of which the M-step, a linear system
-    of as many equations as there are parameters, is a negligible part: they are counted together.
-
-    Attributes:
-      design: building the design.
-      compile: compiling the iteration.
-      total: everything, the parts that are not listed here included.
-      start: the deterministic fit: the whole of an exact or Laplace fit, the start of a Monte Carlo one.
-      whitening: the factorisations, on the host, that the sampler's coordinates come from.
-      iterations: E- and M-steps.
-      bridge: the log-likelihood from the draws.
-    """
-
-    design: float
-    compile: float
-    total: float
-    start: float = 0.0
-    whitening: float = 0.0
-    iterations: float = 0.0
-    bridge: float = 0.0
-
-
-class Ascent(NamedTuple):
-    """How the deterministic maximisation ended.
-
-    Attributes:
-      num_evaluations: how often the likelihood and its gradient were evaluated.
-      gain: gradient times the step that it still asked for: the squared length of the gradient in the metric
-        of the information, which is the squared distance to the maximum in standard errors.
-    """
-
-    num_evaluations: int
-    gain: float
-
-
-class Sampling(NamedTuple):
-    """The last iteration of Monte Carlo EM.
-
-    Attributes:
-      num_chains: chains side by side.
-      num_draws: draws of each.
-      acceptance: mean acceptance probability.
-      divergences: transitions that ended at a non-finite energy.
-      rhat: largest split R-hat of the scores.
-      effective: smallest effective number of draws.
-      reduction: (d,) variance of the scores over that with control variates.
-      last_step: (d,) of the last step, on the unconstrained scale, in standard errors.
-    """
-
-    num_chains: int
-    num_draws: int
-    acceptance: float
-    divergences: int
-    rhat: float
-    effective: float
-    reduction: Floats
-    last_step: Floats
-
-
-class Watched(NamedTuple):
-    """Successive draws of a few effects in the last E-step.
-
-    Attributes:
-      names: (w) term, level and column of each.
-      draws: (m, w) on the scale of the linear predictor.
-    """
-
-    names: tuple[tuple[str, str, str], ...]
-    draws: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -358,7 +266,7 @@ class Fit:
         return glance(self)
 
     def summary(self, *, ddf: str | None = None) -> Summary:
-        """The summary page: text in the REPL, HTML in a notebook; `ddf` adds degrees of freedom and p-values."""
+        """The summary page: text in the REPL, HTML in a notebook; `ddf` adds tests of fixed effects."""
         from lmeformula.views.summary import summary
 
         return summary(self, ddf)
@@ -401,7 +309,7 @@ class Fit:
         return to_arviz(self, **options)
 
     def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
-        """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store.save`."""
+        """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store`."""
         from lmeformula.store.save import save
 
         return save(self, path, data=data)

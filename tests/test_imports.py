@@ -26,6 +26,7 @@ LAYERS = (
     ("model",),
     ("gaussian", "laplace"),
     ("sampling",),
+    ("history",),
     ("fit",),
     ("estimation",),
     ("store",),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.types import Solution
-from lmeformula.fit import Sampling, Watched
+from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 
 Floats = NDArray[np.float64]

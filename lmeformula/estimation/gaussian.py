@@ -21,11 +21,12 @@ from lmeformula.estimation.common import (
     watch,
     watched_draws,
 )
-from lmeformula.fit import Ascent, Fit, LogLik, Seconds
+from lmeformula.fit import Fit
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular

@@ -11,9 +11,10 @@ from lmeformula.algebra.probes import estimate_blocks, solve_sides
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.common import report_vcov, stderr_of
-from lmeformula.fit import Ascent, Fit, LogLik, Seconds
+from lmeformula.fit import Fit
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
 from lmeformula.gaussian.sparse import SparseSums, outward, sparse_sums
+from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.compile import Model
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,8 @@ from lmeformula.estimation.common import (
     watch,
     watched_draws,
 )
-from lmeformula.fit import Ascent, Fit, LogLik, Seconds
+from lmeformula.fit import Fit
+from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.laplace.fit import (
     LaplaceFit,
     conditional,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
-from lmeformula.fit import Ascent, Sampling, Seconds
+from lmeformula.history import Ascent, Sampling, Seconds
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
 

@@ -9,8 +9,8 @@ from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
-from lmeformula.fit import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.formula import ir
+from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.family.own import Ascending, Own, Positive
 from lmeformula.model.params import Params
 from lmeformula.store.archive import Json

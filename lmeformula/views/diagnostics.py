@@ -8,7 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Seconds
+    from lmeformula.history import Seconds
     from lmeformula.result.diagnostics import Diagnostics, LaplaceDistance
 
 # Distances of Laplace below this many standard errors are not named one by one.

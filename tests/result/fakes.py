@@ -10,7 +10,8 @@ import pandas as pd
 from lmeformula.design import design
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
-from lmeformula.fit import Ascent, Fit, LogLik, Sampling, Seconds, Watched
+from lmeformula.fit import Fit
+from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model import Model
 from lmeformula.model.family import family as find_family
 from lmeformula.model.params import Params, param_space

@@ -14,7 +14,8 @@ from scipy.stats import chi2
 import lmeformula as lf
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError
-from lmeformula.fit import Fit, LogLik
+from lmeformula.fit import Fit
+from lmeformula.history import LogLik
 from lmeformula.model import compile
 from tests.result.fakes import DATA, fake_fit
 
