@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 # Beyond these a reader is told what to do: Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021), Bayesian
-# Analysis 16, 667-718, for R-hat, with room for its noise in short chains; an effective number of draws per
-# chain, by the same.
+# Analysis 16, 667-718, for R-hat, with room for its noise in short chains. Control variates do
+# with few draws; from this many of each of two chains a Monte Carlo error is known to a tenth of itself.
 HIGH_RHAT = 1.1
-FEW_DRAWS = 50
+FEW_DRAWS = 25
 # Where control variates leave no error, chains are of no consequence.
 NO_ERROR = 1e-6
 # Estimates as correlated as this condition number says lose half of their digits.

@@ -190,7 +190,7 @@ def comparison_table(fit: Fit, reference: Reference) -> Table:
 
 
 def _mc_error_column(fit: Fit, rows: Sequence[Parameter]) -> tuple[Column, ...]:
-    if fit.method != "mcem":
+    if not (fit.param_mc_error > 0).any():
         return ()
     return (Column("MC error", tuple(p.mc_error for p in rows), "error"),)
 
