@@ -188,7 +188,7 @@ BAD_INPUT = {
     "constant response": ("y ~ x + (1 | g)", "data['y'][:] = 2.5"),
     "duplicate column names": (
         "y ~ x + (1 | g)",
-        "import pandas; data = pandas.DataFrame(data); data.columns = list('yxxghcwo')",
+        "import pandas; data = pandas.DataFrame(data); data.columns = list('yxxghcwov')",
     ),
     "more coefficients than rows": (
         "y ~ x + z + w + o + (1 | g)",

@@ -20,6 +20,7 @@ from lmeformula.algebra.crossproducts import CrossProducts, Layout, cross_produc
 from lmeformula.algebra.factor import Factor, apply_lambda, factorize
 from lmeformula.design.design import Design
 from lmeformula.gaussian.small import (
+    SMALLEST_RSS,
     DenseProducts,
     SmallSolution,
     dense_products,
@@ -199,7 +200,8 @@ def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) 
         gamma=gamma,
         u=u,
         w=data.Zy - data.ZQ @ gamma - spread[:, -1],
-        rss=float(data.yy + gamma @ gamma - rest @ rest),
+        # A response that the model meets exactly leaves rounding, or nothing: no variance is zero.
+        rss=max(float(data.yy + gamma @ gamma - rest @ rest), SMALLEST_RSS),
         information=information,
         ZVQ=data.ZQ - spread[:, : data.ZQ.shape[1]],
         score=pull - information @ gamma,

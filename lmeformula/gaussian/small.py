@@ -17,6 +17,9 @@ from lmeformula.algebra.crossproducts import CrossProducts, Layout
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
+# Least residual sum of squares: its inverse, and the square of that, are numbers.
+SMALLEST_RSS = 1e-100
+
 # Most effects for which the dense products are faster than the blocks.
 MOST_EFFECTS = 100
 
@@ -122,7 +125,8 @@ def solve_small(
         factor=SmallFactor(lambdas, 2.0 * float(np.log(lower.diagonal()).sum())),
         gamma=gamma,
         w=right[:, -1] - ZVQ @ gamma,
-        rss=float(yy + gamma @ gamma - rest @ rest),
+        # A response that the model meets exactly leaves rounding, or nothing: no variance is zero.
+        rss=max(float(yy + gamma @ gamma - rest @ rest), SMALLEST_RSS),
         information=information,
         ZVQ=ZVQ,
         score=np.zeros(p),

@@ -23,6 +23,7 @@ from lmeformula.algebra.sparseproducts import (
     times_products,
 )
 from lmeformula.design.design import Design
+from lmeformula.gaussian.small import SMALLEST_RSS
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -162,7 +163,11 @@ def solve(
         gamma=gamma,
         u=u,
         w=data.Zy - data.ZQ @ gamma - spread[:, -1],
-        rss=float(data.yy + gamma @ gamma - (right[:, -1] - right[:, :-1] @ gamma) @ u),
+        # A response that the model meets exactly leaves rounding, or nothing: no variance is zero.
+        rss=max(
+            float(data.yy + gamma @ gamma - (right[:, -1] - right[:, :-1] @ gamma) @ u),
+            SMALLEST_RSS,
+        ),
         information=information,
         ZVQ=data.ZQ - spread[:, :-1],
         score=pull - information @ gamma,

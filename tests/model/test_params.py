@@ -85,7 +85,7 @@ NAMES = [
         "one correlation",
         ("Intercept", "x", "sd(g:Intercept)", "sd(g:x)", "sd(g:z)", "cor(g)", "sigma"),
     ),
-    ("autoregressive", ("Intercept", "x", "sd(g)", "cor(g)", "sigma")),
+    ("autoregressive", ("Intercept", "x", "sd(h)", "sd(g)", "cor(g)", "sigma")),
     ("no fixed effects", ("sd(g)", "sd(h)", "sigma")),
 ]
 
