@@ -21,9 +21,9 @@ Floats = NDArray[np.float64]
 
 # Beyond these a reader is told what to do: Vehtari, Gelman, Simpson, Carpenter, Buerkner (2021), Bayesian
 # Analysis 16, 667-718, for R-hat, with room for its noise in short chains. Control variates do
-# with few draws; from this many of each of two chains a Monte Carlo error is known to a tenth of itself.
+# with few draws; from this many of each of two chains a Monte Carlo error is known to a sixth of itself.
 HIGH_RHAT = 1.1
-FEW_DRAWS = 25
+FEW_DRAWS = 10
 # Where control variates leave no error, chains are of no consequence.
 NO_ERROR = 1e-6
 # Estimates as correlated as this condition number says lose half of their digits.
@@ -225,7 +225,8 @@ def _advice(
                 f"{sampling.divergences:,} transitions diverged: the log density may be infinite near by; "
                 "check the scale of the columns."
             )
-        if sampling.rhat > HIGH_RHAT:
+        # Halves of a few draws differ by chance.
+        if sampling.rhat > HIGH_RHAT + 2.0 / sampling.num_draws:
             advice.append(
                 f"The chains disagree (split R-hat {sampling.rhat:.3f}): see fit.plot.trace(), and raise "
                 "num_draws."

@@ -66,7 +66,7 @@ def test_singular_terms_are_named():
 ADVICE = {
     "divergences": ({"divergences": 12}, "12 transitions diverged"),
     "chains": ({"rhat": 1.3}, "chains disagree"),
-    "draws": ({"effective": 40.0}, "Only 40 effective draws"),
+    "draws": ({"effective": 15.0}, "Only 15 effective draws"),
 }
 
 
