@@ -29,7 +29,6 @@ from lmeformula.laplace.fit import (
     fit_laplace,
     mode_at,
     observed_information,
-    term_factors,
 )
 from lmeformula.laplace.iterative import fit_iteratively
 from lmeformula.model.bounds import off_bounds
@@ -171,9 +170,7 @@ def estimate_mcem(
         mode_cov=mode_cov,
         outcome=solution.outcome,
         singular=bool(solution.held)
-        or any_singular(
-            term_factors(space, psi), tuple(np.ones(len(t.columns)) for t in space.terms)
-        ),
+        or any_singular(space.factors(psi), tuple(np.ones(len(t.columns)) for t in space.terms)),
         loglik=loglik,
         iterations=solution.trace,
         watched=watched_draws(watched, solution),

@@ -191,13 +191,11 @@ def average_information(data: Sums, space: ParamSpace, psi: Floats, found: Solut
     """
     p = space.num_fixed
     sigma = space.residual_sd(psi)
-    changes = []
-    for term, place, factor in zip(
-        space.terms, space.theta_slices, found.factor.lambdas, strict=True
-    ):
-        slopes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / sigma
-        changes.append(_outer(slopes, factor))
-    directions = _directions(data, found, tuple(changes))
+    changes = tuple(
+        _outer(slopes / sigma, factor)
+        for slopes, factor in zip(space.factor_changes(psi), found.factor.lambdas, strict=True)
+    )
+    directions = _directions(data, found, changes)
     # V_i V^-1 r = Z a for theta; 2 r - Z a, a = 2 Lambda Lambda' Z'V^-1 r, for log sigma
     scale = np.zeros(directions.shape[1])
     if space.estimates_sigma:

@@ -273,12 +273,8 @@ def log_likelihood(data: Sums, space: ParamSpace, psi: Floats) -> tuple[float, F
       solution: of the least squares problem there.
     """
     residual_sd = space.residual_sd(psi)
-    factors = tuple(
-        term.structure.cholesky(psi[place], len(term.columns))
-        for term, place in zip(space.terms, space.theta_slices, strict=True)
-    )
     beta = psi[: space.num_fixed]
-    lambdas = tuple(factor / residual_sd for factor in factors)
+    lambdas = tuple(factor / residual_sd for factor in space.factors(psi))
     found = solve(data, lambdas, data.R @ (beta - data.ols))
     variance = residual_sd**2
     value = -0.5 * (
@@ -291,10 +287,10 @@ def log_likelihood(data: Sums, space: ParamSpace, psi: Floats) -> tuple[float, F
     gradient[: space.num_fixed] = data.R.T @ found.score / variance
     spread, fit = log_det_gradient(data, found), fit_gradient(data, found)
     scale = 0.0
-    for j, (term, place) in enumerate(zip(space.terms, space.theta_slices, strict=True)):
+    changes = space.factor_changes(psi)
+    for j, place in enumerate(space.theta_slices):
         in_lambda = fit[j] / variance - spread[j]
-        changes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / residual_sd
-        gradient[place] = np.einsum("tab,ab->t", changes, in_lambda)
+        gradient[place] = np.einsum("tab,ab->t", changes[j] / residual_sd, in_lambda)
         scale += float(np.vdot(in_lambda, lambdas[j]))
     if space.estimates_sigma:
         gradient[-1] = -data.n + found.rss / variance - scale

@@ -247,10 +247,7 @@ def score(
 def relative_factors(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
     """Lambda (k, k) of each term."""
     residual_sd = space.residual_sd(psi)
-    return tuple(
-        term.structure.cholesky(psi[place], len(term.columns)) / residual_sd
-        for term, place in zip(space.terms, space.theta_slices, strict=True)
-    )
+    return tuple(factor / residual_sd for factor in space.factors(psi))
 
 
 def scores_of(
@@ -269,11 +266,11 @@ def scores_of(
     fits = [fit / variance for fit in fit_gradient(data, found)]
     if reml:
         fits = [a + b for a, b in zip(fits, fixed_gradient(data, found), strict=True)]
+    changes = space.factor_changes(psi)
     for j, (fit, spread) in enumerate(zip(fits, spreads, strict=True)):
-        term, place = space.terms[j], space.theta_slices[j]
         in_lambda = fit - spread
-        changes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / residual_sd
-        scores[:, place] = np.einsum("tab,mab->mt", changes, in_lambda)
+        slopes = np.einsum("tab,mab->mt", changes[j] / residual_sd, in_lambda)
+        scores[:, space.theta_slices[j]] = slopes
         scale += np.einsum("mab,ab->m", in_lambda, lambdas[j])
     if space.estimates_sigma:
         freedom = data.n - len(data.ols) if reml else data.n
@@ -285,8 +282,8 @@ def pull_of_data(data: SparseSums, space: ParamSpace, psi: Floats, found: Sparse
     """(d,) -d (r'V^-1 r) / 2 d theta, the part of the score that the data have; 0 for beta and sigma."""
     residual_sd = space.residual_sd(psi)
     pull = np.zeros(space.size)
-    for j, fit in enumerate(fit_gradient(data, found)):
-        term, place = space.terms[j], space.theta_slices[j]
-        changes = term.structure.cholesky_jacobian(psi[place], len(term.columns)) / residual_sd
-        pull[place] = np.einsum("tab,ab->t", changes, fit) / residual_sd**2
+    for fit, change, place in zip(
+        fit_gradient(data, found), space.factor_changes(psi), space.theta_slices, strict=True
+    ):
+        pull[place] = np.einsum("tab,ab->t", change / residual_sd, fit) / residual_sd**2
     return pull

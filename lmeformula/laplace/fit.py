@@ -232,19 +232,11 @@ def mode_slopes(problem: Problem, found: Approximation, changes: tuple[Floats, .
     return np.asarray(mode.factor.solve(np.column_stack(moved)).T)
 
 
-def factor_changes(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
-    """(t, k, k) derivatives of each term's factor in its theta."""
-    return tuple(
-        term.structure.cholesky_jacobian(psi[place], len(term.columns))
-        for term, place in zip(space.terms, space.theta_slices, strict=True)
-    )
-
-
 def gradient(space: ParamSpace, psi: Floats, found: Approximation) -> Floats:
     """The gradient in psi (d,) of an approximation there."""
     in_psi = np.empty(space.size)
     in_psi[: space.num_fixed] = found.in_beta
-    changes = factor_changes(space, psi)
+    changes = space.factor_changes(psi)
     for change, where, slope in zip(changes, space.theta_slices, found.in_factors, strict=True):
         in_psi[where] = np.einsum("tab,ab->t", change, slope)
     in_psi[space.own_slice] = found.in_own[: space.own.size]
@@ -284,7 +276,7 @@ def observed_information(
     lengths[:p] = 1.0 / np.sqrt(block[:p])
     lengths[own] = 1.0 / np.sqrt(block[p : p + space.own.size])
     # Each mode is searched for from where the derivative puts it: at these distances it is there.
-    by_block = mode_slopes(problem, found, factor_changes(space, psi))
+    by_block = mode_slopes(problem, found, space.factor_changes(psi))
     slopes = np.empty((d, len(start)))
     slopes[:p] = by_block[:p]
     slopes[own] = by_block[p : p + space.own.size]
@@ -308,7 +300,7 @@ def observed_information(
 
 def place(space: ParamSpace, psi: Floats) -> At:
     """The parameters as the approximation takes them."""
-    return At(psi[: space.num_fixed], term_factors(space, psi), own_parameters(space, psi))
+    return At(psi[: space.num_fixed], space.factors(psi), own_parameters(space, psi))
 
 
 def own_parameters(space: ParamSpace, psi: Floats) -> Floats:
@@ -321,14 +313,6 @@ def own_parameters(space: ParamSpace, psi: Floats) -> Floats:
 def mode_at(model: Model, problem: Problem, psi: Floats, start: Floats) -> Mode:
     """The conditional mode at psi (d,)."""
     return find_mode(problem, place(model.space, psi), start)
-
-
-def term_factors(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
-    """The Cholesky factor (k, k) of each term's covariance."""
-    return tuple(
-        term.structure.cholesky(psi[place], len(term.columns))
-        for term, place in zip(space.terms, space.theta_slices, strict=True)
-    )
 
 
 def conditional(

@@ -121,12 +121,23 @@ class ParamSpace:
             return np.array([self.residual_sd(psi)])
         return self.own.scale.to_natural(psi[self.own_slice])
 
-    def to_natural(self, psi: Floats) -> Params:
-        """Parameters on their natural scale from the unconstrained vector psi (d)."""
-        covariances = tuple(
-            square(term.structure.cholesky(psi[place], len(term.columns)))
+    def factors(self, psi: Floats) -> tuple[Floats, ...]:
+        """The Cholesky factor (k, k) of each term's covariance."""
+        return tuple(
+            term.structure.cholesky(psi[place], len(term.columns))
             for term, place in zip(self.terms, self.theta_slices, strict=True)
         )
+
+    def factor_changes(self, psi: Floats) -> tuple[Floats, ...]:
+        """(t, k, k) derivatives of each term's factor in its theta."""
+        return tuple(
+            term.structure.cholesky_jacobian(psi[place], len(term.columns))
+            for term, place in zip(self.terms, self.theta_slices, strict=True)
+        )
+
+    def to_natural(self, psi: Floats) -> Params:
+        """Parameters on their natural scale from the unconstrained vector psi (d)."""
+        covariances = tuple(square(factor) for factor in self.factors(psi))
         beta = np.array(psi[: self.num_fixed])
         if self.has_sigma:
             return Params(beta, covariances, self.residual_sd(psi))

@@ -116,12 +116,10 @@ def _slopes(fit: Fit, data: Sums, psi: Floats) -> Floats:
     found = solve(data, lambdas)
     crossed = data.plan.split(found.ZVQ @ data.R / sigma**2)
     slopes, scale = [], np.zeros_like(fit.fixed_vcov)
-    for term, place, block, covariance in zip(
-        space.terms, space.theta_slices, crossed, fit.params.covariances, strict=True
+    for factor, changes, block, covariance in zip(
+        space.factors(psi), space.factor_changes(psi), crossed, fit.params.covariances, strict=True
     ):
-        k = len(term.columns)
-        factor = term.structure.cholesky(psi[place], k)
-        half = term.structure.cholesky_jacobian(psi[place], k) @ factor.T
+        half = changes @ factor.T
         slopes += [sandwich(block, change) for change in half + half.transpose(0, 2, 1)]
         scale += sandwich(block, covariance)
     if space.estimates_sigma:

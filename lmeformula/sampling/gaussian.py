@@ -60,10 +60,7 @@ def _geometry(
     space, plan = model.space, data.plan
     beta, sigma = psi[: space.num_fixed], space.residual_sd(psi)
     variance = sigma**2
-    factors = tuple(
-        term.structure.cholesky(psi[place], len(term.columns))
-        for term, place in zip(space.terms, space.theta_slices, strict=True)
-    )
+    factors = space.factors(psi)
     found = solve(
         data,
         tuple(factor / sigma for factor in factors),
@@ -72,8 +69,8 @@ def _geometry(
     modes = found.u / sigma
     traces = found.factor.inverse_traces()
     changes = tuple(
-        solve_each(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
-        for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
+        solve_each(factor, change)
+        for factor, change in zip(factors, space.factor_changes(psi), strict=True)
     )
     weights = rows.response[1] / variance
     # The rows' leverages times their weights add up to tr(M^-1 (M - I)).

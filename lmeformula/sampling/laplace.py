@@ -53,8 +53,8 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
         root = whitening_root(mode.factor)
         traces = root.traces
         changes = tuple(
-            solve_each(factor, term.structure.cholesky_jacobian(psi[place], len(term.columns)))
-            for factor, term, place in zip(factors, space.terms, space.theta_slices, strict=True)
+            solve_each(factor, change)
+            for factor, change in zip(factors, space.factor_changes(psi), strict=True)
         )
         depths = arrays.rows.depths(mode.eta, mode.at.own)
         columns, square = complete_block(arrays, mode, depths)
