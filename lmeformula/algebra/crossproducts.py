@@ -97,6 +97,29 @@ def model_matrix(term: TermBlock) -> sp.csr_array:
     return matrix
 
 
+def outer_changes(slopes: Floats, factor: Floats) -> Floats:
+    """(t, k, k) derivatives of Lambda Lambda' from those of Lambda."""
+    half = slopes @ factor.T
+    return np.asarray(half + half.transpose(0, 2, 1))
+
+
+def covariance_directions(plan: Layout, w: Floats, changes: tuple[Floats, ...]) -> Floats:
+    """How V^-1 r moves with the covariances: (q, t) a_i with V_i V^-1 r = Z a_i.
+
+    Args:
+      plan: layout of the effects.
+      w: (q,) Z'V^-1 r.
+      changes: (t_j, k, k) derivatives of each Lambda Lambda'.
+    """
+    found = np.zeros((sum(map(len, changes)), plan.num_effects))
+    start = 0
+    for j, (change, part) in enumerate(zip(changes, plan.split(w), strict=True)):
+        stop = start + len(change)
+        found[start:stop, plan.place(j)] = (part @ change).reshape(len(change), -1)
+        start = stop
+    return found.T
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossProducts:
     """Z'WZ in blocks.

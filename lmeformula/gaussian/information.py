@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.complement import complement
+from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.gaussian.likelihood import (
     Solution,
@@ -59,10 +60,10 @@ def observed_information(
         found = solve(data, tuple(block.factor for block in blocks), data.R @ (psi[:p] - data.ols))
     # Each term's own parameters, then the scale of its Lambda, which log sigma moves.
     changes = tuple(
-        np.concatenate([_outer(block.first, block.factor), -2.0 * _squared(block.factor)])
+        np.concatenate([outer_changes(block.first, block.factor), -2.0 * _squared(block.factor)])
         for block in blocks
     )
-    directions = _directions(data, found, changes)
+    directions = covariance_directions(data.plan, found.w, changes)
     information = _quadratic(data, found, directions) / variance
     traces, sums = _outer_traces(data, found, changes)
     information -= 0.5 * traces
@@ -192,10 +193,10 @@ def average_information(data: Sums, space: ParamSpace, psi: Floats, found: Solut
     p = space.num_fixed
     sigma = space.residual_sd(psi)
     changes = tuple(
-        _outer(slopes / sigma, factor)
+        outer_changes(slopes / sigma, factor)
         for slopes, factor in zip(space.factor_changes(psi), found.factor.lambdas, strict=True)
     )
-    directions = _directions(data, found, changes)
+    directions = covariance_directions(data.plan, found.w, changes)
     # V_i V^-1 r = Z a for theta; 2 r - Z a, a = 2 Lambda Lambda' Z'V^-1 r, for log sigma
     scale = np.zeros(directions.shape[1])
     if space.estimates_sigma:
@@ -229,40 +230,46 @@ def profile_information(
       reml: of the restricted likelihood.
     """
     lambdas = found.factor.lambdas
-    changes = tuple(_outer(basis, factor) for basis, factor in zip(bases, lambdas, strict=True))
-    directions = _directions(data, found, changes)
+    changes = tuple(
+        outer_changes(basis, factor) for basis, factor in zip(bases, lambdas, strict=True)
+    )
+    directions = covariance_directions(data.plan, found.w, changes)
     information = _quadratic(data, found, directions)
     crossed = found.ZVQ.T @ directions
     if crossed.size:
         information -= crossed.T @ lapack.dposv(found.information, crossed)[1]
     freedom = data.n - len(data.ols) if reml else data.n
-    variance = found.rss / freedom if sigma is None else sigma**2
-    information *= 0.5 / variance
+    return scale_out(information, directions, found.w, found.rss, freedom, sigma)
+
+
+def scale_out(
+    quadratic: Floats,
+    directions: Floats,
+    w: Floats,
+    rss: float,
+    freedom: int,
+    sigma: float | None,
+) -> Floats:
+    """(t, t) average information with sigma profiled out, unless it is fixed.
+
+    Args:
+      quadratic: (t, t) r'V^-1 V_i V^-1 V_j V^-1 r sigma^2, fixed effects taken out.
+      directions: (q, t) of the changes of the covariances.
+      w: (q,) Z'V^-1 r sigma^2.
+      rss: penalised residual sum of squares.
+      freedom: rows, less fixed effects for the restricted likelihood.
+      sigma: the residual sd if it is fixed, else None.
+    """
+    variance = rss / freedom if sigma is None else sigma**2
+    information = quadratic * (0.5 / variance)
     if sigma is None:
-        with_scale = 0.5 * directions.T @ found.w / variance
+        with_scale = 0.5 * directions.T @ w / variance
         information -= np.outer(with_scale, with_scale) / (0.5 * freedom)
     return np.asarray(0.5 * (information + information.T))
 
 
 def _fixed_information(data: Sums, found: Solved, space: ParamSpace, psi: Floats) -> Floats:
     return np.asarray(data.R.T @ found.information @ data.R / space.residual_sd(psi) ** 2)
-
-
-def _outer(slopes: Floats, factor: Floats) -> Floats:
-    """(t, k, k) derivatives of Lambda Lambda' from those of Lambda."""
-    half = slopes @ factor.T
-    return np.asarray(half + half.transpose(0, 2, 1))
-
-
-def _directions(data: Sums, found: Solved, changes: tuple[Floats, ...]) -> Floats:
-    """(q, t): a_i with V_i V^-1 r = Z a_i, for changes (t_j, k, k) of each Lambda Lambda'."""
-    directions = np.zeros((sum(map(len, changes)), data.plan.num_effects))
-    start = 0
-    for j, (change, w) in enumerate(zip(changes, data.plan.split(found.w), strict=True)):
-        stop = start + len(change)
-        directions[start:stop, data.plan.place(j)] = (w @ change).reshape(len(change), -1)
-        start = stop
-    return directions.T
 
 
 def _quadratic(data: Sums, found: Solved, directions: Floats) -> Floats:

@@ -13,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import times_products
 from lmeformula.gaussian import sparse
+from lmeformula.gaussian.information import scale_out
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
 from lmeformula.model import probing
 from lmeformula.model.ascent import Point, Summit, ascend
@@ -253,26 +255,15 @@ def _profile_information(
 ) -> Floats:
     """(t, t) average information of the elements, fixed effects and sigma profiled out; see information.py."""
     plan, lambdas = data.plan, found.factor.lambdas
-    w = plan.split(found.w)
-    columns = []
-    for j, (change, factor) in enumerate(zip(changes, lambdas, strict=True)):
-        for matrix in change @ factor.T:
-            parts = [np.zeros_like(part) for part in w]
-            parts[j] = w[j] @ (matrix + matrix.T)
-            columns.append(plan.join(tuple(parts)))
-    directions = np.column_stack(columns)
+    outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
+    directions = covariance_directions(plan, found.w, outer)
     spread = times_products(plan, data.products, directions)
     right = sparse.turn(plan, lambdas, spread)
     information = directions.T @ spread - sparse.roughly(found.factor, right)
     crossed = found.ZVQ.T @ directions
     if crossed.size:
         information -= crossed.T @ np.linalg.solve(found.information, crossed)
-    variance = found.rss / freedom if sigma is None else sigma**2
-    information *= 0.5 / variance
-    if sigma is None:
-        with_scale = 0.5 * directions.T @ found.w / variance
-        information -= np.outer(with_scale, with_scale) / (0.5 * freedom)
-    return np.asarray(0.5 * (information + information.T))
+    return scale_out(information, directions, found.w, found.rss, freedom, sigma)
 
 
 def _observed_information(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.laplace.likelihood import Approximation, Mode, Problem, collect, predictor
 from lmeformula.model.family import Depths
@@ -60,15 +61,8 @@ def average_information(
     """(t, t) average information of the working linear model, for changes (t_j, k, k) of each Lambda."""
     plan, mode = problem.plan, found.mode
     lambdas = mode.at.lambdas
-    w = plan.split(collect(plan, mode.rows.first))
-    columns = []
-    for j, (change, factor) in enumerate(zip(changes, lambdas, strict=True)):
-        for matrix in change:
-            outer = matrix @ factor.T
-            parts = [np.zeros_like(part) for part in w]
-            parts[j] = w[j] @ (outer + outer.T)
-            columns.append(plan.join(tuple(parts)))
-    directions = np.column_stack(columns)
+    outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
+    directions = covariance_directions(plan, collect(plan, mode.rows.first), outer)
     spread = np.column_stack(
         [collect(plan, mode.weights * predictor(plan, column)) for column in directions.T]
     )
