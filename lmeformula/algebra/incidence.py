@@ -7,7 +7,6 @@ read only the elements of M^-1 that some row meets.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,23 +15,11 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.pairs import PairPattern, find_pattern
+from lmeformula.algebra.sparseproducts import Meeting, meet
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 Places = NDArray[np.int64]
-
-
-class Slots(NamedTuple):
-    """Where the rows fall in a list of distinct pairs of levels.
-
-    Attributes:
-      slot: (n,) place of each row's pair in the list.
-      first, second: (m,) the pairs.
-    """
-
-    slot: Places
-    first: Places
-    second: Places
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +35,8 @@ class Incidence:
       columns: (e,) their columns in the rest, sorted within a level.
       element: (n,) of each term of the rest, the element of each row's first coefficient of that term.
       level: (n,) level of the lead term.
-      across: where the rows fall among the pairs of levels of two terms of the rest, by their places in it.
+      across: which pairs of levels of two terms of the rest meet, by the terms' places in it, each term with
+        itself included.
       pattern: the pairs of elements; None where they would take too much memory.
     """
 
@@ -57,7 +45,7 @@ class Incidence:
     columns: Codes
     element: tuple[Places, ...]
     level: Codes
-    across: tuple[tuple[int, int, Slots], ...]
+    across: tuple[tuple[int, int, Meeting], ...]
     pattern: PairPattern | None
 
     def factorize(self, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
@@ -107,12 +95,15 @@ class Incidence:
                 for a in range(k):
                     found -= 2.0 * lead[:, a] * values[:, b] * inner[a][element + b]
         below = factor.rest_inverse_below
-        for i, j, slots in self.across:
-            block = self._weigh(slots, below, (i, j), (rest[i].shape[1], rest[j].shape[1]))
+        for i, j, meeting in self.across:
+            rows, columns = self._reached(i, j, meeting)
+            rows = rows[:, None, None] + np.arange(rest[i].shape[1])[:, None]
+            columns = columns[:, None, None] + np.arange(rest[j].shape[1])
+            block = below[np.maximum(rows, columns), np.minimum(rows, columns)]
             for a in range(rest[i].shape[1]):
                 for b in range(rest[j].shape[1]):
                     twice = 1.0 if i == j else 2.0
-                    found += twice * rest[i][:, a] * rest[j][:, b] * block[:, a, b][slots.slot]
+                    found += twice * rest[i][:, a] * rest[j][:, b] * block[:, a, b][meeting.slot]
         return np.asarray(found)
 
     def _values(self, term: int) -> Floats:
@@ -172,23 +163,28 @@ class Incidence:
         plan = self.plan
         size = plan.num_effects - plan.lead_size
         found = np.zeros((size, size))
-        for i, j, slots in self.across:
+        for i, j, meeting in self.across:
+            first, second = self._reached(i, j, meeting)
             left, right = self._values(plan.rest[i]), self._values(plan.rest[j])
             for a in range(left.shape[1]):
                 weighted = left[:, a] * weights
                 for b in range(right.shape[1]):
-                    total = np.bincount(slots.slot, weighted * right[:, b], len(slots.first))
-                    found[slots.first + a, slots.second + b] = total
-                    found[slots.second + b, slots.first + a] = total
+                    total = np.bincount(meeting.slot, weighted * right[:, b], len(first))
+                    found[first + a, second + b] = total
+                    found[second + b, first + a] = total
         return found
 
-    def _weigh(
-        self, slots: Slots, below: Floats, terms: tuple[int, int], size: tuple[int, int]
-    ) -> Floats:
-        """(m, k_i, k_j) blocks of a symmetric (r, r) matrix, given below its diagonal, that rows meet."""
-        rows = slots.first[:, None, None] + np.arange(size[0])[:, None]
-        columns = slots.second[:, None, None] + np.arange(size[1])
-        return np.asarray(below[np.maximum(rows, columns), np.minimum(rows, columns)])
+    def _reached(self, i: int, j: int, meeting: Meeting) -> tuple[Places, Places]:
+        """(m,) places in the rest of the first coefficients of the levels that meet."""
+        first, second = self.plan.rest[i], self.plan.rest[j]
+        return _first_places(self.plan, first, meeting.first), _first_places(
+            self.plan, second, meeting.second
+        )
+
+
+def _first_places(plan: Layout, term: int, level: Codes) -> Places:
+    """Places in the rest of the first coefficient of some levels of a term."""
+    return plan.starts[term] - plan.lead_size + level.astype(np.int64) * plan.sizes[term][1]
 
 
 def find_incidence(plan: Layout) -> Incidence:
@@ -200,36 +196,35 @@ def find_incidence(plan: Layout) -> Incidence:
       The incidence.
     """
     levels, k = plan.sizes[plan.lead]
-    level = plan.matrices[plan.lead].indices[::k] // k
-    width = plan.num_effects - plan.lead_size
-    # Where the effects of each row's level of a term start, in the rest.
-    starts = {j: plan.starts[j] - plan.lead_size for j in plan.rest}
-    reached = [
-        starts[j] + plan.matrices[j].indices[:: plan.sizes[j][1]].astype(np.int64)
-        for j in plan.rest
+    index = [
+        matrix.indices[::size] // size
+        for matrix, (_, size) in zip(plan.matrices, plan.sizes, strict=True)
     ]
-    sizes = [plan.sizes[j][1] for j in plan.rest]
-    keys = [level.astype(np.int64) * width + first for first in reached]
-    distinct = [np.unique(key) for key in keys]
-    whole = np.sort(
-        np.concatenate(
-            [np.zeros(0, np.int64)]
-            + [
-                (key[:, None] + np.arange(size)).ravel()
-                for key, size in zip(distinct, sizes, strict=True)
-            ]
-        )
-    )
+
+    def meeting(one: int, other: int) -> Meeting:
+        return meet(index[one], index[other], plan.sizes[one][0], plan.sizes[other][0])
+
+    width = plan.num_effects - plan.lead_size
+    between = [meeting(plan.lead, j) for j in plan.rest]
+    # Elements by level, then column: those of the first coefficients, and then of all.
+    keys = [
+        found.first.astype(np.int64) * width + _first_places(plan, j, found.second)
+        for found, j in zip(between, plan.rest, strict=True)
+    ]
+    each = [
+        (key[:, None] + np.arange(plan.sizes[j][1])).ravel()
+        for key, j in zip(keys, plan.rest, strict=True)
+    ]
+    whole = np.sort(np.concatenate([np.zeros(0, np.int64), *each]))
     pointers = np.searchsorted(whole, np.arange(levels + 1) * width)
     columns = (whole % max(width, 1)).astype(np.int32)
     element = tuple(
-        np.searchsorted(whole, d)[np.searchsorted(d, key)]
-        for d, key in zip(distinct, keys, strict=True)
+        np.searchsorted(whole, key)[found.slot] for key, found in zip(keys, between, strict=True)
     )
-    across = []
-    for j in range(len(reached)):
-        for i in range(j + 1):
-            key, slot = np.unique(reached[i] * width + reached[j], return_inverse=True)
-            across.append((i, j, Slots(slot, key // width, key % width)))
+    across = tuple(
+        (i, j, meeting(plan.rest[i], plan.rest[j]))
+        for j in range(len(plan.rest))
+        for i in range(j + 1)
+    )
     pattern = find_pattern(np.diff(pointers), columns, width, k) if width else None
-    return Incidence(plan, pointers, columns, element, level, tuple(across), pattern)
+    return Incidence(plan, pointers, columns, element, index[plan.lead], across, pattern)

@@ -123,10 +123,22 @@ def sparse_products(meetings: Meetings, weights: Floats | None) -> SparseProduct
 
 
 def _meeting(first: TermBlock, second: TermBlock) -> Meeting:
-    width = len(second.levels)
-    key = first.index.astype(np.int64)
+    return meet(first.index, second.index, len(first.levels), len(second.levels))
+
+
+def meet(first: Codes, second: Codes, num_first: int, num_second: int) -> Meeting:
+    """Find the pairs of levels that meet in some row, by one sort.
+
+    Args:
+      first, second: (n,) levels of two terms.
+      num_first, num_second: how many they have.
+    Returns:
+      The pairs, sorted, and which of them each row belongs to.
+    """
+    width = num_second
+    key = first.astype(np.int64)
     key *= width
-    key += second.index
+    key += second
     order = np.argsort(key)
     key = key[order]
     is_new = np.empty(len(key), bool)
@@ -136,8 +148,8 @@ def _meeting(first: TermBlock, second: TermBlock) -> Meeting:
     slot[order] = np.cumsum(is_new, dtype=np.int32) - 1
     distinct = key[is_new]
     level = (distinct // width).astype(np.int32)
-    pointers = np.zeros(len(first.levels) + 1, np.int64)
-    np.cumsum(np.bincount(level, minlength=len(first.levels)), out=pointers[1:])
+    pointers = np.zeros(num_first + 1, np.int64)
+    np.cumsum(np.bincount(level, minlength=num_first), out=pointers[1:])
     return Meeting(slot, level, (distinct % width).astype(np.int32), pointers)
 
 

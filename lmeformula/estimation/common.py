@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.em.types import Solution
+from lmeformula.em.types import Options, Solution
 from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 
@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 WATCHED_LEVELS = 8
 # A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
 BOUNDARY_SD = 1e-6
+# Most probes of the iterative solver.
+MAX_PROBES = 512
 
 
 def report_vcov(
@@ -102,7 +104,12 @@ def watched_draws(names: tuple[tuple[str, str, str], ...], solution: Solution) -
     return Watched(names, solution.draws) if solution.draws.size else None
 
 
-def report_mc_error(model: Model, psi: Floats, solution: Solution) -> Floats:
-    """(d,) Monte Carlo standard errors on the reporting scale."""
+def report_mc_error(model: Model, psi: Floats, mc_covariance: Floats) -> Floats:
+    """(d,) Monte Carlo standard errors on the reporting scale, from the covariance (d, d) in psi."""
     jacobian = model.space.report_jacobian(psi)
-    return np.sqrt(np.diag(jacobian @ solution.mc_covariance @ jacobian.T))
+    return stderr_of(jacobian @ mc_covariance @ jacobian.T)
+
+
+def most_probes(options: Options) -> int:
+    """Most probes of the iterative solver; options that ask for fewer draws lower it."""
+    return min(MAX_PROBES, options.max_draws)

@@ -130,7 +130,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         param_values=space.to_report(limit),
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
-        param_mc_error=report_mc_error(model, psi, solution),
+        param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.probes import estimate_blocks, solve_sides
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.estimation.common import report_vcov, stderr_of
+from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
 from lmeformula.fit import Fit
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
 from lmeformula.gaussian.sparse import SparseSums, outward, sparse_sums
@@ -18,9 +18,6 @@ from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.compile import Model
 
 Floats = NDArray[np.float64]
-
-# Most probes; options that ask for fewer draws lower it.
-MAX_PROBES = 512
 
 
 def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit:
@@ -37,7 +34,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         reml=reml,
         seed=seed,
         tolerance=options.tolerance,
-        max_probes=min(MAX_PROBES, options.max_draws),
+        max_probes=most_probes(options),
     )
     sigma = found.params.sigma
     assert sigma is not None
@@ -51,8 +48,6 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
     )
     fixed_vcov = _fixed_covariance(data, found, sigma)
     vcov = report_vcov(model, found.psi, found.information, found.inside, fixed_vcov)
-    jacobian = space.report_jacobian(found.psi)
-    mc_error = stderr_of(jacobian @ found.mc_covariance @ jacobian.T)
     at_bounds = space.to_report(space.to_free(found.params))
     seconds = time.perf_counter() - began
     return Fit(
@@ -64,7 +59,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         param_values=at_bounds,
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
-        param_mc_error=mc_error,
+        param_mc_error=report_mc_error(model, found.psi, found.mc_covariance),
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,

@@ -15,6 +15,7 @@ from lmeformula.estimation.common import (
     Timed,
     iteration_seconds,
     last_iteration,
+    most_probes,
     report_mc_error,
     report_vcov,
     stderr_of,
@@ -44,8 +45,6 @@ Floats = NDArray[np.float64]
 
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
 START_TOLERANCE = 0.1
-# Most probes of the iterative solver; options that ask for fewer draws lower it.
-MAX_PROBES = 512
 # A Monte Carlo estimate of the standard errors is taken as it is where its error is below this fraction of
 # them; a rougher one only if it differs from Laplace's by this many of its errors.
 SHARP = 0.02
@@ -80,7 +79,6 @@ def estimate_laplace(
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
     vcov = report_vcov(model, start.psi, start.information, start.inside, start.fixed_vcov)
-    jacobian = space.report_jacobian(start.psi)
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -91,7 +89,7 @@ def estimate_laplace(
         param_values=space.to_report(space.to_free(found.params)),
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
-        param_mc_error=stderr_of(jacobian @ start.mc_covariance @ jacobian.T),
+        param_mc_error=report_mc_error(model, start.psi, start.mc_covariance),
         fixed_vcov=start.fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
@@ -164,7 +162,7 @@ def estimate_mcem(
         param_values=space.to_report(limit),
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
-        param_mc_error=report_mc_error(model, psi, solution),
+        param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
         fixed_vcov=vcov[:p, :p],
         modes=modes,
         mode_cov=mode_cov,
@@ -238,11 +236,11 @@ def _covariance(
     """
     space, psi, arrays = model.space, solution.params, start.found.problem
     outside = np.where(np.outer(inside, inside), 0.0, np.nan)
-    sampled = _monte_carlo(model, solution)
+    sampled, error = _monte_carlo(model, solution), None
     if sampled is not None:
+        error = np.where(inside, sampled.stderr_error, np.nan)
         relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
         if relative.max(initial=0.0) < SHARP:
-            error = np.where(inside, sampled.stderr_error, np.nan)
             return "monte carlo", sampled.covariance + outside, error
     information = start.information
     if solver == "direct":
@@ -254,7 +252,6 @@ def _covariance(
     if sampled is not None:
         difference = stderr_of(sampled.covariance) - stderr_of(approximate)
         if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():
-            error = np.where(inside, sampled.stderr_error, np.nan)
             return "monte carlo", sampled.covariance + outside, error
     return "laplace", approximate, None
 
@@ -307,7 +304,7 @@ def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Optio
         boundary_sd,
         seed=seed,
         tolerance=options.tolerance,
-        max_probes=min(MAX_PROBES, options.max_draws),
+        max_probes=most_probes(options),
     )
     outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
     if not last.found.converged:
