@@ -45,6 +45,24 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
 
     result_: Fit
 
+    def __init__(
+        self,
+        formula: str,
+        family: str | Family,
+        method: str,
+        new_levels: str,
+        re_form: str | None,
+        random_state: int | None,
+        options: Mapping[str, Any] | None,
+    ) -> None:
+        self.formula = formula
+        self.family = family
+        self.method = method
+        self.new_levels = new_levels
+        self.re_form = re_form
+        self.random_state = random_state
+        self.options = options
+
     def _fit_result(self, X: Any, y: Any) -> None:
         table, name = self._table(X, fitting=True), response_name(self.formula)
         if len(table) < 2:
@@ -146,13 +164,7 @@ class MixedModelRegressor(RegressorMixin, _MixedModel):  # type: ignore[misc]
         random_state: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.formula = formula
-        self.family = family
-        self.method = method
-        self.new_levels = new_levels
-        self.re_form = re_form
-        self.random_state = random_state
-        self.options = options
+        super().__init__(formula, family, method, new_levels, re_form, random_state, options)
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the model.
@@ -215,13 +227,7 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
         random_state: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.formula = formula
-        self.family = family
-        self.method = method
-        self.new_levels = new_levels
-        self.re_form = re_form
-        self.random_state = random_state
-        self.options = options
+        super().__init__(formula, family, method, new_levels, re_form, random_state, options)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
