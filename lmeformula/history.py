@@ -37,7 +37,7 @@ class Seconds(NamedTuple):
 
     Attributes:
       design: building the design.
-      compile: compiling the iteration.
+      compile: compiling the iteration, as far as the fit had to wait for it.
       total: everything, the parts that are not listed here included.
       start: the deterministic fit: the whole of an exact or Laplace fit, the start of a Monte Carlo one.
       whitening: the factorisations, on the host, that the sampler's coordinates come from.

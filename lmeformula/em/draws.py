@@ -157,7 +157,7 @@ def take(
 
     if programs.num_traces == 0:
         # Traced here, in one order: names in a program tell it apart in the cache that other processes share.
-        _trace(programs, control_of(0, 0, 0, 0), walkers, data)
+        trace_programs(programs, control_of(0, 0, 0, 0), walkers, data)
     # Compiled programs let go of the interpreter: two threads are two cores.
     with ThreadPoolExecutor(programs.num_workers) as pool:
         results = list(pool.map(work, range(programs.num_workers)))
@@ -168,7 +168,8 @@ def take(
     )
 
 
-def _trace(programs: Programs, control: Control, walkers: Walkers, data: Any) -> None:
+def trace_programs(programs: Programs, control: Control, walkers: Walkers, data: Any) -> None:
+    """Trace both programs, always in the same order, for arguments of these shapes."""
     position = tf.constant(walkers.positions[0], programs.dtype)
     size = tf.constant(walkers.step_sizes[0], programs.dtype)
     walk = programs.walk.get_concrete_function(control, position, size, data).structured_outputs

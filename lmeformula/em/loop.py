@@ -30,6 +30,7 @@ from lmeformula.em.place import (
     more_draws,
     move,
     next_coefficients,
+    next_draws,
     next_floor,
 )
 from lmeformula.em.programs import Programs, programs, tensors_of
@@ -151,7 +152,7 @@ def run(
                 # Nothing to gain by moving: more draws at the same parameters, beside those that there are.
                 num_draws = further_draws(problem, options, place, memory, moments, way)
                 continue
-            num_draws = place.num_draws
+            num_draws = next_draws(problem, options, place, way)
             memory = Memory(
                 held,
                 next_coefficients(options, place, memory),

@@ -216,6 +216,16 @@ def further_draws(
     return max(1, min(options.max_draws, asked) - have)
 
 
+def next_draws(problem: Problem, options: Options, place: Place, way: Advance) -> int:
+    """How many draws to begin with at the next place."""
+    if problem.geometry is None:
+        return place.num_draws
+    asked = schedule.draws_after_step(
+        place.num_draws, way.distance, _errors(way), way.stderr, options.tolerance
+    )
+    return min(options.max_draws, asked)
+
+
 def find_information(
     compiled: Programs,
     problem: Problem,

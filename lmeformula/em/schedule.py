@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 NEGLIGIBLE = 0.1
 # Within this many standard errors of the maximum.
 NEAR = 0.5
+# A step of at most this many standard errors is likely to be the last one.
+LAST_STEP = 1.0
 # The floor under the observed fractions of information: where it starts and how it moves. It falls while steps
 # go as Newton's metric predicted and rises when one overshoots, towards 1, the EM step.
 FIRST_FLOOR = 0.2
@@ -50,5 +52,22 @@ def next_draws(
     """
     if not is_still(distance, mc_error, stderr, tolerance):
         return num_draws
+    return _sharpened(num_draws, mc_error, stderr, tolerance)
+
+
+def draws_after_step(
+    num_draws: int, distance: Floats, mc_error: Floats, stderr: Floats, tolerance: float
+) -> int:
+    """Draws per chain at the end of a Newton step that moves by `distance`.
+
+    Newton's method converges quadratically: where a step within a standard error ends, the fit is likely to
+    end, and draws are taken for that at once.
+    """
+    if in_stderr(distance, stderr) > LAST_STEP:
+        return num_draws
+    return _sharpened(num_draws, mc_error, stderr, tolerance)
+
+
+def _sharpened(num_draws: int, mc_error: Floats, stderr: Floats, tolerance: float) -> int:
     excess = in_stderr(mc_error, stderr) / tolerance
     return math.ceil(num_draws * min(4.0, max(1.0, 1.2 * excess**2)))

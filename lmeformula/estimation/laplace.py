@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.common import (
@@ -124,16 +126,24 @@ def estimate_mcem(
     from lmeformula.sampling.laplace import laplace_problem
 
     began = time.perf_counter()
-    start = _start(model, BOUNDARY_SD, solver, seed, options._replace(tolerance=START_TOLERANCE))
-    start_seconds = time.perf_counter() - began
+    watched, positions = watch(model, layout(model.design.terms).starts)
+    settings = options._replace(watched=positions)
+    # One core compiles while the other one fits.
+    with ThreadPoolExecutor(1) as beside:
+        compiling = beside.submit(_compile_ahead, model, settings, solver)
+        start = _start(
+            model, BOUNDARY_SD, solver, seed, options._replace(tolerance=START_TOLERANCE)
+        )
+        start_seconds = time.perf_counter() - began
+        compiling.result()
+    wait_seconds = time.perf_counter() - began - start_seconds
     space, arrays = model.space, start.found.problem
-    watched, positions = watch(model, arrays.plan.starts)
     information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
-    problem = laplace_problem(model, arrays, start.psi, information)
+    at_start = start.found.approximation.mode.u
+    problem = laplace_problem(model, arrays, start.psi, information, at_start)
     assert problem.geometry is not None
     assert problem.edges is not None
     whitening = Timed(problem.geometry)
-    settings = options._replace(watched=positions)
     solution = run(
         problem._replace(geometry=whitening),
         settings,
@@ -174,7 +184,7 @@ def estimate_mcem(
         watched=watched_draws(watched, solution),
         seconds=Seconds(
             design=0.0,
-            compile=solution.compile_seconds,
+            compile=wait_seconds + solution.compile_seconds,
             total=time.perf_counter() - began,
             start=start_seconds,
             whitening=whitening.seconds,
@@ -188,6 +198,21 @@ def estimate_mcem(
         information=source,
         param_stderr_error=stderr_error,
     )
+
+
+def _compile_ahead(model: Model, options: Options, solver: str) -> None:
+    from lmeformula.em.ahead import compile_ahead
+    from lmeformula.em.types import Geometry
+    from lmeformula.sampling.laplace import blank_whitening
+    from lmeformula.sampling.problem import whitened_problem
+
+    if solver != "direct":
+        # How many directions its whitening has is known when it has been found.
+        return
+    plan = layout(model.design.terms)
+    blank = Geometry(blank_whitening(model, plan))
+    problem = whitened_problem(model, plan, np.zeros(model.space.size), lambda psi: blank)
+    compile_ahead(problem, options, model.dtype, blank.arrays)
 
 
 def _log_likelihood(

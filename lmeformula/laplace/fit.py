@@ -35,6 +35,7 @@ from lmeformula.laplace.secants import Move, corrected, remember
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular, factor_space
+from lmeformula.model.family import Depths
 from lmeformula.model.integrated import integrated
 from lmeformula.model.params import Params, ParamSpace
 
@@ -100,7 +101,7 @@ def fit_laplace(
     m = p + space.own.size
     first = space.to_free(model.start)
     # Searches for the mode start from where the last one and its derivative put it.
-    last: _Known | None = None
+    last: KnownMode | None = None
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
 
@@ -116,8 +117,8 @@ def fit_laplace(
             return _nowhere(coordinates)
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         if np.isfinite(found.value):
-            by_block = mode_slopes(problem, found, changes)
-            last = _Known(
+            by_block = mode_slopes(problem, found.mode, found.depths, changes)
+            last = KnownMode(
                 coordinates,
                 found.mode.u,
                 np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0),
@@ -166,8 +167,8 @@ def fit_laplace(
     )
 
 
-class _Known(NamedTuple):
-    """A mode (q,) at some coordinates (m + t,), and its derivatives (m + t, q) in them."""
+class KnownMode(NamedTuple):
+    """A mode (q,) at some coordinates (d,), and its derivatives (d, q) in them."""
 
     coordinates: Floats
     u: Floats
@@ -201,23 +202,30 @@ def _nowhere(coordinates: Floats) -> Point:
 def _first_sd(model: Model) -> float:
     """What the sds start from: on the scale of a predictor that is the mean, in units of the response."""
     sigma = model.start.sigma
+    if sigma is None and model.family.link == "identity":
+        working = model.family.working(model.family.response(model.design))
+        # The quartiles of a normal distribution are 1.35 sds apart; a few rows far out do not move them.
+        low, high = np.quantile(working, [0.25, 0.75])
+        sigma = float(high - low) / 1.35 or float(working.std()) or 1.0
     return FIRST_SD * (1.0 if sigma is None else sigma)
 
 
-def mode_slopes(problem: Problem, found: Approximation, changes: tuple[Floats, ...]) -> Floats:
+def mode_slopes(
+    problem: Problem, mode: Mode, depths: Depths, changes: tuple[Floats, ...]
+) -> Floats:
     """How the mode moves with the parameters, by the implicit function theorem.
 
     Args:
       problem: the arrays.
-      found: the approximation.
+      mode: the mode.
+      depths: the rows' further derivatives there.
       changes: (t, k, k) derivatives of each Lambda in its parameters.
     Returns:
       (p + f + t, q) derivatives of the mode in the fixed effects, the family's own parameters and those of
       the factors.
     """
-    plan, mode = problem.plan, found.mode
-    lambdas = mode.at.lambdas
-    columns, _ = complete_block(problem, mode, found.depths)
+    plan, lambdas = problem.plan, mode.at.lambdas
+    columns, _ = complete_block(problem, mode, depths)
     moved = [collect(plan, -column) for column in columns.T]
     moved = [apply_lambda(plan, lambdas, column, transpose=True) for column in moved]
     u, first = plan.split(mode.u), plan.split(collect(plan, mode.rows.first))
@@ -230,6 +238,19 @@ def mode_slopes(problem: Problem, found: Approximation, changes: tuple[Floats, .
             gradient[plan.place(j)] += (first[j] @ matrix).ravel()
             moved.append(gradient)
     return np.asarray(mode.factor.solve(np.column_stack(moved)).T)
+
+
+def slopes_in_psi(
+    space: ParamSpace, problem: Problem, psi: Floats, mode: Mode, depths: Depths
+) -> Floats:
+    """(d, q) derivatives of the mode in psi (d,); see `mode_slopes`."""
+    by_block = mode_slopes(problem, mode, depths, space.factor_changes(psi))
+    p, f = space.num_fixed, space.own.size
+    slopes = np.empty((space.size, len(mode.u)))
+    slopes[:p] = by_block[:p]
+    slopes[space.own_slice] = by_block[p : p + f]
+    slopes[p : space.size - f] = by_block[p + len(depths.own) :]
+    return slopes
 
 
 def gradient(space: ParamSpace, psi: Floats, found: Approximation) -> Floats:
@@ -276,11 +297,7 @@ def observed_information(
     lengths[:p] = 1.0 / np.sqrt(block[:p])
     lengths[own] = 1.0 / np.sqrt(block[p : p + space.own.size])
     # Each mode is searched for from where the derivative puts it: at these distances it is there.
-    by_block = mode_slopes(problem, found, space.factor_changes(psi))
-    slopes = np.empty((d, len(start)))
-    slopes[:p] = by_block[:p]
-    slopes[own] = by_block[p : p + space.own.size]
-    slopes[p : d - space.own.size] = by_block[p + len(found.depths.own) :]
+    slopes = slopes_in_psi(space, problem, psi, found.mode, found.depths)
     here = gradient(space, psi, found)
 
     for j in np.flatnonzero(free):

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.em.types import Geometry, Problem
-from lmeformula.laplace.fit import mode_at, own_parameters
+from lmeformula.laplace.fit import KnownMode, mode_at, own_parameters, slopes_in_psi
 from lmeformula.laplace.information import complete_block, upright
 from lmeformula.laplace.likelihood import Mode, collect, predictor
 from lmeformula.laplace.likelihood import Problem as Arrays
@@ -29,7 +30,13 @@ from lmeformula.sampling.whitened import Whitening
 Floats = NDArray[np.float64]
 
 
-def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Floats) -> Problem:
+# Parameters within this many standard errors of those that a mode is known at take its derivatives from there.
+NEARBY = 0.01
+
+
+def laplace_problem(
+    model: Model, arrays: Arrays, start: Floats, observed: Floats, u: Floats | None = None
+) -> Problem:
     """The problem of a model of any family.
 
     Args:
@@ -37,18 +44,26 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
       arrays: its arrays, with X as it is in the model.
       start: (d,) unconstrained parameters: the maximum of the Laplace approximation, finite.
       observed: (d, d) observed information there, the metric of the steps.
+      u: (q,) spherical effects near their mode there, if such are known.
     Returns:
       The problem.
     """
     space, plan = model.space, arrays.plan
     order = (plan.lead, *plan.rest)
-    last = np.zeros(plan.num_effects)
     m = space.num_fixed + space.own.size
 
+    first = mode_at(model, arrays, start, np.zeros(plan.num_effects) if u is None else u)
+    # A whitening that is itself approximate does not move smoothly with the parameters.
+    smooth = not isinstance(first.factor, ProbedFactor)
+    slopes = np.zeros((space.size, plan.num_effects))
+    if smooth:
+        depths = arrays.rows.depths(first.eta, first.at.own)
+        slopes = slopes_in_psi(space, arrays, start, first, depths)
+    known = KnownMode(start, first.u, slopes)
+
     def geometry(psi: Floats) -> Geometry:
-        nonlocal last
-        mode = mode_at(model, arrays, psi, last)
-        last = mode.u
+        nonlocal known
+        mode = mode_at(model, arrays, psi, known.mode_at(psi))
         factors = mode.at.lambdas
         root = whitening_root(mode.factor)
         traces = root.traces
@@ -66,9 +81,13 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
             # Its leverages are estimates, and what the sampler takes away must be exact.
             bend = np.zeros((len(mode.eta), m))
             bends = np.zeros(m)
+            known = KnownMode(psi, mode.u, slopes)
         else:
             bend = _bend(arrays, mode, depths, pull)
             bends = mode.factor.leverages() @ bend
+            move = psi - known.coordinates
+            if move @ observed @ move > NEARBY**2:
+                known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, depths))
         white = Whitening(
             eta=mode.eta,
             modes=mode.u,
@@ -87,13 +106,37 @@ def laplace_problem(model: Model, arrays: Arrays, start: Floats, observed: Float
         complete = complete_information(space, plan, changes, upright(square[:m, :m]))
         return Geometry(white, complete, observed)
 
-    first = mode_at(model, arrays, start, last)
     units = noticeable(model, np.maximum(first.weights, 0.0))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
-    # A whitening that is itself approximate does not move smoothly with the parameters.
-    smooth = not isinstance(first.factor, ProbedFactor)
     return problem._replace(refine=smooth, edges=edges)
+
+
+def blank_whitening(model: Model, plan: Layout) -> Whitening:
+    """A whitening of the shapes that those of a model have, with a dense rest; its values mean nothing."""
+    space, order = model.space, (plan.lead, *plan.rest)
+    n, q = model.design.n, plan.num_effects
+    m = space.num_fixed + space.own.size
+    (levels, k), rest = plan.sizes[plan.lead], q - plan.lead_size
+    squares = tuple(np.eye(plan.sizes[j][1]) for j in order)
+    counts = [space.theta_slices[j].stop - space.theta_slices[j].start for j in order]
+    return Whitening(
+        eta=np.zeros(n),
+        modes=np.zeros(q),
+        weights=np.zeros(n),
+        factors=squares,
+        lead_inverse=np.zeros((levels, k, k)),
+        rest_inverse=np.zeros((rest, rest)),
+        pull=np.zeros((q, m)),
+        traces=squares,
+        changes=tuple(
+            np.zeros((count, *square.shape)) for count, square in zip(counts, squares, strict=True)
+        ),
+        levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
+        bend=np.zeros((n, m)),
+        bends=np.zeros(m),
+        extra=own_parameters(space, np.zeros(space.size)),
+    )
 
 
 def _bend(arrays: Arrays, mode: Mode, depths: Depths, pull: Floats) -> Floats:

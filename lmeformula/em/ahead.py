@@ -1,0 +1,49 @@
+"""Compile a problem's programs before anything is known of its posterior, beside other work."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lmeformula.em.draws import Walkers, trace_programs
+from lmeformula.em.estep.sampler import Control
+from lmeformula.em.programs import programs, tensors_of
+from lmeformula.em.types import Options, Problem
+
+
+def compile_ahead(problem: Problem, options: Options, dtype: str, arrays: Any) -> None:
+    """Trace and compile the programs that `run` will use for this problem and these options.
+
+    They are called for no transition and no draw, which only compiles them. `run` finds them by the problem's
+    `program` and by shapes, so that its own problem may be another one.
+
+    Args:
+      problem: with `program`; its parameters and geometry do not matter.
+      options: those of the run.
+      dtype: "float64" or "float32".
+      arrays: of the shapes that the geometry's will have; their values do not matter.
+    """
+    compiled = programs(problem, options, dtype)
+    data, white = tensors_of(problem.data, dtype), tensors_of(arrays, dtype)
+    nowhere = np.zeros((len(problem.latents), compiled.num_chains))
+    walkers = Walkers((nowhere,) * compiled.num_workers, (0.5,) * compiled.num_workers, 0)
+    params = tf.zeros([len(problem.params)], dtype)
+    none = tf.constant(0)
+    control = Control(tf.constant([0, 0]), none, none, none, params, white)
+    if compiled.num_traces == 0:
+        trace_programs(compiled, control, walkers, data)
+    position = tf.constant(nowhere, dtype)
+    many = tf.zeros([compiled.capacity, *nowhere.shape], dtype)
+
+    def walk() -> None:
+        compiled.walk(control, position, tf.constant(0.5, dtype), data)
+
+    def evaluate() -> None:
+        compiled.evaluate(params, white, many, many, many[:, 0], tf.constant(False), none, data)
+
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(walk), pool.submit(evaluate)]:
+            each.result()
