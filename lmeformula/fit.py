@@ -112,11 +112,11 @@ class Fit:
 
     @property
     def family_params(self) -> pd.Series:
-        """The family's own parameters: sigma, thresholds, a dispersion; empty for families without."""
+        """The family's own parameters: sigma, all thresholds, a dispersion; empty for families without."""
         space, sigma = self.model.space, self.params.sigma
         if sigma is not None:
             return self._by_name(np.array([sigma]), ("sigma",), "estimate")
-        return self._by_name(self.params.own, space.own.names, "estimate")
+        return self._by_name(self.params.own, space.own.values or space.own.names, "estimate")
 
     @property
     def fixef(self) -> pd.Series:

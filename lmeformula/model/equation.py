@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.family.ordinal import categories
+from lmeformula.model.family.categories import categories
 from lmeformula.model.notation import (
     FamilyNotation,
     family_notation,
@@ -153,12 +153,13 @@ def ordered_lines(
     design: Design,
     script: Script,
 ) -> list[Line]:
-    """Chances of a category or a lower one by thresholds, then the predictor that is taken from them."""
-    at_most = script.function("P", f"{response} {script.at_most} k")
-    link = script.function(notation.link, at_most)
+    """Chances of categories by thresholds, such as that of one or a lower one, then the predictor."""
+    event = notation.chance.format(y=response, le=script.at_most)
+    link = script.function(notation.link, script.function("P", event))
     threshold = script.indexed(script.own(notation.own), "k")
     last = len(categories(design)[1]) - 1
-    spread = f"{threshold} {script.minus} {predictor}"
+    first, second = (predictor, threshold) if notation.is_above else (threshold, predictor)
+    spread = f"{first} {script.minus} {second}"
     return [
         Line(link, "=", (spread,), "k", last),
         Line(predictor, "=", summands or ("0",)),

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import LmeFormulaError
-from lmeformula.model.family.ordinal import categories
+from lmeformula.model.family.categories import categories
 from lmeformula.model.notation import (
     FAMILY_NOTATIONS,
     FamilyNotation,

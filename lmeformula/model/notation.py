@@ -105,6 +105,9 @@ class FamilyNotation:
       has_trials: whether the distribution also takes a number of trials.
       own: what its own parameter is called, other than a residual sd; "" where there is none.
       is_ordered: whether `own` are thresholds, from which the predictor is taken away.
+      chance: the event of which the link of ordered categories takes the chance, for the kth threshold; {y} is
+        the response, {le} at most.
+      is_above: whether that is the chance of higher categories: thresholds are taken from the predictor then.
     """
 
     distribution: str
@@ -115,6 +118,21 @@ class FamilyNotation:
     has_trials: bool = False
     own: str = ""
     is_ordered: bool = False
+    chance: str = ""
+    is_above: bool = False
+
+
+def _ordinal(distribution: str, chance: str, *, is_above: bool = False) -> FamilyNotation:
+    return FamilyNotation(
+        distribution,
+        "η",
+        r"\eta",
+        "logit",
+        own="thresholds",
+        is_ordered=True,
+        chance=chance,
+        is_above=is_above,
+    )
 
 
 FAMILY_NOTATIONS = {
@@ -126,9 +144,10 @@ FAMILY_NOTATIONS = {
     "nbinom1": FamilyNotation("NB1", "μ", r"\mu", "log", own="dispersion"),
     "gamma": FamilyNotation("Gamma", "μ", r"\mu", "log", own="shape"),
     "beta": FamilyNotation("Beta", "μ", r"\mu", "logit", own="precision"),
-    "cumulative": FamilyNotation(
-        "Cumulative", "η", r"\eta", "logit", own="thresholds", is_ordered=True
-    ),
+    "cumulative": _ordinal("Cumulative", "{y} {le} k"),
+    "sratio": _ordinal("StoppingRatio", "{y} = k | k {le} {y}"),
+    "cratio": _ordinal("ContinuationRatio", "k < {y} | k {le} {y}", is_above=True),
+    "acat": _ordinal("AdjacentCategory", "{y} = k + 1 | k {le} {y} {le} k + 1", is_above=True),
 }
 
 
@@ -143,7 +162,9 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
       'log'
     """
     written, _, link = family.partition("(") if isinstance(family, str) else (family.name, "", "")
-    name, link = written.strip(), link.rstrip(") ") or getattr(family, "link", "")
+    link = link.rstrip(") ").partition(",")[0].strip()
+    name = written.strip()
+    link = ("" if "=" in link else link) or getattr(family, "link", "")
     known = FAMILY_NOTATIONS.get(name)
     if known is None:
         known = FamilyNotation(name.replace("_", " ").title().replace(" ", ""), "μ", r"\mu", "g")

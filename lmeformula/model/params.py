@@ -22,7 +22,7 @@ class Params(NamedTuple):
       beta: (p) fixed effects, on the scale of the linear predictor.
       covariances: one (k, k) covariance matrix per random-effects term, in squared units of the predictor.
       sigma: residual standard deviation, or None for families without one.
-      own: (f) the family's other parameters of its own: thresholds, a dispersion.
+      own: (v) the family's other parameters of its own, as its functions take them: thresholds, a dispersion.
     """
 
     beta: Floats
@@ -116,7 +116,7 @@ class ParamSpace:
         return self.fixed_sigma
 
     def family_values(self, psi: Floats) -> Floats:
-        """(f,) all parameters of the family on their natural scale, fixed or not."""
+        """(v,) all parameters of the family on their natural scale, fixed or not."""
         if self.has_sigma:
             return np.array([self.residual_sd(psi)])
         return self.own.scale.to_natural(psi[self.own_slice])
@@ -163,7 +163,7 @@ class ParamSpace:
         parts = [psi[: self.num_fixed]]
         for term, place in zip(self.terms, self.theta_slices, strict=True):
             parts.append(term.structure.to_report(psi[place], len(term.columns)))
-        parts.append(self.own.scale.to_natural(psi[self.own_slice]))
+        parts.append(self.own.to_report(psi[self.own_slice]))
         return np.concatenate(parts)
 
     def report_jacobian(self, psi: Floats) -> Floats:
@@ -172,7 +172,7 @@ class ParamSpace:
         for term, place in zip(self.terms, self.theta_slices, strict=True):
             jacobian[place, place] = term.structure.report_jacobian(psi[place], len(term.columns))
         own = self.own_slice
-        jacobian[own, own] = self.own.scale.jacobian(psi[own])
+        jacobian[own, own] = self.own.report_jacobian(psi[own])
         return jacobian
 
 

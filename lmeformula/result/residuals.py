@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows

@@ -12,6 +12,7 @@ from lmeformula.estimation.dispatch import METHODS
 from lmeformula.formula import ir
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.family.own import Ascending, Own, Positive
+from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import Params
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import (
@@ -31,7 +32,7 @@ from lmeformula.store.formulas import FormulaCodec
 from lmeformula.store.recipe import Functions, recipe_codec
 
 # Letters are lengths that must agree: n rows, p fixed effects, d parameters, m draws, w watched effects;
-# k coefficients and l levels of one term; f parameters of the family's own.
+# k coefficients and l levels of one term; f parameters of the family's own, v of its natural values.
 
 RESPONSE = Record(
     ResponseBlock,
@@ -126,22 +127,42 @@ FIT: Mapping[str, Codec] = {
 
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
 
+_PATTERN = Record(
+    Patterned,
+    {
+        "pattern": Choice(("flexible", "symmetric", "equidistant")),
+        "count": Whole(),
+        "is_ordered": Flag(),
+    },
+)
+
 
 class _Scale:
-    """The scale of the family's own parameters, by name."""
+    """The scale of the family's own parameters: its name, or a pattern of thresholds."""
 
     def write(self, value: Any, out: Writer) -> Json:
-        """Its name."""
+        """Its name, or the pattern."""
+        if isinstance(value, Patterned):
+            return _PATTERN.write(value, out)
         return next(name for name, kind in _SCALES.items() if type(value) is kind)
 
     def read(self, found: Json, source: Reader) -> Any:
-        """Found by name."""
+        """Found by name, or made of the pattern."""
+        if isinstance(found, dict):
+            return _PATTERN.read(found, source)
         return _SCALES[Choice(tuple(_SCALES)).read(found, source)]()
 
 
 OWN = Record(
     Own,
-    {"variable": Text(), "names": Each(Text(), "f"), "start": Array(("f",)), "scale": _Scale()},
+    {
+        "variable": Text(),
+        "names": Each(Text(), "f"),
+        "start": Array(("v",)),
+        "scale": _Scale(),
+        "values": Each(Text()),
+        "report": Maybe(Array(("f", "v"))),
+    },
 )
 
 

@@ -14,8 +14,9 @@ from lmeformula.fit import Fit
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.covariance import STRUCTURES
-from lmeformula.model.family import FAMILIES, Family
+from lmeformula.model.family import FAMILIES, Family, Own
 from lmeformula.model.family import family as find_family
+from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import param_space
 from lmeformula.store.archive import (
     HEADER,
@@ -160,10 +161,21 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
     _check_design(design, source)
     if not np.isfinite(own.start).all():
         source.refuse("the family's parameters start from no number")
+    if not _fits(own):
+        source.refuse("the family's parameters do not go with their scale")
     space = param_space(
         design, has_sigma=rule.has_sigma, fixed_sigma=values["fixed_sigma"], own=own
     )
     return Model(design, rule, space, values["dtype"])
+
+
+def _fits(own: Own) -> bool:
+    """Whether the natural values are as many as the scale makes of the unconstrained ones."""
+    count = len(own.start)
+    if isinstance(own.scale, Patterned):
+        shape = own.scale.matrix.shape if own.scale.count == count else ()
+        return shape == (count, own.size) and len(own.values) in (0, count)
+    return own.size == count and not own.values and own.report is None
 
 
 class _FamilyCodec:
@@ -173,16 +185,27 @@ class _FamilyCodec:
         self.again = again
 
     def write(self, value: Family, out: Writer) -> Json:
-        """Its name and link, and whether it is in the table."""
-        return {"name": value.name, "link": value.link, "is_own": not _is_from_table(value)}
+        """Its name, link and thresholds, and whether it is in the table."""
+        return {
+            "name": value.name,
+            "link": value.link,
+            "thresholds": value.thresholds,
+            "is_own": not _is_from_table(value),
+        }
 
     def read(self, found: Json, source: Reader) -> Family:
         """From the table, or as given."""
-        fields: dict[str, Codec] = {"name": Text(), "link": Text(), "is_own": Flag()}
-        name, link, is_own = read_fields(fields, found, source).values()
+        fields: dict[str, Codec] = {
+            "name": Text(),
+            "link": Text(),
+            "thresholds": Text(),
+            "is_own": Flag(),
+        }
+        name, link, thresholds, is_own = read_fields(fields, found, source).values()
         if not is_own:
+            pattern = f", thresholds={thresholds}" if thresholds else ""
             try:
-                return find_family(f"{name}({link})")
+                return find_family(f"{name}({link}{pattern})")
             except ModelError as error:
                 source.refuse(error.problem)
         if self.again is None or (self.again.name, self.again.link) != (name, link):
@@ -238,7 +261,7 @@ def _check_fit(fit: Fit, source: Reader) -> None:
                 source.refuse(f"{name} of {term.name} has the shape {shape}, not {expected}")
     if (fit.params.sigma is None) == fit.model.family.has_sigma:
         source.refuse("sigma does not go with the family")
-    if len(fit.params.own) != (0 if fit.model.family.has_sigma else fit.model.space.own.size):
+    if len(fit.params.own) != (0 if fit.model.family.has_sigma else len(fit.model.space.own.start)):
         source.refuse("the family has another number of parameters")
     if fit.outcome is Outcome.NONFINITE:
         return

@@ -28,6 +28,12 @@ CASES = {
     "binomial": Case("cbind(k, m) ~ x + (1 | g)", "binomial", "laplace"),
     "poisson": Case("k ~ x + (1 | g)", "poisson", "laplace"),
     "cumulative": Case("rating ~ x + (1 | g)", "cumulative", "laplace"),
+    "equidistant": Case(
+        "rating ~ x + (1 | g)", "cumulative(probit, thresholds=equidistant)", "laplace"
+    ),
+    "symmetric": Case("rating ~ x + (1 | g)", "cumulative(thresholds=symmetric)", "laplace"),
+    "sratio": Case("rating ~ x + (1 | g)", "sratio(cloglog)", "laplace"),
+    "acat": Case("rating ~ x + (1 | g)", "acat(thresholds=equidistant)", "laplace"),
     "nbinom2": Case("c ~ x + (1 | g)", "nbinom2", "laplace"),
     "gamma": Case("t ~ x + (1 | g)", "gamma", "laplace"),
 }

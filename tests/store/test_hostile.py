@@ -96,9 +96,10 @@ EDITS: dict[str, tuple[str, Any, str]] = {
     "sigma not a number": ("fit.params.sigma", "nan", "sigma is not a positive number"),
     "an unknown family": ("model.family.name", "cauchy", "no family 'cauchy"),
     "an unknown link": ("model.family.link", "cauchit", "no link 'cauchit'"),
+    "unknown thresholds": ("model.family.thresholds", "even", "no thresholds"),
     "another family": (
         "model.family",
-        {"name": "poisson", "link": "log", "is_own": False},
+        {"name": "poisson", "link": "log", "thresholds": "", "is_own": False},
         "and 21 elsewhere",
     ),
     "an unknown dtype": ("model.dtype", "object", "'object' is none of float64, float32"),

@@ -1,4 +1,4 @@
-"""Ordered categories: cumulative link models with flexible thresholds.
+"""Ordered categories: cumulative link models.
 
 P(y <= k) = F(threshold_k - eta), so that a larger predictor makes higher categories likelier.
 
@@ -7,6 +7,7 @@ References: McCullagh (1980), J. R. Stat. Soc. B 42, 109-142; signs as in R's or
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -14,29 +15,29 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design, ResponseBlock
-from lmeformula.errors import ModelError
-from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.design.design import Design
+from lmeformula.model.family.categories import categories, category_names, ordered_response
 from lmeformula.model.family.intervals import ordered_form
 from lmeformula.model.family.links import LINKS, Link, log1mexp, softplus
-from lmeformula.model.family.own import Ascending, Own
+from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 from lmeformula.model.family.tails import TAILS
+from lmeformula.model.family.thresholds import Pattern, threshold_own
 
 Floats = NDArray[np.float64]
 Tensor = Any
 
 
-def cumulative(link: str) -> Family:
-    """Ordered categories, with that link."""
+@functools.cache
+def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
+    """Ordered categories, with that link and that pattern of the thresholds."""
     chosen = LINKS[link]
 
     def own(design: Design) -> Own:
-        codes, levels = categories(design)
+        codes, levels = categories(design, "cumulative")
         shares = np.bincount(codes, minlength=len(levels)) / len(codes)
         start = chosen.forward(np.cumsum(shares)[:-1])
-        names = tuple(f"{low}|{high}" for low, high in itertools.pairwise(levels))
-        return Own("thresholds", names, start, Ascending())
+        return threshold_own("cumulative", thresholds, levels, start, is_ordered=True)
 
     def working(response: Arrays) -> Floats:
         # The middle of each category's share of the latent distribution.
@@ -60,7 +61,7 @@ def cumulative(link: str) -> Family:
     return Family(
         name="cumulative",
         link=link,
-        response=_response,
+        response=ordered_response("cumulative"),
         distribution=lambda eta, response, own: _distribution(chosen, eta, own),
         mean=lambda eta, own: probabilities(eta, own) @ np.arange(1.0, len(own) + 2.0),
         working=working,
@@ -71,83 +72,8 @@ def cumulative(link: str) -> Family:
         closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else ordered_form(TAILS[link]),
         categories=category_names,
         probabilities=probabilities,
+        thresholds=thresholds,
     )
-
-
-def categories(design: Design) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The category (n,) of each row, from 0, and the categories' names in order.
-
-    Raises:
-      ModelError: if the response has no order, fewer than two categories, or numbers other than 1 to K.
-    """
-    response = response_of(design)
-    if response.kind == "numeric" and response.values.ndim == 1 and response.trials is None:
-        return _numbered(design, response.values)
-    if response.kind != "ordered" and not _is_numbered(response):
-        raise unsuitable(
-            design,
-            "cumulative",
-            "ordered categories, or whole numbers from 1",
-            "Make the column an ordered categorical: pandas.Categorical(column, categories=[lowest, ..., "
-            "highest], ordered=True)."
-            if response.kind == "categorical"
-            else 'For yes and no use family="bernoulli".',
-        )
-    return category_numbers(response).astype(np.int64) - 1, category_names(design)
-
-
-def category_names(design: Design) -> tuple[str, ...]:
-    """The categories' names in order; of levels they are known without the rows."""
-    response = response_of(design)
-    if response.kind == "ordered":
-        return response.levels
-    return tuple(sorted(response.levels, key=int)) if response.levels else categories(design)[1]
-
-
-def category_numbers(response: ResponseBlock) -> Floats:
-    """(n,) the number of each row's category, from 1 for the lowest; of a response that has some."""
-    if response.kind == "categorical":
-        # Whole numbers have their order, whatever order text has.
-        order = sorted(range(len(response.levels)), key=lambda code: int(response.levels[code]))
-        return np.asarray(1.0 + np.argsort(order)[response.values.astype(np.int64)], np.float64)
-    first = 1.0 if response.kind == "ordered" else 0.0
-    return np.asarray(response.values + first, np.float64)
-
-
-def _is_numbered(response: ResponseBlock) -> bool:
-    return response.kind == "categorical" and all(
-        level.strip().isdecimal() for level in response.levels
-    )
-
-
-def _numbered(design: Design, values: Floats) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    needs = "ordered categories, or whole numbers from 1"
-    if (values != np.round(values)).any() or values.min() < 1:
-        raise unsuitable(
-            design,
-            "cumulative",
-            needs,
-            "Make an ordered categorical of its values, or recode them as 1, 2, ..., K.",
-        )
-    found = np.unique(values).astype(np.int64)
-    missing = np.setdiff1d(np.arange(1, found[-1] + 1), found)
-    if missing.size:
-        shown = ", ".join(map(str, missing[:8])) + (", ..." if missing.size > 8 else "")
-        raise ModelError(
-            f"the response {response_of(design).name!r} goes up to {found[-1]}, and no row has the category "
-            f"{shown}",
-            formula=design.formula.text,
-            span=None if design.formula.response is None else design.formula.response.span,
-            hint="A category without rows has no threshold: recode as 1, 2, ..., K, or make an ordered "
-            "categorical of the values that occur, with ordered(...) in the formula.",
-        )
-    return values.astype(np.int64) - 1, tuple(map(str, found))
-
-
-def _response(design: Design) -> Arrays:
-    codes, levels = categories(design)
-    refuse_weights(design, "cumulative")
-    return codes.astype(np.float64), np.eye(len(levels))[codes]
 
 
 def _survival(link: Link, x: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,19 +14,22 @@ Tensor = Any
 
 
 class Scale(Protocol):
-    """How natural values follow from unconstrained ones."""
+    """How natural values (v,) follow from unconstrained ones (f,); mostly v is f.
+
+    Scales of one kind are equal: what was compiled for a fit serves the next.
+    """
 
     def to_natural(self, free: Floats) -> Floats:
-        """(f,) natural values."""
+        """(v,) natural values."""
 
     def to_free(self, natural: Floats) -> Floats:
         """(f,) unconstrained values; the inverse of `to_natural`."""
 
     def jacobian(self, free: Floats) -> Floats:
-        """(f, f) derivative of the natural values (rows) in the free ones (columns)."""
+        """(v, f) derivative of the natural values (rows) in the free ones (columns)."""
 
     def bend(self, free: Floats, slope: Floats) -> Floats:
-        """(f, f) second derivative of the natural values in the free ones, combined with `slope` (f,)."""
+        """(f, f) second derivative of the natural values in the free ones, combined with `slope` (v,)."""
 
     def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Natural values from free ones, element by element, in TensorFlow."""
@@ -34,6 +38,7 @@ class Scale(Protocol):
         """The same as a TFP bijector of a vector, or of a scalar where there is one element."""
 
 
+@dataclass(frozen=True)
 class Positive:
     """Positive numbers, free on the log scale.
 
@@ -71,6 +76,7 @@ class Positive:
         return tfp.bijectors.Exp()
 
 
+@dataclass(frozen=True)
 class Ascending:
     """Increasing numbers: the first one free, the others by the logarithms of their distances.
 
@@ -118,20 +124,34 @@ class Own(NamedTuple):
 
     Attributes:
       variable: what the joint distribution calls them.
-      names: (f) how they are reported, on their natural scale.
-      start: (f,) natural values to start from.
+      names: (f) how they are reported: one name for each unconstrained value.
+      start: (v,) natural values to start from; these are what the family's functions take.
       scale: from unconstrained to natural values.
+      values: (v) names of the natural values, where they are not what is reported.
+      report: (f, v) what is reported from the natural values; by default themselves.
     """
 
     variable: str
     names: tuple[str, ...]
     start: Floats
     scale: Scale
+    values: tuple[str, ...] = ()
+    report: Floats | None = None
 
     @property
     def size(self) -> int:
-        """f."""
+        """f, how many are estimated."""
         return len(self.names)
+
+    def to_report(self, free: Floats) -> Floats:
+        """(f,) what is reported at unconstrained values (f,)."""
+        natural = self.scale.to_natural(free)
+        return natural if self.report is None else self.report @ natural
+
+    def report_jacobian(self, free: Floats) -> Floats:
+        """(f, f) its derivative in them."""
+        jacobian = self.scale.jacobian(free)
+        return jacobian if self.report is None else self.report @ jacobian
 
 
 NO_OWN = Own("", (), np.zeros(0), Positive())

@@ -87,6 +87,7 @@ class Family(NamedTuple):
       closed: derivatives in NumPy.
       categories: Design -> names of the response's ordered categories; None where it has none.
       probabilities: (eta (n,), own (f,)) -> (n, K) of the categories.
+      thresholds: the pattern of the thresholds between categories, as users write it; "" where there are none.
     """
 
     name: str
@@ -104,9 +105,16 @@ class Family(NamedTuple):
     closed: ClosedForm | None = None
     categories: Callable[[Design], tuple[str, ...]] | None = None
     probabilities: Callable[[Floats, Floats], Floats] | None = None
+    thresholds: str = ""
+
+    @property
+    def written(self) -> str:
+        """The family as users write it, with its link and, where they are not flexible, its thresholds."""
+        pattern = "" if self.thresholds in ("", "flexible") else f", thresholds={self.thresholds}"
+        return f"{self.name}({self.link}{pattern})"
 
     def __repr__(self) -> str:
-        return f"Family({self.name}({self.link}))"
+        return f"Family({self.written})"
 
 
 def log_density(

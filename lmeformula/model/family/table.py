@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from lmeformula.errors import ModelError
+from lmeformula.model.family.adjacent import acat
 from lmeformula.model.family.binary import bernoulli, binomial
 from lmeformula.model.family.continuous import BETA, GAMMA
 from lmeformula.model.family.counts import POISSON
@@ -13,12 +14,25 @@ from lmeformula.model.family.gaussian import GAUSSIAN
 from lmeformula.model.family.negative_binomial import NBINOM1, NBINOM2
 from lmeformula.model.family.ordinal import cumulative
 from lmeformula.model.family.record import Family
+from lmeformula.model.family.sequential import cratio, sratio
+from lmeformula.model.family.thresholds import Pattern
 
 # Links of the families that have a choice; the first is the default.
 LINKED: dict[str, tuple[Callable[[str], Family], tuple[str, ...]]] = {
     "bernoulli": (bernoulli, ("logit", "probit", "cloglog")),
     "binomial": (binomial, ("logit", "probit", "cloglog")),
     "cumulative": (cumulative, ("logit", "probit", "cloglog")),
+    "sratio": (sratio, ("logit", "probit", "cloglog")),
+    "cratio": (cratio, ("logit", "probit", "cloglog")),
+    "acat": (acat, ("logit", "probit", "cloglog")),
+}
+
+# Families with thresholds, and the patterns that these can have; the first is the default.
+ORDINAL: dict[str, tuple[Callable[[str, Pattern], Family], tuple[Pattern, ...]]] = {
+    "cumulative": (cumulative, ("flexible", "symmetric", "equidistant")),
+    "sratio": (sratio, ("flexible", "equidistant")),
+    "cratio": (cratio, ("flexible", "equidistant")),
+    "acat": (acat, ("flexible", "equidistant")),
 }
 
 FAMILIES: dict[str, Family] = {
@@ -36,29 +50,71 @@ def family(name: str | Family) -> Family:
     """The family of that name.
 
     Args:
-      name: such as "gaussian", or with a link, as in "bernoulli(probit)"; or a Family, which is returned.
+      name: such as "gaussian", or with a link, as in "bernoulli(probit)", or, of ordered categories, with the
+        pattern of their thresholds, as in "cumulative(probit, thresholds=equidistant)"; or a Family, which is
+        returned.
     Raises:
-      ModelError: for a name or a link that is not in the table.
+      ModelError: for a name, a link or a pattern that is not in the table.
     Example:
       >>> family("gaussian").link, family("cumulative(probit)").link
       ('identity', 'probit')
+      >>> family("cumulative(thresholds=symmetric)")
+      Family(cumulative(logit, thresholds=symmetric))
     """
     if isinstance(name, Family):
         return name
-    written = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\w+)\s*\))?\s*", str(name))
-    plain, link = written.groups() if written else (name, None)
+    plain, link, pattern = _parts(str(name))
     if plain not in FAMILIES:
         raise ModelError(
             f"there is no family {name!r}",
             hint=f"Families that can be fitted: {', '.join(FAMILIES)}.",
         )
     default = FAMILIES[plain]
-    if link in (None, default.link):
-        return default
     links = LINKED[plain][1] if plain in LINKED else (default.link,)
-    if link not in links:
+    if link is not None and link not in links:
         raise ModelError(
             f"the {plain} family has no link {link!r}",
             hint="Write " + " or ".join(f'"{plain}({known})"' for known in links) + ".",
         )
-    return LINKED[plain][0](link)
+    if pattern is not None:
+        return _with_thresholds(plain, link or default.link, pattern)
+    return default if link in (None, default.link) else LINKED[plain][0](link)
+
+
+def _parts(written: str) -> tuple[str, str | None, str | None]:
+    """Name, link and thresholds of name, name(link), name(thresholds=...), name(link, thresholds=...)."""
+    found = re.fullmatch(r"\s*(\w+)\s*\(([\w\s,=]*)\)\s*", written)
+    if found is None:
+        return written.strip(), None, None
+    link, pattern = None, None
+    for place, argument in enumerate(found[2].split(",")):
+        key, is_option, value = (part.strip() for part in argument.partition("="))
+        if is_option and key == "thresholds" and pattern is None and value:
+            pattern = value
+        elif not is_option and place == 0 and key:
+            link = key
+        else:
+            raise ModelError(
+                f"the family {written!r} is not written as families are",
+                hint='Write "poisson", "bernoulli(probit)", or, of ordered categories, '
+                '"cumulative(logit, thresholds=equidistant)".',
+            )
+    return found[1], link, pattern
+
+
+def _with_thresholds(name: str, link: str, pattern: str) -> Family:
+    if name not in ORDINAL:
+        raise ModelError(
+            f"the {name} family has no thresholds",
+            hint=f"These have: {', '.join(ORDINAL)}.",
+        )
+    build, patterns = ORDINAL[name]
+    for known in patterns:
+        if pattern == known:
+            return build(link, known)
+    raise ModelError(
+        f"the {name} family has no {pattern} thresholds",
+        hint="Write "
+        + " or ".join(f'"{name}({link}, thresholds={known})"' for known in patterns)
+        + ".",
+    )
