@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.model.family import Family
-from lmeformula.model.family.ordinal import category_numbers
+from lmeformula.model.family.categories import category_numbers
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
 
 if TYPE_CHECKING:
