@@ -244,11 +244,20 @@ class Fit:
 
         return predict(self, newdata, **options)
 
-    def residuals(self, kind: ResidualKind = "response") -> pd.Series:
-        """Residuals of the rows used."""
+    def simulate(self, n: int = 1, *, seed: int = 0, **options: Any) -> pd.DataFrame:
+        """Responses drawn from the model, a column each; see `lmeformula.result.simulate.simulate`.
+
+        Random effects are drawn anew unless `re_form` keeps them, as in lme4.
+        """
+        from lmeformula.result.simulate import simulate
+
+        return simulate(self, n, seed=seed, **options)
+
+    def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
+        """Residuals of the rows used: "response", "pearson" or, with random numbers, "quantile"."""
         from lmeformula.result.residuals import residuals
 
-        return residuals(self, kind)
+        return residuals(self, kind, seed=seed)
 
     def tidy(self, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
         """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error, ...

@@ -29,7 +29,8 @@ class TermBlock:
       group: display name of the grouping factor, such as "students" or "cask:batch".
       factors: the grouping variables, such as ("cask", "batch").
       levels: (l) display names of the observed levels, such as "A:b".
-      index: (n,) int32, each row's level; -1 in new rows of a level that the data of the fit did not have.
+      index: (n,) int32, each row's level; -1, -2, ... in new rows of levels that the data of the fit did not
+        have.
       covariance: "us", "diag", "cs" or "ar1".
       homogeneous: one variance for all coefficients of a diag/cs/ar1 term.
       block: the label of the linked terms (e |ID| g) that this is, or "".
@@ -174,7 +175,8 @@ class NewRows:
     Attributes:
       X: (n, p) float64, the columns of the design's X.
       names: (p) their names.
-      terms: the random-effects terms with the design's levels; index is -1 for a level that is not among them.
+      terms: the random-effects terms with the design's levels; index is -1, -2, ... for the first, second, ...
+        level that is not among them, in the order of `unseen`.
       offset: (n,) float64.
       unseen: the levels that are not among the design's, by the group's display name.
       rows: (n,) positions in the new data of its complete rows.

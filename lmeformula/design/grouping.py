@@ -57,7 +57,8 @@ def match_rows(grouping: Grouping, factors: Sequence[Categories]) -> tuple[Ints,
       grouping: the levels of the data of the fit.
       factors: (m) the columns of the new rows, none missing.
     Returns:
-      (n,) the levels, -1 where this level or combination was not observed; and the names of those.
+      (n,) the levels, -1, -2, ... where the level or combination was not observed: the first, second, ... of
+      the names that come second.
     """
     codes, _ = recode(factors[0], grouping.parts[0])
     for factor, part, keys in zip(factors[1:], grouping.parts[1:], grouping.pairs, strict=True):
@@ -70,7 +71,9 @@ def match_rows(grouping: Grouping, factors: Sequence[Categories]) -> tuple[Ints,
     if rows.size == 0:
         return codes, ()
     columns = [[factor.levels[i] for i in factor.codes[rows].tolist()] for factor in factors]
-    names = dict.fromkeys(":".join(row) for row in zip(*columns, strict=True))
+    labels = [":".join(row) for row in zip(*columns, strict=True)]
+    names = {name: place for place, name in enumerate(dict.fromkeys(labels))}
+    codes[rows] = [-1 - names[name] for name in labels]
     return codes, tuple(names)
 
 

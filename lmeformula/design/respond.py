@@ -23,7 +23,8 @@ def with_response(design: Design, y: Any) -> Design:
       design: with a response.
       y: a value of the response for each row that the design uses, or for each row of its data: numbers, truth
         values or categories as the first response's were. For a response that the formula transforms, such as
-        log(y), the transformed values; for one of two columns, (n, 2).
+        log(y), the transformed values; for one of two columns, (n, 2), or the first of them, such as successes,
+        where the sums of the two stay.
     Returns:
       The design; only its response differs.
     Raises:
@@ -42,6 +43,9 @@ def with_response(design: Design, y: Any) -> Design:
         )
     if old.kind in ("numeric", "matrix") and old.trials is None:
         values = _numbers(design, y)
+        if values is not None and values.ndim == 1 and old.values.shape[1:] == (2,):
+            values = np.column_stack([values, old.values.sum(axis=1) - values])
+            _check_numbers(values, old)
         if values is not None and values.ndim == old.values.ndim:
             _check_numbers(values, old)
             return replace(design, response=replace(old, values=values))

@@ -120,19 +120,24 @@ def fitted(fit: Fit) -> pd.Series:
     return predict(fit).rename("fitted")
 
 
-def linear_predictor(fit: Fit, rows: Design | NewRows, *, with_random: bool = True) -> Floats:
+def linear_predictor(
+    fit: Fit, rows: Design | NewRows, *, with_random: bool | Sequence[bool] = True
+) -> Floats:
     """Evaluate the linear predictor at the estimates and the conditional modes.
 
     Args:
       fit: a fitted model.
       rows: the fitted rows or new ones; an unseen level has an effect of zero.
-      with_random: whether to add the random effects.
+      with_random: whether to add the random effects, of all terms or of each.
     Returns:
       eta: (n,) the linear predictor, offset included.
     """
     eta = rows.X @ fit.params.beta + rows.offset
-    if with_random:
-        for block, modes in zip(rows.terms, fit.modes, strict=True):
+    added = (with_random,) * len(rows.terms) if isinstance(with_random, bool) else with_random
+    if any(added):
+        for block, modes, is_added in zip(rows.terms, fit.modes, added, strict=True):
+            if not is_added:
+                continue
             known = block.index >= 0
             effects = modes[np.where(known, block.index, 0)]
             eta += np.where(known, np.einsum("nk,nk->n", block.values, effects), 0.0)
@@ -150,36 +155,41 @@ def family_values(fit: Fit) -> Floats:
     return np.asarray(fit.params.own if sigma is None else [sigma], float)
 
 
-def has_new_level(rows: NewRows) -> NDArray[np.bool_]:
+def has_new_level(rows: NewRows, used: Sequence[bool] | None = None) -> NDArray[np.bool_]:
     """Find the rows with a level that the fit has not seen.
 
     Args:
       rows: new rows, with their terms.
+      used: whether each term counts; all by default.
     Returns:
       found: (n,) True where any grouping factor of the row has an unseen level.
     """
     found = np.zeros(len(rows.offset), dtype=bool)
-    for block in rows.terms:
-        found |= block.index < 0
+    for place, block in enumerate(rows.terms):
+        if used is None or used[place]:
+            found |= block.index < 0
     return found
 
 
-def check_levels_are_known(rows: NewRows) -> None:
+def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) -> None:
     """Raise if rows have levels that the fit has not seen.
 
     Args:
       rows: new rows.
+      used: whether each term counts; all by default.
     Raises:
       FormulaDataError: names grouping factors and levels, and counts the rows.
     """
-    if not rows.unseen:
+    groups = {block.group for place, block in enumerate(rows.terms) if used is None or used[place]}
+    unseen = {group: levels for group, levels in rows.unseen.items() if group in groups}
+    if not unseen:
         return
     parts = []
-    for group, levels in rows.unseen.items():
+    for group, levels in unseen.items():
         named = ", ".join(map(repr, levels[:3])) + (", ..." if len(levels) > 3 else "")
         parts.append(f"{len(levels):,} of {group} ({named})")
     raise FormulaDataError(
-        f"{int(has_new_level(rows).sum()):,} new rows have levels that the fit has not seen: "
+        f"{int(has_new_level(rows, used).sum()):,} new rows have levels that the fit has not seen: "
         f"{'; '.join(parts)}",
         "E_DATA",
         hint='Pass new_levels="population" to predict them with an effect of zero for that factor, '

@@ -36,8 +36,10 @@ def test_new_rows_find_their_level_or_none(
     new = extra.draw(st.lists(cell, min_size=1, max_size=20))
     codes, unseen = match_rows(grouping, factors_of(new))
     observed = sorted(set(rows))
-    assert codes.tolist() == [observed.index(row) if row in observed else -1 for row in new]
-    absent = dict.fromkeys(row for row in new if row not in observed)
+    absent = list(dict.fromkeys(row for row in new if row not in observed))
+    assert codes.tolist() == [
+        observed.index(row) if row in observed else -1 - absent.index(row) for row in new
+    ]
     assert unseen == tuple(":".join(LEVELS[i] for i in row) for row in absent)
 
 

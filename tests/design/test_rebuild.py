@@ -94,7 +94,7 @@ def test_unseen_groups_are_listed_and_not_guessed(frame: pd.DataFrame) -> None:
     rows = made.rebuild({"g": ["p", "new", "p", "new"], "h": [missing, 1, 99, 1]})
     assert dict(rows.unseen) == {"g": ("new",), "h:g": (f"{missing}:p", "1:new", "99:p")}
     assert rows.terms[0].index.tolist() == [0, -1, 0, -1]
-    assert rows.terms[1].index.tolist() == [-1, -1, -1, -1]
+    assert rows.terms[1].index.tolist() == [-1, -2, -3, -2]
     assert rows.terms[1].levels == made.terms[1].levels
 
 
