@@ -6,6 +6,7 @@ over by the chain rule.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -77,15 +78,40 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
       family: the family.
       response: the response arrays, as tensors from here on.
     Returns:
-      Functions compiled for these responses; they take no notice of those that they are given.
+      Functions of these responses; they take no notice of those that they are given.
     """
     # TensorFlow is imported here, and not where models pass whose family has its derivatives written out.
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
+    shallow, deep = _programs(family, tuple(array.shape for array in response))
+
+    def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
+        value, first, second = shallow(tf.constant(eta[:, None]), tf.constant(own), given)
+        return Slopes(float(value), first.numpy(), second.numpy())
+
+    def depths(eta: Floats, _: Any, own: Floats) -> Depths:
+        third, *others = deep(tf.constant(eta[:, None]), tf.constant(own), given)
+        f, n = len(own), len(eta)
+        in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
+        return Depths(
+            third.numpy(),
+            in_own.reshape(f),
+            squares.reshape(f, f),
+            mixed.reshape(f, n),
+            mixed_deep.reshape(f, n),
+        )
+
+    return ClosedForm(slopes, depths)
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(family: Family, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
+    """Compiled derivatives for responses of these shapes: refits to other responses compile nothing."""
+    import tensorflow as tf
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def shallow(eta: Any, own: Any) -> tuple[Any, ...]:
+    def shallow(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         # Rows are independent: the gradient of a sum over rows is the derivative of each.
         with tf.GradientTape() as outer:
             outer.watch(eta)
@@ -96,7 +122,7 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
         return tf.reduce_sum(value), first[:, 0], outer.gradient(first, eta)[:, 0]
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def deep(eta: Any, own: Any) -> tuple[Any, ...]:
+    def deep(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         # A copy of the own parameters for each row makes their derivatives those of the rows.
         copies = [value + tf.zeros_like(eta) for value in tf.unstack(own)]
         watched = [eta, *copies]
@@ -120,20 +146,4 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
             [s[:, 0] for s in mixed_deep],
         )
 
-    def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
-        value, first, second = shallow(tf.constant(eta[:, None]), tf.constant(own))
-        return Slopes(float(value), first.numpy(), second.numpy())
-
-    def depths(eta: Floats, _: Any, own: Floats) -> Depths:
-        third, *others = deep(tf.constant(eta[:, None]), tf.constant(own))
-        f, n = len(own), len(eta)
-        in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
-        return Depths(
-            third.numpy(),
-            in_own.reshape(f),
-            squares.reshape(f, f),
-            mixed.reshape(f, n),
-            mixed_deep.reshape(f, n),
-        )
-
-    return ClosedForm(slopes, depths)
+    return shallow, deep

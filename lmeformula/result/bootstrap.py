@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
-from lmeformula.errors import ModelError
-from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.design.design import Design
+from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.laplace.fit import fit_laplace
+from lmeformula.result.distribution import is_normal
 from lmeformula.result.intervals import check_level, chosen, interval_frame
 from lmeformula.result.parameters import parameters
-from lmeformula.result.refit import refit
+from lmeformula.result.refit import check_refit, refit_exactly
+from lmeformula.result.simulate import responses, sampler_of, with_drawn
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 Floats = NDArray[np.float64]
+# A design with another response -> its estimates as they are reported, or None where there are none.
+Refit = Callable[[Design], Floats | None]
 
 FEWEST = 100
+
+
+class Bootstrap(NamedTuple):
+    """Estimates from responses that a fitted model drew.
+
+    Attributes:
+      names: (d) names of the parameters.
+      values: (m, d) their estimates, on the reporting scale.
+      num_lost: further responses that could not be fitted, or whose fit did not converge.
+      is_interrupted: whether the user stopped it.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+    num_lost: int
+    is_interrupted: bool
 
 
 def bootstrap_intervals(
@@ -34,10 +57,11 @@ def bootstrap_intervals(
 ) -> pd.DataFrame:
     """Intervals between quantiles of the estimates from responses that the fitted model draws.
 
-    Effects and errors are drawn anew each time; the ends are the quantiles themselves (R's "perc").
+    Effects and responses are drawn anew each time; the ends are the quantiles themselves (R's "perc"). An
+    interrupt from the keyboard ends it early, with the refits that there are.
 
     Args:
-      fit: an exact fit.
+      fit: a fitted model.
       parm: parameter names, one or several; all by default.
       level: coverage.
       num_refits: how many responses to draw.
@@ -45,48 +69,111 @@ def bootstrap_intervals(
     Returns:
       frame: parameter, estimate, lower, upper, note.
     Raises:
-      ModelError: for a fit that is not exact, too few refits, or a level or parameter that does not exist.
+      ModelError: for too few refits, a level or parameter that does not exist, or a fit by the iterative
+        solver.
+      KeyboardInterrupt: if there are too few refits yet for quantiles of that level.
     References:
       Davison, Hinkley (1997), Bootstrap Methods and their Application, section 5.3.
     """
     check_level(level)
     places = chosen(fit, parm)
-    if fit.method != "exact" or any(term.block for term in fit.model.design.terms):
-        raise ModelError(
-            f"no bootstrap of a {fit.model.family.name} model fitted by {fit.method}"
-            + (" with linked terms" if fit.method == "exact" else ""),
-            hint='It refits exact fits; use method="wald" or, for a fit by "laplace", "profile".',
-        )
     if num_refits < FEWEST:
         raise ModelError(
             f"num_refits is {num_refits}", hint=f"Quantiles take at least {FEWEST} refits."
         )
-    rng = np.random.default_rng(seed)
-    with one_blas_thread():
-        refits = [refit(fit, draw_response(fit, rng)) for _ in range(num_refits)]
-    lost = sum(not one.converged for one in refits)
-    values = np.array([one.param_values[places] for one in refits if one.converged])
+    found = bootstrap(fit, num_refits, seed=seed)
+    num_done = len(found.values)
+    # Fewer than this, and no estimate is expected beyond each end.
+    if num_done < math.ceil(2.0 / (1.0 - level)):
+        if found.is_interrupted:
+            raise KeyboardInterrupt
+        raise ModelError(
+            f"only {num_done} of {num_refits} drawn responses could be fitted",
+            hint='The data say too little for this model; use method="wald" or "profile".',
+        )
     tail = 0.5 * (1.0 - level)
-    lower, upper = np.nanquantile(values, [tail, 1.0 - tail], axis=0)
-    note = f"{lost} of {num_refits} refits did not converge" if lost else ""
+    lower, upper = np.nanquantile(found.values[:, places], [tail, 1.0 - tail], axis=0)
+    notes = []
+    if found.num_lost:
+        notes.append(f"{found.num_lost} of {num_done + found.num_lost} refits did not converge")
+    if found.is_interrupted:
+        notes.append(f"interrupted after {num_done + found.num_lost} of {num_refits} refits")
     rows = parameters(fit)
     ends = list(zip(map(float, lower), map(float, upper), strict=True))
-    return interval_frame([rows[place] for place in places], ends, [note] * len(places))
+    return interval_frame([rows[place] for place in places], ends, ["; ".join(notes)] * len(places))
 
 
-def draw_response(fit: Fit, rng: np.random.Generator) -> Floats:
-    """One response (n,) of a Gaussian model at its estimates.
+def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
+    """Refit a model to responses that it draws at its estimates.
+
+    Gaussian models are refitted exactly, by REML where the fit was; others by the Laplace approximation. Of a
+    Monte Carlo fit the approximation's error is known from its start (`fit.laplace_values`): all of its
+    refits are moved by that much.
 
     Args:
-      fit: the fit.
-      rng: where the draws come from.
+      fit: a fitted model.
+      num_refits: how many responses to draw.
+      seed: of the draws.
+    Returns:
+      The estimates; those of the refits so far after an interrupt from the keyboard.
+    Raises:
+      ModelError: for a fit by the iterative solver, or one that was loaded without its rows.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
+      >>> bootstrap(fit, 20).values.shape
+      (20, 3)
     """
-    design, params = fit.model.design, fit.params
-    assert params.sigma is not None
-    response = design.X @ params.beta + design.offset
-    for term, covariance in zip(design.terms, params.covariances, strict=True):
-        spherical = rng.standard_normal((len(term.levels), len(term.columns)))
-        effects = spherical @ cholesky_semidefinite(covariance).T
-        response += np.einsum("nk,nk->n", term.values, effects[term.index])
-    errors = params.sigma * rng.standard_normal(design.n)
-    return response + (errors if design.weights is None else errors / np.sqrt(design.weights))
+    if fit.solver != "direct":
+        raise ModelError(
+            "no bootstrap of a model fitted by the iterative solver",
+            hint='It would be refitted hundreds of times; use method="wald".',
+        )
+    found: list[Floats] = []
+    num_lost, is_interrupted = 0, False
+    try:
+        with one_blas_thread():
+            again = _exactly(fit) if is_normal(fit.model.family) else _by_laplace(fit)
+            for drawn in responses(sampler_of(fit), num_refits, seed):
+                values = again(with_drawn(fit, drawn))
+                if values is None:
+                    num_lost += 1
+                else:
+                    found.append(values)
+    except KeyboardInterrupt:
+        is_interrupted = True
+    values = np.array(found).reshape(len(found), len(fit.param_names))
+    if fit.laplace_values is not None and not is_normal(fit.model.family):
+        bounds = np.array([one.bounds for one in parameters(fit)])
+        values = np.clip(values - (fit.laplace_values - fit.param_values), *bounds.T)
+    return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
+
+
+def _exactly(fit: Fit) -> Refit:
+    def again(design: Design) -> Floats | None:
+        found = refit_exactly(fit, replace(fit.model, design=design))
+        return found.param_values if found.converged else None
+
+    return again
+
+
+def _by_laplace(fit: Fit) -> Refit:
+    model = fit.model
+    first = fit_laplace(model)
+    # On a boundary there is no direction to go.
+    start = None if first.singular else first.coordinates
+
+    def again(design: Design) -> Floats | None:
+        changed = replace(model, design=design)
+        try:
+            check_refit(fit, design)
+        except (FormulaDataError, ModelError):
+            # A constant, or a category that was not drawn: this response has no estimates.
+            return None
+        vars(changed)["start"] = first.params
+        found = fit_laplace(changed, start=start)
+        if not found.converged:
+            return None
+        return model.space.to_report(model.space.to_free(found.params))
+
+    return again

@@ -7,15 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.checks import check_response
+from lmeformula.design.design import Design
 from lmeformula.design.respond import with_response
 from lmeformula.em.types import Options
+from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.fit import Fit
 from lmeformula.gaussian.likelihood import Carrier, prepare, respond
 from lmeformula.model.compile import Model
+from lmeformula.result.predict import category_names
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
@@ -39,7 +44,7 @@ def refit(
     Args:
       fit: of the model.
       y: a value of the response for each row that the fit used, or for each row of its data; on the scale of
-        the formula's left-hand side, such as log(y).
+        the formula's left-hand side, such as log(y). A column of `fit.simulate` is one.
       seed: of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
@@ -47,7 +52,7 @@ def refit(
       The fit; that of `lmeformula.fit` to data with this response.
     Raises:
       FormulaDataError: if the values do not fit the rows or the first response's kind.
-      ModelError: if the family does not take them.
+      ModelError: if the family does not take them, or one of its categories is not among them.
     Example:
       >>> import lmeformula as lf
       >>> fitted = lf.fit("Reaction ~ Days + (Days|Subject)", lf.datasets.load("sleepstudy"))
@@ -58,11 +63,10 @@ def refit(
     began = time.perf_counter()
     old = fit.model
     design = with_response(old.design, y)
-    check_response(design)
-    old.family.response(design)
+    check_refit(fit, design)
     model = replace(old, design=design)
     if fit.method == "exact" and fit.solver == "direct":
-        found = _refit_exactly(fit, model)
+        found = refit_exactly(fit, model)
     else:
         if not fit.singular:  # on a boundary there is no direction to go
             vars(model)["start"] = fit.params
@@ -78,7 +82,34 @@ def refit(
     return replace(found, seconds=found.seconds._replace(total=time.perf_counter() - began))
 
 
-def _refit_exactly(fit: Fit, model: Model) -> Fit:
+def check_refit(fit: Fit, design: Design) -> None:
+    """Refuse a design whose response the model of a fit cannot be fitted to.
+
+    Args:
+      fit: of the model.
+      design: its design with another response.
+    Raises:
+      FormulaDataError: for a constant.
+      ModelError: if the family does not take the response, or no row has one of the categories.
+    """
+    check_response(design)
+    family = fit.model.family
+    values = family.response(design)[0]
+    if family.categories is None:
+        return
+    names = category_names(fit)
+    counts = np.bincount(values.astype(np.int64), minlength=len(names))
+    if len(counts) > len(names) or not counts.all():
+        absent = [name for name, count in zip(names, counts, strict=False) if not count]
+        wrong = f"has no {absent[0]}" if absent else f"goes up to {len(counts)}"
+        raise ModelError(
+            f"the new response {wrong}, and the model's categories are {', '.join(names)}",
+            hint="A category without rows has no threshold: fit the formula to the data anew.",
+        )
+
+
+def refit_exactly(fit: Fit, model: Model) -> Fit:
+    """Fit a Gaussian model exactly that differs from that of a fit in its response only."""
     carrier = _carriers.get(fit.model)
     if carrier is None:
         carrier = _carriers[fit.model] = prepare(fit.model.design)

@@ -1,30 +1,19 @@
-"""The parametric bootstrap: what it draws, its intervals where they are known, and what it refuses."""
+"""The parametric bootstrap: its refits, its intervals where they are known, what it does when stopped."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
-from lmeformula.result.bootstrap import draw_response
+from lmeformula.result import bootstrap as module
+from lmeformula.result.bootstrap import bootstrap
 from tests.result.fakes import fake_fit
-from tests.simulate import FORMULAS, frame, marginal_covariance
-
-
-@pytest.mark.parametrize("name", ["weights", "two columns lead"])
-def test_responses_have_the_mean_and_covariance_of_the_model(name):
-    """5,000 draws: sample moments within 5 standard errors, over 2,700 of them."""
-    fit = lf.fit(FORMULAS[name], frame())
-    design, rng = fit.model.design, np.random.default_rng(5)
-    draws = np.array([draw_response(fit, rng) for _ in range(5_000)])
-    mean = design.X @ fit.params.beta + design.offset
-    covariance = marginal_covariance(design, fit.params)
-    spread = np.sqrt(np.diag(covariance))
-    assert (np.abs(draws.mean(0) - mean) < 5 * spread / np.sqrt(5_000)).all()
-    # The variance of a sample covariance: (V_ij^2 + V_ii V_jj) / m.
-    error = np.sqrt((covariance**2 + np.outer(spread, spread) ** 2) / 5_000)
-    assert (np.abs(np.cov(draws.T) - covariance) < 5 * error).all()
+from tests.store.fits import fitted
 
 
 def test_fixed_effect_of_a_balanced_layout():
@@ -41,6 +30,48 @@ def test_fixed_effect_of_a_balanced_layout():
     assert row["note"] == ""
 
 
+@pytest.mark.parametrize(
+    "name", ["exact", "bernoulli", "probit", "binomial", "poisson", "cumulative", "gamma"]
+)
+def test_a_refit_is_the_fit_to_what_was_simulated(name):
+    fit = fitted(name)
+    found = bootstrap(fit, 4, seed=6)
+    assert (len(found.values), found.num_lost, found.is_interrupted) == (4, 0, False)
+    draws = fit.simulate(4, seed=6)
+    for column, values in zip(draws, found.values, strict=True):
+        again = fit.refit(draws[column])
+        assert again.converged
+        error = np.where(again.param_stderr > 0, again.param_stderr, 1.0)
+        assert (np.abs(values - again.param_values) < 2e-3 * error).all()
+
+
+def test_automatic_derivatives_are_compiled_once_for_all_refits():
+    """The linear negative binomial has none written out."""
+    from lmeformula.laplace.rows import _programs
+    from tests.store.fits import data
+
+    fit = lf.fit("c ~ x + (1 | g)", data(), "nbinom1", method="laplace")
+    _programs.cache_clear()
+    found = bootstrap(fit, 3)
+    assert len(found.values) + found.num_lost == 3
+    assert _programs.cache_info().misses == 1
+    shallow, deep = _programs(fit.model.family, ((120,), (120,)))
+    assert (
+        shallow.experimental_get_tracing_count(),
+        deep.experimental_get_tracing_count(),
+    ) == (1, 1)
+
+
+def test_refits_of_a_monte_carlo_fit_are_moved_by_the_error_of_the_approximation():
+    laplace = fitted("bernoulli")
+    moved = replace(laplace, method="mcem", laplace_values=laplace.param_values - 0.3)
+    first, second = bootstrap(laplace, 5).values, bootstrap(moved, 5).values
+    np.testing.assert_allclose(second, first + 0.3)
+    # Standard deviations stay where they can be.
+    far = replace(laplace, method="mcem", laplace_values=laplace.param_values + 9.0)
+    assert (bootstrap(far, 3).values[:, 2] == 0.0).all()
+
+
 def test_same_seed_same_interval():
     fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
     one, other, third = (fit.confint("boot", num_refits=100, seed=seed) for seed in (1, 1, 2))
@@ -49,10 +80,46 @@ def test_same_seed_same_interval():
     assert one["lower"][1] == 0.0  # six batches: some responses have no variance between them
 
 
+def stop_after(count, monkeypatch):
+    real = module.responses
+
+    def stopped(*arguments):
+        for number, drawn in enumerate(real(*arguments)):
+            if number == count:
+                raise KeyboardInterrupt
+            yield drawn
+
+    monkeypatch.setattr(module, "responses", stopped)
+
+
+def test_an_interrupt_leaves_the_refits_so_far(monkeypatch):
+    fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
+    stop_after(60, monkeypatch)
+    found = fit.confint("boot", num_refits=200)
+    assert set(found["note"]) == {"interrupted after 60 of 200 refits"}
+    assert (found["lower"] < found["upper"]).all()
+    # At 99 % fewer than one of 60 is expected beyond both ends together.
+    with pytest.raises(KeyboardInterrupt):
+        fit.confint("boot", level=0.99, num_refits=200)
+
+
+def test_responses_without_one_of_the_categories_are_counted():
+    rng = np.random.default_rng(2)
+    rating = np.array([1] * 60 + [2] * 59 + [3])
+    data = pd.DataFrame({"rating": rating, "g": rng.integers(0, 6, 120)})
+    data["rating"] += (rng.normal(size=6)[data["g"]] > 0) & (data["rating"] == 1)
+    fit = lf.fit("rating ~ 1 + (1 | g)", data, "cumulative", method="laplace")
+    found = fit.confint("boot", parm="1|2", num_refits=100)
+    # One of 120 rows: no row with a chance of about exp(-1).
+    lost = int(found["note"][0].split()[0])
+    assert 100 * np.exp(-1) - 5 * 4.8 < lost < 100 * np.exp(-1) + 5 * 4.8
+    assert found["note"][0].endswith("of 100 refits did not converge")
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"family": "poisson", "method": "laplace"}, {}, "no bootstrap of a poisson model"),
+        ({"solver": "iterative"}, {}, "no bootstrap of a model fitted by the iterative solver"),
         ({}, {"num_refits": 20}, "num_refits is 20"),
         ({}, {"level": 2.0}, "level is 2"),
         ({}, {"draws": 100}, "no option 'draws'"),

@@ -166,3 +166,36 @@ def test_a_family_refuses_what_it_does_not_take():
     fit = lf.fit("y ~ x + (1 | g)", data, "poisson", method="laplace")
     with pytest.raises(ModelError):
         fit.refit(-data["y"])
+
+
+@pytest.mark.parametrize("kind", ["numbers", "ordered"])
+def test_a_category_without_rows_is_refused(kind):
+    rng, data = np.random.default_rng(3), frame()
+    codes = rng.integers(0, 3, 72)
+    data["y"] = (
+        codes + 1
+        if kind == "numbers"
+        else pd.Categorical.from_codes(codes, ["1", "2", "3"], ordered=True)
+    )
+    fit = lf.fit("y ~ x + (1 | g)", data, "cumulative", method="laplace")
+    for absent in (1, 2):
+        kept = np.where(codes == absent, 0, codes)
+        y = (
+            kept + 1
+            if kind == "numbers"
+            else pd.Categorical.from_codes(kept, ["1", "2", "3"], ordered=True)
+        )
+        with pytest.raises(ModelError, match=r"no row has|the new response has no"):
+            fit.refit(y)
+
+
+def test_successes_alone_keep_their_trials():
+    rng, data = np.random.default_rng(3), frame()
+    data["k"] = rng.integers(0, 6, 72)
+    data["m"] = 5 - data["k"]
+    fit = lf.fit("cbind(k, m) ~ x + (1 | g)", data, "binomial", method="laplace")
+    k = rng.integers(0, 6, 72)
+    both = fit.refit(np.column_stack([k, 5 - k]))
+    assert fit.refit(k).loglik.value == both.loglik.value
+    with pytest.raises(ModelError):
+        fit.refit(k + 3)
