@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.model.family import log_density
+from lmeformula.result.distribution import draw_rows
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
 from lmeformula.store.absent import has_rows
@@ -191,7 +192,8 @@ def _row_groups(fit: Fit, draws: PosteriorDraws, seed: int) -> tuple[Floats, Flo
 
     design, family = fit.model.design, fit.model.family
     num_draws = len(draws.effects[0])
-    response = tuple(tf.constant(array, tf.float64) for array in family.response(design))
+    arrays = family.response(design)
+    response = tuple(tf.constant(array, tf.float64) for array in arrays)
     own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
     fixed = design.X @ fit.params.beta + design.offset
     likelihood = np.empty((1, num_draws, design.n))
@@ -205,7 +207,6 @@ def _row_groups(fit: Fit, draws: PosteriorDraws, seed: int) -> tuple[Floats, Flo
         likelihood[0, part] = np.transpose(
             log_density(family, tf.constant(eta.T), response, own).numpy()
         )
-        key = np.random.SeedSequence([seed, number]).generate_state(2).astype(np.int32)
-        found = family.distribution(tf.constant(eta), response, own).sample(seed=key)
-        simulated[0, part] = np.asarray(found, float)
+        sequence = np.random.SeedSequence([seed, number])
+        simulated[0, part] = draw_rows(fit, eta, arrays, sequence)
     return likelihood, simulated

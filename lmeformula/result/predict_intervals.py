@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
+from lmeformula.result.distribution import draw_rows, response_arrays
 from lmeformula.result.equations import equations
 from lmeformula.result.intervals import check_level, cutoff
 from lmeformula.result.predict import (
     check_levels_are_known,
-    family_values,
     linear_predictor,
     mean_response,
 )
@@ -108,7 +108,7 @@ def predict_interval(
         if not with_random:
             rows = _without_terms(design)
     else:
-        needs_trials = has_residual and fit.model.family.name == "binomial"
+        needs_trials = has_residual and fit.model.family.has_trials
         rows = design.rebuild(newdata, groups=with_random, response=needs_trials, offset=offset)
         if new_levels == "error":
             check_levels_are_known(rows)
@@ -158,50 +158,23 @@ def _simulated(
     num_draws: int,
 ) -> tuple[Floats, Floats]:
     """(n,) lower and upper quantiles of simulated responses."""
-    import tensorflow as tf
-
     family = fit.model.family
-    own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
-    trials = _trials(fit, rows) if family.name == "binomial" else np.ones(len(eta))
-    # What a distribution reads of the response beside its predictor is the number of trials.
-    example = tuple(array[:1] for array in family.response(fit.model.design))
+    response = response_arrays(fit, rows)
+    trials = response[1] if family.has_trials else np.ones(len(eta))
     first = 1.0 if family.categories is not None else 0.0
     tails = [0.5 - level / 2, 0.5 + level / 2]
     found = np.empty((2, len(eta)))
     size = max(CHUNK // num_draws, 1)
     for number, start in enumerate(range(0, len(eta), size)):
         part = slice(start, start + size)
-        seeds = np.random.SeedSequence([seed, number]).generate_state(4).astype(np.int32)
-        noise = tf.random.stateless_normal(
-            [num_draws, len(eta[part])], seeds[:2], dtype=tf.float64
-        ).numpy()
-        response = [np.repeat(array, len(eta[part]), axis=0) for array in example]
-        if family.name == "binomial":
-            response[1] = trials[part]
-        rates = tf.constant(eta[part] + sds[part] * noise)
-        given = tuple(tf.constant(array, tf.float64) for array in response)
-        draws = family.distribution(rates, given, own).sample(seed=seeds[2:])
-        draws = np.asarray(draws, float) / trials[part] + first
+        of_noise, of_rows = np.random.SeedSequence([seed, number]).spawn(2)
+        noise = np.random.default_rng(of_noise).standard_normal((num_draws, len(eta[part])))
+        rates = eta[part] + sds[part] * noise
+        draws = draw_rows(fit, rates, tuple(array[part] for array in response), of_rows)
         # Quantiles that are values of the response, which may be whole numbers.
-        found[:, part] = np.quantile(draws, tails, axis=0, method="inverted_cdf")
+        shares = draws / trials[part] + first
+        found[:, part] = np.quantile(shares, tails, axis=0, method="inverted_cdf")
     return found[0], found[1]
-
-
-def _trials(fit: Fit, rows: Design | NewRows) -> Floats:
-    """(n,) numbers of trials of binomial rows."""
-    if isinstance(rows, Design):
-        return np.asarray(fit.model.family.response(rows)[1])
-    response = rows.response
-    assert response is not None
-    if response.values.ndim == 2:
-        return np.asarray(response.values.sum(axis=1))
-    trials = rows.weights if response.trials is None else response.trials
-    if trials is None:
-        raise ModelError(
-            "successes cannot be predicted without numbers of trials",
-            hint="Give the new rows the columns of the response.",
-        )
-    return trials
 
 
 def _check(name: str, value: object, allowed: Sequence[object]) -> None:
