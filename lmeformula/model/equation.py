@@ -134,7 +134,8 @@ def model_lines(
             *matrices,
         ]
     trials = script.indexed(script.label("trials"), "i") + ", " if notation.has_trials else ""
-    own = f", {script.own(notation.own)}" if notation.own else ""
+    names = notation.parts or ((notation.own,) if notation.own else ())
+    own = "".join(f", {script.own(name)}" for name in names)
     drawn = script.function(notation.distribution, trials + mean + own)
     linked = mean if notation.link == "identity" else script.function(notation.link, mean)
     return [

@@ -194,7 +194,7 @@ def latent_node(term: TermBlock, part: str) -> Node:
 def own_shape(notation: FamilyNotation, design: Design) -> tuple[int, ...]:
     """The shape of a family's own parameter: thresholds are a vector."""
     if not notation.is_ordered:
-        return ()
+        return (len(notation.parts),) if notation.parts else ()
     return (len(categories(design)[1]) - 1,)
 
 
@@ -225,7 +225,8 @@ def predictor_equation(design: Design, notation: FamilyNotation) -> str:
             products.append(effect if column == "Intercept" else f"{effect} · {column}")
     products += ["offset"] if has_offset(design) else []
     left = f"{notation.link}({notation.parameter})" if notation.parameter else "eta"
-    left = notation.parameter if notation.is_ordered else left
+    if notation.is_ordered or notation.link == "identity":
+        left = notation.parameter
     return f"{left} = {' + '.join(products) or '0'}"
 
 

@@ -104,6 +104,7 @@ class FamilyNotation:
       has_sigma: whether there is a residual standard deviation.
       has_trials: whether the distribution also takes a number of trials.
       own: what its own parameter is called, other than a residual sd; "" where there is none.
+      parts: what the elements of `own` are called, where it has several.
       is_ordered: whether `own` are thresholds, from which the predictor is taken away.
       chance: the event of which the link of ordered categories takes the chance, for the kth threshold; {y} is
         the response, {le} at most.
@@ -117,6 +118,7 @@ class FamilyNotation:
     has_sigma: bool = False
     has_trials: bool = False
     own: str = ""
+    parts: tuple[str, ...] = ()
     is_ordered: bool = False
     chance: str = ""
     is_above: bool = False
@@ -142,6 +144,37 @@ FAMILY_NOTATIONS = {
     "poisson": FamilyNotation("Poisson", "μ", r"\mu", "log"),
     "nbinom2": FamilyNotation("NB2", "μ", r"\mu", "log", own="dispersion"),
     "nbinom1": FamilyNotation("NB1", "μ", r"\mu", "log", own="dispersion"),
+    "generalized_poisson": FamilyNotation(
+        "GeneralizedPoisson", "μ", r"\mu", "log", own="dispersion"
+    ),
+    "zero_inflated_poisson": FamilyNotation(
+        "ZeroInflatedPoisson", "μ", r"\mu", "log", own="zero_probability"
+    ),
+    "zero_inflated_nbinom2": FamilyNotation(
+        "ZeroInflatedNB2",
+        "μ",
+        r"\mu",
+        "log",
+        own="dispersion_and_zero",
+        parts=("dispersion", "zero_probability"),
+    ),
+    "hurdle_poisson": FamilyNotation("HurdlePoisson", "μ", r"\mu", "log", own="zero_probability"),
+    "hurdle_nbinom2": FamilyNotation(
+        "HurdleNB2",
+        "μ",
+        r"\mu",
+        "log",
+        own="dispersion_and_zero",
+        parts=("dispersion", "zero_probability"),
+    ),
+    "student": FamilyNotation(
+        "StudentT", "μ", r"\mu", "identity", own="scale_df", parts=("scale", "df")
+    ),
+    "lognormal": FamilyNotation("LogNormal", "μ", r"\mu", "identity", own="sigma"),
+    "inverse_gaussian": FamilyNotation("InverseGaussian", "μ", r"\mu", "log", own="shape"),
+    "beta_binomial": FamilyNotation(
+        "BetaBinomial", "p", "p", "logit", has_trials=True, own="precision"
+    ),
     "gamma": FamilyNotation("Gamma", "μ", r"\mu", "log", own="shape"),
     "beta": FamilyNotation("Beta", "μ", r"\mu", "logit", own="precision"),
     "cumulative": _ordinal("Cumulative", "{y} {le} k"),
@@ -169,7 +202,7 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
     if known is None:
         known = FamilyNotation(name.replace("_", " ").title().replace(" ", ""), "μ", r"\mu", "g")
     response = design.response
-    if known.has_trials and response is not None:
+    if name == "binomial" and response is not None:
         counts = response.trials is not None or response.values.ndim == 2
         if not counts and design.weights is None:
             known = FAMILY_NOTATIONS["bernoulli"]

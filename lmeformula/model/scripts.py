@@ -128,7 +128,12 @@ LATEX = Script(
     squared="^2",
     residual=r"\varepsilon",
     sigma=r"\sigma",
-    own=lambda name: {"thresholds": r"\tau", "dispersion": r"\phi"}.get(name, latex_label(name)),
+    own=lambda name: {
+        "thresholds": r"\tau",
+        "dispersion": r"\phi",
+        "sigma": r"\sigma",
+        "df": r"\nu",
+    }.get(name, latex_label(name)),
     at_most=r"\le",
     minus="-",
 )

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 # Families of densities over the same numbers: counts. All others are compared with themselves only.
-COUNTS = frozenset({"poisson", "nbinom1", "nbinom2"})
+COUNTS = frozenset(
+    {
+        "poisson",
+        "nbinom1",
+        "nbinom2",
+        "generalized_poisson",
+        "zero_inflated_poisson",
+        "zero_inflated_nbinom2",
+        "hurdle_poisson",
+        "hurdle_nbinom2",
+    }
+)
 
 
 def check_comparable(fits: Sequence[Fit]) -> None:
@@ -158,6 +169,7 @@ def _weights(fit: Fit) -> NDArray[np.float64]:
     """Prior weights, and what else the response holds besides itself, such as trials."""
     design = fit.model.design
     ones = np.ones(design.n)
-    parts = fit.model.family.response(design)[1:2] if _kind(fit) == "binomial" else ()
+    family = fit.model.family
+    parts = family.response(design)[1:2] if family.has_trials else ()
     weights = ones if design.weights is None else design.weights
     return np.column_stack([weights, *parts])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Positive
 from lmeformula.model.params import term_shape
 
@@ -72,7 +73,8 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
     if fit.model.space.has_sigma:
         labels += [("residual", "Residual", "", bounds)] * (len(fit.param_names) - len(labels))
     else:
-        labels += [("family", "", name, bounds) for name in own.names]
+        each = own.scale.bounds if isinstance(own.scale, Bounded) else (bounds,) * own.size
+        labels += [("family", "", name, ends) for name, ends in zip(own.names, each, strict=True)]
     numbers = zip(fit.param_values, fit.param_stderr, fit.param_mc_error, strict=True)
     return tuple(
         Parameter(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
 from lmeformula.formula import ir
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
+from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Ascending, Own, Positive
 from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import Params
@@ -126,6 +129,7 @@ FIT: Mapping[str, Codec] = {
 }
 
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
+_BOUNDS = Each(Each(Real()), "f")
 
 _PATTERN = Record(
     Patterned,
@@ -138,19 +142,26 @@ _PATTERN = Record(
 
 
 class _Scale:
-    """The scale of the family's own parameters: its name, or a pattern of thresholds."""
+    """The scale of the family's own parameters: its name, bounds, or pattern of thresholds."""
 
     def write(self, value: Any, out: Writer) -> Json:
-        """Its name, or the pattern."""
+        """Its name, the bounds, or the pattern."""
         if isinstance(value, Patterned):
             return _PATTERN.write(value, out)
+        if isinstance(value, Bounded):
+            return _BOUNDS.write(value.bounds, out)
         return next(name for name, kind in _SCALES.items() if type(value) is kind)
 
     def read(self, found: Json, source: Reader) -> Any:
-        """Found by name, or made of the pattern."""
+        """Found by name, or made of the bounds or the pattern."""
         if isinstance(found, dict):
             return _PATTERN.read(found, source)
-        return _SCALES[Choice(tuple(_SCALES)).read(found, source)]()
+        if not isinstance(found, list):
+            return _SCALES[Choice(tuple(_SCALES)).read(found, source)]()
+        bounds = _BOUNDS.read(found, source)
+        if not all(len(ends) == 2 and -np.inf < ends[0] < ends[1] for ends in bounds):
+            source.refuse("these are no bounds of parameters")
+        return Bounded(bounds)
 
 
 OWN = Record(

@@ -26,7 +26,7 @@ def bernoulli(link: str) -> Family:
 
 def binomial(link: str) -> Family:
     """Successes out of trials, with that link."""
-    return _family("binomial", LINKS[link], _trials, _binomial)
+    return _family("binomial", LINKS[link], TRIALS, _binomial)._replace(has_trials=True)
 
 
 def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
@@ -75,35 +75,43 @@ def _two_classes(design: Design) -> Arrays:
     return values, np.ones(len(values)), np.zeros(len(values))
 
 
-def _trials(design: Design) -> Arrays:
-    response = response_of(design)
-    values = response.values
-    if values.ndim == 2 and values.shape[1] == 2:
-        successes, trials = values[:, 0], values.sum(axis=1)
-    elif values.ndim == 1 and response.trials is not None:
-        successes, trials = values, response.trials
-    elif values.ndim == 1 and design.weights is not None:
-        successes, trials = values * design.weights, design.weights
-    else:
-        raise unsuitable(
-            design,
-            "binomial",
-            "successes out of trials",
-            "Write cbind(successes, failures), or successes | trials(n); for single yes or no "
-            'answers use family="bernoulli".',
-        )
-    rounded = np.round(successes)
-    bad = (np.abs(successes - rounded) > 1e-6) | (rounded < 0) | (rounded > trials)
-    if bad.any():
-        raise unsuitable(
-            design,
-            "binomial",
-            "whole numbers of successes within the trials",
-            f"{int(bad.sum())} rows are not, the first of them row {int(np.argmax(bad))} of those used.",
-        )
-    gammaln = scipy.special.gammaln
-    log_ways = gammaln(trials + 1) - gammaln(rounded + 1) - gammaln(trials - rounded + 1)
-    return rounded, trials, log_ways
+def trials_response(family: str) -> Any:
+    """Design -> (successes, trials, log of the ways), refused in the name of `family` where they are none."""
+
+    def response(design: Design) -> Arrays:
+        given = response_of(design)
+        values = given.values
+        if values.ndim == 2 and values.shape[1] == 2:
+            successes, trials = values[:, 0], values.sum(axis=1)
+        elif values.ndim == 1 and given.trials is not None:
+            successes, trials = values, given.trials
+        elif values.ndim == 1 and design.weights is not None:
+            successes, trials = values * design.weights, design.weights
+        else:
+            raise unsuitable(
+                design,
+                family,
+                "successes out of trials",
+                "Write cbind(successes, failures), or successes | trials(n); for single yes or no "
+                'answers use family="bernoulli".',
+            )
+        rounded = np.round(successes)
+        bad = (np.abs(successes - rounded) > 1e-6) | (rounded < 0) | (rounded > trials)
+        if bad.any():
+            raise unsuitable(
+                design,
+                family,
+                "whole numbers of successes within the trials",
+                f"{int(bad.sum())} rows are not, the first of them row {int(np.argmax(bad))} of those used.",
+            )
+        gammaln = scipy.special.gammaln
+        log_ways = gammaln(trials + 1) - gammaln(rounded + 1) - gammaln(trials - rounded + 1)
+        return rounded, trials, log_ways
+
+    return response
+
+
+TRIALS = trials_response("binomial")
 
 
 def _bernoulli(link: Link, eta: Tensor, response: Arrays) -> Any:

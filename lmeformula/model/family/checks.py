@@ -33,6 +33,19 @@ def unsuitable(design: Design, family: str, needs: str, hint: str) -> ModelError
     )
 
 
+def check_rows(
+    design: Design, family: str, wrong: NDArray[np.bool_], needs: str, hint: str = ""
+) -> None:
+    """Refuse a response some of whose rows (n,) are wrong, and say how many and which is the first."""
+    count = int(wrong.sum())
+    if count:
+        first = int(np.argmax(wrong))
+        number = f"{count:,} row{'s are' if count > 1 else ' is'} not"
+        value = np.asarray(response_of(design).values[first]).tolist()
+        where = f"{number}; the first of them is row {first} of those used, with {value}."
+        raise unsuitable(design, family, needs, f"{where} {hint}".rstrip())
+
+
 def refuse_weights(design: Design, family: str, hint: str = "Repeat the rows instead.") -> None:
     """Refuse prior weights."""
     if design.weights is not None:

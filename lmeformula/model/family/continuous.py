@@ -1,4 +1,4 @@
-"""Positive responses by the gamma distribution, and proportions by the beta distribution."""
+"""Positive responses by the gamma and the inverse Gaussian distribution, proportions by the beta."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
-from lmeformula.model.family.checks import numbers, refuse_weights, unsuitable
+from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.model.family.location_scale import positive_response
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 
@@ -17,28 +18,17 @@ Floats = NDArray[np.float64]
 Tensor = Any
 
 
-def _positive_response(design: Design) -> Arrays:
-    needs, hint = "positive numbers", "Zeros have no place in a gamma distribution."
-    values = numbers(design, "gamma", needs, hint)
-    if (values <= 0).any():
-        raise unsuitable(design, "gamma", needs, hint)
-    refuse_weights(design, "gamma")
-    return values, np.log(values)
-
-
 def _share_response(design: Design) -> Arrays:
     needs = "numbers strictly between 0 and 1"
     hint = 'Proportions of counted trials, 0 and 1 among them, are for family="binomial".'
     values = numbers(design, "beta", needs, hint)
-    if ((values <= 0) | (values >= 1)).any():
-        raise unsuitable(design, "beta", needs, hint)
+    check_rows(design, "beta", (values <= 0) | (values >= 1), needs, hint)
     refuse_weights(design, "beta")
     return values, np.log(values), np.log1p(-values)
 
 
 def _shape(design: Design) -> Own:
-    assert design.response is not None
-    spread = float(np.var(np.log(design.response.values)))
+    spread = float(np.var(np.log(response_of(design).values)))
     return positive("shape", float(np.clip(1.0 / max(spread, 1e-3), 0.1, 100.0)))
 
 
@@ -94,6 +84,58 @@ def _gamma_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     )
 
 
+def _waiting_shape(design: Design) -> Own:
+    """By moments: the variance over the cubed mean, some of which is for the random effects."""
+    values = response_of(design).values
+    mean, variance = float(values.mean()), float(values.var())
+    return positive("shape", mean * float(np.clip(2.0 * mean**2 / max(variance, 1e-300), 0.1, 1e3)))
+
+
+def _inverse_gaussian(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.InverseGaussian(loc=tf.exp(eta), concentration=own[0])
+
+
+def _inverse_gaussian_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, log_y = (array[:, None] for array in response)
+    constant = 0.5 * (tf.math.log(own[0]) - np.log(2.0 * np.pi) - 3.0 * log_y)
+    # (y - mu)^2 / (mu^2 y), where the mean may overflow and y over it does not
+    return constant - 0.5 * own[0] / y * tf.math.expm1(log_y - eta) ** 2
+
+
+def _inverse_gaussian_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, log_y = (array[:, None] for array in response)
+    return own[0] / y * tf.math.expm1(log_y - eta) * tf.exp(log_y - eta)
+
+
+def _inverse_gaussian_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    (y, log_y), shape = response, own[0]
+    excess, ratio = np.expm1(log_y - eta), np.exp(log_y - eta)
+    constant = 0.5 * (len(eta) * np.log(shape / (2.0 * np.pi)) - 3.0 * log_y.sum())
+    pull = shape / y * ratio
+    value = constant - 0.5 * shape * (excess**2 / y).sum()
+    return Slopes(float(value), pull * excess, pull * (1.0 - 2.0 * ratio))
+
+
+def _inverse_gaussian_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    (y, log_y), shape = response, own[0]
+    excess, ratio = np.expm1(log_y - eta), np.exp(log_y - eta)
+    pull = ratio / y
+    return Depths(
+        third=shape * pull * (4.0 * ratio - 1.0),
+        own=np.array([0.5 * (len(eta) / shape - (excess**2 / y).sum())]),
+        own_own=np.array([[-0.5 * len(eta) / shape**2]]),
+        own_first=(pull * excess)[None],
+        own_second=(pull * (1.0 - 2.0 * ratio))[None],
+    )
+
+
 def _beta(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
     import tensorflow as tf
     import tensorflow_probability as tfp
@@ -115,7 +157,7 @@ def _beta_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Ten
 GAMMA = Family(
     name="gamma",
     link="log",
-    response=_positive_response,
+    response=positive_response("gamma"),
     distribution=_gamma,
     mean=lambda eta, own: np.exp(eta),
     working=lambda response: response[1],
@@ -124,6 +166,20 @@ GAMMA = Family(
     log_density=_gamma_density,
     slope=_gamma_slope,
     closed=ClosedForm(_gamma_slopes, _gamma_depths),
+)
+
+INVERSE_GAUSSIAN = Family(
+    name="inverse_gaussian",
+    link="log",
+    response=positive_response("inverse_gaussian"),
+    distribution=_inverse_gaussian,
+    mean=lambda eta, own: np.exp(eta),
+    working=lambda response: response[1],
+    own=_waiting_shape,
+    variance=lambda mean, own: mean**3 / own[0],
+    log_density=_inverse_gaussian_density,
+    slope=_inverse_gaussian_slope,
+    closed=ClosedForm(_inverse_gaussian_slopes, _inverse_gaussian_depths),
 )
 
 BETA = Family(

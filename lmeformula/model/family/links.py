@@ -127,6 +127,26 @@ def _gumbel_log_between(a: Tensor, b: Tensor) -> Tensor:
     return _gumbel_log_survival(b) + _gumbel_log_cdf(a + log1mexp(a - b))
 
 
+def _cauchy_log_cdf(x: Tensor) -> Tensor:
+    import tensorflow as tf
+
+    # F(x) is the angle of (-x, 1) over pi, which is small at the left, and 1 less that of (x, 1).
+    is_left = x < 0.0
+    near = tf.atan2(tf.ones_like(x), tf.where(is_left, -x, x)) / np.pi
+    return tf.where(is_left, tf.math.log(near), tf.math.log1p(-near))
+
+
+def _cauchy_log_survival(x: Tensor) -> Tensor:
+    return _cauchy_log_cdf(-x)
+
+
+def _cauchy_log_between(a: Tensor, b: Tensor) -> Tensor:
+    import tensorflow as tf
+
+    # A difference of angles is the angle of (1 + a b, a - b).
+    return tf.math.log(tf.atan2(a - b, 1.0 + a * b) / np.pi)
+
+
 def _gumbel_inverse(eta: Floats) -> Floats:
     return np.asarray(-np.expm1(-np.exp(np.minimum(eta, LARGEST_EXPONENT))))
 
@@ -159,6 +179,17 @@ LINKS: dict[str, Link] = {
             _gumbel_log_cdf,
             _gumbel_log_survival,
             _gumbel_log_between,
+        ),
+        Link(
+            "cauchit",
+            lambda eta: np.arctan2(1.0, -eta) / np.pi,
+            # tan(pi (mean - 1/2)), the smaller of a chance and its rest from its own angle
+            lambda mean: (
+                np.where(mean < 0.5, -1.0, 1.0) / np.tan(np.pi * np.minimum(mean, 1.0 - mean))
+            ),
+            _cauchy_log_cdf,
+            _cauchy_log_survival,
+            _cauchy_log_between,
         ),
     )
 }

@@ -79,7 +79,10 @@ class Family(NamedTuple):
       working: response arrays -> (n,) rough responses on the scale of the linear predictor, to start from.
       own: Design -> its own parameters.
       variance: (mean (n,), own (f,)) -> variance of a response of weight one, up to the residual variance.
+      overdispersion: of successes out of trials that vary more than independent ones, (trials (n,), own (f,))
+        -> how many times as much their share varies.
       has_sigma: whether its own parameter is a residual standard deviation, which can be held fixed.
+      has_trials: whether the response counts successes out of trials, the second of its arrays.
       has_intercept: False where own parameters take the place of a fixed intercept.
       log_density: (eta (n, c), response, own) -> log density (n, c), elementwise in eta and in own parameters,
         each of which is a scalar, (c,) or (n, 1). By default the distribution's.
@@ -98,7 +101,9 @@ class Family(NamedTuple):
     working: Callable[[Arrays], Floats]
     own: Callable[[Design], Own] = lambda design: NO_OWN
     variance: Callable[[Floats, Floats], Floats] | None = None
+    overdispersion: Callable[[Floats, Floats], Floats] | None = None
     has_sigma: bool = False
+    has_trials: bool = False
     has_intercept: bool = True
     log_density: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
     slope: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None

@@ -7,20 +7,26 @@ from collections.abc import Callable
 
 from lmeformula.errors import ModelError
 from lmeformula.model.family.adjacent import acat
+from lmeformula.model.family.beta_binomial import beta_binomial
 from lmeformula.model.family.binary import bernoulli, binomial
-from lmeformula.model.family.continuous import BETA, GAMMA
+from lmeformula.model.family.continuous import BETA, GAMMA, INVERSE_GAUSSIAN
 from lmeformula.model.family.counts import POISSON
 from lmeformula.model.family.gaussian import GAUSSIAN
+from lmeformula.model.family.generalized_poisson import GENERALIZED_POISSON
+from lmeformula.model.family.location_scale import LOGNORMAL, STUDENT
 from lmeformula.model.family.negative_binomial import NBINOM1, NBINOM2
 from lmeformula.model.family.ordinal import cumulative
 from lmeformula.model.family.record import Family
 from lmeformula.model.family.sequential import cratio, sratio
 from lmeformula.model.family.thresholds import Pattern
+from lmeformula.model.family.zeros import hurdle, zero_inflated
 
+BINARY = ("logit", "probit", "cloglog", "cauchit")
 # Links of the families that have a choice; the first is the default.
 LINKED: dict[str, tuple[Callable[[str], Family], tuple[str, ...]]] = {
-    "bernoulli": (bernoulli, ("logit", "probit", "cloglog")),
-    "binomial": (binomial, ("logit", "probit", "cloglog")),
+    "bernoulli": (bernoulli, BINARY),
+    "binomial": (binomial, BINARY),
+    "beta_binomial": (beta_binomial, BINARY),
     "cumulative": (cumulative, ("logit", "probit", "cloglog")),
     "sratio": (sratio, ("logit", "probit", "cloglog")),
     "cratio": (cratio, ("logit", "probit", "cloglog")),
@@ -41,7 +47,15 @@ FAMILIES: dict[str, Family] = {
     "poisson": POISSON,
     "nbinom2": NBINOM2,
     "nbinom1": NBINOM1,
+    "generalized_poisson": GENERALIZED_POISSON,
+    "zero_inflated_poisson": zero_inflated("poisson"),
+    "zero_inflated_nbinom2": zero_inflated("nbinom2"),
+    "hurdle_poisson": hurdle("poisson"),
+    "hurdle_nbinom2": hurdle("nbinom2"),
+    "student": STUDENT,
+    "lognormal": LOGNORMAL,
     "gamma": GAMMA,
+    "inverse_gaussian": INVERSE_GAUSSIAN,
     "beta": BETA,
 }
 
@@ -109,6 +123,8 @@ def _with_thresholds(name: str, link: str, pattern: str) -> Family:
             hint=f"These have: {', '.join(ORDINAL)}.",
         )
     build, patterns = ORDINAL[name]
+    if pattern == patterns[0]:
+        return LINKED[name][0](link)
     for known in patterns:
         if pattern == known:
             return build(link, known)

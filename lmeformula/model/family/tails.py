@@ -65,6 +65,25 @@ def _gumbel_log_between(a: Floats, b: Floats) -> Floats:
     return np.asarray(_gumbel_log_cdf(a + log1mexp(a - b)) - _rate(b))
 
 
+def _cauchy_log_cdf(x: Floats) -> Floats:
+    # F(x) is the angle of (-x, 1) over pi, which is small at the left, and 1 less that of (x, 1).
+    is_left = x < 0.0
+    near = np.arctan2(1.0, np.where(is_left, -x, x)) / np.pi
+    return np.where(is_left, np.log(near), np.log1p(-near))
+
+
+def _cauchy_slope(x: Floats) -> Floats:
+    # -2 x / (1 + x^2), whose square does not overflow
+    size = np.maximum(np.abs(x), 1.0)
+    return np.asarray(-2.0 * (x / size) / (1.0 / size + (x / size) * x))
+
+
+def _cauchy_bend(x: Floats) -> Floats:
+    # -2 (1 - x^2) / (1 + x^2)^2
+    share = 1.0 / np.hypot(1.0, x)
+    return np.asarray(-2.0 * share**2 * (2.0 * share**2 - 1.0))
+
+
 NORMAL = Tails(
     log_cdf=scipy.special.log_ndtr,
     log_survival=lambda x: scipy.special.log_ndtr(-x),
@@ -81,4 +100,13 @@ GUMBEL = Tails(
     slope=lambda x: 1.0 - _rate(x),
     bend=lambda x: -_rate(x),
 )
-TAILS = {"probit": NORMAL, "cloglog": GUMBEL}
+CAUCHY = Tails(
+    log_cdf=_cauchy_log_cdf,
+    log_survival=lambda x: _cauchy_log_cdf(-x),
+    # A difference of angles is the angle of (1 + a b, a - b).
+    log_between=lambda a, b: np.log(np.arctan2(a - b, 1.0 + a * b) / np.pi),
+    log_density=lambda x: -2.0 * np.log(np.hypot(1.0, x)) - np.log(np.pi),
+    slope=_cauchy_slope,
+    bend=_cauchy_bend,
+)
+TAILS = {"probit": NORMAL, "cloglog": GUMBEL, "cauchit": CAUCHY}

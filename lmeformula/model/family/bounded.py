@@ -1,0 +1,109 @@
+"""Own parameters that have bounds, each its own: a probability, degrees of freedom above one, a power."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Tensor = Any
+
+# Bounds other than zero and infinity are kept off by this much of a logit or logarithm: values nearer to them
+# cannot be told from them.
+NEAREST = 30.0
+POSITIVE = (0.0, math.inf)
+CHANCE = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A scale: logits of numbers between two bounds, logarithms of distances from a single one.
+
+    Attributes:
+      bounds: (low, high) of each number; high may be infinite.
+    Example:
+      >>> Bounded((POSITIVE, (1.0, math.inf), CHANCE)).to_natural(np.zeros(3)).tolist()
+      [1.0, 2.0, 0.5]
+    """
+
+    bounds: tuple[tuple[float, float], ...]
+
+    def to_natural(self, free: Floats) -> Floats:
+        """Exponentials above the lower bound, or shares of the way to the upper one."""
+        low, width, *_ = self._arrays()
+        return np.asarray(low + width * self._rise(free)[0])
+
+    def to_free(self, natural: Floats) -> Floats:
+        """Logarithms, or logits."""
+        low, width, is_open, least, most = self._arrays()
+        share = (natural - low) / width
+        with np.errstate(divide="ignore"):
+            found = np.log(share) - np.log(np.where(is_open, 1.0, 1.0 - share))
+        return np.asarray(np.clip(found, least, most))
+
+    def jacobian(self, free: Floats) -> Floats:
+        """Diagonal."""
+        return np.asarray(np.diag(self._arrays()[1] * self._rise(free)[1]))
+
+    def bend(self, free: Floats, slope: Floats) -> Floats:
+        """Diagonal."""
+        return np.asarray(np.diag(self._arrays()[1] * self._rise(free)[2] * slope))
+
+    def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Exponentials, or logistic functions."""
+        import tensorflow as tf
+
+        *_, least, most = self._arrays()
+        found = []
+        for value, (low, high), bottom, top in zip(free, self.bounds, least, most, strict=True):
+            if math.isfinite(bottom) or math.isfinite(top):
+                value = tf.clip_by_value(
+                    value, tf.cast(bottom, value.dtype), tf.cast(top, value.dtype)
+                )
+            way = tf.exp(value) if math.isinf(high) else (high - low) * tf.math.sigmoid(value)
+            found.append(low + way)
+        return tuple(found)
+
+    def bijector(self) -> Any:
+        """tfb.Blockwise of exponentials and of tfb.Sigmoid."""
+        import tensorflow_probability as tfp
+
+        tfb = tfp.bijectors
+        return tfb.Blockwise(
+            [
+                _above(low) if math.isinf(high) else tfb.Sigmoid(low, high)
+                for low, high in self.bounds
+            ]
+        )
+
+    def _arrays(self) -> tuple[Floats, Floats, NDArray[np.bool_], Floats, Floats]:
+        """(f,) each: lower bounds, widths, whether they have none, the least and the largest free values."""
+        low, high = (np.array(ends, float) for ends in zip(*self.bounds, strict=True))
+        is_open = np.isinf(high)
+        width = np.where(is_open, 1.0, high - low)
+        least = np.where(low == 0.0, -np.inf, -NEAREST)
+        return low, width, is_open, least, np.where(is_open, np.inf, NEAREST)
+
+    def _rise(self, free: Floats) -> tuple[Floats, Floats, Floats]:
+        """exp(free) or its logistic function, with two derivatives; flat beyond what is told apart."""
+        _, _, is_open, least, most = self._arrays()
+        held = np.clip(free, least, most)
+        growth = np.exp(np.where(is_open, held, 0.0))
+        share = scipy.special.expit(held)
+        slope = np.where(is_open, growth, share * (1.0 - share))
+        bend = np.where(is_open, growth, slope * (1.0 - 2.0 * share))
+        moves = held == free
+        return np.where(is_open, growth, share), slope * moves, bend * moves
+
+
+def _above(low: float) -> Any:
+    import tensorflow_probability as tfp
+
+    tfb = tfp.bijectors
+    return tfb.Exp() if low == 0.0 else tfb.Chain([tfb.Shift(low), tfb.Exp()])
