@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.formula import parse
+from lmeformula.formula.links import linked_terms
+from lmeformula.formula.show import random_text
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def predict(
     newdata: object = None,
     *,
     kind: PredictionKind = "response",
-    re_form: Literal["NA"] | None = None,
+    re_form: str | None = None,
     new_levels: NewLevels = "error",
     offset: object = None,
 ) -> pd.Series | pd.DataFrame:
@@ -40,7 +43,7 @@ def predict(
         probabilities of ordered categories. On the response scale a nonlinear link is applied to the linear
         predictor at the conditional modes, as lme4 does; there ordered categories count as 1, 2, ....
       re_form: None adds the random effects of each row's levels; "NA" leaves them all out and predicts
-        the population.
+        the population; a formula with some of the terms, such as "~ (1 | g)", adds those.
       new_levels: what to do with rows whose level the fit has not seen: "error", or "population" to
         predict them with an effect of zero for that factor.
       offset: (rows of `newdata`,) numbers, needed where the fit was given its offset as an array.
@@ -53,19 +56,18 @@ def predict(
       ModelError: if an option is not one of those named here.
     """
     _check_option("kind", kind, ("response", "link", "prob"))
-    _check_option("re_form", re_form, (None, "NA"))
     _check_option("new_levels", new_levels, ("error", "population"))
-    with_random = re_form is None
+    kept = kept_terms(fit, re_form)
     columns = category_names(fit) if kind == "prob" else ("prediction",)
     if newdata is None:
         design = fit.model.design
-        found = _on_scale(fit, kind, linear_predictor(fit, design, with_random=with_random))
+        found = _on_scale(fit, kind, linear_predictor(fit, design, with_random=kept))
         return _frame(found, pd.Index(design.rows), columns, kind)
-    rows = fit.model.design.rebuild(newdata, groups=with_random, offset=offset)
+    rows = fit.model.design.rebuild(newdata, groups=any(kept), offset=offset)
     if new_levels == "error":
-        check_levels_are_known(rows)
+        check_levels_are_known(rows, kept)
     values = np.full((rows.num_rows, len(columns)), np.nan)
-    values[rows.rows] = _on_scale(fit, kind, linear_predictor(fit, rows, with_random=with_random))
+    values[rows.rows] = _on_scale(fit, kind, linear_predictor(fit, rows, with_random=kept))
     index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(rows.num_rows)
     return _frame(values, index, columns, kind)
 
@@ -195,6 +197,36 @@ def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) ->
         hint='Pass new_levels="population" to predict them with an effect of zero for that factor, '
         'or re_form="NA" to leave out the random effects of all rows.',
     )
+
+
+def kept_terms(fit: Fit, re_form: str | None) -> tuple[bool, ...]:
+    """Whether each random-effects term is among those of `re_form`.
+
+    Args:
+      fit: a fitted model.
+      re_form: None for all, "NA" or "~ 0" for none, or a formula with some of them.
+    Raises:
+      ModelError: if the formula has a term that the fit does not have.
+    """
+    blocks = linked_terms(fit.formula.random)
+    if re_form is None or re_form == "NA":
+        return (re_form is None,) * len(blocks)
+    if not isinstance(re_form, str) or "~" not in re_form:
+        raise ModelError(
+            f"re_form is {re_form!r}", hint='Choose one of None, "NA", or a formula: "~ (1 | g)".'
+        )
+    asked = linked_terms(parse(re_form).random)
+    for linked in asked:
+        if linked not in blocks:
+            known = ", ".join(_text(block) for block in blocks)
+            raise ModelError(
+                f"the fit has no random-effects term {_text(linked)}", hint=f"It has {known}."
+            )
+    return tuple(block in asked for block in blocks)
+
+
+def _text(linked: tuple[Any, ...]) -> str:
+    return " + ".join(random_text(term) for term in linked)
 
 
 def _check_option(name: str, value: object, allowed: Sequence[object]) -> None:

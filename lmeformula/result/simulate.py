@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.errors import ModelError
-from lmeformula.formula import parse
-from lmeformula.formula.links import linked_terms
-from lmeformula.formula.show import random_text
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, needs_response, response_arrays
-from lmeformula.result.predict import category_names, check_levels_are_known, linear_predictor
+from lmeformula.result.predict import (
+    category_names,
+    check_levels_are_known,
+    kept_terms,
+    linear_predictor,
+)
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -159,32 +161,6 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
         yield draw_rows(fit, eta, sampler.response, sequence.spawn(1)[0])
 
 
-def kept_terms(fit: Fit, re_form: str | None) -> tuple[bool, ...]:
-    """Whether each random-effects term is among those of `re_form`.
-
-    Args:
-      fit: a fitted model.
-      re_form: None for all, "NA" or "~ 0" for none, or a formula with some of them.
-    Raises:
-      ModelError: if the formula has a term that the fit does not have.
-    """
-    blocks = linked_terms(fit.formula.random)
-    if re_form is None or re_form == "NA":
-        return (re_form is None,) * len(blocks)
-    if not isinstance(re_form, str) or "~" not in re_form:
-        raise ModelError(
-            f"re_form is {re_form!r}", hint='Choose one of None, "NA", or a formula: "~ (1 | g)".'
-        )
-    asked = linked_terms(parse(re_form).random)
-    for linked in asked:
-        if linked not in blocks:
-            known = ", ".join(_text(block) for block in blocks)
-            raise ModelError(
-                f"the fit has no random-effects term {_text(linked)}", hint=f"It has {known}."
-            )
-    return tuple(block in asked for block in blocks)
-
-
 def with_drawn(fit: Fit, drawn: Floats) -> Design:
     """The design of a fit with drawn values as its response.
 
@@ -235,7 +211,3 @@ def _of_its_kind(sampler: Sampler, drawn: Floats, places: Places, num_rows: int)
 
 def _num_unseen(index: NDArray[np.int32]) -> int:
     return max(0, -int(index.min(initial=0)))
-
-
-def _text(linked: tuple[Any, ...]) -> str:
-    return " + ".join(random_text(term) for term in linked)

@@ -15,6 +15,7 @@ from lmeformula.fit import Fit
 from lmeformula.result.holdout import holdout, split_rows
 from lmeformula.result.predict import fitted, predict
 from lmeformula.result.residuals import residuals
+from tests.result.after_fit import small_fit
 from tests.result.fakes import DATA, fake_fit
 
 # Twice the same six rows: 1 + 0.9 x, plus g's (0.3 - 0.1 x, -0.2 + 0.05 x, -0.1 + 0.05 x), plus h's
@@ -70,7 +71,7 @@ def test_a_missing_column_is_named():
 
 
 @pytest.mark.parametrize(
-    "option", [{"kind": "probs"}, {"re_form": "~0"}, {"new_levels": "ignore"}], ids=str
+    "option", [{"kind": "probs"}, {"re_form": "all"}, {"new_levels": "ignore"}], ids=str
 )
 def test_options_outside_the_list_are_refused(option):
     (name, value), *_ = option.items()
@@ -213,3 +214,27 @@ def test_held_out_rows_are_scored_against_two_simpler_predictions():
     assert held_out.rmse_fixed == pytest.approx(np.sqrt((0.0**2 + 0.6**2) / 2))
     mean = DATA["y"].mean()
     assert held_out.rmse_mean == pytest.approx(np.sqrt(((1 - mean) ** 2 + (2.5 - mean) ** 2) / 2))
+
+
+def test_some_of_the_terms_by_formula():
+    """By hand: the fixed effects and the modes of the terms named."""
+    fit = small_fit("y ~ x + (x | g) + (1 | h)")
+    design = fit.model.design
+    fixed = design.X @ fit.params.beta
+    g, h = design.terms
+    of_g = np.einsum("nk,nk->n", g.values, fit.modes[0][g.index])
+    of_h = fit.modes[1][h.index, 0]
+    for re_form, expected in {
+        "~ (x | g)": fixed + of_g,
+        "~ (1 | h)": fixed + of_h,
+        "~ (1 | h) + (x | g)": fixed + of_g + of_h,
+        "~ 0": fixed,
+    }.items():
+        np.testing.assert_allclose(fit.predict(re_form=re_form), expected)
+    # Only the levels of the terms named must be known.
+    new = {"x": [0.5], "g": ["never seen"], "h": ["1"]}
+    place = h.levels.index("1")
+    found = fit.predict(new, re_form="~ (1 | h)")
+    assert found[0] == pytest.approx(fit.params.beta @ [1.0, 0.5] + fit.modes[1][place, 0])
+    with pytest.raises(ModelError, match=r"no random-effects term \(1 \| g\)"):
+        fit.predict(re_form="~ (1 | g)")
