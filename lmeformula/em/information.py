@@ -38,8 +38,9 @@ ONE_SIDED_STEP = 0.002
 # information's change from where the draws were taken to the estimates, some hundredths of a standard error on.
 MOST_CENTRAL_ROWS = 20_000
 # Draws of all chains together to begin with: as many as this many rows hold, within limits; more, where there
-# are more, until the standard errors are known to this fraction of themselves.
-FIRST_ROWS, FIRST_DRAWS = 1_500_000, (16, 256)
+# are more, until the standard errors are known to this fraction of themselves. Of few rows the posterior is
+# skew, and with it the noise: fewer draws that look sharp would be those whose information came out too high.
+FIRST_ROWS, FIRST_DRAWS = 1_500_000, (16, 2048)
 ENOUGH = 0.01
 
 
