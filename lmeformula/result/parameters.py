@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Positive
+from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import term_shape
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
     if fit.model.space.has_sigma:
         labels += [("residual", "Residual", "", bounds)] * (len(fit.param_names) - len(labels))
     else:
-        each = own.scale.bounds if isinstance(own.scale, Bounded) else (bounds,) * own.size
+        each = (
+            own.scale.bounds if isinstance(own.scale, Bounded | Patterned) else (bounds,) * own.size
+        )
         labels += [("family", "", name, ends) for name, ends in zip(own.names, each, strict=True)]
     numbers = zip(fit.param_values, fit.param_stderr, fit.param_mc_error, strict=True)
     return tuple(

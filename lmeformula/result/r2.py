@@ -170,7 +170,9 @@ def _observation_variance(
         if not is_latent:
             raise ModelError(
                 f"there is no latent variable behind a {family.name} response",
-                hint='Use observation="delta".',
+                hint='Use observation="delta".'
+                if family.categories is None
+                else "Of ordered categories the cumulative family has one.",
             )
         return LATENT[family.link]
     if kind != "delta" and family.link != "log":
@@ -181,7 +183,8 @@ def _observation_variance(
     if family.variance is None or family.name == "cumulative":
         raise ModelError(
             f"the {family.name} family has no variance function",
-            hint='Use observation="latent" for ordered categories; for a family of your own, give `variance`.',
+            hint='For ordered categories use the cumulative family and observation="latent"; for a family of '
+            "your own, give `variance`.",
         )
     at = _mean(fit, mean, null)
     own = family_values(fit)

@@ -13,6 +13,7 @@ from lmeformula.result.intervals import cutoff
 from lmeformula.result.marginal_table import p_text
 from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.table import Column, Table
+from lmeformula.result.thresholds import thresholds
 from lmeformula.result.tidy import fixed_tests
 from lmeformula.result.varcorr import varcorr
 from lmeformula.result.wald import wald_interval
@@ -109,16 +110,26 @@ def family_table(fit: Fit) -> Table:
       fit: a fitted model.
     Returns:
       table: one row a parameter: estimate, standard error, and Monte Carlo error if any; no rows for a family
-        without.
+        without. Of thresholds in a pattern the location and the distances, then all the thresholds.
     """
     rows = [p for p in parameters(fit) if p.effect == "family"]
+    own = fit.model.space.own
+    cells = [(p.term, p.estimate, p.std_error) for p in rows]
+    if own.values:
+        others = thresholds(fit).drop(index=list(own.names), errors="ignore")
+        cells += [
+            (str(row.Index), float(row.estimate), float(row.std_error))
+            for row in others.itertuples()
+        ]
     columns = (
-        Column("", tuple(p.term for p in rows), "text"),
-        Column("estimate", tuple(p.estimate for p in rows)),
-        Column("std error", tuple(p.std_error for p in rows)),
+        Column("", tuple(name for name, _, _ in cells), "text"),
+        Column("estimate", tuple(estimate for _, estimate, _ in cells)),
+        Column("std error", tuple(error for _, _, error in cells)),
     )
-    title = fit.model.space.own.variable.capitalize()
-    return Table(title, columns + _mc_error_column(fit, rows))
+    # Of sums of what was estimated there is no Monte Carlo error.
+    empty = (None,) * (len(cells) - len(rows))
+    errors = (replace(column, cells=column.cells + empty) for column in _mc_error_column(fit, rows))
+    return Table(own.variable.capitalize(), (*columns, *errors))
 
 
 def variance_table(fit: Fit) -> Table:

@@ -147,7 +147,9 @@ def _title(fit: Fit) -> str:
     mixed = "mixed model" if fit.model.design.terms else "model"
     if family == "gaussian" and link == "identity":
         return f"Linear {mixed}"
-    return f"Generalized linear {mixed} ({family}, {link} link)"
+    pattern = fit.model.family.thresholds
+    said = "" if pattern in ("", "flexible") else f", {pattern} thresholds"
+    return f"Generalized linear {mixed} ({family}, {link} link{said})"
 
 
 def _formula_text(fit: Fit) -> str:

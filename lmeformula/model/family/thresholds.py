@@ -7,6 +7,7 @@ Vuorre (2019), Adv. Methods Pract. Psychol. Sci. 2, 77-101, for families whose t
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -73,6 +74,13 @@ class Patterned:
             return np.vstack([ends[:1], steps[:1]])
         middle = (ends[(v - 1) // 2] + ends[v // 2]) / 2.0
         return np.vstack([middle[None], steps[(v - 1) // 2 :]])
+
+    @property
+    def bounds(self) -> tuple[tuple[float, float], ...]:
+        """(f) between which the location and each distance lie."""
+        whole = (-math.inf, math.inf)
+        distance = (0.0, math.inf) if self.is_ordered else whole
+        return (whole, *([distance] * (self.matrix.shape[1] - 1)))
 
     def to_natural(self, free: Floats) -> Floats:
         """Sums of the location and of the distances."""
