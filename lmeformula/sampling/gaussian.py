@@ -86,10 +86,8 @@ def _geometry(
         traces=tuple(traces[j] for j in order),
         changes=tuple(changes[j] for j in order),
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-        bend=np.column_stack(
-            [np.zeros_like(model.design.X), np.tile(weights[:, None], (1, space.own.size))]
-        ),
-        bends=np.concatenate([np.zeros(space.num_fixed), np.full(space.own.size, leverage)]),
+        bend=_own_only(space, weights[:, None]),
+        bends=_own_only(space, np.array([leverage])),
         extra=np.array([np.log(sigma)]),
     )
     p = space.num_fixed
@@ -101,6 +99,13 @@ def _geometry(
         complete=complete_information(space, plan, changes, coefficients),
         observed=_observed_information(data, space, psi, found),
     )
+
+
+def _own_only(space: ParamSpace, values: Floats) -> Floats:
+    """(..., d) the values (..., 1) for a residual sd that is estimated, zero for all else."""
+    found = np.zeros((*values.shape[:-1], space.size))
+    found[..., space.own_slice] = values
+    return found
 
 
 def _observed_information(data: Sums, space: ParamSpace, psi: Floats, found: Solution) -> Floats:

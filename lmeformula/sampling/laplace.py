@@ -17,6 +17,7 @@ from lmeformula.laplace.likelihood import Mode, collect, predictor
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
 from lmeformula.model.family import Depths
+from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
@@ -79,11 +80,11 @@ def laplace_problem(
         pull = -apply_lambda(plan, factors, crossed, transpose=True)
         if isinstance(mode.factor, ProbedFactor):
             # Its leverages are estimates, and what the sampler takes away must be exact.
-            bend = np.zeros((len(mode.eta), m))
-            bends = np.zeros(m)
+            bend = np.zeros((len(mode.eta), space.size))
+            bends = np.zeros(space.size)
             known = KnownMode(psi, mode.u, slopes)
         else:
-            bend = _bend(arrays, mode, depths, pull)
+            bend = _bend(space, arrays, mode, depths, pull, changes)
             bends = mode.factor.leverages() @ bend
             move = psi - known.coordinates
             if move @ observed @ move > NEARBY**2:
@@ -133,24 +134,40 @@ def blank_whitening(model: Model, plan: Layout) -> Whitening:
             np.zeros((count, *square.shape)) for count, square in zip(counts, squares, strict=True)
         ),
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-        bend=np.zeros((n, m)),
-        bends=np.zeros(m),
+        bend=np.zeros((n, space.size)),
+        bends=np.zeros(space.size),
         extra=own_parameters(space, np.zeros(space.size)),
     )
 
 
-def _bend(arrays: Arrays, mode: Mode, depths: Depths, pull: Floats) -> Floats:
-    """(n, p + f) half the second derivative in each row's predictor of the scores with their linear variate.
+def _bend(
+    space: ParamSpace,
+    arrays: Arrays,
+    mode: Mode,
+    depths: Depths,
+    pull: Floats,
+    changes: tuple[Floats, ...],
+) -> Floats:
+    """(n, d) half the second derivative in each row's predictor of the scores with their linear variate.
 
     The Newton step is bent as well: what the third derivative adds to the gradient it carries into all rows.
-    Most of the bend of the fixed effects' scores goes with it where random effects could stand in for them.
+    Most of the bend of the fixed effects' scores goes with it where random effects could stand in for them,
+    and all of the covariances' is of this kind.
     """
-    plan, own = arrays.plan, pull.shape[1] - arrays.X.shape[1]
+    plan, p, f = arrays.plan, space.num_fixed, space.own.size
+    by_theta = np.zeros((plan.num_effects, sum(len(each) for each in changes)))
+    column = 0
+    for j, (part, each) in enumerate(zip(plan.split(mode.u), changes, strict=True)):
+        for change in each:
+            by_theta[plan.place(j), column] = (part @ (change + change.T)).ravel()
+            column += 1
+    pulls = np.column_stack([pull[:, :p], by_theta, pull[:, p:]])
     half = 0.5 * depths.third[:, None]
-    reach = apply_lambda(plan, mode.at.lambdas, mode.factor.solve(pull))
-    carried = np.column_stack([predictor(plan, column) for column in reach.T])
-    direct = np.column_stack([half * arrays.X, 0.5 * depths.own_second[:own].T])
-    return np.asarray(direct + half * carried)
+    reach = apply_lambda(plan, mode.at.lambdas, mode.factor.solve(pulls))
+    bend = half * np.column_stack([predictor(plan, column) for column in reach.T])
+    bend[:, :p] += half * arrays.X
+    bend[:, space.own_slice] += 0.5 * depths.own_second[:f].T
+    return np.asarray(bend)
 
 
 class WhiteningRoot(NamedTuple):

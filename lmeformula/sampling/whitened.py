@@ -69,9 +69,9 @@ class Whitening(NamedTuple):
       traces: (k, k) sum of the diagonal blocks of M^-1 of each term.
       changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term.
       levels: () number of levels of each term.
-      bend: (n, p + f) half the second derivative in the row's predictor of what is left of those scores when
-        `pull` times the Newton step is added.
-      bends: (p + f) the sum of `bend` over the rows, each times the row's leverage.
+      bend: (n, d) half the second derivative in the row's predictor of what is left of each score in psi when
+        its linear control variate is added.
+      bends: (d,) the sum of `bend` over the rows, each times the row's leverage.
       extra: (f,) the family's own parameters, unconstrained.
     """
 
@@ -204,9 +204,6 @@ def scores(
         own = of_rows.own_scores(eta, rows.response, white.extra)
         by_predictor = tf.concat([by_predictor, own], axis=0)
     controlled = by_predictor + tf.matmul(white.pull, newton, transpose_a=True)
-    # The quadratic part of the scores, by the same identity: delta'S (u - u_hat) has the mean -tr(M^-1 S).
-    product = predictor * along
-    controlled += tf.matmul(white.bend, product, transpose_a=True) + white.bends[:, None]
     raw_theta, controlled_theta = [], []
     steps, modes = sizes.split(newton), sizes.split(white.modes[:, None])
     for j, u in enumerate(sizes.split(effects)):
@@ -223,9 +220,11 @@ def scores(
         controlled_theta.append(tf.einsum("tab,bac->tc", white.changes[j], better - identity))
     raw_theta = [raw_theta[j] for j in sizes.formula_order]
     controlled_theta = [controlled_theta[j] for j in sizes.formula_order]
+    # The quadratic part of what is left, by the same identity: delta'S (u - u_hat) has the mean -tr(M^-1 S).
+    bent = tf.matmul(white.bend, predictor * along, transpose_a=True) + white.bends[:, None]
     return Scores(
         tf.concat([by_predictor[:p], *raw_theta, by_predictor[p:]], axis=0),
-        tf.concat([controlled[:p], *controlled_theta, controlled[p:]], axis=0),
+        tf.concat([controlled[:p], *controlled_theta, controlled[p:]], axis=0) + bent,
     )
 
 
