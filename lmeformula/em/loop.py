@@ -18,6 +18,7 @@ from lmeformula.em.place import (
     Memory,
     Place,
     edges_at,
+    errors_of,
     find_information,
     find_moments,
     find_step,
@@ -148,7 +149,7 @@ def run(
             show.update(trace[-1])
             if verdict is not None:
                 break
-            if held.names == memory.held.names and is_still(options, way):
+            if held.names == memory.held.names and is_still(options, memory, way):
                 # Nothing to gain by moving: more draws at the same parameters, beside those that there are.
                 num_draws = further_draws(problem, options, place, memory, moments, way)
                 continue
@@ -159,6 +160,7 @@ def run(
                 learned,
                 memory.metric,
                 next_floor(problem, memory, moments),
+                errors_of(way),
                 momentum,
                 (moments.score, step),
                 memory.num_steps + 1,

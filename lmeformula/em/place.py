@@ -68,6 +68,7 @@ class Memory(NamedTuple):
       learned: of the information, where the problem does not know it.
       metric: (d, d) observed information from draws, where the engine has refined it.
       floor: under the observed fractions of information in a step.
+      arrival: (d,) Monte Carlo errors of the step that led to the place.
       momentum: (2, d) of Adam.
       before: score and step of the iteration before.
       num_steps: of Adam so far.
@@ -78,6 +79,7 @@ class Memory(NamedTuple):
     learned: Learned
     metric: Floats | None
     floor: float
+    arrival: Floats
     momentum: Floats
     before: tuple[Floats, Floats] | None
     num_steps: int = 0
@@ -92,6 +94,7 @@ def first_memory(problem: Problem, held: Held) -> Memory:
         learned=Learned(np.eye(size), np.zeros((size, size)), 0.0),
         metric=None,
         floor=0.0 if problem.geometry is not None else schedule.FIRST_FLOOR,
+        arrival=np.zeros(size),
         momentum=np.zeros((2, size)),
         before=None,
     )
@@ -170,12 +173,18 @@ def find_way(
     return advance(moments, complete, observed, least, memory.floor, basis), learned
 
 
-def is_still(options: Options, way: Advance) -> bool:
-    """Whether the distance to the maximum is within its own error."""
-    return schedule.is_still(way.distance, _errors(way), way.stderr, options.tolerance)
+def is_still(options: Options, memory: Memory, way: Advance) -> bool:
+    """Whether the distance to the maximum is within its error: that of the draws and that of the place itself.
+
+    A place that few draws led to is off by their error, which the many draws there show clearly; following
+    them would only chase that.
+    """
+    errors = np.hypot(errors_of(way), memory.arrival)
+    return schedule.is_still(way.distance, errors, way.stderr, options.tolerance)
 
 
-def _errors(way: Advance) -> Floats:
+def errors_of(way: Advance) -> Floats:
+    """(d,) Monte Carlo errors of the distance to the maximum."""
     return np.sqrt(np.maximum(np.diag(way.mc_covariance), 0.0))
 
 
@@ -188,7 +197,7 @@ def find_verdict(
     way: Advance,
 ) -> Outcome | None:
     """How the fit ends here, or None if it does not."""
-    if not is_still(options, way) or not boundary.is_settled(
+    if not is_still(options, memory, way) or not boundary.is_settled(
         place.edges, memory.held, way.distance, moments.score, moments.covariance
     ):
         return None
@@ -198,7 +207,7 @@ def find_verdict(
         place.num_draws >= min(options.max_draws, ENOUGH_FOR_EDGES)
         or boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
     )
-    if known and schedule.is_sharp(_errors(way), way.stderr, options.tolerance):
+    if known and schedule.is_sharp(errors_of(way), way.stderr, options.tolerance):
         return Outcome.CONVERGED
     return Outcome.DRAWS_EXHAUSTED if place.num_draws >= options.max_draws else None
 
@@ -208,7 +217,7 @@ def further_draws(
 ) -> int:
     """How many draws to add to those that there are."""
     have = place.num_draws
-    asked = schedule.next_draws(have, way.distance, _errors(way), way.stderr, options.tolerance)
+    asked = schedule.draws_in_place(have, errors_of(way), way.stderr, options.tolerance)
     sure = boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
     if not sure or (problem.geometry is None and not way.resolved):
         # Still, as far as can be seen: see further.
@@ -221,7 +230,7 @@ def next_draws(problem: Problem, options: Options, place: Place, way: Advance) -
     if problem.geometry is None:
         return place.num_draws
     asked = schedule.draws_after_step(
-        place.num_draws, way.distance, _errors(way), way.stderr, options.tolerance
+        place.num_draws, way.distance, errors_of(way), way.stderr, options.tolerance
     )
     return min(options.max_draws, asked)
 

@@ -28,7 +28,7 @@ def in_stderr(values: Floats, stderr: Floats) -> float:
 
 
 def is_still(distance: Floats, mc_error: Floats, stderr: Floats, tolerance: float) -> bool:
-    """Whether the distance to the maximum is within its own Monte Carlo error, for every parameter.
+    """Whether the distance to the maximum is within its Monte Carlo error, for every parameter.
 
     Two errors are allowed, widened to the number of parameters as Bonferroni's inequality asks: a fit at its
     maximum must not wait for a lucky iteration.
@@ -42,16 +42,12 @@ def is_sharp(mc_error: Floats, stderr: Floats, tolerance: float) -> bool:
     return bool(np.all(mc_error <= tolerance * stderr))
 
 
-def next_draws(
-    num_draws: int, distance: Floats, mc_error: Floats, stderr: Floats, tolerance: float
-) -> int:
-    """Draws per chain for the next iteration.
+def draws_in_place(num_draws: int, mc_error: Floats, stderr: Floats, tolerance: float) -> int:
+    """Draws per chain, those that there are included, where nothing is to be gained by moving.
 
-    While the parameters move by more than their error the number stays; then it grows by the square of the
-    excess of the error over the tolerance (errors fall with the root of the draws), at most fourfold.
+    Their number grows by the square of the excess of the error over the tolerance (errors fall with the root of
+    the draws), at most fourfold.
     """
-    if not is_still(distance, mc_error, stderr, tolerance):
-        return num_draws
     return _sharpened(num_draws, mc_error, stderr, tolerance, 1.2)
 
 
@@ -61,8 +57,8 @@ def draws_after_step(
     """Draws per chain at the end of a Newton step that moves by `distance`.
 
     Newton's method converges quadratically: where a step within a standard error ends, the fit is likely to
-    end, and draws are taken for that at once: twice as many as seem to be enough, since those few that the error
-    was worked out from may flatter it, and since another place costs more than some draws.
+    end, and draws are taken for that at once: twice as many as seem to be enough, since the few that the error
+    was worked out from may flatter it, and another place costs more than some draws.
     """
     if in_stderr(distance, stderr) > LAST_STEP:
         return num_draws

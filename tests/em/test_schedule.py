@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lmeformula.em.schedule import in_stderr, is_sharp, is_still, next_draws
+from lmeformula.em.schedule import draws_after_step, draws_in_place, in_stderr, is_sharp, is_still
 
 ONE = np.array([1.0])
 
@@ -68,16 +68,29 @@ def test_is_sharp(error, stderr, expected):
     assert is_sharp(np.array(error), np.array(stderr), 0.01) is expected
 
 
-# (draws, distance, error) -> draws of the next iteration, at tolerance 0.01 and standard error 1.
-DRAWS = [
-    (20, 1.0, 0.1, 20),  # still moving
-    (20, 0.0, 0.015, math.ceil(20 * 1.2 * 1.5**2)),
-    (20, 0.0, 0.1, 80),  # at most fourfold
-    (20, 0.0, 0.005, 20),  # never fewer
-    (20, 0.0, 0.0, 20),
+# (draws, error) -> draws at the same place, at tolerance 0.01 and standard error 1.
+IN_PLACE = [
+    (20, 0.015, math.ceil(20 * 1.2 * 1.5**2)),
+    (20, 0.1, 80),  # at most fourfold
+    (20, 0.005, 20),  # never fewer
+    (20, 0.0, 20),
 ]
 
 
-@pytest.mark.parametrize(("draws", "distance", "error", "expected"), DRAWS)
-def test_next_draws(draws, distance, error, expected):
-    assert next_draws(draws, distance * ONE, error * ONE, ONE, 0.01) == expected
+@pytest.mark.parametrize(("draws", "error", "expected"), IN_PLACE)
+def test_draws_in_place(draws, error, expected):
+    assert draws_in_place(draws, error * ONE, ONE, 0.01) == expected
+
+
+# (draws, length of the step, error) -> draws where it ends.
+AFTER_STEP = [
+    (20, 2.0, 0.1, 20),  # far from the end
+    (20, 0.5, 0.012, math.ceil(20 * 2.0 * 1.2**2)),
+    (20, 0.5, 0.1, 80),  # at most fourfold
+    (20, 0.0, 0.001, 20),  # never fewer
+]
+
+
+@pytest.mark.parametrize(("draws", "step", "error", "expected"), AFTER_STEP)
+def test_draws_after_step(draws, step, error, expected):
+    assert draws_after_step(draws, step * ONE, error * ONE, ONE, 0.01) == expected
