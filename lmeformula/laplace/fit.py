@@ -41,7 +41,7 @@ from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
 
-# Where the optimiser starts: the sd of every coefficient, on the scale of the predictor.
+# Where the optimiser starts: the sd of every coefficient, in units of the predictor.
 FIRST_SD = 0.5
 # Step of the differences for the observed information, where modes are found to a few parts in 1e10.
 DIFFERENCE = 1e-5
@@ -94,7 +94,8 @@ def fit_laplace(
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
     Q, R = np.linalg.qr(design.X)
     problem = arrays_of(model, plan, factorize)._replace(X=np.asarray(Q, float))
-    scales = tuple(_column_scale(term.values) for term in design.terms)
+    unit = _predictor_unit(model)
+    scales = tuple(_column_scale(term.values) / unit for term in design.terms)
     elements = factor_space(space, scales)
     p = space.num_fixed
     # The fixed effects, then the family's own parameters, then the elements of the factors.
@@ -141,8 +142,8 @@ def fit_laplace(
         return Point(coordinates, found.value, score, corrected(information, moves), slopes, found)
 
     if start is None:
-        sd = _first_sd(model)
-        start = np.concatenate([R @ first[:p], first[space.own_slice], elements.start(sd)])
+        sds = elements.start(FIRST_SD)
+        start = np.concatenate([R @ first[:p], first[space.own_slice], sds])
     climb = evaluate if factorize is None else integrated(evaluate)
     summit = ascend(climb, elements, start, design.n, negligible)
     coordinates = summit.point.coordinates
@@ -199,15 +200,15 @@ def _nowhere(coordinates: Floats) -> Point:
     return Point(coordinates, -np.inf, np.zeros(d), np.eye(d), (), None)
 
 
-def _first_sd(model: Model) -> float:
-    """What the sds start from: on the scale of a predictor that is the mean, in units of the response."""
+def _predictor_unit(model: Model) -> float:
+    """What the predictor is measured in: where it is the mean, in some unit of the response."""
     sigma = model.start.sigma
-    if sigma is None and model.family.link == "identity":
-        working = model.family.working(model.family.response(model.design))
-        # The quartiles of a normal distribution are 1.35 sds apart; a few rows far out do not move them.
-        low, high = np.quantile(working, [0.25, 0.75])
-        sigma = float(high - low) / 1.35 or float(working.std()) or 1.0
-    return FIRST_SD * (1.0 if sigma is None else sigma)
+    if sigma is not None or model.family.link != "identity":
+        return 1.0 if sigma is None else sigma
+    working = model.family.working(model.family.response(model.design))
+    # The quartiles of a normal distribution are 1.35 sds apart; a few rows far out do not move them.
+    low, high = np.quantile(working, [0.25, 0.75])
+    return float(high - low) / 1.35 or float(working.std()) or 1.0
 
 
 def mode_slopes(

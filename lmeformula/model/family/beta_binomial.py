@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.model.family.binary import trials_response
+from lmeformula.model.family.gammas import log_rising
 from lmeformula.model.family.links import LINKS, Link
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family
@@ -95,10 +96,8 @@ def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...])
 def _log_rising(log_start: Tensor, count: Tensor) -> Tensor:
     """log(a (a + 1) ... (a + count - 1)) from log a, with its digits where a is nearly zero, or large."""
     import tensorflow as tf
-    import tensorflow_probability as tfp
 
     has_any = tf.cast(count > 0.0, log_start.dtype)
     others = tf.maximum(count - 1.0, tf.zeros_like(count))
-    # Of all factors but the first: the difference of two logarithms of the gamma function.
-    rest = -tfp.math.log_gamma_difference(others, tf.exp(log_start) + 1.0)
+    rest = log_rising(tf.exp(log_start) + 1.0, others)
     return has_any * (log_start + rest)

@@ -71,16 +71,10 @@ class Bounded:
         return tuple(found)
 
     def bijector(self) -> Any:
-        """tfb.Blockwise of exponentials and of tfb.Sigmoid."""
+        """tfb.Blockwise of tfb.Exp and tfb.Sigmoid, moved and stretched."""
         import tensorflow_probability as tfp
 
-        tfb = tfp.bijectors
-        return tfb.Blockwise(
-            [
-                _above(low) if math.isinf(high) else tfb.Sigmoid(low, high)
-                for low, high in self.bounds
-            ]
-        )
+        return tfp.bijectors.Blockwise([_between(low, high) for low, high in self.bounds])
 
     def _arrays(self) -> tuple[Floats, Floats, NDArray[np.bool_], Floats, Floats]:
         """(f,) each: lower bounds, widths, whether they have none, the least and the largest free values."""
@@ -102,8 +96,18 @@ class Bounded:
         return np.where(is_open, growth, share), slope * moves, bend * moves
 
 
-def _above(low: float) -> Any:
+def _between(low: float, high: float) -> Any:
     import tensorflow_probability as tfp
 
     tfb = tfp.bijectors
-    return tfb.Exp() if low == 0.0 else tfb.Chain([tfb.Shift(low), tfb.Exp()])
+    is_open = math.isinf(high)
+    unit, width = (tfb.Exp(), 1.0) if is_open else (tfb.Sigmoid(), high - low)
+    if (low, width) == (0.0, 1.0):
+        return unit
+    # tfb.Shift and tfb.Scale would bring a precision of their own along.
+    return tfb.Inline(
+        forward_fn=lambda x: low + width * unit.forward(x),
+        inverse_fn=lambda y: unit.inverse((y - low) / width),
+        forward_log_det_jacobian_fn=lambda x: unit.forward_log_det_jacobian(x) + math.log(width),
+        forward_min_event_ndims=0,
+    )

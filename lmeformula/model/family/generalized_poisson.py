@@ -8,8 +8,8 @@ Maxwell goes both ways, but its mean and its normalizing constant have no closed
 to the third order for each row, would come from truncated sums.)
 
 References: Consul, Jain (1973), A generalization of the Poisson distribution, Technometrics 15, 791-799;
-Consul, Shoukri (1985), The generalized Poisson distribution when the sample mean is larger than the sample variance,
-Communications in Statistics 14, 667-681, for the negative rate. glmmTMB's genpois has 1 + dispersion.
+Consul, Shoukri (1985), The generalized Poisson distribution when the sample mean is larger than the sample
+variance, Communications in Statistics 14, 667-681, for the negative rate. glmmTMB's genpois has 1 + dispersion.
 """
 
 from __future__ import annotations

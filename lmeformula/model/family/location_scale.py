@@ -1,7 +1,7 @@
 """Responses around a location: heavy tails by Student's t distribution, positive numbers by the lognormal one.
 
 References: Lange, Little, Taylor (1989), Robust statistical modeling using the t distribution, JASA 84,
-881-896; Johnson, Kotz, Balakrishnan (1994), Continuous Univariate Distributions 1, chapter 14, for the lognormal.
+881-896; Johnson, Kotz, Balakrishnan (1994), Continuous Univariate Distributions 1, chapter 14.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.model.family.gammas import log_rising
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 
@@ -80,13 +81,11 @@ def _student(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
 
 def _student_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     import tensorflow as tf
-    import tensorflow_probability as tfp
 
     scale, df = own
     apart = (response[0][:, None] - eta) / scale
     half = tf.cast(0.5, eta.dtype)
-    # The difference of two logarithms of the gamma function, which many degrees of freedom make large.
-    norm = -tfp.math.log_gamma_difference(half, half * df) - half * tf.math.log(np.pi * df)
+    norm = log_rising(half * df, half) - half * tf.math.log(np.pi * df)
     return norm - tf.math.log(scale) - half * (df + 1.0) * tf.math.log1p(apart**2 / df)
 
 

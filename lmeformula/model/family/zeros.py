@@ -21,6 +21,7 @@ from lmeformula.errors import ModelError
 from lmeformula.model.family.bounded import CHANCE, Bounded
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import POISSON, count_response, log_mean
+from lmeformula.model.family.gammas import log_rising
 from lmeformula.model.family.links import LINKS
 from lmeformula.model.family.negative_binomial import NBINOM2
 from lmeformula.model.family.own import Own
@@ -186,11 +187,9 @@ def _counted(
     held = tf.where(is_zero, tf.zeros_like(eta), eta)
     if not own:
         return counts * held - tf.exp(held) - log_factorials
-    import tensorflow_probability as tfp
-
     log_ratio = held - tf.math.log(own[0])
     value = counts * log_ratio - (counts + own[0]) * tf.math.softplus(log_ratio)
-    return value - tfp.math.log_gamma_difference(counts, own[0]) - log_factorials
+    return value + log_rising(own[0], counts) - log_factorials
 
 
 def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:
