@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from lmeformula.formula.ir import Formula
     from lmeformula.result.anova import Anova
+    from lmeformula.result.check import Check
     from lmeformula.result.diagnostics import Diagnostics
     from lmeformula.result.emmeans import MarginalMeans
     from lmeformula.result.profile import Profile
     from lmeformula.result.r2 import R2
+    from lmeformula.result.references import References
     from lmeformula.result.residuals import ResidualKind
     from lmeformula.result.varcorr import VarCorr
     from lmeformula.views.plots import Plots
@@ -299,6 +301,12 @@ class Fit:
 
         return diagnostics(self)
 
+    def check(self, *, level: float = 0.01, seed: int = 0) -> Check:
+        """What seems wrong with the model, and what to try; see `lmeformula.result.check.check`."""
+        from lmeformula.result.check import check
+
+        return check(self, level=level, seed=seed)
+
     def anova(self, *others: Fit, level: float = 0.05) -> Anova:
         """Likelihood-ratio tests between this fit and others, by number of parameters."""
         from lmeformula.result.anova import anova
@@ -336,6 +344,12 @@ class Fit:
         from lmeformula.result.joint_tests import joint_tests
 
         return joint_tests(self, terms, ddf=ddf)
+
+    def references(self) -> References:
+        """The papers of the model and of the methods that this fit used."""
+        from lmeformula.result.references import references
+
+        return references(self)
 
     def drop1(self, test: str = "lrt", **options: Any) -> pd.DataFrame:
         """Leave out each term of the fixed part, by "lrt" or "F"; see `lmeformula.result.drop1.drop1`."""

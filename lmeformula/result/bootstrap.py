@@ -106,9 +106,9 @@ def bootstrap_intervals(
 def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     """Refit a model to responses that it draws at its estimates.
 
-    Gaussian models are refitted exactly, by REML where the fit was; others by the Laplace approximation. Of a
-    Monte Carlo fit the approximation's error is known from its start (`fit.laplace_values`): all of its
-    refits are moved by that much.
+    Gaussian models are refitted exactly, by REML where the fit was; others by the Laplace approximation. For a
+    Monte Carlo fit the approximation's error is taken from the data: all refits are moved by how far its
+    estimates are from those of the fit.
 
     Args:
       fit: a fitted model.
@@ -133,7 +133,7 @@ def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     num_lost, is_interrupted = 0, False
     try:
         with one_blas_thread():
-            again = _exactly(fit) if is_normal(fit.model.family) else _by_laplace(fit)
+            again, moved = _exactly(fit) if is_normal(fit.model.family) else _by_laplace(fit)
             for drawn in responses(sampler_of(fit), num_refits, seed):
                 values = again(with_drawn(fit, drawn))
                 if values is None:
@@ -143,21 +143,22 @@ def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     except KeyboardInterrupt:
         is_interrupted = True
     values = np.array(found).reshape(len(found), len(fit.param_names))
-    if fit.laplace_values is not None and not is_normal(fit.model.family):
+    if found and moved is not None:
         bounds = np.array([one.bounds for one in parameters(fit)])
-        values = np.clip(values - (fit.laplace_values - fit.param_values), *bounds.T)
+        values = np.clip(values - moved, *bounds.T)
     return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
 
 
-def _exactly(fit: Fit) -> Refit:
+def _exactly(fit: Fit) -> tuple[Refit, Floats | None]:
     def again(design: Design) -> Floats | None:
         found = refit_exactly(fit, replace(fit.model, design=design))
         return found.param_values if found.converged else None
 
-    return again
+    return again, None
 
 
-def _by_laplace(fit: Fit) -> Refit:
+def _by_laplace(fit: Fit) -> tuple[Refit, Floats | None]:
+    """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
     model = fit.model
     first = fit_laplace(model)
     # On a boundary there is no direction to go.
@@ -176,4 +177,6 @@ def _by_laplace(fit: Fit) -> Refit:
             return None
         return model.space.to_report(model.space.to_free(found.params))
 
-    return again
+    if fit.method != "mcem":
+        return again, None
+    return again, model.space.to_report(model.space.to_free(first.params)) - fit.param_values

@@ -13,6 +13,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.history import Ascent, Sampling, Seconds
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
+from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -121,7 +122,7 @@ def diagnostics(fit: Fit) -> Diagnostics:
     if fit.method == "mcem":
         largest = _largest(fit.param_names, fit.param_mc_error / fit.param_stderr)
     condition = _condition(fit.param_vcov)
-    singular = _singular_terms(fit)
+    singular = singular_terms(fit)
     return Diagnostics(
         outcome=fit.outcome,
         method=fit.method,
@@ -181,12 +182,18 @@ def _distances(fit: Fit) -> tuple[LaplaceDistance, ...]:
     )
 
 
-def _singular_terms(fit: Fit) -> tuple[str, ...]:
-    """Terms with a singular covariance, on the scale of their columns and relative to the residual sd."""
+def singular_terms(fit: Fit) -> tuple[str, ...]:
+    """Terms with a singular covariance, on the scale of their columns and relative to the residual sd.
+
+    Without the rows of the fit its columns count as they are.
+    """
     found = []
+    is_whole = has_rows(fit.model.design)
     sigma = fit.params.sigma or 1.0
     for term, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
-        scale = np.sqrt(np.mean(term.values**2, axis=0))
+        scale = np.ones(len(term.columns))
+        if is_whole:
+            scale = np.sqrt(np.mean(term.values**2, axis=0))
         scale = np.where(scale > 0, scale, 1.0) / sigma
         if is_singular(cholesky_semidefinite(covariance * np.outer(scale, scale))):
             found.append(term.name)

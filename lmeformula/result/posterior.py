@@ -70,7 +70,7 @@ def _joint(fit: Fit, num_draws: int, random: np.random.Generator) -> tuple[Float
     plan = layout(fit.model.design.terms)
     lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
     # M = L L' is the precision of the effects before they are scaled by lambda: L'^-1 z has its inverse.
-    factor = factorize(plan, cross_products(plan, _precisions(fit)), lambdas)
+    factor = factorize(plan, cross_products(plan, row_precisions(fit)), lambdas)
     noise = random.standard_normal((plan.num_effects, num_draws))
     spread = plan.split(apply_lambda(plan, lambdas, factor.solve_upper(noise)))
     return tuple(
@@ -78,7 +78,7 @@ def _joint(fit: Fit, num_draws: int, random: np.random.Generator) -> tuple[Float
     )
 
 
-def _precisions(fit: Fit) -> Floats:
+def row_precisions(fit: Fit) -> Floats:
     """(n,) negative second derivatives of the rows' log density in the linear predictor."""
     design, family = fit.model.design, fit.model.family
     own = family_values(fit)

@@ -64,11 +64,11 @@ def test_automatic_derivatives_are_compiled_once_for_all_refits():
 
 def test_refits_of_a_monte_carlo_fit_are_moved_by_the_error_of_the_approximation():
     laplace = fitted("bernoulli")
-    moved = replace(laplace, method="mcem", laplace_values=laplace.param_values - 0.3)
+    moved = replace(laplace, method="mcem", param_values=laplace.param_values + 0.3)
     first, second = bootstrap(laplace, 5).values, bootstrap(moved, 5).values
-    np.testing.assert_allclose(second, first + 0.3)
+    np.testing.assert_allclose(second, first + 0.3, atol=1e-4)
     # Standard deviations stay where they can be.
-    far = replace(laplace, method="mcem", laplace_values=laplace.param_values + 9.0)
+    far = replace(laplace, method="mcem", param_values=laplace.param_values - 9.0)
     assert (bootstrap(far, 3).values[:, 2] == 0.0).all()
 
 

@@ -1,0 +1,138 @@
+"""Result stage: what seems wrong with a fitted model, and what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lmeformula.result.diagnostics import singular_terms
+from lmeformula.result.doubts import Doubt
+from lmeformula.result.group_doubts import levels_apart, modes_apart
+from lmeformula.result.intervals import check_level
+from lmeformula.result.row_doubts import row_facts, spread, steps, tails, zeros
+from lmeformula.store.absent import has_rows
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+ROW_DOUBTS = (tails, steps, spread, zeros)
+NEED_ROWS = "residuals and groups: the fit was loaded without the rows of its data"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that seems wrong.
+
+    Attributes:
+      name: such as "tails", "ratings", "overdispersion", "zeros", "singular", "modes of g", "levels of g".
+      what: a sentence that says what was found, with its figure.
+      evidence: that figure.
+      p_value: the chance of as much under a model that is right; NaN for "singular", which is no test.
+      advice: a sentence that says what to try.
+    """
+
+    name: str
+    what: str
+    evidence: float
+    p_value: float
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Check:
+    """What a check of a fit found; prints in words.
+
+    Attributes:
+      findings: what seems wrong; () if nothing does.
+      looked_at: names of the things looked at.
+      level: the chance that any of the tests finds something wrong with a model that is right.
+      skipped: what could not be looked at, and why.
+    """
+
+    findings: tuple[Finding, ...]
+    looked_at: tuple[str, ...]
+    level: float
+    skipped: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anything seems wrong."""
+        return bool(self.findings)
+
+    def __repr__(self) -> str:
+        from lmeformula.views.check import check_text
+
+        return check_text(self)
+
+    def _repr_html_(self) -> str:
+        from lmeformula.views.check import check_html
+
+        return check_html(self)
+
+
+def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
+    """Look for what often goes wrong with models of grouped data.
+
+    Tails of residuals heavier than normal, and ratings or counts taken for measurements (Gaussian models);
+    counts or successes that vary more than their family, and more zeros than it has; random effects far from
+    normal; levels that contradict the others; singular covariances. But for the last each is a test, and a
+    finding is one whose chance under a model that is right is below `level` over their number (Bonferroni).
+    With many rows small departures are found, too: look at the figure before the model is changed.
+
+    Args:
+      fit: a fitted model.
+      level: the chance of any false finding.
+      seed: of random numbers, which some tests of responses that are not Gaussian take.
+    Returns:
+      The record of what was found.
+    Raises:
+      ModelError: if the level is not between 0 and 1.
+    References:
+      Anscombe, Glynn (1983), Biometrika 70, 227-234, for tails; McCullagh, Nelder (1989), section 4.5, for
+      overdispersion; Shapiro, Wilk (1965), Biometrika 52, 591-611, for effects; Cook (1977), Technometrics 19,
+      15-18, for what one part of the data does to the estimates.
+    Example:
+      >>> import lmeformula as lf
+      >>> ratings = lf.datasets.load("insteval").head(2000)
+      >>> found = lf.fit("ratings ~ service + (1 | students)", ratings).check()
+      >>> [finding.name for finding in found.findings]
+      ['ratings']
+    """
+    check_level(level)
+    doubts = list(_doubts(fit, seed))
+    found = [doubt for doubt in doubts if doubt.p_value < level / max(len(doubts), 1)]
+    findings = [
+        Finding(doubt.name, doubt.what, doubt.evidence, doubt.p_value, doubt.advice)
+        for doubt in found
+    ]
+    findings += [
+        Finding(
+            "singular",
+            f"the covariance of the effects of {term} is singular: a standard deviation is zero, or effects "
+            "are combinations of others",
+            0.0,
+            math.nan,
+            "Leave out what the data do not support: correlations first, by (x || g), then slopes; or "
+            "compare by fit.anova.",
+        )
+        for term in singular_terms(fit)
+    ]
+    return Check(
+        findings=tuple(findings),
+        looked_at=(*(doubt.name for doubt in doubts), "singular"),
+        level=level,
+        skipped=() if has_rows(fit.model.design) else (NEED_ROWS,),
+    )
+
+
+def _doubts(fit: Fit, seed: int) -> Iterator[Doubt]:
+    if has_rows(fit.model.design):
+        facts = row_facts(fit, seed)
+        for look in ROW_DOUBTS:
+            doubt = look(facts)
+            if doubt is not None:
+                yield doubt
+    yield from modes_apart(fit, seed)
+    if has_rows(fit.model.design):
+        yield from levels_apart(fit, seed)

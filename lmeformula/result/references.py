@@ -1,0 +1,247 @@
+"""Result stage: the papers behind the methods that a fit used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A paper or a book.
+
+    Attributes:
+      authors: surnames with initials.
+      year: of publication.
+      title: of the paper or the book.
+      where: journal, volume and pages, or the publisher.
+      of: what the fit used it for.
+    """
+
+    authors: str
+    year: int
+    title: str
+    where: str
+    of: str
+
+    def __str__(self) -> str:
+        return f"{self.authors} ({self.year}). {self.title}. {self.where}."
+
+
+class References(tuple[Reference, ...]):
+    """References in the order in which a fit used them; prints one a line, with what each is for."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{one.of}: {one}" for one in self)
+
+
+MIXED = (
+    "Bates, D., Maechler, M., Bolker, B., Walker, S.",
+    2015,
+    "Fitting linear mixed-effects models using lme4",
+    "Journal of Statistical Software 67(1), 1-48",
+)
+TFP = (
+    "Dillon, J. V., Langmore, I., Tran, D., et al.",
+    2017,
+    "TensorFlow Distributions",
+    "arXiv:1711.10604",
+)
+REML = (
+    "Patterson, H. D., Thompson, R.",
+    1971,
+    "Recovery of inter-block information when block sizes are unequal",
+    "Biometrika 58, 545-554",
+)
+LAPLACE = (
+    "Tierney, L., Kadane, J. B.",
+    1986,
+    "Accurate approximations for posterior moments and marginal densities",
+    "Journal of the American Statistical Association 81, 82-86",
+)
+LAPLACE_GRADIENT = (
+    "Kristensen, K., Nielsen, A., Berg, C. W., Skaug, H., Bell, B. M.",
+    2016,
+    "TMB: Automatic differentiation and Laplace approximation",
+    "Journal of Statistical Software 70(5), 1-21",
+)
+MCEM = (
+    "Wei, G. C. G., Tanner, M. A.",
+    1990,
+    "A Monte Carlo implementation of the EM algorithm and the poor man's data augmentation algorithms",
+    "Journal of the American Statistical Association 85, 699-704",
+)
+HMC = (
+    "Neal, R. M.",
+    2011,
+    "MCMC using Hamiltonian dynamics",
+    "Handbook of Markov Chain Monte Carlo, chapter 5. Chapman and Hall/CRC",
+)
+NEWTON = (
+    "Lange, K.",
+    1995,
+    "A gradient algorithm locally equivalent to the EM algorithm",
+    "Journal of the Royal Statistical Society B 57, 425-437",
+)
+INFORMATION = (
+    "Louis, T. A.",
+    1982,
+    "Finding the observed information matrix when using the EM algorithm",
+    "Journal of the Royal Statistical Society B 44, 226-233",
+)
+RHAT = (
+    "Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., Buerkner, P.-C.",
+    2021,
+    "Rank-normalization, folding, and localization: an improved R-hat for assessing convergence of MCMC",
+    "Bayesian Analysis 16, 667-718",
+)
+BRIDGE = (
+    "Meng, X.-L., Wong, W. H.",
+    1996,
+    "Simulating ratios of normalizing constants via a simple identity: a theoretical exploration",
+    "Statistica Sinica 6, 831-860",
+)
+CONJUGATE = (
+    "Hestenes, M. R., Stiefel, E.",
+    1952,
+    "Methods of conjugate gradients for solving linear systems",
+    "Journal of Research of the National Bureau of Standards 49, 409-436",
+)
+PROBES = (
+    "Hutchinson, M. F.",
+    1990,
+    "A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines",
+    "Communications in Statistics - Simulation and Computation 19, 433-450",
+)
+GLM = (
+    "McCullagh, P., Nelder, J. A.",
+    1989,
+    "Generalized Linear Models, 2nd ed.",
+    "Chapman and Hall",
+)
+ORDINAL = (
+    "McCullagh, P.",
+    1980,
+    "Regression models for ordinal data",
+    "Journal of the Royal Statistical Society B 42, 109-142",
+)
+ORDINAL_TUTORIAL = (
+    "Buerkner, P.-C., Vuorre, M.",
+    2019,
+    "Ordinal regression models in psychology: a tutorial",
+    "Advances in Methods and Practices in Psychological Science 2, 77-101",
+)
+NEGATIVE_BINOMIAL = (
+    "Hardin, J. W., Hilbe, J. M.",
+    2018,
+    "Generalized Linear Models and Extensions, 4th ed.",
+    "Stata Press",
+)
+BETA = (
+    "Ferrari, S., Cribari-Neto, F.",
+    2004,
+    "Beta regression for modelling rates and proportions",
+    "Journal of Applied Statistics 31, 799-815",
+)
+STUDENT = (
+    "Lange, K. L., Little, R. J. A., Taylor, J. M. G.",
+    1989,
+    "Robust statistical modeling using the t distribution",
+    "Journal of the American Statistical Association 84, 881-896",
+)
+ZERO_INFLATED = (
+    "Lambert, D.",
+    1992,
+    "Zero-inflated Poisson regression, with an application to defects in manufacturing",
+    "Technometrics 34, 1-14",
+)
+HURDLE = (
+    "Mullahy, J.",
+    1986,
+    "Specification and testing of some modified count data models",
+    "Journal of Econometrics 33, 341-365",
+)
+GENERALIZED_POISSON = (
+    "Consul, P. C., Jain, G. C.",
+    1973,
+    "A generalization of the Poisson distribution",
+    "Technometrics 15, 791-799",
+)
+BETA_BINOMIAL = (
+    "Skellam, J. G.",
+    1948,
+    "A probability distribution derived from the binomial distribution by regarding the probability of success "
+    "as variable between the sets of trials",
+    "Journal of the Royal Statistical Society B 10, 257-261",
+)
+
+# The papers of response families; those of others are textbook matter.
+OF_FAMILIES = {
+    "bernoulli": GLM,
+    "binomial": GLM,
+    "poisson": GLM,
+    "gamma": GLM,
+    "inverse_gaussian": GLM,
+    "cumulative": ORDINAL,
+    "sratio": ORDINAL_TUTORIAL,
+    "cratio": ORDINAL_TUTORIAL,
+    "acat": ORDINAL_TUTORIAL,
+    "nbinom2": NEGATIVE_BINOMIAL,
+    "nbinom1": NEGATIVE_BINOMIAL,
+    "beta": BETA,
+    "student": STUDENT,
+    "beta_binomial": BETA_BINOMIAL,
+    "generalized_poisson": GENERALIZED_POISSON,
+    "zero_inflated_poisson": ZERO_INFLATED,
+    "zero_inflated_nbinom2": ZERO_INFLATED,
+    "hurdle_poisson": HURDLE,
+    "hurdle_nbinom2": HURDLE,
+}
+
+
+def references(fit: Fit) -> References:
+    """List the papers of the model and of the methods that a fit used.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      The references, in the order model, likelihood, algorithm, errors.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"), reml=True)
+      >>> [(one.of, one.year) for one in references(fit)]
+      [('model and equations', 2015), ('restricted likelihood', 1971)]
+    """
+    return References(Reference(*paper, of) for paper, of in _used(fit))
+
+
+def _used(fit: Fit) -> Iterator[tuple[tuple[str, int, str, str], str]]:
+    yield MIXED, "model and equations"
+    family = fit.model.family
+    if family.name in OF_FAMILIES:
+        yield OF_FAMILIES[family.name], f"{family.name} responses"
+    if fit.reml:
+        yield REML, "restricted likelihood"
+    if family.name != "gaussian":
+        use = "starting values" if fit.method == "mcem" else "likelihood"
+        yield LAPLACE, f"Laplace approximation, for {use}"
+        yield LAPLACE_GRADIENT, "its gradient"
+    if fit.solver == "iterative":
+        yield CONJUGATE, "equations by conjugate gradients"
+        yield PROBES, "determinants by random probes"
+    if fit.method == "mcem":
+        yield MCEM, "Monte Carlo EM"
+        yield HMC, "draws of the random effects"
+        yield TFP, "densities and samplers"
+        yield NEWTON, "maximization step"
+        if fit.information == "monte carlo":
+            yield INFORMATION, "standard errors"
+        yield RHAT, "convergence of the chains"
+        if family.name != "gaussian":
+            yield BRIDGE, "log-likelihood"

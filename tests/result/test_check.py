@@ -1,0 +1,199 @@
+"""What a check finds in data simulated to have it, and does not find in data simulated without."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmeformula as lf
+from lmeformula.errors import ModelError
+from lmeformula.result.group_doubts import influence, row_scores
+from lmeformula.views.check import check_html
+from tests.result.fakes import fake_fit
+
+ROWS, LEVELS = 400, 40
+
+
+def data(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.random.Generator]:
+    """x, g of 40 levels with an sd of 0.6, and the linear predictor."""
+    rng = np.random.default_rng(seed)
+    g, x = rng.integers(0, LEVELS, ROWS), rng.normal(size=ROWS)
+    eta = 0.5 + 0.4 * x + 0.6 * rng.normal(size=LEVELS)[g]
+    return {"x": x, "g": g}, eta, rng
+
+
+def fit_of(family: str, table: dict[str, np.ndarray], formula: str = "y ~ x + (1 | g)") -> lf.Fit:
+    return lf.fit(formula, table, family, method="exact" if family == "gaussian" else "laplace")
+
+
+def drawn(family: str, eta: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    if family == "gaussian":
+        return {"y": eta + rng.normal(size=ROWS)}
+    if family == "poisson":
+        return {"y": rng.poisson(np.exp(eta))}
+    if family == "nbinom2":
+        return {"y": rng.negative_binomial(2.0, 2.0 / (2.0 + np.exp(eta)))}
+    if family == "cumulative":
+        return {"y": 1 + np.digitize(eta + rng.logistic(size=ROWS), [-1.0, 0.5, 1.5])}
+    if family == "gamma":
+        return {"y": rng.gamma(2.0, np.exp(eta) / 2.0)}
+    chance = 1.0 / (1.0 + np.exp(-eta))
+    if family == "bernoulli":
+        return {"y": rng.uniform(size=ROWS) < chance}
+    size = rng.integers(2, 12, ROWS)
+    k = rng.binomial(size, chance)
+    return {"k": k, "m": size - k}
+
+
+RIGHT = {
+    "gaussian": {"tails", "modes of g", "levels of g", "singular"},
+    "poisson": {"overdispersion", "zeros", "modes of g", "levels of g", "singular"},
+    "binomial": {"overdispersion", "modes of g", "levels of g", "singular"},
+    "bernoulli": {"modes of g", "levels of g", "singular"},
+    "nbinom2": {"zeros", "modes of g", "levels of g", "singular"},
+    "cumulative": {"modes of g", "levels of g", "singular"},
+    "gamma": {"modes of g", "levels of g", "singular"},
+}
+
+
+@pytest.mark.parametrize("family", RIGHT)
+def test_nothing_is_wrong_with_a_model_that_is_right(family):
+    """Two data sets at a level of 0.001: all 14 pass but with a chance of 0.014."""
+    for seed in (1, 2):
+        table, eta, rng = data(seed)
+        formula = "cbind(k, m) ~ x + (1 | g)" if family == "binomial" else "y ~ x + (1 | g)"
+        fit = fit_of(family, table | drawn(family, eta, rng), formula)
+        found = fit.check(level=0.001, seed=seed)
+        assert not found, found
+        assert set(found.looked_at) == RIGHT[family]
+
+
+def names(fit: lf.Fit) -> dict[str, object]:
+    return {finding.name: finding for finding in fit.check().findings}
+
+
+def test_heavy_tails():
+    table, eta, rng = data(1)
+    found = names(fit_of("gaussian", table | {"y": eta + rng.standard_t(3, ROWS)}))
+    assert set(found) == {"tails"}
+    assert found["tails"].evidence > 1.0
+    assert 'family="student"' in found["tails"].advice
+
+
+def test_ratings_but_not_rounded_measurements():
+    table, eta, rng = data(2)
+    latent = eta + rng.normal(size=ROWS)
+    ratings = names(fit_of("gaussian", table | {"y": 1 + np.digitize(latent, [-1, 0, 1, 1.5])}))
+    assert set(ratings) == {"ratings"}
+    assert 'family="cumulative"' in ratings["ratings"].advice
+    assert "5 whole numbers between 1 and 5 only" in ratings["ratings"].what
+    for scale in (2.0, 30.0):
+        rounded = fit_of("gaussian", table | {"y": np.round(10.0 + scale * latent)})
+        assert "ratings" in rounded.check().looked_at
+        assert "ratings" not in names(rounded)
+    counts = names(fit_of("gaussian", table | {"y": rng.poisson(np.exp(eta - 0.5))}))
+    assert 'family="poisson"' in counts["ratings"].advice
+
+
+def test_counts_that_vary_more():
+    table, eta, rng = data(3)
+    found = names(fit_of("poisson", table | drawn("nbinom2", eta + 1.0, rng)))
+    assert "overdispersion" in found
+    assert 1.5 < found["overdispersion"].evidence < 6.0
+    assert 'family="nbinom2"' in found["overdispersion"].advice
+
+
+def test_successes_that_vary_more():
+    table, eta, rng = data(4)
+    size = rng.integers(2, 12, ROWS)
+    mean = 1.0 / (1.0 + np.exp(-eta))
+    k = rng.binomial(size, rng.beta(2.0 * mean, 2.0 * (1.0 - mean)))
+    found = names(fit_of("binomial", table | {"k": k, "m": size - k}, "cbind(k, m) ~ x + (1 | g)"))
+    assert "overdispersion" in found
+    assert 'family="beta_binomial"' in found["overdispersion"].advice
+
+
+@pytest.mark.parametrize("family", ["poisson", "nbinom2"])
+def test_more_zeros(family):
+    table, eta, rng = data(5)
+    y = drawn(family, eta + 1.5, rng)["y"] * (rng.uniform(size=ROWS) < 0.6)
+    found = names(fit_of("poisson", table | {"y": y}))
+    assert "zeros" in found
+    assert found["zeros"].evidence > 1.2
+    assert "zero_inflated_poisson" in found["zeros"].advice
+
+
+def test_effects_of_two_kinds():
+    table, _, rng = data(6)
+    two = np.where(np.arange(LEVELS) < 6, 6.0, 0.0) + 0.3 * rng.normal(size=LEVELS)
+    y = two[table["g"]] + rng.normal(size=ROWS)
+    found = names(fit_of("gaussian", table | {"y": y}))
+    assert "modes of g" in found
+    assert found["modes of g"].evidence > 1.0
+    y = rng.poisson(np.exp(0.5 + 0.5 * two[table["g"]]))
+    assert "modes of g" in names(fit_of("poisson", table | {"y": y}))
+
+
+def test_a_level_that_contradicts_the_others():
+    table, eta, rng = data(7)
+    against = np.where(table["g"] == 17, -3.0 * table["x"], 0.0)
+    for family in ("gaussian", "poisson"):
+        fit = fit_of(family, table | drawn(family, eta + against, rng))
+        found = names(fit)["levels of g"]
+        assert "the rows of g 17 contradict the others" in found.what
+        assert "the effect x would be" in found.what
+        assert found.evidence > 0.5
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_a_level_left_out_moves_the_estimates_as_foretold(family):
+    """To first order: the refit without its rows, with covariances estimated anew, is near."""
+    table, eta, rng = data(8)
+    table |= drawn(family, eta, rng)
+    fit = fit_of(family, table)
+    found = influence(fit, 0, row_scores(fit, 0))
+    far = np.argsort(-np.abs(found.shifts).max(axis=1))[:3]
+    for level in far:
+        name = fit.model.design.terms[0].levels[level]
+        rest = table["g"] != int(name)
+        without = fit_of(family, {column: values[rest] for column, values in table.items()})
+        moved = (without.fixef - fit.fixef).to_numpy() / fit.stderr.to_numpy()
+        np.testing.assert_allclose(found.shifts[level], moved, atol=0.12)
+
+
+def test_singular_covariances():
+    table, eta, rng = data(9)
+    y = eta + rng.normal(size=ROWS)
+    y -= pd.Series(y).groupby(table["g"]).transform("mean").to_numpy()
+    found = fit_of("gaussian", table | {"y": y}).check()
+    assert [finding.name for finding in found.findings] == ["singular"]
+    assert np.isnan(found.findings[0].p_value)
+
+
+def test_it_prints_in_words():
+    table, eta, rng = data(1)
+    found = fit_of("gaussian", table | {"y": eta + rng.standard_t(3, ROWS)}).check()
+    text = repr(found)
+    assert text.startswith(
+        "1 thing seems wrong. Looked at: tails, modes of g, levels of g, singular."
+    )
+    assert "- tails: residuals have heavier tails" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert check_html(found).count("<li>") == 1
+    assert repr(replace(found, findings=())).startswith("Nothing seems wrong. Looked at: tails")
+
+
+def test_a_fit_without_rows_is_looked_at_as_far_as_possible(tmp_path):
+    table, eta, rng = data(1)
+    fit = fit_of("gaussian", table | drawn("gaussian", eta, rng))
+    found = lf.load(fit.save(tmp_path / "fit.zip")).check()
+    assert found.looked_at == ("modes of g", "singular")
+    assert "loaded without the rows" in repr(found)
+
+
+def test_a_level_that_is_none_is_refused():
+    with pytest.raises(ModelError, match="level is 5"):
+        fake_fit().check(level=5)

@@ -1,0 +1,59 @@
+"""References: which methods bring which papers, and how they print."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lmeformula.model.family import FAMILIES
+from lmeformula.result.references import OF_FAMILIES, references
+from tests.result.fakes import fake_fit, fake_mcem_fit
+
+
+def years(fit):
+    return {one.of: one.year for one in references(fit)}
+
+
+def of_family(fit, name):
+    return replace(fit, model=replace(fit.model, family=FAMILIES[name]))
+
+
+def test_an_exact_fit():
+    assert years(fake_fit()) == {"model and equations": 2015}
+    assert years(fake_fit(reml=True))["restricted likelihood"] == 1971
+    assert years(fake_fit(solver="iterative"))["determinants by random probes"] == 1990
+
+
+def test_a_laplace_fit():
+    found = years(of_family(fake_fit(method="laplace"), "cumulative"))
+    assert found == {
+        "model and equations": 2015,
+        "cumulative responses": 1980,
+        "Laplace approximation, for likelihood": 1986,
+        "its gradient": 2016,
+    }
+
+
+@pytest.mark.parametrize("source", ["monte carlo", "laplace"])
+def test_a_monte_carlo_fit(source):
+    found = years(of_family(fake_mcem_fit(information=source), "poisson"))
+    assert found["Monte Carlo EM"] == 1990
+    assert found["Laplace approximation, for starting values"] == 1986
+    assert ("standard errors" in found) == (source == "monte carlo")
+    assert found["log-likelihood"] == 1996
+    assert "log-likelihood" not in years(fake_mcem_fit())
+
+
+def test_families_are_those_of_the_table():
+    assert set(OF_FAMILIES) <= set(FAMILIES)
+    for name in OF_FAMILIES:
+        assert f"{name} responses" in years(of_family(fake_fit(method="laplace"), name))
+
+
+def test_they_print_a_line_each():
+    text = repr(references(fake_fit(reml=True)))
+    assert text.splitlines()[1] == (
+        "restricted likelihood: Patterson, H. D., Thompson, R. (1971). Recovery of inter-block information "
+        "when block sizes are unequal. Biometrika 58, 545-554."
+    )
