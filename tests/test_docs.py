@@ -1,4 +1,4 @@
-"""What the documents show is run: README's Python and commands, and every script in examples/.
+"""What the documents show is run: README's Python and commands, and every script and session in examples/.
 
 In README.md a ```python block is executed, the blocks one after the other in one namespace; one with
 `>>>` prompts is a doctest. In a ```console block every `$ lmeformula ...` line is run, and where output is
@@ -21,6 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SESSIONS = sorted((ROOT / "examples").glob("*.md"))
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -118,6 +119,19 @@ def test_example(script: Path, quick: dict[str, str]) -> None:
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=quick)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.name)
+def test_session(session: Path, quick: dict[str, str]) -> None:
+    text = session.read_text(encoding="utf-8")
+    assert blocks(text, "python")
+    run_python_blocks(text, session.name)
+
+
+def test_every_part_after_the_fit_has_an_example() -> None:
+    names = {path.name for path in [*EXAMPLES, *SESSIONS]}
+    parts = {"reading", "predicting", "comparing", "doubting", "marginal_means", "handing_on"}
+    assert {*(f"{part}.py" for part in parts), "command_line.py", "repl_session.md"} <= names
 
 
 def test_a_wrong_readme_fails(quick: dict[str, str]) -> None:
