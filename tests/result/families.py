@@ -28,10 +28,19 @@ CASES = {
     "nbinom1": ("count ~ x + (1 | g)", "nbinom1"),
     "gamma": ("time ~ x + (1 | g)", "gamma"),
     "beta": ("part ~ x + (1 | g)", "beta"),
+    "beta_binomial": ("k | trials(size) ~ x + (1 | g)", "beta_binomial"),
+    "generalized_poisson": ("count ~ x + (1 | g)", "generalized_poisson"),
+    "zero_inflated_poisson": ("count ~ x + (1 | g)", "zero_inflated_poisson"),
+    "hurdle_nbinom2": ("count ~ x + (1 | g)", "hurdle_nbinom2"),
+    "student": ("y ~ x + (1 | g)", "student"),
+    "lognormal": ("time ~ x + (1 | g)", "lognormal"),
+    "inverse_gaussian": ("time ~ x + (1 | g)", "inverse_gaussian"),
+    "sratio": ("rating ~ x + (1 | g)", "sratio"),
+    "acat": ("rating ~ x + (1 | g)", "acat"),
     "cumulative": ("rating ~ x + (1 | g)", "cumulative"),
     "cumulative of numbers": ("number ~ x + (1 | g)", "cumulative(probit)"),
 }
-OWN = {"nbinom2": 1.5, "nbinom1": 2.0, "gamma": 3.0, "beta": 6.0}
+OWN = {"nbinom2": 1.5, "nbinom1": 2.0, "gamma": 3.0, "beta": 6.0, "beta_binomial": 5.0}
 
 
 @cache

@@ -58,7 +58,7 @@ def test_responses_are_of_the_kind_of_the_data_and_can_be_refitted(name):
     given = table()[formula.replace("cbind(", "").split()[0].strip(",")]
     if isinstance(column.dtype, pd.CategoricalDtype):
         assert set(column.cat.categories) == {str(value) for value in given}
-        assert column.cat.ordered == (name == "cumulative")
+        assert column.cat.ordered == (name in ("cumulative", "sratio", "acat"))
     else:
         assert column.dtype == (bool if given.dtype == bool else float)
     again = fit.refit(column)
