@@ -112,7 +112,8 @@ def fit(
       formula: in lme4's syntax, such as "y ~ x + (1 + x | g) + (1 | h)".
       data: a pandas or polars data frame, a pyarrow table, or a dict of arrays.
       family: of the response: "gaussian", "bernoulli", "binomial", "poisson", "cumulative", "nbinom2",
-        "nbinom1", "gamma" or "beta"; with another link in parentheses, "cumulative(probit)"; or a `Family`.
+        "student", ..., all in the table of the README; with another link in parentheses, "cumulative(probit)";
+        or a `Family`.
       sigma: fix the residual standard deviation at this; estimated by default.
       contrasts: coding of categorical variables by name, such as {"a": "sum"}; treatment by default.
       functions: functions that the formula may call besides the built-in ones, by name.

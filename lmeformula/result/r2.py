@@ -162,6 +162,9 @@ def _observation_variance(
     if family.name == "gaussian":
         assert fit.params.sigma is not None
         return fit.params.sigma**2
+    if family.name == "lognormal":
+        # The predictor is that of the logarithm, whose variance this is.
+        return float(family_values(fit)[0]) ** 2
     is_latent = family.name in LATENT_FAMILIES and family.link in LATENT
     kind = observation
     if kind == "auto":

@@ -13,9 +13,6 @@ from scipy.special import expit, logit, logsumexp
 
 import lmeformula as lf
 
-# Adaptive nodes of a group of a few rows, many since densities with two maxima in the predictor take many.
-NODES = 81
-
 
 class Case(NamedTuple):
     """A family: what rows are drawn from, and their density as SciPy has it.
@@ -29,7 +26,8 @@ class Case(NamedTuple):
       natural: the way back.
       sd: of the random intercepts.
       groups, rows: how many, and how many rows each.
-      formula: the response as the formula has it.
+      response: as the formula has it.
+      nodes: of the quadrature; densities with two maxima in the predictor take many.
     """
 
     family: str
@@ -42,6 +40,7 @@ class Case(NamedTuple):
     groups: int = 40
     rows: int = 6
     response: str = "y"
+    nodes: int = 41
 
 
 def with_chance(forward: Callable, chance: Callable) -> Callable:
@@ -156,6 +155,7 @@ CASES = {
             (1.5,),
             lambda rng, eta, own: rng.wald(np.exp(eta), own[0]),
             lambda y, eta, own: stats.invgauss(np.exp(eta) / own[0], scale=own[0]).logpdf(y),
+            nodes=81,
         ),
         Case("beta_binomial", (4.0,), draw_shares(expit), shares(expit), response=TRIALS),
         Case(
@@ -174,6 +174,7 @@ CASES = {
             lambda y, eta, own: stats.cauchy.logcdf(np.where(y > 0, eta, -eta)),
             sd=1.5,
             groups=60,
+            nodes=81,
         ),
         Case("generalized_poisson", (1.2,), branching, generalized_poisson),
         Case(
@@ -218,12 +219,12 @@ def data_of(case: Case) -> dict[str, np.ndarray]:
     return {"g": g, "x": x, "y": np.asarray(case.draw(rng, eta, case.own), float)}
 
 
-def log_likelihood(case: Case, psi: np.ndarray, num_nodes: int = NODES) -> float:
+def log_likelihood(case: Case, psi: np.ndarray, num_nodes: int = 0) -> float:
     """At (beta, log sd, own unconstrained): each group's nodes around its mode, as wide as its curvature."""
     data = data_of(case)
     y, own = data["y"][:, None], case.natural(psi[3:]) if case.own else np.zeros(0)
     base = (psi[0] + psi[1] * data["x"])[:, None]
-    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes or case.nodes)
 
     def log_joint(u: np.ndarray) -> np.ndarray:
         eta = base + np.exp(psi[2]) * np.repeat(u, case.rows, axis=0)

@@ -48,6 +48,7 @@ def test_a_lognormal_fit_is_one_of_the_logarithm():
     np.testing.assert_allclose(lognormal.fixef, gaussian.fixef, rtol=1e-6)
     np.testing.assert_allclose(lognormal.stderr, gaussian.stderr, rtol=1e-4)
     assert lognormal.family_params["sigma"] == pytest.approx(gaussian.sigma, rel=1e-5)
+    np.testing.assert_allclose(lognormal.r2().conditional, gaussian.r2().conditional, rtol=1e-5)
     expected = np.exp(gaussian.predict() + 0.5 * gaussian.sigma**2)
     np.testing.assert_allclose(lognormal.predict(), expected, rtol=1e-4)
 
