@@ -21,7 +21,18 @@ def sds(fit: lf.Fit) -> np.ndarray:
     return np.array([float(np.sqrt(covariance[0, 0])) for covariance in fit.params.covariances])
 
 
-@pytest.mark.parametrize("id", [id for id in REFERENCES if id != QUADRATURE])
+# What one link shows of a family, the others do: they take a while to compile.
+LINKED = ("wine-betabinomial-cloglog", "wine-betabinomial-probit")
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        pytest.param(id, marks=[pytest.mark.slow] if id in LINKED else [])
+        for id in REFERENCES
+        if id != QUADRATURE
+    ],
+)
 def test_laplace_fits_are_those_of_r(id):
     """glmmTMB was asked for a relative change of 1e-13: some six digits of the estimates."""
     reference = REFERENCES[id]
