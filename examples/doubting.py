@@ -23,10 +23,11 @@ def main() -> None:
         print(f"{name}: quantile residuals have an sd of {residuals.std():.2f}")
     print(wider.diagnostics)
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    wider.plot.effects("BROOD", ax=left)
-    wider.plot.histogram("BROOD", ax=right)
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    axes = figure.subplots(2, 2)
+    for row, fit in zip(axes, (poisson, wider), strict=True):
+        fit.plot.qq(ax=row[0])
+        fit.plot.ppc(ax=row[1])
     figure.savefig("doubting.png")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,6 +58,18 @@ class Plots:
     ) -> Axes:
         """Draw `plots.effects` of this fit."""
         return effects(self._fit, group, column, ax)
+
+    def qq(self, seed: int = 0, ax: Axes | None = None) -> Axes:
+        """Draw `fit_plots.qq` of this fit."""
+        from lmeformula.views.fit_plots import qq  # that module builds on this one
+
+        return qq(self._fit, seed, ax)
+
+    def ppc(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw `fit_plots.ppc` of this fit."""
+        from lmeformula.views.fit_plots import ppc  # that module builds on this one
+
+        return ppc(self._fit, ax, **options)
 
 
 def convergence(
@@ -120,7 +132,7 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
     term = fit.model.design.terms[0].name if term is None and fit.model.design.terms else term
     shown = effect_draws(fit, term, count)
     if ax is None:
-        ax = _new_axes(height=1.2 + 0.45 * len(shown))
+        ax = new_axes(height=1.2 + 0.45 * len(shown))
     lane = 1.1 * max(float(np.ptp(effect.draws)) for effect in shown)
     for place, effect in enumerate(shown):
         y = place - (effect.draws - effect.mean) / (lane or 1.0)  # the axis points down
@@ -175,7 +187,7 @@ def residual_histogram(
     """
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     _density(ax, finite, "residuals")
     if sd is not None:
         _normal_curve(ax, sd, f"normal, sd {short(sd)}")
@@ -204,7 +216,7 @@ def histogram(
       ModelError: if there is no such grouping factor or coefficient.
     """
     chosen = effects_of(fit, group, column)
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     if len(chosen.values) < RUG_LEVELS:
         ax.plot(
             chosen.values,
@@ -250,7 +262,7 @@ def effects(
     places = np.arange(1, len(values) + 1)
     named = len(values) <= LABELLED_LEVELS
     if ax is None:
-        ax = _new_axes(height=1.2 + 0.2 * len(values) if named else 4.5)
+        ax = new_axes(height=1.2 + 0.2 * len(values) if named else 4.5)
     ax.axvline(0.0, color=GREY, linewidth=0.8)
     if named:
         ax.hlines(places, values - half, values + half, color=BLUE, alpha=0.5, linewidth=1.5)
@@ -325,7 +337,8 @@ def new_panels(num_panels: int) -> NDArray[np.object_]:
     return panels
 
 
-def _new_axes(height: float = 4.0) -> Axes:
+def new_axes(height: float = 4.0) -> Axes:
+    """Axes of a new figure of its own."""
     _, ax = _pyplot().subplots(figsize=(7.0, height), layout="constrained")
     axes: Axes = ax
     return axes

@@ -1,0 +1,86 @@
+"""View stage: pictures that hold a fit against its data - quantiles of residuals, frequencies of responses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+from lmeformula.result.predictive import frequencies
+from lmeformula.views.plots import BLUE, GREY, ORANGE, lighten, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+# More points than this are drawn by their quantiles: no eye tells them apart on a line.
+MOST_POINTS = 2000
+
+
+def qq(fit: Fit, seed: int = 0, ax: Axes | None = None) -> Axes:
+    """Draw quantile residuals, in order, against the quantiles of a standard normal distribution.
+
+    The band is where each point lies with a chance of 95 % if residuals are independent and normal.
+
+    Args:
+      fit: a fitted model with its rows.
+      seed: of randomized quantile residuals.
+      ax: axes to draw on; a new figure by default.
+    Returns:
+      ax: the axes drawn on.
+    """
+    found = np.sort(fit.residuals("quantile", seed=seed).to_numpy())
+    n = len(found)
+    places = np.unique(np.round(np.linspace(0, n - 1, min(n, MOST_POINTS))).astype(int))
+    # An order statistic of uniform numbers has a beta distribution.
+    rank = places + 1.0
+    normal = scipy.special.ndtri((rank - 0.375) / (n + 0.25))
+    low, high = (
+        scipy.special.ndtri(scipy.special.betaincinv(rank, n + 1.0 - rank, chance))
+        for chance in (0.025, 0.975)
+    )
+    ax = new_axes() if ax is None else ax
+    ax.fill_between(normal, low, high, color=GREY, alpha=0.25, linewidth=0)
+    ax.plot(normal, normal, color=ORANGE, linewidth=1.2)
+    ax.plot(normal, found[places], "o", color=BLUE, markersize=3, alpha=0.7)
+    ax.set_xlabel("normal quantile")
+    ax.set_ylabel("quantile residual")
+    ax.set_title(f"Quantile residuals (n = {n:,}), with 95 % bands", loc="left")
+    lighten(ax, grid="y")
+    return ax
+
+
+def ppc(fit: Fit, ax: Axes | None = None, **options: Any) -> Axes:
+    """Draw how often values of the response occur, in the data and in responses that the model draws.
+
+    Args:
+      fit: a fitted model with its rows.
+      ax: axes to draw on; a new figure by default.
+      **options: of `lmeformula.result.predictive.frequencies`.
+    Returns:
+      ax: the axes drawn on: bars for the data, points and 90 % intervals (or another level) for the draws.
+    """
+    found = frequencies(fit, **options)
+    ax = new_axes() if ax is None else ax
+    middles, widths = 0.5 * (found.edges[1:] + found.edges[:-1]), np.diff(found.edges)
+    share = 0.8 if found.names else 1.0
+    ax.bar(middles, found.observed, share * widths, color=BLUE, alpha=0.55, label="data")
+    ax.vlines(middles, found.lower, found.upper, color=ORANGE, linewidth=1.5)
+    ax.plot(middles, found.middle, "o", color=ORANGE, markersize=3.5, label="drawn by the model")
+    if found.names:
+        step = max(1, len(found.names) // 12)
+        ax.set_xticks(middles[::step], found.names[::step])
+    response = fit.model.design.response
+    assert response is not None
+    ax.set_xlabel(response.name)
+    ax.set_ylabel("rows")
+    ax.set_ylim(0, 1.18 * max(float(found.observed.max()), float(found.upper.max())))
+    ax.legend(loc="upper center", ncols=2, frameon=False, fontsize="small")
+    ax.set_title(f"Responses (n = {fit.nobs:,}), and what the model draws", loc="left")
+    lighten(ax, grid="y")
+    return ax
