@@ -24,13 +24,13 @@ def log_rising(start: Tensor, count: Tensor) -> Tensor:
       count: zero or positive.
     Returns:
       The logarithms, to be differentiated as often as wanted.
-    Example:
-      >>> import tensorflow as tf
-      >>> start, count = tf.constant([0.5, 1e12], tf.float64), tf.constant([2.0, 1.0], tf.float64)
-      >>> tf.exp(log_rising(start, count)).numpy().round(6).tolist()
-      [0.75, 1000000000000.0]
     References:
       Abramowitz, Stegun (1964), Handbook of Mathematical Functions, 6.1.40.
+    Example:
+      >>> import tensorflow as tf
+      >>> start, count = tf.constant([0.5, 1e3], tf.float64), tf.constant([2.0, 1.0], tf.float64)
+      >>> tf.exp(log_rising(start, count)).numpy().round(6).tolist()
+      [0.75, 1000.0]
     """
     import tensorflow as tf
 
