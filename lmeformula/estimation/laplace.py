@@ -24,6 +24,7 @@ from lmeformula.estimation.common import (
     watch,
     watched_draws,
 )
+from lmeformula.estimation.separation import separated
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.laplace.fit import (
@@ -34,6 +35,7 @@ from lmeformula.laplace.fit import (
     observed_information,
 )
 from lmeformula.laplace.iterative import fit_iteratively
+from lmeformula.model.ascent import CONVERGED_GAIN, NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
@@ -76,7 +78,11 @@ def estimate_laplace(
     """
     began = time.perf_counter()
     settings = Options() if options is None else options
-    start = _start(model, BOUNDARY_SD, solver, seed, settings)
+    return _of_start(model, _start(model, BOUNDARY_SD, solver, seed, settings), solver, began)
+
+
+def _of_start(model: Model, start: _Start, solver: str, began: float) -> Fit:
+    """The Laplace fit itself."""
     found, space = start.found, model.space
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
@@ -131,11 +137,13 @@ def estimate_mcem(
     # One core compiles while the other one fits.
     with ThreadPoolExecutor(1) as beside:
         compiling = beside.submit(_compile_ahead, model, settings, solver)
-        start = _start(
-            model, BOUNDARY_SD, solver, seed, options._replace(tolerance=START_TOLERANCE)
-        )
+        rough = options._replace(tolerance=START_TOLERANCE)
+        start = _start(model, BOUNDARY_SD, solver, seed, rough, CONVERGED_GAIN)
         start_seconds = time.perf_counter() - began
         compiling.result()
+    if start.outcome is Outcome.SEPARATION:
+        # Nothing that Monte Carlo EM could find is at a finite place.
+        return _of_start(model, start, solver, began)
     wait_seconds = time.perf_counter() - began - start_seconds
     space, arrays = model.space, start.found.problem
     information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
@@ -299,28 +307,46 @@ def _monte_carlo(model: Model, solution: Solution) -> Reported | None:
         return None
 
 
-def _start(model: Model, boundary_sd: float, solver: str, seed: int, options: Options) -> _Start:
+def _start(
+    model: Model,
+    boundary_sd: float,
+    solver: str,
+    seed: int,
+    options: Options,
+    negligible: float = NEGLIGIBLE_GAIN,
+) -> _Start:
     if solver == "iterative":
         return _iterative_start(model, boundary_sd, seed, options)
-    found = fit_laplace(model)
+    found = fit_laplace(model, negligible=negligible)
     space = model.space
     psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
-    information = observed_information(
-        model, found.problem, psi, inside, found.approximation.mode.u
-    )
-    covariance = np.asarray(np.linalg.inv(information[np.ix_(inside, inside)]), float)
-    p = space.num_fixed
+    endless = separated(model, found)
+    inside &= ~endless
+    # What has no finite estimate may have no curvature at all; it takes no part in what follows.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        information = observed_information(
+            model, found.problem, psi, inside, found.approximation.mode.u
+        )
+    outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
     return _Start(
         found=found,
         psi=psi,
         inside=inside,
         information=information,
-        fixed_vcov=covariance[:p, :p],
+        fixed_vcov=_fixed_vcov(information, inside, space.num_fixed),
         mc_covariance=np.zeros_like(information),
         loglik=found.approximation.value,
         loglik_error=0.0,
-        outcome=Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED,
+        outcome=Outcome.SEPARATION if endless.any() else outcome,
     )
+
+
+def _fixed_vcov(information: Floats, inside: NDArray[np.bool_], p: int) -> Floats:
+    """(p, p) covariance of the fixed effects; nan outside."""
+    covariance = np.full_like(information, np.nan)
+    use = np.ix_(inside, inside)
+    covariance[use] = np.linalg.inv(information[use])
+    return covariance[:p, :p]
 
 
 def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Options) -> _Start:
@@ -334,14 +360,15 @@ def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Optio
     outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
     if not last.found.converged:
         outcome = Outcome.OPTIMIZER_STALLED
-    p = model.space.num_fixed
-    use = np.ix_(last.inside, last.inside)
+    endless = separated(model, last.found)
+    inside = last.inside & ~endless
+    outcome = Outcome.SEPARATION if endless.any() else outcome
     return _Start(
         found=last.found,
         psi=last.psi,
-        inside=last.inside,
+        inside=inside,
         information=last.information,
-        fixed_vcov=np.asarray(np.linalg.inv(last.information[use]), float)[:p, :p],
+        fixed_vcov=_fixed_vcov(last.information, inside, model.space.num_fixed),
         mc_covariance=last.mc_covariance,
         loglik=last.loglik,
         loglik_error=last.loglik_error,
