@@ -16,6 +16,7 @@ from lmeformula.formula import parse
 from lmeformula.formula.ir import Formula
 from lmeformula.model import Family, Model
 from lmeformula.model import compile as compile_model
+from lmeformula.result.ending import how_it_ended
 from lmeformula.views.progress import progress_display
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def estimate(
         progress=progress_display(progress, tolerance=tolerance),
     )
     if strict and not fitted.converged:
-        error = ConvergenceError(fitted.outcome.value, hint="The fit is on this error's .fit.")
+        error = ConvergenceError(how_it_ended(fitted), hint="The fit is on this error's .fit.")
         error.fit = fitted
         raise error
     return fitted

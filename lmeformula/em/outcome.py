@@ -30,6 +30,10 @@ class Outcome(enum.Enum):
         "The optimiser stopped where the gradient is not yet zero. Rescale the columns to comparable "
         "units, or simplify the random-effects terms."
     )
+    SEPARATION = (
+        "Some responses are predicted perfectly, and the likelihood rises without end: what predicts them has "
+        "no finite estimate and no standard error. Leave that column out, or join its category with another."
+    )
     INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmeformula.result.diagnostics import stderr_source
+from lmeformula.result.ending import how_it_ended
 from lmeformula.result.parameters import parameters
 from lmeformula.result.table import Table
 from lmeformula.result.tables import coefficient_table, family_table, variance_table
@@ -101,7 +102,7 @@ def summary(fit: Fit, ddf: str | None = None) -> Summary:
     tables = (variance_table(fit), coefficient_table(fit, ddf), family_table(fit))
     # The random and the fixed effects also where there are none; other parameters only where there are some.
     shown = tables if tables[-1].num_rows else tables[:-1]
-    return Summary(fit.outcome.value, _title(fit), tuple(facts), shown)
+    return Summary(how_it_ended(fit), _title(fit), tuple(facts), shown)
 
 
 def short_repr(fit: Fit, width: int = 80) -> str:
@@ -138,7 +139,7 @@ def short_repr(fit: Fit, width: int = 80) -> str:
         (fit.model.space.own.variable, _enumerate(family)),
     )
     lines = _fact_lines([fact for fact in facts if fact[1]], width)
-    outcome = textwrap.shorten(fit.outcome.value, 2 * width, placeholder=" ...")
+    outcome = textwrap.shorten(how_it_ended(fit), 4 * width, placeholder=" ...")
     return "\n".join([*textwrap.wrap(outcome, width), f"{_title(fit)}, {_method(fit)}", *lines])
 
 

@@ -25,6 +25,7 @@ def test_each_is_a_sentence(outcome):
         (Outcome.DRAWS_EXHAUSTED, "Raise max_draws"),
         (Outcome.NONFINITE, "Check the scale"),
         (Outcome.OPTIMIZER_STALLED, "Rescale the columns"),
+        (Outcome.SEPARATION, "Leave that column out"),
         (Outcome.INTERRUPTED, "last whole iteration"),
     ],
 )

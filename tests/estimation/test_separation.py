@@ -1,0 +1,131 @@
+"""Coefficients without a finite estimate: found, named, and not found where there are none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lmeformula as lf
+from lmeformula.errors import ConvergenceError
+
+RNG = np.random.default_rng(0)
+N = 200
+G, X = np.arange(N) % 20, RNG.normal(size=N)
+TREATED = RNG.random(N) < 0.3
+ETA = 0.5 * X + RNG.normal(size=20)[G]
+YES = RNG.random(N) < 1 / (1 + np.exp(-ETA))
+GRADE = 1 + np.digitize(ETA + RNG.logistic(size=N), [-1.0, 0.5, 2.0])
+COUNT = RNG.poisson(np.exp(ETA))
+CELL = np.array(list("abc"))[np.arange(N) % 3]
+FRAME = {
+    "x": X,
+    "g": G,
+    "t": TREATED.astype(float),
+    "f": CELL,
+    "year": 2000.0 + np.arange(N) % 7,
+    "far": np.where(np.arange(N) == 5, 1e4, X),
+    "yes": YES,
+    "always": YES | TREATED,
+    "never_elsewhere": YES & TREATED,
+    "cell": YES & ~((CELL == "b") & TREATED),
+    "sign": X > 0,
+    "steep": RNG.random(N) < 1 / (1 + np.exp(-20 * X)),
+    "once": np.arange(N) == np.flatnonzero(~TREATED)[3],
+    "k": 5 * (YES | TREATED),
+    "m": 5 - 5 * (YES | TREATED),
+    "grade": GRADE,
+    "top": np.where(TREATED, 4, GRADE),
+    "bottom_elsewhere": np.where(TREATED, GRADE, 1),
+    "step": 1 + np.digitize(X, [-1.0, 0.0, 1.0]),
+    "count": COUNT,
+    "none": np.where(TREATED, 0, COUNT),
+    "time": RNG.gamma(2.0, np.exp(1e-3 * ETA)),
+    "o": np.full(N, -20.0),
+    "large": COUNT * 1_000,
+}
+SEPARATED = {
+    "yes": ("always ~ x + t + (1 | g)", "bernoulli", {"t"}),
+    "probit": ("always ~ x + t + (1 | g)", "bernoulli(probit)", {"t"}),
+    "cloglog": ("always ~ x + t + (1 | g)", "bernoulli(cloglog)", {"t"}),
+    "out of trials": ("cbind(k, m) ~ x + t + (1 | g)", "binomial", {"t"}),
+    "the reference": ("never_elsewhere ~ x + t + (1 | g)", "bernoulli", {"Intercept", "t"}),
+    "an interaction": ("cell ~ f * t + (1 | g)", "bernoulli", {"f[T.b]:t"}),
+    "one yes": ("once ~ x + t + (1 | g)", "bernoulli", {"t"}),
+    "everything": ("sign ~ x + (1 | g)", "bernoulli", {"Intercept", "x"}),
+    "no counts": ("none ~ x + t + (1 | g)", "poisson", {"t"}),
+    "the top": ("top ~ x + t + (1 | g)", "cumulative", {"t"}),
+    "the top by steps": ("top ~ x + t + (1 | g)", "sratio", {"t"}),
+    "the top by neighbours": ("top ~ x + t + (1 | g)", "acat", {"t"}),
+    "all grades": ("step ~ x + (1 | g)", "cumulative", {"x", "1|2", "2|3", "3|4"}),
+    "the bottom elsewhere": (
+        "bottom_elsewhere ~ x + t + (1 | g)",
+        "cumulative",
+        {"t", "1|2", "2|3", "3|4"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEPARATED)
+def test_what_predicts_perfectly_is_named(case):
+    formula, family, names = SEPARATED[case]
+    fit = lf.fit(formula, FRAME, family, method="laplace")
+    assert fit.outcome is lf.Outcome.SEPARATION
+    assert not fit.converged
+    missing = {
+        name
+        for name, error in zip(fit.param_names, fit.param_stderr, strict=True)
+        if np.isnan(error) and not name.startswith("sd(")
+    }
+    assert missing == names
+    text = " ".join(str(fit.summary()).split())
+    assert text.startswith("Some responses are predicted perfectly")
+    assert "Without a finite estimate: " in text
+    assert all(name in text for name in names)
+    assert "Without a finite" in " ".join(repr(fit).split())
+    # What else is in the model has its estimates and standard errors.
+    others = [name for name in fit.fixef.index if name not in names]
+    assert (fit.stderr[others] > 0).all()
+    assert np.isfinite(fit.predict(kind="link")).all()
+
+
+ORDINARY = {
+    "ordinary": ("yes ~ x + t + (1 | g)", "bernoulli"),
+    "steep": ("steep ~ x + (1 | g)", "bernoulli"),
+    "far from the origin": ("yes ~ year + (1 | g)", "bernoulli"),
+    "a row far out": ("yes ~ far + (1 | g)", "bernoulli"),
+    "a row far out of grades": ("grade ~ far + (1 | g)", "cumulative"),
+    "grades by year": ("grade ~ year + t + (1 | g)", "cumulative(probit)"),
+    "one of many": ("once ~ x + (1 | g)", "bernoulli"),
+    "small counts": ("count ~ x + offset(o) + (1 | g)", "poisson"),
+    "large counts": ("large ~ x + t + (1 | g)", "nbinom2"),
+    "times": ("time ~ x + year + (1 | g)", "gamma"),
+}
+
+
+@pytest.mark.parametrize("case", ORDINARY)
+def test_extreme_data_that_are_not_separated(case):
+    formula, family = ORDINARY[case]
+    fit = lf.fit(formula, FRAME, family, method="laplace")
+    assert fit.outcome is not lf.Outcome.SEPARATION
+    assert np.isfinite(fit.stderr).all()
+
+
+def test_monte_carlo_em_does_not_set_out_for_infinity():
+    fit = lf.fit("always ~ x + t + (1 | g)", FRAME, "bernoulli", method="mcem", progress=False)
+    assert fit.outcome is lf.Outcome.SEPARATION
+    assert fit.method == "laplace"
+
+
+def test_strict_raises_and_names_it():
+    with pytest.raises(ConvergenceError, match="Without a finite estimate: t"):
+        lf.fit("always ~ x + t + (1 | g)", FRAME, "bernoulli", method="laplace", strict=True)
+
+
+def test_the_limit_is_that_of_the_fit_without_these_rows():
+    """Rows that are predicted perfectly say nothing of the rest."""
+    fit = lf.fit("always ~ x + t + (1 | g)", FRAME, "bernoulli", method="laplace")
+    rest = {name: values[~TREATED] for name, values in FRAME.items()}
+    without = lf.fit("yes ~ x + (1 | g)", rest, "bernoulli", method="laplace")
+    assert fit.loglik.value == pytest.approx(without.loglik.value, abs=1e-5)
+    np.testing.assert_allclose(fit.fixef[["Intercept", "x"]], without.fixef, atol=1e-4)
+    np.testing.assert_allclose(fit.stderr[["Intercept", "x"]], without.stderr, rtol=1e-3)
