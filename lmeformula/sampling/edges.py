@@ -1,4 +1,4 @@
-"""Where the covariances of random effects end: variances of zero, and coefficients that others determine.
+"""Where the covariances of random effects end: variances of zero, coefficients that others determine.
 
 Near such a boundary the log-likelihood is linear in the square of the distance t, because the posterior of a
 coefficient that hardly varies is its prior. A stand-in close by, where t is a thousandth of what the data would
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.em.boundary import TINY
@@ -30,7 +31,7 @@ RESTART = 0.5
 # Correlated coefficients are tried at zero, all of them, where the largest of their sds is below this.
 VANISHING = 0.1
 # What names of edges begin with.
-SD, DETERMINED = "sd ", "L "
+SD, DETERMINED, BOUND = "sd ", "L ", "cor "
 
 
 def noticeable(model: Model, weights: Floats) -> tuple[Floats, ...]:
@@ -63,6 +64,8 @@ def edge_finder(
             found += _sd_edges(psi, term, place.start, unit)
             if term.structure.kind == "us":
                 found += _determined_edges(psi, term, place.start, unit)
+            elif term.structure.kind in ("cs", "ar1") and len(term.columns) > 1:
+                found += _bound_edges(psi, term, place, unit)
         return tuple(found)
 
     return edges
@@ -153,6 +156,36 @@ def _determined_edges(psi: Floats, term: TermShape, start: int, unit: Floats) ->
                 nearness=float(depth) if ratio > 2 * STAND_IN and length > 1.0 else np.inf,
                 outside=_with(psi, dict(zip(row, way * far, strict=True))),
                 inside=_with(psi, dict(zip(row, way * near, strict=True))),
+            )
+        )
+    return found
+
+
+def _bound_edges(psi: Floats, term: TermShape, place: slice, unit: Floats) -> list[Edge]:
+    """Both ends of the interval of the one correlation, whose logit is the last element of theta.
+
+    At either end a combination of the coefficients has no variance; next to it the variance is proportional to
+    the share of the interval that is left, by which the likelihood rises linearly.
+    """
+    count = term.structure.num_sds(len(term.columns))
+    ratio = float((np.exp(psi[place.start : place.start + count]) / unit).max())
+    last = place.stop - 1
+    found = []
+    for side, sign in (("highest", 1.0), ("lowest", -1.0)):
+        logit = sign * psi[last]
+        nearness = ratio * np.sqrt(scipy.special.expit(-logit))
+        stand_in, restart = (
+            -scipy.special.logit(min((distance / ratio) ** 2, 0.25))
+            for distance in (STAND_IN, RESTART)
+        )
+        found.append(
+            Edge(
+                name=f"{BOUND}{term.name} {side}",
+                directions=_directions(len(psi), {last: sign}, []),
+                # Correlations of coefficients that are small themselves say nothing, nor does the farther end.
+                nearness=nearness if ratio > VANISHING and logit > 0 else np.inf,
+                outside=_with(psi, {last: sign * stand_in}),
+                inside=_with(psi, {last: sign * restart}),
             )
         )
     return found
