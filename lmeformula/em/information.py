@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from lmeformula.em.draws import Draws, mean_covariance, with_coefficients
-from lmeformula.em.programs import Programs, tensors_of
-from lmeformula.em.types import Geometry, Problem
+from lmeformula.em.elsewhere import calls_of, evaluator, together
+from lmeformula.em.programs import Programs
+from lmeformula.em.types import Problem
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +44,8 @@ MOST_CENTRAL_ROWS = 20_000
 # skew, and with it the noise: fewer draws that look sharp would be those whose information came out too high.
 FIRST_ROWS, FIRST_DRAWS = 1_500_000, (16, 2048)
 ENOUGH = 0.01
+# A distance to the maximum, in standard errors, that the information changes on, where it costs more to know.
+FAR = 0.02
 
 
 class Information(NamedTuple):
@@ -52,8 +56,7 @@ class Information(NamedTuple):
       basis: (d, f) the directions that are free; the others have no information.
       matrix: (f, f) in these directions.
       series: (m, f, f, c) what it is the mean of; its Monte Carlo error is theirs.
-      change: (f, f, f) derivative of `matrix` in the free directions, as far as it is known: zero where all
-        three directions differ, and everywhere after differences to one side.
+      change: (f, f, f) derivative of `matrix` in the free directions; zero after differences to one side.
       scores: (m, f, c) the scores at the same draws.
       share: of all the draws that the mean score comes from, those that the matrix comes from.
     """
@@ -181,8 +184,9 @@ def information_of(
     metric: Floats,
     basis: Floats,
     coefficients: Floats,
+    distance: Floats,
 ) -> Information:
-    """Estimate the observed information from draws.
+    """Estimate the observed information from draws, at the maximum that they say there is.
 
     Args:
       programs: of the problem.
@@ -193,6 +197,7 @@ def information_of(
       metric: (d, d) rough observed information, for the lengths of the differences.
       basis: (d, f) orthonormal directions that are free.
       coefficients: (d,) of the control variates.
+      distance: (d,) from there to the maximum.
     """
     kept = len(draws.positions)
     rows = max((part.shape[0] for part in tf.nest.flatten(data) if part.shape.rank), default=1)
@@ -203,7 +208,10 @@ def information_of(
     lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
     first = int(np.clip(FIRST_ROWS // max(1, rows), *FIRST_DRAWS))
     used = min(kept, -(-first // draws.excess.shape[1]))
-    work = _Work(programs, problem, params, draws, data, basis, lengths, signs, coefficients)
+    # To one side the centre would cost as much as a difference: it moves only where that is worth it.
+    is_far = np.sqrt(distance @ metric @ distance) > FAR
+    at = params + distance if is_central or is_far else params
+    work = _Work(programs, problem, params, at, draws, data, basis, lengths, signs, coefficients)
     ends = _evaluate(work, 0, used)
     while True:
         found = _assemble(work, ends)
@@ -220,11 +228,12 @@ def information_of(
 
 
 class _Work(NamedTuple):
-    """What is differenced and where: see `information_of`; `signs` are the sides that each difference has."""
+    """What is differenced and where, see `information_of`: draws of `params`, differences at `at`."""
 
     programs: Programs
     problem: Problem
     params: Floats
+    at: Floats
     draws: Draws
     data: Any
     basis: Floats
@@ -234,127 +243,114 @@ class _Work(NamedTuple):
 
 
 class _Ends(NamedTuple):
-    """Scores (f, s, m, f, c) and log densities (f, s, m, c), above and perhaps below, for each difference."""
+    """Scores (f, s, m, f, c) and log densities (f, s, m, c), above and perhaps below, for each difference.
+
+    Those at the centre and at the corners of `_pairs` stand in arrays with one place for s, the centre's with
+    one for f as well.
+    """
 
     scores: Floats
     values: Floats
+    centre_scores: Floats
+    centre_values: Floats
+    corner_scores: Floats
+    corner_values: Floats
 
 
 def _assemble(work: _Work, ends: _Ends) -> Information:
-    params, draws, basis, lengths = work.params, work.draws, work.basis, work.lengths
+    draws, lengths = work.draws, work.lengths
     f, sides, used = ends.values.shape[:3]
-    centre = with_coefficients(draws, work.coefficients)[:used]
-    centre = np.einsum("mdc,df->mfc", centre, basis)
-    deviation = centre - centre.mean(axis=(0, 2), keepdims=True)
+    centre, values = ends.centre_scores[0, 0], ends.centre_values[0, 0]
+    # The draws stand for those of the centre, weighted: the whitening came along, and they weigh much the same.
+    weights = np.exp(values - draws.values[:used] - (values - draws.values[:used]).max())
+    weights /= weights.mean()
+    deviation = centre - (weights[:, None] * centre).mean(axis=(0, 2), keepdims=True)
     apart = sides * lengths[:, None, None, None]
-    others = (ends.scores[:, 1], ends.values[:, 1]) if sides == 2 else (centre, draws.values[:used])
+    others = (ends.scores[:, 1], ends.values[:, 1]) if sides == 2 else (centre, values)
     slope = (ends.scores[:, 0] - others[0]) / apart
     change = (ends.values[:, 0] - others[1]) / apart[:, 0]
-    change = change - change.mean(axis=(1, 2), keepdims=True)
-    series = -(slope + deviation * change[:, :, None]).transpose(1, 0, 2, 3)
+    change = change - (weights * change).mean(axis=(1, 2), keepdims=True)
+    parts = -(slope + deviation * change[:, :, None]).transpose(1, 0, 2, 3)
     # The matrix is symmetric in expectation.
-    series = 0.5 * (series + series.transpose(0, 2, 1, 3))
-    bend = _bend(centre, lengths, ends, draws, used) if sides == 2 else np.zeros((f, f, f))
+    parts = 0.5 * (parts + parts.transpose(0, 2, 1, 3))
+    by_draw = weights[:, None, None]
+    mean = (by_draw * parts).mean(axis=(0, 3), keepdims=True)
+    taken = with_coefficients(draws, work.coefficients)[:used]
     return Information(
-        params=params,
-        basis=basis,
-        matrix=series.mean(axis=(0, 3)),
-        series=series,
-        change=bend,
-        scores=centre,
+        params=work.at,
+        basis=work.basis,
+        matrix=mean[0, :, :, 0],
+        series=mean + by_draw * (parts - mean),
+        change=_bend(lengths, ends, draws, used) if sides == 2 else np.zeros((f, f, f)),
+        scores=np.einsum("mdc,df->mfc", taken, work.basis),
         share=used / draws.num_draws,
     )
 
 
-def _bend(centre: Floats, lengths: Floats, ends: _Ends, draws: Draws, used: int) -> Floats:
+def _bend(lengths: Floats, ends: _Ends, draws: Draws, used: int) -> Floats:
     """How the information changes, from second differences of the mean score, its draws weighted anew."""
     size = len(lengths)
-    start = draws.values[:used]
-    weights = ends.values - start
-    weights = np.exp(weights - weights.max(axis=(2, 3), keepdims=True))
-    weights /= weights.sum(axis=(2, 3), keepdims=True)
-    means = np.einsum("fsmc,fsmgc->fsg", weights, ends.scores)
-    second = (means.sum(axis=1) - 2.0 * centre.mean(axis=(0, 2))) / lengths[:, None] ** 2
+
+    def means(scores: Floats, values: Floats) -> Floats:
+        weights = values - draws.values[:used]
+        weights = np.exp(weights - weights.max(axis=(2, 3), keepdims=True))
+        weights /= weights.sum(axis=(2, 3), keepdims=True)
+        return np.asarray(np.einsum("fsmc,fsmgc->fsg", weights, scores))
+
+    sides = means(ends.scores, ends.values)
+    between = means(ends.centre_scores, ends.centre_values)[0, 0]
+    twice = (sides.sum(axis=1) - 2.0 * between) / lengths[:, None] ** 2
     change = np.zeros((size, size, size))
     for i in range(size):
         for j in range(size):
-            change[i, i, j] = change[i, j, i] = change[j, i, i] = -second[i, j]
+            change[i, i, j] = change[i, j, i] = change[j, i, i] = -twice[i, j]
+    for (i, j), corner in zip(
+        _pairs(size), means(ends.corner_scores, ends.corner_values)[:, 0], strict=True
+    ):
+        mixed = (corner - sides[i, 0] - sides[j, 0] + between) / (lengths[i] * lengths[j])
+        for k in set(range(size)) - {i, j}:
+            for place in permutations((i, j, k)):
+                change[place] = -mixed[k]
     return change
 
 
+def _pairs(size: int) -> list[tuple[int, int]]:
+    """Pairs of directions such that any three directions have one: those within either half."""
+    half = size // 2
+    return [*combinations(range(half), 2), *combinations(range(half, size), 2)]
+
+
 def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
-    """Scores and densities of the draws from `start` to `stop`, at the ends of each difference."""
+    """Scores and densities of the draws from `start` to `stop`, at the centre and the ends."""
     programs, geometry, basis = work.programs, work.problem.geometry, work.basis
     assert geometry is not None
-    calls = _calls(programs, work.draws.positions[start:stop])
+    calls = calls_of(programs, work.draws.positions[start:stop])
+    is_known = bool((work.at == work.params).all())
+    places = [] if is_known else [work.at]
+    for direction, length in zip(basis.T, work.lengths, strict=True):
+        places += [work.at + sign * length * direction for sign in work.signs]
+    sides = len(places) + is_known
+    if len(work.signs) == 2:
+        steps = work.lengths * basis
+        places += [work.at + steps[:, i] + steps[:, j] for i, j in _pairs(len(work.lengths))]
     with ThreadPoolExecutor(programs.num_workers) as pool:
         ends = []
-        for direction, length in zip(basis.T, work.lengths, strict=True):
-            for sign in work.signs:
-                at = work.params + sign * length * direction
-                # The geometry is worked out here while the threads evaluate the last one.
-                evaluate = _evaluator(programs, at, geometry(at), work.data, work.coefficients)
-                ends.append([pool.submit(evaluate, call) for call in calls])
-        found = [_together([end.result() for end in each], programs) for each in ends]
-    shape = (basis.shape[1], len(work.signs))
+        for at in places:
+            # The geometry is worked out here while the threads evaluate the last one.
+            evaluate = evaluator(programs, at, geometry(at), work.data, work.coefficients)
+            ends.append([pool.submit(evaluate, call) for call in calls])
+        found = [together([end.result() for end in each], programs) for each in ends]
+    if is_known:
+        taken = with_coefficients(work.draws, work.coefficients)[start:stop]
+        found.insert(0, (taken, work.draws.values[start:stop]))
     scores = np.array([np.einsum("mdc,df->mfc", score, basis) for score, _ in found])
     values = np.array([value for _, value in found])
+    shape = (basis.shape[1], len(work.signs))
     return _Ends(
-        scores.reshape(*shape, *scores.shape[1:]), values.reshape(*shape, *values.shape[1:])
+        scores=scores[1:sides].reshape(*shape, *scores.shape[1:]),
+        values=values[1:sides].reshape(*shape, *values.shape[1:]),
+        centre_scores=scores[None, :1],
+        centre_values=values[None, :1],
+        corner_scores=scores[sides:, None],
+        corner_values=values[sides:, None],
     )
-
-
-class _Call(NamedTuple):
-    """The positions of one call, padded to the programs' capacity."""
-
-    worker: int
-    positions: Any
-    num_draws: int
-
-
-def _calls(programs: Programs, positions: Floats) -> list[_Call]:
-    found = []
-    for worker in range(programs.num_workers):
-        mine = positions[:, :, worker * programs.num_chains : (worker + 1) * programs.num_chains]
-        for start in range(0, len(mine), programs.capacity):
-            part = mine[start : start + programs.capacity]
-            padded = np.zeros((programs.capacity, *part.shape[1:]), programs.dtype)
-            padded[: len(part)] = part
-            found.append(_Call(worker, tf.constant(padded), len(part)))
-    return found
-
-
-def _evaluator(
-    programs: Programs, at: Floats, geometry: Geometry, data: Any, coefficients: Floats
-) -> Callable[[_Call], tuple[Floats, Floats, int]]:
-    arrays = tensors_of(geometry.arrays, programs.dtype)
-    params = tf.constant(at, programs.dtype)
-
-    def evaluate(call: _Call) -> tuple[Floats, Floats, int]:
-        nothing = tf.zeros([programs.capacity, call.positions.shape[2]], programs.dtype)
-        found = programs.evaluate(
-            params,
-            arrays,
-            call.positions,
-            call.positions,
-            nothing,
-            tf.constant(True),
-            tf.constant(call.num_draws),
-            data,
-        )
-        raw = np.asarray(found.raw, float)[: call.num_draws]
-        controlled = np.asarray(found.controlled, float)[: call.num_draws]
-        scores = raw + coefficients[:, None] * (controlled - raw)
-        # |z|^2 / 2 is the same at all parameters, and left out.
-        return scores, np.asarray(found.values, float)[: call.num_draws], call.worker
-
-    return evaluate
-
-
-def _together(parts: list[tuple[Floats, Floats, int]], programs: Programs) -> tuple[Floats, Floats]:
-    """Calls after one another within a worker, workers side by side: scores (m, d, c) and values (m, c)."""
-    scores, values = [], []
-    for worker in range(programs.num_workers):
-        scores.append(np.concatenate([part[0] for part in parts if part[2] == worker]))
-        values.append(np.concatenate([part[1] for part in parts if part[2] == worker]))
-    return np.concatenate(scores, axis=2), np.concatenate(values, axis=1)

@@ -249,7 +249,15 @@ def find_information(
     one = memory.coefficients if options.control_variates else np.zeros(len(place.params))
     basis = boundary.free_basis(place.edges, memory.held, len(place.params))
     found = information_of(
-        compiled, problem, place.params, place.draws, data, way.observed, basis, one
+        compiled,
+        problem,
+        place.params,
+        place.draws,
+        data,
+        way.observed,
+        basis,
+        one,
+        way.distance,
     )
     return found if found.is_usable else None
 

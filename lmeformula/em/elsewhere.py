@@ -1,0 +1,73 @@
+"""Draws of one parameter vector looked at from another: their scores and densities there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from lmeformula.em.programs import Programs, tensors_of
+from lmeformula.em.types import Geometry
+
+Floats = NDArray[np.float64]
+
+
+class Call(NamedTuple):
+    """The positions of one call, padded to the programs' capacity."""
+
+    worker: int
+    positions: Any
+    num_draws: int
+
+
+def calls_of(programs: Programs, positions: Floats) -> list[Call]:
+    """The calls that positions (m, q, c) make: as many draws at once as a program takes, for each worker."""
+    found = []
+    for worker in range(programs.num_workers):
+        mine = positions[:, :, worker * programs.num_chains : (worker + 1) * programs.num_chains]
+        for start in range(0, len(mine), programs.capacity):
+            part = mine[start : start + programs.capacity]
+            padded = np.zeros((programs.capacity, *part.shape[1:]), programs.dtype)
+            padded[: len(part)] = part
+            found.append(Call(worker, tf.constant(padded), len(part)))
+    return found
+
+
+def evaluator(
+    programs: Programs, at: Floats, geometry: Geometry, data: Any, coefficients: Floats
+) -> Callable[[Call], tuple[Floats, Floats, int]]:
+    """What evaluates calls at parameters (d,): scores (m, d, c), log densities (m, c), and the worker."""
+    arrays = tensors_of(geometry.arrays, programs.dtype)
+    params = tf.constant(at, programs.dtype)
+
+    def evaluate(call: Call) -> tuple[Floats, Floats, int]:
+        nothing = tf.zeros([programs.capacity, call.positions.shape[2]], programs.dtype)
+        found = programs.evaluate(
+            params,
+            arrays,
+            call.positions,
+            call.positions,
+            nothing,
+            tf.constant(True),
+            tf.constant(call.num_draws),
+            data,
+        )
+        raw = np.asarray(found.raw, float)[: call.num_draws]
+        controlled = np.asarray(found.controlled, float)[: call.num_draws]
+        scores = raw + coefficients[:, None] * (controlled - raw)
+        # |z|^2 / 2 is the same at all parameters, and left out.
+        return scores, np.asarray(found.values, float)[: call.num_draws], call.worker
+
+    return evaluate
+
+
+def together(parts: list[tuple[Floats, Floats, int]], programs: Programs) -> tuple[Floats, Floats]:
+    """Calls after one another within a worker, workers side by side: scores (m, d, c) and values (m, c)."""
+    scores, values = [], []
+    for worker in range(programs.num_workers):
+        scores.append(np.concatenate([part[0] for part in parts if part[2] == worker]))
+        values.append(np.concatenate([part[1] for part in parts if part[2] == worker]))
+    return np.concatenate(scores, axis=2), np.concatenate(values, axis=1)
