@@ -84,7 +84,7 @@ def frequencies(
 def _bins(fit: Fit, observed: Floats, drawn: Floats) -> tuple[Floats, tuple[str, ...]]:
     if fit.model.family.categories is not None:
         names = category_names(fit)
-        return np.arange(len(names) + 1) - 0.5, names
+        return np.arange(len(names) + 1, dtype=float) - 0.5, names
     # A few large draws do not stretch the axis.
     low = min(observed.min(), float(np.quantile(drawn, 0.01)))
     high = max(observed.max(), float(np.quantile(drawn, 0.99)))

@@ -115,7 +115,7 @@ def test_gradient_is_that_of_the_approximation(formula, family):
         slope = (value(psi + step) - value(psi - step)) / 2e-4
         assert slopes[j] == pytest.approx(slope, abs=1e-5 * max(1.0, np.abs(slopes).max()))
     # None of these families has parameters of its own: the order is that of psi.
-    moves = mode_slopes(found.problem, at, model.space.factor_changes(psi))
+    moves = mode_slopes(found.problem, at.mode, at.depths, model.space.factor_changes(psi))
     for j, move in enumerate(moves):
         step = np.zeros(len(psi))
         step[j] = 1e-4
