@@ -128,7 +128,9 @@ def test_a_monte_carlo_fit_accounts_for_its_time_and_its_start():
     fit = lf.fit(formula, data, "binomial", method="mcem", progress=False)
     laplace = lf.fit(formula, data, "binomial", method="laplace")
     found = fit.diagnostics
-    assert [d.laplace for d in found.laplace] == pytest.approx(laplace.param_values, abs=1e-6)
+    # Its start ends where another step promises a millionth in log-likelihood: sqrt(2e-6) standard errors.
+    apart = np.array([d.laplace for d in found.laplace]) - laplace.param_values
+    assert (np.abs(apart) <= 1.5e-3 * laplace.param_stderr).all()
     seconds = found.seconds
     parts = (seconds.start, seconds.compile, seconds.whitening, seconds.iterations, seconds.bridge)
     assert all(part > 0 for part in parts)
