@@ -31,8 +31,8 @@ class Outcome(enum.Enum):
         "units, or simplify the random-effects terms."
     )
     SEPARATION = (
-        "Some responses are predicted perfectly, and the likelihood rises without end: what predicts them has "
-        "no finite estimate and no standard error. Leave that column out, or join its category with another."
+        "Some responses are predicted perfectly: what predicts them has no finite estimate. Leave that column "
+        "out, or join its category with another."
     )
     INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."
 

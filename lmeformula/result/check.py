@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lmeformula.result.diagnostics import singular_terms
 from lmeformula.result.doubts import Doubt
+from lmeformula.result.ending import endless
 from lmeformula.result.group_doubts import levels_apart, modes_apart
 from lmeformula.result.intervals import check_level
 from lmeformula.result.row_doubts import row_facts, spread, steps, tails, zeros
@@ -29,7 +30,8 @@ class Finding:
       name: such as "tails", "ratings", "overdispersion", "zeros", "singular", "modes of g", "levels of g".
       what: a sentence that says what was found, with its figure.
       evidence: that figure.
-      p_value: the chance of as much under a model that is right; NaN for "singular", which is no test.
+      p_value: the chance of as much under a model that is right; NaN for "singular" and "separation", which are
+        no tests.
       advice: a sentence that says what to try.
     """
 
@@ -76,8 +78,9 @@ def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
 
     Tails of residuals heavier than normal, and ratings or counts taken for measurements (Gaussian models);
     counts or successes that vary more than their family, and more zeros than it has; random effects far from
-    normal; levels that contradict the others; singular covariances. But for the last each is a test, and a
-    finding is one whose chance under a model that is right is below `level` over their number (Bonferroni).
+    normal; levels that contradict the others; singular covariances; and, where the fit ended so, coefficients
+    without a finite estimate. But for the last two each is a test, and a finding is one whose chance under a
+    model that is right is below `level` over their number (Bonferroni).
     With many rows small departures are found, too: look at the figure before the model is changed.
 
     Args:
@@ -118,9 +121,23 @@ def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
         )
         for term in singular_terms(fit)
     ]
+    if names := endless(fit):
+        findings.append(
+            Finding(
+                "separation",
+                f"some responses are predicted perfectly, by {', '.join(names)}",
+                math.inf,
+                math.nan,
+                "Leave that column out, or join its category with another.",
+            )
+        )
     return Check(
         findings=tuple(findings),
-        looked_at=(*(doubt.name for doubt in doubts), "singular"),
+        looked_at=(
+            *(doubt.name for doubt in doubts),
+            "singular",
+            *(["separation"] if names else []),
+        ),
         level=level,
         skipped=() if has_rows(fit.model.design) else (NEED_ROWS,),
     )
@@ -134,5 +151,6 @@ def _doubts(fit: Fit, seed: int) -> Iterator[Doubt]:
             if doubt is not None:
                 yield doubt
     yield from modes_apart(fit, seed)
-    if has_rows(fit.model.design):
+    # What a level does to the estimates is judged by their covariance.
+    if has_rows(fit.model.design) and not endless(fit):
         yield from levels_apart(fit, seed)

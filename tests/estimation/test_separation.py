@@ -116,6 +116,14 @@ def test_monte_carlo_em_does_not_set_out_for_infinity():
     assert fit.method == "laplace"
 
 
+def test_what_follows_a_fit_knows_of_it():
+    fit = lf.fit("always ~ x + t + (1 | g)", FRAME, "bernoulli", method="laplace")
+    found = {finding.name: finding for finding in fit.check().findings}
+    assert "by t" in found["separation"].what
+    assert np.isnan(fit.tidy().set_index("term").loc["t", "std_error"])
+    assert "predicted perfectly" in repr(fit.diagnostics)
+
+
 def test_strict_raises_and_names_it():
     with pytest.raises(ConvergenceError, match="Without a finite estimate: t"):
         lf.fit("always ~ x + t + (1 | g)", FRAME, "bernoulli", method="laplace", strict=True)
