@@ -20,7 +20,8 @@ LOGLIK_TOLERANCE = 0.02
 INTRODUCTION = """# Side by side
 
 Written by `make bench`; see `benchmarks/compare.py` for its options. The tools run in turn on the same data,
-and every number is of this run: a tool that did not run has none. Seconds are medians. "Ratio" is a tool's time
+and every number is of this run: a tool that did not run has none. Seconds are medians, and but for whole
+processes libraries are imported before the clock starts. "Ratio" is a tool's time
 over ours: above 1 it is slower. An answer is right where its log-likelihood is within {tolerance} of the
 reference fit's and its standard deviations within half a percent; a fast wrong answer is shown as wrong. Where
 the machine was busy, processor seconds say more than seconds.
