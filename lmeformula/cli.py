@@ -58,6 +58,7 @@ save them with lmeformula fit ... --out DIR --keep-data."""
 
 EXAMPLES = """examples:
   lmeformula demo
+  lmeformula demo --family cumulative
   lmeformula parse "ratings ~ service + (1 | students)"
   lmeformula fit data.csv "Reaction ~ Days + (Days | Subject)" --out results
   lmeformula fit - "y ~ x + (1 | g)" --method mcem --seed 7 < data.csv
@@ -102,9 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_demo(options: argparse.Namespace) -> int:
     """Fit the lecture ratings of InstEval, compare, predict, draw."""
-    options.out.mkdir(parents=True, exist_ok=True)  # before the long part, lest it be in vain
-    from lmeformula.demo import demo
+    from lmeformula.demo import demo, ordinal_demo
 
+    if options.family == "cumulative":
+        return exit_status(
+            ordinal_demo(rows=options.rows, seed=options.seed, progress=options.progress)
+        )
+    options.out.mkdir(parents=True, exist_ok=True)  # before the long part, lest it be in vain
     fit = demo(options.out, rows=options.rows, seed=options.seed, progress=options.progress)
     return exit_status(fit)
 
@@ -223,6 +228,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--rows", type=_positive, metavar="N", help="use about N rows: random students"
+    )
+    demo.add_argument(
+        "--family",
+        choices=("gaussian", "cumulative"),
+        default="gaussian",
+        help="ratings as numbers (gaussian, the default), or as ordered categories, compared with that",
     )
     _add_run_options(demo)
     demo.set_defaults(run=run_demo)

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
 import lmeformula as lf
+from lmeformula.result.ending import how_it_ended
 from lmeformula.result.holdout import Holdout, holdout, split_rows
+from lmeformula.result.scores import category_chances, score
 from lmeformula.result.table import Column, Table
 from lmeformula.result.tables import Reference, comparison_table, reference_of
 from lmeformula.startup import import_tensorflow
@@ -24,7 +27,6 @@ from lmeformula.views.report import has_matplotlib, save_figure
 from lmeformula.views.table import to_text
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 FORMULA = "ratings ~ service + (1 | students) + (1 | instructors) + (1 | departments)"
@@ -42,6 +44,22 @@ LME4 = Reference(
     },
     loglik=-118860.8844,
     std_errors={"Intercept": 0.0284083190952, "service": 0.0133831522786},
+)
+
+# ordinal 2022.11-16, clmm(factor(y) ~ service + (1|s) + (1|d) + (1|dept), InstEval): the Laplace approximation
+CLMM = Reference(
+    "clmm (Laplace)",
+    estimates={
+        "service": -0.14027,
+        "sd(students)": 0.4996,
+        "sd(instructors)": 0.7826,
+        "sd(departments)": 0.1179,
+        "1|2": -2.24273,
+        "2|3": -1.02622,
+        "3|4": 0.16175,
+        "4|5": 1.41591,
+    },
+    loglik=-110474.05,
 )
 
 
@@ -110,6 +128,51 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
             "None: they need matplotlib. Install it with: pip install 'lmeformula[plots]'"
         )
 
+    _heading(console, "Time and memory")
+    console.print(to_text(_cost_table(clock, fit), console.width))
+    return fit
+
+
+def ordinal_demo(*, rows: int | None = None, seed: int = 0, progress: bool = True) -> lf.Fit:
+    """Fit the lecture ratings as ordered categories, and say what changes against the Gaussian fit.
+
+    Args:
+      rows: use only about so many rows, as in `demo`.
+      seed: of the random numbers of fit, subset and split.
+      progress: whether to show the progress of the fit on standard error.
+    Returns:
+      fit: the Monte Carlo EM fit of the rows. Where that did not converge nothing follows it.
+    """
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    clock = Clock()
+    with clock("import of the libraries"):
+        import_tensorflow()
+        importlib.import_module("lmeformula.em.loop")
+    with clock("data, design and model"):
+        data = lf.datasets.load("insteval")
+        if rows is not None:
+            data = ratings_of_some_students(data, rows, seed)
+        model = lf.compile(lf.design(FORMULA, data), "cumulative")
+    _heading(console, "The model")
+    console.print(f"{model.equation()}\n")
+    _heading(console, f"The fit: Monte Carlo EM on {model.design.n:,} rows")
+    with clock("fit by Monte Carlo EM"):
+        fit = lf.estimate(model, method="mcem", seed=seed, progress=progress)
+    if model.design.n < lf.datasets.describe("insteval").rows:
+        with clock("Laplace fit, to compare"):
+            reference = reference_of(lf.estimate(model, method="laplace"), "Laplace")
+    else:
+        reference = CLMM
+    console.print(f"{how_it_ended(fit)}\n")
+    console.print(to_text(comparison_table(fit, reference), console.width))
+    if not fit.converged:
+        return fit
+    _heading(console, "Predicted probabilities")
+    console.print(to_text(_probability_table(fit), console.width))
+    _heading(console, "Held-out ratings, and what changes against the Gaussian fit")
+    with clock("fits without the held-out rows, predictions"):
+        table = _score_table(data, seed)
+    console.print(to_text(table, console.width))
     _heading(console, "Time and memory")
     console.print(to_text(_cost_table(clock, fit), console.width))
     return fit
@@ -188,6 +251,73 @@ def _hold_out(data: pd.DataFrame, seed: int) -> Holdout:
     fit_rows, test_rows = split_rows(len(data), fraction=0.2, seed=seed)
     fit = lf.fit(FORMULA, data.iloc[fit_rows], method="exact", progress=False)
     return holdout(fit, data.iloc[test_rows])
+
+
+def _probability_table(fit: lf.Fit) -> Table:
+    """Chances of the ratings: of lectures of average students and instructors, and of instructors far apart."""
+    place = [block.group for block in fit.model.design.terms].index("instructors")
+    typical = fit.predict(pd.DataFrame({"service": [0, 1]}), kind="prob", re_form="NA")
+    lectures = {
+        "not a service lecture": typical.iloc[0],
+        "a service lecture": typical.iloc[1],
+    }
+    eta = np.quantile(fit.modes[place][:, 0], [0.05, 0.95])
+    probabilities = fit.model.family.probabilities
+    assert probabilities is not None
+    for label, row in zip(
+        ("one of the worst-rated instructors", "one of the best-rated instructors"),
+        probabilities(eta, fit.params.own),
+        strict=True,
+    ):
+        lectures[label] = pd.Series(row, index=typical.columns)
+    columns = [Column("a lecture that is", tuple(lectures), "text")]
+    for category in typical.columns:
+        cells = tuple(float(row[category]) for row in lectures.values())
+        columns.append(Column(f"P({category})", cells))
+    note = (
+        "All else average; the worst and the best are instructors at the 5 % and the 95 % quantile of the "
+        "conditional modes, in lectures that are no service."
+    )
+    return Table("", tuple(columns), (note,))
+
+
+def _score_table(data: pd.DataFrame, seed: int) -> Table:
+    fit_rows, test_rows = split_rows(len(data), fraction=0.1, seed=seed)
+    fitted, held_out = data.iloc[fit_rows], data.iloc[test_rows]
+    values = np.unique(data["ratings"]).tolist()
+    codes = np.searchsorted(values, held_out["ratings"])
+    counts = np.bincount(np.searchsorted(values, fitted["ratings"]), minlength=len(values))
+    gaussian = lf.fit(FORMULA, fitted, method="exact", progress=False)
+    ordinal = lf.fit(FORMULA, fitted, "cumulative", method="laplace", progress=False)
+    shares = np.tile(counts / counts.sum(), (len(codes), 1))
+    chances = {
+        "shares of the ratings alone": shares,
+        "Gaussian fit, between midpoints": category_chances(gaussian, held_out, values),
+        "ordinal fit": category_chances(ordinal, held_out),
+    }
+    scores = [score(found, codes) for found in chances.values()]
+    # Of the same rows, so that the errors of differences are smaller than those of the scores.
+    differences = [scores[-1].each - found.each for found in scores[:-1]]
+    distances = [d.mean(axis=0) / d.std(axis=0, ddof=1) * len(codes) ** 0.5 for d in differences]
+    z_log, z_ranked = (tuple(float(d[place]) for d in distances) for place in (0, 1))
+    return Table(
+        "",
+        (
+            Column("prediction of a held-out rating by", tuple(chances), "text"),
+            Column("log score", tuple(found.log_score for found in scores)),
+            Column("z", (*z_log, None), "statistic"),
+            Column("RPS", tuple(found.ranked for found in scores)),
+            Column("z", (*z_ranked, None), "statistic"),
+        ),
+        (
+            f"A tenth of the rows, {len(codes):,}, were held out. Log score: minus the mean logarithm of the "
+            "chance that the observed rating had. RPS: ranked probability score. Of both, smaller is better.",
+            "z: of the ordinal fit's scores less these, the mean over its standard error; negative where the "
+            "ordinal fit is better.",
+            "The ordinal fit is by the Laplace approximation; both average over the uncertainty of the "
+            "predictor.",
+        ),
+    )
 
 
 def _holdout_table(held_out: Holdout) -> Table:

@@ -12,7 +12,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.cli import main
-from lmeformula.demo import LME4, Clock, ratings_of_some_students
+from lmeformula.demo import CLMM, FORMULA, LME4, Clock, ratings_of_some_students
 from tests.reference.read import gaussian_references
 
 PICTURES = [
@@ -120,3 +120,29 @@ def test_the_values_beside_ours_are_the_published_ones():
         list(published.stderr.values()), abs=1e-8
     )
     assert LME4.loglik == pytest.approx(published.loglik, abs=1e-4)
+
+
+def test_ordinal_demonstration_compares_with_the_gaussian_fit(capsys):
+    status = main(["demo", "--family", "cumulative", "--rows", "2000", "--no-progress"])
+    assert status == 0
+    text = capsys.readouterr().out
+    assert "logit(P(ratings_i ≤ k)) = thresholds_k - η_i" in text
+    assert "Laplace" in text
+    rows = {
+        name: [float(cell) for cell in re.findall(r"-?\d+\.\d+", line)]
+        for line in text.splitlines()
+        for name in ("shares of", "Gaussian fit, between", "ordinal fit  ", "a service", "4|5")
+        if line.startswith(name)
+    }
+    assert sum(rows["a service"]) == pytest.approx(1.0, abs=3e-3)
+    # Log score and ranked probability score; beside them the distances from the ordinal fit.
+    shares, ordinal = rows["shares of"], rows["ordinal fit  "]
+    assert ordinal[0] < shares[0]
+    assert ordinal[1] < shares[2]
+    assert "Peak memory" in text
+
+
+def test_the_ordinal_values_beside_ours_are_those_of_the_tests():
+    """Names are those of the parameters; numbers are held to ours by a slow test of Laplace fits."""
+    model = lf.compile(lf.design(FORMULA, lf.datasets.load("insteval").head(3000)), "cumulative")
+    assert set(CLMM.estimates) == set(model.space.names)

@@ -1,0 +1,105 @@
+"""Result stage: how good predicted chances of ordered categories are, of rows that a fit has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.errors import ModelError
+from lmeformula.result.equations import equations
+from lmeformula.result.predict import family_values, linear_predictor
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+# Nodes over which chances are averaged that depend on an uncertain predictor.
+NUM_NODES = 15
+
+
+class Scores(NamedTuple):
+    """Mean scores of predicted chances.
+
+    Attributes:
+      log_score: minus the mean logarithm of the chance that the observed category had; smaller is better.
+      ranked: mean ranked probability score, the sum over the categories but the last of the squared distance of
+        the chance of it or a lower one from whether that was so; smaller is better.
+      each: (n, 2) the two scores of each row.
+    """
+
+    log_score: float
+    ranked: float
+    each: Floats
+
+
+def category_chances(fit: Fit, newdata: object, values: Sequence[float] | None = None) -> Floats:
+    """Predict the chances of ordered categories, the predictor's uncertainty averaged over.
+
+    Fixed and random effects are taken as normal about their estimates; the effect of a level that the fit has
+    not seen as normal about zero, with the variance of its term.
+
+    Args:
+      fit: of ordered categories; or a Gaussian one, to numbers that stand for them.
+      newdata: a data frame with the columns of the formula but for the response.
+      values: (K,) for a Gaussian fit the numbers of the categories, ascending: each has the chance of what is
+        nearer to it than to the others.
+    Returns:
+      chances: (n, K).
+    Raises:
+      ModelError: if the family has no such chances.
+    """
+    family, rows = fit.model.family, fit.model.design.rebuild(newdata)
+    if family.probabilities is None and (family.name != "gaussian" or values is None):
+        raise ModelError(
+            f"the {family.name} family has no chances of categories",
+            hint="Give a fit of ordered categories, or a Gaussian one with their numbers as `values`.",
+        )
+    eta = linear_predictor(fit, rows)
+    with one_blas_thread():
+        variances = equations(fit).variances(rows, parameters=True, effects=True, new_levels=True)
+    if family.probabilities is None:
+        assert values is not None
+        assert fit.params.sigma is not None
+        numbers = np.asarray(values, float)
+        midpoints = (numbers[1:] + numbers[:-1]) / 2.0
+        sds = np.sqrt(variances + fit.params.sigma**2)[:, None]
+        away = (midpoints - eta[:, None]) / sds
+        ends = np.zeros((len(eta), 1))
+        return np.diff(np.hstack([ends, scipy.special.ndtr(away), ends + 1.0]), axis=1)
+    own = family_values(fit)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
+    share = weights / weights.sum()
+    total = np.zeros_like(family.probabilities(eta, own))
+    for node, weight in zip(nodes, share, strict=True):
+        total += weight * family.probabilities(eta + np.sqrt(variances) * node, own)
+    return total
+
+
+def score(chances: Floats, codes: Codes) -> Scores:
+    """Score predicted chances.
+
+    Args:
+      chances: (n, K) of the categories, in order.
+      codes: (n,) the categories observed, from 0.
+    Returns:
+      scores: their means, and those of each row.
+    References:
+      Gneiting, Raftery (2007), Strictly proper scoring rules, prediction, and estimation, JASA 102, 359-378.
+    Example:
+      >>> found = score(np.array([[0.5, 0.25, 0.25]]), np.array([1]))
+      >>> round(found.log_score, 4), found.ranked
+      (1.3863, 0.3125)
+    """
+    at_most = np.cumsum(chances, axis=1)[:, :-1]
+    was = codes[:, None] <= np.arange(at_most.shape[1])
+    each = np.column_stack(
+        [-np.log(chances[np.arange(len(codes)), codes]), ((at_most - was) ** 2).sum(axis=1)]
+    )
+    return Scores(float(each[:, 0].mean()), float(each[:, 1].mean()), each)
