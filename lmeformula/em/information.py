@@ -76,10 +76,14 @@ class Information(NamedTuple):
             float(np.linalg.eigvalsh(self.matrix).min(initial=1.0)) > 0
         )
 
-    @property
-    def whole(self) -> Floats:
-        """(d, d) in all directions."""
-        return np.asarray(self.basis @ self.matrix @ self.basis.T)
+    def halfway(self, params: Floats) -> Floats:
+        """(d, d) information halfway from other parameters to these, in all directions.
+
+        A score over it is the distance, up to the third order in it, where the maximum is here.
+        """
+        between = self.matrix + 0.5 * self.change @ (self.basis.T @ (params - self.params))
+        usable = np.linalg.eigvalsh(between).min(initial=1.0) > 0
+        return np.asarray(self.basis @ (between if usable else self.matrix) @ self.basis.T)
 
     def covariance_at(self, params: Floats) -> Floats:
         """(d, d) inverse information at parameters close by, zero in directions that are held.

@@ -127,7 +127,7 @@ def run(
             if verdict is not None and problem.refine:
                 found = find_information(compiled, problem, options, place, data, memory, way)
                 if found is not None:
-                    memory = memory._replace(metric=found.whole)
+                    memory = memory._replace(metric=found.halfway(place.params))
                     way, learned = find_way(problem, place, memory, moments)
                     verdict = find_verdict(problem, options, place, memory, moments, way)
             step, momentum = find_step(problem, options, memory, moments, way)

@@ -218,8 +218,8 @@ class Solution(NamedTuple):
       params: (d,) estimates, unconstrained.
       mc_covariance: (d, d) their Monte Carlo covariance, on the unconstrained scale.
       information: (d, d) observed information.
-      monte_carlo: the observed information estimated from the last draws, where that was possible; its `matrix`
-        is then `information`.
+      monte_carlo: the observed information estimated from the last draws, where that was possible; then
+        `information` is that halfway from where they were taken to the estimates.
       held: names of the edges that the estimates lie on.
       basis: (d, f) orthonormal directions that are not held.
       outcome: how it ended.

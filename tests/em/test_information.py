@@ -157,10 +157,17 @@ def test_errors_of_the_estimates_reach_the_standard_errors():
     np.testing.assert_allclose(said.covariance, [[0.25]])
 
 
+@pytest.mark.parametrize(("start", "expected"), [(1.0, 5.0), (0.0, 4.0), (-3.0, 1.0), (-9.0, 4.0)])
+def test_halfway_is_the_mean_of_both_ends_where_that_is_positive(start, expected):
+    change = np.full((1, 1, 1), 2.0)
+    found = record([[4.0]], np.full((40, 1, 1, 2), 4.0), np.zeros((40, 1, 2)), change=change)
+    np.testing.assert_allclose(found.halfway(np.array([start])), [[expected]])
+
+
 def test_held_directions_have_no_covariance():
     basis = np.array([[1.0], [0.0]])
     found = record([[4.0]], np.full((40, 1, 1, 2), 4.0), np.zeros((40, 1, 2)), basis)
-    np.testing.assert_allclose(found.whole, [[4.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_allclose(found.halfway(np.zeros(2)), [[4.0, 0.0], [0.0, 0.0]])
     np.testing.assert_allclose(found.covariance_at(np.zeros(2)), [[0.25, 0.0], [0.0, 0.0]])
     assert found.is_usable
 
