@@ -1,0 +1,114 @@
+"""Over seeds, Monte Carlo fits scatter about the truth by the errors that they report: no more, no less."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import lmeformula as lf
+from lmeformula.em.bridge import NUM_BATCHES
+from lmeformula.em.draws import mean_covariance
+from tests.estimation import crossed, quadrature
+
+# Of a right error the chance to fall outside the bounds below, at each end.
+LEVEL = 1e-4
+
+
+class Sample(NamedTuple):
+    """Fits of one model with as many seeds: what they report, a row each, and its errors.
+
+    Attributes:
+      reports: (seeds, v) estimates, then their standard errors, then the log-likelihood.
+      errors: (seeds, v) the Monte Carlo errors that came with them.
+    """
+
+    reports: np.ndarray
+    errors: np.ndarray
+
+
+def sample(model: lf.Model, num_seeds: int) -> Sample:
+    reports, errors = [], []
+    for seed in range(num_seeds):
+        fit = lf.estimate(model, method="mcem", seed=100 + seed, progress=False)
+        assert fit.converged
+        assert fit.information == "monte carlo"
+        reports.append([*fit.param_values, *fit.param_stderr, fit.loglik.value])
+        errors.append([*fit.param_mc_error, *fit.param_stderr_error, fit.loglik.mc_error])
+    return Sample(np.array(reports), np.array(errors))
+
+
+@cache
+def of_batches() -> np.ndarray:
+    """Means of white noise in units of the error that its batches give: some thousands, in two chains."""
+    rng = np.random.default_rng(1)
+    series = (rng.normal(size=(320, 1, 2)) for _ in range(8000))
+    return np.array([part.mean() / np.sqrt(mean_covariance(part)[0, 0]) for part in series])
+
+
+def bounds(ratios: np.ndarray, num_seeds: int) -> tuple[float, float]:
+    """What the mean square of as many ratios falls between, all but surely: each is drawn from `ratios`."""
+    rng = np.random.default_rng(2)
+    means = rng.choice(ratios**2, size=(50_000, num_seeds)).mean(axis=1)
+    low, high = np.quantile(means, [LEVEL, 1 - LEVEL])
+    return float(low), float(high)
+
+
+def check_mean_squares(squares: np.ndarray, num_seeds: int) -> None:
+    """(v,) mean squares of ratios: those of means over draws, at the end that of the log-likelihood."""
+    low, high = bounds(of_batches(), num_seeds)
+    assert (squares[:-1] > low).all(), squares
+    assert (squares[:-1] < high).all(), squares
+    # The bridge's error is that of ten separate estimates.
+    separate = stats.t(NUM_BATCHES - 1).rvs(size=100_000, random_state=3)
+    low, high = bounds(separate, num_seeds)
+    assert low < squares[-1] < high, squares
+
+
+def check_against_quadrature(name: str, num_seeds: int) -> None:
+    found, known = sample(quadrature.model(name), num_seeds), quadrature.truth(name)
+    right = np.array([*known.values, *known.stderr, known.loglik])
+    check_mean_squares((((found.reports - right) / found.errors) ** 2).mean(axis=0), num_seeds)
+
+
+def test_white_noise_is_judged_as_it_is():
+    """Errors of batches are a little noisy and not biased; the bounds notice errors off by a factor of 1.7."""
+    square = (of_batches() ** 2).mean()
+    # 8,000 squares of t with some 20 degrees of freedom, 1.8 their standard deviation: 0.02 of error.
+    assert 1.02 < square < 1.2
+    low, high = bounds(of_batches(), 40)
+    assert low > square / 1.7**2
+    assert high < square * 1.7**2
+
+
+def test_reported_errors_are_calibrated():
+    check_against_quadrature("counts", 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", quadrature.CASES)
+def test_reported_errors_are_calibrated_over_many_seeds(name):
+    check_against_quadrature(name, 40)
+
+
+@pytest.mark.slow
+def test_reported_errors_of_a_crossed_model_are_calibrated():
+    """The truth has an error of its own, common to all seeds: so spread and centre are judged apart."""
+    num_seeds = 40
+    found, (known, error) = sample(crossed.model(), num_seeds), crossed.truth()
+    centre = found.reports.mean(axis=0)
+    spread = ((found.reports - centre) / found.errors) ** 2
+    check_mean_squares(spread.sum(axis=0) / (num_seeds - 1), num_seeds - 1)
+    right = np.array([*known.values, *known.stderr, known.loglik])
+    of_right = np.array([*error.values, *error.stderr, error.loglik])
+    of_centre = found.reports.std(axis=0, ddof=1) / np.sqrt(num_seeds)
+    # Eight scrambles leave the error of the truth seven degrees of freedom. All of nine are held at once.
+    widest = stats.t(crossed.SCRAMBLES - 1).isf(LEVEL / 2 / len(right))
+    off = np.abs(centre - right)
+    assert (off < 4.5 * of_centre + widest * of_right).all(), off / np.hypot(of_centre, of_right)
+    # and the truth is sharp enough to notice a fiftieth of a standard error.
+    stderr = np.array([*known.stderr, *known.stderr])
+    assert (4.5 * of_centre[:-1] + of_right[:-1] < 0.02 * stderr).all()
