@@ -225,6 +225,14 @@ def further_draws(
     return max(1, min(options.max_draws, asked) - have)
 
 
+def next_arrival(problem: Problem, way: Advance) -> Floats:
+    """(d,) the Monte Carlo errors that the next place carries.
+
+    Nothing where the information is learned from draws: a step may be wrong by more than the noise of its score.
+    """
+    return np.zeros(len(way.distance)) if problem.geometry is None else errors_of(way)
+
+
 def next_draws(problem: Problem, options: Options, place: Place, way: Advance) -> int:
     """How many draws to begin with at the next place."""
     if problem.geometry is None:
