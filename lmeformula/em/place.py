@@ -228,7 +228,7 @@ def further_draws(
 def next_arrival(problem: Problem, way: Advance) -> Floats:
     """(d,) the Monte Carlo errors that the next place carries.
 
-    Nothing where the information is learned from draws: a step may be wrong by more than the noise of its score.
+    Nothing where the information is learned from draws: a step may be off by more than the noise of its score.
     """
     return np.zeros(len(way.distance)) if problem.geometry is None else errors_of(way)
 
