@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ THRESHOLDS = np.array([-1.0, 0.3, 1.6])
 
 
 class Truth(NamedTuple):
-    """The maximum by 25-node quadrature on the reporting scale, with its covariance and likelihood."""
+    """The maximum by quadrature on the reporting scale, with its covariance and likelihood."""
 
     values: np.ndarray
     covariance: np.ndarray
@@ -67,7 +68,7 @@ def row_densities(case: Case, y: np.ndarray, eta: np.ndarray, thresholds: np.nda
 
 
 def loglik(case: Case, values: np.ndarray, num_nodes: int = 25) -> float:
-    """The log-likelihood, each group's nodes around its mode and as wide as its curvature says.
+    """The log-likelihood.
 
     Args:
       values: on the reporting scale: intercept and slope, or slope alone where there are thresholds; the
@@ -78,20 +79,37 @@ def loglik(case: Case, values: np.ndarray, num_nodes: int = 25) -> float:
     fixed = 1 if case.family == "cumulative" else 2
     beta = np.array([0.0, *values[:1]]) if fixed == 1 else values[:2]
     base = (beta[0] + beta[1] * data["x"])[:, None]
-    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
 
-    def log_joint(u: np.ndarray) -> np.ndarray:
+    def log_density(u: np.ndarray) -> np.ndarray:
         rows = row_densities(case, y, base + values[fixed] * u[g], values[fixed + 1 :])
         total = np.zeros_like(u)
         np.add.at(total, g, rows)
-        return total - 0.5 * u**2 - 0.5 * np.log(2 * np.pi)
+        return total
 
-    u, h = np.zeros((case.groups, 1)), 1e-3
+    return integrated(log_density, case.groups, num_nodes)
+
+
+def integrated(log_density: Callable, num_groups: int, num_nodes: int) -> float:
+    """The log-likelihood of groups with one standard normal effect each, by adaptive quadrature.
+
+    Each group's nodes lie around its mode and as wide as its curvature says.
+
+    Args:
+      log_density: effects (groups, c) -> log densities (groups, c) of the groups' rows.
+      num_groups: how many groups.
+      num_nodes: how many nodes a group.
+    """
+
+    def log_joint(u: np.ndarray) -> np.ndarray:
+        return log_density(u) - 0.5 * u**2 - 0.5 * np.log(2 * np.pi)
+
+    u, h = np.zeros((num_groups, 1)), 1e-3
     for _ in range(30):
         above, here, below = log_joint(u + h), log_joint(u), log_joint(u - h)
         curvature = np.minimum((above - 2 * here + below) / h**2, -1.0)
         u = u - np.clip((above - below) / (2 * h) / curvature, -1, 1)
     spread = 1 / np.sqrt(-curvature)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
     value = log_joint(u + spread * nodes) + np.log(weights) + 0.5 * nodes**2
     return float((logsumexp(value, axis=1) + np.log(spread[:, 0])).sum())
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from scipy import optimize, stats
-from scipy.special import expit, logit, logsumexp
+from scipy.special import expit, logit
 
 import lmeformula as lf
+from tests.estimation.quadrature import Truth, climb, integrated
 
 
 class Case(NamedTuple):
@@ -220,33 +221,16 @@ def data_of(case: Case) -> dict[str, np.ndarray]:
 
 
 def log_likelihood(case: Case, psi: np.ndarray, num_nodes: int = 0) -> float:
-    """At (beta, log sd, own unconstrained): each group's nodes around its mode, as wide as its curvature."""
+    """At (beta, log sd, own unconstrained)."""
     data = data_of(case)
     y, own = data["y"][:, None], case.natural(psi[3:]) if case.own else np.zeros(0)
     base = (psi[0] + psi[1] * data["x"])[:, None]
-    nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes or case.nodes)
 
-    def log_joint(u: np.ndarray) -> np.ndarray:
+    def log_density(u: np.ndarray) -> np.ndarray:
         eta = base + np.exp(psi[2]) * np.repeat(u, case.rows, axis=0)
-        rows = case.density(y, eta, own).reshape(case.groups, case.rows, -1)
-        return rows.sum(axis=1) - 0.5 * u**2 - 0.5 * np.log(2 * np.pi)
+        return case.density(y, eta, own).reshape(case.groups, case.rows, -1).sum(axis=1)
 
-    u, h = np.zeros((case.groups, 1)), 1e-3
-    for _ in range(25):
-        above, here, below = log_joint(u + h), log_joint(u), log_joint(u - h)
-        curvature = np.minimum((above - 2 * here + below) / h**2, -1.0)
-        u = u - np.clip((above - below) / (2 * h) / curvature, -1, 1)
-    spread = 1 / np.sqrt(-curvature)
-    value = log_joint(u + spread * nodes) + np.log(weights) + 0.5 * nodes**2
-    return float((logsumexp(value, axis=1) + np.log(spread[:, 0])).sum())
-
-
-class Truth(NamedTuple):
-    """The maximum on the reporting scale, its standard errors, and the log-likelihood there."""
-
-    values: np.ndarray
-    stderr: np.ndarray
-    loglik: float
+    return integrated(log_density, case.groups, num_nodes or case.nodes)
 
 
 @cache
@@ -261,26 +245,12 @@ def truth(name: str) -> Truth:
         return np.array([*psi[:2], np.exp(psi[2]), *own])
 
     first = np.array([0.6, 0.5, np.log(case.sd), *(case.free(case.own) if case.own else ())])
-    at = optimize.minimize(negative, first, method="BFGS", options={"gtol": 1e-3}).x
-    units, h = np.eye(len(at)), 5e-3
-    for _ in range(2):
-        slope = np.array([negative(at + h * e) - negative(at - h * e) for e in units]) / (2 * h)
-        second = np.array(
-            [
-                [
-                    negative(at + h * (a + b))
-                    - negative(at + h * (a - b))
-                    - negative(at - h * (a - b))
-                    + negative(at - h * (a + b))
-                    for a in units
-                ]
-                for b in units
-            ]
-        ) / (4 * h**2)
-        at = at - np.linalg.solve(second, slope)
-    jacobian = np.array([report(at + 1e-6 * e) - report(at - 1e-6 * e) for e in units]).T / 2e-6
-    covariance = jacobian @ np.linalg.inv(second) @ jacobian.T
-    return Truth(report(at), np.sqrt(np.diag(covariance)), -negative(at))
+    found = optimize.minimize(negative, first, method="BFGS", options={"gtol": 1e-3}).x
+    top = climb(lambda psi: -negative(psi), found, 2)
+    units = np.eye(len(first))
+    ends = [(report(top.values + 1e-6 * e), report(top.values - 1e-6 * e)) for e in units]
+    jacobian = np.array([above - below for above, below in ends]).T / 2e-6
+    return Truth(report(top.values), jacobian @ top.covariance @ jacobian.T, top.loglik)
 
 
 def check(name: str) -> None:

@@ -15,9 +15,7 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
-from lmeformula.laplace.fit import fit_laplace, gradient, place
-from lmeformula.laplace.likelihood import approximate
-from tests.simulate import differences
+from tests.laplace.gradients import check_gradient
 
 PUBLISHED = {
     record["id"]: record
@@ -107,18 +105,7 @@ def test_upside_down_all_signs_change(family):
     ],
 )
 def test_gradient_is_that_of_the_approximation(family):
-    model = wine(family).model
-    problem = fit_laplace(model).problem
-    psi = model.space.to_free(wine(family).params)
-    psi = psi + 0.2 * np.random.default_rng(2).normal(size=len(psi))
-    start = np.zeros(problem.plan.num_effects)
-
-    def value(at: np.ndarray) -> float:
-        return approximate(problem, place(model.space, at), start).value
-
-    found = gradient(model.space, psi, approximate(problem, place(model.space, psi), start))
-    expected = differences(value, psi, 1e-4)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, np.abs(expected).max()))
+    check_gradient(wine(family).model)
 
 
 @pytest.mark.parametrize("family", ["sratio", "cratio(probit)", "acat", "acat(cloglog)"])

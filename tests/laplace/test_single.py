@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.laplace.fit import fit_laplace, gradient, place
-from lmeformula.laplace.likelihood import approximate
-from tests.simulate import differences
+from tests.laplace.gradients import check_gradient
 
 
 def simulated(seed: int, n: int = 240) -> dict[str, np.ndarray]:
@@ -46,19 +44,7 @@ CASES = [
 
 @pytest.mark.parametrize(("formula", "family"), CASES)
 def test_gradient_is_that_of_the_approximation(formula, family):
-    model = lf.compile(lf.design(formula, simulated(1)), family)
-    problem = fit_laplace(model).problem
-    rng = np.random.default_rng(2)
-    psi = model.space.to_free(model.start) + 0.2 * rng.normal(size=model.space.size)
-    start = np.zeros(problem.plan.num_effects)
-
-    def value(at: np.ndarray) -> float:
-        return approximate(problem, place(model.space, at), start).value
-
-    found = gradient(model.space, psi, approximate(problem, place(model.space, psi), start))
-    # The mode is found to 1e-11 in log density: differences of 2e-4 are good to 1e-6.
-    expected = differences(value, psi, 1e-4)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1.0, np.abs(expected).max()))
+    check_gradient(lf.compile(lf.design(formula, simulated(1)), family))
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e5])
