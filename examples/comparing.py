@@ -1,4 +1,4 @@
-"""Comparing: likelihood-ratio tests, tests of single terms, a bootstrap, and what is refused.
+"""Comparing: likelihood-ratio tests, tests of single terms, a bootstrap, cross-validation, and what is refused.
 
 python examples/comparing.py
 """
@@ -33,6 +33,10 @@ def main() -> None:
         for name in drawn
     ]
     print(f"{observed:.1f}, of 200 simulated ones the largest is {np.max(ratios):.1f}\n")
+
+    print("Which predicts subjects better that it has not seen?")
+    unseen = largest.cross_validate(by="Subject")
+    print(unseen.compare(small.cross_validate(unseen.folds)).round(2).to_string(), "\n")
 
     try:
         lf.anova(

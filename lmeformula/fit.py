@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.after import AfterFit
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
@@ -17,8 +18,6 @@ from lmeformula.model.params import Params
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
-    from pathlib import Path
 
     import pandas as pd
 
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
     from lmeformula.result.anova import Anova
     from lmeformula.result.check import Check
     from lmeformula.result.diagnostics import Diagnostics
-    from lmeformula.result.emmeans import MarginalMeans
     from lmeformula.result.profile import Profile
-    from lmeformula.result.r2 import R2
-    from lmeformula.result.references import References
     from lmeformula.result.residuals import ResidualKind
     from lmeformula.result.varcorr import VarCorr
     from lmeformula.views.plots import Plots
@@ -39,7 +35,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Fit:
+class Fit(AfterFit):
     """A fitted model.
 
     Attributes:
@@ -318,68 +314,6 @@ class Fit:
         from lmeformula.result.profile import profile
 
         return profile(self, parm, level)
-
-    def to_arviz(self, **options: Any) -> Any:
-        """Draws of the effects, log-likelihoods and rows for ArviZ; see `lmeformula.result.arviz.to_arviz`."""
-        from lmeformula.result.arviz import to_arviz
-
-        return to_arviz(self, **options)
-
-    def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
-        """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store`."""
-        from lmeformula.store.save import save
-
-        return save(self, path, data=data)
-
-    def emmeans(
-        self, specs: Sequence[str] | str, by: Sequence[str] | str | None = None, **options: Any
-    ) -> MarginalMeans:
-        """Marginal means or slopes, with contrasts; see `lmeformula.result.emmeans.emmeans`."""
-        from lmeformula.result.emmeans import emmeans
-
-        return emmeans(self, specs, by, **options)
-
-    def joint_tests(self, terms: Sequence[str] | None = None, *, ddf: str = "auto") -> pd.DataFrame:
-        """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value."""
-        from lmeformula.result.joint_tests import joint_tests
-
-        return joint_tests(self, terms, ddf=ddf)
-
-    def references(self) -> References:
-        """The papers of the model and of the methods that this fit used."""
-        from lmeformula.result.references import references
-
-        return references(self)
-
-    def drop1(self, test: str = "lrt", **options: Any) -> pd.DataFrame:
-        """Leave out each term of the fixed part, by "lrt" or "F"; see `lmeformula.result.drop1.drop1`."""
-        from lmeformula.result.drop1 import drop1
-
-        return drop1(self, test, **options)
-
-    def update(self, formula: str, data: Any, **options: Any) -> Fit:
-        """Fit a changed formula, "~ . - x", to data; see `lmeformula.result.update.update`."""
-        from lmeformula.result.update import update
-
-        return update(self, formula, data, **options)
-
-    def to_marginaleffects(self, data: Any, *, kind: str = "response") -> Any:
-        """The model that the `marginaleffects` package takes; see `lmeformula.result.marginal_effects`."""
-        from lmeformula.result.marginal_effects import marginaleffects_model
-
-        return marginaleffects_model(self, data, kind=kind)
-
-    def icc(self, **options: Any) -> pd.DataFrame:
-        """Intraclass correlations; see `lmeformula.result.r2.icc`."""
-        from lmeformula.result.r2 import icc
-
-        return icc(self, **options)
-
-    def r2(self, **options: Any) -> R2:
-        """Marginal and conditional R2; see `lmeformula.result.r2.r2`."""
-        from lmeformula.result.r2 import r2
-
-        return r2(self, **options)
 
     @property
     def plot(self) -> Plots:

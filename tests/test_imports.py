@@ -27,6 +27,7 @@ LAYERS = (
     ("gaussian", "laplace"),
     ("sampling",),
     ("history",),
+    ("after",),
     ("fit",),
     ("estimation",),
     ("store",),
@@ -46,7 +47,11 @@ ONLY_ERRORS = ("em", "datasets")
 ENTRY_POINTS = ("demo", "cli")
 
 # A fit is asked for its summary, a statistic for its text: when called, methods may reach these on the right.
-REACHED_WHEN_CALLED = {"fit": ("store", "result", "views"), "result": ("views",)}
+REACHED_WHEN_CALLED = {
+    "after": ("fit", "store", "result"),
+    "fit": ("store", "result", "views"),
+    "result": ("views",),
+}
 
 # A library that appears in one place can be replaced there.
 ONE_PLACE = {"formulaic": "lmeformula.design.coding", "lark": "lmeformula.formula"}

@@ -84,7 +84,7 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
-    shallow, deep = _programs(family, tuple(array.shape for array in response))
+    shallow, deep = _programs(family, tuple(array.shape[1:] for array in response))
 
     def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
         value, first, second = shallow(tf.constant(eta[:, None]), tf.constant(own), given)
@@ -107,10 +107,14 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
 
 @functools.lru_cache(maxsize=16)
 def _programs(family: Family, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
-    """Compiled derivatives for responses of these shapes: refits to other responses compile nothing."""
+    """Compiled derivatives for responses whose rows have these shapes: refits compile nothing.
+
+    With the second number of rows they are compiled once more, for any number: so are all folds of a
+    cross-validation, however many rows each has.
+    """
     import tensorflow as tf
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def shallow(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         # Rows are independent: the gradient of a sum over rows is the derivative of each.
         with tf.GradientTape() as outer:
@@ -121,7 +125,7 @@ def _programs(family: Family, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any,
             first = inner.gradient(value, eta)
         return tf.reduce_sum(value), first[:, 0], outer.gradient(first, eta)[:, 0]
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def deep(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         # A copy of the own parameters for each row makes their derivatives those of the rows.
         copies = [value + tf.zeros_like(eta) for value in tf.unstack(own)]

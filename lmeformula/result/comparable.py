@@ -29,6 +29,16 @@ COUNTS = frozenset(
     }
 )
 
+# Families of densities over the same positive or real numbers.
+NUMBERS = frozenset({"gaussian", "student", "gamma", "lognormal", "inverse_gaussian"})
+
+
+def same_measure(one: Fit, other: Fit) -> bool:
+    """Whether log densities of rows by two fits are of the same numbers, so that they can be subtracted."""
+    kinds = {_kind(one), _kind(other)}
+    both_ordered = all(fit.model.family.categories is not None for fit in (one, other))
+    return len(kinds) == 1 or kinds <= COUNTS or kinds <= NUMBERS or both_ordered
+
 
 def check_comparable(fits: Sequence[Fit]) -> None:
     """Refuse fits whose log-likelihoods are not of the same data on the same scale.
@@ -104,7 +114,7 @@ def _check_rows(one: Fit, other: Fit) -> None:
             "the fits are of different responses",
             hint="A transformed response, or other rows, have another likelihood; fit the same ones.",
         )
-    if not np.array_equal(_weights(one), _weights(other)):
+    if not np.array_equal(row_weights(one), row_weights(other)):
         raise ModelError("the fits have different weights", hint="Fit both with the same weights.")
 
 
@@ -165,7 +175,7 @@ def _kind(fit: Fit) -> str:
     return fit.model.family.name.partition("(")[0]
 
 
-def _weights(fit: Fit) -> NDArray[np.float64]:
+def row_weights(fit: Fit) -> NDArray[np.float64]:
     """Prior weights, and what else the response holds besides itself, such as trials."""
     design = fit.model.design
     ones = np.ones(design.n)

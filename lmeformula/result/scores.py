@@ -73,7 +73,21 @@ def category_chances(fit: Fit, newdata: object, values: Sequence[float] | None =
         away = (midpoints - eta[:, None]) / sds
         ends = np.zeros((len(eta), 1))
         return np.diff(np.hstack([ends, scipy.special.ndtr(away), ends + 1.0]), axis=1)
-    own = family_values(fit)
+    return averaged_chances(fit, eta, variances)
+
+
+def averaged_chances(fit: Fit, eta: Floats, variances: Floats) -> Floats:
+    """Average the chances of ordered categories over normal linear predictors.
+
+    Args:
+      fit: of ordered categories.
+      eta: (n,) means of the linear predictors.
+      variances: (n,) their variances.
+    Returns:
+      chances: (n, K).
+    """
+    family, own = fit.model.family, family_values(fit)
+    assert family.probabilities is not None
     nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
     share = weights / weights.sum()
     total = np.zeros_like(family.probabilities(eta, own))

@@ -1,0 +1,44 @@
+"""Some of a design's rows, as a design."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+
+
+def select_rows(design: Design, places: NDArray[np.int64]) -> Design:
+    """Take some rows of a design; columns, levels and what it remembers of its data stay as they are.
+
+    Args:
+      design: a design with its rows.
+      places: (m,) positions among the design's rows, not among those of its data frame.
+    Returns:
+      The design of these rows. A level none of whose rows was taken keeps its place: its effects are not
+      observed, and the likelihood of the rows is as if there were no such level.
+    Example:
+      >>> from lmeformula.design import design
+      >>> made = design("y ~ 1 + (1 | g)", {"y": [1.0, 2.0, 4.0, 3.0], "g": ["a", "a", "b", "c"]})
+      >>> some = select_rows(made, np.array([0, 3]))
+      >>> some.y.tolist(), some.terms[0].levels, some.terms[0].index.tolist()
+      ([1.0, 3.0], ('a', 'b', 'c'), [0, 2])
+    """
+    response = design.response
+    if response is not None:
+        trials = None if response.trials is None else response.trials[places]
+        response = replace(response, values=response.values[places], trials=trials)
+    return replace(
+        design,
+        response=response,
+        X=np.ascontiguousarray(design.X[places]),
+        terms=tuple(
+            replace(term, values=term.values[places], index=term.index[places])
+            for term in design.terms
+        ),
+        offset=design.offset[places],
+        weights=None if design.weights is None else design.weights[places],
+        rows=design.rows[places],
+    )

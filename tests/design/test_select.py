@@ -1,0 +1,46 @@
+"""Some rows of a design: fits of them are fits of the data without the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lmeformula as lf
+from lmeformula.design.select import select_rows
+from lmeformula.result.cross_validate import _fit_rows
+from tests.result.families import CASES, table
+
+
+@pytest.mark.parametrize(
+    "name", ["gaussian", "binomial of two columns", "binomial of trials", "cumulative", "poisson"]
+)
+def test_rows_that_are_left_out_leave_no_trace(name):
+    formula, family = CASES[name]
+    data = table().iloc[:400]
+    # Among the rows that go are all of one level.
+    gone = (np.arange(400) % 7 == 0) | (data["g"] == "g3").to_numpy()
+    fit = lf.fit(formula, data, family, method="auto" if name == "gaussian" else "laplace")
+    there = lf.fit(formula, data[~gone], family, method=fit.method)
+    found = _fit_rows(fit, np.flatnonzero(~gone), fit.method, 0, None)
+    np.testing.assert_allclose(found.loglik.value, there.loglik.value, rtol=1e-10)
+    np.testing.assert_allclose(found.param_values, there.param_values, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.fixed_vcov, there.fixed_vcov, rtol=1e-5, atol=1e-8)
+    # The level without rows has the prior for its effect.
+    place = fit.model.design.terms[0].levels.index("g3")
+    assert found.modes[0][place] == pytest.approx(0.0, abs=1e-12)
+    assert found.mode_cov[0][place] == pytest.approx(found.params.covariances[0], abs=1e-9)
+
+
+def test_every_array_over_the_rows_is_cut():
+    formula = CASES["binomial of trials"][0]
+    data = table().iloc[:50].assign(o=np.arange(50.0))
+    design = lf.design(f"{formula} + offset(o)", data)
+    places = np.array([4, 9, 11])
+    some = select_rows(design, places)
+    whole = lf.design(f"{formula} + offset(o)", data)
+    np.testing.assert_array_equal(some.X, whole.X[places])
+    np.testing.assert_array_equal(some.offset, [4.0, 9.0, 11.0])
+    np.testing.assert_array_equal(some.response.trials, data["size"].to_numpy()[places])
+    np.testing.assert_array_equal(some.rows, places)
+    assert some.n == 3
+    assert [some.terms[0].levels[i] for i in some.terms[0].index] == list(data["g"].iloc[places])
