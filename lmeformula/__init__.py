@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lmeformula.formula.ir import Formula as Formula
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
+    from lmeformula.model.family.custom import Family as Family
     from lmeformula.result.anova import anova as anova
     from lmeformula.store import load as load
 
@@ -54,6 +55,7 @@ _HOME = {
     "fit": "api",
     "load": "store",
     "Fit": "fit",
+    "Family": "model.family.custom",
     "anova": "result.anova",
     "Outcome": "em.outcome",
     "LmeFormulaError": "errors",
@@ -78,6 +80,7 @@ __all__ = [
     "ConvergenceError",
     "DatasetError",
     "Design",
+    "Family",
     "Fit",
     "Formula",
     "FormulaDataError",

@@ -114,7 +114,7 @@ def fit(
       data: a pandas or polars data frame, a pyarrow table, or a dict of arrays.
       family: of the response: "gaussian", "bernoulli", "binomial", "poisson", "cumulative", "nbinom2",
         "student", ..., all in the table of the README; with another link in parentheses, "cumulative(probit)";
-        or a `Family`.
+        or one of your own, made by `lmeformula.Family`.
       sigma: fix the residual standard deviation at this; estimated by default.
       contrasts: coding of categorical variables by name, such as {"a": "sum"}; treatment by default.
       functions: functions that the formula may call besides the built-in ones, by name.

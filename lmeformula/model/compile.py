@@ -110,7 +110,7 @@ def compile(
     Args:
       design: from `lmeformula.design`.
       family: of the response, by name, with a link in parentheses where another than the usual is meant:
-        "gaussian", "bernoulli", "binomial", "poisson", "cumulative(probit)"; or a `Family` of your own.
+        "gaussian", "bernoulli", "binomial", "poisson", "cumulative(probit)"; or one of `lmeformula.Family`.
       sigma: fix the residual standard deviation at this, in units of the response; estimated by default.
       dtype: "float64" (default), or "float32": half the memory, and Monte Carlo fits to about five digits.
     Returns:

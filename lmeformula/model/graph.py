@@ -14,7 +14,6 @@ from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import LmeFormulaError
 from lmeformula.model.family.categories import categories
 from lmeformula.model.notation import (
-    FAMILY_NOTATIONS,
     FamilyNotation,
     data_columns,
     family_notation,
@@ -28,8 +27,8 @@ DOT_WIDTH = 44
 DOT_TIMEOUT = 60.0  # seconds
 # Scalar fixed effects, or data columns, beyond this many share one node in a drawing.
 MOST_DRAWN = 6
-# Parameters of the response's own distribution, drawn apart from the fixed effects.
-OWN = frozenset({"sigma", *(notation.own for notation in FAMILY_NOTATIONS.values())} - {""})
+# Parameters of the response's own distribution are drawn apart from the fixed effects, which are called so.
+EFFECTS = ("intercept", "effect_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +190,11 @@ def latent_node(term: TermBlock, part: str) -> Node:
     return Node(part, "latent", (num_levels, k), f"Normal(0, {scale}), {levels} of ({columns})")
 
 
+def is_own(node: Node) -> bool:
+    """Whether a node is a parameter of the response's own distribution."""
+    return node.kind == "parameter" and not node.name.startswith(EFFECTS)
+
+
 def own_shape(notation: FamilyNotation, design: Design) -> tuple[int, ...]:
     """The shape of a family's own parameter: thresholds are a vector."""
     if not notation.is_ordered:
@@ -243,13 +247,13 @@ def graph_text(graph: Graph) -> str:
     width = max(map(len, sources), default=0)
     for source, latent in zip(sources, latents, strict=True):
         lines.append(f"{source:<{width}} ─▶ {latent.name} ~ {latent.text}")
-    scalars = [node.name for node in direct if node.kind == "parameter" and node.name not in OWN]
+    scalars = [node.name for node in direct if node.kind == "parameter" and not is_own(node)]
     columns = [node for node in direct if node.kind == "data"]
     if scalars:
         lines.append(abbreviated(scalars))
     if columns:
         lines.append(f"{abbreviated([node.name for node in columns])}: data, {columns[0].text}")
-    lines += [node.name for node in direct if node.name in OWN and node.kind == "parameter"]
+    lines += [node.name for node in direct if is_own(node)]
 
     below = [f"{response.name} ~ {response.text}", *wrapped(graph.predictor)]
     trunk = max((len(line) for line in [*lines, *below]), default=0) + 2
@@ -321,7 +325,7 @@ def drawn_nodes(graph: Graph) -> list[tuple[Node, str]]:
     """The nodes of a drawing with their labels; a shared node is drawn as the first of its members."""
     drawn: list[tuple[Node, str]] = []
     direct = graph.parents(graph.response.name)
-    effects = [node for node in direct if node.kind == "parameter" and node.name not in OWN]
+    effects = [node for node in direct if node.kind == "parameter" and not is_own(node)]
     columns = [node for node in direct if node.kind == "data"]
     shared = [group for group in (effects, columns) if len(group) > MOST_DRAWN]
     members = {node.name: group for group in shared for node in group}

@@ -187,8 +187,8 @@ FAMILY_NOTATIONS = {
 def family_notation(family: Any, design: Design) -> FamilyNotation:
     """The notation of a family, given by name or as a record with a `name` and optionally a `link`.
 
-    A family without an entry is written by its own name with mean μ. Binomial responses of single
-    trials are written as Bernoulli.
+    A family without an entry is written by its own name and parameters, with mean μ. Binomial responses of
+    single trials are written as Bernoulli.
 
     Example:
       >>> FAMILY_NOTATIONS["poisson"].link
@@ -200,7 +200,10 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
     link = ("" if "=" in link else link) or getattr(family, "link", "")
     known = FAMILY_NOTATIONS.get(name)
     if known is None:
-        known = FamilyNotation(name.replace("_", " ").title().replace(" ", ""), "μ", r"\mu", "g")
+        title = name.replace("_", " ").title().replace(" ", "")
+        own = getattr(family, "own_names", ())
+        parts = own if len(own) > 1 else ()
+        known = FamilyNotation(title, "μ", r"\mu", "g", own="_".join(own), parts=parts)
     response = design.response
     if name == "binomial" and response is not None:
         counts = response.trials is not None or response.values.ndim == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Positive
 from lmeformula.model.family.thresholds import Patterned
@@ -75,7 +76,9 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
         labels += [("residual", "Residual", "", bounds)] * (len(fit.param_names) - len(labels))
     else:
         each = (
-            own.scale.bounds if isinstance(own.scale, Bounded | Patterned) else (bounds,) * own.size
+            own.scale.bounds
+            if isinstance(own.scale, Bijected | Bounded | Patterned)
+            else (bounds,) * own.size
         )
         labels += [("family", "", name, ends) for name, ends in zip(own.names, each, strict=True)]
     numbers = zip(fit.param_values, fit.param_stderr, fit.param_mc_error, strict=True)

@@ -13,6 +13,7 @@ from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
 from lmeformula.formula import ir
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
+from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Ascending, Own, Positive
 from lmeformula.model.family.thresholds import Patterned
@@ -129,6 +130,8 @@ FIT: Mapping[str, Codec] = {
 }
 
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
+# Of a family of the user's, which is given again.
+GIVEN = "given"
 _BOUNDS = Each(Each(Real()), "f")
 
 _PATTERN = Record(
@@ -150,12 +153,16 @@ class _Scale:
             return _PATTERN.write(value, out)
         if isinstance(value, Bounded):
             return _BOUNDS.write(value.bounds, out)
+        if isinstance(value, Bijected):
+            return GIVEN
         return next(name for name, kind in _SCALES.items() if type(value) is kind)
 
     def read(self, found: Json, source: Reader) -> Any:
-        """Found by name, or made of the bounds or the pattern."""
+        """Found by name, or made of the bounds or the pattern; None where it comes with the family."""
         if isinstance(found, dict):
             return _PATTERN.read(found, source)
+        if found == GIVEN:
+            return None
         if not isinstance(found, list):
             return _SCALES[Choice(tuple(_SCALES)).read(found, source)]()
         bounds = _BOUNDS.read(found, source)

@@ -157,7 +157,8 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         "own": OWN,
     }
     values = read_fields(fields, found, source)
-    design, rule, own = values["design"], values["family"], values["own"]
+    design, rule = values["design"], values["family"]
+    own = _with_scale(values["own"], rule, source)
     _check_design(design, source)
     if not np.isfinite(own.start).all():
         source.refuse("the family's parameters start from no number")
@@ -167,6 +168,21 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         design, has_sigma=rule.has_sigma, fixed_sigma=values["fixed_sigma"], own=own
     )
     return Model(design, rule, space, values["dtype"])
+
+
+def _with_scale(own: Own, rule: Family, source: Reader) -> Own:
+    """Own parameters, whose scale comes with the family where it is one of the user's."""
+    if rule.scale is None:
+        if own.scale is None:
+            source.refuse("the family's parameters have no scale")
+        return own
+    if rule.own_names != own.names:
+        raise SavedFitError(
+            f"the family {rule.name} of {source.archive.path} has the parameters {', '.join(own.names)}, and "
+            f"the one that is given {', '.join(rule.own_names) or 'none'}",
+            hint="Give the family that was fitted: lf.load(path, family=...).",
+        )
+    return own._replace(scale=rule.scale)
 
 
 def _fits(own: Own) -> bool:

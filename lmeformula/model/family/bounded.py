@@ -74,7 +74,7 @@ class Bounded:
         """tfb.Blockwise of tfb.Exp and tfb.Sigmoid, moved and stretched."""
         import tensorflow_probability as tfp
 
-        return tfp.bijectors.Blockwise([_between(low, high) for low, high in self.bounds])
+        return tfp.bijectors.Blockwise([between(low, high) for low, high in self.bounds])
 
     def _arrays(self) -> tuple[Floats, Floats, NDArray[np.bool_], Floats, Floats]:
         """(f,) each: lower bounds, widths, whether they have none, the least and the largest free values."""
@@ -96,7 +96,8 @@ class Bounded:
         return np.where(is_open, growth, share), slope * moves, bend * moves
 
 
-def _between(low: float, high: float) -> Any:
+def between(low: float, high: float) -> Any:
+    """The bijector from any number to those above `low`, and below `high` where that is finite."""
     import tensorflow_probability as tfp
 
     tfb = tfp.bijectors

@@ -35,6 +35,15 @@ class Link(NamedTuple):
     log_between: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
+def mean_of(link: Link, eta: Tensor) -> Tensor:
+    """The mean at a linear predictor, as a tensor; small means keep their digits, in relative terms."""
+    import tensorflow as tf
+
+    if link.log_cdf is not None:
+        return tf.exp(link.log_cdf(eta))
+    return tf.exp(eta) if link.name == "log" else eta
+
+
 def log1mexp(x: Tensor) -> Tensor:
     """log(1 - exp(-x)) for x > 0, by whichever form keeps its digits.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
-from lmeformula.model.family.own import NO_OWN, Own
+from lmeformula.model.family.own import NO_OWN, Own, Scale
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]
@@ -91,6 +91,8 @@ class Family(NamedTuple):
       categories: Design -> names of the response's ordered categories; None where it has none.
       probabilities: (eta (n,), own (f,)) -> (n, K) of the categories.
       thresholds: the pattern of the thresholds between categories, as users write it; "" where there are none.
+      own_names: names of the own parameters of a user's family, which no table has.
+      scale: of these, which no file can hold.
     """
 
     name: str
@@ -111,6 +113,8 @@ class Family(NamedTuple):
     categories: Callable[[Design], tuple[str, ...]] | None = None
     probabilities: Callable[[Floats, Floats], Floats] | None = None
     thresholds: str = ""
+    own_names: tuple[str, ...] = ()
+    scale: Scale | None = None
 
     @property
     def written(self) -> str:

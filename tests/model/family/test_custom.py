@@ -1,0 +1,231 @@
+"""Families of the user's own: what is found wrong with them when they are made, and what they are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import lmeformula as lf
+from lmeformula.model.family.constant import LONGEST
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+
+class Unsampled(tfd.Normal):
+    def _sample_n(self, n, seed=None):
+        raise NotImplementedError
+
+
+class Bent(tfd.Normal):
+    """A density whose gradient is not its own."""
+
+    def _log_prob(self, value):
+        return super()._log_prob(tf.stop_gradient(value - self.loc) + self.loc) + 0.1 * self.loc
+
+
+class Noisy(tfd.Normal):
+    def _log_prob(self, value):
+        return super()._log_prob(value) * (1 + 1e-6 * tf.random.uniform([], dtype=tf.float64))
+
+
+SCALE = {"scale": tfb.Exp()}
+GUMBEL = {"name": "mine", "distribution": tfd.Gumbel, "parameters": SCALE}
+
+# What is given otherwise than for a Gumbel family, what is wrong with it, and the cure.
+MISTAKES = {
+    "a name with blanks": ({"name": "my family"}, "cannot be called", "letters, digits"),
+    "a built-in name": ({"name": "gamma"}, "built-in family called 'gamma'", "my_gamma"),
+    "no function": ({"distribution": "gumbel"}, "'gumbel', not a function", "lambda mu, scale"),
+    "another argument": (
+        {"distribution": lambda mu, spread: tfd.Gumbel(mu, spread)},
+        "does not take mu, scale",
+        "lambda mu, scale: ...",
+    ),
+    "no distribution": (
+        {"distribution": lambda mu, scale: mu * scale},
+        "makes something of the type EagerTensor",
+        "return a tfd.Distribution",
+    ),
+    "a mistake inside": (
+        {"distribution": lambda mu, scale: tfd.Gumbel(mu, undefined)},  # noqa: F821
+        "could not be made: NameError",
+        "called with mu",
+    ),
+    "single precision": (
+        {
+            "distribution": lambda mu, scale: tfd.Gumbel(
+                mu, np.float32(1) * tf.cast(scale, "float32")
+            )
+        },
+        "could not be made",
+        "float64",
+    ),
+    "vectors": (
+        {"distribution": lambda mu, scale: tfd.Independent(tfd.Gumbel(mu, scale), 1)},
+        r"events of the shape \(5,\)",
+        "without tfd.Independent",
+    ),
+    "no rows": (
+        {"distribution": lambda mu, scale: tfd.Gumbel(tf.reduce_mean(mu), scale)},
+        r"batch shape \(\) for mu of the shape \(2, 5\)",
+        "a row for each element",
+    ),
+    "rows that meet": (
+        {"distribution": lambda mu, scale: tfd.Gumbel(mu - tf.reduce_mean(mu), scale)},
+        "depends on the other rows",
+        "no means or sums",
+    ),
+    "no sampler": ({"distribution": Unsampled}, "has no sampler", "`sample` works"),
+    "a support too narrow": ({"support": "positive"}, "draws from its distribution are none", "="),
+    "a support too wide": (
+        {"distribution": lambda mu, scale: tfd.Gamma(scale, scale / mu), "link": "log"},
+        r"log density .* for the response -2, one of the numbers that it takes",
+        "support is too wide",
+    ),
+    "an unknown support": ({"support": "integers"}, "the support .* 'integers'", "'count'"),
+    "a support of one answer": ({"support": lambda y: True}, "gives bool of the shape", "for each"),
+    "a link that leaves the domain": (
+        {"distribution": lambda mu, scale: tfd.Gamma(scale, scale / mu), "support": "positive"},
+        "draws .* of the family 'mine' are no numbers at mu = -2, scale = 1",
+        'link="log"',
+    ),
+    "an unknown link": ({"link": "sqrt"}, "no link 'sqrt'", "tfb.Bijector"),
+    "a link that is a function": ({"link": tf.exp}, "not a tfb.Bijector", "tfb.Exp"),
+    "a parameter that is a function": (
+        {"parameters": {"scale": tf.exp}},
+        "the parameter 'scale'",
+        "Exp",
+    ),
+    "a bijector of vectors": (
+        {"parameters": {"scale": tfb.Ascending()}},
+        "a bijector of vectors",
+        "bijector of scalars",
+    ),
+    "a bijector in single precision": (
+        {"parameters": {"scale": tfb.Chain([tfb.Shift(1.0), tfb.Exp()])}},
+        "the parameter 'scale' of the family 'mine' cannot be evaluated",
+        r"np.float64\(1\)",
+    ),
+    "a bijector that is not one": (
+        {"parameters": {"scale": tfb.Square()}},
+        "not one-to-one",
+        "Square",
+    ),
+    "bounds the wrong way": ({"parameters": {"scale": (2, 1)}}, r"bounds \(2, 1\)", "np.inf"),
+    "values that the distribution does not take": (
+        {"parameters": {"scale": tfb.Identity()}},
+        "log density of the family 'mine' is nan",
+        "a bijector is",
+    ),
+    "a parameter without effect": (
+        {"distribution": lambda mu, scale: tfd.Gumbel(mu, tf.ones_like(mu))},
+        "does not depend on the parameter 'scale'",
+        "leave out",
+    ),
+    "a predictor without effect": (
+        {"distribution": lambda mu, scale: tfd.Gumbel(tf.zeros_like(mu), scale)},
+        "does not depend on the predictor",
+        "Compute it from mu",
+    ),
+    "another gradient": ({"distribution": Bent}, "and its gradient says", "stop_gradient"),
+    "random numbers": ({"distribution": Noisy}, "depends on the other rows|another one", ""),
+    "a start of nothing": ({"start": {"shape": 2.0}}, "starts 'shape'", "They are: scale"),
+    "a start out of bounds": ({"start": {"scale": -2.0}}, "starts 'scale' at -2", "inside"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_is_wrong_is_said_when_it_is_made(mistake):
+    changes, problem, cure = MISTAKES[mistake]
+    with pytest.raises(lf.ModelError, match=problem) as caught:
+        lf.Family(**{**GUMBEL, **changes})
+    if cure:
+        assert caught.match(cure)
+
+
+def test_good_families_are_not_refused():
+    lf.Family("normal", tfd.Normal, parameters={"scale": (0, np.inf)})
+    lf.Family("yes", lambda mu: tfd.Bernoulli(probs=mu), link="logit", support="binary")
+    lf.Family("yes", lambda mu: tfd.Bernoulli(probs=mu), link="cauchit", support="binary")
+    lf.Family("counts", lambda mu: tfd.Poisson(mu), link=tfb.Softplus(), support="count")
+    lf.Family(
+        "pareto",
+        lambda mu: tfd.Pareto(1.0 + mu, tf.cast(2.0, mu.dtype)),
+        link="log",
+        support=lambda y: y >= 2.0,
+    )
+    lf.Family(
+        "two",
+        lambda mu, df, scale: tfd.StudentT(df, mu, scale),
+        parameters={"df": tfb.Shift(np.float64(2))(tfb.Exp()), "scale": tfb.Softplus()},
+        start={"df": 9.0},
+    )
+
+
+def test_bounds_are_what_bijectors_tend_to():
+    family = lf.Family(
+        "two",
+        lambda mu, df, scale: tfd.StudentT(df, mu, scale),
+        parameters={"df": (2, 100), "scale": tfb.Softplus()},
+    )
+    assert family.scale.bounds == ((2.0, 100.0), (0.0, np.inf))
+    free = np.array([0.3, -0.2])
+    np.testing.assert_allclose(family.scale.to_free(family.scale.to_natural(free)), free)
+    h = 1e-5
+    up, down = family.scale.to_natural(free + h), family.scale.to_natural(free - h)
+    np.testing.assert_allclose(np.diag(family.scale.jacobian(free)), (up - down) / (2 * h))
+    second = np.diag(family.scale.jacobian(free + h) - family.scale.jacobian(free - h)) / (2 * h)
+    bend = family.scale.bend(free, np.array([1.0, 3.0]))
+    np.testing.assert_allclose(np.diag(bend), second * [1.0, 3.0], rtol=1e-8)
+
+
+@pytest.mark.parametrize(("location", "scale"), [(0.0, 1.0), (5e3, 40.0), (-2.0, 3e-3)])
+def test_the_start_is_where_the_data_are(location, scale):
+    rng = np.random.default_rng(3)
+    y = rng.gumbel(location, scale, 400)
+    family = lf.Family(**GUMBEL)
+    data = {"y": y, "g": np.arange(400) % 10}
+    own = family.own(lf.design("y ~ 1 + (1 | g)", data))
+    assert own.names == ("scale",)
+    assert 0.8 < own.start[0] / scale < 1.25
+    working = family.working((y,))
+    assert abs(working.mean() - location) < 0.5 * scale
+    assert np.abs(working - location).max() < (LONGEST + 1.0) * scale * 1.2
+
+
+def test_responses_out_of_the_support_are_named():
+    family = lf.Family(
+        "mine",
+        lambda mu, shape: tfd.Gamma(shape, shape / mu),
+        link="log",
+        parameters={"shape": tfb.Exp()},
+        support="positive",
+    )
+    data = {"y": [1.0, 2.0, -3.0, 4.0] * 3, "g": list("abc") * 4}
+    with pytest.raises(
+        lf.ModelError, match=r"(?s)needs positive numbers.*3 rows are not.*row 2.*-3"
+    ):
+        lf.compile(lf.design("y ~ 1 + (1 | g)", data), family)
+
+
+def test_single_precision_is_refused_where_the_distribution_has_not_got_it():
+    family = lf.Family("mine", lambda mu: tfd.Gumbel(mu, np.float64(1.0)))
+    with pytest.raises(
+        lf.ModelError, match=r'does not take float32 numbers\nFit with dtype="float64"'
+    ):
+        family.distribution(tf.zeros([3]), (), ())
+
+
+def test_a_mean_that_tfp_lacks_is_asked_for():
+    class Unknown(tfd.Gumbel):
+        def _mean(self):
+            raise NotImplementedError
+
+    eta, none = np.zeros(2), np.zeros(0)
+    bare = lf.Family("mine", lambda mu: Unknown(mu, tf.ones_like(mu)))
+    with pytest.raises(lf.ModelError, match=r"no mean in TFP\nGive lf.Family a function for it"):
+        bare.mean(eta, none)
+    given = lf.Family("mine", lambda mu: Unknown(mu, tf.ones_like(mu)), mean=lambda mu: mu + 2.0)
+    assert given.mean(eta, none).tolist() == [2.0, 2.0]
