@@ -23,11 +23,12 @@ def main() -> None:
         print(f"{name}: quantile residuals have an sd of {residuals.std():.2f}")
     print(wider.diagnostics)
 
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    axes = figure.subplots(2, 2)
+    figure = Figure(figsize=(16, 7), layout="constrained")
+    axes = figure.subplots(2, 3)
     for row, fit in zip(axes, (poisson, wider), strict=True):
         fit.plot.qq(ax=row[0])
         fit.plot.ppc(ax=row[1])
+        fit.plot.calibration(ax=row[2])
     figure.savefig("doubting.png")
 
 

@@ -9,7 +9,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.result.predictive import frequencies
-from lmeformula.views.plots import BLUE, GREY, ORANGE, lighten, new_axes
+from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

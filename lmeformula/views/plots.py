@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lmeformula.errors import LmeFormulaError, ModelError
+from lmeformula.errors import ModelError
 from lmeformula.result.draws import effect_draws
 from lmeformula.result.ranef import effects_of
+from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, new_panels, num_columns
 from lmeformula.views.numbers import decimals_for, short
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from lmeformula.fit import Fit
 
-# Two hues that stand apart on white and on black, also for readers who see colours differently.
-BLUE, ORANGE, GREY = "#3d7ab8", "#e07b39", "#8a8f98"
 LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
 FEW_POINTS = 40  # no more points than this are marked on a line
 RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
@@ -61,15 +59,27 @@ class Plots:
 
     def qq(self, seed: int = 0, ax: Axes | None = None) -> Axes:
         """Draw `fit_plots.qq` of this fit."""
-        from lmeformula.views.fit_plots import qq  # that module builds on this one
+        from lmeformula.views.fit_plots import qq
 
         return qq(self._fit, seed, ax)
 
     def ppc(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw `fit_plots.ppc` of this fit."""
-        from lmeformula.views.fit_plots import ppc  # that module builds on this one
+        from lmeformula.views.fit_plots import ppc
 
         return ppc(self._fit, ax, **options)
+
+    def calibration(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw `calibration_plots.calibration` of this fit."""
+        from lmeformula.views.calibration_plots import calibration
+
+        return calibration(self._fit, ax, **options)
+
+    def correlation(self, term: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw `correlation_plots.correlation` of this fit."""
+        from lmeformula.views.correlation_plots import correlation
+
+        return correlation(self._fit, term, ax)
 
 
 def convergence(
@@ -108,7 +118,7 @@ def convergence(
         values = history[name].to_numpy()
         _convergence_panel(ax, history["iteration"].to_numpy(), values, float(errors[name]))
         ax.set_title(f"{name}  {short(float(values[-1]))}", loc="left", fontsize="medium")
-    for ax in panels[-_num_columns(len(names)) :]:
+    for ax in panels[-num_columns(len(names)) :]:
         ax.set_xlabel("iteration")
     return panels
 
@@ -320,45 +330,3 @@ def _legend_above(ax: Axes) -> None:
 def _response_name(fit: Fit) -> str:
     response = fit.model.design.response
     return "the response" if response is None else response.name
-
-
-def _num_columns(num_panels: int) -> int:
-    return min(num_panels, 3)
-
-
-def new_panels(num_panels: int) -> NDArray[np.object_]:
-    """Axes of a new figure, in rows of three."""
-    columns = _num_columns(num_panels)
-    rows = -(-num_panels // columns)
-    figure = _pyplot().figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
-    panels = np.empty(num_panels, dtype=object)
-    for i in range(num_panels):
-        panels[i] = figure.add_subplot(rows, columns, i + 1)
-    return panels
-
-
-def new_axes(height: float = 4.0) -> Axes:
-    """Axes of a new figure of its own."""
-    _, ax = _pyplot().subplots(figsize=(7.0, height), layout="constrained")
-    axes: Axes = ax
-    return axes
-
-
-def lighten(ax: Axes, grid: Literal["x", "y"] | None) -> None:
-    """Take away what is not data: two spines, and grid lines except faint ones along `grid`."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(False)
-    if grid is not None:
-        ax.grid(True, axis=grid, color=GREY, alpha=0.2, linewidth=0.6)
-    ax.set_axisbelow(True)
-
-
-def _pyplot() -> ModuleType:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise LmeFormulaError(
-            "Plots need matplotlib, which is not installed.",
-            hint="Install it with: pip install 'lmeformula[plots]'",
-        ) from error
-    return plt

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.result.table import Column, Table
-from lmeformula.views.plots import BLUE, GREY, ORANGE, lighten, new_panels
+from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_panels
 from lmeformula.views.table import to_text
 
 if TYPE_CHECKING:

@@ -1,0 +1,60 @@
+"""View stage: axes of new figures, the colours, and what all pictures leave out."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.errors import LmeFormulaError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Two hues that stand apart on white and on black, also for readers who see colours differently.
+BLUE, ORANGE, GREY = "#3d7ab8", "#e07b39", "#8a8f98"
+
+
+def num_columns(num_panels: int) -> int:
+    """How many panels stand side by side."""
+    return min(num_panels, 3)
+
+
+def new_panels(num_panels: int) -> NDArray[np.object_]:
+    """Axes of a new figure, in rows of three."""
+    columns = num_columns(num_panels)
+    rows = -(-num_panels // columns)
+    figure = _pyplot().figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
+    panels = np.empty(num_panels, dtype=object)
+    for i in range(num_panels):
+        panels[i] = figure.add_subplot(rows, columns, i + 1)
+    return panels
+
+
+def new_axes(height: float = 4.0) -> Axes:
+    """Axes of a new figure of its own."""
+    _, ax = _pyplot().subplots(figsize=(7.0, height), layout="constrained")
+    axes: Axes = ax
+    return axes
+
+
+def lighten(ax: Axes, grid: Literal["x", "y"] | None) -> None:
+    """Take away what is not data: two spines, and grid lines except faint ones along `grid`."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(False)
+    if grid is not None:
+        ax.grid(True, axis=grid, color=GREY, alpha=0.2, linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def _pyplot() -> ModuleType:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise LmeFormulaError(
+            "Plots need matplotlib, which is not installed.",
+            hint="Install it with: pip install 'lmeformula[plots]'",
+        ) from error
+    return plt
