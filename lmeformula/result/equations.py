@@ -9,6 +9,7 @@ where C is the covariance of the fixed effects. (All of it times sigma^2 for Gau
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 Floats = NDArray[np.float64]
+
+# Rows whose variances are worked out at a time: memory does not grow with their number.
+CHUNK = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,10 +63,23 @@ class Equations:
             errors of the two are related.
           new_levels: whether effects of unseen levels are drawn from their distribution.
         """
-        found = np.zeros(len(rows.offset))
-        plan = self._plan(rows.terms) if rows.terms else None
+        parts = [
+            self._variances(rows.X[part], terms, parameters, effects)
+            for part, terms in _in_parts(rows)
+        ]
+        found = np.concatenate(parts) if parts else np.zeros(0)
+        if new_levels:
+            found += fresh_variances(rows.terms, self.covariances)
+        # Rounding may leave a variance of zero below it.
+        return np.asarray(np.maximum(found, 0.0))
+
+    def _variances(
+        self, X: Floats, terms: tuple[TermBlock, ...], parameters: bool, effects: bool
+    ) -> Floats:
+        found = np.zeros(len(X))
+        plan = self._plan(terms) if terms else None
         if parameters:
-            seen = rows.X
+            seen = X
             if effects and plan is not None:
                 seen = seen - sum(
                     plan.matrices[j] @ self.crossed[plan.place(j)] for j in range(len(plan.sizes))
@@ -71,12 +88,7 @@ class Equations:
         if effects and plan is not None:
             inverse = self.factor.inverse()
             found += self.scale * inverse.leverages(plan, self.factor.lambdas)
-        if new_levels:
-            for block, covariance in zip(rows.terms, self.covariances, strict=True):
-                fresh = np.einsum("na,ab,nb->n", block.values, covariance, block.values)
-                found += np.where(block.index < 0, fresh, 0.0)
-        # Rounding may leave a variance of zero below it.
-        return np.asarray(np.maximum(found, 0.0))
+        return found
 
     def _plan(self, terms: tuple[TermBlock, ...]) -> Layout:
         matrices = []
@@ -86,6 +98,28 @@ class Equations:
             index = np.where(known[:, 0], block.index, 0).astype(np.int32)
             matrices.append(model_matrix(replace(block, values=values, index=index)))
         return self.factor.plan._replace(matrices=tuple(matrices))
+
+
+def fresh_variances(terms: tuple[TermBlock, ...], covariances: tuple[Floats, ...]) -> Floats:
+    """(n,) variances of the effects that rows of unseen levels have, by their terms' covariances (k, k)."""
+    found = np.zeros(len(terms[0].index)) if terms else np.zeros(1)
+    for block, covariance in zip(terms, covariances, strict=True):
+        fresh = np.einsum("na,ab,nb->n", block.values, covariance, block.values)
+        found += np.where(block.index < 0, fresh, 0.0)
+    return found
+
+
+def _in_parts(rows: Design | NewRows) -> Iterator[tuple[slice, tuple[TermBlock, ...]]]:
+    """Some rows at a time: where they are, and their terms."""
+    for start in range(0, len(rows.offset), CHUNK):
+        part = slice(start, start + CHUNK)
+        yield (
+            part,
+            tuple(
+                replace(block, values=block.values[part], index=block.index[part])
+                for block in rows.terms
+            ),
+        )
 
 
 def equations(fit: Fit) -> Equations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 PredictionKind: TypeAlias = Literal["response", "link", "prob"]
-NewLevels: TypeAlias = Literal["error", "population"]
+NewLevels: TypeAlias = Literal["error", "population", "sample"]
 
 
 def predict(
@@ -32,6 +33,7 @@ def predict(
     re_form: str | None = None,
     new_levels: NewLevels = "error",
     offset: object = None,
+    averaged: bool = False,
 ) -> pd.Series | pd.DataFrame:
     """Predict the mean of the response, or the chances of its categories.
 
@@ -41,35 +43,74 @@ def predict(
         fitted rows by default.
       kind: "response" for the scale of the response, "link" for the linear predictor, "prob" for the
         probabilities of ordered categories. On the response scale a nonlinear link is applied to the linear
-        predictor at the conditional modes, as lme4 does; there ordered categories count as 1, 2, ....
+        predictor at the conditional modes, as lme4 does, unless `averaged`; there ordered categories count as
+        1, 2, ....
       re_form: None adds the random effects of each row's levels; "NA" leaves them all out and predicts
         the population; a formula with some of the terms, such as "~ (1 | g)", adds those.
-      new_levels: what to do with rows whose level the fit has not seen: "error", or "population" to
-        predict them with an effect of zero for that factor.
+      new_levels: what to do with rows whose level the fit has not seen: "error"; "population" to predict them
+        with an effect of zero for that factor; "sample" to average responses and chances over the distribution
+        of its effects, which a nonlinear link makes different.
       offset: (rows of `newdata`,) numbers, needed where the fit was given its offset as an array.
+      averaged: average responses and chances over the uncertainty of fixed and random effects, normal about
+        their estimates, rather than take them at the estimates.
     Returns:
       predictions: one a row, with the index of `newdata` where it has one, else the positions of the
         rows in the fitted data; NaN for rows of `newdata` with a missing value. Probabilities are a data frame
         with a column for each category.
     Raises:
       FormulaDataError: if `newdata` lacks a column, or has new levels and `new_levels` is "error".
-      ModelError: if an option is not one of those named here.
+      ModelError: if an option is not one of those named here, or the uncertainty is asked of a model whose
+        equations are too large.
     """
     _check_option("kind", kind, ("response", "link", "prob"))
-    _check_option("new_levels", new_levels, ("error", "population"))
+    _check_option("new_levels", new_levels, ("error", "population", "sample"))
     kept = kept_terms(fit, re_form)
     columns = category_names(fit) if kind == "prob" else ("prediction",)
     if newdata is None:
         design = fit.model.design
-        found = _on_scale(fit, kind, linear_predictor(fit, design, with_random=kept))
+        found = _at(fit, kind, design, kept, averaged, False)
         return _frame(found, pd.Index(design.rows), columns, kind)
     rows = fit.model.design.rebuild(newdata, groups=any(kept), offset=offset)
     if new_levels == "error":
         check_levels_are_known(rows, kept)
     values = np.full((rows.num_rows, len(columns)), np.nan)
-    values[rows.rows] = _on_scale(fit, kind, linear_predictor(fit, rows, with_random=kept))
+    is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
+    values[rows.rows] = _at(fit, kind, rows, kept, averaged, is_drawn)
     index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(rows.num_rows)
     return _frame(values, index, columns, kind)
+
+
+def _at(
+    fit: Fit,
+    kind: PredictionKind,
+    rows: Design | NewRows,
+    kept: tuple[bool, ...],
+    averaged: bool,
+    is_drawn: bool,
+) -> Floats:
+    """(n, columns) what is predicted of rows, at the estimates or averaged."""
+    eta = linear_predictor(fit, rows, with_random=kept)
+    if kind == "link" or not (averaged or is_drawn):
+        return _on_scale(fit, kind, eta)
+    from lmeformula.result.averaged import averaged_over  # that module builds on this one
+
+    return averaged_over(fit, kind, rows, kept, uncertain=averaged, new_levels=is_drawn)
+
+
+def only_terms(rows: Design | NewRows, kept: Sequence[bool]) -> Design | NewRows:
+    """Rows on which the random effects of some terms only have an influence.
+
+    Args:
+      rows: fitted or new rows.
+      kept: whether each term has one.
+    """
+    if all(kept) or not rows.terms:
+        return rows
+    terms = tuple(
+        block if keep else replace(block, values=np.zeros_like(block.values))
+        for block, keep in zip(rows.terms, kept, strict=True)
+    )
+    return replace(rows, terms=terms)
 
 
 def _on_scale(fit: Fit, kind: PredictionKind, eta: Floats) -> Floats:

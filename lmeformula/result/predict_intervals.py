@@ -17,8 +17,10 @@ from lmeformula.result.equations import equations
 from lmeformula.result.intervals import check_level, cutoff
 from lmeformula.result.predict import (
     check_levels_are_known,
+    kept_terms,
     linear_predictor,
     mean_response,
+    only_terms,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ def predict_interval(
       interval: "confidence" or "prediction".
       level: coverage.
       kind: "response" or, for confidence, also "link".
-      re_form: None predicts with the effects of each row's levels; "NA" without random effects.
+      re_form: None predicts with the effects of each row's levels; "NA" without random effects; a formula
+        with some of the terms, such as "~ (1 | g)", with those, and the uncertainty of those.
       new_levels: levels that the fit has not seen: "error"; "population", an effect of zero, without
         uncertainty; "sample", drawn from the distribution of effects.
       offset: as in `predict`.
@@ -86,7 +89,6 @@ def predict_interval(
     """
     _check("interval", interval, tuple(DEFAULTS))
     _check("kind", kind, ("response", "link"))
-    _check("re_form", re_form, (None, "NA"))
     _check("new_levels", new_levels, ("error", "population", "sample"))
     check_level(level)
     sources = DEFAULTS[interval] if include is None else tuple(include)
@@ -100,19 +102,19 @@ def predict_interval(
             hint='Use kind="response", or leave "residual" out of `include`.',
         )
     design = fit.model.design
-    with_random = re_form is None
+    kept = kept_terms(fit, re_form)
+    with_random = any(kept)
     rows: Design | NewRows
     index: pd.Index
     if newdata is None:
-        rows, places, num_rows, index = design, np.arange(design.n), design.n, pd.Index(design.rows)
-        if not with_random:
-            rows = _without_terms(design)
+        places, num_rows, index = np.arange(design.n), design.n, pd.Index(design.rows)
+        rows = only_terms(design, kept) if with_random else _without_terms(design)
     else:
         needs_trials = has_residual and fit.model.family.has_trials
-        rows = design.rebuild(newdata, groups=with_random, response=needs_trials, offset=offset)
+        new = design.rebuild(newdata, groups=with_random, response=needs_trials, offset=offset)
         if new_levels == "error":
-            check_levels_are_known(rows)
-        places, num_rows = rows.rows, rows.num_rows
+            check_levels_are_known(new, kept)
+        rows, places, num_rows = only_terms(new, kept), new.rows, new.num_rows
         index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
     eta = linear_predictor(fit, rows, with_random=with_random)
     variances = np.zeros(len(eta))

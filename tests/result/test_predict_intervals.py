@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +12,10 @@ import scipy.stats
 
 import lmeformula as lf
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.result import equations as equations_module
 from lmeformula.result.equations import equations
 from tests.result.after_fit import data, dense, fit_of, small_fit
+from tests.result.test_scores import data as scored
 
 Z = scipy.stats.norm.ppf(0.975)
 
@@ -136,6 +140,103 @@ def test_simulated_intervals_follow_the_seed_and_the_family():
     # The trials of new rows come from their columns.
     rows = data("cbpp").iloc[:5]
     assert fit.predict(rows, interval="prediction")["upper"].between(0, 1).all()
+
+
+def test_some_terms_have_their_own_uncertainty_only():
+    fit = small_fit()
+    X, effects, joint, _ = henderson(fit)
+    kept = np.hstack([X, effects])
+    num_g = 2 * len(fit.model.design.terms[0].levels)
+    kept[:, 2 + num_g :] = 0.0
+    frame = fit.predict(interval="confidence", re_form="~ (x | g)")
+    np.testing.assert_allclose(frame["estimate"], fit.predict(re_form="~ (x | g)"))
+    half = Z * np.sqrt(np.einsum("ni,ij,nj->n", kept, joint, kept))
+    np.testing.assert_allclose(frame["upper"] - frame["estimate"], half, rtol=1e-8)
+    # An unseen level of a factor that is left out does not matter.
+    new = pd.DataFrame({"x": [0.5], "g": ["1"], "h": ["unseen"], "w": 1.0})
+    assert fit.predict(new, interval="confidence", re_form="~ (x | g)").notna().all(axis=None)
+
+
+def test_rows_are_worked_out_some_at_a_time(monkeypatch):
+    fit = small_fit()
+    whole = fit.predict(interval="confidence")
+    assert equations_module.CHUNK > 120
+    monkeypatch.setattr(equations_module, "CHUNK", 50)
+    pd.testing.assert_frame_equal(fit.predict(interval="confidence"), whole)
+
+
+def test_memory_does_not_grow_with_the_rows_but_for_what_is_given_and_returned():
+    fit = small_fit()
+    found = equations(fit)
+
+    def peak(num_rows):
+        rows = fit.model.design.rebuild(
+            {"x": np.zeros(num_rows), "g": np.full(num_rows, "1"), "h": np.full(num_rows, "0")}
+        )
+        found.variances(rows, parameters=True, effects=True, new_levels=True)  # caches are filled
+        tracemalloc.start()
+        found.variances(rows, parameters=True, effects=True, new_levels=True)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(equations_module.CHUNK), peak(4 * equations_module.CHUNK)
+    # Four numbers a row more for each further row: the answer, its parts and what is added to it.
+    assert many - few < 3 * equations_module.CHUNK * 8 * 5
+
+
+@pytest.mark.parametrize("kind", ["response", "prob"])
+def test_averages_are_over_what_is_uncertain(kind):
+    frame = scored().assign(g=lambda d: "g" + d["g"].astype(str))
+    fit = lf.fit("y ~ x + (1 | g)", frame, "cumulative", method="laplace")
+    new = pd.DataFrame({"x": [0.0, 1.0], "g": ["g1", "unseen"]})
+    plain = fit.predict(new, kind=kind, new_levels="population")
+    sampled = fit.predict(new, kind=kind, new_levels="sample")
+    every = fit.predict(new, kind=kind, new_levels="sample", averaged=True)
+    # A known level is uncertain only where that is asked for.
+    np.testing.assert_allclose(sampled.iloc[0], plain.iloc[0], rtol=1e-14)
+    link = fit.predict(new, kind="link", interval="confidence", new_levels="sample", level=0.5)
+    sds = (link["upper"] - link["lower"]) / (2 * scipy.stats.norm.ppf(0.75))
+    sd_g = np.sqrt(fit.params.covariances[0][0, 0])
+    z = scipy.stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    for found, sd in ((sampled, sd_g), (every, sds.iloc[1])):
+        chances = fit.model.family.probabilities(link["estimate"].iloc[1] + sd * z, fit.params.own)
+        expected = chances.mean(axis=0)
+        expected = expected if kind == "prob" else expected @ [1, 2, 3, 4]
+        np.testing.assert_allclose(np.ravel(found.iloc[1]), expected, atol=2e-4)
+    link_only = fit.predict(new, kind="link", new_levels="sample", averaged=True)
+    np.testing.assert_array_equal(link_only, link["estimate"])
+
+
+@pytest.mark.slow
+def test_intervals_of_positive_responses_cover_by_simulation():
+    """Gamma responses, so that coverage is a number and no bound; levels known and new, a log link."""
+    rng = np.random.default_rng(12)
+    covered = {"mean": [], "known": [], "new": []}
+    groups = np.repeat(np.arange(50), 8)
+    for _ in range(150):
+        effects = rng.normal(0, 0.6, 80)
+        x = rng.normal(size=groups.size)
+        y = rng.gamma(4.0, np.exp(0.5 + 0.4 * x + effects[groups]) / 4.0)
+        frame = pd.DataFrame({"y": y, "x": x, "g": [f"g{i}" for i in groups]})
+        fit = lf.fit("y ~ x + (1 | g)", frame, "gamma", method="laplace")
+        ahead = rng.integers(0, 80, 40)
+        new = pd.DataFrame({"x": rng.normal(size=40), "g": [f"g{i}" for i in ahead]})
+        mean = np.exp(0.5 + 0.4 * new["x"].to_numpy() + effects[ahead])
+        response = rng.gamma(4.0, mean / 4.0)
+        is_known = ahead < 50
+        confidence = fit.predict(new, interval="confidence", new_levels="sample")
+        prediction = fit.predict(new, interval="prediction", new_levels="sample", num_draws=2000)
+        inside = (prediction["lower"] <= response) & (response <= prediction["upper"])
+        covered["mean"].append(
+            ((confidence["lower"] <= mean) & (mean <= confidence["upper"])).mean()
+        )
+        covered["known"].append(inside[is_known].mean())
+        covered["new"].append(inside[~is_known].mean())
+    for name, shares in covered.items():
+        error = np.std(shares, ddof=1) / np.sqrt(len(shares))
+        # That the variances are estimated is left out: about half a percent with 50 levels.
+        assert abs(np.mean(shares) - 0.95) < 4 * error + 0.005, name
 
 
 @pytest.mark.slow
