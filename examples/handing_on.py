@@ -4,6 +4,7 @@ python examples/handing_on.py
 """
 
 import importlib.util
+import tempfile
 
 import pandas as pd
 
@@ -23,6 +24,10 @@ def main() -> None:
     new = pd.DataFrame({"Days": [3, 12], "Subject": ["308", "308"]})
     print("predicted", again.predict(new).round(1).tolist())
     print("simulated", again.simulate(newdata=new, re_form=None, seed=2)["sim_1"].round(1).tolist())
+
+    # A program with TensorFlow and without this package predicts from raw columns.
+    with tempfile.TemporaryDirectory() as folder:
+        print(fit.export(f"{folder}/sleepstudy"))
 
     if importlib.util.find_spec("sklearn"):
         from sklearn.model_selection import GroupKFold, cross_val_score

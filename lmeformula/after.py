@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmeformula.result.emmeans import MarginalMeans
     from lmeformula.result.r2 import R2
     from lmeformula.result.references import References
+    from lmeformula.serving.export import Exported
 
 
 class AfterFit:
@@ -42,6 +43,12 @@ class AfterFit:
         from lmeformula.store.save import save
 
         return save(_fit(self), path, data=data)
+
+    def export(self, path: str | PathLike[str]) -> Exported:
+        """Write predictions as a TensorFlow SavedModel; see `lmeformula.serving.export.export`."""
+        from lmeformula.serving.export import export
+
+        return export(_fit(self), path)
 
     def emmeans(
         self, specs: Sequence[str] | str, by: Sequence[str] | str | None = None, **options: Any

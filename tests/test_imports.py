@@ -32,6 +32,7 @@ LAYERS = (
     ("estimation",),
     ("store",),
     ("result",),
+    ("serving",),
     ("views",),
     ("api",),
     ("sklearn",),
@@ -48,7 +49,7 @@ ENTRY_POINTS = ("demo", "cli")
 
 # A fit is asked for its summary, a statistic for its text: when called, methods may reach these on the right.
 REACHED_WHEN_CALLED = {
-    "after": ("fit", "store", "result"),
+    "after": ("fit", "store", "result", "serving"),
     "fit": ("store", "result", "views"),
     "result": ("views",),
 }

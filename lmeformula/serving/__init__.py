@@ -1,0 +1,1 @@
+"""A fit's predictions as a TensorFlow SavedModel, for programs without this package."""

@@ -1,0 +1,290 @@
+"""The TensorFlow module that predicts: its two functions, from raw columns and from design rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmeformula.design.coding import model_matrix
+from lmeformula.design.design import NewRows
+from lmeformula.design.margins import model_matrix_by_margins
+from lmeformula.design.values import Categories, Column
+from lmeformula.design.variables import group_columns
+from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.formula.ir import Expression
+from lmeformula.formula.links import linked_terms
+from lmeformula.model.family import log_density
+from lmeformula.result.distribution import needs_response, response_arrays
+from lmeformula.result.predict import family_values, mean_response
+from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
+from lmeformula.serving.tables import TermTable, term_tables
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Tensor = Any
+OFFSET = "offset"
+# Linear predictors at which TensorFlow's means and chances are compared with those of `fit.predict`.
+GRID = np.linspace(-3.0, 3.0, 13)
+
+
+def serving_module(fit: Fit) -> Any:
+    """Make the module.
+
+    Args:
+      fit: a fitted model whose design has a recipe.
+    Returns:
+      A tf.Module with `raw` and `design_rows`, functions of fixed signatures, and `inputs`, `outputs`,
+      `reason` as `Exported` has them; `raw` is None where there are no inputs.
+    """
+    import tensorflow as tf
+
+    module = tf.Module(name="lmeformula")
+    scales = _scales(fit)
+    module.outputs = tuple(scales(tf.constant([0.0], tf.float64)))
+    module.design_rows = _of_design_rows(fit, scales)
+    module.inputs, module.reason, module.raw = (), "", None
+    try:
+        served, planner = _predictor(fit)
+    except NotServed as missing:
+        module.reason = f"it would need {missing}"
+        return module
+    module.tables = planner.tables
+    inputs = tuple(planner.inputs.values())
+    types = {LEVEL: tf.string, TRUTH: tf.bool}
+    specs = [tf.TensorSpec([None], types.get(one.kind, tf.float64), one.name) for one in inputs]
+
+    def raw(*columns: Tensor) -> dict[str, Tensor]:
+        given = {one.name: column for one, column in zip(inputs, columns, strict=True)}
+        return dict(scales(served(given)))
+
+    module.raw = tf.function(raw, input_signature=specs, autograph=False)
+    module.inputs = inputs
+    return module
+
+
+def _of_design_rows(fit: Fit, scales: Callable[[Tensor], dict[str, Tensor]]) -> Any:
+    import tensorflow as tf
+
+    design = fit.model.design
+    beta = tf.constant(fit.params.beta, tf.float64)
+    modes = [tf.constant(effects, tf.float64) for effects in fit.modes]
+    specs = [
+        tf.TensorSpec([None, len(design.names)], tf.float64, "X"),
+        tf.TensorSpec([None], tf.float64, OFFSET),
+    ]
+    for number, block in enumerate(design.terms, 1):
+        specs.append(tf.TensorSpec([None, len(block.columns)], tf.float64, f"values_{number}"))
+        specs.append(tf.TensorSpec([None], tf.int64, f"index_{number}"))
+
+    def design_rows(X: Tensor, offset: Tensor, *terms: Tensor) -> dict[str, Tensor]:
+        eta = tf.linalg.matvec(X, beta) + offset
+        for effects, values, index in zip(modes, terms[::2], terms[1::2], strict=True):
+            eta += _contribution(effects, values, index)
+        return dict(scales(eta))
+
+    return tf.function(design_rows, input_signature=specs, autograph=False)
+
+
+def _contribution(effects: Tensor, values: Tensor, index: Tensor) -> Tensor:
+    """(n,) a term's part of the predictor; zero at unseen levels."""
+    import tensorflow as tf
+
+    known = tf.gather(effects, tf.maximum(index, tf.zeros_like(index)))
+    total = tf.reduce_sum(values * known, axis=1)
+    return tf.where(index >= 0, total, tf.zeros_like(total))
+
+
+def _predictor(fit: Fit) -> tuple[Served, Planner]:
+    """The linear predictor as a function of raw columns."""
+    import tensorflow as tf
+
+    design, recipe = fit.model.design, fit.model.design.recipe
+    assert recipe is not None
+    formula, text = design.formula, design.formula.text
+    if design.reserved:
+        raise NotServed(design.reserved[0])
+    planner = Planner(recipe, text)
+    sums = [formula.fixed.sum, *(term.columns for term in formula.random)]
+    variables: dict[Expression, Column] = {}
+    for terms in sums:
+        for variable in (v for term in terms.terms for v in term.variables):
+            if variable not in variables:
+                try:
+                    variables[variable] = planner.prototype(variable)
+                except FormulaDataError as error:
+                    raise NotServed(error.problem) from error
+    fixed = term_tables(formula.fixed.sum, variables, text)
+    beta = np.zeros(max((table.place.stop for table in fixed), default=0))
+    beta[list(recipe.kept)] = fit.params.beta
+    parts = [_sum(planner, variables, fixed, beta[:, None])]
+    parts += [_column(planner.numbers(offset)) for offset in formula.fixed.offsets]
+    if recipe.offset is None:
+        parts.append(_column(planner.ask(OFFSET, "number")))
+    elif recipe.offset:
+        parts.append(_column(planner.ask(recipe.offset, "number")))
+    for linked, effects in zip(linked_terms(formula.random), fit.modes, strict=True):
+        group = linked[0].group
+        build = model_matrix if linked[0].covariance.kind == "us" else model_matrix_by_margins
+        columns = [
+            _sum(planner, variables, term_tables(term.columns, variables, text, build))
+            for term in linked
+        ]
+        names = group_columns(group.names, group.reserved)
+        places = planner.groups(names, recipe.groupings[group.names])
+        parts.append(_random(tf.constant(effects, tf.float64), columns, places))
+    if not planner.inputs:
+        raise NotServed("a column of the data, and it reads none")
+
+    def served(given: Inputs) -> Tensor:
+        rows = tf.shape(next(iter(given.values())))[0]
+        total = tf.zeros([rows], tf.float64)
+        for part in parts:
+            # A constant part has one row.
+            total += part(given)[:, 0]
+        return total
+
+    return served, planner
+
+
+def _column(number: Served) -> Served:
+    import tensorflow as tf
+
+    return lambda given: tf.reshape(number(given), [-1, 1])
+
+
+def _random(effects: Tensor, columns: list[Served], places: Served) -> Served:
+    import tensorflow as tf
+
+    def served(given: Inputs) -> Tensor:
+        index = places(given)
+        rows = [part(given) for part in columns]
+        spread = [part + tf.zeros([tf.size(index), 1], tf.float64) for part in rows]
+        return _contribution(effects, tf.concat(spread, axis=1), index)[:, None]
+
+    return served
+
+
+def _sum(
+    planner: Planner,
+    variables: dict[Expression, Column],
+    tables: tuple[TermTable, ...],
+    weights: np.ndarray | None = None,
+) -> Served:
+    """(n, k) the columns of a sum, or (n, 1) what they add up to with weights (k, 1); one row if constant."""
+    import tensorflow as tf
+
+    parts = [_term(planner, variables, table, weights) for table in tables]
+    if not parts:
+        empty = tf.zeros([1, 1], tf.float64)
+        return lambda given: empty
+
+    def served(given: Inputs) -> Tensor:
+        found = [part(given) for part in parts]
+        if weights is not None:
+            return sum(found[1:], found[0])
+        rows = tf.reduce_max([tf.shape(part)[0] for part in found])
+        return tf.concat([part + tf.zeros([rows, 1], tf.float64) for part in found], axis=1)
+
+    return served
+
+
+def _term(
+    planner: Planner,
+    variables: dict[Expression, Column],
+    table: TermTable,
+    weights: np.ndarray | None,
+) -> Served:
+    import tensorflow as tf
+
+    values = table.values if weights is None else table.values @ weights[table.place]
+    cells = tf.constant(values, tf.float64)
+    factors = [planner.codes(v, level_names(variables[v])) for v in table.factors]
+    numbers = [planner.numbers(v) for v in table.numbers]
+
+    def served(given: Inputs) -> Tensor:
+        place = tf.zeros([1], tf.int64)
+        is_known = tf.ones([1], tf.bool)
+        for codes, size in zip(factors, table.levels, strict=True):
+            found = codes(given)
+            is_known &= found >= 0
+            place = place * size + tf.maximum(found, tf.zeros_like(found))
+        components = tf.ones([1, 1], tf.float64)
+        for number in numbers:
+            column = number(given)
+            column = column[:, None] if column.shape.rank == 1 else column
+            product = components[:, :, None] * column[:, None, :]
+            components = tf.reshape(product, [tf.shape(product)[0], -1])
+        total = tf.reduce_sum(tf.gather(cells, place) * components[:, :, None], axis=1)
+        nan = tf.constant(float("nan"), tf.float64)
+        return tf.where(is_known[:, None], total, nan)
+
+    return served
+
+
+def level_names(column: Column) -> tuple[str, ...]:
+    """The levels of a factor; of truth values False and True."""
+    return column.levels if isinstance(column, Categories) else ("False", "True")
+
+
+def _scales(fit: Fit) -> Callable[[Tensor], dict[str, Tensor]]:
+    """What is returned of linear predictors (n,); checked against `fit.predict`'s own formulas."""
+    import tensorflow as tf
+
+    family = fit.model.family
+    response = tuple(tf.constant(array, tf.float64) for array in _one_response(fit))
+    own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
+
+    def chances(eta: Tensor) -> dict[str, Tensor]:
+        num_categories = response[1].shape[1]
+        each = []
+        for number in range(num_categories):
+            row = tf.one_hot([number], num_categories, dtype=tf.float64)
+            given = (tf.constant([float(number)], tf.float64), row)
+            each.append(tf.exp(log_density(family, eta[:, None], given, own)))
+        found = tf.concat(each, axis=1)
+        numbers = tf.range(1.0, num_categories + 1.0, dtype=tf.float64)
+        return {"prediction": tf.linalg.matvec(found, numbers), "probabilities": found}
+
+    def means(eta: Tensor) -> dict[str, Tensor]:
+        return {"prediction": family.distribution(eta, response, own).mean()}
+
+    more = chances if family.categories is not None else means
+    if family.link == "identity" and family.name == "gaussian":
+        return lambda eta: {"link": eta, "prediction": tf.identity(eta)}
+    try:
+        found = more(tf.constant(GRID))
+        is_right = np.allclose(found["prediction"], mean_response(fit, GRID), rtol=1e-7)
+    except (NotImplementedError, ModelError):
+        # Not every distribution knows its mean.
+        is_right = False
+    if not is_right:
+        return lambda eta: {"link": eta}
+    return lambda eta: {"link": eta, **more(eta)}
+
+
+def _one_response(fit: Fit) -> tuple[np.ndarray, ...]:
+    """The response arrays of one row with one trial, for what a distribution reads of them."""
+    design = fit.model.design
+    rows = NewRows(
+        np.zeros((1, len(design.names))), design.names, (), np.zeros(1), rows=np.zeros(1, np.int64)
+    )
+    assert design.response is not None
+    probabilities = fit.model.family.probabilities
+    if fit.model.family.categories is not None and probabilities is not None:
+        size = probabilities(np.zeros(1), fit.params.own).shape[1]
+        return np.zeros(1), np.eye(size)[:1]
+    if needs_response(fit):
+        ones = np.ones(1)
+        is_matrix = design.response.kind == "matrix"
+        block = replace(
+            design.response,
+            values=np.array([[1.0, 0.0]]) if is_matrix else ones,
+            trials=None if design.response.trials is None else ones,
+        )
+        weights = None if design.weights is None else ones
+        rows = replace(rows, response=block, weights=weights)
+    return response_arrays(fit, rows)
