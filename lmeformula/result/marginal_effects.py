@@ -33,7 +33,8 @@ def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> 
     Returns:
       A `marginaleffects` model.
     Raises:
-      ModelError: if the package is not there, or `kind` is not one of these.
+      ModelError: if the package is not there or does not go with the polars that is, or `kind` is not one of
+        these.
       FormulaDataError: if the data lacks a column.
     References:
       Arel-Bundock, Greifer, Heiss (2024), J. Stat. Softw. 111(9).
@@ -74,7 +75,14 @@ def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> 
         vcov=np.array(fit.fixed_vcov),
         variable_names=names,
     )
-    return FittedModel(fit, vault)
+    try:
+        return FittedModel(fit, vault)
+    except pl.exceptions.InvalidOperationError as error:
+        # marginaleffects 0.6 compares columns in a way that polars 2 refuses.
+        raise ModelError(
+            f"the marginaleffects package here does not work with polars {pl.__version__}: {error}",
+            hint="Install a newer marginaleffects, or an older polars: pip install 'polars<2'.",
+        ) from None
 
 
 def design_rows(fit: Fit, newdata: Any) -> Floats:
