@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout, cross_products, layout, model_matrix
 from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.algebra.inverse import leverages
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.predict import linear_predictor
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Equations:
             found += np.einsum("ni,ij,nj->n", seen, self.fixed_vcov, seen)
         if effects and plan is not None:
             inverse = self.factor.inverse()
-            found += self.scale * inverse.leverages(plan, self.factor.lambdas)
+            found += self.scale * leverages(plan, self.factor.lambdas, inverse.met(plan))
         return found
 
     def _plan(self, terms: tuple[TermBlock, ...]) -> Layout:
@@ -138,6 +140,7 @@ def equations(fit: Fit) -> Equations:
       Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
     """
     check_direct(fit, "intervals of predictions")
+    refuse_heavy(fit, "intervals of predictions and errors of held-out rows")
     design = fit.model.design
     plan = layout(design.terms)
     sigma = fit.params.sigma
@@ -167,13 +170,18 @@ def equations(fit: Fit) -> Equations:
     )
 
 
+def is_direct(fit: Fit) -> bool:
+    """Whether the equations of a model are small enough to be factored."""
+    return choose_solver(fit.model, "laplace", "auto") != "iterative"
+
+
 def check_direct(fit: Fit, what: str) -> None:
     """Refuse models whose equations are too large to be factored.
 
     Raises:
       ModelError: that says so.
     """
-    if choose_solver(fit.model, "laplace", "auto") == "iterative":
+    if not is_direct(fit):
         raise ModelError(
             f"{what} need a factorization that is too large for this model",
             hint='Use what does without: ddf="none", predictions without intervals.',

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lmeformula.result.equations import is_direct
 from lmeformula.result.table import Cell, Column, Table
 from lmeformula.result.tidy import tidy
 from lmeformula.store.absent import has_rows
+from lmeformula.views.calibration_plots import calibration
+from lmeformula.views.fit_plots import qq
 from lmeformula.views.plots import convergence, effects, residuals
 from lmeformula.views.report import has_matplotlib
 from lmeformula.views.summary import Summary, summary
@@ -103,13 +106,15 @@ def pictures(fit: Fit) -> list[Picture]:
     """The pictures that this fit has: residuals need its rows, the way to the estimates its iterations."""
     found = []
     if has_rows(fit.model.design):
-        found.append(
-            Picture(
-                "Residuals",
-                "What the model leaves unexplained, against a normal curve.",
-                lambda figure: residuals(fit, figure.subplots()),
+        found.append(_residuals(fit))
+        if is_direct(fit):
+            found.append(
+                Picture(
+                    "Calibration",
+                    "Each row predicted from the others, against what was observed; bands are chance's.",
+                    lambda figure: calibration(fit, figure.subplots()),
+                )
             )
-        )
     for block in fit.model.design.terms:
         for column in block.columns:
             of_what = f"{column} by {block.group}" if len(block.columns) > 1 else block.group
@@ -131,6 +136,21 @@ def pictures(fit: Fit) -> list[Picture]:
             )
         )
     return found
+
+
+def _residuals(fit: Fit) -> Picture:
+    """Of normal rows their histogram; of others, which have no one normal curve, quantile residuals."""
+    if fit.sigma is not None:
+        return Picture(
+            "Residuals",
+            "What the model leaves unexplained, against a normal curve.",
+            lambda figure: residuals(fit, figure.subplots()),
+        )
+    return Picture(
+        "Residuals",
+        "Quantile residuals in order: on the line where the family is the right one.",
+        lambda figure: qq(fit, ax=figure.subplots()),
+    )
 
 
 def interval_table(parameters: pd.DataFrame) -> Table:
@@ -176,10 +196,13 @@ def effort_table(fit: Fit) -> Table:
             ("divergences", f"{sampling.divergences:,}"),
             ("split R-hat", f"{sampling.rhat:.3f}"),
         ]
+    # The whole after its parts.
+    seconds = fit.seconds._asdict()
+    seconds["total"] = seconds.pop("total")
     rows += [
-        (name.replace("_", " "), f"{seconds:.2f} s")
-        for name, seconds in fit.seconds._asdict().items()
-        if seconds >= 0.005
+        (name.replace("_", " "), f"{spent:.2f} s")
+        for name, spent in seconds.items()
+        if spent >= 0.005
     ]
     names, texts = zip(*rows, strict=True)
     return Table(

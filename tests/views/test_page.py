@@ -110,10 +110,21 @@ def test_pictures_are_drawn_for_light_and_dark() -> None:
 
 def test_which_pictures() -> None:
     exact = [picture.title for picture in pictures(fake_fit())]
-    assert exact == ["Residuals", "Effects: Intercept by g", "Effects: x by g", "Effects: h"]
+    effects = ["Effects: Intercept by g", "Effects: x by g", "Effects: h"]
+    assert exact == ["Residuals", "Calibration", *effects]
     assert [picture.title for picture in pictures(fake_mcem_fit())][
         -1
     ] == "The way to the estimates"
+
+
+def test_residuals_have_a_normal_curve_only_where_rows_are_normal() -> None:
+    assert "normal curve" in pictures(fake_fit())[0].caption
+    assert "Quantile residuals" in pictures(fitted("cumulative"))[0].caption
+
+
+def test_equations_that_are_too_large_have_no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmeformula.views.page.is_direct", lambda fit: False)
+    assert "Calibration" not in [picture.title for picture in pictures(fake_fit())]
 
 
 def test_without_rows_residuals_are_left_out_and_that_is_said(tmp_path: Path) -> None:
