@@ -252,7 +252,7 @@ class Fit(AfterFit):
         return simulate(self, n, seed=seed, **options)
 
     def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
-        """Residuals of the rows used: "response", "pearson" or, with random numbers, "quantile"."""
+        """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile"."""
         from lmeformula.result.residuals import residuals
 
         return residuals(self, kind, seed=seed)

@@ -13,6 +13,7 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers
+from lmeformula.result.deviances import unit_deviances
 from lmeformula.result.distribution import chances, is_normal, standardized
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 Floats = NDArray[np.float64]
-ResidualKind: TypeAlias = Literal["response", "pearson", "quantile"]
+ResidualKind: TypeAlias = Literal["response", "pearson", "deviance", "quantile"]
+KINDS = ("response", "pearson", "deviance", "quantile")
 
 # Chances nearer to zero or one than this are not told from them.
 LEAST = 2.0**-53
@@ -33,8 +35,9 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
       fit: a fitted model.
       kind: "response" for observed minus fitted; "pearson" divides that by the square root of the
         family's variance function and multiplies it by the square root of the row's weight, and, as
-        R does, not by the residual sd; "quantile" is the standard normal quantile of the chance of a response
-        up to the one observed, which is drawn between the chances below and up to it where it is one of whole
+        R does, not by the residual sd; "deviance" for the signed square root of the row's deviance, times
+        that of its weight, as in R; "quantile" is the standard normal quantile of the chance of a response up to
+        the one observed, which is drawn between the chances below and up to it where it is one of whole
         numbers. For every family these are normal where the model is true: a little narrower than standard,
         since the random effects are fitted. Beyond 8 they are cut off, but for normal responses.
       seed: of the draws for "quantile".
@@ -52,16 +55,18 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
       >>> bool(0.7 < fit.residuals("quantile", seed=1).std() < 1.5)
       True
     """
-    if kind not in ("response", "pearson", "quantile"):
-        raise ModelError(
-            f"kind is {kind!r}", hint="Choose one of 'response', 'pearson', 'quantile'."
-        )
+    if kind not in KINDS:
+        choices = ", ".join(map(repr, KINDS))
+        raise ModelError(f"kind is {kind!r}", hint=f"Choose one of {choices}.")
     if kind == "quantile":
         return _named(fit, _quantiles(fit, seed))
     design, family = fit.model.design, fit.model.family
     mu = mean_response(fit, linear_predictor(fit, design))
     observed, weights = observed_mean(family, design)
     values = observed - mu
+    if kind == "deviance":
+        found = unit_deviances(family.name, observed, mu, family_values(fit))
+        return _named(fit, np.sign(values) * np.sqrt(weights * found))
     if kind == "pearson":
         if family.variance is None:
             raise ModelError(

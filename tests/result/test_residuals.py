@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.stats
 
 from lmeformula.errors import ModelError
@@ -99,3 +101,45 @@ def test_far_responses_stay_finite():
     assert found.iloc[0] == pytest.approx(8.2, abs=0.1)
     with pytest.raises(ModelError, match="kind is 'deviant'"):
         fit.residuals("deviant")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["poisson", "nbinom2", "bernoulli", "binomial of trials", "binomial of shares", "gaussian"],
+)
+def test_deviances_are_what_a_perfect_mean_would_gain(name):
+    """Twice the difference of log-likelihoods: with the response itself as its mean, and with the fitted one."""
+    fit = true_fit(name)
+    design, own = fit.model.design, fit.params.own
+    y = fit.model.family.response(design)[0]
+    mu = fit.fitted().to_numpy()
+    trials = fit.model.family.response(design)[1] if fit.model.family.has_trials else np.ones(ROWS)
+    likelihoods = {
+        "poisson": lambda m: scipy.stats.poisson.logpmf(y, m),
+        "nbinom2": lambda m: scipy.stats.nbinom.logpmf(y, own[0], own[0] / (own[0] + m)),
+        "bernoulli": lambda m: scipy.stats.bernoulli.logpmf(y, m),
+        "binomial": lambda m: scipy.stats.binom.logpmf(y, trials, m),
+        "gaussian": lambda m: scipy.stats.norm.logpdf(y, m, design.weights**-0.5),
+    }
+    likelihood = likelihoods[fit.model.family.name]
+    gained = 2.0 * (likelihood(y / trials) - likelihood(mu))
+    found = fit.residuals("deviance")
+    np.testing.assert_allclose(found**2, gained, rtol=1e-7, atol=1e-8)
+    assert (np.sign(found) == np.sign(y / trials - mu)).all()
+
+
+@pytest.mark.parametrize(("name", "power"), [("gamma", 2), ("inverse_gaussian", 3)])
+def test_deviances_of_positive_responses_are_integrals(name, power):
+    """Twice the integral of (y - m) / m^p from the mean to the response, for the variance function m^p."""
+    fit = true_fit(name)
+    y, mu = fit.model.family.response(fit.model.design)[0][:20], fit.fitted().to_numpy()[:20]
+    found = fit.residuals("deviance").to_numpy()[:20]
+    for i in range(20):
+        score = partial(lambda m, own: (own - m) / m**power, own=y[i])
+        expected = 2.0 * scipy.integrate.quad(score, mu[i], y[i])[0]
+        assert found[i] ** 2 == pytest.approx(expected, rel=1e-6)
+
+
+def test_families_without_deviances_say_what_to_use():
+    with pytest.raises(ModelError, match="cumulative family has no deviance"):
+        true_fit("cumulative").residuals("deviance")
