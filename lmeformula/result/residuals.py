@@ -36,8 +36,8 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
       kind: "response" for observed minus fitted; "pearson" divides that by the square root of the
         family's variance function and multiplies it by the square root of the row's weight, and, as
         R does, not by the residual sd; "deviance" for the signed square root of the row's deviance, times
-        that of its weight, as in R; "quantile" is the standard normal quantile of the chance of a response up to
-        the one observed, which is drawn between the chances below and up to it where it is one of whole
+        that of its weight, as in R; "quantile" is the standard normal quantile of the chance of a response up
+        to the one observed, which is drawn between the chances below and up to it where it is one of whole
         numbers. For every family these are normal where the model is true: a little narrower than standard,
         since the random effects are fitted. Beyond 8 they are cut off, but for normal responses.
       seed: of the draws for "quantile".

@@ -108,7 +108,7 @@ def test_far_responses_stay_finite():
     ["poisson", "nbinom2", "bernoulli", "binomial of trials", "binomial of shares", "gaussian"],
 )
 def test_deviances_are_what_a_perfect_mean_would_gain(name):
-    """Twice the difference of log-likelihoods: with the response itself as its mean, and with the fitted one."""
+    """Twice the difference of log-likelihoods, with the response as its own mean and with the fitted one."""
     fit = true_fit(name)
     design, own = fit.model.design, fit.params.own
     y = fit.model.family.response(design)[0]
