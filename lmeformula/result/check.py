@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 ROW_DOUBTS = (tails, steps, spread, zeros)
+# Means of few bounded numbers are not normal, whatever the effects are.
+BOUNDED = (
+    "Ratings do this by themselves, where effects are normal and levels near an end of the scale: fit the "
+    "categories first, and look again."
+)
 NEED_ROWS = "residuals and groups: the fit was loaded without the rows of its data"
 
 
@@ -105,8 +110,15 @@ def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
     check_level(level)
     doubts = list(_doubts(fit, seed))
     found = [doubt for doubt in doubts if doubt.p_value < level / max(len(doubts), 1)]
+    is_bounded = any(doubt.name == "ratings" for doubt in found)
     findings = [
-        Finding(doubt.name, doubt.what, doubt.evidence, doubt.p_value, doubt.advice)
+        Finding(
+            doubt.name,
+            doubt.what,
+            doubt.evidence,
+            doubt.p_value,
+            BOUNDED if is_bounded and doubt.name.startswith("modes of ") else doubt.advice,
+        )
         for doubt in found
     ]
     findings += [

@@ -197,3 +197,19 @@ def test_a_fit_without_rows_is_looked_at_as_far_as_possible(tmp_path):
 def test_a_level_that_is_none_is_refused():
     with pytest.raises(ModelError, match="level is 5"):
         fake_fit().check(level=5)
+
+
+def test_effects_of_ratings_are_not_blamed_before_the_ratings():
+    """Normal effects on a latent scale, cut into categories near whose end the levels lie."""
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(200), 10)
+    latent = 1.2 * rng.normal(size=200)[g] + rng.logistic(size=2000)
+    data = pd.DataFrame({"g": g, "y": 1.0 + np.searchsorted([-3, -2, -1, 0.3], latent)})
+    found = {one.name: one for one in lf.fit("y ~ 1 + (1 | g)", data).check().findings}
+    assert "fit the categories first" in found["modes of g"].advice
+    ordinal = lf.fit("y ~ 1 + (1 | g)", data, "cumulative", method="laplace").check()
+    assert "modes of g" not in {one.name for one in ordinal.findings}
+    # Where the response is no rating, the effects are.
+    skew = rng.exponential(size=200)[g] + rng.normal(size=2000)
+    found = lf.fit("y ~ 1 + (1 | g)", data.assign(y=skew)).check().findings
+    assert "fit.plot.histogram" in {one.name: one for one in found}["modes of g"].advice
