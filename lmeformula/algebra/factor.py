@@ -9,6 +9,7 @@ the elimination order is the nested-block one of Bates's MixedModels.jl document
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
-from lmeformula.algebra.inverse import Inverse
+from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
 
 if TYPE_CHECKING:
     from lmeformula.algebra.incidence import Incidence
@@ -121,9 +122,16 @@ class Factor:
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
+        return leverages(self.plan, self.lambdas, self._met())
+
+    def covariances(self) -> tuple[Floats, ...]:
+        """(n, k) of each term: M^-1 Lambda' Z' at the row's own level."""
+        return covariances(self.plan, self.lambdas, self._met())
+
+    def _met(self) -> Iterator[Met]:
         if self.incidence is not None:
-            return self.incidence.leverages(self)
-        return self.inverse().leverages(self.plan, self.lambdas)
+            return self.incidence.met(self)
+        return self.inverse().met(self.plan)
 
     def inverse(self) -> Inverse:
         """The parts of M^-1 that single rows of the data meet.

@@ -6,6 +6,7 @@ read only the elements of M^-1 that some row meets.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.factor import Factor, factorize
+from lmeformula.algebra.inverse import Met
 from lmeformula.algebra.pairs import PairPattern, find_pattern
 from lmeformula.algebra.sparseproducts import Meeting, meet
 
@@ -72,15 +74,14 @@ class Incidence:
         pairs = None if self.pattern is None else self.pattern.of(list(data))
         return CrossProducts(blocks, self._between(data), self._rest(weights), pairs)
 
-    def leverages(self, factor: Factor) -> Floats:
-        """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
+    def met(self, factor: Factor) -> Iterator[Met]:
+        """The elements of M^-1 that the rows meet."""
         plan, lambdas = self.plan, factor.lambdas
         levels, k = plan.sizes[plan.lead]
-        lead = self._values(plan.lead) @ lambdas[plan.lead]
         blocks = np.einsum("lca,lcb->lab", factor.lead_inverse, factor.lead_inverse)
         if not plan.rest:
-            return np.asarray(np.einsum("na,nab,nb->n", lead, blocks[self.level], lead))
-        rest = [self._values(j) @ lambdas[j] for j in plan.rest]
+            yield Met(plan.lead, plan.lead, blocks[self.level])
+            return
         # F = D^-1 Lambda_1' (Z'WZ)_12 Lambda_2; the block between is -F S^-1.
         by_element = np.repeat(np.arange(levels), np.diff(self.starts))
         data = self._data(factor.products.between)
@@ -89,22 +90,17 @@ class Incidence:
         for a in range(k):
             for b in range(k):
                 blocks[:, a, b] += np.bincount(by_element, outer[a] * inner[b], levels)
-        found = np.einsum("na,nab,nb->n", lead, blocks[self.level], lead)
-        for values, element in zip(rest, self.element, strict=True):
-            for b in range(values.shape[1]):
-                for a in range(k):
-                    found -= 2.0 * lead[:, a] * values[:, b] * inner[a][element + b]
+        yield Met(plan.lead, plan.lead, blocks[self.level])
+        for j, element in zip(plan.rest, self.element, strict=True):
+            columns = element[:, None] + np.arange(plan.sizes[j][1])
+            yield Met(plan.lead, j, -inner[:, columns].transpose(1, 0, 2))
         below = factor.rest_inverse_below
         for i, j, meeting in self.across:
             rows, columns = self._reached(i, j, meeting)
-            rows = rows[:, None, None] + np.arange(rest[i].shape[1])[:, None]
-            columns = columns[:, None, None] + np.arange(rest[j].shape[1])
+            rows = rows[:, None, None] + np.arange(plan.sizes[plan.rest[i]][1])[:, None]
+            columns = columns[:, None, None] + np.arange(plan.sizes[plan.rest[j]][1])
             block = below[np.maximum(rows, columns), np.minimum(rows, columns)]
-            for a in range(rest[i].shape[1]):
-                for b in range(rest[j].shape[1]):
-                    twice = 1.0 if i == j else 2.0
-                    found += twice * rest[i][:, a] * rest[j][:, b] * block[:, a, b][meeting.slot]
-        return np.asarray(found)
+            yield Met(plan.rest[i], plan.rest[j], block[meeting.slot])
 
     def _values(self, term: int) -> Floats:
         """(n, k) columns of a term."""

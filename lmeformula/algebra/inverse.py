@@ -1,7 +1,8 @@
-"""The parts of M^-1 that rows of the data meet: blocks within and between terms at the levels of a row."""
+"""The parts of M^-1 that rows of the data meet, and what the rows take from them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,21 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import Layout
 
 Floats = NDArray[np.float64]
+
+
+class Met(NamedTuple):
+    """For each row, the block of M^-1 between its level of one term and its level of another.
+
+    Each pair of terms comes once, a term with itself included.
+
+    Attributes:
+      first, second: the terms, in formula order.
+      block: (n, k, k') the block.
+    """
+
+    first: int
+    second: int
+    block: Floats
 
 
 class Inverse(NamedTuple):
@@ -25,28 +41,61 @@ class Inverse(NamedTuple):
     between: Floats
     rest: Floats
 
-    def leverages(self, plan: Layout, lambdas: tuple[Floats, ...]) -> Floats:
-        """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
-        weights, places = [], []
-        for j, (_, k) in enumerate(plan.sizes):
-            matrix = plan.matrices[j]
-            weights.append(matrix.data.reshape(-1, k) @ lambdas[j])
-            places.append(matrix.indices.reshape(-1, k))
+    def met(self, plan: Layout) -> Iterator[Met]:
+        """What the rows of a layout meet."""
         lead = plan.lead
-        w, level = weights[lead], places[lead][:, 0] // plan.sizes[lead][1]
-        found = np.einsum("na,nab,nb->n", w, self.lead[level], w)
-        offset = plan.lead_size
-        shifted = {j: places[j] + plan.starts[j] - offset for j in plan.rest}
+        places = [
+            matrix.indices.reshape(-1, k)
+            for matrix, (_, k) in zip(plan.matrices, plan.sizes, strict=True)
+        ]
+        yield Met(lead, lead, self.lead[places[lead][:, 0] // plan.sizes[lead][1]])
+        shifted = {j: places[j] + plan.starts[j] - plan.lead_size for j in plan.rest}
         for j in plan.rest:
-            for b in range(plan.sizes[j][1]):
-                for a in range(plan.sizes[lead][1]):
-                    block = self.between[places[lead][:, a], shifted[j][:, b]]
-                    found += 2.0 * w[:, a] * weights[j][:, b] * block
+            yield Met(lead, j, self.between[places[lead][:, :, None], shifted[j][:, None, :]])
         for number, i in enumerate(plan.rest):
             for j in plan.rest[number:]:
-                twice = 1.0 if i == j else 2.0
-                for a in range(plan.sizes[i][1]):
-                    for b in range(plan.sizes[j][1]):
-                        block = self.rest[shifted[i][:, a], shifted[j][:, b]]
-                        found += twice * weights[i][:, a] * weights[j][:, b] * block
-        return np.asarray(found)
+                yield Met(i, j, self.rest[shifted[i][:, :, None], shifted[j][:, None, :]])
+
+
+def loadings(plan: Layout, lambdas: tuple[Floats, ...]) -> list[Floats]:
+    """(n, k) of each term: what the spherical effects of a row's level count for in its predictor."""
+    return [
+        matrix.data.reshape(-1, k) @ factor
+        for matrix, (_, k), factor in zip(plan.matrices, plan.sizes, lambdas, strict=True)
+    ]
+
+
+def leverages(plan: Layout, lambdas: tuple[Floats, ...], met: Iterable[Met]) -> Floats:
+    """(n,) diagonal of Z Lambda M^-1 Lambda' Z'.
+
+    Args:
+      plan: layout of the effects, with the rows.
+      lambdas: the relative covariance factor of each term, in formula order.
+      met: what the rows meet of M^-1.
+    """
+    values = loadings(plan, lambdas)
+    found = np.zeros(len(values[0]))
+    for first, second, block in met:
+        twice = 1.0 if first == second else 2.0
+        for a in range(block.shape[1]):
+            for b in range(block.shape[2]):
+                found += twice * values[first][:, a] * values[second][:, b] * block[:, a, b]
+    return found
+
+
+def covariances(
+    plan: Layout, lambdas: tuple[Floats, ...], met: Iterable[Met]
+) -> tuple[Floats, ...]:
+    """(n, k) of each term: M^-1 Lambda' Z' at the row's own level, its predictor's covariance with the effects.
+
+    The arguments are those of `leverages`, whose rows are the sum of these times the loadings.
+    """
+    values = loadings(plan, lambdas)
+    found = tuple(np.zeros_like(each) for each in values)
+    for first, second, block in met:
+        for a in range(block.shape[1]):
+            for b in range(block.shape[2]):
+                found[first][:, a] += block[:, a, b] * values[second][:, b]
+                if first != second:
+                    found[second][:, b] += block[:, a, b] * values[first][:, a]
+    return found

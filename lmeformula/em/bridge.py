@@ -11,16 +11,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.optimize import brentq
+from scipy.special import log_expit, logsumexp
 
+from lmeformula.em.draws import mean_covariance
 from lmeformula.em.programs import programs, tensors_of
 from lmeformula.em.types import Geometry, Options, Problem
 
 Floats = NDArray[np.float64]
 
-# Errors come from as many separate estimates, from consecutive stretches of the draws.
-NUM_BATCHES = 10
-MAX_ITERATIONS = 500
+# Beyond the smallest and the largest log ratio of densities, where no estimate lies.
+MARGIN = 50.0
 # Draws per chain from N(0, I): as many as from the posterior, up to this many.
 MOST_DRAWS = 1000
 
@@ -74,16 +75,8 @@ def bridge(
 
     with ThreadPoolExecutor(compiled.num_workers) as pool:
         from_reference = np.concatenate(list(pool.map(work, range(compiled.num_workers))), axis=1)
-    whole = log_ratio(from_reference.ravel(), excess.ravel())
-    parts = [
-        log_ratio(a.ravel(), b.ravel())
-        for a, b in zip(
-            np.array_split(from_reference, NUM_BATCHES),
-            np.array_split(excess, NUM_BATCHES),
-            strict=True,
-        )
-    ]
-    return LogRatio(whole, float(np.std(parts, ddof=1) / np.sqrt(NUM_BATCHES)))
+    value = log_ratio(from_reference.ravel(), excess.ravel())
+    return LogRatio(value, error_of(value, from_reference, excess))
 
 
 def log_ratio(from_reference: Floats, from_target: Floats) -> float:
@@ -101,16 +94,35 @@ def log_ratio(from_reference: Floats, from_target: Floats) -> float:
       >>> bool(abs(log_ratio(excess(x), excess(y)) - np.log(0.8)) < 0.02)
       True
     """
-    share = np.log(len(from_target) / (len(from_target) + len(from_reference)))
-    rest = np.log(len(from_reference) / (len(from_target) + len(from_reference)))
-    found = float(np.median(from_target))
-    for _ in range(MAX_ITERATIONS):
-        above = from_reference - np.logaddexp(share + from_reference, rest + found)
-        below = -np.logaddexp(share + from_target, rest + found)
-        updated = float(
-            logsumexp(above) - np.log(len(above)) - logsumexp(below) + np.log(len(below))
-        )
-        if abs(updated - found) < 1e-12:
-            return updated
-        found = updated
-    return found
+    shift = np.log(len(from_target) / len(from_reference))
+
+    def imbalance(value: float) -> float:
+        above = logsumexp(log_expit(from_reference - value + shift))
+        return float(above - logsumexp(log_expit(value - shift - from_target)))
+
+    # Meng and Wong's fixed point; it falls everywhere, and is above zero at one end, below it at the other.
+    low = min(from_reference.min(), from_target.min()) + shift - MARGIN
+    high = max(from_reference.max(), from_target.max()) + shift + MARGIN
+    return float(brentq(imbalance, low, high, xtol=1e-12))
+
+
+def error_of(value: float, from_reference: Floats, from_target: Floats) -> float:
+    """The standard error of a bridge estimate.
+
+    Args:
+      value: the estimate.
+      from_reference: (n0, c) what it comes from, independent.
+      from_target: (n1, c) likewise, of c chains that are correlated within.
+    References: Meng, Wong (1996), Statistica Sinica 6, 831-860; Fruehwirth-Schnatter (2004), Econometrics
+      Journal 7, 143-167, for dependent draws.
+    """
+    shift = np.log(from_target.size / from_reference.size)
+    # Each side's share of the estimate, as a fraction of its mean.
+    above = np.exp(_normalized(log_expit(from_reference - value + shift)))
+    below = np.exp(_normalized(log_expit(value - shift - from_target)))
+    variance = above.var(ddof=1) / above.size + mean_covariance(below[:, None])[0, 0]
+    return float(np.sqrt(variance))
+
+
+def _normalized(logarithms: Floats) -> Floats:
+    return np.asarray(logarithms - logsumexp(logarithms) + np.log(logarithms.size))

@@ -88,6 +88,7 @@ def _geometry(
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
         bend=_own_only(space, weights[:, None]),
         bends=_own_only(space, np.array([leverage])),
+        cubic=(),
         extra=np.array([np.log(sigma)]),
     )
     p = space.num_fixed

@@ -13,11 +13,9 @@ from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.laplace.fit import KnownMode, mode_at, own_parameters, slopes_in_psi
 from lmeformula.laplace.information import complete_block, upright
-from lmeformula.laplace.likelihood import Mode, collect, predictor
 from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.laplace.likelihood import collect
 from lmeformula.model.compile import Model
-from lmeformula.model.family import Depths
-from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
@@ -26,7 +24,8 @@ from lmeformula.sampling.problem import (
     whitened_problem,
 )
 from lmeformula.sampling.roots import BlockRoot
-from lmeformula.sampling.whitened import Whitening
+from lmeformula.sampling.variates import bend_and_cubic
+from lmeformula.sampling.whitened import Cubic, Whitening
 
 Floats = NDArray[np.float64]
 
@@ -82,10 +81,10 @@ def laplace_problem(
             # Its leverages are estimates, and what the sampler takes away must be exact.
             bend = np.zeros((len(mode.eta), space.size))
             bends = np.zeros(space.size)
+            cubic: Cubic | tuple[()] = ()
             known = KnownMode(psi, mode.u, slopes)
         else:
-            bend = _bend(space, arrays, mode, depths, pull, changes)
-            bends = mode.factor.leverages() @ bend
+            bends, bend, cubic = bend_and_cubic(space, arrays, mode, depths, pull, changes)
             move = psi - known.coordinates
             if move @ observed @ move > NEARBY**2:
                 known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, depths))
@@ -102,6 +101,7 @@ def laplace_problem(
             levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
             bend=bend,
             bends=bends,
+            cubic=cubic,
             extra=own_parameters(space, psi),
         )
         complete = complete_information(space, plan, changes, upright(square[:m, :m]))
@@ -136,38 +136,17 @@ def blank_whitening(model: Model, plan: Layout) -> Whitening:
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
         bend=np.zeros((n, space.size)),
         bends=np.zeros(space.size),
+        cubic=Cubic(
+            half=np.zeros(n),
+            twist=np.zeros((n, space.size)),
+            blocks=tuple(
+                np.zeros((plan.sizes[j][0], space.size, plan.sizes[j][1], plan.sizes[j][1]))
+                for j in order
+            ),
+            linear=np.zeros((q, space.size)),
+        ),
         extra=own_parameters(space, np.zeros(space.size)),
     )
-
-
-def _bend(
-    space: ParamSpace,
-    arrays: Arrays,
-    mode: Mode,
-    depths: Depths,
-    pull: Floats,
-    changes: tuple[Floats, ...],
-) -> Floats:
-    """(n, d) half the second derivative in each row's predictor of the scores with their linear variate.
-
-    The Newton step is bent as well: what the third derivative adds to the gradient it carries into all rows.
-    Most of the bend of the fixed effects' scores goes with it where random effects could stand in for them,
-    and all of the covariances' is of this kind.
-    """
-    plan, p, f = arrays.plan, space.num_fixed, space.own.size
-    by_theta = np.zeros((plan.num_effects, sum(len(each) for each in changes)))
-    column = 0
-    for j, (part, each) in enumerate(zip(plan.split(mode.u), changes, strict=True)):
-        for change in each:
-            by_theta[plan.place(j), column] = (part @ (change + change.T)).ravel()
-            column += 1
-    pulls = np.column_stack([pull[:, :p], by_theta, pull[:, p:]])
-    half = 0.5 * depths.third[:, None]
-    reach = apply_lambda(plan, mode.at.lambdas, mode.factor.solve(pulls))
-    bend = half * np.column_stack([predictor(plan, column) for column in reach.T])
-    bend[:, :p] += half * arrays.X
-    bend[:, space.own_slice] += 0.5 * depths.own_second[:f].T
-    return np.asarray(bend)
 
 
 class WhiteningRoot(NamedTuple):

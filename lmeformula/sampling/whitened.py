@@ -8,6 +8,7 @@ The Newton step at a draw, delta = M^-1 grad = L^-T grad_z, has expectation zero
 E[(u + u_hat)' delta] = -tr(M^-1) on any block of u (Stein's identity); so has E[(u - u_hat)' S delta], for
 any symmetric S, -tr(M^-1 S). Added to the scores these take their variance away, that of their linear and of
 their quadratic part in the predictor, as far as the posterior is Gaussian, and bias nothing where it is not.
+`Cubic` goes on in the same way.
 
 References: Stein (1981), Ann. Statist. 9, 1135-1151; Mira, Solgi, Imparato (2013), Stat. Comput. 23, 653-662,
 for gradients as control variates.
@@ -52,6 +53,23 @@ class Rows(NamedTuple):
     values: tuple[Tensor, ...]
 
 
+class Cubic(NamedTuple):
+    """A control variate for the cubic part of what the others leave; see `sampling.variates`.
+
+    Attributes:
+      half: (n,) half the third derivative of the log density in the predictor.
+      twist: (n, d) a sixth of the third derivative in the row's predictor of what is left of each score in psi
+        when its linear control variate is added.
+      blocks: (l, d, k, k) of each term: near M^-1 times what each score's quadratic part is the form of.
+      linear: (q, d) of what makes up for the variate's mean.
+    """
+
+    half: Tensor
+    twist: Tensor
+    blocks: tuple[Tensor, ...]
+    linear: Tensor
+
+
 class Whitening(NamedTuple):
     """Where the posterior is and how it is spread, at one parameter vector; see `whitening`.
 
@@ -72,6 +90,8 @@ class Whitening(NamedTuple):
       bend: (n, d) half the second derivative in the row's predictor of what is left of each score in psi when
         its linear control variate is added.
       bends: (d,) the sum of `bend` over the rows, each times the row's leverage.
+      cubic: a further control variate; () for none, where the density of the rows is quadratic or leverages are
+        not known.
       extra: (f,) the family's own parameters, unconstrained.
     """
 
@@ -87,6 +107,7 @@ class Whitening(NamedTuple):
     levels: tuple[Tensor, ...]
     bend: Tensor
     bends: Tensor
+    cubic: Cubic | tuple[()]
     extra: Tensor
 
 
@@ -222,10 +243,38 @@ def scores(
     controlled_theta = [controlled_theta[j] for j in sizes.formula_order]
     # The quadratic part of what is left, by the same identity: delta'S (u - u_hat) has the mean -tr(M^-1 S).
     bent = tf.matmul(white.bend, predictor * along, transpose_a=True) + white.bends[:, None]
+    if isinstance(white.cubic, Cubic):
+        bent += cubic_variate(sizes, white, white.cubic, rows, (shift, predictor), (newton, along))
     return Scores(
         tf.concat([by_predictor[:p], *raw_theta, by_predictor[p:]], axis=0),
         tf.concat([controlled[:p], *controlled_theta, controlled[p:]], axis=0) + bent,
     )
+
+
+def cubic_variate(
+    sizes: Sizes,
+    white: Whitening,
+    cubic: Cubic,
+    rows: Rows,
+    moved: tuple[Tensor, Tensor],
+    newton: tuple[Tensor, Tensor],
+) -> Tensor:
+    """(d, c) of mean zero, against the cubic part of the scores.
+
+    Args:
+      sizes, white, rows: as for `scores`.
+      cubic: what makes the variate.
+      moved: u - u_hat (q, c) at the draws, and what it adds to the predictor (n, c).
+      newton: the Newton step, likewise.
+    """
+    (shift, predictor), (step, along) = moved, newton
+    product = predictor * along
+    found = tf.matmul(cubic.twist, predictor * product, transpose_a=True)
+    bent = cubic.half[:, None] * product
+    for j, (blocks, part) in enumerate(zip(cubic.blocks, sizes.split(shift), strict=True)):
+        pulled = apply(white.factors[j], collect(rows, j, bent, sizes.terms[j]), transpose=True)
+        found += tf.einsum("lbc,ldba,lac->dc", pulled, blocks, part)
+    return found + tf.matmul(cubic.linear, shift + step, transpose_a=True)
 
 
 def effects_of(sizes: Sizes, white: Whitening, rows: Rows, z: Tensor) -> Tensor:

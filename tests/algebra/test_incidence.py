@@ -7,9 +7,23 @@ import pytest
 
 from lmeformula.algebra import incidence as module
 from lmeformula.algebra.crossproducts import cross_products, layout
-from lmeformula.algebra.factor import factorize
+from lmeformula.algebra.factor import Factor, apply_lambda, factorize
 from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.inverse import loadings
 from tests.simulate import FORMULAS, make_design, random_lambdas
+
+
+def dense_covariances(factor: Factor) -> list[np.ndarray]:
+    """(n, k) of each term: M^-1 Lambda' Z' at the rows' own levels, from the whole of it."""
+    plan, found = factor.plan, []
+    whole = np.zeros((plan.num_effects, plan.matrices[0].shape[0]))
+    for j, matrix in enumerate(plan.matrices):
+        whole[plan.place(j)] = matrix.toarray().T
+    whole = factor.solve(apply_lambda(plan, factor.lambdas, whole, transpose=True))
+    for j, (matrix, (_, k)) in enumerate(zip(plan.matrices, plan.sizes, strict=True)):
+        places = plan.starts[j] + matrix.indices.reshape(-1, k)
+        found.append(whole[places, np.arange(len(places))[:, None]])
+    return found
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -38,5 +52,12 @@ def test_agrees_with_the_plain_way(name, listed, monkeypatch):
         right = rng.normal(size=plan.num_effects)
         np.testing.assert_allclose(quick.solve(right), factor.solve(right), rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(quick.leverages(), factor.leverages(), rtol=1e-8, atol=1e-10)
+        dense = dense_covariances(factor)
+        for one, other, known in zip(quick.covariances(), factor.covariances(), dense, strict=True):
+            np.testing.assert_allclose(one, known, rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(other, known, rtol=1e-8, atol=1e-10)
+        loads = loadings(plan, lambdas)
+        together = sum(np.sum(a * b, axis=1) for a, b in zip(loads, dense, strict=True))
+        np.testing.assert_allclose(quick.leverages(), together, rtol=1e-8, atol=1e-10)
         for one, other in zip(quick.inverse_traces(), factor.inverse_traces(), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import scipy.linalg
 import tensorflow as tf
 
 import lmeformula as lf
@@ -180,6 +181,28 @@ def sizes_of(at: Point) -> whitened.Sizes:
     )
 
 
+def any_cubic(
+    sizes: whitened.Sizes, shape: tuple[int, int], A: np.ndarray, rows: np.ndarray, rng
+) -> whitened.Cubic:
+    """A cubic variate with random weights; what gives it the mean zero is from dense algebra."""
+    n, d = shape
+    half, twist = 0.2 * rng.normal(size=n), 0.2 * rng.normal(size=(n, d))
+    inverse, loads = A @ A.T, rows @ np.linalg.inv(A)
+    leverages = (rows**2).sum(axis=1)
+    blocks = [0.3 * rng.normal(size=(levels, d, k, k)) for levels, k in sizes.terms]
+    linear = loads.T @ (2.0 * leverages[:, None] * twist)
+    start = 0
+    for by_level, (levels, k) in zip(blocks, sizes.terms, strict=True):
+        place = slice(start, start + levels * k)
+        start = place.stop
+        for j in range(d):
+            functions = loads[:, place] @ scipy.linalg.block_diag(*by_level[:, j])
+            shared = np.einsum("nq,qp,np->n", loads, inverse[:, place], functions)
+            linear[place, j] += functions.T @ (half * leverages)
+            linear[:, j] += loads.T @ (half * shared)
+    return tf.nest.map_structure(tf.constant, whitened.Cubic(half, twist, tuple(blocks), linear))
+
+
 @pytest.mark.parametrize(
     "name", ["one term", "crossed", "two columns rest", "three columns lead", "weights"]
 )
@@ -210,14 +233,16 @@ def test_steins_identities_hold_for_any_whitening(name):
         blocks = square.reshape(levels, k, levels, k)[np.arange(levels), :, np.arange(levels), :]
         traces.append(tf.constant(blocks.sum(axis=0)))
         start += levels * k
-    # Any bend will do: here that of no model.
+    # Any bend will do, and any weights of the cubic variate: here those of no model.
     bend = rng.normal(size=wrong.bend.shape)
     _, rows = whitened.spread(sizes, wrong, at.problem.data, tf.eye(len(at.z), dtype=tf.float64))
-    leverages = (np.asarray(rows) ** 2).sum(axis=1)
+    rows = np.asarray(rows)
+    leverages = (rows**2).sum(axis=1)
     wrong = wrong._replace(
         traces=tuple(traces),
         bend=tf.constant(bend),
         bends=tf.constant(bend.T @ leverages),
+        cubic=any_cubic(sizes, bend.shape, A, rows, rng),
     )
     # Draws of the true posterior, in the wrong coordinates.
     u = at.white.modes.numpy()[:, None] + right @ rng.normal(size=(len(at.z), m))
