@@ -32,6 +32,12 @@ class AfterFit:
 
         return cross_validate(_fit(self), folds, by=by, **options)
 
+    def augment(self, data: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The rows with predictions and residuals; see `lmeformula.result.augment.augment`."""
+        from lmeformula.result.augment import augment
+
+        return augment(_fit(self), data)
+
     def to_arviz(self, **options: Any) -> Any:
         """Draws of the effects, log-likelihoods and rows for ArviZ; see `lmeformula.result.arviz.to_arviz`."""
         from lmeformula.result.arviz import to_arviz

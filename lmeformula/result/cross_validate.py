@@ -352,7 +352,12 @@ def _error_of_sum(of: CrossValidation, values: Floats) -> float:
     return float(np.sqrt(m / (m - 1.0) * (away**2).sum()))
 
 
-def _check_same(one: CrossValidation, other: CrossValidation) -> None:
+def _check_same(one: CrossValidation, other: object) -> None:
+    if not isinstance(other, CrossValidation):
+        raise ModelError(
+            f"compare() takes another cross-validation, not {type(other).__name__}",
+            hint="Write first.compare(other_fit.cross_validate(first.folds)).",
+        )
     if not np.array_equal(one.folds.of_row, other.folds.of_row):
         raise ModelError(
             "the two were not made on the same folds",

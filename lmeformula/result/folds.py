@@ -67,6 +67,11 @@ def make_folds(fit: Fit, folds: Any = None, by: str | None = None, seed: int = 0
         units, names = np.arange(n), tuple[str, ...]()
     else:
         units, names = _levels(fit.model.design, by)
+    if isinstance(folds, str):
+        raise ModelError(
+            f"folds is {folds!r}",
+            hint=f"To leave out levels of a grouping factor write by={folds!r}.",
+        )
     if folds is not None and not isinstance(folds, int | np.integer):
         if by is not None:
             raise ModelError("folds are given by labels and by a grouping factor", hint="Give one.")

@@ -173,6 +173,8 @@ def test_what_cannot_be_compared_is_refused():
     one = ordinal().cross_validate(5, seed=3)
     with pytest.raises(ModelError, match="not made on the same folds"):
         one.compare(ordinal().cross_validate(5, seed=4))
+    with pytest.raises(ModelError, match="another cross-validation"):
+        one.compare(ordinal())
     logs = lf.fit("log(y) ~ x + (1 | g)", data()).cross_validate(5, seed=3)
     with pytest.raises(ModelError, match="different responses"):
         one.compare(logs)
@@ -208,6 +210,7 @@ def test_labels_are_folds_for_used_rows_or_for_all():
         ({"folds": 1}, "between 2 and 600, the rows"),
         ({"folds": 21, "by": "g"}, "between 2 and 20, the levels of g"),
         ({"folds": True}, "folds is True"),
+        ({"folds": "g"}, "write by='g'"),
         ({"by": "school"}, "no grouping factor 'school'"),
         ({"folds": np.zeros(5)}, r"folds has the shape \(5,\)"),
         ({"folds": np.zeros(600)}, "one label"),

@@ -1,0 +1,97 @@
+"""Result stage: the rows of a fit with what the model says of each, as a data frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.errors import FormulaDataError
+from lmeformula.result.equations import equations, is_direct
+from lmeformula.result.posterior import row_precisions
+from lmeformula.result.predict import linear_predictor, mean_response
+from lmeformula.result.residuals import observed_mean
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+
+def augment(fit: Fit, data: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Lay the fitted rows out with predictions and residuals, as broom.mixed's `augment` does.
+
+    Args:
+      fit: a fitted model with its rows.
+      data: the data frame that it was fitted to, whose columns come first; a fit does not keep them. Without it
+        the response and the grouping factors do.
+    Returns:
+      frame: a row for each row used, indexed as `data` is, or by the positions of the rows. After the data
+        stand ".fitted", the expected response with the effects of the row's levels; ".fixed", without; ".link",
+        the linear predictor; ".resid", observed minus fitted; and ".hat", the share of its own variance that
+        the fit takes of a row (NaN where the equations are too large).
+    Raises:
+      FormulaDataError: if `data` has another number of rows than the fit was made from, or such a column.
+      ModelError: if the fit was loaded without its rows.
+    References:
+      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the hat matrix.
+    Example:
+      >>> import lmeformula as lf
+      >>> data = lf.datasets.load("sleepstudy")
+      >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", data)
+      >>> augment(fit, data)[["Reaction", "Subject", ".fitted", ".resid"]].head(1).round(2)
+         Reaction Subject  .fitted  .resid
+      0    249.56     308   254.22   -4.66
+    """
+    design = fit.model.design
+    eta = linear_predictor(fit, design)
+    observed = observed_mean(fit.model.family, design)[0]
+    fitted = mean_response(fit, eta)
+    found = {
+        ".fitted": fitted,
+        ".fixed": mean_response(fit, linear_predictor(fit, design, with_random=False)),
+        ".link": eta,
+        ".resid": observed - fitted,
+        ".hat": _leverages(fit),
+    }
+    frame = _observed(fit, observed) if data is None else _rows_of(fit, data, tuple(found))
+    return frame.assign(**found)
+
+
+def _leverages(fit: Fit) -> np.ndarray:
+    design = fit.model.design
+    if not is_direct(fit):
+        return np.full(design.n, np.nan)
+    with one_blas_thread():
+        variances = equations(fit).variances(
+            design, parameters=True, effects=True, new_levels=False
+        )
+    return np.asarray(np.clip(row_precisions(fit) * variances, 0.0, 1.0))
+
+
+def _observed(fit: Fit, observed: np.ndarray) -> pd.DataFrame:
+    """The response and the levels of each grouping factor."""
+    design = fit.model.design
+    assert design.response is not None
+    columns: dict[str, object] = {design.response.name: observed}
+    for block in design.terms:
+        if block.group not in columns:
+            columns[block.group] = np.array(block.levels, object)[block.index]
+    return pd.DataFrame(columns, index=pd.Index(design.rows))
+
+
+def _rows_of(fit: Fit, data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+    design = fit.model.design
+    expected = design.n + design.num_missing
+    if len(data) != expected:
+        raise FormulaDataError(
+            f"the data have {len(data):,} rows, and the fit was made from {expected:,}",
+            "E_DATA",
+            hint="Give the data frame that it was fitted to.",
+        )
+    taken = [name for name in names if name in data.columns]
+    if taken:
+        raise FormulaDataError(
+            f"the data have a column {taken[0]!r} already", "E_DATA", hint="Rename or drop it."
+        )
+    return data.iloc[design.rows]
