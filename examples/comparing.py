@@ -17,6 +17,10 @@ def main() -> None:
         for term in ("(1 | Subject)", "(Days || Subject)", "(Days | Subject)")
     ]
     print(lf.anova(*models), "\n")
+    print(
+        lf.compare(*models, by="BIC")[["formula", "BIC", "delta", "weight"]].round(3).to_string(),
+        "\n",
+    )
 
     largest = models[-1]
     print("Leaving out each fixed term:")

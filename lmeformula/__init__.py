@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lmeformula.model import compile as compile
     from lmeformula.model.family.custom import Family as Family
     from lmeformula.result.anova import anova as anova
+    from lmeformula.result.compare import compare as compare
     from lmeformula.store import load as load
 
 __version__ = "0.1.0"
@@ -57,6 +58,7 @@ _HOME = {
     "Fit": "fit",
     "Family": "model.family.custom",
     "anova": "result.anova",
+    "compare": "result.compare",
     "Outcome": "em.outcome",
     "LmeFormulaError": "errors",
     "FormulaSyntaxError": "errors",
@@ -96,6 +98,7 @@ __all__ = [
     "Outcome",
     "SavedFitError",
     "anova",
+    "compare",
     "compile",
     "datasets",
     "design",

@@ -29,6 +29,7 @@ COUNTS = frozenset(
     }
 )
 
+NO_LIKELIHOOD = "a fit that ended before its first iteration has no log-likelihood"
 # Families of densities over the same positive or real numbers.
 NUMBERS = frozenset({"gaussian", "student", "gamma", "lognormal", "inverse_gaussian"})
 
@@ -62,10 +63,20 @@ def check_comparable(fits: Sequence[Fit]) -> None:
             )
         for fit in (one, other):
             if not np.isfinite(fit.loglik.value):
-                raise ModelError(
-                    "a fit that ended before its first iteration has no log-likelihood",
-                    hint="See fit.outcome.",
-                )
+                raise ModelError(NO_LIKELIHOOD, hint="See fit.outcome.")
+
+
+def check_criteria(one: Fit, other: Fit) -> None:
+    """Refuse fits whose information criteria are not of the same data on the same scale.
+
+    Raises:
+      ModelError: with the reason, and what to do.
+    """
+    _check_rows(one, other, one_family=same_measure(one, other))
+    _check_likelihoods(one, other)
+    for fit in (one, other):
+        if not np.isfinite(fit.loglik.value):
+            raise ModelError(NO_LIKELIHOOD, hint="See fit.outcome.")
 
 
 def caveats(fits: Sequence[Fit]) -> list[str]:
@@ -96,7 +107,7 @@ def caveats(fits: Sequence[Fit]) -> list[str]:
     return notes
 
 
-def _check_rows(one: Fit, other: Fit) -> None:
+def _check_rows(one: Fit, other: Fit, *, one_family: bool = False) -> None:
     a, b = one.model.design, other.model.design
     if a.n != b.n:
         raise ModelError(
@@ -104,7 +115,7 @@ def _check_rows(one: Fit, other: Fit) -> None:
             hint="Rows with missing values are left out, by each formula others: fit both to the same rows.",
         )
     families = {_kind(one), _kind(other)}
-    if len(families) > 1 and not families <= COUNTS:
+    if not one_family and len(families) > 1 and not families <= COUNTS:
         raise ModelError(
             f"the families differ: {one.model.family.name} and {other.model.family.name}",
             hint="Their densities are not of the same numbers; compare predictions instead.",
@@ -129,8 +140,9 @@ def _check_likelihoods(one: Fit, other: Fit) -> None:
             "restricted likelihoods of different fixed effects are not comparable",
             hint="Fit both with reml=False.",
         )
-    methods = {one.method, other.method}
-    if len(methods) > 1 and _kind(one) != "gaussian":
+    # That of a Gaussian fit is exact, by whatever method its estimates were found.
+    methods = {fit.method for fit in (one, other) if _kind(fit) != "gaussian"}
+    if len(methods) > 1:
         raise ModelError(
             f"one log-likelihood is by {one.method}, the other by {other.method}",
             hint="An approximation is off by more than models differ by: fit both by one method.",
