@@ -233,7 +233,12 @@ class Fit(AfterFit):
 
         See `lmeformula.result.predict.predict` for kind, re_form and new_levels, and
         `lmeformula.result.predict_intervals.predict_interval` for what intervals take: level, include, seed.
+        With kind="draws" a column for each draw of the effects: `lmeformula.result.predict_draws`.
         """
+        if options.get("kind") == "draws" and interval is None:
+            from lmeformula.result.predict_draws import predict_draws
+
+            return predict_draws(self, newdata, **{k: v for k, v in options.items() if k != "kind"})
         if interval is not None:
             from lmeformula.result.predict_intervals import predict_interval
 

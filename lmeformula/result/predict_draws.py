@@ -1,0 +1,104 @@
+"""Result stage: predictions at draws of the random effects, given the data and the estimates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lmeformula.design.design import Design, NewRows
+from lmeformula.errors import ModelError
+from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.posterior import posterior_draws
+from lmeformula.result.predict import check_levels_are_known, kept_terms, mean_response
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+# More numbers than this are asked for by mistake more often than not.
+MOST_NUMBERS = 2**27
+
+
+def predict_draws(
+    fit: Fit,
+    newdata: object = None,
+    *,
+    num_draws: int = 200,
+    seed: int = 0,
+    re_form: str | None = None,
+    new_levels: str = "error",
+    offset: object = None,
+) -> pd.DataFrame:
+    """Predict the mean response at each of many draws of the random effects.
+
+    The effects are drawn jointly from their distribution given the data, normal about the posterior means
+    with the precision of the rows there (exact for Gaussian fits; about the means over the draws of the
+    last E-step for Monte Carlo fits); fixed effects and variances are at their estimates. What is not
+    linear in the effects, such as the mean over rows of a probability, is then the mean over draws, not the
+    value at the mean effect.
+
+    Args:
+      fit: a fitted model with its rows, or one whose effects are drawn level by level.
+      newdata: as in `predict`; the fitted rows by default.
+      num_draws: how many.
+      seed: of the draws.
+      re_form: as in `predict`; terms that are left out have effects of zero.
+      new_levels: levels that the fit has not seen: "error"; "population", effects of zero; "sample", drawn
+        from the distribution, one for each level and draw.
+      offset: as in `predict`.
+    Returns:
+      frame: a row for each row of the data, indexed as predictions are, and columns draw_1, draw_2, ...;
+        NaN for rows with a missing value.
+    Raises:
+      ModelError: for an option that is not one of these, or too many numbers.
+      FormulaDataError: as `predict`.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", lf.datasets.load("sleepstudy"))
+      >>> draws = predict_draws(fit, {"Days": [9.0], "Subject": ["308"]}, num_draws=2000)
+      >>> bool(abs(draws.iloc[0].mean() - fit.fitted()[9]) < 3.0)
+      True
+    """
+    if not isinstance(num_draws, int) or isinstance(num_draws, bool) or num_draws < 1:
+        raise ModelError(f"num_draws is {num_draws!r}", hint="Give a whole number of draws.")
+    if new_levels not in ("error", "population", "sample"):
+        raise ModelError(
+            f"new_levels is {new_levels!r}",
+            hint="Choose one of 'error', 'population', 'sample'.",
+        )
+    design, kept = fit.model.design, kept_terms(fit, re_form)
+    rows: Design | NewRows
+    index: pd.Index
+    if newdata is None:
+        rows, places, num_rows, index = design, np.arange(design.n), design.n, pd.Index(design.rows)
+    else:
+        rows = new = design.rebuild(newdata, groups=any(kept), offset=offset)
+        if new_levels == "error":
+            check_levels_are_known(new, kept)
+        places, num_rows = new.rows, new.num_rows
+        index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
+    if num_rows * num_draws > MOST_NUMBERS:
+        raise ModelError(
+            f"{num_rows:,} rows times {num_draws:,} draws are too many numbers",
+            hint=f"Take num_draws={max(1, MOST_NUMBERS // num_rows)} or fewer, or some rows at a time.",
+        )
+    eta = np.repeat((rows.X @ fit.params.beta + rows.offset)[None], num_draws, axis=0)
+    if any(kept):
+        drawn = posterior_draws(fit, num_draws, seed).effects
+        fresh = np.random.default_rng([seed, 1])
+        for block, effects, covariance, keep in zip(
+            rows.terms, drawn, fit.params.covariances, kept, strict=True
+        ):
+            if not keep:
+                continue
+            num_unseen = max(0, -int(block.index.min(initial=0)))
+            root = cholesky_semidefinite(covariance)
+            noise = fresh.standard_normal((num_draws, num_unseen, len(block.columns)))
+            unseen = noise @ root.T * (new_levels == "sample")
+            # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.
+            every = np.concatenate([effects, unseen[:, ::-1]], axis=1)
+            eta += np.einsum("nk,mnk->mn", block.values, every[:, block.index])
+    values = np.full((num_rows, num_draws), np.nan)
+    values[places] = np.column_stack([mean_response(fit, one) for one in eta])
+    return pd.DataFrame(values, index=index, columns=[f"draw_{i + 1}" for i in range(num_draws)])
