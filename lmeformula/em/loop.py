@@ -255,6 +255,7 @@ def _solution(
         trace=tuple(trace),
         info=None if last is None else last.info,
         draws=np.zeros((0, 0)) if draws is None else draws.watched,
+        positions=np.zeros((0, 0, 0)) if draws is None else draws.positions,
         excess=np.zeros((0, 0)) if draws is None else draws.excess,
         sampled_at=estimates if last is None else last.place.params,
         geometry=None if last is None else last.place.geometry,

@@ -226,7 +226,8 @@ class Solution(NamedTuple):
       trace: one Iteration for each.
       info: Info of the last iteration, or None if there was none.
       draws: (m, w) the last draws, at most 1,000, of the watched latents in the last iteration.
-      excess: (m, c) the log density over that of N(0, I) at those draws, in the sampler's coordinates.
+      positions: (k, q, c) the draws of the last iteration in the sampler's coordinates, the first of them.
+      excess: (m, c) the log density over that of N(0, I) at the draws of the last iteration, there.
       sampled_at: (d,) the parameters of the last E-step.
       geometry: the geometry there, or None if there was no E-step.
       num_traces: how often the program that draws was traced, over all fits that shared it.
@@ -243,6 +244,7 @@ class Solution(NamedTuple):
     trace: tuple[Iteration, ...]
     info: Info | None
     draws: Floats
+    positions: Floats
     excess: Floats
     sampled_at: Floats
     geometry: Geometry | None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
+from lmeformula.algebra.factor import Factor
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.common import (
@@ -231,27 +232,34 @@ def _log_likelihood(
     solution: Solution,
     seed: int,
 ) -> LogLik:
-    """Bridged from the Laplace approximation at the parameters of the last E-step."""
-    from lmeformula.em.bridge import bridge
+    """Bridged from a Gaussian near the posterior, at the parameters of the last E-step."""
+    from lmeformula.em.bridge import MOST_DRAWS, bridge
     from lmeformula.sampling.laplace import whitening_log_det
+    from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
     size, nobs = model.space.size, model.design.n
-    geometry = solution.geometry
+    geometry, excess = solution.geometry, solution.excess
     if geometry is None:
         return LogLik(float("nan"), float("nan"), size, nobs)
+    at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
+    log_det = whitening_log_det(at.factor)
+    if isinstance(at.factor, Factor):
+        reference = reference_at(arrays, at)
+        kept = solution.positions[:MOST_DRAWS]
+        excess = excess_over(reference, at, kept, excess[: len(kept)])
+        white = whitening_of(reference, arrays, at, geometry.arrays)
+        geometry, log_det = geometry._replace(arrays=white), reference.factor.log_det
     correction = bridge(
         problem,
         options,
         solution.sampled_at,
         geometry,
-        solution.excess,
+        excess,
         seed=seed,
         dtype=model.dtype,
     )
-    # The density in the sampler's coordinates lacks only the determinant of the whitening.
-    at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
-    value = correction.value - 0.5 * whitening_log_det(at.factor)
-    return LogLik(value, correction.mc_error, size, nobs)
+    # The density in the reference's coordinates lacks only the determinant of the whitening.
+    return LogLik(correction.value - 0.5 * log_det, correction.mc_error, size, nobs)
 
 
 def _covariance(

@@ -11,7 +11,10 @@ import scipy.linalg
 import tensorflow as tf
 
 import lmeformula as lf
+from lmeformula.em.types import Problem
 from lmeformula.laplace.fit import fit_laplace
+from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import whitened
 from lmeformula.sampling.laplace import laplace_problem
 
@@ -27,7 +30,9 @@ CASES = [
 class Point(NamedTuple):
     """A model's problem at the maximum of the Laplace approximation."""
 
-    problem: object
+    problem: Problem
+    arrays: Arrays
+    space: ParamSpace
     psi: np.ndarray
     white: whitened.Whitening
     sizes: whitened.Sizes
@@ -58,7 +63,8 @@ def point(formula: str, family: str) -> Point:
         tuple(order.index(j) for j in range(len(order))),
         model.space.own.size > 0,
     )
-    return Point(problem, psi, problem.geometry(psi).arrays, sizes)
+    white = problem.geometry(psi).arrays
+    return Point(problem, found.problem, model.space, psi, white, sizes)
 
 
 @pytest.mark.parametrize(("formula", "family"), CASES)
