@@ -262,7 +262,12 @@ def _scales(fit: Fit) -> Callable[[Tensor], dict[str, Tensor]]:
         # Not every distribution knows its mean.
         is_right = False
     if not is_right:
-        return lambda eta: {"link": eta}
+        # Where a part of the counts are zeros of their own, the mean still is a multiple of the exponential.
+        multiples = mean_response(fit, GRID) / np.exp(GRID)
+        if np.ptp(multiples) > 1e-10 * abs(multiples[0]):
+            return lambda eta: {"link": eta}
+        multiple = tf.constant(multiples[0], tf.float64)
+        return lambda eta: {"link": eta, "prediction": multiple * tf.exp(eta)}
     return lambda eta: {"link": eta, **more(eta)}
 
 

@@ -76,6 +76,7 @@ CASES = {
     "coding": ("y ~ a:b + x:b:a + (0 + a | g) + (0 + x | g)", "gaussian"),
     "structures": ("y ~ 0 + a + (x || g) + diag(b | k)", "gaussian"),
     "counts": ("c ~ x + a + (1 | g)", "poisson"),
+    "zeros": ("c ~ x + (1 | g)", "zero_inflated_poisson"),
     "shares": ("s | trials(size) ~ x + t + (1 | g / b)", "binomial(cloglog)"),
     "categories": ("o ~ x + a + (1 | g)", "cumulative"),
 }
@@ -136,6 +137,13 @@ def test_a_program_without_this_package_predicts_the_same(tmp_path):
     found = json.loads(done.stdout.splitlines()[-1])
     expected = fit.predict(rows, kind="prob", new_levels="population").to_numpy()
     np.testing.assert_allclose(found["probabilities"], expected, rtol=1e-9)
+
+
+def test_a_mean_that_tensorflow_does_not_know_is_left_out(tmp_path):
+    fit = lf.fit("c ~ x + (1 | g)", table(), "hurdle_poisson", method="laplace")
+    written = fit.export(tmp_path / "served")
+    assert written.outputs == ("link",)
+    assert [one.name for one in written.inputs] == ["x", "g"]
 
 
 def test_a_loaded_fit_is_written_the_same(tmp_path):
