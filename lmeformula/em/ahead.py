@@ -5,10 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from lmeformula.em.draws import Walkers, trace_programs
+from lmeformula.em.draws import trace_programs
 from lmeformula.em.estep.sampler import Control
 from lmeformula.em.programs import programs, tensors_of
 from lmeformula.em.types import Options, Problem
@@ -28,21 +27,19 @@ def compile_ahead(problem: Problem, options: Options, dtype: str, arrays: Any) -
     """
     compiled = programs(problem, options, dtype)
     data, white = tensors_of(problem.data, dtype), tensors_of(arrays, dtype)
-    nowhere = np.zeros((len(problem.latents), compiled.num_chains))
-    walkers = Walkers((nowhere,) * compiled.num_workers, (0.5,) * compiled.num_workers, 0)
     params = tf.zeros([len(problem.params)], dtype)
     none = tf.constant(0)
     control = Control(tf.constant([0, 0]), none, none, none, params, white)
+    position = tf.zeros([len(problem.latents), compiled.num_chains], dtype)
+    many = tf.zeros([compiled.capacity, *position.shape], dtype)
     if compiled.num_traces == 0:
-        trace_programs(compiled, control, walkers, data)
-    position = tf.constant(nowhere, dtype)
-    many = tf.zeros([compiled.capacity, *nowhere.shape], dtype)
+        trace_programs(compiled, control, position, data)
 
     def walk() -> None:
         compiled.walk(control, position, tf.constant(0.5, dtype), data)
 
     def evaluate() -> None:
-        compiled.evaluate(params, white, many, many, many[:, 0], tf.constant(False), none, data)
+        compiled.evaluate(params, white, many, none, data)
 
     with ThreadPoolExecutor(2) as pool:
         for each in [pool.submit(walk), pool.submit(evaluate)]:

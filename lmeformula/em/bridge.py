@@ -67,9 +67,7 @@ def bridge(
             count = min(compiled.capacity, num_draws - start)
             key = tf.constant([seed & 0x7FFFFFFF, 0x6272 + 2 * call + worker], tf.int32)
             z = tf.random.stateless_normal(shape, key, dtype=dtype)
-            values = compiled.evaluate(
-                at, arrays, z, z, z[:, 0], tf.constant(True), tf.constant(count), data
-            ).values
+            values = compiled.evaluate(at, arrays, z, tf.constant(count), data).values
             found.append(np.asarray(values + 0.5 * tf.reduce_sum(z**2, axis=1), float)[:count])
         return np.concatenate(found)
 

@@ -142,9 +142,6 @@ def take(
                 at,
                 arrays,
                 walk.positions,
-                walk.gradients,
-                walk.values,
-                tf.constant(False),
                 tf.constant(count),
                 data,
             )
@@ -157,7 +154,8 @@ def take(
 
     if programs.num_traces == 0:
         # Traced here, in one order: names in a program tell it apart in the cache that other processes share.
-        trace_programs(programs, control_of(0, 0, 0, 0), walkers, data)
+        first = tf.constant(walkers.positions[0], programs.dtype)
+        trace_programs(programs, control_of(0, 0, 0, 0), first, data)
     # Compiled programs let go of the interpreter: two threads are two cores.
     with ThreadPoolExecutor(programs.num_workers) as pool:
         results = list(pool.map(work, range(programs.num_workers)))
@@ -168,18 +166,14 @@ def take(
     )
 
 
-def trace_programs(programs: Programs, control: Control, walkers: Walkers, data: Any) -> None:
+def trace_programs(programs: Programs, control: Control, position: Any, data: Any) -> None:
     """Trace both programs, always in the same order, for arguments of these shapes."""
-    position = tf.constant(walkers.positions[0], programs.dtype)
-    size = tf.constant(walkers.step_sizes[0], programs.dtype)
+    size = tf.TensorSpec([], programs.dtype)
     walk = programs.walk.get_concrete_function(control, position, size, data).structured_outputs
     programs.evaluate.get_concrete_function(
         control.params,
         control.arrays,
         walk.positions,
-        walk.gradients,
-        walk.values,
-        tf.TensorSpec([], tf.bool),
         tf.TensorSpec([], tf.int32),
         data,
     )
@@ -187,7 +181,7 @@ def trace_programs(programs: Programs, control: Control, walkers: Walkers, data:
 
 def _draws(problem: Problem, walk: Any, found: Any, count: int) -> Draws:
     positions = np.asarray(walk.positions)[:count].astype(float, copy=False)
-    values = np.asarray(walk.values, float)[:count]
+    values = np.asarray(found.values, float)[:count]
     evaluated = -(-count // information_stride(len(problem.params)))
     return Draws(
         positions=positions,

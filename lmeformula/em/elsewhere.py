@@ -44,17 +44,7 @@ def evaluator(
     params = tf.constant(at, programs.dtype)
 
     def evaluate(call: Call) -> tuple[Floats, Floats, int]:
-        nothing = tf.zeros([programs.capacity, call.positions.shape[2]], programs.dtype)
-        found = programs.evaluate(
-            params,
-            arrays,
-            call.positions,
-            call.positions,
-            nothing,
-            tf.constant(True),
-            tf.constant(call.num_draws),
-            data,
-        )
+        found = programs.evaluate(params, arrays, call.positions, tf.constant(call.num_draws), data)
         raw = np.asarray(found.raw, float)[: call.num_draws]
         controlled = np.asarray(found.controlled, float)[: call.num_draws]
         scores = raw + coefficients[:, None] * (controlled - raw)

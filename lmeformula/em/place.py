@@ -179,11 +179,11 @@ def is_still(options: Options, memory: Memory, way: Advance) -> bool:
     A place that few draws led to is off by their error, which the many draws there show clearly; following
     them would only chase that.
     """
-    errors = np.hypot(errors_of(way), memory.arrival)
+    errors = np.hypot(_errors_of(way), memory.arrival)
     return schedule.is_still(way.distance, errors, way.stderr, options.tolerance)
 
 
-def errors_of(way: Advance) -> Floats:
+def _errors_of(way: Advance) -> Floats:
     """(d,) Monte Carlo errors of the distance to the maximum."""
     return np.sqrt(np.maximum(np.diag(way.mc_covariance), 0.0))
 
@@ -207,7 +207,7 @@ def find_verdict(
         place.num_draws >= min(options.max_draws, ENOUGH_FOR_EDGES)
         or boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
     )
-    if known and schedule.is_sharp(errors_of(way), way.stderr, options.tolerance):
+    if known and schedule.is_sharp(_errors_of(way), way.stderr, options.tolerance):
         return Outcome.CONVERGED
     return Outcome.DRAWS_EXHAUSTED if place.num_draws >= options.max_draws else None
 
@@ -217,7 +217,7 @@ def further_draws(
 ) -> int:
     """How many draws to add to those that there are."""
     have = place.num_draws
-    asked = schedule.draws_in_place(have, errors_of(way), way.stderr, options.tolerance)
+    asked = schedule.draws_in_place(have, _errors_of(way), way.stderr, options.tolerance)
     sure = boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
     if not sure or (problem.geometry is None and not way.resolved):
         # Still, as far as can be seen: see further.
@@ -230,7 +230,7 @@ def next_arrival(problem: Problem, way: Advance) -> Floats:
 
     Nothing where the information is learned from draws: a step may be off by more than the noise of its score.
     """
-    return np.zeros(len(way.distance)) if problem.geometry is None else errors_of(way)
+    return np.zeros(len(way.distance)) if problem.geometry is None else _errors_of(way)
 
 
 def next_draws(problem: Problem, options: Options, place: Place, way: Advance) -> int:
@@ -238,7 +238,7 @@ def next_draws(problem: Problem, options: Options, place: Place, way: Advance) -
     if problem.geometry is None:
         return place.num_draws
     asked = schedule.draws_after_step(
-        place.num_draws, way.distance, errors_of(way), way.stderr, options.tolerance
+        place.num_draws, way.distance, _errors_of(way), way.stderr, options.tolerance
     )
     return min(options.max_draws, asked)
 

@@ -35,16 +35,12 @@ class Walk(NamedTuple):
 
     Attributes:
       positions: (capacity, q, c).
-      gradients: (capacity, q, c) of the log density.
-      values: (capacity, c) log density.
       acceptance: (capacity, c) acceptance probabilities.
       diverged: (capacity, c) bool.
       step_size: () after warm-up.
     """
 
     positions: Tensor
-    gradients: Tensor
-    values: Tensor
     acceptance: Tensor
     diverged: Tensor
     step_size: Tensor
@@ -103,7 +99,7 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
             size = tf.where(number < control.num_warmup, tuned, size)
             # Warm-up writes to the first place, which the first draw then takes.
             place = tf.maximum(number - control.num_warmup, 0)
-            kept = (chain.position, chain.gradient, chain.value, went.acceptance, went.diverged)
+            kept = (chain.position, went.acceptance, went.diverged)
             stores = tuple(
                 store.write(place, value) for store, value in zip(stores, kept, strict=True)
             )
@@ -115,8 +111,6 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
             tf.TensorArray(dtype, capacity, element_shape=shape, clear_after_read=False)
             for dtype, shape in (
                 (position.dtype, many),
-                (position.dtype, many),
-                (position.dtype, many[1:]),
                 (position.dtype, many[1:]),
                 (tf.bool, many[1:]),
             )
@@ -125,17 +119,17 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
         _, _, size, stores = tf.while_loop(
             lambda number, *_: number < end, body, (tf.constant(0), first, step_size, stores)
         )
-        positions, gradients, values, acceptance, diverged = (store.stack() for store in stores)
-        return Walk(positions, gradients, values, acceptance, diverged, size)
+        positions, acceptance, diverged = (store.stack() for store in stores)
+        return Walk(positions, acceptance, diverged, size)
 
     return tf.function(walk, jit_compile=True, autograph=False)
 
 
 def build_evaluate(problem: Problem, options: Options, capacity: int) -> Any:
-    """The program that evaluates draws, a tf.function.
+    """The program that evaluates draws: (params, arrays, positions, number of draws, data) -> Evaluation.
 
-    (params, arrays, walk's positions, gradients and values, whether to work gradients and values out anew,
-    number of draws, data) -> Evaluation.
+    A tf.function. It works out the density that the walk had already: the scores share most of that, and draws
+    looked at from elsewhere need it.
     """
     watched = tf.constant(options.watched, tf.int32)
     stride = information_stride(len(problem.params))
@@ -144,9 +138,6 @@ def build_evaluate(problem: Problem, options: Options, capacity: int) -> Any:
         params: Tensor,
         arrays: Any,
         positions: Tensor,
-        gradients: Tensor,
-        values: Tensor,
-        anew: Tensor,
         num_draws: Tensor,
         data: Any,
     ) -> Evaluation:
@@ -155,11 +146,7 @@ def build_evaluate(problem: Problem, options: Options, capacity: int) -> Any:
 
         def body(number: Tensor, sums: Evaluation) -> tuple[Any, ...]:
             z = positions[number]
-            value, gradient = tf.cond(
-                anew,
-                lambda: problem.density(params, z, arrays, data),
-                lambda: (values[number], gradients[number]),
-            )
+            value, gradient = problem.density(params, z, arrays, data)
             raw, controlled = problem.score(params, z, gradient, arrays, data)
             latents = problem.to_latents(z, arrays, data)
             information = sums.information
