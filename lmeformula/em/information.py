@@ -42,7 +42,7 @@ MOST_CENTRAL_ROWS = 20_000
 # Draws of all chains together to begin with: as many as this many rows hold, within limits; more, where there
 # are more, until the standard errors are known to this fraction of themselves. Of few rows the posterior is
 # skew, and with it the noise: fewer draws that look sharp would be those whose information came out too high.
-FIRST_ROWS, FIRST_DRAWS = 1_500_000, (16, 2048)
+FIRST_ROWS, FIRST_DRAWS = 600_000, (8, 2048)
 ENOUGH = 0.01
 # A distance to the maximum, in standard errors, that the information changes on, where it costs more to know.
 FAR = 0.02
