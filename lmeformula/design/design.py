@@ -34,6 +34,7 @@ class TermBlock:
       covariance: "us", "diag", "cs" or "ar1".
       homogeneous: one variance for all coefficients of a diag/cs/ar1 term.
       block: the label of the linked terms (e |ID| g) that this is, or "".
+      distribution: of the coefficients of a level: "gaussian" or "student".
     """
 
     name: str
@@ -46,6 +47,7 @@ class TermBlock:
     covariance: str = "us"
     homogeneous: bool = False
     block: str = ""
+    distribution: str = "gaussian"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -71,6 +71,7 @@ def term_blocks(
                 covariance=term.covariance.kind,
                 homogeneous=bool(term.covariance.homogeneous),
                 block=term.block,
+                distribution=term.group.distribution,
             )
         )
     return tuple(blocks)

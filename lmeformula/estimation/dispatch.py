@@ -8,6 +8,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation import gaussian, iterative, laplace
+from lmeformula.estimation.heavy import estimate_heavy, is_heavy, refuse
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import Fit
 from lmeformula.model.compile import Model
@@ -45,8 +46,11 @@ def estimate(
     if method not in METHODS:
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
     is_gaussian = model.family.name == "gaussian"
+    heavy = is_heavy(model)
     if method == "auto":
-        method = "exact" if is_gaussian else "mcem"
+        method = "exact" if is_gaussian and not heavy else "mcem"
+    if heavy:
+        refuse(method, solver, model.dtype)
     if method == "exact" and not is_gaussian:
         raise ModelError(
             f"there is no exact likelihood of a {model.family.name} model",
@@ -61,7 +65,7 @@ def estimate(
     if is_gaussian and method == "laplace":
         # The Laplace approximation of a Gaussian model is its exact likelihood.
         method = "exact"
-    solver = choose_solver(model, method, solver)
+    solver = "direct" if heavy else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":
         raise ModelError(
             f"the iterative solver does not fit {model.family.name} models by {method}",
@@ -70,6 +74,8 @@ def estimate(
     if method == "mcem" or (method == "laplace" and model.family.closed is None):
         import_tensorflow()
     with one_blas_thread():
+        if heavy:
+            return estimate_heavy(model, seed, settings, progress)
         if is_gaussian:
             if method == "exact" and solver == "iterative":
                 return iterative.estimate_exact(model, reml, seed, settings)

@@ -127,7 +127,12 @@ def group_words(group: ir.GroupingFactor, terms: tuple[ir.RandomTerm, ...]) -> s
 
 
 def covariance_words(term: ir.RandomTerm) -> str:
-    """Say how the coefficients of a term vary together."""
+    """Say how the coefficients of a term vary together, and with what tails."""
+    tails = ", by Student's t distribution" if term.group.distribution == "student" else ""
+    return _covariance_words(term) + tails
+
+
+def _covariance_words(term: ir.RandomTerm) -> str:
     spread = {True: ", with one variance", False: "", None: ""}[term.covariance.homogeneous]
     words = {
         "diag": ", independently of each other",
@@ -179,6 +184,8 @@ def count_words(term: ir.RandomTerm) -> str:
     if count is None or term.group.reserved is not None:
         return "not available for fitting"
     counted = f"{count} variance parameter{'s' if count > 1 else ''}"
+    if term.group.distribution == "student":
+        counted += " and the degrees of freedom"
     if term.block:
         return f"in the block {term.block}"
     if not term.columns.terms or (homogeneous and k > 1):

@@ -144,10 +144,12 @@ class GroupingFactor:
 
     `reserved` is the call of a grouping syntax of brms that parses but cannot be fitted, such as
     gr(g, by = a) or mm(g, h); `names` is then its text after an "@", and `lf.compile` refuses it by name.
+    `distribution` is that of the effects: "gaussian", or "student" of gr(g, dist = "student").
     """
 
     names: tuple[str, ...]
     reserved: Call | None = None
+    distribution: str = "gaussian"
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -88,11 +88,13 @@ def random_addends(term: ir.RandomTerm, number: int) -> Iterator[str]:
 
 def distribution(term: ir.RandomTerm, number: int) -> str:
     """Write the distribution of a random-effects term's coefficients."""
+    is_heavy = term.group.distribution == "student"
+    family = rf"\mathrm{{t}}_{{\nu_{{{number}}}}}" if is_heavy else r"\mathcal{N}"
     if term.columns.intercept + len(term.columns.terms) == 1 and not term.block:
-        return rf"b_{{{number},j}} &\sim \mathcal{{N}}(0, \sigma_{{{number}}}^2)"
+        return rf"b_{{{number},j}} &\sim {family}(0, \sigma_{{{number}}}^2)"
     index = text(term.block) if term.block else str(number)
     covariance = rf"\Sigma_{{{index}}}"
     if term.covariance.kind != "us":
         name = STRUCTURES.get(term.covariance.kind, text(term.covariance.kind))
         covariance = f"{name}(\\sigma_{{{number}}})"
-    return rf"\mathbf{{b}}_{{{number},j}} &\sim \mathcal{{N}}(\mathbf{{0}}, {covariance})"
+    return rf"\mathbf{{b}}_{{{number},j}} &\sim {family}(\mathbf{{0}}, {covariance})"

@@ -151,10 +151,19 @@ def covariance_of(bar: ast.Bar, report: Report) -> ir.Covariance:
 
 
 def group_of(node: ast.Node, report: Report) -> ir.GroupingFactor:
-    """Return a grouping factor; a reserved call is named by its text after an "@"."""
+    """Return a grouping factor; a reserved call is named by its text after an "@".
+
+    Of brms's arguments of gr() the distribution of the effects is ours as well.
+    """
     if isinstance(node, ast.Call):
         call = ir.Call(node.function, arguments_of(node, report), node.span)
-        return ir.GroupingFactor(("@" + call_text(call),), call, node.span)
+        match call.arguments:
+            case (
+                ir.Argument(ir.Column(name), ""),
+                ir.Argument(ir.Text("gaussian" | "student" as distribution), "dist"),
+            ) if node.function == "gr":
+                return ir.GroupingFactor((name,), None, distribution, node.span)
+        return ir.GroupingFactor(("@" + call_text(call),), call, span=node.span)
     names = node.operands if isinstance(node, ast.Chain) else (node,)
     texts = tuple(name.text for name in names if isinstance(name, ast.Name))
-    return ir.GroupingFactor(texts, None, node.span)
+    return ir.GroupingFactor(texts, span=node.span)

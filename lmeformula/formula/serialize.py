@@ -77,7 +77,13 @@ def random_record(term: ir.RandomTerm) -> dict[str, object]:
         "homogeneous": term.covariance.homogeneous,
         "options": list(options),
         "block": term.block,
+        # Records of Gaussian effects are as they were before there were others.
+        **({"distribution": term.group.distribution} if _is_heavy(term) else {}),
     }
+
+
+def _is_heavy(term: ir.RandomTerm) -> bool:
+    return term.group.distribution != "gaussian"
 
 
 def formula_from_dict(record: Mapping[str, object]) -> ir.Formula:

@@ -248,7 +248,10 @@ def group_text(group: ir.GroupingFactor) -> str:
     """Write a grouping factor: "g", "`my group`:h", "gr(g, by = a)"."""
     if group.reserved is not None:
         return call_text(group.reserved)
-    return ":".join(map(name_text, group.names))
+    names = ":".join(map(name_text, group.names))
+    if group.distribution != "gaussian":
+        return f'gr({names}, dist = "{group.distribution}")'
+    return names
 
 
 def sides_text(term: ir.RandomTerm) -> str:

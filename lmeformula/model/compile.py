@@ -204,3 +204,10 @@ def _check_terms(design: Design) -> None:
                 hint="Structures that can: us (the default), diag, cs and ar1, the last three "
                 "with hom = TRUE or FALSE.",
             )
+        if term.distribution != "gaussian" and term.covariance != "us":
+            raise ModelError(
+                f"effects by Student's t distribution cannot have the covariance structure {term.covariance}",
+                formula=text,
+                span=written[0].span,
+                hint=f'Write (x | gr({term.group}, dist = "student")), or || for terms of their own.',
+            )

@@ -211,7 +211,7 @@ def effect_lines(term: TermBlock, part: str, letter: str, script: Script) -> lis
     labels = coefficient_labels(term)
     symbols = [script.indexed(script.label(label), letter) for label in labels]
     if is_correlated(term):
-        drawn = script.function("Normal", f"0, {script.covariance(term.name)}")
+        drawn = drawn_from(term, script.covariance(term.name), script)
         return [Line(f"({', '.join(symbols)})", "~", (drawn,), letter, num_levels)]
     lines = []
     for place, (label, symbol) in enumerate(zip(labels, symbols, strict=True)):
@@ -220,9 +220,17 @@ def effect_lines(term: TermBlock, part: str, letter: str, script: Script) -> lis
         spread = script.spread(
             part, term.name if is_shared else label, place if in_vector else None
         )
-        drawn = script.function("Normal", f"0, {spread}{script.squared}")
+        squared = script.squared if term.distribution == "gaussian" else ""
+        drawn = drawn_from(term, spread + squared, script)
         lines.append(Line(symbol, "~", (drawn,), letter, num_levels))
     return lines
+
+
+def drawn_from(term: TermBlock, spread: str, script: Script) -> str:
+    """The distribution of a term's effects: by variance where it is normal, by scale where it is a t."""
+    if term.distribution == "student":
+        return script.function("StudentT", f"{script.own('df')}, 0, {spread}")
+    return script.function("Normal", f"0, {spread}")
 
 
 def covariance_line(term: TermBlock, part: str, script: Script) -> Line:

@@ -175,6 +175,8 @@ def covariance_parameters(term: TermBlock, part: str) -> list[Node]:
         # One correlation between all of them, or one for each pair.
         pairs = () if term.covariance in ("cs", "ar1") else (k, k)
         parameters.append(Node(f"correlation_{part}", "parameter", pairs))
+    if term.distribution == "student":
+        parameters.append(Node(f"df_{part}", "parameter", ()))
     return parameters
 
 
@@ -182,12 +184,13 @@ def latent_node(term: TermBlock, part: str) -> Node:
     """The random effects of a term."""
     k, num_levels = len(term.columns), len(term.levels)
     levels = f"{num_levels:,} level{'s' * (num_levels != 1)}"
+    family = f"StudentT(df_{part}, " if term.distribution == "student" else "Normal("
     if k == 1:
         of = "" if term.columns == ("Intercept",) else f" of {term.columns[0]}"
-        return Node(part, "latent", (num_levels,), f"Normal(0, stddev_{part}), {levels}{of}")
+        return Node(part, "latent", (num_levels,), f"{family}0, stddev_{part}), {levels}{of}")
     scale = "Sigma" if is_correlated(term) else f"stddev_{part}"
     columns = textwrap.shorten(", ".join(term.columns), 40, placeholder=" ...")
-    return Node(part, "latent", (num_levels, k), f"Normal(0, {scale}), {levels} of ({columns})")
+    return Node(part, "latent", (num_levels, k), f"{family}0, {scale}), {levels} of ({columns})")
 
 
 def is_own(node: Node) -> bool:

@@ -18,9 +18,11 @@ from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.model.correlated import correlation_variable, deferred_factor
 from lmeformula.model.covariance import STRUCTURES
+from lmeformula.model.covariances.heavy import LEAST_FREEDOM
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.notation import is_correlated, part_names
+from lmeformula.model.start import FIRST_FREEDOM
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -59,7 +61,8 @@ class Joint:
         shape (l,), a term of k coefficients one of (l, k); the response is one of (n,).
       variables: in the order of the formula, the fixed effects (`intercept`, `effect_x`), standard
         deviations (`stddev_g`: scalar, or (k,)), Cholesky factors of correlations
-        (`correlation_g`: (k, k); of cs and ar1 their one correlation, a scalar) and the family's own, such
+        (`correlation_g`: (k, k); of cs and ar1 their one correlation, a scalar), of t
+        distributions degrees of freedom (`df_g`), and the family's own, such
         as `sigma` or `thresholds`. All but the fixed effects are `tfp.util.TransformedVariable`s.
       names: the part of each term, from the name that the term has in the design.
       response: the name of the response's part.
@@ -178,6 +181,8 @@ def random_effects(
     """The distribution of a term's effects, levels independent, and its variables."""
     k, num_levels = len(term.columns), len(term.levels)
     sd = np.sqrt(np.diag(covariance))
+    if term.distribution == "student":
+        return heavy_effects(term, float(sd[0]), part, dtype)
     if k == 1:
         stddev = positive(sd[0], dtype, f"stddev_{part}")
         level = tfd.Normal(tf.zeros([], dtype), stddev)
@@ -197,6 +202,22 @@ def random_effects(
     factor = deferred_factor(term, stddev, correlation)
     level = tfd.MultivariateNormalTriL(scale_tril=factor)
     return tfd.Sample(level, num_levels), variables
+
+
+def heavy_effects(
+    term: TermBlock, scale: float, part: str, dtype: str
+) -> tuple[Distribution, dict[str, Variable]]:
+    """The t distribution of a term of one coefficient, from its scale."""
+    stddev = positive(scale, dtype, f"stddev_{part}")
+    least = tf.constant(LEAST_FREEDOM, dtype)
+    freedom = tfp.util.TransformedVariable(
+        tf.constant(FIRST_FREEDOM, dtype),
+        tfb.Chain([tfb.Shift(least), tfb.Exp()]),
+        name=f"df_{part}",
+    )
+    level = tfd.StudentT(freedom, tf.zeros([], dtype), stddev)
+    variables = {f"stddev_{part}": stddev, f"df_{part}": freedom}
+    return tfd.Sample(level, len(term.levels)), variables
 
 
 def own_parameters(
@@ -344,6 +365,12 @@ def check_term(term: TermBlock, covariance: Floats) -> None:
         raise ModelError(
             f"the start covariance of term {term.name!r} is singular; its density does not exist",
             hint="Start from a positive definite covariance, or leave the term out.",
+        )
+    if term.distribution != "gaussian" and k > 1:
+        raise ModelError(
+            f"the {k} coefficients of term {term.name!r} have a t distribution, of which there is no joint "
+            "distribution here",
+            hint="Write them as terms of their own: (x || gr(...)).",
         )
     if (term.covariance, term.homogeneous) not in STRUCTURES:
         raise ModelError(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.covariance import STRUCTURES, Structure
+from lmeformula.model.covariances.heavy import Heavy, free_of, freedom_of
 from lmeformula.model.family.own import NO_OWN, Own, positive
 
 Floats = NDArray[np.float64]
@@ -23,12 +24,15 @@ class Params(NamedTuple):
       covariances: one (k, k) covariance matrix per random-effects term, in squared units of the predictor.
       sigma: residual standard deviation, or None for families without one.
       own: (v) the family's other parameters of its own, as its functions take them: thresholds, a dispersion.
+      freedom: degrees of freedom of each term's effects, infinite where they are Gaussian; empty where all are.
+        Covariances are scale matrices where they are finite.
     """
 
     beta: Floats
     covariances: tuple[Floats, ...]
     sigma: float | None = None
     own: Floats = NO_OWN.start
+    freedom: tuple[float, ...] = ()
 
 
 class TermShape(NamedTuple):
@@ -139,9 +143,21 @@ class ParamSpace:
         """Parameters on their natural scale from the unconstrained vector psi (d)."""
         covariances = tuple(square(factor) for factor in self.factors(psi))
         beta = np.array(psi[: self.num_fixed])
+        freedom = self.freedom(psi)
         if self.has_sigma:
-            return Params(beta, covariances, self.residual_sd(psi))
-        return Params(beta, covariances, None, self.family_values(psi))
+            return Params(beta, covariances, self.residual_sd(psi), freedom=freedom)
+        return Params(beta, covariances, None, self.family_values(psi), freedom)
+
+    def freedom(self, psi: Floats) -> tuple[float, ...]:
+        """Degrees of freedom of each term's effects; empty where all are Gaussian."""
+        if not any(isinstance(term.structure, Heavy) for term in self.terms):
+            return ()
+        return tuple(
+            freedom_of(float(psi[place.stop - 1]))
+            if isinstance(term.structure, Heavy)
+            else float("inf")
+            for term, place in zip(self.terms, self.theta_slices, strict=True)
+        )
 
     def to_free(self, params: Params) -> Floats:
         """The unconstrained vector psi (d) of `params`; the inverse of `to_natural`.
@@ -149,8 +165,10 @@ class ParamSpace:
         A standard deviation of zero becomes -inf, as its logarithm.
         """
         parts = [np.asarray(params.beta, float)]
-        for term, covariance in zip(self.terms, params.covariances, strict=True):
+        for j, (term, covariance) in enumerate(zip(self.terms, params.covariances, strict=True)):
             parts.append(term.structure.to_free(covariance))
+            if isinstance(term.structure, Heavy) and params.freedom:
+                parts[-1][-1] = free_of(params.freedom[j])
         own = params.own
         if self.has_sigma:
             assert params.sigma is not None
@@ -206,5 +224,7 @@ def param_space(
 
 def term_shape(term: TermBlock) -> TermShape:
     """The part of a term that its parameters depend on."""
-    structure = STRUCTURES[(term.covariance, term.homogeneous)]
+    structure: Structure = STRUCTURES[(term.covariance, term.homogeneous)]
+    if term.distribution == "student":
+        structure = Heavy()
     return TermShape(term.name, term.columns, len(term.levels), structure)

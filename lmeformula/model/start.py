@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design
 from lmeformula.model.params import Params, ParamSpace
 
+# Of effects by a t distribution: heavy tails, and a variance.
+FIRST_FREEDOM = 6.0
+
 
 def starting_values(
     design: Design,
@@ -44,8 +47,19 @@ def starting_values(
         share = 0.5 * sd / np.sqrt(len(term.columns) * len(design.terms))
         covariances.append(np.diag((share / np.maximum(scale, 1e-12)) ** 2))
     if space.has_sigma:
-        return Params(beta, tuple(covariances), space.fixed_sigma or 0.85 * sd)
+        return Params(
+            beta, tuple(covariances), space.fixed_sigma or 0.85 * sd, freedom=_freedom(design)
+        )
     own = space.own.start
     if not has_intercept:
         own = own + np.mean(design.X @ beta + design.offset)
-    return Params(beta, tuple(covariances), None, own)
+    return Params(beta, tuple(covariances), None, own, _freedom(design))
+
+
+def _freedom(design: Design) -> tuple[float, ...]:
+    """Degrees of freedom of each term's effects; empty where all are Gaussian."""
+    if all(term.distribution == "gaussian" for term in design.terms):
+        return ()
+    return tuple(
+        FIRST_FREEDOM if term.distribution == "student" else float("inf") for term in design.terms
+    )

@@ -16,6 +16,7 @@ from lmeformula.design.design import Design
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.laplace.fit import fit_laplace
 from lmeformula.result.distribution import is_normal
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.intervals import check_level, chosen, interval_frame
 from lmeformula.result.parameters import parameters
 from lmeformula.result.refit import check_refit, refit_exactly
@@ -129,6 +130,7 @@ def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
             "no bootstrap of a model fitted by the iterative solver",
             hint='It would be refitted hundreds of times; use method="wald".',
         )
+    refuse_heavy(fit, "refits by the Laplace approximation")
     found: list[Floats] = []
     num_lost, is_interrupted = 0, False
     try:

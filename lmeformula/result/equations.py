@@ -23,6 +23,7 @@ from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.predict import linear_predictor
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def equations(fit: Fit) -> Equations:
       Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
     """
     check_direct(fit, "intervals of predictions")
+    refuse_heavy(fit, "intervals of predictions and errors of held-out rows")
     design = fit.model.design
     plan = layout(design.terms)
     sigma = fit.params.sigma

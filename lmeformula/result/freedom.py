@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.errors import ModelError
+from lmeformula.result.heavy import refuse_heavy
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -90,9 +91,10 @@ def freedom(fit: Fit, ddf: str = "auto") -> Freedom:
     """
     if ddf not in METHODS:
         raise ModelError(f"ddf is {ddf!r}", hint=f"Choose one of {', '.join(map(repr, METHODS))}.")
-    is_gaussian = fit.model.family.name == "gaussian"
+    is_gaussian = fit.model.family.name == "gaussian" and not fit.params.freedom
     if ddf == "none" or (ddf == "auto" and not is_gaussian):
         return Asymptotic(fit.fixed_vcov)
+    refuse_heavy(fit, f"degrees of freedom by {ddf}")
     if not is_gaussian:
         raise ModelError(
             f"there are no {ddf} degrees of freedom of a {fit.model.family.name} fit",

@@ -49,6 +49,8 @@ def modes_apart(fit: Fit, seed: int) -> Iterator[Doubt]:
         fit.model.design.terms, fit.params.covariances, fit.modes, fit.mode_cov, strict=True
     )
     for block, covariance, modes, given in terms:
+        if block.distribution != "gaussian":
+            continue
         for k, column in enumerate(block.columns):
             variance, left = covariance[k, k], given[:, k, k]
             if variance <= 0.0:
@@ -116,7 +118,7 @@ def levels_apart(fit: Fit, seed: int) -> Iterator[Doubt]:
         place
         for place, block in enumerate(fit.model.design.terms)
         # As many levels as rows are no groups.
-        if 3 <= len(block.levels) < fit.nobs
+        if 3 <= len(block.levels) < fit.nobs and block.distribution == "gaussian"
     ]
     if not names or not places:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmeformula.model.covariances.heavy import LEAST_FREEDOM
 from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Positive
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 ANYTHING = (-float("inf"), float("inf"))
 POSITIVE = (0.0, float("inf"))
+BOUNDS = {"sd": POSITIVE, "df": (LEAST_FREEDOM, float("inf"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Parameter:
 
     Attributes:
       name: as in `fit.param_names`, such as "service", "sd(students)" or "sigma".
-      effect: "fixed", "sd", "cor", "residual", or "family" for thresholds, a dispersion, ....
+      effect: "fixed", "sd", "cor", "df" of effects by a t distribution, "residual", or "family" for
+        thresholds, a dispersion, ....
       group: display name of the grouping factor, "Residual" for sigma, "" for a fixed effect.
       term: the coefficient; two, joined by a comma, for a correlation; "" for sigma and for a
         standard deviation or correlation shared by all coefficients.
@@ -67,7 +70,7 @@ def parameters(fit: Fit) -> tuple[Parameter, ...]:
         structure = term_shape(block).structure
         least = -1.0 / (len(block.columns) - 1) if block.covariance == "cs" else -1.0
         labels += [
-            (effect, block.group, term, POSITIVE if effect == "sd" else (least, 1.0))
+            (effect, block.group, term, BOUNDS.get(effect, (least, 1.0)))
             for effect, term in structure.labels(block.columns)
         ]
     own = fit.model.space.own

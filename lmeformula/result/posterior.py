@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import apply_lambda, factorize
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.predict import family_values, linear_predictor
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def posterior_draws(
       num_draws: m.
       seed: of the random numbers.
       jointly: False draws each level from its own conditional covariance, for which the rows are not needed;
-        by default this is done where the equations were too large to be factored.
+        by default this is done where the equations were too large to be factored, and where effects have a t
+        distribution.
     Returns:
       The draws.
     Raises:
@@ -56,7 +58,10 @@ def posterior_draws(
       Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the equations.
     """
     random = np.random.default_rng(seed)
+    if fit.params.freedom and jointly is None:
+        jointly = False
     if fit.solver == "direct" if jointly is None else jointly:
+        refuse_heavy(fit, "joint draws of all effects")
         return PosteriorDraws(_joint(fit, num_draws, random), JOINT)
     found = []
     for modes, covariances in zip(fit.modes, fit.mode_cov, strict=True):

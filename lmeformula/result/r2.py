@@ -15,6 +15,7 @@ import scipy.special
 
 from lmeformula.errors import ModelError
 from lmeformula.model.family.links import LINKS
+from lmeformula.result.heavy import effect_covariances
 from lmeformula.result.predict import family_values
 from lmeformula.result.residuals import observed_mean
 
@@ -141,7 +142,7 @@ def variances(
     eta = fit.model.design.X @ fit.params.beta
     groups: dict[str, float] = {}
     own_rows = 0.0
-    for block, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
+    for block, covariance in zip(fit.model.design.terms, effect_covariances(fit), strict=True):
         share = float(np.einsum("na,ab,nb->", block.values, covariance, block.values)) / len(eta)
         if len(block.levels) == len(eta) and fit.params.sigma is None:
             own_rows += share

@@ -56,7 +56,7 @@ def row_facts(fit: Fit, seed: int) -> RowFacts:
     """Work out what the tests of rows share."""
     design = fit.model.design
     variances = np.zeros(design.n)
-    if choose_solver(fit.model, "laplace", "auto") == "direct":
+    if choose_solver(fit.model, "laplace", "auto") == "direct" and not fit.params.freedom:
         found = equations(fit)
         variances = found.variances(design, parameters=True, effects=True, new_levels=False)
     # A row's precision may be negative where its log density is not concave.

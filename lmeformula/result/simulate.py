@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -14,6 +15,7 @@ from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, needs_response, response_arrays
+from lmeformula.result.heavy import tails
 from lmeformula.result.predict import (
     category_names,
     check_levels_are_known,
@@ -142,14 +144,22 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     fit, rows = sampler.fit, sampler.rows
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
     unseen = [_num_unseen(block.index) for block in rows.terms]
+    freedom = fit.params.freedom or (math.inf,) * len(rows.terms)
     for sequence in np.random.SeedSequence(seed).spawn(n):
         random = np.random.default_rng(sequence)
         eta = fixed.copy()
-        for block, covariance, kept, is_new, count in zip(
-            rows.terms, fit.params.covariances, sampler.kept, sampler.is_new, unseen, strict=True
+        for block, covariance, df, kept, is_new, count in zip(
+            rows.terms,
+            fit.params.covariances,
+            freedom,
+            sampler.kept,
+            sampler.is_new,
+            unseen,
+            strict=True,
         ):
             num_known = len(block.levels)
             noise = random.standard_normal((num_known + count, len(block.columns)))
+            noise *= tails(random, df, num_known + count)
             effects = noise @ cholesky_semidefinite(covariance).T
             if kept:
                 effects[:num_known] = 0.0

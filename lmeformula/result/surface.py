@@ -17,6 +17,7 @@ from lmeformula.gaussian.profiled import Held, concentrated
 from lmeformula.model.compile import Model
 from lmeformula.model.covariance import Structure
 from lmeformula.model.params import Params, ParamSpace
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.ridge import Surface
 
@@ -68,6 +69,7 @@ def slice_of(fit: Fit, index: int) -> Slice:
             "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
             hint='Use method="wald".',
         )
+    refuse_heavy(fit, "profile likelihoods")
     parameter = parameters(fit)[index]
     if fit.model.family.name != "gaussian":
         if fit.method != "laplace":

@@ -29,6 +29,8 @@ class TermCovariance:
       corr: (k, k) correlations; NaN off the diagonal where a standard deviation is zero.
       correlated: whether the model has correlations; False where they are zero by choice.
       pattern: "cs" or "ar1" where one correlation gives all of them, else "".
+      df: degrees of freedom where the coefficients have a t distribution, whose scales `sd` then are: standard
+        deviations are larger by the root of df / (df - 2); None where they are Gaussian.
     """
 
     group: str
@@ -37,6 +39,7 @@ class TermCovariance:
     corr: Floats
     correlated: bool = True
     pattern: str = ""
+    df: float | None = None
 
     @property
     def own_correlations(self) -> tuple[tuple[int, int], ...]:
@@ -66,7 +69,8 @@ class VarCorr:
           frame: columns group, term, term2, sd, corr. A standard deviation's row has no term2 and a
             NaN correlation; a correlation's row names both terms and has a NaN sd, and there is one
             for each pair; of cs and ar1, which have one correlation, one for the first pair. The
-            residual is the last row, group "Residual".
+            residual is the last row, group "Residual". Where some coefficients have a t distribution there
+            is a column df too.
         """
         rows: list[tuple[str, str | None, str | None, float, float]] = []
         for term in self.terms:
@@ -77,7 +81,19 @@ class VarCorr:
                 rows.append((term.group, *pair, np.nan, float(term.corr[i, j])))
         if self.sigma is not None:
             rows.append(("Residual", None, None, self.sigma, np.nan))
-        return pd.DataFrame(rows, columns=["group", "term", "term2", "sd", "corr"])
+        frame = pd.DataFrame(rows, columns=["group", "term", "term2", "sd", "corr"])
+        if self.has_df:
+            counts = [len(term.columns) + len(term.own_correlations) for term in self.terms]
+            freedom = [np.nan if term.df is None else term.df for term in self.terms]
+            frame["df"] = np.append(
+                np.repeat(freedom, counts), [np.nan] * (len(frame) - sum(counts))
+            )
+        return frame
+
+    @property
+    def has_df(self) -> bool:
+        """Whether some coefficients have a t distribution."""
+        return any(term.df is not None for term in self.terms)
 
     def to_table(self) -> Table:
         """Lay the components out as lme4 prints them.
@@ -101,7 +117,17 @@ class VarCorr:
             for j, column in enumerate(cells[3:])
         ]
         labels = (Column("group", cells[0], "text"), Column("term", cells[1], "text"))
-        return Table("Random effects", (*labels, Column("sd", cells[2]), *correlations))
+        spread = Column("scale" if self.has_df else "sd", cells[2])
+        return Table("Random effects", (*labels, spread, *correlations, *self._freedom(rows)))
+
+    def _freedom(self, rows: list[list[Cell]]) -> tuple[Column, ...]:
+        """A column of degrees of freedom, in the first row of each term that has some."""
+        if not self.has_df:
+            return ()
+        cells: list[Cell] = []
+        for term in self.terms:
+            cells += [term.df] + [None] * (len(term.columns) - 1)
+        return (Column("df", tuple(cells + [None] * (len(rows) - len(cells))), "statistic"),)
 
     def __repr__(self) -> str:
         from lmeformula.views.table import to_text
@@ -122,7 +148,8 @@ def varcorr(fit: Fit) -> VarCorr:
     Returns:
       components: standard deviations and correlations of each term, and the residual sd.
     """
-    terms = []
+    terms: list[TermCovariance] = []
+    freedom = fit.params.freedom
     for block, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
         sd = np.sqrt(np.diag(covariance))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -130,6 +157,7 @@ def varcorr(fit: Fit) -> VarCorr:
         np.fill_diagonal(corr, 1.0)
         correlated = block.covariance != "diag"
         pattern = block.covariance if block.covariance in PATTERNS else ""
-        terms.append(TermCovariance(block.group, block.columns, sd, corr, correlated, pattern))
+        df = freedom[len(terms)] if block.distribution == "student" else None
+        terms.append(TermCovariance(block.group, block.columns, sd, corr, correlated, pattern, df))
     sigma = fit.params.sigma
     return VarCorr(tuple(terms), None if sigma is None else float(sigma))

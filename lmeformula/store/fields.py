@@ -62,6 +62,7 @@ TERM = Record(
         "covariance": Text(),
         "homogeneous": Flag(),
         "block": Text(),
+        "distribution": Choice(("gaussian", "student")),
     },
     own=("k",),
 )
@@ -73,6 +74,7 @@ PARAMS = Record(
         "covariances": Each(Array(("", "")), "terms"),
         "sigma": Maybe(Real()),
         "own": Array(("f",)),
+        "freedom": Each(Real()),
     },
 )
 

@@ -119,6 +119,7 @@ def short_repr(fit: Fit, width: int = 80) -> str:
         f"{p.term} {short(p.estimate)} ({short(p.std_error)})" for p in rows if p.effect == "fixed"
     ]
     sds = [f"{_inside(p.name)} {short(p.estimate)}" for p in rows if p.effect == "sd"]
+    tails = [f"{_inside(p.name)} {short(p.estimate)}" for p in rows if p.effect == "df"]
     family = [
         f"{p.term} {short(p.estimate)}" if len(fit.params.own) > 1 else short(p.estimate)
         for p in rows
@@ -135,7 +136,8 @@ def short_repr(fit: Fit, width: int = 80) -> str:
         ),
         ("fit", _fit_line(fit)),
         ("fixed", _enumerate(fixed)),
-        ("sd", _enumerate(sds)),
+        ("scale" if tails else "sd", _enumerate(sds)),
+        ("df", _enumerate(tails)),
         (fit.model.space.own.variable, _enumerate(family)),
     )
     lines = _fact_lines([fact for fact in facts if fact[1]], width)

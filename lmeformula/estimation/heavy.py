@@ -1,0 +1,261 @@
+"""Models with heavy-tailed effects: Monte Carlo EM, from the fit with Gaussian effects in their place."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
+from lmeformula.em.types import Options, Solution
+from lmeformula.errors import ModelError
+from lmeformula.estimation.common import (
+    BOUNDARY_SD,
+    Timed,
+    iteration_seconds,
+    last_iteration,
+    report_mc_error,
+    stderr_of,
+    watch,
+    watched_draws,
+)
+from lmeformula.fit import Fit
+from lmeformula.history import LogLik, Seconds
+from lmeformula.laplace.fit import conditional, fit_laplace
+from lmeformula.laplace.information import upright
+from lmeformula.model.bounds import off_bounds
+from lmeformula.model.compile import Model
+from lmeformula.model.covariances.heavy import Heavy, free_of
+from lmeformula.model.factors import any_singular
+from lmeformula.model.params import term_shape
+
+if TYPE_CHECKING:
+    from lmeformula.em.information import Reported
+    from lmeformula.em.loop import Progress
+    from lmeformula.sampling.heavy_problem import HeavyModel
+
+Floats = NDArray[np.float64]
+
+# Degrees of freedom to begin with, and between which the start is looked for; the engine goes beyond.
+FIRST, FEWEST, MOST = 6.0, 1.1, 60.0
+# No standard deviation starts lower than this share of the largest, nor goes lower in search of a start.
+LEAST_SHARE = 0.05
+
+
+def is_heavy(model: Model) -> bool:
+    """Whether some effects of a model have a t distribution."""
+    return any(isinstance(term.structure, Heavy) for term in model.space.terms)
+
+
+def refuse(method: str, solver: str, dtype: str) -> None:
+    """Refuse what cannot fit heavy-tailed effects.
+
+    Raises:
+      ModelError: for any method but mcem, the iterative solver, and single precision.
+    """
+    if method != "mcem":
+        raise ModelError(
+            f'{method} does not fit effects by Student\'s t distribution, gr(..., dist = "student")',
+            hint='Use method="mcem"; or leave out dist for a fit with Gaussian effects to compare with.',
+        )
+    if solver == "iterative":
+        raise ModelError(
+            "the iterative solver does not fit effects by Student's t distribution",
+            hint='Use solver="direct".',
+        )
+    if dtype != "float64":
+        raise ModelError(
+            f"effects by Student's t distribution are not fitted in {dtype}", hint='Use "float64".'
+        )
+
+
+def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
+    """Fit a model with heavy-tailed effects by Monte Carlo EM; its log-likelihood is bridged.
+
+    Args:
+      model: some of whose terms have a t distribution.
+      seed: of all random numbers.
+      options: of the engine.
+      progress: shown its iterations.
+    """
+    from lmeformula.em.loop import run
+    from lmeformula.sampling.edges import on_edges
+    from lmeformula.sampling.heavy_problem import HeavyModel, heavy_problem
+
+    began = time.perf_counter()
+    of, space = HeavyModel(model), model.space
+    start = _start(model, of)
+    start_seconds = time.perf_counter() - began
+    watched, positions = watch(model, of.plan.starts)
+    settings = options._replace(watched=positions)
+    problem = heavy_problem(of, start)
+    assert problem.geometry is not None
+    assert problem.edges is not None
+    whitening = Timed(problem.geometry)
+    solution = run(problem._replace(geometry=whitening), settings, seed=seed, progress=progress)
+    psi = solution.params
+    limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
+    found = of.stand_in(psi)
+    modes, mode_cov = conditional(found.mode.factor, found.mode.u)
+    # The stand-in's effects are d^(1/2) times the model's.
+    modes = tuple(
+        part / np.sqrt(d)[:, None] for part, d in zip(modes, found.precisions, strict=True)
+    )
+    mode_cov = tuple(
+        part / d[:, None, None] for part, d in zip(mode_cov, found.precisions, strict=True)
+    )
+    if solution.info is not None:
+        modes = of.plan.split(np.asarray(solution.info.latent_mean, float))
+    bridging = time.perf_counter()
+    loglik = _log_likelihood(of, problem, settings, solution, seed)
+    bridge_seconds = time.perf_counter() - bridging
+    source, vcov, stderr_error = _covariance(of, solution, inside)
+    p = space.num_fixed
+    held_terms = [name for name in solution.held if not name.startswith("df ")]
+    return Fit(
+        model=model,
+        method="mcem",
+        reml=False,
+        params=space.to_natural(limit),
+        param_names=space.names,
+        param_values=space.to_report(limit),
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
+        param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
+        fixed_vcov=vcov[:p, :p],
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=solution.outcome,
+        singular=bool(held_terms)
+        or any_singular(space.factors(psi), tuple(np.ones(len(t.columns)) for t in space.terms)),
+        loglik=loglik,
+        iterations=solution.trace,
+        watched=watched_draws(watched, solution),
+        seconds=Seconds(
+            design=0.0,
+            compile=solution.compile_seconds,
+            total=time.perf_counter() - began,
+            start=start_seconds,
+            whitening=whitening.seconds,
+            iterations=iteration_seconds(solution),
+            bridge=bridge_seconds,
+        ),
+        ascent=None,
+        sampling=last_iteration(solution, options.num_chains),
+        laplace_values=None,
+        information=source,
+        param_stderr_error=stderr_error,
+    )
+
+
+def _start(model: Model, of: HeavyModel) -> Floats:
+    """(d,) the maximum of the stand-in's log-likelihood, from the fit with Gaussian effects."""
+    from lmeformula.sampling.heavy_problem import freedom_edges
+
+    first, bounds = _first(model)
+    best = first
+
+    def negative(psi: Floats) -> float:
+        value = of.log_likelihood(psi)
+        return 1e300 if value == -np.inf else -value
+
+    found = scipy.optimize.minimize(
+        negative, first, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60, "maxfun": 4000}
+    )
+    if np.isfinite(found.fun) and found.fun < negative(first):
+        best = np.asarray(found.x)
+    for edge in freedom_edges(model.space, best):
+        place = int(np.flatnonzero(edge.directions[:, 0])[0])
+        if best[place] in bounds[place]:
+            # The search would have gone on: the engine sees whether it ends there.
+            best = np.where(edge.outside != best, edge.outside, best) if edge.nearness < 1 else best
+    return best
+
+
+def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]]]:
+    """The fit with Gaussian effects, its standard deviations as scales, and bounds of the search."""
+    design, space = model.design, model.space
+    terms = tuple(replace(term, distribution="gaussian") for term in design.terms)
+    plain = replace(
+        model,
+        design=replace(design, terms=terms),
+        space=replace(space, terms=tuple(map(term_shape, terms))),
+    )
+    gaussian = fit_laplace(plain)
+    psi, _ = off_bounds(plain.space, plain.space.to_free(gaussian.params), BOUNDARY_SD)
+    parts = [psi[: space.num_fixed]]
+    bounds: list[tuple[float | None, float | None]] = [(None, None)] * space.num_fixed
+    places = zip(space.terms, plain.space.theta_slices, strict=True)
+    counts = [term.structure.num_sds(len(term.columns)) for term in space.terms]
+    for (term, place), count in zip(places, counts, strict=True):
+        theta = psi[place].copy()
+        least = float(theta[:count].max()) + np.log(LEAST_SHARE)
+        theta[:count] = np.maximum(theta[:count], least)
+        bounds += [(least - 2.0, None)] * count + [(None, None)] * (len(theta) - count)
+        if isinstance(term.structure, Heavy):
+            theta[:count] += 0.5 * np.log(1.0 - 2.0 / FIRST)
+            theta = np.append(theta, free_of(FIRST))
+            bounds.append((free_of(FEWEST), free_of(MOST)))
+        parts.append(theta)
+    own = psi[plain.space.own_slice]
+    return np.concatenate([*parts, own]), bounds + [(None, None)] * len(own)
+
+
+def _log_likelihood(
+    of: HeavyModel, problem: object, options: Options, solution: Solution, seed: int
+) -> LogLik:
+    """Bridged from the whitening at the parameters of the last E-step."""
+    from lmeformula.em.bridge import bridge
+
+    size, nobs = of.model.space.size, of.model.design.n
+    geometry = solution.geometry
+    if geometry is None:
+        return LogLik(float("nan"), float("nan"), size, nobs)
+    correction = bridge(
+        problem,  # type: ignore[arg-type]
+        options,
+        solution.sampled_at,
+        geometry,
+        solution.excess,
+        seed=seed,
+    )
+    log_det = of.stand_in(solution.sampled_at).mode.factor.log_det
+    return LogLik(correction.value - 0.5 * log_det, correction.mc_error, size, nobs)
+
+
+def _covariance(
+    of: HeavyModel, solution: Solution, inside: NDArray[np.bool_]
+) -> tuple[str, Floats, Floats | None]:
+    """The covariance of what is reported: from the draws, or else from the stand-in."""
+    space, psi = of.model.space, solution.params
+    sampled = _monte_carlo(of.model, solution)
+    if sampled is not None:
+        outside = np.where(np.outer(inside, inside), 0.0, np.nan)
+        error = np.where(inside, sampled.stderr_error, np.nan)
+        return "monte carlo", sampled.covariance + outside, error
+    free = np.ix_(inside, inside)
+    found = np.full((space.size, space.size), np.nan)
+    jacobian = space.report_jacobian(psi)[free]
+    information = upright(of.second(psi)[free])
+    found[free] = jacobian @ np.linalg.inv(information) @ jacobian.T
+    return "laplace", found, None
+
+
+def _monte_carlo(model: Model, solution: Solution) -> Reported | None:
+    from lmeformula.em.information import reported
+
+    if solution.monte_carlo is None:
+        return None
+    try:
+        return reported(
+            solution.monte_carlo,
+            model.space.report_jacobian,
+            solution.params,
+            solution.mc_covariance,
+        )
+    except np.linalg.LinAlgError:
+        # Positive definite where the draws were taken, and not at the estimates.
+        return None
