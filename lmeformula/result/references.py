@@ -107,6 +107,18 @@ BRIDGE = (
     "Simulating ratios of normalizing constants via a simple identity: a theoretical exploration",
     "Statistica Sinica 6, 831-860",
 )
+VARIATES = (
+    "Mira, A., Solgi, R., Imparato, D.",
+    2013,
+    "Zero variance Markov chain Monte Carlo for Bayesian estimators",
+    "Statistics and Computing 23, 653-662",
+)
+NEARER = (
+    "Opper, M., Archambeau, C.",
+    2009,
+    "The variational Gaussian approximation revisited",
+    "Neural Computation 21, 786-792",
+)
 CONJUGATE = (
     "Hestenes, M. R., Stiefel, E.",
     1952,
@@ -238,6 +250,7 @@ def _used(fit: Fit) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     if fit.method == "mcem":
         yield MCEM, "Monte Carlo EM"
         yield HMC, "draws of the random effects"
+        yield VARIATES, "control variates of the scores"
         yield TFP, "densities and samplers"
         yield NEWTON, "maximization step"
         if fit.information == "monte carlo":
@@ -245,3 +258,5 @@ def _used(fit: Fit) -> Iterator[tuple[tuple[str, int, str, str], str]]:
         yield RHAT, "convergence of the chains"
         if family.name != "gaussian":
             yield BRIDGE, "log-likelihood"
+            if fit.solver == "direct":
+                yield NEARER, "the Gaussian that the log-likelihood starts from"
