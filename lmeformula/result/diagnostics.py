@@ -13,6 +13,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.history import Ascent, Sampling, Seconds
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
+from lmeformula.result.ending import endless
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Diagnostics:
       last_step: the largest step of the last iteration, or None.
       reduction: by parameter name, variance of the scores over that with control variates.
       laplace: by parameter, how far the Laplace approximation was; () where there was none.
+      endless: names of the coefficients without a finite estimate, after a separation.
       singular_terms: names of the terms whose covariance is singular.
       condition: condition number of the correlations between the estimates; nan where a standard error is.
       stderr_source: what the standard errors are from.
@@ -91,6 +93,7 @@ class Diagnostics:
     last_step: NamedError | None
     reduction: dict[str, float]
     laplace: tuple[LaplaceDistance, ...]
+    endless: tuple[str, ...]
     singular_terms: tuple[str, ...]
     condition: float
     stderr_source: str
@@ -136,6 +139,7 @@ def diagnostics(fit: Fit) -> Diagnostics:
         if sampling is None
         else dict(zip(fit.param_names, map(float, sampling.reduction), strict=True)),
         laplace=_distances(fit),
+        endless=endless(fit),
         singular_terms=singular,
         condition=condition,
         stderr_source=stderr_source(fit),

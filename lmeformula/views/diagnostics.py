@@ -76,6 +76,8 @@ def laplace_sentence(distances: tuple[LaplaceDistance, ...]) -> str:
 
 def _facts(found: Diagnostics) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
+    if found.endless:
+        facts.append(("separation", f"without a finite estimate: {', '.join(found.endless)}"))
     sampling = found.sampling
     if sampling is not None:
         iterations = (

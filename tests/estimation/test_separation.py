@@ -77,6 +77,8 @@ def test_what_predicts_perfectly_is_named(case):
         if np.isnan(error) and not name.startswith("sd(")
     }
     assert missing == names
+    assert set(fit.diagnostics.endless) == names
+    assert all(name in str(fit.diagnostics) for name in names)
     text = " ".join(str(fit.summary()).split())
     assert text.startswith("Some responses are predicted perfectly")
     assert "Without a finite estimate: " in text

@@ -16,6 +16,7 @@ from lmeformula.model.family.counts import count_response, log_mean
 from lmeformula.model.family.links import softplus
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.model.family.rising import rising
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -63,29 +64,13 @@ def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> 
     return counts - (counts + size) * tf.math.sigmoid(eta - tf.math.log(size))
 
 
-def _rising(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
-    """log(Gamma(y + size) / Gamma(size) size^y) with two derivatives in size, (n,) each.
-
-    The sum over j < y of log(1 + j / size): it keeps its digits where size is large, a Poisson distribution.
-    """
-    j = np.arange(int(counts.max()) if counts.size else 0)
-    terms = (
-        np.log1p(j / size),
-        -j / (size * (size + j)),
-        j * (2.0 * size + j) / (size * (size + j)) ** 2,
-    )
-    places = counts.astype(np.int64)
-    sums = [np.concatenate([[0.0], np.cumsum(term)])[places] for term in terms]
-    return sums[0], sums[1], sums[2]
-
-
 def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     counts, log_factorials = response
     size = own[0]
     log_ratio = eta - np.log(size)
     share = scipy.special.expit(log_ratio)
     value = counts @ eta - (counts + size) @ softplus(log_ratio, share)
-    value += (_rising(counts, size)[0] - log_factorials).sum()
+    value += (rising(counts, size)[0] - log_factorials).sum()
     second = -(counts + size) * share * (1.0 - share)
     return Slopes(float(value), counts - (counts + size) * share, second)
 
@@ -97,11 +82,11 @@ def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     bend = share * (1.0 - share)
     # y - mean over mean + size, where the mean may overflow and its share of the sum does not
     excess = counts * (1.0 - share) / size - share
-    _, rising, rising_twice = _rising(counts, size)
+    _, rise, rise_twice = rising(counts, size)
     spread = (counts + size) * share / size
     own_first = share * excess
-    own_slope = spread - softplus(log_ratio, share) + rising
-    squares = share / size - spread * ((2.0 - share) / size - 1.0 / (counts + size)) + rising_twice
+    own_slope = spread - softplus(log_ratio, share) + rise
+    squares = share / size - spread * ((2.0 - share) / size - 1.0 / (counts + size)) + rise_twice
     return Depths(
         third=-(counts + size) * bend * (1.0 - 2.0 * share),
         own=np.array([own_slope.sum()]),
