@@ -22,12 +22,11 @@ from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from lmeformula.em.draws import Draws, mean_covariance, with_coefficients
 from lmeformula.em.elsewhere import calls_of, evaluator, together
-from lmeformula.em.programs import Programs
+from lmeformula.em.programs import Programs, num_rows
 from lmeformula.em.types import Problem
 
 Floats = NDArray[np.float64]
@@ -204,13 +203,13 @@ def information_of(
       distance: (d,) from there to the maximum.
     """
     kept = len(draws.positions)
-    rows = max((part.shape[0] for part in tf.nest.flatten(data) if part.shape.rank), default=1)
+    rows = max(1, num_rows(data))
     # Single precision has no digits for short steps.
     is_central = rows <= MOST_CENTRAL_ROWS or programs.dtype == "float32"
     signs = (1.0, -1.0) if is_central else (1.0,)
     length = STEP[programs.dtype] if is_central else ONE_SIDED_STEP
     lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
-    first = int(np.clip(FIRST_ROWS // max(1, rows), *FIRST_DRAWS))
+    first = int(np.clip(FIRST_ROWS // rows, *FIRST_DRAWS))
     used = min(kept, -(-first // draws.excess.shape[1]))
     # To one side the centre would cost as much as a difference: it moves only where that is worth it.
     is_far = np.sqrt(distance @ metric @ distance) > FAR

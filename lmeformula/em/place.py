@@ -30,7 +30,7 @@ from lmeformula.em.draws import (
 from lmeformula.em.information import Information, information_of
 from lmeformula.em.mstep import adam
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.programs import Programs
+from lmeformula.em.programs import Programs, num_rows
 from lmeformula.em.types import Edge, Geometry, Info, Options, Problem
 
 Floats = NDArray[np.float64]
@@ -41,6 +41,9 @@ WARMUP = (10, 2)
 LEARNING_WARMUP, LEARNING_ITERATIONS = (100, 20), 4
 # Coefficients of control variates come from at least this many draws.
 ENOUGH_FOR_COEFFICIENTS = 60
+# Where the information is refined and the likelihood bridged, a fit ends with at least as many draws per chain
+# as this many rows hold, within limits: of few rows they cost nothing, and both are as good as they are many.
+LAST_ROWS, LAST_DRAWS = 1_000_000, (1, 250)
 # With this many draws per chain a slope at a boundary that is not told from zero is taken for zero.
 ENOUGH_FOR_EDGES = 2000
 
@@ -203,6 +206,7 @@ def find_verdict(
         return None
     # An information that the engine had to hold up says too little about distance and error.
     known = problem.geometry is not None or way.resolved
+    known = known and place.num_draws >= _fewest(problem, options)
     known = known and (
         place.num_draws >= min(options.max_draws, ENOUGH_FOR_EDGES)
         or boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
@@ -218,6 +222,7 @@ def further_draws(
     """How many draws to add to those that there are."""
     have = place.num_draws
     asked = schedule.draws_in_place(have, _errors_of(way), way.stderr, options.tolerance)
+    asked = max(asked, _fewest(problem, options))
     sure = boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
     if not sure or (problem.geometry is None and not way.resolved):
         # Still, as far as can be seen: see further.
@@ -240,7 +245,16 @@ def next_draws(problem: Problem, options: Options, place: Place, way: Advance) -
     asked = schedule.draws_after_step(
         place.num_draws, way.distance, _errors_of(way), way.stderr, options.tolerance
     )
+    if schedule.in_stderr(way.distance, way.stderr) <= schedule.LAST_STEP:
+        asked = max(asked, _fewest(problem, options))
     return min(options.max_draws, asked)
+
+
+def _fewest(problem: Problem, options: Options) -> int:
+    """Draws per chain that a fit ends with at least."""
+    if not problem.refine:
+        return 1
+    return min(options.max_draws, int(np.clip(LAST_ROWS // num_rows(problem.data), *LAST_DRAWS)))
 
 
 def find_information(

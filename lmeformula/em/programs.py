@@ -109,6 +109,11 @@ def _build(problem: Problem, options: Options, dtype: str) -> Programs:
     )
 
 
+def num_rows(data: Any) -> int:
+    """The length of the longest of a problem's arrays."""
+    return max((part.shape[0] for part in tf.nest.flatten(data) if len(part.shape)), default=1)
+
+
 def tensors_of(structure: Any, dtype: str) -> Any:
     """The arrays of a nested structure as tensors, floating ones in `dtype`."""
 
