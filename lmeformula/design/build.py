@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.arguments import check_contrasts_used, read_contrasts, row_argument
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, Part
 from lmeformula.design.evaluate import Memory, Scope, data_columns
 from lmeformula.design.fixed import columns_of, independent_columns
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
 from lmeformula.design.observed import aliases_of, observe
+from lmeformula.design.predictors import joined
 from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
-from lmeformula.design.values import Categories, Column, Floats, Ints, Numbers, take
+from lmeformula.design.values import Categories, Coding, Column, Floats, Ints, Numbers, take
 from lmeformula.design.variables import (
     Evaluated,
     check_finite,
@@ -34,12 +35,13 @@ from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError, underline
 from lmeformula.formula import expand_dot, parse
 from lmeformula.formula.ir import Expression, Formula, TermSum
+from lmeformula.formula.several import formulas_of
 
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
 
 
 def design(
-    formula: str | Formula,
+    formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],
     data: object,
     *,
     contrasts: Contrasts | None = None,
@@ -52,7 +54,8 @@ def design(
     Rows where any used variable is missing are left out, then levels that no row has.
 
     Args:
-      formula: text, or what `lf.parse` returned.
+      formula: text, or what `lf.parse` returned or takes: a mapping of texts for several predictors. Rows are
+        complete in all of them; offset and weights belong to the one with the response.
       data: a pandas or polars DataFrame, a pyarrow Table, or a mapping of names to arrays. Only the columns
         that the formula uses are read.
       contrasts: how factors are coded, by variable ("a", or "factor(t)" for such a term): "treatment" (the
@@ -72,7 +75,7 @@ def design(
       >>> made.names, made.terms[0].levels
       (('Intercept', 'a[T.v]'), ('1', '2'))
     """
-    parsed = parse(formula) if isinstance(formula, str) else formula
+    parsed = parse(formula)
     frame = open_frame(data)
     if parsed.fixed.template:
         parsed = expand_dot(parsed, frame.columns)
@@ -81,30 +84,80 @@ def design(
         warn(found.code, found.message + place)
     own = dict(functions or {})
     codings = read_contrasts(contrasts or {})
-    scope = Scope(frame, own, Memory(), False, parsed.text)
-    model, reserved = without_reserved(parsed, scope)
-
-    values = evaluate_formula(model, scope, with_response=True, with_groups=True)
     offset_given = row_argument("offset", offset, frame)
     weights_given = row_argument("weights", weights, frame)
-    if weights_given is not None and model.response is not None and model.response.weights:
+    if weights_given is not None and parsed.response is not None and parsed.response.weights:
         raise FormulaDataError(
             "the weights are given twice, in the formula and as an argument", "E_DATA"
         )
-    given = [Numbers(array) for array in (offset_given, weights_given) if array is not None]
-    rows = complete_rows([*values.columns(), *given], frame.num_rows)
-    num_rows = frame.num_rows if rows is None else rows.size
-    if num_rows == 0:
-        raise _no_rows(values, parsed.text)
+    # Both belong to the formula with the response.
+    arguments = (_Argument(offset_given, offset), _Argument(weights_given, weights))
+    none = (_Argument(None, None),) * 2
+    evaluated = [
+        _evaluate(part, Scope(frame, own, Memory(), False, part.text), *(none if i else arguments))
+        for i, (_, part) in enumerate(formulas_of(parsed))
+    ]
+    columns = [column for each in evaluated for column in each.columns()]
+    rows = complete_rows(columns, frame.num_rows)
+    if rows is not None and rows.size == 0:
+        raise _no_rows([each.values for each in evaluated], parsed.text)
+    variables = [_on_rows(each, rows, codings) for each in evaluated]
+    check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
+    made = [_arrays(each, on, rows) for each, on in zip(evaluated, variables, strict=True)]
+    if not parsed.further:
+        return made[0]
+    names = [name for name, _ in formulas_of(parsed)]
+    patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]
+    return joined(parsed, tuple(map(Part, names, patterns, made)))
 
-    variables = {
+
+class _Argument(NamedTuple):
+    """Numbers for all rows of the data, or None, and the argument that they were given as."""
+
+    values: Floats | None
+    given: object
+
+
+class _Part(NamedTuple):
+    """A formula of one predictor with everything that it uses, on all rows of the data."""
+
+    formula: Formula
+    model: Formula
+    reserved: tuple[str, ...]
+    scope: Scope
+    values: Evaluated
+    offset: _Argument
+    weights: _Argument
+
+    def columns(self) -> list[Column]:
+        """All that must not be missing."""
+        given = [each.values for each in (self.offset, self.weights)]
+        return [*self.values.columns(), *(Numbers(array) for array in given if array is not None)]
+
+
+def _evaluate(formula: Formula, scope: Scope, offset: _Argument, weights: _Argument) -> _Part:
+    model, reserved = without_reserved(formula, scope)
+    values = evaluate_formula(model, scope, with_response=True, with_groups=True)
+    return _Part(formula, model, reserved, scope, values, offset, weights)
+
+
+def _on_rows(
+    part: _Part, rows: Ints | None, codings: Mapping[str, Coding]
+) -> dict[Expression, Column]:
+    return {
         expression: predictor_on(
-            expression, column, rows, parsed.text, coding=codings.get(label(expression))
+            expression, column, rows, part.formula.text, coding=codings.get(label(expression))
         )
-        for expression, column in values.predictors.items()
+        for expression, column in part.values.predictors.items()
     }
-    check_contrasts_used(codings, variables)
-    X = columns_of(model.fixed.sum, variables, num_rows, parsed.text)
+
+
+def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None) -> Design:
+    """The design of one predictor on the rows used."""
+    parsed, model, values, scope = part.formula, part.model, part.values, part.scope
+    frame, text = scope.frame, parsed.text
+    num_rows = frame.num_rows if rows is None else rows.size
+    X = columns_of(model.fixed.sum, variables, num_rows, text)
     kept = independent_columns(X.values)
     is_kept = set(kept)
     dropped = tuple(name for i, name in enumerate(X.names) if i not in is_kept)
@@ -115,26 +168,24 @@ def design(
             "which other columns determine",
         )
     groups = group_all(model, values.groups, rows)
-    terms = term_blocks(model.random, variables, groups, num_rows, parsed.text)
+    terms = term_blocks(model.random, variables, groups, num_rows, text)
     warn_about_terms(model.random, terms, variables)
     _warn_about_numeric_groups(model, scope)
-    total_offset = sum_offsets(values, offset_given, rows, num_rows, parsed.text)
+    total_offset = sum_offsets(values, part.offset.values, rows, num_rows, text)
     return Design(
         formula=parsed,
         response=None
         if model.response is None
-        else response_block(
-            model.response, _on(values.response, rows, parsed.text), None, parsed.text
-        ),
+        else response_block(model.response, _on(values.response, rows, text), None, text),
         X=X.values if not dropped else np.ascontiguousarray(X.values[:, kept]),
         names=tuple(X.names[i] for i in kept),
         terms=terms,
         offset=total_offset,
-        weights=prior_weights(model, values, weights_given, rows, parsed.text),
+        weights=prior_weights(model, values, part.weights.values, rows, text),
         rows=np.arange(num_rows, dtype=np.int64) if rows is None else rows,
         num_missing=frame.num_rows - num_rows,
         dropped=dropped,
-        reserved=reserved,
+        reserved=part.reserved,
         recipe=Recipe(
             memory=scope.memory,
             factors={
@@ -143,10 +194,10 @@ def design(
                 if isinstance(column, Categories)
             },
             groupings={names: group[0] for names, group in groups.items()},
-            functions=own,
+            functions=dict(scope.functions),
             kept=tuple(kept),
-            offset=_remember(offset),
-            weights=_remember(weights),
+            offset=_remember(part.offset.given),
+            weights=_remember(part.weights.given),
             observed=observe(
                 model.fixed, frame, variables, rows, total_offset, aliases_of(X.values, kept)
             ),
@@ -236,12 +287,15 @@ def _on(
     return restricted
 
 
-def _no_rows(values: Evaluated, text: str) -> FormulaDataError:
+def _no_rows(evaluated: Sequence[Evaluated], text: str) -> FormulaDataError:
     from lmeformula.design.values import missing
 
-    parts = (values.response, values.predictors, values.offsets)
-    named = [(label(e), column) for part in parts for e, column in part.items()]
-    named += list(values.groups.items())
+    named: list[tuple[str, Column]] = []
+    for values in evaluated:
+        parts = (values.response, values.predictors, values.offsets)
+        named += [(label(e), column) for part in parts for e, column in part.items()]
+        named += list(values.groups.items())
+    named = list(dict(named).items())
     empty = [name for name, column in named if missing(column).all()]
     worst = ", ".join(
         f"{name} ({int(missing(column).sum())})" for name, column in named if missing(column).any()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
+from lmeformula.design.predictors import written_terms
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.formula.ir import Formula, RandomTerm, Span
-from lmeformula.formula.links import linked_terms
+from lmeformula.formula.ir import Span
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 
 _FITTED_STRUCTURES = ("us", "diag", "cs", "ar1")
@@ -39,13 +39,16 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
     check_response(design)
     _check_weights(design)
     _check_fixed(design)
-    spans = _spans(design.formula)
+    places = _places(design)
     for position, term in enumerate(design.terms):
-        _check_term(design, term, spans[position] if position < len(spans) else None, has_residual)
+        place = places[position] if position < len(places) else (design.formula.text, None)
+        # What varies in another predictor than the mean's is not a residual.
+        of_mean = sum(predictor == 0 for predictor in term.predictors or (0,) * len(term.columns))
+        _check_term(design, term, place, has_residual, of_mean)
 
 
-def _spans(formula: Formula) -> list[Span | None]:
-    return [linked[0].span for linked in linked_terms(formula.random)]
+def _places(design: Design) -> list[tuple[str, Span | None]]:
+    return [(linked[0][0], linked[0][1].span) for linked in written_terms(design)]
 
 
 def _check_supported(design: Design) -> None:
@@ -59,20 +62,15 @@ def _check_supported(design: Design) -> None:
             _find(text, name),
             RESERVED_FUNCTIONS.get(name, "Leave it out."),
         )
-    for term, written in zip(design.terms, _terms(design), strict=True):
+    places = _places(design)
+    for position, term in enumerate(design.terms):
         if term.covariance not in _FITTED_STRUCTURES:
             raise ModelError(
                 f"the covariance structure {term.covariance}() cannot be fitted yet",
                 "E_UNSUPPORTED_EXTENSION",
-                text,
-                None if written is None else written.span,
+                *(places[position] if position < len(places) else (text, None)),
                 f"Choose one of {', '.join(_FITTED_STRUCTURES)}.",
             )
-
-
-def _terms(design: Design) -> list[RandomTerm | None]:
-    written = [linked[0] for linked in linked_terms(design.formula.random)]
-    return [written[i] if i < len(written) else None for i in range(len(design.terms))]
 
 
 def _find(text: str, name: str) -> Span | None:
@@ -133,8 +131,14 @@ def _check_fixed(design: Design) -> None:
         )
 
 
-def _check_term(design: Design, term: TermBlock, span: Span | None, has_residual: bool) -> None:
-    text, num_levels, num_columns = design.formula.text, len(term.levels), len(term.columns)
+def _check_term(
+    design: Design,
+    term: TermBlock,
+    place: tuple[str, Span | None],
+    has_residual: bool,
+    num_columns: int,
+) -> None:
+    (text, span), num_levels = place, len(term.levels)
     if num_levels < 2:
         raise FormulaDataError(
             f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",
@@ -143,7 +147,7 @@ def _check_term(design: Design, term: TermBlock, span: Span | None, has_residual
             span,
             "A variance over levels needs several of them: leave the term out.",
         )
-    if has_residual and num_levels >= design.n:
+    if has_residual and num_columns and num_levels >= design.n:
         raise FormulaDataError(
             f"the grouping factor '{term.group}' has as many levels as there are rows, {num_levels}",
             "E_DATA",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +35,7 @@ class TermBlock:
       homogeneous: one variance for all coefficients of a diag/cs/ar1 term.
       block: the label of the linked terms (e |ID| g) that this is, or "".
       distribution: of the coefficients of a level: "gaussian" or "student".
+      predictors: (k) which of the model's linear predictors each coefficient adds to; () where there is one.
     """
 
     name: str
@@ -48,6 +49,7 @@ class TermBlock:
     homogeneous: bool = False
     block: str = ""
     distribution: str = "gaussian"
+    predictors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +90,10 @@ class Design:
       reserved: parts of the formula, in its words, that are other packages' syntax: they parse, take no part
         in the arrays, and cannot be fitted.
       recipe: what `rebuild` needs; None for a design that was put together by hand.
+      parts: the designs of the linear predictors, where there are several; the arrays above are theirs side by
+        side, but for the offset, which is that of the first.
+      column_predictors: (p) which linear predictor each fixed column adds to; () where there is one.
+      further_offsets: (n,) the offset of each predictor but the first.
     """
 
     formula: Formula
@@ -102,6 +108,9 @@ class Design:
     dropped: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     recipe: Recipe | None = None
+    parts: tuple[Part, ...] = ()
+    column_predictors: tuple[int, ...] = ()
+    further_offsets: tuple[Floats, ...] = ()
 
     def __repr__(self) -> str:
         missing = f", {self.num_missing} left out for missing values" if self.num_missing else ""
@@ -129,6 +138,18 @@ class Design:
     def n(self) -> int:
         """Number of rows used."""
         return int(self.X.shape[0])
+
+    @property
+    def num_predictors(self) -> int:
+        """K, the number of linear predictors."""
+        return 1 + len(self.further_offsets)
+
+    @property
+    def first(self) -> Design:
+        """The design of the first linear predictor, with the response, and the weights, of the whole."""
+        if not self.parts:
+            return self
+        return replace(self.parts[0].design, response=self.response, weights=self.weights)
 
     def rebuild(
         self,
@@ -166,6 +187,30 @@ class Design:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One of several linear predictors.
+
+    Attributes:
+      name: such as "sigma"; "mu" for the first.
+      pattern: how its columns are called in the whole, with {} for the column: "{}", "sigma_{}", "{}[b]".
+      design: its arrays; the response is in the first part's.
+    """
+
+    name: str
+    pattern: str
+    design: Design
+
+    def named(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Columns as the whole calls them."""
+        return tuple(self.pattern.replace("{}", column) for column in columns)
+
+    def bare(self, name: str) -> str:
+        """A column as its own formula calls it, from what the whole calls it."""
+        before, after = self.pattern.split("{}")
+        return name.removeprefix(before).removesuffix(after)
+
+
 def _some(names: tuple[str, ...], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
@@ -185,6 +230,7 @@ class NewRows:
       num_rows: how many rows the new data has, incomplete ones included.
       response: the response, if it was asked for.
       weights: (n,) prior weights, if the response was asked for and there are any.
+      column_predictors, further_offsets: as of the design.
     """
 
     X: Floats
@@ -196,3 +242,5 @@ class NewRows:
     num_rows: int = 0
     response: ResponseBlock | None = None
     weights: Floats | None = None
+    column_predictors: tuple[int, ...] = ()
+    further_offsets: tuple[Floats, ...] = ()

@@ -59,7 +59,7 @@ def term_blocks(
         grouping, index = groups[term.group.names]
         blocks.append(
             TermBlock(
-                name=_name(term.group.label, seen, taken),
+                name=unique_name(term.group.label, seen, taken),
                 columns=tuple(name for part in parts for name in part.names),
                 values=parts[0].values
                 if len(parts) == 1
@@ -127,7 +127,8 @@ def _is_factor(column: Column) -> bool:
     return isinstance(column, Categories | Logicals)
 
 
-def _name(group: str, seen: Counter[str], taken: set[str]) -> str:
+def unique_name(group: str, seen: Counter[str], taken: set[str]) -> str:
+    """The next name of a term on a grouping factor: its label, then "g.1", "g.2"."""
     seen[group] += 1
     if seen[group] == 1:
         return group

@@ -11,6 +11,7 @@ from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
+from lmeformula.design.predictors import joined_rows
 from lmeformula.design.random import term_blocks
 from lmeformula.design.response import response_block
 from lmeformula.design.values import Floats, Ints, Numbers, take
@@ -34,6 +35,8 @@ def rebuild_rows(
     weights: object,
 ) -> NewRows:
     """Build the arrays of new rows; see `Design.rebuild`, which is how it is called."""
+    if design.parts:
+        return _rebuild_parts(design, newdata, groups, response, (offset, weights))
     recipe = design.recipe
     if recipe is None:
         raise FormulaDataError(
@@ -86,6 +89,26 @@ def rebuild_rows(
         response=block,
         weights=prior_weights(model, values, weights_given, rows, text) if response else None,
     )
+
+
+def _rebuild_parts(
+    design: Design, newdata: object, groups: bool, response: bool, given: tuple[object, object]
+) -> NewRows:
+    """New rows of several predictors; offset and weights, if given, belong to the first."""
+    made: dict[int, NewRows] = {}
+    for number, part in enumerate(design.parts):
+        # The predictors of a response's categories have one design.
+        if id(part.design) not in made:
+            offset, weights = given if number == 0 else (None, None)
+            made[id(part.design)] = rebuild_rows(
+                part.design,
+                newdata,
+                groups=groups,
+                response=response and number == 0,
+                offset=offset,
+                weights=weights,
+            )
+    return joined_rows(design, [made[id(part.design)] for part in design.parts])
 
 
 def _kept_columns(matrix: Matrix, design: Design, text: str) -> Floats:

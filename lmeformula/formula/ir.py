@@ -6,7 +6,7 @@ Frozen, hashable records, compared by meaning: spans, source text and diagnostic
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -221,7 +221,8 @@ class Diagnostic:
 class Formula:
     """A parsed formula: response, fixed part, random-effects terms in the order written.
 
-    `response` is None for a one-sided formula. `text` is the source as the user wrote it.
+    `response` is None for a one-sided formula. `text` is the source as the user wrote it. `further` holds the
+    formulas of further predictors by name, such as that of "sigma".
     """
 
     response: Response | None
@@ -229,12 +230,19 @@ class Formula:
     random: tuple[RandomTerm, ...]
     text: str = field(default="", compare=False, repr=False)
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+    further: tuple[tuple[str, Formula], ...] = ()
 
     def __str__(self) -> str:
         """Return the canonical text, which parses to an equal formula."""
         from lmeformula.formula.show import formula_text
 
         return formula_text(self)
+
+    @property
+    def written(self) -> str:
+        """The formula as the user wrote it, those of further predictors behind their names."""
+        first = self.text or str(replace(self, further=()))
+        return "; ".join([first, *(f"{name} {part.written}" for name, part in self.further)])
 
     def __repr__(self) -> str:
         from lmeformula.formula.show import formula_repr

@@ -21,13 +21,16 @@ from lmeformula.formula.terms import Sum, evaluate
 Pass: TypeAlias = Callable[[ast.Model, Report], ast.Model]
 
 
-def lower(tree: ast.Formula, text: str, double_bar: str = "split") -> ir.Formula:
+def lower(
+    tree: ast.Formula, text: str, double_bar: str = "split", *, closed: bool = True
+) -> ir.Formula:
     """Apply the passes in order, then freeze.
 
     Args:
       tree: the formula as written.
       text: its text, for messages.
       double_bar: "split" or "diag", what (x || g) means.
+      closed: whether labels (x |ID| g) link terms of this formula alone, and not of others beside it.
     Returns:
       The formula's meaning.
     Raises:
@@ -36,7 +39,8 @@ def lower(tree: ast.Formula, text: str, double_bar: str = "split") -> ir.Formula
     report = Report(text)
     model = separate(tree, report)
     for rewrite in DIAGONAL_PASSES if double_bar == "diag" else PASSES:
-        model = rewrite(model, report)
+        if closed or rewrite is not check_labels:
+            model = rewrite(model, report)
     formula = freeze(model, report)
     report.raise_errors()
     return formula

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 
 from lmeformula.formula import ir
 from lmeformula.formula.grammar import read_tree
 from lmeformula.formula.lower import lower
 from lmeformula.formula.mistakes import Report
+from lmeformula.formula.several import join_formulas, named_formulas
 
 
 def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
     """Read a formula in the syntax of lme4; no data is needed.
 
     Args:
-      text: the formula as a str, such as "y ~ x + (1 | g)"; a Formula is returned as it is.
+      text: the formula as a str, such as "y ~ x + (1 | g)"; a Formula is returned as it is. Of a model with
+        several predictors a mapping, {"mu": "y ~ x + (1 | g)", "sigma": "~ x"}, or a tuple,
+        ("y ~ x + (1 | g)", "sigma ~ x"); labels (1 |ID| g) link terms of all of them.
       double_bar: what (x || g) means. "split" (as in lme4): one term for each term before the bar, so
         that the levels of a factor stay correlated; "diag": independent columns, as diag(x | g).
     Returns:
@@ -33,9 +37,23 @@ def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
         return text
     if double_bar not in ("split", "diag"):
         raise ValueError(f'double_bar is "split" or "diag", not {double_bar!r}')
+    if (isinstance(text, Mapping) or type(text) is tuple) and text:
+        return join_formulas(
+            [
+                (name, parse_one(value, double_bar, closed=False))
+                if isinstance(value, str)
+                else (name, parse(value))
+                for name, value in named_formulas(text)
+            ]
+        )
     if not isinstance(text, str):
         report = Report(repr(text))
         report.error("not_text", (0, len(report.text)), found=type(text).__name__)
         raise report.errors[0]
+    return parse_one(text, double_bar)
+
+
+def parse_one(text: str, double_bar: str = "split", *, closed: bool = True) -> ir.Formula:
+    """Read one formula; with `closed` its labels (x |ID| g) link terms of its own."""
     text = unicodedata.normalize("NFC", text)
-    return lower(read_tree(text), text, double_bar)
+    return lower(read_tree(text), text, double_bar, closed=closed)

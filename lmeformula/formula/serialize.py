@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from lmeformula.errors import FormulaSyntaxError
 from lmeformula.formula import ir
-from lmeformula.formula.parse import parse
+from lmeformula.formula.parse import parse_one
+from lmeformula.formula.several import FIRST, join_formulas
 from lmeformula.formula.show import call_text, expression_text, formula_text
 
 VERSION = 1
@@ -21,6 +23,7 @@ def formula_to_dict(formula: ir.Formula) -> dict[str, object]:
       record: the formula taken apart, its expressions as canonical text. Places and diagnostics are left
         out, as reading the text brings them back.
     Example:
+      >>> from lmeformula.formula import parse
       >>> record = formula_to_dict(parse("y ~ a*log(x) + (x | g/h)"))
       >>> record["version"], record["formula"]
       (1, 'y ~ 1 + a + log(x) + a:log(x) + (1 + x | g) + (1 + x | h:g)')
@@ -30,7 +33,7 @@ def formula_to_dict(formula: ir.Formula) -> dict[str, object]:
       ['h', 'g']
     """
     canonical = formula_text(formula)
-    return {
+    record: dict[str, object] = {
         "version": VERSION,
         "text": formula.text or canonical,
         "formula": canonical,
@@ -42,6 +45,11 @@ def formula_to_dict(formula: ir.Formula) -> dict[str, object]:
         },
         "random": [random_record(term) for term in formula.random],
     }
+    if not formula.further:
+        return record
+    first = formula_to_dict(replace(formula, further=()))
+    others = ([name, formula_to_dict(part)] for name, part in formula.further)
+    return {"version": VERSION, "text": record["text"], "formulas": [[FIRST, first], *others]}
 
 
 def response_record(response: ir.Response) -> dict[str, object]:
@@ -97,11 +105,14 @@ def formula_from_dict(record: Mapping[str, object]) -> ir.Formula:
     Raises:
       FormulaSyntaxError: E_RECORD where the record is not of this version, or its parts do not fit.
     Example:
+      >>> from lmeformula.formula import parse
       >>> formula_from_dict(formula_to_dict(parse("y ~ x + (1 | g)")))
       parse('y ~ 1 + x + (1 | g)')
     """
     if not isinstance(record, Mapping) or record.get("version") != VERSION:
         raise refused(f"this is not a formula record of version {VERSION}")
+    if "formulas" in record:
+        return several_from_dict(record)
     expected = {key: value for key, value in record.items() if key != "text"}
     for text in (record.get("text"), record.get("formula")):
         formula = read_or_none(text)
@@ -113,10 +124,25 @@ def formula_from_dict(record: Mapping[str, object]) -> ir.Formula:
     raise refused("the parts of this formula record do not fit together")
 
 
+def several_from_dict(record: Mapping[str, object]) -> ir.Formula:
+    """Read the formulas of several predictors, each as `formula_from_dict` does."""
+    parts = record["formulas"]
+    if not isinstance(parts, list) or len(parts) < 2:
+        raise refused("the formulas of this formula record are not a list of several")
+    named = []
+    for part in parts:
+        if not (isinstance(part, list) and len(part) == 2 and isinstance(part[0], str)):
+            raise refused("the formulas of this formula record are not pairs of name and formula")
+        if isinstance(part[1], Mapping) and "formulas" in part[1]:
+            raise refused("a formula of this formula record has formulas of its own")
+        named.append((part[0], formula_from_dict(part[1])))
+    return join_formulas(named)
+
+
 def read_or_none(text: object) -> ir.Formula | None:
     """Parse a text; None where it is not a formula."""
     try:
-        return parse(text) if isinstance(text, str) else None
+        return parse_one(text, closed=False) if isinstance(text, str) else None
     except FormulaSyntaxError:
         return None
 

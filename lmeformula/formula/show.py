@@ -299,12 +299,15 @@ def formula_text(formula: ir.Formula) -> str:
       'y ~ 1 + a + x + a:x + (1 | g) + (0 + x | g)'
     """
     left = "" if formula.response is None else response_text(formula.response) + " "
-    return left + "~ " + " + ".join([fixed_text(formula.fixed), *map(random_text, formula.random)])
+    right = " + ".join([fixed_text(formula.fixed), *map(random_text, formula.random)])
+    others = (f"; {name} {formula_text(part)}" for name, part in formula.further)
+    return left + "~ " + right + "".join(others)
 
 
 def formula_repr(formula: ir.Formula) -> str:
     """Write a formula for the REPL: the call that makes it, and what was noticed about it."""
-    return f"parse({formula_text(formula)!r})"
+    texts = formula_text(formula).split("; ") if formula.further else [formula_text(formula)]
+    return f"parse({texts[0]!r})" if len(texts) == 1 else f"parse({tuple(texts)!r})"
 
 
 def dump(formula: ir.Formula) -> str:

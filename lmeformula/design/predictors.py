@@ -1,0 +1,172 @@
+"""Several linear predictors: their designs side by side, terms with a common label as one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design, NewRows, Part, TermBlock
+from lmeformula.design.random import unique_name
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Formula, RandomTerm
+from lmeformula.formula.links import linked_terms
+
+Floats = NDArray[np.float64]
+
+
+def joined(formula: Formula, parts: tuple[Part, ...]) -> Design:
+    """Put the designs of several predictors side by side.
+
+    Args:
+      formula: of all of them.
+      parts: on the same rows; the first has the response.
+    Returns:
+      The design, whose columns are called as the parts' patterns say; terms with the same label (e |ID| g) are
+      one term, whose coefficients belong to several predictors.
+    """
+    first = parts[0].design
+    names = tuple(name for part in parts for name in part.named(part.design.names))
+    terms = joined_terms(parts, [part.design.terms for part in parts])
+    for columns in (names, *(term.columns for term in terms)):
+        _check_distinct(columns)
+    return replace(
+        first,
+        formula=formula,
+        X=_beside([part.design.X for part in parts]),
+        names=names,
+        terms=terms,
+        dropped=tuple(name for part in parts for name in part.named(part.design.dropped)),
+        reserved=tuple(dict.fromkeys(r for part in parts for r in part.design.reserved)),
+        parts=parts,
+        column_predictors=tuple(
+            number for number, part in enumerate(parts) for _ in part.design.names
+        ),
+        further_offsets=tuple(part.design.offset for part in parts[1:]),
+    )
+
+
+def joined_rows(design: Design, rows: Sequence[NewRows]) -> NewRows:
+    """Put new rows of several predictors side by side, each on those that are complete in all.
+
+    Args:
+      design: of several predictors.
+      rows: of each of its parts, from the same table.
+    """
+    common = rows[0].rows
+    for each in rows[1:]:
+        common = np.intersect1d(common, each.rows)
+    rows = [_only(each, common) for each in rows]
+    unseen: dict[str, tuple[str, ...]] = {}
+    for each in rows:
+        unseen |= each.unseen
+    has_groups = any(each.terms for each in rows)
+    return replace(
+        rows[0],
+        X=np.hstack([each.X for each in rows]),
+        names=design.names,
+        terms=joined_terms(design.parts, [each.terms for each in rows]) if has_groups else (),
+        unseen=unseen,
+        column_predictors=design.column_predictors,
+        further_offsets=tuple(each.offset for each in rows[1:]),
+    )
+
+
+def _only(rows: NewRows, places: NDArray[np.int64]) -> NewRows:
+    """Some of the complete rows, by their places in the table; levels not seen keep their numbers."""
+    if len(places) == len(rows.rows):
+        return rows
+    keep = np.isin(rows.rows, places)
+    block = rows.response
+    if block is not None:
+        trials = None if block.trials is None else block.trials[keep]
+        block = replace(block, values=block.values[keep], trials=trials)
+    return replace(
+        rows,
+        X=rows.X[keep],
+        terms=tuple(
+            replace(term, values=term.values[keep], index=term.index[keep]) for term in rows.terms
+        ),
+        offset=rows.offset[keep],
+        rows=rows.rows[keep],
+        response=block,
+        weights=None if rows.weights is None else rows.weights[keep],
+    )
+
+
+def joined_terms(
+    parts: Sequence[Part], terms: Sequence[tuple[TermBlock, ...]]
+) -> tuple[TermBlock, ...]:
+    """The terms of several predictors, one after the other; of the same label as one."""
+    linked: dict[object, list[tuple[int, TermBlock]]] = {}
+    for number, of_part in enumerate(terms):
+        for place, term in enumerate(of_part):
+            linked.setdefault(term.block or (number, place), []).append((number, term))
+    taken = {term.group for of_part in terms for term in of_part}
+    seen: Counter[str] = Counter()
+    found = []
+    for members in linked.values():
+        first = members[0][1]
+        _check_alike([term for _, term in members])
+        found.append(
+            replace(
+                first,
+                name=unique_name(first.group, seen, taken),
+                columns=tuple(
+                    name for number, term in members for name in parts[number].named(term.columns)
+                ),
+                values=_beside([term.values for _, term in members]),
+                predictors=tuple(number for number, term in members for _ in term.columns),
+            )
+        )
+    return tuple(found)
+
+
+def _check_distinct(columns: tuple[str, ...]) -> None:
+    repeated = [name for name, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise FormulaDataError(
+            f"the coefficients of two predictors are both called {repeated[0]!r}",
+            "E_DATA",
+            hint="Rename the column of the data: those of further predictors are called by the predictor's "
+            "name, an underscore, and the column.",
+        )
+
+
+def _beside(arrays: Sequence[Floats]) -> Floats:
+    if all(isinstance(array, np.ndarray) for array in arrays):
+        return np.hstack(arrays)
+    # Rows that a saved fit left out: all that is known of them is how many there were.
+    width = sum(array.shape[1] for array in arrays)
+    return type(arrays[0])((arrays[0].shape[0], width))
+
+
+def _check_alike(members: Sequence[TermBlock]) -> None:
+    first = members[0]
+    for term in members[1:]:
+        if term.covariance != first.covariance or term.homogeneous != first.homogeneous:
+            raise FormulaDataError(
+                f"the terms linked by the label '{first.block}' have different covariance structures, "
+                f"{first.covariance} and {term.covariance}",
+                "E_DATA",
+                hint="They are one block of coefficients: give them one structure.",
+            )
+
+
+def written_terms(design: Design) -> tuple[tuple[tuple[str, RandomTerm], ...], ...]:
+    """The terms of the formulas behind each term of a design, in its order, with their formulas' texts."""
+    if not design.parts:
+        text = design.formula.text
+        return tuple(
+            tuple((text, term) for term in linked) for linked in linked_terms(design.formula.random)
+        )
+    found: dict[object, list[tuple[str, RandomTerm]]] = {}
+    for number, part in enumerate(design.parts):
+        written = part.design.formula
+        for place, linked in enumerate(linked_terms(written.random)):
+            key = linked[0].block or (number, place)
+            found.setdefault(key, []).extend((written.text, term) for term in linked)
+    return tuple(map(tuple, found.values()))
