@@ -16,6 +16,7 @@ from lmeformula.formula import parse
 from lmeformula.formula.ir import Formula
 from lmeformula.model import Family, Model
 from lmeformula.model import compile as compile_model
+from lmeformula.model.family import family as find_family
 from lmeformula.result.ending import how_it_ended
 from lmeformula.views.progress import progress_display
 
@@ -95,7 +96,7 @@ def estimate(
 
 
 def fit(
-    formula: str | Formula,
+    formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],
     data: Any,
     family: str | Family = "gaussian",
     *,
@@ -110,7 +111,8 @@ def fit(
     """Fit a mixed model: parse, design, compile and estimate in one call.
 
     Args:
-      formula: in lme4's syntax, such as "y ~ x + (1 + x | g) + (1 | h)".
+      formula: in lme4's syntax, such as "y ~ x + (1 + x | g) + (1 | h)"; with formulas for other parameters of
+        the family too, {"mu": "y ~ x + (1 | g)", "sigma": "~ x + (1 | g)"} or ("y ~ x + (1 | g)", "sigma ~ x").
       data: a pandas or polars data frame, a pyarrow table, or a dict of arrays.
       family: of the response: "gaussian", "bernoulli", "binomial", "poisson", "cumulative", "nbinom2",
         "student", ..., all in the table of the README; with another link in parentheses, "cumulative(probit)";
@@ -135,7 +137,10 @@ def fit(
       {'Intercept': 251.41, 'Days': 10.47}
     """
     began = time.perf_counter()
-    parsed = parse(formula) if isinstance(formula, str) else formula
+    if isinstance(formula, str) and find_family(family).expand is not None:
+        # Its labels (1 |ID| g) link the categories of the response.
+        formula = {"mu": formula}
+    parsed = parse(formula)
     designed = build_design(
         parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset
     )

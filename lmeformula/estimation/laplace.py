@@ -133,7 +133,7 @@ def estimate_mcem(
     from lmeformula.sampling.laplace import laplace_problem
 
     began = time.perf_counter()
-    watched, positions = watch(model, layout(model.design.terms).starts)
+    watched, positions = watch(model, layout(model.stack.terms).starts)
     settings = options._replace(watched=positions)
     # One core compiles while the other one fits.
     with ThreadPoolExecutor(1) as beside:
@@ -218,7 +218,7 @@ def _compile_ahead(model: Model, options: Options, solver: str) -> None:
     if solver != "direct":
         # How many directions its whitening has is known when it has been found.
         return
-    plan = layout(model.design.terms)
+    plan = layout(model.stack.terms)
     blank = Geometry(blank_whitening(model, plan))
     problem = whitened_problem(model, plan, np.zeros(model.space.size), lambda psi: blank)
     compile_ahead(problem, options, model.dtype, blank.arrays)

@@ -41,29 +41,64 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
       (d,) True for such fixed effects, and for the thresholds of ordered categories that go with them; all
       False where predictors have units of their own, as with an identity link.
     """
-    space, design, family = model.space, model.design, model.family
+    space, family = model.space, model.family
     mask = np.zeros(space.size, dtype=bool)
-    if family.link == "identity" or not (space.num_fixed or family.thresholds):
+    if not (space.num_fixed or family.thresholds):
         return mask
     own = space.own_slice if family.thresholds else slice(0, 0)
-    has_chances = family.name == "bernoulli" or bool(family.thresholds)
+    kinds = family.base or family
+    has_chances = kinds.name in ("bernoulli", "categorical") or bool(family.thresholds)
     if has_chances and found.approximation.value > -math.log(2.0):
         mask[: space.num_fixed], mask[own] = True, True
         return mask
-    X, estimates = design.X, found.params.beta
-    if family.thresholds:
-        # Moving all thresholds down is moving all rows up.
-        X = np.column_stack([X, np.ones(design.n)])
-        estimates = np.append(estimates, -np.mean(found.params.own))
+    for predictor, (columns, weights) in enumerate(_predictors(model, found)):
+        X, estimates = model.design.X[:, columns], found.params.beta[columns]
+        if family.thresholds and predictor == 0:
+            # Moving all thresholds down is moving all rows up.
+            X = np.column_stack([X, np.ones(len(X))])
+            estimates = np.append(estimates, -np.mean(found.params.own))
+        if weights is None or not X.shape[1]:
+            continue
+        named = _endless(X, estimates, weights)
+        mask[: space.num_fixed][columns] = named[: int(columns.sum())]
+        if family.thresholds and predictor == 0:
+            mask[own] = named[-1]
+    return mask
+
+
+def _predictors(model: Model, found: LaplaceFit) -> list[tuple[Mask, Floats | None]]:
+    """The fixed columns (p,) of each linear predictor, and the rows' curvatures (n,) in it.
+
+    None for those with units of their own, and for logarithms of dispersions, which have other reasons to be
+    endless.
+    """
+    design, family = model.design, model.family
+    weights, mixture = found.approximation.mode.weights, model.stack.mixture
+    is_first = family.link != "identity"
+    if mixture is None:
+        whole = np.ones(len(design.names), bool)
+        return [(whole, np.abs(weights) if is_first else None)]
+    links = [family.link] * len(family.predictors)
+    if family.within is not None:
+        of = {rule.name: rule.link for rule in family.base.parts}
+        links = [family.link, *(of[name] for name in family.predictors[1:])]
+    blocks, places = mixture.to_blocks(weights), np.array(design.column_predictors, int)
+    return [
+        (
+            places == k,
+            np.abs(blocks[:, k, k]) if (is_first if k == 0 else link == "logit") else None,
+        )
+        for k, link in enumerate(links)
+    ]
+
+
+def _endless(X: Floats, estimates: Floats, weights: Floats) -> Mask:
+    """(p,) which columns have a part in a direction in which the likelihood is flat."""
     Q, R = np.linalg.qr(X)
-    weights = np.abs(found.approximation.mode.weights)
     curvatures, directions = np.linalg.eigh(Q.T @ (weights[:, None] * Q))
     stderr = 1.0 / np.sqrt(np.maximum(curvatures, np.finfo(float).tiny))
     is_nowhere = (curvatures < FLAT) & (stderr > NOTHING * np.abs(directions.T @ R @ estimates))
     moved = np.linalg.solve(R, directions[:, is_nowhere])
     # In units of what each coefficient does to the predictor.
     size = np.abs(moved) * np.sqrt(np.mean(X**2, axis=0))[:, None]
-    named = (size > SHARE * size.max(axis=0, initial=0.0)).any(axis=1)
-    mask[: space.num_fixed] = named[: space.num_fixed]
-    mask[own] = named[-1] and bool(family.thresholds)
-    return mask
+    return np.asarray((size > SHARE * size.max(axis=0, initial=0.0)).any(axis=1))

@@ -60,6 +60,14 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
     """
     if solver not in SOLVERS:
         raise ModelError(f"there is no solver {solver!r}", hint=f"Solvers: {', '.join(SOLVERS)}.")
+    if model.family.predictors:
+        # Cross products of several predictors are not written for conjugate gradients.
+        if solver == "iterative":
+            raise ModelError(
+                "the iterative solver is for models with one linear predictor",
+                hint='Use solver="direct".',
+            )
+        solver = "direct"
     if solver == "iterative":
         return solver
     needs = estimate_direct(model, method)

@@ -89,13 +89,16 @@ def fit_laplace(
     Returns:
       The maximum, whether or not the optimiser converged.
     """
-    design, space = model.design, model.space
-    plan = layout(design.terms)
+    design, space, stack = model.design, model.space, model.stack
+    plan = layout(stack.terms)
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
-    Q, R = np.linalg.qr(design.X)
-    problem = arrays_of(model, plan, factorize)._replace(X=np.asarray(Q, float))
-    unit = _predictor_unit(model)
-    scales = tuple(_column_scale(term.values) / unit for term in design.terms)
+    Q, R = stack.orthogonal()
+    problem = arrays_of(model, plan, factorize)._replace(X=Q)
+    units = model.units
+    scales = tuple(
+        _column_scale(term.values) / units[list(term.predictors) or [0] * len(term.columns)]
+        for term in design.terms
+    )
     elements = factor_space(space, scales)
     p = space.num_fixed
     # The fixed effects, then the family's own parameters, then the elements of the factors.
@@ -160,7 +163,7 @@ def fit_laplace(
         params=params,
         coordinates=coordinates,
         approximation=summit.point.detail,
-        problem=problem._replace(X=design.X),
+        problem=problem._replace(X=stack.X),
         gain=summit.gain,
         converged=summit.converged,
         singular=any_singular(lambdas, scales),
@@ -191,24 +194,13 @@ def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) ->
     """
     if factorize is None:
         factorize = find_incidence(plan).factorize
-    design = model.design
-    return Problem(plan, design.X, design.offset, row_derivatives(model), factorize)
+    stack = model.stack
+    return Problem(plan, stack.X, stack.offset, row_derivatives(model), factorize)
 
 
 def _nowhere(coordinates: Floats) -> Point:
     d = len(coordinates)
     return Point(coordinates, -np.inf, np.zeros(d), np.eye(d), (), None)
-
-
-def _predictor_unit(model: Model) -> float:
-    """What the predictor is measured in: where it is the mean, in some unit of the response."""
-    sigma = model.start.sigma
-    if sigma is not None or model.family.link != "identity":
-        return 1.0 if sigma is None else sigma
-    working = model.family.working(model.family.response(model.design))
-    # The quartiles of a normal distribution are 1.35 sds apart; a few rows far out do not move them.
-    low, high = np.quantile(working, [0.25, 0.75])
-    return float(high - low) / 1.35 or float(working.std()) or 1.0
 
 
 def mode_slopes(

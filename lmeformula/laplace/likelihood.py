@@ -169,7 +169,7 @@ def _factor(
     try:
         return weights, problem.factorize(weights, lambdas)
     except np.linalg.LinAlgError:
-        held = np.maximum(weights, 0.0)
+        held = problem.rows.held(weights)
         return held, problem.factorize(held, lambdas)
 
 
@@ -208,7 +208,7 @@ def assemble(
     plan, factor, rows, lambdas = problem.plan, mode.factor, mode.rows, mode.at.lambdas
     # How -log|M| / 2 changes with each row's predictor, through that row's weight.
     leverages = 0.5 * leverages
-    pull = leverages * depths.third
+    pull = deepened(depths.third, leverages)
     adjoint = factor.solve(apply_lambda(plan, lambdas, collect(plan, pull), transpose=True))
     along = predictor(plan, apply_lambda(plan, lambdas, adjoint))
     slope = rows.first + pull - mode.weights * along
@@ -228,6 +228,32 @@ def assemble(
         mode=mode,
         depths=depths,
     )
+
+
+def deepened(third: Floats, values: Floats) -> Floats:
+    """What values (v n,) or (v n, m) of the rows give with their third derivatives, as a derivative in eta.
+
+    Args:
+      third: (n,) third derivatives; with several predictors (v, K, n), derivatives of the stacked second
+        derivatives in the predictors.
+      values: each is of a stacked row; those of pairs of predictors read nothing.
+    """
+    if third.ndim == 1:
+        return third * values if values.ndim == 1 else third[:, None] * values
+    size, k, n = third.shape
+    found = np.zeros_like(values)
+    parts = values.reshape(size, n, -1)
+    found[: k * n] = np.einsum("vkn,vnm->knm", third, parts).reshape(k * n, *values.shape[1:])
+    return found
+
+
+def spread_out(third: Floats, moves: Floats) -> Floats:
+    """How second derivatives (v n, m) move with the predictors (v n, m): the adjoint of `deepened`."""
+    if third.ndim == 1:
+        return third[:, None] * moves
+    size, k, n = third.shape
+    parts = moves[: k * n].reshape(k, n, -1)
+    return np.asarray(np.einsum("vkn,knm->vnm", third, parts).reshape(size * n, -1))
 
 
 def predictor(plan: Layout, effects: Floats) -> Floats:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.laplace.stacked import automatic_stacked
 from lmeformula.model.compile import Model
 from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
 from lmeformula.model.family.own import Scale
@@ -26,10 +27,13 @@ class RowDerivatives(NamedTuple):
     Attributes:
       slopes: (linear predictor (n,), unconstrained own parameters (f,)) -> Slopes.
       depths: the same -> Depths.
+      held: weights (n,) -> such as are nowhere negative.
+    With several linear predictors all are of stacked rows (v n,); see `lmeformula.model.stack`.
     """
 
     slopes: Callable[[Floats, Floats], Slopes]
     depths: Callable[[Floats, Floats], Depths]
+    held: Callable[[Floats], Floats]
 
 
 def row_derivatives(model: Model) -> RowDerivatives:
@@ -43,8 +47,12 @@ def row_derivatives(model: Model) -> RowDerivatives:
     """
     family = model.family
     response = family.response(model.design)
-    scale = family.own(model.design).scale
-    form = automatic(family, response) if family.closed is None else family.closed
+    scale = family.own(model.design.first).scale
+    mixture = model.stack.mixture
+    if mixture is not None:
+        form = automatic_stacked(family, response, mixture)
+    else:
+        form = automatic(family, response) if family.closed is None else family.closed
 
     def slopes(eta: Floats, free: Floats) -> Slopes:
         # Far from the mode a density may overflow: such steps are shortened, not warned about.
@@ -56,7 +64,11 @@ def row_derivatives(model: Model) -> RowDerivatives:
             found = form.depths(eta, response, scale.to_natural(free))
         return in_free(found, scale, free) if len(free) else found
 
-    return RowDerivatives(slopes, depths)
+    return RowDerivatives(slopes, depths, _no_less_than_zero if mixture is None else mixture.held)
+
+
+def _no_less_than_zero(weights: Floats) -> Floats:
+    return np.maximum(weights, 0.0)
 
 
 def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:

@@ -7,21 +7,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
+from lmeformula.design.predictors import joined, written_terms
 from lmeformula.errors import ModelError
-from lmeformula.formula.links import linked_terms
 from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
+from lmeformula.model.family.predicted import predicted_of, with_predictors
 from lmeformula.model.params import Params, ParamSpace, param_space
-from lmeformula.model.start import starting_values
+from lmeformula.model.stack import Stack, stack
+from lmeformula.model.start import starting_predictors, starting_values
 
 if TYPE_CHECKING:
     from lmeformula.model.graph import Graph
     from lmeformula.model.joint import Joint
 
+Floats = NDArray[np.float64]
 DTYPES = ("float64", "float32")
 
 
@@ -51,10 +55,36 @@ class Model:
     @cached_property
     def start(self) -> Params:
         """Rough parameters: what the variables of `joint` hold until they are assigned."""
+        family, design = self.family, self.design
+        working = family.working(family.response(design))
+        if family.starts is not None:
+            return starting_predictors(
+                design,
+                self.space,
+                working,
+                family.starts(design.first),
+                has_intercept=family.has_intercept,
+            )
+        return starting_values(design, self.space, working, has_intercept=family.has_intercept)
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The arrays as the methods read them: the design's own, but for models with several predictors."""
+        return stack(self.design, self.units)
+
+    @property
+    def units(self) -> Floats:
+        """(K,) what each linear predictor is measured in: the response's unit for one that is the mean."""
+        first = self.start.sigma
+        if first is None:
+            first = 1.0 if self.family.link != "identity" else self._spread()
+        return np.array([first, *(1.0 for _ in self.design.further_offsets)])
+
+    def _spread(self) -> float:
         working = self.family.working(self.family.response(self.design))
-        return starting_values(
-            self.design, self.space, working, has_intercept=self.family.has_intercept
-        )
+        # The quartiles of a normal distribution are 1.35 sds apart; a few rows far out do not move them.
+        low, high = np.quantile(working, [0.25, 0.75])
+        return float(high - low) / 1.35 or float(working.std()) or 1.0
 
     @cached_property
     def parts(self) -> Joint:
@@ -128,15 +158,44 @@ def compile(
       family gaussian (identity), 30 rows, 1 fixed effects, 6 random effects (6 Batch)
     """
     rule = find_family(family)
+    has_residual = rule.has_sigma
+    if rule.expand is not None and not design.parts:
+        parts = rule.expand(design)
+        design = joined(design.formula, parts)
+        rule = with_predictors(rule, tuple(part.name for part in parts))
+    elif design.parts:
+        design, rule = several_predictors(design, rule)
     _check_options(rule, sigma, dtype)
     _check_terms(design)
-    check_design(design, has_residual=rule.has_sigma)
+    check_design(design, has_residual=has_residual)
     rule.response(design)
-    if not rule.has_intercept:
+    if not rule.has_intercept and not design.parts:
         design = without_intercept(design)
-    own = NO_OWN if rule.has_sigma else rule.own(design)
+    own = NO_OWN if rule.has_sigma else rule.own(design.first)
     space = param_space(design, has_sigma=rule.has_sigma, fixed_sigma=sigma, own=own)
     return Model(design, rule, space, dtype)
+
+
+def several_predictors(design: Design, family: Family) -> tuple[Design, Family]:
+    """Give a family the predictors that a design has parts for; leave out constants that it has already.
+
+    Raises:
+      ModelError: if a part is for no parameter of the family's, or for one that has another part.
+    """
+    rules = [predicted_of(family, part.name) for part in design.parts[1:]]
+    names = tuple(rule.name for rule in rules)
+    if len(set(names)) < len(names):
+        raise ModelError(
+            f"a parameter has several formulas: {', '.join(part.name for part in design.parts[1:])}",
+            hint="Write all its terms in one.",
+        )
+    keeps = [family.has_intercept, *(rule.has_intercept for rule in rules)]
+    parts = tuple(
+        part if keep else replace(part, design=without_intercept(part.design))
+        for part, keep in zip(design.parts, keeps, strict=True)
+    )
+    design = design if all(keeps) else joined(design.formula, parts)
+    return design, with_predictors(family, names)
 
 
 def without_intercept(design: Design) -> Design:
@@ -195,12 +254,19 @@ def _check_terms(design: Design) -> None:
             span=(len(text), len(text)),
             hint="Add one, such as (1 | group); for a model without any, use a regression library.",
         )
-    for term, written in zip(design.terms, linked_terms(design.formula.random), strict=True):
+    for term, written in zip(design.terms, written_terms(design), strict=True):
+        if term.block and len(written) == 1:
+            raise ModelError(
+                f"the label '{term.block}' links nothing: it occurs only once",
+                formula=written[0][0],
+                span=written[0][1].span,
+                hint="Remove it: (x | g), or write the other term that shares its covariance.",
+            )
         if (term.covariance, term.homogeneous) not in STRUCTURES:
             raise ModelError(
                 f"the covariance structure {term.covariance} cannot be fitted yet",
-                formula=text,
-                span=written[0].span,
+                formula=written[0][0],
+                span=written[0][1].span,
                 hint="Structures that can: us (the default), diag, cs and ar1, the last three "
                 "with hom = TRUE or FALSE.",
             )

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.family.categories import categories
 from lmeformula.model.notation import (
     FamilyNotation,
+    bare_columns,
     family_notation,
-    has_offset,
     is_correlated,
     part_names,
 )
@@ -103,16 +105,23 @@ def model_lines(
 ) -> list[Line]:
     """The response, the random effects, the residuals, then what the symbols of these stand for."""
     letters = level_letters(design)
-    summands, effects, matrices = fixed_summands(design, script), [], []
+    sums = [list(fixed_summands(design, script, k)) for k in range(design.num_predictors)]
+    effects: list[Line] = []
+    matrices: list[Line] = []
     for term, part in zip(design.terms, part_names(design).terms, strict=True):
-        summands += random_summands(term, letters[term.group], script)
+        for k, found in enumerate(sums):
+            found += random_summands(design, term, letters[term.group], script, k)
         effects += effect_lines(term, part, letters[term.group], script)
         matrices += [covariance_line(term, part, script)] if is_correlated(term) else []
-    if has_offset(design):
-        summands.append(script.indexed(script.label("offset"), "i"))
+    for found, offset in zip(sums, (design.offset, *design.further_offsets), strict=True):
+        if np.any(offset != 0.0):
+            found.append(script.indexed(script.label("offset"), "i"))
 
     label = "y" if design.response is None else design.response.name
     response = script.indexed(script.label(label), "i")
+    if design.parts:
+        return [*predictor_lines(notation, response, sums, design, script), *effects, *matrices]
+    summands = sums[0]
     if not notation.parameter:
         residual = script.indexed(script.residual, "i")
         spread = script.sigma if sigma is None else f"{sigma:g}"
@@ -174,11 +183,51 @@ def level_letters(design: Design) -> dict[str, str]:
     return dict(zip(groups, [*LEVEL_LETTERS, *more], strict=False))
 
 
-def fixed_summands(design: Design, script: Script) -> list[str]:
-    """The fixed effects times their columns."""
+def predictor_lines(
+    notation: FamilyNotation,
+    response: str,
+    sums: Sequence[Sequence[str]],
+    design: Design,
+    script: Script,
+) -> list[Line]:
+    """The response by the parameters that have predictors and those that have none, then each predictor."""
+    symbols = [script.indexed(script.own(name), "i") for name, _ in notation.predictors]
+    if notation.is_ordered:
+        # The one further predictor of ordered categories is that of the latent scale.
+        (chance, *_) = ordered_lines(notation, symbols[0], response, (), design, script)
+        scaled = f"{symbols[1]}{script.times}({chance.summands[0]})"
+        lines = [Line(chance.left, "=", (scaled,), chance.index, chance.count)]
+    else:
+        trials = [script.indexed(script.label("trials"), "i")] if notation.has_trials else []
+        reference = ["0"] if notation.distribution == "Softmax" else []
+        arguments = [*trials, *reference, *symbols, *map(script.own, notation.rest)]
+        if notation.distribution == "Normal":
+            weights = script.indexed(script.label("weights"), "i")
+            weighted = "" if design.weights is None else f" / {weights}"
+            arguments[-1] += script.squared + weighted
+        drawn = script.function(notation.distribution, ", ".join(arguments))
+        lines = [Line(response, "~", (drawn,), "i", design.n)]
+    for (_, link), symbol, summands in zip(notation.predictors, symbols, sums, strict=True):
+        left = symbol if link in ("", "identity") else _linked(link, symbol, script)
+        lines.append(Line(left, "=", tuple(summands) or ("0",)))
+    return lines
+
+
+def _linked(link: str, symbol: str, script: Script) -> str:
+    name, _, shifted = link.partition("(")
+    return script.function(name, shifted.rstrip(")").replace(".", symbol) or symbol)
+
+
+def fixed_summands(design: Design, script: Script, predictor: int = 0) -> list[str]:
+    """The fixed effects of a predictor times their columns."""
     summands = []
-    for name, column in zip(part_names(design).effects, design.names, strict=True):
-        effect = script.effect(name, column)
+    bare = bare_columns(design)
+    places = design.column_predictors or (0,) * len(design.names)
+    for name, whole, place in zip(part_names(design).effects, design.names, places, strict=True):
+        if place != predictor:
+            continue
+        column = bare[whole]
+        effect = script.effect(name, whole)
         if column != "Intercept":
             effect += script.times + script.indexed(script.label(column), "i")
         summands.append(effect)
@@ -187,10 +236,17 @@ def fixed_summands(design: Design, script: Script) -> list[str]:
     return summands
 
 
-def random_summands(term: TermBlock, letter: str, script: Script) -> list[str]:
-    """The random effects of each row times their columns."""
+def random_summands(
+    design: Design, term: TermBlock, letter: str, script: Script, predictor: int = 0
+) -> list[str]:
+    """The random effects of each row times their columns, of those of a predictor."""
     summands = []
-    for column, label in zip(term.columns, coefficient_labels(term), strict=True):
+    bare = bare_columns(design)
+    places = term.predictors or (0,) * len(term.columns)
+    for whole, label, place in zip(term.columns, coefficient_labels(term), places, strict=True):
+        if place != predictor:
+            continue
+        column = bare[whole]
         effect = script.indexed(script.label(label), f"{letter}[i]")
         if column != "Intercept":
             effect += script.times + script.indexed(script.label(column), "i")

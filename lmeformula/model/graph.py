@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import LmeFormulaError
 from lmeformula.model.family.categories import categories
 from lmeformula.model.notation import (
     FamilyNotation,
+    bare_columns,
     data_columns,
     family_notation,
     has_offset,
@@ -200,6 +203,8 @@ def is_own(node: Node) -> bool:
 
 def own_shape(notation: FamilyNotation, design: Design) -> tuple[int, ...]:
     """The shape of a family's own parameter: thresholds are a vector."""
+    if notation.predictors and not notation.is_ordered:
+        return (len(notation.rest),) if len(notation.rest) > 1 else ()
     if not notation.is_ordered:
         return (len(notation.parts),) if notation.parts else ()
     return (len(categories(design)[1]) - 1,)
@@ -212,28 +217,45 @@ def response_distribution(notation: FamilyNotation, design: Design, sigma: float
         scale += "" if design.weights is None else " / sqrt(weights)"
         return f"{notation.distribution}(eta, {scale})"
     trials = "trials, " if notation.has_trials else ""
+    if notation.predictors:
+        symbols = ", ".join([*(name for name, _ in notation.predictors), *notation.rest])
+        return f"{notation.distribution}({trials}{symbols})"
     own = f", {notation.own}" if notation.own else ""
     return f"{notation.distribution}({trials}{notation.parameter}{own})"
 
 
 def predictor_equation(design: Design, notation: FamilyNotation) -> str:
-    """The linear predictor in the names of the nodes."""
-    names = part_names(design)
+    """The linear predictor in the names of the nodes; several, one after the other."""
+    if notation.predictors:
+        return "; ".join(
+            _one_equation(design, f"{link}({name})" if link not in ("", "identity") else name, k)
+            for k, (name, link) in enumerate(notation.predictors)
+        )
+    left = f"{notation.link}({notation.parameter})" if notation.parameter else "eta"
+    if notation.is_ordered or notation.link == "identity":
+        left = notation.parameter
+    return _one_equation(design, left, 0)
+
+
+def _one_equation(design: Design, left: str, predictor: int) -> str:
+    names, bare = part_names(design), bare_columns(design)
+    places = design.column_predictors or (0,) * len(design.names)
     products = [
-        effect if column == "Intercept" else f"{effect} · {column}"
-        for effect, column in zip(names.effects, design.names, strict=True)
+        effect if bare[column] == "Intercept" else f"{effect} · {bare[column]}"
+        for effect, column, place in zip(names.effects, design.names, places, strict=True)
+        if place == predictor
     ]
     if len(products) > MOST_DRAWN:
         products = [*products[:3], "...", products[-1]]
     for term, part in zip(design.terms, names.terms, strict=True):
         k = len(term.columns)
         for j, column in enumerate(term.columns):
+            if term.predictors and term.predictors[j] != predictor:
+                continue
             effect = part if k == 1 else f"{part}[{j}]"
-            products.append(effect if column == "Intercept" else f"{effect} · {column}")
-    products += ["offset"] if has_offset(design) else []
-    left = f"{notation.link}({notation.parameter})" if notation.parameter else "eta"
-    if notation.is_ordered or notation.link == "identity":
-        left = notation.parameter
+            products.append(effect if bare[column] == "Intercept" else f"{effect} · {bare[column]}")
+    offset = (design.offset, *design.further_offsets)[predictor]
+    products += ["offset"] if bool(np.any(offset != 0.0)) else []
     return f"{left} = {' + '.join(products) or '0'}"
 
 
@@ -258,7 +280,7 @@ def graph_text(graph: Graph) -> str:
         lines.append(f"{abbreviated([node.name for node in columns])}: data, {columns[0].text}")
     lines += [node.name for node in direct if is_own(node)]
 
-    below = [f"{response.name} ~ {response.text}", *wrapped(graph.predictor)]
+    below = [f"{response.name} ~ {response.text}", *wrapped_all(graph.predictor)]
     trunk = max((len(line) for line in [*lines, *below]), default=0) + 2
     drawn = []
     for place, line in enumerate(lines):
@@ -280,6 +302,11 @@ def abbreviated(names: Sequence[str]) -> str:
     if len(shown) < len(names):
         shown.insert(-1, f"... ({len(names) - len(shown)} more)")
     return ", ".join(shown)
+
+
+def wrapped_all(equations: str) -> list[str]:
+    """Equations in lines, those of several predictors one below the other."""
+    return [line for equation in equations.split("; ") for line in wrapped(equation)]
 
 
 def wrapped(equation: str, width: int = TEXT_WIDTH - 12, *, indent: bool = True) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -224,7 +225,7 @@ def own_parameters(
     design: Design, start: Start, rule: Family, sigma: float | None, dtype: str
 ) -> tuple[Variable | Tensor | None, dict[str, Variable]]:
     """The family's own parameters, as a scalar or a vector, and their variable where they are not fixed."""
-    own = rule.own(design)
+    own = rule.own(design.first)
     if own is NO_OWN:
         return None, {}
     if rule.has_sigma and sigma is not None:
@@ -264,6 +265,15 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         self._own = own
         self._X = tf.constant(design.X, dtype)
         self._offset = tf.constant(design.offset, dtype)
+        self._terms = tuple(term.predictors for term in design.terms)
+        # Of several predictors, whether each column of X adds to each: (K, p), and their offsets (K, n).
+        self._of_columns = self._offsets = None
+        if design.further_offsets:
+            places = np.array(design.column_predictors, int)
+            wanted = np.arange(design.num_predictors)[:, None] == places
+            self._of_columns = tf.constant(wanted.astype(float), dtype)
+            offsets = np.array([design.offset, *design.further_offsets])
+            self._offsets = tf.constant(offsets, dtype)
         self._indexes = tuple(tf.constant(term.index) for term in design.terms)
         self._values = tuple(
             None
@@ -279,7 +289,9 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         if self._own is not None:
             values = tf.convert_to_tensor(self._own)
             own = tuple(tf.unstack(values)) if values.shape.rank else (values,)
-        rows = self._rule.distribution(self.linear_predictor(parts), self._rows, own)
+        several = self._offsets is not None
+        eta = self.linear_predictors(parts) if several else self.linear_predictor(parts)
+        rows = self._rule.distribution(eta, self._rows, own)
         return tfd.Independent(rows, 1)
 
     def linear_predictor(self, parts: Mapping[str, Tensor]) -> Tensor:
@@ -296,6 +308,24 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
             else:
                 eta = eta + tf.reduce_sum(values * tf.gather(b, index, axis=-2), axis=-1)
         return eta
+
+    def linear_predictors(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """eta = X beta + Z b + offset of several predictors, (..., K, n)."""
+        offsets = self._offsets
+        assert offsets is not None
+        if self._effects:
+            beta = self._of_columns * tf.stack(self._effects)
+            offsets = offsets + tf.matmul(beta, self._X, transpose_b=True)
+        etas = tf.unstack(offsets)
+        for part, index, values, places in zip(
+            self._parents, self._indexes, self._values, self._terms, strict=True
+        ):
+            rows = tf.gather(parts[part], index, axis=-1 if len(places) == 1 else -2)
+            for column, place in enumerate(places):
+                of_column = rows if len(places) == 1 else rows[..., column]
+                etas[place] += of_column if values is None else values[:, column] * of_column
+        shape = functools.reduce(tf.broadcast_static_shape, [eta.shape for eta in etas])
+        return tf.stack([tf.broadcast_to(eta, shape) for eta in etas], axis=-2)
 
 
 def positive(start: Any, dtype: str, name: str) -> Variable:

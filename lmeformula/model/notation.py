@@ -81,12 +81,30 @@ def is_correlated(term: TermBlock) -> bool:
 def data_columns(design: Design) -> tuple[str, ...]:
     """The columns that multiply a coefficient, fixed or random, in order of appearance."""
     columns = [*design.names, *(column for term in design.terms for column in term.columns)]
+    if design.parts:
+        bare = bare_columns(design)
+        columns = [bare[column] for column in columns]
     return tuple(dict.fromkeys(column for column in columns if column != "Intercept"))
 
 
+def bare_columns(design: Design) -> dict[str, str]:
+    """The columns of the data behind the columns of a design, such as "x" for "sigma_x"."""
+    if not design.parts:
+        columns = [*design.names, *(column for term in design.terms for column in term.columns)]
+        return {column: column for column in columns}
+    found = {}
+    pairs = [
+        *zip(design.names, design.column_predictors, strict=True),
+        *(pair for t in design.terms for pair in zip(t.columns, t.predictors, strict=True)),
+    ]
+    for column, predictor in pairs:
+        found[column] = design.parts[predictor].bare(column)
+    return found
+
+
 def has_offset(design: Design) -> bool:
-    """Whether any row has an offset."""
-    return bool(np.any(design.offset != 0.0))
+    """Whether any row has an offset, in any of the linear predictors."""
+    return any(bool(np.any(offset != 0.0)) for offset in (design.offset, *design.further_offsets))
 
 
 # ---- families ----------------------------------------------------------------------------------
@@ -109,6 +127,8 @@ class FamilyNotation:
       chance: the event of which the link of ordered categories takes the chance, for the kth threshold; {y} is
         the response, {le} at most.
       is_above: whether that is the chance of higher categories: thresholds are taken from the predictor then.
+      predictors: symbol and link of each linear predictor, where there are several.
+      rest: the own parameters without one, then.
     """
 
     distribution: str
@@ -122,6 +142,8 @@ class FamilyNotation:
     is_ordered: bool = False
     chance: str = ""
     is_above: bool = False
+    predictors: tuple[tuple[str, str], ...] = ()
+    rest: tuple[str, ...] = ()
 
 
 def _ordinal(distribution: str, chance: str, *, is_above: bool = False) -> FamilyNotation:
@@ -194,6 +216,8 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
       >>> FAMILY_NOTATIONS["poisson"].link
       'log'
     """
+    if getattr(family, "predictors", ()):
+        return _several(family, design)
     written, _, link = family.partition("(") if isinstance(family, str) else (family.name, "", "")
     link = link.rstrip(") ").partition(",")[0].strip()
     name = written.strip()
@@ -212,3 +236,26 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
     if not link or link == known.link or not known.parameter:
         return known
     return replace(known, link=link)
+
+
+def _several(family: Any, design: Design) -> FamilyNotation:
+    """The notation of a family with several linear predictors."""
+    if family.base.grow is not None:
+        symbols = tuple((f"eta[{name}]", "") for name in family.predictors)
+        return FamilyNotation("Softmax", "eta", predictors=symbols)
+    first = family_notation(family.base, design.first)
+    names = family.predictors[1:]
+    rules = {rule.name: rule.link for rule in family.base.parts}
+    owned = ("sigma",) if first.has_sigma else first.parts or ((first.own,) if first.own else ())
+    return replace(
+        first,
+        parameter=first.parameter or "mu",
+        has_sigma=False,
+        own="_and_".join(name for name in owned if name not in names),
+        parts=(),
+        predictors=(
+            ("eta", "") if first.is_ordered else ("mu", first.link),
+            *((name, rules[name]) for name in names),
+        ),
+        rest=tuple(name for name in owned if name not in names),
+    )

@@ -130,6 +130,8 @@ LATEX = Script(
     sigma=r"\sigma",
     own=lambda name: {
         "thresholds": r"\tau",
+        "mu": r"\mu",
+        "eta": r"\eta",
         "dispersion": r"\phi",
         "sigma": r"\sigma",
         "df": r"\nu",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
-from lmeformula.model.params import Params, ParamSpace
+from lmeformula.model.params import Params, ParamSpace, term_shape
+
+# Standard deviation of what varies in further predictors, which are logarithms or logits.
+FURTHER_SD = 0.3
 
 # Of effects by a t distribution: heavy tails, and a variance.
 FIRST_FREEDOM = 6.0
@@ -62,4 +67,62 @@ def _freedom(design: Design) -> tuple[float, ...]:
         return ()
     return tuple(
         FIRST_FREEDOM if term.distribution == "student" else float("inf") for term in design.terms
+    )
+
+
+def starting_predictors(
+    design: Design,
+    space: ParamSpace,
+    working: NDArray[np.float64],
+    starts: tuple[float, ...],
+    *,
+    has_intercept: bool = True,
+) -> Params:
+    """Starting values of a model with several linear predictors.
+
+    Args:
+      design: the design.
+      space: the parameter space of the model.
+      working: (n,) responses on the scale of the first predictor.
+      starts: what each further predictor is to be for all rows.
+      has_intercept: as in `starting_values`.
+    Returns:
+      For the first predictor what `starting_values` says; for the fixed effects of the others what comes
+      nearest to a constant, and small standard deviations.
+    """
+    first = starting_values(
+        design.first, _space_of_first(design, space), working, has_intercept=has_intercept
+    )
+    beta = [first.beta]
+    for part, start in zip(design.parts[1:], starts, strict=True):
+        target = start - part.design.offset
+        beta.append(np.asarray(np.linalg.lstsq(part.design.X, target, rcond=None)[0], float))
+    # Terms of the first predictor alone have their place among its terms; linked ones have others' columns too.
+    variances = {
+        (term.name, column): variance
+        for term, covariance in zip(design.first.terms, first.covariances, strict=True)
+        for column, variance in zip(term.columns, np.diag(covariance), strict=True)
+    }
+    covariances = []
+    for term in design.terms:
+        scale = np.maximum(np.sqrt(np.mean(term.values**2, axis=0)), 1e-12)
+        small = (FURTHER_SD / scale) ** 2
+        covariances.append(
+            np.diag(
+                [
+                    variances.get((term.name, column), each) if predictor == 0 else each
+                    for column, predictor, each in zip(
+                        term.columns, term.predictors, small, strict=True
+                    )
+                ]
+            )
+        )
+    return Params(np.concatenate(beta), tuple(covariances), None, first.own, _freedom(design))
+
+
+def _space_of_first(design: Design, space: ParamSpace) -> ParamSpace:
+    return replace(
+        space,
+        fixed_names=design.first.names,
+        terms=tuple(term_shape(term) for term in design.first.terms),
     )

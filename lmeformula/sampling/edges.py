@@ -42,7 +42,7 @@ def noticeable(model: Model, weights: Floats) -> tuple[Floats, ...]:
       weights: (n,) information of each row on its predictor.
     """
     found = []
-    for term in model.design.terms:
+    for term in model.stack.terms:
         total = np.einsum("n,nk->k", weights, term.values**2) / len(term.levels)
         found.append(1.0 / np.sqrt(np.where(total > 0, total, 1.0)))
     return tuple(found)

@@ -107,7 +107,7 @@ def laplace_problem(
         complete = complete_information(space, plan, changes, upright(square[:m, :m]))
         return Geometry(white, complete, observed)
 
-    units = noticeable(model, np.maximum(first.weights, 0.0))
+    units = noticeable(model, arrays.rows.held(first.weights))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
     return problem._replace(refine=smooth, edges=edges)
@@ -116,7 +116,7 @@ def laplace_problem(
 def blank_whitening(model: Model, plan: Layout) -> Whitening:
     """A whitening of the shapes that those of a model have, with a dense rest; its values mean nothing."""
     space, order = model.space, (plan.lead, *plan.rest)
-    n, q = model.design.n, plan.num_effects
+    n, q = len(model.stack.X), plan.num_effects
     m = space.num_fixed + space.own.size
     (levels, k), rest = plan.sizes[plan.lead], q - plan.lead_size
     squares = tuple(np.eye(plan.sizes[j][1]) for j in order)
@@ -136,7 +136,9 @@ def blank_whitening(model: Model, plan: Layout) -> Whitening:
         levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
         bend=np.zeros((n, space.size)),
         bends=np.zeros(space.size),
-        cubic=Cubic(
+        cubic=()
+        if model.stack.mixture is not None
+        else Cubic(
             half=np.zeros(n),
             twist=np.zeros((n, space.size)),
             blocks=tuple(

@@ -23,13 +23,13 @@ Floats = NDArray[np.float64]
 
 def rows_of(model: Model, plan: Layout) -> Rows:
     """The rows of a model, terms in the order of the effects: the lead term first."""
-    design = model.design
+    stack = model.stack
     order = (plan.lead, *plan.rest)
     return Rows(
-        response=model.family.response(design),
-        X=design.X,
-        codes=tuple(design.terms[j].index for j in order),
-        values=tuple(design.terms[j].values for j in order),
+        response=model.family.response(model.design),
+        X=stack.X,
+        codes=tuple(stack.terms[j].index for j in order),
+        values=tuple(stack.terms[j].values for j in order),
     )
 
 
@@ -51,8 +51,9 @@ def whitened_problem(
         formula_order=tuple(order.index(j) for j in range(len(order))),
         has_own=space.own.size > 0,
     )
-    scale = family.own(model.design).scale
-    of_rows = row_density(family, scale)
+    scale = family.own(model.design.first).scale
+    mixture = model.stack.mixture
+    of_rows = row_density(family, scale, 1 if mixture is None else mixture.num_predictors)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
         return whitened.density(sizes, of_rows, white, given, z)

@@ -10,13 +10,17 @@ from lmeformula.model.family.own import Scale
 from lmeformula.sampling.whitened import RowDensity
 
 
-def row_density(family: Family, scale: Scale) -> RowDensity:
+def row_density(family: Family, scale: Scale, num_predictors: int = 1) -> RowDensity:
     """The density of a family's rows, in its unconstrained own parameters.
 
     Args:
       family: the family.
       scale: from unconstrained own parameters to natural ones.
+      num_predictors: K; with several the predictors are those of stacked rows (v n, c), see
+        `lmeformula.model.stack`, of which the first K n count.
     """
+    if num_predictors > 1:
+        return _stacked(family, scale, num_predictors)
 
     def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
         own = scale.tensors(tf.unstack(extra))
@@ -33,6 +37,32 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
         with tf.GradientTape() as tape:
             tape.watch(copies)
             value = log_density(family, eta, response, scale.tensors(tf.unstack(copies)))
+        return tape.gradient(value, copies)
+
+    return RowDensity(slope, own_scores)
+
+
+def _stacked(family: Family, scale: Scale, k: int) -> RowDensity:
+    size = k * (k + 1) // 2
+
+    def read(eta: Tensor) -> Tensor:
+        return tf.reshape(eta, [size, -1, tf.shape(eta)[1]])[:k]
+
+    def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
+        etas = read(eta)
+        own = scale.tensors(tf.unstack(extra))
+        with tf.GradientTape() as tape:
+            tape.watch(etas)
+            value = log_density(family, etas, response, own)
+        gradient = tf.reshape(tape.gradient(value, etas), [-1, tf.shape(eta)[1]])
+        return value, tf.pad(gradient, [[0, tf.shape(eta)[0] - tf.shape(gradient)[0]], [0, 0]])
+
+    def own_scores(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> Tensor:
+        etas = read(eta)
+        copies = extra[:, None] + tf.zeros_like(etas[0, :1])
+        with tf.GradientTape() as tape:
+            tape.watch(copies)
+            value = log_density(family, etas, response, scale.tensors(tf.unstack(copies)))
         return tape.gradient(value, copies)
 
     return RowDensity(slope, own_scores)

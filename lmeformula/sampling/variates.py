@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.inverse import loadings
-from lmeformula.laplace.likelihood import Mode, Problem, collect, predictor
+from lmeformula.laplace.likelihood import Mode, Problem, collect, predictor, spread_out
 from lmeformula.model.family import Depths
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.whitened import Cubic
@@ -45,7 +45,7 @@ def bend_and_cubic(
     depths: Depths,
     pull: Floats,
     changes: tuple[Floats, ...],
-) -> tuple[Floats, Floats, Cubic]:
+) -> tuple[Floats, Floats, Cubic | tuple[()]]:
     """The weights of the variates.
 
     The Newton step is bent: what the third derivative adds to the gradient it carries into all rows. Most of
@@ -62,11 +62,16 @@ def bend_and_cubic(
     Returns:
       bends: (d,) the sum of `bend` over the rows, each times the row's leverage.
       bend: (n, d) half the second derivative in each row's predictor of the scores with their linear variate.
-      cubic: what makes the cubic variate.
+      cubic: what makes the cubic variate; () with several linear predictors, where the third derivatives of a
+        row are of all their combinations.
     """
     factor = mode.factor
     assert isinstance(factor, Factor)
     reach, own, f = _reach(space, arrays, mode, pull, changes), space.own_slice, space.own.size
+    if depths.third.ndim > 1:
+        bend = spread_out(0.5 * depths.third, reach)
+        bend[:, own] += 0.5 * depths.own_second[:f].T
+        return factor.leverages() @ bend, bend, ()
     half = 0.5 * depths.third
     bend = half[:, None] * reach
     bend[:, own] += 0.5 * depths.own_second[:f].T

@@ -19,7 +19,7 @@ from lmeformula.model.family.binary import trials_response
 from lmeformula.model.family.gammas import log_rising
 from lmeformula.model.family.links import LINKS, Link
 from lmeformula.model.family.own import Own, positive
-from lmeformula.model.family.record import Arrays, Family
+from lmeformula.model.family.record import Arrays, Family, Predicted
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -39,6 +39,7 @@ def beta_binomial(link: str) -> Family:
         variance=lambda mean, own: mean * (1.0 - mean),
         overdispersion=lambda trials, own: (own[0] + trials) / (own[0] + 1.0),
         has_trials=True,
+        parts=(Predicted("precision", "log", aliases=("phi",)),),
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
     )
 

@@ -12,7 +12,7 @@ from lmeformula.design.design import Design
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.location_scale import positive_response
 from lmeformula.model.family.own import Own, positive
-from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -166,6 +166,7 @@ GAMMA = Family(
     log_density=_gamma_density,
     slope=_gamma_slope,
     closed=ClosedForm(_gamma_slopes, _gamma_depths),
+    parts=(Predicted("shape", "log"),),
 )
 
 INVERSE_GAUSSIAN = Family(
@@ -180,6 +181,7 @@ INVERSE_GAUSSIAN = Family(
     log_density=_inverse_gaussian_density,
     slope=_inverse_gaussian_slope,
     closed=ClosedForm(_inverse_gaussian_slopes, _inverse_gaussian_depths),
+    parts=(Predicted("shape", "log"),),
 )
 
 BETA = Family(
@@ -192,4 +194,5 @@ BETA = Family(
     own=_precision,
     variance=lambda mean, own: mean * (1.0 - mean) / (1.0 + own[0]),
     log_density=_beta_density,
+    parts=(Predicted("precision", "log", aliases=("phi",)),),
 )

@@ -11,7 +11,7 @@ from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.own import Own, positive
-from lmeformula.model.family.record import Arrays, Family
+from lmeformula.model.family.record import Arrays, Family, Predicted
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -32,6 +32,12 @@ def _response(design: Design) -> Arrays:
 
 def _own(design: Design) -> Own:
     return positive("sigma", 1.0)
+
+
+def _log_residual_sd(design: Design) -> float:
+    values = response_of(design).values - design.offset
+    rest = values - design.X @ np.linalg.lstsq(design.X, values, rcond=None)[0]
+    return float(np.log(0.85 * rest.std() or 1.0))
 
 
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
@@ -68,4 +74,5 @@ GAUSSIAN = Family(
     has_sigma=True,
     log_density=_log_density,
     slope=_slope,
+    parts=(Predicted("sigma", "log", start=_log_residual_sd),),
 )

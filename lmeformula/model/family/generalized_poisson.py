@@ -22,7 +22,7 @@ from lmeformula.design.design import Design
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import count_response, log_mean
 from lmeformula.model.family.own import Own, positive
-from lmeformula.model.family.record import Arrays, Family
+from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
 
 Tensor = Any
@@ -100,4 +100,5 @@ GENERALIZED_POISSON = Family(
     own=_own,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_density,
+    parts=(Predicted("dispersion", "log"),),
 )

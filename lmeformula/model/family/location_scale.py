@@ -17,7 +17,7 @@ from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import log_rising
 from lmeformula.model.family.own import Own, positive
-from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -150,6 +150,10 @@ STUDENT = Family(
     variance=_student_variance,
     log_density=_student_density,
     slope=_student_slope,
+    parts=(
+        Predicted("scale", "log", aliases=("sigma",)),
+        Predicted("df", "log(. - 1)", 1, aliases=("nu",)),
+    ),
 )
 
 # The predictor is the mean of the logarithm; a fit of log(y) has the same estimates, and a log-likelihood
@@ -166,4 +170,5 @@ LOGNORMAL = Family(
     log_density=_lognormal_density,
     slope=_lognormal_slope,
     closed=ClosedForm(_lognormal_slopes, _lognormal_depths),
+    parts=(Predicted("sigma", "log"),),
 )

@@ -15,7 +15,7 @@ from lmeformula.design.design import Design
 from lmeformula.model.family.counts import count_response, log_mean
 from lmeformula.model.family.links import softplus
 from lmeformula.model.family.own import Own, positive
-from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.model.family.rising import rising
 
 Floats = NDArray[np.float64]
@@ -126,6 +126,7 @@ NBINOM2 = Family(
     log_density=_quadratic_density,
     slope=_quadratic_slope,
     closed=ClosedForm(_quadratic_slopes, _quadratic_depths),
+    parts=(Predicted("dispersion", "log", aliases=("shape",)),),
 )
 
 NBINOM1 = Family(
@@ -138,4 +139,5 @@ NBINOM1 = Family(
     own=_linear_own,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_linear_density,
+    parts=(Predicted("dispersion", "log", aliases=("shape",)),),
 )

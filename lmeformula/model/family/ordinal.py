@@ -20,7 +20,7 @@ from lmeformula.model.family.categories import categories, category_names, order
 from lmeformula.model.family.intervals import ordered_form
 from lmeformula.model.family.links import LINKS, Link, log1mexp, softplus
 from lmeformula.model.family.own import Own
-from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.model.family.tails import TAILS
 from lmeformula.model.family.thresholds import Pattern, threshold_own
 
@@ -73,6 +73,7 @@ def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
         categories=category_names,
         probabilities=probabilities,
         thresholds=thresholds,
+        parts=(Predicted("disc", "log", None, has_intercept=False),),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, Part
 from lmeformula.model.family.own import NO_OWN, Own, Scale
 
 Floats = NDArray[np.float64]
@@ -60,6 +60,28 @@ class ClosedForm(NamedTuple):
     depths: Callable[[Floats, Arrays, Floats], Depths]
 
 
+class Predicted(NamedTuple):
+    """An own parameter that may have a formula, and so a linear predictor, of its own.
+
+    Attributes:
+      name: what the formula is given for, and how its coefficients are called: `sigma_x`.
+      link: "log", "logit", or "log(. - 1)" for what is above one.
+      place: which of the own parameters it is; None for the inverse of the scale of latent variables, by which
+        predictor and thresholds are multiplied.
+      aliases: other names that are taken for it.
+      start: design of the first predictor -> where its predictor starts; by default the link of where the
+        parameter does.
+      has_intercept: False where the first predictor and the own parameters have its constant already.
+    """
+
+    name: str
+    link: str
+    place: int | None = 0
+    aliases: tuple[str, ...] = ()
+    start: Callable[[Design], float] | None = None
+    has_intercept: bool = True
+
+
 class Family(NamedTuple):
     """One response family with its link.
 
@@ -93,6 +115,16 @@ class Family(NamedTuple):
       thresholds: the pattern of the thresholds between categories, as users write it; "" where there are none.
       own_names: names of the own parameters of a user's family, which no table has.
       scale: of these, which no file can hold.
+      parts: the own parameters that may have a predictor of their own.
+      predictors: names of the K linear predictors, where there are several; () where there is one. The
+        functions above then take (K, n) predictors in NumPy, (K, n, c) in `log_density` and (..., K, n) in
+        `distribution`.
+      within: (predictors (K, n), own) -> the family with one predictor behind this one, its predictor (n,),
+        and its own parameters, some (n,); None where there is none behind it.
+      starts: Design of the first predictor -> where each further predictor starts.
+      base: the family with one predictor behind this one.
+      expand: Design -> the parts of a design with a predictor for each category, for families that have.
+      grow: names of such predictors -> the family with them.
     """
 
     name: str
@@ -115,6 +147,13 @@ class Family(NamedTuple):
     thresholds: str = ""
     own_names: tuple[str, ...] = ()
     scale: Scale | None = None
+    parts: tuple[Predicted, ...] = ()
+    predictors: tuple[str, ...] = ()
+    within: Callable[[Floats, Floats], tuple[Any, Floats, Any]] | None = None
+    starts: Callable[[Design], tuple[float, ...]] | None = None
+    base: Any = None
+    expand: Callable[[Design], tuple[Part, ...]] | None = None
+    grow: Callable[[tuple[str, ...]], Any] | None = None
 
     @property
     def written(self) -> str:

@@ -9,6 +9,7 @@ from lmeformula.errors import ModelError
 from lmeformula.model.family.adjacent import acat
 from lmeformula.model.family.beta_binomial import beta_binomial
 from lmeformula.model.family.binary import bernoulli, binomial
+from lmeformula.model.family.categorical import CATEGORICAL
 from lmeformula.model.family.continuous import BETA, GAMMA, INVERSE_GAUSSIAN
 from lmeformula.model.family.counts import POISSON
 from lmeformula.model.family.gaussian import GAUSSIAN
@@ -44,6 +45,7 @@ ORDINAL: dict[str, tuple[Callable[[str, Pattern], Family], tuple[Pattern, ...]]]
 FAMILIES: dict[str, Family] = {
     "gaussian": GAUSSIAN,
     **{name: build(links[0]) for name, (build, links) in LINKED.items()},
+    "categorical": CATEGORICAL,
     "poisson": POISSON,
     "nbinom2": NBINOM2,
     "nbinom1": NBINOM1,

@@ -2,7 +2,7 @@
 
 Zero-inflated counts are zero with a chance of their own, and otherwise counts of which some are zero, too.
 Hurdle counts are zero with that chance alone, and otherwise counts that are not. The zero part is one number
-here, for all rows.
+for all rows, unless it has a formula.
 
 References: Lambert (1992), Zero-inflated Poisson regression, Technometrics 34, 1-14; Mullahy (1986),
 Specification and testing of some modified count data models, J. Econometrics 33, 341-365.
@@ -10,6 +10,7 @@ Specification and testing of some modified count data models, J. Econometrics 33
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from lmeformula.model.family.gammas import log_rising
 from lmeformula.model.family.links import LINKS
 from lmeformula.model.family.negative_binomial import NBINOM2
 from lmeformula.model.family.own import Own
-from lmeformula.model.family.record import Arrays, Family
+from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
 
 Floats = NDArray[np.float64]
@@ -54,69 +55,52 @@ COUNTS = {"poisson": _Counts(POISSON, ()), "nbinom2": _Counts(NBINOM2, ("dispers
 
 def zero_inflated(counts: str) -> Family:
     """Counts of that family, or zero with a chance of its own."""
-    base, name = COUNTS[counts], f"zero_inflated_{counts}"
-
-    def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
-        return _inflated(base, eta, tuple(array[:, None] for array in response), own)
-
-    def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
-        def sample(shape: Any, seed: Tensor) -> Tensor:
-            import tensorflow_probability as tfp
-
-            of_zero, of_counts = tfp.random.split_seed(seed)
-            drawn = base.family.distribution(_spread(eta, shape), response, own[:-1])
-            return _unless(own[-1], drawn.sample(seed=of_counts), shape, of_zero)
-
-        return rowwise(eta, lambda y: _inflated(base, eta, (y, _log_factorial(y)), own), sample)
-
-    def mean(eta: Floats, own: Floats) -> Floats:
-        return np.asarray((1.0 - own[-1]) * np.exp(eta))
-
-    def variance(mean: Floats, own: Floats) -> Floats:
-        rest = 1.0 - own[-1]
-        within = mean / rest
-        return np.asarray(rest * (_variance(base, within, own) + within**2) - mean**2)
-
-    return Family(
-        name=name,
-        link="log",
-        response=count_response(name),
-        distribution=distribution,
-        mean=mean,
-        working=log_mean,
-        own=lambda design: _own(base, design, name),
-        variance=variance,
-        log_density=density,
-    )
+    return _with_zeros("zero_inflated", counts, _INFLATED)
 
 
 def hurdle(counts: str) -> Family:
     """Zero with a chance of its own, or counts of that family that are not zero."""
-    base, name = COUNTS[counts], f"hurdle_{counts}"
+    return _with_zeros("hurdle", counts, _CLEARED)
+
+
+class _Rule(NamedTuple):
+    """What zeros of their own and counts make together; `own` ends with the chance of such a zero.
+
+    Attributes:
+      density: (counts, eta, response, own) -> log density, elementwise.
+      draw: (counts, eta of a shape, response, own without the chance, shape, seed) -> counts of that shape.
+      mean: (mean of the counts, own without the chance) -> mean of those that are drawn.
+      variance: (counts, mean, own) -> variance, for the mean of all.
+      share: of the zeros seen, how many are such zeros, to start from.
+      aliases: what else a formula of the zero part may be given as.
+    """
+
+    density: Callable[..., Tensor]
+    draw: Callable[..., Tensor]
+    mean: Callable[[Floats, Floats], Floats]
+    variance: Callable[[_Counts, Floats, Floats], Floats]
+    share: float
+    aliases: tuple[str, ...]
+
+
+def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
+    base, name = COUNTS[counts], f"{kind}_{counts}"
 
     def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
-        return _cleared(base, eta, tuple(array[:, None] for array in response), own)
+        return rule.density(base, eta, tuple(array[:, None] for array in response), own)
 
     def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
         def sample(shape: Any, seed: Tensor) -> Tensor:
             import tensorflow_probability as tfp
 
             of_zero, of_counts = tfp.random.split_seed(seed)
-            drawn = _draw_positive(_spread(eta, shape), own[:-1], shape, of_counts)
+            drawn = rule.draw(base, _spread(eta, shape), response, own[:-1], shape, of_counts)
             return _unless(own[-1], drawn, shape, of_zero)
 
-        return rowwise(eta, lambda y: _cleared(base, eta, (y, _log_factorial(y)), own), sample)
+        return rowwise(eta, lambda y: rule.density(base, eta, (y, _log_factorial(y)), own), sample)
 
     def mean(eta: Floats, own: Floats) -> Floats:
-        return np.asarray((1.0 - own[-1]) * _positive_mean(np.exp(eta), own[:-1]))
-
-    def variance(mean: Floats, own: Floats) -> Floats:
-        rest = 1.0 - own[-1]
-        given = mean / rest
-        whole = _whole_mean(given, own[:-1])
-        # The second moment of counts that are not zero is that of all of them, over the chance of these.
-        square = given * (_variance(base, whole, own) / whole + whole)
-        return np.asarray(rest * square - mean**2)
+        return np.asarray((1.0 - own[-1]) * rule.mean(np.exp(eta), own[:-1]))
 
     return Family(
         name=name,
@@ -125,13 +109,17 @@ def hurdle(counts: str) -> Family:
         distribution=distribution,
         mean=mean,
         working=log_mean,
-        own=lambda design: _own(base, design, name),
-        variance=variance,
+        own=lambda design: _own(base, design, name, rule.share),
+        variance=lambda mean, own: rule.variance(base, mean, own),
         log_density=density,
+        parts=(
+            *(Predicted(own, "log", place) for place, own in enumerate(base.own)),
+            Predicted(ZERO, "logit", len(base.own), rule.aliases),
+        ),
     )
 
 
-def _own(base: _Counts, design: Design, name: str) -> Own:
+def _own(base: _Counts, design: Design, name: str, of_zeros: float) -> Own:
     counts = response_of(design).values
     share = float((counts == 0.0).mean())
     if share in (0.0, 1.0):
@@ -140,14 +128,12 @@ def _own(base: _Counts, design: Design, name: str) -> Own:
             f"and the {name} family is for counts with zeros and others",
             hint="Use one of the families of counts without a zero part: poisson, nbinom2, nbinom1.",
         )
-    # Of the zeros of a zero-inflated distribution, some are those of its counts.
-    zero = share if name.startswith("hurdle") else 0.5 * share
     others = base.family.own(design).start if base.own else np.zeros(0)
     bounds = ((0.0, np.inf),) * len(base.own)
     return Own(
         BOTH if base.own else ZERO,
         (*base.own, ZERO),
-        np.array([*others, zero]),
+        np.array([*others, of_zeros * share]),
         Bounded((*bounds, CHANCE)),
     )
 
@@ -242,7 +228,9 @@ def _unless(chance: Tensor, counts: Tensor, shape: Any, seed: Tensor) -> Tensor:
     return tf.where(is_zero, tf.zeros_like(counts), counts)
 
 
-def _draw_positive(eta: Tensor, own: Tensors, shape: Any, seed: Tensor) -> Tensor:
+def _draw_positive(
+    base: _Counts, eta: Tensor, response: Arrays, own: Tensors, shape: Any, seed: Tensor
+) -> Tensor:
     """Counts given that they are not zero: the first event's time, and how many follow it.
 
     Events come at the rate mu, or, of a negative binomial count, at (size + how many came) log(1 + mu / size).
@@ -267,12 +255,34 @@ def _draw_positive(eta: Tensor, own: Tensors, shape: Any, seed: Tensor) -> Tenso
     return 1.0 + tf.random.stateless_poisson(shape, of_count, mean, dtype=eta.dtype)
 
 
+def _draw_any(
+    base: _Counts, eta: Tensor, response: Arrays, own: Tensors, shape: Any, seed: Tensor
+) -> Tensor:
+    """Counts."""
+    return base.family.distribution(eta, response, own).sample(seed=seed)
+
+
 # ---- moments ------------------------------------------------------------------------------------
 
 
 def _variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
     assert base.family.variance is not None
     return base.family.variance(mean, own[:-1])
+
+
+def _inflated_variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
+    rest = 1.0 - own[-1]
+    within = mean / rest
+    return np.asarray(rest * (_variance(base, within, own) + within**2) - mean**2)
+
+
+def _cleared_variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
+    rest = 1.0 - own[-1]
+    given = mean / rest
+    whole = _whole_mean(given, own[:-1])
+    # The second moment of counts that are not zero is that of all of them, over the chance of these.
+    square = given * (_variance(base, whole, own) / whole + whole)
+    return np.asarray(rest * square - mean**2)
 
 
 def _chance_of_some(mean: Floats, own: Floats) -> Floats:
@@ -301,3 +311,8 @@ def _whole_mean(positive: Floats, own: Floats) -> Floats:
         if (np.abs(step) <= 1e-13 * mean).all():
             break
     return np.asarray(mean)
+
+
+# Of the zeros of a zero-inflated distribution, some are those of its counts.
+_INFLATED = _Rule(_inflated, _draw_any, lambda mean, own: mean, _inflated_variance, 0.5, ("zi",))
+_CLEARED = _Rule(_cleared, _draw_positive, _positive_mean, _cleared_variance, 1.0, ("hu", "zi"))

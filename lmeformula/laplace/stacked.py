@@ -1,0 +1,115 @@
+"""The derivatives of rows with several linear predictors, automatic, as the stacked rows take them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
+from lmeformula.model.stack import Mixture
+
+Floats = NDArray[np.float64]
+
+
+def automatic_stacked(family: Family, response: tuple[Floats, ...], mixture: Mixture) -> ClosedForm:
+    """Derivatives by automatic differentiation of the family's log density.
+
+    Args:
+      family: with several predictors.
+      response: the response arrays, as tensors from here on.
+      mixture: how stacked rows read the predictors.
+    Returns:
+      Functions of stacked predictors (v n,), of which those of pairs are not read. First derivatives of pairs
+      are zero; the second ones (v n,) make up those of all pairs of predictors; `third` is (v, K, n), their
+      derivatives in each predictor.
+    """
+    import tensorflow as tf
+
+    given = tuple(tf.constant(array, tf.float64) for array in response)
+    shallow, deep = _programs(
+        family, mixture.num_predictors, tuple(array.shape[1:] for array in response)
+    )
+    k, n, size = mixture.num_predictors, mixture.num_rows, len(mixture.readers)
+
+    def read(eta: Floats) -> Any:
+        return tf.constant(eta[: k * n].reshape(k, n, 1))
+
+    def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
+        value, first, second = shallow(read(eta), tf.constant(own), given)
+        firsts = np.zeros(size * n)
+        firsts[: k * n] = first.numpy().reshape(-1)
+        return Slopes(float(value), firsts, (mixture.weights @ second.numpy()).reshape(-1))
+
+    def depths(eta: Floats, _: Any, own: Floats) -> Depths:
+        third, *others = deep(read(eta), tf.constant(own), given)
+        f = len(own)
+        in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
+        firsts = np.zeros((f, size * n))
+        firsts[:, : k * n] = mixed.reshape(f, k * n)
+        # The elements of W are mixed as their second derivatives are.
+        return Depths(
+            np.einsum("vw,wkn->vkn", mixture.weights, third.numpy()),
+            in_own.reshape(f),
+            squares.reshape(f, f),
+            firsts,
+            np.einsum("vw,fwn->fvn", mixture.weights, mixed_deep.reshape(f, size, n)).reshape(
+                f, size * n
+            ),
+        )
+
+    return ClosedForm(slopes, depths)
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(family: Family, k: int, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
+    """Compiled derivatives for responses whose rows have these shapes; see `lmeformula.laplace.rows`."""
+    import tensorflow as tf
+
+    none = tf.UnconnectedGradients.ZERO
+    pairs = [(a, a) for a in range(k)] + [(a, b) for a in range(k) for b in range(a + 1, k)]
+
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def shallow(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
+        etas = [eta[a] for a in range(k)]
+        # Rows are independent: the gradient of a sum over rows is the derivative of each.
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch(etas)
+            with tf.GradientTape() as inner:
+                inner.watch(etas)
+                value = log_density(family, tf.stack(etas), given, tuple(tf.unstack(own)))
+            firsts = inner.gradient(value, etas, unconnected_gradients=none)
+        rows = [outer.gradient(first, etas, unconnected_gradients=none) for first in firsts]
+        seconds = [rows[a][b][:, 0] for a, b in pairs]
+        return tf.reduce_sum(value), tf.stack(firsts)[:, :, 0], tf.stack(seconds)
+
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def deep(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
+        etas = [eta[a] for a in range(k)]
+        # A copy of the own parameters for each row makes their derivatives those of the rows.
+        copies = [value + tf.zeros_like(etas[0]) for value in tf.unstack(own)]
+        watched = [*etas, *copies]
+        with tf.GradientTape(persistent=True) as third:
+            third.watch(watched)
+            with tf.GradientTape(persistent=True) as second:
+                second.watch(watched)
+                with tf.GradientTape() as first:
+                    first.watch(watched)
+                    value = log_density(family, tf.stack(etas), given, tuple(copies))
+                slopes = first.gradient(value, watched, unconnected_gradients=none)
+            firsts, in_own = slopes[:k], slopes[k:]
+            rows = [second.gradient(one, watched, unconnected_gradients=none) for one in firsts]
+            seconds = [rows[a][b] for a, b in pairs]
+        thirds = [third.gradient(one, watched, unconnected_gradients=none) for one in seconds]
+        squares = [second.gradient(s, copies, unconnected_gradients=none) for s in in_own]
+        return (
+            tf.stack([tf.stack([each[:, 0] for each in row[:k]]) for row in thirds]),
+            [tf.reduce_sum(s) for s in in_own],
+            [[tf.reduce_sum(s) for s in row] for row in squares],
+            [[rows[a][k + s][:, 0] for a in range(k)] for s in range(len(copies))],
+            [[row[k + s][:, 0] for row in thirds] for s in range(len(copies))],
+        )
+
+    return shallow, deep
