@@ -134,7 +134,7 @@ def _of_threshold(
 
 def _evaluator(model: Model) -> Value:
     """psi (d,) -> the approximation and its gradient; searches for the mode start from the last one."""
-    plan = layout(model.design.terms)
+    plan = layout(model.stack.terms)
     problem = arrays_of(model, plan)
     last = np.zeros(plan.num_effects)
 

@@ -13,6 +13,7 @@ from lmeformula.model.family import log_density
 from lmeformula.result.distribution import draw_rows
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
+from lmeformula.result.several import contribution
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ def _constants(xarray: Any, fit: Fit) -> Any:
         "estimate": (("parameter",), fit.param_values),
         "std_error": (("parameter",), fit.param_stderr),
     }
-    if has_rows(fit.model.design):
+    is_unordered = fit.model.family.categories is not None and not fit.model.family.thresholds
+    if has_rows(fit.model.design) and not is_unordered:
         eta = linear_predictor(fit, fit.model.design)
         variables["fitted"] = (("row",), mean_response(fit, eta))
     return _dataset(xarray, fit, variables, {})
@@ -195,7 +197,7 @@ def _row_groups(fit: Fit, draws: PosteriorDraws, seed: int) -> tuple[Floats, Flo
     arrays = family.response(design)
     response = tuple(tf.constant(array, tf.float64) for array in arrays)
     own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
-    fixed = design.X @ fit.params.beta + design.offset
+    fixed = linear_predictor(fit, design, with_random=False)
     likelihood = np.empty((1, num_draws, design.n))
     simulated = np.empty((1, num_draws, design.n))
     size = max(1, CHUNK // design.n)
@@ -203,10 +205,10 @@ def _row_groups(fit: Fit, draws: PosteriorDraws, seed: int) -> tuple[Floats, Flo
         part = slice(start, start + size)
         eta = np.repeat(fixed[None], len(range(*part.indices(num_draws))), axis=0)
         for block, effects in zip(design.terms, draws.effects, strict=True):
-            eta += np.einsum("nk,mnk->mn", block.values, effects[part][:, block.index])
-        likelihood[0, part] = np.transpose(
-            log_density(family, tf.constant(eta.T), response, own).numpy()
-        )
+            eta += contribution(block, effects[part][:, block.index], design.num_predictors)
+        # The density has the rows, or the predictors and then the rows, in front.
+        turned = tf.constant(np.moveaxis(eta, 0, -1))
+        likelihood[0, part] = np.transpose(log_density(family, turned, response, own).numpy())
         sequence = np.random.SeedSequence([seed, number])
         simulated[0, part] = draw_rows(fit, eta, arrays, sequence)
     return likelihood, simulated

@@ -13,6 +13,7 @@ from lmeformula.result.equations import equations, fresh_variances
 from lmeformula.result.held_out import mean_over
 from lmeformula.result.predict import PredictionKind, linear_predictor, only_terms
 from lmeformula.result.scores import averaged_chances
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -41,6 +42,9 @@ def averaged_over(
     Returns:
       (n, 1) expected responses, or (n, K) chances.
     """
+    need_one_predictor(
+        fit, "averaged predictions", "Average fit.simulate(1000, newdata=...) over its columns."
+    )
     used = only_terms(rows, kept)
     eta = linear_predictor(fit, used, with_random=any(kept))
     variances = np.zeros(len(eta))

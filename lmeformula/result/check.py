@@ -13,6 +13,7 @@ from lmeformula.result.ending import endless
 from lmeformula.result.group_doubts import levels_apart, modes_apart
 from lmeformula.result.intervals import check_level
 from lmeformula.result.row_doubts import row_facts, spread, steps, tails, zeros
+from lmeformula.result.several import need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
       >>> [finding.name for finding in found.findings]
       ['ratings']
     """
+    need_one_predictor(fit, "checks", 'Look at fit.residuals("quantile") and fit.diagnostics.')
     check_level(level)
     doubts = list(_doubts(fit, seed))
     found = [doubt for doubt in doubts if doubt.p_value < level / max(len(doubts), 1)]

@@ -141,7 +141,7 @@ def _check_likelihoods(one: Fit, other: Fit) -> None:
             hint="Fit both with reml=False.",
         )
     # That of a Gaussian fit is exact, by whatever method its estimates were found.
-    methods = {fit.method for fit in (one, other) if _kind(fit) != "gaussian"}
+    methods = {fit.method for fit in (one, other) if not _has_exact_likelihood(fit)}
     if len(methods) > 1:
         raise ModelError(
             f"one log-likelihood is by {one.method}, the other by {other.method}",
@@ -163,15 +163,35 @@ def _boundary(smaller: Fit, larger: Fit, number: int) -> list[str]:
 
 def _is_nested(smaller: Fit, larger: Fit) -> bool:
     """Whether the columns of the smaller fit, fixed and random, are among those of the larger one."""
-    X, wide = smaller.model.design.X, larger.model.design.X
-    if X.shape[1]:
-        scale = np.sqrt((X**2).sum(0))
-        if not wide.shape[1]:
-            return False
-        rest = X / scale - wide @ np.linalg.lstsq(wide, X / scale, rcond=None)[0]
-        if float(np.abs(rest).max(initial=0.0)) > 1e-8:
-            return False
-    return _random_columns(smaller) <= _random_columns(larger)
+    few, many = _fixed_columns(smaller), _fixed_columns(larger)
+    constant = np.ones((smaller.model.design.n, 1))
+    spanned = all(
+        _is_spanned(few.get(name, constant), many.get(name, constant)) for name in few | many
+    )
+    return spanned and _random_columns(smaller) <= _random_columns(larger)
+
+
+def _fixed_columns(fit: Fit) -> dict[str, NDArray[np.float64]]:
+    """The fixed columns (n, p) of each linear predictor; an own parameter without one is a constant."""
+    design, family = fit.model.design, fit.model.family
+    names = family.predictors or ("mu",)
+    found = {name: part.design.X for name, part in zip(names, design.parts, strict=False)} or {
+        "mu": design.X
+    }
+    rules = (family.base or family).parts
+    empty = np.zeros((design.n, 0))
+    return {rule.name: empty for rule in rules if not rule.has_intercept} | found
+
+
+def _is_spanned(X: NDArray[np.float64], wide: NDArray[np.float64]) -> bool:
+    """Whether the columns of X are combinations of those of the other."""
+    if not X.shape[1]:
+        return True
+    if not wide.shape[1]:
+        return False
+    scale = np.sqrt((X**2).sum(0))
+    rest = X / scale - wide @ np.linalg.lstsq(wide, X / scale, rcond=None)[0]
+    return float(np.abs(rest).max(initial=0.0)) <= 1e-8
 
 
 def _random_columns(fit: Fit) -> set[tuple[str, str]]:
@@ -183,8 +203,17 @@ def _num_sds(fit: Fit) -> int:
 
 
 def _kind(fit: Fit) -> str:
-    """The family's name without its link."""
-    return fit.model.family.name.partition("(")[0]
+    """The family's name without its link, and without the predictors that it has besides the first."""
+    family = fit.model.family.base or fit.model.family
+    return str(family.name).partition("(")[0]
+
+
+def _has_exact_likelihood(fit: Fit) -> bool:
+    """Whether all methods give the same likelihood: that of normal responses whose means alone vary."""
+    is_mean = all(
+        predictor == 0 for term in fit.model.design.terms for predictor in term.predictors
+    )
+    return _kind(fit) == "gaussian" and is_mean
 
 
 def row_weights(fit: Fit) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from lmeformula.result.held_out import log_predictive, mean_over
 from lmeformula.result.predict import linear_predictor
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
+from lmeformula.result.several import need_one_predictor
 from lmeformula.result.table import Column, Table
 
 if TYPE_CHECKING:
@@ -241,6 +242,9 @@ def cross_validate(
       >>> bool(slopes.compare(same)["difference"][0] > 0)
       True
     """
+    need_one_predictor(
+        fit, "cross-validations", "Compare fits by fit.anova(other), or by their AIC."
+    )
     began = time.perf_counter()
     chosen, how = _check(fit, metrics, method)
     division = folds if isinstance(folds, Folds) else make_folds(fit, folds, by, seed)

@@ -133,8 +133,8 @@ def chances(
         return found, found
     if family.categories is not None and family.probabilities is not None:
         each = family.probabilities(eta, family_values(fit))
-        sums = np.hstack([np.zeros((len(eta), 1)), np.cumsum(each, axis=1)])
-        place, rows = observed.astype(np.int64), np.arange(len(eta))
+        sums = np.hstack([np.zeros((len(each), 1)), np.cumsum(each, axis=1)])
+        place, rows = observed.astype(np.int64), np.arange(len(each))
         return sums[rows, place], np.minimum(sums[rows, place + 1], 1.0)
     made = distribution(fit, eta, response)
     draws = draw_rows(fit, eta, response, seed)

@@ -21,6 +21,7 @@ from lmeformula.model.compile import compile
 from lmeformula.result.freedom import freedom
 from lmeformula.result.grid import grid_rows
 from lmeformula.result.joint_tests import points_of
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -69,6 +70,11 @@ def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> 
       >>> drop1(fit)[["term", "df", "statistic"]].round(2).to_dict("records")[1]
       {'term': 'Machine', 'df': 2.0, 'statistic': 75.47}
     """
+    need_one_predictor(
+        fit,
+        "models without one term",
+        "Fit the model without the term, and compare: fit.anova(other).",
+    )
     if test not in ("lrt", "F"):
         raise ModelError(f"test is {test!r}", hint="Choose 'lrt' or 'F'.")
     smaller = [_reduce(fit, term) for term in droppable(fit.formula.fixed.sum)]

@@ -18,6 +18,7 @@ from lmeformula.result.grid import cells, observed_of
 from lmeformula.result.intervals import check_level
 from lmeformula.result.marginal_table import marginal_table, shown
 from lmeformula.result.predict import mean_response
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -259,6 +260,11 @@ def emmeans(
       >>> emmeans(fit, "Machine").to_frame()["estimate"].round(3).tolist()
       [52.356, 60.322, 66.272]
     """
+    need_one_predictor(
+        fit,
+        "marginal means",
+        "Average predictions: fit.predict(newdata) at the values in question.",
+    )
     if type not in ("link", "response"):
         raise ModelError(f"type is {type!r}", hint="Choose 'link' or 'response'.")
     means = [specs] if isinstance(specs, str) else list(specs)

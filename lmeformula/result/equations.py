@@ -25,6 +25,7 @@ from lmeformula.estimation.solver import choose_solver
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.predict import linear_predictor
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -139,6 +140,7 @@ def equations(fit: Fit) -> Equations:
     References:
       Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
     """
+    need_one_predictor(fit, "intervals of predictions", "Take quantiles of fit.simulate(1000).")
     check_direct(fit, "intervals of predictions")
     refuse_heavy(fit, "intervals of predictions and errors of held-out rows")
     design = fit.model.design

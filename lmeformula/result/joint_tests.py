@@ -17,6 +17,7 @@ from lmeformula.design.observed import ObservedColumn
 from lmeformula.errors import ModelError
 from lmeformula.result.freedom import freedom
 from lmeformula.result.grid import ESTIMABLE, cells, observed_of
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -50,6 +51,11 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
       >>> joint_tests(fit).round(3).to_dict("records")
       [{'term': 'Machine', 'df1': 2, 'df2': 46.0, 'statistic': 87.798, 'p_value': 0.0}]
     """
+    need_one_predictor(
+        fit,
+        "tests of whole terms",
+        "Fit the model without the term, and compare: fit.anova(other).",
+    )
     known = {column.name: column for column in observed_of(fit).columns}
     found: dict[frozenset[str], str] = {}
     for term in fit.formula.fixed.sum.terms:

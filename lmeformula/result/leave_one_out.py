@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.result.equations import equations
 from lmeformula.result.predict import family_values, linear_predictor
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -56,6 +57,7 @@ def leave_one_out(fit: Fit) -> LeftOut:
       >>> bool((abs(y - found.eta) > abs(y - seen)).all())
       True
     """
+    need_one_predictor(fit, "leave-one-out predictions", 'Look at fit.residuals("quantile").')
     design = fit.model.design
     eta = linear_predictor(fit, design)
     with one_blas_thread():

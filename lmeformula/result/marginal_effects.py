@@ -14,6 +14,7 @@ from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
 from lmeformula.result.grid import observed_of
 from lmeformula.result.predict import mean_response
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -39,6 +40,9 @@ def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> 
     References:
       Arel-Bundock, Greifer, Heiss (2024), J. Stat. Softw. 111(9).
     """
+    need_one_predictor(
+        fit, "marginal effects", "Compare predictions: fit.predict(newdata) at two values."
+    )
     if kind not in ("response", "link"):
         raise ModelError(f"kind is {kind!r}", hint="Choose 'response' or 'link'.")
     try:

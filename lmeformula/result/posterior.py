@@ -12,6 +12,7 @@ from lmeformula.algebra.factor import apply_lambda, factorize
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.predict import family_values, linear_predictor
+from lmeformula.result.several import stacked_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -72,7 +73,7 @@ def posterior_draws(
 
 
 def _joint(fit: Fit, num_draws: int, random: np.random.Generator) -> tuple[Floats, ...]:
-    plan = layout(fit.model.design.terms)
+    plan = layout(fit.model.stack.terms)
     lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
     # M = L L' is the precision of the effects before they are scaled by lambda: L'^-1 z has its inverse.
     factor = factorize(plan, cross_products(plan, row_precisions(fit)), lambdas)
@@ -84,7 +85,10 @@ def _joint(fit: Fit, num_draws: int, random: np.random.Generator) -> tuple[Float
 
 
 def row_precisions(fit: Fit) -> Floats:
-    """(n,) negative second derivatives of the rows' log density in the linear predictor."""
+    """(n,) negative second derivatives of the rows' log density in the linear predictor.
+
+    With several predictors they are those of stacked rows; see `lmeformula.model.stack`.
+    """
     design, family = fit.model.design, fit.model.family
     own = family_values(fit)
     if family.name == "gaussian":
@@ -92,6 +96,7 @@ def row_precisions(fit: Fit) -> Floats:
         return np.asarray(weights / own[0] ** 2)
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
 
-    free = family.own(design).scale.to_free(own)
-    second = row_derivatives(fit.model).slopes(linear_predictor(fit, design), free).second
+    free = family.own(design.first).scale.to_free(own)
+    eta = stacked_predictor(fit, linear_predictor(fit, design))
+    second = row_derivatives(fit.model).slopes(eta, free).second
     return np.asarray(-second, float)

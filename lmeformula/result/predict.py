@@ -15,6 +15,7 @@ from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.formula import parse
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.show import random_text
+from lmeformula.result.several import contribution, need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def predict(
     averaged: bool = False,
 ) -> pd.Series | pd.DataFrame:
     """Predict the mean of the response, or the chances of its categories.
+
+    Of a model with several linear predictors `kind="link"` gives a data frame with a column for each.
 
     Args:
       fit: a fitted model.
@@ -65,11 +68,15 @@ def predict(
     _check_option("kind", kind, ("response", "link", "prob"))
     _check_option("new_levels", new_levels, ("error", "population", "sample"))
     kept = kept_terms(fit, re_form)
-    columns = category_names(fit) if kind == "prob" else ("prediction",)
+    columns: tuple[str, ...] = ("prediction",)
+    if kind == "prob":
+        columns = category_names(fit)
+    elif kind == "link" and fit.model.family.predictors:
+        columns = tuple(part.name for part in fit.model.design.parts)
     if newdata is None:
         design = fit.model.design
         found = _at(fit, kind, design, kept, averaged, False)
-        return _frame(found, pd.Index(design.rows), columns, kind)
+        return _frame(found, pd.Index(design.rows), columns)
     rows = fit.model.design.rebuild(newdata, groups=any(kept), offset=offset)
     if new_levels == "error":
         check_levels_are_known(rows, kept)
@@ -77,7 +84,7 @@ def predict(
     is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
     values[rows.rows] = _at(fit, kind, rows, kept, averaged, is_drawn)
     index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(rows.num_rows)
-    return _frame(values, index, columns, kind)
+    return _frame(values, index, columns)
 
 
 def _at(
@@ -116,7 +123,7 @@ def only_terms(rows: Design | NewRows, kept: Sequence[bool]) -> Design | NewRows
 def _on_scale(fit: Fit, kind: PredictionKind, eta: Floats) -> Floats:
     """(n, columns) what is predicted at linear predictors (n,)."""
     if kind == "link":
-        return eta[:, None]
+        return eta[:, None] if eta.ndim == 1 else eta.T
     if kind == "response":
         return mean_response(fit, eta)[:, None]
     probabilities = fit.model.family.probabilities
@@ -124,10 +131,8 @@ def _on_scale(fit: Fit, kind: PredictionKind, eta: Floats) -> Floats:
     return probabilities(eta, family_values(fit))
 
 
-def _frame(
-    values: Floats, index: pd.Index, columns: Sequence[str], kind: PredictionKind
-) -> pd.Series | pd.DataFrame:
-    if kind == "prob":
+def _frame(values: Floats, index: pd.Index, columns: Sequence[str]) -> pd.Series | pd.DataFrame:
+    if columns[0] != "prediction":
         return pd.DataFrame(values, index=index, columns=list(columns))
     return pd.Series(values[:, 0], index=index, name=columns[0])
 
@@ -173,9 +178,15 @@ def linear_predictor(
       rows: the fitted rows or new ones; an unseen level has an effect of zero.
       with_random: whether to add the random effects, of all terms or of each.
     Returns:
-      eta: (n,) the linear predictor, offset included.
+      eta: (n,) the linear predictor, offset included; with several predictors (K, n).
     """
-    eta = rows.X @ fit.params.beta + rows.offset
+    num_predictors = 1 + len(rows.further_offsets)
+    if num_predictors == 1:
+        eta = rows.X @ fit.params.beta + rows.offset
+    else:
+        of_columns = np.eye(num_predictors)[:, list(rows.column_predictors)]
+        eta = (of_columns * fit.params.beta) @ rows.X.T
+        eta += np.array([rows.offset, *rows.further_offsets])
     added = (with_random,) * len(rows.terms) if isinstance(with_random, bool) else with_random
     if any(added):
         for block, modes, is_added in zip(rows.terms, fit.modes, added, strict=True):
@@ -183,7 +194,7 @@ def linear_predictor(
                 continue
             known = block.index >= 0
             effects = modes[np.where(known, block.index, 0)]
-            eta += np.where(known, np.einsum("nk,nk->n", block.values, effects), 0.0)
+            eta += np.where(known, contribution(block, effects, num_predictors), 0.0)
     return np.asarray(eta)
 
 
@@ -249,9 +260,12 @@ def kept_terms(fit: Fit, re_form: str | None) -> tuple[bool, ...]:
     Raises:
       ModelError: if the formula has a term that the fit does not have.
     """
-    blocks = linked_terms(fit.formula.random)
     if re_form is None or re_form == "NA":
-        return (re_form is None,) * len(blocks)
+        return (re_form is None,) * len(fit.model.design.terms)
+    need_one_predictor(
+        fit, "predictions with some of the random effects", 'Choose re_form=None or re_form="NA".'
+    )
+    blocks = linked_terms(fit.formula.random)
     if not isinstance(re_form, str) or "~" not in re_form:
         raise ModelError(
             f"re_form is {re_form!r}", hint='Choose one of None, "NA", or a formula: "~ (1 | g)".'

@@ -22,6 +22,7 @@ from lmeformula.result.predict import (
     mean_response,
     only_terms,
 )
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -87,6 +88,11 @@ def predict_interval(
       >>> predict_interval(fit, new, interval="prediction", new_levels="sample").round(1).values.tolist()
       [[1527.5, 1394.7, 1660.3]]
     """
+    need_one_predictor(
+        fit,
+        "intervals of predictions",
+        "Take quantiles of fit.simulate(1000, newdata=...), in which the parameters are held.",
+    )
     _check("interval", interval, tuple(DEFAULTS))
     _check("kind", kind, ("response", "link"))
     _check("new_levels", new_levels, ("error", "population", "sample"))

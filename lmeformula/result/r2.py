@@ -18,6 +18,7 @@ from lmeformula.model.family.links import LINKS
 from lmeformula.result.heavy import effect_covariances
 from lmeformula.result.predict import family_values
 from lmeformula.result.residuals import observed_mean
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -139,6 +140,11 @@ def variances(
     Raises:
       ModelError: for an option that is not one of these or does not go with the family.
     """
+    need_one_predictor(
+        fit,
+        "shares of the variance",
+        "Compare fits by fit.anova(other), or by held-out predictions.",
+    )
     eta = fit.model.design.X @ fit.params.beta
     groups: dict[str, float] = {}
     own_rows = 0.0

@@ -16,6 +16,7 @@ from lmeformula.model.family.categories import category_numbers
 from lmeformula.result.deviances import unit_deviances
 from lmeformula.result.distribution import chances, is_normal, standardized
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
+from lmeformula.result.several import row_family
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -61,22 +62,27 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
     if kind == "quantile":
         return _named(fit, _quantiles(fit, seed))
     design, family = fit.model.design, fit.model.family
-    mu = mean_response(fit, linear_predictor(fit, design))
+    eta = linear_predictor(fit, design)
+    mu = mean_response(fit, eta)
     observed, weights = observed_mean(family, design)
     values = observed - mu
     if kind == "deviance":
         found = unit_deviances(family.name, observed, mu, family_values(fit))
         return _named(fit, np.sign(values) * np.sqrt(weights * found))
     if kind == "pearson":
+        family, _, own = row_family(fit, eta, family_values(fit))
         if family.variance is None:
             raise ModelError(
                 f"the {family.name} family has no Pearson residuals here",
                 hint='Use kind="response".',
             )
-        own = family_values(fit)
         if family.overdispersion is not None:
             weights = weights / family.overdispersion(weights, own)
-        values = values * np.sqrt(weights / family.variance(mu, own))
+        variance = family.variance(mu, own)
+        if family.has_sigma and design.parts:
+            # One that varies is no scale of them all.
+            variance = variance * own[0] ** 2
+        values = values * np.sqrt(weights / variance)
     return _named(fit, values)
 
 

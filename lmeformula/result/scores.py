@@ -13,6 +13,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.errors import ModelError
 from lmeformula.result.equations import equations
 from lmeformula.result.predict import family_values, linear_predictor
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -55,6 +56,9 @@ def category_chances(fit: Fit, newdata: object, values: Sequence[float] | None =
     Raises:
       ModelError: if the family has no such chances.
     """
+    need_one_predictor(
+        fit, "chances averaged over uncertainty", 'Take fit.predict(newdata, kind="prob").'
+    )
     family, rows = fit.model.family, fit.model.design.rebuild(newdata)
     if family.probabilities is None and (family.name != "gaussian" or values is None):
         raise ModelError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.result.distribution import draw_rows, needs_response, response_arrays
+from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
 from lmeformula.result.heavy import tails
 from lmeformula.result.predict import (
     category_names,
@@ -22,6 +22,7 @@ from lmeformula.result.predict import (
     kept_terms,
     linear_predictor,
 )
+from lmeformula.result.several import contribution
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -143,6 +144,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     """
     fit, rows = sampler.fit, sampler.rows
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
+    num_predictors = 1 + len(rows.further_offsets)
     unseen = [_num_unseen(block.index) for block in rows.terms]
     freedom = fit.params.freedom or (math.inf,) * len(rows.terms)
     for sequence in np.random.SeedSequence(seed).spawn(n):
@@ -167,7 +169,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
                 effects[num_known:] = 0.0
             # Levels that the fit has not seen are -1, -2, ...: they stand behind the others.
             place = np.where(block.index < 0, num_known - 1 - block.index, block.index)
-            eta += np.einsum("nk,nk->n", block.values, effects[place])
+            eta += contribution(block, effects[place], num_predictors)
         yield draw_rows(fit, eta, sampler.response, sequence.spawn(1)[0])
 
 
@@ -212,7 +214,7 @@ def _of_its_kind(sampler: Sampler, drawn: Floats, places: Places, num_rows: int)
     if block.levels:
         codes = np.where(is_missing, -1, values).astype(np.int64)
         return pd.Categorical.from_codes(codes, list(block.levels), ordered=block.kind == "ordered")
-    if block.kind == "logical" and not fit.model.family.has_sigma:
+    if block.kind == "logical" and not is_normal(fit.model.family.base or fit.model.family):
         truth = pd.array(values == 1.0, dtype="boolean")
         truth[is_missing] = pd.NA
         return truth if is_missing.any() else truth.to_numpy(bool)

@@ -8,6 +8,7 @@ from lmeformula.design.build import design
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -38,6 +39,9 @@ def update(fit: Fit, formula: str, data: Any, **options: Any) -> Fit:
       >>> str(update(fit, "~ . - (Days | Subject) + (1 | Subject)", data).formula)
       'Reaction ~ 1 + Days + (1 | Subject)'
     """
+    need_one_predictor(
+        fit, "changes to one formula", "Write all formulas, and fit them by lf.fit({...}, data)."
+    )
     changed = update_formula(fit.formula, formula)
     made: dict[str, Any] = {}
     recipe = fit.model.design.recipe

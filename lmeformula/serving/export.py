@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.errors import ModelError
+from lmeformula.result.several import need_one_predictor
 from lmeformula.serving.expressions import LEVEL, NUMBER, Input
 from lmeformula.serving.model import serving_module
 from lmeformula.startup import import_tensorflow
@@ -87,6 +88,9 @@ def export(fit: Fit, path: str | PathLike[str]) -> Exported:
       >>> [(one.name, one.kind) for one in written.inputs]
       [('Days', 'number'), ('Subject', 'level')]
     """
+    need_one_predictor(
+        fit, "exported predictions", "Save the fit, fit.save(path), and predict there."
+    )
     target = Path(fspath(path))
     if os.path.lexists(target):
         raise FileExistsError(f"{target} exists; choose another path, or remove it first")

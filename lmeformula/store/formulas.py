@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from lmeformula.design.evaluate import data_columns
 from lmeformula.design.variables import variables_of
 from lmeformula.errors import FormulaSyntaxError
-from lmeformula.formula import expand_dot, ir, parse
+from lmeformula.formula import expand_dot, ir
+from lmeformula.formula.parse import parse_one
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import Reader, Writer
 
@@ -27,7 +28,7 @@ class FormulaCodec:
             source.refuse("it is not a formula")
         try:
             formula = ir.Formula.from_dict(found)
-            original = parse(found["text"])
+            original = parse_one(found["text"], closed=False)
         except (FormulaSyntaxError, RecursionError, TypeError, ValueError) as error:
             source.refuse(f"it is not a formula: {error}")
         if not original.fixed.template:

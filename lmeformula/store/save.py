@@ -16,6 +16,7 @@ from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import FAMILIES, Family, Own
 from lmeformula.model.family import family as find_family
+from lmeformula.model.family.predicted import with_predictors
 from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import param_space
 from lmeformula.store.archive import (
@@ -28,8 +29,8 @@ from lmeformula.store.archive import (
 )
 from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Real, Text, Writer
 from lmeformula.store.containers import Each, read_fields
-from lmeformula.store.fields import FIT, OWN, design_codec
-from lmeformula.store.formulas import FormulaCodec
+from lmeformula.store.fields import FIT, OWN
+from lmeformula.store.parts import DesignCodec
 from lmeformula.store.recipe import Functions, check_recipe
 
 FORMAT = "lmeformula fit"
@@ -69,7 +70,7 @@ def save(fit: Fit, path: str | PathLike[str], *, data: bool = False) -> Path:
             "dtype": model.dtype,
             "fixed_sigma": model.space.fixed_sigma,
             "own": _put(out, "own", OWN, model.space.family_own),
-            "design": _put(out, "design", design_codec(model.design.formula, {}), model.design),
+            "design": _put(out, "design", DesignCodec({}), model.design),
         }
     header["fit"] = {
         name: _put(out, name, codec, getattr(fit, name)) for name, codec in FIT.items()
@@ -143,23 +144,21 @@ def _checked_header(archive: Archive) -> dict[str, Json]:
 
 
 def _read_model(found: Json, source: Reader, functions: Functions, family: Family | None) -> Model:
-    formula = None
-    if isinstance(found, dict) and isinstance(found.get("design"), dict):
-        with source.at("formula"):
-            formula = FormulaCodec().read(found["design"].get("formula"), source)
-    if formula is None:
+    if not isinstance(found, dict) or not isinstance(found.get("design"), dict):
         source.refuse("it has no design")
     fields: dict[str, Codec] = {
         "family": _FamilyCodec(family),
         "dtype": Choice(DTYPES),
         "fixed_sigma": Maybe(Real(finite=True, positive=True)),
-        "design": design_codec(formula, functions),
+        "design": DesignCodec(functions),
         "own": OWN,
     }
     values = read_fields(fields, found, source)
     design, rule = values["design"], values["family"]
     own = _with_scale(values["own"], rule, source)
     _check_design(design, source)
+    if design.num_predictors != max(len(rule.predictors), 1):
+        source.refuse("the family has another number of linear predictors")
     if not np.isfinite(own.start).all():
         source.refuse("the family's parameters start from no number")
     if not _fits(own):
@@ -202,11 +201,15 @@ class _FamilyCodec:
 
     def write(self, value: Family, out: Writer) -> Json:
         """Its name, link and thresholds, and whether it is in the table."""
+        base = value.base or value
+        names = value.predictors if base.grow is not None else value.predictors[1:]
+        further = {"predictors": list(names)} if names else {}
         return {
-            "name": value.name,
-            "link": value.link,
-            "thresholds": value.thresholds,
-            "is_own": not _is_from_table(value),
+            "name": base.name,
+            "link": base.link,
+            "thresholds": base.thresholds,
+            "is_own": not _is_from_table(base),
+            **further,
         }
 
     def read(self, found: Json, source: Reader) -> Family:
@@ -217,7 +220,20 @@ class _FamilyCodec:
             "thresholds": Text(),
             "is_own": Flag(),
         }
-        name, link, thresholds, is_own = read_fields(fields, found, source).values()
+        names: tuple[str, ...] = ()
+        if isinstance(found, dict) and "predictors" in found:
+            with source.at("predictors"):
+                names = Each(Text()).read(found["predictors"], source)
+            found = {key: value for key, value in found.items() if key != "predictors"}
+        family = self._of_one(*read_fields(fields, found, source).values(), source=source)
+        try:
+            return with_predictors(family, names) if names else family
+        except ModelError as error:
+            source.refuse(error.problem)
+
+    def _of_one(
+        self, name: str, link: str, thresholds: str, is_own: bool, *, source: Reader
+    ) -> Family:
         if not is_own:
             pattern = f", thresholds={thresholds}" if thresholds else ""
             try:
@@ -243,6 +259,10 @@ def _is_from_table(family: Family) -> bool:
 
 def _check_design(design: Design, source: Reader) -> None:
     with source.at("design"):
+        if design.parts:
+            for part in design.parts:
+                _check_design(part.design, source)
+            return
         blocks = linked_terms(design.formula.random)
         if len(design.terms) != len(blocks):
             source.refuse("the terms are not those of the formula")

@@ -218,7 +218,7 @@ def _head(fit: Fit, facts: Summary) -> str:
         if label != "formula"
     )
     return (
-        f"<h1>{html.escape(facts.title)}</h1>\n<pre>{html.escape(str(fit.formula.text or fit.formula))}</pre>\n"
+        f"<h1>{html.escape(facts.title)}</h1>\n<pre>{html.escape(fit.formula.written)}</pre>\n"
         f"<p class='{state}'>{html.escape(facts.outcome)}</p>\n<table class='facts'>{rows}</table>"
     )
 

@@ -146,6 +146,11 @@ def short_repr(fit: Fit, width: int = 80) -> str:
 
 
 def _title(fit: Fit) -> str:
+    predictors, base = fit.model.family.predictors, fit.model.family.base
+    if base is not None and base.grow is None:
+        return (
+            f"Distributional mixed model ({base.name}, {base.link} link; {', '.join(predictors)})"
+        )
     family, link = fit.model.family.name, fit.model.family.link
     mixed = "mixed model" if fit.model.design.terms else "model"
     if family == "gaussian" and link == "identity":
@@ -156,8 +161,7 @@ def _title(fit: Fit) -> str:
 
 
 def _formula_text(fit: Fit) -> str:
-    formula = fit.model.design.formula
-    return " ".join((formula.text or str(formula)).split())
+    return " ".join(fit.model.design.formula.written.split())
 
 
 def _method(fit: Fit) -> str:

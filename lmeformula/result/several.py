@@ -1,0 +1,83 @@
+"""Result stage: models with several linear predictors - their rows, and what they have no answer for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import TermBlock
+from lmeformula.errors import ModelError
+from lmeformula.model.family import Family
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+
+def need_one_predictor(fit: Fit, what: str, instead: str) -> None:
+    """Refuse a model with several linear predictors.
+
+    Args:
+      fit: a fitted model.
+      what: is asked for, in the plural.
+      instead: what to do, a sentence.
+    Raises:
+      ModelError: that says so.
+    """
+    if fit.model.family.predictors:
+        names = ", ".join(fit.model.family.predictors)
+        raise ModelError(
+            f"{what} are of models with one linear predictor, and this one has {names}",
+            hint=instead,
+        )
+
+
+def contribution(block: TermBlock, effects: Floats, num_predictors: int) -> Floats:
+    """What effects of rows add to the linear predictors.
+
+    Args:
+      block: the term.
+      effects: (..., n, k) of each row's level.
+      num_predictors: K.
+    Returns:
+      (..., n); with several predictors (..., K, n).
+    """
+    if num_predictors == 1:
+        return np.asarray(np.einsum("nk,...nk->...n", block.values, effects))
+    each = block.values * effects
+    found = np.zeros((*each.shape[:-2], num_predictors, each.shape[-2]))
+    for column, predictor in enumerate(block.predictors):
+        found[..., predictor, :] += each[..., column]
+    return found
+
+
+def stacked_predictor(fit: Fit, eta: Floats) -> Floats:
+    """Linear predictors as the rows' derivatives take them: those of pairs, which are not read, are zero."""
+    if eta.ndim == 1:
+        return eta
+    found = np.zeros(len(fit.model.stack.X))
+    found[: eta.size] = eta.reshape(-1)
+    return found
+
+
+class RowFamily(NamedTuple):
+    """A family with one linear predictor, its predictor (n,) and its own parameters, some of them (n,)."""
+
+    family: Family
+    eta: Floats
+    own: Any
+
+
+def row_family(fit: Fit, eta: Floats, own: Floats) -> RowFamily:
+    """The family with one predictor by which the rows of a fit are distributed.
+
+    Args:
+      fit: a fitted model, not one with a predictor for each category.
+      eta: (n,) or (K, n) its linear predictors.
+      own: its own parameters.
+    """
+    within = fit.model.family.within
+    return RowFamily(fit.model.family, eta, own) if within is None else RowFamily(*within(eta, own))
