@@ -25,7 +25,7 @@ from lmeformula.estimation.solver import choose_solver
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.predict import linear_predictor
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several import stacked_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -140,11 +140,10 @@ def equations(fit: Fit) -> Equations:
     References:
       Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
     """
-    need_one_predictor(fit, "intervals of predictions", "Take quantiles of fit.simulate(1000).")
     check_direct(fit, "intervals of predictions")
     refuse_heavy(fit, "intervals of predictions and errors of held-out rows")
-    design = fit.model.design
-    plan = layout(design.terms)
+    design, stack = fit.model.design, fit.model.stack
+    plan = layout(stack.terms)
     sigma = fit.params.sigma
     if fit.model.family.name == "gaussian":
         assert sigma is not None
@@ -152,7 +151,7 @@ def equations(fit: Fit) -> Equations:
     else:
         scale, weights = 1.0, _curvature(fit)
     lambdas = tuple(cholesky_semidefinite(cov / scale) for cov in fit.params.covariances)
-    weighted = design.X if weights is None else design.X * weights[:, None]
+    weighted = stack.X if weights is None else stack.X * weights[:, None]
     order = (plan.lead, *plan.rest)
     ZWX = np.concatenate([plan.matrices[j].T @ weighted for j in order])
     try:
@@ -194,7 +193,7 @@ def _curvature(fit: Fit) -> Floats:
     from lmeformula.laplace.rows import row_derivatives
 
     model = fit.model
-    eta = linear_predictor(fit, model.design)
+    eta = stacked_predictor(fit, linear_predictor(fit, model.design))
     own = model.space.own.scale.to_free(fit.params.own)
     if model.space.has_sigma:
         assert fit.params.sigma is not None

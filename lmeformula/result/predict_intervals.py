@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,11 @@ from lmeformula.result.predict import (
     mean_response,
     only_terms,
 )
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.predictor_intervals import (
+    link_intervals,
+    predictor_covariances,
+    response_intervals,
+)
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -56,7 +60,8 @@ def predict_interval(
     variances are estimated is left out of account. Gaussian intervals have normal quantiles. Confidence
     intervals of other families are those of the linear predictor, brought to the response by the inverse link.
     Their prediction intervals are quantiles of simulated responses: of linear predictors with their
-    uncertainty, and responses of the family given each.
+    uncertainty, and responses of the family given each. So are all intervals on the scale of the response of
+    a model with several linear predictors; on their own scale, `kind="link"`, each predictor has three columns.
 
     Args:
       fit: a fitted model.
@@ -88,11 +93,6 @@ def predict_interval(
       >>> predict_interval(fit, new, interval="prediction", new_levels="sample").round(1).values.tolist()
       [[1527.5, 1394.7, 1660.3]]
     """
-    need_one_predictor(
-        fit,
-        "intervals of predictions",
-        "Take quantiles of fit.simulate(1000, newdata=...), in which the parameters are held.",
-    )
     _check("interval", interval, tuple(DEFAULTS))
     _check("kind", kind, ("response", "link"))
     _check("new_levels", new_levels, ("error", "population", "sample"))
@@ -123,15 +123,35 @@ def predict_interval(
         rows, places, num_rows = only_terms(new, kept), new.rows, new.num_rows
         index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
     eta = linear_predictor(fit, rows, with_random=with_random)
-    variances = np.zeros(len(eta))
-    if set(sources) & {"parameters", "effects"}:
+    is_uncertain = bool(set(sources) & {"parameters", "effects"})
+    solved = equations(fit) if is_uncertain else None
+
+    def variances_of(rows: Design | NewRows) -> Floats:
+        if solved is None:
+            return np.zeros(len(rows.offset))
         with one_blas_thread():
-            variances = equations(fit).variances(
+            return solved.variances(
                 rows,
                 parameters="parameters" in sources,
                 effects="effects" in sources and with_random,
                 new_levels="effects" in sources and new_levels == "sample",
             )
+
+    if fit.model.family.predictors:
+        covariances = predictor_covariances(rows, variances_of, len(eta))
+        if kind == "link":
+            frame = link_intervals(fit, eta, covariances, level)
+        else:
+            how: dict[str, Any] = {
+                "has_residual": has_residual,
+                "seed": seed,
+                "num_draws": num_draws,
+            }
+            frame = response_intervals(fit, rows, eta, covariances, level, **how)
+        whole = np.full((num_rows, frame.shape[1]), np.nan)
+        whole[places] = frame
+        return pd.DataFrame(whole, index=index, columns=frame.columns)
+    variances = variances_of(rows)
     if is_gaussian or not has_residual:
         if has_residual:
             assert fit.params.sigma is not None
@@ -152,7 +172,14 @@ def predict_interval(
 
 def _without_terms(design: Design) -> NewRows:
     return NewRows(
-        design.X, design.names, (), design.offset, response=design.response, weights=design.weights
+        design.X,
+        design.names,
+        (),
+        design.offset,
+        response=design.response,
+        weights=design.weights,
+        column_predictors=design.column_predictors,
+        further_offsets=design.further_offsets,
     )
 
 
