@@ -13,6 +13,7 @@ from lmeformula.result.equations import equations, is_direct
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predict import linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
+from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -43,6 +44,11 @@ def augment(fit: Fit, data: pd.DataFrame | None = None) -> pd.DataFrame:
          Reaction Subject  .fitted  .resid
       0    249.56     308   254.22   -4.66
     """
+    need_one_predictor(
+        fit,
+        "tables of fitted rows",
+        'Take fit.predict(kind="link"), fit.fitted() and fit.residuals().',
+    )
     design = fit.model.design
     eta = linear_predictor(fit, design)
     observed = observed_mean(fit.model.family, design)[0]

@@ -200,6 +200,7 @@ REFUSED = {
     "changes to one formula": lambda fit: fit.update("~ . - x", data()),
     "marginal effects": lambda fit: fit.to_marginaleffects(data()),
     "predictions with some of the random effects": lambda fit: fit.predict(re_form="~ (1 | h)"),
+    "tables of fitted rows": lambda fit: fit.augment(),
     "averaged predictions": lambda fit: fit.predict(averaged=True),
     "leave-one-out predictions": leave_one_out,
     "exported predictions": lambda fit: export(fit, "nowhere"),
