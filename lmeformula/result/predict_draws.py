@@ -11,7 +11,13 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.posterior import posterior_draws
-from lmeformula.result.predict import check_levels_are_known, kept_terms, mean_response
+from lmeformula.result.predict import (
+    check_levels_are_known,
+    kept_terms,
+    linear_predictor,
+    mean_response,
+)
+from lmeformula.result.several import contribution
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -83,7 +89,8 @@ def predict_draws(
             f"{num_rows:,} rows times {num_draws:,} draws are too many numbers",
             hint=f"Take num_draws={max(1, MOST_NUMBERS // num_rows)} or fewer, or some rows at a time.",
         )
-    eta = np.repeat((rows.X @ fit.params.beta + rows.offset)[None], num_draws, axis=0)
+    fixed = linear_predictor(fit, rows, with_random=False)
+    eta = np.repeat(fixed[None], num_draws, axis=0)
     if any(kept):
         drawn = posterior_draws(fit, num_draws, seed).effects
         fresh = np.random.default_rng([seed, 1])
@@ -98,7 +105,7 @@ def predict_draws(
             unseen = noise @ root.T * (new_levels == "sample")
             # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.
             every = np.concatenate([effects, unseen[:, ::-1]], axis=1)
-            eta += np.einsum("nk,mnk->mn", block.values, every[:, block.index])
+            eta += contribution(block, every[:, block.index], 1 + len(rows.further_offsets))
     values = np.full((num_rows, num_draws), np.nan)
     values[places] = np.column_stack([mean_response(fit, one) for one in eta])
     return pd.DataFrame(values, index=index, columns=[f"draw_{i + 1}" for i in range(num_draws)])

@@ -14,6 +14,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.comparable import _is_nested
 from lmeformula.result.leave_one_out import leave_one_out
 from lmeformula.result.posterior import posterior_draws
+from lmeformula.result.predict_draws import predict_draws
 from lmeformula.serving.export import export
 from tests.laplace.test_several import simulated
 
@@ -130,6 +131,13 @@ def test_posterior_draws_have_the_conditional_covariances():
     draws = posterior_draws(fit, 4000, seed=1).effects[0]
     sds = np.sqrt(np.diagonal(fit.mode_cov[0], axis1=1, axis2=2))
     np.testing.assert_allclose(draws.std(axis=0), sds, rtol=5 / np.sqrt(2 * 4000))
+
+
+def test_draws_of_predictions_are_about_the_predictions():
+    fit = scale()
+    drawn = predict_draws(fit, num_draws=500)
+    error = drawn.std(axis=1) / np.sqrt(500)
+    assert (np.abs(drawn.mean(axis=1) - fit.fitted()) < 5 * error).all()
 
 
 def test_a_constant_scale_is_nested_in_one_that_varies():
