@@ -270,10 +270,17 @@ def _check_terms(design: Design) -> None:
                 hint="Structures that can: us (the default), diag, cs and ar1, the last three "
                 "with hom = TRUE or FALSE.",
             )
+        if term.distribution != "gaussian" and design.parts:
+            raise ModelError(
+                "effects by Student's t distribution are of models with one linear predictor",
+                formula=written[0][0],
+                span=written[0][1].span,
+                hint=f"Write (x | {term.group}), whose effects are normal.",
+            )
         if term.distribution != "gaussian" and term.covariance != "us":
             raise ModelError(
                 f"effects by Student's t distribution cannot have the covariance structure {term.covariance}",
-                formula=text,
-                span=written[0].span,
+                formula=written[0][0],
+                span=written[0][1].span,
                 hint=f'Write (x | gr({term.group}, dist = "student")), or || for terms of their own.',
             )

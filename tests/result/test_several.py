@@ -235,6 +235,11 @@ def test_what_is_for_one_predictor_is_refused(what):
         ({"mu": "kind ~ x + (1 | g)", "b": "~ x"}, "categorical", "Write one formula"),
         ({"mu": "y ~ x + (1 | p | g)"}, "gaussian", "links nothing"),
         ("count ~ x + (1 | g)", "categorical", "needs categories"),
+        (
+            {"mu": 'y ~ x + (1 | gr(g, dist = "student"))', "sigma": "~ x"},
+            "gaussian",
+            "Student's t distribution are of models with one",
+        ),
     ],
 )
 def test_models_that_do_not_exist_are_refused(formulas, family, message):
