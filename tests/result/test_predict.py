@@ -187,8 +187,8 @@ def test_successes_out_of_trials_are_compared_as_proportions():
 
 
 def test_unknown_residuals_are_refused():
-    with pytest.raises(ModelError, match="kind is 'deviance'"):
-        residuals(fake_fit(), "deviance")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="kind is 'deviant'"):
+        residuals(fake_fit(), "deviant")  # type: ignore[arg-type]
 
 
 def test_split_is_a_partition_that_follows_the_seed():
