@@ -109,6 +109,15 @@ def beta(rng, eta, own):
     return np.clip(drawn, 1e-12, 1.0 - 1e-12)
 
 
+def tweedie(rng, eta, own):
+    """The sum of a Poisson number of gamma amounts."""
+    dispersion, power = own
+    count = rng.poisson(np.exp((2.0 - power) * eta) / (dispersion * (2.0 - power)))
+    shape = np.maximum(count, 1) * (2.0 - power) / (power - 1.0)
+    amount = rng.gamma(shape, dispersion * (power - 1.0) * np.exp((power - 1.0) * eta))
+    return np.where(count > 0, amount, 0.0)
+
+
 THRESHOLDS = (-1.0, 0.3, 1.6)
 COUNTED = f"cbind(y, {TRIALS} - y)"
 
@@ -125,6 +134,7 @@ CASES = {
         Case("gamma", lambda rng, eta, own: rng.gamma(own[0], np.exp(eta) / own[0]), (2.5,)),
         Case("inverse_gaussian", lambda rng, eta, own: rng.wald(np.exp(eta), own[0]), (1.5,)),
         Case("beta", beta, (6.0,)),
+        Case("tweedie", tweedie, (1.3, 1.5)),
         Case("bernoulli", lambda rng, eta, own: rng.uniform(size=len(eta)) < expit(eta), sd=1.2),
         Case("binomial", lambda rng, eta, own: rng.binomial(TRIALS, expit(eta)), response=COUNTED),
         Case(

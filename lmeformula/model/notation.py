@@ -197,6 +197,14 @@ FAMILY_NOTATIONS = {
     "beta_binomial": FamilyNotation(
         "BetaBinomial", "p", "p", "logit", has_trials=True, own="precision"
     ),
+    "tweedie": FamilyNotation(
+        "Tweedie",
+        "μ",
+        r"\mu",
+        "log",
+        own="dispersion_power",
+        parts=("dispersion", "power"),
+    ),
     "gamma": FamilyNotation("Gamma", "μ", r"\mu", "log", own="shape"),
     "beta": FamilyNotation("Beta", "μ", r"\mu", "logit", own="precision"),
     "cumulative": _ordinal("Cumulative", "{y} {le} k"),

@@ -149,7 +149,9 @@ def chances(
             ) from None
         return _summed(made, observed)
     if not is_whole:
-        return upto, upto
+        # Nothing is below the one value that has a chance of its own.
+        below = upto if family.atom is None else np.where(observed == family.atom, 0.0, upto)
+        return below, upto
     lowest = observed <= 0
     below = np.asarray(made.cdf(np.where(lowest, 0.0, observed - 1.0)), np.float64)
     return np.where(lowest, 0.0, below), upto

@@ -67,5 +67,8 @@ entries <- c(
   # glmmTMB's parameter is the ratio of variance and mean.
   tmb("epil-genpois", "epil2", "y ~ Base * trt + Age + (1 | subject)", "generalized_poisson",
       glmmTMB(y ~ Base * trt + Age + (1 | subject), epil, family = genpois, control = exact),
-      function(fit) sigma(fit) - 1))
+      function(fit) sigma(fit) - 1),
+  tmb("owls-tweedie", "Owls", "NegPerChick ~ FoodTreatment + ArrivalTime + (1 | Nest)", "tweedie",
+      glmmTMB(NegPerChick ~ FoodTreatment + ArrivalTime + (1 | Nest), owls, family = tweedie, control = exact),
+      function(fit) c(sigma(fit), family_params(fit))))
 cat("[\n", paste(entries, collapse = ",\n"), "\n]\n", sep = "")

@@ -13,6 +13,7 @@ def rowwise(
     eta: Tensor,
     log_density: Callable[[Tensor], Tensor],
     sample: Callable[[Any, Tensor], Tensor],
+    cdf: Callable[[Tensor], Tensor] | None = None,
 ) -> Any:
     """The distribution of rows with these predictors.
 
@@ -20,10 +21,11 @@ def rowwise(
       eta: (..., n) predictors, or whatever has the shape and kind of the rows.
       log_density: responses of a shape that goes with eta -> their log densities.
       sample: (shape, seed of two numbers) -> responses of that shape, whose last dimensions are those of eta.
+      cdf: responses -> chances of one up to them, if that is known.
     Returns:
       A tfd.Distribution of scalars with the batch shape of eta.
     """
-    return _kind()(eta, log_density, sample)
+    return _kind()(eta, log_density, sample, cdf)
 
 
 @cache
@@ -36,10 +38,11 @@ def _kind() -> Any:
     class Rowwise(tfd.Distribution):  # type: ignore[misc, name-defined]
         """Independent scalars, each with a density and a sampler."""
 
-        def __init__(self, eta: Tensor, log_density: Any, sample: Any) -> None:
+        def __init__(self, eta: Tensor, log_density: Any, sample: Any, cdf: Any) -> None:
             self._eta = tf.convert_to_tensor(eta)
             self._density = log_density
             self._sampler = sample
+            self._chance = cdf
             super().__init__(
                 dtype=self._eta.dtype,
                 reparameterization_type=tfd.NOT_REPARAMETERIZED,
@@ -63,6 +66,11 @@ def _kind() -> Any:
 
         def _log_prob(self, value: Tensor) -> Tensor:
             return self._density(value)
+
+        def _cdf(self, value: Tensor) -> Tensor:
+            if self._chance is None:
+                raise NotImplementedError("this distribution has no distribution function")
+            return self._chance(value)
 
         def _sample_n(self, n: Any, seed: Any = None) -> Tensor:
             shape = tf.concat([[n], tf.shape(self._eta)], axis=0)

@@ -20,6 +20,7 @@ from lmeformula.model.family.ordinal import cumulative
 from lmeformula.model.family.record import Family
 from lmeformula.model.family.sequential import cratio, sratio
 from lmeformula.model.family.thresholds import Pattern
+from lmeformula.model.family.tweedie import TWEEDIE
 from lmeformula.model.family.zeros import hurdle, zero_inflated
 
 BINARY = ("logit", "probit", "cloglog", "cauchit")
@@ -59,6 +60,7 @@ FAMILIES: dict[str, Family] = {
     "gamma": GAMMA,
     "inverse_gaussian": INVERSE_GAUSSIAN,
     "beta": BETA,
+    "tweedie": TWEEDIE,
 }
 
 

@@ -23,6 +23,7 @@ CASES = {
     "student": Case((1.5, 9.0), (-2.0, 0.3, 4.0)),
     "lognormal": Case((0.4,), (0.2, 1.0, 5.0)),
     "inverse_gaussian": Case((2.5,), (0.2, 1.0, 5.0)),
+    "tweedie": Case((1.3, 1.4), (0.0, 0.2, 1.0, 5.0)),
     "beta_binomial(logit)": Case((6.0,), (0.0, 3.0, 7.0)),
     "beta_binomial(probit)": Case((0.7,), (0.0, 3.0, 7.0)),
     "beta_binomial(cloglog)": Case((6.0,), (0.0, 3.0, 7.0)),
@@ -52,6 +53,8 @@ def arrays(name: str, y: np.ndarray) -> tuple[np.ndarray, ...]:
         return (y,)
     if name in ("lognormal", "inverse_gaussian"):
         return y, np.log(y)
+    if name == "tweedie":
+        return y, np.log(np.where(y > 0.0, y, 1.0))
     return y, scipy.special.gammaln(y + 1.0)
 
 

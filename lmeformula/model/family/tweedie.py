@@ -1,0 +1,173 @@
+"""Positive amounts with exact zeros: the Tweedie distribution with a power between one and two.
+
+A Poisson number of gamma amounts: variance dispersion mu^power. The density of a positive response is a series
+over that number; its terms are summed around the largest one, as far as they count.
+
+Reference: Dunn, Smyth (2005), Series evaluation of Tweedie exponential dispersion model densities, Statistics
+and Computing 15, 267-280.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design
+from lmeformula.model.family.bounded import POSITIVE, Bounded
+from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.model.family.own import Own
+from lmeformula.model.family.record import Arrays, Family
+from lmeformula.model.family.rowwise import rowwise
+
+Floats = NDArray[np.float64]
+Tensor = Any
+
+FIRST_POWER = 1.5
+# Terms to either side of the largest one, out to as many standard deviations of what they look like.
+HALF_WINDOW, REACH = 160, 12.0
+
+
+def _response(design: Design) -> Arrays:
+    needs, hint = "numbers from zero", "Negative amounts have no place in it."
+    values = numbers(design, "tweedie", needs, hint)
+    check_rows(design, "tweedie", values < 0.0, needs, hint)
+    if (values == 0.0).all():
+        check_rows(design, "tweedie", values == 0.0, "some positive numbers", "All are zero.")
+    refuse_weights(design, "tweedie")
+    return values, np.log(np.where(values > 0.0, values, 1.0))
+
+
+def _own(design: Design) -> Own:
+    """The dispersion by moments, half of the variation for the random effects; the power half-way."""
+    values = response_of(design).values
+    mean = max(float(values.mean()), 1e-300)
+    dispersion = 0.5 * float(values.var()) / mean**FIRST_POWER
+    bounds = Bounded((POSITIVE, (1.0, 2.0)))
+    start = np.array([max(dispersion, 1e-6), FIRST_POWER])
+    return Own("dispersion_power", ("dispersion", "power"), start, bounds)
+
+
+def _working(response: Arrays) -> Floats:
+    positive = response[0][response[0] > 0.0]
+    return np.asarray(np.log(response[0] + 0.2 * float(positive.mean())))
+
+
+def _parts(eta: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean number of amounts, their gamma shape and their scale."""
+    import tensorflow as tf
+
+    dispersion, power = own
+    number = tf.exp((2.0 - power) * eta) / (dispersion * (2.0 - power))
+    scale = dispersion * (power - 1.0) * tf.exp((power - 1.0) * eta)
+    return number, (2.0 - power) / (power - 1.0), scale
+
+
+def _series(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
+    """Log of the sum over numbers of amounts, of a shape that goes with log_y (n, 1) and own parameters.
+
+    The terms are those of a normal density of variance j (power - 1) around the largest, at j. Whole numbers
+    are summed as far as the window reaches; beyond, every h-th term of a function so smooth is the sum over h.
+    """
+    import tensorflow as tf
+
+    dispersion, power = (tf.convert_to_tensor(value)[..., None] for value in own)
+    log_y = log_y[..., None]
+    shape = (2.0 - power) / (power - 1.0)
+    base = shape * (log_y - tf.math.log(power - 1.0)) - (1.0 + shape) * tf.math.log(dispersion)
+    base -= tf.math.log(2.0 - power)
+    # Where the terms are looked at is no part of what they are: no gradient goes through it.
+    largest = tf.exp((2.0 - power) * log_y) / (dispersion * (2.0 - power))
+    spread = tf.sqrt(largest * (power - 1.0))
+    step = tf.stop_gradient(tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread)))
+    window = tf.range(-HALF_WINDOW, HALF_WINDOW + 1, dtype=step.dtype)
+    number = tf.stop_gradient(tf.maximum(tf.round(largest), tf.ones_like(largest)))
+    number = number + step * window
+    is_there = number >= 1.0
+    held = tf.where(is_there, number, tf.ones_like(number))
+    terms = held * base - tf.math.lgamma(held + 1.0) - tf.math.lgamma(held * shape)
+    nothing = tf.cast(-math.inf, terms.dtype)
+    return tf.reduce_logsumexp(tf.where(is_there, terms, nothing), axis=-1) + tf.math.log(
+        step[..., 0]
+    )
+
+
+def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, log_y = (array[:, None] for array in response)
+    dispersion, power = own
+    number, _, _ = _parts(eta, own)
+    of_positive = _series(log_y, own) - log_y
+    of_positive += y * tf.exp((1.0 - power) * eta) / (dispersion * (1.0 - power))
+    return tf.where(y > 0.0, of_positive, tf.zeros_like(of_positive)) - number
+
+
+def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    dispersion, power = own
+    y = response[0][:, None]
+    return (y * tf.exp((1.0 - power) * eta) - tf.exp((2.0 - power) * eta)) / dispersion
+
+
+def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+
+    number, shape, scale = _parts(eta, own)
+    shape += tf.zeros_like(number)
+
+    def log_density(y: Tensor) -> Tensor:
+        flat = tf.broadcast_to(y, tf.broadcast_dynamic_shape(tf.shape(y), tf.shape(eta)))
+        wide = tf.zeros_like(flat)
+        column = tf.reshape(flat, [-1])
+        log_y = tf.math.log(tf.where(column > 0.0, column, tf.ones_like(column)))
+        parameters = tuple(tf.reshape(value + wide, [-1, 1]) for value in own)
+        found = _log_density(tf.reshape(eta + wide, [-1, 1]), (column, log_y), parameters)
+        return tf.reshape(found, tf.shape(flat))
+
+    def sample(outer: Any, seed: Any) -> Tensor:
+        first, second = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        count = tf.random.stateless_poisson(outer, first, number + tf.zeros_like(eta), eta.dtype)
+        some = tf.maximum(count, tf.ones_like(count)) * shape
+        amount = tf.random.stateless_gamma(outer, second, some, dtype=eta.dtype) * scale
+        return tf.where(count > 0.0, amount, tf.zeros_like(amount))
+
+    return rowwise(eta, log_density, sample, _chances(number, shape, scale))
+
+
+def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
+    """The distribution function: chances of numbers of amounts, times those of their sum."""
+    import tensorflow as tf
+
+    def cdf(y: Tensor) -> Tensor:
+        spread = tf.sqrt(number)
+        step = tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread))[..., None]
+        window = tf.range(-HALF_WINDOW, HALF_WINDOW + 1, dtype=number.dtype)
+        count = tf.maximum(tf.round(number), tf.ones_like(number))[..., None] + step * window
+        held = tf.maximum(count, tf.ones_like(count))
+        several = number[..., None]
+        log_chance = held * tf.math.log(several) - several - tf.math.lgamma(held + 1.0)
+        below = tf.math.igamma(held * shape[..., None], (y / scale)[..., None])
+        terms = tf.where(count >= 1.0, step * tf.exp(log_chance) * below, tf.zeros_like(below))
+        found = tf.exp(-number) + tf.reduce_sum(terms, axis=-1)
+        return tf.where(y < 0.0, tf.zeros_like(found), tf.minimum(found, tf.ones_like(found)))
+
+    return cdf
+
+
+TWEEDIE = Family(
+    name="tweedie",
+    link="log",
+    response=_response,
+    distribution=_distribution,
+    mean=lambda eta, own: np.exp(eta),
+    working=_working,
+    own=_own,
+    variance=lambda mean, own: own[0] * mean ** own[1],
+    atom=0.0,
+    log_density=_log_density,
+    slope=_slope,
+)
