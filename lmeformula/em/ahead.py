@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from lmeformula.em.draws import trace_programs
+from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control
 from lmeformula.em.programs import programs, tensors_of
 from lmeformula.em.types import Options, Problem
@@ -30,13 +31,13 @@ def compile_ahead(problem: Problem, options: Options, dtype: str, arrays: Any) -
     params = tf.zeros([len(problem.params)], dtype)
     none = tf.constant(0)
     control = Control(tf.constant([0, 0]), none, none, none, params, white)
-    position = tf.zeros([len(problem.latents), compiled.num_chains], dtype)
-    many = tf.zeros([compiled.capacity, *position.shape], dtype)
+    chain = hmc.unseen(tf.zeros([len(problem.latents), compiled.num_chains], dtype))
+    many = tf.zeros([compiled.capacity, *chain.position.shape], dtype)
     if compiled.num_traces == 0:
-        trace_programs(compiled, control, position, data)
+        trace_programs(compiled, control, chain, data)
 
     def walk() -> None:
-        compiled.walk(control, position, tf.constant(0.5, dtype), data)
+        compiled.walk(control, chain, tf.constant(0.5, dtype), data)
 
     def evaluate() -> None:
         compiled.evaluate(params, white, many, none, data)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control, information_stride
 from lmeformula.em.programs import Programs, tensors_of
 from lmeformula.em.types import Geometry, Problem
@@ -117,6 +118,9 @@ def take(
     """
     arrays = tensors_of(geometry.arrays, programs.dtype)
     at = tf.constant(params, programs.dtype)
+    if problem.geometry is not None:
+        # The first transition is made before the density has been evaluated anywhere.
+        num_warmup = max(1, num_warmup)
     kept = max(1, KEPT_NUMBERS // max(1, len(problem.latents) * programs.num_chains))
 
     def control_of(worker: int, done: int, warmup: int, count: int) -> Control:
@@ -130,14 +134,14 @@ def take(
         )
 
     def work(worker: int) -> tuple[Draws, Floats, float]:
-        position = tf.constant(walkers.positions[worker], programs.dtype)
+        chain = hmc.unseen(tf.constant(walkers.positions[worker], programs.dtype))
         size = tf.constant(walkers.step_sizes[worker], programs.dtype)
         parts: list[Draws] = []
         done, warmup, room = 0, num_warmup, kept
         while done < num_draws:
             count = min(programs.capacity, num_draws - done)
             control = control_of(worker, done + (num_warmup - warmup), warmup, count)
-            walk = programs.walk(control, position, size, data)
+            walk = programs.walk(control, chain, size, data)
             found = programs.evaluate(
                 at,
                 arrays,
@@ -146,15 +150,15 @@ def take(
                 data,
             )
             part = _draws(problem, walk, found, count)
-            position, size = walk.positions[count - 1], walk.step_size
+            chain, size = walk.last, walk.step_size
             parts.append(part._replace(positions=part.positions[:room]))
             room = max(0, room - count)
             done, warmup = done + count, 0
-        return join(parts), np.asarray(position, float), float(size)
+        return join(parts), np.asarray(chain.position, float), float(size)
 
     if programs.num_traces == 0:
         # Traced here, in one order: names in a program tell it apart in the cache that other processes share.
-        first = tf.constant(walkers.positions[0], programs.dtype)
+        first = hmc.unseen(tf.constant(walkers.positions[0], programs.dtype))
         trace_programs(programs, control_of(0, 0, 0, 0), first, data)
     # Compiled programs let go of the interpreter: two threads are two cores.
     with ThreadPoolExecutor(programs.num_workers) as pool:
@@ -166,10 +170,10 @@ def take(
     )
 
 
-def trace_programs(programs: Programs, control: Control, position: Any, data: Any) -> None:
+def trace_programs(programs: Programs, control: Control, chain: hmc.Chain, data: Any) -> None:
     """Trace both programs, always in the same order, for arguments of these shapes."""
     size = tf.TensorSpec([], programs.dtype)
-    walk = programs.walk.get_concrete_function(control, position, size, data).structured_outputs
+    walk = programs.walk.get_concrete_function(control, chain, size, data).structured_outputs
     programs.evaluate.get_concrete_function(
         control.params,
         control.arrays,

@@ -211,3 +211,18 @@ def test_tuning_moves_towards_the_target(acceptance, direction):
     found = float(hmc.tune(step, tf.constant(acceptance, tf.float64), 0.8, rate))
     assert found == pytest.approx(0.2 * np.exp(0.5 * (np.mean(acceptance) - 0.8)))
     assert np.sign(round(found - 0.2, 12)) == direction
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_first_transition_needs_no_density_at_the_start(dtype):
+    """It is accepted wherever it ends, and leaves a chain that knows its density."""
+    position = tf.constant(np.random.default_rng(2).normal(size=(3, 50)), dtype)
+    chain, went = hmc.transition(
+        log_gamma, tf.constant([1, 2]), hmc.unseen(position), tf.constant(0.9, dtype), 3
+    )
+    assert (went.acceptance.numpy() == 1.0).all()
+    assert not went.diverged.numpy().any()
+    assert (np.abs(chain.position - position).numpy().max(axis=0) > 0.01).all()
+    value, gradient = log_gamma(chain.position)
+    np.testing.assert_allclose(chain.value, value, rtol=1e-5)
+    np.testing.assert_allclose(chain.gradient, gradient, rtol=1e-5, atol=1e-5)

@@ -58,6 +58,16 @@ def start(density: Density, position: Tensor) -> Chain:
     return Chain(position, value, gradient)
 
 
+def unseen(position: Tensor) -> Chain:
+    """Chains where the density has not been evaluated, for a first transition that is thrown away.
+
+    It goes as under N(0, I), which whitened positions follow closely, and is always accepted: the density need
+    not be compiled a second time for the start alone.
+    """
+    value = tf.fill(tf.shape(position)[1:], 0.25 * position.dtype.min)
+    return Chain(position, value, -position)
+
+
 def num_steps(step_size: Tensor, most: int) -> Tensor:
     """Steps () of at most `step_size` that make a quarter of a turn, but not more than `most`."""
     needed = tf.math.ceil(PATH / step_size - 1e-3)

@@ -38,12 +38,14 @@ class Walk(NamedTuple):
       acceptance: (capacity, c) acceptance probabilities.
       diverged: (capacity, c) bool.
       step_size: () after warm-up.
+      last: where the chains are then.
     """
 
     positions: Tensor
     acceptance: Tensor
     diverged: Tensor
     step_size: Tensor
+    last: hmc.Chain
 
 
 class Evaluation(NamedTuple):
@@ -83,9 +85,13 @@ def information_stride(num_params: int) -> int:
 
 
 def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
-    """The program that draws: (control, position (q, c), step_size, data) -> Walk, a tf.function."""
+    """The program that draws: (control, chain, step_size, data) -> Walk, a tf.function.
 
-    def walk(control: Control, position: Tensor, step_size: Tensor, data: Any) -> Walk:
+    Where the whitening is known a chain may be `hmc.unseen` before a warm-up; elsewhere its position is enough.
+    """
+    may_be_unseen = problem.geometry is not None
+
+    def walk(control: Control, chain: hmc.Chain, step_size: Tensor, data: Any) -> Walk:
         def density(z: Tensor) -> tuple[Tensor, Tensor]:
             return problem.density(control.params, z, control.arrays, data)
 
@@ -96,7 +102,11 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
             chain, went = hmc.transition(density, fold, chain, size, options.num_leapfrog)
             rate = tf.pow(1.0 + tf.cast(control.first + number, size.dtype), -0.6)
             tuned = hmc.tune(size, went.acceptance, options.target_acceptance, rate)
-            size = tf.where(number < control.num_warmup, tuned, size)
+            is_tuning = number < control.num_warmup
+            if may_be_unseen:
+                # The first transition may have been accepted unseen.
+                is_tuning &= number > 0
+            size = tf.where(is_tuning, tuned, size)
             # Warm-up writes to the first place, which the first draw then takes.
             place = tf.maximum(number - control.num_warmup, 0)
             kept = (chain.position, went.acceptance, went.diverged)
@@ -105,7 +115,8 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
             )
             return number + 1, chain, size, stores
 
-        first = hmc.start(density, position)
+        position = chain.position
+        first = chain if may_be_unseen else hmc.start(density, position)
         many = position.shape
         stores = tuple(
             tf.TensorArray(dtype, capacity, element_shape=shape, clear_after_read=False)
@@ -116,11 +127,11 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
             )
         )
         end = control.num_warmup + control.num_draws
-        _, _, size, stores = tf.while_loop(
+        _, last, size, stores = tf.while_loop(
             lambda number, *_: number < end, body, (tf.constant(0), first, step_size, stores)
         )
         positions, acceptance, diverged = (store.stack() for store in stores)
-        return Walk(positions, acceptance, diverged, size)
+        return Walk(positions, acceptance, diverged, size, last)
 
     return tf.function(walk, jit_compile=True, autograph=False)
 
