@@ -193,6 +193,19 @@ BETA_BINOMIAL = (
     "Journal of the Royal Statistical Society B 10, 257-261",
 )
 
+DISTRIBUTIONAL = (
+    "Rigby, R. A., Stasinopoulos, D. M.",
+    2005,
+    "Generalized additive models for location, scale and shape",
+    "Journal of the Royal Statistical Society C 54, 507-554",
+)
+CATEGORICAL = (
+    "McFadden, D.",
+    1974,
+    "Conditional logit analysis of qualitative choice behavior",
+    "In Zarembka, P. (ed.), Frontiers in Econometrics, Academic Press, 105-142",
+)
+
 # The papers of response families; those of others are textbook matter.
 OF_FAMILIES = {
     "bernoulli": GLM,
@@ -214,6 +227,7 @@ OF_FAMILIES = {
     "zero_inflated_nbinom2": ZERO_INFLATED,
     "hurdle_poisson": HURDLE,
     "hurdle_nbinom2": HURDLE,
+    "categorical": CATEGORICAL,
 }
 
 
@@ -235,12 +249,14 @@ def references(fit: Fit) -> References:
 
 def _used(fit: Fit) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     yield MIXED, "model and equations"
-    family = fit.model.family
+    family = fit.model.family.base or fit.model.family
+    if fit.model.family.within is not None:
+        yield DISTRIBUTIONAL, "predictors of several parameters"
     if family.name in OF_FAMILIES:
         yield OF_FAMILIES[family.name], f"{family.name} responses"
     if fit.reml:
         yield REML, "restricted likelihood"
-    if family.name != "gaussian":
+    if fit.model.family.name != "gaussian":
         use = "starting values" if fit.method == "mcem" else "likelihood"
         yield LAPLACE, f"Laplace approximation, for {use}"
         yield LAPLACE_GRADIENT, "its gradient"
@@ -256,7 +272,7 @@ def _used(fit: Fit) -> Iterator[tuple[tuple[str, int, str, str], str]]:
         if fit.information == "monte carlo":
             yield INFORMATION, "standard errors"
         yield RHAT, "convergence of the chains"
-        if family.name != "gaussian":
+        if fit.model.family.name != "gaussian":
             yield BRIDGE, "log-likelihood"
             if fit.solver == "direct":
                 yield NEARER, "the Gaussian that the log-likelihood starts from"

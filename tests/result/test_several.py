@@ -173,6 +173,13 @@ def test_files_hold_all_predictors(make, with_rows, tmp_path):
         again.residuals("quantile")
 
 
+def test_references_are_those_of_the_family_behind():
+    found = {reference.of for reference in scale().references()}
+    assert "predictors of several parameters" in found
+    assert "Laplace approximation, for likelihood" in found
+    assert "categorical responses" in {reference.of for reference in kinds().references()}
+
+
 def test_a_refit_is_a_fit_to_the_new_response():
     fit = scale()
     drawn = fit.simulate(1, seed=6)["sim_1"]

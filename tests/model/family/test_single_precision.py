@@ -17,7 +17,8 @@ EPS = float(np.finfo(np.float32).eps)
 # of the gamma function that is good to a few of them.
 ROUNDINGS = 60.0
 NAMES = (
-    *FAMILIES,
+    # One with a predictor for each category has no density without them.
+    *(name for name, rule in FAMILIES.items() if rule.grow is None),
     *(f"{name}({link})" for name, (_, links) in LINKED.items() for link in links[1:]),
 )
 
