@@ -9,7 +9,7 @@ import pandas as pd
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.errors import FormulaDataError
-from lmeformula.result.equations import equations, is_direct
+from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predict import linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
@@ -30,7 +30,7 @@ def augment(fit: Fit, data: pd.DataFrame | None = None) -> pd.DataFrame:
       frame: a row for each row used, indexed as `data` is, or by the positions of the rows. After the data
         stand ".fitted", the expected response with the effects of the row's levels; ".fixed", without; ".link",
         the linear predictor; ".resid", observed minus fitted; and ".hat", the share of its own variance that
-        the fit takes of a row (NaN where the equations are too large).
+        the fit takes of a row (NaN where the equations are too large or effects have heavy tails).
     Raises:
       FormulaDataError: if `data` has another number of rows than the fit was made from, or such a column.
       ModelError: if the fit was loaded without its rows.
@@ -66,7 +66,7 @@ def augment(fit: Fit, data: pd.DataFrame | None = None) -> pd.DataFrame:
 
 def _leverages(fit: Fit) -> np.ndarray:
     design = fit.model.design
-    if not is_direct(fit):
+    if not has_equations(fit):
         return np.full(design.n, np.nan)
     with one_blas_thread():
         variances = equations(fit).variances(

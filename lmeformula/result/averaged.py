@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.result.equations import equations, fresh_variances
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.held_out import mean_over
 from lmeformula.result.predict import PredictionKind, linear_predictor, only_terms
 from lmeformula.result.scores import averaged_chances
@@ -53,7 +54,8 @@ def averaged_over(
             variances = equations(fit).variances(
                 used, parameters=True, effects=any(kept), new_levels=False
             )
-    if new_levels:
+    if new_levels and fit.model.family.link != "identity":
+        refuse_heavy(fit, "averages over unseen levels")
         variances = variances + fresh_variances(used.terms, fit.params.covariances)
     if kind == "prob":
         return averaged_chances(fit, eta, variances)

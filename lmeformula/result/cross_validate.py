@@ -20,6 +20,7 @@ from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.result.comparable import row_weights, same_measure
 from lmeformula.result.equations import check_direct, equations
 from lmeformula.result.folds import Folds, check_folds, make_folds
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.held_out import log_predictive, mean_over
 from lmeformula.result.predict import linear_predictor
 from lmeformula.result.residuals import observed_mean
@@ -318,6 +319,7 @@ def _check(
             "no cross-validation of a model fitted by the iterative solver",
             hint="It would be fitted many times over. Fit some of the rows, and predict the others.",
         )
+    refuse_heavy(fit, "cross-validations")
     check_direct(fit, "held-out predictions")
     return tuple(chosen), how
 

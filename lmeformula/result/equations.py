@@ -176,6 +176,11 @@ def is_direct(fit: Fit) -> bool:
     return choose_solver(fit.model, "laplace", "auto") != "iterative"
 
 
+def has_equations(fit: Fit) -> bool:
+    """Whether `equations` has an answer for this model: small enough, and its effects Gaussian."""
+    return is_direct(fit) and not fit.params.freedom
+
+
 def check_direct(fit: Fit, what: str) -> None:
     """Refuse models whose equations are too large to be factored.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
-from lmeformula.result.equations import equations
+from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.predict import family_values, linear_predictor
 from lmeformula.result.several import need_one_predictor
 
@@ -67,6 +67,11 @@ def leave_one_out(fit: Fit) -> LeftOut:
     first, second = _slopes(fit, eta)
     left = np.maximum(1.0 + variances * second, LEAST_SHARE)
     return LeftOut(eta - variances * first / left, variances / left)
+
+
+def has_leave_one_out(fit: Fit) -> bool:
+    """Whether `leave_one_out` has an answer for this model."""
+    return has_equations(fit) and not fit.model.family.predictors
 
 
 def _slopes(fit: Fit, eta: Floats) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ import pandas as pd
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict import (
     check_levels_are_known,
@@ -100,6 +101,8 @@ def predict_draws(
             if not keep:
                 continue
             num_unseen = max(0, -int(block.index.min(initial=0)))
+            if num_unseen and new_levels == "sample":
+                refuse_heavy(fit, "draws of effects of unseen levels")
             root = cholesky_semidefinite(covariance)
             noise = fresh.standard_normal((num_draws, num_unseen, len(block.columns)))
             unseen = noise @ root.T * (new_levels == "sample")

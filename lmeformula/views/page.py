@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lmeformula.result.equations import is_direct
+from lmeformula.result.leave_one_out import has_leave_one_out
 from lmeformula.result.table import Cell, Column, Table
 from lmeformula.result.tidy import tidy
 from lmeformula.store.absent import has_rows
@@ -107,7 +107,7 @@ def pictures(fit: Fit) -> list[Picture]:
     found = []
     if has_rows(fit.model.design):
         found.append(_residuals(fit))
-        if is_direct(fit):
+        if has_leave_one_out(fit):
             found.append(
                 Picture(
                     "Calibration",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def test_residuals_have_a_normal_curve_only_where_rows_are_normal() -> None:
 
 
 def test_equations_that_are_too_large_have_no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmeformula.views.page.is_direct", lambda fit: False)
+    monkeypatch.setattr("lmeformula.views.page.has_leave_one_out", lambda fit: False)
     assert "Calibration" not in [picture.title for picture in pictures(fake_fit())]
 
 
@@ -153,3 +154,14 @@ def test_the_table_of_intervals_is_tidys() -> None:
     table = interval_table(fake_fit().tidy())
     expected = fake_fit().tidy()["conf_low"]
     assert pd.Series(table.columns[4].cells, dtype=float).equals(expected.rename(None))
+
+
+def test_effects_with_heavy_tails_have_a_page_without_calibration() -> None:
+    fit = fake_fit()
+    heavy = replace(fit, params=fit.params._replace(freedom=(4.0, float("inf"))))
+    titles = [picture.title for picture in pictures(heavy)]
+    assert "Residuals" in titles
+    assert "Calibration" not in titles
+    assert heavy.augment()[".hat"].isna().all()
+    with pytest.raises(lf.ModelError, match="cross-validations take random effects for Gaussian"):
+        heavy.cross_validate()
