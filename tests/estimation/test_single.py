@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from scipy import optimize, stats
-from scipy.special import expit, logit
+from scipy.special import expit, gammaln, logit
 
 import lmeformula as lf
 from tests.estimation.quadrature import Truth, climb, integrated
@@ -131,6 +131,26 @@ def draw_shares(inverse: Callable) -> Callable:
     return draw
 
 
+def draw_amounts(rng, eta, own):
+    number = np.exp((2 - own[1]) * eta) / (own[0] * (2 - own[1]))
+    count = rng.poisson(number)
+    shape, scale = (2 - own[1]) / (own[1] - 1), own[0] * (own[1] - 1) * np.exp((own[1] - 1) * eta)
+    return np.where(count > 0, rng.gamma(np.maximum(count, 1) * shape, scale), 0.0)
+
+
+def amounts(y, eta, own):
+    """A sum over numbers of gamma amounts: the rows have some ten at most."""
+    number = np.exp((2 - own[1]) * eta) / (own[0] * (2 - own[1]))
+    shape, scale = (2 - own[1]) / (own[1] - 1), own[0] * (own[1] - 1) * np.exp((own[1] - 1) * eta)
+    held = np.where(y > 0, y, 1.0)
+    total = np.full(np.broadcast(y, eta).shape, -np.inf)
+    for j in range(1, 60):
+        gamma = (j * shape - 1) * np.log(held / scale) - held / scale - np.log(scale)
+        chance = j * np.log(number) - number - gammaln(j + 1)
+        total = np.logaddexp(total, chance + gamma - gammaln(j * shape))
+    return np.where(y > 0, total, -number)
+
+
 LOGS_AND_CHANCE = {"free": with_chance(np.log, logit), "natural": with_chance(np.exp, expit)}
 TRIALS = "cbind(y, 9 - y)"
 
@@ -176,6 +196,14 @@ CASES = {
             sd=1.5,
             groups=60,
             nodes=81,
+        ),
+        Case(
+            "tweedie",
+            (1.3, 1.4),
+            draw_amounts,
+            amounts,
+            with_chance(np.log, lambda power: logit(power - 1)),
+            with_chance(np.exp, lambda free: 1 + expit(free)),
         ),
         Case("generalized_poisson", (1.2,), branching, generalized_poisson),
         Case(
