@@ -50,7 +50,7 @@ def compare(*fits: Fit, by: str = "AIC") -> pd.DataFrame:
         check_criteria(one, other)
     frame = pd.DataFrame(
         {
-            "formula": [" ".join((f.formula.text or str(f.formula)).split()) for f in fits],
+            "formula": [" ".join(f.formula.written.split()) for f in fits],
             "family": [f.model.family.written for f in fits],
             "npar": [f.loglik.df for f in fits],
             "logLik": [f.loglik.value for f in fits],
