@@ -18,6 +18,7 @@ from lmeformula.estimation.common import (
     iteration_seconds,
     last_iteration,
     report_mc_error,
+    sampled_covariance,
     stderr_of,
     watch,
     watched_draws,
@@ -33,7 +34,6 @@ from lmeformula.model.factors import any_singular
 from lmeformula.model.params import term_shape
 
 if TYPE_CHECKING:
-    from lmeformula.em.information import Reported
     from lmeformula.em.loop import Progress
     from lmeformula.sampling.heavy_problem import HeavyModel
 
@@ -231,7 +231,7 @@ def _covariance(
 ) -> tuple[str, Floats, Floats | None]:
     """The covariance of what is reported: from the draws, or else from the stand-in."""
     space, psi = of.model.space, solution.params
-    sampled = _monte_carlo(of.model, solution)
+    sampled = sampled_covariance(of.model, solution)
     if sampled is not None:
         outside = np.where(np.outer(inside, inside), 0.0, np.nan)
         error = np.where(inside, sampled.stderr_error, np.nan)
@@ -242,20 +242,3 @@ def _covariance(
     information = upright(of.second(psi)[free])
     found[free] = jacobian @ np.linalg.inv(information) @ jacobian.T
     return "laplace", found, None
-
-
-def _monte_carlo(model: Model, solution: Solution) -> Reported | None:
-    from lmeformula.em.information import reported
-
-    if solution.monte_carlo is None:
-        return None
-    try:
-        return reported(
-            solution.monte_carlo,
-            model.space.report_jacobian,
-            solution.params,
-            solution.mc_covariance,
-        )
-    except np.linalg.LinAlgError:
-        # Positive definite where the draws were taken, and not at the estimates.
-        return None

@@ -21,6 +21,7 @@ from lmeformula.estimation.common import (
     most_probes,
     report_mc_error,
     report_vcov,
+    sampled_covariance,
     stderr_of,
     watch,
     watched_draws,
@@ -42,7 +43,6 @@ from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
 
 if TYPE_CHECKING:
-    from lmeformula.em.information import Reported
     from lmeformula.em.loop import Progress
     from lmeformula.laplace.likelihood import Problem as Arrays
 
@@ -277,7 +277,7 @@ def _covariance(
     """
     space, psi, arrays = model.space, solution.params, start.found.problem
     outside = np.where(np.outer(inside, inside), 0.0, np.nan)
-    sampled, error = _monte_carlo(model, solution), None
+    sampled, error = sampled_covariance(model, solution), None
     if sampled is not None:
         error = np.where(inside, sampled.stderr_error, np.nan)
         relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
@@ -295,24 +295,6 @@ def _covariance(
         if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():
             return "monte carlo", sampled.covariance + outside, error
     return "laplace", approximate, None
-
-
-def _monte_carlo(model: Model, solution: Solution) -> Reported | None:
-    """The covariance from the engine's estimate of the information; None where it has none."""
-    from lmeformula.em.information import reported
-
-    if solution.monte_carlo is None:
-        return None
-    try:
-        return reported(
-            solution.monte_carlo,
-            model.space.report_jacobian,
-            solution.params,
-            solution.mc_covariance,
-        )
-    except np.linalg.LinAlgError:
-        # Positive definite where the draws were taken, and not at the estimates.
-        return None
 
 
 def _start(
