@@ -19,7 +19,7 @@ from lmeformula.design.design import Design
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.own import Own
-from lmeformula.model.family.record import Arrays, Family
+from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
 
 Floats = NDArray[np.float64]
@@ -170,4 +170,5 @@ TWEEDIE = Family(
     atom=0.0,
     log_density=_log_density,
     slope=_slope,
+    parts=(Predicted("dispersion", "log"),),
 )
