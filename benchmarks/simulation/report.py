@@ -38,7 +38,8 @@ def table(tallies: Sequence[Tally], num_sets: int) -> str:
         "each parameter is free of bounds, and the chance is that of a coverage as far off as this if it were "
         f"right. Bold: beyond {_limit():.1f} errors, or rarer than {RARE:g}. Estimates by maximum likelihood "
         "are not without bias in samples of a finite size, that of a standard deviation is about -1 % here, a "
-        "tenth of its standard error, and dispersions and degrees of freedom are skewed upwards; the Laplace approximation adds its own, Monte Carlo EM does not.",
+        "tenth of its standard error, and dispersions and degrees of freedom are skewed upwards; the "
+        "Laplace approximation adds its own, Monte Carlo EM does not.",
         "",
         f"Python {platform.python_version()}, NumPy {np.__version__}. `make bench-simulate`.",
         "",
