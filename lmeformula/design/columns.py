@@ -11,8 +11,8 @@ from lmeformula.design.design import Design
 from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import open_frame
+from lmeformula.design.recipe import recipe_of
 from lmeformula.design.variables import evaluate_formula, predictor_on
-from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import TermSum
 
 
@@ -28,13 +28,7 @@ def columns_on(design: Design, newdata: Mapping[str, Any], terms: TermSum) -> Ma
     Raises:
       FormulaDataError: if the design was put together by hand, or the data does not fit.
     """
-    recipe = design.recipe
-    if recipe is None:
-        raise FormulaDataError(
-            "this design was put together by hand, and does not know how its columns were made",
-            "E_DATA",
-            hint="Make it with lf.design(formula, data).",
-        )
+    recipe = recipe_of(design)
     text = design.formula.text
     frame = open_frame(newdata)
     scope = Scope(frame, recipe.functions, recipe.memory, True, text)

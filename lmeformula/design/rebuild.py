@@ -13,6 +13,7 @@ from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
 from lmeformula.design.predictors import joined_rows
 from lmeformula.design.random import term_blocks
+from lmeformula.design.recipe import recipe_of
 from lmeformula.design.response import response_block
 from lmeformula.design.values import Floats, Ints, Numbers, take
 from lmeformula.design.variables import (
@@ -37,13 +38,7 @@ def rebuild_rows(
     """Build the arrays of new rows; see `Design.rebuild`, which is how it is called."""
     if design.parts:
         return _rebuild_parts(design, newdata, groups, response, (offset, weights))
-    recipe = design.recipe
-    if recipe is None:
-        raise FormulaDataError(
-            "this design was put together by hand and cannot be rebuilt for new rows",
-            "E_DATA",
-            hint="Make it with lf.design(formula, data).",
-        )
+    recipe = recipe_of(design)
     text = design.formula.text
     frame = open_frame(newdata)
     scope = Scope(frame, recipe.functions, recipe.memory, True, text)
