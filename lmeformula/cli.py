@@ -116,11 +116,15 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def run_fit(options: argparse.Namespace) -> int:
     """Fit a formula to a table, print the summary, write the report if asked."""
-    lf.parse(options.formula)  # a mistake in the formula shows before the slow imports
+    from lmeformula.model.family import family
+
+    # A mistake in the formula or in the family shows before the slow imports.
+    lf.parse(options.formula)
+    is_gaussian = family(options.family).name == "gaussian"
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     data = read_table(options.data)
-    if options.method == "mcem" or options.family != "gaussian":
+    if options.method == "mcem" or not is_gaussian:
         import_tensorflow()
     fit = lf.fit(
         options.formula,

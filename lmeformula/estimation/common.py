@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.em.types import Options, Solution
+from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 
 if TYPE_CHECKING:
     from lmeformula.em.information import Reported
+    from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
 
@@ -83,9 +84,28 @@ class Timed:
             self.seconds += time.perf_counter() - began
 
 
-def iteration_seconds(solution: Solution) -> float:
-    """Time of the E- and M-steps, without compilation."""
-    return max(0.0, sum(line.seconds for line in solution.trace) - solution.compile_seconds)
+class RunSeconds(NamedTuple):
+    """Where the time of a run went: compiling, whitening, and the E- and M-steps besides."""
+
+    compile: float
+    whitening: float
+    iterations: float
+
+
+def timed_run(
+    problem: Problem, options: Options, seed: int, dtype: str, progress: Progress | None
+) -> tuple[Solution, RunSeconds]:
+    """Run the engine on a problem that knows its geometry, on the clock."""
+    from lmeformula.em.loop import run
+
+    assert problem.geometry is not None
+    whitening = Timed(problem.geometry)
+    began = time.perf_counter()
+    solution = run(
+        problem._replace(geometry=whitening), options, seed=seed, dtype=dtype, progress=progress
+    )
+    rest = time.perf_counter() - began - whitening.seconds - solution.compile_seconds
+    return solution, RunSeconds(solution.compile_seconds, whitening.seconds, max(0.0, rest))
 
 
 def watch(

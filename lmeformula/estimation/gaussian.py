@@ -12,12 +12,11 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    Timed,
-    iteration_seconds,
     last_iteration,
     report_mc_error,
     report_vcov,
     stderr_of,
+    timed_run,
     watch,
     watched_draws,
 )
@@ -90,7 +89,6 @@ def estimate_exact(
 
 def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
     """Fit a Gaussian model by Monte Carlo EM; its likelihood at the estimates is exact."""
-    from lmeformula.em.loop import run
     from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.gaussian import gaussian_problem
 
@@ -99,14 +97,8 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     plan = data.plan
     watched, positions = watch(model, plan.starts)
     problem = gaussian_problem(model)
-    assert problem.geometry is not None
-    whitening = Timed(problem.geometry)
-    solution = run(
-        problem._replace(geometry=whitening),
-        options._replace(watched=positions),
-        seed=seed,
-        dtype=model.dtype,
-        progress=progress,
+    solution, ran = timed_run(
+        problem, options._replace(watched=positions), seed, model.dtype, progress
     )
     assert problem.edges is not None
     psi = solution.params
@@ -142,10 +134,10 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         watched=watched_draws(watched, solution),
         seconds=Seconds(
             design=0.0,
-            compile=solution.compile_seconds,
+            compile=ran.compile,
             total=time.perf_counter() - began,
-            whitening=whitening.seconds,
-            iterations=iteration_seconds(solution),
+            whitening=ran.whitening,
+            iterations=ran.iterations,
         ),
         ascent=None,
         sampling=last_iteration(solution, options.num_chains),

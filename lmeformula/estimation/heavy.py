@@ -14,12 +14,11 @@ from lmeformula.em.types import Options, Solution
 from lmeformula.errors import ModelError
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    Timed,
-    iteration_seconds,
     last_iteration,
     report_mc_error,
     sampled_covariance,
     stderr_of,
+    timed_run,
     watch,
     watched_draws,
 )
@@ -81,7 +80,6 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
       options: of the engine.
       progress: shown its iterations.
     """
-    from lmeformula.em.loop import run
     from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.heavy_problem import HeavyModel, heavy_problem
 
@@ -92,10 +90,8 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
     watched, positions = watch(model, of.plan.starts)
     settings = options._replace(watched=positions)
     problem = heavy_problem(of, start)
-    assert problem.geometry is not None
     assert problem.edges is not None
-    whitening = Timed(problem.geometry)
-    solution = run(problem._replace(geometry=whitening), settings, seed=seed, progress=progress)
+    solution, ran = timed_run(problem, settings, seed, of.model.dtype, progress)
     psi = solution.params
     limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
     found = of.stand_in(psi)
@@ -136,11 +132,11 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
         watched=watched_draws(watched, solution),
         seconds=Seconds(
             design=0.0,
-            compile=solution.compile_seconds,
+            compile=ran.compile,
             total=time.perf_counter() - began,
             start=start_seconds,
-            whitening=whitening.seconds,
-            iterations=iteration_seconds(solution),
+            whitening=ran.whitening,
+            iterations=ran.iterations,
             bridge=bridge_seconds,
         ),
         ascent=None,

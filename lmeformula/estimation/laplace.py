@@ -15,14 +15,13 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    Timed,
-    iteration_seconds,
     last_iteration,
     most_probes,
     report_mc_error,
     report_vcov,
     sampled_covariance,
     stderr_of,
+    timed_run,
     watch,
     watched_draws,
 )
@@ -128,7 +127,6 @@ def estimate_mcem(
     Standard errors are from the observed information as the last draws estimate it; where they say too little,
     from that of the approximation.
     """
-    from lmeformula.em.loop import run
     from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.laplace import laplace_problem
 
@@ -150,16 +148,8 @@ def estimate_mcem(
     information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
     at_start = start.found.approximation.mode.u
     problem = laplace_problem(model, arrays, start.psi, information, at_start)
-    assert problem.geometry is not None
     assert problem.edges is not None
-    whitening = Timed(problem.geometry)
-    solution = run(
-        problem._replace(geometry=whitening),
-        settings,
-        seed=seed,
-        dtype=model.dtype,
-        progress=progress,
-    )
+    solution, ran = timed_run(problem, settings, seed, model.dtype, progress)
     psi = solution.params
     # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
     limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
@@ -193,11 +183,11 @@ def estimate_mcem(
         watched=watched_draws(watched, solution),
         seconds=Seconds(
             design=0.0,
-            compile=wait_seconds + solution.compile_seconds,
+            compile=wait_seconds + ran.compile,
             total=time.perf_counter() - began,
             start=start_seconds,
-            whitening=whitening.seconds,
-            iterations=iteration_seconds(solution),
+            whitening=ran.whitening,
+            iterations=ran.iterations,
             bridge=bridge_seconds,
         ),
         ascent=Ascent(start.found.num_evaluations, start.found.gain),
