@@ -16,9 +16,10 @@ from lmeformula.estimation.solver import choose_solver, estimate_direct
 
 
 def model(n: int, *terms: tuple[int, int]) -> SimpleNamespace:
-    """Something with the sizes of a model: rows, and (levels, columns) of each term."""
+    """Something with the sizes of a model of one predictor: rows, and (levels, columns) of each term."""
     blocks = [SimpleNamespace(levels=range(levels), columns=range(k)) for levels, k in terms]
-    return SimpleNamespace(design=SimpleNamespace(n=n, terms=blocks))
+    family = SimpleNamespace(predictors=())
+    return SimpleNamespace(design=SimpleNamespace(n=n, terms=blocks), family=family)
 
 
 CASES = {
