@@ -11,6 +11,11 @@ from lmeformula.formula.ir import Span
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 
 _FITTED_STRUCTURES = ("us", "diag", "cs", "ar1")
+# What to write instead of calls around grouping factors.
+_GROUPS = {
+    "gr": 'Of gr() only dist = "student" is fitted; the plain grouping factor has normal effects.',
+    "mm": "Multi-membership terms cannot be modelled; give each row one group.",
+}
 
 
 def check_design(design: Design, *, has_residual: bool = True) -> None:
@@ -60,7 +65,7 @@ def _check_supported(design: Design) -> None:
             "E_UNSUPPORTED_EXTENSION",
             text,
             _find(text, name),
-            RESERVED_FUNCTIONS.get(name, "Leave it out."),
+            RESERVED_FUNCTIONS.get(name, _GROUPS.get(name, "Leave it out.")),
         )
     places = _places(design)
     for position, term in enumerate(design.terms):
