@@ -63,15 +63,15 @@ def join_formulas(named: Sequence[tuple[str, ir.Formula]]) -> ir.Formula:
     Raises:
       FormulaSyntaxError: where none or several have a response, names repeat, or a label links nothing.
     """
+    names = [name for name, _ in named]
     two_sided = [name for name, part in named if part.response is not None]
-    if not named or len(two_sided) > 1 or (len(named) > 1 and two_sided != [FIRST]):
+    if not named or len(two_sided) > 1 or (names != [FIRST] and two_sided != [FIRST]):
         wrong = "none" if not two_sided else ", ".join(map(repr, two_sided))
         raise FormulaSyntaxError(
             f"the formula of {FIRST!r} has the response, and it alone; here {wrong} has one",
             "E_PREDICTORS",
             hint=f'Write {{"{FIRST}": "y ~ x + (1 | g)", "sigma": "~ x"}}.',
         )
-    names = [name for name, _ in named]
     if len(set(names)) < len(names):
         raise FormulaSyntaxError(
             f"a predictor has several formulas: {', '.join(names)}",
