@@ -44,6 +44,8 @@ def test_one_formula_by_name_is_that_formula():
     ("given", "message"),
     [
         ({"mu": "~ x", "sigma": "~ x"}, "here none has one"),
+        ({"sigma": "~ x"}, "here none has one"),
+        ({"eta": "y ~ x"}, "here 'eta' has one"),
         ({"mu": "y ~ x", "sigma": "z ~ x"}, "'mu', 'sigma' has one"),
         ({"sigma": "y ~ x", "mu": "~ x"}, "here 'sigma' has one"),
         (("y ~ x", "~ x"), "does not begin with the name of a predictor"),
