@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from simulation import several
+
 Floats = np.ndarray
 Draw = Callable[[np.random.Generator, Floats, tuple[float, ...]], Floats]
 
@@ -33,6 +35,21 @@ class Case(NamedTuple):
     intercept: float | None = 0.4
     sd: float = 0.8
     response: str = "y"
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return self.family
+
+    @property
+    def formula(self) -> str:
+        """As users write it."""
+        return f"{self.response} ~ x + (1 | g)"
+
+    def responses(self, rng: np.random.Generator, x: Floats, g: Floats, groups: int) -> Floats:
+        """(n,) drawn for predictors x (n,) and the group of each row (n,)."""
+        eta = (self.intercept or 0.0) + SLOPE * x + self.sd * rng.normal(size=groups)[g]
+        return np.asarray(self.draw(rng, eta, self.own), float)
 
     @property
     def truth(self) -> Floats:
@@ -156,4 +173,4 @@ CASES = {
         Case("cratio", sequential, THRESHOLDS, None),
         Case("acat", adjacent, THRESHOLDS, None),
     )
-}
+} | several.CASES

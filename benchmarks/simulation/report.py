@@ -32,7 +32,8 @@ def table(tallies: Sequence[Tally], num_sets: int) -> str:
     lines = [
         "# Simulation study",
         "",
-        f"{num_sets} data sets for each family and method: {GROUPS} groups of {ROWS} rows, `y ~ x + (1 | g)`, "
+        f"{num_sets} data sets for each family and method: {GROUPS} groups of {ROWS} rows, `y ~ x + (1 | g)` "
+        "and what stands behind a family's name, "
         "predictors and groups the same in all. Responses are drawn by NumPy, not by the package. Bias is the "
         f"mean estimate less the truth; coverage is that of {LEVEL:.0%} Wald intervals, on the scale on which "
         "each parameter is free of bounds, and the chance is that of a coverage as far off as this if it were "

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from simulation.cases import SLOPE, Case
+from simulation.cases import Case
+from simulation.several import Several
 
 GROUPS, ROWS = 60, 8
 LEVEL = 0.95
@@ -18,7 +19,7 @@ class Tally(NamedTuple):
     """What became of a family's fits by one method.
 
     Attributes:
-      family: as users write it.
+      family: its name in the table.
       method: "exact", "laplace" or "mcem".
       names: (d,) parameters.
       truth: (d,) what the data were drawn with.
@@ -70,17 +71,16 @@ class Tally(NamedTuple):
         return np.array(found)
 
 
-def data_sets(case: Case, num_sets: int, seed: int = 1):
+def data_sets(case: Case | Several, num_sets: int, seed: int = 1):
     """Yield data sets: predictors and groups are the same in all, effects and responses drawn anew."""
     rng = np.random.default_rng(seed)
     g, x = np.repeat(np.arange(GROUPS), ROWS), rng.normal(size=GROUPS * ROWS)
     for number in range(num_sets):
         fresh = np.random.default_rng([seed, number])
-        eta = (case.intercept or 0.0) + SLOPE * x + case.sd * fresh.normal(size=GROUPS)[g]
-        yield {"g": g, "x": x, "y": np.asarray(case.draw(fresh, eta, case.own), float)}
+        yield {"g": g, "x": x, "y": case.responses(fresh, x, g, GROUPS)}
 
 
-def study(case: Case, method: str, num_sets: int, seed: int = 1) -> Tally:
+def study(case: Case | Several, method: str, num_sets: int, seed: int = 1) -> Tally:
     """Fit the data sets of a case.
 
     Args:
@@ -96,7 +96,7 @@ def study(case: Case, method: str, num_sets: int, seed: int = 1) -> Tally:
     began = time.process_time()
     for number, data in enumerate(data_sets(case, num_sets, seed)):
         fit = lf.fit(
-            f"{case.response} ~ x + (1 | g)",
+            case.formula,
             data,
             case.family,
             method=method,
@@ -115,7 +115,7 @@ def study(case: Case, method: str, num_sets: int, seed: int = 1) -> Tally:
         estimates.append(fit.param_values)
     seconds = (time.process_time() - began) / num_sets
     return Tally(
-        case.family,
+        case.name,
         fit.method,
         names,
         case.truth,
