@@ -14,7 +14,6 @@ from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 
 if TYPE_CHECKING:
-    from lmeformula.em.information import Reported
     from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
@@ -136,21 +135,3 @@ def report_mc_error(model: Model, psi: Floats, mc_covariance: Floats) -> Floats:
 def most_probes(options: Options) -> int:
     """Most probes of the iterative solver; options that ask for fewer draws lower it."""
     return min(MAX_PROBES, options.max_draws)
-
-
-def sampled_covariance(model: Model, solution: Solution) -> Reported | None:
-    """The covariance from the engine's estimate of the information; None where it has none."""
-    from lmeformula.em.information import reported
-
-    if solution.monte_carlo is None:
-        return None
-    try:
-        return reported(
-            solution.monte_carlo,
-            model.space.report_jacobian,
-            solution.params,
-            solution.mc_covariance,
-        )
-    except np.linalg.LinAlgError:
-        # Positive definite where the draws were taken, and not at the estimates.
-        return None

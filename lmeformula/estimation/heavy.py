@@ -10,18 +10,14 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from lmeformula.em.types import Options, Solution
+from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    last_iteration,
-    report_mc_error,
-    sampled_covariance,
-    stderr_of,
     timed_run,
     watch,
-    watched_draws,
 )
+from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.fit import Fit
 from lmeformula.history import LogLik, Seconds
 from lmeformula.laplace.fit import conditional, fit_laplace
@@ -29,7 +25,6 @@ from lmeformula.laplace.information import upright
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.covariances.heavy import Heavy, free_of
-from lmeformula.model.factors import any_singular
 from lmeformula.model.params import term_shape
 
 if TYPE_CHECKING:
@@ -108,28 +103,19 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
     bridging = time.perf_counter()
     loglik = _log_likelihood(of, problem, settings, solution, seed)
     bridge_seconds = time.perf_counter() - bridging
-    source, vcov, stderr_error = _covariance(of, solution, inside)
-    p = space.num_fixed
-    held_terms = [name for name in solution.held if not name.startswith("df ")]
-    return Fit(
-        model=model,
-        method="mcem",
-        reml=False,
-        params=space.to_natural(limit),
-        param_names=space.names,
-        param_values=space.to_report(limit),
-        param_stderr=stderr_of(vcov),
-        param_vcov=vcov,
-        param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
-        fixed_vcov=vcov[:p, :p],
+    errors = _errors(of, solution, inside)
+    held = any(not name.startswith("df ") for name in solution.held)
+    return fit_of_run(
+        model,
+        solution,
+        options,
+        limit=limit,
+        held=held,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=solution.outcome,
-        singular=bool(held_terms)
-        or any_singular(space.factors(psi), tuple(np.ones(len(t.columns)) for t in space.terms)),
         loglik=loglik,
-        iterations=solution.trace,
-        watched=watched_draws(watched, solution),
+        errors=errors,
+        watched=watched,
         seconds=Seconds(
             design=0.0,
             compile=ran.compile,
@@ -139,11 +125,6 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
             iterations=ran.iterations,
             bridge=bridge_seconds,
         ),
-        ascent=None,
-        sampling=last_iteration(solution, options.num_chains),
-        laplace_values=None,
-        information=source,
-        param_stderr_error=stderr_error,
     )
 
 
@@ -167,7 +148,7 @@ def _start(model: Model, of: HeavyModel) -> Floats:
         place = int(np.flatnonzero(edge.directions[:, 0])[0])
         if best[place] in bounds[place]:
             # The search would have gone on: the engine sees whether it ends there.
-            best = np.where(edge.outside != best, edge.outside, best) if edge.nearness < 1 else best
+            best = edge.outside if edge.nearness < 1 else best
     return best
 
 
@@ -201,7 +182,7 @@ def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]
 
 
 def _log_likelihood(
-    of: HeavyModel, problem: object, options: Options, solution: Solution, seed: int
+    of: HeavyModel, problem: Problem, options: Options, solution: Solution, seed: int
 ) -> LogLik:
     """Bridged from the whitening at the parameters of the last E-step."""
     from lmeformula.em.bridge import bridge
@@ -211,7 +192,7 @@ def _log_likelihood(
     if geometry is None:
         return LogLik(float("nan"), float("nan"), size, nobs)
     correction = bridge(
-        problem,  # type: ignore[arg-type]
+        problem,
         options,
         solution.sampled_at,
         geometry,
@@ -222,19 +203,17 @@ def _log_likelihood(
     return LogLik(correction.value - 0.5 * log_det, correction.mc_error, size, nobs)
 
 
-def _covariance(
-    of: HeavyModel, solution: Solution, inside: NDArray[np.bool_]
-) -> tuple[str, Floats, Floats | None]:
-    """The covariance of what is reported: from the draws, or else from the stand-in."""
+def _errors(of: HeavyModel, solution: Solution, inside: NDArray[np.bool_]) -> Errors:
+    """The standard errors: from the draws, or else from the stand-in."""
     space, psi = of.model.space, solution.params
     sampled = sampled_covariance(of.model, solution)
     if sampled is not None:
         outside = np.where(np.outer(inside, inside), 0.0, np.nan)
         error = np.where(inside, sampled.stderr_error, np.nan)
-        return "monte carlo", sampled.covariance + outside, error
+        return Errors("monte carlo", sampled.covariance + outside, error)
     free = np.ix_(inside, inside)
     found = np.full((space.size, space.size), np.nan)
     jacobian = space.report_jacobian(psi)[free]
     information = upright(of.second(psi)[free])
     found[free] = jacobian @ np.linalg.inv(information) @ jacobian.T
-    return "laplace", found, None
+    return Errors("laplace", found, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,16 +16,14 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    last_iteration,
     most_probes,
     report_mc_error,
     report_vcov,
-    sampled_covariance,
     stderr_of,
     timed_run,
     watch,
-    watched_draws,
 )
+from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.estimation.separation import separated
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, LogLik, Seconds
@@ -39,7 +38,6 @@ from lmeformula.laplace.iterative import fit_iteratively
 from lmeformula.model.ascent import CONVERGED_GAIN, NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.factors import any_singular
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
@@ -160,27 +158,18 @@ def estimate_mcem(
     bridging = time.perf_counter()
     loglik = _log_likelihood(model, arrays, problem, settings, solution, seed)
     bridge_seconds = time.perf_counter() - bridging
-    source, vcov, stderr_error = _covariance(model, start, solver, solution, inside, mode.u)
-    p = space.num_fixed
-    return Fit(
-        model=model,
-        method="mcem",
-        reml=False,
-        params=space.to_natural(limit),
-        param_names=space.names,
-        param_values=space.to_report(limit),
-        param_stderr=stderr_of(vcov),
-        param_vcov=vcov,
-        param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
-        fixed_vcov=vcov[:p, :p],
+    errors = _errors(model, start, solver, solution, inside, mode.u)
+    fit = fit_of_run(
+        model,
+        solution,
+        options,
+        limit=limit,
+        held=bool(solution.held),
         modes=modes,
         mode_cov=mode_cov,
-        outcome=solution.outcome,
-        singular=bool(solution.held)
-        or any_singular(space.factors(psi), tuple(np.ones(len(t.columns)) for t in space.terms)),
         loglik=loglik,
-        iterations=solution.trace,
-        watched=watched_draws(watched, solution),
+        errors=errors,
+        watched=watched,
         seconds=Seconds(
             design=0.0,
             compile=wait_seconds + ran.compile,
@@ -190,12 +179,12 @@ def estimate_mcem(
             iterations=ran.iterations,
             bridge=bridge_seconds,
         ),
+    )
+    return replace(
+        fit,
         ascent=Ascent(start.found.num_evaluations, start.found.gain),
-        sampling=last_iteration(solution, options.num_chains),
         laplace_values=space.to_report(space.to_free(start.found.params)),
         solver=solver,
-        information=source,
-        param_stderr_error=stderr_error,
     )
 
 
@@ -252,15 +241,15 @@ def _log_likelihood(
     return LogLik(correction.value - 0.5 * log_det, correction.mc_error, size, nobs)
 
 
-def _covariance(
+def _errors(
     model: Model,
     start: _Start,
     solver: str,
     solution: Solution,
     inside: NDArray[np.bool_],
     mode: Floats,
-) -> tuple[str, Floats, Floats | None]:
-    """Where the standard errors come from, the covariance (d, d) of what is reported, and their errors (d,).
+) -> Errors:
+    """The standard errors.
 
     The Monte Carlo estimate of the information is taken where it is sharp, or where it differs from that of
     the Laplace approximation by more than its own error; otherwise that of the approximation.
@@ -272,7 +261,7 @@ def _covariance(
         error = np.where(inside, sampled.stderr_error, np.nan)
         relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
         if relative.max(initial=0.0) < SHARP:
-            return "monte carlo", sampled.covariance + outside, error
+            return Errors("monte carlo", sampled.covariance + outside, error)
     information = start.information
     if solver == "direct":
         information = observed_information(model, arrays, psi, inside, mode)
@@ -283,8 +272,8 @@ def _covariance(
     if sampled is not None:
         difference = stderr_of(sampled.covariance) - stderr_of(approximate)
         if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():
-            return "monte carlo", sampled.covariance + outside, error
-    return "laplace", approximate, None
+            return Errors("monte carlo", sampled.covariance + outside, error)
+    return Errors("laplace", approximate, None)
 
 
 def _start(
