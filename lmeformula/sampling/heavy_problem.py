@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import betaln, gammaln, polygamma
 
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.incidence import Incidence, find_incidence
 from lmeformula.em.types import Edge, Geometry, Problem, Scores, Tensor
-from lmeformula.laplace.fit import arrays_of, own_parameters, place
-from lmeformula.laplace.information import complete_block, upright
-from lmeformula.laplace.likelihood import Mode, collect, find_mode
+from lmeformula.laplace.fit import arrays_of, place
+from lmeformula.laplace.information import upright
+from lmeformula.laplace.likelihood import Mode, find_mode
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
 from lmeformula.model.covariances.heavy import LEAST_FREEDOM, Heavy, free_of
@@ -24,10 +23,10 @@ from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import heavy
 from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.heavy import HeavySizes, HeavyWhitening
-from lmeformula.sampling.laplace import whitening_root
-from lmeformula.sampling.problem import complete_information, rows_of, solve_each, whitened_problem
+from lmeformula.sampling.laplace import whitening_at
+from lmeformula.sampling.problem import rows_of, whitened_problem
 from lmeformula.sampling.rows import row_density
-from lmeformula.sampling.whitened import Sizes, Whitening
+from lmeformula.sampling.whitened import Sizes
 
 Floats = NDArray[np.float64]
 
@@ -241,43 +240,14 @@ def _geometry(of: HeavyModel, order: tuple[int, ...], psi: Floats) -> Geometry:
     space, plan = of.model.space, of.plan
     observed = of.information(psi)
     found = of.stand_in(psi)
-    mode, factors = found.mode, found.mode.at.lambdas
-    assert isinstance(mode.factor, Factor)
-    root = whitening_root(mode.factor)
-    changes = tuple(
-        solve_each(factor, change)
-        for factor, change in zip(factors, space.factor_changes(psi), strict=True)
-    )
-    depths = found.arrays.rows.depths(mode.eta, mode.at.own)
-    columns, square = complete_block(found.arrays, mode, depths)
-    m = space.num_fixed + space.own.size
-    crossed = [collect(found.arrays.plan, column) for column in columns.T[:m]]
-    pull = -apply_lambda(
-        plan, factors, np.column_stack([*crossed, np.zeros((plan.num_effects, 0))]), transpose=True
-    )
-    base = Whitening(
-        eta=mode.eta,
-        modes=mode.u,
-        weights=mode.weights,
-        factors=tuple(factors[j] for j in order),
-        lead_inverse=root.lead_inverse,
-        rest_inverse=root.rest_inverse,
-        pull=pull,
-        traces=tuple(root.traces[j] for j in order),
-        changes=tuple(changes[j] for j in order),
-        levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-        bend=np.zeros((len(mode.eta), space.size)),
-        bends=np.zeros(space.size),
-        cubic=(),
-        extra=own_parameters(space, psi),
-    )
+    at = whitening_at(space, found.arrays, psi, found.mode)
     freedom = space.freedom(psi)
     white = HeavyWhitening(
-        base,
+        at.white,
         tuple(1.0 / np.sqrt(found.precisions[j]) for j in order),
         tuple(np.float64(0.0 if np.isinf(freedom[j]) else free_of(freedom[j])) for j in order),
     )
-    complete = complete_information(space, plan, changes, upright(square[:m, :m]))
+    complete = at.complete
     for j, last in _freedom_places(space):
         levels, k = plan.sizes[j]
         complete[last, last] = levels * _information_of_freedom(freedom[j], k)

@@ -13,9 +13,11 @@ from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.laplace.fit import KnownMode, mode_at, own_parameters, slopes_in_psi
 from lmeformula.laplace.information import complete_block, upright
+from lmeformula.laplace.likelihood import Mode, collect
 from lmeformula.laplace.likelihood import Problem as Arrays
-from lmeformula.laplace.likelihood import collect
 from lmeformula.model.compile import Model
+from lmeformula.model.family import Depths
+from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
@@ -49,9 +51,6 @@ def laplace_problem(
       The problem.
     """
     space, plan = model.space, arrays.plan
-    order = (plan.lead, *plan.rest)
-    m = space.num_fixed + space.own.size
-
     first = mode_at(model, arrays, start, np.zeros(plan.num_effects) if u is None else u)
     # A whitening that is itself approximate does not move smoothly with the parameters.
     smooth = not isinstance(first.factor, ProbedFactor)
@@ -64,53 +63,75 @@ def laplace_problem(
     def geometry(psi: Floats) -> Geometry:
         nonlocal known
         mode = mode_at(model, arrays, psi, known.mode_at(psi))
-        factors = mode.at.lambdas
-        root = whitening_root(mode.factor)
-        traces = root.traces
-        changes = tuple(
-            solve_each(factor, change)
-            for factor, change in zip(factors, space.factor_changes(psi), strict=True)
-        )
-        depths = arrays.rows.depths(mode.eta, mode.at.own)
-        columns, square = complete_block(arrays, mode, depths)
-        crossed = np.zeros((plan.num_effects, m))
-        for column in range(m):
-            crossed[:, column] = collect(plan, columns[:, column])
-        pull = -apply_lambda(plan, factors, crossed, transpose=True)
+        at = whitening_at(space, arrays, psi, mode)
+        white = at.white
         if isinstance(mode.factor, ProbedFactor):
             # Its leverages are estimates, and what the sampler takes away must be exact.
-            bend = np.zeros((len(mode.eta), space.size))
-            bends = np.zeros(space.size)
-            cubic: Cubic | tuple[()] = ()
             known = KnownMode(psi, mode.u, slopes)
         else:
-            bends, bend, cubic = bend_and_cubic(space, arrays, mode, depths, pull, changes)
+            bends, bend, cubic = bend_and_cubic(
+                space, arrays, mode, at.depths, white.pull, at.changes
+            )
+            white = white._replace(bend=bend, bends=bends, cubic=cubic)
             move = psi - known.coordinates
             if move @ observed @ move > NEARBY**2:
-                known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, depths))
-        white = Whitening(
-            eta=mode.eta,
-            modes=mode.u,
-            weights=mode.weights,
-            factors=tuple(factors[j] for j in order),
-            lead_inverse=root.lead_inverse,
-            rest_inverse=root.rest_inverse,
-            pull=pull,
-            traces=tuple(traces[j] for j in order),
-            changes=tuple(changes[j] for j in order),
-            levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
-            bend=bend,
-            bends=bends,
-            cubic=cubic,
-            extra=own_parameters(space, psi),
-        )
-        complete = complete_information(space, plan, changes, upright(square[:m, :m]))
-        return Geometry(white, complete, observed)
+                known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, at.depths))
+        return Geometry(white, at.complete, observed)
 
     units = noticeable(model, arrays.rows.held(first.weights))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
     return problem._replace(refine=smooth, edges=edges)
+
+
+class AtMode(NamedTuple):
+    """What the sampler knows at a mode.
+
+    Attributes:
+      white: the whitening, without the quadratic and the cubic control variate.
+      complete: (d, d) expected complete-data information.
+      depths: the rows' further derivatives.
+      changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term, in formula order.
+    """
+
+    white: Whitening
+    complete: Floats
+    depths: Depths
+    changes: tuple[Floats, ...]
+
+
+def whitening_at(space: ParamSpace, arrays: Arrays, psi: Floats, mode: Mode) -> AtMode:
+    """The whitening at psi (d,), whose conditional mode is `mode`."""
+    plan, factors = arrays.plan, mode.at.lambdas
+    order, m = (plan.lead, *plan.rest), space.num_fixed + space.own.size
+    root = whitening_root(mode.factor)
+    changes = tuple(
+        solve_each(factor, change)
+        for factor, change in zip(factors, space.factor_changes(psi), strict=True)
+    )
+    depths = arrays.rows.depths(mode.eta, mode.at.own)
+    columns, square = complete_block(arrays, mode, depths)
+    crossed = np.zeros((plan.num_effects, m))
+    for column in range(m):
+        crossed[:, column] = collect(plan, columns[:, column])
+    white = Whitening(
+        eta=mode.eta,
+        modes=mode.u,
+        weights=mode.weights,
+        factors=tuple(factors[j] for j in order),
+        lead_inverse=root.lead_inverse,
+        rest_inverse=root.rest_inverse,
+        pull=-apply_lambda(plan, factors, crossed, transpose=True),
+        traces=tuple(root.traces[j] for j in order),
+        changes=tuple(changes[j] for j in order),
+        levels=tuple(np.float64(plan.sizes[j][0]) for j in order),
+        bend=np.zeros((len(mode.eta), space.size)),
+        bends=np.zeros(space.size),
+        cubic=(),
+        extra=own_parameters(space, psi),
+    )
+    complete = complete_information(space, plan, changes, upright(square[:m, :m]))
+    return AtMode(white, complete, depths, changes)
 
 
 def blank_whitening(model: Model, plan: Layout) -> Whitening:
