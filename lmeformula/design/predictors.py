@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows, Part, TermBlock
 from lmeformula.design.random import unique_name
+from lmeformula.design.select import select_rows
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Formula, RandomTerm
 from lmeformula.formula.links import linked_terms
@@ -79,22 +80,7 @@ def _only(rows: NewRows, places: NDArray[np.int64]) -> NewRows:
     """Some of the complete rows, by their places in the table; levels not seen keep their numbers."""
     if len(places) == len(rows.rows):
         return rows
-    keep = np.isin(rows.rows, places)
-    block = rows.response
-    if block is not None:
-        trials = None if block.trials is None else block.trials[keep]
-        block = replace(block, values=block.values[keep], trials=trials)
-    return replace(
-        rows,
-        X=rows.X[keep],
-        terms=tuple(
-            replace(term, values=term.values[keep], index=term.index[keep]) for term in rows.terms
-        ),
-        offset=rows.offset[keep],
-        rows=rows.rows[keep],
-        response=block,
-        weights=None if rows.weights is None else rows.weights[keep],
-    )
+    return select_rows(rows, np.flatnonzero(np.isin(rows.rows, places)))
 
 
 def joined_terms(

@@ -1,20 +1,23 @@
-"""Some of a design's rows, as a design."""
+"""Some of a design's rows, as a design; of new rows, likewise."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, NewRows
+
+SomeRows = TypeVar("SomeRows", Design, NewRows)
 
 
-def select_rows(design: Design, places: NDArray[np.int64]) -> Design:
+def select_rows(design: SomeRows, places: NDArray[np.int64]) -> SomeRows:
     """Take some rows of a design; columns, levels and what it remembers of its data stay as they are.
 
     Args:
-      design: a design with its rows.
+      design: a design with its rows, or new rows of one.
       places: (m,) positions among the design's rows, not among those of its data frame.
     Returns:
       The design of these rows. A level none of whose rows was taken keeps its place: its effects are not
