@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.after import AfterFit
+from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
@@ -90,6 +91,7 @@ class Fit(AfterFit):
     solver: str = "direct"
     information: str = "exact"
     param_stderr_error: Floats | None = None
+    certificate: Certificate | None = None
 
     # ---- what is read off directly
 

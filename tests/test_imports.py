@@ -26,7 +26,7 @@ LAYERS = (
     ("model",),
     ("gaussian", "laplace"),
     ("sampling",),
-    ("history",),
+    ("history", "certificate"),
     ("after",),
     ("fit",),
     ("estimation",),

@@ -14,6 +14,10 @@ class Outcome(enum.Enum):
     """
 
     CONVERGED = "Converged: the estimates no longer move by more than their own error."
+    BOUNDARY = (
+        "Converged, with a parameter of the family at its limit: the simpler family that it leads to fits as "
+        "well, and the standard errors are that family's."
+    )
     ITERATIONS_EXHAUSTED = (
         "Stopped at max_iterations with parameters still moving. Raise max_iterations, or look at "
         "fit.trace for the parameter that has not settled."
@@ -34,9 +38,21 @@ class Outcome(enum.Enum):
         "Some responses are predicted perfectly: what predicts them has no finite estimate. Leave that column "
         "out, or join its category with another."
     )
+    UNIDENTIFIED = (
+        "The data do not determine every parameter; what they determine is at its maximum. Leave out the term or "
+        "the column that another one repeats."
+    )
+    PERFECT_FIT = (
+        "The model meets the responses exactly: nothing is left to estimate errors from. Leave terms out, or "
+        "look for a column that holds the response."
+    )
+    DIVERGED = (
+        "A parameter ran away, with no maximum in sight: these are the last estimates before. Simplify the "
+        "random-effects terms, or look for groups whose responses are all alike."
+    )
     INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."
 
     @property
     def converged(self) -> bool:
         """Whether the estimates are the maximum-likelihood ones, to their reported error."""
-        return self is Outcome.CONVERGED
+        return self in (Outcome.CONVERGED, Outcome.BOUNDARY)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.certificate import Certificate, Claim
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
@@ -129,7 +130,29 @@ FIT: Mapping[str, Codec] = {
     "solver": Choice(("direct", "iterative")),
     "information": Choice(("exact", "laplace", "monte carlo")),
     "param_stderr_error": Maybe(Array(("d",))),
+    "certificate": Maybe(
+        Record(
+            Certificate,
+            {
+                "claims": Each(
+                    Record(
+                        Claim,
+                        {
+                            "name": Text(),
+                            "holds": Maybe(Flag()),
+                            "figure": Real(),
+                            "bound": Real(),
+                            "names": Each(Text()),
+                            "words": Text(),
+                        },
+                    )
+                )
+            },
+        )
+    ),
 }
+# What fits that were saved by earlier versions lack: it is read as None.
+LATER = ("certificate",)
 
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
 # Of a family of the user's, which is given again.

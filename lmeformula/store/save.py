@@ -29,7 +29,7 @@ from lmeformula.store.archive import (
 )
 from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Real, Text, Writer
 from lmeformula.store.containers import Each, read_fields
-from lmeformula.store.fields import FIT, OWN
+from lmeformula.store.fields import FIT, LATER, OWN
 from lmeformula.store.parts import DesignCodec
 from lmeformula.store.recipe import Functions, check_recipe
 
@@ -115,7 +115,10 @@ def load(
         with source.at("fit"):
             source.sizes |= {"d": model.space.size, "three": 3}
             source.sizes.pop("f", None)
-            found = Fit(model=model, **read_fields(FIT, header["fit"], source))
+            kept = header["fit"]
+            if isinstance(kept, dict):
+                kept = dict.fromkeys(LATER) | kept
+            found = Fit(model=model, **read_fields(FIT, kept, source))
             _check_fit(found, source)
     return found
 

@@ -8,8 +8,9 @@ from lmeformula.em.outcome import Outcome
 
 
 @pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.name)
-def test_only_converged_is_converged(outcome):
-    assert outcome.converged is (outcome is Outcome.CONVERGED)
+def test_only_what_is_called_converged_is(outcome):
+    assert outcome.converged is outcome.value.startswith("Converged")
+    assert outcome.converged is (outcome.name in ("CONVERGED", "BOUNDARY"))
 
 
 @pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.name)
@@ -26,6 +27,10 @@ def test_each_is_a_sentence(outcome):
         (Outcome.NONFINITE, "Check the scale"),
         (Outcome.OPTIMIZER_STALLED, "Rescale the columns"),
         (Outcome.SEPARATION, "Leave that column out"),
+        (Outcome.BOUNDARY, "simpler family"),
+        (Outcome.UNIDENTIFIED, "Leave out"),
+        (Outcome.PERFECT_FIT, "Leave terms out"),
+        (Outcome.DIVERGED, "Simplify the random-effects terms"),
         (Outcome.INTERRUPTED, "last whole iteration"),
     ],
 )
