@@ -39,16 +39,16 @@ class Outcome(enum.Enum):
         "out, or join its category with another."
     )
     UNIDENTIFIED = (
-        "The data do not determine every parameter; what they determine is at its maximum. Leave out the term or "
-        "the column that another one repeats."
+        "The data do not determine every parameter; the rest is at its maximum. Leave out the term or column "
+        "that another one repeats."
     )
     PERFECT_FIT = (
         "The model meets the responses exactly: nothing is left to estimate errors from. Leave terms out, or "
         "look for a column that holds the response."
     )
     DIVERGED = (
-        "A parameter ran away, with no maximum in sight: these are the last estimates before. Simplify the "
-        "random-effects terms, or look for groups whose responses are all alike."
+        "A parameter ran away, with no maximum in sight. Simplify the random-effects terms, or look for groups "
+        "whose responses are all alike."
     )
     INTERRUPTED = "Interrupted by the user: these are the estimates of the last whole iteration."
 
