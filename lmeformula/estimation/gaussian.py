@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
+from lmeformula.estimation.certify import certify_exact
+from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     last_iteration,
@@ -61,6 +63,9 @@ def estimate_exact(
     modes, mode_cov = conditional(data, found.solution, sigma)
     fixed_vcov = fixed_covariance(data, found.solution, sigma)
     vcov = report_vcov(model, stand_in, information, inside, fixed_vcov)
+    stderr = stderr_of(vcov)
+    certificate = certify_exact(data, space, found, stand_in, inside, information, stderr, reml)
+    outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -69,13 +74,13 @@ def estimate_exact(
         params=found.params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=stderr_of(vcov),
+        param_stderr=stderr,
         param_vcov=vcov,
         param_mc_error=np.zeros(space.size),
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED,
+        outcome=ending(outcome, certificate),
         singular=found.singular,
         loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
         iterations=(),
@@ -84,6 +89,7 @@ def estimate_exact(
         ascent=Ascent(found.num_evaluations, found.gain),
         sampling=None,
         laplace_values=None,
+        certificate=certificate,
     )
 
 

@@ -14,6 +14,8 @@ from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.estimation.certify import certify_laplace
+from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     most_probes,
@@ -50,6 +52,8 @@ START_TOLERANCE = 0.1
 # A Monte Carlo estimate of the standard errors is taken as it is where its error is below this fraction of
 # them; a rougher one only if it differs from Laplace's by this many of its errors.
 SHARP = 0.02
+# Error of the observed information by differences, relative to its diagonal.
+INFORMATION_NOISE = 1e-6
 SIGNIFICANT = 2.0
 
 
@@ -85,6 +89,12 @@ def _of_start(model: Model, start: _Start, solver: str, began: float) -> Fit:
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
     vcov = report_vcov(model, start.psi, start.information, start.inside, start.fixed_vcov)
+    stderr = stderr_of(vcov)
+    certificate = None
+    if solver == "direct":
+        certificate = certify_laplace(
+            model, found, start.psi, start.inside, start.information, stderr, INFORMATION_NOISE
+        )
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -93,13 +103,13 @@ def _of_start(model: Model, start: _Start, solver: str, began: float) -> Fit:
         params=found.params,
         param_names=space.names,
         param_values=space.to_report(space.to_free(found.params)),
-        param_stderr=stderr_of(vcov),
+        param_stderr=stderr,
         param_vcov=vcov,
         param_mc_error=report_mc_error(model, start.psi, start.mc_covariance),
         fixed_vcov=start.fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=start.outcome,
+        outcome=start.outcome if certificate is None else ending(start.outcome, certificate),
         singular=found.singular,
         loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.n),
         iterations=(),
@@ -110,6 +120,7 @@ def _of_start(model: Model, start: _Start, solver: str, began: float) -> Fit:
         laplace_values=None,
         solver=solver,
         information="laplace",
+        certificate=certificate,
     )
 
 

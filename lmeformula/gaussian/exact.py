@@ -36,6 +36,8 @@ class ExactFit(NamedTuple):
       converged: whether that is nil.
       singular: whether some covariance matrix is singular.
       num_evaluations: how often the likelihood was evaluated.
+      charts: of the relative factors.
+      elements: (t,) of the charts; those that rest on a face do so exactly.
     """
 
     params: Params
@@ -45,6 +47,8 @@ class ExactFit(NamedTuple):
     converged: bool
     singular: bool
     num_evaluations: int
+    charts: FactorSpace
+    elements: Floats
 
 
 def fit_exact(
@@ -91,6 +95,8 @@ def fit_exact(
         converged=summit.converged,
         singular=any_singular(lambdas, scales),
         num_evaluations=summit.num_evaluations,
+        charts=elements,
+        elements=summit.elements,
     )
 
 

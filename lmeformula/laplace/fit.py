@@ -34,7 +34,7 @@ from lmeformula.laplace.rows import row_derivatives
 from lmeformula.laplace.secants import Move, corrected, remember
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend
 from lmeformula.model.compile import Model
-from lmeformula.model.factors import any_singular, factor_space
+from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.family import Depths
 from lmeformula.model.integrated import integrated
 from lmeformula.model.params import Params, ParamSpace
@@ -59,6 +59,8 @@ class LaplaceFit(NamedTuple):
       converged: whether that is nil.
       singular: whether some covariance matrix is singular.
       num_evaluations: how often the approximation was evaluated.
+      charts: of the factors.
+      elements: (t,) of the charts; those that rest on a face do so exactly.
     """
 
     params: Params
@@ -69,6 +71,8 @@ class LaplaceFit(NamedTuple):
     converged: bool
     singular: bool
     num_evaluations: int
+    charts: FactorSpace
+    elements: Floats
 
 
 def fit_laplace(
@@ -168,6 +172,8 @@ def fit_laplace(
         converged=summit.converged,
         singular=any_singular(lambdas, scales),
         num_evaluations=summit.num_evaluations,
+        charts=elements,
+        elements=summit.elements,
     )
 
 

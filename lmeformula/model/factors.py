@@ -118,6 +118,13 @@ class FactorSpace(NamedTuple):
             ]
         )
 
+    def pulls(self, elements: Floats, slopes: tuple[Floats, ...]) -> tuple[Floats, ...]:
+        """(k, k) derivatives in each covariance, times -2, from those in each Lambda of full rank."""
+        return tuple(
+            pull_of(factor, slope)
+            for factor, slope in zip(self.factors(elements), slopes, strict=True)
+        )
+
     def falling(self, elements: Floats, slopes: tuple[Floats, ...]) -> Floats:
         """The part of the second derivative that comes from Lambda Lambda' being curved in the elements.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.history import Ascent, Sampling, Seconds
 from lmeformula.model.covariance import cholesky_semidefinite
@@ -81,6 +82,7 @@ class Diagnostics:
       stderr_error: their largest Monte Carlo error, relative, or None where they have none.
       seconds: where the time went.
       advice: sentences on what is out of the ordinary, with what to do.
+      certificate: what was examined at the estimates, apart from the optimiser; None for fits saved without.
     """
 
     outcome: Outcome
@@ -100,6 +102,7 @@ class Diagnostics:
     stderr_error: NamedError | None
     seconds: Seconds
     advice: tuple[str, ...]
+    certificate: Certificate | None
 
     def __repr__(self) -> str:
         from lmeformula.views.diagnostics import diagnostics_text
@@ -148,6 +151,7 @@ def diagnostics(fit: Fit) -> Diagnostics:
         else _largest(fit.param_names, fit.param_stderr_error / fit.param_stderr),
         seconds=fit.seconds,
         advice=_advice(sampling, largest, singular, condition),
+        certificate=fit.certificate,
     )
 
 

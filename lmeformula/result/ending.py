@@ -21,20 +21,49 @@ def endless(fit: Fit) -> tuple[str, ...]:
     return tuple(fit.param_names[place] for place in places if np.isnan(fit.param_stderr[place]))
 
 
+def doubtful(fit: Fit) -> tuple[str, ...]:
+    """Name the parameters that the failing claims of a fit's certificate are about; none where all hold."""
+    if fit.certificate is None or fit.outcome.converged:
+        return ()
+    names = (name for claim in fit.certificate.failing for name in claim.names)
+    return tuple(dict.fromkeys(names))
+
+
+def at_bounds(fit: Fit) -> tuple[str, ...]:
+    """Name the parameters of random effects that have no standard error, as they rest on a bound."""
+    own = fit.model.space.own_slice.start
+    places = range(fit.model.space.num_fixed, own)
+    return tuple(fit.param_names[place] for place in places if np.isnan(fit.param_stderr[place]))
+
+
 def how_it_ended(fit: Fit) -> str:
     """Say how a fit ended.
 
     Args:
       fit: a fit, whatever came of it.
     Returns:
-      text: the outcome's sentences, and the names of what has no finite estimate.
+      text: the outcome's sentences, and the names of what is at a bound, has no finite estimate or is not
+        determined.
     Example:
       >>> import lmeformula as lf
       >>> how_it_ended(lf.fit("Yield ~ 1 + (1|Batch)", lf.datasets.load("dyestuff")))
       'Converged: the estimates no longer move by more than their own error.'
+      >>> how_it_ended(lf.fit("Yield ~ 1 + (1|Batch)", lf.datasets.load("dyestuff2")))[:51]
+      'Converged, singular (at a boundary: sd(Batch)): the'
     """
-    names = endless(fit)
-    if not names:
-        return fit.outcome.value
-    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    return f"{fit.outcome.value} Without a finite estimate: {shown}."
+    text = fit.outcome.value
+    if fit.singular:
+        names = at_bounds(fit)
+        where = f" (at a boundary: {_shown(names)})" if names else " (at a boundary)"
+        before, converged, rest = text.partition("Converged")
+        is_fine = bool(converged) and not before
+        text = f"Converged, singular{where}{rest}" if is_fine else f"{text} Singular{where}."
+    if names := endless(fit):
+        return f"{text} Without a finite estimate: {_shown(names)}."
+    if names := doubtful(fit):
+        return f"{text} Concerned: {_shown(names)}."
+    return text
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

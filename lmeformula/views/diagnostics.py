@@ -8,6 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmeformula.certificate import Certificate, Claim
     from lmeformula.history import Seconds
     from lmeformula.result.diagnostics import Diagnostics, LaplaceDistance
 
@@ -76,6 +77,8 @@ def laplace_sentence(distances: tuple[LaplaceDistance, ...]) -> str:
 
 def _facts(found: Diagnostics) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
+    if found.certificate is not None:
+        facts += _certificate(found.certificate)
     if found.endless:
         facts.append(("separation", f"without a finite estimate: {', '.join(found.endless)}"))
     sampling = found.sampling
@@ -120,6 +123,21 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
     facts.append(("seconds", _seconds(found.seconds, found.method)))
     facts += [("note", sentence) for sentence in found.advice]
     return facts
+
+
+def _certificate(found: Certificate) -> list[tuple[str, str]]:
+    """What fails by itself; what holds, and what could not be examined, in a line each."""
+    facts = [("certificate", f"{claim.name} fails: {claim.words}") for claim in found.failing]
+    for holds, words in ((True, "holds"), (None, "not examined")):
+        claims = [_figure(claim) for claim in found.claims if claim.holds is holds]
+        if claims:
+            facts.append(("certificate", f"{words}: {', '.join(claims)}"))
+    return facts
+
+
+def _figure(claim: Claim) -> str:
+    has_figure = math.isfinite(claim.figure) and claim.figure != 0.0
+    return f"{claim.name} ({claim.figure:.1e})" if has_figure else claim.name
 
 
 def _ascent(found: Diagnostics) -> str:

@@ -1,0 +1,179 @@
+"""Evidence at the end of a fit: the likelihood at the estimates, worked out apart from the optimiser."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.certificate import Certificate
+from lmeformula.estimation.claims import Bound, Evidence, certify
+from lmeformula.gaussian.exact import ExactFit
+from lmeformula.gaussian.likelihood import Sums
+from lmeformula.gaussian.witness import score, witness_at
+from lmeformula.laplace.fit import LaplaceFit, gradient, own_parameters
+from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
+from lmeformula.model.ascent import FREEING_CURVATURE
+from lmeformula.model.compile import Model
+from lmeformula.model.factors import FactorSpace
+from lmeformula.model.params import ParamSpace
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Two ways to a log-likelihood differ by rounding: of its own size, and of the rows' terms that it sums.
+ROUNDING = 1e-10
+# Least difference that is called one.
+LEAST_DIFFERENCE = 1e-6
+
+
+def certify_exact(
+    data: Sums,
+    space: ParamSpace,
+    found: ExactFit,
+    psi: Floats,
+    inside: Mask,
+    information: Floats,
+    stderr: Floats,
+    reml: bool,
+) -> Certificate:
+    """Examine an exact fit of a Gaussian model.
+
+    Args:
+      data: cross products of the design.
+      space: the parameter space.
+      found: the optimum.
+      psi: (d,) the estimates, unconstrained; what is at a bound has a stand-in.
+      inside: (d,) which are off their bounds.
+      information: (d, d) observed information there.
+      stderr: (d,) the reported standard errors.
+      reml: of the restricted likelihood.
+    Returns:
+      The certificate.
+    """
+    charts, elements = found.charts, found.elements
+    lambdas = charts.factors(elements)
+    if data.dense is None:
+        lambdas = charts.factors(charts.settle(elements))
+    witness = witness_at(data, found.params, lambdas, reml)
+    slopes, expected = score(space, data, witness, psi)
+    by_factor = tuple(
+        2.0 * pull @ factor for pull, factor in zip(witness.in_relative, lambdas, strict=True)
+    )
+    pulls = tuple(-2.0 * pull for pull in witness.in_relative)
+    return certify(
+        Evidence(
+            names=space.names,
+            inside=inside,
+            gradient=slopes,
+            information=information,
+            R=data.R,
+            noise=0.0,
+            expected=expected,
+            stderr=stderr,
+            bounds=bounds_of(space, charts, elements, by_factor, pulls, inside, data.n),
+            value=found.loglik,
+            second=witness.value,
+            allowed=LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n),
+            way="a factorisation of another matrix",
+        )
+    )
+
+
+def certify_laplace(
+    model: Model,
+    found: LaplaceFit,
+    psi: Floats,
+    inside: Mask,
+    information: Floats,
+    stderr: Floats,
+    noise: float,
+) -> Certificate:
+    """Examine a Laplace fit: the mode of the effects is sought anew, from zero.
+
+    Args:
+      model: what was fitted.
+      found: the maximum of the approximation.
+      psi: (d,) the estimates, unconstrained; what is at a bound has a stand-in.
+      inside: (d,) which are off their bounds.
+      information: (d, d) observed information there.
+      stderr: (d,) the reported standard errors.
+      noise: error of the information, relative to its diagonal.
+    Returns:
+      The certificate.
+    """
+    space, charts, elements = model.space, found.charts, found.elements
+    settled = charts.settle(elements)
+    lambdas = charts.factors(settled)
+    at = At(found.params.beta, lambdas, own_parameters(space, psi))
+    nowhere = np.zeros(found.problem.plan.num_effects)
+    try:
+        again = approximate(found.problem, at, nowhere, EXACT_GAIN)
+    except np.linalg.LinAlgError:
+        # From zero the density overflows; the mode that the fit ended with is a start that does not.
+        again = approximate(found.problem, at, found.approximation.mode.u, EXACT_GAIN)
+    slopes = again.in_factors
+    return certify(
+        Evidence(
+            names=space.names,
+            inside=inside,
+            gradient=gradient(space, psi, again),
+            information=information,
+            R=model.stack.orthogonal()[1],
+            noise=noise,
+            expected=np.full(space.size, np.nan),
+            stderr=stderr,
+            bounds=bounds_of(
+                space,
+                charts,
+                elements,
+                slopes,
+                charts.pulls(settled, slopes),
+                inside,
+                model.design.n,
+            ),
+            value=found.approximation.value,
+            second=again.value,
+            allowed=LEAST_DIFFERENCE + ROUNDING * (abs(again.value) + model.design.n),
+            way="the mode that is reached from zero",
+        )
+    )
+
+
+def bounds_of(
+    space: ParamSpace,
+    charts: FactorSpace,
+    elements: Floats,
+    slopes: tuple[Floats, ...],
+    pulls: tuple[Floats, ...],
+    inside: Mask,
+    num_rows: int,
+) -> tuple[Bound, ...]:
+    """The faces that covariances rest on, each with the best way off.
+
+    Args:
+      space: the parameter space.
+      charts: the charts of the factors.
+      elements: (t,) of all charts; those that rest on a face do so exactly.
+      slopes: (k, k) derivatives of the log-likelihood in each factor.
+      pulls: (k, k) the same in each covariance, times -2.
+      inside: (d,) which parameters are off their bounds.
+      num_rows: the scale of the likelihood.
+    """
+    scores = charts.split(charts.pull_back(elements, slopes))
+    found = []
+    for term, face in charts.faces:
+        places = charts.places(term, face)
+        if not (elements[places] == charts.at_rest(term, face, elements)[places]).all():
+            continue
+        chart, own = charts.charts[term], charts.split(elements)[term]
+        away = chart.escape(face, own, scores[term], slopes[term], pulls[term])
+        here = space.theta_slices[term]
+        names = np.array(space.names[here], object)[~inside[here]]
+        found.append(
+            Bound(
+                tuple(names) or (space.terms[term].name,),
+                away.curvature / num_rows,
+                FREEING_CURVATURE,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,254 @@
+"""What a fit may claim, from the derivatives of its likelihood at the estimates; see `certificate.py`.
+
+Stationarity is judged direction by direction on the scale of the information, never along one step; a direction
+without information is named. At a bound the sign of the derivative counts (Karush, Kuhn and Tucker).
+
+References: Nocedal, Wright (2006), Numerical Optimization, section 12.3, for conditions at bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.certificate import Certificate, Claim
+from lmeformula.em.outcome import Outcome
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Most that the log-likelihood may rise still, over all directions.
+MOST_GAIN = 1e-6
+# A direction has no information where less than this share of its parameters' own is left, unless the error of
+# the information is larger; and a parameter where less than this share of what was expected of it is.
+NO_INFORMATION = 1e-8
+# A parameter belongs to a direction that has at least this much of it.
+LOADING = 0.2
+# Parameters named in one sentence.
+MOST_NAMES = 6
+
+
+class Bound(NamedTuple):
+    """A bound that estimates rest on.
+
+    Attributes:
+      names: what rests there.
+      rise: how fast the log-likelihood rises on the best way inside; not positive at a maximum.
+      allowed: up to here a rise is rounding, or Monte Carlo error.
+    """
+
+    names: tuple[str, ...]
+    rise: float
+    allowed: float
+
+
+class Evidence(NamedTuple):
+    """What was found at the estimates.
+
+    Attributes:
+      names: (d,) of the parameters.
+      inside: (d,) which are off their bounds, and determined.
+      gradient: (d,) of the log-likelihood in psi.
+      information: (d, d) its negative second derivative; of what is not inside nothing is read.
+      R: (p, p) upper triangular: the first p parameters are looked at as R beta, the coefficients of orthogonal
+        columns, so that the origins and units of the user's columns are no lack of information.
+      noise: error of the information, relative to its diagonal.
+      expected: (d,) what the information of each parameter would be by itself; nan where that is not known.
+      stderr: (d,) the standard errors that the fit reports.
+      bounds: those that estimates rest on.
+      value: the log-likelihood that the fit reports.
+      second: the same by another way; nan where there is none.
+      allowed: the difference that rounding explains.
+      way: what the other way is, in words.
+    """
+
+    names: tuple[str, ...]
+    inside: Mask
+    gradient: Floats
+    information: Floats
+    R: Floats
+    noise: float
+    expected: Floats
+    stderr: Floats
+    bounds: tuple[Bound, ...]
+    value: float
+    second: float
+    allowed: float
+    way: str
+
+
+class Directions(NamedTuple):
+    """The information in its own directions.
+
+    Attributes:
+      names: (m,) of the parameters that have information by themselves.
+      nothing: names of those that have none.
+      values: (m,) eigenvalues of the information, scaled to a unit diagonal.
+      vectors: (m, m) their vectors, in columns.
+      moves: (m, m) the same as changes of the parameters, in units of what each is known to by itself.
+      gains: (m,) rise of the log-likelihood that is left along each; 0 without information.
+      floor: an eigenvalue below is rounding.
+    """
+
+    names: tuple[str, ...]
+    nothing: tuple[str, ...]
+    values: Floats
+    vectors: Floats
+    moves: Floats
+    gains: Floats
+    floor: float
+
+
+def certify(found: Evidence) -> Certificate:
+    """Make a claim of each kind of evidence.
+
+    Args:
+      found: the evidence.
+    Returns:
+      The certificate: stationarity, curvature, boundaries, covariance, second opinion.
+    """
+    ways = directions(found)
+    return Certificate(
+        (
+            _stationarity(ways),
+            _curvature(ways),
+            _boundaries(found.bounds),
+            _covariance(found, ways),
+            _second_opinion(found),
+        )
+    )
+
+
+def ending(outcome: Outcome, certificate: Certificate) -> Outcome:
+    """How a fit ended, by what was found at its end rather than by how the optimiser felt.
+
+    Args:
+      outcome: by the optimiser.
+      certificate: by what was found.
+    Returns:
+      The optimiser's outcome, unless it only says whether there is a maximum, and the certificate knows.
+    """
+    if outcome not in (Outcome.CONVERGED, Outcome.BOUNDARY, Outcome.OPTIMIZER_STALLED):
+        return outcome
+    failing = certificate.failing
+    if not failing:
+        return Outcome.CONVERGED if outcome is Outcome.OPTIMIZER_STALLED else outcome
+    if all(claim.name == "curvature" and claim.figure >= 0.0 for claim in failing):
+        return Outcome.UNIDENTIFIED
+    return Outcome.OPTIMIZER_STALLED
+
+
+def directions(found: Evidence) -> Directions:
+    """Look at the information in its own directions."""
+    names, p = np.array(found.names, object), len(found.R)
+    diagonal = np.diag(found.information)
+    least = NO_INFORMATION * np.where(np.isfinite(found.expected), found.expected, 0.0)
+    has_some = found.inside & (np.abs(diagonal) > least) & np.isfinite(diagonal)
+    # From R beta, and the other parameters as they are, to psi.
+    back = np.eye(len(names))
+    if has_some[:p].all():
+        back[:p, :p] = sl.solve_triangular(found.R, np.eye(p))
+    back = back[np.ix_(has_some, has_some)]
+    information = back.T @ found.information[np.ix_(has_some, has_some)] @ back
+    scale = np.sqrt(np.abs(np.diag(information)))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    scaled = information / np.outer(scale, scale)
+    if not np.isfinite(scaled).all():
+        scaled = np.zeros_like(scaled)
+    values, vectors = np.linalg.eigh(scaled)
+    floor = max(NO_INFORMATION, found.noise) * max(1, len(values))
+    along = vectors.T @ (back.T @ found.gradient[has_some] / scale)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = np.where(values > floor, along**2 / (2.0 * values), 0.0)
+    own = np.sqrt(np.abs(diagonal[has_some]))
+    return Directions(
+        names=tuple(names[has_some]),
+        nothing=tuple(names[found.inside & ~has_some]),
+        values=values,
+        vectors=vectors,
+        moves=own[:, None] * (back @ (vectors / scale[:, None])),
+        gains=gains,
+        floor=floor,
+    )
+
+
+def _stationarity(ways: Directions) -> Claim:
+    gain = float(ways.gains.sum())
+    holds = math.isfinite(gain) and gain <= MOST_GAIN
+    names: tuple[str, ...] = ()
+    words = f"the log-likelihood would rise by {gain:.1e} at most, over all directions"
+    if not holds:
+        steepest = int(np.argmax(np.where(np.isfinite(ways.gains), ways.gains, np.inf)))
+        names = _loading(ways, steepest)
+        words = f"the log-likelihood would still rise by {gain:.1e}, along {_listed(names)}"
+    return Claim("stationarity", holds, gain, MOST_GAIN, names, words)
+
+
+def _curvature(ways: Directions) -> Claim:
+    values, floor = ways.values, ways.floor
+    least = float(values.min(initial=1.0))
+    if least < -floor:
+        names = _loading(ways, int(np.argmin(values)))
+        words = f"the log-likelihood bends upwards along {_listed(names)}: this is no maximum"
+        return Claim("curvature", False, least, floor, names, words)
+    flat = [_loading(ways, int(place)) for place in np.flatnonzero(values <= floor)]
+    names = tuple(dict.fromkeys([*ways.nothing, *(name for group in flat for name in group)]))
+    if names:
+        words = f"the data say nothing on {_listed(names)}, or on a combination of them"
+        return Claim("curvature", False, 0.0, floor, names, words)
+    words = f"information in every direction: at least {least:.1e} of what its parameters have"
+    return Claim("curvature", True, least, floor, (), words)
+
+
+def _boundaries(bounds: tuple[Bound, ...]) -> Claim:
+    wrong = [bound for bound in bounds if not bound.rise <= bound.allowed]
+    names = tuple(dict.fromkeys(name for bound in wrong or bounds for name in bound.names))
+    rise = max((bound.rise for bound in wrong or bounds), default=0.0)
+    allowed = max((bound.allowed for bound in wrong or bounds), default=0.0)
+    if wrong:
+        words = f"the log-likelihood rises away from the bound that {_listed(names)} rests on"
+        return Claim("boundaries", False, rise, allowed, names, words)
+    words = "nothing rests on a bound"
+    if bounds:
+        words = f"at a bound, from where the log-likelihood falls: {_listed(names)}"
+    return Claim("boundaries", True, rise, allowed, names, words)
+
+
+def _covariance(found: Evidence, ways: Directions) -> Claim:
+    determined = np.isin(found.names, ways.names) & found.inside
+    flat = np.flatnonzero(ways.values <= ways.floor)
+    loose = {name for place in flat for name in _loading(ways, int(place))}
+    wanted = determined & ~np.isin(found.names, tuple(loose))
+    bad = wanted & ~(np.isfinite(found.stderr) & (found.stderr > 0.0))
+    names = tuple(np.array(found.names, object)[bad])
+    words = "every parameter inside its bounds has a standard error"
+    if names:
+        words = f"no usable standard error of {_listed(names)}"
+    return Claim("covariance", not names, float(bad.sum()), 0.0, names, words)
+
+
+def _second_opinion(found: Evidence) -> Claim:
+    gap = abs(found.value - found.second)
+    if math.isnan(gap):
+        words = "the log-likelihood was worked out in one way only"
+        return Claim("second opinion", None, math.nan, math.nan, (), words)
+    holds = gap <= found.allowed
+    words = f"the log-likelihood by {found.way} differs by {gap:.1e}"
+    return Claim("second opinion", holds, gap, found.allowed, (), words)
+
+
+def _loading(ways: Directions, place: int) -> tuple[str, ...]:
+    """The parameters that a direction is made of."""
+    sizes = np.abs(ways.moves[:, place])
+    chosen = np.flatnonzero(sizes >= LOADING * sizes.max(initial=0.0))
+    order = chosen[np.argsort(-sizes[chosen])]
+    return tuple(ways.names[i] for i in order)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f", ... {more} more" if more > 0 else "")

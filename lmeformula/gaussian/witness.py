@@ -1,0 +1,163 @@
+"""The Gaussian likelihood at given parameters once more, by other algebra than the optimiser's.
+
+Everything is written in the relative covariances T = Lambda Lambda', which may be singular: with A = Z'WZ,
+Q = Z'V^-1 Z sigma^2 solves (I + A T) Q = A, by LU of a matrix that is not symmetric, and log|V| comes from the
+same factors. No Cholesky factor of T or of M is involved, and beta and sigma are as given, not profiled.
+With more effects than a dense matrix holds the blocks' factor is taken, with beta and sigma as given.
+
+References: Searle, Casella, McCulloch (1992), Variance Components, section 6.6, for the derivatives.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import outer_changes
+from lmeformula.gaussian.likelihood import (
+    Sums,
+    fit_gradient,
+    fixed_gradient,
+    log_det_gradient,
+    solve,
+)
+from lmeformula.gaussian.small import trace_products
+from lmeformula.model.covariances.chart import pull_of
+from lmeformula.model.params import Params, ParamSpace
+
+Floats = NDArray[np.float64]
+
+
+class Witness(NamedTuple):
+    """The likelihood at one place.
+
+    Attributes:
+      value: log-likelihood, or the restricted one.
+      in_beta: (p,) its derivative in the fixed effects; for the restricted one, of their least squares.
+      in_relative: (k, k) its derivative in each T.
+      in_log_sigma: its derivative in log sigma, the covariances themselves held.
+      outer: (q, q) Q; None with many effects.
+    """
+
+    value: float
+    in_beta: Floats
+    in_relative: tuple[Floats, ...]
+    in_log_sigma: float
+    outer: Floats | None
+
+
+def witness_at(data: Sums, params: Params, lambdas: tuple[Floats, ...], reml: bool) -> Witness:
+    """Work out the likelihood at parameters.
+
+    Args:
+      data: cross products of the design.
+      params: fixed effects and sigma are read.
+      lambdas: (k, k) relative factors, which may be singular where there are few effects.
+      reml: the restricted likelihood.
+    """
+    assert params.sigma is not None
+    gamma = data.R @ (params.beta - data.ols)
+    variance = params.sigma**2
+    if data.dense is None:
+        return _by_blocks(data, gamma, variance, lambdas, reml)
+    A, places = data.dense
+    q, p = data.ZQ.shape
+    relative = tuple(factor @ factor.T for factor in lambdas)
+    T = np.zeros((q, q))
+    for place, block in zip(places, relative, strict=True):
+        T.reshape(-1)[place] = block
+    inward = A @ T
+    inward.reshape(-1)[:: q + 1] += 1.0
+    upper, pivots = sl.lu_factor(inward, check_finite=False)
+    solved = sl.lu_solve((upper, pivots), np.column_stack([A, data.ZQ, data.Zy]))
+    outer, ZVQ, ZVy = solved[:, :q], solved[:, q : q + p], solved[:, -1]
+    left = T @ data.ZQ
+    information = np.eye(p) - left.T @ ZVQ
+    w = ZVy - ZVQ @ gamma
+    rss = data.yy + gamma @ gamma - (data.Zy - data.ZQ @ gamma) @ (T @ w)
+    log_det = float(np.log(np.abs(upper.diagonal())).sum())
+    pulls = []
+    shares = data.plan.split(w)
+    spread = outer if not reml else outer - ZVQ @ np.linalg.solve(information, ZVQ.T)
+    for place, part in zip(places, shares, strict=True):
+        total = spread.reshape(-1)[place].sum(axis=0)
+        pulls.append(0.25 * ((part.T @ part) * (2.0 / variance) - total - total.T))
+    return Witness(
+        value=_value(data, log_det, rss, variance, information, reml),
+        in_beta=data.R.T @ (-(left.T @ ZVy) - information @ gamma) / variance,
+        in_relative=tuple(pulls),
+        in_log_sigma=_in_log_sigma(data, rss / variance, pulls, relative, reml),
+        outer=outer,
+    )
+
+
+def _by_blocks(
+    data: Sums, gamma: Floats, variance: float, lambdas: tuple[Floats, ...], reml: bool
+) -> Witness:
+    found = solve(data, lambdas, gamma)
+    nothing = tuple(np.zeros_like(factor) for factor in lambdas)
+    further = fixed_gradient(data, found) if reml else nothing
+    pulls = []
+    parts = (log_det_gradient(data, found), fit_gradient(data, found), further)
+    for factor, spread, fit, fixed in zip(lambdas, *parts, strict=True):
+        pulls.append(-0.5 * pull_of(factor, np.asarray(fit / variance - spread + fixed)))
+    relative = tuple(factor @ factor.T for factor in lambdas)
+    return Witness(
+        value=_value(data, found.factor.log_det, found.rss, variance, found.information, reml),
+        in_beta=data.R.T @ found.score / variance,
+        in_relative=tuple(pulls),
+        in_log_sigma=_in_log_sigma(data, found.rss / variance, pulls, relative, reml),
+        outer=None,
+    )
+
+
+def _value(
+    data: Sums, log_det: float, rss: float, variance: float, information: Floats, reml: bool
+) -> float:
+    freedom = data.n - len(data.ols) if reml else data.n
+    value = log_det - data.log_weights + freedom * np.log(2 * np.pi * variance) + rss / variance
+    if reml:
+        value += np.linalg.slogdet(information)[1] + 2 * np.log(np.abs(np.diag(data.R))).sum()
+    return -0.5 * float(value)
+
+
+def _in_log_sigma(
+    data: Sums, misfit: float, pulls: list[Floats], relative: tuple[Floats, ...], reml: bool
+) -> float:
+    freedom = data.n - len(data.ols) if reml else data.n
+    along = sum(float(np.vdot(a, b)) for a, b in zip(pulls, relative, strict=True))
+    return misfit - freedom - 2.0 * along
+
+
+def score(space: ParamSpace, data: Sums, found: Witness, psi: Floats) -> tuple[Floats, Floats]:
+    """The gradient of the log-likelihood in psi, and what the information of psi is measured by.
+
+    Args:
+      space: the parameter space.
+      data: cross products.
+      found: the likelihood at the parameters.
+      psi: (d,) the same unconstrained; what is at a bound has a stand-in.
+    Returns:
+      gradient: (d,).
+      expected: (d,) the expected information of each parameter by itself, were the fixed effects known;
+        nan where there is none.
+    """
+    sigma = space.residual_sd(psi)
+    gradient, expected = np.zeros(space.size), np.full(space.size, np.nan)
+    gradient[: space.num_fixed] = found.in_beta
+    factors = tuple(factor / sigma for factor in space.factors(psi))
+    changes = tuple(
+        outer_changes(slopes / sigma, factor)
+        for slopes, factor in zip(space.factor_changes(psi), factors, strict=True)
+    )
+    for place, change, pull in zip(space.theta_slices, changes, found.in_relative, strict=True):
+        gradient[place] = change.reshape(len(change), -1) @ pull.ravel()
+    if found.outer is not None:
+        own = np.diag(trace_products(data.plan, found.outer, changes))
+        expected[space.num_fixed : space.num_fixed + len(own)] = 0.5 * own
+    if space.estimates_sigma:
+        gradient[-1] = found.in_log_sigma
+    return gradient, expected

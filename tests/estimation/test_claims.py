@@ -1,0 +1,146 @@
+"""Claims made of evidence: which hold, which fail, and whom they name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lmeformula.em.outcome import Outcome
+from lmeformula.estimation.claims import Bound, Evidence, certify, ending
+
+NAMES = ("Intercept", "x", "sd(g)", "sigma")
+INFORMATION = np.diag([40.0, 1e6, 6.0, 90.0])
+RIDGE = np.array([0.0, 0.0, 1.0, -1.0])
+
+
+def evidence(**changes) -> Evidence:
+    fields = {
+        "names": NAMES,
+        "inside": np.ones(4, bool),
+        "gradient": np.zeros(4),
+        "information": INFORMATION,
+        "R": np.array([[3.0, 1.0], [0.0, 2.0]]),
+        "noise": 0.0,
+        "expected": np.full(4, np.nan),
+        "stderr": np.ones(4),
+        "bounds": (),
+        "value": -100.0,
+        "second": -100.0 + 1e-9,
+        "allowed": 1e-6,
+        "way": "another way",
+    }
+    return Evidence(**(fields | changes))
+
+
+def flat_along(direction: np.ndarray) -> np.ndarray:
+    """An information that knows nothing of one direction."""
+    scale = np.sqrt(np.diag(INFORMATION))
+    unit = direction / np.linalg.norm(direction)
+    return (np.eye(4) - np.outer(unit, unit)) * np.outer(scale, scale)
+
+
+def test_all_hold_at_a_maximum():
+    found = certify(evidence())
+    assert found.holds
+    assert [claim.holds for claim in found.claims] == [True] * 5
+
+
+# what is wrong: (changes, the claim that fails, whom it names, how a fit ends that the optimiser was sure of)
+WRONG = {
+    "a gradient is left": (
+        {"gradient": np.array([0.0, 0.0, 0.1, 0.0])},
+        "stationarity",
+        {"sd(g)"},
+        Outcome.OPTIMIZER_STALLED,
+    ),
+    "a small gradient, seen in the units of its parameter": (
+        {"gradient": np.array([0.0, 30.0, 0.0, 0.0])},
+        "stationarity",
+        {"x", "Intercept"},
+        Outcome.OPTIMIZER_STALLED,
+    ),
+    "two parameters cannot be told apart": (
+        {"information": flat_along(RIDGE)},
+        "curvature",
+        {"sd(g)", "sigma"},
+        Outcome.UNIDENTIFIED,
+    ),
+    "one parameter makes no difference": (
+        {
+            "information": np.diag([40.0, 1e6, 1e-12, 90.0]),
+            "expected": np.array([np.nan, np.nan, 9.0, 90.0]),
+        },
+        "curvature",
+        {"sd(g)"},
+        Outcome.UNIDENTIFIED,
+    ),
+    "a saddle": (
+        {"information": np.diag([40.0, 1e6, -6.0, 90.0])},
+        "curvature",
+        {"sd(g)"},
+        Outcome.OPTIMIZER_STALLED,
+    ),
+    "the likelihood rises away from a bound": (
+        {"bounds": (Bound(("sd(g)",), 1e-2, 1e-6), Bound(("sd(h)",), -1.0, 1e-6))},
+        "boundaries",
+        {"sd(g)"},
+        Outcome.OPTIMIZER_STALLED,
+    ),
+    "no error of a parameter inside its bounds": (
+        {"stderr": np.array([1.0, 0.0, 1.0, np.nan])},
+        "covariance",
+        {"x", "sigma"},
+        Outcome.OPTIMIZER_STALLED,
+    ),
+    "another log-likelihood by another way": (
+        {"second": -99.9},
+        "second opinion",
+        set(),
+        Outcome.OPTIMIZER_STALLED,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_fails_is_named(case):
+    changes, name, names, outcome = WRONG[case]
+    found = certify(evidence(**changes))
+    assert [claim.name for claim in found.failing] == [name]
+    assert set(found[name].names) == names
+    assert ending(Outcome.CONVERGED, found) is outcome
+    # What is known otherwise stays known.
+    assert ending(Outcome.SEPARATION, found) is Outcome.SEPARATION
+
+
+def test_a_direction_without_information_is_not_in_the_way_of_the_others():
+    gradient = 1e-3 * RIDGE * np.sqrt(np.diag(INFORMATION))
+    found = certify(evidence(information=flat_along(RIDGE), gradient=gradient))
+    assert found["stationarity"].holds
+    assert not found["curvature"].holds
+
+
+def test_a_long_step_in_one_direction_does_not_hide_what_is_left_in_another():
+    information = np.diag([40.0, 1e6, 6e-7, 90.0])
+    found = certify(evidence(information=information, gradient=np.array([0.5, 0.0, 0.0, 0.0])))
+    assert not found["stationarity"].holds
+    assert found["stationarity"].figure == pytest.approx(0.5 * 0.25 / 40.0, rel=0.1)
+
+
+def test_the_origin_and_the_unit_of_a_column_are_no_lack_of_information():
+    R = np.array([[10.0, 1e8], [0.0, 30.0]])
+    information = INFORMATION.copy()
+    information[:2, :2] = R.T @ R
+    found = certify(evidence(information=information, R=R))
+    assert found["curvature"].figure == pytest.approx(1.0)
+
+
+def test_what_the_optimiser_doubts_and_the_evidence_shows_has_converged():
+    assert ending(Outcome.OPTIMIZER_STALLED, certify(evidence())) is Outcome.CONVERGED
+    assert ending(Outcome.BOUNDARY, certify(evidence())) is Outcome.BOUNDARY
+    assert ending(Outcome.INTERRUPTED, certify(evidence())) is Outcome.INTERRUPTED
+
+
+def test_what_was_not_examined_is_neither_held_nor_failed():
+    found = certify(evidence(second=np.nan))
+    assert found["second opinion"].holds is None
+    assert found.holds
