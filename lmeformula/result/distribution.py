@@ -69,7 +69,13 @@ def needs_response(fit: Fit) -> bool:
     return has_trials or design.weights is not None
 
 
-def draw_rows(fit: Fit, eta: Floats, response: Arrays, seed: np.random.SeedSequence) -> Floats:
+def draw_rows(
+    fit: Fit,
+    eta: Floats,
+    response: Arrays,
+    seed: np.random.SeedSequence,
+    own: Floats | None = None,
+) -> Floats:
     """Draw a response for each row, as the family counts it: categories from 0, successes, numbers.
 
     Args:
@@ -77,6 +83,7 @@ def draw_rows(fit: Fit, eta: Floats, response: Arrays, seed: np.random.SeedSeque
       eta: (..., n) linear predictors.
       response: what `response_arrays` gives for the rows.
       seed: of the draws: the same one, the same draws.
+      own: (m, v) own parameters of each of m draws, for eta of m in front; those of the fit by default.
     Returns:
       (..., n).
     """
@@ -86,16 +93,17 @@ def draw_rows(fit: Fit, eta: Floats, response: Arrays, seed: np.random.SeedSeque
         errors = np.random.default_rng(seed).standard_normal(eta.shape)
         return np.asarray(eta + _sds(fit, response) * errors)
     key = seed.generate_state(2).astype(np.int32)
-    return np.asarray(distribution(fit, eta, response).sample(seed=key), np.float64)
+    return np.asarray(distribution(fit, eta, response, own).sample(seed=key), np.float64)
 
 
-def distribution(fit: Fit, eta: Floats, response: Arrays) -> Any:
-    """The TFP distribution of rows at linear predictors (..., n)."""
+def distribution(fit: Fit, eta: Floats, response: Arrays, own: Floats | None = None) -> Any:
+    """The TFP distribution of rows at predictors (..., n), and own parameters (m, v) of draws or the fit's."""
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
-    own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
-    return fit.model.family.distribution(tf.constant(eta, tf.float64), given, own)
+    values = family_values(fit) if own is None else own.T[:, :, None]
+    each = tuple(tf.constant(value, tf.float64) for value in values)
+    return fit.model.family.distribution(tf.constant(eta, tf.float64), given, each)
 
 
 def is_normal(family: Family) -> bool:

@@ -4,7 +4,8 @@ With H = Z'WZ + Psi^-1, whose inverse is Lambda M^-1 Lambda', the errors of x'be
 
     z'H^-1 z + t'C t,   t = x - X'WZ H^-1 z,
 
-where C is the covariance of the fixed effects. (All of it times sigma^2 for Gaussian models.)
+where C is the covariance of the fixed effects. (All of it times sigma^2 for Gaussian models.) With thresholds
+the predictor is measured from their mean, which is one more coefficient, of a column of -1.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
+from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predict import linear_predictor
 from lmeformula.result.several import stacked_predictor
 
@@ -42,7 +44,7 @@ class Equations:
 
     Attributes:
       factor: of M, with relative covariance factors for Gaussian models.
-      crossed: (q, p) H^-1 Z'WX.
+      crossed: (q, p) H^-1 Z'WX; p counts the location of thresholds, where there are some.
       fixed_vcov: (p, p) C.
       covariances: (k, k) Psi of each term.
       scale: sigma^2 for Gaussian models, else 1.
@@ -68,7 +70,7 @@ class Equations:
         """
         parts = [
             self._variances(rows.X[part], terms, parameters, effects)
-            for part, terms in _in_parts(rows)
+            for part, terms in in_parts(rows, CHUNK)
         ]
         found = np.concatenate(parts) if parts else np.zeros(0)
         if new_levels:
@@ -82,7 +84,7 @@ class Equations:
         found = np.zeros(len(X))
         plan = self._plan(terms) if terms else None
         if parameters:
-            seen = X
+            seen = with_location(X, len(self.fixed_vcov))
             if effects and plan is not None:
                 seen = seen - sum(
                     plan.matrices[j] @ self.crossed[plan.place(j)] for j in range(len(plan.sizes))
@@ -92,6 +94,13 @@ class Equations:
             inverse = self.factor.inverse()
             found += self.scale * leverages(plan, self.factor.lambdas, inverse.met(plan))
         return found
+
+    def collected(self, rows: Floats) -> Floats:
+        """(q, c) H^-1 Z' rows, for columns (v n, c) of stacked rows."""
+        plan = self.factor.plan
+        right = np.concatenate([plan.matrices[j].T @ rows for j in (plan.lead, *plan.rest)])
+        half = self.factor.solve(apply_lambda(plan, self.factor.lambdas, right, transpose=True))
+        return np.asarray(self.scale * apply_lambda(plan, self.factor.lambdas, half))
 
     def _plan(self, terms: tuple[TermBlock, ...]) -> Layout:
         matrices = []
@@ -112,10 +121,10 @@ def fresh_variances(terms: tuple[TermBlock, ...], covariances: tuple[Floats, ...
     return found
 
 
-def _in_parts(rows: Design | NewRows) -> Iterator[tuple[slice, tuple[TermBlock, ...]]]:
-    """Some rows at a time: where they are, and their terms."""
-    for start in range(0, len(rows.offset), CHUNK):
-        part = slice(start, start + CHUNK)
+def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, tuple[TermBlock, ...]]]:
+    """Some rows at a time, `size` of them: where they are, and their terms."""
+    for start in range(0, len(rows.offset), size):
+        part = slice(start, start + size)
         yield (
             part,
             tuple(
@@ -151,9 +160,9 @@ def equations(fit: Fit) -> Equations:
     else:
         scale, weights = 1.0, _curvature(fit)
     lambdas = tuple(cholesky_semidefinite(cov / scale) for cov in fit.params.covariances)
-    weighted = stack.X if weights is None else stack.X * weights[:, None]
-    order = (plan.lead, *plan.rest)
-    ZWX = np.concatenate([plan.matrices[j].T @ weighted for j in order])
+    vcov = location_covariance(fit) if has_location(fit) else fit.fixed_vcov
+    X = with_location(stack.X, len(vcov))
+    weighted = X if weights is None else X * weights[:, None]
     try:
         factor = factorize(plan, cross_products(plan, weights), lambdas)
     except np.linalg.LinAlgError:
@@ -161,14 +170,16 @@ def equations(fit: Fit) -> Equations:
             "the log density is not concave at the estimates, so that predictions have no intervals",
             hint="Predict without `interval`, or simulate from the model.",
         ) from None
-    half = factor.solve(apply_lambda(plan, lambdas, ZWX, transpose=True))
-    return Equations(
-        factor=factor,
-        crossed=apply_lambda(plan, lambdas, half),
-        fixed_vcov=fit.fixed_vcov,
-        covariances=fit.params.covariances,
-        scale=scale,
-    )
+    solved = Equations(factor, np.zeros((0, 0)), vcov, fit.params.covariances, scale)
+    # The weights of normal rows lack 1 / sigma^2, which `collected` has.
+    return replace(solved, crossed=solved.collected(weighted) / scale)
+
+
+def with_location(X: Floats, num_columns: int) -> Floats:
+    """X with a column of -1 for the mean of the thresholds, if there are that many columns."""
+    if X.shape[1] == num_columns:
+        return X
+    return np.column_stack([X, np.full(len(X), -1.0)])
 
 
 def is_direct(fit: Fit) -> bool:

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
-from lmeformula.result.distribution import draw_rows, response_arrays
-from lmeformula.result.equations import equations
 from lmeformula.result.intervals import check_level, cutoff
+from lmeformula.result.mean_intervals import COLUMNS, chances_frame
 from lmeformula.result.predict import (
+    category_names,
     check_levels_are_known,
     kept_terms,
     linear_predictor,
     mean_response,
     only_terms,
+    predict,
 )
-from lmeformula.result.predictor_intervals import (
-    link_intervals,
-    predictor_covariances,
-    response_intervals,
-)
+from lmeformula.result.predictor_intervals import link_intervals, simulated_quantiles, uncertain
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -35,8 +31,6 @@ Floats = NDArray[np.float64]
 
 SOURCES = ("parameters", "effects", "residual")
 DEFAULTS = {"confidence": ("parameters", "effects"), "prediction": SOURCES}
-# Numbers simulated at a time.
-CHUNK = 2_000_000
 
 
 def predict_interval(
@@ -55,32 +49,39 @@ def predict_interval(
 ) -> pd.DataFrame:
     """Predict with intervals.
 
-    "confidence" is for the mean of the response of a row, "prediction" for a response. Fixed and random effects
-    are jointly normal about their estimates (exactly so for Gaussian models with known variances); that the
-    variances are estimated is left out of account. Gaussian intervals have normal quantiles. Confidence
-    intervals of other families are those of the linear predictor, brought to the response by the inverse link.
-    Their prediction intervals are quantiles of simulated responses: of linear predictors with their
-    uncertainty, and responses of the family given each. So are all intervals on the scale of the response of
-    a model with several linear predictors; on their own scale, `kind="link"`, each predictor has three columns.
+    "confidence" is for the mean of the response of a row, "prediction" for a response. Fixed effects, the
+    family's own parameters and random effects are jointly normal about their estimates (exactly so for Gaussian
+    models with known variances); that the variances of random effects are estimated is left out of account, and
+    so are own parameters that ended at a boundary. Gaussian intervals have normal quantiles. Where the mean of
+    other families depends on one linear predictor alone, its confidence interval is that of the predictor,
+    brought to the response by the inverse link. Where it depends on more (thresholds, a chance of zero, the
+    sigma of a lognormal response, several predictors) it is by the delta method over all of them: in logarithms
+    for positive means, else symmetric, and cut off at the lowest and highest category, or at chances of 0 and
+    1. Prediction intervals are quantiles of simulated responses: of linear predictors and own parameters with
+    their uncertainty, and responses of the family given each. On the scale of several linear predictors,
+    `kind="link"`, each has three columns; so has each category with `kind="prob"`. A predictor of ordered
+    categories is measured from the mean of the thresholds, whose error is part of its interval.
 
     Args:
       fit: a fitted model.
       newdata: as in `predict`; the fitted rows by default.
       interval: "confidence" or "prediction".
       level: coverage.
-      kind: "response" or, for confidence, also "link".
+      kind: "response" or, for confidence, also "link" and, of categories, "prob" for their chances.
       re_form: None predicts with the effects of each row's levels; "NA" without random effects; a formula
         with some of the terms, such as "~ (1 | g)", with those, and the uncertainty of those.
       new_levels: levels that the fit has not seen: "error"; "population", an effect of zero, without
         uncertainty; "sample", drawn from the distribution of effects.
       offset: as in `predict`.
-      include: the sources of uncertainty: any of "parameters" (fixed effects), "effects" (random effects, given
-        the data) and "residual". By default the first two for confidence, all for prediction.
+      include: the sources of uncertainty: any of "parameters" (fixed effects and the family's own), "effects"
+        (random effects, given the data) and "residual". By default the first two for confidence, all for
+        prediction.
       seed: of simulated responses.
       num_draws: how many responses are simulated for a row.
     Returns:
       frame: estimate, lower, upper; one row for each of `newdata`, NaN where it misses a value. Successes out
-        of trials are proportions, ordered categories their number from 1.
+        of trials are proportions, ordered categories their number from 1. The estimate of a level that is
+        sampled is the average over its effects, as that of `predict`.
     Raises:
       FormulaDataError: as `predict`.
       ModelError: for an option that is not listed here.
@@ -94,7 +95,7 @@ def predict_interval(
       [[1527.5, 1394.7, 1660.3]]
     """
     _check("interval", interval, tuple(DEFAULTS))
-    _check("kind", kind, ("response", "link"))
+    _check("kind", kind, ("response", "link", "prob"))
     _check("new_levels", new_levels, ("error", "population", "sample"))
     check_level(level)
     sources = DEFAULTS[interval] if include is None else tuple(include)
@@ -102,9 +103,16 @@ def predict_interval(
         _check("include", source, SOURCES)
     has_residual = "residual" in sources
     is_gaussian = fit.model.family.name == "gaussian"
-    if has_residual and kind == "link" and not is_gaussian:
+    if kind == "prob" and fit.model.family.categories is None:
         raise ModelError(
-            "a response has no value on the scale of the linear predictor",
+            f"kind is 'prob', and the {fit.model.family.name} family has no categories with chances",
+            hint='Use kind="response" for the mean, which for yes and no is the probability of yes.',
+        )
+    if has_residual and (kind == "prob" or (kind == "link" and not is_gaussian)):
+        raise ModelError(
+            "a response has no chance of its own"
+            if kind == "prob"
+            else "a response has no value on the scale of the linear predictor",
             hint='Use kind="response", or leave "residual" out of `include`.',
         )
     design = fit.model.design
@@ -122,52 +130,65 @@ def predict_interval(
             check_levels_are_known(new, kept)
         rows, places, num_rows = only_terms(new, kept), new.rows, new.num_rows
         index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
-    eta = linear_predictor(fit, rows, with_random=with_random)
-    is_uncertain = bool(set(sources) & {"parameters", "effects"})
-    solved = equations(fit) if is_uncertain else None
-
-    def variances_of(rows: Design | NewRows) -> Floats:
-        if solved is None:
-            return np.zeros(len(rows.offset))
-        with one_blas_thread():
-            return solved.variances(
-                rows,
-                parameters="parameters" in sources,
-                effects="effects" in sources and with_random,
-                new_levels="effects" in sources and new_levels == "sample",
-            )
-
-    if fit.model.family.predictors:
-        covariances = predictor_covariances(rows, variances_of, len(eta))
-        if kind == "link":
-            frame = link_intervals(fit, eta, covariances, level)
-        else:
-            how: dict[str, Any] = {
-                "has_residual": has_residual,
-                "seed": seed,
-                "num_draws": num_draws,
-            }
-            frame = response_intervals(fit, rows, eta, covariances, level, **how)
-        whole = np.full((num_rows, frame.shape[1]), np.nan)
-        whole[places] = frame
-        return pd.DataFrame(whole, index=index, columns=frame.columns)
-    variances = variances_of(rows)
-    if is_gaussian or not has_residual:
+    family = fit.model.family
+    what = uncertain(
+        fit,
+        rows,
+        linear_predictor(fit, rows, with_random=with_random),
+        parameters="parameters" in sources,
+        effects="effects" in sources and with_random,
+        new_levels="effects" in sources and new_levels == "sample" and with_random,
+    )
+    if kind == "link" and family.predictors:
+        frame = link_intervals(fit, what.eta, what.covariances(), level)
+    elif kind == "prob":
+        frame = chances_frame(what.means("prob", level), category_names(fit))
+    elif has_residual and not is_gaussian:
+        low, high = simulated_quantiles(what, level, seed, num_draws)
+        frame = _framed([mean_response(fit, what.eta), low, high])
+    elif is_gaussian or kind == "link":
+        variances = what.variances()
         if has_residual:
             assert fit.params.sigma is not None
             weights = rows.weights if newdata is None else None
             variances = variances + fit.params.sigma**2 / (1.0 if weights is None else weights)
         half = cutoff(level) * np.sqrt(variances)
-        found = [eta, eta - half, eta + half]
-        if kind == "response":
-            found = [mean_response(fit, part) for part in found]
-            found[1:] = [np.minimum(found[1], found[2]), np.maximum(found[1], found[2])]
+        frame = _framed([what.eta, what.eta - half, what.eta + half])
     else:
-        low, high = _simulated(fit, rows, eta, np.sqrt(variances), level, seed, num_draws)
-        found = [mean_response(fit, eta), low, high]
-    values = np.full((num_rows, 3), np.nan)
-    values[places] = np.column_stack(found)
-    return pd.DataFrame(values, index=index, columns=["estimate", "lower", "upper"])
+        frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))
+    if new_levels == "sample" and newdata is not None and not is_gaussian and kind != "link":
+        _take_averages(fit, frame, newdata, kind, places, re_form, offset)
+    whole = np.full((num_rows, frame.shape[1]), np.nan)
+    whole[places] = frame
+    return pd.DataFrame(whole, index=index, columns=frame.columns)
+
+
+def _take_averages(
+    fit: Fit,
+    frame: pd.DataFrame,
+    newdata: object,
+    kind: str,
+    places: NDArray[np.int64],
+    re_form: str | None,
+    offset: object,
+) -> None:
+    """Estimates of rows of new levels are averages over their effects, as `predict` has them."""
+    if fit.model.family.predictors:
+        return
+    found = predict(
+        fit,
+        newdata,
+        kind=kind,  # type: ignore[arg-type]
+        re_form=re_form,
+        new_levels="sample",
+        offset=offset,
+    )
+    values = np.asarray(found, float)[places].reshape(len(places), -1)
+    frame.iloc[:, :: len(COLUMNS)] = values
+
+
+def _framed(columns: Sequence[Floats]) -> pd.DataFrame:
+    return pd.DataFrame(np.column_stack(columns), columns=list(COLUMNS))
 
 
 def _without_terms(design: Design) -> NewRows:
@@ -181,35 +202,6 @@ def _without_terms(design: Design) -> NewRows:
         column_predictors=design.column_predictors,
         further_offsets=design.further_offsets,
     )
-
-
-def _simulated(
-    fit: Fit,
-    rows: Design | NewRows,
-    eta: Floats,
-    sds: Floats,
-    level: float,
-    seed: int,
-    num_draws: int,
-) -> tuple[Floats, Floats]:
-    """(n,) lower and upper quantiles of simulated responses."""
-    family = fit.model.family
-    response = response_arrays(fit, rows)
-    trials = response[1] if family.has_trials else np.ones(len(eta))
-    first = 1.0 if family.categories is not None else 0.0
-    tails = [0.5 - level / 2, 0.5 + level / 2]
-    found = np.empty((2, len(eta)))
-    size = max(CHUNK // num_draws, 1)
-    for number, start in enumerate(range(0, len(eta), size)):
-        part = slice(start, start + size)
-        of_noise, of_rows = np.random.SeedSequence([seed, number]).spawn(2)
-        noise = np.random.default_rng(of_noise).standard_normal((num_draws, len(eta[part])))
-        rates = eta[part] + sds[part] * noise
-        draws = draw_rows(fit, rates, tuple(array[part] for array in response), of_rows)
-        # Quantiles that are values of the response, which may be whole numbers.
-        shares = draws / trials[part] + first
-        found[:, part] = np.quantile(shares, tails, axis=0, method="inverted_cdf")
-    return found[0], found[1]
 
 
 def _check(name: str, value: object, allowed: Sequence[object]) -> None:

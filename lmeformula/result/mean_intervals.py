@@ -1,0 +1,181 @@
+"""Result stage: errors of mean responses and of chances of categories, by the delta method over all parameters.
+
+A mean m(eta, phi) of predictors eta = x'beta + z'b and own parameters phi has the variance
+
+    a'C a + sum_kl m_k m_l V_kl,   a = sum_k m_k d eta_k / d psi + d m / d psi,
+
+where m_k is its derivative in predictor k, psi = (beta, phi) with covariance C, and V holds the variances of
+the effects given psi. So the same model has the same error, however its columns are written.
+
+References: Oehlert (1992), A note on the delta method, The American Statistician 46, 27-29; Lenth, the R
+package emmeans, whose intervals of chances and of mean categories are these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lmeformula.result.intervals import cutoff
+from lmeformula.result.parameter_errors import own_changes
+from lmeformula.result.predict import family_values, mean_response
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+Floats = NDArray[np.float64]
+
+COLUMNS = ("estimate", "lower", "upper")
+# Steps of central differences: in predictors, absolute and relative to them, and in own parameters.
+STEP, RELATIVE_STEP, OWN_STEP = 1e-4, 1e-6, 1e-5
+# Predictors at which a mean that cannot be negative shows it.
+FAR = 30.0
+
+
+class MeanSlopes(NamedTuple):
+    """Means and their derivatives, of n rows; c is 1 for mean responses, else the number of categories.
+
+    Attributes:
+      values: (n, c).
+      in_eta: (K, n, c) derivatives in the linear predictors.
+      in_own: (f, n, c) derivatives in the family's own parameters, unconstrained.
+    """
+
+    values: Floats
+    in_eta: Floats
+    in_own: Floats
+
+
+def mean_slopes(fit: Fit, eta: Floats, kind: str = "response") -> MeanSlopes:
+    """Means, or chances, at linear predictors and at the estimates, with their derivatives.
+
+    Args:
+      fit: a fitted model.
+      eta: (n,) or (K, n) linear predictors.
+      kind: "response" or "prob".
+    Raises:
+      ModelError: if the family has no mean, or no chances.
+    """
+    at, own = _of_kind(fit, kind), family_values(fit)
+    stacked = np.atleast_2d(eta)
+    slopes = []
+    for k in range(len(stacked)):
+        step = np.maximum(STEP, RELATIVE_STEP * np.abs(stacked[k]))
+        moved = np.zeros_like(stacked)
+        moved[k] = step
+        ahead, behind = (stacked + moved, stacked - moved)
+        if eta.ndim == 1:
+            ahead, behind = ahead[0], behind[0]
+        # What was added and taken away in the end, not what should have been.
+        width = (ahead - behind)[k] if eta.ndim > 1 else ahead - behind
+        slopes.append((at(ahead, own) - at(behind, own)) / width[:, None])
+    changes = own_changes(fit, OWN_STEP)
+    in_own = [(at(eta, high) - at(eta, low)) / (2.0 * OWN_STEP) for high, low in changes]
+    values = at(eta, own)
+    return MeanSlopes(values, np.array(slopes), np.array(in_own).reshape(-1, *values.shape))
+
+
+def _of_kind(fit: Fit, kind: str) -> Callable[[Floats, Floats], Floats]:
+    family = fit.model.family
+    if kind == "prob":
+        assert family.probabilities is not None
+        return family.probabilities
+    return lambda eta, own: np.asarray(family.mean(eta, own))[:, None]
+
+
+def mean_variances(
+    slopes: MeanSlopes, loads: Sequence[Floats], vcov: Floats, effects: Floats
+) -> Floats:
+    """(n, c) variances of the means' errors.
+
+    Args:
+      slopes: of the means.
+      loads: for each predictor (n, d) its derivative in the parameters.
+      vcov: (d, d) covariance of the parameters.
+      effects: (n, K, K) covariances of the predictors' errors, the parameters known.
+    """
+    n, c = slopes.values.shape
+    d = len(vcov)
+    moves = np.zeros((n, c, d))
+    for slope, load in zip(slopes.in_eta, loads, strict=True):
+        moves += slope[:, :, None] * load[:, None, :]
+    f = len(slopes.in_own)
+    if f:
+        moves[:, :, d - f :] += np.moveaxis(slopes.in_own, 0, -1)
+    found = np.einsum("ncd,de,nce->nc", moves, vcov, moves, optimize=True)
+    found += np.einsum("knc,nkl,lnc->nc", slopes.in_eta, effects, slopes.in_eta, optimize=True)
+    # Rounding may leave a variance of zero below it.
+    return np.asarray(np.maximum(found, 0.0))
+
+
+def leading_predictor(slopes: MeanSlopes) -> int | None:
+    """The one predictor that a mean depends on, where it depends on nothing else."""
+    used = [k for k, slope in enumerate(slopes.in_eta) if np.any(slope != 0.0)]
+    return used[0] if len(used) == 1 and not np.any(slopes.in_own != 0.0) else None
+
+
+def transformed(fit: Fit, eta: Floats, k: int, sds: Floats, level: float) -> Floats:
+    """(n, 3) means and intervals: those of the one predictor that counts, brought to the response.
+
+    Args:
+      fit: a fitted model.
+      eta: (n,) or (K, n) its predictors.
+      k: the one.
+      sds: (n,) of its errors.
+      level: coverage.
+    """
+    half = np.zeros_like(np.atleast_2d(eta))
+    half[k] = cutoff(level) * sds
+    move = half if eta.ndim > 1 else half[0]
+    ends = [mean_response(fit, part) for part in (eta, eta - move, eta + move)]
+    return np.column_stack([ends[0], np.minimum(*ends[1:]), np.maximum(*ends[1:])])
+
+
+def by_delta(fit: Fit, kind: str, values: Floats, sds: Floats, level: float) -> Floats:
+    """(n, c, 3) means and intervals: symmetric within the bounds of categories, and in logs of positive means.
+
+    Args:
+      fit: a fitted model.
+      kind: "response" or "prob".
+      values: (n, c) means.
+      sds: (n, c) of their errors.
+      level: coverage.
+    """
+    half = cutoff(level) * sds
+    family = fit.model.family
+    if family.categories is not None:
+        low, high = (0.0, 1.0) if kind == "prob" else (1.0, float(_num_categories(fit)))
+        ends = np.clip(values - half, low, high), np.clip(values + half, low, high)
+    elif is_positive(fit):
+        with np.errstate(over="ignore"):
+            ratio = np.exp(half / values)
+        ends = values / ratio, values * ratio
+    else:
+        ends = values - half, values + half
+    return np.stack([values, *ends], axis=-1)
+
+
+def _num_categories(fit: Fit) -> int:
+    family = fit.model.family
+    assert family.probabilities is not None
+    at = np.zeros((len(family.predictors), 1)) if family.predictors else np.zeros(1)
+    return int(family.probabilities(at, family_values(fit)).shape[1])
+
+
+def is_positive(fit: Fit) -> bool:
+    """Whether the mean of the response is positive at any predictor."""
+    family = fit.model.family
+    at = np.zeros((max(len(family.predictors), 1), 2))
+    at[0] = [-FAR, FAR]
+    found = np.asarray(family.mean(at if family.predictors else at[0], family_values(fit)))
+    return bool((found > 0.0).all())
+
+
+def chances_frame(each: Floats, names: Sequence[str]) -> pd.DataFrame:
+    """Chances (n, K, 3) with their intervals: for each category the columns estimate, lower, upper."""
+    columns = pd.MultiIndex.from_product([list(names), COLUMNS])
+    return pd.DataFrame(each.reshape(len(each), -1), columns=columns)

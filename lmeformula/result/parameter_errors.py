@@ -1,0 +1,172 @@
+"""Result stage: how errors of the estimates move linear predictors: all of them, by one covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.design.design import Design, NewRows, TermBlock
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+    from lmeformula.result.equations import Equations
+
+Floats = NDArray[np.float64]
+
+
+def own_is_apart(fit: Fit) -> bool:
+    """Whether the own parameters take no part in errors of predictors: sigma of normal rows, or none at all."""
+    return fit.model.family.name == "gaussian" or fit.model.space.own.size == 0
+
+
+def parameter_covariance(fit: Fit) -> Floats:
+    """(p + f, p + f) covariance of the fixed effects and of the family's own parameters, unconstrained.
+
+    Own parameters that ended at a boundary are taken as known: they contribute nothing. For normal rows, whose
+    mean does not depend on sigma, it is that of the fixed effects.
+
+    Args:
+      fit: a fitted model.
+    """
+    if own_is_apart(fit):
+        return fit.fixed_vcov
+    space = fit.model.space
+    p, own = space.num_fixed, space.own
+    places = np.r_[np.arange(p), np.arange(space.own_slice.start, space.own_slice.stop)]
+    covariance = np.array(fit.param_vcov[np.ix_(places, places)])
+    covariance[:p, :p] = fit.fixed_vcov
+    free = own.scale.to_free(fit.params.own)
+    with np.errstate(all="ignore"):
+        jacobian = own.report_jacobian(free)
+    known = np.isfinite(np.diag(covariance)[p:]) & np.isfinite(free)
+    inside = np.flatnonzero(known)
+    change = np.zeros((p + own.size, p + own.size))
+    change[:p, :p] = np.eye(p)
+    change[np.ix_(p + inside, p + inside)] = np.linalg.inv(jacobian[np.ix_(inside, inside)])
+    held = p + np.flatnonzero(~known)
+    covariance[held], covariance[:, held] = 0.0, 0.0
+    return np.asarray(change @ covariance @ change.T)
+
+
+def own_changes(fit: Fit, step: float) -> tuple[tuple[Floats, Floats], ...]:
+    """Own parameters on their natural scale, ahead of and behind the estimates, for each unconstrained one.
+
+    A parameter at infinity, which is that of a boundary, stays where it is.
+    """
+    if own_is_apart(fit):
+        return ()
+    scale = fit.model.space.own.scale
+    free = np.asarray(scale.to_free(fit.params.own), float)
+    found = []
+    for place in range(len(free)):
+        moved = np.zeros(len(free))
+        moved[place] = step if np.isfinite(free[place]) else 0.0
+        found.append((scale.to_natural(free + moved), scale.to_natural(free - moved)))
+    return tuple(found)
+
+
+def location_covariance(fit: Fit) -> Floats:
+    """(p + 1, p + 1) covariance of the fixed effects and of the mean of the thresholds.
+
+    A predictor of ordered categories has its origin where the thresholds have it: only its distance from them
+    means anything, and the errors of that do not depend on where covariates have their zero.
+    """
+    p, own = fit.model.space.num_fixed, fit.model.space.own
+    jacobian = own.scale.jacobian(own.scale.to_free(fit.params.own))
+    change = np.zeros((p + 1, p + own.size))
+    change[:p, :p] = np.eye(p)
+    change[p, p:] = jacobian.mean(axis=0)
+    return np.asarray(change @ parameter_covariance(fit) @ change.T)
+
+
+def has_location(fit: Fit) -> bool:
+    """Whether predictors are measured from thresholds."""
+    return bool(fit.model.family.thresholds) and not fit.model.family.predictors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loadings:
+    """How linear predictors follow the parameters, with the effects at their modes or without effects.
+
+    Attributes:
+      vcov: (d, d) covariance of the d = p + f parameters; see `parameter_covariance`.
+      num_fixed: p.
+      moves: (q, d) how the conditional modes follow the parameters; None where effects take no part.
+      plan: where the effects of each term are among the q.
+    """
+
+    vcov: Floats
+    num_fixed: int
+    moves: Floats | None = None
+    plan: Layout | None = None
+
+    def of(
+        self, X: Floats, terms: Sequence[TermBlock], column_predictors: Sequence[int], k: int
+    ) -> Floats:
+        """(n, d) derivative of predictor k in the parameters.
+
+        Args:
+          X: (n, p).
+          terms: of these rows; levels that the fit has not seen do not move.
+          column_predictors: which predictor each column of X is of; () where there is one.
+          k: the predictor.
+        """
+        found = np.zeros((len(X), len(self.vcov)))
+        found[:, : self.num_fixed] = X * _is_of(column_predictors, k, X.shape[1])
+        if self.moves is None or self.plan is None:
+            return found
+        for moved, block in zip(self.plan.split(self.moves), terms, strict=True):
+            known = block.index >= 0
+            each = moved[np.where(known, block.index, 0)]
+            values = np.where(known[:, None], block.values, 0.0) * _is_of(
+                block.predictors, k, block.values.shape[1]
+            )
+            found += np.einsum("na,nad->nd", values, each)
+        return found
+
+
+def _is_of(predictors: Sequence[int], k: int, count: int) -> Floats:
+    if len(predictors) == 0:
+        return np.full(count, float(k == 0))
+    return np.asarray((np.asarray(predictors) == k).astype(float))
+
+
+def loadings(fit: Fit, solved: Equations | None) -> Loadings:
+    """The loadings of a fit's predictors.
+
+    At the modes b of the effects Z'g = Psi^-1 b, with g the derivative of the rows' log density in their
+    predictors: modes move by -H^-1 Z'WX with the fixed effects, and by H^-1 Z' dg with the own parameters.
+
+    Args:
+      fit: a fitted model.
+      solved: its mixed-model equations, where effects take part at their modes, which move; else None.
+    """
+    vcov, p = parameter_covariance(fit), fit.model.space.num_fixed
+    if solved is None:
+        return Loadings(vcov, p)
+    moves = -solved.crossed[:, :p]
+    if len(vcov) > p:
+        moves = np.column_stack([moves, solved.collected(_slopes_in_own(fit))])
+    return Loadings(vcov, p, moves, solved.factor.plan)
+
+
+def _slopes_in_own(fit: Fit) -> Floats:
+    """(v n, f) derivatives in the unconstrained own parameters of the rows' first ones in their predictors."""
+    from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
+    from lmeformula.result.predict import linear_predictor
+    from lmeformula.result.several import stacked_predictor
+
+    eta = stacked_predictor(fit, linear_predictor(fit, fit.model.design))
+    free = fit.model.space.own.scale.to_free(fit.params.own)
+    found = row_derivatives(fit.model).depths(eta, free).own_first.T
+    return np.asarray(np.where(np.isfinite(free), found, 0.0))
+
+
+def predictors_of(rows: Design | NewRows) -> tuple[int, ...]:
+    """Which predictor each column of X is of; () where there is one."""
+    return tuple(rows.column_predictors) if rows.further_offsets else ()
