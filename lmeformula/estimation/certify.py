@@ -68,6 +68,7 @@ def certify_exact(
             information=information,
             R=data.R,
             noise=0.0,
+            scatter=None,
             expected=expected,
             stderr=stderr,
             bounds=bounds_of(space, charts, elements, by_factor, pulls, inside, data.n),
@@ -120,6 +121,7 @@ def certify_laplace(
             information=information,
             R=model.stack.orthogonal()[1],
             noise=noise,
+            scatter=None,
             expected=np.full(space.size, np.nan),
             stderr=stderr,
             bounds=bounds_of(

@@ -26,8 +26,12 @@ MOST_GAIN = 1e-6
 # A direction has no information where less than this share of its parameters' own is left, unless the error of
 # the information is larger; and a parameter where less than this share of what was expected of it is.
 NO_INFORMATION = 1e-8
+# An eigenvalue may be off by so much of the gradient that is left, relative to the information, up to a limit.
+SLOPE_NOISE, MOST_NOISE = 10.0, 1e-4
 # A parameter belongs to a direction that has at least this much of it.
 LOADING = 0.2
+# Standard deviations beyond which a Monte Carlo error is no explanation.
+RARE = 4.0
 # Parameters named in one sentence.
 MOST_NAMES = 6
 
@@ -57,6 +61,7 @@ class Evidence(NamedTuple):
       R: (p, p) upper triangular: the first p parameters are looked at as R beta, the coefficients of orthogonal
         columns, so that the origins and units of the user's columns are no lack of information.
       noise: error of the information, relative to its diagonal.
+      scatter: (d, d) Monte Carlo covariance of the gradient, that of the place included; None without.
       expected: (d,) what the information of each parameter would be by itself; nan where that is not known.
       stderr: (d,) the standard errors that the fit reports.
       bounds: those that estimates rest on.
@@ -72,6 +77,7 @@ class Evidence(NamedTuple):
     information: Floats
     R: Floats
     noise: float
+    scatter: Floats | None
     expected: Floats
     stderr: Floats
     bounds: tuple[Bound, ...]
@@ -91,6 +97,7 @@ class Directions(NamedTuple):
       vectors: (m, m) their vectors, in columns.
       moves: (m, m) the same as changes of the parameters, in units of what each is known to by itself.
       gains: (m,) rise of the log-likelihood that is left along each; 0 without information.
+      chance: (m,) what the rise along each would be by Monte Carlo error alone, on average.
       floor: an eigenvalue below is rounding.
     """
 
@@ -100,6 +107,7 @@ class Directions(NamedTuple):
     vectors: Floats
     moves: Floats
     gains: Floats
+    chance: Floats
     floor: float
 
 
@@ -160,10 +168,19 @@ def directions(found: Evidence) -> Directions:
     if not np.isfinite(scaled).all():
         scaled = np.zeros_like(scaled)
     values, vectors = np.linalg.eigh(scaled)
-    floor = max(NO_INFORMATION, found.noise) * max(1, len(values))
-    along = vectors.T @ (back.T @ found.gradient[has_some] / scale)
+    # On a logarithmic scale the second derivative has the first one in it, which is not quite zero.
+    slope = np.abs(back.T @ found.gradient[has_some]) / scale**2
+    noise = max(NO_INFORMATION, found.noise, SLOPE_NOISE * float(slope.max(initial=0.0)))
+    floor = min(noise, MOST_NOISE) * max(1, len(values))
+    turned = vectors.T @ (back / scale).T
+    chance = np.zeros(len(values))
     with np.errstate(divide="ignore", invalid="ignore"):
+        along = turned @ found.gradient[has_some]
         gains = np.where(values > floor, along**2 / (2.0 * values), 0.0)
+        if found.scatter is not None:
+            inner = found.scatter[np.ix_(has_some, has_some)]
+            variances = np.einsum("ij,jk,ik->i", turned, inner, turned)
+            chance = np.where(values > floor, variances / (2.0 * values), 0.0)
     own = np.sqrt(np.abs(diagonal[has_some]))
     return Directions(
         names=tuple(names[has_some]),
@@ -172,20 +189,24 @@ def directions(found: Evidence) -> Directions:
         vectors=vectors,
         moves=own[:, None] * (back @ (vectors / scale[:, None])),
         gains=gains,
+        chance=chance,
         floor=floor,
     )
 
 
 def _stationarity(ways: Directions) -> Claim:
     gain = float(ways.gains.sum())
-    holds = math.isfinite(gain) and gain <= MOST_GAIN
+    # The sum of squares of normal variables that are not independent: its mean, and room for the largest one.
+    chance = (math.sqrt(ways.chance.sum()) + RARE * math.sqrt(ways.chance.max(initial=0.0))) ** 2
+    allowed = MOST_GAIN + chance
+    holds = math.isfinite(gain) and gain <= allowed
     names: tuple[str, ...] = ()
     words = f"the log-likelihood would rise by {gain:.1e} at most, over all directions"
     if not holds:
         steepest = int(np.argmax(np.where(np.isfinite(ways.gains), ways.gains, np.inf)))
         names = _loading(ways, steepest)
         words = f"the log-likelihood would still rise by {gain:.1e}, along {_listed(names)}"
-    return Claim("stationarity", holds, gain, MOST_GAIN, names, words)
+    return Claim("stationarity", holds, gain, allowed, names, words)
 
 
 def _curvature(ways: Directions) -> Claim:

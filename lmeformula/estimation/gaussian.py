@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.certify import certify_exact
+from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
@@ -119,6 +120,10 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     fixed_vcov = fixed_covariance(data, found, sigma)
     information = observed_information(data, space, psi, inside)
     vcov = report_vcov(model, psi, information, inside, fixed_vcov)
+    stderr = stderr_of(vcov)
+    certificate = certify_sampled_gaussian(
+        data, space, psi, inside, information, solution.mc_covariance, stderr, value
+    )
     return Fit(
         model=model,
         method="mcem",
@@ -126,13 +131,13 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         params=params,
         param_names=space.names,
         param_values=space.to_report(limit),
-        param_stderr=stderr_of(vcov),
+        param_stderr=stderr,
         param_vcov=vcov,
         param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=solution.outcome,
+        outcome=ending(solution.outcome, certificate),
         singular=bool(solution.held) or any_singular(found.factor.lambdas, column_scales(data)),
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
@@ -148,4 +153,5 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         ascent=None,
         sampling=last_iteration(solution, options.num_chains),
         laplace_values=None,
+        certificate=certificate,
     )

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
+from lmeformula.estimation.certify_sampled import certify_sampled
+from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     timed_run,
@@ -105,7 +107,7 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
     bridge_seconds = time.perf_counter() - bridging
     errors = _errors(of, solution, inside)
     held = any(not name.startswith("df ") for name in solution.held)
-    return fit_of_run(
+    fit = fit_of_run(
         model,
         solution,
         options,
@@ -126,6 +128,10 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
             bridge=bridge_seconds,
         ),
     )
+    certificate = certify_sampled(
+        space, problem, solution, errors.vcov, inside, loglik, options.tolerance
+    )
+    return replace(fit, certificate=certificate, outcome=ending(fit.outcome, certificate))
 
 
 def _start(model: Model, of: HeavyModel) -> Floats:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from lmeformula.algebra.probes import estimate_blocks, solve_sides
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
+from lmeformula.estimation.certify_probed import certify_probed
+from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
 from lmeformula.fit import Fit
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
@@ -48,6 +50,10 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
     )
     fixed_vcov = _fixed_covariance(data, found, sigma)
     vcov = report_vcov(model, found.psi, found.information, found.inside, fixed_vcov)
+    stderr = stderr_of(vcov)
+    certificate = None
+    if not found.interrupted:
+        certificate = certify_probed(data, space, found, stderr, seed, reml)
     at_bounds = space.to_report(space.to_free(found.params))
     seconds = time.perf_counter() - began
     return Fit(
@@ -57,13 +63,13 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         params=found.params,
         param_names=space.names,
         param_values=at_bounds,
-        param_stderr=stderr_of(vcov),
+        param_stderr=stderr,
         param_vcov=vcov,
         param_mc_error=report_mc_error(model, found.psi, found.mc_covariance),
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=_outcome(found),
+        outcome=_outcome(found) if certificate is None else ending(_outcome(found), certificate),
         singular=found.singular,
         loglik=LogLik(found.loglik, found.loglik_error, space.size, model.design.n),
         iterations=(),
@@ -73,6 +79,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         sampling=None,
         laplace_values=None,
         solver="iterative",
+        certificate=certificate,
     )
 
 

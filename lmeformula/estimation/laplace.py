@@ -15,6 +15,8 @@ from lmeformula.algebra.factor import Factor
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.certify import certify_laplace
+from lmeformula.estimation.certify_probed import certify_probed_laplace
+from lmeformula.estimation.certify_sampled import certify_sampled
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
@@ -36,7 +38,7 @@ from lmeformula.laplace.fit import (
     mode_at,
     observed_information,
 )
-from lmeformula.laplace.iterative import fit_iteratively
+from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.model.ascent import CONVERGED_GAIN, NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
@@ -69,6 +71,7 @@ class _Start(NamedTuple):
     loglik: float
     loglik_error: float
     outcome: Outcome
+    probed: IterativeLaplace | None = None
 
 
 def estimate_laplace(
@@ -80,10 +83,11 @@ def estimate_laplace(
     """
     began = time.perf_counter()
     settings = Options() if options is None else options
-    return _of_start(model, _start(model, BOUNDARY_SD, solver, seed, settings), solver, began)
+    start = _start(model, BOUNDARY_SD, solver, seed, settings)
+    return _of_start(model, start, solver, seed, began)
 
 
-def _of_start(model: Model, start: _Start, solver: str, began: float) -> Fit:
+def _of_start(model: Model, start: _Start, solver: str, seed: int, began: float) -> Fit:
     """The Laplace fit itself."""
     found, space = start.found, model.space
     mode = found.approximation.mode
@@ -91,10 +95,12 @@ def _of_start(model: Model, start: _Start, solver: str, began: float) -> Fit:
     vcov = report_vcov(model, start.psi, start.information, start.inside, start.fixed_vcov)
     stderr = stderr_of(vcov)
     certificate = None
-    if solver == "direct":
+    if start.probed is None:
         certificate = certify_laplace(
             model, found, start.psi, start.inside, start.information, stderr, INFORMATION_NOISE
         )
+    elif not start.probed.interrupted:
+        certificate = certify_probed_laplace(model, start.probed, stderr, seed)
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -151,7 +157,7 @@ def estimate_mcem(
         compiling.result()
     if start.outcome is Outcome.SEPARATION:
         # Nothing that Monte Carlo EM could find is at a finite place.
-        return _of_start(model, start, solver, began)
+        return _of_start(model, start, solver, seed, began)
     wait_seconds = time.perf_counter() - began - start_seconds
     space, arrays = model.space, start.found.problem
     information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
@@ -191,8 +197,13 @@ def estimate_mcem(
             bridge=bridge_seconds,
         ),
     )
+    certificate = certify_sampled(
+        space, problem, solution, errors.vcov, inside, loglik, options.tolerance
+    )
     return replace(
         fit,
+        certificate=certificate,
+        outcome=ending(fit.outcome, certificate),
         ascent=Ascent(start.found.num_evaluations, start.found.gain),
         laplace_values=space.to_report(space.to_free(start.found.params)),
         solver=solver,
@@ -353,4 +364,5 @@ def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Optio
         loglik=last.loglik,
         loglik_error=last.loglik_error,
         outcome=Outcome.INTERRUPTED if last.interrupted else outcome,
+        probed=last,
     )

@@ -108,6 +108,19 @@ def _probing(meetings: Meetings, signs: Floats) -> Factorize:
     return factorize
 
 
+def fresh_probes(model: Model, count: int, seed: int) -> Factorize:
+    """A way to make a model's M solvable with other probes than its fit's.
+
+    Args:
+      model: the model.
+      count: number of probes.
+      seed: of the probes.
+    """
+    plan = layout(model.design.terms)
+    signs = random_signs(plan.num_effects - plan.lead_size, count, seed)
+    return _probing(find_meetings(plan, model.design.terms), signs)
+
+
 def _fit_with(
     model: Model,
     factorize: Factorize,

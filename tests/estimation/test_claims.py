@@ -21,6 +21,7 @@ def evidence(**changes) -> Evidence:
         "information": INFORMATION,
         "R": np.array([[3.0, 1.0], [0.0, 2.0]]),
         "noise": 0.0,
+        "scatter": None,
         "expected": np.full(4, np.nan),
         "stderr": np.ones(4),
         "bounds": (),
@@ -144,3 +145,14 @@ def test_what_was_not_examined_is_neither_held_nor_failed():
     found = certify(evidence(second=np.nan))
     assert found["second opinion"].holds is None
     assert found.holds
+
+
+def test_a_gradient_is_held_to_its_monte_carlo_error():
+    r = np.random.default_rng(0)
+    scatter = 1e-4 * INFORMATION
+    scatter[2, 3] = scatter[3, 2] = 5e-5 * np.sqrt(6.0 * 90.0)
+    draws = r.multivariate_normal(np.zeros(4), scatter, 400)
+    found = [certify(evidence(gradient=g, scatter=scatter))["stationarity"] for g in draws]
+    assert all(claim.holds for claim in found)
+    assert not certify(evidence(gradient=10 * np.sqrt(np.diag(scatter)), scatter=scatter)).holds
+    assert not certify(evidence(gradient=draws[0])).holds

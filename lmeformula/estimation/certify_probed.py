@@ -1,0 +1,184 @@
+"""Evidence at the end of fits by the iterative solver, whose likelihood is drawn by probes.
+
+Probes are drawn anew, with another seed than the fit's, so that neither their luck nor their scatter is shared.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.algebra.probes import random_signs
+from lmeformula.certificate import Certificate
+from lmeformula.estimation.certify import LEAST_DIFFERENCE
+from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
+from lmeformula.gaussian import sparse
+from lmeformula.gaussian.iterative import IterativeFit
+from lmeformula.laplace.fit import place
+from lmeformula.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
+from lmeformula.laplace.likelihood import approximate
+from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
+from lmeformula.model.probing import loglik_error
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Fresh probes: their scatter is the error of what they say.
+FRESH = 16
+# Added to a fit's seed for them.
+ANOTHER_SEED = 104_729
+# Error of an information by differences with probes, relative to its diagonal.
+PROBED_NOISE = 1e-4
+# What stands for a standard deviation of zero where a slope is wanted, in units that the data would notice.
+STAND_IN = 1e-2
+
+
+def certify_probed(
+    data: sparse.SparseSums,
+    space: ParamSpace,
+    found: IterativeFit,
+    stderr: Floats,
+    seed: int,
+    reml: bool,
+) -> Certificate:
+    """Examine an exact fit by the iterative solver, with fresh probes.
+
+    Args:
+      data: cross products of the design.
+      space: the parameter space.
+      found: the optimum.
+      stderr: (d,) the reported standard errors.
+      seed: of the fit.
+      reml: of the restricted likelihood.
+    Returns:
+      The certificate.
+    """
+    signs = random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED)
+
+    def look(psi: Floats) -> tuple[Floats, sparse.SparseSolution]:
+        scores, solved = sparse.score(data, space, psi, signs)
+        return (sparse.scores_of(data, space, psi, solved, reml) if reml else scores), solved
+
+    scores, solved = look(found.psi)
+    units = tuple(space.residual_sd(found.psi) / scale for scale in data.column_scales())
+    close = _close_by(space, found.psi, found.inside, units)
+    bounds = () if close is None else _bounds(space, close, found.inside, look(close)[0])
+    difference = 0.5 * (solved.probed.log_det - found.solution.probed.log_det)
+    before = loglik_error(found.solution.probed.log_det_each)
+    return _certify_probes(
+        space,
+        found.psi,
+        found.inside,
+        found.information,
+        found.mc_covariance,
+        stderr,
+        data.R,
+        scores,
+        bounds,
+        found.loglik,
+        difference,
+        math.hypot(before, loglik_error(solved.probed.log_det_each)),
+    )
+
+
+def certify_probed_laplace(
+    model: Model, last: IterativeLaplace, stderr: Floats, seed: int
+) -> Certificate:
+    """Examine a Laplace fit by the iterative solver, with fresh probes; see `certify_probed`."""
+    problem, space = last.found.problem, model.space
+    factorize = fresh_probes(model, FRESH, seed + ANOTHER_SEED)
+    fresh = problem._replace(factorize=factorize)
+    mode = last.found.approximation.mode
+    before = mode.factor
+    at = approximate(fresh, place(space, last.psi), mode.u)
+    after = at.mode.factor
+    assert isinstance(before, ProbedFactor)
+    assert isinstance(after, ProbedFactor)
+    scores = scores_by_probe(space, fresh, last.psi, at)
+    units = tuple(1.0 / np.sqrt(np.mean(t.values**2, axis=0)) for t in model.design.terms)
+    close = _close_by(space, last.psi, last.inside, units)
+    bounds: tuple[Bound, ...] = ()
+    if close is not None:
+        there = approximate(fresh, place(space, close), mode.u)
+        bounds = _bounds(space, close, last.inside, scores_by_probe(space, fresh, close, there))
+    return _certify_probes(
+        space,
+        last.psi,
+        last.inside,
+        last.information,
+        last.mc_covariance,
+        stderr,
+        model.stack.orthogonal()[1],
+        scores,
+        bounds,
+        last.loglik,
+        last.found.approximation.value - at.value,
+        math.hypot(*(loglik_error(factor.probed.log_det_each) for factor in (before, after))),
+    )
+
+
+def _certify_probes(
+    space: ParamSpace,
+    psi: Floats,
+    inside: Mask,
+    information: Floats,
+    mc_covariance: Floats,
+    stderr: Floats,
+    R: Floats,
+    scores: Floats,
+    bounds: tuple[Bound, ...],
+    value: float,
+    difference: float,
+    error: float,
+) -> Certificate:
+    scatter = np.atleast_2d(np.cov(scores, rowvar=False)) / len(scores)
+    scatter = scatter + information @ mc_covariance @ information
+    return certify(
+        Evidence(
+            names=space.names,
+            inside=inside,
+            gradient=scores.mean(axis=0),
+            information=information,
+            R=R,
+            noise=PROBED_NOISE,
+            scatter=scatter,
+            expected=np.full(len(psi), np.nan),
+            stderr=stderr,
+            bounds=bounds,
+            value=value,
+            second=value + difference,
+            allowed=LEAST_DIFFERENCE + RARE * error,
+            way="fresh probes",
+        )
+    )
+
+
+def _close_by(
+    space: ParamSpace, psi: Floats, inside: Mask, units: tuple[Floats, ...]
+) -> Floats | None:
+    """The parameters with every sd of zero at a hundredth of its unit; None where there is none."""
+    moved = psi.copy()
+    for term, where, unit in zip(space.terms, space.theta_slices, units, strict=True):
+        count = term.structure.num_sds(len(term.columns))
+        own = np.broadcast_to(unit if count == len(unit) else unit.mean(), (count,))
+        for i in range(count):
+            if not inside[where.start + i]:
+                moved[where.start + i] = math.log(STAND_IN * own[i])
+    return None if (moved == psi).all() else moved
+
+
+def _bounds(space: ParamSpace, psi: Floats, inside: Mask, scores: Floats) -> tuple[Bound, ...]:
+    """Standard deviations at zero, by the slope close by, which has the sign of that at zero."""
+    found = []
+    for term, where in zip(space.terms, space.theta_slices, strict=True):
+        for i in range(where.start, where.start + term.structure.num_sds(len(term.columns))):
+            if not inside[i]:
+                each = scores[:, i]
+                error = float(each.std(ddof=1)) / math.sqrt(len(each))
+                allowed = RARE * error + LEAST_DIFFERENCE
+                found.append(Bound((space.names[i],), float(each.mean()), allowed))
+    return tuple(found)

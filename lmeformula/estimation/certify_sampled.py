@@ -1,0 +1,213 @@
+"""Evidence at the end of Monte Carlo fits: the exact likelihood where there is one, else what the draws say."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.certificate import Certificate, Claim
+from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING
+from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
+from lmeformula.gaussian.likelihood import Sums
+from lmeformula.gaussian.witness import score, witness_at
+
+if TYPE_CHECKING:
+    from lmeformula.em.types import Problem, Solution
+    from lmeformula.history import LogLik
+    from lmeformula.model.params import ParamSpace
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Error of a reported covariance by draws, relative to its diagonal.
+DRAWN_NOISE = 1e-4
+# Split R-hat up to which chains agree, and the share of it that few draws add by chance.
+HIGHEST_RHAT = 1.05
+CHANCE_OF_RHAT = 2.0
+# Where control variates leave no error, chains are of no consequence.
+NO_ERROR = 1e-6
+
+
+def certify_sampled_gaussian(
+    data: Sums,
+    space: ParamSpace,
+    psi: Floats,
+    inside: Mask,
+    information: Floats,
+    mc_covariance: Floats,
+    stderr: Floats,
+    loglik: float,
+) -> Certificate:
+    """Examine a Monte Carlo fit of a Gaussian model by its exact likelihood.
+
+    Args:
+      data: cross products of the design.
+      space: the parameter space.
+      psi: (d,) the estimates; what is held at a bound has a stand-in.
+      inside: (d,) what is not held.
+      information: (d, d) observed information there.
+      mc_covariance: (d, d) Monte Carlo covariance of psi.
+      stderr: (d,) the reported standard errors.
+      loglik: the reported log-likelihood.
+    Returns:
+      The certificate.
+    """
+    sigma = space.residual_sd(psi)
+    lambdas = tuple(factor / sigma for factor in space.factors(psi))
+    witness = witness_at(data, space.to_natural(psi), lambdas, False)
+    gradient, expected = score(space, data, witness, psi)
+    bounds = []
+    for term, where, factor, pull in zip(
+        space.terms, space.theta_slices, lambdas, witness.in_relative, strict=True
+    ):
+        names = tuple(np.array(space.names[where], object)[~inside[where]])
+        if names:
+            # The steepest way to more covariance, among those that have least of it.
+            values, vectors = np.linalg.eigh(factor @ factor.T)
+            small = vectors[:, values <= max(values[0], 1e-4 * values[-1])]
+            steepest = float(np.linalg.eigvalsh(small.T @ pull @ small)[-1])
+            noise = np.sqrt(0.5 * len(term.columns) * term.num_levels)
+            found = Bound(names, steepest / max(noise, 1.0), 1e-3)
+            bounds.append(found)
+    return certify(
+        Evidence(
+            names=space.names,
+            inside=inside,
+            gradient=gradient,
+            information=information,
+            R=data.R,
+            noise=0.0,
+            scatter=information @ mc_covariance @ information,
+            expected=expected,
+            stderr=stderr,
+            bounds=tuple(bounds),
+            value=loglik,
+            second=witness.value,
+            allowed=LEAST_DIFFERENCE + ROUNDING * (abs(loglik) + data.n),
+            way="a factorisation of another matrix",
+        )
+    )
+
+
+def certify_sampled(
+    space: ParamSpace,
+    problem: Problem,
+    solution: Solution,
+    vcov: Floats,
+    inside: Mask,
+    loglik: LogLik,
+    tolerance: float,
+) -> Certificate:
+    """Examine a Monte Carlo fit by what its last draws say.
+
+    Args:
+      space: the parameter space.
+      problem: that was run.
+      solution: what the engine found.
+      vcov: (d, d) the reported covariance of the estimates, whatever it is from.
+      inside: (d,) what is not held at a bound.
+      loglik: the reported log-likelihood.
+      tolerance: that was asked for.
+    Returns:
+      The certificate: stationarity, chains, curvature, boundaries, covariance, log-likelihood.
+    """
+    info, stderr = solution.info, np.sqrt(np.maximum(np.diag(vcov), 0.0))
+    jacobian = space.report_jacobian(solution.params)
+    whole = np.zeros_like(vcov)
+    use = np.ix_(inside, inside)
+    if np.isfinite(vcov[use]).all() and inside.any():
+        # What is reported, as an information of psi.
+        whole[use] = jacobian[use].T @ np.linalg.pinv(vcov[use], hermitian=True) @ jacobian[use]
+    bounds: tuple[Bound, ...] = ()
+    if info is not None and problem.edges is not None and solution.held:
+        bounds = _held(space, problem, solution)
+    common = certify(
+        Evidence(
+            names=space.names,
+            inside=inside,
+            gradient=np.zeros(space.size),
+            information=whole,
+            R=np.eye(0),
+            noise=DRAWN_NOISE,
+            scatter=None,
+            expected=np.full(space.size, np.nan),
+            stderr=stderr,
+            bounds=bounds,
+            value=loglik.value,
+            second=math.nan,
+            allowed=math.nan,
+            way="",
+        )
+    )
+    claims = (common[name] for name in ("curvature", "boundaries", "covariance"))
+    return Certificate(
+        (
+            *_of_draws(space.names, solution, stderr, jacobian, tolerance),
+            *claims,
+            _known_log_likelihood(loglik),
+        )
+    )
+
+
+def _of_draws(
+    names: tuple[str, ...], solution: Solution, stderr: Floats, jacobian: Floats, tolerance: float
+) -> tuple[Claim, Claim]:
+    """That the last step led to the maximum, within its error, and that the chains agree."""
+    info = solution.info
+    if info is None:
+        words = "no iteration was finished"
+        return _open("stationarity", words), _open("chains", words)
+    errors = np.sqrt(np.maximum(np.diag(jacobian @ solution.mc_covariance @ jacobian.T), 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(np.isfinite(stderr) & (stderr > 0.0), errors / stderr, 0.0)
+    worst = int(np.argmax(shares))
+    # The standard errors reported may differ a little from those that the stop rule knew.
+    holds = bool(np.isfinite(shares).all() and shares[worst] <= 2.0 * tolerance)
+    still = Claim(
+        "stationarity",
+        holds,
+        float(shares[worst]),
+        2.0 * tolerance,
+        () if holds else (names[worst],),
+        f"at the maximum, within a Monte Carlo error of {shares[worst]:.1e} standard errors at most",
+    )
+    highest = HIGHEST_RHAT + CHANCE_OF_RHAT / solution.trace[-1].num_draws
+    if shares[worst] < NO_ERROR:
+        words = "control variates leave no error for chains to disagree by"
+        return still, Claim("chains", True, float(info.rhat), math.inf, (), words)
+    words = f"split R-hat {info.rhat:.3f}, {info.divergences:,} divergences"
+    return still, Claim("chains", bool(info.rhat <= highest), float(info.rhat), highest, (), words)
+
+
+def _open(name: str, words: str) -> Claim:
+    """A claim that could not be examined."""
+    return Claim(name, None, math.nan, math.nan, (), words)
+
+
+def _held(space: ParamSpace, problem: Problem, solution: Solution) -> tuple[Bound, ...]:
+    """The edges that are held, by the score of the last draws and its Monte Carlo error."""
+    info = solution.info
+    assert info is not None
+    assert problem.edges is not None
+    scatter = info.observed @ info.mc_covariance @ info.observed
+    found = []
+    for edge in problem.edges(solution.sampled_at):
+        if edge.name in solution.held:
+            inwards = -edge.directions[:, 0]
+            error = math.sqrt(max(float(inwards @ scatter @ inwards), 0.0))
+            names = tuple(np.array(space.names, object)[edge.directions.any(axis=1)])
+            rise = float(inwards @ info.score)
+            found.append(Bound(names, rise, RARE * error + LEAST_DIFFERENCE))
+    return tuple(found)
+
+
+def _known_log_likelihood(loglik: LogLik) -> Claim:
+    known = math.isfinite(loglik.value) and math.isfinite(loglik.mc_error)
+    words = f"the log-likelihood is known to {loglik.mc_error:.1e}"
+    if not known:
+        words = "the log-likelihood, or its error, could not be had"
+    holds = True if known else None
+    return Claim("log-likelihood", holds, loglik.mc_error, math.nan, (), words)

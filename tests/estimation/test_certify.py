@@ -1,0 +1,168 @@
+"""Certificates of fits: they hold at maxima by every solver, and do not a little away from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmeformula as lf
+from lmeformula.estimation.certify import certify_exact, certify_laplace
+from lmeformula.estimation.certify_probed import certify_probed, certify_probed_laplace
+from lmeformula.gaussian.exact import fit_exact
+from lmeformula.gaussian.iterative import fit_iterative
+from lmeformula.gaussian.likelihood import sums
+from lmeformula.gaussian.sparse import sparse_sums
+from lmeformula.laplace.fit import fit_laplace, observed_information
+from lmeformula.laplace.iterative import fit_iteratively
+
+
+def data(n: int = 900) -> pd.DataFrame:
+    r = np.random.default_rng(4)
+    g, h = r.integers(0, 60, n), r.integers(0, 50, n)
+    eta = 0.7 * r.normal(size=60)[g] + 0.5 * r.normal(size=50)[h]
+    return pd.DataFrame(
+        {
+            "y": eta + r.normal(size=n),
+            "count": r.poisson(np.exp(0.5 + eta)),
+            "x": r.normal(size=n),
+            "g": g,
+            "h": h,
+            "flat": np.arange(n) % 40,
+        }
+    )
+
+
+FORMULA = "{} ~ x + (1 | g) + (1 | h)"
+
+
+def moved(fit, step: float):
+    """The optimum with its largest standard deviation off by a factor."""
+    covariances = (fit.params.covariances[0] * np.exp(2 * step), *fit.params.covariances[1:])
+    return fit._replace(params=fit.params._replace(covariances=covariances))
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_the_iterative_solver_is_certified_by_fresh_probes(family):
+    response = "y" if family == "gaussian" else "count"
+    fit = lf.fit(FORMULA.format(response), data(), family, method="laplace", solver="iterative")
+    assert fit.converged
+    assert fit.certificate.holds
+    assert fit.certificate["second opinion"].words.startswith("the log-likelihood by fresh probes")
+
+
+@pytest.mark.parametrize("reml", [False, True], ids=["ml", "reml"])
+def test_fresh_probes_notice_an_end_that_is_none(reml):
+    model = lf.compile(lf.design(FORMULA.format("y"), data()))
+    prepared, space = sparse_sums(model.design), model.space
+    found = fit_iterative(prepared, space, reml=reml)
+    stderr = np.ones(space.size)
+    assert certify_probed(prepared, space, found, stderr, 0, reml).holds
+    psi = found.psi.copy()
+    psi[2] += 0.1
+    wrong = certify_probed(prepared, space, found._replace(psi=psi), stderr, 0, reml)
+    assert "stationarity" in [claim.name for claim in wrong.failing]
+    assert "sd(g)" in wrong["stationarity"].names
+
+
+def test_fresh_probes_notice_an_end_of_a_laplace_fit_that_is_none():
+    model = lf.compile(lf.design(FORMULA.format("count"), data()), "poisson")
+    last = fit_iteratively(model, 1e-6, seed=0, tolerance=0.01, max_probes=64)
+    stderr = np.ones(model.space.size)
+    assert certify_probed_laplace(model, last, stderr, 0).holds
+    psi = last.psi.copy()
+    psi[2] += 0.1
+    wrong = certify_probed_laplace(model, last._replace(psi=psi), stderr, 0)
+    assert "stationarity" in [claim.name for claim in wrong.failing]
+
+
+@pytest.mark.parametrize("reml", [False, True], ids=["ml", "reml"])
+def test_an_exact_end_that_is_none_is_noticed(reml):
+    model = lf.compile(lf.design(FORMULA.format("y"), data()))
+    prepared, space = sums(model.design), model.space
+    found = fit_exact(prepared, space, reml=reml)
+    fit = lf.estimate(model, reml=reml)
+    information = np.linalg.pinv(fit.param_vcov / np.outer(*2 * [_jacobian(fit)]))
+    inside = np.ones(space.size, bool)
+
+    def certificate(elements, params):
+        return certify_exact(
+            prepared,
+            space,
+            found._replace(elements=elements, params=params),
+            space.to_free(params),
+            inside,
+            information,
+            fit.param_stderr,
+            reml,
+        )
+
+    assert certificate(found.elements, found.params).holds
+    far = found.elements * np.array([1.1, 1.0])
+    lambdas = found.charts.factors(far)
+    covariances = tuple(found.params.sigma**2 * factor @ factor.T for factor in lambdas)
+    wrong = certificate(far, found.params._replace(covariances=covariances))
+    assert {claim.name for claim in wrong.failing} == {"stationarity", "second opinion"}
+
+
+def _jacobian(fit) -> np.ndarray:
+    psi = fit.model.space.to_free(fit.params)
+    return np.diag(fit.model.space.report_jacobian(psi))
+
+
+def test_a_laplace_end_that_is_none_is_noticed():
+    model = lf.compile(lf.design(FORMULA.format("count"), data()), "poisson")
+    space, found = model.space, fit_laplace(model)
+    psi, inside = space.to_free(found.params), np.ones(model.space.size, bool)
+    mode = found.approximation.mode.u
+    information = observed_information(model, found.problem, psi, inside, mode)
+    stderr = np.ones(space.size)
+    assert certify_laplace(model, found, psi, inside, information, stderr, 1e-6).holds
+    far = found._replace(elements=found.elements * np.array([1.1, 1.0]))
+    psi[2] += np.log(1.1)
+    wrong = certify_laplace(model, far, psi, inside, information, stderr, 1e-6)
+    assert "stationarity" in [claim.name for claim in wrong.failing]
+
+
+@pytest.mark.parametrize("reml", [False, True], ids=["ml", "reml"])
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | flat)", "y ~ x + (x | flat) + (1 | g)"])
+def test_a_bound_is_certified_by_the_sign_of_the_derivative(formula, reml):
+    d = data()
+    # Levels whose means are all alike vary less than chance would let them.
+    d["y"] -= d.groupby("flat")["y"].transform("mean")
+    fit = lf.fit(formula, d, reml=reml)
+    assert fit.singular
+    assert fit.certificate.holds
+    assert "flat" in fit.certificate["boundaries"].words
+    assert repr(fit).startswith("Converged, singular (at a boundary: ")
+    assert "singular" in str(fit.summary()).splitlines()[0]
+
+
+def test_a_bound_that_the_likelihood_rises_from_is_noticed():
+    model = lf.compile(lf.design("y ~ x + (1 | g)", data()))
+    prepared, space = sums(model.design), model.space
+    found = fit_exact(prepared, space)
+    params = found.params._replace(covariances=(np.zeros((1, 1)),))
+    psi = space.to_free(params)
+    wrong = certify_exact(
+        prepared,
+        space,
+        found._replace(elements=np.zeros(1), params=params),
+        np.where(np.isfinite(psi), psi, -13.0),
+        np.isfinite(psi),
+        np.eye(space.size) * 1e3,
+        np.ones(space.size),
+        False,
+    )
+    assert "boundaries" in [claim.name for claim in wrong.failing]
+    assert wrong["boundaries"].names == ("sd(g)",)
+
+
+def test_what_is_not_determined_is_named():
+    d = data(300).assign(again=lambda frame: frame["g"])
+    with pytest.warns(lf.LmeFormulaWarning, match="W_ALIASED_GROUP"):
+        fit = lf.fit("y ~ x + (1 | g) + (1 | again)", d)
+    assert fit.outcome is lf.Outcome.UNIDENTIFIED
+    assert set(fit.certificate["curvature"].names) == {"sd(g)", "sd(again)"}
+    assert "Concerned: " in str(fit.summary())
+    assert "certificate  curvature fails" in str(fit.diagnostics)
