@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
+from lmeformula.estimation.bridged import of_value, unknown
 from lmeformula.estimation.certify_sampled import certify_sampled
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
@@ -190,13 +191,27 @@ def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]
 def _log_likelihood(
     of: HeavyModel, problem: Problem, options: Options, solution: Solution, seed: int
 ) -> LogLik:
-    """Bridged from the whitening at the parameters of the last E-step."""
+    """By quadrature, or bridged from the whitening at the parameters of the last E-step."""
     from lmeformula.em.bridge import bridge
+    from lmeformula.sampling.blocks import blocks_of
+    from lmeformula.sampling.quadrature import integrand, integrate
 
-    size, nobs = of.model.space.size, of.model.design.n
     geometry = solution.geometry
     if geometry is None:
-        return LogLik(float("nan"), float("nan"), size, nobs)
+        return unknown(of.model)
+    inside = integrand(of.model, of.plan, blocks_of(of.model, of.plan))
+    if inside is not None:
+        at = of.stand_in(solution.params)
+        of_effects = of.plan.join(
+            tuple(
+                np.repeat(d[:, None], k, axis=1)
+                for d, (_, k) in zip(at.precisions, of.plan.sizes, strict=True)
+            )
+        )
+        modes = at.mode.u / np.sqrt(of_effects)
+        weights = of.arrays.rows.held(at.mode.weights)
+        exact = integrate(inside, solution.params, modes, weights, of_effects)
+        return of_value(of.model, solution, exact.value, exact.error)
     correction = bridge(
         problem,
         options,
@@ -206,7 +221,7 @@ def _log_likelihood(
         seed=seed,
     )
     log_det = of.stand_in(solution.sampled_at).mode.factor.log_det
-    return LogLik(correction.value - 0.5 * log_det, correction.mc_error, size, nobs)
+    return of_value(of.model, solution, correction.value - 0.5 * log_det, correction.mc_error)
 
 
 def _errors(of: HeavyModel, solution: Solution, inside: NDArray[np.bool_]) -> Errors:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.algebra.factor import Factor
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.em.types import Options, Solution
+from lmeformula.estimation.bridged import log_likelihood
 from lmeformula.estimation.certify import certify_laplace
 from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.certify_sampled import certify_sampled
@@ -45,7 +45,6 @@ from lmeformula.model.compile import Model
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
-    from lmeformula.laplace.likelihood import Problem as Arrays
 
 Floats = NDArray[np.float64]
 
@@ -173,7 +172,7 @@ def estimate_mcem(
     if solution.info is not None:
         modes = arrays.plan.split(np.asarray(solution.info.latent_mean, float))
     bridging = time.perf_counter()
-    loglik = _log_likelihood(model, arrays, problem, settings, solution, seed)
+    loglik = log_likelihood(model, arrays, problem, settings, solution, mode, seed)
     bridge_seconds = time.perf_counter() - bridging
     errors = _errors(model, start, solver, solution, inside, mode.u)
     fit = fit_of_run(
@@ -223,44 +222,6 @@ def _compile_ahead(model: Model, options: Options, solver: str) -> None:
     blank = Geometry(blank_whitening(model, plan))
     problem = whitened_problem(model, plan, np.zeros(model.space.size), lambda psi: blank)
     compile_ahead(problem, options, model.dtype, blank.arrays)
-
-
-def _log_likelihood(
-    model: Model,
-    arrays: Arrays,
-    problem: Problem,
-    options: Options,
-    solution: Solution,
-    seed: int,
-) -> LogLik:
-    """Bridged from a Gaussian near the posterior, at the parameters of the last E-step."""
-    from lmeformula.em.bridge import MOST_DRAWS, bridge
-    from lmeformula.sampling.laplace import whitening_log_det
-    from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
-
-    size, nobs = model.space.size, model.design.n
-    geometry, excess = solution.geometry, solution.excess
-    if geometry is None:
-        return LogLik(float("nan"), float("nan"), size, nobs)
-    at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
-    log_det = whitening_log_det(at.factor)
-    if isinstance(at.factor, Factor):
-        reference = reference_at(arrays, at)
-        kept = solution.positions[:MOST_DRAWS]
-        excess = excess_over(reference, at, kept, excess[: len(kept)])
-        white = whitening_of(reference, arrays, at, geometry.arrays)
-        geometry, log_det = geometry._replace(arrays=white), reference.factor.log_det
-    correction = bridge(
-        problem,
-        options,
-        solution.sampled_at,
-        geometry,
-        excess,
-        seed=seed,
-        dtype=model.dtype,
-    )
-    # The density in the reference's coordinates lacks only the determinant of the whitening.
-    return LogLik(correction.value - 0.5 * log_det, correction.mc_error, size, nobs)
 
 
 def _errors(

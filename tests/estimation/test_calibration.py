@@ -66,7 +66,18 @@ def check_mean_squares(squares: np.ndarray, num_seeds: int) -> None:
 def check_against_quadrature(name: str, num_seeds: int) -> None:
     found, known = sample(quadrature.model(name), num_seeds), quadrature.truth(name)
     right = np.array([*known.values, *known.stderr, known.loglik])
-    check_mean_squares((((found.reports - right) / found.errors) ** 2).mean(axis=0), num_seeds)
+    squares = (((found.reports - right) / found.errors) ** 2).mean(axis=0)
+    check_mean_squares(squares[:-1], num_seeds)
+    # The likelihood is exact: what it lacks is what the estimates' errors cost, half a sum of squares.
+    assert (found.reports[:, -1] < known.loglik + 1e-6).all()
+    z = np.random.default_rng(3).normal(size=10_000)
+    low, high = bounds(z**2 / np.sqrt(3.0), num_seeds)
+    assert low < squares[-1] < high
+    for values, value in zip(
+        found.reports[:, : len(known.values)], found.reports.T[-1], strict=True
+    ):
+        exact = quadrature.loglik(quadrature.CASES[name], values, 60)
+        assert value == pytest.approx(exact, abs=1e-6)
 
 
 def test_white_noise_is_judged_as_it_is():
