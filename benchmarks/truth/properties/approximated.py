@@ -1,0 +1,179 @@
+"""Laplace fits against the dense Laplace approximation: value, maximum, information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import optimize
+
+from truth.densities import FAMILIES, from_free, kinds, to_free
+from truth.differences import gradient, hessian
+from truth.held import SAME_LOGLIK, Finding, Held, by_term, fitted, largest
+from truth.laplace import Laplace
+from truth.matrices import complete
+from truth.normal import coordinates
+from truth.properties.estimates import honest
+from truth.working import Working
+
+VAGUE = 1e-4
+
+
+def rows_of(held: Held) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) response and trials of the rows used."""
+    rows = complete(held.data, held.spec)
+    y = rows["y"].to_numpy(float)
+    return y, rows["t"].to_numpy(float) if "trials" in held.spec.response else np.ones(len(y))
+
+
+def own_of(held: Held) -> np.ndarray:
+    """The family's own parameters, as they are reported."""
+    return held.fit.param_values[held.num_fixed + held.theta_size :]
+
+
+def _dense(held: Held) -> Laplace:
+    return Laplace(held.parts, FAMILIES[held.spec.family], *rows_of(held))
+
+
+def likelihood(held: Held) -> Iterator[Finding]:
+    """The log-likelihood is that of the dense approximation at the estimates."""
+    matrices = [
+        each.matrix(np.nan_to_num(mine))
+        for each, mine in zip(held.shapes, by_term(held.theta, held.shapes), strict=True)
+    ]
+    if not np.isfinite(own_of(held)).all():
+        return
+    value = _dense(held).at(np.asarray(held.fit.fixef), matrices, own_of(held))
+    if not np.isfinite(value):
+        return
+    off = abs(held.fit.loglik.value - value) / (1e-6 * max(1.0, abs(value)))
+    yield Finding("log-likelihood", off, f"{held.fit.loglik.value!r}, dense {value!r}")
+
+
+def errors(held: Held) -> Iterator[Finding]:
+    """Standard errors are from the Hessian of the dense approximation, and exist inside of the boundaries."""
+    fit = held.fit
+    if not fit.converged:
+        return
+    yield from honest(held)
+    p, size, own = held.num_fixed, held.theta_size, own_of(held)
+    stderr = fit.param_stderr
+    working = Working(held.shapes, held.theta, np.isfinite(stderr[p : p + size]))
+    free_own = np.isfinite(stderr[p + size :])
+    if not working.is_simple or not np.isfinite(working.start).all() or not np.isfinite(own).all():
+        return
+    kind = kinds(FAMILIES[held.spec.family], len(own))
+    start_own = np.array([to_free(k, v) for k, v in zip(kind, own, strict=True)])
+    at = np.concatenate([np.asarray(fit.fixef), working.start, start_own[free_own]])
+    end = p + len(working.start)
+    dense = _dense(held)
+
+    def back(here: np.ndarray) -> np.ndarray:
+        moved = np.array(own)
+        moved[free_own] = [
+            from_free(k, v) for k, v in zip(np.array(kind)[free_own], here, strict=True)
+        ]
+        return moved
+
+    def value(here: np.ndarray) -> float:
+        return dense.at(here[:p], working.matrices(here[p:end]), back(here[end:]))
+
+    steps = np.concatenate([0.1 * stderr[:p], np.full(len(at) - p, 0.04)])
+    is_threshold = np.array([k == "threshold" for k in kind], bool)[free_own]
+    steps[end:][is_threshold] = 0.1 * stderr[p + size :][free_own][is_threshold]
+    if not ((steps > 0) & np.isfinite(steps)).all():
+        return
+    information = -hessian(value, at, steps)
+    if not np.isfinite(information).all():
+        return
+    score = gradient(value, at, steps)
+    roots = np.sqrt(np.abs(np.diag(information)))
+    scaled = information / np.outer(np.where(roots > 0, roots, 1), np.where(roots > 0, roots, 1))
+    if np.linalg.eigvalsh(scaled)[0] < VAGUE:
+        return
+    inverse = np.linalg.inv(information)
+    gain = 0.5 * float(score @ inverse @ score)
+    yield Finding("stationary", gain / SAME_LOGLIK, f"a Newton step gains {gain:.2e}")
+    jacobian = np.eye(len(at))
+    if end > p:
+        moved = gradient(working.report, working.start, np.full(end - p, 1e-3)).T
+        jacobian[p:end, p:end] = moved[working.free]
+    for i, (k, v) in enumerate(zip(np.array(kind)[free_own], at[end:], strict=True)):
+        step = 1e-4
+        jacobian[end + i, end + i] = (from_free(k, v + step) - from_free(k, v - step)) / (2 * step)
+    right = np.sqrt(np.diag(jacobian @ inverse @ jacobian.T))
+    kept = np.concatenate([np.ones(p, bool), working.free, free_own])
+    mine, names = stderr[kept], np.array(fit.param_names)[kept]
+    away = np.abs(mine / right - 1.0)
+    tolerance = 5e-3 + 10.0 * np.sqrt(max(gain, 0.0))
+    worst = int(np.nanargmax(away)) if np.isfinite(away).any() else 0
+    words = f"of {names[worst]}: {mine[worst]:.6g}, dense {right[worst]:.6g}"
+    yield Finding("standard errors", float(away[worst]) / tolerance, words)
+
+
+def other_starts(held: Held) -> Iterator[Finding]:
+    """No other start finds more; what has a maximum is not left as stalled."""
+    fit, p, own = held.fit, held.num_fixed, own_of(held)
+    if not np.isfinite(own).all():
+        return
+    dense, chart = _dense(held), coordinates(held.parts)
+    kind = kinds(FAMILIES[held.spec.family], len(own))
+    start_own = np.array([to_free(k, v) for k, v in zip(kind, own, strict=True)])
+    scale = np.where(np.isfinite(fit.stderr), np.asarray(fit.stderr), 1.0)
+    units = np.minimum(scale, 10.0)
+    ordered = kind[:1] == ("threshold",)
+    start_own = np.clip(start_own, -6.0, 6.0) if not ordered else start_own
+    start = np.concatenate(
+        [
+            held.rng.normal(size=p),
+            chart.random(held.rng, at_zero=bool(held.rng.uniform() < 0.5)),
+            np.zeros(len(own)) if ordered else 0.5 * held.rng.normal(size=len(own)),
+        ]
+    )
+    end = p + chart.size
+
+    def downhill(at: np.ndarray) -> float:
+        moved = start_own + at[end:]
+        if ordered and (np.diff(moved) <= 0).any():
+            return 1e10
+        natural = np.array([from_free(k, v) for k, v in zip(kind, moved, strict=True)])
+        found = dense.at(np.asarray(fit.fixef) + units * at[:p], chart.matrices(at[p:end]), natural)
+        return -found if np.isfinite(found) else 1e10
+
+    def slope(at: np.ndarray) -> np.ndarray:
+        units = 1e-4 * np.eye(len(at))
+        return np.array([(downhill(at + e) - downhill(at - e)) / 2e-4 for e in units])
+
+    found = optimize.minimize(
+        downhill, start, jac=slope, method="L-BFGS-B", options={"maxiter": 60, "ftol": 1e-11}
+    )
+    if found.fun > 1e9:
+        return
+    ahead = -float(found.fun) - fit.loglik.value
+    best = [np.round(matrix, 5).tolist() for matrix in chart.matrices(found.x[p:end])]
+    words = f"log-likelihood {fit.loglik.value:.6f}, from another start {-found.fun:.6f} at {best}"
+    if fit.converged:
+        yield Finding("no start finds more", ahead / SAME_LOGLIK, words)
+    elif fit.outcome.name in ("OPTIMIZER_STALLED", "NONFINITE", "ITERATIONS_EXHAUSTED"):
+        # Towards a limit at infinity every start finds a little more: what is inside was there to be found.
+        inside = np.abs(found.x[:p]).max(initial=0.0) < 10.0 and ahead > 0.1 * SAME_LOGLIK
+        yield Finding("a maximum is found", np.inf if inside else 0.0, f"{fit.outcome.name}: {words}")
+
+
+def as_logarithms(held: Held) -> Iterator[Finding]:
+    """A lognormal model by Laplace is the Gaussian one of the logarithms, exactly."""
+    if held.spec.family != "lognormal" or not held.fit.converged:
+        return
+    fit = held.fit
+    data = held.data.assign(y=np.log(held.data["y"]))
+    other = fitted(data, held.spec.but(family="gaussian", method="exact"))
+    if not other.converged:
+        return
+    right = other.loglik.value - float(data["y"].to_numpy()[other.model.design.rows].sum())
+    off = abs(fit.loglik.value - right) / SAME_LOGLIK
+    yield Finding("exact of the logarithms", off, f"{fit.loglik.value:.7f}, exact {right:.7f}")
+    known = (fit.param_stderr > 0) & (other.param_stderr > 0)
+    away = largest(((fit.param_values - other.param_values) / (0.02 * other.param_stderr))[known])
+    yield Finding("exact of the logarithms, parameters", away, f"{fit.param_values}, {other.param_values}")
+
+

@@ -1,0 +1,273 @@
+"""Exact fits of Gaussian models against the dense likelihood: value, maximum, information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+import lmeformula as lf
+from truth.differences import gradient, hessian
+from truth.held import SAME_LOGLIK, Finding, Held, by_term, fitted, largest
+from truth.matrices import singular_values, spanning
+from truth.normal import Normal, climb, coordinates
+from truth.working import Working, at_boundary
+
+STEP = 0.02
+# Scaled eigenvalues of the information: below the first there may be no maximum to speak of, below the second
+# differences cannot tell how wide it is.
+WITHOUT = 1e-6
+VAGUE = 1e-4
+# What the log-likelihood changes by over a step of one half of a logarithm in a direction without information.
+FLAT = 1e-9
+
+
+def named_columns(held: Held) -> Iterator[Finding]:
+    """The columns are what their names say, of full rank, and span what the formula says."""
+    design, parts = held.fit.model.design, held.parts
+    size = np.maximum(1.0, np.abs(parts.X))
+    if design.X.shape != parts.X.shape:
+        yield Finding("columns", np.inf, f"{design.X.shape} for {parts.X.shape}")
+        return
+    yield Finding("columns", largest((design.X - parts.X) / size) / 1e-9, "X is not as named")
+    for term, mine in zip(design.terms, parts.effects, strict=True):
+        off = largest((term.values - mine.values) / np.maximum(1.0, np.abs(mine.values)))
+        yield Finding("columns", off / 1e-9, f"columns of {term.name} are not as named")
+    span = spanning(held.data, held.spec)
+    ranks = [
+        _rank(singular_values(columns)) for columns in (parts.X, span, np.hstack([parts.X, span]))
+    ]
+    if None not in ranks:
+        right = ranks[1]
+        wrong = parts.X.shape[1] != right or ranks[0] != right or ranks[2] != right
+        words = f"{parts.X.shape[1]} columns of rank {ranks[0]}, the formula spans {right}"
+        yield Finding("span", np.inf if wrong else 0.0, words)
+
+
+def _rank(values: np.ndarray) -> int | None:
+    """How many singular values are not zero; None where that is a matter of taste."""
+    if values.size == 0:
+        return 0
+    share = values / values[0]
+    if ((share > 1e-11) & (share < 1e-5)).any():
+        return None
+    return int((share > 1e-8).sum())
+
+
+def likelihood(held: Held) -> Iterator[Finding]:
+    """The log-likelihood is that of the dense covariance at the estimates."""
+    model, fit = Normal(held.parts, held.spec.reml), held.fit
+    value = dense_loglik(held, model)
+    tolerance = 1e-6 * max(1.0, abs(value))
+    yield Finding(
+        "log-likelihood",
+        abs(fit.loglik.value - value) / tolerance,
+        f"{fit.loglik.value!r}, dense {value!r}",
+    )
+
+
+def dense_loglik(held: Held, model: Normal) -> float:
+    """The dense log-likelihood at the reported estimates."""
+    fit, sigma = held.fit, float(held.fit.sigma)
+    matrices = _matrices(held)
+    if held.spec.reml:
+        return model.profile(matrices, sigma)
+    return model.at(np.asarray(fit.fixef), matrices, sigma).value
+
+
+def _matrices(held: Held) -> list[np.ndarray]:
+    return [
+        each.matrix(np.nan_to_num(mine))
+        for each, mine in zip(held.shapes, by_term(held.theta, held.shapes), strict=True)
+    ]
+
+
+def other_starts(held: Held, number: int = 2) -> Iterator[Finding]:
+    """No other start finds more; what has a maximum is not left as stalled."""
+    fit, model = held.fit, Normal(held.parts, held.spec.reml)
+    chart = coordinates(held.parts)
+    best, where = -np.inf, np.zeros(chart.size)
+    for turn in range(number):
+        start = chart.random(held.rng, at_zero=turn % 2 == 1)
+        value, at = climb(model, held.spec.sigma, start)
+        if value > best:
+            best, where = value, at
+    if not np.isfinite(best):
+        return
+    ahead = best - fit.loglik.value
+    found = [np.round(chart_matrix, 6).tolist() for chart_matrix in chart.matrices(where)]
+    words = f"log-likelihood {fit.loglik.value:.6f}, from another start {best:.6f} at {found} sigma^2"
+    if fit.converged:
+        yield Finding("no start finds more", ahead / SAME_LOGLIK, words)
+    elif fit.outcome.name in ("OPTIMIZER_STALLED", "NONFINITE", "ITERATIONS_EXHAUSTED"):
+        # What is flat there has been said to be so; what rises was there to be found.
+        size = np.inf if ahead > 0.1 * SAME_LOGLIK else 0.0
+        yield Finding("a maximum is found", size, f"{fit.outcome.name}: {words}")
+
+
+def errors(held: Held) -> Iterator[Finding]:
+    """Standard errors are from the Hessian of the dense likelihood, and exist inside of the boundaries."""
+    fit = held.fit
+    if not fit.converged:
+        return
+    stderr = fit.param_stderr
+    yield from honest(held)
+    p, size = held.num_fixed, held.theta_size
+    working = Working(held.shapes, held.theta, np.isfinite(stderr[p : p + size]))
+    if not working.is_simple or not np.isfinite(working.start).all():
+        return
+    with_sigma = held.spec.sigma is None
+    at = np.append(working.start, np.log(fit.sigma)) if with_sigma else working.start
+    if not len(at):
+        return
+    score, information = _derivatives(held, working, at)
+    roots = np.sqrt(np.abs(np.diag(information)))
+    roots = np.where(roots > 0, roots, 1.0)
+    scaled = information / np.outer(roots, roots)
+    least = float(np.linalg.eigvalsh(scaled)[0])
+    if least < VAGUE:
+        if least < WITHOUT:
+            along = np.linalg.eigh(scaled)[1][p:, 0] / roots[p:]
+            yield _determined(held, working, at, along / max(largest(along), 1e-300))
+        return
+    inverse = np.linalg.inv(information)
+    gain = 0.5 * float(score @ inverse @ score)
+    yield Finding("stationary", gain / SAME_LOGLIK, f"a Newton step gains {gain:.2e}")
+    jacobian = np.eye(len(information))
+    end = p + len(working.start)
+    if end > p:
+        moved = gradient(working.report, working.start, np.full(end - p, 1e-3)).T
+        jacobian[p:end, p:end] = moved[working.free]
+    if with_sigma:
+        jacobian[-1, -1] = fit.sigma
+    right = np.sqrt(np.diag(jacobian @ inverse @ jacobian.T))
+    # The fixed effects' errors are from their own block, as lme4 has them.
+    right[:p] = np.sqrt(np.diag(np.linalg.inv(information[:p, :p])))
+    kept = np.concatenate([np.ones(p, bool), working.free, np.ones(int(with_sigma), bool)])
+    mine, names = stderr[kept], np.array(fit.param_names)[kept]
+    away = np.abs(mine / right - 1.0)
+    # Estimates within the gain of the maximum have errors that are off by the third derivative times that.
+    tolerance = 2e-3 + 1e-7 / least + 10.0 * np.sqrt(max(gain, 0.0))
+    worst = int(np.nanargmax(away)) if np.isfinite(away).any() else 0
+    yield Finding(
+        "standard errors",
+        float(away[worst]) / tolerance,
+        f"of {names[worst]}: {mine[worst]:.6g}, dense {right[worst]:.6g}",
+    )
+
+
+def _determined(held: Held, working: Working, at: np.ndarray, along: np.ndarray) -> Finding:
+    """Whether the likelihood changes at all in the direction in which differences see least."""
+    model, size = Normal(held.parts, held.spec.reml), len(working.start)
+
+    def profile(here: np.ndarray) -> float:
+        sigma = held.spec.sigma if size == len(here) else float(np.exp(here[-1]))
+        return model.profile(working.matrices(here[:size]), sigma)
+
+    ends = [profile(at + step * along) for step in (-0.5, 0.0, 0.5)]
+    is_flat = np.ptp(ends) < FLAT * max(1.0, abs(ends[1]))
+    names = np.array(held.fit.param_names[held.num_fixed :])
+    free = np.append(working.free, np.ones(len(at) - size, bool))
+    concerned = names[free][np.abs(along) > 0.1].tolist()
+    return Finding(
+        "what converged is determined",
+        np.inf if is_flat else 0.0,
+        f"the likelihood is flat along {concerned}",
+    )
+
+
+def honest(held: Held) -> Iterator[Finding]:
+    """A converged fit has a standard error for each parameter that is not at a boundary, and none is zero."""
+    fit, p = held.fit, held.num_fixed
+    if not fit.converged:
+        return
+    missing = ~(fit.param_stderr > 0)
+    excused = np.zeros(len(missing), bool)
+    start = p
+    for each, term, mine in zip(
+        held.shapes, held.parts.effects, by_term(held.theta, held.shapes), strict=True
+    ):
+        size = np.sqrt((term.values**2).mean(axis=0))
+        units = held.spread / np.where(size > 0, size, 1.0)
+        excused[start : start + each.size] = at_boundary(each, mine, units)
+        start += each.size
+    excused[start:] = at_limit(fit)
+    wrong = [fit.param_names[i] for i in np.flatnonzero(missing & ~excused)]
+    yield Finding("errors exist", np.inf if wrong else 0.0, f"none for {wrong}")
+
+
+def at_limit(fit) -> bool:
+    """Whether the family's own parameters are at a named boundary."""
+    return fit.outcome.name == "BOUNDARY"
+
+
+def _derivatives(held: Held, working: Working, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Score and information of beta, the free covariance parameters and log sigma."""
+    fit, p = held.fit, held.num_fixed
+    model = Normal(held.parts, held.spec.reml)
+    size = len(working.start)
+
+    def place(here: np.ndarray) -> tuple[list[np.ndarray], float]:
+        sigma = held.spec.sigma if size == len(here) else float(np.exp(here[-1]))
+        return working.matrices(here[:size]), sigma
+
+    steps = np.full(len(at), STEP)
+    matrices, sigma = place(at)
+    if held.spec.reml:
+
+        def restricted(here: np.ndarray) -> float:
+            return model.profile(*place(here))
+
+        information = np.zeros((p + len(at), p + len(at)))
+        information[:p, :p] = model.least_squares(matrices, sigma)
+        information[p:, p:] = -hessian(restricted, at, steps)
+        return np.append(np.zeros(p), gradient(restricted, at, steps)), information
+    beta = np.asarray(fit.fixef)
+    here = model.at(beta, matrices, sigma)
+    cross = -gradient(lambda moved: model.at(beta, *place(moved)).score, at, steps)
+    value = lambda moved: model.at(beta, *place(moved)).value  # noqa: E731
+    inner = -hessian(value, at, steps)
+    information = np.block([[here.information, cross.T], [cross, inner]])
+    return np.append(here.score, gradient(value, at, steps)), information
+
+
+def by_blocks(held: Held) -> Iterator[Finding]:
+    """Few effects, which are done densely, by the blocks that many take."""
+    from unittest import mock
+
+    import lmeformula.gaussian.likelihood as small
+
+    with mock.patch.object(small, "dense_products", lambda plan, products: None):
+        other = fitted(held.data, held.spec)
+    fit = held.fit
+    if not (fit.converged and other.converged):
+        same = fit.outcome is other.outcome
+        words = f"{fit.outcome.name}, by blocks {other.outcome.name}"
+        yield Finding("by blocks, outcome", 0.0 if same else np.inf, words)
+        return
+    off = abs(fit.loglik.value - other.loglik.value)
+    yield Finding(
+        "by blocks",
+        off / SAME_LOGLIK,
+        f"log-likelihood {fit.loglik.value:.7f}, by blocks {other.loglik.value:.7f}",
+    )
+    both = (fit.param_stderr > 0) & (other.param_stderr > 0)
+    ratio = (other.param_stderr / fit.param_stderr - 1.0)[both]
+    yield Finding("by blocks, errors", largest(ratio) / 0.02, f"{fit.param_stderr}, {other.param_stderr}")
+
+
+def by_conjugate_gradients(held: Held) -> Iterator[Finding]:
+    """The iterative solver comes to the same within its Monte Carlo errors."""
+    if held.spec.reml or not held.fit.converged or held.spec.sigma is not None:
+        return
+    try:
+        other = fitted(held.data, held.spec, solver="iterative")
+    except lf.LmeFormulaError:
+        return
+    fit = held.fit
+    if not other.converged:
+        return
+    inside = (fit.param_stderr > 0) & (other.param_stderr > 0)
+    error = np.sqrt(other.param_mc_error**2 + (1e-2 * fit.param_stderr) ** 2)
+    off = largest(((other.param_values - fit.param_values) / error)[inside])
+    yield Finding("iterative solver", off / 5.0, f"{fit.param_values}, iterative {other.param_values}")
