@@ -82,7 +82,13 @@ def _nbinom(y, mu, size):
 
 def _gamma(y, trials, eta, own):
     shape = own[0]
-    return shape * np.log(shape) - gammaln(shape) - shape * eta + (shape - 1) * np.log(y) - shape * y * np.exp(-eta)
+    return (
+        shape * np.log(shape)
+        - gammaln(shape)
+        - shape * eta
+        + (shape - 1) * np.log(y)
+        - shape * y * np.exp(-eta)
+    )
 
 
 def _beta(y, trials, eta, own):
@@ -103,7 +109,9 @@ def _student(y, trials, eta, own):
 
 def _inverse_gaussian(y, trials, eta, own):
     mu = np.exp(eta)
-    return 0.5 * (np.log(own[0]) - LOG_2PI - 3 * np.log(y)) - own[0] * (y - mu) ** 2 / (2 * mu**2 * y)
+    return 0.5 * (np.log(own[0]) - LOG_2PI - 3 * np.log(y)) - own[0] * (y - mu) ** 2 / (
+        2 * mu**2 * y
+    )
 
 
 def _zero_inflated(y, trials, eta, own):
@@ -129,7 +137,9 @@ def _cumulative(link: str) -> Density:
             above, below = log_ndtr(high), log_ndtr(low)
             return above + np.log1p(-np.exp(below - above))
         with np.errstate(invalid="ignore"):
-            between = np.where(np.isfinite(low) & np.isfinite(high), np.log(-np.expm1(low - high)), 0.0)
+            between = np.where(
+                np.isfinite(low) & np.isfinite(high), np.log(-np.expm1(low - high)), 0.0
+            )
         return log_expit(high) + log_expit(-low) + between
 
     return log_density

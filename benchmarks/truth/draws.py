@@ -61,7 +61,10 @@ def _effects(rng: Rng, data: pd.DataFrame, term: Random, sd: float) -> np.ndarra
         if is_number(values):
             columns.append(values.to_numpy(float) / max(float(np.sqrt((values**2).mean())), 1e-12))
         else:
-            columns += [(values.astype(str) == level).to_numpy(float) for level in sorted(set(values.astype(str)))]
+            columns += [
+                (values.astype(str) == level).to_numpy(float)
+                for level in sorted(set(values.astype(str)))
+            ]
     k = len(columns)
     b = rng.normal(size=(len(levels), k))
     if rng.uniform() < 0.2:  # near-singular: all coefficients move together
@@ -69,9 +72,7 @@ def _effects(rng: Rng, data: pd.DataFrame, term: Random, sd: float) -> np.ndarra
     return sd * (np.column_stack(columns) * b[index]).sum(axis=1)
 
 
-def _others(
-    rng: Rng, data: pd.DataFrame, family: str, plain: str, eta: np.ndarray
-) -> pd.DataFrame:
+def _others(rng: Rng, data: pd.DataFrame, family: str, plain: str, eta: np.ndarray) -> pd.DataFrame:
     n, shape = len(data), float(rng.choice([0.7, 2.0, 20.0]))
     mu, chance = np.exp(np.minimum(eta, 4.0)), expit(eta)
     if "probit" in family:
@@ -83,17 +84,23 @@ def _others(
     if plain in ("binomial", "beta_binomial"):
         t = rng.integers(1, 12, n)
         if plain == "beta_binomial":
-            chance = rng.beta(np.maximum(chance * shape, 1e-3), np.maximum((1 - chance) * shape, 1e-3))
+            chance = rng.beta(
+                np.maximum(chance * shape, 1e-3), np.maximum((1 - chance) * shape, 1e-3)
+            )
         return data.assign(y=rng.binomial(t, chance), t=t)
     if plain == "cumulative":
         latent = eta + (rng.normal(size=n) if "probit" in family else rng.logistic(size=n))
-        return data.assign(y=pd.factorize(1 + np.searchsorted(THRESHOLDS, latent), sort=True)[0] + 1)
+        return data.assign(
+            y=pd.factorize(1 + np.searchsorted(THRESHOLDS, latent), sort=True)[0] + 1
+        )
     if plain == "lognormal":
         return data.assign(y=np.exp(eta + rng.choice([0.1, 1.0]) * rng.normal(size=n)))
     if plain == "student":
         return data.assign(y=eta + rng.standard_t(rng.choice([2.5, 30.0]), size=n))
     if plain == "beta":
-        y = rng.beta(np.maximum(chance * 4 * shape, 0.05), np.maximum((1 - chance) * 4 * shape, 0.05))
+        y = rng.beta(
+            np.maximum(chance * 4 * shape, 0.05), np.maximum((1 - chance) * 4 * shape, 0.05)
+        )
         return data.assign(y=np.clip(y, 1e-6, 1 - 1e-6))
     if plain == "gamma":
         return data.assign(y=np.maximum(rng.gamma(shape, mu / shape), 1e-12))

@@ -109,7 +109,12 @@ def _fixed(rng: Rng, n: int) -> tuple[str, ...]:
 def _random(rng: Rng, data: pd.DataFrame, most: int) -> tuple[Random, ...]:
     """One to `most` terms, as different as the number of rows allows."""
     found = [_term(rng, data, "g")]
-    others = [Random(True, (), "h"), Random(True, (), "g:k"), Random(True, (), "g:h"), _term(rng, data, "h")]
+    others = [
+        Random(True, (), "h"),
+        Random(True, (), "g:k"),
+        Random(True, (), "g:h"),
+        _term(rng, data, "h"),
+    ]
     while len(found) < most and rng.uniform() < 0.3:
         found.append(others[int(rng.integers(len(others)))])
     kept = dict.fromkeys(found)

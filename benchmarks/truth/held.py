@@ -70,9 +70,7 @@ class Held:
     def parts(self) -> Matrices:
         """The model matrices, from the rows and the names of the columns."""
         design = self.fit.model.design
-        return matrices(
-            self.data, self.spec, design.names, [term.columns for term in design.terms]
-        )
+        return matrices(self.data, self.spec, design.names, [term.columns for term in design.terms])
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

@@ -33,11 +33,11 @@ HELD: dict[str, tuple[tuple[Property, float], ...]] = {
         (afterwards.said, 0.1),
         (estimates.named_columns, 0.3),
         (approximated.likelihood, 1.0),
-        (approximated.errors, 0.5),
-        (approximated.other_starts, 0.3),
+        (approximated.errors, 0.35),
+        (approximated.other_starts, 0.12),
         (approximated.as_logarithms, 1.0),
-        (recodings.recodings, 0.6),
-        (afterwards.afterwards, 0.5),
+        (lambda held: recodings.recodings(held, 1), 0.6),
+        (lambda held: afterwards.afterwards(held, 1), 0.5),
     ),
     "mcem": (
         (afterwards.said, 1.0),
@@ -84,7 +84,9 @@ def judge(case: Case, only: str | None = None) -> Verdict:
     except lf.LmeFormulaError as error:
         return Verdict(case.name, "refused", str(error).splitlines()[0], _since(began), ())
     except Exception as error:
-        foreign = Finding("nothing foreign escapes", np.inf, f"{type(error).__name__}: {error}"[:200])
+        foreign = Finding(
+            "nothing foreign escapes", np.inf, f"{type(error).__name__}: {error}"[:200]
+        )
         return Verdict(case.name, "foreign", "", _since(began), (foreign,))
     method, seed, index = case.name.split(":")
     findings: list[Finding] = [Finding("nothing foreign escapes", 0.0)]
@@ -107,7 +109,9 @@ def _found(hold: Property, held: Held) -> list[Finding]:
     except Exception as error:
         # Of ours it is a refusal after the fit, of others' it has escaped: neither is an answer.
         name = getattr(hold, "__name__", "property")
-        found.append(Finding(f"{name} gives an answer", np.inf, f"{type(error).__name__}: {error}"[:200]))
+        found.append(
+            Finding(f"{name} gives an answer", np.inf, f"{type(error).__name__}: {error}"[:200])
+        )
     return found
 
 

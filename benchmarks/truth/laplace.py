@@ -50,7 +50,9 @@ class Laplace:
         """The mode, the log joint density there without its constant, and the rows' curvature."""
 
         def look(at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-            values, first, second = derivatives(self.family, self.y, self.trials, base + A @ at, own)
+            values, first, second = derivatives(
+                self.family, self.y, self.trials, base + A @ at, own
+            )
             return float(values.sum() - 0.5 * at @ at), first, -second
 
         value, first, curvature = look(u)

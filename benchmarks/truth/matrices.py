@@ -97,7 +97,8 @@ def matrices(
     rows = complete(data, spec)
     ones = np.ones(len(rows))
     effects = tuple(
-        _effects(rows, term, columns) for term, columns in zip(spec.terms, random_names, strict=True)
+        _effects(rows, term, columns)
+        for term, columns in zip(spec.terms, random_names, strict=True)
     )
     columns = [column(rows, name) for name in names]
     return Matrices(

@@ -58,7 +58,7 @@ class Normal:
         return Evaluated(value + 0.5 * self.log_weights, X.T @ r, X.T @ X)
 
     def profile(self, matrices: Sequence[np.ndarray], sigma: float | None) -> float:
-        """Log-likelihood at the best beta, and the best sigma where that is None: Sigma then counts in sigma^2."""
+        """Log-likelihood at the best beta; where sigma is None at the best sigma, and in units of it."""
         try:
             factor = sl.cholesky(
                 self.covariance(matrices, 1.0 if sigma is None else sigma), lower=True
@@ -144,6 +144,10 @@ def climb(model: Normal, sigma: float | None, start: np.ndarray) -> tuple[float,
         return -value, -scale * changes @ np.concatenate([slope.ravel() for slope in slopes])
 
     found = optimize.minimize(
-        downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "gtol": 1e-6, "ftol": 1e-13}
+        downhill,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 200, "gtol": 1e-6, "ftol": 1e-13},
     )
     return -float(found.fun), found.x

@@ -16,7 +16,7 @@ class Quadrature:
     """log of the product over levels of the integral of p(y_l | b) N(b; 0, sd^2)."""
 
     def __init__(self, parts: Matrices, family: Family, y: np.ndarray, trials: np.ndarray) -> None:
-        assert len(parts.effects) == 1 and parts.effects[0].values.shape[1] == 1
+        assert [term.values.shape[1] for term in parts.effects] == [1]
         self.parts, self.family, self.y, self.trials = parts, family, y, trials
         self.term = parts.effects[0]
 
@@ -26,7 +26,9 @@ class Quadrature:
         z = sd * term.values[:, 0]
         u = np.zeros(term.levels)
         for _ in range(60):
-            _, first, second = derivatives(self.family, self.y, self.trials, base + z * u[term.index], own)
+            _, first, second = derivatives(
+                self.family, self.y, self.trials, base + z * u[term.index], own
+            )
             slope = self._sum(z * first) - u
             curvature = np.maximum(self._sum(-(z**2) * second), 0.0) + 1.0
             step = np.clip(slope / curvature, -1.0, 1.0)
@@ -36,7 +38,10 @@ class Quadrature:
         width = 1.0 / np.sqrt(curvature)
         nodes = u[:, None] + width[:, None] * np.sinh(STRETCH)
         rows = self.family.log_density(
-            self.y[:, None], self.trials[:, None], base[:, None] + z[:, None] * nodes[term.index], own
+            self.y[:, None],
+            self.trials[:, None],
+            base[:, None] + z[:, None] * nodes[term.index],
+            own,
         )
         total = np.zeros_like(nodes)
         np.add.at(total, term.index, rows)

@@ -36,7 +36,9 @@ def rows(rng: Rng, n: int, many_groups: bool = False) -> pd.DataFrame:
             "g": named(rng, g, "s"),
             "h": named(rng, h, "h"),
             "k": named(rng, k, "k"),
-            "w": rng.choice([0.1, 0.5, 1.0, 2.0, 10.0], n) if rng.uniform() < 0.7 else rng.gamma(2.0, size=n),
+            "w": rng.choice([0.1, 0.5, 1.0, 2.0, 10.0], n)
+            if rng.uniform() < 0.7
+            else rng.gamma(2.0, size=n),
             "o": rng.normal(size=n) * rng.choice([0.3, 1.0, 100.0], p=[0.5, 0.4, 0.1]),
         }
     )

@@ -25,21 +25,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; 1 where a case fails."""
     parser = argparse.ArgumentParser(description="Hold random models on random data to properties.")
     parser.add_argument(
-        "--cases", nargs="+", default=["gaussian=2000", "laplace=200", "mcem=40"], metavar="METHOD=NUMBER"
+        "--cases",
+        nargs="+",
+        default=["gaussian=2000", "laplace=200", "mcem=40"],
+        metavar="METHOD=NUMBER",
     )
     parser.add_argument("--case", metavar="METHOD:SEED:INDEX", help="one case again, in words")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--minutes", type=float, help="stop after so long, and go on at the next call")
-    parser.add_argument("--out", type=Path, default=Path("campaign.jsonl"), help="a line for each case")
+    parser.add_argument(
+        "--minutes", type=float, help="stop after so long, and go on at the next call"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("campaign.jsonl"), help="a line for each case"
+    )
     parser.add_argument("--report", type=Path, help="the table, in Markdown; printed as well")
-    parser.add_argument("--shrink", type=float, default=15.0, help="seconds to make a failing case small")
+    parser.add_argument(
+        "--shrink", type=float, default=15.0, help="seconds to make a failing case small"
+    )
     options = parser.parse_args(arguments)
     if options.case is not None:
         return _again(options.case, options.shrink)
-    wanted = [
-        name for text in options.cases for name in _names(text, options.seed)
-    ]
+    wanted = [name for text in options.cases for name in _names(text, options.seed)]
     records = _read(options.out)
     todo = [name for name in wanted if name not in records]
     shrunk: dict[str, int] = {}
@@ -68,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _names(text: str, seed: int) -> Iterator[str]:
     method, _, number = text.partition("=")
     if method not in METHODS or not number.isdigit():
-        raise SystemExit(f"--cases {text}: write METHOD=NUMBER, a method being one of {', '.join(METHODS)}")
+        raise SystemExit(
+            f"--cases {text}: write METHOD=NUMBER, a method being one of {', '.join(METHODS)}"
+        )
     return (f"{method}:{seed}:{index}" for index in range(int(number)))
 
 
@@ -129,7 +138,9 @@ def _again(name: str, seconds: float) -> int:
     print(f"{made.call}\n{len(made.data)} rows; {made.truth}; {verdict.outcome} {verdict.words}")
     for finding in verdict.findings:
         sign = "FAILS" if finding.fails else "holds"
-        print(f"{sign}  {finding.name}  {finding.size:.3g}  {finding.words if finding.fails else ''}")
+        print(
+            f"{sign}  {finding.name}  {finding.size:.3g}  {finding.words if finding.fails else ''}"
+        )
     for failing in dict.fromkeys(finding.name for finding in verdict.failures):
         _show(name, failing, seconds)
     return int(bool(verdict.failures))

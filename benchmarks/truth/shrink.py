@@ -46,7 +46,9 @@ def _simpler(case: Case) -> Iterator[Case]:
         term = spec.random[i]
         if term.columns:
             plain = Random(True, (), term.group)
-            yield case._replace(spec=spec.but(random=(*spec.random[:i], plain, *spec.random[i + 1 :])))
+            yield case._replace(
+                spec=spec.but(random=(*spec.random[:i], plain, *spec.random[i + 1 :]))
+            )
     for i in reversed(range(len(spec.fixed))):
         yield case._replace(spec=spec.but(fixed=spec.fixed[:i] + spec.fixed[i + 1 :]))
     if spec.offset:

@@ -56,7 +56,9 @@ def residuals(held: Held) -> Iterator[Finding]:
         return
     y = held.data["y"].to_numpy(float)[fit.model.design.rows]
     off = largest(np.asarray(fit.fitted(), float) + np.asarray(fit.residuals(), float) - y)
-    yield Finding("fitted + residuals", off / (1e-9 * max(largest(y), held.spread)), f"off by {off:.3g}")
+    yield Finding(
+        "fitted + residuals", off / (1e-9 * max(largest(y), held.spread)), f"off by {off:.3g}"
+    )
 
 
 def refitted(held: Held) -> Iterator[Finding]:
@@ -89,7 +91,9 @@ def saved(held: Held) -> Iterator[Finding]:
     same = np.array_equal(fit.param_values, again.param_values, equal_nan=True)
     same &= np.array_equal(fit.param_stderr, again.param_stderr, equal_nan=True)
     same &= fit.loglik == again.loglik and fit.outcome is again.outcome
-    yield Finding("save and load", 0.0 if same else np.inf, "parameters, errors, likelihood or outcome differ")
+    yield Finding(
+        "save and load", 0.0 if same else np.inf, "parameters, errors, likelihood or outcome differ"
+    )
     rows = held.data.iloc[fit.model.design.rows]
     off = largest(np.asarray(again.predict(rows), float) - np.asarray(fit.predict(), float))
     scale = 1e-9 * max(largest(np.asarray(fit.predict(), float)), held.spread)
@@ -121,8 +125,14 @@ def simulated(held: Held) -> Iterator[Finding]:
     chi = (number - 1) * ratio.sum()
     df = (number - 1) * len(z)
     # Six standard errors: one false alarm in a billion.
-    yield Finding("simulated means", abs(float(z @ z) - len(z)) / (6.0 * np.sqrt(2 * len(z)) + 6), f"chi2 {z @ z:.1f} of {len(z)}")
-    yield Finding("simulated variances", abs(chi - df) / (6.0 * np.sqrt(2.0 * df)), f"chi2 {chi:.0f} of {df}")
+    yield Finding(
+        "simulated means",
+        abs(float(z @ z) - len(z)) / (6.0 * np.sqrt(2 * len(z)) + 6),
+        f"chi2 {z @ z:.1f} of {len(z)}",
+    )
+    yield Finding(
+        "simulated variances", abs(chi - df) / (6.0 * np.sqrt(2.0 * df)), f"chi2 {chi:.0f} of {df}"
+    )
 
 
 def _alike(name: str, held: Held, other: lf.Fit) -> Iterator[Finding]:
@@ -137,7 +147,11 @@ def _alike(name: str, held: Held, other: lf.Fit) -> Iterator[Finding]:
     yield Finding(name, off / SAME_LOGLIK, words)
     means = placed(other, len(held.data)) - held.means
     off = largest(means[np.isfinite(means)])
-    yield Finding(name, off / (1e-2 * held.spread + 1e-9 * np.nanmax(np.abs(held.means))), f"means differ by {off:.3g}")
+    yield Finding(
+        name,
+        off / (1e-2 * held.spread + 1e-9 * np.nanmax(np.abs(held.means))),
+        f"means differ by {off:.3g}",
+    )
 
 
 PROPERTIES: tuple[Callable[[Held], Iterator[Finding]], ...] = (

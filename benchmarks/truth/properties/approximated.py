@@ -157,7 +157,9 @@ def other_starts(held: Held) -> Iterator[Finding]:
     elif fit.outcome.name in ("OPTIMIZER_STALLED", "NONFINITE", "ITERATIONS_EXHAUSTED"):
         # Towards a limit at infinity every start finds a little more: what is inside was there to be found.
         inside = np.abs(found.x[:p]).max(initial=0.0) < 10.0 and ahead > 0.1 * SAME_LOGLIK
-        yield Finding("a maximum is found", np.inf if inside else 0.0, f"{fit.outcome.name}: {words}")
+        yield Finding(
+            "a maximum is found", np.inf if inside else 0.0, f"{fit.outcome.name}: {words}"
+        )
 
 
 def as_logarithms(held: Held) -> Iterator[Finding]:
@@ -174,6 +176,6 @@ def as_logarithms(held: Held) -> Iterator[Finding]:
     yield Finding("exact of the logarithms", off, f"{fit.loglik.value:.7f}, exact {right:.7f}")
     known = (fit.param_stderr > 0) & (other.param_stderr > 0)
     away = largest(((fit.param_values - other.param_values) / (0.02 * other.param_stderr))[known])
-    yield Finding("exact of the logarithms, parameters", away, f"{fit.param_values}, {other.param_values}")
-
-
+    yield Finding(
+        "exact of the logarithms, parameters", away, f"{fit.param_values}, {other.param_values}"
+    )

@@ -89,6 +89,8 @@ def compared(held: Held, made: Recoding) -> Iterator[Finding]:
         units = np.array([unit if _is_size(n) else 1.0 for n in fit.param_names[p:]])
         mine, others = fit.param_values[p:], other.param_values[q:] / units
         known = np.isfinite(errors) & (errors > 0) & np.isfinite(other.param_stderr[q:])
+        # What the data hardly tell has an error that the smallest rounding moves.
+        known &= errors < 5.0 * np.maximum(np.abs(mine), 0.2)
         off = largest((mine - others)[known] / (0.02 * errors[known]))
         yield Finding(f"{name}, parameters", off, f"{mine}, recoded {others}")
         ratio = (other.param_stderr[q:] / units / errors - 1.0)[known]
@@ -111,7 +113,7 @@ def _jacobian(held: Held, other: lf.Fit, made: Recoding) -> float:
     if held.spec.reml:
         freedom -= held.num_fixed
         # |X'V^-1 X| of other columns with the same span is another number.
-        added = 0.5 * (_log_det(other.model.design.X) - _log_det(fit.model.design.X))
+        added = 0.5 * (_log_det(fit.model.design.X) - _log_det(other.model.design.X))
     return added - freedom * float(np.log(abs(made.unit)))
 
 
@@ -131,7 +133,9 @@ def _same(held: Held, name: str, **changes: Any) -> Recoding:
 
 def permuted(held: Held) -> Recoding:
     rows = held.rng.permutation(len(held.data))
-    return _same(held, "rows permuted", data=held.data.iloc[rows], rows=rows, same_fixed=_codes_stay(held))
+    return _same(
+        held, "rows permuted", data=held.data.iloc[rows], rows=rows, same_fixed=_codes_stay(held)
+    )
 
 
 def _codes_stay(held: Held) -> bool:
@@ -143,7 +147,9 @@ def groups_renamed(held: Held) -> Recoding:
     data = held.data.copy()
     for name in {name for term in held.spec.random for name in term.group.split(":")}:
         codes, levels = pd.factorize(data[name])
-        labels = np.array([f"{ODD_NAMES[i % 10]}{i}" for i in held.rng.permutation(len(levels))], object)
+        labels = np.array(
+            [f"{ODD_NAMES[i % 10]}{i}" for i in held.rng.permutation(len(levels))], object
+        )
         values = np.append(labels, [None])[codes]
         data[name] = pd.Categorical(values) if held.rng.uniform() < 0.5 else values
     return _same(held, "groups renamed", data=data, same_fixed=True)
@@ -154,7 +160,11 @@ def ids_otherwise(held: Held) -> Recoding:
     for name in ("g", "h"):
         codes, levels = pd.factorize(data[name], sort=True)
         kind = int(held.rng.integers(4))
-        ids = [10**15 + np.arange(len(levels)), np.arange(len(levels)) + 0.5, np.arange(len(levels)) - 3][kind % 3]
+        ids = [
+            10**15 + np.arange(len(levels)),
+            np.arange(len(levels)) + 0.5,
+            np.arange(len(levels)) - 3,
+        ][kind % 3]
         values = pd.Series(ids).astype(object)
         column = pd.Series(
             [None if code < 0 else values[code] for code in codes], index=data.index, dtype=object
@@ -212,7 +222,11 @@ def bars(held: Held) -> Recoding | None:
     changed: list[Random] = []
     for term in spec.random:
         if term.kind == "||":
-            changed += [Random(term.intercept, term.columns, term.group, "diag")] if turn < 0.5 else term.parts()
+            changed += (
+                [Random(term.intercept, term.columns, term.group, "diag")]
+                if turn < 0.5
+                else term.parts()
+            )
         elif term.kind == "diag" and all(is_number(held.data[name]) for name in term.columns):
             changed.append(Random(term.intercept, term.columns, term.group, "||"))
         else:
@@ -248,7 +262,15 @@ def shifted(held: Held) -> Recoding | None:
     """x + c for x, where the formula has whatever that moves it along."""
     spec, number = held.spec, is_number
     with_x = [term for term in spec.random if "x" in term.columns]
-    fixed_ok = spec.fixed in ((), ("x",), ("x", "a"), ("x", "z"), ("x", "a", "a:x"), ("a", "a:x"), ("x", "z", "v"))
+    fixed_ok = spec.fixed in (
+        (),
+        ("x",),
+        ("x", "a"),
+        ("x", "z"),
+        ("x", "a", "a:x"),
+        ("a", "a:x"),
+        ("x", "z", "v"),
+    )
     if not spec.intercept or not fixed_ok or "x" not in spec.variables:
         return None
     if any(not (term.intercept and term.kind == "us") for term in with_x):
@@ -274,7 +296,9 @@ def response_shifted(held: Held) -> Recoding | None:
     if spec.family != "gaussian" or not spec.intercept:
         return None
     shift = 100.0 * float(held.data["y"].std())
-    return _same(held, "response shifted", data=held.data.assign(y=held.data["y"] + shift), shift=shift)
+    return _same(
+        held, "response shifted", data=held.data.assign(y=held.data["y"] + shift), shift=shift
+    )
 
 
 def weights_given(held: Held) -> Recoding | None:
@@ -286,7 +310,9 @@ def weights_given(held: Held) -> Recoding | None:
         )  # fmt: skip
     if held.spec.family != "gaussian":
         return None
-    return _same(held, "weights of one", options={"weights": np.ones(len(held.data))}, same_fixed=True)
+    return _same(
+        held, "weights of one", options={"weights": np.ones(len(held.data))}, same_fixed=True
+    )
 
 
 def weights_scaled(held: Held) -> Recoding | None:
@@ -302,9 +328,15 @@ def offset_given(held: Held) -> Recoding | None:
         return None
     spec, turn = held.spec.but(offset=False), held.rng.uniform()
     if turn < 0.4:
-        return _same(held, "offset as an argument", spec=spec, options={"offset": "o"}, same_fixed=True)
+        return _same(
+            held, "offset as an argument", spec=spec, options={"offset": "o"}, same_fixed=True
+        )
     return _same(
-        held, "offset as an array", spec=spec, options={"offset": held.data["o"].to_numpy()}, same_fixed=True
+        held,
+        "offset as an array",
+        spec=spec,
+        options={"offset": held.data["o"].to_numpy()},
+        same_fixed=True,
     )
 
 
@@ -337,7 +369,9 @@ def as_dictionary(held: Held) -> Recoding:
 
 
 def unused_level(held: Held) -> Recoding | None:
-    factors = [name for name in _factors(held) if isinstance(held.data[name].dtype, pd.CategoricalDtype)]
+    factors = [
+        name for name in _factors(held) if isinstance(held.data[name].dtype, pd.CategoricalDtype)
+    ]
     if not factors:
         return None
     data = held.data.copy()
