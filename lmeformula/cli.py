@@ -20,6 +20,7 @@ from lmeformula.errors import (
     LmeFormulaWarning,
     MissingLibraryError,
 )
+from lmeformula.files import write_whole
 from lmeformula.formula.show import dump
 from lmeformula.startup import import_tensorflow
 
@@ -161,7 +162,7 @@ def run_predict(options: argparse.Namespace) -> int:
     if options.out is None:
         sys.stdout.write(text)
     else:
-        options.out.write_text(text, encoding="utf-8")
+        write_whole(options.out, text)
     return FINE
 
 

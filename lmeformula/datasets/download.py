@@ -8,8 +8,6 @@ new one, never half of one.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lmeformula.errors import DatasetError
+from lmeformula.files import write_whole
 
 if TYPE_CHECKING:
     from requests import Response
@@ -106,14 +105,7 @@ def store(content: bytes, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)  # noqa: PTH105 - the call whose atomicity is documented
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, content)
     except OSError as error:
         raise DatasetError(
             f"cannot write {path}: {error.strerror or error}",

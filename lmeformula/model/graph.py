@@ -14,6 +14,7 @@ import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import LmeFormulaError
+from lmeformula.files import write_whole
 from lmeformula.model.family.categories import categories
 from lmeformula.model.notation import (
     FamilyNotation,
@@ -98,9 +99,7 @@ class Graph:
         Raises:
           LmeFormulaError: graphviz's `dot` program is not installed, or failed.
         """
-        path = Path(path)
-        path.write_bytes(run_dot(self.dot(), "png"))
-        return path
+        return write_whole(Path(path), run_dot(self.dot(), "png"))
 
     def __repr__(self) -> str:
         return self.text()

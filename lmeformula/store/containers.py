@@ -10,7 +10,7 @@ import numpy as np
 
 from lmeformula.store.absent import AbsentRows
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import Codec, Reader, Whole, Writer
+from lmeformula.store.codec import Codec, Reader, Text, Whole, Writer
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Each:
             source.refuse("it is not a list")
         if self.size:
             source.agree(self.size, len(found))
+        if isinstance(self.inner, Text) and all(isinstance(item, str) for item in found):
+            # Levels are many: one by one they would take microseconds each.
+            return tuple(found)
         values = []
         for i, item in enumerate(found):
             with source.at(i):

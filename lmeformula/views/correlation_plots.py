@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lmeformula.result.correlations import correlations
 from lmeformula.views.axes import BLUE, ORANGE, lighten, new_axes
+from lmeformula.views.names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,11 +55,15 @@ def correlation(fit: Fit, term: str | None = None, ax: Axes | None = None) -> Ax
     places = np.arange(0, d - 1, step)
     size = "medium" if d <= NUMBERED else "x-small" if d <= 40 else "xx-small"
     ax.set_xticks(
-        places, [found.names[i] for i in places], rotation=40, ha="right", rotation_mode="anchor"
+        places,
+        [drawn(found.names[i]) for i in places],
+        rotation=40,
+        ha="right",
+        rotation_mode="anchor",
     )
-    ax.set_yticks(places, [found.names[i + 1] for i in places])
+    ax.set_yticks(places, [drawn(found.names[i + 1]) for i in places])
     ax.tick_params(length=0, labelsize=size)
-    ax.set_title(f"Correlations of the {found.of_what}", loc="left")
+    ax.set_title(f"Correlations of the {drawn(found.of_what)}", loc="left")
     lighten(ax, grid=None)
     ax.spines[["left", "bottom"]].set_visible(False)
     return ax

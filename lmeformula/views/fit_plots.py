@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.result.predictive import frequencies
 from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes
+from lmeformula.views.names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,10 +75,10 @@ def ppc(fit: Fit, ax: Axes | None = None, **options: Any) -> Axes:
     ax.plot(middles, found.middle, "o", color=ORANGE, markersize=3.5, label="drawn by the model")
     if found.names:
         step = max(1, len(found.names) // 12)
-        ax.set_xticks(middles[::step], found.names[::step])
+        ax.set_xticks(middles[::step], list(map(drawn, found.names[::step])))
     response = fit.model.design.response
     assert response is not None
-    ax.set_xlabel(response.name)
+    ax.set_xlabel(drawn(response.name))
     ax.set_ylabel("rows")
     ax.set_ylim(0, 1.18 * max(float(found.observed.max()), float(found.upper.max())))
     ax.legend(loc="upper center", ncols=2, frameon=False, fontsize="small")

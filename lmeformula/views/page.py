@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lmeformula.files import write_whole
 from lmeformula.result.leave_one_out import has_leave_one_out
 from lmeformula.result.table import Cell, Column, Table
 from lmeformula.result.tidy import tidy
@@ -64,8 +65,7 @@ def write_page(fit: Fit, path: Path, tell: Callable[[str], None] | None = None) 
     Raises:
       OSError: if the file cannot be written.
     """
-    path.write_text(page(fit, tell), encoding="utf-8")
-    return path
+    return write_whole(path, page(fit, tell))
 
 
 def page(fit: Fit, tell: Callable[[str], None] | None = None) -> str:

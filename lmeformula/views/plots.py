@@ -13,6 +13,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.draws import effect_draws
 from lmeformula.result.ranef import effects_of
 from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, new_panels, num_columns
+from lmeformula.views.names import drawn
 from lmeformula.views.numbers import decimals_for, short
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def convergence(
     for name, ax in zip(names, panels, strict=True):
         values = history[name].to_numpy()
         _convergence_panel(ax, history["iteration"].to_numpy(), values, float(errors[name]))
-        ax.set_title(f"{name}  {short(float(values[-1]))}", loc="left", fontsize="medium")
+        ax.set_title(f"{drawn(name)}  {short(float(values[-1]))}", loc="left", fontsize="medium")
     for ax in panels[-num_columns(len(names)) :]:
         ax.set_xlabel("iteration")
     return panels
@@ -157,13 +158,13 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
             1.01, place, label, transform=ax.get_yaxis_transform(), va="center", fontsize="small"
         )
     scalar = all(effect.column == "Intercept" for effect in shown)
-    names = [e.level if scalar else f"{e.level}: {e.column}" for e in shown]
+    names = [drawn(e.level if scalar else f"{e.level}: {e.column}") for e in shown]
     ax.set_yticks(range(len(shown)), names)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.margins(x=0.01)
     ax.locator_params(axis="x", integer=True)
     ax.set_xlabel("draw in the last E-step")
-    ax.set_ylabel(shown[0].term)
+    ax.set_ylabel(drawn(shown[0].term))
     ax.set_title(f"Draws of {len(shown)} effects, with mean (sd)", loc="left")
     lighten(ax, grid=None)
     ax.tick_params(axis="y", length=0)
@@ -243,9 +244,9 @@ def histogram(
         _density(ax, chosen.values, "effects")
     if chosen.sd > 0:
         _normal_curve(ax, chosen.sd, f"estimated, sd {short(chosen.sd)}")
-    ax.set_xlabel(f"effect on {_response_name(fit)}")
+    ax.set_xlabel(f"effect on {drawn(_response_name(fit))}")
     ax.set_ylabel("density")
-    ax.set_title(f"{chosen.label}: {len(chosen.values):,} levels", loc="left")
+    ax.set_title(f"{drawn(chosen.label)}: {len(chosen.values):,} levels", loc="left")
     lighten(ax, grid="y")
     _legend_above(ax)
     return ax
@@ -277,15 +278,15 @@ def effects(
     if named:
         ax.hlines(places, values - half, values + half, color=BLUE, alpha=0.5, linewidth=1.5)
         ax.plot(values, places, "o", color=BLUE, markersize=4)
-        ax.set_yticks(places, [chosen.levels[i] for i in order])
+        ax.set_yticks(places, [drawn(chosen.levels[i]) for i in order])
         ax.tick_params(axis="y", length=0)
     else:
         ax.fill_betweenx(places, values - half, values + half, color=BLUE, alpha=0.25, linewidth=0)
         ax.plot(values, places, color=BLUE, linewidth=1.5)
         ax.set_ylabel("rank")
     ax.set_ylim(0.3, len(values) + 0.7)
-    ax.set_xlabel(f"effect on {_response_name(fit)}, with 95 % intervals")
-    ax.set_title(f"{chosen.label}: {len(values):,} levels", loc="left")
+    ax.set_xlabel(f"effect on {drawn(_response_name(fit))}, with 95 % intervals")
+    ax.set_title(f"{drawn(chosen.label)}: {len(values):,} levels", loc="left")
     lighten(ax, grid="x")
     return ax
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.result.table import Column, Table
 from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_panels
+from lmeformula.views.names import drawn
 from lmeformula.views.table import to_text
 
 if TYPE_CHECKING:
@@ -71,6 +72,6 @@ def _draw(profile: ParameterProfile, ax: Axes, lower: float, upper: float) -> No
     for end in (lower, upper):
         if math.isfinite(end):
             ax.axvline(end, color=ORANGE, linewidth=1.0)
-    ax.set_title(profile.parameter.name, loc="left", fontsize="medium")
+    ax.set_title(drawn(profile.parameter.name), loc="left", fontsize="medium")
     ax.set_ylabel("zeta")
     lighten(ax, grid="y")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmeformula.files import write_whole
 from lmeformula.result.ranef import ranef
 from lmeformula.result.tidy import tidy
 from lmeformula.store.save import save
+from lmeformula.views.names import file_names
 from lmeformula.views.plots import convergence, effects, residuals
 from lmeformula.views.summary import summary
 
@@ -35,26 +38,26 @@ def write_report(fit: Fit, folder: Path, *, data: bool = False) -> list[Path]:
     Raises:
       OSError: if the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "summary.txt", folder / "tidy.csv"]
-    paths[0].write_text(f"{summary(fit)}\n", encoding="utf-8")
-    tidy(fit).to_csv(paths[1], index=False)
+    # All is made before anything is written: what cannot be drawn leaves the folder as it was.
+    contents: dict[str, bytes] = {
+        "summary.txt": f"{summary(fit)}\n".encode(),
+        "tidy.csv": tidy(fit).to_csv(index=False).encode(),
+    }
     groups = dict.fromkeys(block.group for block in fit.model.design.terms)
     if groups:
-        paths.append(folder / "effects.csv")
-        ranef(fit).to_csv(paths[-1], index=False)
-    paths.append(save(fit, folder / "fit.zip", data=data))
+        contents["effects.csv"] = ranef(fit).to_csv(index=False).encode()
     if has_matplotlib():
-        pictures: dict[str, Callable[[Figure], object]] = {
+        drawings: dict[str, Callable[[Figure], object]] = {
             "residuals.png": lambda figure: residuals(fit, figure.subplots())
         }
-        for group in groups:
-            name = "".join(c if c.isalnum() else "-" for c in group)
-            pictures[f"effects-{name}.png"] = partial(_draw_effects, fit, group)
+        for group, name in file_names(groups).items():
+            drawings[f"effects-{name}.png"] = partial(_draw_effects, fit, group)
         if fit.method == "mcem":
-            pictures["convergence.png"] = partial(_draw_convergence, fit)
-        paths += [save_figure(draw, folder / name) for name, draw in pictures.items()]
-    return paths
+            drawings["convergence.png"] = partial(_draw_convergence, fit)
+        contents |= {name: picture(draw) for name, draw in drawings.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [write_whole(folder / name, content) for name, content in contents.items()]
+    return [*paths, save(fit, folder / "fit.zip", data=data)]
 
 
 def has_matplotlib() -> bool:
@@ -74,12 +77,26 @@ def save_figure(
     Returns:
       path: as given.
     """
+    return write_whole(path, picture(draw, path.suffix.removeprefix(".") or "png", size))
+
+
+def picture(
+    draw: Callable[[Figure], object], kind: str = "png", size: tuple[float, float] = (7.0, 4.5)
+) -> bytes:
+    """Draw one figure; see `save_figure`.
+
+    Args:
+      draw: puts axes on the figure and draws on them.
+      kind: the format, as matplotlib calls it.
+      size: width and height in inches.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     draw(figure)
-    figure.savefig(path, dpi=DPI)
-    return path
+    content = io.BytesIO()
+    figure.savefig(content, dpi=DPI, format=kind)
+    return content.getvalue()
 
 
 def _draw_effects(fit: Fit, group: str, figure: Figure) -> None:

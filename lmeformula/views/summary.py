@@ -13,7 +13,7 @@ from lmeformula.result.parameters import parameters
 from lmeformula.result.table import Table
 from lmeformula.result.tables import coefficient_table, family_table, variance_table
 from lmeformula.views.numbers import short
-from lmeformula.views.table import to_html, to_latex, to_markdown, to_text
+from lmeformula.views.table import markdown_text, to_html, to_latex, to_markdown, to_text
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -51,8 +51,8 @@ class Summary:
 
     def to_markdown(self) -> str:
         """Render as GitHub's Markdown."""
-        facts = [f"- {label}: {text}" for label, text in self.facts]
-        parts = [self.outcome, f"**{self.title}**", "\n".join(facts)]
+        facts = [f"- {label}: {markdown_text(text)}" for label, text in self.facts]
+        parts = [markdown_text(self.outcome), f"**{self.title}**", "\n".join(facts)]
         return "\n\n".join([*parts, *map(to_markdown, self.tables)])
 
     def to_latex(self) -> str:

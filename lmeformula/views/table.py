@@ -6,6 +6,7 @@ import html
 import textwrap
 
 from lmeformula.result.table import Kind, Table
+from lmeformula.views.names import one_line
 from lmeformula.views.numbers import format_column
 
 _LATEX_ESCAPES = str.maketrans(
@@ -24,6 +25,11 @@ _LATEX_ESCAPES = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
     }
+)
+
+# A name is neither a link, nor an element, nor mathematics.
+_MARKDOWN_ESCAPES = str.maketrans(
+    {letter: f"\\{letter}" for letter in "\\|*_`[]$~"} | {"<": "&lt;", ">": "&gt;"}
 )
 
 
@@ -45,7 +51,7 @@ def to_text(table: Table, width: int = 80) -> str:
       z    22.000
     """
     columns = [_aligned(texts, table, j) for j, texts in enumerate(_cells(table))]
-    lines = [table.title] if table.title else []
+    lines = [one_line(table.title)] if table.title else []
     for number, block in enumerate(_blocks([len(column[0]) for column in columns], width)):
         lines += [""] if number else []
         rows = zip(*(columns[j] for j in block), strict=True)
@@ -63,12 +69,12 @@ def to_markdown(table: Table) -> str:
     Returns:
       text: the title in bold, the table, the notes as paragraphs.
     """
-    rows = zip(*([_markdown(text) for text in texts] for texts in _cells(table)), strict=True)
+    rows = zip(*([markdown_text(text) for text in texts] for texts in _cells(table)), strict=True)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     rules = (":---" if column.kind == "text" else "---:" for column in table.columns)
     lines.insert(1, "| " + " | ".join(rules) + " |")
-    parts = [f"**{_markdown(table.title)}**"] if table.title else []
-    return "\n\n".join([*parts, "\n".join(lines), *map(_markdown, table.notes)])
+    parts = [f"**{markdown_text(table.title)}**"] if table.title else []
+    return "\n\n".join([*parts, "\n".join(lines), *map(markdown_text, table.notes)])
 
 
 def to_html(table: Table) -> str:
@@ -108,14 +114,15 @@ def to_latex(table: Table) -> str:
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par {note.translate(_LATEX_ESCAPES)}" for note in table.notes]
     if table.title:
-        caption = rf"\caption{{{table.title.translate(_LATEX_ESCAPES)}}}"
+        caption = rf"\caption{{{one_line(table.title).translate(_LATEX_ESCAPES)}}}"
         lines = [r"\begin{table}", r"\centering", caption, *lines, r"\end{table}"]
     return "\n".join(lines)
 
 
 def _cells(table: Table) -> list[tuple[str, ...]]:
     """The texts of each column, its heading first."""
-    return [(column.heading, *format_column(column)) for column in table.columns]
+    columns = ((column.heading, *format_column(column)) for column in table.columns)
+    return [tuple(map(one_line, texts)) for texts in columns]
 
 
 def _aligned(texts: tuple[str, ...], table: Table, j: int) -> list[str]:
@@ -136,8 +143,9 @@ def _blocks(widths: list[int], width: int) -> list[list[int]]:
     return blocks
 
 
-def _markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+def markdown_text(text: str) -> str:
+    """A text as Markdown shows it letter by letter."""
+    return one_line(text).translate(_MARKDOWN_ESCAPES)
 
 
 def _html_row(tag: str, texts: tuple[str, ...], kinds: list[Kind]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 import lmeformula as lf
 from lmeformula.errors import ModelError, SavedFitError
-from lmeformula.store.archive import open_archive
+from lmeformula.store.archive import JSON_SHARE, open_archive
 from tests.store.fits import fitted
 from tests.store.test_round_trip import TABLE, unfitted
 
@@ -306,13 +308,56 @@ def test_bombs_are_not_unpacked(rich: Path, tmp_path: Path) -> None:
     zeros = npy(np.zeros(4_000_000))
     path = rewritten(rich, tmp_path / "a.zip", lambda h, parts: parts.update({"big.npy": zeros}))
     assert path.stat().st_size < 200_000
-    with pytest.raises(SavedFitError, match=r"would take 32,.* bytes when unpacked"):
+    with pytest.raises(SavedFitError, match=r"may take 64,.* bytes of memory"):
         lf.load(path, max_bytes=30_000_000)
     assert lf.load(path).nobs == lf.load(rich).nobs
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("fit.json", "[" + "[]," * 1_000_000 + "[]]")
-    with pytest.raises(SavedFitError, match=r"texts of .* take 3,0"):
+    with pytest.raises(SavedFitError, match=r"may take 12\d,.* bytes of memory"):
         lf.load(tmp_path / "b.zip", max_bytes=10_000_000)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(-1, -1), (0, -5), (0, 10**23 - 1), (1,) * 70, (True,), (2**62, 0), ()],
+    ids=lambda shape: str(shape)[:20],
+)
+def test_shapes_that_no_array_has(rich: Path, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    content = io.BytesIO()
+    head = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, head)
+    raw = content.getvalue() + (b"\0" * 8 if shape and shape[0] in (1, True) else b"")
+
+    def change(header: Any, parts: dict[str, bytes]) -> None:
+        parts["fit.params.beta.npy"] = raw
+        header["fit"]["params"]["beta"] = "fit.params.beta"
+
+    with pytest.raises(SavedFitError):
+        lf.load(rewritten(rich, tmp_path / "a.zip", change))
+
+
+LOADED = """
+import resource, sys
+import numpy, pandas, scipy.linalg, lmeformula as lf
+from lmeformula.store.save import load
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    load(sys.argv[1], max_bytes=int(sys.argv[2]))
+except lf.SavedFitError:
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize("text", ["[" + "[[]]," * 700_000 + "[]]", '["' + 'a","' * 900_000 + 'a"]'])
+def test_memory_stays_within_what_was_said(text: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "fit.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fit.json", text)
+    limit = len(text) * JSON_SHARE + 2**20
+    command = [sys.executable, "-c", LOADED, str(tmp_path / "fit.zip"), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < limit + 40 * 2**20  # what the reader itself brings along
 
 
 def test_parts_packed_otherwise_or_twice(tmp_path: Path) -> None:
