@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.em.types import Edge
+from lmeformula.em.draws import mean_covariance
+from lmeformula.em.types import Edge, Look
 
 Floats = NDArray[np.float64]
 
-# An edge that the score points to is tried where it is at most this near,
-NEAR = 1.0
-# or where the step towards it would be at least this long.
+# An edge that the score points to is tried where it is at most this near and the step leads there, or where the
+# step alone is long. Towards a variance of zero Newton's step is a half in its logarithm, however near it is.
+NEAR, STEP = 1.0, 0.1
 LONG_STEP = 0.5
 # Held from the start below this.
 TINY = 1e-2
@@ -22,6 +23,8 @@ NEARER = 0.25
 PATIENCE = 4
 # How many Monte Carlo errors a slope must be away from zero to decide.
 SURE = 2.0
+# Digits that are lost in sums over rows.
+ROUNDING = 1e-12
 
 
 class Try(NamedTuple):
@@ -65,19 +68,56 @@ def free_basis(edges: tuple[Edge, ...], held: Held, size: int) -> Floats:
     return np.asarray(left[:, rank:])
 
 
-def slopes(edges: tuple[Edge, ...], score: Floats, covariance: Floats) -> tuple[Floats, Floats]:
-    """Rise of the log-likelihood towards each edge, and its Monte Carlo errors."""
+class Slopes(NamedTuple):
+    """How the log-likelihood goes at the edges.
+
+    Attributes:
+      edges: the edges.
+      rise: (e,) of the log-likelihood towards each, up to a positive factor.
+      error: (e,) Monte Carlo errors.
+    """
+
+    edges: tuple[Edge, ...]
+    rise: Floats
+    error: Floats
+
+    def of(self, names: tuple[str, ...]) -> tuple[tuple[str, float, float], ...]:
+        """Name, rise and error of some edges."""
+        return tuple(
+            (edge.name, float(rise), float(error))
+            for edge, rise, error in zip(self.edges, self.rise, self.error, strict=True)
+            if edge.name in names
+        )
+
+
+def slopes(edges: tuple[Edge, ...], score: Floats, covariance: Floats) -> Slopes:
+    """Slopes from the score (d,) and its Monte Carlo covariance (d, d)."""
     towards = np.array([edge.directions[:, 0] for edge in edges]).reshape(len(edges), len(score))
-    return towards @ score, np.sqrt(np.einsum("ed,dc,ec->e", towards, covariance, towards))
+    variance = np.einsum("ed,dc,ec->e", towards, covariance, towards)
+    return Slopes(edges, towards @ score, np.sqrt(np.maximum(variance, 0.0)))
+
+
+def looked_at(known: Slopes, look: Look) -> Slopes:
+    """The slopes with those in place that were looked at closely."""
+    given = {edge.name: edge for edge in look.edges}
+    edges = tuple(given.get(edge.name, edge) for edge in known.edges)
+    rise, error = known.rise.copy(), known.error.copy()
+    if look.names:
+        means = look.series.mean(axis=(0, 2))
+        errors = np.sqrt(np.maximum(np.diag(mean_covariance(look.series)), 0.0))
+        for name, mean, noise in zip(look.names, means, errors, strict=True):
+            place = [edge.name for edge in edges].index(name)
+            # A sum over rows of what nearly cancels is rounding below this.
+            rounding = ROUNDING * float(np.abs(look.series).max(initial=0.0))
+            rise[place], error[place] = mean, noise + rounding
+    return Slopes(edges, rise, error)
 
 
 def review(
     params: Floats,
     step: Floats,
-    edges: tuple[Edge, ...],
+    known: Slopes,
     held: Held,
-    score: Floats,
-    covariance: Floats,
     *,
     is_near: bool,
 ) -> tuple[Floats, Held]:
@@ -86,20 +126,17 @@ def review(
     Args:
       params: (d,) of this iteration.
       step: (d,) that the M-step wants, nothing being held that is not yet.
-      edges: at `params`.
+      known: how the likelihood goes at the edges at `params`.
       held: what is held.
-      score: (d,) estimated gradient of the log-likelihood.
-      covariance: (d, d) its Monte Carlo covariance.
       is_near: whether what is not held is near its maximum: only there the slope at an edge that is held says
         whether to let go.
     Returns:
       params: (d,) after the step, newly held edges at their stand-in, released ones inside.
       held: from now on.
     """
-    rise, error = slopes(edges, score, covariance)
     tried = dict(held.tried)
     names, moved = list(held.names), params + step
-    for edge, slope, noise in zip(edges, rise, error, strict=True):
+    for edge, slope, noise in zip(known.edges, known.rise, known.error, strict=True):
         sure = abs(slope) > SURE * noise
         if edge.name in names:
             if sure and slope < 0 and is_near:
@@ -108,7 +145,8 @@ def review(
             continue
         if not np.isfinite(edge.nearness):
             continue
-        wants = edge.nearness < NEAR or float(edge.directions[:, 0] @ step) > LONG_STEP
+        along = float(edge.directions[:, 0] @ step)
+        wants = along > LONG_STEP or (edge.nearness < NEAR and along >= STEP)
         before = tried.get(edge.name)
         again = (
             before is None
@@ -123,20 +161,12 @@ def review(
     return moved, Held(tuple(names), tuple(tried.items()), held.num_reviews + 1)
 
 
-def is_sure(edges: tuple[Edge, ...], held: Held, score: Floats, covariance: Floats) -> bool:
+def is_sure(known: Slopes, held: Held) -> bool:
     """Whether the slope at every edge that is held is away from zero by more than its noise."""
-    rise, error = slopes(edges, score, covariance)
-    return all(
-        abs(slope) > SURE * noise
-        for edge, slope, noise in zip(edges, rise, error, strict=True)
-        if edge.name in held.names
-    )
+    return all(abs(slope) > SURE * noise for _, slope, noise in known.of(held.names))
 
 
-def is_settled(
-    edges: tuple[Edge, ...], held: Held, step: Floats, score: Floats, covariance: Floats
-) -> bool:
+def is_settled(known: Slopes, held: Held, step: Floats) -> bool:
     """Whether the next iteration would hold what this one does."""
-    size = len(score)
-    _, after = review(np.zeros(size), step, edges, held, score, covariance, is_near=True)
+    _, after = review(np.zeros(len(step)), step, known, held, is_near=True)
     return after.names == held.names

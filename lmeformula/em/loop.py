@@ -20,6 +20,7 @@ from lmeformula.em.place import (
     edges_at,
     find_information,
     find_moments,
+    find_slopes,
     find_step,
     find_verdict,
     find_way,
@@ -122,23 +123,23 @@ def run(
                 outcome = Outcome.NONFINITE
                 break
             way, learned = find_way(problem, place, memory, moments)
-            verdict = find_verdict(problem, options, place, memory, moments, way)
+            known = find_slopes(problem, place, memory, moments)
+            verdict = find_verdict(problem, options, place, memory, known, way)
             found: Information | None = None
             if verdict is not None and problem.refine:
                 found = find_information(compiled, problem, options, place, data, memory, way)
                 if found is not None:
                     memory = memory._replace(metric=found.halfway(place.params))
                     way, learned = find_way(problem, place, memory, moments)
-                    verdict = find_verdict(problem, options, place, memory, moments, way)
+                    verdict = find_verdict(problem, options, place, memory, known, way)
             step, momentum = find_step(problem, options, memory, moments, way)
             info = _info(compiled, problem, place, data, moments, way, step)
+            info = info._replace(at_edges=known.of(memory.held.names))
             estimates, held = boundary.review(
                 place.params,
                 step,
-                place.edges,
+                known,
                 memory.held,
-                moments.score,
-                moments.covariance,
                 is_near=schedule.in_stderr(way.distance, way.stderr) < schedule.NEAR,
             )
             if verdict is not None:
@@ -151,7 +152,7 @@ def run(
                 break
             if held.names == memory.held.names and is_still(options, memory, way):
                 # Nothing to gain by moving: more draws at the same parameters, beside those that there are.
-                num_draws = further_draws(problem, options, place, memory, moments, way)
+                num_draws = further_draws(problem, options, place, memory, known, way)
                 continue
             num_draws = next_draws(problem, options, place, way)
             memory = Memory(

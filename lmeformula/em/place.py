@@ -18,7 +18,7 @@ from lmeformula.em.advance import (
     moments_of,
     noise_floor,
 )
-from lmeformula.em.boundary import Held
+from lmeformula.em.boundary import Held, Slopes
 from lmeformula.em.draws import (
     Draws,
     Walkers,
@@ -176,6 +176,16 @@ def find_way(
     return advance(moments, complete, observed, least, memory.floor, basis), learned
 
 
+def find_slopes(problem: Problem, place: Place, memory: Memory, moments: Moments) -> Slopes:
+    """How the likelihood goes at the edges: at those that are held by a closer look, where there is one."""
+    known = boundary.slopes(place.edges, moments.score, moments.covariance)
+    held = tuple(edge for edge in place.edges if edge.name in memory.held.names)
+    if problem.look is None or not held or place.draws is None:
+        return known
+    seen = problem.look(place.params, place.geometry, place.draws.positions, held)
+    return boundary.looked_at(known, seen)
+
+
 def is_still(options: Options, memory: Memory, way: Advance) -> bool:
     """Whether the distance to the maximum is within its error: that of the draws and that of the place itself.
 
@@ -196,34 +206,34 @@ def find_verdict(
     options: Options,
     place: Place,
     memory: Memory,
-    moments: Moments,
+    known: Slopes,
     way: Advance,
 ) -> Outcome | None:
     """How the fit ends here, or None if it does not."""
     if not is_still(options, memory, way) or not boundary.is_settled(
-        place.edges, memory.held, way.distance, moments.score, moments.covariance
+        known, memory.held, way.distance
     ):
         return None
     # An information that the engine had to hold up says too little about distance and error.
-    known = problem.geometry is not None or way.resolved
-    known = known and place.num_draws >= _fewest(problem, options)
-    known = known and (
+    enough = problem.geometry is not None or way.resolved
+    enough = enough and place.num_draws >= _fewest(problem, options)
+    enough = enough and (
         place.num_draws >= min(options.max_draws, ENOUGH_FOR_EDGES)
-        or boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
+        or boundary.is_sure(known, memory.held)
     )
-    if known and schedule.is_sharp(_errors_of(way), way.stderr, options.tolerance):
+    if enough and schedule.is_sharp(_errors_of(way), way.stderr, options.tolerance):
         return Outcome.CONVERGED
     return Outcome.DRAWS_EXHAUSTED if place.num_draws >= options.max_draws else None
 
 
 def further_draws(
-    problem: Problem, options: Options, place: Place, memory: Memory, moments: Moments, way: Advance
+    problem: Problem, options: Options, place: Place, memory: Memory, known: Slopes, way: Advance
 ) -> int:
     """How many draws to add to those that there are."""
     have = place.num_draws
     asked = schedule.draws_in_place(have, _errors_of(way), way.stderr, options.tolerance)
     asked = max(asked, _fewest(problem, options))
-    sure = boundary.is_sure(place.edges, memory.held, moments.score, moments.covariance)
+    sure = boundary.is_sure(known, memory.held)
     if not sure or (problem.geometry is None and not way.resolved):
         # Still, as far as can be seen: see further.
         asked = max(asked, 2 * have)

@@ -60,6 +60,7 @@ class Edge(NamedTuple):
         Above 1 the term is well inside; inf where the boundary is not to be tried.
       outside: (d,) the parameters with this edge at its stand-in.
       inside: (d,) the parameters with it a moderate way inside.
+      of_covariance: whether it is one of a covariance of random effects.
     """
 
     name: str
@@ -67,6 +68,21 @@ class Edge(NamedTuple):
     nearness: float
     outside: Floats
     inside: Floats
+    of_covariance: bool = False
+
+
+class Look(NamedTuple):
+    """What draws say of the likelihood at edges that are held, without the noise that scores have there.
+
+    Attributes:
+      names: of the edges concerned.
+      edges: those given, perhaps with another way inside.
+      series: (m, e, c) whose mean is the rise of the log-likelihood towards each, up to a positive factor.
+    """
+
+    names: tuple[str, ...]
+    edges: tuple[Edge, ...]
+    series: Floats
 
 
 class Problem(NamedTuple):
@@ -98,6 +114,8 @@ class Problem(NamedTuple):
       refine: whether the geometry's observed information is an approximation that the engine is to replace by
         an estimate from its draws, once it is near the maximum.
       edges: params (d,) -> the boundaries that the parameters may end at, each by its name.
+      look: (params (d,), geometry, positions (m, q, c), held edges) -> Look, on the host; None where only the
+        scores tell how the likelihood goes at an edge.
     """
 
     params: Floats
@@ -115,6 +133,7 @@ class Problem(NamedTuple):
     program: Hashable | None = None
     refine: bool = False
     edges: Callable[[Floats], tuple[Edge, ...]] | None = None
+    look: Callable[[Floats, Geometry, Floats, tuple[Edge, ...]], Look] | None = None
 
 
 class Options(NamedTuple):
@@ -166,6 +185,8 @@ class Info(NamedTuple):
       effective: smallest effective number of draws over the raw scores.
       latent_mean: (q,) mean of the latents.
       latent_variance: (q,) their variance.
+      at_edges: of each edge that is held its name, the rise of the log-likelihood towards it up to a positive
+        factor, and the Monte Carlo error of that.
     """
 
     score: Floats
@@ -182,6 +203,7 @@ class Info(NamedTuple):
     effective: float
     latent_mean: Floats
     latent_variance: Floats
+    at_edges: tuple[tuple[str, float, float], ...] = ()
 
     @property
     def mc_error(self) -> Floats:

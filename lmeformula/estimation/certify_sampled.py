@@ -192,15 +192,11 @@ def _held(space: ParamSpace, problem: Problem, solution: Solution) -> tuple[Boun
     info = solution.info
     assert info is not None
     assert problem.edges is not None
-    scatter = info.observed @ info.mc_covariance @ info.observed
+    edges = {edge.name: edge for edge in problem.edges(solution.sampled_at)}
     found = []
-    for edge in problem.edges(solution.sampled_at):
-        if edge.name in solution.held:
-            inwards = -edge.directions[:, 0]
-            error = math.sqrt(max(float(inwards @ scatter @ inwards), 0.0))
-            names = tuple(np.array(space.names, object)[edge.directions.any(axis=1)])
-            rise = float(inwards @ info.score)
-            found.append(Bound(names, rise, RARE * error + LEAST_DIFFERENCE))
+    for name, towards, error in info.at_edges:
+        names = tuple(np.array(space.names, object)[edges[name].directions.any(axis=1)])
+        found.append(Bound(names, -towards, RARE * error + LEAST_DIFFERENCE))
     return tuple(found)
 
 

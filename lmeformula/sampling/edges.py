@@ -126,6 +126,7 @@ def _sd_edges(psi: Floats, term: TermShape, start: int, unit: Floats) -> list[Ed
                 nearness=float(nearness),
                 outside=_with(psi, moved),
                 inside=_with(psi, {start + j: np.log(RESTART * scale[j])}),
+                of_covariance=True,
             )
         )
     return found
@@ -156,6 +157,7 @@ def _determined_edges(psi: Floats, term: TermShape, start: int, unit: Floats) ->
                 nearness=float(depth) if ratio > 2 * STAND_IN and length > 1.0 else np.inf,
                 outside=_with(psi, dict(zip(row, way * far, strict=True))),
                 inside=_with(psi, dict(zip(row, way * near, strict=True))),
+                of_covariance=True,
             )
         )
     return found
@@ -186,6 +188,7 @@ def _bound_edges(psi: Floats, term: TermShape, place: slice, unit: Floats) -> li
                 nearness=nearness if ratio > VANISHING and logit > 0 else np.inf,
                 outside=_with(psi, {last: sign * stand_in}),
                 inside=_with(psi, {last: sign * restart}),
+                of_covariance=True,
             )
         )
     return found

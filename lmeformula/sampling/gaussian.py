@@ -9,6 +9,7 @@ from lmeformula.algebra.factor import apply_lambda
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.gaussian.information import average_information, observed_information
 from lmeformula.gaussian.likelihood import Solution, Sums, log_likelihood, solve, sums
+from lmeformula.laplace.fit import arrays_of
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, noticeable
@@ -20,6 +21,7 @@ from lmeformula.sampling.problem import (
     solve_each,
     whitened_problem,
 )
+from lmeformula.sampling.rising import looker
 from lmeformula.sampling.whitened import Rows, Whitening
 
 Floats = NDArray[np.float64]
@@ -46,12 +48,14 @@ def gaussian_problem(model: Model) -> Problem:
     def units(psi: Floats) -> tuple[Floats, ...]:
         return tuple(space.residual_sd(psi) * unit for unit in prior)
 
-    return whitened_problem(
+    problem = whitened_problem(
         model,
         plan,
         space.to_free(model.start),
         lambda psi: _geometry(model, data, rows, order, psi),
-    )._replace(edges=edge_finder(space, units))
+    )
+    look = looker(model, arrays_of(model, plan), problem, units)
+    return problem._replace(edges=edge_finder(space, units), look=look)
 
 
 def _geometry(

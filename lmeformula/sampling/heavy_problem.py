@@ -25,6 +25,7 @@ from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.heavy import HeavySizes, HeavyWhitening
 from lmeformula.sampling.laplace import whitening_at
 from lmeformula.sampling.problem import rows_of, whitened_problem
+from lmeformula.sampling.rising import looker
 from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.whitened import Sizes
 
@@ -225,7 +226,7 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
     units = noticeable(model, np.maximum(of.stand_in(start).mode.weights, 0.0))
     sd_edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, start, geometry)
-    return problem._replace(
+    problem = problem._replace(
         data=rows_of(model, plan),
         density=density,
         score=score,
@@ -234,6 +235,7 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
         refine=True,
         edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)),
     )
+    return problem._replace(look=looker(model, of.arrays, problem, lambda psi: units))
 
 
 def _geometry(of: HeavyModel, order: tuple[int, ...], psi: Floats) -> Geometry:

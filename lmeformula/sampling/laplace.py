@@ -25,6 +25,7 @@ from lmeformula.sampling.problem import (
     solve_each,
     whitened_problem,
 )
+from lmeformula.sampling.rising import looker
 from lmeformula.sampling.roots import BlockRoot
 from lmeformula.sampling.variates import bend_and_cubic
 from lmeformula.sampling.whitened import Cubic, Whitening
@@ -81,7 +82,8 @@ def laplace_problem(
     units = noticeable(model, arrays.rows.held(first.weights))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
-    return problem._replace(refine=smooth, edges=edges)
+    look = looker(model, arrays, problem, lambda psi: units)
+    return problem._replace(refine=smooth, edges=edges, look=look)
 
 
 class AtMode(NamedTuple):

@@ -54,11 +54,15 @@ def test_held_from_the_start_is_what_is_all_but_there():
 
 def test_slopes_and_their_errors():
     way = np.array([[0.6], [-0.8]])
-    rise, error = boundary.slopes(
+    _, rise, error = boundary.slopes(
         (Edge("a", way, 0.5, OUTSIDE, INSIDE),), np.array([2.0, 1.0]), np.diag([0.04, 0.09])
     )
     assert rise == pytest.approx([0.4])
     assert error == pytest.approx([np.sqrt(0.36 * 0.04 + 0.64 * 0.09)])
+
+
+def slopes_of(given: Edge, rise: float) -> boundary.Slopes:
+    return boundary.slopes((given,), np.array([0.0, -rise]), np.eye(2))
 
 
 # whether held, nearness, score towards the edge (its error is one), near the maximum, step towards the edge,
@@ -67,6 +71,7 @@ REVIEWS = {
     "it rises to an edge close by": (False, 0.5, 5.0, True, 0.1, (), True, OUTSIDE),
     "too noisy to say": (False, 0.5, 1.5, True, 0.1, (), False, None),
     "it falls towards the edge": (False, 0.5, -5.0, True, 0.1, (), False, None),
+    "close by, with hardly a step": (False, 0.5, 5.0, True, 0.02, (), False, None),
     "far, with a short step": (False, 3.0, 5.0, True, 0.1, (), False, None),
     "far, with a long step": (False, 3.0, 5.0, True, 0.9, (), True, OUTSIDE),
     "not to be tried": (False, np.inf, 5.0, True, 0.9, (), False, None),
@@ -89,7 +94,7 @@ def test_review(name):
     )
     params, step = np.array([1.0, -2.0]), np.array([0.3, -way])
     moved, after = boundary.review(
-        params, step, (edge(nearness),), before, np.array([0.0, -rise]), np.eye(2), is_near=is_near
+        params, step, slopes_of(edge(nearness), rise), before, is_near=is_near
     )
     assert after.names == (("sd",) if expected else ())
     assert after.num_reviews == 9
@@ -103,10 +108,9 @@ def test_review(name):
 
 @pytest.mark.parametrize(("rise", "is_sure"), [(5.0, True), (-5.0, True), (1.0, False)])
 def test_sure_and_settled(rise, is_sure):
-    given = ((edge(1e-3),), Held(("sd",)))
-    score = np.array([0.0, -rise])
-    assert boundary.is_sure(*given, score, np.eye(2)) == is_sure
-    settled = boundary.is_settled(*given, np.zeros(2), score, np.eye(2))
+    given = (slopes_of(edge(1e-3), rise), Held(("sd",)))
+    assert boundary.is_sure(*given) == is_sure
+    settled = boundary.is_settled(*given, np.zeros(2))
     assert settled == (not is_sure or rise > 0)
 
 

@@ -48,13 +48,26 @@ def rows_without(kind: str, seed: int) -> dict[str, np.ndarray]:
     return {"g": g, "h": h, "x": x, "yes": yes, "y": eta + rng.normal(size=n)}
 
 
+def test_a_variance_that_is_zero_by_laplace_and_is_not():
+    """A rule of 21 nodes in g at 4,096 points in h: 0.0055 above the likelihood at zero, at an sd of 0.144."""
+    made = lf.compile(
+        lf.design("yes ~ x + (1 | g) + (1 | h)", rows_without("other factor", 0)), "bernoulli"
+    )
+    assert lf.estimate(made, method="laplace").singular
+    found = lf.estimate(made, method="mcem", seed=0, progress=False)
+    assert found.converged
+    assert not found.singular
+    # Its logarithm is known to some fifths: the likelihood is flat.
+    assert 0.11 < found.varcorr.terms[0].sd[0] < 0.18
+
+
 @pytest.mark.parametrize(
     ("kind", "formula", "family", "seed"),
     [
         ("nothing", "yes ~ x + (1 | g)", "bernoulli", 1),
         ("nothing", "y ~ x + (1 | g)", "gaussian", 1),
         ("nothing", "y ~ x + (x | g)", "gaussian", 0),
-        ("other factor", "yes ~ x + (1 | g) + (1 | h)", "bernoulli", 0),
+        ("other factor", "yes ~ x + (1 | g) + (1 | h)", "bernoulli", 5),
         ("other factor", "y ~ x + (1 | g) + (1 | h)", "gaussian", 1),
         ("one direction", "yes ~ x + (x | g)", "bernoulli", 0),
         ("one direction", "y ~ x + (x | g)", "gaussian", 0),
