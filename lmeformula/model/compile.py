@@ -47,6 +47,11 @@ class Model:
     space: ParamSpace
     dtype: str = "float64"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is built on first use is built anew: TensorFlow's variables do not go into a pickle.
+        kept = ("design", "family", "space", "dtype", "start")
+        return {name: value for name, value in vars(self).items() if name in kept}
+
     @property
     def sigma(self) -> float | None:
         """The residual standard deviation where the user fixed it."""

@@ -14,8 +14,9 @@ from lmeformula.fit import Fit
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.covariance import STRUCTURES
-from lmeformula.model.family import FAMILIES, Family, Own
+from lmeformula.model.family import Family, Own
 from lmeformula.model.family import family as find_family
+from lmeformula.model.family.pickled import is_from_table
 from lmeformula.model.family.predicted import with_predictors
 from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import param_space
@@ -35,8 +36,6 @@ from lmeformula.store.recipe import Functions, check_recipe
 
 FORMAT = "lmeformula fit"
 VERSION = 1
-
-_FAMILY_HOME = "lmeformula.model.family"
 
 
 def save(fit: Fit, path: str | PathLike[str], *, data: bool = False) -> Path:
@@ -211,7 +210,7 @@ class _FamilyCodec:
             "name": base.name,
             "link": base.link,
             "thresholds": base.thresholds,
-            "is_own": not _is_from_table(base),
+            "is_own": not is_from_table(base),
             **further,
         }
 
@@ -250,14 +249,6 @@ class _FamilyCodec:
                 hint="Give it again: lf.load(path, family=...).",
             )
         return self.again
-
-
-def _is_from_table(family: Family) -> bool:
-    """Whether the table of families has this very record, and not one of the same name."""
-    functions = [part for part in family if callable(part)]
-    return family.name in FAMILIES and all(
-        getattr(part, "__module__", "").startswith(_FAMILY_HOME) for part in functions
-    )
 
 
 def _check_design(design: Design, source: Reader) -> None:

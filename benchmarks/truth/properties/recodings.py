@@ -185,8 +185,8 @@ def levels_renamed(held: Held) -> Recoding | None:
         return None
     data = held.data.copy()
     for name in factors:
-        text = data[name].astype(str).to_numpy()
-        levels = sorted(set(text) - {"nan", "None"})
+        text = data[name].astype(object).to_numpy()
+        levels = sorted(str(level) for level in data[name].dropna().unique())
         new = dict(zip(levels, held.rng.permutation(ODD_NAMES)[: len(levels)], strict=True))
         data[name] = np.array([new.get(value) for value in text], object)
     return _same(held, "levels renamed", data=data, same_random=not _random_factors(held))

@@ -1,0 +1,42 @@
+"""Families in pickles: those of the table go by name, as their functions cannot go themselves."""
+
+from __future__ import annotations
+
+from lmeformula.model.family.predicted import with_predictors
+from lmeformula.model.family.record import Family
+from lmeformula.model.family.table import FAMILIES
+from lmeformula.model.family.table import family as find_family
+
+HOME = __name__.rpartition(".")[0]
+
+
+def is_from_table(family: Family) -> bool:
+    """Whether the table of families has this very record, and not one of the same name."""
+    functions = [part for part in family if callable(part)]
+    return family.name in FAMILIES and all(
+        getattr(part, "__module__", "").startswith(HOME) for part in functions
+    )
+
+
+def by_name(family: Family) -> tuple[str, tuple[str, ...]] | None:
+    """What `found` makes a family from again, or None for one of the user's.
+
+    Returns:
+      written: the family with one predictor, as users write it.
+      names: of its further predictors.
+    """
+    base = family.base or family
+    if not is_from_table(base):
+        return None
+    return base.written, family.predictors if base.grow is not None else family.predictors[1:]
+
+
+def found(written: str, names: tuple[str, ...]) -> Family:
+    """The family of that name, with further predictors where names say so.
+
+    Example:
+      >>> found("poisson(log)", ()) is FAMILIES["poisson"]
+      True
+    """
+    family = find_family(written)
+    return with_predictors(family, names) if names else family
