@@ -7,7 +7,7 @@ diagonal; the others (the rest) follow in formula order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lmeformula.algebra.memory import check_dense
-from lmeformula.algebra.pairs import Pairs, find_pairs
+from lmeformula.algebra.pairs import Pairs
 from lmeformula.design.design import TermBlock
 
 Floats = NDArray[np.float64]
@@ -130,20 +130,15 @@ class CrossProducts:
       lead: (l, k, k) diagonal blocks of the lead term.
       between: (lead_size, r) CSR block between the lead term and the rest; r may be 0.
       rest: (r, r) dense block of the rest.
-      pairs: which elements of `between` meet in a level, where that was worked out; sums over them are then
-        several times faster, and give the same.
+      pairs: which elements of `between` meet in a level, where that was worked out from the design (see
+        incidence.py); sums over them are then several times faster, and give the same. What is zero by chance
+        is missing in `between` without them, and is an element like others with them.
     """
 
     lead: Floats
     between: sp.csr_array
     rest: Floats
     pairs: Pairs | None = None
-
-    def with_pairs(self) -> CrossProducts:
-        """The same, prepared for many sums: worth it where Z'WZ stays and Lambda changes."""
-        if not self.rest.size:
-            return self
-        return replace(self, pairs=find_pairs(self.between, self.lead.shape[1]))
 
     def gram(self, middles: Floats) -> Floats:
         """(r, r): sum over the levels of C_l' K_l C_l, for symmetric K (l, k, k)."""

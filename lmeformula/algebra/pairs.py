@@ -115,24 +115,6 @@ class PairPattern(NamedTuple):
         return sp.csr_array((values, self.second, self.by_element), (size, size))
 
 
-def find_pairs(between: sp.csr_array, k: int) -> Pairs | None:
-    """List the pairs of a between block (l k, r) with sorted indices.
-
-    Args:
-      between: block between the lead term, of k coefficients, and the others.
-      k: number of coefficients of the lead term.
-    Returns:
-      The pairs; None where they would take more memory than they are worth, or where the rows of a level have
-      their elements in different columns.
-    """
-    blocks = _rows_of(between, k)
-    if blocks is None:
-        return None
-    columns, data = blocks
-    pattern = find_pattern(np.diff(between.indptr)[::k], columns, between.shape[1], k)
-    return None if pattern is None else pattern.of(data)
-
-
 def find_pattern(
     count: NDArray[np.integer[Any]], columns: Codes, order: int, k: int
 ) -> PairPattern | None:
@@ -164,18 +146,3 @@ def find_pattern(
     number[places] = np.arange(len(places), dtype=np.int32)
     pointers = np.concatenate([[0], ends]).astype(np.int32)
     return PairPattern(order, second, number[place], pointers[starts], pointers, places)
-
-
-def _rows_of(between: sp.csr_array, k: int) -> tuple[NDArray[np.int32], list[Floats]] | None:
-    """The columns of each level's elements, and the elements in each of its k rows."""
-    if k == 1:
-        return between.indices.astype(np.int32, copy=False), [between.data]
-    parts = [between[a::k] for a in range(k)]
-    first = parts[0]
-    for part in parts[1:]:
-        if not (
-            np.array_equal(part.indptr, first.indptr)
-            and np.array_equal(part.indices, first.indices)
-        ):
-            return None
-    return first.indices.astype(np.int32, copy=False), [part.data for part in parts]

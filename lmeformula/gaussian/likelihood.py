@@ -16,8 +16,10 @@ import scipy.linalg as sl
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lmeformula.algebra.crossproducts import CrossProducts, Layout, cross_products, layout
+from lmeformula.algebra.crossproducts import CrossProducts, Layout, layout
 from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.memory import check_dense
 from lmeformula.design.design import Design
 from lmeformula.gaussian.small import (
     SMALLEST_RSS,
@@ -93,11 +95,14 @@ def prepare(design: Design) -> Carrier:
     Q, R = np.linalg.qr(design.X if root is None else design.X * root[:, None])
     carried = Q if root is None else Q * root[:, None]
     gather = tuple(plan.matrices[j].T for j in (plan.lead, *plan.rest))
-    products = cross_products(plan, design.weights)
+    check_dense(plan.num_effects - plan.lead_size)
+    # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
+    weights = np.ones(design.n) if design.weights is None else design.weights
+    products = find_incidence(plan).products(weights)
     dense = dense_products(plan, products)
     return Carrier(
         plan=plan,
-        products=products.with_pairs() if dense is None else products,
+        products=products,
         ZQ=np.concatenate([matrix @ carried for matrix in gather]),
         R=R,
         n=design.n,

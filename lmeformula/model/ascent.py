@@ -20,6 +20,10 @@ MAX_STEPS = 200
 TRIAL_STEPS = 15
 # What is added to the diagonal of the information, scaled to one.
 LEAST_DAMPING = 1e-10
+# A coordinate that changes the log-likelihood by less within its trusted length makes no difference.
+FLAT = 1e-9
+# Halvings, of the exponent, of the damping that keeps a step within what is trusted.
+TRUST_STEPS = 6
 # A further step that promises less than this in log-likelihood is not taken.
 NEGLIGIBLE_GAIN = 1e-9
 # A gain below which the maximum counts as found, whether or not another step could be taken.
@@ -55,7 +59,7 @@ class Summit(NamedTuple):
       point: the last point.
       elements: (t,) elements of the factors there, those that rest on a face exactly.
       on_face: whether any do.
-      gain: rise of the log-likelihood that another step promises.
+      gain: twice the rise of the log-likelihood that is in sight, over all directions.
       num_evaluations: how often the likelihood was evaluated.
     """
 
@@ -149,9 +153,11 @@ def _climb(
         idle = space.idle(point.coordinates[others:])
         resting = resting & ~idle
         free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
-        step = _step(point, free, others, damping)
-        gain, before = float(point.score @ step), count
-        following = _line_search(look, point, step, gain) if gain >= negligible else None
+        ways = _ways(point, free, others)
+        gain, before = ways.gain(), count
+        step = _step(ways, damping) if gain >= negligible else np.zeros(len(free))
+        promise = float(point.score @ step)
+        following = _line_search(look, point, step, promise) if promise > 0.0 else None
         is_trusted = count - before < 3
         damping = max(0.1 * damping, LEAST_DAMPING) if is_trusted else max(10 * damping, 0.1)
         if following is None:
@@ -165,26 +171,79 @@ def _climb(
     return Summit(point, elements, bool(resting.any()), gain, count)
 
 
-def _step(point: Point, free: Mask, others: int, damping: float) -> Floats:
-    """Newton's step in the free coordinates, those of factors held to a trusted length.
+class _Ways(NamedTuple):
+    """The information in its own directions, of the free coordinates.
 
-    Damping, relative to the information of each coordinate, shortens it where it was too long before.
+    Attributes:
+      free: (d,) which coordinates move.
+      scale: (f,) what a free coordinate is divided by: its information's root.
+      values: (f,) eigenvalues of the scaled information.
+      vectors: (f, f) their vectors, in columns.
+      along: (f,) the scaled score along each.
+      trusted: (f,) how far a free coordinate may move at once; inf for those that are not elements of factors.
     """
-    step = np.zeros(len(free))
+
+    free: Mask
+    scale: Floats
+    values: Floats
+    vectors: Floats
+    along: Floats
+    trusted: Floats
+
+    def step(self, damping: float) -> Floats:
+        """(d,) Newton's step, uphill where the likelihood bends upwards, with so much damping."""
+        lengths = self.along / np.maximum(np.abs(self.values) + damping, damping)
+        step = np.zeros(len(self.free))
+        step[self.free] = self.vectors @ lengths / self.scale
+        return step
+
+    def excess(self, step: Floats) -> float:
+        """How many times further than trusted a step goes."""
+        return float((np.abs(step[self.free]) / self.trusted).max(initial=0.0))
+
+    def gain(self) -> float:
+        """Twice the rise that is in sight, over all directions, each as far as it can be trusted.
+
+        A direction without information promises nothing, however long its step would be; and it stands in the
+        way of no other.
+        """
+        with np.errstate(divide="ignore"):
+            reach = 1.0 / (np.abs(self.vectors) / (self.scale * self.trusted)[:, None]).max(
+                axis=0, initial=0.0
+            )
+            lengths = np.minimum(np.abs(self.along) / np.abs(self.values), reach)
+        return float(np.nansum(np.abs(self.along) * lengths))
+
+
+def _ways(point: Point, free: Mask, others: int) -> _Ways:
+    """Look at the likelihood in the directions of its information."""
+    elements = point.coordinates[others:]
+    limits = np.concatenate([np.full(others, np.inf), LONGEST_STEP + np.abs(elements)])
+    trusted = limits[free]
     information = point.information if free.all() else point.information[np.ix_(free, free)]
-    scale = np.sqrt(np.maximum(np.abs(information.diagonal()), 1e-300))
-    scaled = information / (scale[:, None] * scale)
-    scaled.reshape(-1)[:: len(scaled) + 1] += damping
-    uphill = point.score[free] / scale
-    try:
-        np.linalg.cholesky(scaled)
-        step[free] = np.linalg.solve(scaled, uphill) / scale
-    except np.linalg.LinAlgError:
-        # Where the likelihood bends upwards, the step goes as far as if it bent downwards.
-        values, vectors = np.linalg.eigh(scaled)
-        step[free] = vectors @ (vectors.T @ uphill / np.maximum(np.abs(values), damping)) / scale
-    trusted = LONGEST_STEP + np.abs(point.coordinates[others:])
-    return step / max(1.0, float((np.abs(step[others:]) / trusted).max(initial=0.0)))
+    # What a coordinate changes the likelihood by within its whole trusted length may be rounding: no scale.
+    least = FLAT / np.minimum(trusted, 1.0) ** 2
+    scale = np.sqrt(np.maximum(np.abs(information.diagonal()), least))
+    values, vectors = np.linalg.eigh(information / (scale[:, None] * scale))
+    return _Ways(free, scale, values, vectors, vectors.T @ (point.score[free] / scale), trusted)
+
+
+def _step(ways: _Ways, damping: float) -> Floats:
+    """Newton's step, damped just as far as to keep every element within its trusted length.
+
+    Damping, relative to the information of each coordinate, shortens the step in directions that have little of
+    it and leaves the others nearly as they are.
+    """
+    step = ways.step(damping)
+    if ways.excess(step) <= 1.0:
+        return step
+    low, high = damping, max(10.0 * damping, 1e-8)
+    while ways.excess(ways.step(high)) > 1.0:
+        low, high = high, 10.0 * high
+    for _ in range(TRUST_STEPS):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if ways.excess(ways.step(middle)) > 1.0 else (low, middle)
+    return ways.step(high)
 
 
 def _line_search(

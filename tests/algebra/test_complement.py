@@ -8,6 +8,7 @@ import pytest
 from lmeformula.algebra.complement import complement
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import factorize
+from lmeformula.algebra.incidence import find_incidence
 from tests.simulate import FORMULAS, dense, make_design, random_lambdas
 
 # Condition numbers here are below 1e4, so that solving loses at most four of sixteen digits.
@@ -19,8 +20,9 @@ def problem(name: str, has_pairs: bool, lambdas=None):
     design = make_design(name)
     plan = layout(design.terms)
     lambdas = lambdas or random_lambdas(design, np.random.default_rng(len(name)))
-    products = cross_products(plan, None)
-    factor = factorize(plan, products.with_pairs() if has_pairs else products, lambdas)
+    ones = np.ones(design.n)
+    products = find_incidence(plan).products(ones) if has_pairs else cross_products(plan, None)
+    factor = factorize(plan, products, lambdas)
     matrices = dense(design)
     scaled = matrices.Z @ matrices.spread(design, lambdas)
     places = np.concatenate(
@@ -92,11 +94,10 @@ def test_nearly_singular_factors_cost_no_digits(name, has_pairs):
 def test_listed_pairs_change_nothing(name):
     design = make_design(name)
     plan = layout(design.terms)
-    products = cross_products(plan, np.random.default_rng(1).uniform(0.5, 1.5, design.n))
-    listed = products.with_pairs()
-    # Without a rest there are none; the times of an autoregressive term are not the same at all levels.
-    assert (listed.pairs is None) == (not plan.rest or "factor(" in FORMULAS[name])
-    if listed.pairs is None:
+    weights = np.random.default_rng(1).uniform(0.5, 1.5, design.n)
+    products, listed = cross_products(plan, weights), find_incidence(plan).products(weights)
+    if not plan.rest:
+        assert listed.pairs is None
         return
     rng = np.random.default_rng(2)
     levels, k = plan.sizes[plan.lead]
