@@ -207,7 +207,7 @@ class _Ways(NamedTuple):
         A direction without information promises nothing, however long its step would be; and it stands in the
         way of no other.
         """
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             reach = 1.0 / (np.abs(self.vectors) / (self.scale * self.trusted)[:, None]).max(
                 axis=0, initial=0.0
             )

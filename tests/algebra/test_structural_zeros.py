@@ -1,4 +1,4 @@
-"""Where elements can meet is the design's to say: designs whose sums are zero by chance, against dense algebra."""
+"""Where elements can meet is the design's to say: sums that are zero by chance, against dense algebra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A coordinate without information stands in the way of no other, and a model is the same however it is coded."""
+"""A coordinate without information is in the way of no other, and a model is the same however it is coded."""
 
 from __future__ import annotations
 
