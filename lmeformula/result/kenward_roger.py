@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.errors import ModelError
 from lmeformula.gaussian.likelihood import Sums, solve, sums, times_products
-from lmeformula.model.bounds import off_bounds
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.covariances.structure import Structure
+from lmeformula.result.covariance_elements import generalised_inverse, roots
 from lmeformula.result.freedom import FTest, wald_statistic
-from lmeformula.result.satterthwaite import BOUNDARY_SD, sandwich
+from lmeformula.result.satterthwaite import sandwich
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -29,6 +28,9 @@ Floats = NDArray[np.float64]
 
 # A dense matrix of as many rows and columns as there are random effects is formed.
 MAX_EFFECTS = 6000
+
+# Combinations of parameters that leave V as it is have no information: of that, relative to the largest.
+WITHOUT_INFORMATION = 1e-10
 
 Direction = tuple[int, Floats]
 
@@ -41,7 +43,8 @@ class KenwardRoger:
       vcov: (p, p) adjusted covariance.
       unadjusted: (p, p) Phi.
       pulls: (m, p, p) Phi P_i Phi, with P_i = -X'V^-1 V_i V^-1 X.
-      spread: (m, m) W, the inverse of the expected information of the covariance parameters.
+      spread: (m, m) W, the inverse of the expected information of the covariance parameters, a generalised one
+        where two of them cannot be told apart: the pulls along what is left out are zero.
     """
 
     vcov: Floats
@@ -96,7 +99,8 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     """Adjust the fixed effects' covariance for the estimation of the covariance parameters.
 
     Unstructured and diagonal covariances, and compound symmetry with one variance, are taken by their elements,
-    in which they are linear, zero variances included; the others by their unconstrained parameters. There
+    in which they are linear, zero variances included; the others by the coordinates of
+    `covariance_elements`. There
     the second derivatives of V, which are not zero, are left out: the adjustment is the same in whatever
     parameters (SAS calls it first order).
 
@@ -121,36 +125,32 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
             f"Kenward-Roger's adjustment would take a dense matrix of {data.plan.num_effects:,} random effects",
             hint='Use ddf="satterthwaite"; with so many it hardly differs.',
         )
-    directions = _directions(fit)
+    directions = _directions(fit, data)
     parts = _products(fit, data, directions)
     phi = fit.fixed_vcov
     pulls = -(phi @ parts.P @ phi)
     information = parts.traces - 2.0 * np.einsum("ij,msji->ms", phi, parts.Q)
     turned = phi @ parts.P
     information += np.einsum("mij,sji->ms", turned, turned)
-    spread = np.linalg.inv(0.5 * information)
+    spread = generalised_inverse(0.5 * information, WITHOUT_INFORMATION)
     middle = np.einsum("ms,msij->ij", spread, parts.Q)
     middle -= np.einsum("ms,mij,jk,skl->il", spread, parts.P, phi, parts.P)
     adjusted = phi + 2.0 * phi @ middle @ phi
     return KenwardRoger(0.5 * (adjusted + adjusted.T), phi, pulls, spread)
 
 
-def _directions(fit: Fit) -> list[Direction]:
+def _directions(fit: Fit, data: Sums) -> list[Direction]:
     """The covariance parameters: the term of each, and the (k, k) derivative of its covariance."""
     space = fit.model.space
     assert fit.params.sigma is not None
-    psi, inside = off_bounds(space, space.to_free(fit.params), BOUNDARY_SD * fit.params.sigma)
     found: list[Direction] = []
-    for j, (term, block, place) in enumerate(
-        zip(space.terms, fit.model.design.terms, space.theta_slices, strict=True)
+    for j, (term, block, root) in enumerate(
+        zip(space.terms, fit.model.design.terms, roots(data, space, fit.params), strict=True)
     ):
-        k = len(term.columns)
-        elements = _elements(block.covariance, block.homogeneous, k)
-        if elements is not None:
-            found += [(j, change) for change in elements]
-            continue
-        changes = _covariance_slopes(term.structure, psi[place], k)
-        found += [(j, changes[a]) for a in np.flatnonzero(inside[place])]
+        elements = _elements(block.covariance, block.homogeneous, len(term.columns))
+        if elements is None:
+            elements = list(root.changes(root.elements)[root.moving])
+        found += [(j, change) for change in elements]
     return found
 
 
@@ -171,11 +171,6 @@ def _elements(kind: str, homogeneous: bool, k: int) -> list[Floats] | None:
             change[a, b] = change[b, a] = 1.0
             found.append(change)
     return found
-
-
-def _covariance_slopes(structure: Structure, theta: Floats, k: int) -> Floats:
-    half = structure.cholesky_jacobian(theta, k) @ structure.cholesky(theta, k).T
-    return np.asarray(half + half.transpose(0, 2, 1))
 
 
 class _Products(NamedTuple):

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.gaussian.likelihood import Sums, solve, sums
-from lmeformula.gaussian.profiled import concentrated
-from lmeformula.model.bounds import off_bounds
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.covariance_elements import Root, generalised_inverse, information, roots
 from lmeformula.result.equations import check_direct
 from lmeformula.result.freedom import FTest, wald_statistic
 
@@ -25,10 +24,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Step of the central differences of the score in the unconstrained covariance parameters.
-DIFFERENCE = 1e-4
-# What stands for a standard deviation of zero, relative to the residual's.
-BOUNDARY_SD = 1e-6
+# Directions with less information than this, relative to the largest, have none: it is known to about 1e-9.
+WITHOUT_INFORMATION = 1e-7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +34,8 @@ class Satterthwaite:
 
     Attributes:
       vcov: (p, p) C.
-      slopes: (m, p, p) derivative of C in each covariance parameter that is not on its bound.
-      spread: (m, m) covariance of those parameters' estimates, the inverse of their observed information.
+      slopes: (m, p, p) derivative of C in each coordinate of the covariances that is free, and log sigma.
+      spread: (m, m) covariance of their estimates, a generalised inverse of the observed information.
     """
 
     vcov: Floats
@@ -81,7 +78,9 @@ def satterthwaite(fit: Fit) -> Satterthwaite:
     """Work out how the fixed effects' covariance moves with the covariance parameters.
 
     The slopes are exact; the observed information of the profiled (or restricted) likelihood is by central
-    differences of its exact score. Parameters on their bounds count as known.
+    differences of its exact score. In a singular fit covariances move within their rank, and a standard
+    deviation that its bound holds at zero counts as known; directions in which the data have no information,
+    along which C does not move either, are left out.
 
     Args:
       fit: a Gaussian fit.
@@ -95,51 +94,33 @@ def satterthwaite(fit: Fit) -> Satterthwaite:
     space = fit.model.space
     data = sums(fit.model.design)
     assert fit.params.sigma is not None
-    sigma = fit.params.sigma
-    psi, inside = off_bounds(space, space.to_free(fit.params), BOUNDARY_SD * sigma)
-    p = space.num_fixed
-    slopes = _slopes(fit, data, psi)
-    free = np.flatnonzero(inside[p:])
+    terms = roots(data, space, fit.params)
+    free = np.concatenate(
+        [*(term.moving for term in terms), np.full(int(space.estimates_sigma), True)]
+    )
+    observed = information(data, space, fit.params.sigma, terms, reml=fit.reml)
     return Satterthwaite(
         vcov=fit.fixed_vcov,
-        slopes=slopes[free],
-        spread=np.asarray(np.linalg.inv(_information(fit, data, psi[p:], free)), float),
+        slopes=_slopes(fit, data, terms)[free],
+        spread=generalised_inverse(observed[np.ix_(free, free)], WITHOUT_INFORMATION),
     )
 
 
-def _slopes(fit: Fit, data: Sums, psi: Floats) -> Floats:
+def _slopes(fit: Fit, data: Sums, terms: tuple[Root, ...]) -> Floats:
     """(m, p, p) derivatives of C: C X'V^-1 V_i V^-1 X C, V_i that of V in the i-th covariance parameter."""
-    space = fit.model.space
     sigma = fit.params.sigma
     assert sigma is not None
     lambdas = tuple(cholesky_semidefinite(cov) / sigma for cov in fit.params.covariances)
     found = solve(data, lambdas)
-    crossed = data.plan.split(found.ZVQ @ data.R / sigma**2)
-    slopes, scale = [], np.zeros_like(fit.fixed_vcov)
-    for factor, changes, block, covariance in zip(
-        space.factors(psi), space.factor_changes(psi), crossed, fit.params.covariances, strict=True
-    ):
-        half = changes @ factor.T
-        slopes += [sandwich(block, change) for change in half + half.transpose(0, 2, 1)]
-        scale += sandwich(block, covariance)
-    if space.estimates_sigma:
-        # The derivative of V in log sigma is twice V less its random part, and V^-1 V V^-1 = V^-1.
-        slopes.append(2.0 * (data.R.T @ found.information @ data.R / sigma**2 - scale))
-    return np.array([fit.fixed_vcov @ slope @ fit.fixed_vcov for slope in slopes])
-
-
-def _information(fit: Fit, data: Sums, covariance: Floats, free: NDArray[np.intp]) -> Floats:
-    """(m, m) observed information of the covariance parameters, fixed effects profiled or integrated out."""
-    space = fit.model.space
-    columns = []
-    for j in free:
-        step = np.zeros(len(covariance))
-        step[j] = DIFFERENCE
-        ahead = concentrated(data, space, covariance + step, reml=fit.reml).gradient
-        behind = concentrated(data, space, covariance - step, reml=fit.reml).gradient
-        columns.append((behind - ahead)[free] / (2.0 * DIFFERENCE))
-    information = np.array(columns).reshape(len(free), len(free))
-    return np.asarray(0.5 * (information + information.T))
+    crossed = data.plan.split(found.ZVQ @ data.R / sigma)
+    slopes = [
+        fit.fixed_vcov @ sandwich(block, change) @ fit.fixed_vcov
+        for term, block in zip(terms, crossed, strict=True)
+        for change in term.changes(term.elements)
+    ]
+    if fit.model.space.estimates_sigma:
+        slopes.append(2.0 * fit.fixed_vcov)
+    return np.array(slopes).reshape(-1, *fit.fixed_vcov.shape)
 
 
 def sandwich(block: Floats, covariance: Floats) -> Floats:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import json
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
+from lmeformula.gaussian.likelihood import sums
+from lmeformula.result.covariance_elements import generalised_inverse, information, roots
 from lmeformula.result.freedom import FTest, freedom
 from tests.result.after_fit import CLOSE, REFERENCE, data, dense, fit_of, small_fit
+from tests.result.random_designs import FORMULAS, SEEDS, frame
 
 TESTS = REFERENCE["tests"]
+RANDOM = json.loads((Path(__file__).parents[1] / "reference" / "freedom.json").read_text("utf-8"))[
+    "designs"
+]
+# There lme4 1.1-31 stops at a lower maximum.
+LOWER = ("three_2", "both_2")
 
 
 @pytest.mark.parametrize("name", TESTS)
@@ -238,3 +249,89 @@ def test_tidy_and_summary_show_degrees_of_freedom_when_asked():
     assert normal["p_value"] == pytest.approx(
         fit.tidy().set_index("term").loc["Days"].iloc[0]["p_value"], rel=1e-9
     )
+
+
+@pytest.mark.parametrize("name", [n for n in RANDOM if n not in LOWER])
+def test_random_designs_crossed_nested_weighted_and_singular_agree_with_lmertest(name):
+    published, (formula, seed) = RANDOM[name], name.rsplit("_", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the column that is dropped
+        fit = lf.fit(
+            FORMULAS[formula],
+            frame(formula, int(seed)),
+            reml=True,
+            weights="w" if formula == "weights" else None,
+        )
+    assert fit.loglik.value == pytest.approx(published["logLik"], abs=1e-7)
+    assert fit.singular == published["singular"]
+    # R's optimiser and its differences are good to about four digits where sds are hardly determined.
+    rows = np.eye(len(fit.fixef))
+    df = freedom(fit, "satterthwaite").df(rows)
+    np.testing.assert_allclose(df, published["satterthwaite"], rtol=2e-4)
+    if "kr_df" in published:
+        method = freedom(fit, "kenward-roger")
+        np.testing.assert_allclose(method.df(rows), published["kr_df"], rtol=CLOSE)
+        errors = np.sqrt(np.diag(method.vcov))
+        np.testing.assert_allclose(errors, published["kr_se"], rtol=CLOSE)
+
+
+def test_the_random_designs_are_all_there():
+    assert set(RANDOM) == {f"{name}_{seed}" for name in FORMULAS for seed in SEEDS}
+    assert sum(RANDOM[name]["singular"] for name in RANDOM) >= 10
+
+
+@pytest.mark.filterwarnings("ignore:W_DUPLICATE_RANDOM", "ignore:W_ALIASED_GROUP")
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
+@pytest.mark.parametrize(
+    ("doubled", "plain"),
+    [
+        ("(1 | Subject) + (Days | Subject)", "(Days | Subject)"),
+        ("(1 | Subject) + (1 | S2)", "(1 | Subject)"),
+        ("(Days | Subject) + (Days | S2)", "(Days | Subject)"),
+        ("(1 | Subject) + diag(1 + Days | S2)", "(Days || Subject)"),
+    ],
+)
+def test_variances_that_cannot_be_told_apart_change_nothing(doubled, plain, ddf):
+    frame = data("thin")
+    frame = frame.assign(S2=frame["Subject"].astype(str) + "'")
+    fits = [lf.fit(f"Reaction ~ Days + {terms}", frame, reml=True) for terms in (doubled, plain)]
+    assert fits[0].loglik.value == pytest.approx(fits[1].loglik.value, abs=1e-6)
+    found, expected = (freedom(fit, ddf) for fit in fits)
+    np.testing.assert_allclose(found.df(np.eye(2)), expected.df(np.eye(2)), rtol=1e-3)
+    np.testing.assert_allclose(found.vcov, expected.vcov, rtol=1e-3)
+
+
+@pytest.mark.parametrize("formula", ["slopes", "both", "nested"])
+@pytest.mark.parametrize("seed", [1, 4])
+def test_large_and_small_solvers_have_one_information(formula, seed):
+    # Seed 4 is singular, where the large one takes covariances of full rank nearby.
+    fit = lf.fit(FORMULAS[formula], frame(formula, seed), reml=True)
+    space, params = fit.model.space, fit.params
+    small = sums(fit.model.design)
+    assert small.dense is not None
+    large = small._replace(dense=None)
+    terms = roots(small, space, params)
+    free = np.append(np.concatenate([t.moving for t in terms]), True)
+    ours, theirs = (
+        generalised_inverse(
+            information(part, space, params.sigma, terms, reml=True)[np.ix_(free, free)], 1e-7
+        )
+        for part in (small, large)
+    )
+    np.testing.assert_allclose(theirs, ours, atol=1e-4 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize("kind", ["us", "cs", "homcs", "ar1", "hetar1", "diag", "homdiag"])
+@pytest.mark.parametrize("size", [0.0, 0.5, 3.0])
+def test_every_structure_has_finite_degrees_of_freedom(kind, size):
+    r = np.random.default_rng([int(10 * size), *kind.encode()])
+    g, t = np.repeat(np.arange(20), 6), np.tile(np.arange(6) % 3, 20)
+    y = 1.0 + size * r.normal(size=20)[g] + r.normal(size=120)
+    y += 0.5 * size * r.normal(size=(20, 3))[g, t]
+    rows = {"y": y, "g": [f"g{i}" for i in g], "t": [f"t{i}" for i in t]}
+    fit = lf.fit(f"y ~ t + {kind}(0 + t | g)", rows, reml=True)
+    for ddf in ("satterthwaite", "kenward-roger"):
+        df = freedom(fit, ddf).df(np.eye(3))
+        assert np.isfinite(df).all()
+        assert (df > 5).all()
+        assert (df < 125).all()
