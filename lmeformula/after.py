@@ -56,6 +56,24 @@ class AfterFit:
 
         return export(_fit(self), path)
 
+    @property
+    def joint(self) -> Any:
+        """The joint distribution of random effects and response, its variables at the estimates."""
+        return _fit(self).model.joint
+
+    @property
+    def joint_effects(self) -> dict[str, Any]:
+        """Posterior means of the random effects, by their parts of the joint distribution."""
+        from lmeformula.result.joint import joint_effects
+
+        return joint_effects(_fit(self))
+
+    def joint_for(self, newdata: Any, **options: Any) -> Any:
+        """The joint distribution of new rows at the estimates; see `lmeformula.result.joint.joint_for`."""
+        from lmeformula.result.joint import joint_for
+
+        return joint_for(_fit(self), newdata, **options)
+
     def emmeans(
         self, specs: Sequence[str] | str, by: Sequence[str] | str | None = None, **options: Any
     ) -> MarginalMeans:

@@ -40,7 +40,8 @@ class Fit(AfterFit):
     """A fitted model.
 
     Attributes:
-      model: what was fitted.
+      model: what was fitted; the variables of its joint distribution hold the estimates. The model that was
+        compiled keeps its start values.
       method: "exact" or "mcem".
       reml: whether the restricted likelihood was maximised.
       params: the estimates on their natural scale.
@@ -92,6 +93,10 @@ class Fit(AfterFit):
     information: str = "exact"
     param_stderr_error: Floats | None = None
     certificate: Certificate | None = None
+
+    def __post_init__(self) -> None:
+        # The model that was compiled may have other fits: each has one of its own, at its estimates.
+        object.__setattr__(self, "model", self.model.at(self.params))
 
     # ---- what is read off directly
 

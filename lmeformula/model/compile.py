@@ -40,16 +40,19 @@ class Model:
       family: the response's family.
       space: the layout of the parameters.
       dtype: "float64" or "float32", of the joint distribution and of Monte Carlo fits.
+      estimates: what the variables of `joint` hold: those of the fit whose `model` this is; None for a model
+        that was compiled, whose variables hold the start.
     """
 
     design: Design
     family: Family
     space: ParamSpace
     dtype: str = "float64"
+    estimates: Params | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What is built on first use is built anew: TensorFlow's variables do not go into a pickle.
-        kept = ("design", "family", "space", "dtype", "start")
+        kept = ("design", "family", "space", "dtype", "estimates", "start")
         return {name: value for name, value in vars(self).items() if name in kept}
 
     @property
@@ -57,9 +60,16 @@ class Model:
         """The residual standard deviation where the user fixed it."""
         return self.space.fixed_sigma
 
+    def at(self, params: Params) -> Model:
+        """The same model with a joint distribution of its own, whose variables hold these parameters."""
+        found = replace(self, estimates=params)
+        # What does not depend on them is not worked out again.
+        vars(found).update({k: v for k, v in vars(self).items() if k in ("start", "stack")})
+        return found
+
     @cached_property
     def start(self) -> Params:
-        """Rough parameters: what the variables of `joint` hold until they are assigned."""
+        """Rough parameters: what the variables of `joint` hold in a model that was not fitted."""
         family, design = self.family, self.design
         working = family.working(family.response(design))
         if family.starts is not None:
@@ -97,7 +107,11 @@ class Model:
         from lmeformula.model.joint import build_joint
 
         return build_joint(
-            self.design, self.start, family=self.family, sigma=self.sigma, dtype=self.dtype
+            self.design,
+            self.start if self.estimates is None else self.estimates,
+            family=self.family,
+            sigma=self.sigma,
+            dtype=self.dtype,
         )
 
     @property

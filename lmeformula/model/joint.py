@@ -16,14 +16,15 @@ import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.errors import ModelError
 from lmeformula.model.correlated import correlation_variable, deferred_factor
-from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.covariances.heavy import LEAST_FREEDOM
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
+from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint
 from lmeformula.model.notation import is_correlated, part_names
+from lmeformula.model.regular import held_up
 from lmeformula.model.start import FIRST_FREEDOM
+from lmeformula.model.startable import check_start
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -102,6 +103,8 @@ def build_joint(
     family: Any = "gaussian",
     sigma: float | None = None,
     dtype: str = "float64",
+    rows: tuple[Floats, ...] | None = None,
+    fitted: Design | None = None,
 ) -> Joint:
     """Build the joint distribution of random effects and response.
 
@@ -111,10 +114,12 @@ def build_joint(
     Args:
       design: the data as arrays.
       start: where the variables start: `beta` (p,), `covariances` (one (k, k) positive definite
-        matrix per term), and `sigma`.
+        matrix per term; one that is singular is held up by as little as a density needs), and `sigma`.
       family: the response's family, by name or as a record.
       sigma: a residual standard deviation to hold fixed; None to make it a variable.
       dtype: "float64" or "float32".
+      rows: the response's arrays, as the family reads them; from the design by default.
+      fitted: the design that the family's own parameters were learned from; this one by default.
     Returns:
       joint: the distribution, its variables and the observed response.
     Raises:
@@ -137,7 +142,7 @@ def build_joint(
       (('g', ()), ('y', ('g',)))
     """
     rule = find_family(family)
-    rows = rule.response(design)
+    rows = rule.response(design) if rows is None else rows
     check_start(design, start, rule, sigma)
 
     names = part_names(design)
@@ -146,16 +151,27 @@ def build_joint(
 
     effects = fixed_effects(names.effects, start.beta, dtype)
     variables.update(effects)
-    for term, covariance, part in zip(design.terms, start.covariances, names.terms, strict=True):
-        model[part], of_term = random_effects(term, covariance, part, dtype)
+    unit = start.sigma if sigma is None else sigma
+    freedoms = getattr(start, "freedom", ()) or (np.inf,) * len(design.terms)
+    for term, covariance, part, freedom in zip(
+        design.terms, start.covariances, names.terms, freedoms, strict=True
+    ):
+        regular = held_up(covariance, 1.0 if unit is None else float(unit))
+        model[part], of_term = random_effects(term, regular, part, dtype, freedom)
         variables.update(of_term)
-    own, of_family = own_parameters(design, start, rule, sigma, dtype)
+    own, of_family = own_parameters(fitted or design, start, rule, sigma, dtype)
     variables.update(of_family)
     model[names.response] = ResponsePart(
         design, rule, rows, names.terms, tuple(effects.values()), own, dtype
     )
+
+    def build_again() -> Distribution:
+        return build_joint(
+            design, start, family=rule, sigma=sigma, dtype=dtype, rows=rows, fitted=fitted
+        ).distribution
+
     return Joint(
-        distribution=MixedJointDistribution(model, batch_ndims=0, name="joint"),
+        distribution=MixedJointDistribution(model, build_again),
         variables=MappingProxyType(variables),
         names=MappingProxyType(
             {t.name: part for t, part in zip(design.terms, names.terms, strict=True)}
@@ -177,13 +193,13 @@ def fixed_effects(names: Sequence[str], beta: Floats, dtype: str) -> dict[str, V
 
 
 def random_effects(
-    term: TermBlock, covariance: Floats, part: str, dtype: str
+    term: TermBlock, covariance: Floats, part: str, dtype: str, freedom: float = np.inf
 ) -> tuple[Distribution, dict[str, Variable]]:
     """The distribution of a term's effects, levels independent, and its variables."""
     k, num_levels = len(term.columns), len(term.levels)
     sd = np.sqrt(np.diag(covariance))
     if term.distribution == "student":
-        return heavy_effects(term, float(sd[0]), part, dtype)
+        return heavy_effects(term, float(sd[0]), part, dtype, freedom)
     if k == 1:
         stddev = positive(sd[0], dtype, f"stddev_{part}")
         level = tfd.Normal(tf.zeros([], dtype), stddev)
@@ -206,13 +222,13 @@ def random_effects(
 
 
 def heavy_effects(
-    term: TermBlock, scale: float, part: str, dtype: str
+    term: TermBlock, scale: float, part: str, dtype: str, freedom: float = np.inf
 ) -> tuple[Distribution, dict[str, Variable]]:
     """The t distribution of a term of one coefficient, from its scale."""
     stddev = positive(scale, dtype, f"stddev_{part}")
     least = tf.constant(LEAST_FREEDOM, dtype)
     freedom = tfp.util.TransformedVariable(
-        tf.constant(FIRST_FREEDOM, dtype),
+        tf.constant(freedom if np.isfinite(freedom) else FIRST_FREEDOM, dtype),
         tfb.Chain([tfb.Shift(least), tfb.Exp()]),
         name=f"df_{part}",
     )
@@ -331,80 +347,3 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
 def positive(start: Any, dtype: str, name: str) -> Variable:
     """A positive variable, unconstrained on the log scale."""
     return tfp.util.TransformedVariable(tf.constant(start, dtype), tfb.Exp(), name=name)
-
-
-# ---- pinning ------------------------------------------------------------------------------------
-
-
-class PinnedJoint(tfp.experimental.distributions.JointDistributionPinned):  # type: ignore[misc]
-    """A joint distribution with some parts held at given values, which also tells its variables."""
-
-    @property
-    def trainable_variables(self) -> tuple[Variable, ...]:
-        """Those of the joint distribution."""
-        return tuple(self.distribution.trainable_variables)
-
-
-class MixedJointDistribution(tfp.distributions.JointDistributionNamed):  # type: ignore[misc]
-    """A JointDistributionNamed that keeps its trainable variables in sight when it is pinned."""
-
-    def experimental_pin(self, *args: Tensor, **kwargs: Tensor) -> PinnedJoint:
-        """As in TFP, with `trainable_variables` on the result."""
-        return PinnedJoint(self, *args, **kwargs)
-
-
-# ---- checks -------------------------------------------------------------------------------------
-
-
-def check_start(design: Design, start: Start, rule: Family, sigma: float | None) -> None:
-    """Check that start values, family and fixed sigma fit the design."""
-    if len(start.beta) != len(design.names):
-        raise ModelError(
-            f"the start values have {len(start.beta)} fixed effects, "
-            f"and the design {len(design.names)}"
-        )
-    if len(start.covariances) != len(design.terms):
-        raise ModelError(
-            f"the start values have {len(start.covariances)} covariance matrices, and the design "
-            f"{len(design.terms)} random-effects terms"
-        )
-    for term, covariance in zip(design.terms, start.covariances, strict=True):
-        check_term(term, covariance)
-    blocks = [term.block for term in design.terms if term.block]
-    if len(blocks) > len(set(blocks)):
-        raise ModelError(
-            "terms that share a covariance, as in (x |ID| g), have no joint distribution here",
-            hint="Write them as one term, or without the shared label.",
-        )
-    if sigma is not None and not rule.has_sigma:
-        raise ModelError(f"the {rule.name} family has no residual standard deviation to fix")
-    used = start.sigma if sigma is None else sigma
-    if rule.has_sigma and not (used is not None and np.isfinite(used) and used > 0):
-        raise ModelError(f"the residual standard deviation must be positive, not {used}")
-
-
-def check_term(term: TermBlock, covariance: Floats) -> None:
-    """Check a term's start covariance and its structure."""
-    k = len(term.columns)
-    if np.shape(covariance) != (k, k):
-        raise ModelError(
-            f"the start covariance of term {term.name!r} has shape {np.shape(covariance)}, "
-            f"not {(k, k)}"
-        )
-    if np.linalg.eigvalsh(covariance)[0] <= 0.0:
-        raise ModelError(
-            f"the start covariance of term {term.name!r} is singular; its density does not exist",
-            hint="Start from a positive definite covariance, or leave the term out.",
-        )
-    if term.distribution != "gaussian" and k > 1:
-        raise ModelError(
-            f"the {k} coefficients of term {term.name!r} have a t distribution, of which there is no joint "
-            "distribution here",
-            hint="Write them as terms of their own: (x || gr(...)).",
-        )
-    if (term.covariance, term.homogeneous) not in STRUCTURES:
-        raise ModelError(
-            f"the covariance structure {term.covariance!r} of term {term.name!r} has no joint "
-            "distribution here",
-            hint="Use an unstructured (x | g), a diagonal diag(x | g), cs() or ar1().",
-        )

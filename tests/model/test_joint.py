@@ -360,7 +360,7 @@ def test_three_column_matrix_is_no_binomial_response(designs):
         (Params(np.zeros(3), (np.eye(2),), 1.0), "3 fixed effects, and the design 2"),
         (Params(np.zeros(2), (), 1.0), "0 covariance matrices"),
         (Params(np.zeros(2), (np.eye(1),), 1.0), r"shape \(1, 1\), not \(2, 2\)"),
-        (Params(np.zeros(2), (np.ones((2, 2)),), 1.0), "covariance of term 'g' is singular"),
+        (Params(np.zeros(2), (-np.eye(2),), 1.0), "covariance of term 'g' is not one"),
         (Params(np.zeros(2), (np.eye(2),), None), "must be positive, not None"),
     ],
 )

@@ -1,0 +1,72 @@
+"""What start values of a joint distribution must be, and what a design must be to have one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design, TermBlock
+from lmeformula.errors import ModelError
+from lmeformula.model.covariance import STRUCTURES
+from lmeformula.model.family import Family
+
+if TYPE_CHECKING:
+    from lmeformula.model.joint import Start
+
+Floats = NDArray[np.float64]
+
+
+def check_start(design: Design, start: Start, rule: Family, sigma: float | None) -> None:
+    """Check that start values, family and fixed sigma fit the design."""
+    if len(start.beta) != len(design.names):
+        raise ModelError(
+            f"the start values have {len(start.beta)} fixed effects, "
+            f"and the design {len(design.names)}"
+        )
+    if len(start.covariances) != len(design.terms):
+        raise ModelError(
+            f"the start values have {len(start.covariances)} covariance matrices, and the design "
+            f"{len(design.terms)} random-effects terms"
+        )
+    for term, covariance in zip(design.terms, start.covariances, strict=True):
+        check_term(term, covariance)
+    blocks = [term.block for term in design.terms if term.block]
+    if len(blocks) > len(set(blocks)):
+        raise ModelError(
+            "terms that share a covariance, as in (x |ID| g), have no joint distribution here",
+            hint="Write them as one term, or without the shared label.",
+        )
+    if sigma is not None and not rule.has_sigma:
+        raise ModelError(f"the {rule.name} family has no residual standard deviation to fix")
+    used = start.sigma if sigma is None else sigma
+    if rule.has_sigma and not (used is not None and np.isfinite(used) and used > 0):
+        raise ModelError(f"the residual standard deviation must be positive, not {used}")
+
+
+def check_term(term: TermBlock, covariance: Floats) -> None:
+    """Check a term's start covariance and its structure."""
+    k = len(term.columns)
+    if np.shape(covariance) != (k, k):
+        raise ModelError(
+            f"the start covariance of term {term.name!r} has shape {np.shape(covariance)}, "
+            f"not {(k, k)}"
+        )
+    if not np.linalg.eigvalsh(covariance)[0] >= -1e-8 * max(np.trace(covariance), 1e-300):
+        raise ModelError(
+            f"the start covariance of term {term.name!r} is not one: it has negative variances",
+            hint="Start from a positive semidefinite covariance.",
+        )
+    if term.distribution != "gaussian" and k > 1:
+        raise ModelError(
+            f"the {k} coefficients of term {term.name!r} have a t distribution, of which there is no joint "
+            "distribution here",
+            hint="Write them as terms of their own: (x || gr(...)).",
+        )
+    if (term.covariance, term.homogeneous) not in STRUCTURES:
+        raise ModelError(
+            f"the covariance structure {term.covariance!r} of term {term.name!r} has no joint "
+            "distribution here",
+            hint="Use an unstructured (x | g), a diagonal diag(x | g), cs() or ar1().",
+        )
