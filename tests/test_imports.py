@@ -30,6 +30,7 @@ LAYERS = (
     ("after",),
     ("fit",),
     ("estimation",),
+    ("handwritten",),
     ("store",),
     ("result",),
     ("serving",),

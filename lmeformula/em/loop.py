@@ -99,6 +99,8 @@ def run(
       >>> found.outcome.name, bool(abs(found.params[0] - 2.0) < 5 * found.mc_error[0] + 1e-3)
       ('CONVERGED', True)
     """
+    if problem.solver is not None:
+        return problem.solver(problem, options, seed, dtype, progress)
     show = Silent() if progress is None else progress
     compiled = programs(problem, options, dtype)
     data = tensors_of(problem.data, dtype)

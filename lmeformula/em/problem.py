@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,56 +10,70 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
+from lmeformula.em.density import (
+    Bind,
+    Bound,
+    Density,
+    latent_gradient,
+    param_curvature,
+    param_gradient,
+)
+from lmeformula.em.generic import Solver
+from lmeformula.em.known import recognised
+from lmeformula.em.programs import tensors_of
+from lmeformula.em.structures import blocks_of, flatten
 from lmeformula.em.types import Problem, Scores, Tensor
 from lmeformula.errors import ModelError
 
 Floats = NDArray[np.float64]
-Value = Callable[[Tensor, Tensor], Tensor]
 
 
 def from_log_joint(
-    log_joint: Callable[[Any, Any], Tensor],
+    log_joint: Callable[..., Tensor],
     params: Any,
     latents: Any,
     *,
     names: Sequence[str] | None = None,
+    scales: str | Mapping[str, Any] = "auto",
+    data: Any = None,
 ) -> Problem:
     """A problem from a function of parameters and latents.
 
     Args:
       log_joint: (params, latents) -> scalar log density of the data and the latents, up to a constant; both
         arguments have the structures of the starts below, with unconstrained values. Differentiable by
-        TensorFlow in both.
+        TensorFlow in both, twice in the latents.
       params: where the parameters start: an array, a list of numbers, or a nested structure of arrays.
       latents: where the latents start: likewise.
       names: a name for each element of the parameters; by default p[0], p[1], ...
+      scales: which parameters are the standard deviation of latents with the prior Normal(c, sd): they may end
+        at a sd of zero. "auto" finds them; a mapping tells, from their names to the latents: a key of `latents`
+        where that is a dictionary, or positions among all latents. An empty one looks for none.
+      data: arrays, or a nested structure of them, that `log_joint` takes as a third argument. They need not
+        be compiled into the program, and the longest tells the number of rows.
     Returns:
       The problem, for `run`.
     Raises:
-      ModelError: if the log density is not a finite scalar at the start, or does not depend on some parameter.
+      ModelError: if the log density is not a finite scalar at the start, does not depend on some parameter, or
+        has not the scales that it is said to have.
     Example:
       >>> import lmeformula as lf, tensorflow as tf
       >>> problem = lf.em.from_log_joint(lambda p, u: -tf.reduce_sum((u - p) ** 2 + u**2), 1.0, [0.0, 0.0])
       >>> problem.names, problem.latents.shape
       (('p[0]',), (2,))
     """
-    start, unflatten_params = _flatten(params)
-    first, unflatten_latents = _flatten(latents)
+    start, unflatten_params = flatten(params)
+    first, unflatten_latents = flatten(latents)
+    dtype = _dtype_of(params, latents)
+    given = () if data is None else tensors_of(data, dtype)
 
-    def value(psi: Tensor, flat: Tensor) -> Tensor:
-        return log_joint(unflatten_params(psi), unflatten_latents(flat))
+    def bind(psi: Tensor, data: Any) -> Bound:
+        further = () if isinstance(data, tuple) and data == () else (data,)
 
-    def gradients(psi: Tensor, flat: Tensor) -> Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(psi)
-            found = value(psi, flat)
-        return tape.gradient(found, psi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        def value(flat: Tensor) -> Tensor:
+            return log_joint(unflatten_params(psi), unflatten_latents(flat), *further)
 
-    def curvature(psi: Tensor, flat: Tensor) -> Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(psi)
-            slope = gradients(psi, flat)
-        return tape.jacobian(slope, psi, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return Bound(value, (psi,), lambda parts: _whole(parts[0], psi))
 
     found = tuple(names) if names is not None else tuple(f"p[{i}]" for i in range(len(start)))
     if len(found) != len(start):
@@ -67,11 +81,19 @@ def from_log_joint(
             f"there are {len(found)} names for {len(start)} parameters",
             hint="Give one for each element, in the order of tf.nest.flatten.",
         )
-    _check_start(value, gradients, start, first, found, _dtype_of(params, latents))
-    return _problem(value, gradients, curvature, start, first, found, _identity)
+    blocks = blocks_of(scales, found, latents, len(first))
+    _check_start(bind, start, first, found, dtype, given)
+    return _problem(bind, start, first, found, _identity, given, dtype, blocks)
 
 
-def from_joint(joint: Any, variables: Sequence[Any] | None = None, *, seed: int = 0) -> Problem:
+def from_joint(
+    joint: Any,
+    variables: Sequence[Any] | None = None,
+    *,
+    seed: int = 0,
+    scales: str | Mapping[str, Any] = "auto",
+    structure: str = "auto",
+) -> Problem:
     """A problem from a JointDistribution whose data are pinned and whose parameters are trainable variables.
 
     Args:
@@ -80,6 +102,9 @@ def from_joint(joint: Any, variables: Sequence[Any] | None = None, *, seed: int 
         are not those that appear only inside a lambda: pass `module.trainable_variables` of the tf.Module that
         owns them all. Transformed variables may be listed as such.
       seed: of the draw that the check of the gradients is made at.
+      scales: see `from_log_joint`.
+      structure: "auto" looks for the structure of a model that a formula could say, and takes what the package
+        knows of it; "none" leaves the density as it is.
     Returns:
       The problem, for `run`; `assign` then sets the variables to what was found.
     Raises:
@@ -87,6 +112,10 @@ def from_joint(joint: Any, variables: Sequence[Any] | None = None, *, seed: int 
         deviation that was multiplied by a tensor while the model was built is such a case: the product was
         taken once, outside of any gradient.)
     """
+    if structure not in ("auto", "none"):
+        raise ModelError(
+            f"there is no structure {structure!r}", hint='Write structure="auto" or "none".'
+        )
     owner = joint.distribution
     variables, bijectors = _parameters(
         owner, owner.trainable_variables if variables is None else variables
@@ -100,113 +129,113 @@ def from_joint(joint: Any, variables: Sequence[Any] | None = None, *, seed: int 
     bijector = joint.experimental_default_event_space_bijector()
     shapes = bijector.inverse_event_shape(joint.event_shape)
     dtypes = joint.dtype
-    first, unflatten_latents = _flatten(
+    first, unflatten_latents = flatten(
         tf.nest.map_structure(
             lambda shape, dtype: np.zeros(tuple(shape), dtype.as_numpy_dtype), shapes, dtypes
         )
     )
-    start, unflatten_params = _flatten(tuple(variable.numpy() for variable in variables))
-
-    def value(psi: Tensor, flat: Tensor) -> Tensor:
-        for variable, part in zip(variables, unflatten_params(psi), strict=True):
-            variable.assign(tf.cast(part, variable.dtype))
-        unconstrained = unflatten_latents(flat)
-        latents = bijector.forward(unconstrained)
-        change = bijector.forward_log_det_jacobian(unconstrained)
-        return tf.cast(joint.log_prob(latents) + change, flat.dtype)
-
-    def gradients(psi: Tensor, flat: Tensor) -> Tensor:
-        with tf.GradientTape() as tape:
-            found = value(psi, flat)
-        return _join(tape.gradient(found, variables), variables, flat.dtype)
-
-    def curvature(psi: Tensor, flat: Tensor) -> Tensor:
-        with tf.GradientTape(persistent=True) as tape:
-            slope = gradients(psi, flat)
-        rows = tape.jacobian(slope, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return tf.concat(
-            [tf.cast(tf.reshape(row, [len(start), -1]), flat.dtype) for row in rows], axis=1
-        )
+    start, unflatten_params = flatten(tuple(variable.numpy() for variable in variables))
 
     names = tuple(name for variable in variables for name in _element_names(variable))
-    problem = _problem(
-        value, gradients, curvature, start, first, names, _reporter(variables, bijectors)
-    )
-    _check_reached(problem, joint, bijector, variables, seed)
-    return problem
+
+    def bind(psi: Tensor, data: Any) -> Bound:
+        for variable, part in zip(variables, unflatten_params(psi), strict=True):
+            variable.assign(tf.cast(part, variable.dtype))
+
+        def value(flat: Tensor) -> Tensor:
+            unconstrained = tf.nest.map_structure(tf.cast, unflatten_latents(flat), dtypes)
+            change = bijector.forward_log_det_jacobian(unconstrained)
+            found = joint.log_prob(bijector.forward(unconstrained))
+            return tf.cast(found, flat.dtype) + tf.cast(change, flat.dtype)
+
+        return Bound(value, variables, lambda parts: _join(parts, variables, psi.dtype))
+
+    _check_reached(joint, bijector, variables, seed)
+    leaves = {dtype.name for dtype in tf.nest.flatten(dtypes)}
+    dtype = "float32" if "float32" in leaves else "float64"
+    blocks = blocks_of(scales, names, (), len(first))
+    report = _reporter(variables, bijectors)
+    problem = _problem(bind, start, first, names, report, (), dtype, blocks)
+    if structure == "none" or scales != "auto":
+        return problem
+    known = recognised(joint, variables, bijectors, _sizes_of(shapes), seed)
+    return problem if known is None else problem._replace(solver=known)
+
+
+def _sizes_of(shapes: Any) -> tuple[tuple[str, int], ...]:
+    """Names and sizes of the latents' parts, in the order in which they are one vector; () without names."""
+    if hasattr(shapes, "_asdict"):
+        named: Any = type(shapes)(**{name: name for name in shapes._asdict()})
+    elif isinstance(shapes, Mapping):
+        named = {name: name for name in shapes}
+    else:
+        return ()
+    sizes = [
+        int(np.prod(tuple(shape)))
+        for shape in tf.nest.flatten(
+            tf.nest.map_structure(lambda shape: tf.TensorShape(shape), shapes)
+        )
+    ]
+    return tuple(zip(tf.nest.flatten(named), sizes, strict=True))
 
 
 def assign(variables: Sequence[Any], params: Floats) -> None:
     """Set the variables that a problem was made with to a solution's `params` (d,)."""
-    _, unflatten = _flatten(tuple(variable.numpy() for variable in variables))
+    _, unflatten = flatten(tuple(variable.numpy() for variable in variables))
     for variable, part in zip(variables, unflatten(tf.constant(params)), strict=True):
         variable.assign(tf.cast(part, variable.dtype))
 
 
 def _problem(
-    value: Value,
-    gradients: Value,
-    curvature: Value,
+    bind: Bind,
     start: Floats,
     first: Floats,
     names: tuple[str, ...],
     report: Callable[[Floats], tuple[Floats, Floats]],
+    data: Any,
+    precision: str,
+    blocks: dict[int, NDArray[np.bool_]] | None,
 ) -> Problem:
     # The density need not know of batches, so the chains are written out one by one; they are few.
     def density(psi: Tensor, position: Tensor, arrays: Any, data: Any) -> Any:
         (scale,) = arrays
-        values, slopes = [], []
-        for flat in tf.unstack(position, axis=1):
-            with tf.GradientTape() as tape:
-                tape.watch(flat)
-                found = value(psi, flat * scale)
-            values.append(found)
-            slopes.append(tape.gradient(found, flat))
-        return tf.stack(values), tf.stack(slopes, axis=1)
+        bound = bind(psi, data)
+        found = [latent_gradient(bound, flat * scale) for flat in tf.unstack(position, axis=1)]
+        values, slopes = zip(*found, strict=True)
+        return tf.stack(values), scale[:, None] * tf.stack(slopes, axis=1)
 
     def score(psi: Tensor, position: Tensor, gradient: Tensor, arrays: Any, data: Any) -> Scores:
         (scale,) = arrays
-        raw = tf.stack(
-            [gradients(psi, flat * scale) for flat in tf.unstack(position, axis=1)], axis=1
-        )
-        return Scores(raw, raw)
+        bound = bind(psi, data)
+        raw = [param_gradient(bound, flat * scale) for flat in tf.unstack(position, axis=1)]
+        return Scores(tf.stack(raw, axis=1), tf.stack(raw, axis=1))
 
     def information(psi: Tensor, position: Tensor, arrays: Any, data: Any) -> Tensor:
         (scale,) = arrays
-        found = [curvature(psi, flat * scale) for flat in tf.unstack(position, axis=1)]
+        bound = bind(psi, data)
+        found = [param_curvature(bound, flat * scale) for flat in tf.unstack(position, axis=1)]
         return -tf.add_n(found) / len(found)
 
+    made = Density(bind, len(start), len(first), data, precision)
     return Problem(
         params=start,
         names=names,
         latents=first,
-        data=(),
+        data=data,
         density=density,
         score=score,
         to_latents=lambda position, arrays, data: position * arrays[0][:, None],
         to_position=lambda latents, arrays: latents / arrays[0],
         report=report,
         information=information,
+        solver=Solver(made, blocks),
+        # The functions are this problem's own: a second run of it finds them compiled.
+        program=object(),
     )
 
 
-def _flatten(structure: Any) -> tuple[Floats, Callable[[Tensor], Any]]:
-    """A nested structure of arrays as one float64 vector, and the way back inside TensorFlow.
-
-    A plain list of numbers is an array, not a structure.
-    """
-    if isinstance(structure, list) and all(np.ndim(leaf) == 0 for leaf in structure):
-        structure = np.asarray(structure)
-    leaves = [np.asarray(leaf) for leaf in tf.nest.flatten(structure)]
-    sizes = [leaf.size for leaf in leaves]
-    flat = np.concatenate([leaf.ravel() for leaf in leaves] or [np.zeros(0)]).astype(float)
-
-    def unflatten(vector: Tensor) -> Any:
-        parts = tf.split(vector, sizes)
-        shaped = [tf.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
-        return tf.nest.pack_sequence_as(structure, shaped)
-
-    return flat, unflatten
+def _whole(part: Tensor | None, psi: Tensor) -> Tensor:
+    return tf.zeros_like(psi) if part is None else part
 
 
 def _join(parts: Sequence[Tensor | None], variables: Sequence[Any], dtype: Any) -> Tensor:
@@ -273,16 +302,11 @@ def _dtype_of(*structures: Any) -> str:
 
 
 def _check_start(
-    value: Value,
-    gradients: Value,
-    start: Floats,
-    first: Floats,
-    names: tuple[str, ...],
-    dtype: str,
+    bind: Bind, start: Floats, first: Floats, names: tuple[str, ...], dtype: str, data: Any
 ) -> None:
     """The density must be a finite scalar at the start, and every parameter must get a gradient near it."""
-    psi = tf.constant(start, dtype)
-    found = np.asarray(value(psi, tf.constant(first, dtype)))
+    bound = bind(tf.constant(start, dtype), data)
+    found = np.asarray(bound.value(tf.constant(first, dtype)))
     if found.shape != () or not np.isfinite(found):
         raise ModelError(
             f"the log density is {found!r} at the start",
@@ -291,7 +315,7 @@ def _check_start(
         )
     # Off the start, where a gradient may vanish by symmetry: that of a standard deviation at latents of zero.
     nearby = first + np.random.default_rng(0).normal(size=len(first))
-    slopes = np.asarray(gradients(psi, tf.constant(nearby, dtype)))
+    slopes = np.asarray(param_gradient(bound, tf.constant(nearby, dtype)))
     lost = [name for name, slope in zip(names, slopes, strict=True) if slope == 0.0]
     if lost:
         raise ModelError(
@@ -300,9 +324,7 @@ def _check_start(
         )
 
 
-def _check_reached(
-    problem: Problem, joint: Any, bijector: Any, variables: Sequence[Any], seed: int
-) -> None:
+def _check_reached(joint: Any, bijector: Any, variables: Sequence[Any], seed: int) -> None:
     """Every variable must get a gradient at a generic point: a draw from the prior."""
     drawn = bijector.inverse(joint.sample_unpinned(seed=(seed, 1)))
     with tf.GradientTape() as tape:

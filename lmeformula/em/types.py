@@ -116,6 +116,8 @@ class Problem(NamedTuple):
       edges: params (d,) -> the boundaries that the parameters may end at, each by its name.
       look: (params (d,), geometry, positions (m, q, c), held edges) -> Look, on the host; None where only the
         scores tell how the likelihood goes at an edge.
+      solver: what finds the maximum in the place of the loop, or None: (problem, options, seed, dtype,
+        progress) -> Solution.
     """
 
     params: Floats
@@ -134,6 +136,7 @@ class Problem(NamedTuple):
     refine: bool = False
     edges: Callable[[Floats], tuple[Edge, ...]] | None = None
     look: Callable[[Floats, Geometry, Floats, tuple[Edge, ...]], Look] | None = None
+    solver: Callable[..., Solution] | None = None
 
 
 class Options(NamedTuple):
@@ -254,6 +257,10 @@ class Solution(NamedTuple):
       geometry: the geometry there, or None if there was no E-step.
       num_traces: how often the program that draws was traced, over all fits that shared it.
       compile_seconds: time of the first call over the median of the others, the part that is compilation.
+      method: what the engine knew of the density: "structured" where the problem brought a geometry,
+        "recognised" where a model of known structure was seen in it, "dense" or "matrix-free" where the
+        geometry came from its derivatives, "diagonal" where only scales were learned from draws.
+      without_information: names of the parameters that the data do not determine.
     """
 
     params: Floats
@@ -272,6 +279,8 @@ class Solution(NamedTuple):
     geometry: Geometry | None
     num_traces: int
     compile_seconds: float
+    method: str = "structured"
+    without_information: tuple[str, ...] = ()
 
     @property
     def mc_error(self) -> Floats:

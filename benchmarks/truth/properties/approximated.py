@@ -62,14 +62,6 @@ def errors(held: Held) -> Iterator[Finding]:
     free_own = np.isfinite(stderr[p + size :])
     if not working.is_simple or not np.isfinite(working.start).all() or not np.isfinite(own).all():
         return
-    at_limit = unnamed_limits(held)
-    yield Finding(
-        "limits are named",
-        np.inf if at_limit else 0.0,
-        f"{at_limit} at its limit, {own} +- {stderr[p + size :]}, and {fit.outcome.name}",
-    )
-    if at_limit:
-        return
     kind = kinds(FAMILIES[held.spec.family], len(own))
     start_own = np.array([to_free(k, v) for k, v in zip(kind, own, strict=True)])
     at = np.concatenate([np.asarray(fit.fixef), working.start, start_own[free_own]])
@@ -86,9 +78,9 @@ def errors(held: Held) -> Iterator[Finding]:
     def value(here: np.ndarray) -> float:
         return dense.at(here[:p], working.matrices(here[p:end]), back(here[end:]))
 
-    steps = np.concatenate([0.03 * stderr[:p], np.full(len(at) - p, 0.015)])
+    steps = np.concatenate([0.1 * stderr[:p], np.full(len(at) - p, 0.04)])
     is_threshold = np.array([k == "threshold" for k in kind], bool)[free_own]
-    steps[end:][is_threshold] = 0.03 * stderr[p + size :][free_own][is_threshold]
+    steps[end:][is_threshold] = 0.1 * stderr[p + size :][free_own][is_threshold]
     if not ((steps > 0) & np.isfinite(steps)).all():
         return
     information = -hessian(value, at, steps)
@@ -117,22 +109,6 @@ def errors(held: Held) -> Iterator[Finding]:
     worst = int(np.nanargmax(away)) if np.isfinite(away).any() else 0
     words = f"of {names[worst]}: {mine[worst]:.6g}, dense {right[worst]:.6g}"
     yield Finding("standard errors", float(away[worst]) / tolerance, words)
-
-
-def unnamed_limits(held: Held) -> list[str]:
-    """Parameters of the family that ran to a limit, where the outcome does not say so."""
-    fit, own = held.fit, own_of(held)
-    kind = kinds(FAMILIES[held.spec.family], len(own))
-    names = fit.param_names[len(fit.param_names) - len(own) :]
-    errors = fit.param_stderr[len(fit.param_names) - len(own) :]
-    if fit.outcome.name == "BOUNDARY":
-        return []
-    found = []
-    for name, each, value, error in zip(names, kind, own, errors, strict=True):
-        runs_off = each in ("positive", "above one") and (value > 1e6 or error > 100.0 * value)
-        if runs_off or (each == "chance" and min(value, 1.0 - value) < 1e-6):
-            found.append(name)
-    return found
 
 
 def other_starts(held: Held) -> Iterator[Finding]:

@@ -34,14 +34,13 @@ def named_columns(held: Held) -> Iterator[Finding]:
         off = largest((term.values - mine.values) / np.maximum(1.0, np.abs(mine.values)))
         yield Finding("columns", off / 1e-9, f"columns of {term.name} are not as named")
     span = spanning(held.data, held.spec)
-    mine = parts.X
-    if held.spec.family.startswith("cumulative"):
-        mine = np.column_stack([np.ones(parts.n), mine])  # thresholds stand for the intercept
-    ranks = [_rank(singular_values(columns)) for columns in (mine, span, np.hstack([mine, span]))]
+    ranks = [
+        _rank(singular_values(columns)) for columns in (parts.X, span, np.hstack([parts.X, span]))
+    ]
     if None not in ranks:
         right = ranks[1]
-        wrong = mine.shape[1] != right or ranks[0] != right or ranks[2] != right
-        words = f"{mine.shape[1]} columns of rank {ranks[0]}, the formula spans {right}"
+        wrong = parts.X.shape[1] != right or ranks[0] != right or ranks[2] != right
+        words = f"{parts.X.shape[1]} columns of rank {ranks[0]}, the formula spans {right}"
         yield Finding("span", np.inf if wrong else 0.0, words)
 
 

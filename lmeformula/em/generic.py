@@ -1,0 +1,168 @@
+"""Maximum likelihood of a density that only derivatives tell of: by the geometry that its size allows."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.em.density import Density
+from lmeformula.em.geometry.dense import Start, dense_problem, find_start
+from lmeformula.em.large import Large
+from lmeformula.em.loop import Silent, run
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.errors import ModelError
+
+if TYPE_CHECKING:
+    from lmeformula.em.loop import Progress
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Most latents whose Hessian is held as a matrix.
+MOST_DENSE = 1500
+# Digits of an answer whose Monte Carlo error is nil, in standard errors: those of differences of Hessians.
+LEAST_ERROR = 1e-5
+
+
+class Solver:
+    """What runs a problem made of a bare density; it keeps what it found out for the next run.
+
+    Called as `Problem.solver` is. The geometry does not depend on the seed, and is worked out once.
+    """
+
+    def __init__(self, density: Density, wanted: dict[int, Mask] | None):
+        self.density, self.wanted = density, wanted
+        self.large = Large(density, wanted)
+        self._lock = threading.Lock()
+        self._start: Start | None = None
+
+    def __call__(
+        self,
+        problem: Problem,
+        options: Options,
+        seed: int,
+        dtype: str,
+        progress: Progress | None,
+    ) -> Solution:
+        """Find the maximum."""
+        plain = problem._replace(solver=None)
+        if self.density.q > MOST_DENSE:
+            return self._run_large(plain, options, seed, progress)
+        try:
+            start = self._find_start(plain)
+        except KeyboardInterrupt:
+            return nothing_found(plain, Outcome.INTERRUPTED)
+        except (FloatingPointError, np.linalg.LinAlgError):
+            start = None
+        if start is None or not start.at.is_sound:
+            found = run(plain, options, seed=seed, dtype=dtype, progress=progress)
+            return found._replace(method="diagonal")
+        made = dense_problem(plain, self.density, start)
+        found = run(made, options, seed=seed, dtype=dtype, progress=progress)
+        return _ended(found, plain.names, start)._replace(method="dense")
+
+    def _run_large(
+        self, problem: Problem, options: Options, seed: int, progress: Progress | None
+    ) -> Solution:
+        with self._lock:
+            if not self.large.is_gaussian(problem):
+                raise ModelError(
+                    f"the density has {self.density.q:,} latents, is not Gaussian in them, and is no "
+                    "model that is recognised",
+                    hint=f"Densities of up to {MOST_DENSE:,} latents are fitted whatever they are. "
+                    "Write a larger one as a formula, or so that it is recognised: a "
+                    "JointDistribution of normal effects with a variable for each standard "
+                    "deviation, and one linear predictor.",
+                )
+            show = Silent() if progress is None else progress
+            try:
+                found = self.large.run(problem, options, seed, show)
+            except KeyboardInterrupt:
+                return nothing_found(problem, Outcome.INTERRUPTED)
+            except (FloatingPointError, np.linalg.LinAlgError):
+                return nothing_found(problem, Outcome.NONFINITE)
+            finally:
+                show.stop()
+        return with_digits(found)
+
+    def _find_start(self, problem: Problem) -> Start:
+        with self._lock:
+            if self._start is None:
+                self._start = find_start(
+                    self.density,
+                    problem.names,
+                    np.asarray(problem.params, float),
+                    np.asarray(problem.latents, float),
+                    self.wanted,
+                )
+            return self._start
+
+
+def _ended(found: Solution, names: tuple[str, ...], start: Start) -> Solution:
+    """Say how it ended where the data leave a parameter undetermined, or put one at a boundary."""
+    covariance = with_digits(found).mc_covariance.copy()
+    for scale in start.scales:
+        if f"sd {names[scale.place]}" in found.held:
+            # It is at zero, and a stand-in stands for that: the error of its logarithm covers both.
+            covariance[scale.place, scale.place] = scale.rate**-2.0
+    found = found._replace(mc_covariance=covariance)
+    if not found.outcome.converged:
+        return found
+    # One at its limit is there to a unit of its working scale, on which limits are approached exponentially.
+    covariance[start.endless, start.endless] = 1.0
+    covariance[start.loose, :] = covariance[:, start.loose] = np.nan
+    lost = start.loose | start.endless
+    found = found._replace(
+        mc_covariance=covariance,
+        without_information=tuple(np.array(names, object)[lost]),
+    )
+    if start.loose.any():
+        return found._replace(outcome=Outcome.UNIDENTIFIED)
+    if found.held or start.endless.any():
+        return found._replace(outcome=Outcome.BOUNDARY)
+    return found
+
+
+def with_digits(found: Solution) -> Solution:
+    """The solution with an error that covers more than Monte Carlo's: differences, and what the last step left.
+
+    Newton's method leaves the square of the distance that its last step went, in standard errors.
+    """
+    if found.info is None:
+        return found
+    info = found.info
+    known = np.isfinite(info.stderr)
+    stderr = np.where(known, info.stderr, 0.0)
+    went = np.abs(info.distance) / np.where(known, info.stderr, 1.0)
+    least = stderr * (LEAST_ERROR + went**2)
+    return found._replace(mc_covariance=found.mc_covariance + np.diag(least**2))
+
+
+def nothing_found(problem: Problem, outcome: Outcome) -> Solution:
+    """A solution that has no more than where the parameters started."""
+    d = len(problem.params)
+    start = np.array(problem.params, float)
+    unknown = np.full((d, d), np.nan)
+    nothing: Any = np.zeros((0, 0))
+    return Solution(
+        params=start,
+        mc_covariance=unknown,
+        information=unknown,
+        monte_carlo=None,
+        held=(),
+        basis=np.eye(d),
+        outcome=outcome,
+        trace=(),
+        info=None,
+        draws=nothing,
+        positions=np.zeros((0, 0, 0)),
+        excess=nothing,
+        sampled_at=start,
+        geometry=None,
+        num_traces=0,
+        compile_seconds=0.0,
+    )

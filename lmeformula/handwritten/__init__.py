@@ -1,0 +1,1 @@
+"""Joint distributions that were written by hand: those that a formula could say are fitted as one."""
