@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.claims import Bound, Evidence, certify
+from lmeformula.estimation.coordinates import coordinates
 from lmeformula.gaussian.exact import ExactFit
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.witness import score, witness_at
@@ -28,7 +29,7 @@ LEAST_DIFFERENCE = 1e-6
 
 def certify_exact(
     data: Sums,
-    space: ParamSpace,
+    model: Model,
     found: ExactFit,
     psi: Floats,
     inside: Mask,
@@ -40,7 +41,7 @@ def certify_exact(
 
     Args:
       data: cross products of the design.
-      space: the parameter space.
+      model: what was fitted.
       found: the optimum.
       psi: (d,) the estimates, unconstrained; what is at a bound has a stand-in.
       inside: (d,) which are off their bounds.
@@ -50,7 +51,7 @@ def certify_exact(
     Returns:
       The certificate.
     """
-    charts, elements = found.charts, found.elements
+    space, charts, elements = model.space, found.charts, found.elements
     lambdas = charts.factors(elements)
     if data.dense is None:
         lambdas = charts.factors(charts.settle(elements))
@@ -66,7 +67,7 @@ def certify_exact(
             inside=inside,
             gradient=slopes,
             information=information,
-            R=data.R,
+            back=coordinates(model, psi, inside, data.R),
             noise=0.0,
             scatter=None,
             expected=expected,
@@ -119,7 +120,7 @@ def certify_laplace(
             inside=inside,
             gradient=gradient(space, psi, again),
             information=information,
-            R=model.stack.orthogonal()[1],
+            back=coordinates(model, psi, inside, model.stack.orthogonal()[1]),
             noise=noise,
             scatter=None,
             expected=np.full(space.size, np.nan),

@@ -15,6 +15,7 @@ from lmeformula.algebra.probes import random_signs
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
+from lmeformula.estimation.coordinates import coordinates
 from lmeformula.gaussian import sparse
 from lmeformula.gaussian.iterative import IterativeFit
 from lmeformula.laplace.fit import place
@@ -39,7 +40,7 @@ STAND_IN = 1e-2
 
 def certify_probed(
     data: sparse.SparseSums,
-    space: ParamSpace,
+    model: Model,
     found: IterativeFit,
     stderr: Floats,
     seed: int,
@@ -49,7 +50,7 @@ def certify_probed(
 
     Args:
       data: cross products of the design.
-      space: the parameter space.
+      model: what was fitted.
       found: the optimum.
       stderr: (d,) the reported standard errors.
       seed: of the fit.
@@ -57,6 +58,7 @@ def certify_probed(
     Returns:
       The certificate.
     """
+    space = model.space
     signs = random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED)
 
     def look(psi: Floats) -> tuple[Floats, sparse.SparseSolution]:
@@ -70,7 +72,7 @@ def certify_probed(
     difference = 0.5 * (solved.probed.log_det - found.solution.probed.log_det)
     before = loglik_error(found.solution.probed.log_det_each)
     return _certify_probes(
-        space,
+        model,
         found.psi,
         found.inside,
         found.information,
@@ -106,7 +108,7 @@ def certify_probed_laplace(
         there = approximate(fresh, place(space, close), mode.u)
         bounds = _bounds(space, close, last.inside, scores_by_probe(space, fresh, close, there))
     return _certify_probes(
-        space,
+        model,
         last.psi,
         last.inside,
         last.information,
@@ -122,7 +124,7 @@ def certify_probed_laplace(
 
 
 def _certify_probes(
-    space: ParamSpace,
+    model: Model,
     psi: Floats,
     inside: Mask,
     information: Floats,
@@ -139,11 +141,11 @@ def _certify_probes(
     scatter = scatter + information @ mc_covariance @ information
     return certify(
         Evidence(
-            names=space.names,
+            names=model.space.names,
             inside=inside,
             gradient=scores.mean(axis=0),
             information=information,
-            R=R,
+            back=coordinates(model, psi, inside, R),
             noise=PROBED_NOISE,
             scatter=scatter,
             expected=np.full(len(psi), np.nan),

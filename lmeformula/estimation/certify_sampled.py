@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
+from lmeformula.estimation.coordinates import coordinates
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.witness import score, witness_at
+from lmeformula.model.compile import Model
 
 if TYPE_CHECKING:
     from lmeformula.em.types import Problem, Solution
@@ -33,7 +35,7 @@ NO_ERROR = 1e-6
 
 def certify_sampled_gaussian(
     data: Sums,
-    space: ParamSpace,
+    model: Model,
     psi: Floats,
     inside: Mask,
     information: Floats,
@@ -45,7 +47,7 @@ def certify_sampled_gaussian(
 
     Args:
       data: cross products of the design.
-      space: the parameter space.
+      model: what was fitted.
       psi: (d,) the estimates; what is held at a bound has a stand-in.
       inside: (d,) what is not held.
       information: (d, d) observed information there.
@@ -55,6 +57,7 @@ def certify_sampled_gaussian(
     Returns:
       The certificate.
     """
+    space = model.space
     sigma = space.residual_sd(psi)
     lambdas = tuple(factor / sigma for factor in space.factors(psi))
     witness = witness_at(data, space.to_natural(psi), lambdas, False)
@@ -78,7 +81,7 @@ def certify_sampled_gaussian(
             inside=inside,
             gradient=gradient,
             information=information,
-            R=data.R,
+            back=coordinates(model, psi, inside, data.R),
             noise=0.0,
             scatter=information @ mc_covariance @ information,
             expected=expected,
@@ -130,7 +133,7 @@ def certify_sampled(
             inside=inside,
             gradient=np.zeros(space.size),
             information=whole,
-            R=np.eye(0),
+            back=np.eye(space.size),
             noise=DRAWN_NOISE,
             scatter=None,
             expected=np.full(space.size, np.nan),

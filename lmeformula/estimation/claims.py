@@ -12,20 +12,17 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
+from lmeformula.estimation.coordinates import NO_INFORMATION
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 # Most that the log-likelihood may rise still, over all directions.
 MOST_GAIN = 1e-6
-# A direction has no information where less than this share of its parameters' own is left, unless the error of
-# the information is larger; and a parameter where less than this share of what was expected of it is.
-NO_INFORMATION = 1e-8
 # An eigenvalue may be off by so much of the gradient that is left, relative to the information, up to a limit.
 SLOPE_NOISE, MOST_NOISE = 10.0, 1e-4
 # A parameter belongs to a direction that has at least this much of it.
@@ -58,8 +55,8 @@ class Evidence(NamedTuple):
       inside: (d,) which are off their bounds, and determined.
       gradient: (d,) of the log-likelihood in psi.
       information: (d, d) its negative second derivative; of what is not inside nothing is read.
-      R: (p, p) upper triangular: the first p parameters are looked at as R beta, the coefficients of orthogonal
-        columns, so that the origins and units of the user's columns are no lack of information.
+      back: (d, d) derivative of psi in coordinates where units and origins are no lack of information; see
+        `estimation.coordinates`.
       noise: error of the information, relative to its diagonal.
       scatter: (d, d) Monte Carlo covariance of the gradient, that of the place included; None without.
       expected: (d,) what the information of each parameter would be by itself; nan where that is not known.
@@ -75,7 +72,7 @@ class Evidence(NamedTuple):
     inside: Mask
     gradient: Floats
     information: Floats
-    R: Floats
+    back: Floats
     noise: float
     scatter: Floats | None
     expected: Floats
@@ -152,15 +149,11 @@ def ending(outcome: Outcome, certificate: Certificate) -> Outcome:
 
 def directions(found: Evidence) -> Directions:
     """Look at the information in its own directions."""
-    names, p = np.array(found.names, object), len(found.R)
+    names = np.array(found.names, object)
     diagonal = np.diag(found.information)
     least = NO_INFORMATION * np.where(np.isfinite(found.expected), found.expected, 0.0)
     has_some = found.inside & (np.abs(diagonal) > least) & np.isfinite(diagonal)
-    # From R beta, and the other parameters as they are, to psi.
-    back = np.eye(len(names))
-    if has_some[:p].all():
-        back[:p, :p] = sl.solve_triangular(found.R, np.eye(p))
-    back = back[np.ix_(has_some, has_some)]
+    back = found.back[np.ix_(has_some, has_some)]
     information = back.T @ found.information[np.ix_(has_some, has_some)] @ back
     scale = np.sqrt(np.abs(np.diag(information)))
     scale = np.where(scale > 0.0, scale, 1.0)

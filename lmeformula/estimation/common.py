@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.estimation.coordinates import coordinates, determined_inverse
 from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 
@@ -32,22 +33,43 @@ def report_vcov(
     information: Floats,
     inside: NDArray[np.bool_],
     fixed_vcov: Floats,
+    R: Floats,
+    *,
+    apart: bool = False,
 ) -> Floats:
-    """(d, d) covariance of the estimates on the reporting scale, by the delta method; nan outside."""
-    space = model.space
-    covariance = np.full((space.size, space.size), np.nan)
-    jacobian = space.report_jacobian(psi)[np.ix_(inside, inside)]
-    covariance[np.ix_(inside, inside)] = (
-        jacobian @ np.linalg.inv(information[np.ix_(inside, inside)]) @ jacobian.T
-    )
-    # The fixed effects' as lme4 has them, from their own block.
-    covariance[: space.num_fixed, : space.num_fixed] = fixed_vcov
+    """The covariance of the estimates on the reporting scale, by the delta method.
+
+    Args:
+      model: the model.
+      psi: (d,) the estimates, unconstrained; what is at a bound has a stand-in.
+      information: (d, d) of psi.
+      inside: (d,) which are off their bounds.
+      fixed_vcov: (p, p) of the fixed effects.
+      R: (p, p) upper triangular, with coefficients R beta of orthogonal columns.
+      apart: whether `fixed_vcov` is lme4's, from the fixed effects' own block of the information: then they are
+        not correlated with the other parameters, as on average over data they are not.
+    Returns:
+      covariance: (d, d); nan for what is at a bound or not determined.
+    """
+    space, p = model.space, model.space.num_fixed
+    back = coordinates(model, psi, inside, R)
+    found, loose = determined_inverse(information, inside, back)
+    known = inside & ~loose
+    use = np.ix_(known, known)
+    jacobian = space.report_jacobian(psi)[use]
+    covariance = np.full_like(found, np.nan)
+    covariance[use] = jacobian @ found[use] @ jacobian.T
+    if apart:
+        covariance[:p, p:] = np.where(np.isnan(covariance[:p, p:]), np.nan, 0.0)
+        covariance[p:, :p] = covariance[:p, p:].T
+    covariance[:p, :p] = fixed_vcov
     return covariance
 
 
 def stderr_of(covariance: Floats) -> Floats:
-    """(d,) roots of the diagonal."""
-    return np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    """(d,) roots of the diagonal; nan where it is negative, which no variance is."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(np.diag(covariance)))
 
 
 def last_iteration(solution: Solution, num_chains: int) -> Sampling | None:

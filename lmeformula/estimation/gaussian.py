@@ -60,12 +60,12 @@ def estimate_exact(
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
     stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
     solved = None if found.singular else found.solution
-    information = observed_information(data, space, stand_in, inside, solved)
+    information = observed_information(data, space, stand_in, inside, solved, reml)
     modes, mode_cov = conditional(data, found.solution, sigma)
     fixed_vcov = fixed_covariance(data, found.solution, sigma)
-    vcov = report_vcov(model, stand_in, information, inside, fixed_vcov)
+    vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, data.R, apart=True)
     stderr = stderr_of(vcov)
-    certificate = certify_exact(data, space, found, stand_in, inside, information, stderr, reml)
+    certificate = certify_exact(data, model, found, stand_in, inside, information, stderr, reml)
     outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
     seconds = time.perf_counter() - began
     return Fit(
@@ -119,10 +119,10 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         modes = plan.split(np.asarray(solution.info.latent_mean, float))
     fixed_vcov = fixed_covariance(data, found, sigma)
     information = observed_information(data, space, psi, inside)
-    vcov = report_vcov(model, psi, information, inside, fixed_vcov)
+    vcov = report_vcov(model, psi, information, inside, fixed_vcov, data.R, apart=True)
     stderr = stderr_of(vcov)
     certificate = certify_sampled_gaussian(
-        data, space, psi, inside, information, solution.mc_covariance, stderr, value
+        data, model, psi, inside, information, solution.mc_covariance, stderr, value
     )
     return Fit(
         model=model,

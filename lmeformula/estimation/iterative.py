@@ -49,11 +49,13 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         for factor, block in zip(lambdas, blocks, strict=True)
     )
     fixed_vcov = _fixed_covariance(data, found, sigma)
-    vcov = report_vcov(model, found.psi, found.information, found.inside, fixed_vcov)
+    vcov = report_vcov(
+        model, found.psi, found.information, found.inside, fixed_vcov, data.R, apart=True
+    )
     stderr = stderr_of(vcov)
     certificate = None
     if not found.interrupted:
-        certificate = certify_probed(data, space, found, stderr, seed, reml)
+        certificate = certify_probed(data, model, found, stderr, seed, reml)
     at_bounds = space.to_report(space.to_free(found.params))
     seconds = time.perf_counter() - began
     return Fit(

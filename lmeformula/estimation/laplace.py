@@ -91,7 +91,14 @@ def _of_start(model: Model, start: _Start, solver: str, seed: int, began: float)
     found, space = start.found, model.space
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
-    vcov = report_vcov(model, start.psi, start.information, start.inside, start.fixed_vcov)
+    vcov = report_vcov(
+        model,
+        start.psi,
+        start.information,
+        start.inside,
+        start.fixed_vcov,
+        model.stack.orthogonal()[1],
+    )
     stderr = stderr_of(vcov)
     certificate = None
     if start.probed is None:

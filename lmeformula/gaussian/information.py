@@ -33,6 +33,7 @@ def observed_information(
     psi: Floats,
     free: NDArray[np.bool_],
     found: Solved | None = None,
+    reml: bool = False,
 ) -> Floats:
     """(d, d) observed information of psi.
 
@@ -42,6 +43,8 @@ def observed_information(
       psi: (d,) any parameters; boundary parameters hold a finite stand-in.
       free: (d,) which parameters are inside their boundary; the others get zero rows and columns.
       found: the least squares problem solved at psi, if it was, with factors of full rank.
+      reml: that of the restricted likelihood, in which the fixed effects, whose own block is as ever, are no
+        parameters: their rows and columns have nothing beside it. Then psi holds their best values.
     Returns:
       The information. With T = Lambda Lambda' the relative covariance, which has the first derivatives T_i and
       the second ones T_ij, that of theta and log sigma is
@@ -49,7 +52,8 @@ def observed_information(
         -tr(Q T_i Q T_j) / 2 + w'T_i Q T_j w / sigma^2 - <G, T_ij>
 
       with Q = Z'V^-1 Z sigma^2, w = Z'V^-1 r sigma^2 and G the derivative of the log-likelihood in T, and
-      what the explicit sigma^2 adds.
+      what the explicit sigma^2 adds. For the restricted likelihood Q is Z'P Z sigma^2, P = V^-1 - V^-1 X
+      (X'V^-1 X)^-1 X'V^-1.
     References:
       Searle, Casella, McCulloch (1992), Variance Components, section 6.6, for the second derivatives.
     """
@@ -66,6 +70,11 @@ def observed_information(
     directions = covariance_directions(data.plan, found.w, changes)
     information = _quadratic(data, found, directions) / variance
     traces, sums = _outer_traces(data, found, changes)
+    if reml and len(data.ols):
+        less = _restriction(data, found, directions, changes)
+        information -= less.quadratic / variance
+        traces -= less.traces
+        sums = tuple(total - part for total, part in zip(sums, less.sums, strict=True))
     information -= 0.5 * traces
     residuals = data.plan.split(found.w)
     start = 0
@@ -85,11 +94,43 @@ def observed_information(
         with_beta[:, -1] += 2.0 * data.R.T @ found.score / variance
     whole = np.zeros((space.size, space.size))
     whole[:p, :p] = _fixed_information(data, found, space, psi)
-    whole[:p, p:], whole[p:, :p] = with_beta, with_beta.T
+    if not reml:
+        whole[:p, p:], whole[p:, :p] = with_beta, with_beta.T
     whole[p:, p:] = 0.5 * (quadratic + quadratic.T)
     whole[~free] = 0.0
     whole[:, ~free] = 0.0
     return whole
+
+
+class _Restriction(NamedTuple):
+    """What Q has more than Z'P Z sigma^2: in w'T_i Q T_j w, in tr(Q T_i Q T_j), and in sums over levels."""
+
+    quadratic: Floats
+    traces: Floats
+    sums: tuple[Floats, ...]
+
+
+def _restriction(
+    data: Sums, found: Solved, directions: Floats, changes: tuple[Floats, ...]
+) -> _Restriction:
+    """With Q - K K', K = Z'V^-1 Q (Q'V^-1 Q)^(-1/2) sigma, (q, p), instead of Q."""
+    root = np.linalg.cholesky(found.information)
+    K = np.linalg.solve(root, found.ZVQ.T).T
+    crossed = K.T @ directions
+    blocks = data.plan.split(K)
+    total = sum(len(change) for change in changes)
+    traces = np.zeros((total, total))
+    inner = np.empty((total, K.shape[1], K.shape[1]))
+    for c, column in enumerate(K.T):
+        moved = covariance_directions(data.plan, column, changes)
+        traces += 2.0 * _quadratic(data, found, moved)
+        inner[:, c] = moved.T @ K
+    flat = inner.reshape(total, -1)
+    return _Restriction(
+        crossed.T @ crossed,
+        traces - flat @ flat.T,
+        tuple(np.einsum("lap,lbp->ab", block, block) for block in blocks),
+    )
 
 
 def _outer_traces(

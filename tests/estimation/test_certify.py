@@ -57,10 +57,10 @@ def test_fresh_probes_notice_an_end_that_is_none(reml):
     prepared, space = sparse_sums(model.design), model.space
     found = fit_iterative(prepared, space, reml=reml)
     stderr = np.ones(space.size)
-    assert certify_probed(prepared, space, found, stderr, 0, reml).holds
+    assert certify_probed(prepared, model, found, stderr, 0, reml).holds
     psi = found.psi.copy()
     psi[2] += 0.1
-    wrong = certify_probed(prepared, space, found._replace(psi=psi), stderr, 0, reml)
+    wrong = certify_probed(prepared, model, found._replace(psi=psi), stderr, 0, reml)
     assert "stationarity" in [claim.name for claim in wrong.failing]
     assert "sd(g)" in wrong["stationarity"].names
 
@@ -88,7 +88,7 @@ def test_an_exact_end_that_is_none_is_noticed(reml):
     def certificate(elements, params):
         return certify_exact(
             prepared,
-            space,
+            model,
             found._replace(elements=elements, params=params),
             space.to_free(params),
             inside,
@@ -146,7 +146,7 @@ def test_a_bound_that_the_likelihood_rises_from_is_noticed():
     psi = space.to_free(params)
     wrong = certify_exact(
         prepared,
-        space,
+        model,
         found._replace(elements=np.zeros(1), params=params),
         np.where(np.isfinite(psi), psi, -13.0),
         np.isfinite(psi),

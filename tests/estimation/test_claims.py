@@ -19,7 +19,7 @@ def evidence(**changes) -> Evidence:
         "inside": np.ones(4, bool),
         "gradient": np.zeros(4),
         "information": INFORMATION,
-        "R": np.array([[3.0, 1.0], [0.0, 2.0]]),
+        "back": np.eye(4),
         "noise": 0.0,
         "scatter": None,
         "expected": np.full(4, np.nan),
@@ -57,7 +57,7 @@ WRONG = {
     "a small gradient, seen in the units of its parameter": (
         {"gradient": np.array([0.0, 30.0, 0.0, 0.0])},
         "stationarity",
-        {"x", "Intercept"},
+        {"x"},
         Outcome.OPTIMIZER_STALLED,
     ),
     "two parameters cannot be told apart": (
@@ -129,9 +129,9 @@ def test_a_long_step_in_one_direction_does_not_hide_what_is_left_in_another():
 
 def test_the_origin_and_the_unit_of_a_column_are_no_lack_of_information():
     R = np.array([[10.0, 1e8], [0.0, 30.0]])
-    information = INFORMATION.copy()
-    information[:2, :2] = R.T @ R
-    found = certify(evidence(information=information, R=R))
+    information, back = INFORMATION.copy(), np.eye(4)
+    information[:2, :2], back[:2, :2] = R.T @ R, np.linalg.inv(R)
+    found = certify(evidence(information=information, back=back))
     assert found["curvature"].figure == pytest.approx(1.0)
 
 

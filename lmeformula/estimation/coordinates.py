@@ -1,0 +1,110 @@
+"""Coordinates in which it shows what data determine: neither the origin nor the unit of a column matters there.
+
+Fixed effects become coefficients of orthogonal columns. A covariance that is unstructured for all
+columns of the same span, becomes that of orthogonal columns: its logarithms and correlations are
+ill conditioned where, say, a slope column is far from zero, though the data determine the covariance well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.model.compile import Model
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# A direction has no information where less than this share of its coordinates' own is left, for each of them.
+NO_INFORMATION = 1e-8
+# A parameter takes part in a direction that moves it by at least this much of the one that moves most, in units
+# of what each is known to by itself.
+TOUCHED = 1e-3
+
+
+def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
+    """The derivative (d, d) of psi in coordinates of orthogonal columns.
+
+    Args:
+      model: the model.
+      psi: (d,) finite parameters.
+      inside: (d,) which are off their bounds.
+      R: (p, p) upper triangular, with coefficients R beta of orthogonal columns.
+    """
+    space = model.space
+    back = np.eye(space.size)
+    p = space.num_fixed
+    if inside[:p].all() and len(R) == p and (np.diag(R) != 0.0).all():
+        back[:p, :p] = sl.solve_triangular(R, np.eye(p))
+    factors, slopes = space.factors(psi), space.factor_changes(psi)
+    for term, block, place, factor, slope in zip(
+        space.terms, model.design.terms, space.theta_slices, factors, slopes, strict=True
+    ):
+        k = len(term.columns)
+        if term.structure.kind != "us" or k < 2 or not inside[place].all():
+            continue
+        if len(slope) != k * (k + 1) // 2:
+            continue
+        own = np.linalg.qr(block.values, mode="r") / np.sqrt(len(block.values))
+        half = slope @ factor.T
+        changes = own @ (half + half.transpose(0, 2, 1)) @ own.T
+        rows, columns = np.tril_indices(k)
+        forward = changes[:, rows, columns].T
+        if np.isfinite(forward).all() and np.linalg.cond(forward) < 1e15:
+            back[place, place] = np.linalg.inv(forward)
+    return back
+
+
+class Determined(NamedTuple):
+    """A covariance of what is determined, and what is not.
+
+    Attributes:
+      covariance: (d, d) inverse of the information; nan for parameters that are not inside or not determined.
+      loose: (d,) which parameters inside their bounds are not determined.
+    """
+
+    covariance: Floats
+    loose: Mask
+
+
+def determined_inverse(information: Floats, inside: Mask, back: Floats) -> Determined:
+    """Invert an information in the directions that it has.
+
+    Args:
+      information: (d, d); of what is not inside nothing is read.
+      inside: (d,) which parameters are off their bounds.
+      back: (d, d) derivative of the parameters in coordinates that suit them; see `coordinates`.
+    Returns:
+      The inverse, and what takes part in a direction without information.
+    """
+    d = len(inside)
+    covariance, loose = np.full((d, d), np.nan), np.zeros(d, bool)
+    diagonal = np.diag(information)
+    usable = inside & np.isfinite(diagonal) & (diagonal != 0.0)
+    loose[inside & ~usable] = True
+    use = np.ix_(usable, usable)
+    if not usable.any():
+        return Determined(covariance, loose)
+    inner = back[use]
+    turned = inner.T @ information[use] @ inner
+    scale = np.sqrt(np.abs(np.diag(turned)))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    scaled = turned / np.outer(scale, scale)
+    if not np.isfinite(scaled).all():
+        loose[usable] = True
+        return Determined(covariance, loose)
+    values, vectors = np.linalg.eigh(scaled)
+    has_some = values > NO_INFORMATION * len(values)
+    moves = inner @ (vectors / scale[:, None])
+    good = moves[:, has_some]
+    covariance[use] = (good / values[has_some]) @ good.T
+    places = np.flatnonzero(usable)
+    for column in moves[:, ~has_some].T:
+        sizes = np.abs(column) * np.sqrt(np.abs(diagonal[places]))
+        loose[places[sizes > TOUCHED * sizes.max(initial=0.0)]] = True
+    covariance[loose] = np.nan
+    covariance[:, loose] = np.nan
+    return Determined(covariance, loose)
