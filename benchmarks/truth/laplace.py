@@ -56,9 +56,11 @@ class Laplace:
             return float(values.sum() - 0.5 * at @ at), first, -second
 
         value, first, curvature = look(u)
-        if not np.isfinite(value):
-            return None
         for _ in range(100):
+            if not (
+                np.isfinite(value) and np.isfinite(first).all() and np.isfinite(curvature).all()
+            ):
+                return None
             slope = A.T @ first - u
             # Rows that bend the wrong way do not steer; the mode is the same.
             H = (A * np.maximum(curvature, 0.0)[:, None]).T @ A + np.eye(len(u))

@@ -33,7 +33,7 @@ class Working(NamedTuple):
         found = []
         for each, mine, free in self._terms():
             if by_factor(each):
-                L = np.linalg.cholesky(each.matrix(mine))
+                L = np.linalg.cholesky(each.correlation(mine[each.num_sds :]))
                 L[np.diag_indices(each.k)] = np.log(np.diag(L))
                 found.append(L[np.tril_indices(each.k)])
                 continue
@@ -56,6 +56,7 @@ class Working(NamedTuple):
                 L = np.zeros((each.k, each.k))
                 L[np.tril_indices(each.k)] = moved
                 L[np.diag_indices(each.k)] = np.exp(np.diag(L))
+                L *= mine[: each.num_sds, None]  # coordinates are relative to the sds reported
                 found.append(each.report(L @ L.T))
                 continue
             natural = np.array(mine)

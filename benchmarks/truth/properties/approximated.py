@@ -14,9 +14,8 @@ from truth.laplace import Laplace
 from truth.matrices import complete
 from truth.normal import coordinates
 from truth.properties.estimates import honest
+from truth.properties.information import Reported, compared
 from truth.working import Working
-
-VAGUE = 1e-4
 
 
 def rows_of(held: Held) -> tuple[np.ndarray, np.ndarray]:
@@ -62,6 +61,14 @@ def errors(held: Held) -> Iterator[Finding]:
     free_own = np.isfinite(stderr[p + size :])
     if not working.is_simple or not np.isfinite(working.start).all() or not np.isfinite(own).all():
         return
+    at_limit = unnamed_limits(held)
+    yield Finding(
+        "limits are named",
+        np.inf if at_limit else 0.0,
+        f"{at_limit} at its limit, {own} +- {stderr[p + size :]}, and {fit.outcome.name}",
+    )
+    if at_limit:
+        return
     kind = kinds(FAMILIES[held.spec.family], len(own))
     start_own = np.array([to_free(k, v) for k, v in zip(kind, own, strict=True)])
     at = np.concatenate([np.asarray(fit.fixef), working.start, start_own[free_own]])
@@ -78,22 +85,11 @@ def errors(held: Held) -> Iterator[Finding]:
     def value(here: np.ndarray) -> float:
         return dense.at(here[:p], working.matrices(here[p:end]), back(here[end:]))
 
-    steps = np.concatenate([0.1 * stderr[:p], np.full(len(at) - p, 0.04)])
+    steps = np.concatenate([0.03 * stderr[:p], np.full(len(at) - p, 0.015)])
     is_threshold = np.array([k == "threshold" for k in kind], bool)[free_own]
-    steps[end:][is_threshold] = 0.1 * stderr[p + size :][free_own][is_threshold]
+    steps[end:][is_threshold] = 0.03 * stderr[p + size :][free_own][is_threshold]
     if not ((steps > 0) & np.isfinite(steps)).all():
         return
-    information = -hessian(value, at, steps)
-    if not np.isfinite(information).all():
-        return
-    score = gradient(value, at, steps)
-    roots = np.sqrt(np.abs(np.diag(information)))
-    scaled = information / np.outer(np.where(roots > 0, roots, 1), np.where(roots > 0, roots, 1))
-    if np.linalg.eigvalsh(scaled)[0] < VAGUE:
-        return
-    inverse = np.linalg.inv(information)
-    gain = 0.5 * float(score @ inverse @ score)
-    yield Finding("stationary", gain / SAME_LOGLIK, f"a Newton step gains {gain:.2e}")
     jacobian = np.eye(len(at))
     if end > p:
         moved = gradient(working.report, working.start, np.full(end - p, 1e-3)).T
@@ -101,14 +97,29 @@ def errors(held: Held) -> Iterator[Finding]:
     for i, (k, v) in enumerate(zip(np.array(kind)[free_own], at[end:], strict=True)):
         step = 1e-4
         jacobian[end + i, end + i] = (from_free(k, v + step) - from_free(k, v - step)) / (2 * step)
-    right = np.sqrt(np.diag(jacobian @ inverse @ jacobian.T))
     kept = np.concatenate([np.ones(p, bool), working.free, free_own])
-    mine, names = stderr[kept], np.array(fit.param_names)[kept]
-    away = np.abs(mine / right - 1.0)
-    tolerance = 5e-3 + 10.0 * np.sqrt(max(gain, 0.0))
-    worst = int(np.nanargmax(away)) if np.isfinite(away).any() else 0
-    words = f"of {names[worst]}: {mine[worst]:.6g}, dense {right[worst]:.6g}"
-    yield Finding("standard errors", float(away[worst]) / tolerance, words)
+
+    def measure(share: float) -> tuple[np.ndarray, np.ndarray]:
+        return gradient(value, at, share * steps), -hessian(value, at, share * steps)
+
+    names = np.array(fit.param_names)[kept]
+    yield from compared(measure, Reported(stderr[kept], names, jacobian, 0, 5e-3))
+
+
+def unnamed_limits(held: Held) -> list[str]:
+    """Parameters of the family that ran to a limit, where the outcome does not say so."""
+    fit, own = held.fit, own_of(held)
+    kind = kinds(FAMILIES[held.spec.family], len(own))
+    names = fit.param_names[len(fit.param_names) - len(own) :]
+    errors = fit.param_stderr[len(fit.param_names) - len(own) :]
+    if fit.outcome.name == "BOUNDARY":
+        return []
+    found = []
+    for name, each, value, error in zip(names, kind, own, errors, strict=True):
+        runs_off = each in ("positive", "above one") and (value > 1e6 or error > 100.0 * value)
+        if runs_off or (each == "chance" and min(value, 1.0 - value) < 1e-6):
+            found.append(name)
+    return found
 
 
 def other_starts(held: Held) -> Iterator[Finding]:

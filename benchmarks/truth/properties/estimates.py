@@ -11,13 +11,12 @@ from truth.differences import gradient, hessian
 from truth.held import SAME_LOGLIK, Finding, Held, by_term, fitted, largest
 from truth.matrices import singular_values, spanning
 from truth.normal import Normal, climb, coordinates
+from truth.properties.information import Reported, compared, scaled
 from truth.working import Working, at_boundary
 
 STEP = 0.02
-# Scaled eigenvalues of the information: below the first there may be no maximum to speak of, below the second
-# differences cannot tell how wide it is.
+# Below this scaled eigenvalue of the information there may be no maximum to speak of.
 WITHOUT = 1e-6
-VAGUE = 1e-4
 # What the log-likelihood changes by over a step of one half of a logarithm in a direction without information.
 FLAT = 1e-9
 
@@ -34,13 +33,14 @@ def named_columns(held: Held) -> Iterator[Finding]:
         off = largest((term.values - mine.values) / np.maximum(1.0, np.abs(mine.values)))
         yield Finding("columns", off / 1e-9, f"columns of {term.name} are not as named")
     span = spanning(held.data, held.spec)
-    ranks = [
-        _rank(singular_values(columns)) for columns in (parts.X, span, np.hstack([parts.X, span]))
-    ]
+    mine = parts.X
+    if held.spec.family.startswith("cumulative"):
+        mine = np.column_stack([np.ones(parts.n), mine])  # thresholds stand for the intercept
+    ranks = [_rank(singular_values(columns)) for columns in (mine, span, np.hstack([mine, span]))]
     if None not in ranks:
         right = ranks[1]
-        wrong = parts.X.shape[1] != right or ranks[0] != right or ranks[2] != right
-        words = f"{parts.X.shape[1]} columns of rank {ranks[0]}, the formula spans {right}"
+        wrong = mine.shape[1] != right or ranks[0] != right or ranks[2] != right
+        words = f"{mine.shape[1]} columns of rank {ranks[0]}, the formula spans {right}"
         yield Finding("span", np.inf if wrong else 0.0, words)
 
 
@@ -124,44 +124,31 @@ def errors(held: Held) -> Iterator[Finding]:
     at = np.append(working.start, np.log(fit.sigma)) if with_sigma else working.start
     if not len(at):
         return
-    score, information = _derivatives(held, working, at)
-    roots = np.sqrt(np.abs(np.diag(information)))
-    roots = np.where(roots > 0, roots, 1.0)
-    scaled = information / np.outer(roots, roots)
-    least = float(np.linalg.eigvalsh(scaled)[0])
-    if least < VAGUE:
-        if least < WITHOUT:
-            direction = np.linalg.eigh(scaled)[1][p:, 0]
-            along = direction / roots[p:]
-            if (
-                largest(direction) > 0.1
-            ):  # and not one of the columns of X, nearly copies of each other
-                yield _determined(held, working, at, along / largest(along))
-        return
-    inverse = np.linalg.inv(information)
-    gain = 0.5 * float(score @ inverse @ score)
-    yield Finding("stationary", gain / SAME_LOGLIK, f"a Newton step gains {gain:.2e}")
-    jacobian = np.eye(len(information))
     end = p + len(working.start)
+    jacobian = np.eye(p + len(at))
     if end > p:
         moved = gradient(working.report, working.start, np.full(end - p, 1e-3)).T
         jacobian[p:end, p:end] = moved[working.free]
     if with_sigma:
         jacobian[-1, -1] = fit.sigma
-    right = np.sqrt(np.diag(jacobian @ inverse @ jacobian.T))
-    # The fixed effects' errors are from their own block, as lme4 has them.
-    right[:p] = np.sqrt(np.diag(np.linalg.inv(information[:p, :p])))
     kept = np.concatenate([np.ones(p, bool), working.free, np.ones(int(with_sigma), bool)])
-    mine, names = stderr[kept], np.array(fit.param_names)[kept]
-    away = np.abs(mine / right - 1.0)
-    # Estimates within the gain of the maximum have errors that are off by the third derivative times that.
-    tolerance = 2e-3 + 1e-7 / least + 10.0 * np.sqrt(max(gain, 0.0))
-    worst = int(np.nanargmax(away)) if np.isfinite(away).any() else 0
-    yield Finding(
-        "standard errors",
-        float(away[worst]) / tolerance,
-        f"of {names[worst]}: {mine[worst]:.6g}, dense {right[worst]:.6g}",
-    )
+    score, information = _derivatives(held, working, at, STEP)
+    unit = scaled(information)
+    if np.linalg.eigvalsh(unit)[0] < WITHOUT:
+        direction = np.linalg.eigh(unit)[1][p:, 0]
+        along = direction / np.sqrt(np.maximum(np.abs(np.diag(information)[p:]), 1e-300))
+        if largest(direction) > 0.1:  # and not a column of X that is nearly a copy of others
+            yield _determined(held, working, at, along / largest(along))
+        return
+
+    def measure(share: float) -> tuple[np.ndarray, np.ndarray]:
+        if share == 1.0:
+            return score, information
+        return _derivatives(held, working, at, share * STEP)
+
+    # The fixed effects' errors are from their own block, as lme4 has them.
+    names = np.array(fit.param_names)[kept]
+    yield from compared(measure, Reported(stderr[kept], names, jacobian, p, 2e-3))
 
 
 def _determined(held: Held, working: Working, at: np.ndarray, along: np.ndarray) -> Finding:
@@ -209,7 +196,9 @@ def at_limit(fit) -> bool:
     return fit.outcome.name == "BOUNDARY"
 
 
-def _derivatives(held: Held, working: Working, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _derivatives(
+    held: Held, working: Working, at: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Score and information of beta, the free covariance parameters and log sigma."""
     fit, p = held.fit, held.num_fixed
     model = Normal(held.parts, held.spec.reml)
@@ -219,7 +208,7 @@ def _derivatives(held: Held, working: Working, at: np.ndarray) -> tuple[np.ndarr
         sigma = held.spec.sigma if size == len(here) else float(np.exp(here[-1]))
         return working.matrices(here[:size]), sigma
 
-    steps = np.full(len(at), STEP)
+    steps = np.full(len(at), step)
     matrices, sigma = place(at)
     if held.spec.reml:
 
