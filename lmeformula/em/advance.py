@@ -133,9 +133,13 @@ def advance(
     cautious = _metric(inside, outside, max(floor, least))
     inverse = basis @ bent.inverse @ basis.T
     variance = np.diag(inverse)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Where nothing is left of the information the loop sees that a step is not finite.
+        distance, step = newton.step(bent, score), newton.step(cautious, score)
+        distance, step = basis @ distance, basis @ step
     return Advance(
-        distance=basis @ newton.step(bent, score),
-        step=basis @ newton.step(cautious, score),
+        distance=distance,
+        step=step,
         mc_covariance=inverse @ moments.covariance @ inverse,
         stderr=np.sqrt(np.where(variance > 0, variance, np.inf)),
         observed=basis @ bent.information @ basis.T,

@@ -13,9 +13,9 @@ from lmeformula.em.types import Edge, Look
 Floats = NDArray[np.float64]
 
 # An edge that the score points to is tried where it is at most this near and the step leads there, or where the
-# step alone is long. Towards a variance of zero Newton's step is a half in its logarithm, however near it is.
+# step is long and it is not far. Towards a variance of zero Newton's step is a half in its logarithm anywhere.
 NEAR, STEP = 1.0, 0.1
-LONG_STEP = 0.5
+LONG_STEP, FAR = 0.5, 4.0
 # Held from the start below this.
 TINY = 1e-2
 # Tried again after a release once it came nearer by this factor, or after this many reviews for each try.
@@ -139,14 +139,18 @@ def review(
     for edge, slope, noise in zip(known.edges, known.rise, known.error, strict=True):
         sure = abs(slope) > SURE * noise
         if edge.name in names:
-            if sure and slope < 0 and is_near:
+            # Where the others do not come near their maximum with it, it may be what keeps them.
+            waited = _waited(tried.get(edge.name), held.num_reviews)
+            if sure and slope < 0 and (is_near or waited):
                 names.remove(edge.name)
                 moved = np.where(edge.inside != params, edge.inside, moved)
             continue
         if not np.isfinite(edge.nearness):
             continue
         along = float(edge.directions[:, 0] @ step)
-        wants = along > LONG_STEP or (edge.nearness < NEAR and along >= STEP)
+        wants = (along > LONG_STEP and edge.nearness < FAR) or (
+            edge.nearness < NEAR and along >= STEP
+        )
         before = tried.get(edge.name)
         again = (
             before is None
@@ -159,6 +163,10 @@ def review(
             tried[edge.name] = Try(edge.nearness, held.num_reviews, so_far)
             moved = np.where(edge.outside != params, edge.outside, moved)
     return moved, Held(tuple(names), tuple(tried.items()), held.num_reviews + 1)
+
+
+def _waited(last: Try | None, num_reviews: int) -> bool:
+    return last is not None and num_reviews - last.review > PATIENCE
 
 
 def is_sure(known: Slopes, held: Held) -> bool:

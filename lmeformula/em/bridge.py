@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import log_expit, logsumexp
+from scipy.special import expit, log_expit, logsumexp
 
 from lmeformula.em.draws import mean_covariance
 from lmeformula.em.programs import programs, tensors_of
@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 MARGIN = 50.0
 # Draws per chain from N(0, I): as many as from the posterior, up to this many.
 MOST_DRAWS = 1000
+# Two densities overlap where so many draws of either are as good as independent ones of what they share.
+ENOUGH = 60.0
 
 
 class LogRatio(NamedTuple):
@@ -53,7 +55,7 @@ def bridge(
       excess: (m, c) log density over that of N(0, I), without its constant, at draws of the posterior.
       seed: of the draws from N(0, I).
     Returns:
-      The log ratio and its error.
+      The log ratio and its error; that is nan where the two densities have too little in common.
     """
     compiled = programs(problem, options, dtype)
     num_draws = min(MOST_DRAWS, len(excess))
@@ -74,7 +76,8 @@ def bridge(
     with ThreadPoolExecutor(compiled.num_workers) as pool:
         from_reference = np.concatenate(list(pool.map(work, range(compiled.num_workers))), axis=1)
     value = log_ratio(from_reference.ravel(), excess.ravel())
-    return LogRatio(value, error_of(value, from_reference, excess))
+    reaches = overlap(from_reference, excess) >= ENOUGH
+    return LogRatio(value, error_of(value, from_reference, excess) if reaches else float("nan"))
 
 
 def log_ratio(from_reference: Floats, from_target: Floats) -> float:
@@ -114,12 +117,35 @@ def error_of(value: float, from_reference: Floats, from_target: Floats) -> float
     References: Meng, Wong (1996), Statistica Sinica 6, 831-860; Fruehwirth-Schnatter (2004), Econometrics
       Journal 7, 143-167, for dependent draws.
     """
-    shift = np.log(from_target.size / from_reference.size)
-    # Each side's share of the estimate, as a fraction of its mean.
-    above = np.exp(_normalized(log_expit(from_reference - value + shift)))
-    below = np.exp(_normalized(log_expit(value - shift - from_target)))
+    above, below = _shares(value, from_reference, from_target)
     variance = above.var(ddof=1) / above.size + mean_covariance(below[:, None])[0, 0]
     return float(np.sqrt(variance))
+
+
+def shares(from_reference: Floats, from_target: Floats) -> tuple[float, Floats, Floats]:
+    """A bridge estimate, and what each draw (m, c) adds to it, as a fraction of the mean of its side."""
+    value = log_ratio(from_reference.ravel(), from_target.ravel())
+    return value, *_shares(value, from_reference, from_target)
+
+
+def overlap(from_reference: Floats, from_target: Floats) -> float:
+    """How many draws of one side are worth independent ones of what both have in common; the fewer of the two.
+
+    A bridge whose ends share few draws knows neither its value nor its error.
+    """
+    value, above, below = shares(from_reference, from_target)
+    shift = np.log(from_target.size / from_reference.size)
+    # Draws of either side that could as well be of the other; and those that the means rest on.
+    common = (expit(from_reference - value + shift), expit(value - shift - from_target))
+    even = min(part.size / float(np.mean(np.square(part))) for part in (above, below))
+    return min(even, *(2.0 * float(part.sum()) for part in common))
+
+
+def _shares(value: float, from_reference: Floats, from_target: Floats) -> tuple[Floats, Floats]:
+    shift = np.log(from_target.size / from_reference.size)
+    above = np.exp(_normalized(log_expit(from_reference - value + shift)))
+    below = np.exp(_normalized(log_expit(value - shift - from_target)))
+    return above, below
 
 
 def _normalized(logarithms: Floats) -> Floats:

@@ -269,7 +269,7 @@ def regression_coefficients(draws: Draws) -> Floats:
     covariance = np.einsum("mdc,mdc->d", centred, draws.raw)
     known = variance > 0
     found = np.where(known, -covariance / np.where(known, variance, 1.0), 1.0)
-    return np.clip(found, 0.5, 2.0)
+    return np.clip(found, 0.0, 2.0)
 
 
 def mean_covariance(series: Floats) -> Floats:

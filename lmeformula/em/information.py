@@ -43,6 +43,8 @@ MOST_CENTRAL_ROWS = 20_000
 # skew, and with it the noise: fewer draws that look sharp would be those whose information came out too high.
 FIRST_ROWS, FIRST_DRAWS = 600_000, (8, 2048)
 ENOUGH = 0.01
+# Relative errors of standard errors above this say that nothing is known of them.
+KNOWN = 0.5
 # A distance to the maximum, in standard errors, that the information changes on, where it costs more to know.
 FAR = 0.02
 
@@ -74,6 +76,12 @@ class Information(NamedTuple):
         return bool(np.isfinite(self.matrix).all()) and (
             float(np.linalg.eigvalsh(self.matrix).min(initial=1.0)) > 0
         )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its noise leaves the standard errors known at all."""
+        stderr = np.sqrt(np.diag(np.linalg.inv(self.matrix)))
+        return float(np.max(self.noise(self.basis.T) / stderr, initial=0.0)) < KNOWN
 
     def halfway(self, params: Floats) -> Floats:
         """(d, d) information halfway from other parameters to these, in all directions.

@@ -15,6 +15,7 @@ from lmeformula.em.draws import split_rhat, start_walkers
 from lmeformula.em.information import Information
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.place import (
+    AGAIN_WARMUP,
     Memory,
     Place,
     edges_at,
@@ -28,12 +29,15 @@ from lmeformula.em.place import (
     first_memory,
     further_draws,
     is_still,
+    is_too_noisy,
     more_draws,
     move,
     next_arrival,
     next_coefficients,
+    next_cut,
     next_draws,
     next_floor,
+    warmup_of,
 )
 from lmeformula.em.programs import Programs, programs, tensors_of
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
@@ -109,17 +113,20 @@ def run(
     place = Place(start, geometry, edges_at(problem, start), None)
     walkers = start_walkers(problem, compiled, geometry, seed)
     memory = first_memory(problem, boundary.at_start(place.edges))
-    estimates, num_draws = start, options.num_draws
+    estimates, num_draws, warmup = start, options.num_draws, 0
     trace: list[Iteration] = []
     last: _Last | None = None
+    best: _Last | None = None
     outcome = Outcome.ITERATIONS_EXHAUSTED
     show.start(problem.names)
     try:
         for number in range(1, options.max_iterations + 1):
             began = time.perf_counter()
+            warmup = max(warmup, warmup_of(problem, number))
             place, walkers = more_draws(
-                compiled, problem, place, data, walkers, num_draws, number, seed
+                compiled, problem, place, data, walkers, num_draws, warmup, seed
             )
+            warmup = 0
             moments = find_moments(options, place, memory)
             if moments is None:
                 outcome = Outcome.NONFINITE
@@ -135,6 +142,9 @@ def run(
                     way, learned = find_way(problem, place, memory, moments)
                     verdict = find_verdict(problem, options, place, memory, known, way)
             step, momentum = find_step(problem, options, memory, moments, way)
+            if not np.isfinite(step).all():
+                outcome = Outcome.NONFINITE
+                break
             info = _info(compiled, problem, place, data, moments, way, step)
             info = info._replace(at_edges=known.of(memory.held.names))
             estimates, held = boundary.review(
@@ -145,13 +155,25 @@ def run(
                 is_near=schedule.in_stderr(way.distance, way.stderr) < schedule.NEAR,
             )
             if verdict is not None:
-                # The last step goes all the way to where the Monte Carlo error was worked out.
-                outcome, estimates, held = verdict, place.params + way.distance, memory.held
+                # The last step goes all the way to where the error was worked out, unless it follows only that.
+                is_led = not schedule.is_noisy(np.sqrt(np.diag(way.mc_covariance)), way.stderr)
+                outcome, estimates, held = verdict, place.params, memory.held
+                estimates = estimates + way.distance if is_led else estimates
             last = _Last(place, memory.held, info, found)
+            best = last if best is None or _far(last) < _far(best) else best
             trace.append(_line(problem, number, estimates, info, place, began))
             show.update(trace[-1])
             if verdict is not None:
                 break
+            num_cut = next_cut(problem, memory, step)
+            if num_cut >= schedule.MOST_CUT_STEPS:
+                outcome, last, estimates = Outcome.DIVERGED, best, best.place.params
+                break
+            if is_too_noisy(problem, options, place, way):
+                # A step would be noise, and end at boundaries by chance. The chains may not have arrived: anew.
+                num_draws = min(options.max_draws, 4 * place.num_draws)
+                place, warmup = place._replace(draws=None), AGAIN_WARMUP
+                continue
             if held.names == memory.held.names and is_still(options, memory, way):
                 # Nothing to gain by moving: more draws at the same parameters, beside those that there are.
                 num_draws = further_draws(problem, options, place, memory, known, way)
@@ -167,6 +189,7 @@ def run(
                 momentum,
                 (moments.score, step),
                 memory.num_steps + 1,
+                num_cut,
             )
             place, walkers = move(problem, place, estimates, info, walkers)
     except KeyboardInterrupt:
@@ -186,6 +209,11 @@ class _Last(NamedTuple):
     held: Held
     info: Info
     found: Information | None
+
+
+def _far(last: _Last) -> float:
+    """The distance to the maximum, in standard errors."""
+    return schedule.in_stderr(last.info.distance, last.info.stderr)
 
 
 def _info(

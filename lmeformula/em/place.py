@@ -24,6 +24,7 @@ from lmeformula.em.draws import (
     Walkers,
     join,
     regression_coefficients,
+    split_rhat,
     take,
     with_coefficients,
 )
@@ -37,6 +38,8 @@ Floats = NDArray[np.float64]
 
 # Transitions before the first draw of the first iteration and of later ones.
 WARMUP = (10, 2)
+# The same where a place is begun anew, since the draws there said nothing.
+AGAIN_WARMUP = 100
 # The same where the scales of the latents are learned: the first number for the first iterations.
 LEARNING_WARMUP, LEARNING_ITERATIONS = (100, 20), 4
 # Coefficients of control variates come from at least this many draws.
@@ -75,6 +78,7 @@ class Memory(NamedTuple):
       momentum: (2, d) of Adam.
       before: score and step of the iteration before.
       num_steps: of Adam so far.
+      num_cut: steps on end that were cut to their greatest length and did not turn.
     """
 
     held: Held
@@ -86,6 +90,7 @@ class Memory(NamedTuple):
     momentum: Floats
     before: tuple[Floats, Floats] | None
     num_steps: int = 0
+    num_cut: int = 0
 
 
 def first_memory(problem: Problem, held: Held) -> Memory:
@@ -115,6 +120,13 @@ def first_geometry(problem: Problem) -> Geometry:
     return Geometry((np.ones(len(problem.latents)),))
 
 
+def warmup_of(problem: Problem, number: int) -> int:
+    """Transitions before the first draw at a new place, in an iteration of this number."""
+    first, later = WARMUP if problem.geometry is not None else LEARNING_WARMUP
+    early = 1 if problem.geometry is not None else LEARNING_ITERATIONS
+    return first if number <= early else later
+
+
 def more_draws(
     compiled: Programs,
     problem: Problem,
@@ -122,13 +134,11 @@ def more_draws(
     data: Any,
     walkers: Walkers,
     num_draws: int,
-    number: int,
+    warmup: int,
     seed: int,
 ) -> tuple[Place, Walkers]:
     """Let the chains walk on at a place, after some warm-up if it is a new one."""
-    first, later = WARMUP if problem.geometry is not None else LEARNING_WARMUP
-    early = 1 if problem.geometry is not None else LEARNING_ITERATIONS
-    num_warmup = 0 if place.draws is not None else first if number <= early else later
+    num_warmup = 0 if place.draws is not None else warmup
     fresh, walkers = take(
         compiled,
         problem,
@@ -145,7 +155,19 @@ def more_draws(
 
 
 def _scores(options: Options, draws: Draws, memory: Memory) -> Floats:
-    return with_coefficients(draws, memory.coefficients) if options.control_variates else draws.raw
+    return with_coefficients(draws, _coefficients(options, draws, memory))
+
+
+def _coefficients(options: Options, draws: Draws, memory: Memory) -> Floats:
+    """(d,) coefficients of the control variates; none where they would add to the variance.
+
+    So they do where posteriors are far from the Gaussian that they are made for.
+    """
+    if not options.control_variates:
+        return np.zeros(len(memory.coefficients))
+    controlled = with_coefficients(draws, memory.coefficients).var(axis=(0, 2))
+    is_better = controlled <= draws.raw.var(axis=(0, 2))
+    return np.where(is_better, memory.coefficients, 0.0)
 
 
 def find_moments(options: Options, place: Place, memory: Memory) -> Moments | None:
@@ -201,6 +223,20 @@ def _errors_of(way: Advance) -> Floats:
     return np.sqrt(np.maximum(np.diag(way.mc_covariance), 0.0))
 
 
+def is_too_noisy(problem: Problem, options: Options, place: Place, way: Advance) -> bool:
+    """Whether more draws are worth more than a step: that would be noise, and end at boundaries by chance."""
+    if problem.geometry is None or place.num_draws >= options.max_draws:
+        return False
+    return schedule.is_noisy(_errors_of(way), way.stderr)
+
+
+def do_agree(place: Place, way: Advance) -> bool:
+    """Whether the chains agree: errors from batches of draws know nothing of what no chain has seen."""
+    assert place.draws is not None
+    largest = schedule.in_stderr(_errors_of(way), way.stderr)
+    return schedule.do_agree(split_rhat(place.draws.raw), place.num_draws, largest)
+
+
 def find_verdict(
     problem: Problem,
     options: Options,
@@ -217,6 +253,7 @@ def find_verdict(
     # An information that the engine had to hold up says too little about distance and error.
     enough = problem.geometry is not None or way.resolved
     enough = enough and place.num_draws >= _fewest(problem, options)
+    enough = enough and do_agree(place, way)
     enough = enough and (
         place.num_draws >= min(options.max_draws, ENOUGH_FOR_EDGES)
         or boundary.is_sure(known, memory.held)
@@ -234,6 +271,7 @@ def further_draws(
     asked = schedule.draws_in_place(have, _errors_of(way), way.stderr, options.tolerance)
     asked = max(asked, _fewest(problem, options))
     sure = boundary.is_sure(known, memory.held)
+    sure = sure and do_agree(place, way)
     if not sure or (problem.geometry is None and not way.resolved):
         # Still, as far as can be seen: see further.
         asked = max(asked, 2 * have)
@@ -278,7 +316,7 @@ def find_information(
 ) -> Information | None:
     """The observed information from the draws, or None where it is not positive definite."""
     assert place.draws is not None
-    one = memory.coefficients if options.control_variates else np.zeros(len(place.params))
+    one = _coefficients(options, place.draws, memory)
     basis = boundary.free_basis(place.edges, memory.held, len(place.params))
     found = information_of(
         compiled,
@@ -291,7 +329,7 @@ def find_information(
         one,
         way.distance,
     )
-    return found if found.is_usable else None
+    return found if found.is_usable and found.is_known else None
 
 
 def find_step(
@@ -304,6 +342,14 @@ def find_step(
     if problem.max_step is not None:
         step = step / max(1.0, float(np.max(np.abs(step) / problem.max_step, initial=0.0)))
     return step, momentum
+
+
+def next_cut(problem: Problem, memory: Memory, step: Floats) -> int:
+    """How many steps on end were cut to their greatest length and went on in one direction."""
+    if problem.max_step is None or float(np.max(np.abs(step) / problem.max_step)) < 0.999:
+        return 0
+    turned = memory.before is not None and float(memory.before[1] @ step) < 0
+    return 1 if turned else memory.num_cut + 1
 
 
 def next_floor(problem: Problem, memory: Memory, moments: Moments) -> float:

@@ -20,6 +20,13 @@ LAST_STEP = 1.0
 # go as Newton's metric predicted and rises when one overshoots, towards 1, the EM step.
 FIRST_FLOOR = 0.2
 FLOOR_FACTOR = 4.0
+# Split R-hat up to which chains agree, the share of it that few draws add by chance, and the error, in standard
+# errors, below which control variates leave nothing for them to disagree by.
+HIGHEST_RHAT, CHANCE_OF_RHAT, NO_ERROR = 1.05, 2.0, 1e-6
+# A step whose Monte Carlo error is larger than this, in standard errors, is not taken: draws are.
+NOISY = 0.5
+# Parameters ran away after so many steps on end that were cut, none of which turned.
+MOST_CUT_STEPS = 10
 
 
 def in_stderr(values: Floats, stderr: Floats) -> float:
@@ -40,6 +47,22 @@ def is_still(distance: Floats, mc_error: Floats, stderr: Floats, tolerance: floa
 def is_sharp(mc_error: Floats, stderr: Floats, tolerance: float) -> bool:
     """Whether every Monte Carlo error is below the tolerated fraction of its standard error."""
     return bool(np.all(mc_error <= tolerance * stderr))
+
+
+def do_agree(rhat: float, num_draws: int, largest_error: float) -> bool:
+    """Whether chains agree, by their split R-hat over so many draws of each.
+
+    Args:
+      rhat: nan where there are too few draws to tell.
+      num_draws: of each chain.
+      largest_error: largest Monte Carlo error, in standard errors.
+    """
+    return largest_error < NO_ERROR or rhat <= HIGHEST_RHAT + CHANCE_OF_RHAT / num_draws
+
+
+def is_noisy(mc_error: Floats, stderr: Floats) -> bool:
+    """Whether a step would lead nowhere but where its own error does."""
+    return in_stderr(mc_error, stderr) > NOISY
 
 
 def draws_in_place(num_draws: int, mc_error: Floats, stderr: Floats, tolerance: float) -> int:

@@ -82,6 +82,7 @@ def _bridged(
 ) -> tuple[float, float]:
     """From a Gaussian near the posterior, at the parameters of the last E-step."""
     from lmeformula.em.bridge import MOST_DRAWS, bridge
+    from lmeformula.em.path import along_path
     from lmeformula.sampling.laplace import whitening_log_det
     from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
@@ -104,5 +105,10 @@ def _bridged(
         seed=seed,
         dtype=model.dtype,
     )
+    if not np.isfinite(correction.mc_error):
+        # One bridge does not reach: a path does, or says that it does not.
+        correction = along_path(
+            problem, options, solution.sampled_at, geometry, seed=seed, dtype=model.dtype
+        )
     # The density in the reference's coordinates lacks only the determinant of the whitening.
     return correction.value - 0.5 * log_det, correction.mc_error

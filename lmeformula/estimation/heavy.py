@@ -193,6 +193,7 @@ def _log_likelihood(
 ) -> LogLik:
     """By quadrature, or bridged from the whitening at the parameters of the last E-step."""
     from lmeformula.em.bridge import bridge
+    from lmeformula.em.path import along_path
     from lmeformula.sampling.blocks import blocks_of
     from lmeformula.sampling.quadrature import integrand, integrate
 
@@ -220,6 +221,8 @@ def _log_likelihood(
         solution.excess,
         seed=seed,
     )
+    if not np.isfinite(correction.mc_error):
+        correction = along_path(problem, options, solution.sampled_at, geometry, seed=seed)
     log_det = of.stand_in(solution.sampled_at).mode.factor.log_det
     return of_value(of.model, solution, correction.value - 0.5 * log_det, correction.mc_error)
 

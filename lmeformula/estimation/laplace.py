@@ -27,6 +27,7 @@ from lmeformula.estimation.common import (
     timed_run,
     watch,
 )
+from lmeformula.estimation.exact_start import exact_start
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.estimation.separation import separated
 from lmeformula.fit import Fit
@@ -167,21 +168,25 @@ def estimate_mcem(
     wait_seconds = time.perf_counter() - began - start_seconds
     space, arrays = model.space, start.found.problem
     information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
-    at_start = start.found.approximation.mode.u
-    problem = laplace_problem(model, arrays, start.psi, information, at_start)
+    first, at_start = start.psi, start.found.approximation.mode.u
+    exact = exact_start(model, arrays, first, information, at_start)
+    if exact is not None:
+        first, information, at_start = exact
+    problem = laplace_problem(model, arrays, first, information, at_start)
     assert problem.edges is not None
     solution, ran = timed_run(problem, settings, seed, model.dtype, progress)
     psi = solution.params
     # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
     limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
-    mode = mode_at(model, arrays, psi, start.found.approximation.mode.u)
+    mode = mode_at(model, arrays, psi, at_start)
     modes, mode_cov = conditional(mode.factor, mode.u)
     if solution.info is not None:
         modes = arrays.plan.split(np.asarray(solution.info.latent_mean, float))
     bridging = time.perf_counter()
     loglik = log_likelihood(model, arrays, problem, settings, solution, mode, seed)
     bridge_seconds = time.perf_counter() - bridging
-    errors = _errors(model, start, solver, solution, inside, mode.u)
+    exact_information = None if exact is None else information
+    errors = _errors(model, start, solver, solution, inside, mode.u, exact_information)
     fit = fit_of_run(
         model,
         solution,
@@ -238,11 +243,13 @@ def _errors(
     solution: Solution,
     inside: NDArray[np.bool_],
     mode: Floats,
+    exact: Floats | None,
 ) -> Errors:
     """The standard errors.
 
     The Monte Carlo estimate of the information is taken where it is sharp, or where it differs from that of
-    the Laplace approximation by more than its own error; otherwise that of the approximation.
+    the Laplace approximation by more than its own error; otherwise that of the approximation, or the exact
+    one where the run started from the exact maximum.
     """
     space, psi, arrays = model.space, solution.params, start.found.problem
     outside = np.where(np.outer(inside, inside), 0.0, np.nan)
@@ -252,13 +259,15 @@ def _errors(
         relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
         if relative.max(initial=0.0) < SHARP:
             return Errors("monte carlo", sampled.covariance + outside, error)
-    information = start.information
-    if solver == "direct":
+    information = start.information if exact is None else exact
+    if solver == "direct" and exact is None:
         information = observed_information(model, arrays, psi, inside, mode)
     free = np.ix_(inside, inside)
     approximate = np.full_like(information, np.nan)
     jacobian = space.report_jacobian(psi)[free]
     approximate[free] = jacobian @ np.linalg.pinv(information[free], hermitian=True) @ jacobian.T
+    if exact is not None:
+        return Errors("quadrature", approximate, None)
     if sampled is not None:
         difference = stderr_of(sampled.covariance) - stderr_of(approximate)
         if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():

@@ -29,7 +29,7 @@ class Errors(NamedTuple):
     """Where the standard errors come from, and what they are.
 
     Attributes:
-      source: "monte carlo" or "laplace".
+      source: "monte carlo", "laplace" or "quadrature".
       vcov: (d, d) covariance of what is reported; nan on boundaries.
       stderr_error: (d,) Monte Carlo errors of the standard errors; None for those of an approximation.
     """

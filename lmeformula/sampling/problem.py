@@ -21,6 +21,10 @@ from lmeformula.sampling.whitened import Rows, Sizes
 Floats = NDArray[np.float64]
 
 
+# Most that one step of a fixed effect moves any predictor: of a logit, or a logarithm, far.
+LONGEST = 3.0
+
+
 def rows_of(model: Model, plan: Layout) -> Rows:
     """The rows of a model, terms in the order of the effects: the lead term first."""
     stack = model.stack
@@ -73,7 +77,7 @@ def whitened_problem(
         to_position=lambda latents, white: np.zeros(plan.num_effects),
         report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
         geometry=geometry,
-        max_step=_longest_step(space),
+        max_step=_longest_step(model),
         # All that the functions above are made of.
         program=("whitened", sizes, family, scale),
     )
@@ -120,6 +124,14 @@ def solve_each(factor: Floats, matrices: Floats) -> Floats:
     return np.asarray(np.linalg.solve(factor, matrices), float)
 
 
-def _longest_step(space: ParamSpace) -> Floats:
-    """A standard deviation changes at most by a factor of e; the fixed effects as they like."""
-    return np.concatenate([np.full(space.num_fixed, np.inf), np.ones(space.size - space.num_fixed)])
+def _longest_step(model: Model) -> Floats:
+    """A standard deviation changes at most by a factor of e, a predictor that is not the mean by some units.
+
+    Where the mean is the predictor itself Newton's steps are right, however long.
+    """
+    space, stack = model.space, model.stack
+    fixed = np.full(space.num_fixed, np.inf)
+    if not space.has_sigma and model.family.link != "identity":
+        size = np.abs(stack.X).max(axis=0, initial=0.0)
+        fixed = LONGEST / np.where(size > 0, size, 1.0)
+    return np.concatenate([fixed, np.ones(space.size - space.num_fixed)])

@@ -74,6 +74,7 @@ REVIEWS = {
     "close by, with hardly a step": (False, 0.5, 5.0, True, 0.02, (), False, None),
     "far, with a short step": (False, 3.0, 5.0, True, 0.1, (), False, None),
     "far, with a long step": (False, 3.0, 5.0, True, 0.9, (), True, OUTSIDE),
+    "too far for any step": (False, 5.0, 5.0, True, 0.9, (), False, None),
     "not to be tried": (False, np.inf, 5.0, True, 0.9, (), False, None),
     "tried as near just before": (False, 0.5, 5.0, True, 0.1, (0.5, 7, 1), False, None),
     "nearer than at the last try": (False, 0.1, 5.0, True, 0.1, (0.5, 7, 1), True, OUTSIDE),
@@ -82,6 +83,16 @@ REVIEWS = {
     "held, and it rises there": (True, 1e-3, 5.0, True, 0.0, (), True, None),
     "held, and it falls there": (True, 1e-3, -5.0, True, 0.0, (), False, INSIDE),
     "held, falls, others on their way": (True, 1e-3, -5.0, False, 0.0, (), True, None),
+    "held, falls, the others kept by it": (
+        True,
+        1e-3,
+        -5.0,
+        False,
+        0.0,
+        (0.5, 3, 1),
+        False,
+        INSIDE,
+    ),
     "held, too noisy to say": (True, 1e-3, -1.5, True, 0.0, (), True, None),
 }
 

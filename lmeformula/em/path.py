@@ -1,0 +1,166 @@
+"""The log-likelihood along a path from a Gaussian to the posterior, where one bridge does not reach.
+
+At t the density is that of the posterior to the power of t times that of N(0, I) to the power of 1 - t. Chains
+walk from one to the next; each pair is bridged, and pairs that overlap too little get others between them.
+
+References: Meng, Wong (1996), Statistica Sinica 6, 831-860; Gelman, Meng (1998), Stat. Sci. 13, 163-185.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from lmeformula.em.bridge import ENOUGH, LogRatio, overlap, shares
+from lmeformula.em.draws import Walkers, mean_covariance, start_walkers, take
+from lmeformula.em.elsewhere import calls_of
+from lmeformula.em.programs import Programs, programs, tensors_of
+from lmeformula.em.types import Geometry, Options, Problem, Scores, Tensor
+
+Floats = NDArray[np.float64]
+
+# Powers to begin with, most of them, and draws of each chain before and at each.
+FIRST_POWERS, MOST_POWERS = 6, 40
+WARMUP, NUM_DRAWS = 50, 1000
+
+
+class _Stop(NamedTuple):
+    """A power, and the log density of the posterior over that of N(0, I) at draws (m, c) there."""
+
+    power: float
+    excess: Floats
+
+
+def along_path(
+    problem: Problem,
+    options: Options,
+    params: Floats,
+    geometry: Geometry,
+    *,
+    seed: int,
+    dtype: str = "float64",
+) -> LogRatio:
+    """The log of the posterior's integral over that of exp(-|z|^2 / 2), in whitened coordinates.
+
+    Args:
+      problem: the density; it must know its geometry.
+      options: of the run.
+      params: (d,) parameters.
+      geometry: the geometry there.
+      seed: of all random numbers.
+      dtype: "float64" or "float32".
+    Returns:
+      The log ratio; its error is nan where some pair does not overlap even at the end.
+    """
+    tempered = _tempered(problem)
+    compiled = programs(tempered, options._replace(watched=()), dtype)
+    walkers = start_walkers(tempered, compiled, geometry, seed)
+    stops = [_independent(compiled, tempered, params, geometry, seed)]
+    pending = list(np.linspace(0.0, 1.0, FIRST_POWERS + 1)[1:])
+    while pending:
+        power = pending[0]
+        stop, moved = _walk(compiled, tempered, params, geometry, walkers, power, seed)
+        between = 0.5 * (stops[-1].power + power)
+        room = len(stops) + len(pending) < MOST_POWERS
+        if room and _overlap(stops[-1], stop) < ENOUGH:
+            pending.insert(0, between)
+            continue
+        stops, walkers, pending = [*stops, stop], moved, pending[1:]
+    return _total(stops)
+
+
+def _tempered(problem: Problem) -> Problem:
+    """The problem with a power as a further array of its data."""
+
+    def density(params: Tensor, z: Tensor, arrays: Any, given: Any) -> tuple[Tensor, Tensor]:
+        data, power = given
+        value, gradient = problem.density(params, z, arrays, data)
+        rest = 1.0 - power
+        return (
+            power * value - 0.5 * rest * tf.reduce_sum(z**2, axis=0),
+            power * gradient - rest * z,
+        )
+
+    def score(params: Tensor, z: Tensor, gradient: Tensor, arrays: Any, given: Any) -> Scores:
+        none = tf.zeros([len(problem.params), tf.shape(z)[1]], z.dtype)
+        return Scores(none, none)
+
+    return problem._replace(
+        data=(problem.data, np.float64(1.0)),
+        density=density,
+        score=score,
+        to_latents=lambda z, arrays, given: problem.to_latents(z, arrays, given[0]),
+        program=None if problem.program is None else ("tempered", problem.program),
+    )
+
+
+def _walk(
+    compiled: Programs,
+    problem: Problem,
+    params: Floats,
+    geometry: Geometry,
+    walkers: Walkers,
+    power: float,
+    seed: int,
+) -> tuple[_Stop, Walkers]:
+    data = tensors_of((problem.data[0], np.float64(power)), compiled.dtype)
+    draws, moved = take(
+        compiled,
+        problem,
+        params,
+        geometry,
+        data,
+        walkers,
+        num_warmup=WARMUP,
+        num_draws=NUM_DRAWS,
+        seed=seed,
+    )
+    # The density at this power over N(0, I) is the posterior's to that power.
+    return _Stop(power, draws.excess / power), moved
+
+
+def _independent(
+    compiled: Programs, problem: Problem, params: Floats, geometry: Geometry, seed: int
+) -> _Stop:
+    """The beginning: draws of N(0, I)."""
+    rng = np.random.default_rng([seed & 0x7FFFFFFF, 0x7061])
+    shape = (NUM_DRAWS, len(problem.latents), compiled.num_chains * compiled.num_workers)
+    positions = rng.normal(size=shape)
+    arrays = tensors_of(geometry.arrays, compiled.dtype)
+    data, at = tensors_of(problem.data, compiled.dtype), tf.constant(params, compiled.dtype)
+    sides: list[list[Floats]] = [[] for _ in range(compiled.num_workers)]
+    for call in calls_of(compiled, positions):
+        count = tf.constant(call.num_draws)
+        found = compiled.evaluate(at, arrays, call.positions, count, data)
+        sides[call.worker].append(np.asarray(found.values, float)[: call.num_draws])
+    values = np.concatenate([np.concatenate(side) for side in sides], axis=1)
+    return _Stop(0.0, values + 0.5 * np.square(positions).sum(axis=1))
+
+
+def _pair(low: _Stop, high: _Stop) -> tuple[Floats, Floats]:
+    """Log density of the higher power over that of the lower one, at draws of either."""
+    step = high.power - low.power
+    return step * low.excess, step * high.excess
+
+
+def _overlap(low: _Stop, high: _Stop) -> float:
+    return overlap(*_pair(low, high))
+
+
+def _total(stops: list[_Stop]) -> LogRatio:
+    """The sum over pairs; draws in the middle are of two pairs, and their errors go together."""
+    value, known = 0.0, True
+    series = [np.zeros_like(stop.excess) for stop in stops]
+    for place, (low, high) in enumerate(pairwise(stops)):
+        ratio, above, below = shares(*_pair(low, high))
+        value += ratio
+        series[place] += above
+        series[place + 1] -= below
+        known &= _overlap(low, high) >= ENOUGH
+    variance = series[0].var(ddof=1) / series[0].size
+    variance += sum(float(mean_covariance(part[:, None])[0, 0]) for part in series[1:])
+    return LogRatio(value, float(np.sqrt(variance)) if known else float("nan"))

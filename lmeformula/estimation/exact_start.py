@@ -1,0 +1,182 @@
+"""Where Monte Carlo EM starts if Laplace is far off and blocks of effects are small: the exact maximum."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+import scipy.optimize
+from numpy.typing import NDArray
+
+from lmeformula.laplace.fit import mode_at
+from lmeformula.laplace.information import upright
+from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.model.bounds import off_bounds
+from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
+
+Floats = NDArray[np.float64]
+
+# A start that is nearer to the maximum than this, in standard errors, is left alone.
+NEAR = 0.5
+# So many rows are read at each node; of more a start is not worth its time.
+MOST_ROWS = 20_000
+# Log standard deviations and own parameters are looked for within this of nought, and steps of differences.
+WIDE, DIFFERENCE = 9.0, 1e-4
+# Standard deviations of another start.
+OTHER_SD = 2.0
+
+
+class ExactStart(NamedTuple):
+    """The maximum of the likelihood as quadrature has it.
+
+    Attributes:
+      psi: (d,) unconstrained.
+      information: (d, d) observed information there, positive definite.
+      modes: (q,) spherical effects at their mode there.
+    """
+
+    psi: Floats
+    information: Floats
+    modes: Floats
+
+
+def exact_start(
+    model: Model, arrays: Arrays, psi: Floats, information: Floats, modes: Floats
+) -> ExactStart | None:
+    """Look for the maximum from a start that may be far off.
+
+    Args:
+      model: with Gaussian effects.
+      arrays: its arrays, with X as it is in the model.
+      psi: (d,) the start.
+      information: (d, d) observed information of the approximation there.
+      modes: (q,) spherical effects at their mode there.
+    Returns:
+      The maximum; None where the start is near enough, where blocks of effects are large, or rows too many.
+    """
+    of = _Likelihood.of(model, arrays, modes)
+    if of is None:
+        return None
+    here = of(psi)
+    if here is not None:
+        step = np.linalg.lstsq(upright(information), here[1], rcond=1e-12)[0]
+        if float(here[1] @ step) < NEAR**2:
+            ahead = of(psi + step)
+            if ahead is not None and abs(ahead[0] - here[0]) < NEAR**2:
+                return None
+    found = [of.climb(start) for start in (psi, _other(model)) if np.isfinite(start).all()]
+    best = max(found, key=lambda each: each[1])
+    if not np.isfinite(best[1]):
+        return None
+    second = of.second(best[0])
+    if not np.isfinite(second).all():
+        return None
+    return ExactStart(best[0], upright(second), of.modes)
+
+
+class _Likelihood:
+    """The log-likelihood and its gradient; each search for modes starts from the last one's."""
+
+    def __init__(self, model: Model, arrays: Arrays, integrand: object, modes: Floats) -> None:
+        self.model, self.arrays, self.integrand, self.modes = model, arrays, integrand, modes
+        _, self.R = model.stack.orthogonal()
+
+    @classmethod
+    def of(cls, model: Model, arrays: Arrays, modes: Floats) -> _Likelihood | None:
+        """Of a model; None where it is not to be integrated."""
+        from lmeformula.sampling.blocks import blocks_of
+        from lmeformula.sampling.quadrature import integrand
+
+        if len(model.stack.X) > MOST_ROWS:
+            return None
+        inside = integrand(model, arrays.plan, blocks_of(model, arrays.plan))
+        return None if inside is None else cls(model, arrays, inside, modes)
+
+    def __call__(self, psi: Floats) -> tuple[float, Floats] | None:
+        """Value and gradient (d,) at psi (d,); None where they are not finite."""
+        from lmeformula.sampling.quadrature import Integrand, integrate
+
+        assert isinstance(self.integrand, Integrand)
+        try:
+            mode = mode_at(self.model, self.arrays, psi, self.modes)
+        except np.linalg.LinAlgError:
+            return None
+        weights = self.arrays.rows.held(mode.weights)
+        if not (np.isfinite(mode.u).all() and np.isfinite(weights).all()):
+            return None
+        found = integrate(self.integrand, psi, mode.u, weights, with_gradient=True)
+        if not (np.isfinite(found.value) and np.isfinite(found.gradient).all()):
+            return None
+        self.modes = mode.u
+        return found.value, found.gradient
+
+    def climb(self, start: Floats) -> tuple[Floats, float]:
+        """The maximum from a start, and its value; minus infinity where there is none."""
+        self.modes = np.zeros_like(self.modes)
+        p = self.model.space.num_fixed
+
+        def there(free: Floats) -> Floats:
+            psi = free.copy()
+            psi[:p] = sl.solve_triangular(self.R, free[:p]) if p else free[:p]
+            return psi
+
+        def negative(free: Floats) -> tuple[float, Floats]:
+            found = self(there(free))
+            if found is None:
+                return 1e10, np.zeros_like(free)
+            gradient = found[1].copy()
+            if p:
+                gradient[:p] = sl.solve_triangular(self.R, found[1][:p], trans="T")
+            return -found[0], -gradient
+
+        first = start.copy()
+        first[:p] = self.R @ start[:p] if p else start[:p]
+        limits = _limits(self.model.space)
+        first[p:] = np.clip(first[p:], limits[0][p:], limits[1][p:])
+        result = scipy.optimize.minimize(
+            negative,
+            first,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(*limits, strict=True)),
+            options={"maxiter": 200, "ftol": 1e-12, "gtol": 1e-5},
+        )
+        value = -float(result.fun)
+        return there(np.asarray(result.x)), value if value > -1e10 else -np.inf
+
+    def second(self, psi: Floats) -> Floats:
+        """(d, d) negative second derivative, by central differences of the gradient."""
+        rows = []
+        spread = np.ones(len(psi))
+        p = self.model.space.num_fixed
+        if p:
+            # Fixed effects move in units of what the rows know of them.
+            spread[:p] = 1.0 / np.sqrt(np.square(self.R).sum(axis=0))
+        for place, length in enumerate(DIFFERENCE * spread):
+            step = np.zeros(len(psi))
+            step[place] = length
+            ends = self(psi + step), self(psi - step)
+            if ends[0] is None or ends[1] is None:
+                return np.full((len(psi), len(psi)), np.nan)
+            rows.append((ends[1][1] - ends[0][1]) / (2.0 * length))
+        found = np.array(rows)
+        return np.asarray(0.5 * (found + found.T))
+
+
+def _other(model: Model) -> Floats:
+    """(d,) the start that the model has of itself, with standard deviations of a moderate size."""
+    psi, _ = off_bounds(model.space, model.space.to_free(model.start), OTHER_SD)
+    for term, place in zip(model.space.terms, model.space.theta_slices, strict=True):
+        count = term.structure.num_sds(len(term.columns))
+        psi[place] = 0.0
+        psi[place][:count] = np.log(OTHER_SD)
+    return psi
+
+
+def _limits(space: ParamSpace) -> tuple[Floats, Floats]:
+    """(d,) each: none for fixed effects."""
+    low, high = np.full(space.size, -np.inf), np.full(space.size, np.inf)
+    low[space.num_fixed :], high[space.num_fixed :] = -WIDE, WIDE
+    return low, high
