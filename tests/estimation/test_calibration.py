@@ -11,7 +11,7 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.em.draws import mean_covariance
-from tests.estimation import crossed, quadrature
+from tests.estimation import crossed, quadrature, wide
 
 # Of a right error the chance to fall outside the bounds below, at each end.
 LEVEL = 1e-4
@@ -63,8 +63,8 @@ def check_mean_squares(squares: np.ndarray, num_seeds: int) -> None:
     assert (squares < high).all(), squares
 
 
-def check_against_quadrature(name: str, num_seeds: int) -> None:
-    found, known = sample(quadrature.model(name), num_seeds), quadrature.truth(name)
+def check_against_quadrature(name: str, num_seeds: int, source=quadrature) -> None:
+    found, known = sample(source.model(name), num_seeds), source.truth(name)
     right = np.array([*known.values, *known.stderr, known.loglik])
     squares = (((found.reports - right) / found.errors) ** 2).mean(axis=0)
     check_mean_squares(squares[:-1], num_seeds)
@@ -73,10 +73,16 @@ def check_against_quadrature(name: str, num_seeds: int) -> None:
     z = np.random.default_rng(3).normal(size=10_000)
     low, high = bounds(z**2 / np.sqrt(3.0), num_seeds)
     assert low < squares[-1] < high
+
+    def loglik(values: np.ndarray) -> float:
+        if source is quadrature:
+            return quadrature.loglik(quadrature.CASES[name], values, 60)
+        return source.loglik(name, values)
+
     for values, value in zip(
         found.reports[:, : len(known.values)], found.reports.T[-1], strict=True
     ):
-        exact = quadrature.loglik(quadrature.CASES[name], values, 60)
+        exact = loglik(values)
         assert value == pytest.approx(exact, abs=1e-6)
 
 
@@ -98,6 +104,12 @@ def test_reported_errors_are_calibrated():
 @pytest.mark.parametrize("name", quadrature.CASES)
 def test_reported_errors_are_calibrated_over_many_seeds(name):
     check_against_quadrature(name, 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", wide.CASES)
+def test_reported_errors_are_calibrated_where_effects_are_large(name):
+    check_against_quadrature(name, 40, wide)
 
 
 @pytest.mark.slow
