@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lmeformula.formula import ir
 from lmeformula.formula.show import call_text, expression_text, name_text
@@ -12,11 +12,6 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     **{character: "\\" + character for character in "&%$#_{}"},
-}
-STRUCTURES = {
-    "diag": r"\operatorname{diag}",
-    "cs": r"\operatorname{CS}",
-    "ar1": r"\operatorname{AR}_1",
 }
 
 
@@ -45,7 +40,7 @@ def formula_latex(formula: ir.Formula) -> str:
     for number, term in enumerate(formula.random, 1):
         addends += random_addends(term, number)
     lines.append(rf"\eta_i &= {' + '.join(addends) or '0'}")
-    lines += (distribution(term, number) for number, term in enumerate(formula.random, 1))
+    lines += distributions(formula.random)
     body = " \\\\\n".join(lines)
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
@@ -86,15 +81,56 @@ def random_addends(term: ir.RandomTerm, number: int) -> Iterator[str]:
         yield f"b_{{{index},{where}}}{factor}"
 
 
-def distribution(term: ir.RandomTerm, number: int) -> str:
-    """Write the distribution of a random-effects term's coefficients."""
+def distributions(terms: Sequence[ir.RandomTerm]) -> Iterator[str]:
+    """Write how the coefficients of each term are distributed; those of one |label| together."""
+    numbered = list(enumerate(terms, 1))
+    for number, term in numbered:
+        members = [n for n, other in numbered if term.block and other.block == term.block]
+        if not members or number == members[0]:
+            yield distribution(term, members or [number])
+
+
+def distribution(term: ir.RandomTerm, numbers: Sequence[int]) -> str:
+    """Write the distribution of a random-effects term's coefficients, or of several terms' with one label."""
+    index = str(numbers[0])
     is_heavy = term.group.distribution == "student"
-    family = rf"\mathrm{{t}}_{{\nu_{{{number}}}}}" if is_heavy else r"\mathcal{N}"
-    if term.columns.intercept + len(term.columns.terms) == 1 and not term.block:
-        return rf"b_{{{number},j}} &\sim {family}(0, \sigma_{{{number}}}^2)"
-    index = text(term.block) if term.block else str(number)
-    covariance = rf"\Sigma_{{{index}}}"
-    if term.covariance.kind != "us":
-        name = STRUCTURES.get(term.covariance.kind, text(term.covariance.kind))
-        covariance = f"{name}(\\sigma_{{{number}}})"
-    return rf"\mathbf{{b}}_{{{number},j}} &\sim {family}(\mathbf{{0}}, {covariance})"
+    family = rf"\mathrm{{t}}_{{\nu_{{{index}}}}}" if is_heavy else r"\mathcal{N}"
+    is_plain = term.covariance.kind == "us" and not term.block
+    if term.columns.intercept + len(term.columns.terms) == 1 and is_plain:
+        return rf"b_{{{index},j}} &\sim {family}(0, \sigma_{{{index}}}^2)"
+    index = text(term.block) if term.block else index
+    vectors = ", ".join(rf"\mathbf{{b}}_{{{number},j}}" for number in numbers)
+    joint = f"({vectors})" if len(numbers) > 1 else vectors
+    drawn = rf"{joint} &\sim {family}(\mathbf{{0}}, \Sigma_{{{index}}})"
+    pattern = covariance(term.covariance, index)
+    return drawn + (rf", \quad {pattern}" if pattern else "")
+
+
+def covariance(structure: ir.Covariance, index: str) -> str:
+    """Write a covariance matrix by its standard deviations and its correlation; "" where it has no pattern.
+
+    Args:
+      structure: of a term.
+      index: of its symbols.
+    Example:
+      >>> print(covariance(ir.Covariance("ar1", True), "1"))
+      (\\Sigma_{1})_{rs} = \\sigma_{1}^2\\,\\rho_{1}^{|r - s|}
+    """
+    matrix, rho = rf"\Sigma_{{{index}}}", rf"\rho_{{{index}}}"
+    shared, row, column = (rf"\sigma_{{{index}{place}}}" for place in ("", ",r", ",s"))
+    variance = rf"{shared}^2" if structure.homogeneous else rf"{row}^2"
+    product = rf"{shared}^2" if structure.homogeneous else rf"{row}\,{column}"
+    if structure.kind == "us":
+        return ""
+    if structure.kind == "diag":
+        inside = rf"{shared}^2\,I" if structure.homogeneous else ""
+        several = rf"\operatorname{{diag}}(\sigma_{{{index},1}}^2, \sigma_{{{index},2}}^2, \dots)"
+        return rf"{matrix} = {inside or several}"
+    element = rf"({matrix})_{{rs}}"
+    if structure.kind == "cs":
+        diagonal = rf"({matrix})_{{rr}} = {variance}"
+        return rf"{diagonal}, \quad {element} = {product}\,{rho} \; (r \neq s)"
+    if structure.kind == "ar1":
+        return rf"{element} = {product}\,{rho}^{{|r - s|}}"
+    # A structure that parses and cannot be fitted.
+    return rf"{matrix} = \operatorname{{{structure.kind}}}"
