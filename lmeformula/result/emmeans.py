@@ -14,7 +14,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.adjust import adjusted_p, check_adjustment, critical_values
 from lmeformula.result.contrasts import ContrastMethod, contrast_matrix
 from lmeformula.result.freedom import Freedom, FTest, freedom
-from lmeformula.result.grid import cells, observed_of
+from lmeformula.result.grid import ESTIMABLE, cells, estimable, observed_of
 from lmeformula.result.intervals import check_level
 from lmeformula.result.marginal_table import marginal_table, shown
 from lmeformula.result.predict import mean_response
@@ -42,7 +42,9 @@ class MarginalMeans:
       fit: what they are of.
       kind: "mean", "slope" or "contrast".
       frame: (r rows) what each is of: values of variables, or the contrast's name.
-      rows: (r, p) combinations of the fixed effects; nan where the data do not determine one.
+      rows: (r, p) combinations of the fixed effects.
+      missed: (r, d) by how much dropped columns differ from what they were in the data; the data determine a
+        row where that is zero, and contrasts of rows where they cancel.
       offset: (r,) added to them.
       by: the variables within whose values comparisons are made.
       is_response: whether estimates are shown on the scale of the response.
@@ -55,6 +57,7 @@ class MarginalMeans:
     kind: str
     frame: pd.DataFrame
     rows: Floats
+    missed: Floats
     offset: Floats
     by: tuple[str, ...]
     is_response: bool
@@ -64,14 +67,21 @@ class MarginalMeans:
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def determined(self) -> NDArray[np.bool_]:
+        """(r,) which rows the data determine."""
+        return np.asarray(np.abs(self.missed).max(axis=1, initial=0.0) <= ESTIMABLE)
+
+    @property
     def estimates(self) -> Floats:
-        """(r,) on the scale of the linear predictor."""
-        return np.asarray(self.rows @ self.fit.params.beta + self.offset)
+        """(r,) on the scale of the linear predictor; nan where the data determine none."""
+        found = self.rows @ self.fit.params.beta + self.offset
+        return np.where(self.determined, found, np.nan)
 
     @property
     def vcov(self) -> Floats:
         """(r, r) covariance of `estimates`."""
-        return np.asarray(self.rows @ self.freedom.vcov @ self.rows.T)
+        lost = np.where(self.determined, 0.0, np.nan)
+        return np.asarray(self.rows @ self.freedom.vcov @ self.rows.T + lost[:, None] + lost)
 
     def contrasts(
         self, method: ContrastMethod = "pairwise", *, adjust: str | None = None
@@ -91,7 +101,7 @@ class MarginalMeans:
         """
         groups = self._groups()
         labels = self._labels()
-        names, rows, offsets, keys = [], [], [], []
+        names, rows, missed, offsets, keys = [], [], [], [], []
         num_means = 0
         default = "none"
         for key, places in groups:
@@ -99,6 +109,7 @@ class MarginalMeans:
             default, num_means = made.adjust, len(places)
             names += made.names
             rows.append(made.coefficients @ self.rows[places])
+            missed.append(made.coefficients @ self.missed[places])
             offsets.append(made.coefficients @ self.offset[places])
             keys += [key] * len(made.names)
         chosen = default if adjust is None else adjust
@@ -117,6 +128,7 @@ class MarginalMeans:
             kind="contrast",
             frame=frame,
             rows=np.concatenate(rows),
+            missed=np.concatenate(missed),
             offset=np.concatenate(offsets),
             is_response=is_ratio,
             adjust=chosen,
@@ -125,8 +137,12 @@ class MarginalMeans:
 
     def test(self) -> FTest:
         """Test that all of them are zero on the scale of the linear predictor."""
-        known = ~np.isnan(self.rows).any(axis=1)
-        return self.freedom.test(self.rows[known], self.estimates[known])
+        # Combinations of rows may be determined where the rows are not.
+        both = estimable(
+            np.column_stack([self.rows, self.rows @ self.fit.params.beta + self.offset]),
+            self.missed,
+        )
+        return self.freedom.test(both[:, :-1], both[:, -1])
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """Lay them out, one a row.
@@ -142,10 +158,10 @@ class MarginalMeans:
         """
         check_level(level)
         estimates = self.estimates
+        known = self.determined
         errors = np.sqrt(np.einsum("ri,ij,rj->r", self.rows, self.freedom.vcov, self.rows))
-        df = self.freedom.df(self.rows)
-        known = ~np.isnan(estimates)
-        df = np.where(known, df, np.nan)
+        errors = np.where(known, errors, np.nan)
+        df = np.where(known, self.freedom.df(self.rows), np.nan)
         width, p_values = np.empty(len(df)), np.empty(len(df))
         with np.errstate(divide="ignore", invalid="ignore"):
             statistics = estimates / errors
@@ -272,7 +288,7 @@ def emmeans(
     kept = list(dict.fromkeys([*means, *groups]))
     if var is None:
         found = cells(fit, kept, at=at, weights=weights)
-        rows, offset = found.estimable(), found.offset
+        rows, missed, offset = found.rows, found.missed, found.offset
     else:
         if type == "response":
             raise ModelError(
@@ -284,13 +300,16 @@ def emmeans(
             for half in (-0.5 * step, 0.5 * step)
         ]
         found = ends[0]
-        rows = (ends[1].estimable() - found.estimable()) / step
+        rows = (ends[1].rows - found.rows) / step
+        # Relative to what dropped columns are on the grid, over a step relative to the variable's range.
+        missed = (ends[1].missed - found.missed) / SLOPE_STEP
         offset = (ends[1].offset - found.offset) / step
     return MarginalMeans(
         fit=fit,
         kind="mean" if var is None else "slope",
         frame=found.frame,
         rows=rows,
+        missed=missed,
         offset=offset,
         by=groups,
         is_response=type == "response" and fit.model.family.link != "identity",

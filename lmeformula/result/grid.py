@@ -16,6 +16,7 @@ from lmeformula.design.fixed import Matrix
 from lmeformula.design.observed import Observed, ObservedColumn
 from lmeformula.errors import ModelError
 from lmeformula.formula.ir import TermSum
+from lmeformula.result.nesting import Nesting, find_nesting
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -24,7 +25,8 @@ Floats = NDArray[np.float64]
 Values = Mapping[str, object]
 
 MAX_ROWS = 200_000
-# A combination of columns is estimable up to this, relative to the size of its coefficients.
+# A combination of cells is estimable where it misses no dropped column by more than this, relative to what
+# the column is on the grid: differences in rounding are far below, and any real one is far above.
 ESTIMABLE = 1e-6
 
 
@@ -36,7 +38,8 @@ class Cells:
       frame: the kept variables.
       rows: (r, p) combinations of the fixed effects.
       missed: (r, d) by how much dropped columns differ from what they were in the data, where they were
-        combinations of others; the data determine a row, or a combination of rows, where it is zero.
+        combinations of others, relative to their size on the grid; the data determine a row, or a combination
+        of rows, where it is zero.
       offset: (r,) mean offsets.
     """
 
@@ -45,11 +48,25 @@ class Cells:
     missed: Floats
     offset: Floats
 
-    def estimable(self) -> Floats:
-        """(r, p) the rows, nan where the data do not determine one."""
-        size = 1.0 + np.abs(self.rows).max(axis=1, initial=0.0)
-        is_off = np.abs(self.missed).max(axis=1, initial=0.0) > ESTIMABLE * size
-        return np.where(is_off[:, None], np.nan, self.rows)
+
+def estimable(rows: Floats, missed: Floats) -> Floats:
+    """Those combinations of rows that the data determine.
+
+    Args:
+      rows: (r, p) combinations of the fixed effects.
+      missed: (r, d) by how much each misses dropped columns, as `Cells` has it.
+    Returns:
+      (s, p) that span them.
+    """
+    if not missed.shape[1] or not len(rows):
+        return rows
+    if len(rows) > rows.shape[1] + missed.shape[1]:
+        # The same span, of no more rows than there are columns.
+        both: Floats = np.asarray(np.linalg.qr(np.column_stack([rows, missed]), mode="r"))
+        rows, missed = both[:, : rows.shape[1]], both[:, rows.shape[1] :]
+    vectors, values, _ = np.linalg.svd(missed)
+    rank = int((values > ESTIMABLE).sum())
+    return np.asarray(vectors[:, rank:].T @ rows)
 
 
 def observed_of(fit: Fit) -> Observed:
@@ -87,7 +104,8 @@ def cells(
       weights: "equal", or "proportional" to how often the combinations averaged over occur in the data.
       shift: added to variables after the grid is made, for differences.
     Returns:
-      A row for each combination, the first variable varying fastest.
+      A row for each combination, the first variable varying fastest. What the kept variables are nested in is
+      kept too, only combinations of such variables that occur count, and nested ones are averaged over first.
     Raises:
       ModelError: for a variable that the fixed part does not have, or a grid that is too large.
       FormulaDataError: for values that the formula does not take.
@@ -106,6 +124,11 @@ def cells(
         raise ModelError(f"weights is {weights!r}", hint="Choose 'equal' or 'proportional'.")
     rest = [name for name in known if name not in kept]
     values = {name: _values(known[name], (at or {}).get(name)) for name in (*kept, *rest)}
+    several = [name for name in known if len(values[name]) > 1]
+    nesting = find_nesting(observed, fit.formula.fixed.sum, several)
+    kept = list(dict.fromkeys([*kept, *(o for name in kept for o in nesting.get(name, ()))]))
+    rest = [name for name in known if name not in kept]
+    values = {name: values[name] for name in (*kept, *rest)}
     sizes = {name: len(values[name]) for name in values}
     total = int(np.prod([float(size) for size in sizes.values()]))
     if total > MAX_ROWS:
@@ -126,15 +149,21 @@ def cells(
     for name, step in (shift or {}).items():
         data[name] = np.asarray(data[name], float) + step
     X, offset, missed = _rebuild(fit, observed, data, len(places))
-    share = _shares(observed, rest, values, np.array(inner), weights)
     shape = (len(outer), len(inner))
-    rows = np.einsum("ori,r->oi", X.reshape(*shape, X.shape[1]), share)
-    beyond = np.einsum("ord,r->od", missed.reshape(*shape, missed.shape[1]), share)
+    share = np.tile(_shares(observed, rest, values, np.array(inner), weights), (shape[0], 1))
+    share *= _occurring(observed, nesting, values, places, rest, weights).reshape(shape)
+    occurs = share.sum(axis=1) > 0.0
+    share = share[occurs] / share[occurs].sum(axis=1, keepdims=True)
+    outer = [place for place, it_does in zip(outer, occurs, strict=True) if it_does]
+    rows, beyond = (
+        np.einsum("orc,or->oc", part.reshape(*shape, part.shape[1])[occurs], share)
+        for part in (X, missed)
+    )
     frame = pd.DataFrame(
         {name: [values[name][place[-1 - j]] for place in outer] for j, name in enumerate(kept)},
         index=range(len(outer)),
     )
-    return Cells(frame, rows, beyond, offset.reshape(shape) @ share)
+    return Cells(frame, rows, beyond, (offset.reshape(shape)[occurs] * share).sum(axis=1))
 
 
 def grid_rows(fit: Fit, points: Mapping[str, list[object]]) -> Callable[[TermSum], Matrix]:
@@ -199,8 +228,43 @@ def _rebuild(
     if aliases is None:
         return rows.X, offset, np.zeros((num_rows, 0))
     X = columns_on(design, table, design.formula.fixed.sum).values
-    missed = X[:, list(aliases.dropped)] - X[:, list(aliases.kept)] @ aliases.relation
-    return rows.X, offset, missed
+    dropped, followed = X[:, list(aliases.dropped)], X[:, list(aliases.kept)] @ aliases.relation
+    size = np.maximum(np.abs(dropped), np.abs(followed)).max(axis=0, initial=0.0)
+    return rows.X, offset, (dropped - followed) / np.where(size > 0.0, size, 1.0)
+
+
+def _occurring(
+    observed: Observed,
+    nesting: Nesting,
+    values: Mapping[str, list[object]],
+    places: NDArray[np.int64],
+    rest: Sequence[str],
+    weights: str,
+) -> Floats:
+    """(n,) zero for rows of the grid whose nested levels do not occur; else what nested ones weigh more."""
+    factors = [column.name for column in observed.factors]
+    names = list(values)
+    found = np.ones(len(places))
+    for name, nests in nesting.items():
+        together = [n for n in (name, *nests) if n in factors]
+        if len(together) < 2 or name not in factors:
+            continue
+        columns = [observed.factors[factors.index(n)] for n in together]
+        seen = {
+            tuple(column.levels[cell[factors.index(column.name)]] for column in columns)
+            for cell in observed.cells
+        }
+        here = [tuple(values[n][row[names.index(n)]] for n in together) for row in places]
+        occurs = np.array([levels in seen for levels in here], float)
+        if name in rest and weights == "equal":
+            # Averaged over first: each of the levels that occur within those it is nested in weighs the same.
+            count: dict[tuple[object, ...], set[object]] = {}
+            for levels, it_does in zip(here, occurs, strict=True):
+                if it_does:
+                    count.setdefault(levels[1:], set()).add(levels[0])
+            occurs /= np.array([max(len(count.get(levels[1:], ())), 1) for levels in here])
+        found *= occurs
+    return found
 
 
 def _shares(

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scipy.linalg
 from numpy.typing import NDArray
 
 from lmeformula.design.evaluate import data_columns
 from lmeformula.design.labels import label
 from lmeformula.design.observed import ObservedColumn
 from lmeformula.errors import ModelError
-from lmeformula.result.freedom import freedom
-from lmeformula.result.grid import ESTIMABLE, cells, observed_of
+from lmeformula.result.freedom import Freedom, FTest, freedom
+from lmeformula.result.grid import MAX_ROWS, cells, estimable, observed_of
+from lmeformula.result.nesting import Nesting, find_nesting, term_columns
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
@@ -24,14 +25,20 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+CONFOUNDED = "(confounded)"
+
 
 def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "auto") -> pd.DataFrame:
     """Test the terms of the fixed part, one by one: that the marginal means of its variables do not differ.
 
     A main effect is tested averaged over the levels of the factors that it interacts with, all weighing the
     same, and at the means of numbers; an interaction by the differences of differences. The tests depend on no
-    contrasts. With factors only they are R's type III tests with sum contrasts; where a factor interacts with
-    a number, those are about the number's zero, and these about its mean. Terms of the same variables, such as
+    contrasts. A variable nested in another, in the data or as b in a + a:b, is tested within its values. What
+    the data determine of the cells beyond the listed tests is the line "(confounded)", as where cells are empty
+    or columns were dropped.
+
+    With factors only they are R's type III tests with sum contrasts; where a factor interacts with a number,
+    those are about the number's zero, and these about its mean. Terms of the same variables, such as
     x + I(x^2), are tested together.
 
     Args:
@@ -56,35 +63,57 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
         "tests of whole terms",
         "Fit the model without the term, and compare: fit.anova(other).",
     )
-    known = {column.name: column for column in observed_of(fit).columns}
-    found: dict[frozenset[str], str] = {}
-    for term in fit.formula.fixed.sum.terms:
-        names = dict.fromkeys(c.name for v in term.variables for c in data_columns(v))
-        names = {name: None for name in names if name in known}
-        found.setdefault(frozenset(names), ":".join(names))
-    chosen = {key: name for key, name in found.items() if key}
-    if terms is not None:
-        wanted = [frozenset(name.split(":")) for name in terms]
-        for name, key in zip(terms, wanted, strict=True):
-            if key not in chosen:
-                listed = ", ".join(chosen.values())
-                raise ModelError(f"the fixed part has no term {name!r}", hint=f"Terms: {listed}.")
-        chosen = {key: chosen[key] for key in wanted}
-    method = freedom(fit, ddf)
     points = points_of(fit)
-    tests = []
-    for key in chosen:
-        rows = _differences(fit, [name for name in known if name in key], points)
-        tests.append(method.test(rows, rows @ fit.params.beta))
+    several = [name for name, values in points.items() if len(values) > 1]
+    nesting = find_nesting(observed_of(fit), fit.formula.fixed.sum, several)
+    margins = _margins(fit, several, nesting)
+    wanted = list(margins) if terms is None else [_wanted(name, margins, several) for name in terms]
+    method, beta = freedom(fit, ddf), fit.params.beta
+    rows = [_differences(fit, [n for n in several if n in key], points, nesting) for key in wanted]
+    names = [":".join(n for n in several if n in key) for key in wanted]
+    tests = [method.test(each, each @ beta) for each in rows]
+    if terms is None:
+        # A term of whose differences the data determine none is not listed, but what it is mixed with is.
+        names = [name for name, test in zip(names, tests, strict=True) if test.df1]
+        rows = [each for each, test in zip(rows, tests, strict=True) if test.df1]
+        tests = [test for test in tests if test.df1]
+        further = _confounded(fit, points, rows, method)
+        if further is not None:
+            names, tests = [*names, CONFOUNDED], [*tests, further]
     return pd.DataFrame(
         {
-            "term": list(chosen.values()),
+            "term": names,
             "df1": [test.df1 for test in tests],
             "df2": [test.df2 for test in tests],
             "statistic": [test.statistic for test in tests],
             "p_value": [test.p_value for test in tests],
         }
     )
+
+
+def _margins(fit: Fit, several: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
+    """Sets of variables to test: those of the terms and all parts of them, with what they are nested in."""
+    sets = term_columns(fit.formula.fixed.sum, set(several))
+    sets += [frozenset([name, *nests]) for name, nests in nesting.items()]
+    found = [
+        frozenset(part)
+        for size in range(1, len(several) + 1)
+        for whole in dict.fromkeys(sets)
+        for part in itertools.combinations([n for n in several if n in whole], size)
+    ]
+    return [
+        part
+        for part in dict.fromkeys(found)
+        if all(set(nests) <= part for name, nests in nesting.items() if name in part)
+    ]
+
+
+def _wanted(name: str, margins: Sequence[frozenset[str]], several: Sequence[str]) -> frozenset[str]:
+    key = frozenset(name.split(":"))
+    if key not in margins:
+        listed = ", ".join(":".join(n for n in several if n in margin) for margin in margins)
+        raise ModelError(f"the fixed part has no term {name!r}", hint=f"Terms: {listed}.")
+    return key
 
 
 def points_of(fit: Fit) -> dict[str, list[object]]:
@@ -112,24 +141,57 @@ def _points(fit: Fit, column: ObservedColumn) -> list[object]:
     return list(column.mean + half * np.linspace(-1.0, 1.0, count))
 
 
-def _differences(fit: Fit, kept: list[str], points: dict[str, list[object]]) -> Floats:
-    """(r, p) differences between neighbours, in all the kept variables, of marginal means."""
+def _differences(
+    fit: Fit, kept: list[str], points: dict[str, list[object]], nesting: Nesting
+) -> Floats:
+    """(r, p) differences between neighbours, in all the kept variables, of marginal means.
+
+    Those of nested variables are within the values of what they are nested in.
+    """
     at = {name: values for name, values in points.items() if name in kept}
     found = cells(fit, kept, at=at)
-    # The first variable varies fastest: it is the last axis before the coefficients.
-    shape = [len(at[name]) for name in reversed(kept)]
-    rows, missed = (
-        _neighbours(part.reshape(*shape, part.shape[1]), len(kept))
-        for part in (found.rows, found.missed)
-    )
-    if not missed.shape[1]:
-        return rows
-    # Of the differences, those combinations that the data determine.
-    return np.asarray(scipy.linalg.null_space(missed.T, rcond=ESTIMABLE).T @ rows)
+    outer = [n for n in kept if any(n in nesting.get(other, ()) for other in kept)]
+    inner = [n for n in kept if n not in outer]
+    groups: dict[tuple[object, ...], dict[tuple[object, ...], int]] = {}
+    for i, row in found.frame.iterrows():
+        within = groups.setdefault(tuple(row[n] for n in outer), {})
+        within[tuple(row[n] for n in inner)] = i
+    contrasts = [
+        made for within in groups.values() for made in _neighbours(within, len(found.frame))
+    ]
+    made = np.array(contrasts).reshape(-1, len(found.frame))
+    return estimable(made @ found.rows, made @ found.missed)
 
 
-def _neighbours(grid: Floats, num_axes: int) -> Floats:
-    for axis in range(num_axes):
-        grid = np.diff(grid, axis=axis)
-    count = int(np.prod(grid.shape[:-1]))
-    return np.asarray(grid.reshape(count, grid.shape[-1]))
+def _neighbours(within: Mapping[tuple[object, ...], int], size: int) -> list[Floats]:
+    """(size,) differences of differences between neighbours of the cells that are there."""
+    levels = [list(dict.fromkeys(values)) for values in zip(*within, strict=True)]
+    made = []
+    for corner in itertools.product(*(itertools.pairwise(values) for values in levels)):
+        row = np.zeros(size)
+        for ends in itertools.product((0, 1), repeat=len(corner)):
+            place = within.get(tuple(pair[end] for pair, end in zip(corner, ends, strict=True)))
+            if place is None:
+                break
+            row[place] += (-1.0) ** (len(ends) - sum(ends))
+        else:
+            made.append(row)
+    return made
+
+
+def _confounded(
+    fit: Fit, points: dict[str, list[object]], rows: Sequence[Floats], method: Freedom
+) -> FTest | None:
+    """The test of the differences between all cells that none of the listed tests is of; None without any."""
+    if not points or np.prod([float(len(values)) for values in points.values()]) > MAX_ROWS:
+        return None
+    beta = fit.params.beta
+    found = cells(fit, list(points), at=points)
+    whole = estimable(found.rows[1:] - found.rows[:1], found.missed[1:] - found.missed[:1])
+    listed = np.concatenate([*rows, np.zeros((0, len(beta)))])
+    every, known = method.test(whole, whole @ beta), method.test(listed, listed @ beta)
+    df1 = every.df1 - known.df1
+    if df1 <= 0:
+        return None
+    left = every.df1 * every.statistic - (known.df1 * known.statistic if known.df1 else 0.0)
+    return FTest(left / df1, df1, every.df2)

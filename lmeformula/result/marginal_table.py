@@ -88,6 +88,6 @@ def _notes(means: MarginalMeans) -> tuple[str, ...]:
         intervals = " (intervals: Bonferroni)" if means.adjust == "holm" else ""
         within = f", within {', '.join(means.by)}" if means.by else ""
         notes.append(f"Adjusted for several comparisons: {means.adjust}{intervals}{within}.")
-    if np.isnan(means.rows).any():
+    if not means.determined.all():
         notes.append("Rows without an estimate are not determined by the data.")
     return tuple(notes)
