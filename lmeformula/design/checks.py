@@ -18,17 +18,15 @@ _GROUPS = {
 }
 
 
-def check_design(design: Design, *, has_residual: bool = True) -> None:
+def check_design(design: Design) -> None:
     """Refuse designs whose model cannot be estimated; cheap, and meant to run before any compilation.
 
     Args:
       design: from `lf.design`.
-      has_residual: whether the family has a residual standard deviation of its own, as the Gaussian does. A
-        term with one coefficient for each row then cannot be told from the residuals; without, it can.
     Raises:
       ModelError: for syntax and structures of other packages that are parsed but not fitted.
       FormulaDataError: if there is no response or it is constant, if weights are not positive, if there
-        are as many fixed effects as rows, or if a grouping factor has one level or too many.
+        are as many fixed effects as rows, or if a grouping factor has one level.
     Example:
       >>> from lmeformula.design import design
       >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "g": [1, 1, 1, 1]}
@@ -47,9 +45,7 @@ def check_design(design: Design, *, has_residual: bool = True) -> None:
     places = _places(design)
     for position, term in enumerate(design.terms):
         place = places[position] if position < len(places) else (design.formula.text, None)
-        # What varies in another predictor than the mean's is not a residual.
-        of_mean = sum(predictor == 0 for predictor in term.predictors or (0,) * len(term.columns))
-        _check_term(design, term, place, has_residual, of_mean)
+        _check_term(term, place)
 
 
 def _places(design: Design) -> list[tuple[str, Span | None]]:
@@ -136,36 +132,13 @@ def _check_fixed(design: Design) -> None:
         )
 
 
-def _check_term(
-    design: Design,
-    term: TermBlock,
-    place: tuple[str, Span | None],
-    has_residual: bool,
-    num_columns: int,
-) -> None:
-    (text, span), num_levels = place, len(term.levels)
-    if num_levels < 2:
+def _check_term(term: TermBlock, place: tuple[str, Span | None]) -> None:
+    text, span = place
+    if len(term.levels) < 2:
         raise FormulaDataError(
             f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",
             "E_DATA",
             text,
             span,
             "A variance over levels needs several of them: leave the term out.",
-        )
-    if has_residual and num_columns and num_levels >= design.n:
-        raise FormulaDataError(
-            f"the grouping factor '{term.group}' has as many levels as there are rows, {num_levels}",
-            "E_DATA",
-            text,
-            span,
-            "Its variance cannot be told from the residual one: group by something that several rows share.",
-        )
-    if has_residual and num_levels * num_columns >= design.n:
-        raise FormulaDataError(
-            f"the term on '{term.group}' has {num_columns} coefficients for each of {num_levels} levels, "
-            f"{num_levels * num_columns} in all, for {design.n} rows",
-            "E_DATA",
-            text,
-            span,
-            "Its variances cannot be told from the residual one: use fewer columns before the bar.",
         )

@@ -18,6 +18,7 @@ from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import predicted_of, with_predictors
 from lmeformula.model.params import Params, ParamSpace, param_space
+from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
 from lmeformula.model.start import starting_predictors, starting_values
 
@@ -186,7 +187,9 @@ def compile(
         design, rule = several_predictors(design, rule)
     _check_options(rule, sigma, dtype)
     _check_terms(design)
-    check_design(design, has_residual=has_residual)
+    check_design(design)
+    if has_residual and sigma is None:
+        check_residual(design)
     rule.response(design)
     if not rule.has_intercept and not design.parts:
         design = without_intercept(design)

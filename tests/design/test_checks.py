@@ -12,7 +12,6 @@ from tests.design.conftest import make_frame
 
 ROWS = {
     "row": np.arange(60),
-    "half": np.arange(60) // 2,
     "one": "k",
     "same": 3.0,
     "neg": -1.0,
@@ -44,18 +43,6 @@ REFUSED = {
         "    y ~ x + (1 | one)\n"
         "            ^^^^^^^^^\n"
         "A variance over levels needs several of them: leave the term out."
-    ),
-    "y ~ x + (1 | row)": (
-        "the grouping factor 'row' has as many levels as there are rows, 60\n"
-        "    y ~ x + (1 | row)\n"
-        "            ^^^^^^^^^\n"
-        "Its variance cannot be told from the residual one: group by something that several rows share."
-    ),
-    "y ~ x + (x | half)": (
-        "the term on 'half' has 2 coefficients for each of 30 levels, 60 in all, for 60 rows\n"
-        "    y ~ x + (x | half)\n"
-        "            ^^^^^^^^^^\n"
-        "Its variances cannot be told from the residual one: use fewer columns before the bar."
     ),
     "y ~ factor(row) + (1 | g)": (
         "the fixed part has 60 coefficients for 60 rows\n"
@@ -117,13 +104,6 @@ def test_syntax_of_others_is_refused_by_name(formula: str, frame: pd.DataFrame) 
 )
 def test_design_that_can_be_fitted(formula: str, frame: pd.DataFrame) -> None:
     check_design(design(formula, frame))
-
-
-def test_a_level_for_each_row_is_allowed_without_a_residual(frame: pd.DataFrame) -> None:
-    made = design("s ~ x + (1 | row)", frame.assign(**ROWS))
-    check_design(made, has_residual=False)
-    with pytest.raises(FormulaDataError, match="as many levels as there are rows"):
-        check_design(made)
 
 
 def test_fewer_rows_than_columns_counts_the_dropped_ones() -> None:

@@ -1,0 +1,96 @@
+"""Fourth stage, a check: whether the residual variance can be told from that of a large term."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import outer_changes
+from lmeformula.design.design import Design, TermBlock
+from lmeformula.design.predictors import written_terms
+from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Span
+from lmeformula.model.params import term_shape
+
+Floats = NDArray[np.float64]
+
+# Share of the residual covariance, squared, that no change of the term's covariance must reach.
+APART = 1e-9
+
+
+def check_residual(design: Design) -> None:
+    """Refuse terms that leave nothing to estimate a residual standard deviation from.
+
+    Counting coefficients does not decide that: rows of different weights, or a structure with few parameters,
+    tell a residual from one effect for each row. What decides is whether the residual covariance W^-1 is a
+    combination of the changes Z dSigma Z' that the term's own parameters make.
+
+    Args:
+      design: of a family whose residual standard deviation is estimated.
+    Raises:
+      FormulaDataError: if it is one.
+    Example:
+      >>> from lmeformula.design import design
+      >>> check_residual(design("y ~ 1 + (1 | g)", {"y": [1.0, 2.0, 4.0], "g": [1, 2, 3]}))
+      Traceback (most recent call last):
+        ...
+      lmeformula.errors.FormulaDataError: the grouping factor 'g' has as many levels as there are rows, 3
+          y ~ 1 + (1 | g)
+                  ^^^^^^^
+      Its variance cannot be told from the residual one: group by something that several rows share.
+    """
+    places = [(linked[0][0], linked[0][1].span) for linked in written_terms(design)]
+    for position, term in enumerate(design.terms):
+        # What varies in another predictor than the mean's is not a residual.
+        columns = np.array(term.predictors or (0,) * len(term.columns)) == 0
+        count = len(term.levels) * int(columns.sum())
+        if columns.any() and count >= design.n and not _is_apart(design, term, columns):
+            place = places[position] if position < len(places) else (design.formula.text, None)
+            raise _refusal(design, term, int(columns.sum()), place)
+
+
+def _is_apart(design: Design, term: TermBlock, columns: NDArray[np.bool_]) -> bool:
+    """Whether W^-1 is no combination of what the term's parameters change."""
+    values, k = term.values, len(term.columns)
+    scale = np.sqrt(np.mean(values**2, axis=0))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    structure = term_shape(term).structure
+    if structure.kind == "us" and np.linalg.matrix_rank(values / scale) == k:
+        # An unstructured covariance is one whatever the columns' origins: orthogonal ones keep digits.
+        values, scale = np.linalg.qr(values)[0] * np.sqrt(len(values)), np.ones(k)
+    theta = np.random.default_rng(0).uniform(-0.5, 0.5, structure.num_params(k))
+    factor, slopes = structure.cholesky(theta, k), structure.cholesky_jacobian(theta, k)
+    changes = outer_changes(slopes, factor) * np.outer(columns, columns)
+    if structure.num_sds(k) == k:
+        values = values / scale
+    order = np.argsort(term.index, kind="stable")
+    starts = np.flatnonzero(np.diff(term.index[order], prepend=-1))
+    products = np.add.reduceat((values[:, :, None] * values[:, None, :])[order], starts)
+    noise = np.ones(design.n) if design.weights is None else 1.0 / design.weights
+    with_noise = changes.reshape(len(changes), -1) @ ((values.T * noise) @ values).ravel()
+    spreads = np.array([(products @ change @ products).sum(axis=0) for change in changes])
+    gram = spreads.reshape(len(changes), -1) @ changes.reshape(len(changes), -1).T
+    size = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
+    along = with_noise / size
+    reached = np.linalg.lstsq(gram / np.outer(size, size), along, rcond=1e-12)[0] @ along
+    return bool(1.0 - reached / float(noise @ noise) > APART)
+
+
+def _refusal(
+    design: Design, term: TermBlock, num_columns: int, place: tuple[str, Span | None]
+) -> FormulaDataError:
+    num_levels = len(term.levels)
+    if num_levels >= design.n:
+        return FormulaDataError(
+            f"the grouping factor '{term.group}' has as many levels as there are rows, {num_levels}",
+            "E_DATA",
+            *place,
+            "Its variance cannot be told from the residual one: group by something that several rows share.",
+        )
+    return FormulaDataError(
+        f"the term on '{term.group}' has {num_columns} coefficients for each of {num_levels} levels, "
+        f"{num_levels * num_columns} in all, for {design.n} rows",
+        "E_DATA",
+        *place,
+        "Its variances cannot be told from the residual one: use fewer columns before the bar.",
+    )
