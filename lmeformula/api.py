@@ -11,6 +11,7 @@ from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
 from lmeformula.estimation import estimate as estimate_quietly
+from lmeformula.estimation.seeds import check_seed
 from lmeformula.fit import Fit
 from lmeformula.formula import parse
 from lmeformula.formula.ir import Formula
@@ -79,6 +80,10 @@ def estimate(
         num_chains=num_chains,
     )
     _check_options(options)
+    for name, value in (("reml", reml), ("strict", strict)):
+        if not isinstance(value, bool):
+            raise ModelError(f"{name} is {value!r}", hint="Give True or False.")
+    check_seed(seed)
     fitted = estimate_quietly(
         model,
         method=method,
@@ -151,8 +156,10 @@ def fit(
 
 
 def _check_options(options: Options) -> None:
-    if not 0 < options.tolerance < float("inf"):
-        raise ModelError(f"tolerance is {options.tolerance}", hint="Give a positive number.")
+    tolerance = options.tolerance
+    is_number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+    if not is_number or not 0 < tolerance < float("inf"):
+        raise ModelError(f"tolerance is {tolerance!r}", hint="Give a positive number.")
     for name, least in (
         ("num_draws", 10),
         ("max_draws", 10),
@@ -160,7 +167,7 @@ def _check_options(options: Options) -> None:
         ("num_chains", 1),
     ):
         value = getattr(options, name)
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ModelError(
                 f"{name} is {value!r}", hint=f"Give a whole number of at least {least}."
             )

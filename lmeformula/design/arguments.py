@@ -65,8 +65,14 @@ def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
         )
     values = np.asarray(column.values, dtype=np.float64)
     if np.isinf(values).any():
+        which = (
+            f"the column {given!r} of {name}" if isinstance(given, str) else f"the argument {name}"
+        )
+        count, first = int(np.isinf(values).sum()), int(np.argmax(np.isinf(values)))
         raise FormulaDataError(
-            f"the {name} is infinite in {int(np.isinf(values).sum())} rows", "E_DATA"
+            f"{which} is infinite in {count:,} {'row' if count == 1 else 'rows'}, the first at place {first}",
+            "E_DATA",
+            hint="Leave these rows out, or mark them missing.",
         )
     return values
 

@@ -14,6 +14,7 @@ from lmeformula.design.design import Design, Part
 from lmeformula.design.evaluate import Memory, Scope, data_columns
 from lmeformula.design.fixed import columns_of, independent_columns
 from lmeformula.design.frame import column_of, open_frame
+from lmeformula.design.given import Given, in_order, index_of
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
 from lmeformula.design.observed import aliases_of, observe
@@ -77,6 +78,9 @@ def design(
     """
     parsed = parse(formula)
     frame = open_frame(data)
+    index = index_of(data)
+    offset = in_order("offset", offset, index, frame.num_rows)
+    weights = in_order("weights", weights, index, frame.num_rows)
     if parsed.fixed.template:
         parsed = expand_dot(parsed, frame.columns)
     for found in parsed.diagnostics:
@@ -104,11 +108,17 @@ def design(
     variables = [_on_rows(each, rows, codings) for each in evaluated]
     check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
     made = [_arrays(each, on, rows) for each, on in zip(evaluated, variables, strict=True)]
+    given = Given(index, *(_whole(each) for each in (weights, offset)))
     if not parsed.further:
-        return made[0]
+        return replace(made[0], given=given)
     names = [name for name, _ in formulas_of(parsed)]
     patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]
-    return joined(parsed, tuple(map(Part, names, patterns, made)))
+    return replace(joined(parsed, tuple(map(Part, names, patterns, made))), given=given)
+
+
+def _whole(argument: object) -> object:
+    """An array as it was given; None for a column's name, which the recipe remembers."""
+    return None if argument is None or isinstance(argument, str) else argument
 
 
 class _Argument(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.design.given import NOTHING, Given
 from lmeformula.formula.ir import Formula
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Design:
         side, but for the offset, which is that of the first.
       column_predictors: (p) which linear predictor each fixed column adds to; () where there is one.
       further_offsets: (n,) the offset of each predictor but the first.
+      given: labels of the rows, and arrays that were given beside the formula; not saved.
     """
 
     formula: Formula
@@ -111,6 +113,7 @@ class Design:
     parts: tuple[Part, ...] = ()
     column_predictors: tuple[int, ...] = ()
     further_offsets: tuple[Floats, ...] = ()
+    given: Given = NOTHING
 
     def __repr__(self) -> str:
         missing = f", {self.num_missing} left out for missing values" if self.num_missing else ""
@@ -155,8 +158,9 @@ class Design:
         self,
         newdata: object,
         *,
-        groups: bool = True,
+        groups: bool | tuple[bool, ...] = True,
         response: bool = False,
+        sizes: bool = False,
         offset: object = None,
         weights: object = None,
     ) -> NewRows:
@@ -164,8 +168,11 @@ class Design:
 
         Args:
           newdata: a table with the columns that the formula uses; those of the response are not needed.
-          groups: False leaves the random-effects terms out, and then their columns are not needed either.
+          groups: False leaves the random-effects terms out, and then their columns are not needed either; or
+            which terms to build: the others have zeros.
           response: True builds the response and the weights as well.
+          sizes: True builds the numbers of trials and the weights, without the successes: a response of
+            zeros stands for them. Of cbind(successes, failures) both columns are needed.
           offset: the new rows' offset where the fit was given an array; a column is found by itself.
           weights: the same for prior weights.
         Returns:
@@ -183,7 +190,13 @@ class Design:
         from lmeformula.design.rebuild import rebuild_rows  # that module builds on this one
 
         return rebuild_rows(
-            self, newdata, groups=groups, response=response, offset=offset, weights=weights
+            self,
+            newdata,
+            groups=groups,
+            response=response,
+            sizes=sizes,
+            offset=offset,
+            weights=weights,
         )
 
 

@@ -19,6 +19,7 @@ from lmeformula.design.values import (
     Column,
     Logicals,
     Numbers,
+    format_number,
     listed,
     merge_levels,
     sorted_codes,
@@ -177,6 +178,14 @@ def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
         raise FormulaDataError(
             f"column {name!r} {error.problem}", error.code, formula, span, error.hint
         ) from None
+    except ArithmeticError:  # decimals that signal when they are looked at
+        raise FormulaDataError(
+            f"column {name!r} holds a number that cannot be calculated with, such as a signalling NaN",
+            "E_DATA",
+            formula,
+            span,
+            "Convert the column to float.",
+        ) from None
 
 
 def missing_column(frame: Frame, name: str, formula: str, span: Span | None) -> ColumnNotFoundError:
@@ -204,7 +213,9 @@ def _convert(series: nw.Series[Any]) -> Column:
     if dtype == nw.Boolean:
         return Logicals(_floats(series))
     if dtype.is_integer():
-        return Numbers(_floats(series) if _has_null(series) else series.to_numpy())
+        if not _has_null(series):
+            return Numbers(series.to_numpy())
+        return _whole_numbers(np.array(series.to_list(), dtype=object))
     if dtype.is_numeric():
         return Numbers(_floats(series))
     if isinstance(dtype, nw.Categorical | nw.Enum):
@@ -238,6 +249,34 @@ def _times(values: NDArray[Any]) -> Categories:
     return Categories(merged.codes, merged.levels, is_time=True)
 
 
+def _whole_numbers(values: NDArray[Any]) -> Numbers:
+    """Whole numbers some of which are missing, or too large for an integer type: float64 may merge them.
+
+    Args:
+      values: (n,) objects: Python's or NumPy's integers, or missing.
+    """
+    import pandas as pd
+
+    present = ~pd.isna(values)
+    known = [int(value) for value in values[present].tolist()]
+    try:
+        floats = np.full(values.shape, np.nan)
+        floats[present] = known
+    except OverflowError:
+        raise FormulaDataError(
+            "holds a whole number that is too large to calculate with",
+            "E_DATA",
+            hint="Write ids as strings.",
+        ) from None
+    if all(abs(value) < 2**53 for value in known):
+        return Numbers(floats)
+    order = sorted(set(known))
+    place = {value: i for i, value in enumerate(order)}
+    codes = np.full(values.shape, -1, dtype=np.int64)
+    codes[present] = [place[value] for value in known]
+    return Numbers(floats, exactly=Categories(codes, tuple(map(str, order))))
+
+
 def _has_null(series: nw.Series[Any]) -> bool:
     return bool(series.is_null().any())
 
@@ -256,7 +295,7 @@ def _factor(series: nw.Series[Any]) -> Categories:
     if series.implementation.is_pandas_like():
         if not isinstance(native.dtype, pd.CategoricalDtype):  # pandas' Arrow dictionaries
             return _factor(_series(series.to_arrow()))
-        names = [str(level) for level in native.cat.categories]
+        names = _level_names(native.cat.categories)
         merged = merge_levels(native.cat.codes.to_numpy().astype(np.int64), names)
         return Categories(merged.codes, merged.levels, ordered=bool(native.cat.ordered))
     values = np.asarray(series.cast(nw.String).to_numpy(), dtype=object)
@@ -269,6 +308,32 @@ def _factor(series: nw.Series[Any]) -> Categories:
     ordered = bool(getattr(getattr(native, "type", None), "ordered", False))
     merged = merge_levels(codes.astype(np.int64), list(dict.fromkeys(names)))
     return Categories(merged.codes, merged.levels, ordered=ordered)
+
+
+def _level_names(levels: Any) -> list[str]:
+    """What the levels of a pandas categorical are called: whole numbers as in a column of them.
+
+    Raises:
+      FormulaDataError: if two levels of different types are spelled alike, such as 1 and "1".
+    """
+    names = [
+        format_number(float(level) if isinstance(level, float | np.floating) else int(level))
+        if isinstance(level, float | int | np.floating | np.integer)
+        and not isinstance(level, bool | np.bool_)
+        and np.isfinite(level)
+        else str(level)
+        for level in levels.tolist()
+    ]
+    seen: dict[str, Any] = {}
+    for name, level in zip(names, levels.tolist(), strict=True):
+        if name in seen:
+            raise FormulaDataError(
+                f"has the levels {seen[name]!r} and {level!r}, which are spelled alike",
+                "E_DATA",
+                hint="Convert the categories to one type, or rename one of them.",
+            )
+        seen[name] = level
+    return names
 
 
 def _objects(values: NDArray[Any]) -> Column:
@@ -285,12 +350,14 @@ def _objects(values: NDArray[Any]) -> Column:
     if kinds and all(issubclass(kind, str) for kind in kinds):
         codes, uniques = sorted_codes(values)
         return merge_levels(codes, [str(value) for value in uniques.tolist()], is_text=True)
+    if kinds and all(issubclass(kind, int | np.integer) for kind in kinds):
+        return _whole_numbers(values)
     try:
-        if any(issubclass(kind, str | bytes) for kind in kinds):
+        if any(issubclass(kind, str | bytes | complex | np.complexfloating) for kind in kinds):
             raise TypeError
         numbers = np.full(values.shape, np.nan)
         numbers[present] = values[present].astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, ArithmeticError):
         shown = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise FormulaDataError(
             f"mixes values of several types or of a type without a meaning here ({shown})",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from lmeformula.design.arguments import row_argument
 from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
-from lmeformula.design.design import Design, NewRows
+from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock
 from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
@@ -14,8 +17,8 @@ from lmeformula.design.grouping import match_rows
 from lmeformula.design.predictors import joined_rows
 from lmeformula.design.random import term_blocks
 from lmeformula.design.recipe import recipe_of
-from lmeformula.design.response import response_block
-from lmeformula.design.values import Floats, Ints, Numbers, take
+from lmeformula.design.response import check_trials, response_block, response_parts
+from lmeformula.design.values import Column, Floats, Ints, Numbers, as_floats, take
 from lmeformula.design.variables import (
     check_finite,
     complete_rows,
@@ -24,28 +27,40 @@ from lmeformula.design.variables import (
     predictor_on,
 )
 from lmeformula.errors import FormulaDataError
+from lmeformula.formula.ir import Expression, Formula, RandomTerm, Response
+from lmeformula.formula.links import linked_terms
 
 
 def rebuild_rows(
     design: Design,
     newdata: object,
     *,
-    groups: bool,
+    groups: bool | tuple[bool, ...],
     response: bool,
     offset: object,
     weights: object,
+    sizes: bool = False,
 ) -> NewRows:
     """Build the arrays of new rows; see `Design.rebuild`, which is how it is called."""
+    built = groups if isinstance(groups, tuple) else (groups,) * len(design.terms)
     if design.parts:
-        return _rebuild_parts(design, newdata, groups, response, (offset, weights))
+        return _rebuild_parts(design, newdata, any(built), (response, sizes), (offset, weights))
+    if sizes and design.response is not None and design.response.kind == "matrix":
+        response, sizes = True, False
     recipe = recipe_of(design)
     text = design.formula.text
     frame = open_frame(newdata)
     scope = Scope(frame, recipe.functions, recipe.memory, True, text)
     model, _ = without_reserved(design.formula, scope)
-    values = evaluate_formula(model, scope, with_response=response, with_groups=groups)
+    if not all(built):
+        model = replace(model, random=_of_terms(model, built))
+    has_groups = any(built)
+    values = evaluate_formula(
+        model, scope, with_response=response, with_groups=has_groups, with_sizes=sizes
+    )
     offset_given = _given("offset", offset, recipe.offset, frame)
-    weights_given = _given("weights", weights, recipe.weights, frame) if response else None
+    has_weights = response or sizes
+    weights_given = _given("weights", weights, recipe.weights, frame) if has_weights else None
     given = [Numbers(array) for array in (offset_given, weights_given) if array is not None]
     rows = complete_rows([*values.columns(), *given], frame.num_rows)
     num_rows = frame.num_rows if rows is None else rows.size
@@ -58,7 +73,7 @@ def rebuild_rows(
     }
     X = _kept_columns(columns_of(model.fixed.sum, variables, num_rows, text), design, text)
     matched, unseen = {}, {}
-    for term in model.random if groups else ():
+    for term in model.random if has_groups else ():
         names = group_columns(term.group.names, term.group.reserved)
         factors = [take(values.groups[name], rows) for name in names]
         grouping = recipe.groupings[term.group.names]
@@ -73,21 +88,75 @@ def rebuild_rows(
             check_finite(column, expression, text)
         known = design.response.levels if design.response is not None else ()
         block = response_block(model.response, parts, known, text)
+    if sizes and model.response is not None:
+        block = _sizes_block(design, model.response, values.response, rows, num_rows)
     return NewRows(
         X=X,
         names=design.names,
-        terms=term_blocks(model.random, variables, matched, num_rows, text) if groups else (),
+        terms=_all_terms(
+            design, built, term_blocks(model.random, variables, matched, num_rows, text), num_rows
+        )
+        if has_groups
+        else (),
         offset=sum_offsets(values, offset_given, rows, num_rows, text),
         unseen=unseen,
         rows=_positions(rows, num_rows),
         num_rows=frame.num_rows,
         response=block,
-        weights=prior_weights(model, values, weights_given, rows, text) if response else None,
+        weights=prior_weights(model, values, weights_given, rows, text) if has_weights else None,
     )
 
 
+def _of_terms(model: Formula, built: tuple[bool, ...]) -> tuple[RandomTerm, ...]:
+    """The formula's terms that the design's terms which are built are made of."""
+    blocks = linked_terms(model.random)
+    kept = [
+        term for block, is_built in zip(blocks, built, strict=True) if is_built for term in block
+    ]
+    return tuple(term for term in model.random if any(term is each for each in kept))
+
+
+def _all_terms(
+    design: Design, built: tuple[bool, ...], terms: tuple[TermBlock, ...], num_rows: int
+) -> tuple[TermBlock, ...]:
+    """The terms that were built in their places among all, whose others have no influence."""
+    if all(built):
+        return terms
+    found, rest = [], iter(terms)
+    for term, is_built in zip(design.terms, built, strict=True):
+        if is_built:
+            found.append(replace(next(rest), name=term.name))
+        else:
+            zeros = np.zeros((num_rows, len(term.columns)))
+            found.append(replace(term, values=zeros, index=np.zeros(num_rows, np.int32)))
+    return tuple(found)
+
+
+def _sizes_block(
+    design: Design,
+    response: Response,
+    columns: Mapping[Expression, Column],
+    rows: Ints | None,
+    num_rows: int,
+) -> ResponseBlock | None:
+    """A response of zeros with the new rows' numbers of trials; None where it has none."""
+    trials = response_parts(response).trials
+    if trials is None or design.response is None:
+        return None
+    column = take(columns[trials], rows)
+    check_finite(column, trials, design.formula.text)
+    sizes = as_floats(column, "trials()")
+    check_trials(sizes, design.formula.text, response)
+    zeros = np.zeros(num_rows)
+    return replace(design.response, values=zeros, trials=sizes)
+
+
 def _rebuild_parts(
-    design: Design, newdata: object, groups: bool, response: bool, given: tuple[object, object]
+    design: Design,
+    newdata: object,
+    groups: bool,
+    wanted: tuple[bool, bool],
+    given: tuple[object, object],
 ) -> NewRows:
     """New rows of several predictors; offset and weights, if given, belong to the first."""
     made: dict[int, NewRows] = {}
@@ -99,7 +168,8 @@ def _rebuild_parts(
                 part.design,
                 newdata,
                 groups=groups,
-                response=response and number == 0,
+                response=wanted[0] and number == 0,
+                sizes=wanted[1] and number == 0,
                 offset=offset,
                 weights=weights,
             )

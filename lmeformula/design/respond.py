@@ -10,6 +10,7 @@ import numpy as np
 
 from lmeformula.design.design import Design, ResponseBlock
 from lmeformula.design.frame import column_of, open_frame
+from lmeformula.design.given import in_order, row_labels
 from lmeformula.design.response import response_block, response_parts
 from lmeformula.design.values import Column, Floats, Numbers, categories, missing, num_rows, take
 from lmeformula.errors import FormulaDataError
@@ -41,6 +42,7 @@ def with_response(design: Design, y: Any) -> Design:
         raise FormulaDataError(
             "a one-sided formula has no response to replace", "E_DATA", hint="Write y ~ terms."
         )
+    y = _by_label(design, y)
     if old.kind in ("numeric", "matrix") and old.trials is None:
         values = _numbers(design, y)
         if values is not None and values.ndim == 1 and old.values.shape[1:] == (2,):
@@ -50,6 +52,22 @@ def with_response(design: Design, y: Any) -> Design:
             _check_numbers(values, old)
             return replace(design, response=replace(old, values=values))
     return replace(design, response=_read(design, old, y))
+
+
+def _by_label(design: Design, y: Any) -> Any:
+    """A Series in the order of the rows used, where its index has their labels; anything else as it is."""
+    import pandas as pd
+
+    if not isinstance(y, pd.Series):
+        return y
+    labels = row_labels(design)
+    is_places = isinstance(y.index, pd.RangeIndex) and len(y) in (
+        design.n,
+        design.n + design.num_missing,
+    )
+    if y.index.equals(labels) or (design.given.labels is None and is_places):
+        return y
+    return in_order("new response", y, labels, design.n)
 
 
 def _numbers(design: Design, y: Any) -> Floats | None:

@@ -109,6 +109,8 @@ def _trials(
             response.span,
         )
     trials = as_floats(column, "trials()")
+    if trials.ndim == 1:
+        check_trials(trials, formula, response)
     num_wrong = int(np.sum((successes.values > trials) | (successes.values < 0)))
     if trials.ndim != 1 or num_wrong:
         raise FormulaDataError(
@@ -119,3 +121,22 @@ def _trials(
             "Write successes | trials(number of trials).",
         )
     return trials
+
+
+def check_trials(trials: Floats, formula: str, response: Response) -> None:
+    """Refuse numbers of trials (n,) that are not whole.
+
+    Raises:
+      FormulaDataError: that shows the first.
+    """
+    wrong = (trials != np.round(trials)) | (trials < 0)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise FormulaDataError(
+            f"the numbers of trials are not whole in {int(wrong.sum()):,} rows; the first of those used has "
+            f"{trials[first]:g}",
+            "E_RESPONSE",
+            formula,
+            response.span,
+            "Trials are counts: 0, 1, 2, ....",
+        )

@@ -35,11 +35,13 @@ class Coding:
 class Numbers:
     """Numbers: (n,), or (n, m) for a matrix such as poly(x, 2); NaN where missing.
 
-    `columns` names the m columns of a matrix. Columns of the data keep their integer type.
+    `columns` names the m columns of a matrix. Columns of the data keep their integer type; whole numbers that
+    float64 does not tell apart, or that stand beside missing ones, are a factor as well, which is what groups.
     """
 
     values: NDArray[Any]
     columns: tuple[str, ...] = ()
+    exactly: Categories | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +93,9 @@ def take(column: Column, rows: Ints | None) -> Column:
         return column
     if isinstance(column, Categories):
         return replace(column, codes=column.codes[rows])
+    if isinstance(column, Numbers) and column.exactly is not None:
+        exactly = replace(column.exactly, codes=column.exactly.codes[rows])
+        return replace(column, values=column.values[rows], exactly=exactly)
     return replace(column, values=column.values[rows])
 
 
@@ -138,10 +143,13 @@ def as_floats(value: Value, purpose: str) -> Floats:
 
 
 def format_number(value: float) -> str:
-    """Write a number as the name of a level: whole numbers plainly, others to 15 digits as R does."""
+    """Write a number as the name of a level: whole numbers plainly, others to 15 digits as R does.
+
+    Whole numbers are written out as far as float64 tells neighbours apart: ids of 16 digits are not merged.
+    """
     if isinstance(value, int | np.integer):
         return str(int(value))
-    if float(value).is_integer() and abs(value) < 1e15:
+    if float(value).is_integer() and abs(value) < 2.0**53:
         return str(int(value))
     return f"{value:.15g}"
 
@@ -159,6 +167,8 @@ def categories(column: Column) -> Categories:
         return Categories(codes, ("False", "True"))
     if column.values.ndim != 1:
         raise FormulaDataError("a matrix cannot be a factor", "E_DATA")
+    if column.exactly is not None:
+        return column.exactly
     codes, uniques = sorted_codes(column.values)
     return merge_levels(codes, [format_number(value) for value in uniques.tolist()])
 

@@ -56,7 +56,12 @@ class Evaluated:
 
 
 def evaluate_formula(
-    formula: Formula, scope: Scope, *, with_response: bool, with_groups: bool
+    formula: Formula,
+    scope: Scope,
+    *,
+    with_response: bool,
+    with_groups: bool,
+    with_sizes: bool = False,
 ) -> Evaluated:
     """Evaluate the variables in R's order: on all rows, before any row is left out.
 
@@ -65,6 +70,7 @@ def evaluate_formula(
       scope: the data and the functions.
       with_response: whether the response is needed.
       with_groups: whether the random-effects terms are needed.
+      with_sizes: whether the numbers of trials and the weights are needed, without the response itself.
     Returns:
       The values on all rows.
     Raises:
@@ -74,6 +80,8 @@ def evaluate_formula(
     if with_response and formula.response is not None:
         found = response_parts(formula.response)
         parts = [found.values, found.trials, formula.response.weights]
+    elif with_sizes and formula.response is not None:
+        parts = [response_parts(formula.response).trials, formula.response.weights]
     random = formula.random if with_groups else ()
     sums = [formula.fixed.sum, *(term.columns for term in random)]
     response_variables = [part for part in parts if part is not None]

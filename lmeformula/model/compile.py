@@ -254,6 +254,8 @@ def _check_options(family: Family, sigma: float | None, dtype: str) -> None:
         raise ModelError(
             f"the {family.name} family has no residual sd to fix", hint="Leave sigma out."
         )
+    if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.integer | np.floating):
+        raise ModelError(f"sigma is {sigma!r}", hint="Give a positive number, such as sigma=1.0.")
     if not 0 < sigma < float("inf"):
         raise ModelError(
             f"sigma must be positive and finite, and is {sigma}", hint="Try sigma=1.0."

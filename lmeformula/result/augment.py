@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.design.given import row_labels
 from lmeformula.errors import FormulaDataError
 from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
@@ -83,7 +84,7 @@ def _observed(fit: Fit, observed: np.ndarray) -> pd.DataFrame:
     for block in design.terms:
         if block.group not in columns:
             columns[block.group] = np.array(block.levels, object)[block.index]
-    return pd.DataFrame(columns, index=pd.Index(design.rows))
+    return pd.DataFrame(columns, index=row_labels(design))
 
 
 def _rows_of(fit: Fit, data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:

@@ -43,13 +43,13 @@ def response_arrays(fit: Fit, rows: Design | NewRows) -> Arrays:
         design, X=rows.X, terms=rows.terms, offset=rows.offset, rows=rows.rows, weights=rows.weights
     )
     if needs_response(fit):
-        if rows.response is None:
+        if rows.response is not None:
+            return family.response(replace(made, response=rows.response))
+        if has_trials(design) or rows.weights is None:
             raise ModelError(
                 "responses cannot be drawn without their numbers of trials or prior weights",
-                hint="Give the new rows the columns of the response and of its weights; only the numbers of "
-                "trials and the weights are read.",
+                hint="Give the new rows the columns of the trials and of the weights.",
             )
-        return family.response(replace(made, response=rows.response))
     refusal: ModelError | None = None
     for number in STAND_INS:
         block = replace(design.response, values=np.full(num_rows, number))
@@ -64,9 +64,13 @@ def response_arrays(fit: Fit, rows: Design | NewRows) -> Arrays:
 def needs_response(fit: Fit) -> bool:
     """Whether the distribution of a row depends on trials or weights, which come with the response."""
     design = fit.model.design
+    return has_trials(design) or design.weights is not None
+
+
+def has_trials(design: Design) -> bool:
+    """Whether the response tells numbers of trials."""
     assert design.response is not None
-    has_trials = design.response.trials is not None or design.response.kind == "matrix"
-    return has_trials or design.weights is not None
+    return design.response.trials is not None or design.response.kind == "matrix"
 
 
 def draw_rows(

@@ -47,7 +47,7 @@ def joint_for(fit: Fit, newdata: Any, *, offset: Any = None, weights: Any = None
       [1510.0, 1475.0, 1528.0]
     """
     design = fit.model.design
-    rows = design.rebuild(newdata, response=needs_response(fit), offset=offset, weights=weights)
+    rows = design.rebuild(newdata, sizes=needs_response(fit), offset=offset, weights=weights)
     return build_joint(
         _design_of(design, rows),
         fit.params,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -10,9 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design, NewRows
+from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.design.given import row_labels
+from lmeformula.design.labels import label
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.formula import parse
+from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.show import random_text
 from lmeformula.result.several import contribution, need_one_predictor
@@ -49,7 +53,8 @@ def predict(
         predictor at the conditional modes, as lme4 does, unless `averaged`; there ordered categories count as
         1, 2, ....
       re_form: None adds the random effects of each row's levels; "NA" leaves them all out and predicts
-        the population; a formula with some of the terms, such as "~ (1 | g)", adds those.
+        the population; a formula with some of the terms, or some of their coefficients, such as "~ (1 | g)",
+        adds those, and asks for no columns of the others.
       new_levels: what to do with rows whose level the fit has not seen: "error"; "population" to predict them
         with an effect of zero for that factor; "sample" to average responses and chances over the distribution
         of its effects, which a nonlinear link makes different.
@@ -67,19 +72,21 @@ def predict(
     """
     _check_option("kind", kind, ("response", "link", "prob"))
     _check_option("new_levels", new_levels, ("error", "population", "sample"))
-    kept = kept_terms(fit, re_form)
+    masks = kept_columns(fit, re_form)
+    kept = tuple(bool(mask.any()) for mask in masks)
     columns: tuple[str, ...] = ("prediction",)
     if kind == "prob":
         columns = category_names(fit)
     elif kind == "link" and fit.model.family.predictors:
         columns = tuple(part.name for part in fit.model.design.parts)
     if newdata is None:
-        design = fit.model.design
+        design = only_columns(fit.model.design, masks)
         found = _at(fit, kind, design, kept, averaged, False)
-        return _frame(found, pd.Index(design.rows), columns)
-    rows = fit.model.design.rebuild(newdata, groups=any(kept), offset=offset)
+        return _frame(found, row_labels(design), columns)
+    rows = fit.model.design.rebuild(newdata, groups=kept, offset=offset)
     if new_levels == "error":
         check_levels_are_known(rows, kept)
+    rows = only_columns(rows, masks)
     values = np.full((rows.num_rows, len(columns)), np.nan)
     is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
     values[rows.rows] = _at(fit, kind, rows, kept, averaged, is_drawn)
@@ -258,10 +265,31 @@ def kept_terms(fit: Fit, re_form: str | None) -> tuple[bool, ...]:
       fit: a fitted model.
       re_form: None for all, "NA" or "~ 0" for none, or a formula with some of them.
     Raises:
-      ModelError: if the formula has a term that the fit does not have.
+      ModelError: if the formula has a term that the fit does not have, or a part of one.
     """
+    masks = kept_columns(fit, re_form)
+    for mask, term in zip(masks, fit.model.design.terms, strict=True):
+        if mask.any() and not mask.all():
+            raise ModelError(
+                f"re_form has a part of the term on {term.group}, whose coefficients "
+                f"{', '.join(term.columns)} are kept or drawn together",
+                hint="Name the whole term; predictions and their intervals take a part.",
+            )
+    return tuple(bool(mask.any()) for mask in masks)
+
+
+def kept_columns(fit: Fit, re_form: str | None) -> tuple[NDArray[np.bool_], ...]:
+    """(k,) of each random-effects term: which of its coefficients are among those of `re_form`.
+
+    Args:
+      fit: a fitted model.
+      re_form: None for all, "NA" or "~ 0" for none, or a formula with some of the terms or their coefficients.
+    Raises:
+      ModelError: if the formula has a coefficient that the fit does not have.
+    """
+    terms = fit.model.design.terms
     if re_form is None or re_form == "NA":
-        return (re_form is None,) * len(fit.model.design.terms)
+        return tuple(np.full(len(term.columns), re_form is None) for term in terms)
     need_one_predictor(
         fit, "predictions with some of the random effects", 'Choose re_form=None or re_form="NA".'
     )
@@ -270,14 +298,66 @@ def kept_terms(fit: Fit, re_form: str | None) -> tuple[bool, ...]:
         raise ModelError(
             f"re_form is {re_form!r}", hint='Choose one of None, "NA", or a formula: "~ (1 | g)".'
         )
-    asked = linked_terms(parse(re_form).random)
-    for linked in asked:
-        if linked not in blocks:
+    masks = tuple(np.zeros(len(term.columns), bool) for term in terms)
+    for linked in linked_terms(parse(re_form).random):
+        if linked in blocks:
+            masks[blocks.index(linked)][:] = True
+            continue
+        lacking = _keep(linked, blocks, terms, masks)
+        if lacking:
             known = ", ".join(_text(block) for block in blocks)
             raise ModelError(
-                f"the fit has no random-effects term {_text(linked)}", hint=f"It has {known}."
+                f"the fit has no random-effects term {_text(linked)}, or no coefficient {lacking} of it "
+                "that is coded so",
+                hint=f"It has {known}.",
             )
-    return tuple(block in asked for block in blocks)
+    return masks
+
+
+def _keep(
+    linked: tuple[RandomTerm, ...],
+    blocks: Sequence[tuple[RandomTerm, ...]],
+    terms: Sequence[TermBlock],
+    masks: Sequence[NDArray[np.bool_]],
+) -> str:
+    """Mark the coefficients of a term that is asked for; the first that is lacking, or ""."""
+    for term in linked:
+        wanted = {":".join(map(label, each.variables)) for each in term.columns.terms}
+        has_intercept = term.columns.intercept
+        if has_intercept:
+            wanted.add("Intercept")
+        found: set[str] = set()
+        for block, own, mask in zip(blocks, terms, masks, strict=True):
+            if block[0].group.names != term.group.names:
+                continue
+            starts = any(part.columns.intercept for part in block)
+            for place, column in enumerate(own.columns):
+                bare = re.sub(r"\[[^\]]*\]", "", column) if column.endswith("]") else column
+                bare = bare if bare in wanted else column
+                # Without an intercept a factor has a column for each level, and others beside one.
+                is_coded_alike = bare == column or has_intercept == starts
+                if bare in wanted and is_coded_alike:
+                    mask[place] = True
+                    found.add(bare)
+        if lacking := sorted(wanted - found):
+            return lacking[0]
+    return ""
+
+
+def only_columns(rows: Design | NewRows, masks: Sequence[NDArray[np.bool_]]) -> Any:
+    """Rows on which some coefficients only have an influence; the rows as they are where all do.
+
+    Args:
+      rows: fitted or new rows.
+      masks: (k,) of each term: which of its coefficients have one.
+    """
+    if not rows.terms or all(mask.all() or not mask.any() for mask in masks):
+        return rows
+    terms = tuple(
+        block if mask.all() or not mask.any() else replace(block, values=block.values * mask)
+        for block, mask in zip(rows.terms, masks, strict=True)
+    )
+    return replace(rows, terms=terms)
 
 
 def _text(linked: tuple[Any, ...]) -> str:

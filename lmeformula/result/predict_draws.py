@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.design.design import Design, NewRows
+from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
@@ -78,7 +79,7 @@ def predict_draws(
     rows: Design | NewRows
     index: pd.Index
     if newdata is None:
-        rows, places, num_rows, index = design, np.arange(design.n), design.n, pd.Index(design.rows)
+        rows, places, num_rows, index = design, np.arange(design.n), design.n, row_labels(design)
     else:
         rows = new = design.rebuild(newdata, groups=any(kept), offset=offset)
         if new_levels == "error":

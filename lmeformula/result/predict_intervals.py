@@ -10,15 +10,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
+from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
+from lmeformula.result.distribution import needs_response
 from lmeformula.result.intervals import check_level, cutoff
 from lmeformula.result.mean_intervals import COLUMNS, chances_frame
 from lmeformula.result.predict import (
     category_names,
     check_levels_are_known,
-    kept_terms,
+    kept_columns,
     linear_predictor,
     mean_response,
+    only_columns,
     only_terms,
     predict,
 )
@@ -43,6 +46,7 @@ def predict_interval(
     re_form: str | None = None,
     new_levels: str = "error",
     offset: object = None,
+    weights: object = None,
     include: Sequence[str] | None = None,
     seed: int = 0,
     num_draws: int = 4000,
@@ -73,6 +77,7 @@ def predict_interval(
       new_levels: levels that the fit has not seen: "error"; "population", an effect of zero, without
         uncertainty; "sample", drawn from the distribution of effects.
       offset: as in `predict`.
+      weights: prior weights of `newdata`, for prediction intervals of fits that were given an array.
       include: the sources of uncertainty: any of "parameters" (fixed effects and the family's own), "effects"
         (random effects, given the data) and "residual". By default the first two for confidence, all for
         prediction.
@@ -116,19 +121,28 @@ def predict_interval(
             hint='Use kind="response", or leave "residual" out of `include`.',
         )
     design = fit.model.design
-    kept = kept_terms(fit, re_form)
+    masks = kept_columns(fit, re_form)
+    kept = tuple(bool(mask.any()) for mask in masks)
     with_random = any(kept)
     rows: Design | NewRows
     index: pd.Index
     if newdata is None:
-        places, num_rows, index = np.arange(design.n), design.n, pd.Index(design.rows)
-        rows = only_terms(design, kept) if with_random else _without_terms(design)
+        places, num_rows, index = np.arange(design.n), design.n, row_labels(design)
+        rows = _without_terms(design)
+        if with_random:
+            rows = only_columns(only_terms(design, kept), masks)
     else:
-        needs_trials = has_residual and fit.model.family.has_trials
-        new = design.rebuild(newdata, groups=with_random, response=needs_trials, offset=offset)
+        new = design.rebuild(
+            newdata,
+            groups=kept,
+            sizes=has_residual and needs_response(fit),
+            offset=offset,
+            weights=weights,
+        )
         if new_levels == "error":
             check_levels_are_known(new, kept)
-        rows, places, num_rows = only_terms(new, kept), new.rows, new.num_rows
+        rows = only_columns(only_terms(new, kept), masks)
+        places, num_rows = new.rows, new.num_rows
         index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
     family = fit.model.family
     what = uncertain(
@@ -150,8 +164,8 @@ def predict_interval(
         variances = what.variances()
         if has_residual:
             assert fit.params.sigma is not None
-            weights = rows.weights if newdata is None else None
-            variances = variances + fit.params.sigma**2 / (1.0 if weights is None else weights)
+            precisions = 1.0 if rows.weights is None else rows.weights
+            variances = variances + fit.params.sigma**2 / precisions
         half = cutoff(level) * np.sqrt(variances)
         frame = _framed([what.eta, what.eta - half, what.eta + half])
     else:

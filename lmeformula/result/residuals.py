@@ -10,6 +10,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
+from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
 from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers
@@ -87,7 +88,7 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
 
 
 def _named(fit: Fit, values: Floats) -> pd.Series:
-    return pd.Series(values, index=pd.Index(fit.model.design.rows), name="residual")
+    return pd.Series(values, index=row_labels(fit.model.design), name="residual")
 
 
 def _quantiles(fit: Fit, seed: int) -> Floats:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows, ResponseBlock
+from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
@@ -90,9 +91,9 @@ def simulate(
     rows: Design | NewRows
     index: pd.Index
     if newdata is None:
-        rows, places, num_rows, index = design, np.arange(design.n), design.n, pd.Index(design.rows)
+        rows, places, num_rows, index = design, np.arange(design.n), design.n, row_labels(design)
     else:
-        rows = design.rebuild(newdata, response=needs_response(fit), offset=offset, weights=weights)
+        rows = design.rebuild(newdata, sizes=needs_response(fit), offset=offset, weights=weights)
         if new_levels == "error" and any(kept):
             check_levels_are_known(rows, kept)
         places, num_rows = rows.rows, rows.num_rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.design.build import design
+from lmeformula.design.frame import open_frame
+from lmeformula.errors import FormulaDataError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
@@ -24,8 +26,8 @@ def update(fit: Fit, formula: str, data: Any, **options: Any) -> Fit:
       formula: the change; "." stands for the response on the left, for all terms on the right, as in
         "~ . - x", "log(.) ~ .", "~ . - (1 | g) + (x | g)".
       data: what to fit it to; a fit does not keep its data.
-      **options: of `lf.fit`. Functions and weights or offsets by the name of a column are those of the fit
-        unless they are given; contrasts are not.
+      **options: of `lf.fit`. Functions, weights and offsets are those of the fit unless they are given: by the
+        name of a column, or an array, for data with as many rows; contrasts are not.
     Returns:
       The new fit.
     Raises:
@@ -47,8 +49,9 @@ def update(fit: Fit, formula: str, data: Any, **options: Any) -> Fit:
     recipe = fit.model.design.recipe
     if recipe is not None:
         made["functions"] = recipe.functions or None
-        made["weights"] = recipe.weights or None
-        made["offset"] = recipe.offset or None
+        for name in ("weights", "offset"):
+            if name not in options:
+                made[name] = _again(fit, name, getattr(recipe, name), data)
     made |= {name: options.pop(name) for name in OF_THE_DESIGN if name in options}
     model = compile(
         design(changed, data, **made),
@@ -58,3 +61,23 @@ def update(fit: Fit, formula: str, data: Any, **options: Any) -> Fit:
     )
     chosen: dict[str, Any] = {"method": fit.method, "reml": fit.reml, **options}
     return estimate(model, **chosen)
+
+
+def _again(fit: Fit, name: str, remembered: str | None, data: Any) -> Any:
+    """The weights or the offset of a fit, for data of as many rows.
+
+    Raises:
+      FormulaDataError: if an array was given and is not at hand, or does not fit these data.
+    """
+    if remembered is not None:
+        return remembered or None
+    given = getattr(fit.model.design.given, name)
+    num_rows = open_frame(data).num_rows
+    if given is None or len(given) != num_rows:
+        has = "is not saved with the fit" if given is None else f"has {len(given):,} values"
+        raise FormulaDataError(
+            f"the fit was given the {name} as an array, which {has}, and these data have {num_rows:,} rows",
+            "E_DATA",
+            hint=f"Give the array for these data, {name}=..., or {name}=None to do without.",
+        )
+    return given

@@ -391,7 +391,7 @@ def test_every_field_of_every_record_is_stored() -> None:
     assert {Recipe, lf.Design} <= kinds
     # Of several predictors the parts are stored, and put together again.
     put_together = {
-        lf.Design: {"parts", "column_predictors", "further_offsets"},
+        lf.Design: {"parts", "column_predictors", "further_offsets", "given"},
         TermBlock: {"predictors"},
     }
     for make, names in records():

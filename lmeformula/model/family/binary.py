@@ -75,6 +75,18 @@ def _two_classes(design: Design) -> Arrays:
     return values, np.ones(len(values)), np.zeros(len(values))
 
 
+def _check_trials(design: Design, family: str, trials: Floats) -> None:
+    """Refuse prior weights that are no numbers of trials."""
+    wrong = (np.abs(trials - np.round(trials)) > 1e-6) | (trials < 0)
+    if wrong.any():
+        raise unsuitable(
+            design,
+            family,
+            "whole numbers of trials as weights",
+            f"{int(wrong.sum())} rows are not, the first of them row {int(np.argmax(wrong))} of those used.",
+        )
+
+
 def trials_response(family: str) -> Any:
     """Design -> (successes, trials, log of the ways), refused in the name of `family` where they are none."""
 
@@ -87,6 +99,10 @@ def trials_response(family: str) -> Any:
             successes, trials = values, given.trials
         elif values.ndim == 1 and design.weights is not None:
             successes, trials = values * design.weights, design.weights
+            _check_trials(design, family, trials)
+        elif values.ndim == 1 and bool(np.isin(values, (0.0, 1.0)).all()):
+            # Single answers are one trial each.
+            successes, trials = values, np.ones(len(values))
         else:
             raise unsuitable(
                 design,

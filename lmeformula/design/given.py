@@ -1,0 +1,99 @@
+"""What was given beside the formula: labels of rows, and arrays that only this process knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lmeformula.errors import FormulaDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmeformula.design.design import Design
+
+
+class Given(NamedTuple):
+    """Kept in memory with a design; a saved fit has it not.
+
+    Attributes:
+      labels: of all rows of the data, or None where they are 0, 1, ....
+      weights: (rows of the data,) as an array was given, or None.
+      offset: the same.
+    """
+
+    labels: pd.Index | None = None
+    weights: Any = None
+    offset: Any = None
+
+
+NOTHING = Given()
+
+
+def index_of(data: object) -> pd.Index | None:
+    """The labels of a pandas object's rows; None for other tables, and for labels that are places."""
+    if not type(data).__module__.startswith("pandas"):
+        return None
+    import pandas as pd
+
+    index = getattr(data, "index", None)
+    if not isinstance(index, pd.Index) or _is_places(index):
+        return None
+    return index
+
+
+def row_labels(design: Design) -> pd.Index:
+    """The labels of the rows that a design uses: those of its data frame, or else their places.
+
+    Args:
+      design: of a fit.
+    """
+    import pandas as pd
+
+    if design.given.labels is None:
+        return pd.Index(design.rows)
+    return design.given.labels[design.rows]
+
+
+def in_order(name: str, given: Any, index: pd.Index | None, num_rows: int) -> Any:
+    """Bring a pandas Series into the order of a data frame's rows; anything else counts by place.
+
+    Args:
+      name: what it is, for messages.
+      given: what the caller gave.
+      index: labels of the frame's rows; None where they are places.
+      num_rows: how many there are.
+    Raises:
+      FormulaDataError: if a Series lacks some of the labels, or has one of them several times.
+    """
+    import pandas as pd
+
+    if not isinstance(given, pd.Series):
+        return given
+    wanted = pd.RangeIndex(num_rows) if index is None else index
+    if given.index.equals(wanted):
+        return given
+    if not given.index.is_unique or not wanted.is_unique:
+        raise FormulaDataError(
+            f"the {name} is a Series in another order than the data, and its labels, or those of the data, "
+            "are not distinct",
+            "E_DATA",
+            hint="Give its values in the order of the rows: series.to_numpy().",
+        )
+    places = given.index.get_indexer(wanted)
+    if (places < 0).any():
+        lacking = wanted[int(np.argmax(places < 0))]
+        raise FormulaDataError(
+            f"the {name} is a Series without a value for {int((places < 0).sum()):,} of the rows; the first "
+            f"is {lacking!r}",
+            "E_DATA",
+            hint="A Series is aligned by its index. Give its values to count by place: series.to_numpy().",
+        )
+    return given.iloc[places]
+
+
+def _is_places(index: pd.Index) -> bool:
+    import pandas as pd
+
+    return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
