@@ -50,6 +50,9 @@ class Solver:
     ) -> Solution:
         """Find the maximum."""
         plain = problem._replace(solver=None)
+        if self.density.dtype == "float32":
+            # It does not take double precision.
+            dtype = "float32"
         if self.density.q > MOST_DENSE:
             return self._run_large(plain, options, seed, progress)
         try:

@@ -107,7 +107,7 @@ def test_limits_stop_a_climb(densities):
         np.array([0.0, 1.5]),
         np.zeros(6),
         np.ones(2),
-        (least, least + np.inf),
+        (least, np.full(2, np.inf)),
     )
     assert found.converged
     assert found.at.psi[1] == 1.0
