@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
-from lmeformula.result.equations import equations, fresh_variances
+from lmeformula.result.equations import Equations, equations, fresh_variances
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.held_out import mean_over
-from lmeformula.result.predict import PredictionKind, linear_predictor, only_terms
+from lmeformula.result.level_posterior import LevelNodes, level_nodes, shifts
+from lmeformula.result.predict import (
+    PredictionKind,
+    family_values,
+    linear_predictor,
+    only_terms,
+)
 from lmeformula.result.scores import averaged_chances
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several import contribution, need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 Floats = NDArray[np.float64]
+
+# Nodes over the errors of the parameters, beside those of a level's effects; and numbers at a time.
+PARAMETER_NODES, CHUNK = 5, 2_000_000
 
 
 def averaged_over(
@@ -31,7 +41,11 @@ def averaged_over(
     uncertain: bool,
     new_levels: bool,
 ) -> Floats:
-    """Average what is predicted over normal linear predictors.
+    """Average what is predicted over uncertain linear predictors.
+
+    Errors of the fixed effects are normal. Effects of the levels of a single grouping factor have the
+    distribution that they have given the rows and the estimates, however skewed; those of several factors are
+    normal about their means, which are not their modes. Those of unseen levels are normal about zero.
 
     Args:
       fit: a fitted model.
@@ -49,14 +63,140 @@ def averaged_over(
     used = only_terms(rows, kept)
     eta = linear_predictor(fit, used, with_random=any(kept))
     variances = np.zeros(len(eta))
-    if uncertain:
-        with one_blas_thread():
-            variances = equations(fit).variances(
-                used, parameters=True, effects=any(kept), new_levels=False
-            )
-    if new_levels and fit.model.family.link != "identity":
+    solved = equations(fit) if uncertain else None
+    nodes = level_nodes(fit) if uncertain and any(kept) else None
+    if solved is not None:
+        variances = _variances(solved, used, any(kept))
+        if nodes is None and any(kept):
+            eta = eta + moved_means(fit, solved, used)[0]
+    if new_levels and not is_linear(fit, eta):
         refuse_heavy(fit, "averages over unseen levels")
         variances = variances + fresh_variances(used.terms, fit.params.covariances)
+    found = _normal(fit, kind, eta, variances)
+    if nodes is not None and solved is not None:
+        # Levels that the fit has seen have points of their own.
+        _at_nodes(fit, kind, used, nodes, solved, found)
+    return found
+
+
+def is_linear(fit: Fit, eta: Floats) -> bool:
+    """Whether the mean response is the linear predictor itself, whatever its link is called."""
+    if fit.model.family.categories is not None:
+        return False
+    return bool(np.array_equal(fit.model.family.mean(eta, family_values(fit)), eta))
+
+
+def _normal(fit: Fit, kind: str, eta: Floats, variances: Floats) -> Floats:
     if kind == "prob":
         return averaged_chances(fit, eta, variances)
     return mean_over(fit, eta, variances)[:, None]
+
+
+def _variances(solved: Equations, rows: Design | NewRows, effects: bool) -> Floats:
+    with one_blas_thread():
+        return solved.variances(rows, parameters=True, effects=effects, new_levels=False)
+
+
+def moved_means(fit: Fit, solved: Equations, rows: Design | NewRows) -> tuple[Floats, Floats]:
+    """How far means of predictors are from their values at the modes of the effects.
+
+    Returns:
+      moved: (n,) of these rows.
+      thirds: (n,) third derivatives of the fitted rows' log density.
+    """
+    found = np.zeros(len(rows.offset))
+    effects, thirds = shifts(fit, solved)
+    for block, moves in zip(rows.terms, effects, strict=True):
+        known = block.index >= 0
+        each = contribution(block, moves[np.where(known, block.index, 0)], 1)
+        found += np.where(known, each, 0.0)
+    return found, thirds
+
+
+class Cloud(NamedTuple):
+    """Some rows' linear predictors as points with chances.
+
+    Attributes:
+      rows: (r,) which rows.
+      eta: (m, r) linear predictors.
+      weights: (m, r) chances, which add up to one for each row.
+      errors: (r,) variances by the errors of the parameters.
+    """
+
+    rows: NDArray[np.int64]
+    eta: Floats
+    weights: Floats
+    errors: Floats
+
+
+def clouds(
+    fit: Fit, rows: Design | NewRows, nodes: LevelNodes, solved: Equations, num_errors: int
+) -> Iterator[Cloud]:
+    """The linear predictors of rows of known levels, some rows at a time.
+
+    Args:
+      fit: a fitted model with one grouping factor.
+      rows: fitted or new rows.
+      nodes: points of its levels.
+      solved: its mixed-model equations, for the errors of the parameters.
+      num_errors: nodes over these errors, beside the points of the levels.
+    """
+    with one_blas_thread():
+        both = solved.variances(rows, parameters=True, effects=True, new_levels=False)
+        given = solved.variances(rows, parameters=False, effects=True, new_levels=False)
+    # As parameters move, modes move with them: what is left is what the rows do not tell.
+    sds = np.sqrt(np.maximum(both - given, 0.0))
+    base = linear_predictor(fit, rows, with_random=False)
+    known = np.flatnonzero(np.logical_and.reduce([block.index >= 0 for block in rows.terms]))
+    steps, shares = np.polynomial.hermite_e.hermegauss(num_errors)
+    shares = shares / shares.sum()
+    size = max(1, CHUNK // (len(nodes.effects) * len(steps)))
+    for start in range(0, len(known), size):
+        part = known[start : start + size]
+        eta = np.repeat(base[part][None], len(nodes.effects), axis=0)
+        for block, first in zip(rows.terms, nodes.starts, strict=True):
+            columns = slice(first, first + len(block.columns))
+            effects = nodes.effects[:, block.index[part], columns]
+            eta += np.einsum("na,mna->mn", block.values[part], effects)
+        weights = nodes.weights[:, rows.terms[0].index[part]]
+        spread = eta[:, None] + steps[:, None] * sds[part]
+        shared = weights[:, None] * shares[:, None]
+        yield Cloud(
+            part,
+            spread.reshape(-1, len(part)),
+            shared.reshape(-1, len(part)),
+            np.square(sds[part]),
+        )
+
+
+def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
+    """(r, c) averages over the points of a cloud of what is worked out of predictors (r,), as (r, c)."""
+    total: Floats | None = None
+    for eta, weights in zip(cloud.eta, cloud.weights, strict=True):
+        part = weights[:, None] * work(eta)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def of_kind(fit: Fit, kind: str) -> Callable[[Floats], Floats]:
+    """What is predicted at linear predictors (r,): means (r, 1), or chances (r, K)."""
+    family, own = fit.model.family, family_values(fit)
+    if kind == "prob":
+        assert family.probabilities is not None
+        probabilities = family.probabilities
+        return lambda eta: probabilities(eta, own)
+    return lambda eta: np.asarray(family.mean(eta, own))[:, None]
+
+
+def _at_nodes(
+    fit: Fit,
+    kind: str,
+    rows: Design | NewRows,
+    nodes: LevelNodes,
+    solved: Equations,
+    found: Floats,
+) -> None:
+    work = of_kind(fit, kind)
+    for cloud in clouds(fit, rows, nodes, solved, PARAMETER_NODES):
+        found[cloud.rows] = over_points(cloud, work)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,12 +11,12 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
+from lmeformula.result.averaged import of_kind
 from lmeformula.result.distribution import Arrays, chances, draw_rows, is_normal
-from lmeformula.result.held_out import mean_over
 from lmeformula.result.intervals import check_level
 from lmeformula.result.leave_one_out import LeftOut, leave_one_out
 from lmeformula.result.predict import category_names
-from lmeformula.result.scores import averaged_chances
+from lmeformula.result.redrawn import redrawn
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -25,9 +26,13 @@ Ints = NDArray[np.int64]
 
 # Families of yes and no, and of successes out of trials.
 SHARES = ("bernoulli", "binomial", "beta_binomial")
-# Predictors drawn for each row to average its distribution function over, and simulated numbers in all.
-NUM_PREDICTORS, MOST_NUMBERS, MOST_SIMULATED, FEWEST_SIMULATED = 64, 40_000_000, 2000, 200
+# Simulated numbers in all, and simulated responses.
+MOST_NUMBERS, MOST_SIMULATED, FEWEST_SIMULATED = 40_000_000, 2000, 200
 CHUNK = 2_000_000
+# Chances that differ by this many times what a row's own response makes of them are different.
+NEAR = 2.0
+# Responses drawn to see how predictions from the rest scatter: rows in all, and at least so many responses.
+MOST_REDRAWN, FEWEST_REDRAWN = 40_000, 30
 # Histograms of uniform numbers that give the simultaneous band.
 NUM_HISTOGRAMS = 10_000
 
@@ -133,15 +138,13 @@ def transforms(fit: Fit, found: LeftOut, seed: int) -> Floats:
         total = np.sqrt(found.variances + fit.params.sigma**2 / response[1])
         return np.asarray(scipy.stats.norm.cdf((response[0] - found.eta) / total))
     probe, places = np.random.SeedSequence(seed).spawn(2)
-    # Equally likely predictors: the middles of as many equal parts of their distribution.
-    normal = scipy.stats.norm.ppf((np.arange(NUM_PREDICTORS) + 0.5) / NUM_PREDICTORS)
-    sds = np.sqrt(found.variances)
-    below, upto = np.zeros(len(sds)), np.zeros(len(sds))
-    for value in normal:
-        parts = chances(fit, found.eta + sds * value, response, probe)
-        below += parts[0] / NUM_PREDICTORS
-        upto += parts[1] / NUM_PREDICTORS
-    uniform = np.random.default_rng(places).uniform(size=len(sds))
+    below, upto = np.zeros(len(found.eta)), np.zeros(len(found.eta))
+    for rows, eta, weights in found.pairs(CHUNK):
+        given = tuple(array[rows] for array in response)
+        parts = chances(fit, eta, given, probe)
+        below += np.bincount(rows, weights * parts[0], len(below))
+        upto += np.bincount(rows, weights * parts[1], len(below))
+    uniform = np.random.default_rng(places).uniform(size=len(below))
     return np.asarray(np.clip(below + uniform * (upto - below), 0.0, 1.0))
 
 
@@ -156,23 +159,64 @@ def _curves(
     ones = np.ones(n)
     if family.has_trials:
         # Rows of many trials vary more than independent ones do: their predictor is uncertain for all at once.
-        predicted = mean_over(fit, found.eta, found.variances)
+        made = _made(fit, found)
         simulated = _draw_successes(fit, found, response, draws, seed)
-        return (_reliability("", predicted, response[0], simulated, response[1], bins, level),)
-    names: tuple[str, ...]
-    if family.categories is None:
-        each, names = mean_over(fit, found.eta, found.variances)[:, None], ("",)
-        codes = 1 - response[0].astype(np.int64)
-    else:
-        each, names = averaged_chances(fit, found.eta, found.variances), category_names(fit)
-        codes = response[0].astype(np.int64)
+        size = found.errors / response[1]
+        others = _others(fit, bins, seed)
+        return (
+            _reliability(
+                "", *_first(made), simulated, response[1], bins, level, size, map(_first, others)
+            ),
+        )
+    made = _made(fit, found)
+    every = list(_others(fit, bins, seed))
+    names = ("",) if family.categories is None else category_names(fit)
     curves = []
     for number, name in enumerate(names):
-        chance = each[:, number].astype(np.float32)
+        chance = made.chances[:, number].astype(np.float32)
         hits = (np.random.default_rng(one).random(n, np.float32) < chance for one in sequences)
-        was = (codes == number).astype(float)
-        curves.append(_reliability(name, each[:, number], was, hits, ones, bins, level))
+        chosen = (_of(other, number) for other in every)
+        curves.append(
+            _reliability(name, *_of(made, number), hits, ones, bins, level, found.errors, chosen)
+        )
     return tuple(curves)
+
+
+class _Made(NamedTuple):
+    """Chances (n, c) of what was predicted, and how often (n, c) it came true."""
+
+    chances: Floats
+    hits: Floats
+
+
+def _of(made: _Made, number: int) -> tuple[Floats, Floats]:
+    return made.chances[:, number], made.hits[:, number]
+
+
+def _first(made: _Made) -> tuple[Floats, Floats]:
+    return _of(made, 0)
+
+
+def _made(fit: Fit, found: LeftOut) -> _Made:
+    family = fit.model.family
+    observed = family.response(fit.model.design)[0]
+    if family.categories is None:
+        return _Made(_averages(found, of_kind(fit, "response")), observed[:, None])
+    chances = _averages(found, of_kind(fit, "prob"))
+    was = observed.astype(np.int64)[:, None] == np.arange(chances.shape[1])
+    return _Made(chances, was.astype(float))
+
+
+def _others(fit: Fit, bins: int, seed: int) -> Iterator[_Made]:
+    """The same of responses that the model draws at its estimates: they depend on each other as the data do."""
+    count = int(np.clip(MOST_REDRAWN // fit.nobs, FEWEST_REDRAWN, 4 * FEWEST_REDRAWN))
+    for other in redrawn(fit, count, seed):
+        yield _made(other, leave_one_out(other))
+
+
+def _averages(found: LeftOut, work: Callable[[Floats], Floats]) -> Floats:
+    """(n, c) averages over each row's predictor of what is worked out of predictors."""
+    return np.asarray(sum(weight[:, None] * work(eta) for eta, weight in found.points()), float)
 
 
 def _draw_successes(
@@ -183,7 +227,15 @@ def _draw_successes(
     size = int(np.clip(CHUNK // n, 1, draws))
     for number, start in enumerate(range(0, draws, size)):
         of_predictor, of_row = np.random.SeedSequence([seed, number]).spawn(2)
-        noise = np.random.default_rng(of_predictor).standard_normal((min(size, draws - start), n))
+        count = min(size, draws - start)
+        random = np.random.default_rng(of_predictor)
+        if found.nodes.size:
+            # The first point whose chances with those before it come to a uniform number.
+            sums, uniform = np.cumsum(found.weights, axis=0), random.uniform(size=(count, n))
+            at = [np.searchsorted(sums[:-1, row], uniform[:, row]) for row in range(n)]
+            noise = np.take_along_axis(found.nodes, np.array(at).T, axis=0)
+        else:
+            noise = random.standard_normal((count, n))
         yield from draw_rows(fit, found.eta + sds * noise, response, of_row)
 
 
@@ -195,31 +247,77 @@ def _reliability(
     trials: Floats,
     num_bins: int,
     level: float,
+    apart: Floats,
+    others: Iterable[tuple[Floats, Floats]],
 ) -> Reliability:
-    """The curve of (n,) predicted chances and numbers of hits, with those (n,) of each simulated response."""
+    """The curve of (n,) predicted chances and numbers of hits, with those (n,) of each simulated response.
+
+    `apart` (n,) is how far a row's own response moves its predictor through the estimates. `others` are
+    predicted chances and hits of responses that the model draws, each predicted from the rest of its kind:
+    where these vary more about their chances than independent ones do, so may the observed.
+    """
     order = np.argsort(predicted, kind="stable")
     ranked = predicted[order]
     edges = np.unique(np.round(np.linspace(0, len(order), num_bins + 1)).astype(int)[:-1])
     # Rows of one chance stay together: a bin begins where the chance changes.
     edges = np.unique(np.searchsorted(ranked, ranked[edges], side="left"))
+    near = float(np.median(NEAR * apart * predicted * (1 - predicted)))
+    edges = _off_clusters(ranked, edges, near)
 
     def sums(values: NDArray[Any]) -> Floats:
         return np.add.reduceat(np.asarray(values, float)[order], edges)
 
     total = sums(trials)
-    shares = np.array([sums(draw) for draw in simulated]) / total
+    drawn = np.array([sums(draw) for draw in simulated])
+    shares = drawn / total
     tail = 0.5 * (1.0 - level)
     lower, upper = np.quantile(shares, [tail, 1.0 - tail], axis=0)
+    chances = sums(predicted * trials) / total
+    # How much wider than independent trials, of which there are bounds for the smallest shares, too.
+    plain = np.sqrt(sums(predicted * (1 - predicted) * trials))
+    widths = np.maximum(drawn.std(axis=0) / np.where(plain > 0, plain, 1.0), 1e-12)
+    starts = ranked[edges] - 0.5 * near
+    wider = np.maximum(_scatter(others, starts, trials) / widths, 1.0)
     return Reliability(
         name=name,
         rows=np.diff(np.append(edges, len(order))),
-        predicted=sums(predicted * trials) / total,
+        predicted=chances,
         observed=sums(hits) / total,
-        lower=lower,
-        upper=upper,
+        lower=np.clip(chances - wider * (chances - lower), 0.0, 1.0),
+        upper=np.clip(chances + wider * (upper - chances), 0.0, 1.0),
     )
 
 
+def _scatter(others: Iterable[tuple[Floats, Floats]], starts: Floats, trials: Floats) -> Floats:
+    """(b,) root mean squares of hits less chances, by bins of these starts, in those of independent trials."""
+    squares, count = np.zeros(len(starts)), np.zeros(len(starts))
+    for predicted, hits in others:
+        place = np.maximum(np.searchsorted(starts, predicted, side="right") - 1, 0)
+        off = np.bincount(place, hits - trials * predicted, len(starts))
+        plain = np.bincount(place, trials * predicted * (1 - predicted), len(starts))
+        squares += np.divide(off**2, plain, out=np.zeros(len(starts)), where=plain > 0)
+        count += plain > 0
+    return np.sqrt(squares / np.maximum(count, 1.0))
+
+
+def _off_clusters(ranked: Floats, edges: Ints, near: float) -> Ints:
+    """Edges of bins (b,) that part no rows whose chances differ by their own responses alone.
+
+    Where a few chances are all there are, such as those of levels without covariates, that of a row with a yes
+    is a little below that of the others like it, and that of a row with a no above: a bin that began between
+    the two would have all of one kind. They make clusters of less than twice `near`, with gaps around.
+    """
+    gaps = np.flatnonzero(np.diff(ranked) > near)
+    found = []
+    for edge in edges:
+        place = int(np.searchsorted(gaps, edge))
+        first = int(gaps[place - 1]) + 1 if place > 0 else 0
+        last = int(gaps[place]) if place < len(gaps) else len(ranked) - 1
+        found.append(first if ranked[last] - ranked[first] <= 2.0 * near else int(edge))
+    return np.unique(found)
+
+
+@functools.lru_cache(maxsize=64)
 def _band(n: int, bins: int, level: float) -> tuple[float, float]:
     """Between which counts all bins of n uniform numbers lie, with a chance of `level`."""
     counts = np.random.default_rng(0).multinomial(n, np.full(bins, 1.0 / bins), NUM_HISTOGRAMS)

@@ -21,6 +21,8 @@ Arrays = tuple[Floats, ...]
 NUM_NODES, REACH = 61, 9.0
 # Nodes for means, whose integrands are smooth.
 NODES_OF_MEANS = 31
+# Up to this standard deviation of a predictor they are enough.
+WIDE = 1.0
 # Numbers evaluated at a time.
 CHUNK = 2_000_000
 # Newton's steps to the middle of the integrand, which need not be met exactly; it is looked for this many
@@ -79,13 +81,29 @@ def log_predictive(fit: Fit, response: Arrays, eta: Floats, variances: Floats) -
 def mean_over(fit: Fit, eta: Floats, variances: Floats) -> Floats:
     """(n,) expected responses, their linear predictors taken as normal with these means and variances."""
     family, own = fit.model.family, family_values(fit)
-    if family.link == "identity":
-        return np.asarray(family.mean(eta, own))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES_OF_MEANS)
+    at = np.asarray(family.mean(eta, own))
+    if np.array_equal(at, eta):
+        # The mean is the predictor, whatever the link is called: so is its average.
+        return at
     sds, total = np.sqrt(variances), np.zeros(len(eta))
-    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+    for node, weight in zip(*normal_rule(float(sds.max(initial=0.0))), strict=True):
         total += weight * family.mean(eta + sds * node, own)
     return total
+
+
+def normal_rule(sd: float) -> tuple[Floats, Floats]:
+    """Nodes and weights for averages of smooth functions over normal predictors, the widest of this sd.
+
+    Gauss-Hermite nodes while they lie densely for functions such as the logistic, which has a pole at pi i; the
+    trapezoidal rule, as dense as that takes, beyond.
+    """
+    if sd <= WIDE:
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES_OF_MEANS)
+        return nodes, weights / weights.sum()
+    reach = REACH + min(sd, REACH)
+    nodes = np.linspace(-reach, reach, 2 * int(np.ceil(reach * max(sd / 0.6, 2.5))) + 1)
+    weights = np.exp(-0.5 * nodes**2)
+    return nodes, weights / weights.sum()
 
 
 def _middle(
@@ -131,7 +149,7 @@ def _integrate(
     inner = np.linspace(-1.0, 1.0, NUM_NODES) * reach[:, None]
     places = middle[:, None] + width[:, None] * np.sinh(inner)
     away = (places - eta[:, None]) ** 2 / variances[:, None]
-    logs = np.nan_to_num(_log_density(family, response, own, places), nan=-np.inf, posinf=np.inf)
+    logs = np.nan_to_num(row_log_density(family, response, own, places), nan=-np.inf, posinf=np.inf)
     logs = logs - 0.5 * away + np.log(np.cosh(inner))
     top = logs.max(axis=1)
     mass = np.exp(logs - top[:, None])
@@ -144,8 +162,8 @@ def _integrate(
     return np.asarray(values), float(np.abs(fine - rough).sum())
 
 
-def _log_density(family: Family, response: Arrays, own: Floats, eta: Floats) -> Floats:
-    """(n, c) log densities at predictors (n, c)."""
+def row_log_density(family: Family, response: Arrays, own: Floats, eta: Floats) -> Floats:
+    """(n, c) log densities of rows, each at c linear predictors (n, c)."""
     if family.probabilities is not None and family.categories is not None:
         # Without TensorFlow, and in no memory but that of the chances.
         codes = np.repeat(response[0].astype(np.int64), eta.shape[1])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.errors import ModelError
 from lmeformula.result.equations import equations
+from lmeformula.result.held_out import normal_rule
 from lmeformula.result.predict import family_values, linear_predictor
 from lmeformula.result.several import need_one_predictor
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
-
-# Nodes over which chances are averaged that depend on an uncertain predictor.
-NUM_NODES = 15
 
 
 class Scores(NamedTuple):
@@ -92,11 +90,10 @@ def averaged_chances(fit: Fit, eta: Floats, variances: Floats) -> Floats:
     """
     family, own = fit.model.family, family_values(fit)
     assert family.probabilities is not None
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
-    share = weights / weights.sum()
+    sds = np.sqrt(variances)
     total = np.zeros_like(family.probabilities(eta, own))
-    for node, weight in zip(nodes, share, strict=True):
-        total += weight * family.probabilities(eta + np.sqrt(variances) * node, own)
+    for node, weight in zip(*normal_rule(float(sds.max(initial=0.0))), strict=True):
+        total += weight * family.probabilities(eta + sds * node, own)
     return total
 
 

@@ -1,0 +1,44 @@
+"""Result stage: a fit's model with responses drawn anew at the same parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmeformula.algebra.crossproducts import layout
+from lmeformula.algebra.incidence import find_incidence
+from lmeformula.estimation.common import BOUNDARY_SD
+from lmeformula.laplace.fit import arrays_of, conditional, mode_at
+from lmeformula.model.bounds import off_bounds
+from lmeformula.result.simulate import responses, sampler_of, with_drawn
+
+if TYPE_CHECKING:
+    from lmeformula.fit import Fit
+
+
+def redrawn(fit: Fit, count: int, seed: int) -> Iterator[Fit]:
+    """Fits of drawn responses in which the parameters are not estimated again: only the modes of effects are.
+
+    Effects and responses are drawn from the model at its estimates. Draws at which no mode can be found, which
+    are those of a model that says next to nothing, are left out.
+
+    Args:
+      fit: a fitted model with its rows, not of normal rows and with normal effects.
+      count: how many responses to draw.
+      seed: of the draws.
+    """
+    space, plan = fit.model.space, layout(fit.model.stack.terms)
+    psi, _ = off_bounds(space, space.to_free(fit.params), BOUNDARY_SD)
+    factorize = find_incidence(plan).factorize
+    for drawn in responses(sampler_of(fit), count, seed):
+        model = replace(fit.model, design=with_drawn(fit, drawn))
+        arrays = arrays_of(model, plan, factorize)
+        try:
+            mode = mode_at(model, arrays, psi, np.zeros(plan.num_effects))
+        except np.linalg.LinAlgError:
+            continue
+        modes, mode_cov = conditional(mode.factor, mode.u)
+        yield replace(fit, model=model, modes=modes, mode_cov=mode_cov, method="laplace")
