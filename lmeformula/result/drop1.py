@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
+from lmeformula.design.recipe import recipe_of
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.model.compile import compile
 from lmeformula.result.freedom import freedom
-from lmeformula.result.grid import grid_rows
+from lmeformula.result.grid import grid_rows, observed_of
 from lmeformula.result.joint_tests import points_of
 from lmeformula.result.several import need_one_predictor
 
@@ -38,7 +39,8 @@ class Reduced(NamedTuple):
     Attributes:
       term: what was left out, in canonical text.
       names: (r) of the columns that it has then.
-      within: (p, r) those columns as combinations of the columns of the fit.
+      within: (p + c, r) those columns as combinations of the columns of the fit and, with c = 1, of a constant
+        that thresholds stand for.
     """
 
     term: str
@@ -83,7 +85,7 @@ def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> 
         tests = []
         for model in smaller:
             # The coefficients are those of the smaller model where these combinations are zero.
-            rows = scipy.linalg.null_space(model.within.T).T
+            rows = _lost(fit, model)
             tests.append(method.test(rows, rows @ fit.params.beta))
         return pd.DataFrame(
             {
@@ -132,35 +134,70 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
 
 def _reduce(fit: Fit, term: Term) -> Reduced:
     """The fixed part without a term; found on a grid that tells all columns apart."""
-    design = fit.model.design
-    total = design.formula.fixed.sum
+    total = fit.model.design.formula.fixed.sum
     rest = TermSum(total.intercept, tuple(other for other in total.terms if other != term))
     name = ":".join(label(variable) for variable in term.variables)
     grid = grid_rows(fit, points_of(fit))
-    X = grid(total)
-    # Columns that the fit left out are combinations of the others, also on the grid.
-    kept = [X.names.index(column) for column in design.names]
-    smaller = grid(rest)
-    solved, _, rank, _ = np.linalg.lstsq(X.values[:, kept], smaller.values)
-    within: Floats = np.asarray(solved, float)
-    missed = np.abs(X.values[:, kept] @ within - smaller.values).max(initial=0.0)
-    if rank < len(kept) or missed > WITHIN * (1.0 + np.abs(smaller.values).max(initial=0.0)):
+    X, smaller = grid(total), grid(rest)
+    solved: Floats = np.asarray(np.linalg.lstsq(X.values, smaller.values)[0], float)
+    missed = np.abs(X.values @ solved - smaller.values).max(initial=0.0)
+    if missed > WITHIN * (1.0 + np.abs(smaller.values).max(initial=0.0)):
         raise ModelError(
             f"the columns without {name} cannot be told from the summary of the data",
             hint="Fit the smaller model with fit.update(..., data=...), and compare with anova.",
         )
+    within: Floats = np.asarray(_by_columns_of_fit(fit, X.values) @ solved)
     # A factor's full coding may leave more columns than the span has dimensions.
     chosen = independent_columns(within)
     return Reduced(name, tuple(smaller.names[i] for i in chosen), within[:, chosen])
 
 
+def _by_columns_of_fit(fit: Fit, grid: Floats) -> Floats:
+    """(p + c, k) all k columns of the formula, in the data, as combinations of the p of the fit.
+
+    Those that the fit left out follow from the others as they did in the data, not as they do on the grid.
+    With c = 1 a constant is added to the fit's, where thresholds stand for it.
+    """
+    design = fit.model.design
+    recipe, k = recipe_of(design), grid.shape[1]
+    aliases = observed_of(fit).aliases
+    kept = list(range(k)) if aliases is None else list(aliases.kept)
+    whole: Floats = np.zeros((len(kept), k))
+    whole[:, kept] = np.eye(len(kept))
+    if aliases is not None:
+        whole[:, list(aliases.dropped)] = aliases.relation
+    if fit.model.family.has_intercept:
+        return whole
+    # What was taken for the constant is one on the grid, too: the intercept, or one less other levels.
+    base: Floats = np.column_stack([grid[:, list(recipe.kept)], np.ones(len(grid))])
+    rows: Floats = np.zeros((base.shape[1], len(kept)))
+    for place, column in enumerate(kept):
+        if column in recipe.kept:
+            rows[recipe.kept.index(column), place] = 1.0
+        else:
+            rows[:, place] = np.asarray(np.linalg.lstsq(base, grid[:, column])[0], float)
+    return np.asarray(rows @ whole)
+
+
 def _narrow(design: Design, model: Reduced) -> Design:
+    constant = np.ones((design.n, len(model.within) - design.X.shape[1]))
     return replace(
         design,
-        X=np.ascontiguousarray(design.X @ model.within),
+        X=np.ascontiguousarray(np.column_stack([design.X, constant]) @ model.within),
         names=model.names,
         recipe=None,
     )
+
+
+def _lost(fit: Fit, model: Reduced) -> Floats:
+    """(r, p) combinations of the coefficients that are zero in the smaller model."""
+    within: Floats = model.within
+    p = len(fit.params.beta)
+    if len(within) > p:
+        constant: Floats = np.zeros((len(within), 1))
+        constant[-1] = 1.0
+        within = np.column_stack([within, constant])
+    return np.asarray(scipy.linalg.null_space(within.T, rcond=WITHIN).T[:, :p])
 
 
 def _estimate(fit: Fit, design: Design, options: dict[str, Any]) -> Fit:

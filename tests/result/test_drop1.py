@@ -8,6 +8,9 @@ import pytest
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from tests.result.after_fit import data, fit_of
+from tests.result.odd_designs import frame as frame_of
+
+CLMM = {"temp": 34.463710, "contact": 14.346812}
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,53 @@ def test_an_update_keeps_what_was_chosen():
     counts = fit_of("ticks").update("~ . - (1 | LOCATION)", data("ticks"))
     assert (counts.model.family.name, counts.method) == ("poisson", "laplace")
     assert [term.group for term in counts.model.design.terms] == ["BROOD"]
+
+
+ORDERED = {
+    "cumulative": "rating ~ temp * contact + (1 | judge)",
+    "cumulative(probit)": "rating ~ temp + contact + (1 | judge)",
+    "acat": "rating ~ 0 + temp + contact + (1 | judge)",
+    "sratio": "rating ~ temp + (1 | judge)",
+}
+
+
+@pytest.mark.parametrize("family", ORDERED)
+def test_ordered_responses(family):
+    wine = lf.datasets.load("wine")
+    fit = lf.fit(ORDERED[family], wine, family, method="laplace")
+    frame = fit.drop1().set_index("term")
+    assert len(frame) > 1
+    for term, row in frame.drop("<none>").iterrows():
+        smaller = fit.update(f"~ . - {term}", wine)
+        assert row["loglik"] == pytest.approx(smaller.loglik.value, abs=1e-6)
+        assert row["df"] == fit.loglik.df - smaller.loglik.df
+    wald = fit.drop1("F").set_index("term")
+    assert (wald["df1"] == frame["df"].drop("<none>")).all()
+
+
+def test_ordered_responses_agree_with_clmm():
+    # ordinal 2022.11-16: drop1(clmm(rating ~ temp + contact + (1 | judge), wine), test = "Chisq")
+    fit = lf.fit(
+        "rating ~ temp + contact + (1 | judge)",
+        lf.datasets.load("wine"),
+        "cumulative",
+        method="laplace",
+    )
+    frame = fit.drop1().set_index("term")
+    for term, chisq in CLMM.items():
+        assert frame.loc[term, "statistic"] == pytest.approx(chisq, abs=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*rank")
+@pytest.mark.parametrize("family", ["gaussian", "cumulative", "poisson"])
+def test_columns_that_were_dropped_stand_in_for_each_other(family):
+    rows = frame_of("dropped")
+    rows["y"] = np.digitize(rows["y"], [0.0, 1.0, 2.5]) + 1
+    method = "exact" if family == "gaussian" else "laplace"
+    fit = lf.fit("y ~ a + x + twice + (1 | g)", rows, family, method=method)
+    frame = fit.drop1().set_index("term")
+    for term in ("x", "twice"):  # each says what the other does
+        assert frame.loc[term, "df"] == 0
+        assert frame.loc[term, "statistic"] == pytest.approx(0.0, abs=1e-5)
+    without = lf.fit("y ~ x + twice + (1 | g)", rows, family, method=method)
+    assert frame.loc["a", "loglik"] == pytest.approx(without.loglik.value, abs=1e-6)
