@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,35 +13,29 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Solution
+from lmeformula.estimation.approximate import Start, failed_fit, fit_of, start_of
+from lmeformula.estimation.at_limits import as_whole
 from lmeformula.estimation.bridged import log_likelihood
-from lmeformula.estimation.certify import certify_laplace
-from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.certify_sampled import certify_sampled
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    most_probes,
-    report_mc_error,
-    report_vcov,
     stderr_of,
     timed_run,
     watch,
 )
+from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.exact_start import exact_start
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
-from lmeformula.estimation.separation import separated
 from lmeformula.fit import Fit
-from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.history import Ascent, Seconds
 from lmeformula.laplace.fit import (
-    LaplaceFit,
     conditional,
-    fit_laplace,
     mode_at,
-    observed_information,
 )
-from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
-from lmeformula.model.ascent import CONVERGED_GAIN, NEGLIGIBLE_GAIN
-from lmeformula.model.bounds import off_bounds
+from lmeformula.laplace.limits import held_model
+from lmeformula.laplace.observed import along_ways, observed_information
+from lmeformula.model.ascent import CONVERGED_GAIN
 from lmeformula.model.compile import Model
 
 if TYPE_CHECKING:
@@ -54,24 +48,7 @@ START_TOLERANCE = 0.1
 # A Monte Carlo estimate of the standard errors is taken as it is where its error is below this fraction of
 # them; a rougher one only if it differs from Laplace's by this many of its errors.
 SHARP = 0.02
-# Error of the observed information by differences, relative to its diagonal.
-INFORMATION_NOISE = 1e-6
 SIGNIFICANT = 2.0
-
-
-class _Start(NamedTuple):
-    """The Laplace fit with what both methods need of it."""
-
-    found: LaplaceFit
-    psi: Floats
-    inside: NDArray[np.bool_]
-    information: Floats
-    fixed_vcov: Floats
-    mc_covariance: Floats
-    loglik: float
-    loglik_error: float
-    outcome: Outcome
-    probed: IterativeLaplace | None = None
 
 
 def estimate_laplace(
@@ -83,58 +60,13 @@ def estimate_laplace(
     """
     began = time.perf_counter()
     settings = Options() if options is None else options
-    start = _start(model, BOUNDARY_SD, solver, seed, settings)
-    return _of_start(model, start, solver, seed, began)
-
-
-def _of_start(model: Model, start: _Start, solver: str, seed: int, began: float) -> Fit:
-    """The Laplace fit itself."""
-    found, space = start.found, model.space
-    mode = found.approximation.mode
-    modes, mode_cov = conditional(mode.factor, mode.u)
-    vcov = report_vcov(
-        model,
-        start.psi,
-        start.information,
-        start.inside,
-        start.fixed_vcov,
-        model.stack.orthogonal()[1],
-    )
-    stderr = stderr_of(vcov)
-    certificate = None
-    if start.probed is None:
-        certificate = certify_laplace(
-            model, found, start.psi, start.inside, start.information, stderr, INFORMATION_NOISE
-        )
-    elif not start.probed.interrupted:
-        certificate = certify_probed_laplace(model, start.probed, stderr, seed)
-    seconds = time.perf_counter() - began
-    return Fit(
-        model=model,
-        method="laplace",
-        reml=False,
-        params=found.params,
-        param_names=space.names,
-        param_values=space.to_report(space.to_free(found.params)),
-        param_stderr=stderr,
-        param_vcov=vcov,
-        param_mc_error=report_mc_error(model, start.psi, start.mc_covariance),
-        fixed_vcov=start.fixed_vcov,
-        modes=modes,
-        mode_cov=mode_cov,
-        outcome=start.outcome if certificate is None else ending(start.outcome, certificate),
-        singular=found.singular,
-        loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.n),
-        iterations=(),
-        watched=None,
-        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
-        ascent=Ascent(found.num_evaluations, found.gain),
-        sampling=None,
-        laplace_values=None,
-        solver=solver,
-        information="laplace",
-        certificate=certificate,
-    )
+    # Responses out of all proportion overflow here and there: that ends in an outcome.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        try:
+            start = start_of(model, BOUNDARY_SD, solver, seed, settings)
+            return fit_of(model, start, solver, seed, began)
+        except np.linalg.LinAlgError:
+            return failed_fit(model, "laplace", solver, began)
 
 
 def estimate_mcem(
@@ -159,15 +91,23 @@ def estimate_mcem(
     with ThreadPoolExecutor(1) as beside:
         compiling = beside.submit(_compile_ahead, model, settings, solver)
         rough = options._replace(tolerance=START_TOLERANCE)
-        start = _start(model, BOUNDARY_SD, solver, seed, rough, CONVERGED_GAIN)
+        try:
+            start = start_of(model, BOUNDARY_SD, solver, seed, rough, CONVERGED_GAIN)
+        except np.linalg.LinAlgError:
+            return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began
         compiling.result()
-    if start.outcome is Outcome.SEPARATION:
+    if start.outcome in (Outcome.SEPARATION, Outcome.NONFINITE):
         # Nothing that Monte Carlo EM could find is at a finite place.
-        return _of_start(model, start, solver, seed, began)
+        return fit_of(model, start, solver, seed, began)
+    if start.at_limits:
+        # The simpler family's, which knows nothing of what is held.
+        simpler = held_model(model, start.at_limits)
+        fit = estimate_mcem(simpler, seed, options, progress, solver)
+        return as_whole(model, fit, start.at_limits)
     wait_seconds = time.perf_counter() - began - start_seconds
     space, arrays = model.space, start.found.problem
-    information = start.information + np.diag(np.where(start.inside, 0.0, 1.0))
+    information = start.observed.matrix + np.diag(np.where(start.inside, 0.0, 1.0))
     first, at_start = start.psi, start.found.approximation.mode.u
     exact = exact_start(model, arrays, first, information, at_start)
     if exact is not None:
@@ -238,7 +178,7 @@ def _compile_ahead(model: Model, options: Options, solver: str) -> None:
 
 def _errors(
     model: Model,
-    start: _Start,
+    start: Start,
     solver: str,
     solution: Solution,
     inside: NDArray[np.bool_],
@@ -259,13 +199,13 @@ def _errors(
         relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
         if relative.max(initial=0.0) < SHARP:
             return Errors("monte carlo", sampled.covariance + outside, error)
-    information = start.information if exact is None else exact
-    if solver == "direct" and exact is None:
-        information = observed_information(model, arrays, psi, inside, mode)
-    free = np.ix_(inside, inside)
-    approximate = np.full_like(information, np.nan)
-    jacobian = space.report_jacobian(psi)[free]
-    approximate[free] = jacobian @ np.linalg.pinv(information[free], hermitian=True) @ jacobian.T
+    observed = start.observed
+    if exact is not None:
+        observed = along_ways(exact, inside, model.stack.orthogonal()[1], 0.0)
+    elif solver == "direct":
+        observed = observed_information(model, arrays, psi, inside, mode)
+    approximate = reported_covariance(space, psi, covariance_of(observed))
+    approximate += np.where(np.outer(inside, inside), 0.0, np.nan)
     if exact is not None:
         return Errors("quadrature", approximate, None)
     if sampled is not None:
@@ -273,73 +213,3 @@ def _errors(
         if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():
             return Errors("monte carlo", sampled.covariance + outside, error)
     return Errors("laplace", approximate, None)
-
-
-def _start(
-    model: Model,
-    boundary_sd: float,
-    solver: str,
-    seed: int,
-    options: Options,
-    negligible: float = NEGLIGIBLE_GAIN,
-) -> _Start:
-    if solver == "iterative":
-        return _iterative_start(model, boundary_sd, seed, options)
-    found = fit_laplace(model, negligible=negligible)
-    space = model.space
-    psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
-    endless = separated(model, found)
-    inside &= ~endless
-    # What has no finite estimate may have no curvature at all; it takes no part in what follows.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        information = observed_information(
-            model, found.problem, psi, inside, found.approximation.mode.u
-        )
-    outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
-    return _Start(
-        found=found,
-        psi=psi,
-        inside=inside,
-        information=information,
-        fixed_vcov=_fixed_vcov(information, inside, space.num_fixed),
-        mc_covariance=np.zeros_like(information),
-        loglik=found.approximation.value,
-        loglik_error=0.0,
-        outcome=Outcome.SEPARATION if endless.any() else outcome,
-    )
-
-
-def _fixed_vcov(information: Floats, inside: NDArray[np.bool_], p: int) -> Floats:
-    """(p, p) covariance of the fixed effects; nan outside."""
-    covariance = np.full_like(information, np.nan)
-    use = np.ix_(inside, inside)
-    covariance[use] = np.linalg.inv(information[use])
-    return covariance[:p, :p]
-
-
-def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Options) -> _Start:
-    last = fit_iteratively(
-        model,
-        boundary_sd,
-        seed=seed,
-        tolerance=options.tolerance,
-        max_probes=most_probes(options),
-    )
-    outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
-    if not last.found.converged:
-        outcome = Outcome.OPTIMIZER_STALLED
-    endless = separated(model, last.found)
-    inside = last.inside & ~endless
-    outcome = Outcome.SEPARATION if endless.any() else outcome
-    return _Start(
-        found=last.found,
-        psi=last.psi,
-        inside=inside,
-        information=last.information,
-        fixed_vcov=_fixed_vcov(last.information, inside, model.space.num_fixed),
-        mc_covariance=last.mc_covariance,
-        loglik=last.loglik,
-        loglik_error=last.loglik_error,
-        outcome=Outcome.INTERRUPTED if last.interrupted else outcome,
-        probed=last,
-    )

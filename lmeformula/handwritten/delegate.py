@@ -19,7 +19,8 @@ from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import LmeFormulaError
 from lmeformula.formula import parse
 from lmeformula.handwritten.structure import Effects, NotRecognised, Structure, recognise
-from lmeformula.laplace.fit import fit_laplace, observed_information
+from lmeformula.laplace.fit import fit_laplace
+from lmeformula.laplace.observed import observed_information
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model, compile
 from lmeformula.sampling.gaussian import gaussian_problem
@@ -203,7 +204,7 @@ class _Delegate:
             found = fit_laplace(model)
             psi, inside = off_bounds(model.space, model.space.to_free(found.params), BOUNDARY_SD)
             mode = found.approximation.mode.u
-            information = observed_information(model, found.problem, psi, inside, mode)
+            information = observed_information(model, found.problem, psi, inside, mode).matrix
             information = information + np.diag(np.where(inside, 0.0, 1.0))
             made = laplace_problem(model, found.problem, psi, information, mode)
 

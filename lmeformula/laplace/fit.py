@@ -19,9 +19,9 @@ from lmeformula.laplace.information import (
     upright,
 )
 from lmeformula.laplace.likelihood import (
-    EXACT_GAIN,
     Approximation,
     At,
+    DeterminantSlopes,
     Factorize,
     Mode,
     Problem,
@@ -43,8 +43,6 @@ Floats = NDArray[np.float64]
 
 # Where the optimiser starts: the sd of every coefficient, in units of the predictor.
 FIRST_SD = 0.5
-# Step of the differences for the observed information, where modes are found to a few parts in 1e10.
-DIFFERENCE = 1e-5
 
 
 class LaplaceFit(NamedTuple):
@@ -92,6 +90,8 @@ def fit_laplace(
       negligible: a further step that promises less than this is not taken.
     Returns:
       The maximum, whether or not the optimiser converged.
+    Raises:
+      numpy.linalg.LinAlgError: if the density is not finite where the ascent starts.
     """
     design, space, stack = model.design, model.space, model.stack
     plan = layout(stack.terms)
@@ -153,6 +153,8 @@ def fit_laplace(
         start = np.concatenate([R @ first[:p], first[space.own_slice], sds])
     climb = evaluate if factorize is None else integrated(evaluate)
     summit = ascend(climb, elements, start, design.n, negligible)
+    if summit.point.detail is None or not np.isfinite(summit.point.value):
+        raise np.linalg.LinAlgError("the density is not finite wherever the ascent could start")
     coordinates = summit.point.coordinates
     lambdas = elements.factors(summit.elements)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
@@ -252,7 +254,7 @@ def slopes_in_psi(
     return slopes
 
 
-def gradient(space: ParamSpace, psi: Floats, found: Approximation) -> Floats:
+def gradient(space: ParamSpace, psi: Floats, found: Approximation | DeterminantSlopes) -> Floats:
     """The gradient in psi (d,) of an approximation there."""
     in_psi = np.empty(space.size)
     in_psi[: space.num_fixed] = found.in_beta
@@ -261,57 +263,6 @@ def gradient(space: ParamSpace, psi: Floats, found: Approximation) -> Floats:
         in_psi[where] = np.einsum("tab,ab->t", change, slope)
     in_psi[space.own_slice] = found.in_own[: space.own.size]
     return in_psi
-
-
-def observed_information(
-    model: Model,
-    problem: Problem,
-    psi: Floats,
-    free: NDArray[np.bool_],
-    start: Floats,
-    difference: float = DIFFERENCE,
-    *,
-    central: bool = False,
-) -> Floats:
-    """(d, d) negative second derivative of the approximation, by differences of its gradient.
-
-    Args:
-      model: the model.
-      problem: its arrays, with X as it is in the model.
-      psi: (d,) the maximum; boundary parameters hold a finite stand-in.
-      free: (d,) parameters inside their boundary; the others get zero rows and columns.
-      start: (q,) the mode there.
-      difference: step of the differences, in conditional standard errors or units of psi.
-      central: whether to take steps to both sides, as long steps need. With short ones what one side leaves
-        out is their length times the skewness of the likelihood, less than the gradient's rounding adds.
-    """
-    space = model.space
-    d, p = len(psi), space.num_fixed
-    information = np.zeros((d, d))
-    # Coefficients move in units of their conditional standard error.
-    lengths = np.ones(d)
-    found = approximate(problem, place(space, psi), start, EXACT_GAIN)
-    own = space.own_slice
-    block = np.diag(upright(coefficient_information(problem, found)))
-    lengths[:p] = 1.0 / np.sqrt(block[:p])
-    lengths[own] = 1.0 / np.sqrt(block[p : p + space.own.size])
-    # Each mode is searched for from where the derivative puts it: at these distances it is there.
-    slopes = slopes_in_psi(space, problem, psi, found.mode, found.depths)
-    here = gradient(space, psi, found)
-
-    for j in np.flatnonzero(free):
-        step = np.zeros(d)
-        step[j] = difference * lengths[j]
-        ends = [here]
-        for side in (1.0, -1.0) if central else (1.0,):
-            psi_there = psi + side * step
-            u_there = found.mode.u + side * step[j] * slopes[j]
-            there = approximate(problem, place(space, psi_there), u_there, EXACT_GAIN)
-            ends.append(gradient(space, psi_there, there))
-        first, last = (ends[2], ends[1]) if central else (ends[0], ends[1])
-        information[j] = (first - last) / ((2.0 if central else 1.0) * step[j])
-    information[:, ~free] = 0.0
-    return 0.5 * (information + information.T)
 
 
 def place(space: ParamSpace, psi: Floats) -> At:

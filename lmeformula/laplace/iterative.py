@@ -15,10 +15,10 @@ from lmeformula.laplace.fit import (
     LaplaceFit,
     fit_laplace,
     gradient,
-    observed_information,
     place,
 )
 from lmeformula.laplace.likelihood import Approximation, Factorize, Problem, approximate, assemble
+from lmeformula.laplace.observed import observed_information
 from lmeformula.model import probing
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
@@ -137,8 +137,8 @@ def _fit_with(
     scores = scores_by_probe(space, found.problem, psi, at)
     if earlier is None or (earlier.inside != inside).any():
         information = observed_information(
-            model, found.problem, psi, inside, mode.u, DIFFERENCE, central=True
-        )
+            model, found.problem, psi, inside, mode.u, DIFFERENCE
+        ).matrix
     else:
         information = earlier.information
     psi, params = probing.last_step(

@@ -205,28 +205,61 @@ def assemble(
     Returns:
       The approximation; its gradient is linear in leverages and traces.
     """
-    plan, factor, rows, lambdas = problem.plan, mode.factor, mode.rows, mode.at.lambdas
-    # How -log|M| / 2 changes with each row's predictor, through that row's weight.
+    by_determinant = determinant_slopes(problem, mode, depths, leverages, traces)
+    first, u = mode.rows.first, problem.plan.split(mode.u)
+    by_first = problem.plan.split(collect(problem.plan, first))
+    return Approximation(
+        value=mode.value - 0.5 * mode.factor.log_det,
+        in_beta=problem.X.T @ first + by_determinant.in_beta,
+        in_factors=tuple(
+            pull.T @ effects + slope
+            for pull, effects, slope in zip(by_first, u, by_determinant.in_factors, strict=True)
+        ),
+        in_own=depths.own + by_determinant.in_own,
+        mode=mode,
+        depths=depths,
+    )
+
+
+class DeterminantSlopes(NamedTuple):
+    """How -log |M| / 2 moves with the parameters, the effects moving along: as in `Approximation`."""
+
+    in_beta: Floats
+    in_factors: tuple[Floats, ...]
+    in_own: Floats
+
+
+def determinant_slopes(
+    problem: Problem, mode: Mode, depths: Depths, leverages: Floats, traces: tuple[Floats, ...]
+) -> DeterminantSlopes:
+    """The part of the gradient that is from -log |M| / 2; arguments as of `assemble`.
+
+    Effects that are not at the mode are moved as the mode would be, by the same derivatives.
+    """
+    plan, factor, lambdas = problem.plan, mode.factor, mode.at.lambdas
+    # How it changes with each row's predictor, through that row's weight.
     leverages = 0.5 * leverages
     pull = deepened(depths.third, leverages)
     adjoint = factor.solve(apply_lambda(plan, lambdas, collect(plan, pull), transpose=True))
     along = predictor(plan, apply_lambda(plan, lambdas, adjoint))
-    slope = rows.first + pull - mode.weights * along
-    by_slope, by_first = plan.split(collect(plan, slope)), plan.split(collect(plan, rows.first))
+    slope = pull - mode.weights * along
+    by_slope, by_first = (
+        plan.split(collect(plan, slope)),
+        plan.split(collect(plan, mode.rows.first)),
+    )
     u, a = plan.split(mode.u), plan.split(adjoint)
     in_factors = []
     for j, (levels, k) in enumerate(plan.sizes):
         missing = levels * np.eye(k) - traces[j]
+        if not np.isfinite(missing).all():
+            raise np.linalg.LinAlgError("the density has no finite curvature here")
         spread = sl.solve_triangular(lambdas[j], missing, lower=True, trans="T")
         in_factors.append(by_slope[j].T @ u[j] + by_first[j].T @ a[j] - spread)
-    return Approximation(
-        value=mode.value - 0.5 * factor.log_det,
+    return DeterminantSlopes(
         in_beta=problem.X.T @ slope,
         in_factors=tuple(in_factors),
-        # Directly, through the rows' weights in log|M|, and through the mode that log|M| is taken at.
-        in_own=depths.own + depths.own_second @ leverages + depths.own_first @ along,
-        mode=mode,
-        depths=depths,
+        # Through the rows' weights in log|M|, and through the mode that log|M| is taken at.
+        in_own=depths.own_second @ leverages + depths.own_first @ along,
     )
 
 

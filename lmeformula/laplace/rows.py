@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.laplace.stacked import automatic_stacked
+from lmeformula.laplace.stacked import automatic_stacked, in_order
 from lmeformula.model.compile import Model
 from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
 from lmeformula.model.family.own import Scale
@@ -103,7 +103,8 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
         return Slopes(float(value), first.numpy(), second.numpy())
 
     def depths(eta: Floats, _: Any, own: Floats) -> Depths:
-        third, *others = deep(tf.constant(eta[:, None]), tf.constant(own), given)
+        with in_order(family):
+            third, *others = deep(tf.constant(eta[:, None]), tf.constant(own), given)
         f, n = len(own), len(eta)
         in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
         return Depths(

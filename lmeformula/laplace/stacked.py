@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -38,13 +39,15 @@ def automatic_stacked(family: Family, response: tuple[Floats, ...], mixture: Mix
         return tf.constant(eta[: k * n].reshape(k, n, 1))
 
     def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
-        value, first, second = shallow(read(eta), tf.constant(own), given)
+        with in_order(family):
+            value, first, second = shallow(read(eta), tf.constant(own), given)
         firsts = np.zeros(size * n)
         firsts[: k * n] = first.numpy().reshape(-1)
         return Slopes(float(value), firsts, (mixture.weights @ second.numpy()).reshape(-1))
 
     def depths(eta: Floats, _: Any, own: Floats) -> Depths:
-        third, *others = deep(read(eta), tf.constant(own), given)
+        with in_order(family):
+            third, *others = deep(read(eta), tf.constant(own), given)
         f = len(own)
         in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
         firsts = np.zeros((f, size * n))
@@ -61,6 +64,19 @@ def automatic_stacked(family: Family, response: tuple[Floats, ...], mixture: Mix
         )
 
     return ClosedForm(slopes, depths)
+
+
+def in_order(family: Family) -> Any:
+    """Run compiled functions an operation after the other, so that sums of gradients have the same bits.
+
+    Sums of three and more are added up in whatever order their terms are there; which is first is a race of
+    threads. Not of a user's family, which may hold loops, as one thread cannot run them so.
+    """
+    if family.own_names or family.scale is not None:
+        return contextlib.nullcontext()
+    from tensorflow.python.eager import context
+
+    return context.function_executor_type("SINGLE_THREADED_EXECUTOR")
 
 
 @functools.lru_cache(maxsize=16)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmeformula.em.outcome import Outcome
+from lmeformula.model.family.limits import limits_of
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -36,6 +37,19 @@ def at_bounds(fit: Fit) -> tuple[str, ...]:
     return tuple(fit.param_names[place] for place in places if np.isnan(fit.param_stderr[place]))
 
 
+def at_limits(fit: Fit) -> tuple[str, ...]:
+    """Name the family's own parameters that ended at their limits, each with the simpler family it leads to."""
+    if fit.outcome is not Outcome.BOUNDARY:
+        return ()
+    own = fit.model.space.own_slice
+    becomes = {limit.name: limit.becomes for limit in limits_of(fit.model.family)}
+    return tuple(
+        f"{name} at {fit.param_values[place]:g} ({becomes[name]})"
+        for place, name in enumerate(fit.param_names)
+        if place >= own.start and name in becomes and np.isnan(fit.param_stderr[place])
+    )
+
+
 def how_it_ended(fit: Fit) -> str:
     """Say how a fit ended.
 
@@ -58,6 +72,8 @@ def how_it_ended(fit: Fit) -> str:
         before, converged, rest = text.partition("Converged")
         is_fine = bool(converged) and not before
         text = f"Converged, singular{where}{rest}" if is_fine else f"{text} Singular{where}."
+    if names := at_limits(fit):
+        return f"{text} At its limit: {_shown(names)}."
     if names := endless(fit):
         return f"{text} Without a finite estimate: {_shown(names)}."
     if names := doubtful(fit):

@@ -11,7 +11,8 @@ from lmeformula.algebra.crossproducts import layout
 from lmeformula.em.ahead import compile_ahead
 from lmeformula.em.loop import run
 from lmeformula.em.types import Geometry, Options
-from lmeformula.laplace.fit import fit_laplace, observed_information
+from lmeformula.laplace.fit import fit_laplace
+from lmeformula.laplace.observed import observed_information
 from lmeformula.sampling.laplace import blank_whitening, laplace_problem
 from lmeformula.sampling.problem import whitened_problem
 
@@ -36,7 +37,7 @@ def test_the_run_compiles_nothing_more(name, formula, family):
     psi = model.space.to_free(found.params)
     mode = found.approximation.mode.u
     free = np.ones(len(psi), bool)
-    information = observed_information(model, found.problem, psi, free, mode)
+    information = observed_information(model, found.problem, psi, free, mode).matrix
     problem = laplace_problem(model, found.problem, psi, information, mode)
     assert problem.geometry is not None
     arrays = problem.geometry(psi).arrays

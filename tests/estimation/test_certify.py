@@ -13,8 +13,9 @@ from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.iterative import fit_iterative
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.sparse import sparse_sums
-from lmeformula.laplace.fit import fit_laplace, observed_information
+from lmeformula.laplace.fit import fit_laplace
 from lmeformula.laplace.iterative import fit_iteratively
+from lmeformula.laplace.observed import observed_information
 
 
 def data(n: int = 900) -> pd.DataFrame:
@@ -115,7 +116,7 @@ def test_a_laplace_end_that_is_none_is_noticed():
     space, found = model.space, fit_laplace(model)
     psi, inside = space.to_free(found.params), np.ones(model.space.size, bool)
     mode = found.approximation.mode.u
-    information = observed_information(model, found.problem, psi, inside, mode)
+    information = observed_information(model, found.problem, psi, inside, mode).matrix
     stderr = np.ones(space.size)
     assert certify_laplace(model, found, psi, inside, information, stderr, 1e-6).holds
     far = found._replace(elements=found.elements * np.array([1.1, 1.0]))

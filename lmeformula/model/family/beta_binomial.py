@@ -9,6 +9,7 @@ References: Griffiths (1973), Maximum likelihood estimation for the beta-binomia
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.model.family.binary import trials_response
-from lmeformula.model.family.gammas import log_rising
+from lmeformula.model.family.gammas import LARGE, log_rising, log_rising_ratio
 from lmeformula.model.family.links import LINKS, Link
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family, Predicted
@@ -88,17 +89,25 @@ def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...])
     log_yes, log_no = _logs(link, eta)
     return (
         log_ways
-        + _log_rising(log_precision + log_yes, successes)
-        + _log_rising(log_precision + log_no, trials - successes)
-        - _log_rising(log_precision, trials)
+        + _log_rising(log_precision, log_yes, successes)
+        + _log_rising(log_precision, log_no, trials - successes)
+        - _log_rising(log_precision, tf.zeros_like(log_precision), trials)
     )
 
 
-def _log_rising(log_start: Tensor, count: Tensor) -> Tensor:
-    """log(a (a + 1) ... (a + count - 1)) from log a, with its digits where a is nearly zero, or large."""
+def _log_rising(log_precision: Tensor, log_share: Tensor, count: Tensor) -> Tensor:
+    """log(a (a + 1) ... (a + count - 1)) less count log precision, with log a = log precision + log share.
+
+    Digits are kept where a is nearly zero, and where it is large: there it is little more than count log share.
+    """
     import tensorflow as tf
 
-    has_any = tf.cast(count > 0.0, log_start.dtype)
+    log_start = log_precision + log_share + tf.zeros_like(count)
+    is_large = log_start > math.log(LARGE)
+    start = tf.exp(tf.where(is_large, log_start, tf.cast(math.log(LARGE), log_start.dtype)))
+    large = count * log_share + log_rising_ratio(start, count)
+    low = tf.where(is_large, tf.zeros_like(log_start), log_start)
+    has_any = tf.cast(count > 0.0, low.dtype)
     others = tf.maximum(count - 1.0, tf.zeros_like(count))
-    rest = log_rising(tf.exp(log_start) + 1.0, others)
-    return has_any * (log_start + rest)
+    small = has_any * (low + log_rising(tf.exp(low) + 1.0, others)) - count * log_precision
+    return tf.where(is_large, large, small)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.model.family.counts import stirling_remainder
+from lmeformula.model.family.gammas import less_powers
 from lmeformula.model.family.location_scale import positive_response
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
@@ -51,7 +53,7 @@ def _gamma_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Te
 
     log_y, shape = response[1][:, None], own[0]
     apart = log_y - eta
-    return shape * (tf.math.log(shape) + apart - tf.exp(apart)) - tf.math.lgamma(shape) - log_y
+    return shape * (apart - tf.math.expm1(apart)) - less_powers(shape) - log_y
 
 
 def _gamma_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -64,8 +66,9 @@ def _gamma_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     log_y, shape = response[1], own[0]
     apart = log_y - eta
     ratio = np.exp(apart)
-    constant = shape * np.log(shape) - scipy.special.gammaln(shape)
-    value = shape * (apart - ratio).sum() + len(eta) * constant - log_y.sum()
+    # From the peak of each density, in which large shapes and rows that say much keep their digits.
+    peak = 0.5 * np.log(shape / (2.0 * np.pi)) - float(stirling_remainder(np.full(1, shape))[0])
+    value = shape * (apart - np.expm1(apart)).sum() + len(eta) * peak - log_y.sum()
     return Slopes(float(value), shape * np.expm1(apart), -shape * ratio)
 
 
@@ -87,8 +90,9 @@ def _gamma_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
 def _waiting_shape(design: Design) -> Own:
     """By moments: the variance over the cubed mean, some of which is for the random effects."""
     values = response_of(design).values
-    mean, variance = float(values.mean()), float(values.var())
-    return positive("shape", mean * float(np.clip(2.0 * mean**2 / max(variance, 1e-300), 0.1, 1e3)))
+    mean = float(values.mean())
+    variance = float((values / mean).var())
+    return positive("shape", mean * float(np.clip(2.0 / max(variance, 1e-300), 0.1, 1e3)))
 
 
 def _inverse_gaussian(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
@@ -150,8 +154,10 @@ def _beta_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Ten
 
     _, log_y, log_rest = (array[:, None] for array in response)
     a, b = own[0] * tf.math.sigmoid(eta), own[0] * tf.math.sigmoid(-eta)
-    norm = tf.math.lgamma(own[0]) - tf.math.lgamma(a) - tf.math.lgamma(b)
-    return norm + (a - 1.0) * log_y + (b - 1.0) * log_rest
+    norm = less_powers(own[0]) - less_powers(a) - less_powers(b)
+    # Powers of the share over the mean: a large precision costs no digits.
+    apart = a * (log_y + tf.math.softplus(-eta)) + b * (log_rest + tf.math.softplus(eta))
+    return norm + apart - log_y - log_rest
 
 
 GAMMA = Family(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.model.family.checks import numbers, refuse_weights, unsuitable
+from lmeformula.model.family.gammas import LARGE, REMAINDER
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 
 Floats = NDArray[np.float64]
@@ -17,7 +18,7 @@ Tensor = Any
 
 
 def count_response(family: str) -> Any:
-    """Design -> (counts, log of their factorials), refused in the name of `family` where they are none."""
+    """Design -> `count_arrays`, refused in the name of `family` where the response is not of counts."""
 
     def response(design: Design) -> Arrays:
         needs = "counts: whole numbers from zero"
@@ -26,9 +27,41 @@ def count_response(family: str) -> Any:
         if (values < 0).any() or (values != np.round(values)).any():
             raise unsuitable(design, family, needs, hint)
         refuse_weights(design, family)
-        return values, scipy.special.gammaln(values + 1.0)
+        return count_arrays(values)
 
     return response
+
+
+def count_arrays(counts: Floats) -> Arrays:
+    """What densities of counts (n,) take.
+
+    Returns:
+      The counts, the logarithms of their factorials, their own logarithms (of zero: zero), and the log density
+      of each by the Poisson distribution that has it for its mean: from there large counts keep their digits.
+    """
+    log_counts = np.log(np.maximum(counts, 1.0))
+    return counts, scipy.special.gammaln(counts + 1.0), log_counts, _peaks(counts)
+
+
+def _peaks(counts: Floats) -> Floats:
+    """(n,) log of y^y exp(-y) / y!, by Stirling's formula with its remainder."""
+    some = np.maximum(counts, 1.0)
+    found = -0.5 * np.log(2.0 * np.pi * some) - stirling_remainder(some)
+    return np.asarray(np.where(counts > 0.0, found, 0.0))
+
+
+def stirling_remainder(x: Floats) -> Floats:
+    """What Stirling's formula leaves of the log gamma function at x > 0.
+
+    Example:
+      >>> stirling_remainder(np.array([1.0, 1e3, 1e9])).round(7).tolist()
+      [0.0810615, 8.33e-05, 0.0]
+    """
+    large = np.maximum(x, LARGE)
+    found = sum(factor * large ** -(2.0 * j + 1.0) for j, factor in enumerate(REMAINDER))
+    small = np.minimum(x, LARGE)
+    direct = scipy.special.gammaln(small) - (small - 0.5) * np.log(small) + small
+    return np.asarray(np.where(x >= LARGE, found, direct - 0.5 * np.log(2.0 * np.pi)))
 
 
 def log_mean(response: Arrays) -> Floats:
@@ -55,10 +88,11 @@ def _poisson_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Te
 
 
 def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
-    counts, log_factorials = response
-    mean = np.exp(eta)
-    value = float(counts @ eta - mean.sum() - log_factorials.sum())
-    return Slopes(value, counts - mean, -mean)
+    counts, _, log_counts, peaks = response
+    mean, apart = np.exp(eta), eta - log_counts
+    # From the density's peak: sums of counts times logarithms would leave no digit of large ones.
+    value = np.where(counts > 0.0, counts * (apart - np.expm1(apart)), -mean) + peaks
+    return Slopes(float(value.sum()), counts - mean, -mean)
 
 
 def _poisson_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 Tensor = Any
@@ -10,6 +11,9 @@ Tensor = Any
 LARGE = 16.0
 # Of 1 / x, 1 / x^3, ...: Bernoulli numbers B_2j / (2j (2j - 1)).
 REMAINDER = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+
+# Below this functions of a ratio are summed as series, of so many terms.
+SMALL, NUM_TERMS = 0.1, 18
 
 
 def log_rising(start: Tensor, count: Tensor) -> Tensor:
@@ -42,6 +46,75 @@ def log_rising(start: Tensor, count: Tensor) -> Tensor:
     large += (high + count - 0.5) * tf.math.log1p(count / high)
     large += _remainder(high + count) - _remainder(high)
     return tf.where(is_large, large, tf.math.lgamma(low + count) - tf.math.lgamma(low))
+
+
+def log_rising_ratio(start: Tensor, count: Tensor) -> Tensor:
+    """log(Gamma(start + count) / (Gamma(start) start^count)), elementwise; zero in the limit of a large start.
+
+    Args:
+      start: positive.
+      count: zero or positive.
+    Returns:
+      The logarithms, to be differentiated as often as wanted.
+    Example:
+      >>> import tensorflow as tf
+      >>> start, count = tf.constant([2.0, 1e9], tf.float64), tf.constant([2.0, 3.0], tf.float64)
+      >>> (log_rising_ratio(start, count).numpy() * [1.0, 1e9]).round(4).tolist()
+      [0.4055, 3.0]
+    """
+    import tensorflow as tf
+
+    is_large = start >= LARGE
+    high = tf.where(is_large, start, tf.cast(LARGE, start.dtype))
+    low = tf.where(is_large, tf.cast(LARGE, start.dtype), start)
+    ratio = count / high
+    large = high * _bent(ratio) - 0.5 * tf.math.log1p(ratio)
+    large += _remainder(high + count) - _remainder(high)
+    small = tf.math.lgamma(low + count) - tf.math.lgamma(low) - count * tf.math.log(low)
+    return tf.where(is_large, large, small)
+
+
+def less_powers(x: Tensor) -> Tensor:
+    """log(Gamma(x) exp(x) / x^x), elementwise: of a large x the logarithm of its root, and no more.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> less_powers(tf.constant([1.0, 1e8], tf.float64)).numpy().round(6).tolist()
+      [1.0, -8.291402]
+    """
+    import tensorflow as tf
+
+    is_large = x >= LARGE
+    high = tf.where(is_large, x, tf.cast(LARGE, x.dtype))
+    low = tf.where(is_large, tf.cast(LARGE, x.dtype), x)
+    large = 0.5 * (math.log(2.0 * math.pi) - tf.math.log(high)) + _remainder(high)
+    return tf.where(is_large, large, tf.math.lgamma(low) - low * tf.math.log(low) + low)
+
+
+def log1p_ratio(x: Tensor) -> Tensor:
+    """log(1 + x) / x for x > 0, elementwise; derivatives keep their digits where x is small."""
+    import tensorflow as tf
+
+    is_small = x < SMALL
+    near = tf.where(is_small, x, tf.zeros_like(x))
+    total = tf.zeros_like(x)
+    for k in range(NUM_TERMS, -1, -1):
+        total = total * near + (-1.0) ** k / (k + 1.0)
+    far = tf.where(is_small, tf.ones_like(x), x)
+    return tf.where(is_small, total, tf.math.log1p(far) / far)
+
+
+def _bent(x: Tensor) -> Tensor:
+    """(1 + x) log(1 + x) - x for x >= 0, which begins with x^2 / 2."""
+    import tensorflow as tf
+
+    is_small = x < SMALL
+    near = tf.where(is_small, x, tf.zeros_like(x))
+    total = tf.zeros_like(x)
+    for k in range(NUM_TERMS, 1, -1):
+        total = total * near + (-1.0) ** k / (k * (k - 1.0))
+    far = tf.where(is_small, tf.ones_like(x), x)
+    return tf.where(is_small, near * near * total, (1.0 + far) * tf.math.log1p(far) - far)
 
 
 def _remainder(x: Tensor) -> Tensor:

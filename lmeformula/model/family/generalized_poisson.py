@@ -33,7 +33,7 @@ def _own(design: Design) -> Own:
     mean = max(float(counts.mean()), 1e-3)
     # Half of what Poisson leaves: the random effects have their share.
     return positive(
-        "dispersion", float(np.clip(0.5 * (float(counts.var()) / mean - 1.0), 0.1, 20.0))
+        "dispersion", float(np.clip(0.5 * (float((counts / mean).var()) * mean - 1.0), 0.1, 20.0))
     )
 
 
@@ -47,7 +47,7 @@ def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any
 
 
 def _density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    counts, log_factorials = (array[:, None] for array in response)
+    counts, log_factorials, *_ = (array[:, None] for array in response)
     return _elementwise(eta, counts, log_factorials, own[0])
 
 

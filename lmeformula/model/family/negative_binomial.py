@@ -12,7 +12,8 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
-from lmeformula.model.family.counts import count_response, log_mean
+from lmeformula.model.family.counts import count_response, log_mean, stirling_remainder
+from lmeformula.model.family.gammas import log1p_ratio, log_rising_ratio
 from lmeformula.model.family.links import softplus
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
@@ -23,19 +24,22 @@ Tensor = Any
 
 
 def _moments(design: Design) -> tuple[float, float]:
+    """The mean of the counts, and their variance over its square, of whatever size they are."""
     assert design.response is not None
     counts = design.response.values
-    return max(float(counts.mean()), 1e-3), float(counts.var())
+    mean = max(float(counts.mean()), 1e-3)
+    return mean, float((counts / mean).var())
 
 
 def _quadratic_own(design: Design) -> Own:
     mean, variance = _moments(design)
-    return positive("dispersion", float(np.clip(mean**2 / max(variance - mean, 1e-3), 0.1, 20.0)))
+    excess = max(variance - 1.0 / mean, 1e-3)
+    return positive("dispersion", float(np.clip(1.0 / excess, 0.1, 20.0)))
 
 
 def _linear_own(design: Design) -> Own:
     mean, variance = _moments(design)
-    return positive("dispersion", float(np.clip(0.5 * (variance / mean - 1.0), 0.1, 20.0)))
+    return positive("dispersion", float(np.clip(0.5 * (variance * mean - 1.0), 0.1, 20.0)))
 
 
 def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
@@ -47,14 +51,12 @@ def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
 
 def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     import tensorflow as tf
-    import tensorflow_probability as tfp
 
-    counts, log_factorials = (array[:, None] for array in response)
+    counts, log_factorials, *_ = (array[:, None] for array in response)
     size = own[0]
     log_ratio = eta - tf.math.log(size)
-    value = counts * log_ratio - (counts + size) * tf.math.softplus(log_ratio)
-    # The difference of two logarithms of the gamma function, which a large size makes large.
-    return value - tfp.math.log_gamma_difference(counts, size) - log_factorials
+    value = counts * eta - (counts + size) * tf.math.softplus(log_ratio)
+    return value + log_rising_ratio(size, counts) - log_factorials
 
 
 def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -65,14 +67,19 @@ def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> 
 
 
 def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
-    counts, log_factorials = response
+    counts, _, log_counts, peaks = response
     size = own[0]
-    log_ratio = eta - np.log(size)
+    log_ratio, apart = eta - np.log(size), eta - log_counts
     share = scipy.special.expit(log_ratio)
-    value = counts @ eta - (counts + size) @ softplus(log_ratio, share)
-    value += (rising(counts, size)[0] - log_factorials).sum()
+    # From the density's peak, at a mean that is the count itself, where the share is `whole`.
+    whole = counts / (counts + size)
+    fall = counts * apart - (counts + size) * np.log1p(whole * np.expm1(apart))
+    top = peaks - 0.5 * np.log1p(counts / size)
+    top += stirling_remainder(counts + size) - stirling_remainder(np.full(1, size))
+    of_zero = -size * softplus(log_ratio, share)
+    value = np.where(counts > 0.0, fall + top, of_zero)
     second = -(counts + size) * share * (1.0 - share)
-    return Slopes(float(value), counts - (counts + size) * share, second)
+    return Slopes(float(value.sum()), counts - (counts + size) * share, second)
 
 
 def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
@@ -108,10 +115,11 @@ def _linear(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
 def _linear_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     import tensorflow as tf
 
-    counts, log_factorials = (array[:, None] for array in response)
-    size, log_more = tf.exp(eta) / own[0], tf.math.log1p(own[0])
-    value = counts * (tf.math.log(own[0]) - log_more) - size * log_more
-    return value + tf.math.lgamma(counts + size) - tf.math.lgamma(size) - log_factorials
+    counts, log_factorials, *_ = (array[:, None] for array in response)
+    mean = tf.exp(eta)
+    # Poisson's density, and what goes to zero with the dispersion.
+    value = counts * eta - mean * log1p_ratio(own[0]) - counts * tf.math.log1p(own[0])
+    return value + log_rising_ratio(mean / own[0], counts) - log_factorials
 
 
 NBINOM2 = Family(

@@ -44,7 +44,7 @@ def _own(design: Design) -> Own:
     """The dispersion by moments, half of the variation for the random effects; the power half-way."""
     values = response_of(design).values
     mean = max(float(values.mean()), 1e-300)
-    dispersion = 0.5 * float(values.var()) / mean**FIRST_POWER
+    dispersion = 0.5 * float((values / mean).var()) * mean ** (2.0 - FIRST_POWER)
     bounds = Bounded((POSITIVE, (1.0, 2.0)))
     start = np.array([max(dispersion, 1e-6), FIRST_POWER])
     return Own("dispersion_power", ("dispersion", "power"), start, bounds)

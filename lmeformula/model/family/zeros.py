@@ -22,7 +22,7 @@ from lmeformula.errors import ModelError
 from lmeformula.model.family.bounded import CHANCE, Bounded
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import POISSON, count_response, log_mean
-from lmeformula.model.family.gammas import log_rising
+from lmeformula.model.family.gammas import log_rising_ratio
 from lmeformula.model.family.links import LINKS
 from lmeformula.model.family.negative_binomial import NBINOM2
 from lmeformula.model.family.own import Own
@@ -169,13 +169,13 @@ def _counted(
     """The log density of counts, of zeros at a predictor that cannot overflow: it is not used there."""
     import tensorflow as tf
 
-    counts, log_factorials = response
+    counts, log_factorials, *_ = response
     held = tf.where(is_zero, tf.zeros_like(eta), eta)
     if not own:
         return counts * held - tf.exp(held) - log_factorials
     log_ratio = held - tf.math.log(own[0])
-    value = counts * log_ratio - (counts + own[0]) * tf.math.softplus(log_ratio)
-    return value + log_rising(own[0], counts) - log_factorials
+    value = counts * held - (counts + own[0]) * tf.math.softplus(log_ratio)
+    return value + log_rising_ratio(own[0], counts) - log_factorials
 
 
 def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:

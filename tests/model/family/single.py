@@ -8,6 +8,8 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
+from lmeformula.model.family.counts import count_arrays
+
 TRIALS = 7.0
 
 
@@ -55,7 +57,7 @@ def arrays(name: str, y: np.ndarray) -> tuple[np.ndarray, ...]:
         return y, np.log(y)
     if name == "tweedie":
         return y, np.log(np.where(y > 0.0, y, 1.0))
-    return y, scipy.special.gammaln(y + 1.0)
+    return count_arrays(y)
 
 
 def tensors(own: tuple[float, ...]) -> tuple[tf.Tensor, ...]:

@@ -1,0 +1,253 @@
+"""The Laplace fit of a model, and what Monte Carlo EM needs of it to start from."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Options
+from lmeformula.estimation.certify import certify_laplace
+from lmeformula.estimation.certify_probed import certify_probed_laplace
+from lmeformula.estimation.claims import ending
+from lmeformula.estimation.common import most_probes, report_mc_error, stderr_of
+from lmeformula.estimation.covariance import covariance_of, reported_covariance
+from lmeformula.estimation.separation import separated
+from lmeformula.fit import Fit
+from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.laplace.fit import LaplaceFit, arrays_of, conditional
+from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
+from lmeformula.laplace.limits import AtLimit, Climbed, climb
+from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, observed_information
+from lmeformula.model.ascent import NEGLIGIBLE_GAIN
+from lmeformula.model.bounds import off_bounds
+from lmeformula.model.compile import Model
+from lmeformula.model.params import Params
+
+Floats = NDArray[np.float64]
+
+# Error of the information by the iterative solver, relative to its diagonal.
+PROBED_NOISE = 1e-7
+
+
+class Start(NamedTuple):
+    """The Laplace fit with what both methods need of it.
+
+    Attributes:
+      found: the fit.
+      psi: (d,) estimates, unconstrained; what is on a bound has a finite stand-in.
+      inside: (d,) which have a finite estimate off their bounds.
+      observed: the information of these.
+      mc_covariance: (d, d) Monte Carlo covariance of psi.
+      loglik, loglik_error: the log-likelihood, and its Monte Carlo error.
+      outcome: how the ascent ended.
+      probed: what the iterative solver has besides.
+      at_limits: the family's own parameters that ended at their limits.
+    """
+
+    found: LaplaceFit
+    psi: Floats
+    inside: NDArray[np.bool_]
+    observed: Observed
+    mc_covariance: Floats
+    loglik: float
+    loglik_error: float
+    outcome: Outcome
+    probed: IterativeLaplace | None = None
+    at_limits: tuple[AtLimit, ...] = ()
+
+
+def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> Fit:
+    """The Laplace fit itself."""
+    found, space = start.found, model.space
+    mode = found.approximation.mode
+    modes, mode_cov = conditional(mode.factor, mode.u)
+    vcov = reported_covariance(space, start.psi, covariance_of(start.observed))
+    stderr = stderr_of(vcov)
+    certificate = None
+    if start.probed is None:
+        certificate = certify_laplace(
+            model,
+            found,
+            start.psi,
+            start.inside,
+            start.observed.matrix,
+            stderr,
+            start.observed.noise,
+        )
+    elif start.probed is not None and not start.probed.interrupted:
+        certificate = certify_probed_laplace(model, start.probed, stderr, seed)
+    seconds = time.perf_counter() - began
+    return Fit(
+        model=model,
+        method="laplace",
+        reml=False,
+        params=found.params,
+        param_names=space.names,
+        param_values=reported(model, found.params, start.at_limits),
+        param_stderr=stderr,
+        param_vcov=vcov,
+        param_mc_error=report_mc_error(model, start.psi, start.mc_covariance),
+        fixed_vcov=vcov[: space.num_fixed, : space.num_fixed],
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=start.outcome if certificate is None else ending(start.outcome, certificate),
+        singular=found.singular,
+        loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.n),
+        iterations=(),
+        watched=None,
+        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        ascent=Ascent(found.num_evaluations, found.gain),
+        sampling=None,
+        laplace_values=None,
+        solver=solver,
+        information="laplace",
+        certificate=certificate,
+    )
+
+
+def failed_fit(model: Model, method: str, solver: str, began: float) -> Fit:
+    """What is left of a fit whose density is finite nowhere it could start: rough parameters, and no errors."""
+    space = model.space
+    none = np.full((space.size, space.size), np.nan)
+    terms = model.design.terms
+    seconds = time.perf_counter() - began
+    return Fit(
+        model=model,
+        method=method,
+        reml=False,
+        params=model.start,
+        param_names=space.names,
+        param_values=space.to_report(space.to_free(model.start)),
+        param_stderr=np.full(space.size, np.nan),
+        param_vcov=none,
+        param_mc_error=np.zeros(space.size),
+        fixed_vcov=none[: space.num_fixed, : space.num_fixed],
+        modes=tuple(np.zeros((len(term.levels), len(term.columns))) for term in terms),
+        mode_cov=tuple(
+            np.broadcast_to(covariance, (len(term.levels), *covariance.shape)).copy()
+            for term, covariance in zip(terms, model.start.covariances, strict=True)
+        ),
+        outcome=Outcome.NONFINITE,
+        singular=False,
+        loglik=LogLik(math.nan, 0.0, space.size, model.design.n),
+        iterations=(),
+        watched=None,
+        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        ascent=Ascent(0, math.inf),
+        sampling=None,
+        laplace_values=None,
+        solver=solver,
+        information="laplace",
+    )
+
+
+def reported(model: Model, params: Params, at_limits: tuple[AtLimit, ...]) -> Floats:
+    """(d,) the estimates as they are reported, own parameters that are at their limits exactly there."""
+    space = model.space
+    values = space.to_report(space.to_free(params))
+    for one in at_limits:
+        values[space.own_slice.start + one.place] = one.limit.value
+    return values
+
+
+def whole_fit(model: Model, climbed: Climbed) -> LaplaceFit:
+    """The fit as one of the whole model, own parameters that are at their limits next to them."""
+    found = climbed.found
+    if not climbed.at_limits:
+        return found
+    natural = np.array(found.params.own, float)
+    for one in climbed.at_limits:
+        natural = np.insert(natural, one.place, one.stand_in)
+    p, f = model.space.num_fixed, climbed.model.space.own.size
+    free = model.space.own.scale.to_free(natural)
+    first, rest = found.coordinates[:p], found.coordinates[p + f :]
+    return found._replace(
+        params=found.params._replace(own=natural),
+        coordinates=np.concatenate([first, free, rest]),
+        problem=arrays_of(model, found.problem.plan, found.problem.factorize),
+    )
+
+
+def start_of(
+    model: Model,
+    boundary_sd: float,
+    solver: str,
+    seed: int,
+    options: Options,
+    negligible: float = NEGLIGIBLE_GAIN,
+) -> Start:
+    """Fit by the Laplace approximation.
+
+    Args:
+      model: the model.
+      boundary_sd: what stands for standard deviations of zero.
+      solver: "direct" or "iterative".
+      seed: of the iterative solver's probes.
+      options: its tolerance and most probes.
+      negligible: a further step of the ascent that promises less than this is not taken.
+    """
+    if solver == "iterative":
+        return _iterative_start(model, boundary_sd, seed, options)
+    climbed = climb(model, negligible)
+    found, space = whole_fit(model, climbed), model.space
+    psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
+    inside[[space.own_slice.start + one.place for one in climbed.at_limits]] = False
+    endless = separated(model, found)
+    inside &= ~endless
+    # What has no finite estimate may have no curvature at all; it takes no part in what follows.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        try:
+            observed = observed_information(
+                model, found.problem, psi, inside, found.approximation.mode.u
+            )
+        except np.linalg.LinAlgError:
+            observed = nothing_observed(inside)
+    outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
+    if not np.isfinite(observed.noise):
+        # No curvature to be had next to where the ascent ended.
+        outcome = Outcome.NONFINITE
+    elif climbed.at_limits and found.converged:
+        outcome = Outcome.BOUNDARY
+    return Start(
+        found=found,
+        psi=psi,
+        inside=inside,
+        observed=observed,
+        mc_covariance=np.zeros_like(observed.matrix),
+        loglik=found.approximation.value,
+        loglik_error=0.0,
+        outcome=Outcome.SEPARATION if endless.any() else outcome,
+        at_limits=climbed.at_limits,
+    )
+
+
+def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Options) -> Start:
+    last = fit_iteratively(
+        model,
+        boundary_sd,
+        seed=seed,
+        tolerance=options.tolerance,
+        max_probes=most_probes(options),
+    )
+    outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
+    if not last.found.converged:
+        outcome = Outcome.OPTIMIZER_STALLED
+    endless = separated(model, last.found)
+    inside = last.inside & ~endless
+    outcome = Outcome.SEPARATION if endless.any() else outcome
+    return Start(
+        found=last.found,
+        psi=last.psi,
+        inside=inside,
+        observed=along_ways(last.information, inside, model.stack.orthogonal()[1], PROBED_NOISE),
+        mc_covariance=last.mc_covariance,
+        loglik=last.loglik,
+        loglik_error=last.loglik_error,
+        outcome=Outcome.INTERRUPTED if last.interrupted else outcome,
+        probed=last,
+    )

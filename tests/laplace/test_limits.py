@@ -1,0 +1,69 @@
+"""Own parameters that run to their limits: the simpler family's fit, named, with its errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmeformula as lf
+
+POISSON = [
+    "nbinom1",
+    "nbinom2",
+    "generalized_poisson",
+    "zero_inflated_poisson",
+]
+LIMIT = {"nbinom1": 0.0, "nbinom2": math.inf, "generalized_poisson": 0.0}
+
+
+def underdispersed(seed: int) -> pd.DataFrame:
+    """Counts that vary less than Poisson's."""
+    rng = np.random.default_rng(seed)
+    g, x = np.repeat(np.arange(12), 8), rng.normal(size=96)
+    mean = np.exp(0.8 + 0.3 * x + rng.normal(0, 0.4, 12)[g])
+    return pd.DataFrame(
+        {"y": rng.binomial(12, np.minimum(mean / 12, 1)), "x": x, "g": g.astype(str)}
+    )
+
+
+@pytest.mark.parametrize("family", POISSON)
+def test_counts_without_overdispersion_end_at_poisson(family):
+    data, formula = underdispersed(1), "y ~ x + (1 | g)"
+    right = lf.fit(formula, data, "poisson", method="laplace")
+    fit = lf.fit(formula, data, family, method="laplace")
+    assert fit.outcome is lf.Outcome.BOUNDARY
+    assert fit.converged
+    assert fit.loglik.value == pytest.approx(right.loglik.value, abs=1e-5)
+    np.testing.assert_allclose(fit.stderr, right.stderr, rtol=1e-4)
+    assert fit.param_values[-1] == LIMIT.get(family, 0.0)
+    assert np.isnan(fit.param_stderr[-1])
+    assert "(poisson)" in " ".join(str(fit.summary()).split())
+    again = lf.fit(formula, data, family, method="laplace")
+    assert np.array_equal(fit.param_stderr, again.param_stderr, equal_nan=True)
+
+
+def test_overdispersed_counts_do_not():
+    rng = np.random.default_rng(2)
+    g = np.repeat(np.arange(12), 10)
+    mean = np.exp(1 + rng.normal(0, 0.4, 12)[g]) * rng.gamma(2.0, 0.5, 120)
+    data = pd.DataFrame({"y": rng.poisson(mean), "g": g.astype(str)})
+    fit = lf.fit("y ~ 1 + (1 | g)", data, "nbinom2", method="laplace")
+    assert fit.outcome is lf.Outcome.CONVERGED
+    assert np.isfinite(fit.param_stderr).all()
+
+
+@pytest.mark.parametrize(
+    ("family", "value"),
+    [("poisson", 1e18), ("nbinom2", 1e300), ("gamma", 1e300), ("inverse_gaussian", 1e-300)],
+)
+def test_responses_out_of_all_proportion_are_an_outcome(family, value):
+    rng = np.random.default_rng(6)
+    data = pd.DataFrame(
+        {"g": np.repeat(np.arange(10), 6).astype(str), "y": rng.poisson(3, 60) + 1.0}
+    )
+    data.loc[7, "y"] = value
+    fit = lf.fit("y ~ 1 + (1 | g)", data, family, method="laplace")
+    assert isinstance(fit.outcome, lf.Outcome)
