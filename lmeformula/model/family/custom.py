@@ -22,6 +22,7 @@ from lmeformula.model.family.links import LINKS, mean_of
 from lmeformula.model.family.own import NO_OWN, Own
 from lmeformula.model.family.record import Arrays
 from lmeformula.model.family.record import Family as Record
+from lmeformula.model.family.score_trial import check_score
 from lmeformula.model.family.supports import Support, support_of
 from lmeformula.model.family.table import FAMILIES
 from lmeformula.model.family.trial import check_bijector, is_mean, takes_single, try_out
@@ -65,7 +66,8 @@ def Family(
       it again to `lf.load(path, family=...)`.
     Raises:
       ModelError: if the distribution has the wrong shape or type, no finite derivatives at ordinary points,
-        draws outside of the support or none at all, or if an argument is not one of those named here.
+        draws outside of the support or none at all, kinks instead of a curvature, or draws that are not
+        from its density; or if an argument is not one of those named here.
     References:
       McCullagh, Nelder (1989), Generalized Linear Models, 2nd ed., chapter 2, for links and responses.
     Example:
@@ -96,6 +98,7 @@ def Family(
     )
     taken = support_of(name, support)
     try_out(parts, taken)
+    check_score(parts)
     rules = Rules(parts, taken, link, mean, takes_single(parts))
     return Record(
         name=name,

@@ -94,10 +94,10 @@ def try_out(parts: Parts, support: Support) -> None:
     import tensorflow as tf
 
     eta = tf.constant([PREDICTORS, PREDICTORS[::-1]], tf.float64)
-    points = list(_own_points(parts))
+    points = list(own_points(parts))
     draws = []
     for number, own in enumerate(points):
-        made = _built(parts, eta, own)
+        made = built(parts, eta, own)
         if not number:
             _check_shapes(parts, made, eta)
             _check_own_shapes(parts, eta, own)
@@ -121,7 +121,7 @@ def takes_single(parts: Parts) -> bool:
 
     eta = tf.constant(PREDICTORS, tf.float32)
     try:
-        own = tuple(tf.cast(value, tf.float32) for value in next(_own_points(parts)))
+        own = tuple(tf.cast(value, tf.float32) for value in next(own_points(parts)))
         made = parts.build(parts.inverse(eta), own)
         return bool(made.log_prob(tf.ones_like(eta)).dtype == tf.float32)
     except (TypeError, ValueError, tf.errors.OpError):
@@ -134,13 +134,13 @@ def is_mean(parts: Parts) -> bool:
 
     mu = parts.inverse(tf.constant(PREDICTORS, tf.float64))
     try:
-        made = parts.build(mu, next(_own_points(parts)))
+        made = parts.build(mu, next(own_points(parts)))
         return bool(np.allclose(made.mean(), mu) and np.isfinite(made.variance()).all())
     except NotImplementedError:
         return False
 
 
-def _own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
+def own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
     """Own parameters, as tensors, at and around the start."""
     import tensorflow as tf
 
@@ -151,10 +151,11 @@ def _own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _own_points_first(parts: Parts) -> tuple[Tensor, ...]:
-    return next(_own_points(parts))
+    return next(own_points(parts))
 
 
-def _built(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> Any:
+def built(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> Any:
+    """The distribution of rows at predictors, whatever the user's function makes of them."""
     import tensorflow_probability as tfp
 
     try:
@@ -194,7 +195,7 @@ def _check_own_shapes(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> Non
     import tensorflow as tf
 
     for wide in (tf.zeros([2, 1], tf.float64), tf.zeros_like(eta)):
-        made = _built(parts, eta, tuple(value + wide for value in own))
+        made = built(parts, eta, tuple(value + wide for value in own))
         _check_shapes(parts, made, eta)
 
 
@@ -229,7 +230,7 @@ def _check_support(parts: Parts, support: Support, draws: Tensor) -> None:
 
 
 def _log_density(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Tensor) -> Tensor:
-    return _built(parts, eta, own).log_prob(y)
+    return built(parts, eta, own).log_prob(y)
 
 
 def _check_density(
@@ -330,7 +331,7 @@ def _derivatives(
         )
 
     try:
-        _, *found = _taken(lambda x: density(*at[:place], x, *at[place + 1 :]), at[place], times)
+        _, *found = taken(lambda x: density(*at[:place], x, *at[place + 1 :]), at[place], times)
     except (LookupError, tf.errors.OpError) as error:
         raise ModelError(
             f"the log density of the family {parts.name!r} cannot be differentiated {times} times in {what}: "
@@ -344,7 +345,7 @@ def _derivatives(
     return np.asarray(found[0])
 
 
-def _taken(function: Callable[[Tensor], Tensor], x: Tensor, times: int) -> list[Any]:
+def taken(function: Callable[[Tensor], Tensor], x: Tensor, times: int) -> list[Any]:
     """A function's value and derivatives, elementwise; None from where it does not depend on x any more."""
     import tensorflow as tf
 
@@ -352,7 +353,7 @@ def _taken(function: Callable[[Tensor], Tensor], x: Tensor, times: int) -> list[
         return [function(x)]
     with tf.GradientTape() as tape:
         tape.watch(x)
-        found = _taken(function, x, times - 1)
+        found = taken(function, x, times - 1)
     return [*found, None if found[-1] is None else tape.gradient(found[-1], x)]
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import lmeformula as lf
+from lmeformula.errors import ModelError
 from lmeformula.model.family.constant import LONGEST
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -229,3 +230,62 @@ def test_a_mean_that_tfp_lacks_is_asked_for():
         bare.mean(eta, none)
     given = lf.Family("mine", lambda mu: Unknown(mu, tf.ones_like(mu)), mean=lambda mu: mu + 2.0)
     assert given.mean(eta, none).tolist() == [2.0, 2.0]
+
+
+class TestDensitiesThatNoFitCanUse:
+    """Each is refused by the trial, in words."""
+
+    def made(self, name, distribution, **options):
+        options = {"parameters": {"b": tfp.bijectors.Exp()}, **options}
+        return lf.Family(name, distribution, **options)
+
+    def rowwise(self, density, sampler):
+        class Made(tfp.distributions.Normal):
+            def _log_prob(self, x):
+                return density(self, x)
+
+            def _sample_n(self, n, seed=None):
+                return sampler(self, n, seed)
+
+        return lambda mu, b: Made(mu, b)
+
+    def normal(self, owner, n, seed):
+        shape = tf.concat([[n], tf.shape(owner.loc)], 0)
+        return owner.loc + owner.scale * tf.random.stateless_normal(shape, seed, dtype=tf.float64)
+
+    def test_laplace_has_no_curvature(self):
+        with pytest.raises(ModelError, match="no curvature in the predictor"):
+            self.made("peaked", lambda mu, b: tfp.distributions.Laplace(mu, b))
+
+    def test_a_density_that_does_not_integrate_to_one(self):
+        family = self.rowwise(
+            lambda d, x: -0.5 * ((x - d.loc) / d.scale) ** 2 - tf.math.log(d.scale) + d.loc,
+            self.normal,
+        )
+        with pytest.raises(ModelError, match="slope in the predictor has the mean"):
+            self.made("improper", family)
+
+    def test_a_sampler_of_another_distribution(self):
+        family = self.rowwise(
+            lambda d, x: -0.5 * ((x - d.loc) / d.scale) ** 2 - tf.math.log(d.scale) - 0.9189385332,
+            lambda d, n, seed: 2.0 * self.normal(d, n, seed) - d.loc,
+        )
+        with pytest.raises(ModelError, match="kinks or jumps, or does not integrate"):
+            self.made("wide", family)
+
+    def test_a_kink_beside_a_curve(self):
+        # Half of the slope is a kink's: a peak of |x| on a parabola. The sampler is by rejection, seeded.
+        def density(d, x):
+            z = (x - d.loc) / d.scale
+            return -tf.abs(z) - 0.5 * z**2 - tf.math.log(d.scale) - 0.27106868
+
+        def sampler(d, n, seed):
+            r = np.random.default_rng(np.asarray(seed).tolist())
+            shape = (int(n), *d.loc.shape, 60)
+            z, u = r.normal(size=shape), r.random(shape)
+            first = np.argmax(u < np.exp(-np.abs(z)), axis=-1)
+            drawn = np.take_along_axis(z, first[..., None], -1)[..., 0]
+            return d.loc + d.scale * tf.constant(drawn, tf.float64)
+
+        with pytest.raises(ModelError, match="kinks or jumps"):
+            self.made("kinked", self.rowwise(density, sampler))
