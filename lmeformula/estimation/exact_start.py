@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 
 # A start that is nearer to the maximum than this, in standard errors, is left alone.
 NEAR = 0.5
-# So many rows are read at each node; of more a start is not worth its time.
-MOST_ROWS = 20_000
+# Rows times nodes of an evaluation; of more a start is not worth its time.
+MOST_NUMBERS = 2_000_000
 # Log standard deviations and own parameters are looked for within this of nought, and steps of differences.
 WIDE, DIFFERENCE = 9.0, 1e-4
 # Standard deviations of another start.
@@ -87,12 +87,14 @@ class _Likelihood:
     def of(cls, model: Model, arrays: Arrays, modes: Floats) -> _Likelihood | None:
         """Of a model; None where it is not to be integrated."""
         from lmeformula.sampling.blocks import blocks_of
-        from lmeformula.sampling.quadrature import integrand
+        from lmeformula.sampling.quadrature import FIRST_NODES, integrand
 
-        if len(model.stack.X) > MOST_ROWS:
-            return None
         inside = integrand(model, arrays.plan, blocks_of(model, arrays.plan))
-        return None if inside is None else cls(model, arrays, inside, modes)
+        if inside is None:
+            return None
+        if len(model.stack.X) * FIRST_NODES[inside.width] ** inside.width > MOST_NUMBERS:
+            return None
+        return cls(model, arrays, inside, modes)
 
     def __call__(self, psi: Floats) -> tuple[float, Floats] | None:
         """Value and gradient (d,) at psi (d,); None where they are not finite."""
