@@ -38,7 +38,8 @@ class Solver:
         self.density, self.wanted = density, wanted
         self.large = Large(density, wanted)
         self._lock = threading.Lock()
-        self._start: Start | None = None
+        # What was found out from where.
+        self._start: tuple[bytes, Start] | None = None
 
     def __call__(
         self,
@@ -93,16 +94,13 @@ class Solver:
         return with_digits(found)
 
     def _find_start(self, problem: Problem) -> Start:
+        psi, latents = (np.array(part, float) for part in (problem.params, problem.latents))
+        origin = psi.tobytes() + latents.tobytes()
         with self._lock:
-            if self._start is None:
-                self._start = find_start(
-                    self.density,
-                    problem.names,
-                    np.asarray(problem.params, float),
-                    np.asarray(problem.latents, float),
-                    self.wanted,
-                )
-            return self._start
+            if self._start is None or self._start[0] != origin:
+                found = find_start(self.density, problem.names, psi, latents, self.wanted)
+                self._start = (origin, found)
+            return self._start[1]
 
 
 def _ended(found: Solution, names: tuple[str, ...], start: Start) -> Solution:

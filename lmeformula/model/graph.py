@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.errors import LmeFormulaError
 from lmeformula.files import write_whole
 from lmeformula.model.family.categories import categories
+from lmeformula.model.graphviz import run_dot
 from lmeformula.model.notation import (
     FamilyNotation,
     bare_columns,
@@ -28,7 +27,6 @@ from lmeformula.model.notation import (
 
 TEXT_WIDTH = 100
 DOT_WIDTH = 44
-DOT_TIMEOUT = 60.0  # seconds
 # Scalar fixed effects, or data columns, beyond this many share one node in a drawing.
 MOST_DRAWN = 6
 # Parameters of the response's own distribution are drawn apart from the fixed effects, which are called so.
@@ -380,25 +378,3 @@ def quoted(text: str) -> str:
     """A DOT string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
-
-
-def run_dot(source: str, file_format: str) -> bytes:
-    """Let graphviz lay out DOT text."""
-    program = shutil.which("dot")
-    if program is None:
-        raise LmeFormulaError(
-            f"drawing {file_format.upper()} needs graphviz's `dot` program, which is not installed",
-            hint="Install graphviz with your system's packages, or use .text() or .dot().",
-        )
-    # The program is fixed and the text goes in by standard input: nothing of it is a command.
-    done = subprocess.run(  # noqa: S603
-        [program, f"-T{file_format}"],
-        input=source.encode("utf-8"),
-        capture_output=True,
-        timeout=DOT_TIMEOUT,
-        check=False,
-    )
-    if done.returncode != 0:
-        message = done.stderr.decode("utf-8", "replace").strip()
-        raise LmeFormulaError(f"graphviz could not draw the model: {message}")
-    return done.stdout
