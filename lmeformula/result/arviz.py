@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.errors import MissingLibraryError, ModelError
+from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family import log_density
 from lmeformula.result.distribution import draw_rows
+from lmeformula.result.equations import equations
+from lmeformula.result.parameter_errors import loadings, predictors_of
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
 from lmeformula.result.several import contribution
@@ -25,10 +28,23 @@ LAST_ESTEP = "last E-step of Monte Carlo EM"
 # More numbers than this for each row and draw are asked for by mistake more often than not.
 MOST_NUMBERS = 2**27
 CHUNK = 2**21
+# What the groups of rows say of their parameters.
+PARAMETERS = {
+    "estimates": "held at their estimates: arviz.loo and arviz.compare take no account of estimating them, and "
+    'prefer columns of noise; use to_arviz(parameters="drawn")',
+    "drawn": "fixed effects and own parameters drawn from their normal approximation; sigma of normal rows and "
+    "covariances of effects held at their estimates",
+}
 
 
 def to_arviz(
-    fit: Fit, *, num_draws: int = 500, seed: int = 0, rows: bool = True, watched: bool = True
+    fit: Fit,
+    *,
+    num_draws: int = 500,
+    seed: int = 0,
+    rows: bool = True,
+    watched: bool = True,
+    parameters: str = "estimates",
 ) -> Any:
     """Hand a fit to ArviZ.
 
@@ -45,6 +61,11 @@ def to_arviz(
       rows: whether to have the groups with a number for each row and draw: log_likelihood and
         posterior_predictive. A fit that was loaded without its rows has none of them.
       watched: False draws all levels from the normal approximation for a Monte Carlo fit too.
+      parameters: "estimates" holds the parameters at their estimates in the groups of rows, where `arviz.loo`
+        and `arviz.compare` then take no account of what estimating them costs, and prefer columns of noise;
+        "drawn" draws fixed effects and the family's own parameters from their normal approximation, and moves
+        the effects with them (sigma of normal rows and covariances stay). The attribute `parameters` of these
+        groups says which.
     Returns:
       data: ArviZ's InferenceData before its version 1, an xarray DataTree from then on, with the groups
         posterior, log_likelihood, posterior_predictive, observed_data and constant_data. The posterior has a
@@ -64,6 +85,9 @@ def to_arviz(
     arviz, xarray = _libraries()
     if num_draws < 2:
         raise ModelError(f"num_draws is {num_draws}", hint="Give a whole number of at least 2.")
+    if parameters not in PARAMETERS:
+        choices = " or ".join(map(repr, PARAMETERS))
+        raise ModelError(f"parameters is {parameters!r}", hint=f"Choose {choices}.")
     design = fit.model.design
     is_whole = has_rows(design)
     draws = posterior_draws(fit, num_draws, seed, jointly=None if is_whole else False)
@@ -73,8 +97,10 @@ def to_arviz(
     if is_whole:
         if rows:
             _check_size(design.n, num_draws)
-            likelihood, simulated = _row_groups(fit, draws, seed)
-            name, how = _response_name(fit), {"draws": draws.how}
+            moved = _moved_parameters(fit, num_draws, seed) if parameters == "drawn" else None
+            likelihood, simulated = _row_groups(fit, draws, seed, moved)
+            name = _response_name(fit)
+            how = {"draws": draws.how, "parameters": PARAMETERS[parameters]}
             dims = ("chain", "draw", "row")
             groups["log_likelihood"] = _dataset(xarray, fit, {name: (dims, likelihood)}, how)
             groups["posterior_predictive"] = _dataset(xarray, fit, {name: (dims, simulated)}, how)
@@ -188,7 +214,38 @@ def _response_name(fit: Fit) -> str:
     return response.name
 
 
-def _row_groups(fit: Fit, draws: PosteriorDraws, seed: int) -> tuple[Floats, Floats]:
+class _Moved(NamedTuple):
+    """Parameters drawn with their errors.
+
+    Attributes:
+      eta: (m, n) or (m, K, n) what their errors add to the predictors, effects moving along.
+      own: (m, v) own parameters; None where they are held.
+    """
+
+    eta: Floats
+    own: Floats | None
+
+
+def _moved_parameters(fit: Fit, num_draws: int, seed: int) -> _Moved:
+    design, loads = fit.model.design, loadings(fit, equations(fit))
+    noise = np.random.default_rng([seed, 5]).standard_normal((num_draws, len(loads.vcov)))
+    moves = noise @ cholesky_semidefinite(loads.vcov).T
+    columns = predictors_of(design)
+    each = [
+        moves @ loads.of(design.X, design.terms, columns, k).T for k in range(design.num_predictors)
+    ]
+    eta = each[0] if len(each) == 1 else np.stack(each, axis=1)
+    p = loads.num_fixed
+    if len(loads.vcov) == p:
+        return _Moved(eta, None)
+    scale = fit.model.space.own.scale
+    free = scale.to_free(fit.params.own)
+    return _Moved(eta, np.array([scale.to_natural(free + move) for move in moves[:, p:]]))
+
+
+def _row_groups(
+    fit: Fit, draws: PosteriorDraws, seed: int, moved: _Moved | None
+) -> tuple[Floats, Floats]:
     """(1, m, n) log densities of the rows, and (1, m, n) simulated responses, at each draw of the effects."""
     import tensorflow as tf
 
@@ -196,19 +253,26 @@ def _row_groups(fit: Fit, draws: PosteriorDraws, seed: int) -> tuple[Floats, Flo
     num_draws = len(draws.effects[0])
     arrays = family.response(design)
     response = tuple(tf.constant(array, tf.float64) for array in arrays)
-    own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
     fixed = linear_predictor(fit, design, with_random=False)
     likelihood = np.empty((1, num_draws, design.n))
     simulated = np.empty((1, num_draws, design.n))
-    size = max(1, CHUNK // design.n)
+    has_own = moved is not None and moved.own is not None
+    # Own parameters of their own are a row of numbers for each draw.
+    size = 1 if has_own else max(1, CHUNK // design.n)
     for number, start in enumerate(range(0, num_draws, size)):
         part = slice(start, start + size)
         eta = np.repeat(fixed[None], len(range(*part.indices(num_draws))), axis=0)
         for block, effects in zip(design.terms, draws.effects, strict=True):
             eta += contribution(block, effects[part][:, block.index], design.num_predictors)
+        of_draw = None
+        if moved is not None:
+            eta += moved.eta[part]
+            of_draw = moved.own[part] if moved.own is not None else None
+        values = family_values(fit) if of_draw is None else of_draw[0]
+        own = tuple(tf.constant(value, tf.float64) for value in values)
         # The density has the rows, or the predictors and then the rows, in front.
         turned = tf.constant(np.moveaxis(eta, 0, -1))
         likelihood[0, part] = np.transpose(log_density(family, turned, response, own).numpy())
         sequence = np.random.SeedSequence([seed, number])
-        simulated[0, part] = draw_rows(fit, eta, arrays, sequence)
+        simulated[0, part] = draw_rows(fit, eta, arrays, sequence, of_draw)
     return likelihood, simulated

@@ -214,3 +214,59 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(MissingLibraryError, match=r"needs ArviZ.*\n.*lmeformula\[arviz\]"):
         fit.to_arviz()
+
+
+def loo_gain(frame: Any, family: str, seed: int, parameters: str) -> float:
+    """What eight columns of noise are said to gain in log density of rows left out, by importance weights."""
+    noise = " + ".join(f"n{i}" for i in range(8))
+    method = "exact" if family == "gaussian" else "laplace"
+    found = []
+    for right in ("x", f"x + {noise}"):
+        fit = lf.fit(f"y ~ {right} + (1 | g)", frame, family, method=method)
+        # The number of draws is large beside what one row weighs.
+        data = fit.to_arviz(num_draws=1500, seed=seed, parameters=parameters)
+        logs = data["log_likelihood"]["y"].values[0]
+        found.append(-float((scipy.special.logsumexp(-logs, axis=0) - np.log(1500)).sum()))
+    return found[1] - found[0]
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_columns_of_noise_are_not_preferred_where_parameters_are_drawn(family: str) -> None:
+    gains: dict[str, list[float]] = {"estimates": [], "drawn": []}
+    for seed in range(6):
+        r = np.random.default_rng([seed, 31])
+        g, x = np.repeat(np.arange(15), 6), r.normal(size=90)
+        eta = 0.6 + 0.4 * x + r.normal(0, 0.5, 15)[g]
+        y = r.poisson(np.exp(eta)) if family == "poisson" else eta + r.normal(size=90)
+        frame = {"x": x, "g": g, "y": y, **{f"n{i}": r.normal(size=90) for i in range(8)}}
+        for parameters, kept in gains.items():
+            kept.append(loo_gain(frame, family, seed, parameters))
+    # Eight columns gain about four where they cost nothing, and lose about four where they do.
+    assert np.mean(gains["estimates"]) > 0
+    error = np.std(gains["drawn"], ddof=1) / np.sqrt(6)
+    assert np.mean(gains["drawn"]) < error
+
+
+@pytest.mark.parametrize("name", ["cumulative", "nbinom2"])
+def test_own_parameters_are_drawn_with_the_others(name: str) -> None:
+    from tests.result.truth import true_data
+
+    formula, frame = true_data(name, 4, levels=10, rows=6)
+    fit = lf.fit(formula, frame, name, method="laplace")
+    held, drawn = (
+        fit.to_arviz(num_draws=60, parameters=each)["log_likelihood"]["y"].values
+        for each in ours.PARAMETERS
+    )
+    assert np.isfinite(drawn).all()
+    # Draws of more parameters fit the rows less well, and vary more.
+    assert drawn.sum(axis=-1).mean() < held.sum(axis=-1).mean()
+
+
+def test_groups_of_rows_say_what_their_parameters_are() -> None:
+    fit = fitted("exact")
+    for parameters in ours.PARAMETERS:
+        found = fit.to_arviz(num_draws=20, parameters=parameters)
+        said = found["log_likelihood"].attrs["parameters"]
+        assert said == ours.PARAMETERS[parameters]
+    with pytest.raises(ModelError, match="parameters is 'all'"):
+        fit.to_arviz(parameters="all")
