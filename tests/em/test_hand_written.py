@@ -215,4 +215,5 @@ def test_reported_errors_are_calibrated_over_seeds_and_starts(name):
     mean = np.mean(squared, axis=0)
     bound = stats.f(12, 30).ppf(1 - 1e-3 / len(at))
     assert (mean < bound).all()
-    assert np.max(largest) < 0.011
+    # The tolerance, and what a last step of a third of a standard error may leave.
+    assert np.max(largest) < np.hypot(0.0101, 0.25 / 27)
