@@ -12,14 +12,14 @@ from lmeformula.result.doubts import Doubt
 from lmeformula.result.ending import endless
 from lmeformula.result.group_doubts import levels_apart, modes_apart
 from lmeformula.result.intervals import check_level
-from lmeformula.result.row_doubts import row_facts, spread, steps, tails, zeros
+from lmeformula.result.row_doubts import row_facts, spread, steps, tails, unequal, zeros
 from lmeformula.result.several import need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
-ROW_DOUBTS = (tails, steps, spread, zeros)
+ROW_DOUBTS = (tails, unequal, steps, spread, zeros)
 # Means of few bounded numbers are not normal, whatever the effects are.
 BOUNDED = (
     "Ratings do this by themselves, where effects are normal and levels near an end of the scale: fit the "
@@ -82,11 +82,11 @@ class Check:
 def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
     """Look for what often goes wrong with models of grouped data.
 
-    Tails of residuals heavier than normal, and ratings or counts taken for measurements (Gaussian models);
-    counts or successes that vary more than their family, and more zeros than it has; random effects far from
-    normal; levels that contradict the others; singular covariances; and, where the fit ended so, coefficients
-    without a finite estimate. But for the last two each is a test, and a finding is one whose chance under a
-    model that is right is below `level` over their number (Bonferroni).
+    Tails of residuals heavier than normal, residuals that scatter with the fit, and ratings or counts taken for
+    measurements (Gaussian models); counts or successes that vary more than their family, and more zeros than it
+    has; random effects far from normal; levels that contradict the others; singular covariances; and, where the
+    fit ended so, coefficients without a finite estimate. But for the last two each is a test, and a finding is
+    one whose chance under a model that is right is below `level` over their number (Bonferroni).
     With many rows small departures are found, too: look at the figure before the model is changed.
 
     Args:

@@ -119,6 +119,29 @@ def steps(facts: RowFacts) -> Doubt | None:
     )
 
 
+def unequal(facts: RowFacts) -> Doubt | None:
+    """Normal residuals that scatter more where the fit is larger, or smaller: a rank correlation of the two."""
+    fit = facts.fit
+    left = 1.0 - facts.leverages
+    rows = left > LEAST_SHARE
+    if not is_normal(fit.model.family) or rows.sum() < FEWEST_ROWS:
+        return None
+    away = np.abs(fit.residuals("quantile").to_numpy()[rows]) / np.sqrt(left[rows])
+    if np.ptp(away) == 0.0 or np.ptp(facts.eta[rows]) == 0.0:
+        return None
+    found = scipy.stats.spearmanr(away, facts.eta[rows])
+    correlation = float(found.statistic)
+    return Doubt(
+        "unequal spread",
+        float(found.pvalue),
+        correlation,
+        f"residuals scatter {'more' if correlation > 0 else 'less'} where the fit is larger: rank correlation "
+        f"{correlation:.2g}",
+        "Transform the response (its logarithm, if it is positive), or give sigma a formula: "
+        'lf.fit({"mu": ..., "sigma": "~ ..."}, data).',
+    )
+
+
 def spread(facts: RowFacts) -> Doubt | None:
     """Counts or successes that vary more than a family without a dispersion of its own lets them."""
     fit = facts.fit

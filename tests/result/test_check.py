@@ -13,6 +13,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.group_doubts import influence, row_scores
 from lmeformula.views.check import check_html
 from tests.result.fakes import fake_fit
+from tests.result.truth import true_data
 
 ROWS, LEVELS = 400, 40
 
@@ -49,7 +50,7 @@ def drawn(family: str, eta: np.ndarray, rng: np.random.Generator) -> dict[str, n
 
 
 RIGHT = {
-    "gaussian": {"tails", "modes of g", "levels of g", "singular"},
+    "gaussian": {"tails", "unequal spread", "modes of g", "levels of g", "singular"},
     "poisson": {"overdispersion", "zeros", "modes of g", "levels of g", "singular"},
     "binomial": {"overdispersion", "modes of g", "levels of g", "singular"},
     "bernoulli": {"modes of g", "levels of g", "singular"},
@@ -178,7 +179,7 @@ def test_it_prints_in_words():
     found = fit_of("gaussian", table | {"y": eta + rng.standard_t(3, ROWS)}).check()
     text = repr(found)
     assert text.startswith(
-        "1 thing seems wrong. Looked at: tails, modes of g, levels of g, singular."
+        "1 thing seems wrong. Looked at: tails, unequal spread, modes of g, levels of g,\nsingular."
     )
     assert "- tails: residuals have heavier tails" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -213,3 +214,50 @@ def test_effects_of_ratings_are_not_blamed_before_the_ratings():
     skew = rng.exponential(size=200)[g] + rng.normal(size=2000)
     found = lf.fit("y ~ 1 + (1 | g)", data.assign(y=skew)).check().findings
     assert "fit.plot.histogram" in {one.name: one for one in found}["modes of g"].advice
+
+
+def _names(formula, frame, family):
+    method = "exact" if family == "gaussian" else "laplace"
+    return [f.name for f in lf.fit(formula, frame, family, method=method).check().findings]
+
+
+def _spreading(seed):
+    """Normal rows whose standard deviation grows from a half to three over the range of the mean."""
+    formula, frame = true_data("gaussian", seed)
+    r = np.random.default_rng(seed)
+    mean = 0.8 * frame["x"].to_numpy()
+    noise = np.exp(0.4 * mean) * r.normal(size=300)
+    return formula, frame.assign(y=mean + r.normal(0, 0.5, 30)[np.arange(300) // 10] + noise)
+
+
+WRONG = {
+    "unequal spread": (_spreading, "gaussian"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_found(name):
+    make, family = WRONG[name]
+    assert name in _names(*make(0), family)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_found_mostly(name):
+    make, family = WRONG[name]
+    found = sum(name in _names(*make(seed), family) for seed in range(40))
+    # A power of 80 %, within the binomial error of 40 data sets.
+    assert found / 40 > 0.8 - 2 * np.sqrt(0.8 * 0.2 / 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gaussian", "poisson", "binomial"])
+def test_true_models_raise_alarms_at_their_level(family):
+    """200 data sets; the level is that of any false finding, and the tests are not all exact."""
+    alarms = 0
+    for seed in range(200):
+        formula, frame = true_data(family, seed)
+        method = "exact" if family == "gaussian" else "laplace"
+        found = lf.fit(formula, frame, family, method=method).check(level=0.05).findings
+        alarms += any(np.isfinite(finding.p_value) for finding in found)
+    assert alarms / 200 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
