@@ -12,6 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.em import known
+from lmeformula.startup import watch_imports
 
 if TYPE_CHECKING:
     from lmeformula import datasets as datasets
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from lmeformula.store import load as load
 
 __version__ = "0.1.0"
+
+# Whichever line imports TensorFlow first, it is told the same.
+watch_imports()
 
 _HOME = {
     "parse": "formula",

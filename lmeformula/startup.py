@@ -12,15 +12,17 @@ Environment:
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
+import importlib.abc
 import os
-import platform
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lmeformula.errors import ModelError
 
 FLAG = "--tf_xla_persistent_cache_directory"
 SWITCH = "LMEFORMULA_XLA_CACHE"
@@ -31,22 +33,122 @@ MOST_BYTES = 512 * 2**20
 def import_tensorflow() -> None:
     """Import TensorFlow and let it look for devices, once and for all.
 
-    What goes wrong in the import is a Python exception and shows all the same.
+    What goes wrong in the import is a Python exception and shows all the same. Ctrl-C during the import takes
+    effect when it is over: half of an import cannot be taken up again.
+
+    Raises:
+      ModelError: in a process that was forked from one that has used TensorFlow, whose threads it lacks.
     """
-    if "tensorflow" in sys.modules:
-        return
-    use_persistent_cache()
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        import tensorflow as tf
+    if _forked_from_tensorflow:
+        raise ModelError(
+            "this process was forked from one that has used TensorFlow, whose threads are not in it: the fit "
+            "would wait for them without end",
+            hint='Start workers afresh: multiprocessing.get_context("spawn"), or "forkserver".',
+        )
+    import tensorflow as tf
 
-        return
-    # Errors too: loading a program from the cache logs one about preferences that are no features of a
-    # processor. What matters comes as a Python exception.
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with _native_notes_dropped():
-        import tensorflow as tf
-
+    with _native_notes_dropped() if _quiet else nullcontext():
         tf.config.list_physical_devices()
+
+
+# Half of an import of these cannot be taken up again: they register types and native code.
+_WHOLE = ("tensorflow", "tensorflow_probability", "tf_keras")
+_quiet = False
+
+
+def watch_imports() -> None:
+    """Have TensorFlow imported quietly, with the cache, and whole, whichever line imports it first.
+
+    Ctrl-C during the import takes effect when it is over.
+    """
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds what others find, and has it loaded in our way."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname not in _WHOLE:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    """Another loader, shielded from interrupts, and quiet where nothing else is asked for."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the other loader does."""
+        found: ModuleType | None = self.real.create_module(spec)
+        return found
+
+    def exec_module(self, module: ModuleType) -> None:
+        """As the other loader does, in peace."""
+        with _interrupts_deferred():
+            if module.__name__ == "tensorflow":
+                _make_settings()
+            with _native_notes_dropped() if _quiet else nullcontext():
+                self.real.exec_module(module)
+
+
+def _make_settings() -> None:
+    global _quiet
+    use_persistent_cache()
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        # Errors too: loading a program from the cache logs one about preferences that are no features of a
+        # processor. What matters comes as a Python exception.
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        _quiet = True
+
+
+_forked_from_tensorflow = False
+
+
+def _note_fork() -> None:
+    global _forked_from_tensorflow
+    _forked_from_tensorflow = "tensorflow" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Keep Ctrl-C until the end of the block; in threads other than the main one it does not arrive anyway."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is None:
+        # A handler that was not set from Python cannot be set again.
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arrived:
+        signal.raise_signal(signal.SIGINT)
 
 
 def use_persistent_cache() -> Path | None:
@@ -55,6 +157,8 @@ def use_persistent_cache() -> Path | None:
     Returns:
       The directory, or None if there is none: switched off, chosen by the user's own flags, or not writable.
     """
+    import tempfile
+
     flags = os.environ.get("TF_XLA_FLAGS", "")
     chosen = os.environ.get(SWITCH, "")
     if FLAG in flags or chosen.lower() in ("off", "0", "no", "false"):
@@ -72,7 +176,24 @@ def use_persistent_cache() -> Path | None:
     except OSError:
         return None
     os.environ["TF_XLA_FLAGS"] = f"{flags} {FLAG}={directory}".strip()
+    _directory.append(directory)
     return directory
+
+
+# Where the programs of this process are kept, once that is chosen; empty where they are not, or by the user.
+_directory: list[Path] = []
+
+
+def forget_programs() -> bool:
+    """Delete the programs that were kept, some of which may be damaged, or fill the disk.
+
+    Returns:
+      whether there is a place of ours that they are kept in.
+    """
+    for directory in _directory:
+        for path in directory.glob("*.pb*"):
+            path.unlink(missing_ok=True)
+    return bool(_directory)
 
 
 def _user_cache() -> Path:
@@ -86,6 +207,10 @@ def _kind() -> str:
 
     A home directory may be shared by machines, and code for one processor ends the process on another.
     """
+    import hashlib
+    import importlib.metadata
+    import platform
+
     about = [platform.machine(), platform.processor(), platform.system()]
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -118,6 +243,8 @@ def _shrink(directory: Path) -> None:
 @contextmanager
 def _native_notes_dropped() -> Iterator[None]:
     """Drop the notes that native code writes before any setting can stop it; pass on all else."""
+    import tempfile
+
     # The descriptor, not sys.stderr: native code does not know the latter.
     try:
         saved = os.dup(2)

@@ -113,3 +113,81 @@ def test_old_programs_make_room(monkeypatch, tmp_path):
 )
 def test_what_is_a_note(line, expected):
     assert startup._is_note(line) is expected
+
+
+@pytest.mark.parametrize("damage", ["cut", "scrambled", "emptied"])
+def test_a_damaged_program_is_compiled_anew(damage, tmp_path):
+    run(tmp_path, "1")
+    for path in tmp_path.glob("*/*.pb"):
+        content = path.read_bytes()
+        changed = {"cut": content[:100], "scrambled": content[::-1], "emptied": b""}[damage]
+        path.write_bytes(changed)
+    done = run(tmp_path, "2")
+    assert done.stdout.startswith("CONVERGED")
+    # What was damaged is gone: the next process reads sound programs.
+    assert all(path.stat().st_size > 1000 for path in tmp_path.glob("*/*.pb"))
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import lmeformula as lf
+def interrupt():
+    while "tensorflow" not in sys.modules:
+        time.sleep(0.001)
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
+data = lf.datasets.load("cbpp")
+formula = "incidence | trials(size) ~ period + (1 | herd)"
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    lf.fit(formula, data, "beta_binomial", method="laplace")
+except KeyboardInterrupt:
+    print("interrupted")
+print(lf.fit(formula, data, "beta_binomial", method="laplace").outcome.converged)
+if hasattr(os, "fork"):
+    child = os.fork()
+    if not child:
+        try:
+            lf.fit(formula, data, "binomial", method="mcem", progress=False)
+        except lf.ModelError as error:
+            print(error.problem[:23], flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_an_interrupt_during_the_import_waits_for_its_end_and_forks_are_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", INTERRUPTED],
+        env=os.environ | {"LMEFORMULA_XLA_CACHE": str(tmp_path)},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["interrupted", "True"]
+    if hasattr(os, "fork"):
+        assert lines[2] == "this process was forked"
+
+
+FIRST = """
+import lmeformula as lf
+model = lf.compile(lf.design("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff")))
+print(len(model.joint.sample()))
+"""
+
+
+def test_whichever_line_imports_tensorflow_first_it_is_quiet(tmp_path):
+    kept = {
+        k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "TF_XLA_FLAGS")
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST],
+        env=kept | {"LMEFORMULA_XLA_CACHE": str(tmp_path)},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lmeformula.em.estep.sampler import build_evaluate, build_walk
+from lmeformula.em.kept import Kept
 from lmeformula.em.types import Options, Problem
 
 # Programs of this many structures are kept, those used last: each holds some megabytes of graph and code.
@@ -100,8 +101,8 @@ def _build(problem: Problem, options: Options, dtype: str) -> Programs:
     numbers = max(1, len(problem.latents) * chains)
     capacity = min(MOST_CAPACITY, max(LEAST_CAPACITY, CALL_NUMBERS // numbers))
     return Programs(
-        walk=build_walk(problem, options, capacity),
-        evaluate=build_evaluate(problem, options, capacity),
+        walk=Kept(build_walk(problem, options, capacity)),
+        evaluate=Kept(build_evaluate(problem, options, capacity)),
         capacity=capacity,
         num_workers=workers,
         num_chains=chains,
