@@ -16,7 +16,7 @@ from lmeformula.laplace import rows as laplace_rows
 from lmeformula.model.family.counts import count_arrays
 from lmeformula.result.cross_validate import _fit_rows
 from lmeformula.result.folds import make_folds
-from lmeformula.result.held_out import _log_density, log_predictive, mean_over
+from lmeformula.result.held_out import log_predictive, mean_over, row_log_density
 from lmeformula.result.predict import family_values
 from lmeformula.result.scores import category_chances, score
 from tests.result.after_fit import dense, small_fit
@@ -89,11 +89,11 @@ def test_densities_are_the_integrals(name, variance):
     for i in range(8):
         row = tuple(array[i : i + 1] for array in response)
         if variance == 0.0:
-            expected = _log_density(family, row, own, eta[i : i + 1, None])[0, 0]
+            expected = row_log_density(family, row, own, eta[i : i + 1, None])[0, 0]
         else:
             # By brute force: the trapezoidal rule on a grid much finer than any density here is narrow.
             z = np.linspace(-14.0, 14.0, 40_001)
-            logs = _log_density(family, row, own, eta[i] + np.sqrt(variance) * z[None])[0]
+            logs = row_log_density(family, row, own, eta[i] + np.sqrt(variance) * z[None])[0]
             logs = np.nan_to_num(logs, nan=-np.inf) + stats.norm.logpdf(z)
             expected = logs.max() + np.log(integrate.trapezoid(np.exp(logs - logs.max()), z))
         assert found.values[i] == pytest.approx(expected, abs=1e-7)
