@@ -44,7 +44,7 @@ def joint_for(fit: Fit, newdata: Any, *, offset: Any = None, weights: Any = None
       >>> effects = {"Batch": np.append(fit.joint_effects["Batch"], 0.0)}
       >>> parts, _ = joint.sample_distributions(value=effects, seed=1)
       >>> parts["Yield"].mean().numpy().round().tolist()
-      [1510.0, 1475.0, 1528.0]
+      [1511.0, 1485.0, 1528.0]
     """
     design = fit.model.design
     rows = design.rebuild(newdata, sizes=needs_response(fit), offset=offset, weights=weights)

@@ -307,9 +307,10 @@ def kept_columns(fit: Fit, re_form: str | None) -> tuple[NDArray[np.bool_], ...]
         lacking = _keep(linked, blocks, terms, masks)
         if lacking:
             known = ", ".join(_text(block) for block in blocks)
+            is_there = any(b[0].group.names == linked[0].group.names for b in blocks)
+            what = f"coefficient {lacking} of {_text(linked)} that is coded so"
             raise ModelError(
-                f"the fit has no random-effects term {_text(linked)}, or no coefficient {lacking} of it "
-                "that is coded so",
+                f"the fit has no {what if is_there else f'random-effects term {_text(linked)}'}",
                 hint=f"It has {known}.",
             )
     return masks

@@ -46,6 +46,7 @@ def write_report(fit: Fit, folder: Path, *, data: bool = False) -> list[Path]:
     groups = dict.fromkeys(block.group for block in fit.model.design.terms)
     if groups:
         contents["effects.csv"] = ranef(fit).to_csv(index=False).encode()
+    pictures: dict[str, bytes] = {}
     if has_matplotlib():
         drawings: dict[str, Callable[[Figure], object]] = {
             "residuals.png": lambda figure: residuals(fit, figure.subplots())
@@ -54,10 +55,11 @@ def write_report(fit: Fit, folder: Path, *, data: bool = False) -> list[Path]:
             drawings[f"effects-{name}.png"] = partial(_draw_effects, fit, group)
         if fit.method == "mcem":
             drawings["convergence.png"] = partial(_draw_convergence, fit)
-        contents |= {name: picture(draw) for name, draw in drawings.items()}
+        pictures = {name: picture(draw) for name, draw in drawings.items()}
     folder.mkdir(parents=True, exist_ok=True)
     paths = [write_whole(folder / name, content) for name, content in contents.items()]
-    return [*paths, save(fit, folder / "fit.zip", data=data)]
+    paths.append(save(fit, folder / "fit.zip", data=data))
+    return paths + [write_whole(folder / name, drawn) for name, drawn in pictures.items()]
 
 
 def has_matplotlib() -> bool:

@@ -159,7 +159,7 @@ def test_parts_of_terms_are_kept_as_lme4_keeps_them():
     population = fit.predict(new, re_form="NA")
     both = fit.predict(new, re_form="~ (1 | Subject)") + slopes - population
     np.testing.assert_allclose(both, fit.predict(new))
-    with pytest.raises(lf.ModelError, match="no coefficient Hours"):
+    with pytest.raises(lf.ModelError, match="no coefficient Hours of"):
         fit.predict(new, re_form="~ (0 + Hours | Subject)")
     with pytest.raises(lf.ModelError, match="part of the term on Subject"):
         fit.simulate(1, re_form="~ (1 | Subject)")

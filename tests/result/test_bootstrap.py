@@ -55,7 +55,8 @@ def test_automatic_derivatives_are_compiled_once_for_all_refits():
     found = bootstrap(fit, 3)
     assert len(found.values) + found.num_lost == 3
     assert _programs.cache_info().misses == 1
-    shallow, deep = _programs(fit.model.family, ((), ()))
+    response = fit.model.family.response(fit.model.design)
+    shallow, deep = _programs(fit.model.family, tuple(array.shape[1:] for array in response))
     assert (
         shallow.experimental_get_tracing_count(),
         deep.experimental_get_tracing_count(),

@@ -236,5 +236,7 @@ def test_some_of_the_terms_by_formula():
     place = h.levels.index("1")
     found = fit.predict(new, re_form="~ (1 | h)")
     assert found[0] == pytest.approx(fit.params.beta @ [1.0, 0.5] + fit.modes[1][place, 0])
-    with pytest.raises(ModelError, match=r"no random-effects term \(1 \| g\)"):
-        fit.predict(re_form="~ (1 | g)")
+    with pytest.raises(ModelError, match=r"no random-effects term \(1 \| x\)"):
+        fit.predict(re_form="~ (1 | x)")
+    with pytest.raises(ModelError, match=r"no coefficient z of \(1 \+ z \| g\) that is coded so"):
+        fit.predict(re_form="~ (z | g)")

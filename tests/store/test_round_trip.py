@@ -404,7 +404,8 @@ def test_every_field_of_every_record_is_stored() -> None:
     assert names_of(type(fitted("exact").model.space)) == space
     stored = {"codes", *recipe.FACTOR.fields}
     assert stored == names_of(lf_values("Categories"))
-    assert names_of(lf_values("Numbers")) == {"values", "columns"}
+    # What numbers are as a factor is for columns of data alone.
+    assert names_of(lf_values("Numbers")) == {"values", "columns", "exactly"}
     assert names_of(lf_values("Logicals")) == {"values"}
 
 
