@@ -29,6 +29,16 @@ def said(held: Held) -> Iterator[Finding]:
     sentence = fit.outcome.value
     shown = sentence.split(":")[0].split(".")[0].split()[0] in text[:200]
     yield Finding("the outcome is said", 0.0 if len(sentence) > 20 and shown else np.inf, text[:80])
+    certificate = fit.certificate
+    if certificate is None:
+        yield Finding("a certificate goes with it", np.inf, "there is none")
+        return
+    # Converged is a claim that the certificate makes: no line of it may say otherwise.
+    failing = [claim.words for claim in certificate.failing]
+    broken = (fit.converged and failing) or not all(claim.words for claim in certificate.claims)
+    yield Finding(
+        "a certificate goes with it", np.inf if broken else 0.0, f"{fit.outcome.name}: {failing}"
+    )
 
 
 def predictions(held: Held) -> Iterator[Finding]:
