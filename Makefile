@@ -22,10 +22,10 @@ demo: $(READY) ## fit 73,421 lecture ratings from one line, compare with lme4, d
 	$(VENV)/bin/lmeformula demo
 
 test: $(READY) ## run the tests, but for the slow ones
-	$(RUN) -m pytest -m "not slow" $(ARGS)
+	$(RUN) tests/run.py $(ARGS)
 
 test-all: $(READY) ## run all tests
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) tests/run.py --slow $(ARGS)
 
 lint: $(READY) ## check style, formatting and types
 	$(RUN) -m ruff check

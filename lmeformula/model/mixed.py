@@ -58,10 +58,10 @@ class MixedJointDistribution(tfp.distributions.JointDistributionNamed):  # type:
         self._check_types(args, kwargs)
         return super().prob(*args, **kwargs)
 
-    def log_prob_parts(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+    def log_prob_parts(self, *args: Any, **kwargs: Any) -> Any:
         """As in TFP; a value of another type of numbers is refused."""
-        self._check_types((value,), {})
-        return super().log_prob_parts(value, *args, **kwargs)
+        self._check_types((*args, kwargs.get("value")), kwargs)
+        return super().log_prob_parts(*args, **kwargs)
 
     def sample_distributions(self, *args: Any, **kwargs: Any) -> Any:
         """As in TFP; a value of another type of numbers is refused."""

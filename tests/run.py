@@ -1,0 +1,72 @@
+"""Run the tests, a process for each part of them, two at a time.
+
+TensorFlow keeps memory for every new shape of data until its process ends: one process for all tests would
+need more than ten gigabytes. What a part prints is shown when it has ended, in the order in which they end.
+
+    python tests/run.py                 the tests but for the slow ones
+    python tests/run.py --slow          all of them
+    python tests/run.py tests/em -x     pytest, with these arguments, in one process
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Parts that take longest come first; of these folders each file is a part, as they fit many shapes of data.
+BY_FILE = ("estimation",)
+AT_ONCE = 2
+NO_TESTS = 5
+COUNTS = ("passed", "failed", "error", "skipped", "xfailed")
+
+
+def parts() -> list[list[str]]:
+    """What each process is given: every folder and file of tests once, and the package's doctests."""
+    folders = sorted(
+        p for p in (ROOT / "tests").iterdir() if p.is_dir() and any(p.rglob("test_*.py"))
+    )
+    whole = [[f"tests/{p.name}"] for p in folders if p.name not in BY_FILE]
+    files = [
+        [f"tests/{p.parent.name}/{p.name}"]
+        for name in BY_FILE
+        for p in sorted((ROOT / "tests" / name).glob("test_*.py"))
+    ]
+    singles = [f"tests/{p.name}" for p in sorted((ROOT / "tests").glob("test_*.py"))]
+    return [*files, *whole, singles, ["lmeformula"]]
+
+
+def run(part: list[str], options: list[str]) -> tuple[int, str]:
+    """The exit status of one process, and what it printed."""
+    command = [sys.executable, "-m", "pytest", "-q", *options, *part]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return done.returncode, f"{' '.join(part)}\n{done.stdout}"
+
+
+def main(arguments: list[str]) -> int:
+    """Run all parts, or pytest with the arguments; the exit status is 0 if nothing failed."""
+    marks = [] if "--slow" in arguments else ["-m", "not slow"]
+    given = [a for a in arguments if a != "--slow"]
+    if given:
+        return subprocess.run([sys.executable, "-m", "pytest", *marks, *given], cwd=ROOT).returncode
+    totals, worst = dict.fromkeys(COUNTS, 0), 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for future in as_completed([pool.submit(run, part, marks) for part in parts()]):
+            status, text = future.result()
+            print(text, flush=True)
+            last = text.rstrip().splitlines()[-1]
+            for number, word in re.findall(rf"(\d+) ({'|'.join(COUNTS)})", last):
+                totals[word] += int(number)
+            worst = max(worst, 0 if status == NO_TESTS else abs(status))
+    failed = totals["failed"] + totals["error"]
+    print(f"{totals['passed']} passed, {failed} failed, {totals['skipped']} skipped")
+    return worst or int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
