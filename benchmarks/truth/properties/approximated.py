@@ -40,7 +40,8 @@ def likelihood(held: Held) -> Iterator[Finding]:
         each.matrix(np.nan_to_num(mine))
         for each, mine in zip(held.shapes, by_term(held.theta, held.shapes), strict=True)
     ]
-    if not np.isfinite(own_of(held)).all():
+    is_said = not held.fit.converged and not np.isfinite(held.fit.loglik.value)
+    if is_said or not np.isfinite(own_of(held)).all():
         return
     value = _dense(held).at(np.asarray(held.fit.fixef), matrices, own_of(held))
     if not np.isfinite(value):
