@@ -83,15 +83,23 @@ def errors(held: Held) -> Iterator[Finding]:
         ]
         return moved
 
-    def value(here: np.ndarray) -> float:
-        return dense.at(here[:p], working.matrices(here[p:end]), back(here[end:]))
+    # Columns with large means are nearly copies of the intercept: steps are taken along orthogonal ones.
+    R = np.linalg.qr(held.parts.X, mode="r")
+    back_to_beta = np.linalg.inv(R)
+    at[:p] = R @ at[:p]
 
-    steps = np.concatenate([0.03 * stderr[:p], np.full(len(at) - p, 0.015)])
+    def value(here: np.ndarray) -> float:
+        return dense.at(back_to_beta @ here[:p], working.matrices(here[p:end]), back(here[end:]))
+
+    steps = np.concatenate(
+        [0.03 * np.sqrt(np.diag(R @ fit.fixed_vcov @ R.T)), np.full(len(at) - p, 0.015)]
+    )
     is_threshold = np.array([k == "threshold" for k in kind], bool)[free_own]
     steps[end:][is_threshold] = 0.03 * stderr[p + size :][free_own][is_threshold]
     if not ((steps > 0) & np.isfinite(steps)).all():
         return
     jacobian = np.eye(len(at))
+    jacobian[:p, :p] = back_to_beta
     if end > p:
         moved = gradient(working.report, working.start, np.full(end - p, 1e-3)).T
         jacobian[p:end, p:end] = moved[working.free]
