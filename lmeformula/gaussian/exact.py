@@ -52,7 +52,12 @@ class ExactFit(NamedTuple):
 
 
 def fit_exact(
-    data: Sums, space: ParamSpace, *, reml: bool = False, start: Params | None = None
+    data: Sums,
+    space: ParamSpace,
+    *,
+    reml: bool = False,
+    start: Params | None = None,
+    thorough: bool = True,
 ) -> ExactFit:
     """Maximise the Gaussian likelihood over the relative covariance factors, by Newton's method.
 
@@ -65,6 +70,7 @@ def fit_exact(
       space: the model's parameter space.
       reml: maximise the restricted likelihood instead.
       start: parameters to start from, with covariances of full rank; moment estimates by default.
+      thorough: where effects are few, look for other maxima from where this one is.
     Returns:
       The optimum, whether or not the optimiser converged.
     References:
@@ -84,7 +90,7 @@ def fit_exact(
         return Point(coordinates, -0.5 * value, score, information, uphill, found)
 
     first = _first_elements(data, space, elements, scales, start)
-    summit = ascend(evaluate, elements, first, data.n)
+    summit = ascend(evaluate, elements, first, data.n, thorough=thorough and data.dense is not None)
     lambdas = elements.factors(summit.elements)
     solution = solve_quickly(data, lambdas) if summit.on_face else summit.point.detail
     return ExactFit(

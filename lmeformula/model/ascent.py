@@ -18,6 +18,8 @@ LONGEST_STEP = 0.5
 MAX_STEPS = 200
 # Steps from a further start, after which it must have risen above the best so far.
 TRIAL_STEPS = 15
+# Of so few rows the likelihood may have a second maximum at large standard deviations, tried from this one.
+FEW_ROWS, LARGE_SD = 100, 5.0
 # What is added to the diagonal of the information, scaled to one.
 LEAST_DAMPING = 1e-10
 # A coordinate that changes the log-likelihood by less within its trusted length makes no difference.
@@ -81,6 +83,8 @@ def ascend(
     start: Floats,
     num_rows: int,
     negligible: float = NEGLIGIBLE_GAIN,
+    *,
+    thorough: bool = False,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
@@ -93,6 +97,8 @@ def ascend(
       start: (m + t,) where to start.
       num_rows: number of rows, the scale of the likelihood.
       negligible: a further step that promises less than this in log-likelihood is not taken.
+      thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
+        structure: a likelihood of few effects may have another maximum there.
     Returns:
       The summit, whether or not it is one.
     """
@@ -100,7 +106,13 @@ def ascend(
     best = _climb(evaluate, space, start, nothing, num_rows, negligible)
     others, count = len(start) - space.size, best.num_evaluations
     starts = [(elements, nothing) for elements in space.alternatives(start[others:])]
-    while starts:
+    if thorough and num_rows <= FEW_ROWS:
+        starts.append((space.start(LARGE_SD), nothing))
+    is_last = False
+    while starts or not is_last:
+        if not starts:
+            starts, is_last = _without_doubtful(best, space, others, thorough), True
+            continue
         elements, resting = starts.pop(0)
         another = np.concatenate([best.point.coordinates[:others], elements])
         found = _climb(evaluate, space, another, resting, num_rows, negligible, TRIAL_STEPS)
@@ -111,17 +123,17 @@ def ascend(
             count += found.num_evaluations
         if found.point.value > best.point.value:
             best = found
-        if not starts and not resting.any():
-            starts = _without_doubtful(best, space, others)
     return best._replace(num_evaluations=count)
 
 
-def _without_doubtful(summit: Summit, space: FactorSpace, others: int) -> list[tuple[Floats, Mask]]:
+def _without_doubtful(
+    summit: Summit, space: FactorSpace, others: int, thorough: bool
+) -> list[tuple[Floats, Mask]]:
     """Starts at the summit with one after the other of its doubtful elements at rest on a face."""
     covariance = np.linalg.pinv(summit.point.information, rcond=1e-10, hermitian=True)
     errors = np.sqrt(np.maximum(np.diag(covariance)[others:], 0.0))
     starts = []
-    for term, face in space.doubtful(summit.elements, errors):
+    for term, face in space.doubtful(summit.elements, errors, thorough):
         resting = np.zeros(space.size, bool)
         resting[space.places(term, face)] = True
         starts.append((space.at_rest(term, face, summit.elements), resting))

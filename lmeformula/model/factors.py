@@ -77,12 +77,15 @@ class FactorSpace(NamedTuple):
             for number in range(max(map(len, own), default=0))
         )
 
-    def doubtful(self, elements: Floats, errors: Floats) -> list[tuple[int, int]]:
+    def doubtful(
+        self, elements: Floats, errors: Floats, every: bool = False
+    ) -> list[tuple[int, int]]:
         """Faces that a term with several maxima may rest on at a higher one.
 
         Args:
           elements: (t,) at a maximum.
           errors: (t,) their approximate standard errors.
+          every: of all terms, not only of those whose structure is known to have several maxima.
         Returns:
           Of those terms, the faces of single elements within DOUBTFUL standard errors.
         """
@@ -90,7 +93,8 @@ class FactorSpace(NamedTuple):
         parts = self.split(elements)
         for term, face in self.faces:
             places = self.places(term, face)
-            if len(places) > 1 or not self.charts[term].alternatives(parts[term]):
+            has_several = every or bool(self.charts[term].alternatives(parts[term]))
+            if len(places) > 1 or not has_several:
                 continue
             (apart,) = np.abs(elements - self.at_rest(term, face, elements))[places]
             if 0.0 < apart < DOUBTFUL * errors[places[0]]:

@@ -64,3 +64,17 @@ def test_columns_that_sum_to_zero_in_some_levels(groups, seed):
     assert one.loglik.value == pytest.approx(other.loglik.value, abs=1e-7)
     np.testing.assert_allclose(one.param_values, other.param_values, atol=1e-4)
     np.testing.assert_allclose(one.fixed_vcov, other.fixed_vcov, rtol=1e-4)
+
+
+def test_a_variance_that_is_better_at_zero_ends_there():
+    better = 0
+    for seed in range(40):
+        r = np.random.default_rng(seed)
+        g = np.repeat(np.arange(6), [1, 1, 2, 3, 9, 14])
+        data = pd.DataFrame({"y": r.standard_t(2, size=30) + r.normal(size=6)[g] * 0.5, "g": g})
+        fit = lf.fit("y ~ 1 + (1 | g)", data)
+        plain = np.var(data["y"])
+        without = -0.5 * 30 * (np.log(2 * np.pi * plain) + 1)
+        assert fit.loglik.value >= without - 1e-9
+        better += fit.loglik.value > without + 1e-6
+    assert 0 < better < 40
