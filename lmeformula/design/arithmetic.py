@@ -76,7 +76,7 @@ def _arithmetic(operator: str, operands: tuple[Value, ...]) -> Value:
     arrays = [as_floats(operand, f"'{operator}'") for operand in operands]
     if len(arrays) == 1:
         return _number(-arrays[0] if operator == "-" else arrays[0], operands)
-    left, right = _aligned(*arrays)
+    left, right = aligned(arrays[0], arrays[1], f"'{operator}'")
     with np.errstate(all="ignore"):
         result = ARITHMETIC[operator](left, right)
         if (
@@ -86,12 +86,24 @@ def _arithmetic(operator: str, operands: tuple[Value, ...]) -> Value:
     return _number(result, operands)
 
 
-def _aligned(left: Floats, right: Floats) -> tuple[Floats, Floats]:
-    # A matrix and a column combine row by row, as R's recycling does.
+def aligned(left: NDArray[Any], right: NDArray[Any], purpose: str) -> tuple[Any, Any]:
+    """Let a matrix and a column combine row by row, as R's recycling does.
+
+    Raises:
+      FormulaDataError: if two matrices, or two columns, have different shapes.
+    """
     if left.ndim == 2 and right.ndim == 1:
-        return left, right[:, None]
-    if left.ndim == 1 and right.ndim == 2:
-        return left[:, None], right
+        right = right[:, None]
+    elif left.ndim == 1 and right.ndim == 2:
+        left = left[:, None]
+    is_apart = left.ndim == right.ndim and any(
+        a != b and 1 not in (a, b) for a, b in zip(left.shape[1:], right.shape[1:], strict=True)
+    )
+    if is_apart or (left.ndim and right.ndim and left.shape[0] != right.shape[0]):
+        raise FormulaDataError(
+            f"{purpose} cannot combine values of the shapes {left.shape} and {right.shape}",
+            "E_DATA",
+        )
     return left, right
 
 
@@ -115,7 +127,7 @@ def _truth(value: Value, operator: str) -> Floats:
 
 def _connect(operator: str, left: Value, right: Value) -> Value:
     # Three-valued logic: FALSE & NA is FALSE, TRUE | NA is TRUE, the rest with NA is NA.
-    a, b = _truth(left, operator), _truth(right, operator)
+    a, b = aligned(_truth(left, operator), _truth(right, operator), f"'{operator}'")
     decided = 0.0 if operator == "&" else 1.0
     result = np.where((a == decided) | (b == decided), decided, 1.0 - decided)
     unknown = (np.isnan(a) | np.isnan(b)) & (a != decided) & (b != decided)
@@ -125,7 +137,8 @@ def _connect(operator: str, left: Value, right: Value) -> Value:
 def _compare(operator: str, left: Value, right: Value) -> Value:
     if isinstance(left, Categories | str) or isinstance(right, Categories | str):
         return _compare_levels(operator, left, right)
-    a, b = (as_floats(value, f"'{operator}'") for value in (left, right))
+    purpose = f"'{operator}'"
+    a, b = aligned(as_floats(left, purpose), as_floats(right, purpose), purpose)
     result = COMPARISONS[operator](a, b).astype(np.float64)
     return _logical(np.where(np.isnan(a) | np.isnan(b), np.nan, result))
 

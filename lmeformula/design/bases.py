@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
 
 from lmeformula.design.coding import b_spline_basis, natural_spline_basis, poly_basis
+from lmeformula.design.sizes import MOST_COLUMNS, MOST_LEVELS, check_room, whole_number
 from lmeformula.design.values import Floats, Numbers, Value, as_floats, describe
 from lmeformula.errors import FormulaDataError
+
+# B-splines of higher degree are lost to rounding.
+MOST_DEGREE = 50
 
 
 def scale(
@@ -30,6 +35,10 @@ def scale(
     """
     numbers = as_floats(x, "scale()")
     if learned is None:
+        if numbers.ndim == 0 or np.isnan(numbers).all(axis=0).any():
+            raise FormulaDataError("scale() needs a column with values", "E_DATA")
+        if (np.sum(~np.isnan(numbers), axis=0) < 2).any() and scale is True:
+            raise FormulaDataError("scale() of a single value has no standard deviation", "E_DATA")
         centre = np.asarray(_choice(center, "center", 0.0, lambda: np.nanmean(numbers, axis=0)))
         moved = numbers - centre
         count = np.sum(~np.isnan(moved), axis=0)
@@ -38,6 +47,12 @@ def scale(
                 scale, "scale", 1.0, lambda: np.sqrt(np.nansum(moved**2, axis=0) / (count - 1.0))
             )
         )
+        if not np.isfinite(centre).all() or not np.isfinite(divisor).all():
+            raise FormulaDataError(
+                "scale() needs a finite mean and standard deviation",
+                "E_DATA",
+                hint="Are values infinite?",
+            )
         if not np.all(divisor > 0):
             raise FormulaDataError(
                 "scale() of a column that is constant", "E_DATA", hint="Leave the column out."
@@ -74,7 +89,9 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
             "E_DATA",
             hint="For example poly(x, 2).",
         )
-    highest = _whole(constants[0] if constants else 1, "degree")
+    if not isinstance(raw, bool):
+        raise FormulaDataError("raw must be TRUE or FALSE", "E_UNSUPPORTED_ARG")
+    highest = whole_number(constants[0] if constants else 1, "degree", least=1, most=MOST_COLUMNS)
     states: list[dict[str, Any]] = learned if learned is not None else [{} for _ in columns]
     if learned is None:
         for column in columns:
@@ -86,6 +103,8 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
                     "E_DATA",
                     hint="As in R: leave these rows out of the data first.",
                 )
+            if not raw and np.isinf(column).any():
+                raise FormulaDataError("poly() of a column that is infinite in some rows", "E_DATA")
             distinct = np.unique(column[~np.isnan(column)]).size
             if highest >= distinct and raw is not True:
                 raise FormulaDataError(
@@ -94,12 +113,25 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
                     "E_DATA",
                     hint="Lower the degree.",
                 )
-    if not isinstance(raw, bool):
-        raise FormulaDataError("raw must be TRUE or FALSE", "E_UNSUPPORTED_ARG")
-    powers = [
-        column[:, None] ** np.arange(1, highest + 1) if raw else poly_basis(column, highest, state)
-        for column, state in zip(columns, states, strict=True)
-    ]
+    if len({column.shape for column in columns}) > 1:
+        raise FormulaDataError("poly() needs columns of one length", "E_DATA")
+    num_products = math.comb(highest + len(columns), highest) - 1
+    check_room("poly()", columns[0].size, num_products)
+    if (highest + 1) ** len(columns) > MOST_LEVELS:
+        raise FormulaDataError(
+            f"poly() of {len(columns)} columns and degree {highest} has {num_products:,} products",
+            "E_DATA",
+            hint="Lower the degree.",
+        )
+    if len(columns) != len(states):
+        raise FormulaDataError("poly() has other columns than in the data of the fit", "E_DATA")
+    with np.errstate(all="ignore"):  # powers that are not finite are refused where they are used
+        powers = [
+            column[:, None] ** np.arange(1, highest + 1)
+            if raw
+            else poly_basis(column, highest, state)
+            for column, state in zip(columns, states, strict=True)
+        ]
     if len(powers) == 1:
         return _basis(powers[0]), states
     products, names = [], []
@@ -124,7 +156,7 @@ def bs(
 ) -> tuple[Value, Any]:
     """B-splines of a column; inner knots at its quantiles in the data of the fit unless given."""
     numbers = _vector(x, "bs()")
-    power = _whole(degree, "degree")
+    power = whole_number(degree, "degree", least=1, most=MOST_DEGREE)
     with_constant = _is_true(intercept, "intercept")
     if learned is None:
         num_inner = None if df is None else _inner("bs()", df, power + int(with_constant))
@@ -172,12 +204,25 @@ def cut_points(numbers: Floats, breaks: tuple[Any, ...]) -> Floats:
         )
     if len(breaks) > 1:
         points = np.unique(np.asarray(breaks, dtype=np.float64))
+        if np.isnan(points).any():
+            raise FormulaDataError("the breaks of cut() must be numbers, not NaN", "E_DATA")
+        if len(breaks) > MOST_LEVELS:
+            raise FormulaDataError(
+                f"cut() has {len(breaks):,} breaks, and {MOST_LEVELS:,} is the most that there can be",
+                "E_DATA",
+            )
         if points.size < len(breaks):
             raise FormulaDataError("the breaks of cut() must be distinct", "E_DATA")
         return points
-    number = _whole(breaks[0], "breaks")
+    number = whole_number(breaks[0], "breaks", most=MOST_LEVELS)
     if number < 2:
         raise FormulaDataError("cut() needs at least two intervals", "E_DATA")
+    if not np.isfinite(numbers[~np.isnan(numbers)]).all() or np.isnan(numbers).all():
+        raise FormulaDataError(
+            "cut() into intervals of equal width needs finite numbers",
+            "E_DATA",
+            hint="Give the ends of the intervals: cut(x, c(0, 10, Inf)).",
+        )
     lowest, highest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
     width = (highest - lowest) or abs(lowest) or 1.0
     points = np.linspace(lowest, highest, number + 1)
@@ -187,7 +232,7 @@ def cut_points(numbers: Floats, breaks: tuple[Any, ...]) -> Floats:
 
 def interval_names(points: Floats, closed_right: bool, lowest: bool) -> list[str]:
     """Name intervals as R does: (0,10], with as many digits as tell the ends apart."""
-    for digits in range(3, 17):
+    for digits in range(3, 18):
         ends = [f"{point:.{digits}g}" for point in points]
         if len(set(ends)) == len(ends):
             break
@@ -210,16 +255,6 @@ def _choice(value: Value, name: str, off: float, on: Any) -> Any:
     )
 
 
-def _whole(value: Value, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise FormulaDataError(
-            f"{name} must be a whole number, not {describe(value)}", "E_UNSUPPORTED_ARG"
-        )
-    if value < 1:
-        raise FormulaDataError(f"{name} must be at least 1, not {value:g}", "E_UNSUPPORTED_ARG")
-    return int(value)
-
-
 def _is_true(value: Value, name: str) -> bool:
     if not isinstance(value, bool):
         raise FormulaDataError(f"{name} must be TRUE or FALSE", "E_UNSUPPORTED_ARG")
@@ -234,7 +269,7 @@ def _vector(x: Value, name: str) -> Floats:
 
 
 def _inner(name: str, df: Value, fewest: int) -> int:
-    number = _whole(df, "df")
+    number = whole_number(df, "df", least=1, most=MOST_COLUMNS)
     if number < fewest:
         raise FormulaDataError(
             f"{name} needs a df of at least {fewest}, not {number}", "E_UNSUPPORTED_ARG"
@@ -252,14 +287,28 @@ def _knots(
         raise FormulaDataError(f"{name} takes df or knots, not both", "E_UNSUPPORTED_ARG")
     bounds = (float(present.min()), float(present.max()))
     if boundary is not None:
-        lower, upper = _numbers(boundary, "Boundary.knots")
-        bounds = (lower, upper)
+        ends = _numbers(boundary, "Boundary.knots")
+        if len(ends) != 2:
+            raise FormulaDataError(
+                f"Boundary.knots are two numbers, and there are {len(ends)}",
+                "E_UNSUPPORTED_ARG",
+                hint="For example Boundary.knots = c(0, 10).",
+            )
+        bounds = (ends[0], ends[1])
+    if not (np.isfinite(bounds).all() and np.isfinite(present).all()):
+        raise FormulaDataError(
+            f"{name} needs a column and boundary knots that are finite", "E_DATA"
+        )
     if bounds[0] >= bounds[1]:
         raise FormulaDataError(f"{name} of a column that is constant", "E_DATA")
     if knots is not None:
         inner = _numbers(knots, "knots")
     else:
         inside = present[(present >= bounds[0]) & (present <= bounds[1])]
+        if inside.size == 0:
+            raise FormulaDataError(
+                f"no value of the column is between the boundary knots of {name}", "E_DATA"
+            )
         places = np.linspace(0, 1, (num_inner or 0) + 2)[1:-1]
         inner = tuple(np.quantile(inside, places).tolist())
     if len(set(inner)) < len(inner) or any(not bounds[0] < k < bounds[1] for k in inner):
@@ -275,12 +324,18 @@ def _numbers(value: Value, name: str) -> tuple[float, ...]:
     values = value if isinstance(value, tuple) else (value,)
     if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
         raise FormulaDataError(f"{name} must be constants such as c(1, 2)", "E_UNSUPPORTED_ARG")
+    if len(values) > MOST_COLUMNS:
+        raise FormulaDataError(
+            f"{name} are {len(values):,}, and {MOST_COLUMNS:,} is the most that there can be",
+            "E_UNSUPPORTED_ARG",
+        )
     return tuple(float(v) for v in values)  # type: ignore[arg-type]
 
 
 def _on_present(numbers: Floats, basis: Any) -> Numbers:
     present = ~np.isnan(numbers)
-    columns = basis(numbers[present])
+    with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+        columns = basis(numbers[present])
     values = np.full((numbers.size, columns.shape[1]), np.nan)
     values[present] = columns
     return _basis(values)

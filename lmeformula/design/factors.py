@@ -10,6 +10,7 @@ import numpy as np
 
 from lmeformula.design import bases
 from lmeformula.design.arithmetic import is_column
+from lmeformula.design.sizes import MOST_LEVELS, check_room, whole_number
 from lmeformula.design.values import (
     Categories,
     Coding,
@@ -59,9 +60,7 @@ def coding_named(name: str) -> Coding:
 
 def count(value: Value, name: str) -> int:
     """Read an argument that is a whole number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise FormulaDataError(f"{name} needs a whole number, not {describe(value)}", "E_DATA")
-    return int(value)
+    return whole_number(value, name)
 
 
 def flag(value: Value, name: str) -> bool:
@@ -155,6 +154,16 @@ def interaction(*factors: Value, sep: Value = ".") -> Value:
         raise FormulaDataError("interaction() needs columns", "E_DATA")
     result, *others = [categories(factor) for factor in factors]  # type: ignore[arg-type]
     for other in others:
+        num_combinations = len(result.levels) * len(other.levels)
+        if num_combinations > MOST_LEVELS:
+            raise FormulaDataError(
+                f"interaction() has {num_combinations:,} combinations of levels, and {MOST_LEVELS:,} is "
+                "the most that there can be",
+                "E_DATA",
+                hint="As a grouping factor, (1 | g:h) has the combinations that occur.",
+            )
+        if other.codes.shape != result.codes.shape:
+            raise FormulaDataError("interaction() needs columns of one length", "E_DATA")
         # R: the first factor varies fastest; combinations that never occur are dropped later.
         codes = np.where(
             (result.codes < 0) | (other.codes < 0),
@@ -180,6 +189,13 @@ def dummy(x: Value, levelsToKeep: Value = None) -> Value:
             "E_DATA",
             hint=f"Its levels are {listed(factor.levels)}.",
         )
+    if not names:
+        raise FormulaDataError(
+            "dummy() needs a factor of two levels or more",
+            "E_DATA",
+            hint=f"It has {listed(factor.levels)}." if factor.levels else "It has no values.",
+        )
+    check_room("dummy()", factor.codes.size, len(names))
     wanted = np.array([factor.levels.index(name) for name in names])
     values = (factor.codes[:, None] == wanted).astype(np.float64)
     values[factor.codes < 0] = np.nan

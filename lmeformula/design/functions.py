@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lmeformula.design import bases, factors
-from lmeformula.design.arithmetic import apply_numeric, operate, rows_of, spread
+from lmeformula.design.arithmetic import aligned, apply_numeric, operate, rows_of, spread
 from lmeformula.design.values import (
     Categories,
     Coding,
@@ -56,12 +56,18 @@ def _log(x: Value, base: Value = None) -> Value:
         value: Value = _numeric("log", np.log).call(x)
         return value
     numerator = _numeric("log", np.log).call(x)
-    return operate("/", (numerator, float(np.log(as_floats(base, "log()")))))
+    return operate("/", (numerator, _numeric("log", np.log).call(base)))
 
 
 def _round(x: Value, digits: Value = 0) -> Value:
-    places = factors.count(digits, "round(digits=)")
-    value: Value = _numeric("round", lambda v: np.round(v, places)).call(x)
+    # Beyond these there is nothing to round, or nothing left.
+    places = max(-309, min(factors.count(digits, "round(digits=)"), 309))
+
+    def rounded(numbers: Any) -> Any:
+        found = np.round(numbers, places)
+        return np.where(np.isfinite(found) | (places < 0), found, numbers)
+
+    value: Value = _numeric("round", rounded).call(x)
     return value
 
 
@@ -131,8 +137,10 @@ def _ifelse(test: Value, yes: Value, no: Value) -> Value:
             np.array([place[name] for name in b.levels] + [-1])[b.codes],
         )
         return Categories(np.where(unknown, -1, codes), names, is_text=True)
-    values = np.where(chosen.values == 1, as_floats(a, "ifelse()"), as_floats(b, "ifelse()"))
-    values = np.where(unknown, np.nan, values)
+    yes_values, no_values = aligned(as_floats(a, "ifelse()"), as_floats(b, "ifelse()"), "ifelse()")
+    is_yes, _ = aligned(chosen.values == 1, yes_values, "ifelse()")
+    values = np.where(is_yes, yes_values, no_values)
+    values = np.where(aligned(unknown, values, "ifelse()")[0], np.nan, values)
     both_logical = isinstance(a, Logicals) and isinstance(b, Logicals)
     return Logicals(values) if both_logical else Numbers(values)
 
@@ -143,7 +151,7 @@ def _extreme(name: str, choose: Callable[[Any, Any], Any]) -> Function:
             raise FormulaDataError(f"{name}() needs columns", "E_DATA")
         result = as_floats(values[0], f"{name}()")
         for value in values[1:]:
-            result = choose(result, as_floats(value, f"{name}()"))
+            result = choose(*aligned(result, as_floats(value, f"{name}()"), f"{name}()"))
         return Numbers(result) if result.ndim else float(result)
 
     return Function(call)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.int64]
 
+# 2 GiB of drawn numbers.
+MOST_NUMBERS = 2**28
 NEW_LEVELS = ("error", "population", "sample")
 
 
@@ -99,6 +101,11 @@ def simulate(
         places, num_rows = rows.rows, rows.num_rows
         index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
     is_new = tuple(not keep or new_levels == "sample" for keep in kept)
+    if num_rows * n > MOST_NUMBERS:
+        raise ModelError(
+            f"{num_rows:,} rows times {n:,} responses are too many numbers",
+            hint=f"Take n={max(1, MOST_NUMBERS // num_rows)} or fewer, or some rows at a time.",
+        )
     sampler = Sampler(fit, rows, response_arrays(fit, rows), kept, is_new)
     return pd.DataFrame(
         {

@@ -249,7 +249,7 @@ ERRORS: dict[str, str] = {
     "C(a, x)": "C() needs contrasts, not numbers",
     "C(a, contr.treatment(9))": "the base level 9 is not a level of 'C(a, contr.treatment(9))'",
     "as.numeric(a)": "as.numeric() needs text that spells numbers",
-    "lag(x, 0.5)": "lag(k=) needs a whole number, not the constant 0.5",
+    "lag(x, 0.5)": "lag(k=) must be a whole number, not the constant 0.5",
     'dummy(a, "zz")': "'zz' is not a level of the factor",
     "mean(x)": "'mean(x)' is the constant",
     "I(2)": "'I(2)' is the constant 2.0, not a value for each row",
