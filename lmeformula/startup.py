@@ -45,10 +45,7 @@ def import_tensorflow() -> None:
             "would wait for them without end",
             hint='Start workers afresh: multiprocessing.get_context("spawn"), or "forkserver".',
         )
-    import tensorflow as tf
-
-    with _native_notes_dropped() if _quiet else nullcontext():
-        tf.config.list_physical_devices()
+    import tensorflow  # noqa: F401 - by the loader below
 
 
 # Half of an import of these cannot be taken up again: they register types and native code.
@@ -103,6 +100,9 @@ class _Loader(importlib.abc.Loader):
                 _make_settings()
             with _native_notes_dropped() if _quiet else nullcontext():
                 self.real.exec_module(module)
+                if module.__name__ == "tensorflow" and _quiet:
+                    # Looking for devices writes notes, too.
+                    module.config.list_physical_devices()
 
 
 def _make_settings() -> None:

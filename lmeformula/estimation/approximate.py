@@ -79,7 +79,7 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
             stderr,
             start.observed.noise,
         )
-    elif start.probed is not None and not start.probed.interrupted:
+    elif not start.probed.interrupted:
         certificate = certify_probed_laplace(model, start.probed, stderr, seed)
     seconds = time.perf_counter() - began
     return Fit(
@@ -244,7 +244,7 @@ def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Optio
         found=last.found,
         psi=last.psi,
         inside=inside,
-        observed=along_ways(last.information, inside, model.stack.orthogonal()[1], PROBED_NOISE),
+        observed=along_ways(last.information, inside, model.triangle, PROBED_NOISE),
         mc_covariance=last.mc_covariance,
         loglik=last.loglik,
         loglik_error=last.loglik_error,

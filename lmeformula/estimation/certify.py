@@ -120,7 +120,7 @@ def certify_laplace(
             inside=inside,
             gradient=gradient(space, psi, again),
             information=information,
-            back=coordinates(model, psi, inside, model.stack.orthogonal()[1]),
+            back=coordinates(model, psi, inside, model.triangle),
             noise=noise,
             scatter=None,
             expected=np.full(space.size, np.nan),

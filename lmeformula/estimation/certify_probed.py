@@ -114,7 +114,7 @@ def certify_probed_laplace(
         last.information,
         last.mc_covariance,
         stderr,
-        model.stack.orthogonal()[1],
+        model.triangle,
         scores,
         bounds,
         last.loglik,

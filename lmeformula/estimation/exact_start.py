@@ -81,7 +81,7 @@ class _Likelihood:
 
     def __init__(self, model: Model, arrays: Arrays, integrand: object, modes: Floats) -> None:
         self.model, self.arrays, self.integrand, self.modes = model, arrays, integrand, modes
-        _, self.R = model.stack.orthogonal()
+        self.R = model.triangle
 
     @classmethod
     def of(cls, model: Model, arrays: Arrays, modes: Floats) -> _Likelihood | None:

@@ -201,7 +201,7 @@ def _errors(
             return Errors("monte carlo", sampled.covariance + outside, error)
     observed = start.observed
     if exact is not None:
-        observed = along_ways(exact, inside, model.stack.orthogonal()[1], 0.0)
+        observed = along_ways(exact, inside, model.triangle, 0.0)
     elif solver == "direct":
         observed = observed_information(model, arrays, psi, inside, mode)
     approximate = reported_covariance(space, psi, covariance_of(observed))

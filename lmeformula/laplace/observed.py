@@ -232,7 +232,7 @@ def _ways(model: Model, information: Floats, free: Mask) -> Floats:
     space, design = model.space, model.design
     p, own = space.num_fixed, space.own_slice
     theta = slice(p, own.start)
-    basis = _basis(free, model.stack.orthogonal()[1])
+    basis = _basis(free, model.triangle)
     is_theta = (basis[theta] != 0.0).any(axis=0)
     others = basis[:, ~is_theta]
     block = others.T @ information @ others

@@ -88,6 +88,11 @@ class Model:
         """The arrays as the methods read them: the design's own, but for models with several predictors."""
         return stack(self.design, self.units)
 
+    @cached_property
+    def triangle(self) -> Floats:
+        """(p, p) R of X = Q R: what takes fixed effects to coefficients of orthogonal columns."""
+        return self.stack.triangle()
+
     @property
     def units(self) -> Floats:
         """(K,) what each linear predictor is measured in: the response's unit for one that is the mean."""

@@ -96,9 +96,15 @@ class Stack(NamedTuple):
         if self.mixture is None:
             found = np.linalg.qr(self.X)
             return np.asarray(found[0], float), np.asarray(found[1], float)
-        own = self.X[: self.mixture.num_predictors * self.mixture.num_rows]
-        R = np.asarray(np.linalg.qr(own, mode="r"), float)
+        R = self.triangle()
         return np.asarray(np.linalg.solve(R.T, self.X.T).T, float), R
+
+    def triangle(self) -> Floats:
+        """(p, p) R alone of X = Q R."""
+        own = self.X
+        if self.mixture is not None:
+            own = own[: self.mixture.num_predictors * self.mixture.num_rows]
+        return np.asarray(np.linalg.qr(own, mode="r"), float)
 
 
 def stack(design: Design, units: Floats) -> Stack:

@@ -175,7 +175,3 @@ def row_log_density(family: Family, response: Arrays, own: Floats, eta: Floats) 
     given = tuple(tf.constant(array, tf.float64) for array in response)
     values = tuple(tf.constant(value, tf.float64) for value in own)
     return np.asarray(density_of(family, tf.constant(eta), given, values))
-
-
-# Its name among the parts of the integrals here.
-_log_density = row_log_density
