@@ -49,7 +49,6 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         file, part = _open(target)
         try:
             with file:
-                _lock(file)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -87,16 +86,24 @@ def write_whole(path: Path, content: bytes | str) -> Path:
 
 
 def _open(target: Path) -> tuple[BinaryIO, Path | None]:
-    """A file to write, without a name where that can be, and its name otherwise."""
+    """A file to write that is locked, without a name where that can be, and its name otherwise."""
     if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir():
         try:
             nameless = os.open(target.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
-            return os.fdopen(nameless, "w+b"), None
+            file = os.fdopen(nameless, "w+b")
+            _lock(file)
+            return file, None
         except OSError as error:
             if error.errno not in _NO_NAMELESS or not target.parent.is_dir():
                 raise
-    part = _name_beside(target)
-    return part.open("xb"), part
+    while True:
+        part = _name_beside(target)
+        file = part.open("xb")
+        _lock(file)
+        # Before the lock, another writer could take the file for one that was left, and remove it.
+        if part.exists():
+            return file, part
+        file.close()
 
 
 def _name_beside(target: Path) -> Path:
@@ -109,7 +116,8 @@ def _lock(file: BinaryIO) -> None:
     try:
         import fcntl
 
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another writer holds it for no longer than it takes to remove it.
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
     except (ImportError, OSError):
         return
 
