@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from lmeformula.errors import ModelError
 from lmeformula.result.adjust import adjusted_p, check_adjustment, critical_values
 from lmeformula.result.contrasts import ContrastMethod, contrast_matrix
-from lmeformula.result.freedom import Freedom, FTest, freedom
+from lmeformula.result.freedom import Asymptotic, Freedom, FTest, freedom
 from lmeformula.result.grid import ESTIMABLE, cells, estimable, observed_of
 from lmeformula.result.intervals import check_level
 from lmeformula.result.marginal_table import marginal_table, shown
-from lmeformula.result.predict import mean_response
+from lmeformula.result.mean_scales import Scale, link_scale, on_link, on_response
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Links whose differences are logarithms of something that has a name.
-RATIOS = {"log": "ratio", "logit": "odds ratio"}
 # Step of a slope's difference, relative to the range of the variable.
 SLOPE_STEP = 1e-3
-# Step of the derivative of the inverse link.
-LINK_STEP = 1e-5
+# Steps of the derivative of what is shown: relative to the standard error, and at least to the estimate.
+OUTWARD_STEP, LEAST_STEP = 1e-4, 1e-7
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MarginalMeans:
-    """Linear combinations of the fixed effects: marginal means, slopes, or contrasts of either.
+    """Marginal means, slopes, or contrasts of either, as linear combinations of the parameters.
 
     Attributes:
       fit: what they are of.
       kind: "mean", "slope" or "contrast".
       frame: (r rows) what each is of: values of variables, or the contrast's name.
-      rows: (r, p) combinations of the fixed effects.
-      missed: (r, d) by how much dropped columns differ from what they were in the data; the data determine a
+      rows: (r, d) their derivatives in the parameters, on the working scale: the fixed effects, and what
+        follows them in the covariance of `freedom`.
+      values: (r,) on the working scale, whether the data determine them or not.
+      missed: (r, c) by how much dropped columns differ from what they were in the data; the data determine a
         row where that is zero, and contrasts of rows where they cancel.
-      offset: (r,) added to them.
       by: the variables within whose values comparisons are made.
       is_response: whether estimates are shown on the scale of the response.
+      working: what the working scale is, and how it is shown.
       freedom: covariance and degrees of freedom.
       adjust: adjustment for several comparisons.
       num_means: how many means contrasts are of, in each family.
@@ -57,10 +57,11 @@ class MarginalMeans:
     kind: str
     frame: pd.DataFrame
     rows: Floats
+    values: Floats
     missed: Floats
-    offset: Floats
     by: tuple[str, ...]
     is_response: bool
+    working: Scale
     freedom: Freedom
     adjust: str = "none"
     num_means: int = 0
@@ -73,9 +74,8 @@ class MarginalMeans:
 
     @property
     def estimates(self) -> Floats:
-        """(r,) on the scale of the linear predictor; nan where the data determine none."""
-        found = self.rows @ self.fit.params.beta + self.offset
-        return np.where(self.determined, found, np.nan)
+        """(r,) on the working scale, `link` or another; nan where the data determine none."""
+        return np.where(self.determined, self.values, np.nan)
 
     @property
     def vcov(self) -> Floats:
@@ -94,14 +94,16 @@ class MarginalMeans:
           adjust: for several comparisons: "tukey" (for pairs only, their default), "holm" (default of
             "trt.vs.ctrl", "consec" and "eff"), "bonferroni", "sidak", "none" (default of the others).
         Returns:
-          The contrasts. On the response scale those of log links are ratios, those of logit links odds ratios,
-          and those of other links stay differences of the linear predictor.
+          The contrasts. On the response scale they are ratios of means where those are positive and the link is
+          the logarithm, or own parameters enter them; ratios of medians for logarithms of responses; odds
+          ratios for logit links; differences of mean categories for ordered ones; and for the others they stay
+          differences of the linear predictor, or of the transformed response.
         Raises:
           ModelError: for a method or an adjustment that is not listed, or coefficients that do not fit.
         """
         groups = self._groups()
         labels = self._labels()
-        names, rows, missed, offsets, keys = [], [], [], [], []
+        names, rows, missed, values, keys = [], [], [], [], []
         num_means = 0
         default = "none"
         for key, places in groups:
@@ -110,7 +112,7 @@ class MarginalMeans:
             names += made.names
             rows.append(made.coefficients @ self.rows[places])
             missed.append(made.coefficients @ self.missed[places])
-            offsets.append(made.coefficients @ self.offset[places])
+            values.append(made.coefficients @ self.values[places])
             keys += [key] * len(made.names)
         chosen = default if adjust is None else adjust
         check_adjustment(chosen)
@@ -122,26 +124,23 @@ class MarginalMeans:
         frame = pd.DataFrame({"contrast": names})
         for j, variable in enumerate(self.by):
             frame[variable] = [key[j] for key in keys]
-        is_ratio = self.is_response and self.fit.model.family.link in RATIOS
+        is_ratio = self.is_response and bool(self.working.ratio)
         return replace(
             self,
             kind="contrast",
             frame=frame,
             rows=np.concatenate(rows),
             missed=np.concatenate(missed),
-            offset=np.concatenate(offsets),
+            values=np.concatenate(values),
             is_response=is_ratio,
             adjust=chosen,
             num_means=num_means,
         )
 
     def test(self) -> FTest:
-        """Test that all of them are zero on the scale of the linear predictor."""
+        """Test that all of them are zero on the working scale: of the linear predictor, or of logs of means."""
         # Combinations of rows may be determined where the rows are not.
-        both = estimable(
-            np.column_stack([self.rows, self.rows @ self.fit.params.beta + self.offset]),
-            self.missed,
-        )
+        both = estimable(np.column_stack([self.rows, self.values]), self.missed)
         return self.freedom.test(both[:, :-1], both[:, -1])
 
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
@@ -151,8 +150,9 @@ class MarginalMeans:
           level: coverage of the intervals; of all those of a family together where they are adjusted.
         Returns:
           frame: what each is of, then estimate, std_error, df, conf_low, conf_high, and for slopes and
-            contrasts statistic and p_value. On the response scale intervals are those of the linear predictor,
-            transformed, standard errors are by the delta method, and tests are those of the linear predictor.
+            contrasts statistic and p_value. On the response scale intervals are those of the working scale,
+            transformed, standard errors are by the delta method, and tests are those of the working scale: the
+            linear predictor, or logarithms of means where own parameters of the family enter them.
         Raises:
           ModelError: if the level is not between 0 and 1.
         """
@@ -172,10 +172,17 @@ class MarginalMeans:
                 statistics[places], df[places], self.adjust, self.num_means
             )
         low, high = estimates - width * errors, estimates + width * errors
-        if self.is_response:
-            errors = errors * np.abs(self._slope(estimates))
-            estimates, low, high = (self._outward(part) for part in (estimates, low, high))
+        outward = self._outward
+        if outward is not None:
+            step = np.maximum(OUTWARD_STEP * errors, LEAST_STEP * np.abs(estimates))
+            step = np.where(step > 0.0, step, LEAST_STEP)
+            errors = (
+                errors * np.abs(outward(estimates + step) - outward(estimates - step)) / step / 2.0
+            )
+            estimates, low, high = (outward(part) for part in (estimates, low, high))
             low, high = np.minimum(low, high), np.maximum(low, high)
+        if self.kind == "mean":
+            low, high = (np.clip(end, *self.working.ends) for end in (low, high))
         numbers = {
             "estimate": estimates,
             "std_error": errors,
@@ -201,25 +208,20 @@ class MarginalMeans:
             " ".join(map(shown, row)) for row in zip(*(self.frame[n] for n in names), strict=True)
         ]
 
-    def _outward(self, eta: Floats) -> Floats:
-        if self.kind == "contrast":
-            return np.exp(eta)
-        return np.asarray(mean_response(self.fit, eta))
-
-    def _slope(self, eta: Floats) -> Floats:
-        ahead, behind = self._outward(eta + LINK_STEP), self._outward(eta - LINK_STEP)
-        return np.asarray((ahead - behind) / (2.0 * LINK_STEP))
+    @property
+    def _outward(self) -> Callable[[Floats], Floats] | None:
+        """From the working scale to what is shown; None where they are the same."""
+        if not self.is_response:
+            return None
+        unit = self.working.log_unit
+        return self.working.outward if self.kind == "mean" else lambda values: np.exp(unit * values)
 
     @property
     def scale(self) -> str:
-        """What the estimates are, in a word."""
-        link = self.fit.model.family.link
-        if self.kind == "contrast" and self.is_response:
-            return RATIOS[link]
-        names = {"mean": "mean", "slope": "slope", "contrast": "difference"}
-        if link == "identity" or self.is_response:
-            return names[self.kind]
-        return f"{names[self.kind]} of the linear predictor ({link})"
+        """What the estimates are, in words."""
+        if self.kind == "contrast":
+            return self.working.ratio if self.is_response else self.working.difference
+        return self.working.mean
 
     @property
     def table(self) -> Table:
@@ -251,7 +253,14 @@ def emmeans(
     """Estimate marginal means: predictions of the population, averaged over a grid of the other variables.
 
     Factors that are not named are averaged over, numbers held at their mean; random effects are zero. On the
-    response scale the inverse link is applied to the average, as R's emmeans does.
+    response scale the inverse link is applied to the average, as R's emmeans does; only mean categories, which
+    have no such link, are averages of those of the grid. Standard errors and intervals are those of `predict`:
+    of all parameters that enter a mean, thresholds, chances of zero and others of the family among them. On
+    the link scale ordered categories are measured from the mean of the thresholds.
+
+    Where a normal response is a function of a column, such as log(y) or sqrt(y), means are of that function,
+    and `type="response"` brings them back to the column: not to its means but to its medians, unless the
+    function is linear. Means of a positive response are those of `family="lognormal"` or "gamma".
 
     Args:
       fit: a fitted model.
@@ -267,7 +276,8 @@ def emmeans(
     Returns:
       The means, with `.contrasts(...)`, `.to_frame(level)` and `.test()`.
     Raises:
-      ModelError: for a variable that is not in the fixed part, or an option that is not listed here.
+      ModelError: for a variable that is not in the fixed part, an option that is not listed here, or a
+        transformed response that cannot be brought back.
     References:
       Searle, Speed, Milliken (1980), The American Statistician 34, 216-221; Lenth, the R package emmeans.
     Example:
@@ -286,10 +296,8 @@ def emmeans(
     means = [specs] if isinstance(specs, str) else list(specs)
     groups = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     kept = list(dict.fromkeys([*means, *groups]))
-    if var is None:
-        found = cells(fit, kept, at=at, weights=weights)
-        rows, missed, offset = found.rows, found.missed, found.offset
-    else:
+    method = freedom(fit, ddf)
+    if var is not None:
         if type == "response":
             raise ModelError(
                 "slopes are on the scale of the linear predictor", hint="Leave type='response' out."
@@ -299,21 +307,35 @@ def emmeans(
             cells(fit, kept, at=at, weights=weights, shift={var: half})
             for half in (-0.5 * step, 0.5 * step)
         ]
-        found = ends[0]
-        rows = (ends[1].rows - found.rows) / step
-        # Relative to what dropped columns are on the grid, over a step relative to the variable's range.
-        missed = (ends[1].missed - found.missed) / SLOPE_STEP
-        offset = (ends[1].offset - found.offset) / step
+        rows = (ends[1].rows - ends[0].rows) / step
+        of = link_scale(fit)
+        return MarginalMeans(
+            fit=fit,
+            kind="slope",
+            frame=ends[0].frame,
+            rows=rows,
+            values=rows @ fit.params.beta + (ends[1].offset - ends[0].offset) / step,
+            # Relative to what dropped columns are on the grid, over a step relative to the variable's range.
+            missed=(ends[1].missed - ends[0].missed) / SLOPE_STEP,
+            by=groups,
+            is_response=False,
+            working=of._replace(mean=of.difference.replace("difference", "slope", 1)),
+            freedom=method,
+        )
+    found = cells(fit, kept, at=at, weights=weights)
+    is_response = type == "response"
+    made = on_response(fit, found) if is_response else on_link(fit, found)
     return MarginalMeans(
         fit=fit,
-        kind="mean" if var is None else "slope",
+        kind="mean",
         frame=found.frame,
-        rows=rows,
-        missed=missed,
-        offset=offset,
+        rows=made.rows,
+        values=made.values,
+        missed=made.missed,
         by=groups,
-        is_response=type == "response" and fit.model.family.link != "identity",
-        freedom=freedom(fit, ddf),
+        is_response=is_response and made.scale.outward is not None,
+        working=made.scale,
+        freedom=method if made.vcov is None else Asymptotic(made.vcov),
     )
 
 

@@ -41,12 +41,20 @@ class Cells:
         combinations of others, relative to their size on the grid; the data determine a row, or a combination
         of rows, where it is zero.
       offset: (r,) mean offsets.
+      grid: (r, m, p) what was averaged.
+      grid_offset: (r, m).
+      grid_missed: (r, m, d).
+      share: (r, m) how much of each combination's mean each row of the grid is; they add up to one.
     """
 
     frame: pd.DataFrame
     rows: Floats
     missed: Floats
     offset: Floats
+    grid: Floats
+    grid_offset: Floats
+    grid_missed: Floats
+    share: Floats
 
 
 def estimable(rows: Floats, missed: Floats) -> Floats:
@@ -155,15 +163,14 @@ def cells(
     occurs = share.sum(axis=1) > 0.0
     share = share[occurs] / share[occurs].sum(axis=1, keepdims=True)
     outer = [place for place, it_does in zip(outer, occurs, strict=True) if it_does]
-    rows, beyond = (
-        np.einsum("orc,or->oc", part.reshape(*shape, part.shape[1])[occurs], share)
-        for part in (X, missed)
-    )
+    grid, beyond = (part.reshape(*shape, part.shape[1])[occurs] for part in (X, missed))
+    offsets = offset.reshape(shape)[occurs]
+    rows, missed = (np.einsum("orc,or->oc", part, share) for part in (grid, beyond))
     frame = pd.DataFrame(
         {name: [values[name][place[-1 - j]] for place in outer] for j, name in enumerate(kept)},
         index=range(len(outer)),
     )
-    return Cells(frame, rows, beyond, (offset.reshape(shape)[occurs] * share).sum(axis=1))
+    return Cells(frame, rows, missed, (offsets * share).sum(axis=1), grid, offsets, beyond, share)
 
 
 def grid_rows(fit: Fit, points: Mapping[str, list[object]]) -> Callable[[TermSum], Matrix]:

@@ -35,9 +35,10 @@ def marginal_table(means: MarginalMeans) -> Table:
     statistic = "z" if "df" not in frame else "t"
     columns = []
     for name in frame.columns:
-        heading = {"estimate": means.scale.split(" of ")[0], "statistic": statistic}.get(
-            str(name), HEADINGS.get(str(name), str(name))
-        )
+        heading = {
+            "estimate": means.scale.split(" of ")[0].split(",")[0],
+            "statistic": statistic,
+        }.get(str(name), HEADINGS.get(str(name), str(name)))
         is_key = name in means.frame.columns
         columns.append(
             Column(heading, tuple(map(shown, frame[name])), "text")
