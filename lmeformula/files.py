@@ -90,7 +90,7 @@ def _open(target: Path) -> tuple[BinaryIO, Path | None]:
     if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir():
         try:
             nameless = os.open(target.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
-            file = os.fdopen(nameless, "w+b")
+            file: BinaryIO = os.fdopen(nameless, "w+b")
             _lock(file)
             return file, None
         except OSError as error:
