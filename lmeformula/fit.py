@@ -64,8 +64,10 @@ class Fit(AfterFit):
       laplace_values: (d) the estimates by the Laplace approximation that Monte Carlo EM started from, or None.
       solver: "direct" where the equations were factored, "iterative" where that would have been too large.
       information: the observed information that the standard errors are from: "exact" for Gaussian models,
-        that of the "laplace" approximation, or its "monte carlo" estimate from the last E-step's draws.
-      param_stderr_error: (d) Monte Carlo errors of the standard errors, or None where they have none.
+        that of the "laplace" approximation, its "monte carlo" estimate from the last E-step's draws, or by
+        "quadrature".
+      param_stderr_error: (d) Monte Carlo errors of the standard errors, or None where they have none, or
+        where nothing is known of them.
     """
 
     model: Model

@@ -216,7 +216,7 @@ def information_of(
     is_central = rows <= MOST_CENTRAL_ROWS or programs.dtype == "float32"
     signs = (1.0, -1.0) if is_central else (1.0,)
     length = STEP[programs.dtype] if is_central else ONE_SIDED_STEP
-    lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
+    lengths = _lengths(problem, basis, metric, length)
     first = int(np.clip(FIRST_ROWS // rows, *FIRST_DRAWS))
     used = min(kept, -(-first // draws.excess.shape[1]))
     # To one side the centre would cost as much as a difference: it moves only where that is worth it.
@@ -236,6 +236,19 @@ def information_of(
         further = _evaluate(work, used, more)
         ends = _Ends(*(np.concatenate(pair, axis=2) for pair in zip(ends, further, strict=True)))
         used = more
+
+
+def _lengths(problem: Problem, basis: Floats, metric: Floats, length: float) -> Floats:
+    """(f,) steps of the differences: a fraction of the conditional standard errors, and of what is curved.
+
+    A log standard deviation that the data hardly know has an error of many units, over which the likelihood
+    is no parabola; the longest step that a problem allows says over how much it is one.
+    """
+    lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
+    if problem.max_step is None:
+        return np.asarray(lengths)
+    largest = np.max(np.abs(basis) / problem.max_step[:, None], axis=0, initial=0.0)
+    return np.asarray(np.minimum(lengths, length / np.maximum(largest, np.finfo(float).tiny)))
 
 
 class _Work(NamedTuple):

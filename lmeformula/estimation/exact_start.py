@@ -1,4 +1,4 @@
-"""Where Monte Carlo EM starts if Laplace is far off and blocks of effects are small: the exact maximum."""
+"""What quadrature knows where blocks of effects are small: the maximum to start from, and its errors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import scipy.linalg as sl
 import scipy.optimize
 from numpy.typing import NDArray
 
+from lmeformula.estimation.common import stderr_of
+from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.laplace.fit import mode_at
 from lmeformula.laplace.information import upright
 from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.laplace.observed import along_ways
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
@@ -22,6 +25,8 @@ Floats = NDArray[np.float64]
 NEAR = 0.5
 # Rows times nodes of an evaluation; of more a start is not worth its time.
 MOST_NUMBERS = 2_000_000
+# The same of all evaluations that standard errors and their errors take.
+MOST_WORK = 100_000_000
 # Log standard deviations and own parameters are looked for within this of nought, and steps of differences.
 WIDE, DIFFERENCE = 9.0, 1e-4
 # Standard deviations of another start.
@@ -76,11 +81,63 @@ def exact_start(
     return ExactStart(best[0], upright(second), of.modes)
 
 
+def exact_errors(
+    model: Model,
+    arrays: Arrays,
+    psi: Floats,
+    mc_covariance: Floats,
+    inside: NDArray[np.bool_],
+    modes: Floats,
+) -> tuple[Floats, Floats] | None:
+    """Standard errors by quadrature, where it reaches.
+
+    Args:
+      model: with Gaussian effects.
+      arrays: its arrays, with X as it is in the model.
+      psi: (d,) the estimates; those on a boundary hold a finite stand-in.
+      mc_covariance: (d, d) their Monte Carlo covariance.
+      inside: (d,) those off their boundary.
+      modes: (q,) spherical effects at their mode there.
+    Returns:
+      (v, v) covariance on the reporting scale, and (v,) the errors that the standard errors have because the
+      estimates are not quite at the maximum; nan on boundaries. None where blocks of effects are large, rows
+      too many, or the likelihood has no curvature there.
+    """
+    of = _Likelihood.of(model, arrays, modes)
+    if of is None or 2 * len(psi) * (len(psi) + 1) * of.numbers > MOST_WORK:
+        return None
+
+    def covariance(at: Floats) -> Floats | None:
+        second = of.second(at)
+        if not np.isfinite(second).all():
+            return None
+        try:
+            observed = along_ways(second, inside, model.triangle, 0.0)
+            return reported_covariance(model.space, at, covariance_of(observed))
+        except np.linalg.LinAlgError:
+            return None
+
+    found = covariance(psi)
+    if found is None or not (np.diag(found)[inside] > 0).all():
+        return None
+    stderr, moved = stderr_of(found), np.zeros(len(found))
+    values, vectors = np.linalg.eigh(np.where(np.outer(inside, inside), mc_covariance, 0.0))
+    for direction in (vectors * np.sqrt(np.maximum(values, 0.0))).T:
+        beside = covariance(psi + direction) if direction.any() else found
+        if beside is None:
+            return None
+        moved += (stderr_of(beside) - stderr) ** 2
+    return found, np.sqrt(moved)
+
+
 class _Likelihood:
     """The log-likelihood and its gradient; each search for modes starts from the last one's."""
 
-    def __init__(self, model: Model, arrays: Arrays, integrand: object, modes: Floats) -> None:
+    def __init__(
+        self, model: Model, arrays: Arrays, integrand: object, modes: Floats, numbers: int
+    ) -> None:
         self.model, self.arrays, self.integrand, self.modes = model, arrays, integrand, modes
+        self.numbers = numbers
         self.R = model.triangle
 
     @classmethod
@@ -92,9 +149,8 @@ class _Likelihood:
         inside = integrand(model, arrays.plan, blocks_of(model, arrays.plan))
         if inside is None:
             return None
-        if len(model.stack.X) * FIRST_NODES[inside.width] ** inside.width > MOST_NUMBERS:
-            return None
-        return cls(model, arrays, inside, modes)
+        numbers = len(model.stack.X) * FIRST_NODES[inside.width] ** inside.width
+        return None if numbers > MOST_NUMBERS else cls(model, arrays, inside, modes, numbers)
 
     def __call__(self, psi: Floats) -> tuple[float, Floats] | None:
         """Value and gradient (d,) at psi (d,); None where they are not finite."""

@@ -25,7 +25,7 @@ from lmeformula.estimation.common import (
     watch,
 )
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
-from lmeformula.estimation.exact_start import exact_start
+from lmeformula.estimation.exact_start import exact_errors, exact_start
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, Seconds
@@ -34,7 +34,7 @@ from lmeformula.laplace.fit import (
     mode_at,
 )
 from lmeformula.laplace.limits import held_model
-from lmeformula.laplace.observed import along_ways, observed_information
+from lmeformula.laplace.observed import observed_information
 from lmeformula.model.ascent import CONVERGED_GAIN
 from lmeformula.model.compile import Model
 
@@ -125,8 +125,7 @@ def estimate_mcem(
     bridging = time.perf_counter()
     loglik = log_likelihood(model, arrays, problem, settings, solution, mode, seed)
     bridge_seconds = time.perf_counter() - bridging
-    exact_information = None if exact is None else information
-    errors = _errors(model, start, solver, solution, inside, mode.u, exact_information)
+    errors = _errors(model, start, solver, solution, inside, mode.u)
     fit = fit_of_run(
         model,
         solution,
@@ -183,13 +182,12 @@ def _errors(
     solution: Solution,
     inside: NDArray[np.bool_],
     mode: Floats,
-    exact: Floats | None,
 ) -> Errors:
     """The standard errors.
 
-    The Monte Carlo estimate of the information is taken where it is sharp, or where it differs from that of
-    the Laplace approximation by more than its own error; otherwise that of the approximation, or the exact
-    one where the run started from the exact maximum.
+    The Monte Carlo estimate of the information is taken where it is sharp; otherwise quadrature where it
+    reaches. Else it is the approximation's, with an error that covers what the draws say, unless they say that
+    it is further off than noise explains.
     """
     space, psi, arrays = model.space, solution.params, start.found.problem
     outside = np.where(np.outer(inside, inside), 0.0, np.nan)
@@ -199,17 +197,16 @@ def _errors(
         relative = sampled.stderr_error[inside] / stderr_of(sampled.covariance)[inside]
         if relative.max(initial=0.0) < SHARP:
             return Errors("monte carlo", sampled.covariance + outside, error)
+    exact = exact_errors(model, arrays, psi, solution.mc_covariance, inside, mode)
+    if exact is not None:
+        return Errors("quadrature", exact[0] + outside, exact[1])
     observed = start.observed
-    if exact is not None:
-        observed = along_ways(exact, inside, model.triangle, 0.0)
-    elif solver == "direct":
+    if solver == "direct":
         observed = observed_information(model, arrays, psi, inside, mode)
-    approximate = reported_covariance(space, psi, covariance_of(observed))
-    approximate += np.where(np.outer(inside, inside), 0.0, np.nan)
-    if exact is not None:
-        return Errors("quadrature", approximate, None)
-    if sampled is not None:
-        difference = stderr_of(sampled.covariance) - stderr_of(approximate)
-        if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():
-            return Errors("monte carlo", sampled.covariance + outside, error)
-    return Errors("laplace", approximate, None)
+    approximate = reported_covariance(space, psi, covariance_of(observed)) + outside
+    if sampled is None or error is None:
+        return Errors("laplace", approximate, None)
+    difference = stderr_of(sampled.covariance) - stderr_of(approximate)
+    if (np.abs(difference) > SIGNIFICANT * sampled.stderr_error)[inside].any():
+        return Errors("monte carlo", sampled.covariance + outside, error)
+    return Errors("laplace", approximate, np.hypot(difference, error))

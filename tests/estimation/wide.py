@@ -28,6 +28,7 @@ class Case(NamedTuple):
 
 
 CASES = {
+    "binary sd 0.1": Case("bernoulli", 98, 3, 0.1, (0.35, 0.82, 0.08)),
     "binary sd 4": Case("bernoulli", 150, 6, 4.0, (0.4, 0.7, 4.0)),
     "binary sd 6": Case("bernoulli", 80, 20, 6.0, (0.4, 0.7, 6.0)),
     "binomial sd 4": Case("binomial", 60, 4, 4.0, (0.4, 0.7, 4.0)),
