@@ -35,13 +35,15 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
 
     Args:
       fit: a fitted model.
-      kind: "response" for observed minus fitted; "pearson" divides that by the square root of the
-        family's variance function and multiplies it by the square root of the row's weight, and, as
-        R does, not by the residual sd; "deviance" for the signed square root of the row's deviance, times
-        that of its weight, as in R; "quantile" is the standard normal quantile of the chance of a response up
-        to the one observed, which is drawn between the chances below and up to it where it is one of whole
-        numbers. For every family these are normal where the model is true: a little narrower than standard,
-        since the random effects are fitted. Beyond 8 they are cut off, but for normal responses.
+      kind: "response" for observed minus fitted; "pearson" divides that by the standard deviation that the
+        response has at its fitted mean: in every family with its dispersion or residual sd, its chance of zero,
+        the row's weight and number of trials, so that their mean square is about one (R's leave the dispersion
+        out for some families, such as the normal and the gamma); "deviance" for the signed square root of the
+        row's deviance, times that of its weight, as in R; "quantile" is the standard normal quantile of the
+        chance of a response up to the one observed, which is drawn between the chances below and up to it where
+        it is one of whole numbers. For every family these are normal where the model is true: a little
+        narrower than standard, since the random effects are fitted. Beyond 8 they are cut off, but for normal
+        responses.
       seed: of the draws for "quantile".
     Returns:
       residuals: (n,) indexed by the positions of the rows in the data.
@@ -71,20 +73,28 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
         found = unit_deviances(family.name, observed, mu, family_values(fit))
         return _named(fit, np.sign(values) * np.sqrt(weights * found))
     if kind == "pearson":
-        family, _, own = row_family(fit, eta, family_values(fit))
-        if family.variance is None:
-            raise ModelError(
-                f"the {family.name} family has no Pearson residuals here",
-                hint='Use kind="response".',
-            )
-        if family.overdispersion is not None:
-            weights = weights / family.overdispersion(weights, own)
-        variance = family.variance(mu, own)
-        if family.has_sigma and design.parts:
-            # One that varies is no scale of them all.
-            variance = variance * own[0] ** 2
-        values = values * np.sqrt(weights / variance)
+        values = values / np.sqrt(_variances(fit, eta, mu, weights))
     return _named(fit, values)
+
+
+def _variances(fit: Fit, eta: Floats, mu: Floats, weights: Floats) -> Floats:
+    """(n,) of the responses, as shares of trials, at their means: with all that makes them vary."""
+    family, at, own = row_family(fit, eta, family_values(fit))
+    if family.categories is not None and family.probabilities is not None:
+        chances = family.probabilities(at, own)
+        apart = 1.0 + np.arange(chances.shape[1]) - mu[:, None]
+        return np.asarray((chances * apart**2).sum(axis=1) / weights)
+    if family.variance is None:
+        raise ModelError(
+            f"the {family.name} family has no Pearson residuals here",
+            hint='Use kind="response".',
+        )
+    if family.overdispersion is not None:
+        weights = weights / family.overdispersion(weights, own)
+    variance = family.variance(mu, own)
+    if family.has_sigma:
+        variance = variance * own[0] ** 2
+    return np.asarray(variance / weights)
 
 
 def _named(fit: Fit, values: Floats) -> pd.Series:
