@@ -19,6 +19,7 @@ from lmeformula.laplace.information import (
     upright,
 )
 from lmeformula.laplace.likelihood import (
+    EXACT_GAIN,
     Approximation,
     At,
     DeterminantSlopes,
@@ -30,6 +31,7 @@ from lmeformula.laplace.likelihood import (
     find_mode,
     predictor,
 )
+from lmeformula.laplace.measured import with_measured
 from lmeformula.laplace.rows import row_derivatives
 from lmeformula.laplace.secants import Move, corrected, remember
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend
@@ -113,13 +115,27 @@ def fit_laplace(
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
 
+    def place_of(coordinates: Floats) -> At:
+        own = coordinates[p:m] if m > p else own_parameters(space, first)
+        return At(coordinates[:p], elements.factors(coordinates[m:]), own)
+
+    def score_of(coordinates: Floats, found: Approximation) -> Floats:
+        in_elements = elements.pull_back(coordinates[m:], found.in_factors)
+        return np.concatenate([found.in_beta, found.in_own[: m - p], in_elements])
+
+    def measure(point: Point, free: NDArray[np.bool_]) -> Point:
+        def score(coordinates: Floats) -> Floats:
+            begin = point.detail.mode.u
+            found = approximate(problem, place_of(coordinates), begin, EXACT_GAIN)
+            return score_of(coordinates, found)
+
+        return point if point.detail is None else with_measured(score, point, free)
+
     def evaluate(coordinates: Floats) -> Point:
         nonlocal last, latest, moves
-        lambdas = elements.factors(coordinates[m:])
-        own = coordinates[p:m] if m > p else own_parameters(space, first)
         begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
         try:
-            found = approximate(problem, At(coordinates[:p], lambdas, own), begin)
+            found = approximate(problem, place_of(coordinates), begin)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return _nowhere(coordinates)
@@ -135,9 +151,7 @@ def fit_laplace(
         information[:m, :m] = upright(coefficient_information(problem, found)[:m, :m])
         information[m:, m:] = average_information(problem, found, changes)
         information[m:, m:] += elements.falling(coordinates[m:], slopes)
-        score = np.concatenate(
-            [found.in_beta, found.in_own[: m - p], elements.pull_back(coordinates[m:], slopes)]
-        )
+        score = score_of(coordinates, found)
         # Own parameters are logarithms, but for a location: a step is held to about one.
         held = np.arange(p, m)
         information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
@@ -152,7 +166,7 @@ def fit_laplace(
         sds = elements.start(FIRST_SD)
         start = np.concatenate([R @ first[:p], first[space.own_slice], sds])
     climb = evaluate if factorize is None else integrated(evaluate)
-    summit = ascend(climb, elements, start, design.n, negligible)
+    summit = ascend(climb, elements, start, design.n, negligible, measure=measure)
     if summit.point.detail is None or not np.isfinite(summit.point.value):
         raise np.linalg.LinAlgError("the density is not finite wherever the ascent could start")
     coordinates = summit.point.coordinates

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ TRUST_STEPS = 6
 NEGLIGIBLE_GAIN = 1e-9
 # A gain below which the maximum counts as found, whether or not another step could be taken.
 CONVERGED_GAIN = 1e-6
+# From so many steps on, or where none rises, the information is measured, where that can be done: one that
+# leaves out how coefficients and factors depend on each other leads to and fro across a ridge.
+SLOW_STEPS = 15
 # A face is left if the log-likelihood rises by this per row and squared distance.
 FREEING_CURVATURE = 1e-6
 
@@ -52,6 +55,9 @@ class Point(NamedTuple):
     information: Floats
     slopes: tuple[Floats, ...]
     detail: Any
+
+
+Measure: TypeAlias = Callable[[Point, Mask], Point]
 
 
 class Summit(NamedTuple):
@@ -85,6 +91,7 @@ def ascend(
     negligible: float = NEGLIGIBLE_GAIN,
     *,
     thorough: bool = False,
+    measure: Measure | None = None,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
@@ -99,11 +106,13 @@ def ascend(
       negligible: a further step that promises less than this in log-likelihood is not taken.
       thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
         structure: a likelihood of few effects may have another maximum there.
+      measure: point, free coordinates (m + t,) -> the point with its negative second derivative itself in place
+        of an approximation to it, which a slow ascent goes on with; None where it cannot be had.
     Returns:
       The summit, whether or not it is one.
     """
     nothing = np.zeros(space.size, bool)
-    best = _climb(evaluate, space, start, nothing, num_rows, negligible)
+    best = _climb(evaluate, space, start, nothing, num_rows, negligible, measure=measure)
     others, count = len(start) - space.size, best.num_evaluations
     starts = [(elements, nothing) for elements in space.alternatives(start[others:])]
     if thorough and num_rows <= FEW_ROWS:
@@ -115,11 +124,13 @@ def ascend(
             continue
         elements, resting = starts.pop(0)
         another = np.concatenate([best.point.coordinates[:others], elements])
-        found = _climb(evaluate, space, another, resting, num_rows, negligible, TRIAL_STEPS)
+        found = _climb(
+            evaluate, space, another, resting, num_rows, negligible, max_steps=TRIAL_STEPS
+        )
         count += found.num_evaluations
         if found.point.value > best.point.value and not found.converged:
             higher = found.point.coordinates
-            found = _climb(evaluate, space, higher, nothing, num_rows, negligible)
+            found = _climb(evaluate, space, higher, nothing, num_rows, negligible, measure=measure)
             count += found.num_evaluations
         if found.point.value > best.point.value:
             best = found
@@ -147,6 +158,8 @@ def _climb(
     resting: Mask,
     num_rows: int,
     negligible: float,
+    *,
+    measure: Measure | None = None,
     max_steps: int = MAX_STEPS,
 ) -> Summit:
     """Climb to the maximum that is next, from elements of which some rest on faces."""
@@ -160,11 +173,14 @@ def _climb(
         return evaluate(np.concatenate([coordinates[:others], elements]))
 
     point = look(start)
-    gain, damping = np.inf, LEAST_DAMPING
-    for _ in range(max_steps):
+    gain, damping, is_slow = np.inf, LEAST_DAMPING, False
+    for number in range(max_steps):
+        is_slow = is_slow or number >= SLOW_STEPS
         idle = space.idle(point.coordinates[others:])
         resting = resting & ~idle
         free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
+        if measure is not None and is_slow:
+            point = measure(point, free)
         ways = _ways(point, free, others)
         gain, before = ways.gain(), count
         step = _step(ways, damping) if gain >= negligible else np.zeros(len(free))
@@ -174,6 +190,10 @@ def _climb(
         damping = max(0.1 * damping, LEAST_DAMPING) if is_trusted else max(10 * damping, 0.1)
         if following is None:
             freed = _leave_a_face(look, space, point, resting, others, num_rows)
+            if freed is None and gain >= negligible and measure is not None and not is_slow:
+                # Perhaps for want of a better information.
+                is_slow = True
+                continue
             if freed is None:
                 break
             point, resting = freed

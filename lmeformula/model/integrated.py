@@ -21,7 +21,8 @@ def integrated(evaluate: Callable[[Floats], Point]) -> Callable[[Floats], Point]
     Where the score is a mean over probes, an estimate of the log-likelihood by the same probes has a gradient
     of its own, and would stop an ascent short of the root of the score. The trapezoidal rule is exact for a
     quadratic log-likelihood, which is what it is for the short steps at the end; long steps keep their own
-    values, to whose errors they are not sensitive.
+    values, to whose errors they are not sensitive. Integrals start from the last point that was not lower than
+    the one before: over steps of a line search that are refused their errors would add up to a fall.
 
     Args:
       evaluate: coordinates -> Point.
@@ -42,6 +43,8 @@ def integrated(evaluate: Callable[[Floats], Point]) -> Callable[[Floats], Point]
             if abs(change) < SMALL_CHANGE:
                 move = point.coordinates - last.coordinates
                 integral = 0.5 * float((point.score + last.score) @ move)
+                if integral < 0.0:
+                    return point._replace(value=last.value + integral)
                 offset += integral - change
         last = point._replace(value=point.value + offset)
         return last

@@ -70,7 +70,8 @@ class Diagnostics:
       num_iterations: of Monte Carlo EM; 0 otherwise.
       sampling: its last iteration, or None.
       ascent: how the deterministic maximisation ended, or None.
-      distance: of its end from the maximum, in standard errors, by the gradient that was left; nan without.
+      distance: of its end from the maximum, in standard errors, by the gradient that was left; nan where the
+        curvature does not tell.
       largest_error: the largest Monte Carlo error, or None for methods without.
       last_step: the largest step of the last iteration, or None.
       reduction: by parameter name, variance of the scores over that with control variates.
@@ -135,7 +136,7 @@ def diagnostics(fit: Fit) -> Diagnostics:
         num_iterations=len(fit.iterations),
         sampling=sampling,
         ascent=fit.ascent,
-        distance=math.nan if fit.ascent is None else math.sqrt(max(fit.ascent.gain, 0.0)),
+        distance=_distance(fit),
         largest_error=largest,
         last_step=None if sampling is None else _largest(fit.param_names, sampling.last_step),
         reduction={}
@@ -153,6 +154,20 @@ def diagnostics(fit: Fit) -> Diagnostics:
         advice=_advice(sampling, largest, singular, condition),
         certificate=fit.certificate,
     )
+
+
+def _distance(fit: Fit) -> float:
+    """How far the maximum is by gradient and curvature, where a quadratic describes the likelihood."""
+    if fit.ascent is None:
+        return math.nan
+    if fit.certificate is None:
+        return math.sqrt(max(fit.ascent.gain, 0.0)) if fit.outcome.converged else math.nan
+    claims = {claim.name: claim for claim in fit.certificate.claims}
+    needed = [claims.get(name) for name in ("stationarity", "curvature")]
+    if not all(claim is not None and claim.holds for claim in needed):
+        return math.nan
+    # Half the square of a distance in standard errors is what the log-likelihood rises on the way.
+    return math.sqrt(max(2.0 * claims["stationarity"].figure, 0.0))
 
 
 def stderr_source(fit: Fit) -> str:

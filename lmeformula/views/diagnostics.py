@@ -142,6 +142,8 @@ def _figure(claim: Claim) -> str:
 
 def _ascent(found: Diagnostics) -> str:
     assert found.ascent is not None
+    if not math.isfinite(found.distance):
+        return f"sought in {found.ascent.num_evaluations:,} evaluations; how far away it is, is not known"
     return (
         f"after {found.ascent.num_evaluations:,} evaluations, {_brief(found.distance)} standard errors away by "
         "the gradient that was left"

@@ -37,6 +37,18 @@ def test_long_steps_keep_their_own_values():
     assert second.value - first.value == pytest.approx(50.0 * (9.0 - 1.0))
 
 
+def test_steps_that_are_refused_leave_no_trace():
+    def evaluate(x):
+        # Not quadratic: the rule is off by a third of the second difference.
+        return Point(x, -0.25 * float(x[0] ** 4), -(x**3), np.eye(1), (), None)
+
+    look = integrated(evaluate)
+    first = look(np.array([0.1]))
+    for refused in (1.3, 0.9, 0.6, 0.4):
+        assert look(np.array([refused])).value < first.value
+    assert look(np.array([0.09])).value > first.value
+
+
 def test_where_the_density_is_not_finite_the_value_is_minus_infinity():
     def evaluate(x):
         value = float("nan") if x[0] > 1.0 else 0.0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
 from lmeformula.model.params import Params
 from tests.result.fakes import NAMES, STDERR, VALUES, fake_fit, fake_mcem_fit
@@ -119,6 +120,28 @@ def test_an_exact_fit_accounts_for_its_time_and_its_end():
     assert 0 < found.seconds.design + found.seconds.start <= found.seconds.total
     assert found.ascent.num_evaluations > 1
     assert found.distance < 1e-3
+
+
+STILL = Claim("stationarity", True, 5e-9, 1e-6, (), "")
+RISING = Claim("stationarity", False, 2e-2, 1e-6, ("x",), "")
+BENT = Claim("curvature", True, 0.1, 1e-6, (), "")
+FLAT = Claim("curvature", False, 0.0, 1e-6, ("x",), "")
+
+
+@pytest.mark.parametrize(
+    ("claims", "distance"),
+    [((STILL, BENT), 1e-4), ((STILL, FLAT), np.nan), ((RISING, BENT), np.nan), ((), np.nan)],
+)
+def test_a_distance_is_said_where_the_curvature_supports_it(claims, distance):
+    found = fake_fit(certificate=Certificate(claims)).diagnostics
+    assert found.distance == pytest.approx(distance, nan_ok=True)
+    assert ("standard errors away" in repr(found)) == np.isfinite(distance)
+
+
+def test_a_stalled_fit_without_a_certificate_knows_no_distance():
+    found = fake_fit(outcome=Outcome.OPTIMIZER_STALLED).diagnostics
+    assert np.isnan(found.distance)
+    assert "is not known" in repr(found)
 
 
 @pytest.mark.slow
