@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,18 +12,19 @@ import scipy.linalg
 import scipy.stats
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, Part
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
+from lmeformula.design.predictors import joined
 from lmeformula.design.recipe import recipe_of
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.model.compile import compile
+from lmeformula.model.family.predicted import predicted_of
 from lmeformula.result.freedom import freedom
 from lmeformula.result.grid import grid_rows, observed_of
 from lmeformula.result.joint_tests import points_of
-from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -37,12 +39,14 @@ class Reduced(NamedTuple):
     """The fixed part without one term.
 
     Attributes:
-      term: what was left out, in canonical text.
+      predictor: which linear predictor the term is of; None where all have it, as those of categories do.
+      term: what was left out, in canonical text, after the name of a further predictor.
       names: (r) of the columns that it has then.
       within: (p + c, r) those columns as combinations of the columns of the fit and, with c = 1, of a constant
         that thresholds stand for.
     """
 
+    predictor: int | None
     term: str
     names: tuple[str, ...]
     within: Floats
@@ -50,6 +54,9 @@ class Reduced(NamedTuple):
 
 def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> pd.DataFrame:
     """Leave out each term of the fixed part that no other term contains, one at a time.
+
+    Of a model with several linear predictors the terms of each are left out, those of a further one under its
+    name, such as "sigma: x"; a term of unordered categories is left out of the predictors of all of them.
 
     Args:
       fit: a fitted model.
@@ -72,14 +79,13 @@ def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> 
       >>> drop1(fit)[["term", "df", "statistic"]].round(2).to_dict("records")[1]
       {'term': 'Machine', 'df': 2.0, 'statistic': 75.47}
     """
-    need_one_predictor(
-        fit,
-        "models without one term",
-        "Fit the model without the term, and compare: fit.anova(other).",
-    )
     if test not in ("lrt", "F"):
         raise ModelError(f"test is {test!r}", hint="Choose 'lrt' or 'F'.")
-    smaller = [_reduce(fit, term) for term in droppable(fit.formula.fixed.sum)]
+    smaller = [
+        _reduce(part, term, predictor, name)
+        for predictor, name, part in _predictors(fit)
+        for term in droppable(part.formula.fixed.sum)
+    ]
     if test == "F":
         method = freedom(fit, ddf)
         tests = []
@@ -96,8 +102,8 @@ def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> 
                 "p_value": [found.p_value for found in tests],
             }
         )
-    full = _estimate(fit, fit.model.design, options) if fit.reml else fit
-    fits = [full, *(_estimate(fit, _narrow(fit.model.design, model), options) for model in smaller)]
+    full = _estimate(fit, fit.model.design, options) if fit.reml else fit  # of one predictor
+    fits = [full, *(_estimate(fit, _narrow(fit, model), options) for model in smaller)]
     df = np.array([full.loglik.df - other.loglik.df for other in fits], float)
     statistics = np.array([2.0 * (full.loglik.value - other.loglik.value) for other in fits])
     errors = [2.0 * float(np.hypot(full.loglik.mc_error, f.loglik.mc_error)) for f in fits]
@@ -132,7 +138,27 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
     )
 
 
-def _reduce(fit: Fit, term: Term) -> Reduced:
+def _predictors(fit: Fit) -> Iterator[tuple[int | None, str, Fit]]:
+    """Each linear predictor: its number, what comes before the names of its terms, and the fit without others."""
+    design, family = fit.model.design, fit.model.family
+    if not design.parts:
+        yield 0, "", fit
+        return
+    base = family.base
+    if base.expand is not None:
+        yield None, "", _alone(fit, design.parts[0], base.has_intercept)
+        return
+    for number, part in enumerate(design.parts):
+        keeps = predicted_of(base, part.name).has_intercept if number else base.has_intercept
+        yield number, f"{part.name}: " if number else "", _alone(fit, part, keeps)
+
+
+def _alone(fit: Fit, part: Part, has_intercept: bool) -> Fit:
+    family = fit.model.family._replace(has_intercept=has_intercept)
+    return replace(fit, model=replace(fit.model, design=part.design, family=family))
+
+
+def _reduce(fit: Fit, term: Term, predictor: int | None, before: str) -> Reduced:
     """The fixed part without a term; found on a grid that tells all columns apart."""
     total = fit.model.design.formula.fixed.sum
     rest = TermSum(total.intercept, tuple(other for other in total.terms if other != term))
@@ -149,7 +175,8 @@ def _reduce(fit: Fit, term: Term) -> Reduced:
     within: Floats = np.asarray(_by_columns_of_fit(fit, X.values) @ solved)
     # A factor's full coding may leave more columns than the span has dimensions.
     chosen = independent_columns(within)
-    return Reduced(name, tuple(smaller.names[i] for i in chosen), within[:, chosen])
+    names = tuple(smaller.names[i] for i in chosen)
+    return Reduced(predictor, before + name, names, within[:, chosen])
 
 
 def _by_columns_of_fit(fit: Fit, grid: Floats) -> Floats:
@@ -179,7 +206,22 @@ def _by_columns_of_fit(fit: Fit, grid: Floats) -> Floats:
     return np.asarray(rows @ whole)
 
 
-def _narrow(design: Design, model: Reduced) -> Design:
+def _narrow(fit: Fit, model: Reduced) -> Design:
+    """The design without a term; where all predictors lack it, that from which they are made."""
+    design = fit.model.design
+    if not design.parts:
+        return _narrowed(design, model)
+    if model.predictor is None:
+        return _narrowed(design.first, model)
+    parts = tuple(
+        replace(part, design=_narrowed(part.design, model)) if number == model.predictor else part
+        for number, part in enumerate(design.parts)
+    )
+    made = joined(design.formula, parts)
+    return replace(made, response=design.response, weights=design.weights, given=design.given)
+
+
+def _narrowed(design: Design, model: Reduced) -> Design:
     constant = np.ones((design.n, len(model.within) - design.X.shape[1]))
     return replace(
         design,
@@ -191,8 +233,19 @@ def _narrow(design: Design, model: Reduced) -> Design:
 
 def _lost(fit: Fit, model: Reduced) -> Floats:
     """(r, p) combinations of the coefficients that are zero in the smaller model."""
-    within: Floats = model.within
-    p = len(fit.params.beta)
+    of = np.array(fit.model.design.column_predictors or [0] * len(fit.params.beta))
+    predictors = range(of.max(initial=0) + 1) if model.predictor is None else [model.predictor]
+    found = []
+    for predictor in predictors:
+        places = np.flatnonzero(of == predictor)
+        rows = _lost_of_one(model.within, len(places))
+        found.append(np.zeros((len(rows), len(of))))
+        found[-1][:, places] = rows
+    return np.concatenate(found)
+
+
+def _lost_of_one(within: Floats, p: int) -> Floats:
+    """(r, p) the same of one predictor with p columns."""
     if len(within) > p:
         constant: Floats = np.zeros((len(within), 1))
         constant[-1] = 1.0
@@ -201,5 +254,6 @@ def _lost(fit: Fit, model: Reduced) -> Floats:
 
 
 def _estimate(fit: Fit, design: Design, options: dict[str, Any]) -> Fit:
-    model = compile(design, fit.model.family, sigma=fit.model.sigma, dtype=fit.model.dtype)
+    family = fit.model.family.base or fit.model.family
+    model = compile(design, family, sigma=fit.model.sigma, dtype=fit.model.dtype)
     return estimate(model, method=fit.method, **options)

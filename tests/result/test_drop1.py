@@ -9,6 +9,7 @@ import lmeformula as lf
 from lmeformula.errors import ModelError
 from tests.result.after_fit import data, fit_of
 from tests.result.odd_designs import frame as frame_of
+from tests.result.test_mean_intervals import drawn, salamanders
 
 CLMM = {"temp": 34.463710, "contact": 14.346812}
 
@@ -135,3 +136,67 @@ def test_columns_that_were_dropped_stand_in_for_each_other(family):
         assert frame.loc[term, "statistic"] == pytest.approx(0.0, abs=1e-5)
     without = lf.fit("y ~ x + twice + (1 | g)", rows, family, method=method)
     assert frame.loc["a", "loglik"] == pytest.approx(without.loglik.value, abs=1e-6)
+
+
+SEVERAL = {
+    "zi: x": (
+        {"mu": "count ~ x + (1 | g)", "zi": "~ x"},
+        "zero_inflated_poisson",
+        {"mu": "count ~ x + (1 | g)", "zi": "~ 1"},
+    ),
+    "a": (
+        {"mu": "y ~ x + a + (1 | g)", "sigma": "~ a"},
+        "gaussian",
+        {"mu": "y ~ x + (1 | g)", "sigma": "~ a"},
+    ),
+    "sigma: a": (
+        {"mu": "y ~ x + a + (1 | p | g)", "sigma": "~ a + (1 | p | g)"},
+        "gaussian",
+        {"mu": "y ~ x + a + (1 | p | g)", "sigma": "~ 1 + (1 | p | g)"},
+    ),
+    "disc: x": (
+        {"mu": "rating ~ x + a + (1 | g)", "disc": "~ x"},
+        "cumulative",
+        {"mu": "rating ~ x + a + (1 | g)", "disc": "~ 1"},
+    ),
+    "x": ("kind ~ x + a + (1 | g)", "categorical", "kind ~ a + (1 | g)"),
+}
+
+
+SLOW = ("zi: x", "disc: x")
+
+
+@pytest.mark.parametrize(
+    "term", [pytest.param(t, marks=[pytest.mark.slow] if t in SLOW else []) for t in SEVERAL]
+)
+def test_terms_of_any_linear_predictor_are_left_out(term):
+    formulas, family, smaller = SEVERAL[term]
+    fit = lf.fit(formulas, drawn(), family, method="laplace")
+    frame = fit.drop1().set_index("term")
+    other = lf.fit(smaller, drawn(), family, method="laplace")
+    assert frame.loc[term, "loglik"] == pytest.approx(other.loglik.value, abs=1e-6)
+    assert frame.loc[term, "df"] == fit.loglik.df - other.loglik.df
+    wald = fit.drop1("F").set_index("term")
+    assert (wald["df1"] == frame["df"].drop("<none>")).all()
+
+
+# glmmTMB 1.1.5: drop1(f, test = "Chisq") of f = glmmTMB(count ~ mined + DOY + (1 | site), Salamanders, poisson,
+# ziformula = ~ mined + DOY) for the first two, and anova(f, z) with a term of the zero part left out.
+ZERO_PARTS = {"mined": 25.8742481, "DOY": 26.8236737, "zi: mined": 24.15579, "zi: DOY": 5.70102}
+
+
+def test_zero_parts_agree_with_glmmtmb():
+    formulas = {"mu": "count ~ mined + DOY + (1 | site)", "zi": "~ mined + DOY"}
+    fit = lf.fit(formulas, salamanders(), "zero_inflated_poisson", method="laplace")
+    found = fit.drop1().set_index("term")["statistic"].drop("<none>")
+    assert list(found.index) == list(ZERO_PARTS)
+    np.testing.assert_allclose(found, list(ZERO_PARTS.values()), atol=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*rank")
+def test_columns_dropped_in_a_further_predictor_cost_nothing():
+    frame = drawn().assign(twice=lambda d: 2.0 * d["x"] - 1.0)
+    formulas = {"mu": "y ~ x + (1 | g)", "sigma": "~ x + twice"}
+    found = lf.fit(formulas, frame, "gaussian", method="laplace").drop1().set_index("term")
+    assert found.loc["sigma: twice", "df"] == 0
+    assert found.loc["sigma: twice", "statistic"] == pytest.approx(0.0, abs=1e-6)

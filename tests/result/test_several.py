@@ -209,7 +209,6 @@ def test_categories_have_chances():
 REFUSED = {
     "marginal means": lambda fit: fit.emmeans("x"),
     "tests of whole terms": lambda fit: fit.joint_tests(),
-    "models without one term": lambda fit: fit.drop1(),
     "checks": lambda fit: fit.check(),
     "shares of the variance": lambda fit: fit.r2(),
     "changes to one formula": lambda fit: fit.update("~ . - x", data()),
