@@ -139,7 +139,7 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
 
 
 def _predictors(fit: Fit) -> Iterator[tuple[int | None, str, Fit]]:
-    """Each linear predictor: its number, what comes before the names of its terms, and the fit without others."""
+    """Each linear predictor: its number, what comes before its terms in names, and the fit without others."""
     design, family = fit.model.design, fit.model.family
     if not design.parts:
         yield 0, "", fit
