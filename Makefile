@@ -48,8 +48,8 @@ bench-simulate: $(READY) ## bias and coverage of every family over simulated dat
 bench-truth: $(READY) ## random models on random data, held to properties (ARGS="--cases gaussian=20000")
 	$(RUN) benchmarks/campaign.py $(ARGS)
 
-bench-parts: $(READY) ## timings of the library's own parts: imports, parsing, designs, sampler layouts
-	for part in import_time parsing design_speed gather_designs; do \
+bench-parts: $(READY) ## timings of the own parts: imports, parsing, designs, sampler layouts, certificates
+	for part in import_time parsing design_speed gather_designs certificate_cost; do \
 		echo "== $$part"; $(RUN) benchmarks/$$part.py || exit 1; done
 
 clean: ## remove what builds, tests and the demo leave behind
