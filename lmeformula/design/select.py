@@ -33,7 +33,7 @@ def select_rows(design: SomeRows, places: NDArray[np.int64]) -> SomeRows:
     if response is not None:
         trials = None if response.trials is None else response.trials[places]
         response = replace(response, values=response.values[places], trials=trials)
-    return replace(
+    some = replace(
         design,
         response=response,
         X=np.ascontiguousarray(design.X[places]),
@@ -44,4 +44,9 @@ def select_rows(design: SomeRows, places: NDArray[np.int64]) -> SomeRows:
         offset=design.offset[places],
         weights=None if design.weights is None else design.weights[places],
         rows=design.rows[places],
+        further_offsets=tuple(offset[places] for offset in design.further_offsets),
     )
+    if isinstance(some, Design):
+        parts = (replace(part, design=select_rows(part.design, places)) for part in some.parts)
+        some = replace(some, parts=tuple(parts))
+    return some

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,30 @@ def test_every_array_over_the_rows_is_cut():
     np.testing.assert_array_equal(some.rows, places)
     assert some.n == 3
     assert [some.terms[0].levels[i] for i in some.terms[0].index] == list(data["g"].iloc[places])
+
+
+def test_every_array_over_the_rows_is_cut_with_several_predictors():
+    """Wherever an array as long as the data stands, it is as long as the selection afterwards."""
+    rng = np.random.default_rng(1)
+    data = {
+        "y": rng.normal(size=40),
+        "x": rng.normal(size=40),
+        "g": np.arange(40) % 5,
+        "w": np.ones(40),
+    }
+    formulas = {"mu": "y ~ x + (1 | g) + offset(x)", "sigma": "~ x + offset(w)"}
+    made = lf.design(formulas, data)
+    some = select_rows(made, np.array([3, 7, 21]))
+
+    def lengths(of) -> list[int]:
+        if isinstance(of, np.ndarray):
+            return [len(of)]
+        if isinstance(of, tuple):
+            return [length for each in of for length in lengths(each)]
+        if not is_dataclass(of) or type(of).__name__ in ("Formula", "Recipe", "Given"):
+            return []
+        return [n for field in fields(of) for n in lengths(getattr(of, field.name))]
+
+    assert 40 in lengths(made)
+    assert 40 not in lengths(some)
+    np.testing.assert_array_equal(some.further_offsets[0], [1.0, 1.0, 1.0])
