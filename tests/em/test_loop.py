@@ -8,7 +8,7 @@ import tensorflow as tf
 from scipy import stats
 
 import lmeformula.em.place as place
-from lmeformula.em import Geometry, Options, Outcome, Problem, from_log_joint, run
+from lmeformula.em import Geometry, Options, Outcome, Problem, from_log_joint, run, schedule
 from lmeformula.em.types import Scores
 from tests.em.conftest import GROUPED, Y, grouped_maximum
 
@@ -302,3 +302,12 @@ def test_the_closed_form_is_the_maximum():
     np.testing.assert_allclose(differences(loglik, maximum), 0.0, atol=1e-6)
     second = differences(lambda at: differences(loglik, at, 1e-4), maximum, 1e-4)
     np.testing.assert_allclose(-second, information, rtol=1e-4, atol=1e-3)
+
+
+def test_parameters_that_run_away_end_as_diverged(mean_problem):
+    """The maximum is 195 of its longest steps away: a run that goes on in one direction stops, and says so."""
+    found = run(mean_problem._replace(max_step=np.array([0.01])))
+    assert found.outcome is Outcome.DIVERGED
+    assert len(found.trace) == schedule.MOST_CUT_STEPS
+    # Of all its places the nearest to the maximum, on the way there.
+    assert 0.0 < found.params[0] < 0.11
