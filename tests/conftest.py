@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,18 @@ os.environ.setdefault("LMEFORMULA_XLA_CACHE", "off")
 # examples every time, so that a run that passed passes again.
 settings.register_profile("lmeformula", deadline=None, derandomize=True)
 settings.load_profile("lmeformula")
+
+
+# Cases that are slow for what they add, by name.
+SLOW = Path(__file__).with_name("slow.txt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark those that are listed as slow."""
+    listed = {line for line in SLOW.read_text().splitlines() if not line.startswith("#")}
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker("slow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
