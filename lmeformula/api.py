@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lmeformula.arguments import kinds
 from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
 from lmeformula.estimation import estimate as estimate_quietly
-from lmeformula.estimation.seeds import check_seed
 from lmeformula.fit import Fit
 from lmeformula.formula import parse
 from lmeformula.formula.ir import Formula
@@ -25,6 +25,23 @@ if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
 
 
+# More is more than memory holds, whatever the model.
+MOST_DRAWS, MOST_CHAINS = 2**31 - 1, 10_000
+
+
+@kinds.takes(
+    model=kinds.instance(Model, "Give what lf.compile returns."),
+    method=kinds.one_of("auto", "exact", "laplace", "mcem"),
+    seed=kinds.seed,
+    reml=kinds.flag,
+    solver=kinds.one_of("auto", "direct", "iterative"),
+    tolerance=kinds.positive,
+    num_draws=kinds.whole(10, MOST_DRAWS),
+    max_draws=kinds.whole(10, MOST_DRAWS),
+    max_iterations=kinds.whole(1),
+    num_chains=kinds.whole(1, MOST_CHAINS),
+    strict=kinds.flag,
+)
 def estimate(
     model: Model,
     *,
@@ -79,11 +96,11 @@ def estimate(
         max_iterations=max_iterations,
         num_chains=num_chains,
     )
-    _check_options(options)
-    for name, value in (("reml", reml), ("strict", strict)):
-        if not isinstance(value, bool):
-            raise ModelError(f"{name} is {value!r}", hint="Give True or False.")
-    check_seed(seed)
+    if max_draws < num_draws:
+        raise ModelError(
+            f"max_draws is {max_draws}, and num_draws is {num_draws}",
+            hint="Draws grow from num_draws to max_draws.",
+        )
     fitted = estimate_quietly(
         model,
         method=method,
@@ -153,26 +170,3 @@ def fit(
     found = estimate(compile_model(designed, family, sigma=sigma, dtype=dtype), **options)
     seconds = found.seconds._replace(design=design_seconds, total=time.perf_counter() - began)
     return replace(found, seconds=seconds)
-
-
-def _check_options(options: Options) -> None:
-    tolerance = options.tolerance
-    is_number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
-    if not is_number or not 0 < tolerance < float("inf"):
-        raise ModelError(f"tolerance is {tolerance!r}", hint="Give a positive number.")
-    for name, least in (
-        ("num_draws", 10),
-        ("max_draws", 10),
-        ("max_iterations", 1),
-        ("num_chains", 1),
-    ):
-        value = getattr(options, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ModelError(
-                f"{name} is {value!r}", hint=f"Give a whole number of at least {least}."
-            )
-    if options.max_draws < options.num_draws:
-        raise ModelError(
-            f"max_draws is {options.max_draws}, and num_draws is {options.num_draws}",
-            hint="Draws grow from num_draws to max_draws.",
-        )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import shutil
 import sys
 import warnings
@@ -15,19 +13,17 @@ from typing import TYPE_CHECKING, TextIO
 
 import lmeformula as lf
 from lmeformula.errors import (
-    DatasetError,
     LmeFormulaError,
     LmeFormulaWarning,
-    MissingLibraryError,
 )
 from lmeformula.files import write_whole
 from lmeformula.formula.show import dump
+from lmeformula.reading import read_table
 from lmeformula.startup import import_tensorflow
+from lmeformula.streams import drop_output, open_streams, write_utf8
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-PARQUET = b"PAR1"
+    pass
 
 FINE, NOT_CONVERGED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -79,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       status: 0, 1 for a fit that did not converge, 2 for a mistake in the call or the data, 130 for
         an interruption from the keyboard.
     """
+    open_streams()
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
@@ -90,12 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lmeformula: {error}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:
-        # The reader has seen enough. Python flushes once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
+        drop_output()
         return FINE
     except OSError as error:
-        where = f"{error.filename}: {error.strerror}" if error.filename else error
-        print(f"lmeformula: {where}", file=sys.stderr)
+        # All files are named by what writes them.
+        where = "standard output" if error.filename is None else error.filename
+        print(f"lmeformula: {where}: {error.strerror or error}", file=sys.stderr)
+        drop_output()
         return BAD_INPUT
     except KeyboardInterrupt:
         print("lmeformula: interrupted", file=sys.stderr)
@@ -160,7 +159,7 @@ def run_predict(options: argparse.Namespace) -> int:
     table = pd.concat([new, found], axis=1)
     text = table.to_csv(index=False)
     if options.out is None:
-        sys.stdout.write(text)
+        write_utf8(text)
     else:
         write_whole(options.out, text)
     return FINE
@@ -337,47 +336,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
-
-
-def read_table(source: str) -> pd.DataFrame:
-    """Read a CSV or a Parquet file, told apart by their first bytes.
-
-    Args:
-      source: the file's name, or "-" for standard input.
-    Returns:
-      The table.
-    Raises:
-      DatasetError: if it cannot be read.
-      MissingLibraryError: if it is Parquet, and pyarrow is not installed.
-    """
-    import pandas as pd
-
-    try:
-        content = _content(source)
-        if content.startswith(PARQUET):
-            return pd.read_parquet(io.BytesIO(content))
-        # pandas knows .csv.gz and the like by the name.
-        return pd.read_csv(io.BytesIO(content) if source == "-" else source)
-    except ImportError as error:
-        raise MissingLibraryError(
-            f"reading {source} needs pyarrow, which cannot be imported",
-            hint="Install it: pip install lmeformula[polars]; or give a CSV file.",
-        ) from error
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are among these
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DatasetError(
-            f"cannot read {source}: {reason}",
-            hint="Give a CSV file with a header line, or a Parquet file.",
-        ) from error
-
-
-def _content(source: str) -> bytes:
-    """All of standard input or of a Parquet file; of another file only the first bytes."""
-    if source == "-":
-        return sys.stdin.buffer.read()
-    with Path(source).open("rb") as file:
-        start = file.read(len(PARQUET))
-        return start + file.read() if start == PARQUET else start
 
 
 def _width() -> int:

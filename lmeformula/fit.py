@@ -244,7 +244,8 @@ class Fit(AfterFit):
         `lmeformula.result.predict_intervals.predict_interval` for what intervals take: level, include, seed.
         With kind="draws" a column for each draw of the effects: `lmeformula.result.predict_draws`.
         """
-        if options.get("kind") == "draws" and interval is None:
+        kind = options.get("kind")
+        if isinstance(kind, str) and kind == "draws" and interval is None:
             from lmeformula.result.predict_draws import predict_draws
 
             return predict_draws(self, newdata, **{k: v for k, v in options.items() if k != "kind"})

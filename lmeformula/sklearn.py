@@ -19,14 +19,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.api import fit as fit_formula
+from lmeformula.arguments import kinds
 from lmeformula.errors import FormulaDataError, MissingLibraryError, ModelError
 from lmeformula.formula import ir, parse
+from lmeformula.model.family.table import family as find_family
 from lmeformula.store import load
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+    from sklearn.utils.validation import (
+        check_consistent_length,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
 except ImportError as error:
     raise MissingLibraryError(
         f"lmeformula.sklearn needs scikit-learn 1.6 or later, which cannot be imported: {error}",
@@ -64,13 +71,19 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
         self.options = options
 
     def _fit_result(self, X: Any, y: Any) -> None:
+        kinds.text("formula", self.formula)
+        find_family(self.family)
+        kinds.optional(kinds.seed)("random_state", self.random_state)
+        kinds.optional(kinds.mapping)("options", self.options)
         table, name = self._table(X, fitting=True), response_name(self.formula)
         if len(table) < 2:
             raise FormulaDataError(
                 f"a mixed model cannot be fitted to n_samples = {len(table)}", "E_DATA"
             )
         if y is not None:
-            table = table.assign(**{name: self._response(y)})
+            y = self._response(y)
+            check_consistent_length(table, y)
+            table = table.assign(**{name: y})
         elif name not in table.columns:
             # The words are those that scikit-learn's own estimators have for this.
             raise FormulaDataError(
@@ -82,7 +95,7 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
             table = table.assign(**{name: self._response(table[name])})
         formula = parse(self.formula)
         text = self.formula if formula.response is not None else f"{name} {self.formula}"
-        options = {"progress": False, **(self.options or {})}
+        options = {"progress": False, **(self.options if self.options is not None else {})}
         self.result_ = fit_formula(
             text, table, self.family, method=self.method, seed=self.random_state or 0, **options
         )

@@ -117,7 +117,7 @@ def test_version_and_help(capsys):
         (["fit", "no-such-file.csv", FORMULA], "cannot read no-such-file.csv: No such file"),
         (["fit", "DATA", "Reaction ~ Dayz + (1 | Subject)"], "'Days'"),
         (["fit", "DATA", FORMULA, "--family", "gausian"], "no family 'gausian'"),
-        (["fit", "DATA", FORMULA, "--method", "magic"], "no method 'magic'"),
+        (["fit", "DATA", FORMULA, "--method", "magic"], "method is 'magic'"),
         (["fit", "DATA", FORMULA, "--sigma", "-1"], "sigma"),
         (["fit", "DATA", FORMULA, "--out", "DATA/below"], "Not a directory"),
         (["fit", "DATA", FORMULA, "--weights", "w"], "'w'"),
@@ -372,6 +372,89 @@ def test_a_reader_that_leaves_early_is_no_error():
         writer.stdout.close()
         errors = writer.stderr.read()
         assert (writer.wait(timeout=120), errors) == (0, b"")
+
+
+def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """A line of the shell, where `lmeformula` is the command line."""
+    root = str(Path(__file__).parents[1])
+    program = f'lmeformula() {{ {sys.executable} -m lmeformula "$@"; }}; '
+    return subprocess.run(
+        ["sh", "-c", program + command],
+        cwd=folder,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": root, **environment},
+    )
+
+
+def test_an_output_of_ascii_takes_every_letter(tmp_path):
+    found = shell("lmeformula parse 'y ~ größe + (1 | g)'", tmp_path, PYTHONIOENCODING="ascii")
+    assert found.returncode == 0, found.stderr
+    assert rb"gr\xf6\xdfe" in found.stdout
+    assert b"Traceback" not in found.stderr
+
+
+def test_a_csv_is_utf8_whatever_the_terminal_shows(saved, tmp_path):
+    (tmp_path / "new.csv").write_text("Days,Subject,größe\n1,308,ä\n", encoding="utf-8")
+    command = f"lmeformula predict '{saved}' new.csv"
+    found = shell(command, tmp_path, PYTHONIOENCODING="ascii")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.decode().startswith("Days,Subject,größe,prediction\n1,308,ä,")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_error(closed, tmp_path):
+    found = shell(f"lmeformula parse 'y ~ x + (1 | g)' {closed}", tmp_path)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert shell(f"lmeformula parse 'y ~ (' {closed}", tmp_path).returncode == 2
+
+
+def test_the_next_file_does_not_become_a_closed_stream(saved, tmp_path):
+    (tmp_path / "new.csv").write_text("Days,Subject\n1,308\n")
+    command = f"lmeformula predict '{saved}' new.csv --out out.csv >&- 2>&- <&-"
+    assert shell(command, tmp_path).returncode == 0
+    assert (tmp_path / "out.csv").read_text().startswith("Days,Subject,prediction\n1,308,")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_named(saved, tmp_path):
+    (tmp_path / "new.csv").write_text("Days,Subject\n1,308\n")
+    for command, where in (
+        ("parse 'y ~ x' > /dev/full", b"standard output"),
+        (f"predict '{saved}' new.csv > /dev/full", b"standard output"),
+        (f"predict '{saved}' new.csv --out /dev/full", b"/dev/full"),
+    ):
+        found = shell(f"lmeformula {command}", tmp_path)
+        assert found.returncode == 2
+        assert found.stderr == b"lmeformula: " + where + b": No space left on device\n"
+
+
+def test_columns_of_one_name_are_not_told_apart_in_silence(tmp_path, capsys):
+    rows = "".join(f"{(7 * i) % 11},{i},{i % 5},{i % 4}\n" for i in range(20))
+    (tmp_path / "twice.csv").write_text("y,x,x,g\n" + rows)
+    assert main(["fit", str(tmp_path / "twice.csv"), "y ~ x + (1 | g)"]) == 2
+    assert "2 columns named 'x'" in capsys.readouterr().err
+    assert main(["fit", str(tmp_path / "twice.csv"), "y ~ 1 + (1 | g)"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "No columns to parse"),
+        (b"y,x,g\n", "the data has no rows"),
+        ("y,größe,g\n1,2,3\n".encode("utf-16"), "in the encoding UTF-8"),
+        (b"y,x,g\n1,2\n3,4,5,6,7\n", "Expected 3 fields"),
+    ],
+)
+def test_a_file_without_rows_or_of_another_encoding(content, words, tmp_path, capsys):
+    (tmp_path / "data.csv").write_bytes(content)
+    assert main(["fit", str(tmp_path / "data.csv"), "y ~ x + (1 | g)"]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.startswith("lmeformula: ")
+    (tmp_path / "x.csv").mkdir()
+    assert main(["fit", str(tmp_path / "x.csv"), "y ~ x + (1 | g)"]) == 2
+    assert "x.csv: Is a directory" in capsys.readouterr().err
 
 
 @pytest.fixture

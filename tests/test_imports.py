@@ -17,7 +17,8 @@ PACKAGE = ROOT / "lmeformula"
 
 # A module imports from its own folder and from folders further left; those in one group not from one another.
 LAYERS = (
-    ("errors", "files"),
+    ("errors", "files", "streams"),
+    ("arguments",),
     ("startup",),
     ("em", "datasets"),
     ("formula",),
@@ -37,14 +38,14 @@ LAYERS = (
     ("views",),
     ("api",),
     ("sklearn",),
-    ("demo",),
+    ("demo", "reading"),
     ("cli",),
     ("__main__",),
 )
 RANK = {name: rank for rank, group in enumerate(LAYERS) for name in group}
 
 # The engine knows nothing of formulas, and a data set nothing of models.
-ONLY_BASE, BASE = ("em", "datasets"), ("errors", "files", "startup")
+ONLY_BASE, BASE = ("em", "datasets"), ("errors", "arguments", "files", "startup")
 # The demo and the command line are users of the public names, as anybody is.
 ENTRY_POINTS = ("demo", "cli")
 

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import DatasetError
 
 
@@ -106,6 +107,7 @@ def catalogue() -> Catalogue:
     return Catalogue(_shipped().values())
 
 
+@kinds.takes(name=kinds.text)
 def describe(name: str) -> Dataset:
     """Return what is known of one shipped data set: origin, citation, rows, columns and levels.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lmeformula.arguments import kinds
 from lmeformula.datasets.catalogue import Dataset, describe_twin, shipped_names
 from lmeformula.datasets.download import Body, Limits, download, store
 from lmeformula.datasets.shipped import content_digest, typed
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
 
 RDATASETS = "https://vincentarelbundock.github.io/Rdatasets"
 
+MOST_ATTEMPTS = 1000
+
 # Both parts of a set's name become parts of an address and of a path: nothing else may be in them.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+@kinds.takes(
+    package=kinds.text,
+    item=kinds.text,
+    sha256=kinds.optional(kinds.text),
+    cache_dir=kinds.optional(kinds.path),
+    timeout=kinds.positive,
+    attempts=kinds.whole(1, MOST_ATTEMPTS),
+    max_bytes=kinds.whole(1),
+    base_url=kinds.text,
+)
 def fetch(
     package: str,
     item: str,
@@ -72,7 +85,7 @@ def fetch(
     if content is not None:
         return _frame(_csv_text(Body(content, ""), str(folder)), str(folder), twin)
     url = f"{base_url.rstrip('/')}/csv/{package}/{item}.csv"
-    limits = Limits(timeout=timeout, attempts=attempts, max_bytes=max_bytes)
+    limits = Limits(timeout=float(timeout), attempts=attempts, max_bytes=max_bytes)
     try:
         body = download(url, sha256=expected, limits=limits)
         frame = _frame(_csv_text(body, url), url, twin)

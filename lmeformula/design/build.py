@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.arguments import check_contrasts_used, read_contrasts, row_argument
 from lmeformula.design.design import Design, Part
 from lmeformula.design.evaluate import Memory, Scope, data_columns
@@ -41,6 +42,10 @@ from lmeformula.formula.several import formulas_of
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
 
 
+@kinds.takes(
+    contrasts=kinds.optional(kinds.mapping),
+    functions=kinds.optional(kinds.functions),
+)
 def design(
     formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],
     data: object,
@@ -95,10 +100,12 @@ def design(
             "the weights are given twice, in the formula and as an argument", "E_DATA"
         )
     # Both belong to the formula with the response.
-    arguments = (_Argument(offset_given, offset), _Argument(weights_given, weights))
+    of_response = (_Argument(offset_given, offset), _Argument(weights_given, weights))
     none = (_Argument(None, None),) * 2
     evaluated = [
-        _evaluate(part, Scope(frame, own, Memory(), False, part.text), *(none if i else arguments))
+        _evaluate(
+            part, Scope(frame, own, Memory(), False, part.text), *(none if i else of_response)
+        )
         for i, (_, part) in enumerate(formulas_of(parsed))
     ]
     columns = [column for each in evaluated for column in each.columns()]

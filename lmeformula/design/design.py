@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.given import NOTHING, Given
 from lmeformula.formula.ir import Formula
 
@@ -154,6 +155,11 @@ class Design:
             return self
         return replace(self.parts[0].design, response=self.response, weights=self.weights)
 
+    @kinds.takes(
+        groups=kinds.either(kinds.flags, kinds.flag),
+        response=kinds.flag,
+        sizes=kinds.flag,
+    )
     def rebuild(
         self,
         newdata: object,

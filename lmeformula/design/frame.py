@@ -6,7 +6,7 @@ import datetime as dt
 import difflib
 import importlib
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.values import (
     Categories,
     Column,
@@ -95,20 +96,27 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
     import pandas as pd
 
     def series(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.ndim != 1:
+        if hasattr(value, "shape") and len(value.shape) > 1:
             raise FormulaDataError(
                 f"every column must be one-dimensional, not of shape {value.shape}", "E_DATA"
             )
-        if isinstance(value, str) or not hasattr(value, "__len__"):
+        if not _is_column(value):
             raise FormulaDataError(
-                f"a column must be an array, not {value!r}",
+                f"a column must be an array, not {kinds.shown(value)}",
                 "E_DATA",
-                hint="Repeat a constant once for each row.",
+                hint="Give a value for each row, in a list or an array; repeat a constant.",
             )
         if type(value).__module__.startswith("pyarrow"):
             return value
         opened = nw.from_native(value, series_only=True, pass_through=True)
-        return opened if isinstance(opened, nw.Series) else pd.Series(value)
+        try:
+            return opened if isinstance(opened, nw.Series) else pd.Series(value)
+        except (TypeError, ValueError) as error:
+            raise FormulaDataError(
+                f"a column cannot be made of {kinds.shown(value)}: {error}",
+                "E_DATA",
+                hint="Give a value for each row, in a list or an array.",
+            ) from error
 
     values = list(data.values())
     lengths = {str(name): len(series(value)) for name, value in data.items()}
@@ -124,6 +132,15 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
         next(iter(lengths.values()), 0),
         lambda i: _series(series(values[i])),
     )
+
+
+def _is_column(value: Any) -> bool:
+    """Whether it has values in an order, of one kind each."""
+    if isinstance(value, str | bytes | Set | Mapping) or not hasattr(value, "__len__"):
+        return False
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.names is None
+    return True
 
 
 def _native_frame(data: Any) -> Frame:
@@ -340,25 +357,25 @@ def _objects(values: NDArray[Any]) -> Column:
     import pandas as pd
 
     present = ~pd.isna(values)
-    kinds = {type(value) for value in values[present].tolist()}
-    if kinds and all(issubclass(kind, bool | np.bool_) for kind in kinds):
+    types = {type(value) for value in values[present].tolist()}
+    if types and all(issubclass(kind, bool | np.bool_) for kind in types):
         logical = np.full(values.shape, np.nan)
         logical[present] = values[present].astype(np.float64)
         return Logicals(logical)
-    if kinds and all(issubclass(kind, dt.date | dt.time | dt.timedelta) for kind in kinds):
+    if types and all(issubclass(kind, dt.date | dt.time | dt.timedelta) for kind in types):
         return _times(values)
-    if kinds and all(issubclass(kind, str) for kind in kinds):
+    if types and all(issubclass(kind, str) for kind in types):
         codes, uniques = sorted_codes(values)
         return merge_levels(codes, [str(value) for value in uniques.tolist()], is_text=True)
-    if kinds and all(issubclass(kind, int | np.integer) for kind in kinds):
+    if types and all(issubclass(kind, int | np.integer) for kind in types):
         return _whole_numbers(values)
     try:
-        if any(issubclass(kind, str | bytes | complex | np.complexfloating) for kind in kinds):
+        if any(issubclass(kind, str | bytes | complex | np.complexfloating) for kind in types):
             raise TypeError
         numbers = np.full(values.shape, np.nan)
         numbers[present] = values[present].astype(np.float64)
     except (TypeError, ValueError, OverflowError, ArithmeticError):
-        shown = ", ".join(sorted(kind.__name__ for kind in kinds))
+        shown = ", ".join(sorted(kind.__name__ for kind in types))
         raise FormulaDataError(
             f"mixes values of several types or of a type without a meaning here ({shown})",
             "E_DATA",

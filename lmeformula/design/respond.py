@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, ResponseBlock
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.given import in_order, row_labels
@@ -72,10 +74,24 @@ def _by_label(design: Design, y: Any) -> Any:
 
 def _numbers(design: Design, y: Any) -> Floats | None:
     """The used rows of numbers; None for anything that has to be read as a column is."""
-    array = np.asarray(y)
-    if array.dtype.kind not in "fiu":
+    array = _array(y)
+    if array is None or array.dtype.kind not in "fiu":
         return None
+    if not array.ndim:
+        raise FormulaDataError(
+            f"the new response is {kinds.shown(y)}",
+            "E_DATA",
+            hint=f"Give {design.n:,} values, one for each row that was used.",
+        )
     return np.ascontiguousarray(array[_used(design, len(array))], dtype=np.float64)
+
+
+def _array(y: Any) -> NDArray[Any] | None:
+    """Values as an array, or None where they make none, as lists of several lengths do."""
+    try:
+        return np.asarray(y)
+    except ValueError:
+        return None
 
 
 def _used(design: Design, given: int) -> Any:
@@ -113,7 +129,8 @@ def _read(design: Design, old: ResponseBlock, y: Any) -> ResponseBlock:
     response = design.formula.response
     assert response is not None
     name = old.name
-    if np.ndim(y) == 2:
+    array = _array(y)
+    if array is not None and array.ndim == 2:
         raise FormulaDataError(f"the response '{name}' has one column", "E_DATA")
     column = column_of(open_frame(y if isinstance(y, Mapping) else {name: y}), name)
     column = take(column, _positions(design, num_rows(column)))

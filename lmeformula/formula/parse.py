@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
+from lmeformula.arguments import kinds
 from lmeformula.formula import ir
 from lmeformula.formula.grammar import read_tree
 from lmeformula.formula.lower import lower
@@ -12,6 +13,7 @@ from lmeformula.formula.mistakes import Report
 from lmeformula.formula.several import join_formulas, named_formulas
 
 
+@kinds.takes(double_bar=kinds.one_of("split", "diag"))
 def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
     """Read a formula in the syntax of lme4; no data is needed.
 
@@ -35,8 +37,6 @@ def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
     """
     if isinstance(text, ir.Formula):
         return text
-    if double_bar not in ("split", "diag"):
-        raise ValueError(f'double_bar is "split" or "diag", not {double_bar!r}')
     if (isinstance(text, Mapping) or type(text) is tuple) and text:
         return join_formulas(
             [
@@ -47,7 +47,7 @@ def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
             ]
         )
     if not isinstance(text, str):
-        report = Report(repr(text))
+        report = Report(kinds.shown(text))
         report.error("not_text", (0, len(report.text)), found=type(text).__name__)
         raise report.errors[0]
     return parse_one(text, double_bar)

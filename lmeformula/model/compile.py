@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.predictors import joined, written_terms
@@ -153,6 +154,11 @@ class Model:
         )
 
 
+@kinds.takes(
+    design=kinds.instance(Design, "Give what lf.design returns."),
+    sigma=kinds.optional(kinds.positive),
+    dtype=kinds.one_of(*DTYPES),
+)
 def compile(
     design: Design,
     family: str | Family = "gaussian",
@@ -190,7 +196,7 @@ def compile(
         rule = with_predictors(rule, tuple(part.name for part in parts))
     elif design.parts:
         design, rule = several_predictors(design, rule)
-    _check_options(rule, sigma, dtype)
+    _check_sigma(rule, sigma)
     _check_terms(design)
     check_design(design)
     if has_residual and sigma is None:
@@ -250,20 +256,10 @@ def without_intercept(design: Design) -> Design:
     )
 
 
-def _check_options(family: Family, sigma: float | None, dtype: str) -> None:
-    if dtype not in DTYPES:
-        raise ModelError(f"there is no dtype {dtype!r}", hint=f"Use one of {', '.join(DTYPES)}.")
-    if sigma is None:
-        return
-    if not family.has_sigma:
+def _check_sigma(family: Family, sigma: float | None) -> None:
+    if sigma is not None and not family.has_sigma:
         raise ModelError(
             f"the {family.name} family has no residual sd to fix", hint="Leave sigma out."
-        )
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.integer | np.floating):
-        raise ModelError(f"sigma is {sigma!r}", hint="Give a positive number, such as sigma=1.0.")
-    if not 0 < sigma < float("inf"):
-        raise ModelError(
-            f"sigma must be positive and finite, and is {sigma}", hint="Try sigma=1.0."
         )
 
 

@@ -6,18 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.special
 
-from lmeformula.errors import ModelError
-from lmeformula.result.comparable import caveats, check_comparable
+from lmeformula.arguments import kinds
+from lmeformula.fit import Fit
+from lmeformula.result.comparable import A_FIT, caveats, check_comparable
 from lmeformula.result.table import Column, Table
-
-if TYPE_CHECKING:
-    from lmeformula.fit import Fit
 
 # Monte Carlo errors are taken this many times, as for an interval of 95 %.
 ERRORS = 1.959963984540054
@@ -127,6 +124,7 @@ class Anova:
         return to_html(self.to_table())
 
 
+@kinds.takes(fits=kinds.instance(Fit, A_FIT), level=kinds.significance)
 def anova(*fits: Fit, level: float = 0.05) -> Anova:
     """Compare nested fits of the same response by likelihood-ratio tests.
 
@@ -153,8 +151,6 @@ def anova(*fits: Fit, level: float = 0.05) -> Anova:
       >>> round(row.chisq, 2), row.df, row.verdict
       (42.14, 2, 'significant')
     """
-    if not 0 < level < 1:
-        raise ModelError(f"level is {level:g}", hint="Give a level of significance, such as 0.05.")
     ordered = sorted(fits, key=lambda fit: fit.loglik.df)
     check_comparable(ordered)
     models = [_alone(ordered[0])]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family import log_density
@@ -37,6 +38,13 @@ PARAMETERS = {
 }
 
 
+@kinds.takes(
+    num_draws=kinds.whole(2, MOST_NUMBERS),
+    seed=kinds.seed,
+    rows=kinds.flag,
+    watched=kinds.flag,
+    parameters=kinds.one_of(*PARAMETERS),
+)
 def to_arviz(
     fit: Fit,
     *,
@@ -83,11 +91,6 @@ def to_arviz(
       6
     """
     arviz, xarray = _libraries()
-    if num_draws < 2:
-        raise ModelError(f"num_draws is {num_draws}", hint="Give a whole number of at least 2.")
-    if parameters not in PARAMETERS:
-        choices = " or ".join(map(repr, PARAMETERS))
-        raise ModelError(f"parameters is {parameters!r}", hint=f"Choose {choices}.")
     design = fit.model.design
     is_whole = has_rows(design)
     draws = posterior_draws(fit, num_draws, seed, jointly=None if is_whole else False)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
 from lmeformula.design.given import row_labels
 from lmeformula.errors import FormulaDataError
 from lmeformula.result.equations import equations, has_equations
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 
+@kinds.takes(
+    data=kinds.optional(
+        kinds.instance(pd.DataFrame, "Give the pandas data frame that it was fitted to.")
+    )
+)
 def augment(fit: Fit, data: pd.DataFrame | None = None) -> pd.DataFrame:
     """Lay the fitted rows out with predictions and residuals, as broom.mixed's `augment` does.
 

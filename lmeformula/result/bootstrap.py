@@ -12,12 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.laplace.fit import fit_laplace
 from lmeformula.result.distribution import is_normal
 from lmeformula.result.heavy import refuse_heavy
-from lmeformula.result.intervals import check_level, chosen, interval_frame
+from lmeformula.result.intervals import chosen, interval_frame
 from lmeformula.result.parameters import parameters
 from lmeformula.result.refit import check_refit, refit_exactly
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
@@ -29,7 +30,7 @@ Floats = NDArray[np.float64]
 # A design with another response -> its estimates as they are reported, or None where there are none.
 Refit = Callable[[Design], Floats | None]
 
-FEWEST = 100
+FEWEST, MOST = 100, 1_000_000
 
 
 class Bootstrap(NamedTuple):
@@ -48,6 +49,12 @@ class Bootstrap(NamedTuple):
     is_interrupted: bool
 
 
+@kinds.takes(
+    parm=kinds.optional(kinds.names),
+    level=kinds.coverage,
+    num_refits=kinds.whole(FEWEST, MOST),
+    seed=kinds.seed,
+)
 def bootstrap_intervals(
     fit: Fit,
     parm: Sequence[str] | str | None = None,
@@ -76,12 +83,7 @@ def bootstrap_intervals(
     References:
       Davison, Hinkley (1997), Bootstrap Methods and their Application, section 5.3.
     """
-    check_level(level)
     places = chosen(fit, parm)
-    if num_refits < FEWEST:
-        raise ModelError(
-            f"num_refits is {num_refits}", hint=f"Quantiles take at least {FEWEST} refits."
-        )
     found = bootstrap(fit, num_refits, seed=seed)
     num_done = len(found.values)
     # Fewer than this, and no estimate is expected beyond each end.
@@ -93,7 +95,8 @@ def bootstrap_intervals(
             hint='The data say too little for this model; use method="wald" or "profile".',
         )
     tail = 0.5 * (1.0 - level)
-    lower, upper = np.nanquantile(found.values[:, places], [tail, 1.0 - tail], axis=0)
+    quantiles = np.nanquantile(found.values, [tail, 1.0 - tail], axis=0)
+    lower, upper = quantiles[:, places]
     notes = []
     if found.num_lost:
         notes.append(f"{found.num_lost} of {num_done + found.num_lost} refits did not converge")
@@ -104,6 +107,7 @@ def bootstrap_intervals(
     return interval_frame([rows[place] for place in places], ends, ["; ".join(notes)] * len(places))
 
 
+@kinds.takes(num_refits=kinds.whole(1, MOST), seed=kinds.seed)
 def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     """Refit a model to responses that it draws at its estimates.
 

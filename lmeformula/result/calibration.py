@@ -10,10 +10,9 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from lmeformula.errors import ModelError
+from lmeformula.arguments import kinds
 from lmeformula.result.averaged import of_kind
 from lmeformula.result.distribution import Arrays, chances, draw_rows, is_normal
-from lmeformula.result.intervals import check_level
 from lmeformula.result.leave_one_out import LeftOut, leave_one_out
 from lmeformula.result.predict import category_names
 from lmeformula.result.redrawn import redrawn
@@ -27,6 +26,7 @@ Ints = NDArray[np.int64]
 # Families of yes and no, and of successes out of trials.
 SHARES = ("bernoulli", "binomial", "beta_binomial")
 # Simulated numbers in all, and simulated responses.
+MOST_BINS = 10_000
 MOST_NUMBERS, MOST_SIMULATED, FEWEST_SIMULATED = 40_000_000, 2000, 200
 CHUNK = 2_000_000
 # Chances that differ by this many times what a row's own response makes of them are different.
@@ -76,6 +76,11 @@ class Calibration(NamedTuple):
     level: float
 
 
+@kinds.takes(
+    num_bins=kinds.optional(kinds.whole(2, MOST_BINS)),
+    level=kinds.coverage,
+    seed=kinds.seed,
+)
 def calibration(
     fit: Fit, *, num_bins: int | None = None, level: float = 0.95, seed: int = 0
 ) -> Calibration:
@@ -107,9 +112,6 @@ def calibration(
       >>> bool((curve.lower <= curve.upper).all())
       True
     """
-    check_level(level)
-    if num_bins is not None and (not isinstance(num_bins, int) or num_bins < 2):
-        raise ModelError(f"num_bins is {num_bins!r}", hint="Give a whole number of at least 2.")
     family = fit.model.family
     found = leave_one_out(fit)
     if family.categories is not None or family.name in SHARES:

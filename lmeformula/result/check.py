@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmeformula.arguments import kinds
 from lmeformula.result.diagnostics import singular_terms
 from lmeformula.result.doubts import Doubt
 from lmeformula.result.ending import endless
 from lmeformula.result.group_doubts import levels_apart, modes_apart
-from lmeformula.result.intervals import check_level
 from lmeformula.result.row_doubts import row_facts, spread, steps, tails, unequal, zeros
 from lmeformula.result.several import need_one_predictor
 from lmeformula.store.absent import has_rows
@@ -79,6 +79,7 @@ class Check:
         return check_html(self)
 
 
+@kinds.takes(level=kinds.significance, seed=kinds.seed)
 def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
     """Look for what often goes wrong with models of grouped data.
 
@@ -109,7 +110,6 @@ def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
       ['ratings']
     """
     need_one_predictor(fit, "checks", 'Look at fit.residuals("quantile") and fit.diagnostics.')
-    check_level(level)
     doubts = list(_doubts(fit, seed))
     found = [doubt for doubt in doubts if doubt.p_value < level / max(len(doubts), 1)]
     is_bounded = any(doubt.name == "ratings" for doubt in found)

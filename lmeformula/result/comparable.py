@@ -29,6 +29,7 @@ COUNTS = frozenset(
     }
 )
 
+A_FIT = "Give fits, as lf.fit returns them."
 NO_LIKELIHOOD = "a fit that ended before its first iteration has no log-likelihood"
 # Families of densities over the same positive or real numbers.
 NUMBERS = frozenset({"gaussian", "student", "gamma", "lognormal", "inverse_gaussian"})

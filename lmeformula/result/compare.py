@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.result.comparable import check_criteria
-
-if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+from lmeformula.fit import Fit
+from lmeformula.result.comparable import A_FIT, check_criteria
 
 
+@kinds.takes(fits=kinds.instance(Fit, A_FIT), by=kinds.one_of("AIC", "BIC"))
 def compare(*fits: Fit, by: str = "AIC") -> pd.DataFrame:
     """Put fits in the order of an information criterion; neither has to be a special case of another.
 
@@ -40,8 +39,6 @@ def compare(*fits: Fit, by: str = "AIC") -> pd.DataFrame:
       0  Reaction ~ Days + (Days | Subject)     6   0.00
       1     Reaction ~ Days + (1 | Subject)     4  38.14
     """
-    if by not in ("AIC", "BIC"):
-        raise ModelError(f"by is {by!r}", hint="Choose 'AIC' or 'BIC'.")
     if len(fits) < 2:
         raise ModelError(
             "a comparison takes two fits or more", hint="Write lf.compare(one, another)."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.result.bootstrap import bootstrap_intervals
 from lmeformula.result.profile import profile_intervals
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 METHODS = ("wald", "profile", "boot")
 
 
+@kinds.takes(
+    method=kinds.one_of(*METHODS),
+    level=kinds.coverage,
+    parm=kinds.optional(kinds.names),
+)
 def confint(
     fit: Fit,
     method: str = "wald",
@@ -39,10 +45,6 @@ def confint(
       ModelError: for a method, level, option or parameter that does not exist, or a fit that the method does
         not serve.
     """
-    if method not in METHODS:
-        raise ModelError(
-            f"there is no confidence interval by {method!r}", hint=f"Methods: {', '.join(METHODS)}."
-        )
     allowed = {"num_refits", "seed"} if method == "boot" else set()
     unknown = sorted(set(options) - allowed)
     if unknown:

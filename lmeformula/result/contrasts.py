@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 
 Floats = NDArray[np.float64]
@@ -51,10 +52,10 @@ def contrast_matrix(method: ContrastMethod, labels: Sequence[str]) -> Contrasts:
     unit = np.eye(m)
     if isinstance(method, Mapping):
         return _given(method, m)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         choices = ", ".join(map(repr, METHODS))
         raise ModelError(
-            f"there are no contrasts {method!r}",
+            f"there are no contrasts {kinds.shown(method)}",
             hint=f"Choose one of {choices}, or give a mapping of names to coefficients.",
         )
     if m < 2:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
 from lmeformula.design.select import select_rows
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
@@ -186,6 +187,13 @@ class CrossValidation:
         return to_html(self.to_table())
 
 
+@kinds.takes(
+    by=kinds.optional(kinds.text),
+    metrics=kinds.optional(kinds.names),
+    method=kinds.one_of(None, *FIT_METHODS),
+    seed=kinds.seed,
+    options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+)
 def cross_validate(
     fit: Fit,
     folds: Any = None,

@@ -12,6 +12,7 @@ import scipy.linalg
 import scipy.stats
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, Part
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
@@ -22,7 +23,7 @@ from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.model.compile import compile
 from lmeformula.model.family.predicted import predicted_of
-from lmeformula.result.freedom import freedom
+from lmeformula.result.freedom import METHODS, freedom
 from lmeformula.result.grid import grid_rows, observed_of
 from lmeformula.result.joint_tests import points_of
 
@@ -52,6 +53,7 @@ class Reduced(NamedTuple):
     within: Floats
 
 
+@kinds.takes(test=kinds.one_of("lrt", "F"), ddf=kinds.one_of(*METHODS))
 def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> pd.DataFrame:
     """Leave out each term of the fixed part that no other term contains, one at a time.
 
@@ -79,8 +81,6 @@ def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> 
       >>> drop1(fit)[["term", "df", "statistic"]].round(2).to_dict("records")[1]
       {'term': 'Machine', 'df': 2.0, 'statistic': 75.47}
     """
-    if test not in ("lrt", "F"):
-        raise ModelError(f"test is {test!r}", hint="Choose 'lrt' or 'F'.")
     smaller = [
         _reduce(part, term, predictor, name)
         for predictor, name, part in _predictors(fit)

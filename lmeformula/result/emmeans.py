@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.result.adjust import adjusted_p, check_adjustment, critical_values
 from lmeformula.result.contrasts import ContrastMethod, contrast_matrix
-from lmeformula.result.freedom import Asymptotic, Freedom, FTest, freedom
+from lmeformula.result.freedom import METHODS, Asymptotic, Freedom, FTest, freedom
 from lmeformula.result.grid import ESTIMABLE, cells, estimable, observed_of
-from lmeformula.result.intervals import check_level
 from lmeformula.result.marginal_table import marginal_table, shown
 from lmeformula.result.mean_scales import Scale, link_scale, on_link, on_response
 from lmeformula.result.several import need_one_predictor
@@ -83,6 +83,7 @@ class MarginalMeans:
         lost = np.where(self.determined, 0.0, np.nan)
         return np.asarray(self.rows @ self.freedom.vcov @ self.rows.T + lost[:, None] + lost)
 
+    @kinds.takes(adjust=kinds.optional(kinds.text))
     def contrasts(
         self, method: ContrastMethod = "pairwise", *, adjust: str | None = None
     ) -> MarginalMeans:
@@ -143,6 +144,7 @@ class MarginalMeans:
         both = estimable(np.column_stack([self.rows, self.values]), self.missed)
         return self.freedom.test(both[:, :-1], both[:, -1])
 
+    @kinds.takes(level=kinds.coverage)
     def to_frame(self, level: float = 0.95) -> pd.DataFrame:
         """Lay them out, one a row.
 
@@ -156,7 +158,6 @@ class MarginalMeans:
         Raises:
           ModelError: if the level is not between 0 and 1.
         """
-        check_level(level)
         estimates = self.estimates
         known = self.determined
         errors = np.sqrt(np.einsum("ri,ij,rj->r", self.rows, self.freedom.vcov, self.rows))
@@ -239,6 +240,15 @@ class MarginalMeans:
         return to_html(self.table)
 
 
+@kinds.takes(
+    specs=kinds.names,
+    by=kinds.optional(kinds.names),
+    at=kinds.optional(kinds.mapping),
+    type=kinds.one_of("link", "response"),
+    weights=kinds.one_of("equal", "proportional"),
+    var=kinds.optional(kinds.text),
+    ddf=kinds.one_of(*METHODS),
+)
 def emmeans(
     fit: Fit,
     specs: str | Sequence[str],
@@ -291,8 +301,6 @@ def emmeans(
         "marginal means",
         "Average predictions: fit.predict(newdata) at the values in question.",
     )
-    if type not in ("link", "response"):
-        raise ModelError(f"type is {type!r}", hint="Choose 'link' or 'response'.")
     means = [specs] if isinstance(specs, str) else list(specs)
     groups = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     kept = list(dict.fromkeys([*means, *groups]))

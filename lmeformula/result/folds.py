@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.result.predict import category_names
@@ -41,6 +42,7 @@ class Folds(NamedTuple):
         return len(self.names)
 
 
+@kinds.takes(by=kinds.optional(kinds.text), seed=kinds.seed)
 def make_folds(fit: Fit, folds: Any = None, by: str | None = None, seed: int = 0) -> Folds:
     """Divide the rows of a fit.
 
@@ -84,7 +86,8 @@ def make_folds(fit: Fit, folds: Any = None, by: str | None = None, seed: int = 0
     if isinstance(folds, bool) or not 2 <= count <= len(sizes):
         what = "rows" if by is None else f"levels of {by}"
         raise ModelError(
-            f"folds is {folds!r}", hint=f"Give a number between 2 and {len(sizes):,}, the {what}."
+            f"folds is {kinds.shown(folds)}",
+            hint=f"Give a number between 2 and {len(sizes):,}, the {what}.",
         )
     order = np.random.default_rng(seed).permutation(len(sizes))
     fold_of = np.empty(len(sizes), np.int64)
@@ -149,12 +152,15 @@ def _levels(design: Design, by: str) -> tuple[Ints, tuple[str, ...]]:
 
 
 def _labelled(design: Design, labels: Any) -> tuple[Ints, tuple[str, ...]]:
-    given = np.asarray(labels)
     total = design.n + design.num_missing
-    if given.ndim != 1 or len(given) not in (design.n, total):
+    try:
+        given = np.asarray(labels)
+    except ValueError:  # lists of several lengths
+        given = np.empty((0, 0))
+    if given.dtype.names or given.ndim != 1 or len(given) not in (design.n, total):
         rows = f"{design.n:,}" + (f" or {total:,}" if design.num_missing else "")
         raise ModelError(
-            f"folds has the shape {given.shape}",
+            f"folds is {kinds.shown(labels)}",
             hint=f"Give a number of folds, or a label for each of the {rows} rows.",
         )
     if len(given) != design.n:

@@ -9,6 +9,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.result.heavy import refuse_heavy
 
@@ -77,6 +78,7 @@ class Asymptotic(NamedTuple):
         return FTest(statistic, len(rotated), np.inf)
 
 
+@kinds.takes(ddf=kinds.one_of(*METHODS))
 def freedom(fit: Fit, ddf: str = "auto") -> Freedom:
     """Choose how degrees of freedom of a fit's fixed effects are found.
 
@@ -89,8 +91,6 @@ def freedom(fit: Fit, ddf: str = "auto") -> Freedom:
     Raises:
       ModelError: if there is no such method, or it is not for such fits.
     """
-    if ddf not in METHODS:
-        raise ModelError(f"ddf is {ddf!r}", hint=f"Choose one of {', '.join(map(repr, METHODS))}.")
     is_gaussian = fit.model.family.name == "gaussian" and not fit.params.freedom
     if ddf == "none" or (ddf == "auto" and not is_gaussian):
         return Asymptotic(fit.fixed_vcov)

@@ -25,18 +25,6 @@ def cutoff(level: float) -> float:
     return float(scipy.special.ndtri(0.5 + level / 2))
 
 
-def check_level(level: float) -> None:
-    """Refuse what is no coverage.
-
-    Raises:
-      ModelError: if the level is not between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise ModelError(
-            f"level is {level:g}", hint="Give a coverage between 0 and 1, such as 0.95."
-        )
-
-
 def chosen(fit: Fit, parm: Sequence[str] | str | None) -> list[int]:
     """Positions of the parameters of those names; of all, in the order of the fit, for None.
 

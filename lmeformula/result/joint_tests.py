@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.evaluate import data_columns
 from lmeformula.design.labels import label
 from lmeformula.design.observed import ObservedColumn
 from lmeformula.errors import ModelError
-from lmeformula.result.freedom import Freedom, FTest, freedom
+from lmeformula.result.freedom import METHODS, Freedom, FTest, freedom
 from lmeformula.result.grid import MAX_ROWS, cells, estimable, observed_of
 from lmeformula.result.nesting import Nesting, find_nesting, term_columns
 from lmeformula.result.several import need_one_predictor
@@ -28,6 +29,7 @@ Floats = NDArray[np.float64]
 CONFOUNDED = "(confounded)"
 
 
+@kinds.takes(terms=kinds.optional(kinds.names), ddf=kinds.one_of(*METHODS))
 def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "auto") -> pd.DataFrame:
     """Test the terms of the fixed part, one by one: that the marginal means of its variables do not differ.
 

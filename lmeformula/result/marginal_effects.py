@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.observed import ObservedColumn
 from lmeformula.design.values import Categories, Logicals
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+@kinds.takes(kind=kinds.one_of("response", "link"))
 def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> Any:
     """Wrap a fit so that `marginaleffects.predictions`, `comparisons`, `slopes` and the rest take it.
 
@@ -43,8 +45,6 @@ def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> 
     need_one_predictor(
         fit, "marginal effects", "Compare predictions: fit.predict(newdata) at two values."
     )
-    if kind not in ("response", "link"):
-        raise ModelError(f"kind is {kind!r}", hint="Choose 'response' or 'link'.")
     try:
         pl = importlib.import_module("polars")
         classes = importlib.import_module("marginaleffects.classes.model")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.design.given import row_labels
 from lmeformula.design.labels import label
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 PredictionKind: TypeAlias = Literal["response", "link", "prob"]
 NewLevels: TypeAlias = Literal["error", "population", "sample"]
+NEW_LEVELS = ("error", "population", "sample")
 
 
+@kinds.takes(
+    kind=kinds.one_of("response", "link", "prob"),
+    re_form=kinds.optional(kinds.text),
+    new_levels=kinds.one_of(*NEW_LEVELS),
+    averaged=kinds.flag,
+)
 def predict(
     fit: Fit,
     newdata: object = None,
@@ -73,8 +81,6 @@ def predict(
       ModelError: if an option is not one of those named here, or the uncertainty is asked of a model whose
         equations are too large.
     """
-    _check_option("kind", kind, ("response", "link", "prob"))
-    _check_option("new_levels", new_levels, ("error", "population", "sample"))
     masks = kept_columns(fit, re_form)
     kept = tuple(bool(mask.any()) for mask in masks)
     columns: tuple[str, ...] = ("prediction",)
@@ -366,9 +372,3 @@ def only_columns(rows: Design | NewRows, masks: Sequence[NDArray[np.bool_]]) -> 
 
 def _text(linked: tuple[Any, ...]) -> str:
     return " + ".join(random_text(term) for term in linked)
-
-
-def _check_option(name: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        choices = ", ".join(map(repr, allowed))
-        raise ModelError(f"{name} is {value!r}", hint=f"Choose one of {choices}.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
@@ -14,6 +15,7 @@ from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict import (
+    NEW_LEVELS,
     check_levels_are_known,
     kept_terms,
     linear_predictor,
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 MOST_NUMBERS = 2**27
 
 
+@kinds.takes(
+    num_draws=kinds.count,
+    seed=kinds.seed,
+    re_form=kinds.optional(kinds.text),
+    new_levels=kinds.one_of(*NEW_LEVELS),
+)
 def predict_draws(
     fit: Fit,
     newdata: object = None,
@@ -68,13 +76,6 @@ def predict_draws(
       >>> bool(abs(draws.iloc[0].mean() - fit.fitted()[9]) < 3.0)
       True
     """
-    if not isinstance(num_draws, int) or isinstance(num_draws, bool) or num_draws < 1:
-        raise ModelError(f"num_draws is {num_draws!r}", hint="Give a whole number of draws.")
-    if new_levels not in ("error", "population", "sample"):
-        raise ModelError(
-            f"new_levels is {new_levels!r}",
-            hint="Choose one of 'error', 'population', 'sample'.",
-        )
     design, kept = fit.model.design, kept_terms(fit, re_form)
     rows: Design | NewRows
     index: pd.Index

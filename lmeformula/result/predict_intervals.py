@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
 from lmeformula.result.distribution import needs_response
-from lmeformula.result.intervals import check_level, cutoff
+from lmeformula.result.intervals import cutoff
 from lmeformula.result.mean_intervals import COLUMNS, chances_frame
 from lmeformula.result.predict import (
+    NEW_LEVELS,
     category_names,
     check_levels_are_known,
     kept_columns,
@@ -36,6 +38,19 @@ SOURCES = ("parameters", "effects", "residual")
 DEFAULTS = {"confidence": ("parameters", "effects"), "prediction": SOURCES}
 
 
+MOST_DRAWS = 1_000_000
+
+
+@kinds.takes(
+    interval=kinds.one_of(*DEFAULTS),
+    level=kinds.coverage,
+    kind=kinds.one_of("response", "link", "prob"),
+    re_form=kinds.optional(kinds.text),
+    new_levels=kinds.one_of(*NEW_LEVELS),
+    include=kinds.optional(kinds.names),
+    seed=kinds.seed,
+    num_draws=kinds.whole(1, MOST_DRAWS),
+)
 def predict_interval(
     fit: Fit,
     newdata: object = None,
@@ -99,13 +114,9 @@ def predict_interval(
       >>> predict_interval(fit, new, interval="prediction", new_levels="sample").round(1).values.tolist()
       [[1527.5, 1394.7, 1660.3]]
     """
-    _check("interval", interval, tuple(DEFAULTS))
-    _check("kind", kind, ("response", "link", "prob"))
-    _check("new_levels", new_levels, ("error", "population", "sample"))
-    check_level(level)
     sources = DEFAULTS[interval] if include is None else tuple(include)
     for source in sources:
-        _check("include", source, SOURCES)
+        kinds.one_of(*SOURCES)("include", source)
     has_residual = "residual" in sources
     is_gaussian = fit.model.family.name == "gaussian"
     if kind == "prob" and fit.model.family.categories is None:
@@ -216,9 +227,3 @@ def _without_terms(design: Design) -> NewRows:
         column_predictors=design.column_predictors,
         further_offsets=design.further_offsets,
     )
-
-
-def _check(name: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        choices = ", ".join(map(repr, allowed))
-        raise ModelError(f"{name} is {value!r}", hint=f"Choose one of {choices}.")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.errors import ModelError
-from lmeformula.result.intervals import check_level
+from lmeformula.arguments import kinds
 from lmeformula.result.predict import category_names, kept_terms
 from lmeformula.result.simulate import responses, sampler_of
 
@@ -20,6 +19,7 @@ Floats = NDArray[np.float64]
 # Up to this many whole values are counted one by one.
 MOST_VALUES = 30
 FEWEST_BINS, MOST_BINS = 10, 60
+MOST_DRAWS = 100_000
 
 
 class Frequencies(NamedTuple):
@@ -42,6 +42,12 @@ class Frequencies(NamedTuple):
     upper: Floats
 
 
+@kinds.takes(
+    num_draws=kinds.whole(1, MOST_DRAWS),
+    level=kinds.coverage,
+    re_form=kinds.optional(kinds.text),
+    seed=kinds.seed,
+)
 def frequencies(
     fit: Fit,
     *,
@@ -65,9 +71,6 @@ def frequencies(
     References:
       Gelman, Meng, Stern (1996), Statistica Sinica 6, 733-807, for predictive checks.
     """
-    check_level(level)
-    if num_draws < 1:
-        raise ModelError(f"num_draws is {num_draws}", hint="Give the number of responses to draw.")
     sampler = sampler_of(fit)._replace(kept=kept_terms(fit, re_form))
     observed = np.asarray(sampler.response[0], float)
     drawn = np.array(list(responses(sampler, num_draws, seed)))

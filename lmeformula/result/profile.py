@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.result.intervals import check_level, chosen, cutoff, interval_frame
+from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.ridge import HigherGroundError, Ridge, Stop
 from lmeformula.result.surface import Slice, slice_of
@@ -81,6 +82,7 @@ class Profile:
     restricted: bool
     level: float
 
+    @kinds.takes(level=kinds.coverage)
     def confint(self, level: float = 0.95) -> pd.DataFrame:
         """Intervals by interpolation between the points; see `Fit.confint` for those that are searched for.
 
@@ -128,6 +130,7 @@ class Profile:
         return profile_text(self)
 
 
+@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
 def profile(fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
     """Profile the likelihood of some parameters.
 
@@ -144,7 +147,6 @@ def profile(fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.
     Raises:
       ModelError: for a parameter or a method that cannot be profiled, or if the fit is not at the maximum.
     """
-    check_level(level)
     cut = cutoff(level)
     targets = [*np.arange(SPACING, cut - 0.5 * SPACING, SPACING), cut]
     found = []
@@ -158,6 +160,7 @@ def profile(fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.
     return Profile(tuple(found), fit.reml, level)
 
 
+@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
 def profile_intervals(
     fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.95
 ) -> pd.DataFrame:
@@ -176,7 +179,6 @@ def profile_intervals(
     Raises:
       ModelError: as `profile`.
     """
-    check_level(level)
     cut = cutoff(level)
     rows, ends, notes = [], [], []
     with one_blas_thread():

@@ -7,21 +7,21 @@ observation-level variance by its family and link.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.special
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
+from lmeformula.fit import Fit
 from lmeformula.model.family.links import LINKS
+from lmeformula.result.comparable import A_FIT
 from lmeformula.result.heavy import effect_covariances
 from lmeformula.result.predict import family_values
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.several import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import Fit
 
 # Variances of the standard logistic, normal and Gumbel distributions: of the variable behind a yes or no.
 LATENT = {"logit": math.pi**2 / 3, "probit": 1.0, "cloglog": math.pi**2 / 6}
@@ -62,6 +62,11 @@ class R2(NamedTuple):
     conditional: float
 
 
+@kinds.takes(
+    observation=kinds.one_of(*OBSERVATION),
+    mean=kinds.optional(kinds.number),
+    null=kinds.optional(kinds.instance(Fit, A_FIT)),
+)
 def r2(
     fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
 ) -> R2:
@@ -90,6 +95,11 @@ def r2(
     return R2(parts.fixed / total, (parts.fixed + parts.random) / total)
 
 
+@kinds.takes(
+    observation=kinds.one_of(*OBSERVATION),
+    mean=kinds.optional(kinds.number),
+    null=kinds.optional(kinds.instance(Fit, A_FIT)),
+)
 def icc(
     fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
 ) -> pd.DataFrame:
@@ -120,6 +130,11 @@ def icc(
     )
 
 
+@kinds.takes(
+    observation=kinds.one_of(*OBSERVATION),
+    mean=kinds.optional(kinds.number),
+    null=kinds.optional(kinds.instance(Fit, A_FIT)),
+)
 def variances(
     fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
 ) -> Variances:
@@ -162,9 +177,6 @@ def variances(
 def _observation_variance(
     fit: Fit, observation: str, mean: float | None, null: Fit | None
 ) -> float:
-    if observation not in OBSERVATION:
-        choices = ", ".join(map(repr, OBSERVATION))
-        raise ModelError(f"observation is {observation!r}", hint=f"Choose one of {choices}.")
     family = fit.model.family
     if family.name == "gaussian":
         assert fit.params.sigma is not None
@@ -198,7 +210,13 @@ def _observation_variance(
         )
     at = _mean(fit, mean, null)
     own = family_values(fit)
-    variance = float(family.variance(np.array([at]), own)[0])
+    with np.errstate(all="ignore"):
+        variance = float(family.variance(np.array([at]), own)[0])
+    if mean is not None and not (variance > 0 and (family.link != "log" or at > 0)):
+        raise ModelError(
+            f"mean is {mean:g}, which no response of the {family.name} family has",
+            hint="Give a mean in the range of the responses.",
+        )
     if fit.params.sigma is not None:
         variance *= fit.params.sigma**2
     if family.link == "log":

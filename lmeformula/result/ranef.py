@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+@kinds.takes(cond_sd=kinds.flag)
 def ranef(fit: Fit, cond_sd: bool = True) -> pd.DataFrame:
     """Tabulate the random effects, level by level.
 

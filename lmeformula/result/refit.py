@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
 from lmeformula.design.checks import check_response
 from lmeformula.design.design import Design
 from lmeformula.design.respond import with_response
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _carriers: WeakKeyDictionary[Model, Carrier] = WeakKeyDictionary()
 
 
+@kinds.takes(
+    seed=kinds.seed,
+    options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+)
 def refit(
     fit: Fit,
     y: Any,

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.special
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
@@ -30,6 +31,7 @@ KINDS = ("response", "pearson", "deviance", "quantile")
 LEAST = 2.0**-53
 
 
+@kinds.takes(kind=kinds.one_of(*KINDS), seed=kinds.seed)
 def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
     """Compute the residuals of the fitted rows.
 
@@ -59,9 +61,6 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
       >>> bool(0.7 < fit.residuals("quantile", seed=1).std() < 1.5)
       True
     """
-    if kind not in KINDS:
-        choices = ", ".join(map(repr, KINDS))
-        raise ModelError(f"kind is {kind!r}", hint=f"Choose one of {choices}.")
     if kind == "quantile":
         return _named(fit, _quantiles(fit, seed))
     design, family = fit.model.design, fit.model.family

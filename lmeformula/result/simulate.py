@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.design.given import row_labels
 from lmeformula.errors import ModelError
@@ -18,6 +19,7 @@ from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
 from lmeformula.result.heavy import tails
 from lmeformula.result.predict import (
+    NEW_LEVELS,
     category_names,
     check_levels_are_known,
     kept_terms,
@@ -33,9 +35,14 @@ Places: TypeAlias = NDArray[np.int64]
 
 # 2 GiB of drawn numbers.
 MOST_NUMBERS = 2**28
-NEW_LEVELS = ("error", "population", "sample")
 
 
+@kinds.takes(
+    n=kinds.count,
+    seed=kinds.seed,
+    re_form=kinds.optional(kinds.text),
+    new_levels=kinds.one_of(*NEW_LEVELS),
+)
 def simulate(
     fit: Fit,
     n: int = 1,
@@ -83,11 +90,6 @@ def simulate(
       0  ...
       1  ...
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise ModelError(f"n is {n!r}", hint="Give a whole number of responses to draw.")
-    if new_levels not in NEW_LEVELS:
-        choices = ", ".join(map(repr, NEW_LEVELS))
-        raise ModelError(f"new_levels is {new_levels!r}", hint=f"Choose one of {choices}.")
     design = fit.model.design
     kept = kept_terms(fit, re_form)
     rows: Design | NewRows
@@ -155,7 +157,9 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     num_predictors = 1 + len(rows.further_offsets)
     unseen = [_num_unseen(block.index) for block in rows.terms]
     freedom = fit.params.freedom or (math.inf,) * len(rows.terms)
-    for sequence in np.random.SeedSequence(seed).spawn(n):
+    source = np.random.SeedSequence(seed)
+    for _ in range(n):
+        (sequence,) = source.spawn(1)
         random = np.random.default_rng(sequence)
         eta = fixed.copy()
         for block, covariance, df, kept, is_new, count in zip(

@@ -9,8 +9,9 @@ import pandas as pd
 import scipy.special
 import scipy.stats
 
-from lmeformula.result.freedom import freedom
-from lmeformula.result.intervals import check_level, cutoff
+from lmeformula.arguments import kinds
+from lmeformula.result.freedom import METHODS, freedom
+from lmeformula.result.intervals import cutoff
 from lmeformula.result.parameters import parameters
 from lmeformula.result.wald import wald_interval
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 
+@kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS))
 def tidy(fit: Fit, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
     """Lay all parameters out as a data frame, one a row.
 
@@ -38,7 +40,6 @@ def tidy(fit: Fit, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFra
     Raises:
       ModelError: if the level is not between 0 and 1.
     """
-    check_level(level)
     rows = parameters(fit)
     quantile = cutoff(level)
     statistics = np.array([p.statistic if p.effect == "fixed" else np.nan for p in rows])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lmeformula.arguments import kinds
 from lmeformula.design.build import design
 from lmeformula.design.frame import open_frame
 from lmeformula.errors import FormulaDataError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 OF_THE_DESIGN = ("contrasts", "functions", "weights", "offset")
 
 
+@kinds.takes(formula=kinds.text)
 def update(fit: Fit, formula: str, data: Any, **options: Any) -> Fit:
     """Change the formula of a fit, and fit again: same family, method, likelihood and fixed sigma.
 

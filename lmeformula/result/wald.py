@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lmeformula.result.intervals import check_level, chosen, cutoff, interval_frame
+from lmeformula.arguments import kinds
+from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter, parameters
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
 
+@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
 def wald_intervals(
     fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.95
 ) -> pd.DataFrame:
@@ -29,7 +31,6 @@ def wald_intervals(
     Raises:
       ModelError: for a level that is no coverage, or a parameter that the fit does not have.
     """
-    check_level(level)
     quantile = cutoff(level)
     rows = [parameters(fit)[index] for index in chosen(fit, parm)]
     return interval_frame(

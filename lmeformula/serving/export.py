@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.result.several import need_one_predictor
 from lmeformula.serving.expressions import LEVEL, NUMBER, Input
@@ -52,6 +53,7 @@ class Exported:
 _TYPES = {NUMBER: "float64", LEVEL: "string", "truth value": "bool"}
 
 
+@kinds.takes(path=kinds.path)
 def export(fit: Fit, path: str | PathLike[str]) -> Exported:
     """Write a SavedModel that predicts new rows in any program with TensorFlow, without this package.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError, SavedFitError
@@ -38,6 +39,7 @@ FORMAT = "lmeformula fit"
 VERSION = 1
 
 
+@kinds.takes(path=kinds.path, data=kinds.flag)
 def save(fit: Fit, path: str | PathLike[str], *, data: bool = False) -> Path:
     """Save a fit: a zip file of one JSON text and NumPy arrays; nothing is pickled.
 
@@ -80,6 +82,12 @@ def save(fit: Fit, path: str | PathLike[str], *, data: bool = False) -> Path:
     return target
 
 
+@kinds.takes(
+    path=kinds.path,
+    functions=kinds.optional(kinds.mapping),
+    family=kinds.optional(kinds.instance(Family, "Give the lf.Family that it was fitted with.")),
+    max_bytes=kinds.whole(1),
+)
 def load(
     path: str | PathLike[str],
     *,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import LmeFormulaError
 
 if TYPE_CHECKING:
@@ -15,6 +17,27 @@ if TYPE_CHECKING:
 
 # Two hues that stand apart on white and on black, also for readers who see colours differently.
 BLUE, ORANGE, GREY = "#3d7ab8", "#e07b39", "#8a8f98"
+
+
+def one_axes(name: str, value: object) -> None:
+    """Check that an argument is a pair of axes."""
+    from matplotlib.axes import Axes
+
+    if not isinstance(value, Axes):
+        raise kinds.refuse(
+            name, value, "Give axes of matplotlib: _, ax = matplotlib.pyplot.subplots()."
+        )
+
+
+def several_axes(name: str, value: object) -> None:
+    """Check that an argument is a sequence of axes, or an array of them."""
+    found = np.empty(0, object)
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
+        found = np.array(value, object).reshape(-1)
+    if not found.size:
+        raise kinds.refuse(name, value, "Give one pair of axes for each parameter, in a list.")
+    for one in found:
+        one_axes(name, one)
 
 
 def num_columns(num_panels: int) -> int:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmeformula.arguments import kinds
 from lmeformula.result.calibration import Calibration, Reliability
 from lmeformula.result.calibration import calibration as computed
-from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes
+from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
 from lmeformula.views.names import drawn
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LANE_SHARE = 0.46
 
 
+@kinds.takes(ax=kinds.optional(one_axes))
 def calibration(fit: Fit, ax: Axes | None = None, **options: Any) -> Axes:
     """Draw whether predictions of rows, each made without the row, agree with what was observed.
 

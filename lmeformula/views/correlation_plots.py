@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.result.correlations import correlations
-from lmeformula.views.axes import BLUE, ORANGE, lighten, new_axes
+from lmeformula.views.axes import BLUE, ORANGE, lighten, new_axes, one_axes
 from lmeformula.views.names import drawn
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 NUMBERED, NAMED = 14, 60
 
 
+@kinds.takes(term=kinds.optional(kinds.text), ax=kinds.optional(one_axes))
 def correlation(fit: Fit, term: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw correlations of the estimates, or of the random effects of a term: blue below zero, orange above.
 

@@ -8,8 +8,9 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.result.predictive import frequencies
-from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes
+from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
 from lmeformula.views.names import drawn
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Floats = NDArray[np.float64]
 MOST_POINTS = 2000
 
 
+@kinds.takes(seed=kinds.seed, ax=kinds.optional(one_axes))
 def qq(fit: Fit, seed: int = 0, ax: Axes | None = None) -> Axes:
     """Draw quantile residuals, in order, against the quantiles of a standard normal distribution.
 
@@ -56,6 +58,7 @@ def qq(fit: Fit, seed: int = 0, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@kinds.takes(ax=kinds.optional(one_axes))
 def ppc(fit: Fit, ax: Axes | None = None, **options: Any) -> Axes:
     """Draw how often values of the response occur, in the data and in responses that the model draws.
 

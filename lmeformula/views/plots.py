@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.result.draws import effect_draws
 from lmeformula.result.ranef import effects_of
-from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, new_panels, num_columns
+from lmeformula.views.axes import (
+    BLUE,
+    GREY,
+    ORANGE,
+    lighten,
+    new_axes,
+    new_panels,
+    num_columns,
+    one_axes,
+    several_axes,
+)
 from lmeformula.views.names import drawn
 from lmeformula.views.numbers import decimals_for, short
 
@@ -83,6 +94,7 @@ class Plots:
         return correlation(self._fit, term, ax)
 
 
+@kinds.takes(parameters=kinds.optional(kinds.names), axes=kinds.optional(several_axes))
 def convergence(
     fit: Fit, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
 ) -> NDArray[np.object_]:
@@ -124,6 +136,11 @@ def convergence(
     return panels
 
 
+@kinds.takes(
+    term=kinds.optional(kinds.text),
+    count=kinds.whole(1),
+    ax=kinds.optional(one_axes),
+)
 def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = None) -> Axes:
     """Draw successive Monte Carlo draws of some random effects, each in a lane of its own.
 
@@ -171,6 +188,7 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
     return ax
 
 
+@kinds.takes(ax=kinds.optional(one_axes))
 def residuals(fit: Fit, ax: Axes | None = None) -> Axes:
     """Draw the residuals of the rows that were fitted.
 
@@ -211,6 +229,11 @@ def residual_histogram(
     return ax
 
 
+@kinds.takes(
+    group=kinds.optional(kinds.text),
+    column=kinds.optional(kinds.text),
+    ax=kinds.optional(one_axes),
+)
 def histogram(
     fit: Fit, group: str | None = None, column: str | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -252,6 +275,11 @@ def histogram(
     return ax
 
 
+@kinds.takes(
+    group=kinds.optional(kinds.text),
+    column=kinds.optional(kinds.text),
+    ax=kinds.optional(one_axes),
+)
 def effects(
     fit: Fit, group: str | None = None, column: str | None = None, ax: Axes | None = None
 ) -> Axes:

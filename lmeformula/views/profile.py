@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.result.table import Column, Table
-from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_panels
+from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_panels, several_axes
 from lmeformula.views.names import drawn
 from lmeformula.views.table import to_text
 
@@ -43,6 +44,7 @@ def profile_text(profile: Profile) -> str:
     return to_text(Table(f"{what}, {points} points, {100 * level:g} % intervals", tuple(columns)))
 
 
+@kinds.takes(axes=kinds.optional(several_axes))
 def zeta_plot(profile: Profile, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
     """Draw zeta against each parameter: a straight line where its likelihood is that of a normal distribution.
 

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lmeformula.arguments import kinds
 from lmeformula.em.schedule import NEGLIGIBLE
 from lmeformula.em.types import Iteration
 
@@ -37,6 +38,11 @@ def progress_display(
       display: to be started, updated and stopped by the run, or None to show nothing.
     """
     if not isinstance(progress, bool):
+        parts = ("start", "update", "stop")
+        if not all(callable(getattr(progress, part, None)) for part in parts):
+            raise kinds.refuse(
+                "progress", progress, "Give True, False, or an object with start, update and stop."
+            )
         return progress
     if not progress:
         return None

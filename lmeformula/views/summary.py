@@ -7,8 +7,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmeformula.arguments import kinds
 from lmeformula.result.diagnostics import stderr_source
 from lmeformula.result.ending import how_it_ended
+from lmeformula.result.freedom import METHODS
 from lmeformula.result.parameters import parameters
 from lmeformula.result.table import Table
 from lmeformula.result.tables import coefficient_table, family_table, variance_table
@@ -42,6 +44,7 @@ class Summary:
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...]
 
+    @kinds.takes(width=kinds.whole(1))
     def to_text(self, width: int = 80) -> str:
         """Render as plain text for a terminal of `width` columns."""
         parts = ["\n".join(textwrap.wrap(self.outcome, width))]
@@ -77,6 +80,7 @@ class Summary:
         return self.to_markdown()
 
 
+@kinds.takes(ddf=kinds.one_of(None, *METHODS))
 def summary(fit: Fit, ddf: str | None = None) -> Summary:
     """Collect what a reader wants to know about a fit, its outcome first.
 

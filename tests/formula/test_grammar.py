@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_mistakes_are_complete() -> None:
 
 
 def test_every_label_in_the_code_is_in_the_file_and_the_other_way_round() -> None:
-    folder = Path(parse.__code__.co_filename).parent
+    folder = Path(inspect.unwrap(parse).__code__.co_filename).parent
     code = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
     used = set(re.findall(r'(?:error|warn|stop|TreeError)\(\s*"(\w+)"', code))
     used |= set(re.findall(r'return "(\w+)"', code)) & set(mistakes())

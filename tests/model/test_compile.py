@@ -24,22 +24,22 @@ REFUSED = {
     "dtype": (
         "y ~ x + (1 | g)",
         {"dtype": "float16"},
-        "there is no dtype 'float16'\nUse one of float64, float32.",
+        "dtype is 'float16'\nChoose 'float64' or 'float32'.",
     ),
     "sigma zero": (
         "y ~ x + (1 | g)",
         {"sigma": 0.0},
-        "sigma must be positive and finite, and is 0.0\nTry sigma=1.0.",
+        "sigma is 0.0\nGive a positive number.",
     ),
     "sigma negative": (
         "y ~ x + (1 | g)",
         {"sigma": -1},
-        "sigma must be positive and finite, and is -1\nTry sigma=1.0.",
+        "sigma is -1\nGive a positive number.",
     ),
     "sigma nan": (
         "y ~ x + (1 | g)",
         {"sigma": float("nan")},
-        "sigma must be positive and finite, and is nan\nTry sigma=1.0.",
+        "sigma is nan\nGive a positive number.",
     ),
     "no response": (
         "~ x + (1 | g)",

@@ -213,12 +213,12 @@ def test_labels_are_folds_for_used_rows_or_for_all():
         ({"folds": True}, "folds is True"),
         ({"folds": "g"}, "write by='g'"),
         ({"by": "school"}, "no grouping factor 'school'"),
-        ({"folds": np.zeros(5)}, r"folds has the shape \(5,\)"),
+        ({"folds": np.zeros(5)}, r"folds is an array of shape \(5,\)"),
         ({"folds": np.zeros(600)}, "one label"),
         ({"folds": np.arange(600) % 2, "by": "g"}, "Give one"),
         ({"metrics": ["auc"]}, "Choose from elpd, rmse, ranked"),
         ({"method": "exact"}, "no exact likelihood"),
-        ({"method": "loo"}, "Choose one of exact, laplace, mcem"),
+        ({"method": "loo"}, "'exact', 'laplace', 'mcem'"),
     ],
 )
 def test_bad_requests_are_answered(options, message):

@@ -105,7 +105,7 @@ def test_a_word_at_the_boundary():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "hpd"}, "Methods: wald, profile, boot"),
+        ({"method": "hpd"}, "'wald', 'profile', 'boot'"),
         ({"num_refits": 200}, "intervals by 'wald' have no option 'num_refits'"),
         ({"level": 95}, "level is 95"),
         ({"parm": "sd(nobody)"}, "no parameter 'sd\\(nobody\\)'"),

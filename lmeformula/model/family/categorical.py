@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, Part
 from lmeformula.errors import ModelError
+from lmeformula.model.family.categories import indicators
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.model.family.record import Arrays, Family
 
@@ -48,7 +49,7 @@ def _response(design: Design) -> Arrays:
             "three categories or more",
             'For two of them use family="bernoulli".',
         )
-    return codes.astype(np.float64), np.eye(len(block.levels))[codes]
+    return codes.astype(np.float64), indicators(design, codes, len(block.levels))
 
 
 def _parts(design: Design) -> tuple[Part, ...]:

@@ -14,6 +14,11 @@ from lmeformula.model.family.record import Arrays
 
 Floats = NDArray[np.float64]
 
+# Each has a threshold or coefficients of its own, and the information is a square of as many.
+MOST_CATEGORIES = 1000
+# Lacking categories that a message names.
+SHOWN = 8
+
 
 def ordered_response(family: str) -> Callable[[Design], Arrays]:
     """The response of an ordinal family: the category of each row, from 0, and its indicators (n, K)."""
@@ -21,9 +26,33 @@ def ordered_response(family: str) -> Callable[[Design], Arrays]:
     def response(design: Design) -> Arrays:
         codes, levels = categories(design, family)
         refuse_weights(design, family)
-        return codes.astype(np.float64), np.eye(len(levels))[codes]
+        return codes.astype(np.float64), indicators(design, codes, len(levels))
 
     return response
+
+
+def indicators(design: Design, codes: NDArray[np.int64], num_categories: int) -> Floats:
+    """Which category each row has, as (n, K) zeros and ones.
+
+    Args:
+      design: of the rows, for the message.
+      codes: (n,) the categories, from 0.
+      num_categories: K.
+    Raises:
+      ModelError: for more categories than a model can have.
+    """
+    if num_categories > MOST_CATEGORIES:
+        raise ModelError(
+            f"the response {response_of(design).name!r} has {num_categories:,} categories, and "
+            f"{MOST_CATEGORIES:,} is the most that there can be",
+            formula=design.formula.text,
+            span=None if design.formula.response is None else design.formula.response.span,
+            hint="Each has parameters of its own. Put categories together, as cut(y, 10) does, or take the "
+            "response as a number, with another family.",
+        )
+    found = np.zeros((len(codes), num_categories))
+    found[np.arange(len(codes)), codes] = 1.0
+    return found
 
 
 def categories(
@@ -88,16 +117,18 @@ def _numbered(
             needs,
             "Make an ordered categorical of its values, or recode them as 1, 2, ..., K.",
         )
-    found = np.unique(values).astype(np.int64)
-    missing = np.setdiff1d(np.arange(1, found[-1] + 1), found)
-    if missing.size:
-        shown = ", ".join(map(str, missing[:8])) + (", ..." if missing.size > 8 else "")
+    found = np.unique(values)
+    if found[-1] > len(found):
+        # The first that are lacking are among the first few numbers, however large the largest one is.
+        first = np.arange(1.0, min(found[-1], len(found) + SHOWN + 1.0) + 1.0)
+        lacking = np.setdiff1d(first, found)
+        shown = ", ".join(f"{number:.0f}" for number in lacking[:SHOWN])
         raise ModelError(
-            f"the response {response_of(design).name!r} goes up to {found[-1]}, and no row has the category "
-            f"{shown}",
+            f"the response {response_of(design).name!r} goes up to {found[-1]:.15g}, and no row has the "
+            f"category {shown}{', ...' if lacking.size > SHOWN else ''}",
             formula=design.formula.text,
             span=None if design.formula.response is None else design.formula.response.span,
             hint="A category without rows has no threshold: recode as 1, 2, ..., K, or make an ordered "
             "categorical of the values that occur, with ordered(...) in the formula.",
         )
-    return values.astype(np.int64) - 1, tuple(map(str, found))
+    return values.astype(np.int64) - 1, tuple(f"{number:.0f}" for number in found)

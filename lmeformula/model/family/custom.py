@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.model.family.bijected import Bijected
@@ -31,6 +32,10 @@ Floats = NDArray[np.float64]
 Tensor = Any
 
 
+@kinds.takes(
+    parameters=kinds.optional(kinds.mapping),
+    start=kinds.optional(kinds.mapping),
+)
 def Family(
     name: str,
     distribution: Callable[..., Any],
@@ -241,7 +246,7 @@ def _tensors(own: Floats) -> tuple[Tensor, ...]:
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
         raise ModelError(
-            f"a family cannot be called {name!r}",
+            f"a family cannot be called {kinds.shown(name)}",
             hint='Write letters, digits and underscores: lf.Family("gumbel", ...).',
         )
     if name in FAMILIES:
@@ -258,12 +263,12 @@ def _by_name(
     written = f"lambda {', '.join(('mu', *own_names))}: ..."
     if not callable(distribution):
         raise ModelError(
-            f"the distribution of the family {name!r} is {distribution!r}, not a function",
+            f"the distribution of the family {name!r} is {kinds.shown(distribution)}, not a function",
             hint=f"Give a function that makes a tfd.Distribution: distribution={written}",
         )
     try:
         inspect.signature(distribution).bind(0.0, **dict.fromkeys(own_names, 0.0))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ModelError(
             f"the distribution of the family {name!r} does not take mu"
             + "".join(f", {own}" for own in own_names)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 
 Floats = NDArray[np.float64]
@@ -57,13 +58,19 @@ def support_of(family: str, support: Any) -> Support:
         return SUPPORTS[support]
     if not callable(support):
         raise ModelError(
-            f"the support of the family {family!r} is {support!r}",
+            f"the support of the family {family!r} is {kinds.shown(support)}",
             hint=f"Name one of {', '.join(map(repr, SUPPORTS))}, or give a function of an array of "
             "responses that says which of them are suitable: support=lambda y: y > 2.",
         )
 
     def holds(y: Floats) -> Truths:
-        found = np.asarray(support(y))
+        try:
+            found = np.asarray(support(y))
+        except Exception as error:
+            raise ModelError(
+                f"the support of the family {family!r} fails: {type(error).__name__}: {error}",
+                hint="It is called with an array of responses: support=lambda y: y > 2.",
+            ) from error
         if found.shape != y.shape or found.dtype != bool:
             raise ModelError(
                 f"the support of the family {family!r} gives {found.dtype} of the shape {found.shape} for "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.model.family.adjacent import acat
 from lmeformula.model.family.beta_binomial import beta_binomial
@@ -64,6 +65,12 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+@kinds.takes(
+    name=kinds.either(
+        kinds.instance(Family, ""),
+        kinds.instance(str, 'Give a name, such as "poisson", or what lf.Family returns.'),
+    )
+)
 def family(name: str | Family) -> Family:
     """The family of that name.
 
@@ -81,7 +88,7 @@ def family(name: str | Family) -> Family:
     """
     if isinstance(name, Family):
         return name
-    plain, link, pattern = _parts(str(name))
+    plain, link, pattern = _parts(name)
     if plain not in FAMILIES:
         raise ModelError(
             f"there is no family {name!r}",

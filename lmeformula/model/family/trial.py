@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.model.family.bijected import slopes
 
@@ -52,7 +53,7 @@ def check_bijector(way: Any, what: str) -> None:
 
     if not isinstance(way, tfp.bijectors.Bijector):
         raise ModelError(
-            f"{what} is {way!r}, not a tfb.Bijector",
+            f"{what} is {kinds.shown(way)}, not a tfb.Bijector",
             hint="For positive values write tfb.Exp() or (0, np.inf), for chances tfb.Sigmoid().",
         )
     if way.forward_min_event_ndims != 0 or way.inverse_min_event_ndims != 0:

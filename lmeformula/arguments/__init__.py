@@ -1,0 +1,1 @@
+"""What an argument of a public call may be."""

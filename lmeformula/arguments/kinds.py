@@ -1,0 +1,276 @@
+"""What an argument of a public call may be: checks by kind, made before anything else is done."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+import reprlib
+from collections.abc import Callable, Collection, Mapping
+from numbers import Real
+from typing import ParamSpec, TypeVar
+
+from lmeformula.errors import ModelError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+# The name of an argument and its value; raises where it is none of the kind.
+Check = Callable[[str, object], None]
+
+# Seeds are split into two numbers of 31 bits.
+MOST_SEED = 2**31 - 1
+LONGEST = 60
+# Sizes up to this are left to what knows how much one of them is.
+MOST_NUMBER = 2**62
+
+
+def takes(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function check the arguments that it is given, by their names, before it starts.
+
+    Args:
+      **checks: of its parameters; of those taken by place, *fits, of each.
+    Returns:
+      A decorator.
+    Raises:
+      ModelError: by the function that it makes, for an argument that is not of its kind.
+    Example:
+      >>> @takes(level=coverage)
+      ... def width(level=0.95):
+      ...     return level
+      >>> width(level="a")
+      Traceback (most recent call last):
+      ...
+      lmeformula.errors.ModelError: level is 'a'
+      Give a coverage between 0 and 1, such as 0.95.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        by_place = {
+            one.name for one in signature.parameters.values() if one.kind is one.VAR_POSITIONAL
+        }
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError:
+                # One that is missing, or unknown: Python says so, and which function has it.
+                return function(*args, **kwargs)
+            for name, value in given.items():
+                if name in checks:
+                    for one in value if name in by_place else (value,):
+                        checks[name](name, one)
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: in a few words, whatever it is.
+
+    Example:
+      >>> shown("a" * 1000)
+      "'aaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    """
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = LONGEST
+    if value is None or isinstance(value, str | bytes | Real | complex | list | tuple | dict | set):
+        try:
+            return short.repr(value)
+        except ValueError:  # more digits than Python writes
+            return "a number of thousands of digits"
+    kind = type(value)
+    if kind.__module__.partition(".")[0] in ("numpy", "pandas") and hasattr(value, "shape"):
+        noun = "array" if kind.__name__ == "ndarray" else kind.__name__
+        return f"{_article(noun)} of shape {value.shape}"
+    if isinstance(value, type) or inspect.isroutine(value):
+        return short.repr(value)
+    return _article(kind.__name__)
+
+
+def refuse(name: str, value: object, hint: str) -> ModelError:
+    """The error of an argument that is not of its kind."""
+    return ModelError(f"{name} is {shown(value)}", hint=hint)
+
+
+def optional(check: Check) -> Check:
+    """None, or what the other check takes."""
+
+    def checked(name: str, value: object) -> None:
+        if value is not None:
+            check(name, value)
+
+    return checked
+
+
+def either(first: Check, second: Check) -> Check:
+    """What one check takes or the other, whose words count."""
+
+    def checked(name: str, value: object) -> None:
+        try:
+            first(name, value)
+        except ModelError:
+            second(name, value)
+
+    return checked
+
+
+def one_of(*words: str | None) -> Check:
+    """One of some texts, or None where it is among them."""
+
+    def checked(name: str, value: object) -> None:
+        is_word = value is None or isinstance(value, str)
+        if not is_word or value not in words:
+            listed = ", ".join(map(repr, words))
+            if len(words) == 2:
+                listed = " or ".join(map(repr, words))
+            raise refuse(name, value, f"Choose {'one of ' if len(words) > 2 else ''}{listed}.")
+
+    return checked
+
+
+def whole(least: int, most: int | None = None) -> Check:
+    """A whole number in a range."""
+
+    def checked(name: str, value: object) -> None:
+        if not is_whole(value) or value < least:  # type: ignore[operator]
+            raise refuse(name, value, f"Give a whole number of at least {least}.")
+        if most is not None and value > most:  # type: ignore[operator]
+            raise refuse(name, value, f"Give a whole number of at most {most}.")
+
+    return checked
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number by its type; truth values are none."""
+    return hasattr(type(value), "__index__") and not _is_truth(value) and not _is_array(value)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite real number by its type; truth values are none."""
+    if not isinstance(value, Real) or _is_truth(value):
+        return False
+    try:
+        return math.isfinite(value)
+    except (OverflowError, ValueError):
+        return False
+
+
+def count(name: str, value: object) -> None:
+    """How many of something there are to be; how many there is room for is seen where that is known."""
+    whole(1, MOST_NUMBER)(name, value)
+
+
+def seed(name: str, value: object) -> None:
+    """A seed of random numbers."""
+    if not is_whole(value) or not 0 <= value <= MOST_SEED:  # type: ignore[operator]
+        raise refuse(name, value, f"Give a whole number from 0 to {MOST_SEED}.")
+
+
+def number(name: str, value: object) -> None:
+    """A finite number."""
+    if not is_number(value):
+        raise refuse(name, value, "Give a finite number.")
+
+
+def positive(name: str, value: object) -> None:
+    """A positive number."""
+    if not is_number(value) or value <= 0:  # type: ignore[operator]
+        raise refuse(name, value, "Give a positive number.")
+
+
+def coverage(name: str, value: object) -> None:
+    """The coverage of an interval."""
+    if not is_number(value) or not 0 < value < 1:  # type: ignore[operator]
+        raise refuse(name, value, "Give a coverage between 0 and 1, such as 0.95.")
+
+
+def significance(name: str, value: object) -> None:
+    """A level of significance."""
+    if not is_number(value) or not 0 < value < 1:  # type: ignore[operator]
+        raise refuse(name, value, "Give a level of significance, such as 0.05.")
+
+
+def flag(name: str, value: object) -> None:
+    """True or False."""
+    if not _is_truth(value):
+        raise refuse(name, value, "Give True or False.")
+
+
+def flags(name: str, value: object) -> None:
+    """Several of True and False."""
+    if not isinstance(value, tuple | list):
+        raise refuse(name, value, "Give True or False for each.")
+    for one in value:
+        flag(name, one)
+
+
+def text(name: str, value: object) -> None:
+    """A text."""
+    if not isinstance(value, str):
+        raise refuse(name, value, "Give a text.")
+
+
+def names(name: str, value: object) -> None:
+    """A name, or several."""
+    if isinstance(value, str):
+        return
+    is_several = isinstance(value, Collection) and not isinstance(value, bytes | Mapping)
+    if getattr(value, "shape", (0,)) == ():  # an array that holds a single value
+        is_several = False
+    if not is_several or not all(isinstance(one, str) for one in value):  # type: ignore[attr-defined]
+        raise refuse(name, value, "Give a name, or a list of names.")
+
+
+def mapping(name: str, value: object) -> None:
+    """A mapping from names."""
+    if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value):
+        raise refuse(name, value, "Give a dictionary whose keys are names.")
+
+
+def functions(name: str, value: object) -> None:
+    """Functions by name."""
+    mapping(name, value)
+    for known, one in value.items():  # type: ignore[attr-defined]
+        if not callable(one):
+            raise refuse(f"{name}[{known!r}]", one, "Give functions by name, {'f': f}.")
+
+
+def path(name: str, value: object) -> None:
+    """Where a file is."""
+    if not isinstance(value, str | os.PathLike):
+        raise refuse(name, value, "Give the path of a file, a text or a pathlib.Path.")
+    written = os.fspath(value)
+    try:
+        is_one = bool(written) and b"\0" not in os.fsencode(written)
+    except (TypeError, UnicodeEncodeError):
+        is_one = False
+    if not is_one:
+        raise refuse(name, written, "It is the name of no file.")
+
+
+def instance(kind: type, hint: str) -> Check:
+    """An instance of a class; `hint` says how to come by one."""
+
+    def checked(name: str, value: object) -> None:
+        if not isinstance(value, kind):
+            raise refuse(name, value, hint)
+
+    return checked
+
+
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
+
+
+def _is_array(value: object) -> bool:
+    # Arrays have __index__, which works for those of one number.
+    return hasattr(value, "shape") and hasattr(value, "__array__") and not isinstance(value, Real)
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
