@@ -159,9 +159,7 @@ def fit(
       {'Intercept': 251.41, 'Days': 10.47}
     """
     began = time.perf_counter()
-    if isinstance(formula, str) and find_family(family).expand is not None:
-        # Its labels (1 |ID| g) link the categories of the response.
-        formula = {"mu": formula}
+    find_family(family)  # a mistake in its name shows before the data are read
     parsed = parse(formula)
     designed = build_design(
         parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from lmeformula.errors import FormulaErrors, FormulaSyntaxError
 from lmeformula.formula import ir
-from lmeformula.formula.mistakes import mistakes
+from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import PLAIN_NAME
 
 # What the predictor of the formula with the response is called.
@@ -102,22 +102,18 @@ def check_links(named: Sequence[tuple[str, ir.Formula]]) -> None:
         for term in part.random:
             if term.block:
                 owners[term.block].append((part, term))
-    errors = []
+    errors: list[FormulaSyntaxError] = []
     for label, terms in owners.items():
         same = all(term.group.names == terms[0][1].group.names for _, term in terms)
         if same and (len(terms) > 1 or len(named) == 1):
             continue
-        mistake = mistakes()["label_unused" if same else "label_groups"]
         part, term = terms[-1]
-        errors.append(
-            FormulaSyntaxError(
-                mistake.message.format(label=label),
-                mistake.code,
-                part.text,
-                term.span,
-                mistake.hint.format(label=label),
-            )
-        )
+        report = Report(part.text)
+        if same:
+            report.error("label_unused", term.span or (0, 0), label=label)
+        else:
+            report.error("label_groups", term.span or (0, 0), label=label)
+        errors += report.errors
     if len(errors) == 1:
         raise errors[0]
     if errors:

@@ -283,9 +283,11 @@ def _check_terms(design: Design) -> None:
         if term.block and len(written) == 1:
             raise ModelError(
                 f"the label '{term.block}' links nothing: it occurs only once",
+                "E_ID_UNUSED",
                 formula=written[0][0],
                 span=written[0][1].span,
-                hint="Remove it: (x | g), or write the other term that shares its covariance.",
+                hint=f"Remove it: (x | {term.group}), or write the other term that shares its covariance: "
+                f"(z |{term.block}| {term.group})",
             )
         if (term.covariance, term.homogeneous) not in STRUCTURES:
             raise ModelError(
