@@ -11,15 +11,24 @@ from lmeformula.arguments import kinds
 from lmeformula.result.diagnostics import singular_terms
 from lmeformula.result.doubts import Doubt
 from lmeformula.result.ending import endless
-from lmeformula.result.group_doubts import levels_apart, modes_apart
-from lmeformula.result.row_doubts import row_facts, spread, steps, tails, unequal, zeros
+from lmeformula.result.group_doubts import levels_apart, modes_apart, row_scores
+from lmeformula.result.row_doubts import (
+    narrow,
+    row_facts,
+    spread,
+    steps,
+    tails,
+    unequal,
+    zeros,
+)
+from lmeformula.result.score_doubts import score_doubts
 from lmeformula.result.several import need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
 
-ROW_DOUBTS = (tails, unequal, steps, spread, zeros)
+ROW_DOUBTS = (tails, unequal, steps, spread, narrow, zeros)
 # Means of few bounded numbers are not normal, whatever the effects are.
 BOUNDED = (
     "Ratings do this by themselves, where effects are normal and levels near an end of the scale: fit the "
@@ -83,11 +92,13 @@ class Check:
 def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
     """Look for what often goes wrong with models of grouped data.
 
-    Tails of residuals heavier than normal, residuals that scatter with the fit, and ratings or counts taken for
-    measurements (Gaussian models); counts or successes that vary more than their family, and more zeros than it
-    has; random effects far from normal; levels that contradict the others; singular covariances; and, where the
-    fit ended so, coefficients without a finite estimate. But for the last two each is a test, and a finding is
-    one whose chance under a model that is right is below `level` over their number (Bonferroni).
+    Tails of residuals heavier than normal, residuals that scatter with the fit or with a column, and ratings or
+    counts taken for measurements (Gaussian models); counts or successes that vary more than their family, or
+    less, and more zeros than it has; a curve along a column of numbers that the fixed part lacks; rows that are
+    like the ones before them, in the order of the data or of a group; random effects far from normal; levels
+    that contradict the others; singular covariances; and, where the fit ended so, coefficients without a finite
+    estimate. But for the last two each is a test, and a finding is one whose chance under a model that is right
+    is below `level` over their number (Bonferroni).
     With many rows small departures are found, too: look at the figure before the model is changed.
 
     Args:
@@ -165,6 +176,8 @@ def _doubts(fit: Fit, seed: int) -> Iterator[Doubt]:
             if doubt is not None:
                 yield doubt
     yield from modes_apart(fit, seed)
-    # What a level does to the estimates is judged by their covariance.
+    # What a level or a column does to the estimates is judged by their covariance.
     if has_rows(fit.model.design) and not endless(fit):
-        yield from levels_apart(fit, seed)
+        scores = row_scores(fit, seed)
+        yield from score_doubts(fit, scores, seed)
+        yield from levels_apart(fit, scores, seed)

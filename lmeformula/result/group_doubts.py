@@ -111,7 +111,7 @@ class Scores(NamedTuple):
     drawn: Floats
 
 
-def levels_apart(fit: Fit, seed: int) -> Iterator[Doubt]:
+def levels_apart(fit: Fit, scores: Scores, seed: int) -> Iterator[Doubt]:
     """Levels that contradict the others about the fixed effects, one test for each term."""
     names = fit.model.design.names
     places = [
@@ -122,7 +122,6 @@ def levels_apart(fit: Fit, seed: int) -> Iterator[Doubt]:
     ]
     if not names or not places:
         return
-    scores = row_scores(fit, seed)
     for place in places:
         block = fit.model.design.terms[place]
         found = influence(fit, place, scores, seed)

@@ -30,6 +30,8 @@ NUM_NODES = 9
 FEWEST_ROWS = 20
 # A row of which the fit leaves less than this share to a residual has none.
 LEAST_SHARE = 1e-6
+# As many fixed columns are tried for going with the scatter.
+MOST_COLUMNS = 30
 
 
 class RowFacts(NamedTuple):
@@ -120,37 +122,94 @@ def steps(facts: RowFacts) -> Doubt | None:
 
 
 def unequal(facts: RowFacts) -> Doubt | None:
-    """Normal residuals that scatter more where the fit is larger, or smaller: a rank correlation of the two."""
+    """Normal residuals that scatter more where the fit, or a fixed column, is larger, or smaller.
+
+    Rank correlations: the one of the smallest chance, times the number of those tried.
+    """
     fit = facts.fit
     left = 1.0 - facts.leverages
     rows = left > LEAST_SHARE
     if not is_normal(fit.model.family) or rows.sum() < FEWEST_ROWS:
         return None
     away = np.abs(fit.residuals("quantile").to_numpy()[rows]) / np.sqrt(left[rows])
-    if np.ptp(away) == 0.0 or np.ptp(facts.eta[rows]) == 0.0:
+    design = fit.model.design
+    along = {"the fit": facts.eta[rows]}
+    along |= {name: design.X[rows, k] for k, name in enumerate(design.names[:MOST_COLUMNS])}
+    tried = {
+        name: scipy.stats.spearmanr(away, values)
+        for name, values in along.items()
+        if np.ptp(away) > 0.0 and np.ptp(values) > 0.0
+    }
+    if not tried:
         return None
-    found = scipy.stats.spearmanr(away, facts.eta[rows])
-    correlation = float(found.statistic)
+    name = min(tried, key=lambda one: float(tried[one].pvalue))
+    correlation = float(tried[name].statistic)
     return Doubt(
         "unequal spread",
-        float(found.pvalue),
+        min(1.0, len(tried) * float(tried[name].pvalue)),
         correlation,
-        f"residuals scatter {'more' if correlation > 0 else 'less'} where the fit is larger: rank correlation "
+        f"residuals scatter {'more' if correlation > 0 else 'less'} where {name} is larger: rank correlation "
         f"{correlation:.2g}",
         "Transform the response (its logarithm, if it is positive), or give sigma a formula: "
         'lf.fit({"mu": ..., "sigma": "~ ..."}, data).',
     )
 
 
+class Spread(NamedTuple):
+    """How counts or successes vary, over how a family without a dispersion of its own lets them.
+
+    Attributes:
+      ratio: of the squared residuals to what is left of the family's variances.
+      z: their difference in standard errors.
+      words: "counts" or "successes".
+      name: of the family.
+    """
+
+    ratio: float
+    z: float
+    words: str
+    name: str
+
+
 def spread(facts: RowFacts) -> Doubt | None:
     """Counts or successes that vary more than a family without a dispersion of its own lets them."""
+    found = _spread(facts)
+    if found is None or facts.fit.params.own.size:
+        return None
+    return Doubt(
+        "overdispersion",
+        float(scipy.special.ndtr(-found.z)),
+        found.ratio,
+        f"the {found.words} vary {found.ratio:.2g} times as much as {found.name} ones",
+        'Fit family="beta_binomial", or add an effect of each row, (1 | row).'
+        if found.words == "successes"
+        else 'Fit family="nbinom2" (or "nbinom1"), or add an effect of each row, (1 | row).',
+    )
+
+
+def narrow(facts: RowFacts) -> Doubt | None:
+    """Counts or successes that vary less than a family without dispersion, or with none left, lets them."""
+    found = _spread(facts)
+    if found is None:
+        return None
+    return Doubt(
+        "underdispersion",
+        float(scipy.special.ndtr(found.z)),
+        found.ratio,
+        f"the {found.words} vary {found.ratio:.2g} times as much as {found.name} ones: less",
+        "Standard errors are too large. Fit a density that can be narrower by lf.Family, or look whether rows "
+        "that belong together were counted apart.",
+    )
+
+
+def _spread(facts: RowFacts) -> Spread | None:
     fit = facts.fit
     family, design = fit.model.family, fit.model.design
-    if family.variance is None or family.has_sigma or fit.params.own.size:
+    if family.variance is None or family.has_sigma or _has_dispersion(fit):
         return None
     mu = mean_response(fit, facts.eta)
     observed, weights = observed_mean(family, design)
-    if not family.has_trials and observed.max() <= 1.0:
+    if not family.has_trials and (observed.max() <= 1.0 or (observed != np.round(observed)).any()):
         # One yes or no cannot vary more than another.
         return None
     scale = weights / family.variance(mu, family_values(fit))
@@ -160,18 +219,19 @@ def spread(facts: RowFacts) -> Doubt | None:
     drawn = draw_rows(fit, eta, facts.response, np.random.SeedSequence([facts.seed, 1]))
     chance = ((drawn / divisor - mu) ** 2 * scale).var(axis=0)
     left = 1.0 - facts.leverages
-    ratio = float(squares.sum() / left.sum())
     z = (squares.sum() - left.sum()) / np.sqrt((chance * left).sum())
-    successes = family.has_trials
-    return Doubt(
-        "overdispersion",
-        float(scipy.special.ndtr(-z)),
-        ratio,
-        f"the {'successes' if successes else 'counts'} vary {ratio:.2g} times as much as {family.name} ones",
-        'Fit family="beta_binomial", or add an effect of each row, (1 | row).'
-        if successes
-        else 'Fit family="nbinom2" (or "nbinom1"), or add an effect of each row, (1 | row).',
-    )
+    words = "successes" if family.has_trials else "counts"
+    return Spread(float(squares.sum() / left.sum()), float(z), words, family.name)
+
+
+def _has_dispersion(fit: Fit) -> bool:
+    """Whether own parameters are there that did not end where the family has no dispersion."""
+    own = fit.params.own
+    if not own.size:
+        return False
+    with np.errstate(all="ignore"):
+        free = np.asarray(fit.model.space.own.scale.to_free(own), float)
+    return bool(np.isfinite(free).any())
 
 
 def zeros(facts: RowFacts) -> Doubt | None:
