@@ -123,7 +123,10 @@ class Fit(AfterFit):
         space, sigma = self.model.space, self.params.sigma
         if sigma is not None:
             return self._by_name(np.array([sigma]), ("sigma",), "estimate")
-        return self._by_name(self.params.own, space.own.values or space.own.names, "estimate")
+        if space.own.values:
+            return self._by_name(self.params.own, space.own.values, "estimate")
+        # At a limit these hold the limit itself, where `params` has a finite number next to it.
+        return self._by_name(self.param_values[space.own_slice], space.own.names, "estimate")
 
     @property
     def fixef(self) -> pd.Series:

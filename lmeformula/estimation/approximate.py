@@ -16,11 +16,12 @@ from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, stderr_of
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
-from lmeformula.estimation.separation import separated
+from lmeformula.estimation.separation import separated, without_end
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.laplace.fit import LaplaceFit, arrays_of, conditional
-from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
+from lmeformula.laplace.iterative import IterativeLaplace
+from lmeformula.laplace.iterative_limits import climb_iteratively
 from lmeformula.laplace.limits import AtLimit, Climbed, climb
 from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, observed_information
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN
@@ -46,7 +47,8 @@ class Start(NamedTuple):
       loglik, loglik_error: the log-likelihood, and its Monte Carlo error.
       outcome: how the ascent ended.
       probed: what the iterative solver has besides.
-      at_limits: the family's own parameters that ended at their limits.
+      at_limits: the family's own parameters that ended at their limits. By the iterative solver all the rest
+        is of the model without them.
     """
 
     found: LaplaceFit
@@ -197,8 +199,9 @@ def start_of(
     found, space = whole_fit(model, climbed), model.space
     psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
     inside[[space.own_slice.start + one.place for one in climbed.at_limits]] = False
-    endless = separated(model, found)
-    inside &= ~endless
+    to_limit = without_end(model, found)
+    endless = separated(model, found) & ~to_limit
+    inside &= ~(endless | to_limit)
     # What has no finite estimate may have no curvature at all; it takes no part in what follows.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         try:
@@ -211,7 +214,7 @@ def start_of(
     if not np.isfinite(observed.noise):
         # No curvature to be had next to where the ascent ended.
         outcome = Outcome.NONFINITE
-    elif climbed.at_limits and found.converged:
+    elif (climbed.at_limits or to_limit.any()) and found.converged:
         outcome = Outcome.BOUNDARY
     return Start(
         found=found,
@@ -227,7 +230,7 @@ def start_of(
 
 
 def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Options) -> Start:
-    last = fit_iteratively(
+    model, last, at_limits = climb_iteratively(
         model,
         boundary_sd,
         seed=seed,
@@ -237,6 +240,8 @@ def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Optio
     outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
     if not last.found.converged:
         outcome = Outcome.OPTIMIZER_STALLED
+    elif at_limits and last.is_sharp:
+        outcome = Outcome.BOUNDARY
     endless = separated(model, last.found)
     inside = last.inside & ~endless
     outcome = Outcome.SEPARATION if endless.any() else outcome
@@ -250,4 +255,5 @@ def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Optio
         loglik_error=last.loglik_error,
         outcome=Outcome.INTERRUPTED if last.interrupted else outcome,
         probed=last,
+        at_limits=at_limits,
     )

@@ -64,6 +64,10 @@ def estimate_laplace(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
             start = start_of(model, BOUNDARY_SD, solver, seed, settings)
+            if start.at_limits and start.probed is not None:
+                simpler = held_model(model, start.at_limits)
+                fit = fit_of(simpler, start._replace(at_limits=()), solver, seed, began)
+                return as_whole(model, fit, start.at_limits)
             return fit_of(model, start, solver, seed, began)
         except np.linalg.LinAlgError:
             return failed_fit(model, "laplace", solver, began)

@@ -1,5 +1,7 @@
 """Tell where a likelihood has no maximum, since a coefficient predicts some of the responses perfectly.
 
+Coefficients of an own parameter that has a limit may be endless as well: what they lead to is a simpler family.
+
 Two rules. Where every response is predicted with a chance of more than one half, all coefficients times a
 larger number predict better still. And where a direction of the coefficients moves rows only whose likelihood
 is flat, so that one standard error is many times what was estimated, the estimate is where the ascent gave up
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from lmeformula.laplace.fit import LaplaceFit
 from lmeformula.model.compile import Model
+from lmeformula.model.family.limits import Limit, limits_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -66,11 +69,53 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     return mask
 
 
+def without_end(model: Model, found: LaplaceFit) -> Mask:
+    """Find the coefficients of own parameters with a formula that run to a limit of the parameter.
+
+    Args:
+      model: the model.
+      found: where the ascent of its Laplace approximation ended.
+    Returns:
+      (d,) True for those that take part in a direction in which the likelihood is flat, towards the limit.
+    """
+    mask = np.zeros(model.space.size, dtype=bool)
+    if model.stack.mixture is None or model.family.within is None:
+        return mask
+    blocks = model.stack.mixture.to_blocks(found.approximation.mode.weights)
+    places = np.array(model.design.column_predictors, int)
+    for predictor, limit in _limits(model).items():
+        columns = places == predictor
+        X, estimates = model.design.X[:, columns], found.params.beta[columns]
+        weights = np.abs(blocks[:, predictor, predictor])
+        named = _endless(X, estimates, weights) if X.shape[1] else np.zeros(0, bool)
+        reached = X @ estimates
+        moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (weights < FLAT)
+        if moved.any() and ((reached if np.isinf(limit.value) else -reached)[moved] > 0.0).all():
+            mask[: len(columns)][columns] = named
+    return mask
+
+
+def _limits(model: Model) -> dict[int, Limit]:
+    """The limits of the own parameters that have predictors, by the number of the predictor."""
+    family = model.family
+    if family.base is None:
+        return {}
+    parts = {rule.name: rule for rule in family.base.parts}
+    own = family.base.own(model.design.first).names
+    by_name = {limit.name: limit for limit in limits_of(family.base)}
+    found = {}
+    for number, name in enumerate(family.predictors[1:], 1):
+        place = parts[name].place
+        if place is not None and own[place] in by_name:
+            found[number] = by_name[own[place]]
+    return found
+
+
 def _predictors(model: Model, found: LaplaceFit) -> list[tuple[Mask, Floats | None]]:
     """The fixed columns (p,) of each linear predictor, and the rows' curvatures (n,) in it.
 
     None for those with units of their own, and for logarithms of dispersions, which have other reasons to be
-    endless.
+    endless; see `without_end`.
     """
     design, family = model.design, model.family
     weights, mixture = found.approximation.mode.weights, model.stack.mixture

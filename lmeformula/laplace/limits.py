@@ -84,7 +84,7 @@ def _from(
     whole: Model, held: tuple[AtLimit, ...], start: Floats | None, negligible: float
 ) -> Climbed:
     model = held_model(whole, held) if held else whole
-    limits = _left(whole, held)
+    limits = limits_left(whole, held)
     try:
         best: Climbed | None = Climbed(
             model, fit_laplace(model, start=start, negligible=negligible), held
@@ -110,7 +110,7 @@ def _from(
     return best
 
 
-def _left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
+def limits_left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
     """The limits that are not held yet."""
     names = whole.space.own.names
     response = whole.family.response(whole.design)
@@ -146,6 +146,29 @@ def _without(whole: Model, best: Climbed, near: tuple[AtLimit, ...]) -> Floats:
 
 def _away(whole: Model, simpler: Climbed, one: AtLimit, negligible: float) -> Climbed | None:
     """The maximum away from a limit from which the likelihood leans away; None where it does not."""
+    model, start, slope = outwards(whole, simpler, one)
+    if not slope > EQUAL:
+        return None
+    away = fit_laplace(model, start=start, negligible=negligible)
+    if away.approximation.value <= simpler.found.approximation.value + EQUAL:
+        return None
+    return Climbed(
+        model, away, tuple(other for other in simpler.at_limits if other.place != one.place)
+    )
+
+
+def outwards(whole: Model, simpler: Climbed, one: AtLimit) -> tuple[Model, Floats, float]:
+    """How the likelihood leans away from a limit.
+
+    Args:
+      whole: the model with all parameters.
+      simpler: the maximum with one of them, and perhaps others, at their limits.
+      one: the limit.
+    Returns:
+      model: with that parameter free.
+      start: its coordinates near the limit.
+      slope: of the likelihood there, away from the limit, in the unconstrained parameter.
+    """
     held = tuple(other for other in simpler.at_limits if other.place != one.place)
     model = held_model(whole, held) if held else whole
     space, found = model.space, simpler.found
@@ -163,13 +186,7 @@ def _away(whole: Model, simpler: Climbed, one: AtLimit, negligible: float) -> Cl
         problem, At(found.params.beta, lambdas, free), found.approximation.mode.u
     ).in_own[place]
     # Towards the limit the free value grows where the limit is infinite, and falls where it is zero.
-    outwards = -slope if np.isinf(one.limit.value) else slope
-    if not outwards > EQUAL:
-        return None
-    away = fit_laplace(model, start=start, negligible=negligible)
-    if away.approximation.value <= found.approximation.value + EQUAL:
-        return None
-    return Climbed(model, away, held)
+    return model, start, float(-slope if np.isinf(one.limit.value) else slope)
 
 
 def _natural_own(climbed: Climbed) -> Floats:

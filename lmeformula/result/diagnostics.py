@@ -14,7 +14,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.history import Ascent, Sampling, Seconds
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
-from lmeformula.result.ending import endless
+from lmeformula.result.ending import at_limits, endless
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Diagnostics:
       reduction: by parameter name, variance of the scores over that with control variates.
       laplace: by parameter, how far the Laplace approximation was; () where there was none.
       endless: names of the coefficients without a finite estimate, after a separation.
+      at_limits: own parameters of the family that ended at their limits, each with what the family becomes.
       singular_terms: names of the terms whose covariance is singular.
       condition: condition number of the correlations between the estimates; nan where a standard error is.
       stderr_source: what the standard errors are from.
@@ -97,6 +98,7 @@ class Diagnostics:
     reduction: dict[str, float]
     laplace: tuple[LaplaceDistance, ...]
     endless: tuple[str, ...]
+    at_limits: tuple[str, ...]
     singular_terms: tuple[str, ...]
     condition: float
     stderr_source: str
@@ -144,6 +146,7 @@ def diagnostics(fit: Fit) -> Diagnostics:
         else dict(zip(fit.param_names, map(float, sampling.reduction), strict=True)),
         laplace=_distances(fit),
         endless=endless(fit),
+        at_limits=at_limits(fit),
         singular_terms=singular,
         condition=condition,
         stderr_source=stderr_source(fit),

@@ -39,14 +39,16 @@ def at_bounds(fit: Fit) -> tuple[str, ...]:
 
 def at_limits(fit: Fit) -> tuple[str, ...]:
     """Name the family's own parameters that ended at their limits, each with the simpler family it leads to."""
-    if fit.outcome is not Outcome.BOUNDARY:
-        return ()
     own = fit.model.space.own_slice
-    becomes = {limit.name: limit.becomes for limit in limits_of(fit.model.family)}
+    limits = {limit.name: limit for limit in limits_of(fit.model.family)}
+    design, endless = fit.model.design, np.isnan(fit.param_stderr[: fit.model.space.num_fixed])
+    if fit.outcome is Outcome.BOUNDARY and endless.any():
+        # Coefficients of an own parameter with a formula.
+        return tuple(np.array(design.names, object)[endless])
     return tuple(
-        f"{name} at {fit.param_values[place]:g} ({becomes[name]})"
+        f"{name} at {limits[name].value:g} ({limits[name].becomes})"
         for place, name in enumerate(fit.param_names)
-        if place >= own.start and name in becomes and np.isnan(fit.param_stderr[place])
+        if place >= own.start and name in limits and fit.param_values[place] == limits[name].value
     )
 
 

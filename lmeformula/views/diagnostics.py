@@ -81,6 +81,8 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
         facts += _certificate(found.certificate)
     if found.endless:
         facts.append(("separation", f"without a finite estimate: {', '.join(found.endless)}"))
+    if found.at_limits:
+        facts.append(("boundary", f"at its limit: {', '.join(found.at_limits)}"))
     sampling = found.sampling
     if sampling is not None:
         iterations = (

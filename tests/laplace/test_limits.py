@@ -41,6 +41,10 @@ def test_counts_without_overdispersion_end_at_poisson(family):
     assert fit.param_values[-1] == LIMIT.get(family, 0.0)
     assert np.isnan(fit.param_stderr[-1])
     assert "(poisson)" in " ".join(str(fit.summary()).split())
+    assert fit.family_params.iloc[-1] == fit.param_values[-1]
+    (name,) = fit.diagnostics.at_limits
+    assert name in " ".join(str(fit.diagnostics).split())
+    assert name.endswith("(poisson)")
     again = lf.fit(formula, data, family, method="laplace")
     assert np.array_equal(fit.param_stderr, again.param_stderr, equal_nan=True)
 
@@ -67,3 +71,32 @@ def test_responses_out_of_all_proportion_are_an_outcome(family, value):
     data.loc[7, "y"] = value
     fit = lf.fit("y ~ 1 + (1 | g)", data, family, method="laplace")
     assert isinstance(fit.outcome, lf.Outcome)
+
+
+@pytest.mark.parametrize("family", ["nbinom2", "nbinom1"])
+def test_by_the_iterative_solver_too(family):
+    data, formula = underdispersed(1), "y ~ x + (1 | g)"
+    right = lf.fit(formula, data, "poisson", method="laplace")
+    fit = lf.fit(formula, data, family, method="laplace", solver="iterative")
+    assert fit.outcome is lf.Outcome.BOUNDARY
+    assert fit.loglik.value == pytest.approx(right.loglik.value, abs=1e-4)
+    np.testing.assert_allclose(fit.stderr, right.stderr, rtol=1e-2)
+    assert fit.param_values[-1] == LIMIT[family]
+    assert np.isnan(fit.param_stderr[-1])
+    assert fit.diagnostics.at_limits
+    assert fit.certificate.holds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["nbinom2", "nbinom1"])
+def test_a_dispersion_with_a_formula_runs_there_by_name(family):
+    data, formula = underdispersed(1), "y ~ x + (1 | g)"
+    right = lf.fit(formula, data, "poisson", method="laplace")
+    fit = lf.fit({"mu": formula, "dispersion": "~ x"}, data, family, method="laplace")
+    assert fit.outcome is lf.Outcome.BOUNDARY
+    assert fit.loglik.value == pytest.approx(right.loglik.value, abs=1e-5)
+    np.testing.assert_allclose(fit.stderr[:2], right.stderr, rtol=1e-4)
+    names = ("dispersion_Intercept", "dispersion_x")
+    assert fit.stderr[list(names)].isna().all()
+    assert fit.diagnostics.at_limits == names
+    assert names[1] in " ".join(str(fit.summary()).split())
