@@ -98,6 +98,9 @@ def independent_columns(values: Floats) -> list[int]:
     num_rows, num_columns = values.shape
     if num_columns == 0:
         return []
+    # First by the largest value: squares of a column in an odd unit need not be numbers.
+    largest = np.abs(values).max(axis=0, initial=0.0)
+    values = values / np.where(largest > 0, largest, 1.0)
     norms = np.linalg.norm(values, axis=0)
     scaled = values / np.where(norms > 0, norms, 1.0)
     # All linear relations of the columns are those of R, which is small.

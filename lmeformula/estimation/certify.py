@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.certificate import Certificate
+from lmeformula.certificate import Certificate, Claim
 from lmeformula.estimation.claims import Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates
+from lmeformula.gaussian.closely import EXACTLY, Rows
 from lmeformula.gaussian.exact import ExactFit
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.witness import score, witness_at
@@ -79,6 +82,30 @@ def certify_exact(
             way="a factorisation of another matrix",
         )
     )
+
+
+def certify_perfect(rows: Rows, sigma: float) -> Certificate:
+    """Say of a fit that meets its responses exactly that there is nothing to examine.
+
+    Args:
+      rows: residuals before there are effects.
+      sigma: where the ascent was given up.
+    """
+    left = sigma * math.sqrt(len(rows.residual)) / rows.size if rows.size > 0.0 else 0.0
+    words = (
+        f"the model meets the responses exactly, to {left:.0e} of their size: sigma runs to zero and the "
+        "likelihood to infinity"
+    )
+    return Certificate((Claim("residuals", False, left, EXACTLY, ("sigma",), words),))
+
+
+def nothing_to_examine() -> Certificate:
+    """Say of a fit whose derivatives cannot be worked out that nothing was proven."""
+    words = (
+        "derivatives at the estimates are beyond what numbers of this precision tell: sigma is too small a "
+        "share of the effects"
+    )
+    return Certificate((Claim("stationarity", False, math.nan, math.nan, ("sigma",), words),))
 
 
 def certify_laplace(

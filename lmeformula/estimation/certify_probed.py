@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.algebra.probes import random_signs
+from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
@@ -61,15 +61,17 @@ def certify_probed(
     space = model.space
     signs = random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED)
 
-    def look(psi: Floats) -> tuple[Floats, sparse.SparseSolution]:
+    def look(psi: Floats) -> Floats:
         scores, solved = sparse.score(data, space, psi, signs)
-        return (sparse.scores_of(data, space, psi, solved, reml) if reml else scores), solved
+        return sparse.scores_of(data, space, psi, solved, reml) if reml else scores
 
-    scores, solved = look(found.psi)
+    scores = look(found.psi)
     units = tuple(space.residual_sd(found.psi) / scale for scale in data.column_scales())
     close = _close_by(space, found.psi, found.inside, units)
-    bounds = () if close is None else _bounds(space, close, found.inside, look(close)[0])
-    difference = 0.5 * (solved.probed.log_det - found.solution.probed.log_det)
+    bounds = () if close is None else _bounds(space, close, found.inside, look(close))
+    # At the place that the reported value is of: the last Newton step moves log |M| by more than rounding.
+    fresh = probe(found.solution.factor, signs)
+    difference = 0.5 * (found.solution.probed.log_det - fresh.log_det)
     before = loglik_error(found.solution.probed.log_det_each)
     return _certify_probes(
         model,
@@ -83,7 +85,7 @@ def certify_probed(
         bounds,
         found.loglik,
         difference,
-        math.hypot(before, loglik_error(solved.probed.log_det_each)),
+        math.hypot(before, loglik_error(fresh.log_det_each)),
     )
 
 

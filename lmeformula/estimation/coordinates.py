@@ -55,7 +55,8 @@ def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
         forward = changes[:, rows, columns].T
         if np.isfinite(forward).all() and np.linalg.cond(forward) < 1e15:
             back[place, place] = np.linalg.inv(forward)
-    return back
+    # Each coordinate in a unit in which its largest share is one: squares of it stay numbers in any unit.
+    return np.asarray(back / np.abs(back).max(axis=0, initial=0.0))
 
 
 class Determined(NamedTuple):

@@ -9,6 +9,7 @@ from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation import gaussian, iterative, laplace
 from lmeformula.estimation.heavy import estimate_heavy, is_heavy, refuse
+from lmeformula.estimation.numbers import check_numbers
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import Fit
 from lmeformula.model.compile import Model
@@ -71,6 +72,8 @@ def estimate(
             f"the iterative solver does not fit {model.family.name} models by {method}",
             hint='Use method="exact", or solver="direct".',
         )
+    if is_gaussian and not heavy:
+        check_numbers(model.design)
     if method == "mcem" or (method == "laplace" and model.family.closed is None):
         import_tensorflow()
     with one_blas_thread():

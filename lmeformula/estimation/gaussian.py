@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.estimation.certify import certify_exact
+from lmeformula.estimation.certify import certify_exact, certify_perfect
 from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
@@ -57,16 +57,25 @@ def estimate_exact(
     sigma = found.params.sigma
     assert sigma is not None
     psi = space.to_free(found.params)
-    # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
-    solved = None if found.singular else found.solution
-    information = observed_information(data, space, stand_in, inside, solved, reml)
     modes, mode_cov = conditional(data, found.solution, sigma)
-    fixed_vcov = fixed_covariance(data, found.solution, sigma)
-    vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, data.R, apart=True)
-    stderr = stderr_of(vcov)
-    certificate = certify_exact(data, model, found, stand_in, inside, information, stderr, reml)
-    outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
+    if found.perfect:
+        # Errors and curvature would be those of rounding.
+        certificate = certify_perfect(data.rows, sigma)
+        outcome = Outcome.PERFECT_FIT
+        fixed_vcov = np.full((space.num_fixed, space.num_fixed), np.nan)
+        vcov = np.full((space.size, space.size), np.nan)
+        stderr = np.full(space.size, np.nan)
+    else:
+        # Parameters on the boundary have no information; a stand-in keeps the others' finite.
+        stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
+        solved = None if found.singular else found.solution
+        information = observed_information(data, space, stand_in, inside, solved, reml)
+        fixed_vcov = fixed_covariance(data, found.solution, sigma)
+        vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, data.R, apart=True)
+        stderr = stderr_of(vcov)
+        certificate = certify_exact(data, model, found, stand_in, inside, information, stderr, reml)
+        by_ascent = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
+        outcome = ending(by_ascent, certificate)
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -81,7 +90,7 @@ def estimate_exact(
         fixed_vcov=fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=ending(outcome, certificate),
+        outcome=outcome,
         singular=found.singular,
         loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
         iterations=(),

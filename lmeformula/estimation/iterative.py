@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.probes import estimate_blocks, solve_sides
+from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
+from lmeformula.estimation.certify import certify_perfect, nothing_to_examine
 from lmeformula.estimation.certify_probed import certify_probed
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
@@ -42,19 +44,28 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
     assert sigma is not None
     plan, lambdas = data.plan, found.solution.factor.lambdas
     modes = plan.split(outward(plan, lambdas, found.solution.u[:, None])[:, 0])
-    solved = solve_sides(found.solution.factor, found.signs)
-    blocks = estimate_blocks(found.solution.factor, solved, found.signs.shape[1])
-    mode_cov = tuple(
-        sigma**2 * (factor @ block @ factor.T)
-        for factor, block in zip(lambdas, blocks, strict=True)
-    )
+    if found.perfect or found.lost:
+        mode_cov = tuple(np.full((levels, k, k), np.nan) for levels, k in plan.sizes)
+    else:
+        solved = solve_sides(found.solution.factor, found.signs)
+        blocks = estimate_blocks(found.solution.factor, solved, found.signs.shape[1])
+        mode_cov = tuple(
+            sigma**2 * (factor @ block @ factor.T)
+            for factor, block in zip(lambdas, blocks, strict=True)
+        )
     fixed_vcov = _fixed_covariance(data, found, sigma)
     vcov = report_vcov(
         model, found.psi, found.information, found.inside, fixed_vcov, data.R, apart=True
     )
     stderr = stderr_of(vcov)
-    certificate = None
-    if not found.interrupted:
+    certificate: Certificate | None = None
+    if found.perfect:
+        certificate = certify_perfect(data.rows, sigma)
+        fixed_vcov, vcov = np.full_like(fixed_vcov, np.nan), np.full_like(vcov, np.nan)
+        stderr = np.full_like(stderr, np.nan)
+    elif found.lost:
+        certificate = nothing_to_examine()
+    elif not found.interrupted:
         certificate = certify_probed(data, model, found, stderr, seed, reml)
     at_bounds = space.to_report(space.to_free(found.params))
     seconds = time.perf_counter() - began
@@ -88,7 +99,9 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
 def _outcome(found: IterativeFit) -> Outcome:
     if found.interrupted:
         return Outcome.INTERRUPTED
-    if not found.converged:
+    if found.perfect:
+        return Outcome.PERFECT_FIT
+    if found.lost or not found.converged:
         return Outcome.OPTIMIZER_STALLED
     return Outcome.CONVERGED if found.is_sharp else Outcome.DRAWS_EXHAUSTED
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.gaussian.closely import is_perfect
 from lmeformula.gaussian.information import profile_information
 from lmeformula.gaussian.likelihood import (
     Solved,
@@ -17,12 +18,16 @@ from lmeformula.gaussian.likelihood import (
     solve_quickly,
 )
 from lmeformula.gaussian.moments import moment_start
-from lmeformula.model.ascent import Point, ascend
+from lmeformula.model.ascent import Point, ascend, nowhere
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
+
+
+# How often a start that cannot be evaluated is divided by ten.
+MOST_RETREATS = 8
 
 
 class ExactFit(NamedTuple):
@@ -36,6 +41,7 @@ class ExactFit(NamedTuple):
       converged: whether that is nil.
       singular: whether some covariance matrix is singular.
       num_evaluations: how often the likelihood was evaluated.
+      perfect: whether the model meets its responses exactly.
       charts: of the relative factors.
       elements: (t,) of the charts; those that rest on a face do so exactly.
     """
@@ -47,6 +53,7 @@ class ExactFit(NamedTuple):
     converged: bool
     singular: bool
     num_evaluations: int
+    perfect: bool
     charts: FactorSpace
     elements: Floats
 
@@ -79,8 +86,7 @@ def fit_exact(
     scales = column_scales(data)
     elements = factor_space(space, scales)
 
-    def evaluate(coordinates: Floats) -> Point:
-        lambdas = elements.factors(coordinates)
+    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
         value, slopes, found = deviance(data, lambdas, space.fixed_sigma, reml)
         changes = elements.changes(coordinates)
         information = profile_information(data, found, changes, space.fixed_sigma, reml)
@@ -89,7 +95,18 @@ def fit_exact(
         score = elements.pull_back(coordinates, uphill)
         return Point(coordinates, -0.5 * value, score, information, uphill, found)
 
+    def evaluate(coordinates: Floats) -> Point:
+        lambdas = elements.factors(coordinates)
+        try:
+            return look(coordinates, lambdas)
+        except np.linalg.LinAlgError:
+            return nowhere(coordinates, lambdas)  # beyond what numbers of this precision tell apart
+
     first = _first_elements(data, space, elements, scales, start)
+    for _ in range(MOST_RETREATS):
+        if np.isfinite(evaluate(first).value):
+            break
+        first = elements.settle(0.1 * first)
     summit = ascend(evaluate, elements, first, data.n, thorough=thorough and data.dense is not None)
     lambdas = elements.factors(summit.elements)
     solution = solve_quickly(data, lambdas) if summit.on_face else summit.point.detail
@@ -101,6 +118,7 @@ def fit_exact(
         converged=summit.converged,
         singular=any_singular(lambdas, scales),
         num_evaluations=summit.num_evaluations,
+        perfect=space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed),
         charts=elements,
         elements=summit.elements,
     )

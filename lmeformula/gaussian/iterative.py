@@ -17,10 +17,11 @@ from lmeformula.algebra.crossproducts import covariance_directions, outer_change
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import times_products
 from lmeformula.gaussian import sparse
+from lmeformula.gaussian.closely import is_perfect
 from lmeformula.gaussian.information import scale_out
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
 from lmeformula.model import probing
-from lmeformula.model.ascent import Point, Summit, ascend
+from lmeformula.model.ascent import Point, Summit, ascend, nowhere
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.integrated import integrated
@@ -56,6 +57,8 @@ class IterativeFit(NamedTuple):
       interrupted: whether the user stopped it before it was.
       singular: whether some covariance matrix is singular.
       num_evaluations: how often the likelihood was evaluated.
+      perfect: whether the model meets its responses exactly; then there is no information.
+      lost: whether derivatives at the end are beyond numbers of this precision; then neither.
     """
 
     params: Params
@@ -73,6 +76,8 @@ class IterativeFit(NamedTuple):
     interrupted: bool
     singular: bool
     num_evaluations: int
+    perfect: bool
+    lost: bool
 
 
 def fit_iterative(
@@ -116,6 +121,8 @@ def fit_iterative(
             if found is None:
                 raise
             return found._replace(interrupted=True)
+        if found.perfect or found.lost:
+            return found._replace(num_evaluations=num_evaluations)
         excess = probing.excess(found.mc_covariance, found.information, found.inside, tolerance)
         found = found._replace(is_sharp=excess <= 1.0, num_evaluations=num_evaluations)
         if excess <= 1.0 or count >= max_probes or not found.converged:
@@ -135,8 +142,7 @@ def _ascend(
     """Climb to the root of the score by one set of probes."""
     freedom = _freedom(data, reml)
 
-    def evaluate(coordinates: Floats) -> Point:
-        lambdas = elements.factors(coordinates)
+    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
         solved = sparse.solve(data, lambdas, signs)
         variance = _variance(solved, space, freedom)
         spreads = sparse.log_det_gradient(data, lambdas, solved.probed.traces)
@@ -152,6 +158,13 @@ def _ascend(
         score = elements.pull_back(coordinates, slopes)
         value = _log_likelihood(data, solved, math.sqrt(variance), freedom, reml)
         return Point(coordinates, value, score, information, slopes, solved)
+
+    def evaluate(coordinates: Floats) -> Point:
+        lambdas = elements.factors(coordinates)
+        try:
+            return look(coordinates, lambdas)
+        except np.linalg.LinAlgError:
+            return nowhere(coordinates, lambdas)  # beyond what numbers of this precision tell apart
 
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 
@@ -177,6 +190,54 @@ def _fit_with(
         sigma,
     )
     psi, inside = off_bounds(space, space.to_free(params), BOUNDARY_SD * sigma)
+    perfect = space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed)
+    d = space.size
+    information, mc_covariance, lost = np.zeros((d, d)), np.zeros((d, d)), False
+    if not perfect:
+        try:
+            scores, information = _derivatives(
+                data, space, psi, inside, lambdas, signs, solution, reml, earlier
+            )
+        except np.linalg.LinAlgError:
+            lost = True
+        else:
+            mean = scores.mean(axis=0)
+            psi, params = probing.last_step(space, psi, inside, information, mean, params)
+            mc_covariance = probing.mc_covariance(scores, information, inside)
+    found = IterativeFit(
+        params=params,
+        psi=psi,
+        inside=inside,
+        information=information,
+        mc_covariance=mc_covariance,
+        solution=solution,
+        signs=signs,
+        loglik=_log_likelihood(data, solution, sigma, freedom, reml),
+        loglik_error=probing.loglik_error(solution.probed.log_det_each),
+        gain=summit.gain,
+        converged=summit.converged and solution.converged,
+        is_sharp=False,
+        interrupted=False,
+        singular=any_singular(lambdas, data.column_scales()),
+        num_evaluations=summit.num_evaluations,
+        perfect=perfect,
+        lost=lost,
+    )
+    return found, summit.point.coordinates
+
+
+def _derivatives(
+    data: SparseSums,
+    space: ParamSpace,
+    psi: Floats,
+    inside: NDArray[np.bool_],
+    lambdas: tuple[Floats, ...],
+    signs: Floats,
+    solution: SparseSolution,
+    reml: bool,
+    earlier: IterativeFit | None,
+) -> tuple[Floats, Floats]:
+    """The score (m, d) by each probe at psi, and the observed information there (d, d)."""
     at = solution
     settled = zip(lambdas, sparse.relative_factors(space, psi), strict=True)
     if not all(np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in settled):
@@ -189,25 +250,7 @@ def _fit_with(
         information = earlier.information
     if reml:
         scores = sparse.scores_of(data, space, psi, at, reml=True)
-    psi, params = probing.last_step(space, psi, inside, information, scores.mean(axis=0), params)
-    found = IterativeFit(
-        params=params,
-        psi=psi,
-        inside=inside,
-        information=information,
-        mc_covariance=probing.mc_covariance(scores, information, inside),
-        solution=solution,
-        signs=signs,
-        loglik=_log_likelihood(data, solution, sigma, freedom, reml),
-        loglik_error=probing.loglik_error(solution.probed.log_det_each),
-        gain=summit.gain,
-        converged=summit.converged and solution.converged,
-        is_sharp=False,
-        interrupted=False,
-        singular=any_singular(lambdas, data.column_scales()),
-        num_evaluations=summit.num_evaluations,
-    )
-    return found, summit.point.coordinates
+    return scores, information
 
 
 def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:

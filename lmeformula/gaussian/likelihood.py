@@ -2,7 +2,8 @@
 
 With V = sigma^2 (W^-1 + Z Lambda Lambda' Z'), r = y - X beta and M = Lambda' Z'WZ Lambda + I:
 log |V| comes from log |M|, and r' V^-1 r sigma^2 is the penalised residual sum of squares at the conditional
-modes. No array here has n rows but X, once, in its orthogonal decomposition.
+modes. No array here has n rows but X, in its orthogonal decomposition, and the residuals of the regression on
+it, which are only looked at where a fit comes close to its responses.
 
 References: Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), sections 3 and 5.
 """
@@ -21,16 +22,20 @@ from lmeformula.algebra.factor import Factor, apply_lambda, factorize
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.memory import check_dense
 from lmeformula.design.design import Design
+from lmeformula.gaussian.closely import Rows, best_coefficients, is_close, solve_closely
 from lmeformula.gaussian.small import (
-    SMALLEST_RSS,
     DenseProducts,
     SmallSolution,
     dense_products,
     solve_small,
+    solve_small_closely,
 )
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
+
+# Largest number of elements of Z as a dense matrix.
+MOST_DENSE = 10_000_000
 
 
 class Sums(NamedTuple):
@@ -49,6 +54,7 @@ class Sums(NamedTuple):
       ols: (p,) coefficients of that regression.
       n: number of rows.
       log_weights: sum of the log prior weights.
+      rows: Q and what it leaves of y.
       dense: Z'WZ as one matrix, where there are few effects.
     """
 
@@ -61,6 +67,7 @@ class Sums(NamedTuple):
     ols: Floats
     n: int
     log_weights: float
+    rows: Rows
     dense: DenseProducts | None = None
 
 
@@ -122,6 +129,8 @@ def respond(carrier: Carrier, y: Floats) -> Sums:
     y = y if root is None else y * root
     Qy = carrier.Q.T @ y
     residual = y - carrier.Q @ Qy
+    # Once more: of a large mean the first residual keeps the rounding, which is in the columns' span.
+    residual -= carrier.Q @ (carrier.Q.T @ residual)
     scaled = residual if root is None else residual * root
     return Sums(
         plan=carrier.plan,
@@ -133,6 +142,7 @@ def respond(carrier: Carrier, y: Floats) -> Sums:
         ols=np.asarray(np.linalg.solve(carrier.R, Qy), float),
         n=carrier.n,
         log_weights=carrier.log_weights,
+        rows=Rows(carrier.Q, residual, root, float(np.linalg.norm(y))),
         dense=carrier.dense,
     )
 
@@ -155,6 +165,7 @@ class Solution(NamedTuple):
       information: (p, p) Q'V^-1 Q sigma^2.
       ZVQ: (q, p) Z'V^-1 Q sigma^2.
       score: (p,) Q'V^-1 r sigma^2; zero at the optimum.
+      missed: residual sum of squares without the penalty; None where it was not worth a look.
     """
 
     factor: Factor
@@ -165,16 +176,22 @@ class Solution(NamedTuple):
     information: Floats
     ZVQ: Floats
     score: Floats
+    missed: float | None = None
 
 
 Solved: TypeAlias = Solution | SmallSolution
 
 
 def solve_quickly(data: Sums, lambdas: tuple[Floats, ...]) -> Solved:
-    """Solve with optimal fixed effects, densely where there are few effects."""
+    """Solve with optimal fixed effects, densely where there are few effects and the fit is not too close."""
     if data.dense is None:
         return solve(data, lambdas)
-    return solve_small(data.dense, data.ZQ, data.Zy, data.yy, lambdas)
+    found = solve_small(data.dense, data.ZQ, data.Zy, data.yy, lambdas)
+    if found is not None:
+        return found
+    if data.n * data.plan.num_effects > MOST_DENSE:
+        return solve(data, lambdas)
+    return solve_small_closely(data.plan, data.dense, data.rows, lambdas)
 
 
 def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) -> Solution:
@@ -194,22 +211,36 @@ def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) 
     inside, target = half[:, :-1], half[:, -1]
     information = np.eye(data.ZQ.shape[1]) - inside.T @ inside
     pull = -(inside.T @ target)
-    if gamma is None:
-        gamma = sl.solve(information, pull, assume_a="pos") if pull.size else pull
     full = factor.solve_upper(half)
-    u = full[:, -1] - full[:, :-1] @ gamma
+    best = gamma
+    if best is None and not is_close(data.yy, data.yy, information):
+        best = best_coefficients(information, pull)
+    rss = 0.0
+    if best is not None:
+        rest = target - inside @ best
+        rss = float(data.yy + best @ best - rest @ rest)
+    if best is None or is_close(rss, data.yy, information):
+        closely = solve_closely(
+            plan,
+            data.rows,
+            lambdas,
+            outward=lambda columns: apply_lambda(plan, lambdas, columns),
+            inward=lambda columns: apply_lambda(plan, lambdas, columns, transpose=True),
+            solve=lambda columns: factor.solve_upper(factor.solve_lower(columns)),
+            gamma=gamma,
+        )
+        return Solution(factor, *closely)
+    u = full[:, -1] - full[:, :-1] @ best
     spread = times_products(data, apply_lambda(plan, lambdas, np.column_stack([full, u])))
-    rest = target - inside @ gamma
     return Solution(
         factor=factor,
-        gamma=gamma,
+        gamma=best,
         u=u,
-        w=data.Zy - data.ZQ @ gamma - spread[:, -1],
-        # A response that the model meets exactly leaves rounding, or nothing: no variance is zero.
-        rss=max(float(data.yy + gamma @ gamma - rest @ rest), SMALLEST_RSS),
+        w=data.Zy - data.ZQ @ best - spread[:, -1],
+        rss=rss,
         information=information,
         ZVQ=data.ZQ - spread[:, : data.ZQ.shape[1]],
-        score=pull - information @ gamma,
+        score=pull - information @ best,
     )
 
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
+from lmeformula.gaussian.closely import CLOSE, Rows, best_coefficients, leave
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
-
-# Least residual sum of squares: its inverse, and the square of that, are numbers.
-SMALLEST_RSS = 1e-100
 
 # Most effects for which the dense products are faster than the blocks.
 MOST_EFFECTS = 100
@@ -34,6 +33,20 @@ class DenseProducts(NamedTuple):
 
     matrix: Floats
     places: tuple[Places, ...]
+
+    def spread(self, lambdas: tuple[Floats, ...]) -> Floats:
+        """(q, q) Lambda, from the (k, k) factors of the terms."""
+        found = np.zeros_like(self.matrix)
+        flat = found.reshape(-1)
+        for place, factor in zip(self.places, lambdas, strict=True):
+            flat[place] = factor
+        return found
+
+    def root(self) -> Floats:
+        """(r, q) B of full rank with B'B = Z'WZ."""
+        values, vectors = np.linalg.eigh(self.matrix)
+        has_some = values > len(values) * np.finfo(float).eps * values[-1]
+        return np.asarray(np.sqrt(values[has_some])[:, None] * vectors[:, has_some].T)
 
 
 class SmallFactor(NamedTuple):
@@ -56,6 +69,7 @@ class SmallSolution(NamedTuple):
       score: (p,) zeros.
       outer: (q, q) Q.
       sums: (k, k) sum of the diagonal blocks of Q over each term's levels.
+      missed: residual sum of squares without the penalty; None where it was not worth a look.
     """
 
     factor: SmallFactor
@@ -67,6 +81,7 @@ class SmallSolution(NamedTuple):
     score: Floats
     outer: Floats
     sums: tuple[Floats, ...]
+    missed: float | None = None
 
 
 def dense_products(plan: Layout, products: CrossProducts) -> DenseProducts | None:
@@ -88,8 +103,8 @@ def dense_products(plan: Layout, products: CrossProducts) -> DenseProducts | Non
 
 def solve_small(
     dense: DenseProducts, ZQ: Floats, Zy: Floats, yy: float, lambdas: tuple[Floats, ...]
-) -> SmallSolution:
-    """Solve for the conditional modes and the fixed effects.
+) -> SmallSolution | None:
+    """Solve for the conditional modes and the fixed effects; None where these differences have no digits.
 
     Args:
       dense: Z'WZ.
@@ -100,10 +115,7 @@ def solve_small(
     """
     A, places = dense
     q, p = ZQ.shape
-    spread = np.zeros((q, q))
-    flat = spread.reshape(-1)
-    for place, factor in zip(places, lambdas, strict=True):
-        flat[place] = factor
+    spread = dense.spread(lambdas)
     right = np.empty((q, q + p + 1))
     right[:, :q], right[:, q : q + p], right[:, -1] = A, ZQ, Zy
     inward = spread.T @ right
@@ -111,27 +123,83 @@ def solve_small(
     M.reshape(-1)[:: q + 1] += 1.0
     lower, status = lapack.dpotrf(M, lower=1, clean=0)
     if status != 0:
-        raise np.linalg.LinAlgError("Lambda' Z'WZ Lambda + I is not positive definite")
+        return None
     half, _ = lapack.dtrtrs(lower, inward, lower=1)
     right -= half[:, :q].T @ half  # Z'V^-1 [Z, Q, y]
     inside, target = half[:, q:-1], half[:, -1]
-    information = np.eye(p) - inside.T @ inside
-    # LAPACK itself takes a third of the time of its wrappers, which is much where p is 2.
-    gamma = lapack.dposv(information, -(inside.T @ target))[1] if p else np.zeros(0)
+    information, gamma = np.eye(p) - inside.T @ inside, np.zeros(0)
+    if p:
+        # LAPACK itself takes a third of the time of its wrappers, which is much where p is 2.
+        root, gamma, status = lapack.dposv(information, -(inside.T @ target))
+        if status != 0 or (root.diagonal() ** 2 < CLOSE).any():
+            return None
     rest = target - inside @ gamma
+    rss = float(yy + gamma @ gamma - rest @ rest)
+    if rss < CLOSE * yy:
+        return None
     outer, ZVQ = right[:, :q], right[:, q:-1]
     blocks = np.ascontiguousarray(outer).reshape(-1)
     return SmallSolution(
         factor=SmallFactor(lambdas, 2.0 * float(np.log(lower.diagonal()).sum())),
         gamma=gamma,
         w=right[:, -1] - ZVQ @ gamma,
-        # A response that the model meets exactly leaves rounding, or nothing: no variance is zero.
-        rss=max(float(yy + gamma @ gamma - rest @ rest), SMALLEST_RSS),
+        rss=rss,
         information=information,
         ZVQ=ZVQ,
         score=np.zeros(p),
         outer=outer,
         sums=tuple(blocks[place].sum(axis=0) for place in places),
+    )
+
+
+def solve_small_closely(
+    plan: Layout, dense: DenseProducts, rows: Rows, lambdas: tuple[Floats, ...]
+) -> SmallSolution:
+    """Solve for the same where differences of cross products are rounding; see `closely`.
+
+    M is factored as R'R by the orthogonal decomposition of [B Lambda; I], B'B = Z'WZ, which does not square the
+    sizes of the variances, and the modes of all columns of Z are corrected by their residuals.
+
+    Args:
+      plan: layout of the random effects.
+      dense: Z'WZ.
+      rows: residuals before there are effects.
+      lambdas: relative covariance factors in formula order.
+    """
+    q, p = len(dense.matrix), rows.Q.shape[1]
+    spread = dense.spread(lambdas)
+    R = np.linalg.qr(np.vstack([dense.root() @ spread, np.eye(q)]), mode="r")
+
+    def solve(columns: Floats) -> Floats:
+        inner = sl.solve_triangular(R, columns, trans="T", check_finite=False)
+        return np.asarray(sl.solve_triangular(R, inner, check_finite=False))
+
+    Z = rows.spread(plan, np.eye(q))
+    found = leave(
+        plan,
+        rows,
+        np.column_stack([Z, rows.Q, rows.residual]),
+        outward=lambda columns: spread @ columns,
+        inward=lambda columns: spread.T @ columns,
+        solve=solve,
+    )
+    products = found.products
+    outer, information = products[:q, :q], products[q:-1, q:-1]
+    gamma = best_coefficients(information, products[q:-1, -1])
+    to_residual = np.concatenate([np.zeros(q), -gamma, [1.0]])
+    missed, u = found.residuals @ to_residual, found.modes @ to_residual
+    blocks = np.ascontiguousarray(outer).reshape(-1)
+    return SmallSolution(
+        factor=SmallFactor(lambdas, 2.0 * float(np.log(np.abs(np.diag(R))).sum())),
+        gamma=gamma,
+        w=found.residuals[:, :q].T @ missed + found.modes[:, :q].T @ u,
+        rss=max(float(missed @ missed + u @ u), rows.least),
+        information=information,
+        ZVQ=products[:q, q:-1],
+        score=np.zeros(p),
+        outer=outer,
+        sums=tuple(blocks[place].sum(axis=0) for place in dense.places),
+        missed=float(missed @ missed),
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.algebra.eliminated import Eliminated, eliminate, times_lambda
-from lmeformula.algebra.probes import Probed, probe
+from lmeformula.algebra.probes import SOLVED, Probed, probe
 from lmeformula.algebra.sparseproducts import (
     SparseProducts,
     find_meetings,
@@ -23,7 +23,7 @@ from lmeformula.algebra.sparseproducts import (
     times_products,
 )
 from lmeformula.design.design import Design
-from lmeformula.gaussian.small import SMALLEST_RSS
+from lmeformula.gaussian.closely import Rows, best_coefficients, is_close, solve_closely
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -45,6 +45,7 @@ class SparseSums(NamedTuple):
       ols: (p,) coefficients of that regression.
       n: number of rows.
       log_weights: sum of the log prior weights.
+      rows: Q and what it leaves of y.
     """
 
     plan: Layout
@@ -56,6 +57,7 @@ class SparseSums(NamedTuple):
     ols: Floats
     n: int
     log_weights: float
+    rows: Rows
 
     def column_scales(self) -> tuple[Floats, ...]:
         """(k,) root mean squares of the columns of each random-effects term."""
@@ -81,6 +83,7 @@ class SparseSolution(NamedTuple):
       information: (p, p) Q'V^-1 Q sigma^2.
       ZVQ: (q, p) Z'V^-1 Q sigma^2.
       score: (p,) Q'V^-1 r sigma^2; zero at the optimum.
+      missed: residual sum of squares without the penalty; None where it was not worth a look.
       converged: whether all equations were solved to their tolerance.
     """
 
@@ -93,6 +96,7 @@ class SparseSolution(NamedTuple):
     information: Floats
     ZVQ: Floats
     score: Floats
+    missed: float | None
     converged: bool
 
 
@@ -107,21 +111,21 @@ def sparse_sums(design: Design) -> SparseSums:
     Q, R = np.linalg.qr(X)
     Qy = Q.T @ y
     residual = y - Q @ Qy
-    yy = float(residual @ residual)
-    if root is not None:
-        residual *= root
-        Q *= root[:, None]
+    residual -= Q @ (Q.T @ residual)
+    held = residual if root is None else residual * root
+    carried = Q if root is None else Q * root[:, None]
     order = (plan.lead, *plan.rest)
     return SparseSums(
         plan=plan,
         products=sparse_products(find_meetings(plan, design.terms), design.weights),
-        ZQ=np.concatenate([plan.matrices[j].T @ Q for j in order]),
-        Zy=np.concatenate([plan.matrices[j].T @ residual for j in order]),
-        yy=yy,
+        ZQ=np.concatenate([plan.matrices[j].T @ carried for j in order]),
+        Zy=np.concatenate([plan.matrices[j].T @ held for j in order]),
+        yy=float(residual @ residual),
         R=R,
         ols=sl.solve_triangular(R, Qy) if R.size else np.zeros(0),
         n=design.n,
         log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+        rows=Rows(Q, residual, root, float(np.linalg.norm(y))),
     )
 
 
@@ -151,28 +155,49 @@ def solve(
     inside, target = full[:, :-1], full[:, -1]
     information = np.eye(inside.shape[1]) - right[:, :-1].T @ inside
     pull = -(right[:, :-1].T @ target)
-    if gamma is None:
-        gamma = sl.solve(information, pull, assume_a="pos") if pull.size else pull
-    u = target - inside @ gamma
+    best = gamma
+    if best is None and not is_close(data.yy, data.yy, information):
+        best = best_coefficients(information, pull)
+    rss, u = 0.0, target
+    if best is not None:
+        u = target - inside @ best
+        rss = float(data.yy + best @ best - (right[:, -1] - right[:, :-1] @ best) @ u)
+    if best is None or is_close(rss, data.yy, information):
+        closely = solve_closely(
+            plan,
+            data.rows,
+            lambdas,
+            outward=lambda columns: outward(plan, lambdas, columns),
+            inward=lambda columns: turn(plan, lambdas, columns),
+            solve=lambda columns: _solve_columns(factor, columns),
+            gamma=gamma,
+        )
+        return SparseSolution(factor, probed, *closely, converged=probed.converged)
     spread = times_products(
         plan, data.products, outward(plan, lambdas, np.column_stack([inside, u]))
     )
     return SparseSolution(
         factor=factor,
         probed=probed,
-        gamma=gamma,
+        gamma=best,
         u=u,
-        w=data.Zy - data.ZQ @ gamma - spread[:, -1],
-        # A response that the model meets exactly leaves rounding, or nothing: no variance is zero.
-        rss=max(
-            float(data.yy + gamma @ gamma - (right[:, -1] - right[:, :-1] @ gamma) @ u),
-            SMALLEST_RSS,
-        ),
+        w=data.Zy - data.ZQ @ best - spread[:, -1],
+        rss=rss,
         information=information,
         ZVQ=data.ZQ - spread[:, :-1],
-        score=pull - information @ gamma,
+        score=pull - information @ best,
+        missed=None,
         converged=probed.converged,
     )
+
+
+def _solve_columns(factor: Eliminated, columns: Floats) -> Floats:
+    """M^-1 columns, (q, m)."""
+    half = factor.lower(columns)
+    size = factor.plan.lead_size
+    tolerances = np.full(columns.shape[1], SOLVED)
+    half[size:] = conjugate_gradients(factor.times, half[size:], tolerances).x
+    return factor.upper(half)
 
 
 def roughly(factor: Eliminated, right: Floats) -> Floats:

@@ -17,14 +17,16 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
+from lmeformula.gaussian.closely import Left, is_close, leave
 from lmeformula.gaussian.likelihood import (
+    MOST_DENSE,
     Sums,
     fit_gradient,
     fixed_gradient,
     log_det_gradient,
     solve,
 )
-from lmeformula.gaussian.small import trace_products
+from lmeformula.gaussian.small import DenseProducts, trace_products
 from lmeformula.model.covariances.chart import pull_of
 from lmeformula.model.params import Params, ParamSpace
 
@@ -74,11 +76,19 @@ def witness_at(data: Sums, params: Params, lambdas: tuple[Floats, ...], reml: bo
     upper, pivots = sl.lu_factor(inward, check_finite=False)
     solved = sl.lu_solve((upper, pivots), np.column_stack([A, data.ZQ, data.Zy]))
     outer, ZVQ, ZVy = solved[:, :q], solved[:, q : q + p], solved[:, -1]
-    left = T @ data.ZQ
-    information = np.eye(p) - left.T @ ZVQ
+    moved = T @ data.ZQ
+    information = np.eye(p) - moved.T @ ZVQ
+    score = -(moved.T @ ZVy) - information @ gamma
     w = ZVy - ZVQ @ gamma
-    rss = data.yy + gamma @ gamma - (data.Zy - data.ZQ @ gamma) @ (T @ w)
+    rss = float(data.yy + gamma @ gamma - (data.Zy - data.ZQ @ gamma) @ (T @ w))
     log_det = float(np.log(np.abs(upper.diagonal())).sum())
+    if is_close(rss, data.yy, information) and data.n * q <= MOST_DENSE:
+        closely = _closely(data, data.dense, lambdas)
+        products, log_det = closely.products, closely.log_det
+        outer, ZVQ, information = products[:q, :q], products[:q, q:-1], products[q:-1, q:-1]
+        to_residual = np.concatenate([np.zeros(q), -gamma, [1.0]])
+        w, rss = products[:q] @ to_residual, closely.squares(to_residual)
+        score = products[q:-1, -1] - information @ gamma
     pulls = []
     shares = data.plan.split(w)
     spread = outer if not reml else outer - ZVQ @ np.linalg.solve(information, ZVQ.T)
@@ -87,11 +97,49 @@ def witness_at(data: Sums, params: Params, lambdas: tuple[Floats, ...], reml: bo
         pulls.append(0.25 * ((part.T @ part) * (2.0 / variance) - total - total.T))
     return Witness(
         value=_value(data, log_det, rss, variance, information, reml),
-        in_beta=data.R.T @ (-(left.T @ ZVy) - information @ gamma) / variance,
+        in_beta=data.R.T @ score / variance,
         in_relative=tuple(pulls),
         in_log_sigma=_in_log_sigma(data, rss / variance, pulls, relative, reml),
         outer=outer,
     )
+
+
+class _Close(NamedTuple):
+    """What effects leave of the columns of Z, of the fixed effects and the response, and log |M|."""
+
+    left: Left
+    log_det: float
+
+    @property
+    def products(self) -> Floats:
+        return self.left.products
+
+    def squares(self, along: Floats) -> float:
+        """Penalised sum of squares of a combination of the columns."""
+        missed, modes = self.left.residuals @ along, self.left.modes @ along
+        return float(missed @ missed + modes @ modes)
+
+
+def _closely(data: Sums, dense: DenseProducts, lambdas: tuple[Floats, ...]) -> _Close:
+    """By the singular values of B Lambda, B'B = Z'WZ, whose squares are not formed."""
+    spread = dense.spread(lambdas)
+    _, sizes, across = np.linalg.svd(dense.root() @ spread)
+    M = 1.0 + np.square(np.append(sizes, np.zeros(len(spread) - len(sizes))))
+
+    def solve(columns: Floats) -> Floats:
+        return np.asarray(across.T @ ((across @ columns) / M[:, None]))
+
+    rows = data.rows
+    Z = rows.spread(data.plan, np.eye(len(spread)))
+    left = leave(
+        data.plan,
+        rows,
+        np.column_stack([Z, rows.Q, rows.residual]),
+        outward=lambda columns: spread @ columns,
+        inward=lambda columns: spread.T @ columns,
+        solve=solve,
+    )
+    return _Close(left, float(np.log(M).sum()))
 
 
 def _by_blocks(

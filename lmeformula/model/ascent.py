@@ -60,6 +60,13 @@ class Point(NamedTuple):
 Measure: TypeAlias = Callable[[Point, Mask], Point]
 
 
+def nowhere(coordinates: Floats, factors: tuple[Floats, ...]) -> Point:
+    """A point where the likelihood cannot be worked out: every other one is higher."""
+    d = len(coordinates)
+    slopes = tuple(np.zeros_like(factor) for factor in factors)
+    return Point(coordinates, -np.inf, np.zeros(d), np.eye(d), slopes, None)
+
+
 class Summit(NamedTuple):
     """Where the ascent ended.
 

@@ -102,7 +102,8 @@ def test_a_correlation_at_its_bound_is_singular_and_has_no_standard_error(kind):
     values = dict(zip(fit.param_names, fit.param_values, strict=True))
     if values["cor(g)"] == 1.0:  # then it is one random intercept
         assert float(fit.loglik) == pytest.approx(float(common.loglik), abs=1e-8)
-    assert fit.singular == (values["cor(g)"] == 1.0)
+    # A covariance is computed from its factor: of a correlation of one the last digit is rounding.
+    assert fit.singular == (values["cor(g)"] > 1.0 - 1e-14)
     place = fit.param_names.index("cor(g)")
     assert np.isnan(fit.param_stderr[place]) == fit.singular
     assert np.isfinite(np.delete(fit.param_stderr, place)).all()
@@ -149,7 +150,7 @@ def test_one_correlation_is_shown_once():
     fit = lf.fit("v ~ x + ar1(0 + factor(c) | g)", frame())
     rows = fit.varcorr.to_frame()
     assert rows["group"].tolist() == ["g"] * 4 + ["Residual"]
-    assert rows["sd"].iloc[:3].nunique() == 1
+    assert np.ptp(rows["sd"].iloc[:3]) < 1e-12
     values = dict(zip(fit.param_names, fit.param_values, strict=True))
     assert rows["corr"].dropna().tolist() == [pytest.approx(values["cor(g)"])]
     assert fit.params.covariances[0][2, 0] / fit.params.covariances[0][0, 0] == pytest.approx(
