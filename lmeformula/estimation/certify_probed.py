@@ -62,8 +62,7 @@ def certify_probed(
     signs = random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED)
 
     def look(psi: Floats) -> Floats:
-        scores, solved = sparse.score(data, space, psi, signs)
-        return sparse.scores_of(data, space, psi, solved, reml) if reml else scores
+        return sparse.score(data, space, psi, signs, reml)[0]
 
     scores = look(found.psi)
     units = tuple(space.residual_sd(found.psi) / scale for scale in data.column_scales())

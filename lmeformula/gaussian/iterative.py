@@ -242,14 +242,12 @@ def _derivatives(
     settled = zip(lambdas, sparse.relative_factors(space, psi), strict=True)
     if not all(np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in settled):
         # On a face, or with the signs of some columns turned.
-        at = sparse.score(data, space, psi, signs)[1]
-    scores = sparse.scores_of(data, space, psi, at)
+        at = sparse.score(data, space, psi, signs, reml)[1]
+    scores = sparse.scores_of(data, space, psi, at, reml)
     if earlier is None or (earlier.inside != inside).any():
-        information = _observed_information(data, space, psi, inside, signs, scores, at)
+        information = _observed_information(data, space, psi, inside, signs, scores, at, reml)
     else:
         information = earlier.information
-    if reml:
-        scores = sparse.scores_of(data, space, psi, at, reml=True)
     return scores, information
 
 
@@ -317,9 +315,11 @@ def _observed_information(
     signs: Floats,
     scores: Floats,
     found: SparseSolution,
+    reml: bool,
 ) -> Floats:
     """(d, d) observed information of psi: that of theta by differences of the score with the same probes.
 
+    That of the restricted likelihood has nothing beside the fixed effects' own block; see information.py.
     The log-likelihood along which all sds grow together is known, -n log c - r'V^-1 r / 2 c^2: that gives the
     information of log sigma from the others'.
     """
@@ -332,9 +332,10 @@ def _observed_information(
     for j in np.flatnonzero(inside[p:last]) + p:
         moved = psi.copy()
         moved[j] += DIFFERENCE
-        there = sparse.score(data, space, moved, signs)[0].mean(axis=0)
-        information[:, j] = (here - there) / DIFFERENCE
-        information[j, :p] = information[:p, j]
+        there = sparse.score(data, space, moved, signs, reml)[0].mean(axis=0)
+        information[p:, j] = (here - there)[p:] / DIFFERENCE
+        if not reml:
+            information[:p, j] = information[j, :p] = (here - there)[:p] / DIFFERENCE
     theta = information[p:last, p:last]
     information[p:last, p:last] = 0.5 * (theta + theta.T)
     if space.estimates_sigma:
@@ -343,7 +344,7 @@ def _observed_information(
             grows[place.start : place.start + term.structure.num_sds(len(term.columns))] = 1.0
         pull = sparse.pull_of_data(data, space, psi, found)
         column = 2.0 * pull - grows @ information
-        column[:p] += 2.0 * here[:p]
+        column[:p] = 0.0 if reml else column[:p] + 2.0 * here[:p]
         column[-1] = 2.0 * (found.rss / variance - grows @ pull) - grows @ column
         information[-1] = information[:, -1] = column
     information[~inside] = 0.0

@@ -250,9 +250,11 @@ def fixed_gradient(data: SparseSums, found: SparseSolution) -> tuple[Floats, ...
 
 
 def score(
-    data: SparseSums, space: ParamSpace, psi: Floats, signs: Floats
+    data: SparseSums, space: ParamSpace, psi: Floats, signs: Floats, reml: bool = False
 ) -> tuple[Floats, SparseSolution]:
     """The gradient of the marginal log-likelihood at any parameters, by each probe, not profiled.
+
+    With `reml` that of the restricted likelihood, in which the fixed effects are no parameters.
 
     Args:
       data: the cross products.
@@ -263,10 +265,9 @@ def score(
       scores: (m, d) estimates of the gradient in psi, whose mean is the one to use.
       solution: of the least squares problem there.
     """
-    found = solve(
-        data, relative_factors(space, psi), signs, data.R @ (psi[: space.num_fixed] - data.ols)
-    )
-    return scores_of(data, space, psi, found), found
+    gamma = None if reml else data.R @ (psi[: space.num_fixed] - data.ols)
+    found = solve(data, relative_factors(space, psi), signs, gamma)
+    return scores_of(data, space, psi, found, reml), found
 
 
 def relative_factors(space: ParamSpace, psi: Floats) -> tuple[Floats, ...]:
