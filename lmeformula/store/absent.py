@@ -29,7 +29,7 @@ class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
       >>> rows @ np.ones(2)
       Traceback (most recent call last):
       lmeformula.errors.ModelError: this fit was loaded without the rows of its data, and they are needed here
-      Save it with fit.save(path, data=True) to keep them, or give the rows: fit.predict(newdata).
+      Save it with fit.save(path, data=True) to keep them. Without them it predicts new rows...
     """
 
     __slots__ = ("shape",)
@@ -79,8 +79,8 @@ class AbsentRows(np.lib.mixins.NDArrayOperatorsMixin):
     def _refuse(self) -> NoReturn:
         raise ModelError(
             "this fit was loaded without the rows of its data, and they are needed here",
-            hint="Save it with fit.save(path, data=True) to keep them, or give the rows: "
-            "fit.predict(newdata).",
+            hint="Save it with fit.save(path, data=True) to keep them. Without them it predicts new rows, "
+            'fit.predict(newdata), and gives intervals of the population, re_form="NA".',
         )
 
 

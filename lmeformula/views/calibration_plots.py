@@ -10,7 +10,7 @@ from lmeformula.arguments import kinds
 from lmeformula.result.calibration import Calibration, Reliability
 from lmeformula.result.calibration import calibration as computed
 from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
-from lmeformula.views.names import drawn
+from lmeformula.views.names import BESIDE, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def _draw_lanes(ax: Axes, curves: tuple[Reliability, ...]) -> None:
         ax.fill_between(curve.predicted, lower, upper, color=GREY, alpha=0.25, linewidth=0)
         ax.axhline(place, color=ORANGE, linewidth=1.0)
         ax.plot(curve.predicted, observed, "o-", color=BLUE, markersize=4.0, linewidth=1.0)
-    ax.set_yticks(range(len(curves)), [drawn(curve.name) for curve in curves])
+    ax.set_yticks(range(len(curves)), [drawn(curve.name, BESIDE) for curve in curves])
     ax.set_ylim(-0.6, len(curves) - 0.4)
     ax.tick_params(axis="y", length=0)
     # All lanes have one scale, which a mark beside them gives.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.arguments import kinds
 from lmeformula.result.correlations import correlations
 from lmeformula.views.axes import BLUE, ORANGE, lighten, new_axes, one_axes
-from lmeformula.views.names import drawn
+from lmeformula.views.names import BESIDE, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,12 +58,12 @@ def correlation(fit: Fit, term: str | None = None, ax: Axes | None = None) -> Ax
     size = "medium" if d <= NUMBERED else "x-small" if d <= 40 else "xx-small"
     ax.set_xticks(
         places,
-        [drawn(found.names[i]) for i in places],
+        [drawn(found.names[i], BESIDE) for i in places],
         rotation=40,
         ha="right",
         rotation_mode="anchor",
     )
-    ax.set_yticks(places, [drawn(found.names[i + 1]) for i in places])
+    ax.set_yticks(places, [drawn(found.names[i + 1], BESIDE) for i in places])
     ax.tick_params(length=0, labelsize=size)
     ax.set_title(f"Correlations of the {drawn(found.of_what)}", loc="left")
     lighten(ax, grid=None)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 # Longer names are cut in pictures; and in names of files, which systems allow to be 255 bytes.
 DRAWN, IN_FILES = 60, 60
+# Names beside an axis: they take the width from what is drawn.
+BESIDE = 30
 
 
 def one_line(text: str) -> str:

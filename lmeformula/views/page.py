@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from lmeformula.result.leave_one_out import has_leave_one_out
 from lmeformula.result.table import Cell, Column, Table
 from lmeformula.result.tidy import tidy
 from lmeformula.store.absent import has_rows
+from lmeformula.views.axes import picture_of
 from lmeformula.views.calibration_plots import calibration
 from lmeformula.views.fit_plots import qq
 from lmeformula.views.plots import convergence, effects, residuals
@@ -256,12 +256,11 @@ def _drawn(picture: Picture, colours: Mapping[str, str]) -> str:
         "grid.color": colours["line"],
         "legend.labelcolor": ink,
     }
-    content = io.BytesIO()
     with rc_context(settings):
         figure = Figure(figsize=(8.0, picture.height), layout="constrained")
         picture.draw(figure)
-        figure.savefig(content, dpi=DPI, format="png")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+        content = picture_of(figure, DPI)
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def _draw_effects(fit: Fit, group: str, column: str, figure: Figure) -> None:

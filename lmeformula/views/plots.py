@@ -24,7 +24,7 @@ from lmeformula.views.axes import (
     one_axes,
     several_axes,
 )
-from lmeformula.views.names import drawn
+from lmeformula.views.names import BESIDE, drawn
 from lmeformula.views.numbers import decimals_for, short
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
             1.01, place, label, transform=ax.get_yaxis_transform(), va="center", fontsize="small"
         )
     scalar = all(effect.column == "Intercept" for effect in shown)
-    names = [drawn(e.level if scalar else f"{e.level}: {e.column}") for e in shown]
+    names = [drawn(e.level if scalar else f"{e.level}: {e.column}", BESIDE) for e in shown]
     ax.set_yticks(range(len(shown)), names)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.margins(x=0.01)
@@ -306,7 +306,7 @@ def effects(
     if named:
         ax.hlines(places, values - half, values + half, color=BLUE, alpha=0.5, linewidth=1.5)
         ax.plot(values, places, "o", color=BLUE, markersize=4)
-        ax.set_yticks(places, [drawn(chosen.levels[i]) for i in order])
+        ax.set_yticks(places, [drawn(chosen.levels[i], BESIDE) for i in order])
         ax.tick_params(axis="y", length=0)
     else:
         ax.fill_betweenx(places, values - half, values + half, color=BLUE, alpha=0.25, linewidth=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from lmeformula.files import write_whole
 from lmeformula.result.ranef import ranef
 from lmeformula.result.tidy import tidy
 from lmeformula.store.save import save
+from lmeformula.views.axes import picture_of
 from lmeformula.views.names import file_names
 from lmeformula.views.plots import convergence, effects, residuals
 from lmeformula.views.summary import summary
@@ -96,9 +96,7 @@ def picture(
 
     figure = Figure(figsize=size, layout="constrained")
     draw(figure)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=DPI, format=kind)
-    return content.getvalue()
+    return picture_of(figure, DPI, kind)
 
 
 def _draw_effects(fit: Fit, group: str, figure: Figure) -> None:

@@ -20,6 +20,7 @@ NAMES = (
     "x" * 400,
     "?!",
     "tab\tand\rreturn",
+    "\U0001f389 \u05e2\u05d1\u200f",
 )
 
 
