@@ -80,6 +80,7 @@ def certify_exact(
             second=witness.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n),
             way="a factorisation of another matrix",
+            num_fixed=space.num_fixed,
         )
     )
 
@@ -165,6 +166,7 @@ def certify_laplace(
             second=again.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(again.value) + model.design.n),
             way="the mode that is reached from zero",
+            num_fixed=space.num_fixed,
         )
     )
 

@@ -156,6 +156,7 @@ def _certify_probes(
             second=value + difference,
             allowed=LEAST_DIFFERENCE + RARE * error,
             way="fresh probes",
+            num_fixed=model.space.num_fixed,
         )
     )
 

@@ -91,6 +91,7 @@ def certify_sampled_gaussian(
             second=witness.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(loglik) + data.n),
             way="a factorisation of another matrix",
+            num_fixed=space.num_fixed,
         )
     )
 
@@ -143,6 +144,7 @@ def certify_sampled(
             second=math.nan,
             allowed=math.nan,
             way="",
+            num_fixed=space.num_fixed,
         )
     )
     claims = (common[name] for name in ("curvature", "boundaries", "covariance"))

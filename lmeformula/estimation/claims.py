@@ -66,6 +66,7 @@ class Evidence(NamedTuple):
       second: the same by another way; nan where there is none.
       allowed: the difference that rounding explains.
       way: what the other way is, in words.
+      num_fixed: how many of the parameters, the first ones, are no logarithms but fixed effects.
     """
 
     names: tuple[str, ...]
@@ -82,6 +83,7 @@ class Evidence(NamedTuple):
     second: float
     allowed: float
     way: str
+    num_fixed: int = 0
 
 
 class Directions(NamedTuple):
@@ -95,7 +97,7 @@ class Directions(NamedTuple):
       moves: (m, m) the same as changes of the parameters, in units of what each is known to by itself.
       gains: (m,) rise of the log-likelihood that is left along each; 0 without information.
       chance: (m,) what the rise along each would be by Monte Carlo error alone, on average.
-      floor: an eigenvalue below is rounding.
+      floors: (m,) an eigenvalue below its own is rounding.
     """
 
     names: tuple[str, ...]
@@ -105,7 +107,7 @@ class Directions(NamedTuple):
     moves: Floats
     gains: Floats
     chance: Floats
-    floor: float
+    floors: Floats
 
 
 def certify(found: Evidence) -> Certificate:
@@ -161,19 +163,23 @@ def directions(found: Evidence) -> Directions:
     if not np.isfinite(scaled).all():
         scaled = np.zeros_like(scaled)
     values, vectors = np.linalg.eigh(scaled)
-    # On a logarithmic scale the second derivative has the first one in it, which is not quite zero.
-    slope = np.abs(back.T @ found.gradient[has_some]) / scale**2
-    noise = max(NO_INFORMATION, found.noise, SLOPE_NOISE * float(slope.max(initial=0.0)))
-    floor = min(noise, MOST_NOISE) * max(1, len(values))
     turned = vectors.T @ (back / scale).T
+    # On a logarithmic scale the second derivative has the first one in it, which is not quite zero; each direction
+    # has its own share of that, and fixed effects, in whatever unit, have none.
+    slope = np.abs(found.gradient)
+    slope[: found.num_fixed] = 0.0
+    noise = np.maximum(
+        max(NO_INFORMATION, found.noise), SLOPE_NOISE * np.square(turned) @ slope[has_some]
+    )
+    floors = np.minimum(noise, MOST_NOISE) * max(1, len(values))
     chance = np.zeros(len(values))
     with np.errstate(divide="ignore", invalid="ignore"):
         along = turned @ found.gradient[has_some]
-        gains = np.where(values > floor, along**2 / (2.0 * values), 0.0)
+        gains = np.where(values > floors, along**2 / (2.0 * values), 0.0)
         if found.scatter is not None:
             inner = found.scatter[np.ix_(has_some, has_some)]
             variances = np.einsum("ij,jk,ik->i", turned, inner, turned)
-            chance = np.where(values > floor, variances / (2.0 * values), 0.0)
+            chance = np.where(values > floors, variances / (2.0 * values), 0.0)
     own = np.sqrt(np.abs(diagonal[has_some]))
     return Directions(
         names=tuple(names[has_some]),
@@ -183,7 +189,7 @@ def directions(found: Evidence) -> Directions:
         moves=own[:, None] * (back @ (vectors / scale[:, None])),
         gains=gains,
         chance=chance,
-        floor=floor,
+        floors=floors,
     )
 
 
@@ -203,13 +209,14 @@ def _stationarity(ways: Directions) -> Claim:
 
 
 def _curvature(ways: Directions) -> Claim:
-    values, floor = ways.values, ways.floor
-    least = float(values.min(initial=1.0))
+    values, floors = ways.values, ways.floors
+    worst = int(np.argmin(values)) if len(values) else 0
+    least, floor = (float(values[worst]), float(floors[worst])) if len(values) else (1.0, 0.0)
     if least < -floor:
-        names = _loading(ways, int(np.argmin(values)))
+        names = _loading(ways, worst)
         words = f"the log-likelihood bends upwards along {_listed(names)}: this is no maximum"
         return Claim("curvature", False, least, floor, names, words)
-    flat = [_loading(ways, int(place)) for place in np.flatnonzero(values <= floor)]
+    flat = [_loading(ways, int(place)) for place in np.flatnonzero(values <= floors)]
     names = tuple(dict.fromkeys([*ways.nothing, *(name for group in flat for name in group)]))
     if names:
         words = f"the data say nothing on {_listed(names)}, or on a combination of them"
@@ -234,7 +241,7 @@ def _boundaries(bounds: tuple[Bound, ...]) -> Claim:
 
 def _covariance(found: Evidence, ways: Directions) -> Claim:
     determined = np.isin(found.names, ways.names) & found.inside
-    flat = np.flatnonzero(ways.values <= ways.floor)
+    flat = np.flatnonzero(ways.values <= ways.floors)
     loose = {name for place in flat for name in _loading(ways, int(place))}
     wanted = determined & ~np.isin(found.names, tuple(loose))
     bad = wanted & ~(np.isfinite(found.stderr) & (found.stderr > 0.0))

@@ -44,17 +44,21 @@ def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
         space.terms, model.design.terms, space.theta_slices, factors, slopes, strict=True
     ):
         k = len(term.columns)
-        if term.structure.kind != "us" or k < 2 or not inside[place].all():
+        free = place.start + np.flatnonzero(inside[place])
+        if term.structure.kind != "us" or k < 2 or not len(free):
             continue
         if len(slope) != k * (k + 1) // 2:
             continue
         own = np.linalg.qr(block.values, mode="r") / np.sqrt(len(block.values))
-        half = slope @ factor.T
+        half = slope[inside[place]] @ factor.T
         changes = own @ (half + half.transpose(0, 2, 1)) @ own.T
         rows, columns = np.tril_indices(k)
         forward = changes[:, rows, columns].T
+        if len(free) < len(slope):
+            # On a bound there are fewer: orthogonal directions among those that are left.
+            forward = np.linalg.qr(forward, mode="r")
         if np.isfinite(forward).all() and np.linalg.cond(forward) < 1e15:
-            back[place, place] = np.linalg.inv(forward)
+            back[np.ix_(free, free)] = np.linalg.inv(forward)
     # Each coordinate in a unit in which its largest share is one: squares of it stay numbers in any unit.
     return np.asarray(back / np.abs(back).max(axis=0, initial=0.0))
 

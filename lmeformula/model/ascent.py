@@ -33,6 +33,8 @@ CONVERGED_GAIN = 1e-6
 # From so many steps on, or where none rises, the information is measured, where that can be done: one that
 # leaves out how coefficients and factors depend on each other leads to and fro across a ridge.
 SLOW_STEPS = 15
+# A face this near is rested on for so little: between the two the likelihood differs by rounding.
+NOTHING = 1e-8
 # A face is left if the log-likelihood rises by this per row and squared distance.
 FREEING_CURVATURE = 1e-6
 
@@ -308,7 +310,7 @@ def _rest_on_faces(
             continue
         moved = space.at_rest(term, face, elements)
         there = look(np.concatenate([point.coordinates[:others], moved]))
-        if there.value >= point.value:
+        if there.value >= point.value - NOTHING:
             point, resting = there, resting.copy()
             resting[places] = True
     return point, resting

@@ -156,3 +156,17 @@ def test_a_gradient_is_held_to_its_monte_carlo_error():
     assert all(claim.holds for claim in found)
     assert not certify(evidence(gradient=10 * np.sqrt(np.diag(scatter)), scatter=scatter)).holds
     assert not certify(evidence(gradient=draws[0])).holds
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+def test_the_unit_of_a_fixed_effect_moves_no_floor(unit):
+    """A weak direction of two logarithms, beside a tiny Newton step of a coefficient."""
+    scale = np.diag([1.0, 1.0 / unit, 1.0, 1.0])
+    weak = INFORMATION.copy()
+    weak[2, 3] = weak[3, 2] = (1.0 - 1e-4) * np.sqrt(6.0 * 90.0)
+    gradient = np.array([0.0, 1e-3, 0.0, 0.0])
+    found = certify(
+        evidence(information=scale @ weak @ scale, gradient=scale @ gradient, num_fixed=2)
+    )
+    assert found["curvature"].holds
+    assert found["curvature"].figure == pytest.approx(1e-4, rel=1e-3)
