@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
-from lmeformula.estimation.coordinates import NO_INFORMATION
+from lmeformula.estimation.coordinates import NO_INFORMATION, least_known
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -27,6 +27,8 @@ MOST_GAIN = 1e-6
 SLOPE_NOISE, MOST_NOISE = 10.0, 1e-4
 # A parameter belongs to a direction that has at least this much of it.
 LOADING = 0.2
+# Share of what is allowed of a rise off a bound below which there is neither rise nor fall.
+LEVEL = 1e-5
 # Standard deviations beyond which a Monte Carlo error is no explanation.
 RARE = 4.0
 # Parameters named in one sentence.
@@ -122,7 +124,7 @@ def certify(found: Evidence) -> Certificate:
     return Certificate(
         (
             _stationarity(ways),
-            _curvature(ways),
+            _curvature(ways, found.bounds),
             _boundaries(found.bounds),
             _covariance(found, ways),
             _second_opinion(found),
@@ -153,7 +155,10 @@ def directions(found: Evidence) -> Directions:
     """Look at the information in its own directions."""
     names = np.array(found.names, object)
     diagonal = np.diag(found.information)
-    least = NO_INFORMATION * np.where(np.isfinite(found.expected), found.expected, 0.0)
+    least = np.maximum(
+        NO_INFORMATION * np.where(np.isfinite(found.expected), found.expected, 0.0),
+        least_known(len(diagonal), found.num_fixed),
+    )
     has_some = found.inside & (np.abs(diagonal) > least) & np.isfinite(diagonal)
     back = found.back[np.ix_(has_some, has_some)]
     information = back.T @ found.information[np.ix_(has_some, has_some)] @ back
@@ -164,8 +169,8 @@ def directions(found: Evidence) -> Directions:
         scaled = np.zeros_like(scaled)
     values, vectors = np.linalg.eigh(scaled)
     turned = vectors.T @ (back / scale).T
-    # On a logarithmic scale the second derivative has the first one in it, which is not quite zero; each direction
-    # has its own share of that, and fixed effects, in whatever unit, have none.
+    # On a logarithmic scale the second derivative has the first one in it, which is not quite zero; each
+    # direction has its own share of that, and fixed effects, in whatever unit, have none.
     slope = np.abs(found.gradient)
     slope[: found.num_fixed] = 0.0
     noise = np.maximum(
@@ -208,7 +213,7 @@ def _stationarity(ways: Directions) -> Claim:
     return Claim("stationarity", holds, gain, allowed, names, words)
 
 
-def _curvature(ways: Directions) -> Claim:
+def _curvature(ways: Directions, bounds: tuple[Bound, ...]) -> Claim:
     values, floors = ways.values, ways.floors
     worst = int(np.argmin(values)) if len(values) else 0
     least, floor = (float(values[worst]), float(floors[worst])) if len(values) else (1.0, 0.0)
@@ -217,6 +222,12 @@ def _curvature(ways: Directions) -> Claim:
         words = f"the log-likelihood bends upwards along {_listed(names)}: this is no maximum"
         return Claim("curvature", False, least, floor, names, words)
     flat = [_loading(ways, int(place)) for place in np.flatnonzero(values <= floors)]
+    # Neither rising nor falling off a bound: the likelihood is the same whatever the value is.
+    flat += [
+        bound.names
+        for bound in bounds
+        if bound.allowed > 0.0 and abs(bound.rise) < LEVEL * bound.allowed
+    ]
     names = tuple(dict.fromkeys([*ways.nothing, *(name for group in flat for name in group)]))
     if names:
         words = f"the data say nothing on {_listed(names)}, or on a combination of them"

@@ -53,7 +53,7 @@ def report_vcov(
     """
     space, p = model.space, model.space.num_fixed
     back = coordinates(model, psi, inside, R)
-    found, loose = determined_inverse(information, inside, back)
+    found, loose = determined_inverse(information, inside, back, p)
     known = inside & ~loose
     use = np.ix_(known, known)
     jacobian = space.report_jacobian(psi)[use]

@@ -20,6 +20,9 @@ Mask = NDArray[np.bool_]
 
 # A direction has no information where less than this share of its coordinates' own is left, for each of them.
 NO_INFORMATION = 1e-8
+# A logarithm, or a correlation's free form, that has less information than this has none: it is known to a
+# factor of e to the thousands.
+LEAST_KNOWN = 1e-7
 # A parameter takes part in a direction that moves it by at least this much of the one that moves most, in units
 # of what each is known to by itself.
 TOUCHED = 1e-3
@@ -75,20 +78,28 @@ class Determined(NamedTuple):
     loose: Mask
 
 
-def determined_inverse(information: Floats, inside: Mask, back: Floats) -> Determined:
+def least_known(size: int, num_fixed: int) -> Floats:
+    """(d,) information below which a parameter has none: of fixed effects, which have units, none at all."""
+    return np.where(np.arange(size) < num_fixed, 0.0, LEAST_KNOWN)
+
+
+def determined_inverse(
+    information: Floats, inside: Mask, back: Floats, num_fixed: int = 0
+) -> Determined:
     """Invert an information in the directions that it has.
 
     Args:
       information: (d, d); of what is not inside nothing is read.
       inside: (d,) which parameters are off their bounds.
       back: (d, d) derivative of the parameters in coordinates that suit them; see `coordinates`.
+      num_fixed: how many of the parameters, the first ones, are fixed effects.
     Returns:
       The inverse, and what takes part in a direction without information.
     """
     d = len(inside)
     covariance, loose = np.full((d, d), np.nan), np.zeros(d, bool)
     diagonal = np.diag(information)
-    usable = inside & np.isfinite(diagonal) & (diagonal != 0.0)
+    usable = inside & np.isfinite(diagonal) & (np.abs(diagonal) > least_known(d, num_fixed))
     loose[inside & ~usable] = True
     use = np.ix_(usable, usable)
     if not usable.any():
