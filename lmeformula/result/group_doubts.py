@@ -224,8 +224,10 @@ def row_scores(fit: Fit, seed: int) -> Scores:
     first = row_derivatives(fit.model).slopes(eta, free).first
     drawn = []
     count = int(np.clip(MOST_NUMBERS // design.n, FEWEST_DRAWS, MOST_DRAWS))
-    for sequence in np.random.SeedSequence([seed, 4]).spawn(count):
-        changed = with_drawn(fit, draw_rows(fit, eta, response, sequence))
+    # All at once: of small models a draw costs what starting one costs.
+    each = np.repeat(eta[None], count, axis=0)
+    for responses in draw_rows(fit, each, response, np.random.SeedSequence([seed, 4])):
+        changed = with_drawn(fit, responses)
         try:
             check_refit(fit, changed)
         except (FormulaDataError, ModelError):
