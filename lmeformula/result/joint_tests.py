@@ -66,7 +66,7 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
         "Fit the model without the term, and compare: fit.anova(other).",
     )
     points = points_of(fit)
-    several = [name for name, values in points.items() if len(values) > 1]
+    several = _as_written(fit, [name for name, values in points.items() if len(values) > 1])
     nesting = find_nesting(observed_of(fit), fit.formula.fixed.sum, several)
     margins = _margins(fit, several, nesting)
     wanted = list(margins) if terms is None else [_wanted(name, margins, several) for name in terms]
@@ -93,19 +93,31 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
     )
 
 
+def _as_written(fit: Fit, names: Sequence[str]) -> list[str]:
+    """Columns in the order in which the formula names them, which that of its sorted terms need not be."""
+    first = dict.fromkeys(names, float("inf"))
+    for term in fit.formula.fixed.sum.terms:
+        for column in (c for variable in term.variables for c in data_columns(variable)):
+            if column.name in first and column.span is not None:
+                first[column.name] = min(first[column.name], column.span[0])
+    return sorted(names, key=lambda name: first[name])
+
+
 def _margins(fit: Fit, several: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
     """Sets of variables to test: those of the terms and all parts of them, with what they are nested in."""
     sets = term_columns(fit.formula.fixed.sum, set(several))
     sets += [frozenset([name, *nests]) for name, nests in nesting.items()]
-    found = [
+    # As emmeans lists them: by their number of variables, and in the variables' order.
+    parts = {
         frozenset(part)
-        for size in range(1, len(several) + 1)
-        for whole in dict.fromkeys(sets)
-        for part in itertools.combinations([n for n in several if n in whole], size)
-    ]
+        for whole in sets
+        for size in range(1, len(whole) + 1)
+        for part in itertools.combinations(whole, size)
+    }
+    place = {name: i for i, name in enumerate(several)}
     return [
         part
-        for part in dict.fromkeys(found)
+        for part in sorted(parts, key=lambda one: (len(one), sorted(place[n] for n in one)))
         if all(set(nests) <= part for name, nests in nesting.items() if name in part)
     ]
 
