@@ -182,14 +182,21 @@ def test_scores_are_the_gradient_of_the_density_and_their_mean_stays(family, res
     # Where the posterior is N(0, I) the correction has mean zero; here that is nearly so: the mean over
     # importance-weighted draws of that normal distribution differs by noise alone.
     many = rng.normal(size=(6, 20_000))
-    value, slope = problem.density(tf.constant(psi), tf.constant(many), white, problem.data)
-    both = problem.score(tf.constant(psi), tf.constant(many), slope, white, problem.data)
-    log_weight = value.numpy() + 0.5 * (many**2).sum(axis=0)
+    values, raw, controlled = [], [], []
+    # A few at a time: what is worked out on the way to one draw is some hundred numbers for each row.
+    for some in np.split(many, 20, axis=1):
+        value, slope = problem.density(tf.constant(psi), tf.constant(some), white, problem.data)
+        scores = problem.score(tf.constant(psi), tf.constant(some), slope, white, problem.data)
+        values.append(value.numpy())
+        raw.append(scores.raw.numpy())
+        controlled.append(scores.controlled.numpy())
+    raw, controlled = np.hstack(raw), np.hstack(controlled)
+    log_weight = np.hstack(values) + 0.5 * (many**2).sum(axis=0)
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.mean()
-    difference = weight * (np.asarray(both.controlled) - np.asarray(both.raw))
+    difference = weight * (controlled - raw)
     error = difference.std(axis=1) / np.sqrt(many.shape[1])
     assert (np.abs(difference.mean(axis=1)) < 4.5 * error).all()
     coefficients = [*range(space.num_fixed), *range(space.own_slice.start, space.size)]
-    ratio = np.var(np.asarray(both.raw), axis=1) / np.var(np.asarray(both.controlled), axis=1)
+    ratio = np.var(raw, axis=1) / np.var(controlled, axis=1)
     assert (ratio[coefficients] > 10.0).all(), ratio
