@@ -18,7 +18,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.laplace.fit import LaplaceFit
+from lmeformula.laplace.fit import LaplaceFit, own_parameters
 from lmeformula.model.compile import Model
 from lmeformula.model.family.limits import Limit, limits_of
 
@@ -30,6 +30,8 @@ Mask = NDArray[np.bool_]
 FLAT = 1e-6
 # A standard error this many times the estimate says that the estimate says nothing.
 NOTHING = 10.0
+# Rows say no more than this: one that says very much drowns what others do not say.
+MOST_WEIGHT = 1.0
 # The share of a direction that a coefficient must have to be named.
 SHARE = 0.1
 
@@ -54,6 +56,7 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     if has_chances and found.approximation.value > -math.log(2.0):
         mask[: space.num_fixed], mask[own] = True, True
         return mask
+    at_zero = _at_zero(model, found)
     for predictor, (columns, weights) in enumerate(_predictors(model, found)):
         X, estimates = model.design.X[:, columns], found.params.beta[columns]
         if family.thresholds and predictor == 0:
@@ -62,7 +65,7 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
             estimates = np.append(estimates, -np.mean(found.params.own))
         if weights is None or not X.shape[1]:
             continue
-        named = _endless(X, estimates, weights)
+        named = _endless(X, estimates, weights, at_zero[predictor])
         mask[: space.num_fixed][columns] = named[: int(columns.sum())]
         if family.thresholds and predictor == 0:
             mask[own] = named[-1]
@@ -83,11 +86,14 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
         return mask
     blocks = model.stack.mixture.to_blocks(found.approximation.mode.weights)
     places = np.array(model.design.column_predictors, int)
+    at_zero = _at_zero(model, found)
     for predictor, limit in _limits(model).items():
         columns = places == predictor
         X, estimates = model.design.X[:, columns], found.params.beta[columns]
         weights = np.abs(blocks[:, predictor, predictor])
-        named = _endless(X, estimates, weights) if X.shape[1] else np.zeros(0, bool)
+        if not X.shape[1]:
+            continue
+        named = _endless(X, estimates, weights, at_zero[predictor])
         reached = X @ estimates
         moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (weights < FLAT)
         if moved.any() and ((reached if np.isinf(limit.value) else -reached)[moved] > 0.0).all():
@@ -137,12 +143,34 @@ def _predictors(model: Model, found: LaplaceFit) -> list[tuple[Mask, Floats | No
     ]
 
 
-def _endless(X: Floats, estimates: Floats, weights: Floats) -> Mask:
-    """(p,) which columns have a part in a direction in which the likelihood is flat."""
+def _at_zero(model: Model, found: LaplaceFit) -> Floats:
+    """(K, n) the rows' curvatures in each predictor where all are zero, or amid the thresholds."""
+    free = own_parameters(model.space, model.space.to_free(found.params))
+    eta = np.zeros_like(found.problem.offset)
+    if model.family.thresholds:
+        eta[: model.design.n] = np.mean(found.params.own)
+    weights = -found.problem.rows.slopes(eta, free).second
+    mixture = model.stack.mixture
+    if mixture is None:
+        return np.abs(weights)[None]
+    return np.abs(np.einsum("nkk->kn", mixture.to_blocks(weights)))
+
+
+def _endless(X: Floats, estimates: Floats, weights: Floats, at_zero: Floats) -> Mask:
+    """(p,) which columns have a part in a direction in which the likelihood is flat, having gone far.
+
+    Rows without trials are flat everywhere: they predict nothing perfectly.
+    """
     Q, R = np.linalg.qr(X)
-    curvatures, directions = np.linalg.eigh(Q.T @ (weights[:, None] * Q))
+
+    def curvature(rows: Floats) -> Floats:
+        return np.asarray(Q.T @ (np.minimum(rows, MOST_WEIGHT)[:, None] * Q))
+
+    curvatures, directions = np.linalg.eigh(curvature(weights))
     stderr = 1.0 / np.sqrt(np.maximum(curvatures, np.finfo(float).tiny))
     is_nowhere = (curvatures < FLAT) & (stderr > NOTHING * np.abs(directions.T @ R @ estimates))
+    before = np.einsum("ij,jk,ki->i", directions.T, curvature(at_zero), directions)
+    is_nowhere &= before > FLAT
     moved = np.linalg.solve(R, directions[:, is_nowhere])
     # In units of what each coefficient does to the predictor.
     size = np.abs(moved) * np.sqrt(np.mean(X**2, axis=0))[:, None]

@@ -97,7 +97,9 @@ def _from(
         if best is not None and not _is_doubtful(best, whole, one):
             continue
         near = tuple(sorted((*held, one), key=lambda other: other.place))
-        begin = None if best is None else _without(whole, best, near)
+        # A maximum with another parameter at its limit is no place to start without this one alone.
+        is_start = best is not None and best.at_limits == held
+        begin = _without(whole, best, near) if best is not None and is_start else None
         simpler = _from(whole, near, begin, negligible)
         if best is None:
             best = simpler

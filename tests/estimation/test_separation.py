@@ -112,6 +112,24 @@ def test_extreme_data_that_are_not_separated(case):
     assert np.isfinite(fit.stderr).all()
 
 
+def test_rows_without_trials_predict_nothing():
+    data = FRAME | {"y": np.zeros(N, int), "n": np.zeros(N, int)}
+    fit = lf.fit("y | trials(n) ~ x + (1 | g)", data, "binomial", method="laplace")
+    assert fit.outcome is lf.Outcome.UNIDENTIFIED
+    some = FRAME | {"y": np.where(CELL == "c", 0, YES), "n": np.where(CELL == "c", 0, 1)}
+    fit = lf.fit("y | trials(n) ~ x + f + (1 | g)", some, "binomial", method="laplace")
+    assert fit.outcome is not lf.Outcome.SEPARATION
+    assert not fit.converged
+    assert "f[T.c]" in str(fit.diagnostics)
+
+
+def test_one_row_that_says_very_much_does_not_drown_the_others():
+    data = FRAME | {"y": np.where(np.arange(N) == 7, 5e17, YES)}
+    data["n"] = np.where(np.arange(N) == 7, 1e18, 1.0)
+    fit = lf.fit("y | trials(n) ~ x + (1 | g)", data, "binomial", method="laplace")
+    assert fit.outcome is not lf.Outcome.SEPARATION
+
+
 def test_monte_carlo_em_does_not_set_out_for_infinity():
     fit = lf.fit("always ~ x + t + (1 | g)", FRAME, "bernoulli", method="mcem", progress=False)
     assert fit.outcome is lf.Outcome.SEPARATION

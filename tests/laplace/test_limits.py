@@ -100,3 +100,19 @@ def test_a_dispersion_with_a_formula_runs_there_by_name(family):
     assert fit.stderr[list(names)].isna().all()
     assert fit.diagnostics.at_limits == names
     assert names[1] in " ".join(str(fit.summary()).split())
+
+
+@pytest.mark.slow
+def test_a_second_limit_is_tried_after_a_first_one_was_taken():
+    """Counts of Poisson and more zeros: the dispersion is at its limit, and the zero chance is not."""
+    rng = np.random.default_rng(1)
+    g, x = np.repeat(np.arange(12), 8), rng.normal(size=96)
+    mean = np.exp(0.8 + 0.3 * x + rng.normal(0, 0.4, 12)[g])
+    y = np.maximum(np.round(mean).astype(int), 1) * (rng.random(96) < 0.7)
+    data, formula = pd.DataFrame({"y": y, "x": x, "g": g}), "y ~ x + (1 | g)"
+    fit = lf.fit(formula, data, "zero_inflated_nbinom2", method="laplace")
+    right = lf.fit(formula, data, "zero_inflated_poisson", method="laplace")
+    assert fit.outcome is lf.Outcome.BOUNDARY
+    assert fit.loglik.value == pytest.approx(right.loglik.value, abs=1e-5)
+    np.testing.assert_allclose(fit.stderr, right.stderr, rtol=1e-4)
+    assert fit.diagnostics.at_limits == ("dispersion at inf (zero_inflated_poisson)",)

@@ -63,14 +63,16 @@ def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> 
     import tensorflow as tf
 
     counts, size = response[0][:, None], own[0]
-    return counts - (counts + size) * tf.math.sigmoid(eta - tf.math.log(size))
+    log_ratio = eta - tf.math.log(size)
+    return counts * tf.math.sigmoid(-log_ratio) - size * tf.math.sigmoid(log_ratio)
 
 
 def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     counts, _, log_counts, peaks = response
     size = own[0]
     log_ratio, apart = eta - np.log(size), eta - log_counts
-    share = scipy.special.expit(log_ratio)
+    # The rest of the share by itself: one less the share has no digits where means are 1e16 times the size.
+    share, rest = scipy.special.expit(log_ratio), scipy.special.expit(-log_ratio)
     # From the density's peak, at a mean that is the count itself, where the share is `whole`.
     whole = counts / (counts + size)
     fall = counts * apart - (counts + size) * np.log1p(whole * np.expm1(apart))
@@ -78,17 +80,17 @@ def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     top += stirling_remainder(counts + size) - stirling_remainder(np.full(1, size))
     of_zero = -size * softplus(log_ratio, share)
     value = np.where(counts > 0.0, fall + top, of_zero)
-    second = -(counts + size) * share * (1.0 - share)
-    return Slopes(float(value.sum()), counts - (counts + size) * share, second)
+    second = -(counts + size) * share * rest
+    return Slopes(float(value.sum()), counts * rest - size * share, second)
 
 
 def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     counts, size = response[0], own[0]
     log_ratio = eta - np.log(size)
-    share = scipy.special.expit(log_ratio)
-    bend = share * (1.0 - share)
+    share, rest = scipy.special.expit(log_ratio), scipy.special.expit(-log_ratio)
+    bend = share * rest
     # y - mean over mean + size, where the mean may overflow and its share of the sum does not
-    excess = counts * (1.0 - share) / size - share
+    excess = counts * rest / size - share
     _, rise, rise_twice = rising(counts, size)
     spread = (counts + size) * share / size
     own_first = share * excess

@@ -208,3 +208,19 @@ def test_the_cauchy_link_in_both_forms():
     for one, other in ((CAUCHY.log_density, CAUCHY.slope), (CAUCHY.slope, CAUCHY.bend)):
         found = (one(x + step) - one(x - step)) / (2 * step)
         np.testing.assert_allclose(other(x), found, rtol=1e-6, atol=1e-12)
+
+
+def test_counts_beyond_all_digits_of_the_share_have_a_curvature():
+    """nbinom2 with a mean of 1e18: its curvature is y r mu / (mu + r)^2, and no difference of ones."""
+    from lmeformula.model.family import family
+
+    form = family("nbinom2").closed
+    counts, eta = np.array([1e18]), np.array([np.log(2e18)])
+    zeros = np.zeros(1)
+    response = (counts, zeros, np.log(counts), zeros)
+    found = form.slopes(eta, response, np.array([0.5]))
+    # (y + r) mu r / (mu + r)^2 with mu = 2 y, r = 1/2; the score is (y - mu) r / (mu + r).
+    np.testing.assert_allclose(found.second, -0.25, rtol=1e-12)
+    np.testing.assert_allclose(found.first, -0.25, rtol=1e-12)
+    deeper = form.depths(eta, response, np.array([0.5]))
+    np.testing.assert_allclose(deeper.third, 0.25, rtol=1e-12)
