@@ -153,7 +153,7 @@ def _at_zero(model: Model, found: LaplaceFit) -> Floats:
     mixture = model.stack.mixture
     if mixture is None:
         return np.abs(weights)[None]
-    return np.abs(np.einsum("nkk->kn", mixture.to_blocks(weights)))
+    return np.asarray(np.abs(np.einsum("nkk->kn", mixture.to_blocks(weights))))
 
 
 def _endless(X: Floats, estimates: Floats, weights: Floats, at_zero: Floats) -> Mask:
