@@ -66,7 +66,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         if error.errno is None:
             raise
         # The user knows nothing of the file beside, and a full disk names none.
-        raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def write_whole(path: Path, content: bytes | str) -> Path:

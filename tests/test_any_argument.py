@@ -179,6 +179,9 @@ def calls_of_the_package() -> Iterator[Call]:
         distribution=lambda mu: tfp.distributions.Poisson(log_rate=mu),
         support="count",
     )
+    yield call("em.run", lf.em.run, problem=quadratic())
+    yield call("em.from_log_joint", lf.em.from_log_joint, **QUADRATIC)
+    yield call("em.from_joint", lf.em.from_joint, joint=None)
     yield call("datasets.load", lf.datasets.load, name="sleepstudy")
     yield call("datasets.describe", lf.datasets.describe, name="sleepstudy")
     yield call(
@@ -196,6 +199,20 @@ def calls_of_the_package() -> Iterator[Call]:
         (lf.sklearn.MixedModelClassifier, ROWS["k"] > 2),
     ):
         yield call(estimator.__name__, functools.partial(predicted, estimator, target), estimator)
+
+
+def log_quadratic(p: Any, u: Any) -> Any:
+    import tensorflow as tf
+
+    return -tf.reduce_sum((u - p) ** 2 + u**2)
+
+
+QUADRATIC: dict[str, Any] = {"log_joint": log_quadratic, "params": 1.0, "latents": [0.0, 0.0]}
+
+
+@functools.cache
+def quadratic() -> Any:
+    return lf.em.from_log_joint(**QUADRATIC)
 
 
 def predicted(estimator: Any, target: pd.Series, **options: Any) -> Any:
@@ -340,6 +357,9 @@ def fault_of(one: Call, argument: str, name: str, value: Any) -> str | None:
 
 # What starts TensorFlow or refits a hundred times is walked over in the slow tests alone.
 LONG = (
+    "em.run",
+    "em.from_log_joint",
+    "em.from_joint",
     "Family",
     "confint boot",
     "joint_for",
@@ -417,12 +437,26 @@ def test_a_fault_would_be_seen() -> None:
         (lambda fit: lf.fit("y ~ x + (1 | g)", ROWS, weights=[1.0]), "weights has 1 values for 24"),
         (lambda fit: lf.fit("y ~ x + (1 | g)", ROWS, offset=["a"] * 24), "offset must be numbers"),
         (lambda fit: lf.datasets.load(3), "name is 3"),
+        (lambda fit: lf.em.run(3), "problem is 3"),
+        (lambda fit: lf.em.from_joint(3), "joint is 3"),
+        (lambda fit: lf.fit("y ~ x + (1 | g)", "a.csv"), "(?s)not 'a.csv'.*Read the file first"),
+        (lambda fit: lf.fit("y ~ x + (1 | g)", ROWS, weights="w"), "weights is 'w', which is not"),
         (lambda fit: lf.estimate(fit), "model is a Fit"),
     ],
 )
 def test_says_which_argument_is_wrong(given: Callable[[lf.Fit], Any], words: str) -> None:
     with pytest.raises(LmeFormulaError, match=words):
         given(gaussian())
+
+
+def test_an_argument_that_there_is_not_is_answered_with_what_may_be_meant() -> None:
+    with pytest.raises(TypeError, match=r"'REML'\. Did you mean 'reml'\?") as caught:
+        lf.fit("y ~ x + (1 | g)", ROWS, REML=True)
+    assert caught.value.__context__ is None
+    with pytest.raises(TypeError, match=r"'nsim'\. It takes seed, re_form"):
+        gaussian().simulate(nsim=3)
+    with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'data'"):
+        lf.fit("y ~ x + (1 | g)")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("largest", [7.0, 1e9, 1e300])

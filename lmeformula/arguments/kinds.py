@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import math
@@ -9,7 +10,7 @@ import os
 import reprlib
 from collections.abc import Callable, Collection, Mapping
 from numbers import Real
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from lmeformula.errors import ModelError
 
@@ -53,11 +54,10 @@ def takes(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                given = signature.bind(*args, **kwargs).arguments
-            except TypeError:
-                # One that is missing, or unknown: Python says so, and which function has it.
-                return function(*args, **kwargs)
+            given = _bound(signature, args, kwargs)
+            if given is None:
+                _say_unknown(function, signature, kwargs)
+                return function(*args, **kwargs)  # one is missing, and Python says which
             for name, value in given.items():
                 if name in checks:
                     for one in value if name in by_place else (value,):
@@ -69,6 +69,36 @@ def takes(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
+def _bound(signature: inspect.Signature, args: Any, kwargs: Any) -> Mapping[str, Any] | None:
+    """The arguments by name; None where the call has too many or too few."""
+    try:
+        return signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        return None
+
+
+def _say_unknown(
+    function: Callable[..., object], signature: inspect.Signature, given: Mapping[str, object]
+) -> None:
+    """Name an argument that a function does not have, and the one that may be meant."""
+    known = [one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY]
+    every = signature.parameters
+    unknown = [name for name in given if name not in every]
+    if not unknown or any(one.kind is one.VAR_KEYWORD for one in every.values()):
+        return
+    near = difflib.get_close_matches(unknown[0].casefold(), every, n=1, cutoff=0.6)
+    cure = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(known or every)}."
+    raise TypeError(
+        f"{getattr(function, '__name__', 'it')}() got an unexpected keyword argument {unknown[0]!r}. {cure}"
+    )
+
+
+class _Short(reprlib.Repr):
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Anything that is no plain value by its kind: its own words may be a page."""
+        return _kind(x)
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: in a few words, whatever it is.
 
@@ -76,20 +106,29 @@ def shown(value: object) -> str:
       >>> shown("a" * 1000)
       "'aaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaa'"
     """
-    short = reprlib.Repr()
+    short = _Short()
     short.maxstring = short.maxlong = short.maxother = LONGEST
-    if value is None or isinstance(value, str | bytes | Real | complex | list | tuple | dict | set):
-        try:
-            return short.repr(value)
-        except ValueError:  # more digits than Python writes
-            return "a number of thousands of digits"
+    try:
+        return short.repr(value)
+    except ValueError:  # more digits than Python writes
+        return "a number of thousands of digits"
+
+
+def _kind(value: Any) -> str:
+    """A plain value as it is written; anything else by its kind."""
+    if value is None or isinstance(value, bytes | Real | complex):
+        return _cut(repr(value))
     kind = type(value)
     if kind.__module__.partition(".")[0] in ("numpy", "pandas") and hasattr(value, "shape"):
         noun = "array" if kind.__name__ == "ndarray" else kind.__name__
         return f"{_article(noun)} of shape {value.shape}"
     if isinstance(value, type) or inspect.isroutine(value):
-        return short.repr(value)
+        return _cut(repr(value))
     return _article(kind.__name__)
+
+
+def _cut(written: str) -> str:
+    return written if len(written) <= LONGEST else f"{written[:LONGEST]}..."
 
 
 def refuse(name: str, value: object, hint: str) -> ModelError:
@@ -230,6 +269,18 @@ def mapping(name: str, value: object) -> None:
     """A mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value):
         raise refuse(name, value, "Give a dictionary whose keys are names.")
+
+
+def display(name: str, value: object) -> None:
+    """What shows the progress of a run."""
+    if not all(callable(getattr(value, part, None)) for part in ("start", "update", "stop")):
+        raise refuse(name, value, "Give an object with start(names), update(iteration) and stop().")
+
+
+def function(name: str, value: object) -> None:
+    """A function."""
+    if not callable(value):
+        raise refuse(name, value, "Give a function.")
 
 
 def functions(name: str, value: object) -> None:

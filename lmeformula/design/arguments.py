@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design.factors import coding_named
-from lmeformula.design.frame import Frame, column_of, open_frame
+from lmeformula.design.frame import Frame, column_of, missing_column, open_frame
 from lmeformula.design.labels import label
 from lmeformula.design.values import Categories, Coding, Column, Floats, Numbers
 from lmeformula.errors import FormulaDataError
@@ -51,6 +51,8 @@ def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
     """
     if given is None:
         return None
+    if isinstance(given, str) and given not in frame.positions:
+        raise missing_column(frame, given, what=f"{name} is")
     column = (
         column_of(frame, given)
         if isinstance(given, str)

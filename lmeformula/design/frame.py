@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import importlib
+import os
 import unicodedata
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
@@ -153,12 +154,15 @@ def _native_frame(data: Any) -> Frame:
         )
     try:
         opened: Any = nw.from_native(data)
-    except TypeError as error:
+    except TypeError:
+        is_path = isinstance(data, str | os.PathLike)
         raise FormulaDataError(
-            f"the data must be a table, not {type(data).__name__}",
+            f"the data must be a table, not {kinds.shown(data) if is_path else type(data).__name__}",
             "E_DATA",
-            hint="Pass a pandas or polars DataFrame, a pyarrow Table, or a dict of arrays.",
-        ) from error
+            hint="Read the file first, such as with pandas.read_csv(path)."
+            if is_path
+            else "Pass a pandas or polars DataFrame, a pyarrow Table, or a dict of arrays.",
+        ) from None
     if isinstance(opened, nw.LazyFrame):
         raise FormulaDataError("the data is a lazy frame", "E_DATA", hint="Call .collect() first.")
     return Frame(tuple(map(_name, opened.columns)), len(opened), lambda i: opened[:, i])
@@ -205,10 +209,16 @@ def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
         ) from None
 
 
-def missing_column(frame: Frame, name: str, formula: str, span: Span | None) -> ColumnNotFoundError:
-    """The error for a name that is not a column."""
+def missing_column(
+    frame: Frame,
+    name: str,
+    formula: str = "",
+    span: Span | None = None,
+    what: str = "the formula uses",
+) -> ColumnNotFoundError:
+    """The error for a name that is not a column; `what` has it."""
     return ColumnNotFoundError(
-        f"the formula uses {name!r}, which is not a column of the data",
+        f"{what} {name!r}, which is not a column of the data",
         "E_UNKNOWN_COLUMN",
         formula,
         span,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.em import boundary, schedule
 from lmeformula.em.advance import Advance, Moments
 from lmeformula.em.boundary import Held
@@ -73,6 +74,13 @@ class Silent:
         """Do nothing."""
 
 
+@kinds.takes(
+    problem=kinds.instance(Problem, "Give what lf.em.from_joint or lf.em.from_log_joint returns."),
+    options=kinds.instance(Options, "Give lf.em.Options(...)."),
+    seed=kinds.seed,
+    dtype=kinds.one_of("float64", "float32"),
+    progress=kinds.optional(kinds.display),
+)
 def run(
     problem: Problem,
     options: Options = DEFAULTS,

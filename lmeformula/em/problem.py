@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.em.density import (
     Bind,
     Bound,
@@ -28,6 +29,11 @@ from lmeformula.errors import ModelError
 Floats = NDArray[np.float64]
 
 
+@kinds.takes(
+    log_joint=kinds.function,
+    names=kinds.optional(kinds.names),
+    scales=kinds.either(kinds.mapping, kinds.one_of("auto")),
+)
 def from_log_joint(
     log_joint: Callable[..., Tensor],
     params: Any,
@@ -62,10 +68,13 @@ def from_log_joint(
       >>> problem.names, problem.latents.shape
       (('p[0]',), (2,))
     """
-    start, unflatten_params = flatten(params)
-    first, unflatten_latents = flatten(latents)
+    start, unflatten_params = _started("params", params)
+    first, unflatten_latents = _started("latents", latents)
     dtype = _dtype_of(params, latents)
-    given = () if data is None else tensors_of(data, dtype)
+    try:
+        given = () if data is None else tensors_of(data, dtype)
+    except (TypeError, ValueError) as error:
+        raise kinds.refuse("data", data, "Give arrays, or a nested structure of them.") from error
 
     def bind(psi: Tensor, data: Any) -> Bound:
         further = () if isinstance(data, tuple) and data == () else (data,)
@@ -86,6 +95,11 @@ def from_log_joint(
     return _problem(bind, start, first, found, _identity, given, dtype, blocks)
 
 
+@kinds.takes(
+    seed=kinds.seed,
+    scales=kinds.either(kinds.mapping, kinds.one_of("auto")),
+    structure=kinds.one_of("auto", "none"),
+)
 def from_joint(
     joint: Any,
     variables: Sequence[Any] | None = None,
@@ -112,9 +126,12 @@ def from_joint(
         deviation that was multiplied by a tensor while the model was built is such a case: the product was
         taken once, outside of any gradient.)
     """
-    if structure not in ("auto", "none"):
-        raise ModelError(
-            f"there is no structure {structure!r}", hint='Write structure="auto" or "none".'
+    if not all(
+        hasattr(joint, part)
+        for part in ("distribution", "experimental_default_event_space_bijector")
+    ):
+        raise kinds.refuse(
+            "joint", joint, "Pin the response: joint.experimental_pin(response=values)."
         )
     owner = joint.distribution
     variables, bijectors = _parameters(
@@ -177,6 +194,22 @@ def _sizes_of(shapes: Any) -> tuple[tuple[str, int], ...]:
         )
     ]
     return tuple(zip(tf.nest.flatten(named), sizes, strict=True))
+
+
+def _started(name: str, values: Any) -> Any:
+    """Flatten start values.
+
+    Raises:
+      ModelError: if they are no numbers.
+    """
+    hint = "Give numbers: an array, a list, or a nested structure of arrays."
+    try:
+        flat, unflatten = flatten(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise kinds.refuse(name, values, hint) from error
+    if not len(flat):
+        raise kinds.refuse(name, values, hint)
+    return flat, unflatten
 
 
 def assign(variables: Sequence[Any], params: Floats) -> None:
@@ -306,8 +339,16 @@ def _check_start(
 ) -> None:
     """The density must be a finite scalar at the start, and every parameter must get a gradient near it."""
     bound = bind(tf.constant(start, dtype), data)
-    found = np.asarray(bound.value(tf.constant(first, dtype)))
-    if found.shape != () or not np.isfinite(found):
+    try:
+        found = np.asarray(bound.value(tf.constant(first, dtype)))
+    except Exception as error:
+        words = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(
+            f"the log density fails at the start: {type(error).__name__}: {words}",
+            hint="It is called with the parameters and the latents, in the structures of their starts, and "
+            "with the data where there are some.",
+        ) from error
+    if found.shape != () or found.dtype.kind not in "fiu" or not np.isfinite(found):
         raise ModelError(
             f"the log density is {found!r} at the start",
             hint="It must be one finite number: sum over rows and latents, and start where the density "

@@ -32,6 +32,7 @@ _carriers: WeakKeyDictionary[Model, Carrier] = WeakKeyDictionary()
 
 @kinds.takes(
     seed=kinds.seed,
+    progress=kinds.optional(kinds.display),
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
 )
 def refit(

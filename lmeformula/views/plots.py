@@ -43,6 +43,10 @@ class Plots:
     def __init__(self, fit: Fit) -> None:
         self._fit = fit
 
+    def __repr__(self) -> str:
+        names = [name for name in vars(type(self)) if not name.startswith("_")]
+        return f"Plots of a fit: {', '.join(f'.{name}()' for name in names)}"
+
     def convergence(
         self, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
     ) -> NDArray[np.object_]:

@@ -38,11 +38,7 @@ def progress_display(
       display: to be started, updated and stopped by the run, or None to show nothing.
     """
     if not isinstance(progress, bool):
-        parts = ("start", "update", "stop")
-        if not all(callable(getattr(progress, part, None)) for part in parts):
-            raise kinds.refuse(
-                "progress", progress, "Give True, False, or an object with start, update and stop."
-            )
+        kinds.display("progress", progress)
         return progress
     if not progress:
         return None

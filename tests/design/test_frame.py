@@ -160,7 +160,7 @@ def test_mapping_column(name: str) -> None:
 
 NOT_TABLES = [
     (3, "the data must be a table, not int"),
-    ("abc", "the data must be a table, not str"),
+    ("abc", "the data must be a table, not 'abc'"),
     (None, "the data must be a table, not NoneType"),
     (np.zeros((3, 2)), "the data must be a table, not ndarray"),
     (pd.Series([1, 2]), "the data must be a table, not Series"),
