@@ -18,11 +18,13 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.factor import factorize
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.doubts import Doubt
-from lmeformula.result.equations import Equations, equations, has_equations, with_location
+from lmeformula.result.equations import Equations, has_equations, with_location
 from lmeformula.result.group_doubts import Scores
-from lmeformula.result.posterior import row_precisions
+from lmeformula.result.parameter_errors import has_location, location_covariance
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -77,10 +79,14 @@ def score_doubts(fit: Fit, scores: Scores, seed: int) -> Iterator[Doubt]:
     """
     if not has_equations(fit):
         return
-    solved = equations(fit)
-    weights = np.maximum(row_precisions(fit), 0.0)
-    X = with_location(fit.model.design.X, len(solved.fixed_vcov))
-    projected = Projected(solved, weights, X)
+    vcov = location_covariance(fit) if has_location(fit) else fit.fixed_vcov
+    plan = layout(fit.model.stack.terms)
+    lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
+    # Variances of the scores under the model: the curvature of a row goes with its score in some families, such
+    # as the gamma, and what is divided by it would not be like what is drawn.
+    factor = factorize(plan, cross_products(plan, scores.weights), lambdas)
+    solved = Equations(factor, np.zeros((0, 0)), vcov, fit.params.covariances, 1.0)
+    projected = Projected(solved, scores.weights, with_location(fit.model.design.X, len(vcov)))
     for doubt in (_curvature(fit, scores, projected), _neighbours(fit, scores, projected, seed)):
         if doubt is not None:
             yield doubt
