@@ -64,7 +64,11 @@ class Laplace:
             slope = A.T @ first - u
             # Rows that bend the wrong way do not steer; the mode is the same.
             H = (A * np.maximum(curvature, 0.0)[:, None]).T @ A + np.eye(len(u))
-            step = sl.solve(H, slope, assume_a="pos")
+            try:
+                step = sl.solve(H, slope, assume_a="pos")
+            except np.linalg.LinAlgError:
+                # Curvatures of 1e300, far from any mode.
+                return None
             if slope @ step < 1e-22 * max(1.0, abs(value)):
                 return u + step, value, curvature
             length = 1.0

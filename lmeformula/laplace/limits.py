@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lmeformula.laplace.fit import LaplaceFit, arrays_of, fit_laplace
 from lmeformula.laplace.information import coefficient_information
-from lmeformula.laplace.likelihood import At, approximate
+from lmeformula.laplace.likelihood import Approximation, At, approximate
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN
 from lmeformula.model.compile import Model
 from lmeformula.model.family.limits import Limit, hold, limits_of, others
@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 FAR = 5.0
 # Log-likelihoods that differ by less are equal.
 EQUAL = 1e-6
+# A parameter from whose start to its limit they differ by less has no part in them.
+SAME = 1e-9
 
 
 class AtLimit(NamedTuple):
@@ -106,6 +108,9 @@ def _from(
             continue
         if best.found.approximation.value > simpler.found.approximation.value + EQUAL:
             continue
+        if best.found.converged and _is_silent(whole, simpler, one):
+            # As good at its limit as anywhere: that is no estimate.
+            continue
         away = _away(whole, simpler, one, negligible)
         best = simpler if away is None else away
     assert best is not None
@@ -159,6 +164,13 @@ def _away(whole: Model, simpler: Climbed, one: AtLimit, negligible: float) -> Cl
     )
 
 
+def _is_silent(whole: Model, simpler: Climbed, one: AtLimit) -> bool:
+    """Whether the parameter makes no difference: the likelihood is the same where the ascent started."""
+    assert whole.start.own is not None
+    _, _, there = _beside(whole, simpler, one, float(whole.start.own[one.place]))
+    return abs(there.value - simpler.found.approximation.value) < SAME
+
+
 def outwards(whole: Model, simpler: Climbed, one: AtLimit) -> tuple[Model, Floats, float]:
     """How the likelihood leans away from a limit.
 
@@ -171,24 +183,30 @@ def outwards(whole: Model, simpler: Climbed, one: AtLimit) -> tuple[Model, Float
       start: its coordinates near the limit.
       slope: of the likelihood there, away from the limit, in the unconstrained parameter.
     """
+    near = one.limit.near(whole.family.response(whole.design))
+    model, start, found = _beside(whole, simpler, one, near)
+    slope = found.in_own[model.space.own.names.index(whole.space.own.names[one.place])]
+    # Towards the limit the free value grows where the limit is infinite, and falls where it is zero.
+    return model, start, float(-slope if np.isinf(one.limit.value) else slope)
+
+
+def _beside(
+    whole: Model, simpler: Climbed, one: AtLimit, value: float
+) -> tuple[Model, Floats, Approximation]:
+    """The model with a parameter free again, its coordinates at some value of that, and what is there."""
     held = tuple(other for other in simpler.at_limits if other.place != one.place)
     model = held_model(whole, held) if held else whole
     space, found = model.space, simpler.found
     place = space.own.names.index(whole.space.own.names[one.place])
-    natural = np.insert(
-        _natural_own(simpler), place, one.limit.near(whole.family.response(whole.design))
-    )
+    natural = np.insert(_natural_own(simpler), place, value)
     free = space.own.scale.to_free(natural)
     p, f = space.num_fixed, simpler.model.space.own.size
     first, rest = found.coordinates[:p], found.coordinates[p + f :]
     start = np.concatenate([first, free, rest])
     lambdas = found.charts.factors(found.charts.settle(rest))
     problem = arrays_of(model, found.problem.plan, found.problem.factorize)
-    slope = approximate(
-        problem, At(found.params.beta, lambdas, free), found.approximation.mode.u
-    ).in_own[place]
-    # Towards the limit the free value grows where the limit is infinite, and falls where it is zero.
-    return model, start, float(-slope if np.isinf(one.limit.value) else slope)
+    at = At(found.params.beta, lambdas, free)
+    return model, start, approximate(problem, at, found.approximation.mode.u)
 
 
 def _natural_own(climbed: Climbed) -> Floats:

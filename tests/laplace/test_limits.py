@@ -116,3 +116,19 @@ def test_a_second_limit_is_tried_after_a_first_one_was_taken():
     assert fit.loglik.value == pytest.approx(right.loglik.value, abs=1e-5)
     np.testing.assert_allclose(fit.stderr, right.stderr, rtol=1e-4)
     assert fit.diagnostics.at_limits == ("dispersion at inf (zero_inflated_poisson)",)
+
+
+@pytest.mark.slow
+def test_a_precision_of_single_trials_is_not_determined():
+    """As good at its limit as anywhere: no boundary, but nothing known."""
+    rng = np.random.default_rng(6)
+    data = {"g": np.repeat(np.arange(10), 6), "x": rng.normal(size=60), "t": np.ones(60, int)}
+    data["y"] = (rng.random(60) < 0.5).astype(int)
+    formula = "y | trials(t) ~ 1 + x + (1 | g)"
+    fit = lf.fit(formula, data, "beta_binomial", method="laplace")
+    right = lf.fit(formula, data, "binomial", method="laplace")
+    assert fit.outcome is lf.Outcome.UNIDENTIFIED
+    assert "precision" in str(fit.summary())
+    assert np.isnan(fit.param_stderr[-1])
+    assert fit.loglik.value == pytest.approx(right.loglik.value, abs=1e-6)
+    np.testing.assert_allclose(fit.stderr, right.stderr, rtol=1e-4)
