@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.estimation.certify import certify_exact, certify_perfect
+from lmeformula.estimation.certify import certify_exact, certify_perfect, nothing_to_examine
 from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
@@ -24,7 +25,7 @@ from lmeformula.estimation.common import (
     watched_draws,
 )
 from lmeformula.fit import Fit
-from lmeformula.gaussian.exact import column_scales, fit_exact
+from lmeformula.gaussian.exact import ExactFit, column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
@@ -58,24 +59,7 @@ def estimate_exact(
     assert sigma is not None
     psi = space.to_free(found.params)
     modes, mode_cov = conditional(data, found.solution, sigma)
-    if found.perfect:
-        # Errors and curvature would be those of rounding.
-        certificate = certify_perfect(data.rows, sigma)
-        outcome = Outcome.PERFECT_FIT
-        fixed_vcov = np.full((space.num_fixed, space.num_fixed), np.nan)
-        vcov = np.full((space.size, space.size), np.nan)
-        stderr = np.full(space.size, np.nan)
-    else:
-        # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-        stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
-        solved = None if found.singular else found.solution
-        information = observed_information(data, space, stand_in, inside, solved, reml)
-        fixed_vcov = fixed_covariance(data, found.solution, sigma)
-        vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, data.R, apart=True)
-        stderr = stderr_of(vcov)
-        certificate = certify_exact(data, model, found, stand_in, inside, information, stderr, reml)
-        by_ascent = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
-        outcome = ending(by_ascent, certificate)
+    errors = _errors(data, model, found, psi, reml)
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -84,13 +68,13 @@ def estimate_exact(
         params=found.params,
         param_names=space.names,
         param_values=space.to_report(psi),
-        param_stderr=stderr,
-        param_vcov=vcov,
+        param_stderr=stderr_of(errors.vcov),
+        param_vcov=errors.vcov,
         param_mc_error=np.zeros(space.size),
-        fixed_vcov=fixed_vcov,
+        fixed_vcov=errors.fixed_vcov,
         modes=modes,
         mode_cov=mode_cov,
-        outcome=outcome,
+        outcome=errors.outcome,
         singular=found.singular,
         loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
         iterations=(),
@@ -99,8 +83,42 @@ def estimate_exact(
         ascent=Ascent(found.num_evaluations, found.gain),
         sampling=None,
         laplace_values=None,
-        certificate=certificate,
+        certificate=errors.certificate,
     )
+
+
+class _Errors(NamedTuple):
+    """What is known of the estimates: covariances (d, d) and (p, p), and what was proven."""
+
+    vcov: Floats
+    fixed_vcov: Floats
+    certificate: Certificate
+    outcome: Outcome
+
+
+def _errors(data: Sums, model: Model, found: ExactFit, psi: Floats, reml: bool) -> _Errors:
+    """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
+    space, sigma = model.space, found.params.sigma
+    assert sigma is not None
+    d, p = space.size, space.num_fixed
+    nothing = np.full((d, d), np.nan), np.full((p, p), np.nan)
+    if found.perfect:
+        return _Errors(*nothing, certify_perfect(data.rows, sigma), Outcome.PERFECT_FIT)
+    # Parameters on the boundary have no information; a stand-in keeps the others' finite.
+    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
+    solved = None if found.singular else found.solution
+    try:
+        information = observed_information(data, space, stand_in, inside, solved, reml)
+        fixed_vcov = fixed_covariance(data, found.solution, sigma)
+        vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, data.R, apart=True)
+        certificate = certify_exact(
+            data, model, found, stand_in, inside, information, stderr_of(vcov), reml
+        )
+    except np.linalg.LinAlgError:
+        # Sigma is too small a share of the effects for derivatives in numbers of this precision.
+        return _Errors(*nothing, nothing_to_examine(), Outcome.OPTIMIZER_STALLED)
+    by_ascent = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
+    return _Errors(vcov, fixed_vcov, certificate, ending(by_ascent, certificate))
 
 
 def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:

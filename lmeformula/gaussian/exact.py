@@ -18,9 +18,11 @@ from lmeformula.gaussian.likelihood import (
     solve_quickly,
 )
 from lmeformula.gaussian.moments import moment_start
+from lmeformula.gaussian.small import MOST_EFFECTS
 from lmeformula.model.ascent import Point, ascend, nowhere
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
+from lmeformula.model.measured import with_measured
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
@@ -102,14 +104,28 @@ def fit_exact(
         except np.linalg.LinAlgError:
             return nowhere(coordinates, lambdas)  # beyond what numbers of this precision tell apart
 
+    def measure(point: Point, free: NDArray[np.bool_]) -> Point:
+        def score(coordinates: Floats) -> Floats:
+            return look(coordinates, elements.factors(coordinates)).score
+
+        return point if point.detail is None else with_measured(score, point, free)
+
     first = _first_elements(data, space, elements, scales, start)
     for _ in range(MOST_RETREATS):
         if np.isfinite(evaluate(first).value):
             break
         first = elements.settle(0.1 * first)
-    summit = ascend(evaluate, elements, first, data.n, thorough=thorough and data.dense is not None)
-    lambdas = elements.factors(summit.elements)
-    solution = solve_quickly(data, lambdas) if summit.on_face else summit.point.detail
+    is_thorough = thorough and data.plan.num_effects <= MOST_EFFECTS
+    summit = ascend(evaluate, elements, first, data.n, thorough=is_thorough, measure=measure)
+    lambdas, solution = elements.factors(summit.elements), summit.point.detail
+    if summit.on_face or solution is None:
+        try:
+            solution = solve_quickly(data, lambdas)
+        except np.linalg.LinAlgError:
+            # On the face itself numbers of this precision do not reach; next to it they did.
+            if solution is None:
+                raise
+            lambdas = solution.factor.lambdas
     return ExactFit(
         params=natural(data, space, solution, reml),
         solution=solution,

@@ -31,7 +31,6 @@ from lmeformula.laplace.likelihood import (
     find_mode,
     predictor,
 )
-from lmeformula.laplace.measured import with_measured
 from lmeformula.laplace.rows import row_derivatives
 from lmeformula.laplace.secants import Move, corrected, remember
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend
@@ -39,6 +38,7 @@ from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.family import Depths
 from lmeformula.model.integrated import integrated
+from lmeformula.model.measured import with_measured
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]

@@ -75,16 +75,21 @@ class Summit(NamedTuple):
     Attributes:
       point: the last point.
       elements: (t,) elements of the factors there, those that rest on a face exactly.
-      on_face: whether any do.
+      resting: (t,) which do.
       gain: twice the rise of the log-likelihood that is in sight, over all directions.
       num_evaluations: how often the likelihood was evaluated.
     """
 
     point: Point
     elements: Floats
-    on_face: bool
+    resting: Mask
     gain: float
     num_evaluations: int
+
+    @property
+    def on_face(self) -> bool:
+        """Whether some elements rest on a face."""
+        return bool(self.resting.any())
 
     @property
     def converged(self) -> bool:
@@ -114,7 +119,8 @@ def ascend(
       num_rows: number of rows, the scale of the likelihood.
       negligible: a further step that promises less than this in log-likelihood is not taken.
       thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
-        structure: a likelihood of few effects may have another maximum there.
+        structure, and of few rows correlations of the other sign: a likelihood of few effects may have another
+        maximum there.
       measure: point, free coordinates (m + t,) -> the point with its negative second derivative itself in place
         of an approximation to it, which a slow ascent goes on with; None where it cannot be had.
     Returns:
@@ -130,6 +136,8 @@ def ascend(
     while starts or not is_last:
         if not starts:
             starts, is_last = _without_doubtful(best, space, others, thorough), True
+            if thorough and num_rows <= FEW_ROWS:
+                starts += [(elements, nothing) for elements in space.turned(best.elements)]
             continue
         elements, resting = starts.pop(0)
         another = np.concatenate([best.point.coordinates[:others], elements])
@@ -137,9 +145,10 @@ def ascend(
             evaluate, space, another, resting, num_rows, negligible, max_steps=TRIAL_STEPS
         )
         count += found.num_evaluations
-        if found.point.value > best.point.value and not found.converged:
-            higher = found.point.coordinates
-            found = _climb(evaluate, space, higher, nothing, num_rows, negligible, measure=measure)
+        if found.point.value > best.point.value:
+            # On to the end, and off faces that it started on.
+            higher, resting = found.point.coordinates, found.resting
+            found = _climb(evaluate, space, higher, resting, num_rows, negligible, measure=measure)
             count += found.num_evaluations
         if found.point.value > best.point.value:
             best = found
@@ -209,7 +218,7 @@ def _climb(
             continue
         point, resting = _rest_on_faces(look, space, following, resting, others)
     elements = space.rest(point.coordinates[others:], resting)
-    return Summit(point, elements, bool(resting.any()), gain, count)
+    return Summit(point, elements, resting, gain, count)
 
 
 class _Ways(NamedTuple):

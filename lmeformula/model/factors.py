@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.covariances.chart import SHORT, Chart, pull_of
+from lmeformula.model.covariances.chart import SHORT, Chart, LinearChart, pull_of
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -87,18 +87,30 @@ class FactorSpace(NamedTuple):
           errors: (t,) their approximate standard errors.
           every: of all terms, not only of those whose structure is known to have several maxima.
         Returns:
-          Of those terms, the faces of single elements within DOUBTFUL standard errors.
+          Of those terms, the faces with an element within DOUBTFUL standard errors; of several elements only
+          with `every`.
         """
         found = []
         parts = self.split(elements)
         for term, face in self.faces:
             places = self.places(term, face)
             has_several = every or bool(self.charts[term].alternatives(parts[term]))
-            if len(places) > 1 or not has_several:
+            if (len(places) > 1 and not every) or not has_several:
                 continue
-            (apart,) = np.abs(elements - self.at_rest(term, face, elements))[places]
-            if 0.0 < apart < DOUBTFUL * errors[places[0]]:
+            apart = np.abs(elements - self.at_rest(term, face, elements))[places]
+            if (apart > 0.0).any() and (apart < DOUBTFUL * errors[places]).any():
                 found.append((term, face))
+        return found
+
+    def turned(self, elements: Floats) -> list[Floats]:
+        """Elements (t,) with the correlations of one unstructured term after the other turned about."""
+        found, start = [], 0
+        for chart, own in self._each(elements):
+            if isinstance(chart, LinearChart) and own[~chart.on_diagonal].any():
+                signs = np.ones(self.size)
+                signs[start : start + chart.size][~chart.on_diagonal] = -1.0
+                found.append(signs * elements)
+            start += chart.size
         return found
 
     def settle(self, elements: Floats) -> Floats:

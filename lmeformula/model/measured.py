@@ -1,7 +1,8 @@
 """The information by differences of the score, for an ascent that an approximation to it makes slow.
 
 Where groups are nearly constant, standard deviations are large and the determinant's derivative ties them to
-the coefficients: the average information, which knows nothing of that, leads to and fro across a ridge.
+the coefficients: the average information, which knows nothing of that, leads to and fro across a ridge. Along a
+ridge where a covariance is singular it holds curvature that is not there, and steps become small.
 """
 
 from __future__ import annotations

@@ -1,0 +1,43 @@
+"""Cases in which the campaign once found something, by what it was: they stay found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from truth.generate import case
+from truth.judge import judge
+
+FOUND = {
+    "another start found more": ("2:1032",),
+    "the ending went with a unit or a coding": ("2:0", "1:300"),
+    "a flat direction was called converged": ("2:397", "1:172"),
+    "steps along a ridge grew shorter and shorter": ("1:425",),
+    "blocks ended otherwise than dense products": ("1:650",),
+}
+MORE = (
+    "2:1127", "2:774", "2:702", "2:487", "2:806", "2:466", "2:916", "2:810", "1:582", "1:191", "1:505",
+)  # fmt: skip
+
+
+def hold(name: str) -> None:
+    seed, index = name.split(":")
+    verdict = judge(case("gaussian", int(seed), int(index)))
+    assert not verdict.failures, (name, verdict.failures)
+    assert verdict.outcome != "OPTIMIZER_STALLED"
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_nothing_is_found_any_more(kind):
+    for name in FOUND[kind]:
+        hold(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE)
+def test_nor_in_others_of_these_kinds(name):
+    hold(name)
