@@ -159,7 +159,10 @@ def fit(
       {'Intercept': 251.41, 'Days': 10.47}
     """
     began = time.perf_counter()
-    find_family(family)  # a mistake in its name shows before the data are read
+    # A mistake in the family's name shows before the data are read.
+    if find_family(family).expand is not None and isinstance(formula, str):
+        # Its labels (1 |ID| g) link the categories of the response.
+        formula = {"mu": formula}
     parsed = parse(formula)
     designed = build_design(
         parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset

@@ -11,16 +11,14 @@ from lmeformula.formula.mistakes import Report
 
 
 def check_labels(model: ast.Model, report: Report) -> ast.Model:
-    """Note labels with several grouping factors; the model stays as it is.
-
-    A label that occurs once may yet link the categories of the response: the family knows.
-    """
+    """Note labels that occur once, or with several grouping factors; the model stays as it is."""
     linked: dict[str, list[ast.Bar]] = defaultdict(list)
     for bar in model.random:
         if bar.label:
             linked[bar.label].append(bar)
     for label, bars in linked.items():
         if len(bars) == 1:
+            report.error("label_unused", bars[0].span, label=label)
             continue
         factors = [factors_of(bar, report) for bar in bars]
         for bar, found in zip(bars, factors, strict=True):

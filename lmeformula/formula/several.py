@@ -79,7 +79,7 @@ def join_formulas(named: Sequence[tuple[str, ir.Formula]]) -> ir.Formula:
             hint="Write all its terms in one.",
         )
     for name, part in named:
-        if part.further or part.fixed.template:
+        if part.further or (part.fixed.template and len(named) > 1):
             raise FormulaSyntaxError(
                 f"the formula of {name!r} has {'several predictors' if part.further else 'a dot'}, which "
                 "stands in a formula by itself",

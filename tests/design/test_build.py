@@ -213,7 +213,7 @@ def test_missing_weight_or_offset_takes_its_row_along(frame: pd.DataFrame) -> No
 ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"weights": [1.0, 2.0]}, "the argument weights has 2 values for 60 rows of data"),
     ({"weights": "a"}, "the weights must be numbers"),
-    ({"offset": "nosuch"}, "the formula uses 'nosuch', which is not a column of the data"),
+    ({"offset": "nosuch"}, "offset is 'nosuch', which is not a column of the data"),
     (
         {"offset": [float("inf")] * 60},
         "the argument offset is infinite in 60 rows, the first at place 0",

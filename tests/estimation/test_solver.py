@@ -68,7 +68,9 @@ def test_no_other_use_of_the_dense_block_is_started_either(monkeypatch):
 
 def test_an_unknown_solver_is_refused():
     data = lf.datasets.load("dyestuff")
-    with pytest.raises(ModelError, match=r"no solver 'dense'\nSolvers: auto, direct, iterative\."):
+    with pytest.raises(
+        ModelError, match=r"solver is 'dense'\nChoose one of 'auto', 'direct', 'iterative'\."
+    ):
         lf.fit("Yield ~ 1 + (1|Batch)", data, solver="dense")
 
 

@@ -143,5 +143,5 @@ def test_structure_none_leaves_the_density_as_it_is():
     known = from_joint(pinned, variables).solver
     plain = from_joint(pinned, variables, structure="none").solver
     assert type(known) is not type(plain)
-    with pytest.raises(lf.ModelError, match="there is no structure 'some'"):
+    with pytest.raises(lf.ModelError, match="structure is 'some'"):
         from_joint(pinned, variables, structure="some")
