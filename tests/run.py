@@ -17,8 +17,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Parts that take longest come first; of these folders each file is a part, as they fit many shapes of data.
+# Of these folders each file is a part, as they fit many shapes of data.
 BY_FILE = ("estimation",)
+# What takes longest comes first, so that no processor waits for it at the end.
+LONGEST = (
+    "tests/model",
+    "tests/result",
+    "tests/laplace",
+    "tests/test_startup.py",
+    "tests/sampling",
+    "tests/em",
+)
+# Of the single files, those that start other processes are parts of their own.
+ALONE = ("test_startup", "test_cli", "test_any_argument")
 AT_ONCE = 2
 NO_TESTS = 5
 COUNTS = ("passed", "failed", "error", "skipped", "xfailed")
@@ -35,8 +46,13 @@ def parts() -> list[list[str]]:
         for name in BY_FILE
         for p in sorted((ROOT / "tests" / name).glob("test_*.py"))
     ]
-    singles = [f"tests/{p.name}" for p in sorted((ROOT / "tests").glob("test_*.py"))]
-    return [*files, *whole, singles, ["lmeformula"]]
+    singles = sorted((ROOT / "tests").glob("test_*.py"))
+    alone = [[f"tests/{p.name}"] for p in singles if p.stem in ALONE]
+    others = [f"tests/{p.name}" for p in singles if p.stem not in ALONE]
+    found = [*alone, *whole, *files, others, ["lmeformula"]]
+    return sorted(
+        found, key=lambda part: LONGEST.index(part[0]) if part[0] in LONGEST else len(LONGEST)
+    )
 
 
 def run(part: list[str], options: list[str]) -> tuple[int, str]:
