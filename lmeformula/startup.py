@@ -147,7 +147,10 @@ def _interrupts_deferred() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if arrived:
+    if arrived and callable(before):
+        # Here and now: a signal raised anew would arrive a little later, perhaps where nobody hears of it.
+        before(signal.SIGINT, None)
+    elif arrived:
         signal.raise_signal(signal.SIGINT)
 
 

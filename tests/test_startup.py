@@ -166,7 +166,7 @@ def test_an_interrupt_during_the_import_waits_for_its_end_and_forks_are_refused(
         check=True,
     )
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["interrupted", "True"]
+    assert lines[:2] == ["interrupted", "True"], done.stderr
     if hasattr(os, "fork"):
         assert lines[2] == "this process was forked"
 

@@ -35,6 +35,8 @@ Floats = NDArray[np.float64]
 # times the relative third derivative, that of one to a single side half its length times the same.
 STEP = {"float64": 0.02, "float32": 0.3}
 ONE_SIDED_STEP = 0.002
+# The same where the likelihood is no parabola over the standard error, in units of what is curved.
+CURVED_STEP = {"float64": 0.005, "float32": 0.3}
 # Beyond this many rows differences are to one side: half the work, for which the report does without the
 # information's change from where the draws were taken to the estimates, some hundredths of a standard error on.
 MOST_CENTRAL_ROWS = 20_000
@@ -216,7 +218,8 @@ def information_of(
     is_central = rows <= MOST_CENTRAL_ROWS or programs.dtype == "float32"
     signs = (1.0, -1.0) if is_central else (1.0,)
     length = STEP[programs.dtype] if is_central else ONE_SIDED_STEP
-    lengths = _lengths(problem, basis, metric, length)
+    lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
+    lengths = np.minimum(lengths, _longest(problem, basis, CURVED_STEP[programs.dtype]))
     first = int(np.clip(FIRST_ROWS // rows, *FIRST_DRAWS))
     used = min(kept, -(-first // draws.excess.shape[1]))
     # To one side the centre would cost as much as a difference: it moves only where that is worth it.
@@ -238,17 +241,16 @@ def information_of(
         used = more
 
 
-def _lengths(problem: Problem, basis: Floats, metric: Floats, length: float) -> Floats:
-    """(f,) steps of the differences: a fraction of the conditional standard errors, and of what is curved.
+def _longest(problem: Problem, basis: Floats, length: float) -> Floats:
+    """(f,) steps of differences that are short beside what is curved, or inf where nothing is known of that.
 
     A log standard deviation that the data hardly know has an error of many units, over which the likelihood
     is no parabola; the longest step that a problem allows says over how much it is one.
     """
-    lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
     if problem.max_step is None:
-        return np.asarray(lengths)
+        return np.full(basis.shape[1], np.inf)
     largest = np.max(np.abs(basis) / problem.max_step[:, None], axis=0, initial=0.0)
-    return np.asarray(np.minimum(lengths, length / np.maximum(largest, np.finfo(float).tiny)))
+    return np.asarray(length / np.maximum(largest, np.finfo(float).tiny))
 
 
 class _Work(NamedTuple):

@@ -35,8 +35,11 @@ def one_axes(name: str, value: object) -> None:
 def several_axes(name: str, value: object) -> None:
     """Check that an argument is a sequence of axes, or an array of them."""
     found = np.empty(0, object)
-    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
-        found = np.array(value, object).reshape(-1)
+    # What `subplots` gives, and its `flat`.
+    if isinstance(value, Sequence | np.ndarray | np.flatiter) and not isinstance(
+        value, str | bytes
+    ):
+        found = np.array([*value], object).reshape(-1)
     if not found.size:
         raise kinds.refuse(name, value, "Give one pair of axes for each parameter, in a list.")
     for one in found:
