@@ -103,6 +103,8 @@ def _from(
         is_start = best is not None and best.at_limits == held
         begin = _without(whole, best, near) if best is not None and is_start else None
         simpler = _from(whole, near, begin, negligible)
+        if begin is not None:
+            simpler = _better(simpler, whole, near, negligible)
         if best is None:
             best = simpler
             continue
@@ -115,6 +117,16 @@ def _from(
         best = simpler if away is None else away
     assert best is not None
     return best
+
+
+def _better(found: Climbed, whole: Model, held: tuple[AtLimit, ...], negligible: float) -> Climbed:
+    """The simpler model's maximum from its own start, where that is higher: there may be several."""
+    try:
+        other = _from(whole, held, None, negligible)
+    except np.linalg.LinAlgError:
+        return found
+    gain = other.found.approximation.value - found.found.approximation.value
+    return other if other.found.converged and gain > EQUAL else found
 
 
 def limits_left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
