@@ -86,12 +86,20 @@ class Closely(NamedTuple):
 
 def is_close(rss: float, yy: float, information: Floats) -> bool:
     """Whether the sum of squares, or a direction of an information out of one, is too small a difference."""
-    if rss < CLOSE * yy:
-        return True
+    return is_small(rss, yy) or not has_digits(information)
+
+
+def is_small(rss: float, yy: float) -> bool:
+    """Whether a residual sum of squares is too small a difference of sums of squares."""
+    return rss < CLOSE * yy
+
+
+def has_digits(information: Floats) -> bool:
+    """Whether an information out of one keeps digits in every direction."""
     if not len(information):
-        return False
+        return True
     root, status = lapack.dpotrf(information, lower=1, clean=0)
-    return status != 0 or bool((root.diagonal() ** 2 < CLOSE).any())
+    return status == 0 and not bool((root.diagonal() ** 2 < CLOSE).any())
 
 
 class Left(NamedTuple):

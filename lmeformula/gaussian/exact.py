@@ -19,7 +19,7 @@ from lmeformula.gaussian.likelihood import (
 )
 from lmeformula.gaussian.moments import moment_start
 from lmeformula.gaussian.small import MOST_EFFECTS
-from lmeformula.model.ascent import Point, ascend, nowhere
+from lmeformula.model.ascent import Point, ascend, where_told
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.measured import with_measured
@@ -97,12 +97,7 @@ def fit_exact(
         score = elements.pull_back(coordinates, uphill)
         return Point(coordinates, -0.5 * value, score, information, uphill, found)
 
-    def evaluate(coordinates: Floats) -> Point:
-        lambdas = elements.factors(coordinates)
-        try:
-            return look(coordinates, lambdas)
-        except np.linalg.LinAlgError:
-            return nowhere(coordinates, lambdas)  # beyond what numbers of this precision tell apart
+    evaluate = where_told(look, elements.factors)
 
     def measure(point: Point, free: NDArray[np.bool_]) -> Point:
         def score(coordinates: Floats) -> Floats:

@@ -21,7 +21,7 @@ from lmeformula.gaussian.closely import is_perfect
 from lmeformula.gaussian.information import scale_out
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
 from lmeformula.model import probing
-from lmeformula.model.ascent import Point, Summit, ascend, nowhere
+from lmeformula.model.ascent import Point, Summit, ascend, where_told
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.integrated import integrated
@@ -159,12 +159,7 @@ def _ascend(
         value = _log_likelihood(data, solved, math.sqrt(variance), freedom, reml)
         return Point(coordinates, value, score, information, slopes, solved)
 
-    def evaluate(coordinates: Floats) -> Point:
-        lambdas = elements.factors(coordinates)
-        try:
-            return look(coordinates, lambdas)
-        except np.linalg.LinAlgError:
-            return nowhere(coordinates, lambdas)  # beyond what numbers of this precision tell apart
+    evaluate = where_told(look, elements.factors)
 
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 

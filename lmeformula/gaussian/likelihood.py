@@ -22,7 +22,13 @@ from lmeformula.algebra.factor import Factor, apply_lambda, factorize
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.memory import check_dense
 from lmeformula.design.design import Design
-from lmeformula.gaussian.closely import Rows, best_coefficients, is_close, solve_closely
+from lmeformula.gaussian.closely import (
+    Rows,
+    best_coefficients,
+    has_digits,
+    is_small,
+    solve_closely,
+)
 from lmeformula.gaussian.small import (
     DenseProducts,
     SmallSolution,
@@ -212,14 +218,14 @@ def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) 
     information = np.eye(data.ZQ.shape[1]) - inside.T @ inside
     pull = -(inside.T @ target)
     full = factor.solve_upper(half)
-    best = gamma
-    if best is None and not is_close(data.yy, data.yy, information):
+    best, is_told = gamma, has_digits(information)
+    if best is None and is_told:
         best = best_coefficients(information, pull)
     rss = 0.0
     if best is not None:
         rest = target - inside @ best
         rss = float(data.yy + best @ best - rest @ rest)
-    if best is None or is_close(rss, data.yy, information):
+    if best is None or not is_told or is_small(rss, data.yy):
         closely = solve_closely(
             plan,
             data.rows,

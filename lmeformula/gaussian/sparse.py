@@ -23,7 +23,13 @@ from lmeformula.algebra.sparseproducts import (
     times_products,
 )
 from lmeformula.design.design import Design
-from lmeformula.gaussian.closely import Rows, best_coefficients, is_close, solve_closely
+from lmeformula.gaussian.closely import (
+    Rows,
+    best_coefficients,
+    has_digits,
+    is_small,
+    solve_closely,
+)
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -155,14 +161,14 @@ def solve(
     inside, target = full[:, :-1], full[:, -1]
     information = np.eye(inside.shape[1]) - right[:, :-1].T @ inside
     pull = -(right[:, :-1].T @ target)
-    best = gamma
-    if best is None and not is_close(data.yy, data.yy, information):
+    best, is_told = gamma, has_digits(information)
+    if best is None and is_told:
         best = best_coefficients(information, pull)
     rss, u = 0.0, target
     if best is not None:
         u = target - inside @ best
         rss = float(data.yy + best @ best - (right[:, -1] - right[:, :-1] @ best) @ u)
-    if best is None or is_close(rss, data.yy, information):
+    if best is None or not is_told or is_small(rss, data.yy):
         closely = solve_closely(
             plan,
             data.rows,

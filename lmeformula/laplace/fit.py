@@ -33,7 +33,7 @@ from lmeformula.laplace.likelihood import (
 )
 from lmeformula.laplace.rows import row_derivatives
 from lmeformula.laplace.secants import Move, corrected, remember
-from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend
+from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend, nowhere
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.family import Depths
@@ -138,7 +138,7 @@ def fit_laplace(
             found = approximate(problem, place_of(coordinates), begin)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
-            return _nowhere(coordinates)
+            return nowhere(coordinates, ())
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         if np.isfinite(found.value):
             by_block = mode_slopes(problem, found.mode, found.depths, changes)
@@ -218,11 +218,6 @@ def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) ->
         factorize = find_incidence(plan).factorize
     stack = model.stack
     return Problem(plan, stack.X, stack.offset, row_derivatives(model), factorize)
-
-
-def _nowhere(coordinates: Floats) -> Point:
-    d = len(coordinates)
-    return Point(coordinates, -np.inf, np.zeros(d), np.eye(d), (), None)
 
 
 def mode_slopes(

@@ -69,6 +69,25 @@ def nowhere(coordinates: Floats, factors: tuple[Floats, ...]) -> Point:
     return Point(coordinates, -np.inf, np.zeros(d), np.eye(d), slopes, None)
 
 
+def where_told(
+    look: Callable[[Floats, tuple[Floats, ...]], Point],
+    factors: Callable[[Floats], tuple[Floats, ...]],
+) -> Callable[[Floats], Point]:
+    """A likelihood (coordinates, factors there) -> Point as `ascend` takes it: for any coordinates.
+
+    Beyond what numbers of this precision tell apart it is nowhere.
+    """
+
+    def evaluate(coordinates: Floats) -> Point:
+        there = factors(coordinates)
+        try:
+            return look(coordinates, there)
+        except np.linalg.LinAlgError:
+            return nowhere(coordinates, there)
+
+    return evaluate
+
+
 class Summit(NamedTuple):
     """Where the ascent ended.
 
