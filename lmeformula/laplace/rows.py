@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.laplace.stacked import automatic_stacked, in_order
+from lmeformula.laplace.stacked import any_rows, automatic_stacked, in_order
 from lmeformula.model.compile import Model
 from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
+from lmeformula.model.family.limits import without_held
 from lmeformula.model.family.own import Scale
 
 Floats = NDArray[np.float64]
@@ -92,17 +93,23 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
     Returns:
       Functions of these responses; they take no notice of those that they are given.
     """
+    if family.held_of is not None:
+        # The program of the whole family serves: values that are held differ from data to data.
+        whole, held = family.held_of
+        return without_held(automatic(whole, response), held)
     # TensorFlow is imported here, and not where models pass whose family has its derivatives written out.
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
-    shallow, deep = _programs(family, tuple(array.shape[1:] for array in response))
+    shapes = tuple(array.shape[1:] for array in response)
 
     def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
+        shallow, _ = _programs(family, len(own), shapes)
         value, first, second = shallow(tf.constant(eta[:, None]), tf.constant(own), given)
         return Slopes(float(value), first.numpy(), second.numpy())
 
     def depths(eta: Floats, _: Any, own: Floats) -> Depths:
+        _, deep = _programs(family, len(own), shapes)
         with in_order(family):
             third, *others = deep(tf.constant(eta[:, None]), tf.constant(own), given)
         f, n = len(own), len(eta)
@@ -118,16 +125,14 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
     return ClosedForm(slopes, depths)
 
 
-@functools.lru_cache(maxsize=16)
-def _programs(family: Family, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
-    """Compiled derivatives for responses whose rows have these shapes: refits compile nothing.
-
-    With the second number of rows they are compiled once more, for any number: so are all folds of a
-    cross-validation, however many rows each has.
-    """
+@functools.lru_cache(maxsize=64)
+def _programs(family: Family, num_own: int, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
+    """Compiled derivatives for any number of rows of these shapes: further data compile nothing."""
     import tensorflow as tf
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    compiled = any_rows(family, [None, 1], num_own, shapes)
+
+    @compiled
     def shallow(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         # Rows are independent: the gradient of a sum over rows is the derivative of each.
         with tf.GradientTape() as outer:
@@ -138,7 +143,7 @@ def _programs(family: Family, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any,
             first = inner.gradient(value, eta)
         return tf.reduce_sum(value), first[:, 0], outer.gradient(first, eta)[:, 0]
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @compiled
     def deep(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         # A copy of the own parameters for each row makes their derivatives those of the rows.
         copies = [value + tf.zeros_like(eta) for value in tf.unstack(own)]

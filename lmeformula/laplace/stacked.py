@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
+from lmeformula.model.family.limits import without_held
 from lmeformula.model.stack import Mixture
 
 Floats = NDArray[np.float64]
@@ -27,18 +29,20 @@ def automatic_stacked(family: Family, response: tuple[Floats, ...], mixture: Mix
       are zero; the second ones (v n,) make up those of all pairs of predictors; `third` is (v, K, n), their
       derivatives in each predictor.
     """
+    if family.held_of is not None:
+        whole, held = family.held_of
+        return without_held(automatic_stacked(whole, response, mixture), held)
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
-    shallow, deep = _programs(
-        family, mixture.num_predictors, tuple(array.shape[1:] for array in response)
-    )
+    shapes = tuple(array.shape[1:] for array in response)
     k, n, size = mixture.num_predictors, mixture.num_rows, len(mixture.readers)
 
     def read(eta: Floats) -> Any:
         return tf.constant(eta[: k * n].reshape(k, n, 1))
 
     def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
+        shallow, _ = _programs(family, k, len(own), shapes)
         with in_order(family):
             value, first, second = shallow(read(eta), tf.constant(own), given)
         firsts = np.zeros(size * n)
@@ -46,6 +50,7 @@ def automatic_stacked(family: Family, response: tuple[Floats, ...], mixture: Mix
         return Slopes(float(value), firsts, (mixture.weights @ second.numpy()).reshape(-1))
 
     def depths(eta: Floats, _: Any, own: Floats) -> Depths:
+        _, deep = _programs(family, k, len(own), shapes)
         with in_order(family):
             third, *others = deep(read(eta), tf.constant(own), given)
         f = len(own)
@@ -72,22 +77,53 @@ def in_order(family: Family) -> Any:
     Sums of three and more are added up in whatever order their terms are there; which is first is a race of
     threads. Not of a user's family, which may hold loops, as one thread cannot run them so.
     """
-    if family.own_names or family.scale is not None:
+    if _is_of_user(family):
         return contextlib.nullcontext()
     from tensorflow.python.eager import context
 
     return context.function_executor_type("SINGLE_THREADED_EXECUTOR")
 
 
-@functools.lru_cache(maxsize=16)
-def _programs(family: Family, k: int, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
-    """Compiled derivatives for responses whose rows have these shapes; see `lmeformula.laplace.rows`."""
+def any_rows(
+    family: Family, eta: list[int | None], num_own: int, shapes: tuple[tuple[int, ...], ...]
+) -> Callable[[Any], Any]:
+    """What compiles derivatives of (predictors, own parameters, responses) once, for any number of rows.
+
+    A user's density may ask for the number of rows: it is compiled for the first one, and with the second once
+    more, for any.
+
+    Args:
+      family: whose derivatives.
+      eta: shape of the predictors, None for the rows.
+      num_own: own parameters.
+      shapes: of each response's row.
+    """
+    import tensorflow as tf
+
+    if _is_of_user(family):
+        return cast(Callable[[Any], Any], tf.function(autograph=False, reduce_retracing=True))
+    arrays = tuple(tf.TensorSpec([None, *shape], tf.float64) for shape in shapes)
+    signature = (tf.TensorSpec(eta, tf.float64), tf.TensorSpec([num_own], tf.float64), arrays)
+    return cast(Callable[[Any], Any], tf.function(autograph=False, input_signature=signature))
+
+
+def _is_of_user(family: Family) -> bool:
+    return family.scale is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _programs(
+    family: Family, k: int, num_own: int, shapes: tuple[tuple[int, ...], ...]
+) -> tuple[Any, Any]:
+    """Compiled derivatives for any number of rows of these shapes; see `lmeformula.laplace.rows`."""
     import tensorflow as tf
 
     none = tf.UnconnectedGradients.ZERO
     pairs = [(a, a) for a in range(k)] + [(a, b) for a in range(k) for b in range(a + 1, k)]
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    compiled = any_rows(family, [k, None, 1], num_own, shapes)
+
+    @compiled
     def shallow(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         etas = [eta[a] for a in range(k)]
         # Rows are independent: the gradient of a sum over rows is the derivative of each.
@@ -101,7 +137,7 @@ def _programs(family: Family, k: int, shapes: tuple[tuple[int, ...], ...]) -> tu
         seconds = [rows[a][b][:, 0] for a, b in pairs]
         return tf.reduce_sum(value), tf.stack(firsts)[:, :, 0], tf.stack(seconds)
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @compiled
     def deep(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
         etas = [eta[a] for a in range(k)]
         # A copy of the own parameters for each row makes their derivatives those of the rows.

@@ -106,7 +106,8 @@ def limits_of(family: Family) -> tuple[Limit, ...]:
     return LIMITS.get((family.base or family).name, ())
 
 
-@functools.cache
+# Values are of the data: a study of many data sets would keep families forever.
+@functools.lru_cache(maxsize=64)
 def hold(family: Family, held: Held) -> Family:
     """A family with some of its own parameters held.
 
@@ -122,14 +123,7 @@ def hold(family: Family, held: Held) -> Family:
       [2.0]
     """
     places = tuple(place for place, _ in held)
-
-    def numbers(own: Floats) -> Floats:
-        values = list(own)
-        for place, value in held:
-            values.insert(place, value)
-        # Values of rows stand beside single ones.
-        is_plain = all(np.ndim(value) == 0 for value in values)
-        return np.array(values, float) if is_plain else values  # type: ignore[return-value]
+    numbers = functools.partial(_with_held, held)
 
     def cast(eta: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         import tensorflow as tf
@@ -155,10 +149,21 @@ def hold(family: Family, held: Held) -> Family:
         overdispersion=with_numbers(family.overdispersion),
         log_density=with_tensors(family.log_density),
         slope=with_tensors(family.slope),
-        closed=None if family.closed is None else _closed(family.closed, numbers, places),
+        closed=None if family.closed is None else without_held(family.closed, held),
         probabilities=with_numbers(family.probabilities),
         within=with_numbers(family.within),
+        held_of=(family, held),
     )
+
+
+def _with_held(held: Held, own: Floats) -> Floats:
+    """All own parameters from the others."""
+    values = list(own)
+    for place, value in held:
+        values.insert(place, value)
+    # Values of rows stand beside single ones.
+    is_plain = all(np.ndim(value) == 0 for value in values)
+    return np.array(values, float) if is_plain else values  # type: ignore[return-value]
 
 
 def others(own: Own, places: tuple[int, ...]) -> Own:
@@ -173,14 +178,15 @@ def others(own: Own, places: tuple[int, ...]) -> Own:
     return Own("_and_".join(names), names, own.start[kept], scale)
 
 
-def _closed(
-    form: ClosedForm, numbers: Callable[[Floats], Floats], places: tuple[int, ...]
-) -> ClosedForm:
+def without_held(form: ClosedForm, held: Held) -> ClosedForm:
+    """A family's derivatives with some of its own parameters held: functions of the others."""
+    places = tuple(place for place, _ in held)
+
     def slopes(eta: Floats, response: tuple[Floats, ...], own: Floats) -> Slopes:
-        return form.slopes(eta, response, numbers(own))
+        return form.slopes(eta, response, _with_held(held, own))
 
     def depths(eta: Floats, response: tuple[Floats, ...], own: Floats) -> Depths:
-        found = form.depths(eta, response, numbers(own))
+        found = form.depths(eta, response, _with_held(held, own))
         return Depths(
             found.third,
             np.delete(found.own, places),

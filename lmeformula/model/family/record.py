@@ -126,6 +126,7 @@ class Family(NamedTuple):
       base: the family with one predictor behind this one.
       expand: Design -> the parts of a design with a predictor for each category, for families that have.
       grow: names of such predictors -> the family with them.
+      held_of: the family whose own parameters are held in this one, and which of them where; None of others.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Family(NamedTuple):
     base: Any = None
     expand: Callable[[Design], tuple[Part, ...]] | None = None
     grow: Callable[[tuple[str, ...]], Any] | None = None
+    held_of: Any = None
 
     @property
     def written(self) -> str:
