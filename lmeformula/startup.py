@@ -108,11 +108,11 @@ class _Loader(importlib.abc.Loader):
 def _make_settings() -> None:
     global _quiet
     use_persistent_cache()
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        # Errors too: loading a program from the cache logs one about preferences that are no features of a
-        # processor. What matters comes as a Python exception.
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        _quiet = True
+    # Errors too: loading a program from the cache logs one about preferences that are no features of a
+    # processor. What matters comes as a Python exception. Whoever asks for errors alone gets notes as well
+    # from TensorFlow, whose logging has not started then.
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _quiet = level in ("2", "3")
 
 
 _forked_from_tensorflow = False

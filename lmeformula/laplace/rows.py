@@ -50,10 +50,11 @@ def row_derivatives(model: Model) -> RowDerivatives:
     response = family.response(model.design)
     scale = family.own(model.design.first).scale
     mixture = model.stack.mixture
-    if mixture is not None:
-        form = automatic_stacked(family, response, mixture)
-    else:
-        form = automatic(family, response) if family.closed is None else family.closed
+    form = (
+        form_of(family, response)
+        if mixture is None
+        else automatic_stacked(family, response, mixture)
+    )
 
     def slopes(eta: Floats, free: Floats) -> Slopes:
         # Far from the mode a density may overflow: such steps are shortened, not warned about.
@@ -82,6 +83,13 @@ def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
         own_first=jacobian.T @ found.own_first,
         own_second=jacobian.T @ found.own_second,
     )
+
+
+def form_of(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
+    """The derivatives of a family with one predictor at these responses, written out where they are."""
+    if family.closed is None or not family.serves(response):
+        return automatic(family, response)
+    return family.closed
 
 
 def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:

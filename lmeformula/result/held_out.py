@@ -110,9 +110,9 @@ def _middle(
     family: Family, response: Arrays, own: Floats, eta: Floats, variances: Floats
 ) -> tuple[Floats, Floats]:
     """(n,) where density times normal density of the predictor is greatest, and its width there."""
-    from lmeformula.laplace.rows import automatic  # may start TensorFlow
+    from lmeformula.laplace.rows import form_of  # may start TensorFlow
 
-    form = automatic(family, response) if family.closed is None else family.closed
+    form = form_of(family, response)
     at, precision, sds = eta.copy(), 1.0 / variances, np.sqrt(variances)
     low, high = eta - FARTHEST * sds, eta + FARTHEST * sds
     for number in range(MOST_STEPS):

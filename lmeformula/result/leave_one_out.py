@@ -164,8 +164,8 @@ def _slopes(fit: Fit, eta: Floats) -> tuple[Floats, Floats]:
     if family.name == "gaussian":
         precision = response[1] / own[0] ** 2
         return precision * (response[0] - eta), -precision
-    from lmeformula.laplace.rows import automatic  # may start TensorFlow
+    from lmeformula.laplace.rows import form_of  # may start TensorFlow
 
-    form = automatic(family, response) if family.closed is None else family.closed
+    form = form_of(family, response)
     rows = form.slopes(eta, response, own)
     return rows.first, rows.second

@@ -110,6 +110,7 @@ class Family(NamedTuple):
         each of which is a scalar, (c,) or (n, 1). By default the distribution's.
       slope: (eta (n, c), response, own) -> its derivative in eta (n, c); by default automatic.
       closed: derivatives in NumPy.
+      serves: response arrays -> whether `closed` is the way to their derivatives.
       categories: Design -> names of the response's ordered categories; None where it has none.
       probabilities: (eta (n,), own (f,)) -> (n, K) of the categories.
       thresholds: the pattern of the thresholds between categories, as users write it; "" where there are none.
@@ -144,6 +145,7 @@ class Family(NamedTuple):
     log_density: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
     slope: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
     closed: ClosedForm | None = None
+    serves: Callable[[Arrays], bool] = lambda response: True
     categories: Callable[[Design], tuple[str, ...]] | None = None
     probabilities: Callable[[Floats, Floats], Floats] | None = None
     thresholds: str = ""

@@ -1,0 +1,126 @@
+"""Polya's urn in NumPy: the beta-binomial log density row by row, with its derivatives.
+
+The chance of y successes out of n is a product of draws from an urn that each draw changes: with chances p and
+q = 1 - p and a precision phi, of (p + j / phi) over j < y, of (q + j / phi) over j < n - y, over that of
+(1 + j / phi) over j < n. Every derivative is a sum over these factors of terms of one sign, so that no digit is
+lost where phi is large or p is small.
+
+References: Johnson, Kotz, Kemp (1992), Univariate Discrete Distributions, section 6.2.2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.model.family.jets import Jet, jets
+from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Slopes
+
+Floats = NDArray[np.float64]
+
+# So many draws in all, or so many a row, are added up one by one; for more there are gamma functions.
+MOST_DRAWS, MOST_A_ROW = 20_000, 20
+
+
+class Side(NamedTuple):
+    """Sums (n,) over the draws of one kind, of log(p + j / phi) and of r = p / (p + j / phi).
+
+    Attributes:
+      value: of the logarithm.
+      share: of r.
+      rest: of 1 - r.
+      spread: of r (1 - r).
+      skew: of r (1 - r) (1 - 2 r).
+    """
+
+    value: Floats
+    share: Floats
+    rest: Floats
+    spread: Floats
+    skew: Floats
+
+
+def is_short(response: Arrays) -> bool:
+    """Whether there are so few draws that they are added up one by one."""
+    trials = response[1]
+    return float(trials.sum()) <= max(MOST_DRAWS, MOST_A_ROW * len(trials))
+
+
+def urn_form(link: str) -> ClosedForm:
+    """Derivatives of (successes, trials, log of the ways) with that link; own: the precision."""
+    both = jets(link)
+
+    def sides(eta: Floats, response: Arrays, precision: float) -> tuple[Jet, Jet, Side, Side, Side]:
+        successes, trials = response[0], response[1]
+        yes, no = both.log_cdf(eta), both.log_survival(eta)
+        return (
+            yes,
+            no,
+            _summed(yes.value, successes, precision),
+            _summed(no.value, trials - successes, precision),
+            _summed(np.zeros_like(eta), trials, precision),
+        )
+
+    def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+        yes, no, up, down, whole = sides(eta, response, own[0])
+        return Slopes(
+            float(np.sum(response[2] + up.value + down.value - whole.value)),
+            up.share * yes.first + down.share * no.first,
+            _second(yes, up) + _second(no, down),
+        )
+
+    def depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+        precision = own[0]
+        yes, no, up, down, whole = sides(eta, response, precision)
+        # In the precision's logarithm first.
+        slope = float(np.sum(whole.rest - up.rest - down.rest))
+        bend = float(np.sum(up.spread + down.spread - whole.spread))
+        first = up.spread * yes.first + down.spread * no.first
+        second = _mixed(yes, up) + _mixed(no, down)
+        return Depths(
+            _third(yes, up) + _third(no, down),
+            np.array([slope / precision]),
+            np.array([[(bend - slope) / precision**2]]),
+            first[None, :] / precision,
+            second[None, :] / precision,
+        )
+
+    return ClosedForm(slopes, depths)
+
+
+def _summed(log_chance: Floats, counts: Floats, precision: float) -> Side:
+    whole = counts.astype(np.int64)
+    rows = np.repeat(np.arange(len(whole)), whole)
+    j = np.arange(len(rows)) - np.repeat(np.cumsum(whole) - whole, whole)
+    chance = np.exp(log_chance)[rows]
+    more = j / precision
+    total = chance + more
+    # The first draw's logarithm is known where the chance itself underflows.
+    is_first = j == 0
+    value = np.where(is_first, log_chance[rows], np.log(np.where(is_first, 1.0, total)))
+    share = np.where(is_first, 1.0, chance / np.where(is_first, 1.0, total))
+    rest = np.where(is_first, 0.0, more / np.where(is_first, 1.0, total))
+    spread = share * rest
+
+    def sums(terms: Floats) -> Floats:
+        return np.asarray(np.bincount(rows, terms, minlength=len(whole)), float)
+
+    return Side(sums(value), sums(share), sums(rest), sums(spread), sums(spread * (rest - share)))
+
+
+def _second(log: Jet, side: Side) -> Floats:
+    return side.spread * log.first**2 + side.share * log.second
+
+
+def _third(log: Jet, side: Side) -> Floats:
+    return (
+        side.skew * log.first**3
+        + 3.0 * side.spread * log.first * log.second
+        + side.share * log.third
+    )
+
+
+def _mixed(log: Jet, side: Side) -> Floats:
+    return side.skew * log.first**2 + side.spread * log.second
