@@ -44,7 +44,7 @@ def beta_binomial(link: str) -> Family:
         parts=(Predicted("precision", "log", aliases=("phi",)),),
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=urn_form(link),
-        serves=is_short,
+        serves=lambda response: is_short(response[1]),
     )
 
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.model.family.counts import count_response, log_mean, stirling_remainder
-from lmeformula.model.family.gammas import log1p_ratio, log_rising_ratio
+from lmeformula.model.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
 from lmeformula.model.family.links import softplus
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.model.family.rising import rising
+from lmeformula.model.family.urn import is_short, summed
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -124,6 +125,46 @@ def _linear_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> T
     return value + log_rising_ratio(mean / own[0], counts) - log_factorials
 
 
+def _linear_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    counts, log_factorials, *_ = response
+    mean, draws = np.exp(eta), summed(eta, response[0], 1.0 / own[0])
+    rate, *_ = _log1p_ratio(own[0])
+    value = draws.value - counts * np.log1p(own[0]) - mean * rate - log_factorials
+    return Slopes(float(value.sum()), draws.share - mean * rate, draws.spread - mean * rate)
+
+
+def _linear_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    # The chance of y counts is a product of (mean + j dispersion) over j < y, over (1 + dispersion)^y.
+    counts, dispersion = response[0], own[0]
+    mean, draws = np.exp(eta), summed(eta, counts, 1.0 / dispersion)
+    rate, rate_slope, rate_bend = _log1p_ratio(dispersion)
+    each = 1.0 / (1.0 + dispersion)
+    slope = draws.rest / dispersion - counts * each - mean * rate_slope
+    bend = counts * each**2 - draws.square / dispersion**2 - mean * rate_bend
+    return Depths(
+        third=draws.skew - mean * rate,
+        own=np.array([slope.sum()]),
+        own_own=np.array([[bend.sum()]]),
+        own_first=(-draws.spread / dispersion - mean * rate_slope)[None],
+        own_second=(-draws.skew / dispersion - mean * rate_slope)[None],
+    )
+
+
+def _log1p_ratio(x: float) -> tuple[float, float, float]:
+    """log(1 + x) / x for x > 0, with two derivatives."""
+    if x < SMALL:
+        k = np.arange(NUM_TERMS + 3.0)
+        series = np.polynomial.Polynomial((-1.0) ** k / (k + 1.0))
+        return float(series(x)), float(series.deriv()(x)), float(series.deriv(2)(x))
+    log, above = np.log1p(x), 1.0 + x
+    slope = 1.0 / (x * above) - log / x**2
+    return (
+        log / x,
+        slope,
+        -(1.0 + 2.0 * x) / (x * above) ** 2 - 1.0 / (x**2 * above) + 2.0 * log / x**3,
+    )
+
+
 NBINOM2 = Family(
     name="nbinom2",
     link="log",
@@ -149,5 +190,7 @@ NBINOM1 = Family(
     own=_linear_own,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_linear_density,
+    closed=ClosedForm(_linear_slopes, _linear_depths),
+    serves=lambda response: is_short(response[0]),
     parts=(Predicted("dispersion", "log", aliases=("shape",)),),
 )

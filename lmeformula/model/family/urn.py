@@ -31,6 +31,7 @@ class Side(NamedTuple):
       value: of the logarithm.
       share: of r.
       rest: of 1 - r.
+      square: of its square.
       spread: of r (1 - r).
       skew: of r (1 - r) (1 - 2 r).
     """
@@ -38,14 +39,14 @@ class Side(NamedTuple):
     value: Floats
     share: Floats
     rest: Floats
+    square: Floats
     spread: Floats
     skew: Floats
 
 
-def is_short(response: Arrays) -> bool:
-    """Whether there are so few draws that they are added up one by one."""
-    trials = response[1]
-    return float(trials.sum()) <= max(MOST_DRAWS, MOST_A_ROW * len(trials))
+def is_short(draws: Floats) -> bool:
+    """Whether there are so few draws (n,) that they are added up one by one."""
+    return float(draws.sum()) <= max(MOST_DRAWS, MOST_A_ROW * len(draws))
 
 
 def urn_form(link: str) -> ClosedForm:
@@ -58,9 +59,9 @@ def urn_form(link: str) -> ClosedForm:
         return (
             yes,
             no,
-            _summed(yes.value, successes, precision),
-            _summed(no.value, trials - successes, precision),
-            _summed(np.zeros_like(eta), trials, precision),
+            summed(yes.value, successes, precision),
+            summed(no.value, trials - successes, precision),
+            summed(np.zeros_like(eta), trials, precision),
         )
 
     def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
@@ -90,24 +91,41 @@ def urn_form(link: str) -> ClosedForm:
     return ClosedForm(slopes, depths)
 
 
-def _summed(log_chance: Floats, counts: Floats, precision: float) -> Side:
+def summed(log_first: Floats, counts: Floats, precision: float) -> Side:
+    """Sums over so many draws of each row.
+
+    Args:
+      log_first: (n,) logarithm of the first draw's factor, p.
+      counts: (n,) whole numbers of draws from zero.
+      precision: each draw adds one over it.
+    Returns:
+      The sums, none of which mixes terms of two signs but the skew.
+    Example:
+      >>> float(np.exp(summed(np.log([0.5]), np.array([2.0]), 2.0).value[0]).round(12))  # 0.5 (0.5 + 0.5)
+      0.5
+    """
     whole = counts.astype(np.int64)
     rows = np.repeat(np.arange(len(whole)), whole)
     j = np.arange(len(rows)) - np.repeat(np.cumsum(whole) - whole, whole)
-    chance = np.exp(log_chance)[rows]
-    more = j / precision
-    total = chance + more
-    # The first draw's logarithm is known where the chance itself underflows.
+    first, more = np.exp(log_first)[rows], j / precision
+    # The first draw's logarithm is known where the factor itself underflows.
     is_first = j == 0
-    value = np.where(is_first, log_chance[rows], np.log(np.where(is_first, 1.0, total)))
-    share = np.where(is_first, 1.0, chance / np.where(is_first, 1.0, total))
-    rest = np.where(is_first, 0.0, more / np.where(is_first, 1.0, total))
+    total = np.where(is_first, 1.0, first + more)
+    value = np.where(is_first, log_first[rows], np.log(total))
+    share, rest = np.where(is_first, 1.0, first / total), more / total
     spread = share * rest
 
     def sums(terms: Floats) -> Floats:
         return np.asarray(np.bincount(rows, terms, minlength=len(whole)), float)
 
-    return Side(sums(value), sums(share), sums(rest), sums(spread), sums(spread * (rest - share)))
+    return Side(
+        sums(value),
+        sums(share),
+        sums(rest),
+        sums(rest**2),
+        sums(spread),
+        sums(spread * (rest - share)),
+    )
 
 
 def _second(log: Jet, side: Side) -> Floats:
