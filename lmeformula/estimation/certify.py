@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.estimation.claims import Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates
+from lmeformula.estimation.coordinates import coordinates, told
 from lmeformula.gaussian.closely import EXACTLY, Rows
 from lmeformula.gaussian.exact import ExactFit
 from lmeformula.gaussian.likelihood import Sums
@@ -39,6 +39,8 @@ def certify_exact(
     information: Floats,
     stderr: Floats,
     reml: bool,
+    R: Floats,
+    bound: Bound | None = None,
 ) -> Certificate:
     """Examine an exact fit of a Gaussian model.
 
@@ -51,6 +53,8 @@ def certify_exact(
       information: (d, d) observed information there.
       stderr: (d,) the reported standard errors.
       reml: of the restricted likelihood.
+      R: (p, p) upper triangular, with coefficients R beta that are known alike, and apart.
+      bound: sigma's, at zero, where it rests on that.
     Returns:
       The certificate.
     """
@@ -64,18 +68,20 @@ def certify_exact(
         2.0 * pull @ factor for pull, factor in zip(witness.in_relative, lambdas, strict=True)
     )
     pulls = tuple(-2.0 * pull for pull in witness.in_relative)
+    known = told(information, inside, space.num_fixed, expected)
+    bounds = bounds_of(space, charts, elements, by_factor, pulls, inside, data.n)
     return certify(
         Evidence(
             names=space.names,
             inside=inside,
             gradient=slopes,
             information=information,
-            back=coordinates(model, psi, inside, data.R),
+            back=coordinates(model, psi, known, R),
             noise=0.0,
             scatter=None,
             expected=expected,
             stderr=stderr,
-            bounds=bounds_of(space, charts, elements, by_factor, pulls, inside, data.n),
+            bounds=bounds if bound is None else (*bounds, bound),
             value=found.loglik,
             second=witness.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n),
@@ -148,7 +154,9 @@ def certify_laplace(
             inside=inside,
             gradient=gradient(space, psi, again),
             information=information,
-            back=coordinates(model, psi, inside, model.triangle),
+            back=coordinates(
+                model, psi, told(information, inside, space.num_fixed), model.triangle
+            ),
             noise=noise,
             scatter=None,
             expected=np.full(space.size, np.nan),

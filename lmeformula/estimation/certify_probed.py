@@ -15,7 +15,7 @@ from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates
+from lmeformula.estimation.coordinates import coordinates, told
 from lmeformula.gaussian import sparse
 from lmeformula.gaussian.iterative import IterativeFit
 from lmeformula.laplace.fit import place
@@ -146,7 +146,7 @@ def _certify_probes(
             inside=inside,
             gradient=scores.mean(axis=0),
             information=information,
-            back=coordinates(model, psi, inside, R),
+            back=coordinates(model, psi, told(information, inside, model.space.num_fixed), R),
             noise=PROBED_NOISE,
             scatter=scatter,
             expected=np.full(len(psi), np.nan),

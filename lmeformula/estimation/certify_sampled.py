@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates
+from lmeformula.estimation.coordinates import coordinates, told
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.witness import score, witness_at
 from lmeformula.model.compile import Model
@@ -81,7 +81,7 @@ def certify_sampled_gaussian(
             inside=inside,
             gradient=gradient,
             information=information,
-            back=coordinates(model, psi, inside, data.R),
+            back=coordinates(model, psi, told(information, inside, model.space.num_fixed), data.R),
             noise=0.0,
             scatter=information @ mc_covariance @ information,
             expected=expected,

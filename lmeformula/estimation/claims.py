@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
-from lmeformula.estimation.coordinates import NO_INFORMATION, least_known
+from lmeformula.estimation.coordinates import NO_INFORMATION, told
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -42,11 +42,13 @@ class Bound(NamedTuple):
       names: what rests there.
       rise: how fast the log-likelihood rises on the best way inside; not positive at a maximum.
       allowed: up to here a rise is rounding, or Monte Carlo error.
+      noise: below it there is neither rise nor fall.
     """
 
     names: tuple[str, ...]
     rise: float
     allowed: float
+    noise: float = 0.0
 
 
 class Evidence(NamedTuple):
@@ -155,11 +157,7 @@ def directions(found: Evidence) -> Directions:
     """Look at the information in its own directions."""
     names = np.array(found.names, object)
     diagonal = np.diag(found.information)
-    least = np.maximum(
-        NO_INFORMATION * np.where(np.isfinite(found.expected), found.expected, 0.0),
-        least_known(len(diagonal), found.num_fixed),
-    )
-    has_some = found.inside & (np.abs(diagonal) > least) & np.isfinite(diagonal)
+    has_some = told(found.information, found.inside, found.num_fixed, found.expected)
     back = found.back[np.ix_(has_some, has_some)]
     information = back.T @ found.information[np.ix_(has_some, has_some)] @ back
     scale = np.sqrt(np.abs(np.diag(information)))
@@ -226,7 +224,7 @@ def _curvature(ways: Directions, bounds: tuple[Bound, ...]) -> Claim:
     flat += [
         bound.names
         for bound in bounds
-        if bound.allowed > 0.0 and abs(bound.rise) < LEVEL * bound.allowed
+        if bound.allowed > 0.0 and abs(bound.rise) < max(bound.noise, LEVEL * bound.allowed)
     ]
     names = tuple(dict.fromkeys([*ways.nothing, *(name for group in flat for name in group)]))
     if names:

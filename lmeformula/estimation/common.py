@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.types import Options, Problem, Solution
-from lmeformula.estimation.coordinates import coordinates, determined_inverse
+from lmeformula.estimation.coordinates import coordinates, determined_inverse, told
 from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 
@@ -52,7 +52,7 @@ def report_vcov(
       covariance: (d, d); nan for what is at a bound or not determined.
     """
     space, p = model.space, model.space.num_fixed
-    back = coordinates(model, psi, inside, R)
+    back = coordinates(model, psi, told(information, inside, p), R)
     found, loose = determined_inverse(information, inside, back, p)
     known = inside & ~loose
     use = np.ix_(known, known)

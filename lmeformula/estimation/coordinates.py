@@ -34,7 +34,7 @@ def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
     Args:
       model: the model.
       psi: (d,) finite parameters.
-      inside: (d,) which are off their bounds.
+      inside: (d,) which are off their bounds, and told of by the data; see `told`.
       R: (p, p) upper triangular, with coefficients R beta of orthogonal columns.
     """
     space = model.space
@@ -83,6 +83,22 @@ def least_known(size: int, num_fixed: int) -> Floats:
     return np.where(np.arange(size) < num_fixed, 0.0, LEAST_KNOWN)
 
 
+def told(information: Floats, inside: Mask, num_fixed: int, expected: Floats | None = None) -> Mask:
+    """(d,) which parameters the data say something of: of the others there are no coordinates.
+
+    Args:
+      information: (d, d).
+      inside: (d,) which parameters are off their bounds.
+      num_fixed: how many of the parameters, the first ones, are fixed effects.
+      expected: (d,) what the information of each would be by itself; nan where that is not known.
+    """
+    diagonal = np.diag(information)
+    least = least_known(len(diagonal), num_fixed)
+    if expected is not None:
+        least = np.maximum(NO_INFORMATION * np.nan_to_num(expected), least)
+    return np.asarray(inside & np.isfinite(diagonal) & (np.abs(diagonal) > least))
+
+
 def determined_inverse(
     information: Floats, inside: Mask, back: Floats, num_fixed: int = 0
 ) -> Determined:
@@ -91,15 +107,14 @@ def determined_inverse(
     Args:
       information: (d, d); of what is not inside nothing is read.
       inside: (d,) which parameters are off their bounds.
-      back: (d, d) derivative of the parameters in coordinates that suit them; see `coordinates`.
+      back: (d, d) derivative of the parameters in coordinates of those that are told of; see `coordinates`.
       num_fixed: how many of the parameters, the first ones, are fixed effects.
     Returns:
       The inverse, and what takes part in a direction without information.
     """
     d = len(inside)
     covariance, loose = np.full((d, d), np.nan), np.zeros(d, bool)
-    diagonal = np.diag(information)
-    usable = inside & np.isfinite(diagonal) & (np.abs(diagonal) > least_known(d, num_fixed))
+    diagonal, usable = np.diag(information), told(information, inside, num_fixed)
     loose[inside & ~usable] = True
     use = np.ix_(usable, usable)
     if not usable.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.certify import certify_exact, certify_perfect, nothing_to_examine
 from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
-from lmeformula.estimation.claims import ending
+from lmeformula.estimation.claims import Bound, ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     last_iteration,
@@ -28,17 +29,22 @@ from lmeformula.fit import Fit
 from lmeformula.gaussian.exact import ExactFit, column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
+from lmeformula.gaussian.no_residual import without_residual
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.model.ascent import NOTHING
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
-from lmeformula.model.params import Params
+from lmeformula.model.params import Params, ParamSpace
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
+
+# Between a rise and a fall in sigma squared, as shares, lies what other parameters' ascent leaves.
+AS_GOOD = 1e-4
 
 
 def estimate_exact(
@@ -54,12 +60,12 @@ def estimate_exact(
     """
     began = time.perf_counter()
     data, space = sums(model.design) if data is None else data, model.space
-    found = fit_exact(data, space, reml=reml, start=start)
+    found, bound = _settled(data, space, fit_exact(data, space, reml=reml, start=start), reml)
     sigma = found.params.sigma
     assert sigma is not None
     psi = space.to_free(found.params)
     modes, mode_cov = conditional(data, found.solution, sigma)
-    errors = _errors(data, model, found, psi, reml)
+    errors = _errors(data, model, found, bound, psi, reml)
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -96,7 +102,26 @@ class _Errors(NamedTuple):
     outcome: Outcome
 
 
-def _errors(data: Sums, model: Model, found: ExactFit, psi: Floats, reml: bool) -> _Errors:
+def _settled(
+    data: Sums, space: ParamSpace, found: ExactFit, reml: bool
+) -> tuple[ExactFit, Bound | None]:
+    """Rest sigma on its bound, zero, where the likelihood is as high there, as covariances are on theirs."""
+    if space.fixed_sigma is not None or found.perfect:
+        return found, None
+    there = without_residual(data, found.params.covariances, reml)
+    if there is None or there.value < found.loglik - NOTHING:
+        return found, None
+    held = replace(space, fixed_sigma=there.stand_in)
+    resting = fit_exact(data, held, reml=reml, start=found.params, thorough=False)
+    there = without_residual(data, resting.params.covariances, reml)
+    if there is None or there.rise > AS_GOOD or not resting.converged:
+        return found, None
+    return resting, Bound(("sigma",), there.rise, AS_GOOD, AS_GOOD)
+
+
+def _errors(
+    data: Sums, model: Model, found: ExactFit, bound: Bound | None, psi: Floats, reml: bool
+) -> _Errors:
     """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
     space, sigma = model.space, found.params.sigma
     assert sigma is not None
@@ -106,18 +131,23 @@ def _errors(data: Sums, model: Model, found: ExactFit, psi: Floats, reml: bool) 
         return _Errors(*nothing, certify_perfect(data.rows, sigma), Outcome.PERFECT_FIT)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
     stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
+    if bound is not None:
+        inside[-1] = False
     solved = None if found.singular else found.solution
     try:
         information = observed_information(data, space, stand_in, inside, solved, reml)
         fixed_vcov = fixed_covariance(data, found.solution, sigma)
-        vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, data.R, apart=True)
+        # Fixed effects in units of what is known of them: effects may leave some combinations without error.
+        R = np.linalg.cholesky(found.solution.information).T @ data.R
+        vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, R, apart=True)
         certificate = certify_exact(
-            data, model, found, stand_in, inside, information, stderr_of(vcov), reml
+            data, model, found, stand_in, inside, information, stderr_of(vcov), reml, R, bound
         )
     except np.linalg.LinAlgError:
         # Sigma is too small a share of the effects for derivatives in numbers of this precision.
         return _Errors(*nothing, nothing_to_examine(), Outcome.OPTIMIZER_STALLED)
-    by_ascent = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
+    by_ascent = Outcome.CONVERGED if bound is None else Outcome.BOUNDARY
+    by_ascent = by_ascent if found.converged else Outcome.OPTIMIZER_STALLED
     return _Errors(vcov, fixed_vcov, certificate, ending(by_ascent, certificate))
 
 

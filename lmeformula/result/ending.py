@@ -45,6 +45,8 @@ def at_limits(fit: Fit) -> tuple[str, ...]:
     if fit.outcome is Outcome.BOUNDARY and endless.any():
         # Coefficients of an own parameter with a formula.
         return tuple(np.array(design.names, object)[endless])
+    if fit.outcome is Outcome.BOUNDARY and fit.model.space.estimates_sigma:
+        return ("sigma at 0 (effects alone account for the responses)",)
     return tuple(
         f"{name} at {limits[name].value:g} ({limits[name].becomes})"
         for place, name in enumerate(fit.param_names)

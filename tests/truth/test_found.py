@@ -18,9 +18,12 @@ FOUND = {
     "a flat direction was called converged": ("2:397", "1:172"),
     "steps along a ridge grew shorter and shorter": ("1:425",),
     "blocks ended otherwise than dense products": ("1:650",),
+    "sigma ran to zero, and stopped where the coding said": ("101:4081", "101:3264"),
+    "a correlation that nothing tells took errors along": ("101:3203",),
 }
 MORE = (
     "2:1127", "2:774", "2:702", "2:487", "2:806", "2:466", "2:916", "2:810", "1:582", "1:191", "1:505",
+    "101:1", "101:1704", "101:2766", "101:4628",
 )  # fmt: skip
 
 

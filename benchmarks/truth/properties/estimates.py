@@ -120,7 +120,8 @@ def errors(held: Held) -> Iterator[Finding]:
     working = Working(held.shapes, held.theta, np.isfinite(stderr[p : p + size]))
     if not working.is_simple or not np.isfinite(working.start).all():
         return
-    with_sigma = held.spec.sigma is None
+    # A sigma that is said to be at its limit, zero, is held next to it, as covariances on a bound are.
+    with_sigma = held.spec.sigma is None and not (at_limit(fit) and np.isnan(stderr[-1]))
     at = np.append(working.start, np.log(fit.sigma)) if with_sigma else working.start
     if not len(at):
         return
@@ -131,7 +132,8 @@ def errors(held: Held) -> Iterator[Finding]:
         jacobian[p:end, p:end] = moved[working.free]
     if with_sigma:
         jacobian[-1, -1] = fit.sigma
-    kept = np.concatenate([np.ones(p, bool), working.free, np.ones(int(with_sigma), bool)])
+    of_sigma = np.full(int(held.spec.sigma is None), with_sigma)
+    kept = np.concatenate([np.ones(p, bool), working.free, of_sigma])
     score, information = _derivatives(held, working, at, STEP)
     unit = scaled(information)
     if np.linalg.eigvalsh(unit)[0] < WITHOUT:
@@ -156,7 +158,7 @@ def _determined(held: Held, working: Working, at: np.ndarray, along: np.ndarray)
     model, size = Normal(held.parts, held.spec.reml), len(working.start)
 
     def profile(here: np.ndarray) -> float:
-        sigma = held.spec.sigma if size == len(here) else float(np.exp(here[-1]))
+        sigma = float(held.fit.sigma) if size == len(here) else float(np.exp(here[-1]))
         return model.profile(working.matrices(here[:size]), sigma)
 
     ends = [profile(at + step * along) for step in (-0.5, 0.0, 0.5)]
@@ -205,7 +207,7 @@ def _derivatives(
     size = len(working.start)
 
     def place(here: np.ndarray) -> tuple[list[np.ndarray], float]:
-        sigma = held.spec.sigma if size == len(here) else float(np.exp(here[-1]))
+        sigma = float(fit.sigma) if size == len(here) else float(np.exp(here[-1]))
         return working.matrices(here[:size]), sigma
 
     steps = np.full(len(at), step)
