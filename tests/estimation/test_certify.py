@@ -96,6 +96,7 @@ def test_an_exact_end_that_is_none_is_noticed(reml):
             information,
             fit.param_stderr,
             reml,
+            prepared.R,
         )
 
     assert certificate(found.elements, found.params).holds
@@ -154,6 +155,7 @@ def test_a_bound_that_the_likelihood_rises_from_is_noticed():
         np.eye(space.size) * 1e3,
         np.ones(space.size),
         False,
+        prepared.R,
     )
     assert "boundaries" in [claim.name for claim in wrong.failing]
     assert wrong["boundaries"].names == ("sd(g)",)
