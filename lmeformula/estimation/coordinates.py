@@ -14,6 +14,7 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.model.compile import Model
+from lmeformula.model.ways import covariance_ways
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -38,30 +39,10 @@ def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
       R: (p, p) upper triangular, with coefficients R beta of orthogonal columns.
     """
     space = model.space
-    back = np.eye(space.size)
+    back = covariance_ways(model, psi, inside)
     p = space.num_fixed
     if inside[:p].all() and len(R) == p and (np.diag(R) != 0.0).all():
         back[:p, :p] = sl.solve_triangular(R, np.eye(p))
-    factors, slopes = space.factors(psi), space.factor_changes(psi)
-    for term, block, place, factor, slope in zip(
-        space.terms, model.design.terms, space.theta_slices, factors, slopes, strict=True
-    ):
-        k = len(term.columns)
-        free = place.start + np.flatnonzero(inside[place])
-        if term.structure.kind != "us" or k < 2 or not len(free):
-            continue
-        if len(slope) != k * (k + 1) // 2:
-            continue
-        own = np.linalg.qr(block.values, mode="r") / np.sqrt(len(block.values))
-        half = slope[inside[place]] @ factor.T
-        changes = own @ (half + half.transpose(0, 2, 1)) @ own.T
-        rows, columns = np.tril_indices(k)
-        forward = changes[:, rows, columns].T
-        if len(free) < len(slope):
-            # On a bound there are fewer: orthogonal directions among those that are left.
-            forward = np.linalg.qr(forward, mode="r")
-        if np.isfinite(forward).all() and np.linalg.cond(forward) < 1e15:
-            back[np.ix_(free, free)] = np.linalg.inv(forward)
     # Each coordinate in a unit in which its largest share is one: squares of it stay numbers in any unit.
     return np.asarray(back / np.abs(back).max(axis=0, initial=0.0))
 

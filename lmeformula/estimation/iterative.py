@@ -15,6 +15,7 @@ from lmeformula.estimation.certify import certify_perfect, nothing_to_examine
 from lmeformula.estimation.certify_probed import certify_probed
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
+from lmeformula.estimation.coordinates import coordinates
 from lmeformula.fit import Fit
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
 from lmeformula.gaussian.sparse import SparseSums, outward, sparse_sums
@@ -39,6 +40,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         seed=seed,
         tolerance=options.tolerance,
         max_probes=most_probes(options),
+        ways=lambda psi, inside: coordinates(model, psi, inside, data.R),
     )
     sigma = found.params.sigma
     assert sigma is not None

@@ -8,6 +8,7 @@ over the probes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ FIRST_SD = 0.4
 # Step of the differences for the observed information, in log sds. The probes are the same on both ends, and
 # the equations good to eight digits.
 DIFFERENCE = 1e-3
+Ways = Callable[[Floats, NDArray[np.bool_]], Floats]
 # A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
 BOUNDARY_SD = 1e-6
 
@@ -88,6 +90,7 @@ def fit_iterative(
     seed: int = 0,
     tolerance: float = 0.01,
     max_probes: int = 512,
+    ways: Ways | None = None,
 ) -> IterativeFit:
     """Maximise the Gaussian likelihood over the relative covariance factors.
 
@@ -99,6 +102,8 @@ def fit_iterative(
       tolerance: probes are added until every Monte Carlo error is below this fraction of the parameter's
         standard error.
       max_probes: most probes.
+      ways: (psi (d,), which are inside (d,)) -> (d, d) directions in psi, in columns, along which scores are
+        differenced: of covariances those of orthogonal columns. By default each parameter by itself.
     Returns:
       The optimum, whether or not the optimiser converged. An interruption from the keyboard while probes are
       added returns what the last set of them gave.
@@ -115,7 +120,7 @@ def fit_iterative(
     while True:
         try:
             signs = random_signs(size, count, seed)
-            found, start = _fit_with(data, space, elements, start, signs, reml, found)
+            found, start = _fit_with(data, space, elements, start, signs, reml, found, ways)
             num_evaluations += found.num_evaluations
         except KeyboardInterrupt:
             if found is None:
@@ -172,6 +177,7 @@ def _fit_with(
     signs: Floats,
     reml: bool,
     earlier: IterativeFit | None,
+    ways: Ways | None,
 ) -> tuple[IterativeFit, Floats]:
     """The optimum by one set of probes, and its coordinates."""
     freedom = _freedom(data, reml)
@@ -191,7 +197,7 @@ def _fit_with(
     if not perfect:
         try:
             scores, information = _derivatives(
-                data, space, psi, inside, lambdas, signs, solution, reml, earlier
+                data, space, psi, inside, lambdas, signs, solution, reml, earlier, ways
             )
         except np.linalg.LinAlgError:
             lost = True
@@ -231,6 +237,7 @@ def _derivatives(
     solution: SparseSolution,
     reml: bool,
     earlier: IterativeFit | None,
+    ways: Ways | None,
 ) -> tuple[Floats, Floats]:
     """The score (m, d) by each probe at psi, and the observed information there (d, d)."""
     at = solution
@@ -240,7 +247,10 @@ def _derivatives(
         at = sparse.score(data, space, psi, signs, reml)[1]
     scores = sparse.scores_of(data, space, psi, at, reml)
     if earlier is None or (earlier.inside != inside).any():
-        information = _observed_information(data, space, psi, inside, signs, scores, at, reml)
+        along = np.eye(space.size) if ways is None else ways(psi, inside)
+        information = _observed_information(
+            data, space, psi, inside, signs, scores, at, reml, along
+        )
     else:
         information = earlier.information
     return scores, information
@@ -311,8 +321,12 @@ def _observed_information(
     scores: Floats,
     found: SparseSolution,
     reml: bool,
+    ways: Floats,
 ) -> Floats:
     """(d, d) observed information of psi: that of theta by differences of the score with the same probes.
+
+    They are taken along the ways of theta: where the columns of a term are nearly equal, a single sd or
+    correlation that moves changes the likelihood out of all proportion.
 
     That of the restricted likelihood has nothing beside the fixed effects' own block; see information.py.
     The log-likelihood along which all sds grow together is known, -n log c - r'V^-1 r / 2 c^2: that gives the
@@ -324,15 +338,21 @@ def _observed_information(
     variance = space.residual_sd(psi) ** 2
     information[:p, :p] = data.R.T @ found.information @ data.R / variance
     last = d - 1 if space.estimates_sigma else d
-    for j in np.flatnonzero(inside[p:last]) + p:
+    theta = np.flatnonzero(inside[p:last]) + p
+    along = ways[np.ix_(theta, theta)]
+    falls = np.zeros((d, len(theta)))
+    for j, way in enumerate(along.T):
         moved = psi.copy()
-        moved[j] += DIFFERENCE
+        moved[theta] += DIFFERENCE * way
         there = sparse.score(data, space, moved, signs, reml)[0].mean(axis=0)
-        information[p:, j] = (here - there)[p:] / DIFFERENCE
+        falls[:, j] = (here - there) / DIFFERENCE
+    if len(theta):
+        back = np.linalg.inv(along)
+        bends = along.T @ falls[theta]
+        information[np.ix_(theta, theta)] = back.T @ (0.5 * (bends + bends.T)) @ back
         if not reml:
-            information[:p, j] = information[j, :p] = (here - there)[:p] / DIFFERENCE
-    theta = information[p:last, p:last]
-    information[p:last, p:last] = 0.5 * (theta + theta.T)
+            mixed = falls[:p] @ back
+            information[:p, theta], information[theta, :p] = mixed, mixed.T
     if space.estimates_sigma:
         grows = np.zeros(d)
         for term, place in zip(space.terms, space.theta_slices, strict=True):

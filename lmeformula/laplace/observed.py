@@ -30,6 +30,7 @@ from lmeformula.laplace.likelihood import (
 from lmeformula.model.compile import Model
 from lmeformula.model.family import Depths
 from lmeformula.model.params import ParamSpace
+from lmeformula.model.ways import covariance_ways
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -103,7 +104,7 @@ def observed_information(
     moves = np.where(free[:, None], slopes_in_psi(space, problem, psi, mode, depths), 0.0)
     complete = complete_information(space, problem, psi, mode, depths, moves)
     complete = np.where(np.outer(free, free), complete, 0.0)
-    ways = _ways(model, complete, free)
+    ways = _ways(model, psi, complete, free)
     if not ways.shape[1]:
         return Observed(complete, ways, np.zeros((0, 0)), 0.0)
     before = ways.T @ complete @ ways
@@ -221,13 +222,13 @@ def _extrapolated(two_sided: Callable[[Floats], Floats], step: Floats) -> Floats
     return np.asarray((4.0 * half - whole) / 3.0)
 
 
-def _ways(model: Model, information: Floats, free: Mask) -> Floats:
+def _ways(model: Model, psi: Floats, information: Floats, free: Mask) -> Floats:
     """(d, m) directions in psi of which the free parameters are made.
 
     Those of coefficients and own parameters are those in which the information is diagonal, each as long as its
     standard error: nearly equal columns, and thresholds far from where the rows are, cost no digits. None is so
-    long that it moves a predictor or an own parameter by more than its unit. Those of covariances have length
-    one.
+    long that it moves a predictor or an own parameter by more than its unit. Those of covariances are of
+    orthogonal columns where they can be, and move no parameter by more than one.
     """
     space, design = model.space, model.design
     p, own = space.num_fixed, space.own_slice
@@ -244,7 +245,9 @@ def _ways(model: Model, information: Floats, free: Mask) -> Floats:
     reach = np.sqrt(np.mean(design.X**2, axis=0)) / units
     moved = np.abs(reach @ found[:p]) if len(reach) else np.zeros(found.shape[1])
     moved = np.maximum(moved, np.abs(found[own]).max(axis=0, initial=0.0))
-    return np.column_stack([basis[:, is_theta], found / np.maximum(moved, 1.0)])
+    turned = covariance_ways(model, psi, free)[:, theta][:, free[theta]]
+    turned = turned / np.abs(turned).max(axis=0, initial=0.0)
+    return np.column_stack([turned, found / np.maximum(moved, 1.0)])
 
 
 def _basis(free: Mask, R: Floats) -> Floats:

@@ -1,0 +1,59 @@
+"""A slope column far from zero, such as a year: the model is the same, and so must its answers be.
+
+With a shift c the slope and its sd stay, the intercept moves by c slopes; so does the likelihood of an
+unstructured covariance, which is one of any columns of the same span.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmeformula as lf
+
+SHIFT = 2000.0
+CASES = [
+    ("gaussian", "exact", "direct"),
+    ("gaussian", "exact", "iterative"),
+    ("poisson", "laplace", "direct"),
+    ("poisson", "laplace", "iterative"),
+]
+
+
+@pytest.fixture(scope="module")
+def years() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    g, x = np.repeat(np.arange(30), 20), rng.integers(0, 21, 600).astype(float)
+    effects = 0.2 * rng.normal(size=30)[g] + 0.05 * rng.normal(size=30)[g] * (x - 10.0)
+    eta = 0.5 + 0.02 * (x - 10.0) + effects
+    return pd.DataFrame(
+        {
+            "gaussian": eta + 0.4 * rng.normal(size=600),
+            "poisson": rng.poisson(np.exp(eta)),
+            "x": x,
+            "g": g.astype(str),
+        }
+    )
+
+
+@pytest.mark.parametrize(("family", "method", "solver"), CASES)
+def test_a_year_as_a_slope(years, family, method, solver):
+    formula = f"{family} ~ x + (x | g)"
+    near = lf.fit(formula, years, family=family, method=method, solver=solver)
+    far = lf.fit(
+        formula, years.assign(x=years.x + SHIFT), family=family, method=method, solver=solver
+    )
+    assert near.converged
+    assert far.converged, str(far.diagnostics)
+    # Probes, and what they leave open, are the same: what differs is rounding, and of standard errors
+    # the steps of differences, up to 3e-3.
+    assert far.loglik.value == pytest.approx(near.loglik.value, abs=1e-6)
+    slopes = [list(fit.param_names).index(name) for fit in (near, far) for name in ("x", "sd(g:x)")]
+    found = [fit.param_stderr[slopes[:2]] for fit in (near, far)]
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-3)
+    np.testing.assert_allclose(
+        far.param_values[slopes[:2]], near.param_values[slopes[:2]], rtol=1e-3
+    )
+    # The intercept, at the shift: var(a - c b) = var a - 2 c cov + c^2 var b
+    cov = near.fixed_vcov
+    expected = np.sqrt(cov[0, 0] - 2.0 * SHIFT * cov[0, 1] + SHIFT**2 * cov[1, 1])
+    assert far.param_stderr[0] == pytest.approx(expected, rel=2e-3)
