@@ -62,6 +62,7 @@ class Information(NamedTuple):
       change: (f, f, f) derivative of `matrix` in the free directions; zero after differences to one side.
       scores: (m, f, c) the scores at the same draws.
       share: of all the draws that the mean score comes from, those that the matrix comes from.
+      score: (f,) the mean score of all draws at `params`, for which they are weighted.
     """
 
     params: Floats
@@ -71,6 +72,7 @@ class Information(NamedTuple):
     change: Floats
     scores: Floats
     share: float
+    score: Floats
 
     @property
     def is_usable(self) -> bool:
@@ -84,6 +86,11 @@ class Information(NamedTuple):
         """Whether its noise leaves the standard errors known at all."""
         stderr = np.sqrt(np.diag(np.linalg.inv(self.matrix)))
         return float(np.max(self.noise(self.basis.T) / stderr, initial=0.0)) < KNOWN
+
+    @property
+    def left(self) -> Floats:
+        """(d,) the way from `params` to the maximum."""
+        return np.asarray(self.basis @ np.linalg.solve(self.matrix, self.score))
 
     def halfway(self, params: Floats) -> Floats:
         """(d, d) information halfway from other parameters to these, in all directions.
@@ -104,6 +111,16 @@ class Information(NamedTuple):
         root = np.linalg.cholesky(self.matrix + self.change @ shift)
         half = np.linalg.solve(root, self.basis.T)
         return np.asarray(half.T @ half)
+
+    def change_to(self, params: Floats) -> float:
+        """The largest relative change of standard errors from `self.params` to others; inf where they end."""
+        try:
+            there = self.covariance_at(params)
+        except np.linalg.LinAlgError:
+            return float("inf")
+        here = np.diag(np.linalg.inv(self.matrix))
+        changed = np.einsum("df,de,ef->f", self.basis, there, self.basis)
+        return float(np.abs(np.sqrt(changed / here) - 1.0).max(initial=0.0))
 
     def noise(self, jacobian: Floats) -> Floats:
         """(v,) Monte Carlo errors of the standard errors of `jacobian` (v, d) times the parameters.
@@ -301,15 +318,18 @@ def _assemble(work: _Work, ends: _Ends) -> Information:
     parts = 0.5 * (parts + parts.transpose(0, 2, 1, 3))
     by_draw = weights[:, None, None]
     mean = (by_draw * parts).mean(axis=(0, 3), keepdims=True)
-    taken = with_coefficients(draws, work.coefficients)[:used]
+    taken = np.einsum("mdc,df->mfc", with_coefficients(draws, work.coefficients), work.basis)
+    # What the further draws say of the score where they were taken, they say here.
+    further = taken.mean(axis=(0, 2)) - taken[:used].mean(axis=(0, 2))
     return Information(
         params=work.at,
         basis=work.basis,
         matrix=mean[0, :, :, 0],
         series=mean + by_draw * (parts - mean),
         change=_bend(lengths, ends, draws, used) if sides == 2 else np.zeros((f, f, f)),
-        scores=np.einsum("mdc,df->mfc", taken, work.basis),
+        scores=taken[:used],
         share=used / draws.num_draws,
+        score=(weights[:, None] * centre).mean(axis=(0, 2)) + further,
     )
 
 

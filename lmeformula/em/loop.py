@@ -20,7 +20,6 @@ from lmeformula.em.place import (
     Memory,
     Place,
     edges_at,
-    find_information,
     find_moments,
     find_slopes,
     find_step,
@@ -41,6 +40,7 @@ from lmeformula.em.place import (
     warmup_of,
 )
 from lmeformula.em.programs import Programs, programs, tensors_of
+from lmeformula.em.refine import refine
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
 
 Floats = NDArray[np.float64]
@@ -142,13 +142,12 @@ def run(
             way, learned = find_way(problem, place, memory, moments)
             known = find_slopes(problem, place, memory, moments)
             verdict = find_verdict(problem, options, place, memory, known, way)
-            found: Information | None = None
+            refined = None
             if verdict is not None and problem.refine:
-                found = find_information(compiled, problem, options, place, data, memory, way)
-                if found is not None:
-                    memory = memory._replace(metric=found.halfway(place.params))
-                    way, learned = find_way(problem, place, memory, moments)
-                    verdict = find_verdict(problem, options, place, memory, known, way)
+                refined = refine(compiled, problem, options, place, data, memory, moments, way)
+            if refined is not None:
+                memory, way = refined.memory, refined.way
+                verdict = find_verdict(problem, options, place, memory, known, way)
             step, momentum = find_step(problem, options, memory, moments, way)
             if not np.isfinite(step).all():
                 outcome = Outcome.NONFINITE
@@ -167,7 +166,7 @@ def run(
                 is_led = not schedule.is_noisy(np.sqrt(np.diag(way.mc_covariance)), way.stderr)
                 outcome, estimates, held = verdict, place.params, memory.held
                 estimates = estimates + way.distance if is_led else estimates
-            last = _Last(place, memory.held, info, found)
+            last = _Last(place, memory.held, info, None if refined is None else refined.found)
             best = last if best is None or _far(last) < _far(best) else best
             trace.append(_line(problem, number, estimates, info, place, began))
             show.update(trace[-1])

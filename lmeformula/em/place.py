@@ -28,7 +28,6 @@ from lmeformula.em.draws import (
     take,
     with_coefficients,
 )
-from lmeformula.em.information import Information, information_of
 from lmeformula.em.mstep import adam
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Programs, num_rows
@@ -155,10 +154,10 @@ def more_draws(
 
 
 def _scores(options: Options, draws: Draws, memory: Memory) -> Floats:
-    return with_coefficients(draws, _coefficients(options, draws, memory))
+    return with_coefficients(draws, coefficients_of(options, draws, memory))
 
 
-def _coefficients(options: Options, draws: Draws, memory: Memory) -> Floats:
+def coefficients_of(options: Options, draws: Draws, memory: Memory) -> Floats:
     """(d,) coefficients of the control variates; none where they would add to the variance.
 
     So they do where posteriors are far from the Gaussian that they are made for.
@@ -303,33 +302,6 @@ def _fewest(problem: Problem, options: Options) -> int:
     if not problem.refine:
         return 1
     return min(options.max_draws, int(np.clip(LAST_ROWS // num_rows(problem.data), *LAST_DRAWS)))
-
-
-def find_information(
-    compiled: Programs,
-    problem: Problem,
-    options: Options,
-    place: Place,
-    data: Any,
-    memory: Memory,
-    way: Advance,
-) -> Information | None:
-    """The observed information from the draws, or None where it is not positive definite."""
-    assert place.draws is not None
-    one = _coefficients(options, place.draws, memory)
-    basis = boundary.free_basis(place.edges, memory.held, len(place.params))
-    found = information_of(
-        compiled,
-        problem,
-        place.params,
-        place.draws,
-        data,
-        way.observed,
-        basis,
-        one,
-        way.distance,
-    )
-    return found if found.is_usable and found.is_known else None
 
 
 def find_step(

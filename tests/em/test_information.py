@@ -107,6 +107,7 @@ def record(matrix, series, scores, basis=None, change=None, share=1.0) -> Inform
         change=np.zeros((f, f, f)) if change is None else change,
         scores=scores,
         share=share,
+        score=np.zeros(f),
     )
 
 
@@ -176,3 +177,15 @@ def test_held_directions_have_no_covariance():
 def test_what_is_not_positive_definite_is_not_usable(matrix):
     size = len(matrix)
     assert not record(matrix, np.ones((4, size, size, 2)), np.zeros((4, size, 2))).is_usable
+
+
+def test_what_is_left_and_what_that_changes():
+    """One parameter in one of two directions: information 4 that grows by 2 a unit."""
+    basis = np.array([[0.6], [0.8]])
+    found = record(
+        [[4.0]], np.ones((4, 1, 1, 2)), np.zeros((4, 1, 2)), basis, np.full((1, 1, 1), 2.0)
+    )._replace(score=np.array([2.0]))
+    np.testing.assert_allclose(found.left, 0.5 * basis[:, 0])
+    assert found.change_to(found.left) == pytest.approx(1 - np.sqrt(4 / 5))
+    # Where nothing is left of the information it is no small change.
+    assert found.change_to(-2.5 * basis[:, 0]) == np.inf

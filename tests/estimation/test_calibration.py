@@ -105,10 +105,8 @@ def test_standard_errors_of_a_sd_that_is_hardly_known():
     """On the log scale its error is some units, over which no difference may be taken."""
     found, known = sample(wide.model(HARDLY), 1), wide.truth(HARDLY)
     assert known.stderr[2] > 10 * known.values[2]
-    off = np.abs(found.reports[0] - np.array([*known.values, *known.stderr, known.loglik]))[:6]
-    assert (off[:5] < 5.0 * found.errors[0, :5]).all(), off / found.errors[0, :6]
-    # The stated error of the last one lacks what the information's change along the way is uncertain by.
-    assert off[5] < 0.01 * known.stderr[2]
+    off = np.abs(found.reports[0] - np.array([*known.values, *known.stderr, known.loglik]))
+    assert (off < 5.0 * found.errors[0]).all(), off / found.errors[0]
 
 
 @pytest.mark.slow
@@ -118,19 +116,7 @@ def test_reported_errors_are_calibrated_over_many_seeds(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                name == HARDLY,
-                reason="the sd's standard error is a thousandth off, three times what is stated",
-            ),
-        )
-        for name in wide.CASES
-    ],
-)
+@pytest.mark.parametrize("name", wide.CASES)
 def test_reported_errors_are_calibrated_where_effects_are_large(name):
     check_against_quadrature(name, 40, wide)
 
