@@ -9,6 +9,31 @@ import numpy as np
 # f'' from values at -2, -1, 0, 1, 2 steps.
 SECOND = np.array([-1.0, 16.0, -30.0, 16.0, -1.0]) / 12.0
 STEPS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+# A step along which a log-likelihood changes by the square of this, or more, is too long for differences.
+LONG = 0.3
+# How often steps are shortened.
+ROUNDS = 4
+
+
+def suited(f: Callable, at: np.ndarray, step: float) -> np.ndarray:
+    """(d, d) in columns: steps in which differences of a log-likelihood of (d,) see its curvature.
+
+    Where parameters nearly undo each other, as the standard deviations of a constant and of a column far from
+    zero, one alone changes the likelihood beyond all measure over any step that shows the change of both. Steps
+    along the axes of the curvature, each as long as that allows, but no longer than `step`, show both.
+    """
+    ways = step * np.eye(len(at))
+    nowhere, ones = np.zeros(len(at)), np.ones(len(at))
+    for _ in range(ROUNDS):
+        bends = hessian(lambda moved, ways=ways: f(at + ways @ moved), nowhere, ones)
+        if not np.isfinite(bends).all():
+            return ways
+        sizes, turn = np.linalg.eigh(bends)
+        sizes = np.sqrt(np.abs(sizes))
+        if (sizes <= LONG).all():
+            return ways
+        ways = ways @ turn * np.minimum(1.0, 0.5 * LONG / np.maximum(sizes, 1e-300))
+    return ways
 
 
 def gradient(f: Callable, at: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from lmeformula.estimation.common import (
     watched_draws,
 )
 from lmeformula.fit import Fit
-from lmeformula.gaussian.exact import ExactFit, column_scales, fit_exact
+from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.no_residual import without_residual
@@ -130,7 +130,7 @@ def _errors(
     if found.perfect:
         return _Errors(*nothing, certify_perfect(data.rows, sigma), Outcome.PERFECT_FIT)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma)
+    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma, column_scales(data))
     if bound is not None:
         inside[-1] = False
     solved = None if found.singular else found.solution
@@ -195,7 +195,8 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         modes=modes,
         mode_cov=mode_cov,
         outcome=ending(solution.outcome, certificate),
-        singular=bool(solution.held) or any_singular(found.factor.lambdas, column_scales(data)),
+        singular=bool(solution.held)
+        or any_singular(found.factor.lambdas, column_roots(data, space)),
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
         iterations=solution.trace,

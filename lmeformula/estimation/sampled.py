@@ -101,7 +101,7 @@ def fit_of_run(
         mode_cov=mode_cov,
         outcome=solution.outcome,
         singular=held
-        or any_singular(space.factors(psi), tuple(np.ones(len(t.columns)) for t in space.terms)),
+        or any_singular(space.factors(psi), tuple(np.eye(len(t.columns)) for t in space.terms)),
         loglik=loglik,
         iterations=solution.trace,
         watched=watched_draws(watched, solution),

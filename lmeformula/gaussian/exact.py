@@ -21,7 +21,7 @@ from lmeformula.gaussian.moments import moment_start
 from lmeformula.gaussian.small import MOST_EFFECTS
 from lmeformula.model.ascent import Point, ascend, where_told
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.factors import FactorSpace, any_singular, factor_space
+from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.measured import with_measured
 from lmeformula.model.params import Params, ParamSpace
 
@@ -86,7 +86,8 @@ def fit_exact(
       Gilmour, Thompson, Cullis (1995), Biometrics 51, 1440-1450, for the average information.
     """
     scales = column_scales(data)
-    elements = factor_space(space, scales)
+    roots = column_roots(data, space)
+    elements = factor_space(space, roots)
 
     def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
         value, slopes, found = deviance(data, lambdas, space.fixed_sigma, reml)
@@ -127,7 +128,7 @@ def fit_exact(
         loglik=-0.5 * profile(data, solution, space.fixed_sigma, reml),
         gain=summit.gain,
         converged=summit.converged,
-        singular=any_singular(lambdas, scales),
+        singular=any_singular(lambdas, roots),
         num_evaluations=summit.num_evaluations,
         perfect=space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed),
         charts=elements,
@@ -156,18 +157,31 @@ def _first_elements(
 
 def column_scales(data: Sums) -> tuple[Floats, ...]:
     """(k,) root mean squares of the columns of each random-effects term."""
-    scales = []
+    roots = (np.sqrt(np.diag(products)) for products in mean_products(data))
+    return tuple(np.where(root > 0, root, 1.0) for root in roots)
+
+
+def column_roots(data: Sums, space: ParamSpace) -> tuple[Floats, ...]:
+    """(k, k) root of the mean products of each term's columns; see `column_root`."""
+    return tuple(
+        column_root(products, term.structure.kind)
+        for products, term in zip(mean_products(data), space.terms, strict=True)
+    )
+
+
+def mean_products(data: Sums) -> tuple[Floats, ...]:
+    """(k, k) mean products of the columns of each random-effects term."""
+    found = []
     shift = data.plan.lead_size
     for j, (levels, k) in enumerate(data.plan.sizes):
         if j == data.plan.lead:
-            squares = np.einsum("laa->a", data.products.lead)
+            total = data.products.lead.sum(axis=0)
         else:
             start = data.plan.starts[j] - shift
-            diagonal = np.diag(data.products.rest)[start : start + levels * k]
-            squares = diagonal.reshape(levels, k).sum(axis=0)
-        root = np.sqrt(squares / data.n)
-        scales.append(np.where(root > 0, root, 1.0))
-    return tuple(scales)
+            here = start + np.arange(levels * k).reshape(levels, k)
+            total = data.products.rest[here[:, :, None], here[:, None, :]].sum(axis=0)
+        found.append(total / data.n)
+    return tuple(found)
 
 
 def profile(data: Sums, found: Solved, sigma: float | None, reml: bool) -> float:

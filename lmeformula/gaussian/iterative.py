@@ -24,7 +24,7 @@ from lmeformula.gaussian.sparse import SparseSolution, SparseSums
 from lmeformula.model import probing
 from lmeformula.model.ascent import Point, Summit, ascend, where_told
 from lmeformula.model.bounds import off_bounds
-from lmeformula.model.factors import FactorSpace, any_singular, factor_space
+from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.integrated import integrated
 from lmeformula.model.params import Params, ParamSpace
 
@@ -108,7 +108,7 @@ def fit_iterative(
       The optimum, whether or not the optimiser converged. An interruption from the keyboard while probes are
       added returns what the last set of them gave.
     """
-    elements = factor_space(space, data.column_scales())
+    elements = factor_space(space, _roots(data, space))
     size = data.plan.num_effects - data.plan.lead_size
     count = min(probing.FIRST_PROBES, max_probes)
     rough = random_signs(size, probing.ROUGH_PROBES, seed)
@@ -190,7 +190,9 @@ def _fit_with(
         tuple(sigma**2 * (factor @ factor.T) for factor in lambdas),
         sigma,
     )
-    psi, inside = off_bounds(space, space.to_free(params), BOUNDARY_SD * sigma)
+    psi, inside = off_bounds(
+        space, space.to_free(params), BOUNDARY_SD * sigma, data.column_scales()
+    )
     perfect = space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed)
     d = space.size
     information, mc_covariance, lost = np.zeros((d, d)), np.zeros((d, d)), False
@@ -219,7 +221,7 @@ def _fit_with(
         converged=summit.converged and solution.converged,
         is_sharp=False,
         interrupted=False,
-        singular=any_singular(lambdas, data.column_scales()),
+        singular=any_singular(lambdas, _roots(data, space)),
         num_evaluations=summit.num_evaluations,
         perfect=perfect,
         lost=lost,
@@ -270,6 +272,13 @@ def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
         signs=signs,
         loglik=found.loglik - 0.5 * (float(whole.mean()) - solution.probed.log_det),
         loglik_error=probing.loglik_error(whole),
+    )
+
+
+def _roots(data: SparseSums, space: ParamSpace) -> tuple[Floats, ...]:
+    return tuple(
+        column_root(products, term.structure.kind)
+        for products, term in zip(data.mean_products(), space.terms, strict=True)
     )
 
 

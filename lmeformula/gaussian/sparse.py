@@ -67,13 +67,14 @@ class SparseSums(NamedTuple):
 
     def column_scales(self) -> tuple[Floats, ...]:
         """(k,) root mean squares of the columns of each random-effects term."""
+        roots = (np.sqrt(np.diag(products)) for products in self.mean_products())
+        return tuple(np.where(root > 0, root, 1.0) for root in roots)
+
+    def mean_products(self) -> tuple[Floats, ...]:
+        """(k, k) mean products of the columns of each random-effects term."""
         blocks = {self.plan.lead: self.products.lead}
         blocks |= dict(zip(self.plan.rest, self.products.diagonal, strict=True))
-        found = []
-        for j in range(len(self.plan.sizes)):
-            root = np.sqrt(np.einsum("laa->a", blocks[j]) / self.n)
-            found.append(np.where(root > 0, root, 1.0))
-        return tuple(found)
+        return tuple(blocks[j].sum(axis=0) / self.n for j in range(len(self.plan.sizes)))
 
 
 class SparseSolution(NamedTuple):

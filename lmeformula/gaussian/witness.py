@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
 from lmeformula.gaussian.closely import Left, is_close, leave
+from lmeformula.gaussian.exact import mean_products
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
     Sums,
@@ -28,6 +29,7 @@ from lmeformula.gaussian.likelihood import (
 )
 from lmeformula.gaussian.small import DenseProducts, trace_products
 from lmeformula.model.covariances.chart import pull_of
+from lmeformula.model.factors import column_root
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
@@ -65,29 +67,35 @@ def witness_at(data: Sums, params: Params, lambdas: tuple[Floats, ...], reml: bo
     variance = params.sigma**2
     if data.dense is None:
         return _by_blocks(data, gamma, variance, lambdas, reml)
-    A, places = data.dense
+    places = data.dense.places
     q, p = data.ZQ.shape
-    relative = tuple(factor @ factor.T for factor in lambdas)
-    T = np.zeros((q, q))
-    for place, block in zip(places, relative, strict=True):
-        T.reshape(-1)[place] = block
+    # Of orthogonal columns: of others, far from their origin, a determinant is a small difference.
+    roots = tuple(column_root(products, "us") for products in mean_products(data))
+    turn = data.dense.spread(tuple(np.asarray(np.linalg.inv(root), float) for root in roots))
+    A, ZQ, Zy = turn.T @ data.dense.matrix @ turn, turn.T @ data.ZQ, turn.T @ data.Zy
+    relative = tuple(
+        scaled @ scaled.T
+        for scaled in (root @ factor for root, factor in zip(roots, lambdas, strict=True))
+    )
+    T = data.dense.spread(relative)
     inward = A @ T
     inward.reshape(-1)[:: q + 1] += 1.0
     upper, pivots = sl.lu_factor(inward, check_finite=False)
-    solved = sl.lu_solve((upper, pivots), np.column_stack([A, data.ZQ, data.Zy]))
+    solved = sl.lu_solve((upper, pivots), np.column_stack([A, ZQ, Zy]))
     outer, ZVQ, ZVy = solved[:, :q], solved[:, q : q + p], solved[:, -1]
-    moved = T @ data.ZQ
+    moved = T @ ZQ
     information = np.eye(p) - moved.T @ ZVQ
     score = -(moved.T @ ZVy) - information @ gamma
     w = ZVy - ZVQ @ gamma
-    rss = float(data.yy + gamma @ gamma - (data.Zy - data.ZQ @ gamma) @ (T @ w))
+    rss = float(data.yy + gamma @ gamma - (Zy - ZQ @ gamma) @ (T @ w))
     log_det = float(np.log(np.abs(upper.diagonal())).sum())
     if is_close(rss, data.yy, information) and data.n * q <= MOST_DENSE:
         closely = _closely(data, data.dense, lambdas)
         products, log_det = closely.products, closely.log_det
-        outer, ZVQ, information = products[:q, :q], products[:q, q:-1], products[q:-1, q:-1]
+        outer, information = turn.T @ products[:q, :q] @ turn, products[q:-1, q:-1]
+        ZVQ = turn.T @ products[:q, q:-1]
         to_residual = np.concatenate([np.zeros(q), -gamma, [1.0]])
-        w, rss = products[:q] @ to_residual, closely.squares(to_residual)
+        w, rss = turn.T @ (products[:q] @ to_residual), closely.squares(to_residual)
         score = products[q:-1, -1] - information @ gamma
     pulls = []
     shares = data.plan.split(w)
@@ -95,12 +103,13 @@ def witness_at(data: Sums, params: Params, lambdas: tuple[Floats, ...], reml: bo
     for place, part in zip(places, shares, strict=True):
         total = spread.reshape(-1)[place].sum(axis=0)
         pulls.append(0.25 * ((part.T @ part) * (2.0 / variance) - total - total.T))
+    back = data.dense.spread(roots)
     return Witness(
         value=_value(data, log_det, rss, variance, information, reml),
         in_beta=data.R.T @ score / variance,
-        in_relative=tuple(pulls),
+        in_relative=tuple(root.T @ pull @ root for root, pull in zip(roots, pulls, strict=True)),
         in_log_sigma=_in_log_sigma(data, rss / variance, pulls, relative, reml),
-        outer=outer,
+        outer=back.T @ outer @ back,
     )
 
 

@@ -105,7 +105,8 @@ def fit_laplace(
         _column_scale(term.values) / units[list(term.predictors) or [0] * len(term.columns)]
         for term in design.terms
     )
-    elements = factor_space(space, scales)
+    roots = tuple(np.diag(scale) for scale in scales)
+    elements = factor_space(space, roots)
     p = space.num_fixed
     # The fixed effects, then the family's own parameters, then the elements of the factors.
     m = p + space.own.size
@@ -186,7 +187,7 @@ def fit_laplace(
         problem=problem._replace(X=stack.X),
         gain=summit.gain,
         converged=summit.converged,
-        singular=any_singular(lambdas, scales),
+        singular=any_singular(lambdas, roots),
         num_evaluations=summit.num_evaluations,
         charts=elements,
         elements=summit.elements,

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.covariances.chart import SHORT, Chart, LinearChart, pull_of
+from lmeformula.model.covariances.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -16,6 +18,8 @@ Mask = NDArray[np.bool_]
 
 # A standard deviation of so many standard errors or less may be zero at another, higher maximum.
 DOUBTFUL = 4.0
+# Columns of which less than this share of the squares is not in the others are copies.
+COPIES = 1e-11
 
 
 class FactorSpace(NamedTuple):
@@ -207,17 +211,57 @@ class FactorSpace(NamedTuple):
         return zip(self.charts, self.split(elements), strict=True)
 
 
-def factor_space(space: ParamSpace, scales: tuple[Floats, ...]) -> FactorSpace:
-    """The charts of the terms' structures, for columns of the data with root mean squares (k,)."""
+def factor_space(space: ParamSpace, roots: tuple[Floats, ...]) -> FactorSpace:
+    """The charts of the terms' structures.
+
+    Args:
+      space: the parameter space.
+      roots: (k, k) of each term, lower triangular; see `column_root`. An unstructured covariance is climbed as
+        that of orthogonal columns, for which neither the origin nor the unit of a column is a difference; what
+        is structured has the columns that it has, each on its own scale.
+    """
     return FactorSpace(
-        tuple(t.structure.chart(scale) for t, scale in zip(space.terms, scales, strict=True))
+        tuple(
+            orthogonal_chart(root)
+            if term.structure.kind == "us"
+            else term.structure.chart(np.linalg.norm(root, axis=0))
+            for term, root in zip(space.terms, roots, strict=True)
+        )
     )
 
 
-def any_singular(lambdas: tuple[Floats, ...], scales: tuple[Floats, ...]) -> bool:
-    """Whether the covariance of some term is singular, judged on the scale of its columns of the data."""
-    for factor, scale in zip(lambdas, scales, strict=True):
-        scaled = factor * scale[:, None]
+def column_root(products: Floats, kind: str) -> Floats:
+    """(k, k) lower triangular B: B'B are the mean products of a term's columns, or their diagonal.
+
+    Args:
+      products: (k, k) mean products.
+      kind: of the structure. Only what is unstructured for some columns is so for all of the same span.
+    Returns:
+      B, of columns scaled to one where they are copies of each other; 1 of a column of zeros.
+    Example:
+      >>> column_root(np.array([[1.0, 2.0], [2.0, 5.0]]), "us").round(3).tolist()
+      [[0.447, 0.0], [0.894, 2.236]]
+    """
+    scale = np.sqrt(np.diag(products))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    if kind != "us":
+        return np.diag(scale)
+    backwards = (products / np.outer(scale, scale))[::-1, ::-1]
+    lower, status = lapack.dpotrf(backwards, lower=1, clean=1)
+    if status != 0 or (np.diag(lower) ** 2 < COPIES).any():
+        return np.diag(scale)
+    return np.asarray(lower[::-1, ::-1].T * scale)
+
+
+def any_singular(lambdas: tuple[Floats, ...], roots: tuple[Floats, ...]) -> bool:
+    """Whether the covariance of some term is singular, judged by what it does to the data.
+
+    Args:
+      lambdas: (k, k) relative factor of each term.
+      roots: (k, k) of each; see `column_root`.
+    """
+    for factor, root in zip(lambdas, roots, strict=True):
+        scaled = root @ factor
         if is_singular(cholesky_semidefinite(scaled @ scaled.T)):
             return True
     return False

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 import lmeformula as lf
-from truth.differences import gradient, hessian
+from truth.differences import gradient, hessian, suited
 from truth.held import SAME_LOGLIK, Finding, Held, by_term, fitted, largest
 from truth.matrices import singular_values, spanning
 from truth.normal import Normal, climb, coordinates
@@ -134,11 +134,13 @@ def errors(held: Held) -> Iterator[Finding]:
         jacobian[-1, -1] = fit.sigma
     of_sigma = np.full(int(held.spec.sigma is None), with_sigma)
     kept = np.concatenate([np.ones(p, bool), working.free, of_sigma])
-    score, information = _derivatives(held, working, at, STEP)
+    ways = suited(_profile(held, working), at, STEP)
+    jacobian[:, p:] = jacobian[:, p:] @ ways
+    score, information = _derivatives(held, working, at, ways, 1.0)
     unit = scaled(information)
     if np.linalg.eigvalsh(unit)[0] < WITHOUT:
         direction = np.linalg.eigh(unit)[1][p:, 0]
-        along = direction / np.sqrt(np.maximum(np.abs(np.diag(information)[p:]), 1e-300))
+        along = ways @ (direction / np.sqrt(np.maximum(np.abs(np.diag(information)[p:]), 1e-300)))
         if largest(direction) > 0.1:  # and not a column of X that is nearly a copy of others
             yield _determined(held, working, at, along / largest(along))
         return
@@ -146,7 +148,7 @@ def errors(held: Held) -> Iterator[Finding]:
     def measure(share: float) -> tuple[np.ndarray, np.ndarray]:
         if share == 1.0:
             return score, information
-        return _derivatives(held, working, at, share * STEP)
+        return _derivatives(held, working, at, ways, share)
 
     # The fixed effects' errors are from their own block, as lme4 has them.
     names = np.array(fit.param_names)[kept]
@@ -155,12 +157,7 @@ def errors(held: Held) -> Iterator[Finding]:
 
 def _determined(held: Held, working: Working, at: np.ndarray, along: np.ndarray) -> Finding:
     """Whether the likelihood changes at all in the direction in which differences see least."""
-    model, size = Normal(held.parts, held.spec.reml), len(working.start)
-
-    def profile(here: np.ndarray) -> float:
-        sigma = float(held.fit.sigma) if size == len(here) else float(np.exp(here[-1]))
-        return model.profile(working.matrices(here[:size]), sigma)
-
+    profile, size = _profile(held, working), len(working.start)
     ends = [profile(at + step * along) for step in (-0.5, 0.0, 0.5)]
     is_flat = np.ptp(ends) < FLAT * max(1.0, abs(ends[1]))
     names = np.array(held.fit.param_names[held.num_fixed :])
@@ -171,6 +168,17 @@ def _determined(held: Held, working: Working, at: np.ndarray, along: np.ndarray)
         np.inf if is_flat else 0.0,
         f"the likelihood is flat along {concerned}",
     )
+
+
+def _profile(held: Held, working: Working) -> Callable[[np.ndarray], float]:
+    """The log-likelihood of covariance parameters and log sigma, the fixed effects at their best."""
+    model, size = Normal(held.parts, held.spec.reml), len(working.start)
+
+    def profile(here: np.ndarray) -> float:
+        sigma = float(held.fit.sigma) if size == len(here) else float(np.exp(here[-1]))
+        return model.profile(working.matrices(here[:size]), sigma)
+
+    return profile
 
 
 def honest(held: Held) -> Iterator[Finding]:
@@ -199,9 +207,16 @@ def at_limit(fit) -> bool:
 
 
 def _derivatives(
-    held: Held, working: Working, at: np.ndarray, step: float
+    held: Held, working: Working, at: np.ndarray, ways: np.ndarray, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score and information of beta, the free covariance parameters and log sigma."""
+    """Score and information of beta, and of free covariance parameters and log sigma as at + ways moved.
+
+    Args:
+      held, working: the case.
+      at: (t,) where.
+      ways: (t, t).
+      share: step of the differences in `moved`.
+    """
     fit, p = held.fit, held.num_fixed
     model = Normal(held.parts, held.spec.reml)
     size = len(working.start)
@@ -210,24 +225,29 @@ def _derivatives(
         sigma = float(fit.sigma) if size == len(here) else float(np.exp(here[-1]))
         return working.matrices(here[:size]), sigma
 
-    steps = np.full(len(at), step)
+    nowhere, steps = np.zeros(len(at)), np.full(len(at), share)
     matrices, sigma = place(at)
+
+    def moved(ahead: np.ndarray) -> np.ndarray:
+        return at + ways @ ahead
+
     if held.spec.reml:
 
-        def restricted(here: np.ndarray) -> float:
-            return model.profile(*place(here))
+        def restricted(ahead: np.ndarray) -> float:
+            return model.profile(*place(moved(ahead)))
 
         information = np.zeros((p + len(at), p + len(at)))
         information[:p, :p] = model.least_squares(matrices, sigma)
-        information[p:, p:] = -hessian(restricted, at, steps)
-        return np.append(np.zeros(p), gradient(restricted, at, steps)), information
+        information[p:, p:] = -hessian(restricted, nowhere, steps)
+        return np.append(np.zeros(p), gradient(restricted, nowhere, steps)), information
     beta = np.asarray(fit.fixef)
     here = model.at(beta, matrices, sigma)
-    cross = -gradient(lambda moved: model.at(beta, *place(moved)).score, at, steps)
-    value = lambda moved: model.at(beta, *place(moved)).value  # noqa: E731
-    inner = -hessian(value, at, steps)
+    score = lambda ahead: model.at(beta, *place(moved(ahead))).score  # noqa: E731
+    value = lambda ahead: model.at(beta, *place(moved(ahead))).value  # noqa: E731
+    cross = -gradient(score, nowhere, steps)
+    inner = -hessian(value, nowhere, steps)
     information = np.block([[here.information, cross.T], [cross, inner]])
-    return np.append(here.score, gradient(value, at, steps)), information
+    return np.append(here.score, gradient(value, nowhere, steps)), information
 
 
 def by_blocks(held: Held) -> Iterator[Finding]:

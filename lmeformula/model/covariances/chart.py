@@ -136,9 +136,8 @@ class LinearChart:
         return np.where(self.on_diagonal, sd, 0.0)
 
     def near(self, factor: Floats) -> Floats:
-        # No two basis matrices share an element.
-        along = np.einsum("tab,ab->t", self.basis, factor)
-        return np.asarray(along / np.einsum("tab,tab->t", self.basis, self.basis), float)
+        flat = self.basis.reshape(self.size, -1)
+        return np.asarray(np.linalg.lstsq(flat.T, factor.ravel(), rcond=None)[0], float)
 
     def alternatives(self, start: Floats) -> tuple[Floats, ...]:
         return ()

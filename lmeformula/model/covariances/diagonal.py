@@ -49,7 +49,7 @@ class Diagonal:
         variances = np.diag(covariance)
         return log_sds(variances[:1] if self.homogeneous else variances)
 
-    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+    def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
         inside = np.isfinite(theta)
         return np.where(inside, theta, np.log(sd)), inside
 

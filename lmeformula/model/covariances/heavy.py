@@ -53,7 +53,7 @@ class Heavy:
     def to_free(self, covariance: Floats) -> Floats:
         return np.append(self.scale.to_free(covariance), np.inf)
 
-    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+    def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
         found, inside = self.scale.off_bounds(theta[:-1], k, sd)
         is_finite = bool(np.isfinite(theta[-1]))
         last = float(theta[-1]) if is_finite else math.log(MANY)

@@ -79,7 +79,7 @@ class OneCorrelation:
             share = np.clip(((0.0 if np.isnan(rho) else rho) - lowest) / (1.0 - lowest), 0.0, 1.0)
             return np.append(logs, np.log(share) - np.log1p(-share))
 
-    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+    def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
         logs, rest = np.split(theta, [self.num_sds(k)])
         has_sd = np.isfinite(logs)
         makes_a_difference = has_sd.sum() >= min(2, len(logs))

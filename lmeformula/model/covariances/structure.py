@@ -37,7 +37,7 @@ class Structure(Protocol):
     def to_free(self, covariance: Floats) -> Floats:
         """theta of a covariance matrix of this structure; infinite where a parameter lies on its bound."""
 
-    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+    def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
         """A finite stand-in for theta, standard deviations of zero as `sd`.
 
         Returns:

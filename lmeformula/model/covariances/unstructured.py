@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.model.covariances.chart import Chart, LinearChart
@@ -72,7 +73,7 @@ class Unstructured:
         free = [factor[i, j] / max(factor[i, i], 1e-12) for i, j in below_diagonal(k)]
         return np.concatenate([log_sds(np.diag(covariance)), free])
 
-    def off_bounds(self, theta: Floats, k: int, sd: float) -> tuple[Floats, Mask]:
+    def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
         has_sd = np.isfinite(theta[:k])
         stand_in = np.concatenate([np.where(has_sd, theta[:k], np.log(sd)), theta[k:]])
         factor = self._correlation_factor(theta[k:], k)
@@ -112,12 +113,7 @@ class Unstructured:
         return names_of(self.labels(columns), name, columns)
 
     def chart(self, scale: Floats) -> Chart:
-        k = len(scale)
-        basis = np.zeros((self.num_params(k), k, k))
-        places = [(i, i) for i in range(k)] + below_diagonal(k)
-        for element, (i, j) in enumerate(places):
-            basis[element, i, j] = 1.0 / scale[i]
-        return LinearChart(basis)
+        return orthogonal_chart(np.diag(scale))
 
     @staticmethod
     def _correlation_factor(free: Floats, k: int) -> Floats:
@@ -125,3 +121,22 @@ class Unstructured:
         for value, (i, j) in zip(free, below_diagonal(k), strict=True):
             factor[i, j] = value
         return np.asarray(factor / np.linalg.norm(factor, axis=1, keepdims=True))
+
+
+def orthogonal_chart(root: Floats) -> Chart:
+    """The chart of an unstructured covariance whose elements are those of orthogonal columns.
+
+    Args:
+      root: (k, k) lower triangular B, B'B the mean products of the columns Z: then those of Z B^-1 are
+        orthogonal, and B times a factor is that of their coefficients.
+    Example:
+      >>> orthogonal_chart(np.diag([1.0, 2.0])).factor(np.array([1.0, 1.0, 3.0])).tolist()
+      [[1.0, 0.0], [1.5, 0.5]]
+    """
+    k = len(root)
+    inverse = sl.solve_triangular(root, np.eye(k), lower=True)
+    places = [(i, i) for i in range(k)] + below_diagonal(k)
+    basis = np.zeros((len(places), k, k))
+    for element, (i, j) in enumerate(places):
+        basis[element, :, j] = inverse[:, i]
+    return LinearChart(basis)
