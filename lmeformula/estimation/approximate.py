@@ -68,7 +68,7 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     found, space = start.found, model.space
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
-    vcov = reported_covariance(space, start.psi, covariance_of(start.observed))
+    vcov = reported_covariance(space, start.psi, covariance_of(start.observed, space.num_fixed))
     stderr = stderr_of(vcov)
     certificate = None
     if start.probed is None:

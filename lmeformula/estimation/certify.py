@@ -14,7 +14,7 @@ from lmeformula.gaussian.closely import EXACTLY, Rows
 from lmeformula.gaussian.exact import ExactFit
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.witness import score, witness_at
-from lmeformula.laplace.fit import LaplaceFit, gradient, own_parameters
+from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameters
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
@@ -147,7 +147,21 @@ def certify_laplace(
     except np.linalg.LinAlgError:
         # From zero the density overflows; the mode that the fit ended with is a start that does not.
         again = approximate(found.problem, at, found.approximation.mode.u, EXACT_GAIN)
-    slopes = again.in_factors
+    on_face = not np.array_equal(settled, elements)
+    exactly = at._replace(lambdas=charts.factors(elements))
+    second = on_faces(found.problem, exactly, again).value if on_face else again.value
+
+    def bounds(place: Floats, slopes: tuple[Floats, ...]) -> tuple[Bound, ...]:
+        pulls = charts.pulls(place, slopes)
+        return bounds_of(space, charts, elements, slopes, pulls, inside, model.design.n)
+
+    found_bounds = bounds(settled, again.in_factors)
+    if any(bound.rise > bound.allowed for bound in found_bounds):
+        # Next to one face, how the likelihood leaves another is off by as much as the place is off that.
+        further = elements + 2.0 * (settled - elements)
+        there = at._replace(lambdas=charts.factors(further))
+        slopes = approximate(found.problem, there, again.mode.u, EXACT_GAIN).in_factors
+        found_bounds = extrapolated(found_bounds, bounds(further, slopes))
     return certify(
         Evidence(
             names=space.names,
@@ -161,21 +175,31 @@ def certify_laplace(
             scatter=None,
             expected=np.full(space.size, np.nan),
             stderr=stderr,
-            bounds=bounds_of(
-                space,
-                charts,
-                elements,
-                slopes,
-                charts.pulls(settled, slopes),
-                inside,
-                model.design.n,
-            ),
+            bounds=found_bounds,
             value=found.approximation.value,
-            second=again.value,
-            allowed=LEAST_DIFFERENCE + ROUNDING * (abs(again.value) + model.design.n),
+            second=second,
+            allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + model.design.n),
             way="the mode that is reached from zero",
             num_fixed=space.num_fixed,
         )
+    )
+
+
+def extrapolated(near: tuple[Bound, ...], far: tuple[Bound, ...]) -> tuple[Bound, ...]:
+    """Bounds as they are on the faces themselves, from next to these and from twice as far.
+
+    What the two differ by is allowed for: it is rounding as well, which grows as faces come near.
+
+    Example:
+      >>> near, far = Bound(("sd(g)",), 2e-6, 1e-6), Bound(("sd(g)",), 4e-6, 1e-6)
+      >>> extrapolated((near,), (far,))
+      (Bound(names=('sd(g)',), rise=0.0, allowed=3e-06),)
+    """
+    return tuple(
+        one._replace(
+            rise=2.0 * one.rise - other.rise, allowed=one.allowed + abs(other.rise - one.rise)
+        )
+        for one, other in zip(near, far, strict=True)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.estimation.coordinates import least_known
 from lmeformula.laplace.observed import Observed
 from lmeformula.model.params import ParamSpace
 
@@ -16,17 +17,19 @@ ROUNDING = 1e-13
 SHARE = 1e-4
 
 
-def covariance_of(observed: Observed) -> Floats:
+def covariance_of(observed: Observed, num_fixed: int) -> Floats:
     """Invert an information, direction by direction.
 
     Args:
       observed: the information, with its error.
+      num_fixed: how many of the parameters, the first ones, are fixed effects; of the others no more than
+        `coordinates.LEAST_KNOWN` is none.
     Returns:
       (d, d) covariance; nan for what is on a bound, and for parameters with a part in a direction in which the
       information is not above its error. It is zero on no diagonal.
     Example:
       >>> matrix = np.diag([4.0, 0.0])
-      >>> covariance_of(Observed(matrix, np.eye(2), matrix, 0.0)).round(2).tolist()
+      >>> covariance_of(Observed(matrix, np.eye(2), matrix, 0.0), 2).round(2).tolist()
       [[0.25, nan], [nan, nan]]
     """
     ways, along = observed.ways, observed.along
@@ -46,7 +49,8 @@ def covariance_of(observed: Observed) -> Floats:
     shares = np.abs(unsure).max(axis=1, initial=0.0) / np.where(size > 0.0, size, 1.0)
     parts = directions @ np.linalg.pinv(directions)
     beyond = np.abs(1.0 - np.diag(parts)) > SHARE
-    lost = (shares > SHARE) | ~(np.diag(covariance) > 0.0) | beyond
+    unknown = np.abs(np.diag(observed.matrix)) <= least_known(len(ways), num_fixed)
+    lost = (shares > SHARE) | ~(np.diag(covariance) > 0.0) | beyond | unknown
     covariance[lost], covariance[:, lost] = np.nan, np.nan
     return np.asarray(np.where(np.outer(free, free), covariance, np.nan))
 

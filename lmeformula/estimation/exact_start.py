@@ -108,12 +108,12 @@ def exact_errors(
         return None
 
     def covariance(at: Floats) -> Floats | None:
-        second = of.second(at)
+        second, p = of.second(at), model.space.num_fixed
         if not np.isfinite(second).all():
             return None
         try:
             observed = along_ways(second, inside, model.triangle, 0.0)
-            return reported_covariance(model.space, at, covariance_of(observed))
+            return reported_covariance(model.space, at, covariance_of(observed, p))
         except np.linalg.LinAlgError:
             return None
 

@@ -207,7 +207,9 @@ def _errors(
     observed = start.observed
     if solver == "direct":
         observed = observed_information(model, arrays, psi, inside, mode)
-    approximate = reported_covariance(space, psi, covariance_of(observed)) + outside
+    approximate = (
+        reported_covariance(space, psi, covariance_of(observed, space.num_fixed)) + outside
+    )
     if sampled is None or error is None:
         return Errors("laplace", approximate, None)
     difference = stderr_of(sampled.covariance) - stderr_of(approximate)

@@ -19,7 +19,7 @@ from lmeformula.gaussian.likelihood import (
 )
 from lmeformula.gaussian.moments import moment_start
 from lmeformula.gaussian.small import MOST_EFFECTS
-from lmeformula.model.ascent import Point, ascend, where_told
+from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.measured import with_measured
@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 
 # How often a start that cannot be evaluated is divided by ten.
 MOST_RETREATS = 8
+# Of few rows the likelihood may have a second maximum at large standard deviations, tried from this one.
+LARGE_SD = 5.0
 
 
 class ExactFit(NamedTuple):
@@ -112,7 +114,11 @@ def fit_exact(
             break
         first = elements.settle(0.1 * first)
     is_thorough = thorough and data.plan.num_effects <= MOST_EFFECTS
-    summit = ascend(evaluate, elements, first, data.n, thorough=is_thorough, measure=measure)
+    is_small = is_thorough and data.n <= FEW_ROWS
+    further = (elements.start(LARGE_SD),) if is_small else ()
+    summit = ascend(
+        evaluate, elements, first, data.n, thorough=is_thorough, further=further, measure=measure
+    )
     lambdas, solution = elements.factors(summit.elements), summit.point.detail
     if summit.on_face or solution is None:
         try:

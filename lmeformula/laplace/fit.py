@@ -45,6 +45,8 @@ Floats = NDArray[np.float64]
 
 # Where the optimiser starts: the sd of every coefficient, in units of the predictor.
 FIRST_SD = 0.5
+# With no more effects than this, other maxima are looked for from where the first one is.
+MOST_EFFECTS = 100
 
 
 class LaplaceFit(NamedTuple):
@@ -163,15 +165,22 @@ def fit_laplace(
         latest = coordinates, score
         return Point(coordinates, found.value, score, corrected(information, moves), slopes, found)
 
+    # From a place that is known there is one way; the iterative solver's ascents look nowhere else.
+    is_thorough = start is None and factorize is None and plan.num_effects <= MOST_EFFECTS
     if start is None:
         sds = elements.start(FIRST_SD)
         start = np.concatenate([R @ first[:p], first[space.own_slice], sds])
     climb = evaluate if factorize is None else integrated(evaluate)
-    summit = ascend(climb, elements, start, design.n, negligible, measure=measure)
+    summit = ascend(
+        climb, elements, start, design.n, negligible, thorough=is_thorough, measure=measure
+    )
     if summit.point.detail is None or not np.isfinite(summit.point.value):
         raise np.linalg.LinAlgError("the density is not finite wherever the ascent could start")
-    coordinates = summit.point.coordinates
+    coordinates, approximation = summit.point.coordinates, summit.point.detail
     lambdas = elements.factors(summit.elements)
+    if summit.on_face and factorize is None:
+        at = place_of(coordinates)._replace(lambdas=lambdas)
+        approximation = on_faces(problem, at, approximation)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
     covariances = tuple(factor @ factor.T for factor in lambdas)
     natural = space.own.scale.to_natural(coordinates[p:m])
@@ -183,7 +192,7 @@ def fit_laplace(
     return LaplaceFit(
         params=params,
         coordinates=coordinates,
-        approximation=summit.point.detail,
+        approximation=approximation,
         problem=problem._replace(X=stack.X),
         gain=summit.gain,
         converged=summit.converged,
@@ -192,6 +201,25 @@ def fit_laplace(
         charts=elements,
         elements=summit.elements,
     )
+
+
+def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
+    """The approximation at covariances that are singular, with its derivatives from next to there.
+
+    A standard deviation that is kept off zero, beside a perfect correlation, costs the log-likelihood as much
+    as its slope there, times its size: more than rounding.
+
+    Args:
+      problem: the arrays.
+      at: the parameters; factors may be singular.
+      beside: the approximation next to there.
+    """
+    try:
+        mode = find_mode(problem, at, beside.mode.u)
+    except np.linalg.LinAlgError:
+        return beside
+    value = mode.value - 0.5 * mode.factor.log_det
+    return beside._replace(value=value, mode=mode) if np.isfinite(value) else beside
 
 
 class KnownMode(NamedTuple):

@@ -18,8 +18,8 @@ LONGEST_STEP = 0.5
 MAX_STEPS = 200
 # Steps from a further start, after which it must have risen above the best so far.
 TRIAL_STEPS = 15
-# Of so few rows the likelihood may have a second maximum at large standard deviations, tried from this one.
-FEW_ROWS, LARGE_SD = 100, 5.0
+# Of so few rows the likelihood may have a second maximum at correlations of the other sign.
+FEW_ROWS = 100
 # What is added to the diagonal of the information, scaled to one.
 LEAST_DAMPING = 1e-10
 # A coordinate that changes the log-likelihood by less within its trusted length makes no difference.
@@ -124,6 +124,7 @@ def ascend(
     negligible: float = NEGLIGIBLE_GAIN,
     *,
     thorough: bool = False,
+    further: tuple[Floats, ...] = (),
     measure: Measure | None = None,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
@@ -140,6 +141,7 @@ def ascend(
       thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
         structure, and of few rows correlations of the other sign: a likelihood of few effects may have another
         maximum there.
+      further: elements (t,) each to start from as well.
       measure: point, free coordinates (m + t,) -> the point with its negative second derivative itself in place
         of an approximation to it, which a slow ascent goes on with; None where it cannot be had.
     Returns:
@@ -148,9 +150,7 @@ def ascend(
     nothing = np.zeros(space.size, bool)
     best = _climb(evaluate, space, start, nothing, num_rows, negligible, measure=measure)
     others, count = len(start) - space.size, best.num_evaluations
-    starts = [(elements, nothing) for elements in space.alternatives(start[others:])]
-    if thorough and num_rows <= FEW_ROWS:
-        starts.append((space.start(LARGE_SD), nothing))
+    starts = [(other, nothing) for other in (*space.alternatives(start[others:]), *further)]
     is_last = False
     while starts or not is_last:
         if not starts:
@@ -354,6 +354,8 @@ def _leave_a_face(
 ) -> tuple[Point, Mask] | None:
     """Set the elements of a face free away from which the likelihood rises, if there is one."""
     before, elements = point.coordinates[:others], point.coordinates[others:]
+    if not np.isfinite(point.value):
+        return None
     for term, face in space.faces:
         places = space.places(term, face)
         if not resting[places].all():

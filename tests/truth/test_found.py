@@ -21,15 +21,19 @@ FOUND = {
     "sigma ran to zero, and stopped where the coding said": ("101:4081", "101:3264"),
     "a correlation that nothing tells took errors along": ("101:3203",),
 }
+BY_LAPLACE = {
+    "another start found more": "101:228",
+    "the likelihood was that of next to a bound": "101:24",
+}
 MORE = (
     "2:1127", "2:774", "2:702", "2:487", "2:806", "2:466", "2:916", "2:810", "1:582", "1:191", "1:505",
     "101:1", "101:1704", "101:2766", "101:4628",
 )  # fmt: skip
 
 
-def hold(name: str) -> None:
+def hold(name: str, method: str = "gaussian") -> None:
     seed, index = name.split(":")
-    verdict = judge(case("gaussian", int(seed), int(index)))
+    verdict = judge(case(method, int(seed), int(index)))
     assert not verdict.failures, (name, verdict.failures)
     assert verdict.outcome != "OPTIMIZER_STALLED"
 
@@ -38,6 +42,11 @@ def hold(name: str) -> None:
 def test_nothing_is_found_any_more(kind):
     for name in FOUND[kind]:
         hold(name)
+
+
+@pytest.mark.parametrize("kind", BY_LAPLACE)
+def test_nor_of_laplace_fits(kind):
+    hold(BY_LAPLACE[kind], "laplace")
 
 
 @pytest.mark.slow
