@@ -8,9 +8,17 @@ from numpy.typing import NDArray
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.gaussian.information import average_information, observed_information
-from lmeformula.gaussian.likelihood import Solution, Sums, log_likelihood, solve, sums
-from lmeformula.laplace.fit import arrays_of
+from lmeformula.gaussian.likelihood import (
+    Solution,
+    Sums,
+    fit_gradient,
+    log_det_gradient,
+    log_likelihood,
+    solve,
+    sums,
+)
 from lmeformula.model.compile import Model
+from lmeformula.model.covariances.chart import pull_of
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.problem import (
@@ -21,13 +29,15 @@ from lmeformula.sampling.problem import (
     solve_each,
     whitened_problem,
 )
-from lmeformula.sampling.rising import looker
+from lmeformula.sampling.rising import Curvatures, looker
 from lmeformula.sampling.whitened import Rows, Whitening
 
 Floats = NDArray[np.float64]
 
 # Distance from the maximum, in standard errors, where Newton's own metric is worth its cost.
 NEAR = 0.3
+# Digits that a sum over levels may lose.
+ROUNDING = 1e-15
 
 
 def gaussian_problem(model: Model) -> Problem:
@@ -54,7 +64,7 @@ def gaussian_problem(model: Model) -> Problem:
         space.to_free(model.start),
         lambda psi: _geometry(model, data, rows, order, psi),
     )
-    look = looker(model, arrays_of(model, plan), problem, units)
+    look = looker(space, units, _curvatures(data, space))
     return problem._replace(edges=edge_finder(space, units), look=look)
 
 
@@ -104,6 +114,28 @@ def _geometry(
         complete=complete_information(space, plan, changes, coefficients),
         observed=_observed_information(data, space, psi, found),
     )
+
+
+def _curvatures(data: Sums, space: ParamSpace) -> Curvatures:
+    """The derivative of the likelihood in covariances, without draws: whatever they say would be noise."""
+
+    def curvatures(
+        params: Floats, geometry: Geometry, positions: Floats, terms: list[int]
+    ) -> dict[int, Floats]:
+        sigma = space.residual_sd(params)
+        lambdas = tuple(factor / sigma for factor in space.factors(params))
+        solution = solve(data, lambdas, data.R @ (params[: space.num_fixed] - data.ols))
+        spread, fit = log_det_gradient(data, solution), fit_gradient(data, solution)
+        found = {}
+        for j in terms:
+            slope = -pull_of(lambdas[j], fit[j] / sigma**2 - spread[j]) / sigma**2
+            inverse = np.linalg.inv(lambdas[j])
+            # The levels that Lambda's determinant counts and what the data say of them cancel nearly.
+            lost = ROUNDING * data.plan.sizes[j][0] * np.abs(inverse.T @ inverse) / sigma**2
+            found[j] = np.stack([slope - lost, slope + lost])[:, None]
+        return found
+
+    return curvatures
 
 
 def _own_only(space: ParamSpace, values: Floats) -> Floats:

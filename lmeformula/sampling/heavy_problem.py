@@ -25,7 +25,7 @@ from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.heavy import HeavySizes, HeavyWhitening
 from lmeformula.sampling.laplace import whitening_at
 from lmeformula.sampling.problem import rows_of, whitened_problem
-from lmeformula.sampling.rising import looker
+from lmeformula.sampling.rising import drawn_curvatures, looker
 from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.whitened import Sizes
 
@@ -235,7 +235,9 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
         refine=True,
         edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)),
     )
-    return problem._replace(look=looker(model, of.arrays, problem, lambda psi: units))
+    return problem._replace(
+        look=looker(space, lambda psi: units, drawn_curvatures(model, of.arrays, problem))
+    )
 
 
 def _geometry(of: HeavyModel, order: tuple[int, ...], psi: Floats) -> Geometry:

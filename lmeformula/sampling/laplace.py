@@ -25,7 +25,7 @@ from lmeformula.sampling.problem import (
     solve_each,
     whitened_problem,
 )
-from lmeformula.sampling.rising import looker
+from lmeformula.sampling.rising import drawn_curvatures, looker
 from lmeformula.sampling.roots import BlockRoot
 from lmeformula.sampling.variates import bend_and_cubic
 from lmeformula.sampling.whitened import Cubic, Whitening
@@ -82,7 +82,7 @@ def laplace_problem(
     units = noticeable(model, arrays.rows.held(first.weights))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
-    look = looker(model, arrays, problem, lambda psi: units)
+    look = looker(space, lambda psi: units, drawn_curvatures(model, arrays, problem))
     return problem._replace(refine=smooth, edges=edges, look=look)
 
 

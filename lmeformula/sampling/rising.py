@@ -43,19 +43,21 @@ class _Concerned(NamedTuple):
     coefficient: int
 
 
+# params (d,), geometry, positions (m, q, c), terms -> (m, c, k, k) of each of these, whose mean is G.
+Curvatures = Callable[[Floats, Geometry, Floats, list[int]], dict[int, Floats]]
+
+
 def looker(
-    model: Model,
-    arrays: Arrays,
-    problem: Problem,
+    space: ParamSpace,
     units: Callable[[Floats], tuple[Floats, ...]],
+    curvatures: Curvatures,
 ) -> Callable[[Floats, Geometry, Floats, tuple[Edge, ...]], Look]:
     """What looks at the boundaries of a model's covariances.
 
     Args:
-      model: the model.
-      arrays: its arrays, with X as it is in the model.
-      problem: gives the random effects at the sampler's positions.
+      space: the parameter space.
       units: psi (d,) -> `noticeable` sds of each term.
+      curvatures: what G is the mean of: from draws, or two values that enclose what is known without.
     Returns:
       (params (d,), geometry, positions (m, q, c), held edges) -> Look.
     """
@@ -63,18 +65,16 @@ def looker(
     def look(
         params: Floats, geometry: Geometry, positions: Floats, edges: tuple[Edge, ...]
     ) -> Look:
-        concerned = _concerned(model.space, edges)
+        concerned = _concerned(space, edges)
         if not concerned:
             return Look((), edges, np.zeros((1, 0, 1)))
         terms = sorted({each.term for each in concerned})
-        sums = _curvatures(model, arrays, problem, params, geometry, positions, terms)
+        sums = curvatures(params, geometry, positions, terms)
         sizes = units(params)
         found, changed = [], list(edges)
         for each in concerned:
             edge, unit = edges[each.place], sizes[each.term]
-            series, changed[each.place] = _towards(
-                model.space, params, edge, each, sums[each.term], unit
-            )
+            series, changed[each.place] = _towards(space, params, edge, each, sums[each.term], unit)
             found.append(series)
         return Look(
             tuple(edges[each.place].name for each in concerned),
@@ -98,7 +98,24 @@ def _concerned(space: ParamSpace, edges: tuple[Edge, ...]) -> list[_Concerned]:
     return found
 
 
-def _curvatures(
+def drawn_curvatures(model: Model, arrays: Arrays, problem: Problem) -> Curvatures:
+    """The sums over the levels of g g' + H at draws.
+
+    Args:
+      model: the model.
+      arrays: its arrays, with X as it is in the model.
+      problem: gives the random effects at the sampler's positions.
+    """
+
+    def curvatures(
+        params: Floats, geometry: Geometry, positions: Floats, terms: list[int]
+    ) -> dict[int, Floats]:
+        return _at_draws(model, arrays, problem, params, geometry, positions, terms)
+
+    return curvatures
+
+
+def _at_draws(
     model: Model,
     arrays: Arrays,
     problem: Problem,
@@ -107,7 +124,6 @@ def _curvatures(
     positions: Floats,
     terms: list[int],
 ) -> dict[int, Floats]:
-    """(m, c, k, k) sum over the levels of g g' + H at each draw, for some terms."""
     stack, space = model.stack, model.space
     n = len(stack.X)
     kept = int(np.clip(NUMBERS // (n * positions.shape[2]), *DRAWS))

@@ -97,6 +97,13 @@ def test_white_noise_is_judged_as_it_is():
     assert high < square * 1.7**2
 
 
+@pytest.mark.parametrize("name", wide.CASES)
+def test_the_grid_is_fine_enough(name):
+    values = np.array(wide.CASES[name].start)
+    found, finer = wide.loglik(name, values), wide.loglik(name, values, finer=2)
+    assert found == pytest.approx(finer, abs=1e-9)
+
+
 def test_reported_errors_are_calibrated():
     check_against_quadrature("counts", 12)
 

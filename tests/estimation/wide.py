@@ -12,19 +12,23 @@ from scipy.special import expit, gammaln, logsumexp
 import lmeformula as lf
 from tests.estimation.quadrature import Truth, climb
 
-GRID = np.linspace(-9.0, 9.0, 401)
+WIDEST = 9.0
 SIZE = 6
 ZERO, SHAPE = 0.25, 1.5
 
 
 class Case(NamedTuple):
-    """Groups of `rows` rows, effects of standard deviation `sd`; the parameters to begin the search from."""
+    """Groups of `rows` rows, effects of standard deviation `sd`; the parameters to begin the search from.
+
+    The grid is as fine as the posterior of an effect whose rows say most is wide.
+    """
 
     family: str
     groups: int
     rows: int
     sd: float
     start: tuple[float, ...]
+    points: int = 401
 
 
 CASES = {
@@ -32,9 +36,9 @@ CASES = {
     "binary sd 4": Case("bernoulli", 150, 6, 4.0, (0.4, 0.7, 4.0)),
     "binary sd 6": Case("bernoulli", 80, 20, 6.0, (0.4, 0.7, 6.0)),
     "binomial sd 4": Case("binomial", 60, 4, 4.0, (0.4, 0.7, 4.0)),
-    "counts sd 2": Case("poisson", 40, 4, 2.0, (0.4, 0.7, 2.0)),
+    "counts sd 2": Case("poisson", 40, 4, 2.0, (0.4, 0.7, 2.0), 2401),
     "overdispersed": Case("nbinom2", 50, 6, 1.0, (0.4, 0.7, 1.0, SHAPE)),
-    "zeros": Case("zero_inflated_poisson", 50, 8, 1.0, (0.4, 0.7, 1.0, ZERO)),
+    "zeros": Case("zero_inflated_poisson", 50, 8, 1.0, (0.4, 0.7, 1.0, ZERO), 1601),
 }
 
 
@@ -66,11 +70,12 @@ def model(name: str) -> lf.Model:
     return lf.compile(lf.design(f"{response} ~ x + (1 | g)", data_of(name)), case.family)
 
 
-def loglik(name: str, values: np.ndarray) -> float:
-    """The log-likelihood at values on the reporting scale."""
+def loglik(name: str, values: np.ndarray, finer: int = 1) -> float:
+    """The log-likelihood at values on the reporting scale, by a grid so many times as fine."""
     case, data = CASES[name], data_of(name)
+    grid = np.linspace(-WIDEST, WIDEST, finer * (case.points - 1) + 1)
     y = data["y"][:, None]
-    eta = values[0] + values[1] * data["x"][:, None] + values[2] * GRID
+    eta = values[0] + values[1] * data["x"][:, None] + values[2] * grid
     if case.family == "bernoulli":
         rows = y * eta - np.logaddexp(0, eta)
     elif case.family == "binomial":
@@ -86,8 +91,8 @@ def loglik(name: str, values: np.ndarray) -> float:
             rows += np.log1p(-values[3])
             rows = np.where(y == 0, np.logaddexp(np.log(values[3]), rows), rows)
     total = np.add.reduceat(rows, np.arange(0, len(y), case.rows), axis=0)
-    total += -0.5 * GRID**2 - 0.5 * np.log(2 * np.pi)
-    return float((logsumexp(total, axis=1) + np.log(GRID[1] - GRID[0])).sum())
+    total += -0.5 * grid**2 - 0.5 * np.log(2 * np.pi)
+    return float((logsumexp(total, axis=1) + np.log(grid[1] - grid[0])).sum())
 
 
 @cache

@@ -100,3 +100,50 @@ def test_latents_are_the_random_effects(name):
     np.testing.assert_allclose(flat[:, 0], pull @ residual, atol=1e-9)
     root = flat[:, 1:] - flat[:, :1]
     np.testing.assert_allclose(root @ root.T, prior - pull @ matrices.Z @ prior, atol=1e-9)
+
+
+def between(ratio: float) -> dict[str, np.ndarray]:
+    """Twelve groups of five rows; the variance of their effects at the maximum, in units of sigma^2 / 5.
+
+    Within groups the mean square is one, and the means' is 1 + ratio, which makes the maximum `ratio`.
+    """
+    rng = np.random.default_rng(3)
+    rows, means = rng.normal(size=(12, 5)), rng.normal(size=12)
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.sqrt(np.square(rows).sum() / 48)
+    means -= means.mean()
+    means *= np.sqrt((1 + ratio) / 5 / np.square(means).mean())
+    return {"y": (means[:, None] + rows).ravel(), "g": np.repeat(np.arange(12), 5)}
+
+
+@pytest.mark.parametrize("ratio", [-0.01, 0.0025, 0.01])
+def test_the_side_of_a_boundary_is_known_without_draws(ratio):
+    """A maximum so close to zero that no number of draws tells it from zero."""
+    fit = lf.fit("y ~ 1 + (1 | g)", between(ratio), method="mcem", progress=False)
+    assert fit.converged
+    assert fit.certificate.holds
+    assert fit.param_values[2] ** 2 == pytest.approx(1.0 + min(ratio, 0.0) / 5, abs=1e-4)
+    # As near as the likelihood, quartic in a sd so small, tells at the tolerance of a fit.
+    assert fit.param_values[1] ** 2 * 5 == pytest.approx(max(ratio, 0.0), abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["one term", "nested", "two columns rest", "three columns lead"])
+def test_rises_at_boundaries_are_the_likelihoods(name):
+    """The sign that the likelihood's difference has, a little inside; whatever the draws are, without noise."""
+    model, problem, psi = problem_at(name, None)
+    data, space = sums(model.design), model.space
+    edges = {edge.name: edge for edge in problem.edges(psi)}
+    psi = edges[next(name for name in edges if name.startswith("sd "))].outside
+    held = tuple(edge for edge in problem.edges(psi) if edge.name == next(iter(edges)))
+    seen = problem.look(psi, problem.geometry(psi), np.zeros((4, len(problem.latents), 2)), held)
+    found = seen.series.mean()
+    assert np.abs(seen.series - found).max() < 1e-6 * abs(found)
+    start = log_likelihood(data, space, psi)[0]
+    # A thousandth of the way inside, in covariance.
+    (edge,) = seen.edges
+    less, more = (space.to_natural(at).covariances for at in (psi, edge.inside))
+    nearby = space.to_natural(psi)._replace(
+        covariances=tuple(a + 1e-3 * (b - a) for a, b in zip(less, more, strict=True))
+    )
+    rise = log_likelihood(data, space, space.to_free(nearby))[0] - start
+    assert np.sign(rise) == -np.sign(found)
