@@ -97,7 +97,7 @@ def certify_sampled_gaussian(
 
 
 def certify_sampled(
-    space: ParamSpace,
+    model: Model,
     problem: Problem,
     solution: Solution,
     vcov: Floats,
@@ -108,7 +108,7 @@ def certify_sampled(
     """Examine a Monte Carlo fit by what its last draws say.
 
     Args:
-      space: the parameter space.
+      model: the model.
       problem: that was run.
       solution: what the engine found.
       vcov: (d, d) the reported covariance of the estimates, whatever it is from.
@@ -118,13 +118,17 @@ def certify_sampled(
     Returns:
       The certificate: stationarity, chains, curvature, boundaries, covariance, log-likelihood.
     """
-    info, stderr = solution.info, np.sqrt(np.maximum(np.diag(vcov), 0.0))
+    space, info = model.space, solution.info
+    stderr = np.sqrt(np.maximum(np.diag(vcov), 0.0))
     jacobian = space.report_jacobian(solution.params)
     whole = np.zeros_like(vcov)
     use = np.ix_(inside, inside)
     if np.isfinite(vcov[use]).all() and inside.any():
-        # What is reported, as an information of psi.
-        whole[use] = jacobian[use].T @ np.linalg.pinv(vcov[use], hermitian=True) @ jacobian[use]
+        # What is reported, as an information of psi, whatever the units of the estimates.
+        scale = np.where(stderr[inside] > 0.0, stderr[inside], 1.0)
+        forward = jacobian[use] / scale[:, None]
+        inverse = np.linalg.pinv(vcov[use] / np.outer(scale, scale), hermitian=True)
+        whole[use] = forward.T @ inverse @ forward
     bounds: tuple[Bound, ...] = ()
     if info is not None and problem.edges is not None and solution.held:
         bounds = _held(space, problem, solution)
@@ -134,7 +138,9 @@ def certify_sampled(
             inside=inside,
             gradient=np.zeros(space.size),
             information=whole,
-            back=np.eye(space.size),
+            back=coordinates(
+                model, solution.params, told(whole, inside, space.num_fixed), model.triangle
+            ),
             noise=DRAWN_NOISE,
             scatter=None,
             expected=np.full(space.size, np.nan),

@@ -130,7 +130,7 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
         ),
     )
     certificate = certify_sampled(
-        space, problem, solution, errors.vcov, inside, loglik, options.tolerance
+        model, problem, solution, errors.vcov, inside, loglik, options.tolerance
     )
     return replace(fit, certificate=certificate, outcome=ending(fit.outcome, certificate))
 

@@ -152,7 +152,7 @@ def estimate_mcem(
         ),
     )
     certificate = certify_sampled(
-        space, problem, solution, errors.vcov, inside, loglik, options.tolerance
+        model, problem, solution, errors.vcov, inside, loglik, options.tolerance
     )
     return replace(
         fit,
