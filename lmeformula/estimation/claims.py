@@ -27,6 +27,8 @@ MOST_GAIN = 1e-6
 SLOPE_NOISE, MOST_NOISE = 10.0, 1e-4
 # A parameter belongs to a direction that has at least this much of it.
 LOADING = 0.2
+# A parameter with a part as small as this in a flat direction may have lost its standard error to that.
+PART = 1e-5
 # Share of what is allowed of a rise off a bound below which there is neither rise nor fall.
 LEVEL = 1e-5
 # Standard deviations beyond which a Monte Carlo error is no explanation.
@@ -251,7 +253,7 @@ def _boundaries(bounds: tuple[Bound, ...]) -> Claim:
 def _covariance(found: Evidence, ways: Directions) -> Claim:
     determined = np.isin(found.names, ways.names) & found.inside
     flat = np.flatnonzero(ways.values <= ways.floors)
-    loose = {name for place in flat for name in _loading(ways, int(place))}
+    loose = {name for place in flat for name in _loading(ways, int(place), PART)}
     wanted = determined & ~np.isin(found.names, tuple(loose))
     bad = wanted & ~(np.isfinite(found.stderr) & (found.stderr > 0.0))
     names = tuple(np.array(found.names, object)[bad])
@@ -271,10 +273,10 @@ def _second_opinion(found: Evidence) -> Claim:
     return Claim("second opinion", holds, gap, found.allowed, (), words)
 
 
-def _loading(ways: Directions, place: int) -> tuple[str, ...]:
+def _loading(ways: Directions, place: int, least: float = LOADING) -> tuple[str, ...]:
     """The parameters that a direction is made of."""
     sizes = np.abs(ways.moves[:, place])
-    chosen = np.flatnonzero(sizes >= LOADING * sizes.max(initial=0.0))
+    chosen = np.flatnonzero(sizes >= least * sizes.max(initial=0.0))
     order = chosen[np.argsort(-sizes[chosen])]
     return tuple(ways.names[i] for i in order)
 

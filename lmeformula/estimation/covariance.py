@@ -29,7 +29,7 @@ def covariance_of(observed: Observed, num_fixed: int) -> Floats:
       information is not above its error. It is zero on no diagonal.
     Example:
       >>> matrix = np.diag([4.0, 0.0])
-      >>> covariance_of(Observed(matrix, np.eye(2), matrix, 0.0), 2).round(2).tolist()
+      >>> covariance_of(Observed(matrix, np.eye(2), matrix, 0.0, np.zeros(2)), 2).round(2).tolist()
       [[0.25, nan], [nan, nan]]
     """
     ways, along = observed.ways, observed.along
@@ -44,13 +44,12 @@ def covariance_of(observed: Observed, num_fixed: int) -> Floats:
     directions = ways @ (scale[:, None] * vectors)
     sure, unsure = directions[:, known], directions[:, ~known]
     covariance = (sure / values[known]) @ sure.T
-    # What no way leads to, and what has a share of one without information, in units of all that it has.
+    # What has a share of a direction without information, in units of all that it has.
     size = np.linalg.norm(directions, axis=1)
     shares = np.abs(unsure).max(axis=1, initial=0.0) / np.where(size > 0.0, size, 1.0)
-    parts = directions @ np.linalg.pinv(directions)
-    beyond = np.abs(1.0 - np.diag(parts)) > SHARE
     unknown = np.abs(np.diag(observed.matrix)) <= least_known(len(ways), num_fixed)
-    lost = (shares > SHARE) | ~(np.diag(covariance) > 0.0) | beyond | unknown
+    lost = (shares > SHARE) | ~(np.diag(covariance) > 0.0) | unknown
+    lost |= observed.beyond > SHARE
     covariance[lost], covariance[:, lost] = np.nan, np.nan
     return np.asarray(np.where(np.outer(free, free), covariance, np.nan))
 

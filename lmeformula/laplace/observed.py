@@ -57,24 +57,27 @@ class Observed(NamedTuple):
         as long as their standard errors; fewer than the parameters where some have no curvature at all.
       along: (m, m) the same along them.
       noise: its error as two sets of differences disagree, relative to the roots of its diagonal.
+      beyond: (d,) the share of each parameter in directions that have no curvature at all.
     """
 
     matrix: Floats
     ways: Floats
     along: Floats
     noise: float
+    beyond: Floats
 
 
 def nothing_observed(free: Mask) -> Observed:
     """What there is where the density has no curvature: nothing."""
     d = len(free)
-    return Observed(np.zeros((d, d)), np.eye(d)[:, free], np.zeros((free.sum(),) * 2), np.inf)
+    none = np.zeros((free.sum(),) * 2)
+    return Observed(np.zeros((d, d)), np.eye(d)[:, free], none, np.inf, np.zeros(d))
 
 
 def along_ways(matrix: Floats, free: Mask, R: Floats, noise: float) -> Observed:
     """An information (d, d) that is there already, looked at for orthogonal columns: X = Q R."""
     ways = _basis(free, R)
-    return Observed(matrix, ways, ways.T @ matrix @ ways, noise)
+    return Observed(matrix, ways, ways.T @ matrix @ ways, noise, np.zeros(len(matrix)))
 
 
 def observed_information(
@@ -104,9 +107,11 @@ def observed_information(
     moves = np.where(free[:, None], slopes_in_psi(space, problem, psi, mode, depths), 0.0)
     complete = complete_information(space, problem, psi, mode, depths, moves)
     complete = np.where(np.outer(free, free), complete, 0.0)
-    ways = _ways(model, psi, complete, free)
+    ways, flat, beyond = _ways(model, psi, complete, free)
     if not ways.shape[1]:
-        return Observed(complete, ways, np.zeros((0, 0)), 0.0)
+        return Observed(complete, ways, np.zeros((0, 0)), 0.0, beyond)
+    back = np.linalg.pinv(np.column_stack([ways, flat]))[: ways.shape[1]]
+    nothing = (complete == 0.0).all(axis=1)
     before = ways.T @ complete @ ways
     scale = np.sqrt(np.maximum(np.abs(np.diag(before)), 1e-300))
 
@@ -123,12 +128,14 @@ def observed_information(
 
     def finish(found: Floats, check: Floats) -> Observed:
         bend = -0.5 * (found + found.T)
-        back = np.linalg.pinv(ways)
         error = np.abs(check - signs @ found) / scale / np.linalg.norm(scale)
         asymmetry = np.abs(found - found.T) / np.outer(scale, scale)
         noise = max(float(error.max()), float(asymmetry.max()))
         noise = noise if np.isfinite(noise) else np.inf
-        return Observed(complete + back.T @ bend @ back, ways, before + bend, noise)
+        matrix = complete + back.T @ bend @ back
+        # Where the joint density has no curvature, the determinant has none: what is left is rounding.
+        matrix[nothing], matrix[:, nothing] = 0.0, 0.0
+        return Observed(matrix, ways, before + bend, noise, beyond)
 
     if difference is not None:
         found = np.array([two_sided(difference * way) / difference for way in ways.T])
@@ -222,13 +229,20 @@ def _extrapolated(two_sided: Callable[[Floats], Floats], step: Floats) -> Floats
     return np.asarray((4.0 * half - whole) / 3.0)
 
 
-def _ways(model: Model, psi: Floats, information: Floats, free: Mask) -> Floats:
-    """(d, m) directions in psi of which the free parameters are made.
+def _ways(
+    model: Model, psi: Floats, information: Floats, free: Mask
+) -> tuple[Floats, Floats, Floats]:
+    """Directions in psi of which the free parameters are made.
 
     Those of coefficients and own parameters are those in which the information is diagonal, each as long as its
     standard error: nearly equal columns, and thresholds far from where the rows are, cost no digits. None is so
     long that it moves a predictor or an own parameter by more than its unit. Those of covariances are of
     orthogonal columns where they can be, and move no parameter by more than one.
+
+    Returns:
+      ways: (d, m).
+      flat: (d, l) directions of coefficients and own parameters without curvature.
+      beyond: (d,) the share of each parameter in these.
     """
     space, design = model.space, model.design
     p, own = space.num_fixed, space.own_slice
@@ -240,14 +254,18 @@ def _ways(model: Model, psi: Floats, information: Floats, free: Mask) -> Floats:
     scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(block)), 1e-300))
     values, vectors = np.linalg.eigh(block * np.outer(scale, scale))
     kept = np.abs(values) > ROUNDING * len(values)
-    found = others @ (scale[:, None] * vectors[:, kept] / np.sqrt(np.abs(values[kept])))
+    every = others @ (scale[:, None] * vectors)
+    size, flat = np.linalg.norm(every, axis=1), every[:, ~kept]
+    beyond = np.linalg.norm(flat, axis=1) / np.where(size > 0.0, size, 1.0)
+    found = every[:, kept] / np.sqrt(np.abs(values[kept]))
     units = model.units[list(design.column_predictors) or [0] * p]
     reach = np.sqrt(np.mean(design.X**2, axis=0)) / units
     moved = np.abs(reach @ found[:p]) if len(reach) else np.zeros(found.shape[1])
     moved = np.maximum(moved, np.abs(found[own]).max(axis=0, initial=0.0))
     turned = covariance_ways(model, psi, free)[:, theta][:, free[theta]]
     turned = turned / np.abs(turned).max(axis=0, initial=0.0)
-    return np.column_stack([turned, found / np.maximum(moved, 1.0)])
+    ways = np.column_stack([turned, found / np.maximum(moved, 1.0)])
+    return ways, flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-300), beyond
 
 
 def _basis(free: Mask, R: Floats) -> Floats:

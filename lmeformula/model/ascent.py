@@ -209,7 +209,7 @@ def _climb(
         elements = space.settle(coordinates[others:])
         return evaluate(np.concatenate([coordinates[:others], elements]))
 
-    point = look(start)
+    point, is_beside = look(start), True
     gain, damping, is_slow = np.inf, LEAST_DAMPING, False
     for number in range(max_steps):
         is_slow = is_slow or number >= SLOW_STEPS
@@ -231,6 +231,12 @@ def _climb(
                 # Perhaps for want of a better information.
                 is_slow = True
                 continue
+            if freed is None and is_beside:
+                # An ascent that starts next to a face may have had no step to take.
+                is_beside, at_rest = False, resting.sum()
+                point, resting = _rest_on_faces(look, space, point, resting, others)
+                if resting.sum() > at_rest:
+                    continue
             if freed is None:
                 break
             point, resting = freed

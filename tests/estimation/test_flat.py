@@ -45,3 +45,48 @@ def test_what_is_flat_is_named(monkeypatch, name, blocks):
         assert flat in fit.certificate["curvature"].names
         assert np.isnan(fit.param_stderr[fit.param_names.index(flat)])
         assert fit.param_stderr[-1] > 0.0
+
+
+def silent(kind: str):
+    """Rows of one category that say nothing: without trials, or zeros of a hurdle's counts."""
+    rng = np.random.default_rng(4)
+    g, x, a = np.arange(48) % 8, rng.normal(size=48), rng.integers(0, 3, 48)
+    b = rng.normal(0, 0.7, 8)[g]
+    data = {"a": [f"a{i}" for i in a], "x": x, "g": [f"g{i}" for i in g]}
+    if kind == "binomial":
+        t = np.where(a == 2, 0, rng.integers(2, 7, 48))
+        return {**data, "t": t, "y": rng.binomial(t, 1.0 / (1.0 + np.exp(-0.5 * x - b)))}
+    return {**data, "y": np.where(a == 2, 0, rng.poisson(np.exp(0.5 + 0.3 * x + b)))}
+
+
+# Family, formula, and the coefficients that nothing is known of.
+SILENT = {
+    "trials of zero": ("binomial", "y | trials(t) ~ x + a + (1 | g)", ("a[T.a2]",)),
+    "by cells": ("binomial", "y | trials(t) ~ 0 + a + x + (1 | g)", ("a[a2]",)),
+    "with a slope": ("binomial", "y | trials(t) ~ a * x + (1 | g)", ("a[T.a2]", "a[T.a2]:x")),
+    "a hurdle's zeros": ("hurdle_poisson", "y ~ x + a + (1 | g)", ("a[T.a2]",)),
+}
+# Its derivatives are automatic, and compiling them takes seconds.
+SLOWLY = "a hurdle's zeros"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(k, marks=[pytest.mark.slow] * (k == SLOWLY)) for k in SILENT],
+)
+def test_a_category_without_information_is_named_and_costs_the_others_nothing(name):
+    family, formula, unknown = SILENT[name]
+    data = silent(family)
+    fit = lf.fit(formula, data, family, method="laplace")
+    assert fit.outcome is lf.Outcome.UNIDENTIFIED
+    assert fit.certificate["curvature"].names == unknown
+    is_unknown = np.isin(fit.param_names, unknown)
+    assert (np.isnan(fit.param_stderr) == is_unknown).all()
+    if family == "binomial":
+        kept = data["t"] > 0
+        rest = {key: np.asarray(values)[kept] for key, values in data.items()}
+        right = lf.fit(formula, rest, family, method="laplace")
+        # A fit ends where it could rise by 1e-9 still: within sqrt(2e-9) of a standard error.
+        away = (fit.param_values[~is_unknown] - right.param_values) / right.param_stderr
+        assert np.abs(away).max() < 2.0 * np.sqrt(2e-9)
+        np.testing.assert_allclose(fit.param_stderr[~is_unknown], right.param_stderr, rtol=1e-4)

@@ -24,6 +24,7 @@ FOUND = {
 BY_LAPLACE = {
     "another start found more": "101:228",
     "the likelihood was that of next to a bound": "101:24",
+    "rows without information cost all coefficients their errors": "101:224",
 }
 MORE = (
     "2:1127", "2:774", "2:702", "2:487", "2:806", "2:466", "2:916", "2:810", "1:582", "1:191", "1:505",

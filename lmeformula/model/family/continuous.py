@@ -108,7 +108,7 @@ def _inverse_gaussian_density(eta: Tensor, response: Arrays, own: tuple[Tensor, 
     y, log_y = (array[:, None] for array in response)
     constant = 0.5 * (tf.math.log(own[0]) - np.log(2.0 * np.pi) - 3.0 * log_y)
     # (y - mu)^2 / (mu^2 y), where the mean may overflow and y over it does not
-    return constant - 0.5 * own[0] / y * tf.math.expm1(log_y - eta) ** 2
+    return constant - 0.5 * own[0] / y * tf.square(tf.math.expm1(log_y - eta))
 
 
 def _inverse_gaussian_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:

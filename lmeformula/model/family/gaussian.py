@@ -54,7 +54,7 @@ def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tens
     y, weights = response
     precision = weights[:, None] / own[0] ** 2
     constant = 0.5 * tf.math.log(precision / (2.0 * np.pi))
-    return constant - 0.5 * precision * (y[:, None] - eta) ** 2
+    return constant - 0.5 * precision * tf.square(y[:, None] - eta)
 
 
 def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:

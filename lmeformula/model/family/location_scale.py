@@ -86,7 +86,7 @@ def _student_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> 
     apart = (response[0][:, None] - eta) / scale
     half = tf.cast(0.5, eta.dtype)
     norm = log_rising(half * df, half) - half * tf.math.log(np.pi * df)
-    return norm - tf.math.log(scale) - half * (df + 1.0) * tf.math.log1p(apart**2 / df)
+    return norm - tf.math.log(scale) - half * (df + 1.0) * tf.math.log1p(tf.square(apart) / df)
 
 
 def _student_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -111,7 +111,7 @@ def _lognormal_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -
     import tensorflow as tf
 
     log_y = response[1][:, None]
-    return -0.5 * ((log_y - eta) / own[0]) ** 2 - tf.math.log(own[0]) - HALF_LOG_TAU - log_y
+    return -0.5 * tf.square((log_y - eta) / own[0]) - tf.math.log(own[0]) - HALF_LOG_TAU - log_y
 
 
 def _lognormal_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:

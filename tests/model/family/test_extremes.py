@@ -224,3 +224,24 @@ def test_counts_beyond_all_digits_of_the_share_have_a_curvature():
     np.testing.assert_allclose(found.first, -0.25, rtol=1e-12)
     deeper = form.depths(eta, response, np.array([0.5]))
     np.testing.assert_allclose(deeper.third, 0.25, rtol=1e-12)
+
+
+# Where a row is met exactly a square may have lost its third derivative.
+MET = {
+    "student": ([0.75], [0.75], [1.5, 6.0]),
+    "lognormal": ([2.0], [np.log(2.0)], [0.7]),
+    "inverse_gaussian": ([2.0], [np.log(2.0)], [1.5]),
+    "gamma": ([2.0], [np.log(2.0)], [1.5]),
+    "tweedie": ([2.0], [np.log(2.0)], [1.5, 1.4]),
+}
+
+
+@pytest.mark.parametrize("name", MET)
+def test_derivatives_exist_where_a_row_is_met_exactly(name):
+    y, eta, own = (np.array(values) for values in MET[name])
+    near = 1e-5
+    for form in forms(name, arrays(name, y)):
+        found = form.depths(eta, arrays(name, y), own)
+        beside = form.depths(eta + near, arrays(name, y), own)
+        for at, there in zip(found, beside, strict=True):
+            assert_near(at, there, 1e-3, 1e-3)
