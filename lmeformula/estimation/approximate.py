@@ -15,6 +15,7 @@ from lmeformula.estimation.certify import certify_laplace
 from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, stderr_of
+from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.separation import separated, without_end
 from lmeformula.fit import Fit
@@ -68,7 +69,9 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     found, space = start.found, model.space
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
-    vcov = reported_covariance(space, start.psi, covariance_of(start.observed, space.num_fixed))
+    vcov = reported_covariance(
+        space, start.psi, covariance_of(start.observed, least_known(space, start.psi))
+    )
     stderr = stderr_of(vcov)
     certificate = None
     if start.probed is None:

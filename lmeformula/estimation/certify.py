@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.estimation.claims import Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates, told
+from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian.closely import EXACTLY, Rows
 from lmeformula.gaussian.exact import ExactFit
 from lmeformula.gaussian.likelihood import Sums
@@ -62,13 +62,18 @@ def certify_exact(
     lambdas = charts.factors(elements)
     if data.dense is None:
         lambdas = charts.factors(charts.settle(elements))
-    witness = witness_at(data, found.params, lambdas, reml)
-    slopes, expected = score(space, data, witness, psi)
-    by_factor = tuple(
-        2.0 * pull @ factor for pull, factor in zip(witness.in_relative, lambdas, strict=True)
+    inner = found.inner
+    lambdas = inner.factors(lambdas)
+    witness = witness_at(inner.data, found.params, lambdas, reml)
+    slopes, expected = score(space, inner.data, witness, psi, inner.factors)
+    by_factor = inner.slopes(
+        tuple(
+            2.0 * pull @ factor for pull, factor in zip(witness.in_relative, lambdas, strict=True)
+        )
     )
-    pulls = tuple(-2.0 * pull for pull in witness.in_relative)
-    known = told(information, inside, space.num_fixed, expected)
+    pulls = inner.pulls(tuple(-2.0 * pull for pull in witness.in_relative))
+    least = least_known(space, psi)
+    known = told(information, inside, least, expected)
     bounds = bounds_of(space, charts, elements, by_factor, pulls, inside, data.n)
     return certify(
         Evidence(
@@ -77,6 +82,7 @@ def certify_exact(
             gradient=slopes,
             information=information,
             back=coordinates(model, psi, known, R),
+            least=least,
             noise=0.0,
             scatter=None,
             expected=expected,
@@ -147,6 +153,7 @@ def certify_laplace(
     except np.linalg.LinAlgError:
         # From zero the density overflows; the mode that the fit ended with is a start that does not.
         again = approximate(found.problem, at, found.approximation.mode.u, EXACT_GAIN)
+    least = least_known(space, psi)
     on_face = not np.array_equal(settled, elements)
     exactly = at._replace(lambdas=charts.factors(elements))
     second = on_faces(found.problem, exactly, again).value if on_face else again.value
@@ -168,9 +175,8 @@ def certify_laplace(
             inside=inside,
             gradient=gradient(space, psi, again),
             information=information,
-            back=coordinates(
-                model, psi, told(information, inside, space.num_fixed), model.triangle
-            ),
+            back=coordinates(model, psi, told(information, inside, least), model.triangle),
+            least=least,
             noise=noise,
             scatter=None,
             expected=np.full(space.size, np.nan),

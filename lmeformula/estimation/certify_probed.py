@@ -15,7 +15,7 @@ from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates, told
+from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian import sparse
 from lmeformula.gaussian.iterative import IterativeFit
 from lmeformula.laplace.fit import place
@@ -140,13 +140,15 @@ def _certify_probes(
 ) -> Certificate:
     scatter = np.atleast_2d(np.cov(scores, rowvar=False)) / len(scores)
     scatter = scatter + information @ mc_covariance @ information
+    least = least_known(model.space, psi)
     return certify(
         Evidence(
             names=model.space.names,
             inside=inside,
             gradient=scores.mean(axis=0),
             information=information,
-            back=coordinates(model, psi, told(information, inside, model.space.num_fixed), R),
+            back=coordinates(model, psi, told(information, inside, least), R),
+            least=least,
             noise=PROBED_NOISE,
             scatter=scatter,
             expected=np.full(len(psi), np.nan),

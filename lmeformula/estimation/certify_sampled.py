@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates, told
+from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.witness import score, witness_at
 from lmeformula.model.compile import Model
@@ -62,6 +62,7 @@ def certify_sampled_gaussian(
     lambdas = tuple(factor / sigma for factor in space.factors(psi))
     witness = witness_at(data, space.to_natural(psi), lambdas, False)
     gradient, expected = score(space, data, witness, psi)
+    least = least_known(space, psi)
     bounds = []
     for term, where, factor, pull in zip(
         space.terms, space.theta_slices, lambdas, witness.in_relative, strict=True
@@ -81,7 +82,8 @@ def certify_sampled_gaussian(
             inside=inside,
             gradient=gradient,
             information=information,
-            back=coordinates(model, psi, told(information, inside, model.space.num_fixed), data.R),
+            back=coordinates(model, psi, told(information, inside, least), data.R),
+            least=least,
             noise=0.0,
             scatter=information @ mc_covariance @ information,
             expected=expected,
@@ -132,15 +134,15 @@ def certify_sampled(
     bounds: tuple[Bound, ...] = ()
     if info is not None and problem.edges is not None and solution.held:
         bounds = _held(space, problem, solution)
+    least = least_known(space, solution.params)
     common = certify(
         Evidence(
             names=space.names,
             inside=inside,
             gradient=np.zeros(space.size),
             information=whole,
-            back=coordinates(
-                model, solution.params, told(whole, inside, space.num_fixed), model.triangle
-            ),
+            back=coordinates(model, solution.params, told(whole, inside, least), model.triangle),
+            least=least,
             noise=DRAWN_NOISE,
             scatter=None,
             expected=np.full(space.size, np.nan),

@@ -63,6 +63,7 @@ class Evidence(NamedTuple):
       information: (d, d) its negative second derivative; of what is not inside nothing is read.
       back: (d, d) derivative of psi in coordinates where units and origins are no lack of information; see
         `estimation.coordinates`.
+      least: (d,) information that is none; see `estimation.coordinates`.
       noise: error of the information, relative to its diagonal.
       scatter: (d, d) Monte Carlo covariance of the gradient, that of the place included; None without.
       expected: (d,) what the information of each parameter would be by itself; nan where that is not known.
@@ -80,6 +81,7 @@ class Evidence(NamedTuple):
     gradient: Floats
     information: Floats
     back: Floats
+    least: Floats
     noise: float
     scatter: Floats | None
     expected: Floats
@@ -159,7 +161,7 @@ def directions(found: Evidence) -> Directions:
     """Look at the information in its own directions."""
     names = np.array(found.names, object)
     diagonal = np.diag(found.information)
-    has_some = told(found.information, found.inside, found.num_fixed, found.expected)
+    has_some = told(found.information, found.inside, found.least, found.expected)
     back = found.back[np.ix_(has_some, has_some)]
     information = back.T @ found.information[np.ix_(has_some, has_some)] @ back
     scale = np.sqrt(np.abs(np.diag(information)))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.types import Options, Problem, Solution
-from lmeformula.estimation.coordinates import coordinates, determined_inverse, told
+from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
 from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 
@@ -52,8 +52,9 @@ def report_vcov(
       covariance: (d, d); nan for what is at a bound or not determined.
     """
     space, p = model.space, model.space.num_fixed
-    back = coordinates(model, psi, told(information, inside, p), R)
-    found, loose = determined_inverse(information, inside, back, p)
+    least = least_known(space, psi)
+    back = coordinates(model, psi, told(information, inside, least), R)
+    found, loose = determined_inverse(information, inside, back, least)
     known = inside & ~loose
     use = np.ix_(known, known)
     jacobian = space.report_jacobian(psi)[use]

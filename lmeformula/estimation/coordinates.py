@@ -14,6 +14,7 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
 from lmeformula.model.ways import covariance_ways
 
 Floats = NDArray[np.float64]
@@ -59,29 +60,38 @@ class Determined(NamedTuple):
     loose: Mask
 
 
-def least_known(size: int, num_fixed: int) -> Floats:
-    """(d,) information below which a parameter has none: of fixed effects, which have units, none at all."""
-    return np.where(np.arange(size) < num_fixed, 0.0, LEAST_KNOWN)
+def least_known(space: ParamSpace, psi: Floats) -> Floats:
+    """(d,) information below which a parameter has none: of fixed effects, which have units, none at all.
+
+    The free form of a correlation near its bound is large, and grows with the origin of a column: what is
+    known of it counts as a share of it.
+    """
+    least = np.full(space.size, LEAST_KNOWN)
+    least[: space.num_fixed] = 0.0
+    for term, place in zip(space.terms, space.theta_slices, strict=True):
+        if term.structure.kind == "us":
+            free = slice(place.start + term.structure.num_sds(len(term.columns)), place.stop)
+            least[free] /= 1.0 + psi[free] ** 2
+    return least
 
 
-def told(information: Floats, inside: Mask, num_fixed: int, expected: Floats | None = None) -> Mask:
+def told(information: Floats, inside: Mask, least: Floats, expected: Floats | None = None) -> Mask:
     """(d,) which parameters the data say something of: of the others there are no coordinates.
 
     Args:
       information: (d, d).
       inside: (d,) which parameters are off their bounds.
-      num_fixed: how many of the parameters, the first ones, are fixed effects.
+      least: (d,) information that is none; see `least_known`.
       expected: (d,) what the information of each would be by itself; nan where that is not known.
     """
     diagonal = np.diag(information)
-    least = least_known(len(diagonal), num_fixed)
     if expected is not None:
         least = np.maximum(NO_INFORMATION * np.nan_to_num(expected), least)
     return np.asarray(inside & np.isfinite(diagonal) & (np.abs(diagonal) > least))
 
 
 def determined_inverse(
-    information: Floats, inside: Mask, back: Floats, num_fixed: int = 0
+    information: Floats, inside: Mask, back: Floats, least: Floats
 ) -> Determined:
     """Invert an information in the directions that it has.
 
@@ -89,13 +99,13 @@ def determined_inverse(
       information: (d, d); of what is not inside nothing is read.
       inside: (d,) which parameters are off their bounds.
       back: (d, d) derivative of the parameters in coordinates of those that are told of; see `coordinates`.
-      num_fixed: how many of the parameters, the first ones, are fixed effects.
+      least: (d,) information that is none; see `least_known`.
     Returns:
       The inverse, and what takes part in a direction without information.
     """
     d = len(inside)
     covariance, loose = np.full((d, d), np.nan), np.zeros(d, bool)
-    diagonal, usable = np.diag(information), told(information, inside, num_fixed)
+    diagonal, usable = np.diag(information), told(information, inside, least)
     loose[inside & ~usable] = True
     use = np.ix_(usable, usable)
     if not usable.any():

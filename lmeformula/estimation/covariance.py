@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.estimation.coordinates import least_known
 from lmeformula.laplace.observed import Observed
 from lmeformula.model.params import ParamSpace
 
@@ -17,19 +16,19 @@ ROUNDING = 1e-13
 SHARE = 1e-4
 
 
-def covariance_of(observed: Observed, num_fixed: int) -> Floats:
+def covariance_of(observed: Observed, least: Floats) -> Floats:
     """Invert an information, direction by direction.
 
     Args:
       observed: the information, with its error.
-      num_fixed: how many of the parameters, the first ones, are fixed effects; of the others no more than
-        `coordinates.LEAST_KNOWN` is none.
+      least: (d,) information that is none; see `coordinates.least_known`.
     Returns:
       (d, d) covariance; nan for what is on a bound, and for parameters with a part in a direction in which the
       information is not above its error. It is zero on no diagonal.
     Example:
       >>> matrix = np.diag([4.0, 0.0])
-      >>> covariance_of(Observed(matrix, np.eye(2), matrix, 0.0, np.zeros(2)), 2).round(2).tolist()
+      >>> found = Observed(matrix, np.eye(2), matrix, 0.0, np.zeros(2))
+      >>> covariance_of(found, np.zeros(2)).round(2).tolist()
       [[0.25, nan], [nan, nan]]
     """
     ways, along = observed.ways, observed.along
@@ -47,7 +46,7 @@ def covariance_of(observed: Observed, num_fixed: int) -> Floats:
     # What has a share of a direction without information, in units of all that it has.
     size = np.linalg.norm(directions, axis=1)
     shares = np.abs(unsure).max(axis=1, initial=0.0) / np.where(size > 0.0, size, 1.0)
-    unknown = np.abs(np.diag(observed.matrix)) <= least_known(len(ways), num_fixed)
+    unknown = np.abs(np.diag(observed.matrix)) <= least
     lost = (shares > SHARE) | ~(np.diag(covariance) > 0.0) | unknown
     lost |= observed.beyond > SHARE
     covariance[lost], covariance[:, lost] = np.nan, np.nan

@@ -10,6 +10,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from lmeformula.estimation.common import stderr_of
+from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.laplace.fit import mode_at
 from lmeformula.laplace.information import upright
@@ -113,7 +114,9 @@ def exact_errors(
             return None
         try:
             observed = along_ways(second, inside, model.triangle, 0.0)
-            return reported_covariance(model.space, at, covariance_of(observed, p))
+            return reported_covariance(
+                model.space, at, covariance_of(observed, least_known(model.space, at))
+            )
         except np.linalg.LinAlgError:
             return None
 

@@ -64,7 +64,7 @@ def estimate_exact(
     sigma = found.params.sigma
     assert sigma is not None
     psi = space.to_free(found.params)
-    modes, mode_cov = conditional(data, found.solution, sigma)
+    modes, mode_cov = found.inner.effects(*conditional(found.inner.data, found.solution, sigma))
     errors = _errors(data, model, found, bound, psi, reml)
     seconds = time.perf_counter() - began
     return Fit(
@@ -135,7 +135,9 @@ def _errors(
         inside[-1] = False
     solved = None if found.singular else found.solution
     try:
-        information = observed_information(data, space, stand_in, inside, solved, reml)
+        information = observed_information(
+            found.inner.data, space, stand_in, inside, solved, reml, found.inner.factors
+        )
         fixed_vcov = fixed_covariance(data, found.solution, sigma)
         # Fixed effects in units of what is known of them: effects may leave some combinations without error.
         R = np.linalg.cholesky(found.solution.information).T @ data.R

@@ -24,6 +24,7 @@ from lmeformula.estimation.common import (
     timed_run,
     watch,
 )
+from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.exact_start import exact_errors, exact_start
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
@@ -208,7 +209,7 @@ def _errors(
     if solver == "direct":
         observed = observed_information(model, arrays, psi, inside, mode)
     approximate = (
-        reported_covariance(space, psi, covariance_of(observed, space.num_fixed)) + outside
+        reported_covariance(space, psi, covariance_of(observed, least_known(space, psi))) + outside
     )
     if sampled is None or error is None:
         return Errors("laplace", approximate, None)

@@ -18,6 +18,7 @@ from lmeformula.gaussian.likelihood import (
     solve_quickly,
 )
 from lmeformula.gaussian.moments import moment_start
+from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
 from lmeformula.gaussian.small import MOST_EFFECTS
 from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
 from lmeformula.model.covariance import cholesky_semidefinite
@@ -39,7 +40,7 @@ class ExactFit(NamedTuple):
 
     Attributes:
       params: estimates on the natural scale; a variance on the boundary is exactly zero.
-      solution: the penalised least squares problem at the optimum.
+      solution: the penalised least squares problem at the optimum, of the columns of `inner`.
       loglik: maximised log-likelihood (or REML criterion), on R's constants.
       gain: rise of the log-likelihood that another step promises.
       converged: whether that is nil.
@@ -48,6 +49,7 @@ class ExactFit(NamedTuple):
       perfect: whether the model meets its responses exactly.
       charts: of the relative factors.
       elements: (t,) of the charts; those that rest on a face do so exactly.
+      inner: the sums that it was found with.
     """
 
     params: Params
@@ -60,6 +62,7 @@ class ExactFit(NamedTuple):
     perfect: bool
     charts: FactorSpace
     elements: Floats
+    inner: Orthogonal
 
 
 def fit_exact(
@@ -90,12 +93,13 @@ def fit_exact(
     scales = column_scales(data)
     roots = column_roots(data, space)
     elements = factor_space(space, roots)
+    inner = orthogonal(data)
 
     def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
-        value, slopes, found = deviance(data, lambdas, space.fixed_sigma, reml)
-        changes = elements.changes(coordinates)
-        information = profile_information(data, found, changes, space.fixed_sigma, reml)
-        uphill = tuple(-0.5 * slope for slope in slopes)
+        value, slopes, found = deviance(inner.data, inner.factors(lambdas), space.fixed_sigma, reml)
+        changes = inner.factors(elements.changes(coordinates))
+        information = profile_information(inner.data, found, changes, space.fixed_sigma, reml)
+        uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
         information += elements.falling(coordinates, uphill)
         score = elements.pull_back(coordinates, uphill)
         return Point(coordinates, -0.5 * value, score, information, uphill, found)
@@ -122,14 +126,20 @@ def fit_exact(
     lambdas, solution = elements.factors(summit.elements), summit.point.detail
     if summit.on_face or solution is None:
         try:
-            solution = solve_quickly(data, lambdas)
+            solution = solve_quickly(inner.data, inner.factors(lambdas))
         except np.linalg.LinAlgError:
             # On the face itself numbers of this precision do not reach; next to it they did.
             if solution is None:
                 raise
-            lambdas = solution.factor.lambdas
+            lambdas = elements.factors(elements.settle(summit.elements))
+    params = natural(data, space, solution, reml)
+    if not inner.is_same:
+        assert params.sigma is not None
+        params = params._replace(
+            covariances=tuple(params.sigma**2 * (factor @ factor.T) for factor in lambdas)
+        )
     return ExactFit(
-        params=natural(data, space, solution, reml),
+        params=params,
         solution=solution,
         loglik=-0.5 * profile(data, solution, space.fixed_sigma, reml),
         gain=summit.gain,
@@ -139,6 +149,7 @@ def fit_exact(
         perfect=space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed),
         charts=elements,
         elements=summit.elements,
+        inner=inner,
     )
 
 
@@ -173,21 +184,6 @@ def column_roots(data: Sums, space: ParamSpace) -> tuple[Floats, ...]:
         column_root(products, term.structure.kind)
         for products, term in zip(mean_products(data), space.terms, strict=True)
     )
-
-
-def mean_products(data: Sums) -> tuple[Floats, ...]:
-    """(k, k) mean products of the columns of each random-effects term."""
-    found = []
-    shift = data.plan.lead_size
-    for j, (levels, k) in enumerate(data.plan.sizes):
-        if j == data.plan.lead:
-            total = data.products.lead.sum(axis=0)
-        else:
-            start = data.plan.starts[j] - shift
-            here = start + np.arange(levels * k).reshape(levels, k)
-            total = data.products.rest[here[:, :, None], here[:, None, :]].sum(axis=0)
-        found.append(total / data.n)
-    return tuple(found)
 
 
 def profile(data: Sums, found: Solved, sigma: float | None, reml: bool) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ def observed_information(
     free: NDArray[np.bool_],
     found: Solved | None = None,
     reml: bool = False,
+    turned: Callable[[tuple[Floats, ...]], tuple[Floats, ...]] | None = None,
 ) -> Floats:
     """(d, d) observed information of psi.
 
@@ -45,6 +47,8 @@ def observed_information(
       found: the least squares problem solved at psi, if it was, with factors of full rank.
       reml: that of the restricted likelihood, in which the fixed effects, whose own block is as ever, are no
         parameters: their rows and columns have nothing beside it. Then psi holds their best values.
+      turned: factors, or their derivatives, of the columns of the cross products from those of the model's;
+        None where they are the same.
     Returns:
       The information. With T = Lambda Lambda' the relative covariance, which has the first derivatives T_i and
       the second ones T_ij, that of theta and log sigma is
@@ -60,6 +64,9 @@ def observed_information(
     p, sigma = space.num_fixed, space.residual_sd(psi)
     variance = sigma**2
     blocks = _relative_blocks(space, psi)
+    if turned is not None:
+        parts = (turned(part) for part in zip(*blocks, strict=True))
+        blocks = tuple(_Block(*block) for block in zip(*parts, strict=True))
     if found is None:
         found = solve(data, tuple(block.factor for block in blocks), data.R @ (psi[:p] - data.ols))
     # Each term's own parameters, then the scale of its Lambda, which log sigma moves.

@@ -10,6 +10,7 @@ References: Searle, Casella, McCulloch (1992), Variance Components, section 6.6,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
 from lmeformula.gaussian.closely import Left, is_close, leave
-from lmeformula.gaussian.exact import mean_products
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
     Sums,
@@ -27,6 +27,7 @@ from lmeformula.gaussian.likelihood import (
     log_det_gradient,
     solve,
 )
+from lmeformula.gaussian.orthogonal import mean_products
 from lmeformula.gaussian.small import DenseProducts, trace_products
 from lmeformula.model.covariances.chart import pull_of
 from lmeformula.model.factors import column_root
@@ -189,7 +190,13 @@ def _in_log_sigma(
     return misfit - freedom - 2.0 * along
 
 
-def score(space: ParamSpace, data: Sums, found: Witness, psi: Floats) -> tuple[Floats, Floats]:
+def score(
+    space: ParamSpace,
+    data: Sums,
+    found: Witness,
+    psi: Floats,
+    turned: Callable[[tuple[Floats, ...]], tuple[Floats, ...]] | None = None,
+) -> tuple[Floats, Floats]:
     """The gradient of the log-likelihood in psi, and what the information of psi is measured by.
 
     Args:
@@ -197,6 +204,8 @@ def score(space: ParamSpace, data: Sums, found: Witness, psi: Floats) -> tuple[F
       data: cross products.
       found: the likelihood at the parameters.
       psi: (d,) the same unconstrained; what is at a bound has a stand-in.
+      turned: factors, or their derivatives, of the columns of the cross products from those of the model's;
+        None where they are the same.
     Returns:
       gradient: (d,).
       expected: (d,) the expected information of each parameter by itself, were the fixed effects known;
@@ -205,10 +214,12 @@ def score(space: ParamSpace, data: Sums, found: Witness, psi: Floats) -> tuple[F
     sigma = space.residual_sd(psi)
     gradient, expected = np.zeros(space.size), np.full(space.size, np.nan)
     gradient[: space.num_fixed] = found.in_beta
-    factors = tuple(factor / sigma for factor in space.factors(psi))
+    factors, slopes = space.factors(psi), space.factor_changes(psi)
+    if turned is not None:
+        factors, slopes = turned(factors), turned(slopes)
     changes = tuple(
-        outer_changes(slopes / sigma, factor)
-        for slopes, factor in zip(space.factor_changes(psi), factors, strict=True)
+        outer_changes(slope / sigma, factor / sigma)
+        for slope, factor in zip(slopes, factors, strict=True)
     )
     for place, change, pull in zip(space.theta_slices, changes, found.in_relative, strict=True):
         gradient[place] = change.reshape(len(change), -1) @ pull.ravel()

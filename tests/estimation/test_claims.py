@@ -7,6 +7,7 @@ import pytest
 
 from lmeformula.em.outcome import Outcome
 from lmeformula.estimation.claims import Bound, Evidence, certify, ending
+from lmeformula.estimation.coordinates import LEAST_KNOWN
 
 NAMES = ("Intercept", "x", "sd(g)", "sigma")
 INFORMATION = np.diag([40.0, 1e6, 6.0, 90.0])
@@ -20,6 +21,7 @@ def evidence(**changes) -> Evidence:
         "gradient": np.zeros(4),
         "information": INFORMATION,
         "back": np.eye(4),
+        "least": np.where(np.arange(4) < changes.get("num_fixed", 0), 0.0, LEAST_KNOWN),
         "noise": 0.0,
         "scatter": None,
         "expected": np.full(4, np.nan),
