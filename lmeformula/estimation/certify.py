@@ -26,6 +26,9 @@ Mask = NDArray[np.bool_]
 
 # Two ways to a log-likelihood differ by rounding: of its own size, and of the rows' terms that it sums.
 ROUNDING = 1e-10
+# Of many effects derivatives on a bound are taken this far from it: so many roundings may be lost over the
+# square of that.
+NEXT_TO, MOST_LOST = 3e-4, 16.0
 # Least difference that is called one.
 LEAST_DIFFERENCE = 1e-6
 
@@ -59,12 +62,14 @@ def certify_exact(
       The certificate.
     """
     space, charts, elements = model.space, found.charts, found.elements
-    lambdas = charts.factors(elements)
-    if data.dense is None:
-        lambdas = charts.factors(charts.settle(elements))
-    inner = found.inner
+    inner, lambdas = found.inner, charts.factors(elements)
+    near = charts.settle(elements, NEXT_TO)
+    settled = inner.factors(charts.factors(near)) if (near != elements).any() else None
     lambdas = inner.factors(lambdas)
-    witness = witness_at(inner.data, found.params, lambdas, reml)
+    witness = witness_at(inner.data, found.params, lambdas, reml, settled)
+    noise = 0.0
+    if data.dense is None and settled is not None:
+        lambdas, noise = settled, MOST_LOST * np.finfo(float).eps / NEXT_TO**2
     slopes, expected = score(space, inner.data, witness, psi, inner.factors)
     by_factor = inner.slopes(
         tuple(
@@ -74,7 +79,10 @@ def certify_exact(
     pulls = inner.pulls(tuple(-2.0 * pull for pull in witness.in_relative))
     least = least_known(space, psi)
     known = told(information, inside, least, expected)
-    bounds = bounds_of(space, charts, elements, by_factor, pulls, inside, data.n)
+    # A rise is by the square of a standard deviation relative to sigma, or where that is at zero, to responses.
+    unit = 1.0 if bound is None else data.yy / data.n / space.residual_sd(psi) ** 2
+    rows = data.n / unit
+    bounds = bounds_of(space, charts, elements, by_factor, pulls, inside, rows, noise * unit)
     return certify(
         Evidence(
             names=space.names,
@@ -216,7 +224,8 @@ def bounds_of(
     slopes: tuple[Floats, ...],
     pulls: tuple[Floats, ...],
     inside: Mask,
-    num_rows: int,
+    num_rows: float,
+    noise: float = 0.0,
 ) -> tuple[Bound, ...]:
     """The faces that covariances rest on, each with the best way off.
 
@@ -228,6 +237,7 @@ def bounds_of(
       pulls: (k, k) the same in each covariance, times -2.
       inside: (d,) which parameters are off their bounds.
       num_rows: the scale of the likelihood.
+      noise: rounding of a rise, by row.
     """
     scores = charts.split(charts.pull_back(elements, slopes))
     found = []
@@ -244,6 +254,7 @@ def bounds_of(
                 tuple(names) or (space.terms[term].name,),
                 away.curvature / num_rows,
                 FREEING_CURVATURE,
+                noise,
             )
         )
     return tuple(found)

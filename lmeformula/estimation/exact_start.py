@@ -109,7 +109,7 @@ def exact_errors(
         return None
 
     def covariance(at: Floats) -> Floats | None:
-        second, p = of.second(at), model.space.num_fixed
+        second = of.second(at)
         if not np.isfinite(second).all():
             return None
         try:

@@ -26,7 +26,7 @@ from lmeformula.estimation.common import (
     watched_draws,
 )
 from lmeformula.fit import Fit
-from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, fit_exact
+from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, densely, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.no_residual import without_residual
@@ -60,12 +60,14 @@ def estimate_exact(
     """
     began = time.perf_counter()
     data, space = sums(model.design) if data is None else data, model.space
-    found, bound = _settled(data, space, fit_exact(data, space, reml=reml, start=start), reml)
-    sigma = found.params.sigma
+    found, errors = _examined(data, model, reml, start)
+    if found.solution.missed is not None or errors.outcome is Outcome.OPTIMIZER_STALLED:
+        closer = densely(data)
+        if closer is not None:
+            found, errors = _examined(closer, model, reml, start)
+    sigma, psi = found.params.sigma, space.to_free(found.params)
     assert sigma is not None
-    psi = space.to_free(found.params)
     modes, mode_cov = found.inner.effects(*conditional(found.inner.data, found.solution, sigma))
-    errors = _errors(data, model, found, bound, psi, reml)
     seconds = time.perf_counter() - began
     return Fit(
         model=model,
@@ -100,6 +102,14 @@ class _Errors(NamedTuple):
     fixed_vcov: Floats
     certificate: Certificate
     outcome: Outcome
+
+
+def _examined(
+    data: Sums, model: Model, reml: bool, start: Params | None
+) -> tuple[ExactFit, _Errors]:
+    space = model.space
+    found, bound = _settled(data, space, fit_exact(data, space, reml=reml, start=start), reml)
+    return found, _errors(data, model, found, bound, space.to_free(found.params), reml)
 
 
 def _settled(

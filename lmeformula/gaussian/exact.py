@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.gaussian.closely import is_perfect
 from lmeformula.gaussian.information import profile_information
 from lmeformula.gaussian.likelihood import (
+    MOST_DENSE,
     Solved,
     Sums,
     fit_gradient,
@@ -19,7 +20,7 @@ from lmeformula.gaussian.likelihood import (
 )
 from lmeformula.gaussian.moments import moment_start
 from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
-from lmeformula.gaussian.small import MOST_EFFECTS
+from lmeformula.gaussian.small import MOST_EFFECTS, dense_products
 from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
@@ -31,6 +32,8 @@ Floats = NDArray[np.float64]
 
 # How often a start that cannot be evaluated is divided by ten.
 MOST_RETREATS = 8
+# Most effects that are done densely where blocks have no digits.
+MOST_CLOSELY = 300
 # Of few rows the likelihood may have a second maximum at large standard deviations, tried from this one.
 LARGE_SD = 5.0
 
@@ -72,6 +75,7 @@ def fit_exact(
     reml: bool = False,
     start: Params | None = None,
     thorough: bool = True,
+    polished: bool = True,
 ) -> ExactFit:
     """Maximise the Gaussian likelihood over the relative covariance factors, by Newton's method.
 
@@ -85,6 +89,7 @@ def fit_exact(
       reml: maximise the restricted likelihood instead.
       start: parameters to start from, with covariances of full rank; moment estimates by default.
       thorough: where effects are few, look for other maxima from where this one is.
+      polished: where effects are few, go on as far as numbers tell.
     Returns:
       The optimum, whether or not the optimiser converged.
     References:
@@ -117,11 +122,19 @@ def fit_exact(
         if np.isfinite(evaluate(first).value):
             break
         first = elements.settle(0.1 * first)
-    is_thorough = thorough and data.plan.num_effects <= MOST_EFFECTS
+    is_few = data.plan.num_effects <= MOST_EFFECTS
+    is_thorough = thorough and is_few
     is_small = is_thorough and data.n <= FEW_ROWS
     further = (elements.start(LARGE_SD),) if is_small else ()
     summit = ascend(
-        evaluate, elements, first, data.n, thorough=is_thorough, further=further, measure=measure
+        evaluate,
+        elements,
+        first,
+        data.n,
+        thorough=is_thorough,
+        further=further,
+        measure=measure,
+        polished=polished and is_few,
     )
     lambdas, solution = elements.factors(summit.elements), summit.point.detail
     if summit.on_face or solution is None:
@@ -151,6 +164,22 @@ def fit_exact(
         elements=summit.elements,
         inner=inner,
     )
+
+
+def densely(data: Sums) -> Sums | None:
+    """What a fit by blocks that came close to its responses, or to no maximum, is to be found with once more.
+
+    Blocks divide by factors, and keep few digits of derivatives where sigma is a small share of the effects.
+
+    Args:
+      data: cross products of the design.
+    Returns:
+      The same with Z'WZ as one matrix; None where it was so, and with too many effects.
+    """
+    if data.dense is not None or data.n * data.plan.num_effects > MOST_DENSE:
+        return None
+    dense = dense_products(data.plan, data.products, MOST_CLOSELY)
+    return None if dense is None else data._replace(dense=dense)
 
 
 def _first_elements(

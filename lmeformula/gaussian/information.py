@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from lmeformula.algebra.complement import complement
+from lmeformula.algebra.complement import Complement, complement
 from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.gaussian.likelihood import (
@@ -155,11 +155,20 @@ def _outer_traces(
         for factor, change in zip(lambdas, changes, strict=True)
     )
     away = complement(found.factor)
+    return away.trace_products(inward), _outer_sums(away)
+
+
+def outer_sums(found: Solution) -> tuple[Floats, ...]:
+    """(k, k) sums of the diagonal blocks of Q over each term's levels; factors may be nearly singular."""
+    return _outer_sums(complement(found.factor))
+
+
+def _outer_sums(away: Complement) -> tuple[Floats, ...]:
     sums = []
-    for factor, total in zip(lambdas, away.sums(), strict=True):
+    for factor, total in zip(away.factor.lambdas, away.sums(), strict=True):
         outer = np.linalg.solve(factor.T, np.linalg.solve(factor.T, total).T)
         sums.append(np.asarray(0.5 * (outer + outer.T), float))
-    return away.trace_products(inward), tuple(sums)
+    return tuple(sums)
 
 
 class _Block(NamedTuple):

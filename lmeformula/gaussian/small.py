@@ -84,10 +84,12 @@ class SmallSolution(NamedTuple):
     missed: float | None = None
 
 
-def dense_products(plan: Layout, products: CrossProducts) -> DenseProducts | None:
-    """Write Z'WZ out; None where there are too many effects for that to be worth it."""
+def dense_products(
+    plan: Layout, products: CrossProducts, most: int = MOST_EFFECTS
+) -> DenseProducts | None:
+    """Write Z'WZ out; None where there are more effects than that: too many for it to be worth it."""
     q, size = plan.num_effects, plan.lead_size
-    if q > MOST_EFFECTS:
+    if q > most:
         return None
     places = []
     for (levels, k), start in zip(plan.sizes, plan.starts, strict=True):

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
 from lmeformula.gaussian.closely import Left, is_close, leave
+from lmeformula.gaussian.information import outer_sums
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
+    Solution,
     Sums,
     fit_gradient,
     fixed_gradient,
@@ -54,7 +56,13 @@ class Witness(NamedTuple):
     outer: Floats | None
 
 
-def witness_at(data: Sums, params: Params, lambdas: tuple[Floats, ...], reml: bool) -> Witness:
+def witness_at(
+    data: Sums,
+    params: Params,
+    lambdas: tuple[Floats, ...],
+    reml: bool,
+    settled: tuple[Floats, ...] | None = None,
+) -> Witness:
     """Work out the likelihood at parameters.
 
     Args:
@@ -62,12 +70,14 @@ def witness_at(data: Sums, params: Params, lambdas: tuple[Floats, ...], reml: bo
       params: fixed effects and sigma are read.
       lambdas: (k, k) relative factors, which may be singular where there are few effects.
       reml: the restricted likelihood.
+      settled: (k, k) factors next to them that are not singular, where some are: of many effects derivatives
+        are taken there.
     """
     assert params.sigma is not None
     gamma = data.R @ (params.beta - data.ols)
     variance = params.sigma**2
     if data.dense is None:
-        return _by_blocks(data, gamma, variance, lambdas, reml)
+        return _by_blocks(data, gamma, variance, lambdas, settled, reml)
     places = data.dense.places
     q, p = data.ZQ.shape
     # Of orthogonal columns: of others, far from their origin, a determinant is a small difference.
@@ -153,22 +163,44 @@ def _closely(data: Sums, dense: DenseProducts, lambdas: tuple[Floats, ...]) -> _
 
 
 def _by_blocks(
-    data: Sums, gamma: Floats, variance: float, lambdas: tuple[Floats, ...], reml: bool
+    data: Sums,
+    gamma: Floats,
+    variance: float,
+    lambdas: tuple[Floats, ...],
+    settled: tuple[Floats, ...] | None,
+    reml: bool,
 ) -> Witness:
-    found = solve(data, lambdas, gamma)
-    nothing = tuple(np.zeros_like(factor) for factor in lambdas)
-    further = fixed_gradient(data, found) if reml else nothing
+    here = solve(data, lambdas, gamma)
+    found = here if settled is None else solve(data, settled, gamma)
+    factors = found.factor.lambdas
     pulls = []
-    parts = (log_det_gradient(data, found), fit_gradient(data, found), further)
-    for factor, spread, fit, fixed in zip(lambdas, *parts, strict=True):
-        pulls.append(-0.5 * pull_of(factor, np.asarray(fit / variance - spread + fixed)))
-    relative = tuple(factor @ factor.T for factor in lambdas)
+    if settled is None:
+        nothing = tuple(np.zeros_like(factor) for factor in lambdas)
+        further = fixed_gradient(data, found) if reml else nothing
+        parts = (log_det_gradient(data, found), fit_gradient(data, found), further)
+        for factor, spread, fit, fixed in zip(factors, *parts, strict=True):
+            pulls.append(-0.5 * pull_of(factor, np.asarray(fit / variance - spread + fixed)))
+    else:
+        # The same without a division of differences by factors that are nearly singular.
+        taken = _fixed_sums(data, found) if reml else tuple(0.0 * factor for factor in factors)
+        shares = data.plan.split(found.w)
+        for total, less, part in zip(outer_sums(found), taken, shares, strict=True):
+            pulls.append(0.5 * ((part.T @ part) / variance - total + less))
+    relative = tuple(factor @ factor.T for factor in factors)
     return Witness(
-        value=_value(data, found.factor.log_det, found.rss, variance, found.information, reml),
-        in_beta=data.R.T @ found.score / variance,
+        value=_value(data, here.factor.log_det, here.rss, variance, here.information, reml),
+        in_beta=data.R.T @ here.score / variance,
         in_relative=tuple(pulls),
         in_log_sigma=_in_log_sigma(data, found.rss / variance, pulls, relative, reml),
         outer=None,
+    )
+
+
+def _fixed_sums(data: Sums, found: Solution) -> tuple[Floats, ...]:
+    inverse = np.linalg.inv(found.information)
+    return tuple(
+        np.asarray(np.einsum("lap,pr,lbr->ab", block, inverse, block), float)
+        for block in data.plan.split(found.ZVQ)
     )
 
 

@@ -33,6 +33,9 @@ CONVERGED_GAIN = 1e-6
 # From so many steps on, or where none rises, the information is measured, where that can be done: one that
 # leaves out how coefficients and factors depend on each other leads to and fro across a ridge.
 SLOW_STEPS = 15
+# Newton steps at the end, of the information as it is measured; one after which less than this is gained is the
+# last, and directions with a smaller share of information are left alone. Values differ by rounding.
+MOST_POLISHING, POLISHED, KNOWN, ROUNDING = 4, 1e-20, 1e-5, 1e-12
 # A face this near is rested on for so little: between the two the likelihood differs by rounding.
 NOTHING = 1e-8
 # A face is left if the log-likelihood rises by this per row and squared distance.
@@ -126,6 +129,7 @@ def ascend(
     thorough: bool = False,
     further: tuple[Floats, ...] = (),
     measure: Measure | None = None,
+    polished: bool = False,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
@@ -139,11 +143,12 @@ def ascend(
       num_rows: number of rows, the scale of the likelihood.
       negligible: a further step that promises less than this in log-likelihood is not taken.
       thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
-        structure, and of few rows correlations of the other sign: a likelihood of few effects may have another
-        maximum there.
+        structure, and of few rows correlations of the other sign, and of one of either sign: a likelihood of
+        few effects may have another maximum there.
       further: elements (t,) each to start from as well.
       measure: point, free coordinates (m + t,) -> the point with its negative second derivative itself in place
         of an approximation to it, which a slow ascent goes on with; None where it cannot be had.
+      polished: whether to go on, by measured informations, as far as scores that are known to rounding tell.
     Returns:
       The summit, whether or not it is one.
     """
@@ -157,6 +162,7 @@ def ascend(
             starts, is_last = _without_doubtful(best, space, others, thorough), True
             if thorough and num_rows <= FEW_ROWS:
                 starts += [(elements, nothing) for elements in space.turned(best.elements)]
+                starts += space.aligned(best.elements)
             continue
         elements, resting = starts.pop(0)
         another = np.concatenate([best.point.coordinates[:others], elements])
@@ -171,7 +177,40 @@ def ascend(
             count += found.num_evaluations
         if found.point.value > best.point.value:
             best = found
-    return best._replace(num_evaluations=count)
+    best = best._replace(num_evaluations=count)
+    if polished and measure is not None:
+        best = _polished(evaluate, space, best, others, measure)
+    return best
+
+
+def _polished(
+    evaluate: Callable[[Floats], Point],
+    space: FactorSpace,
+    summit: Summit,
+    others: int,
+    measure: Measure,
+) -> Summit:
+    """Newton steps of the measured information, along what has some: what is said of a place that is nearly
+    a maximum would go with the way that led there."""
+    count, point, gain = summit.num_evaluations, summit.point, summit.gain
+    for _ in range(MOST_POLISHING):
+        elements = point.coordinates[others:]
+        free = np.concatenate([np.ones(others, bool), ~(summit.resting | space.idle(elements))])
+        if not free.any() or not gain > POLISHED:
+            break
+        ways = _ways(measure(point, free), free, others)
+        step = ways.newton(KNOWN)
+        if ways.excess(step) > 1.0:
+            break
+        settled = space.settle(elements + step[others:])
+        following = evaluate(np.concatenate([point.coordinates[:others] + step[:others], settled]))
+        count += 1
+        if not following.value >= point.value - ROUNDING * (1.0 + abs(point.value)):
+            break
+        point, gain = following, float(following.score @ step)
+    # The gain that the ascent ended with says whether it did its work; it is not better for being polished.
+    elements = space.rest(point.coordinates[others:], summit.resting)
+    return summit._replace(point=point, elements=elements, num_evaluations=count)
 
 
 def _without_doubtful(
@@ -268,6 +307,14 @@ class _Ways(NamedTuple):
     def step(self, damping: float) -> Floats:
         """(d,) Newton's step, uphill where the likelihood bends upwards, with so much damping."""
         lengths = self.along / np.maximum(np.abs(self.values) + damping, damping)
+        step = np.zeros(len(self.free))
+        step[self.free] = self.vectors @ lengths / self.scale
+        return step
+
+    def newton(self, least: float) -> Floats:
+        """(d,) Newton's step, in the directions that have more than the least information."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lengths = np.where(self.values > least, self.along / self.values, 0.0)
         step = np.zeros(len(self.free))
         step[self.free] = self.vectors @ lengths / self.scale
         return step

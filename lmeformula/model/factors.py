@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.covariances.chart import SHORT, Chart, LinearChart, pull_of
+from lmeformula.model.covariances.chart import SHORT, SMALLEST, Chart, LinearChart, pull_of
+from lmeformula.model.covariances.structure import below_diagonal
 from lmeformula.model.covariances.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
 
@@ -117,9 +118,40 @@ class FactorSpace(NamedTuple):
             start += chart.size
         return found
 
-    def settle(self, elements: Floats) -> Floats:
-        """The elements, kept away from where derivatives lose their digits."""
-        return np.concatenate([c.settle(e) for c, e in self._each(elements)])
+    def aligned(self, elements: Floats) -> list[tuple[Floats, Mask]]:
+        """Elements (t,) with the coefficients of one unstructured term after the other all in step.
+
+        Returns:
+          For both signs of the first one's correlations with the others: elements as large as they were, and
+          which of them, those of all columns of the factor but its first, rest at zero.
+        """
+        found, start = [], 0
+        for chart, own in self._each(elements):
+            here = slice(start, start + chart.size)
+            start += chart.size
+            if not isinstance(chart, LinearChart) or chart.on_diagonal.all():
+                continue
+            k = int(chart.on_diagonal.sum())
+            factor = np.diag(own[:k])
+            for value, place in zip(own[k:], below_diagonal(k), strict=True):
+                factor[place] = value
+            sizes = np.linalg.norm(factor, axis=1)
+            for sign in (1.0, -1.0):
+                column = np.append(sizes[0], sign * sizes[1:])
+                both, moved, resting = (
+                    elements.copy(),
+                    np.zeros(chart.size),
+                    np.zeros(self.size, bool),
+                )
+                moved[chart.faces[0]] = column
+                both[here] = moved
+                resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
+                found.append((both, resting))
+        return found
+
+    def settle(self, elements: Floats, least: float = SMALLEST) -> Floats:
+        """The elements, kept that far away from where derivatives lose their digits."""
+        return np.concatenate([c.settle(e, least) for c, e in self._each(elements)])
 
     def factors(self, elements: Floats) -> tuple[Floats, ...]:
         """The (k, k) factor of each term."""

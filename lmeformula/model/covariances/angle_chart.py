@@ -62,12 +62,12 @@ class AngleChart:
         angles = (0.5 * self.uncorrelated, 0.5 * (self.uncorrelated + np.pi / 2))
         return tuple(np.append(start[:-1], angle) for angle in angles)
 
-    def settle(self, elements: Floats) -> Floats:
+    def settle(self, elements: Floats, least: float = SMALLEST) -> Floats:
         sds = elements[:-1]
-        sds = off_zero(sds) if self.homogeneous else np.maximum(sds, SMALLEST)
+        sds = off_zero(sds, least) if self.homogeneous else np.maximum(sds, least)
         angle = abs((elements[-1] + np.pi / 2) % np.pi - np.pi / 2)
-        angle = np.clip(angle, SMALLEST, np.pi / 2 - SMALLEST)
-        return np.append(sds, self.uncorrelated if self._num_active(sds) == 0 else angle)
+        angle = np.clip(angle, least, np.pi / 2 - least)
+        return np.append(sds, self.uncorrelated if self._num_active(sds, least) == 0 else angle)
 
     def factor(self, elements: Floats) -> Floats:
         return np.asarray(self._rows(elements) * self._pattern(elements[-1])[0])
@@ -137,8 +137,8 @@ class AngleChart:
                 best = Escape(moved, curvature)
         return best
 
-    def _num_active(self, sds: Floats) -> int:
-        return int((np.abs(sds) > SMALLEST).sum())
+    def _num_active(self, sds: Floats, least: float = SMALLEST) -> int:
+        return int((np.abs(sds) > least).sum())
 
     def _rows(self, elements: Floats) -> Floats:
         return np.asarray((elements[:-1] / self.scale)[:, None])

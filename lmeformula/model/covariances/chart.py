@@ -55,8 +55,8 @@ class Chart(Protocol):
     def alternatives(self, start: Floats) -> tuple[Floats, ...]:
         """Other elements (t,) to start from as well, where the likelihood may have several maxima."""
 
-    def settle(self, elements: Floats) -> Floats:
-        """Elements of the same covariance, or the nearest one allowed, at least SMALLEST from singular."""
+    def settle(self, elements: Floats, least: float = SMALLEST) -> Floats:
+        """Elements of the same covariance, or the nearest one allowed, at least `least` from singular."""
 
     def factor(self, elements: Floats) -> Floats:
         """(k, k) factor."""
@@ -99,9 +99,9 @@ def positive_part(matrix: Floats) -> Floats:
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
-def off_zero(values: Floats) -> Floats:
-    """The values, at least SMALLEST in size, with their signs."""
-    return np.where(values < 0, np.minimum(values, -SMALLEST), np.maximum(values, SMALLEST))
+def off_zero(values: Floats, least: float = SMALLEST) -> Floats:
+    """The values, at least that much in size, with their signs."""
+    return np.where(values < 0, np.minimum(values, -least), np.maximum(values, least))
 
 
 class LinearChart:
@@ -142,8 +142,8 @@ class LinearChart:
     def alternatives(self, start: Floats) -> tuple[Floats, ...]:
         return ()
 
-    def settle(self, elements: Floats) -> Floats:
-        return np.where(self.on_diagonal, off_zero(elements), elements)
+    def settle(self, elements: Floats, least: float = SMALLEST) -> Floats:
+        return np.where(self.on_diagonal, off_zero(elements, least), elements)
 
     def factor(self, elements: Floats) -> Floats:
         return np.tensordot(elements, self.basis, 1)

@@ -75,14 +75,17 @@ class Unstructured:
 
     def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
         has_sd = np.isfinite(theta[:k])
-        stand_in = np.concatenate([np.where(has_sd, theta[:k], np.log(sd)), theta[k:]])
+        least = np.broadcast_to(np.log(sd), (k,))
+        stand_in = np.concatenate([np.where(has_sd, theta[:k], least), theta[k:]])
         factor = self._correlation_factor(theta[k:], k)
         inside = list(has_sd)
         for place, (i, j) in enumerate(below_diagonal(k)):
             is_determined = factor[i, i] < DETERMINED
             inside.append(bool(has_sd[i] and has_sd[j] and not is_determined))
             if is_determined:
-                stand_in[k + place] *= factor[i, i] / DETERMINED
+                # What is left of it is a standard deviation that stands for zero.
+                left = min(DETERMINED, float(np.exp(least[i] - stand_in[i])))
+                stand_in[k + place] *= factor[i, i] / left
         return stand_in, np.array(inside, bool)
 
     def to_report(self, theta: Floats, k: int) -> Floats:
