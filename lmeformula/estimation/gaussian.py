@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.estimation.certify import certify_exact, certify_perfect, nothing_to_examine
+from lmeformula.estimation.certify import (
+    LEAST_DIFFERENCE,
+    ROUNDING,
+    certify_exact,
+    certify_perfect,
+    nothing_to_examine,
+)
 from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
 from lmeformula.estimation.claims import Bound, ending
 from lmeformula.estimation.common import (
@@ -32,7 +38,6 @@ from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
 from lmeformula.gaussian.no_residual import without_residual
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.history import Ascent, LogLik, Seconds
-from lmeformula.model.ascent import NOTHING
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
@@ -119,7 +124,9 @@ def _settled(
     if space.fixed_sigma is not None or found.perfect:
         return found, None
     there = without_residual(data, found.params.covariances, reml)
-    if there is None or there.value < found.loglik - NOTHING:
+    # Two ways to a likelihood differ by rounding; which of the two is higher, the sign of the derivative tells.
+    rounding = LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n)
+    if there is None or there.value < found.loglik - rounding:
         return found, None
     held = replace(space, fixed_sigma=there.stand_in)
     resting = fit_exact(data, held, reml=reml, start=found.params, thorough=False)

@@ -20,6 +20,9 @@ FOUND = {
     "blocks ended otherwise than dense products": ("1:650",),
     "sigma ran to zero, and stopped where the coding said": ("101:4081", "101:3264"),
     "a correlation that nothing tells took errors along": ("101:3203",),
+    "a slope far from its origin": ("101:1567", "101:3002"),
+    "a zero had no unit": ("101:3413",),
+    "a leftover score was taken for a fall off a bound": ("101:2781", "101:4761"),
 }
 BY_LAPLACE = {
     "another start found more": "101:228",
@@ -28,7 +31,8 @@ BY_LAPLACE = {
 }
 MORE = (
     "2:1127", "2:774", "2:702", "2:487", "2:806", "2:466", "2:916", "2:810", "1:582", "1:191", "1:505",
-    "101:1", "101:1704", "101:2766", "101:4628",
+    "101:1", "101:1704", "101:2766", "101:4628", "101:367", "101:1781", "101:1808", "101:1871", "101:2235",
+    "101:2378", "101:2862", "101:3653", "101:4279", "101:5222", "1:522", "21:186", "7:106",
 )  # fmt: skip
 
 
