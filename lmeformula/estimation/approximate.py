@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.estimation.certify import certify_laplace
+from lmeformula.estimation.certify import certify_laplace, certify_met
 from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, stderr_of
@@ -28,6 +28,7 @@ from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, 
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
+from lmeformula.model.family.limits import Met, met_exactly
 from lmeformula.model.params import Params
 
 Floats = NDArray[np.float64]
@@ -50,6 +51,7 @@ class Start(NamedTuple):
       probed: what the iterative solver has besides.
       at_limits: the family's own parameters that ended at their limits. By the iterative solver all the rest
         is of the model without them.
+      met: what is left of responses that are met exactly.
     """
 
     found: LaplaceFit
@@ -62,6 +64,7 @@ class Start(NamedTuple):
     outcome: Outcome
     probed: IterativeLaplace | None = None
     at_limits: tuple[AtLimit, ...] = ()
+    met: Met | None = None
 
 
 def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> Fit:
@@ -74,7 +77,9 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     )
     stderr = stderr_of(vcov)
     certificate = None
-    if start.probed is None:
+    if start.met is not None:
+        certificate = certify_met(start.met)
+    elif start.probed is None:
         certificate = certify_laplace(
             model,
             found,
@@ -205,6 +210,10 @@ def start_of(
     to_limit = without_end(model, found)
     endless = separated(model, found) & ~to_limit
     inside &= ~(endless | to_limit)
+    met = _met(model, found)
+    if met is not None:
+        # Nothing is left to estimate errors from.
+        inside &= False
     # What has no finite estimate may have no curvature at all; it takes no part in what follows.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         try:
@@ -217,6 +226,8 @@ def start_of(
     if not np.isfinite(observed.noise):
         # No curvature to be had next to where the ascent ended.
         outcome = Outcome.NONFINITE
+    elif met is not None:
+        outcome = Outcome.PERFECT_FIT
     elif (climbed.at_limits or to_limit.any()) and found.converged:
         outcome = Outcome.BOUNDARY
     return Start(
@@ -229,7 +240,15 @@ def start_of(
         loglik_error=0.0,
         outcome=Outcome.SEPARATION if endless.any() else outcome,
         at_limits=climbed.at_limits,
+        met=met,
     )
+
+
+def _met(model: Model, found: LaplaceFit) -> Met | None:
+    own, names = found.params.own, model.space.own.names
+    if own is None or len(names) != len(own):
+        return None
+    return met_exactly(model.family, names, model.family.response(model.design), own)
 
 
 def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Options) -> Start:

@@ -19,6 +19,7 @@ from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace
+from lmeformula.model.family.limits import Met
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -118,6 +119,15 @@ def certify_perfect(rows: Rows, sigma: float) -> Certificate:
         "likelihood to infinity"
     )
     return Certificate((Claim("residuals", False, left, EXACTLY, ("sigma",), words),))
+
+
+def certify_met(met: Met) -> Certificate:
+    """Say the same of another family."""
+    words = (
+        f"the model meets the responses exactly, to {met.spread:.0e} of their size: {met.name} runs to its "
+        "limit and the likelihood to infinity"
+    )
+    return Certificate((Claim("residuals", False, met.spread, met.least, (met.name,), words),))
 
 
 def nothing_to_examine() -> Certificate:

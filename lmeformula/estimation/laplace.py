@@ -102,7 +102,7 @@ def estimate_mcem(
             return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began
         compiling.result()
-    if start.outcome in (Outcome.SEPARATION, Outcome.NONFINITE):
+    if start.outcome in (Outcome.SEPARATION, Outcome.NONFINITE, Outcome.PERFECT_FIT):
         # Nothing that Monte Carlo EM could find is at a finite place.
         return fit_of(model, start, solver, seed, began)
     if start.at_limits:

@@ -26,6 +26,9 @@ Held = tuple[tuple[int, float], ...]
 
 # What is left of the way to a limit changes the log-likelihood by about this.
 NOTHING = 1e-9
+# Below this relative spread a density that multiplies its logarithm by 1 / spread^2 has no digit left; one of a
+# location, whose residual is divided by its scale, has them up to here.
+MET, LOCATED = 1e-7, 1e-12
 
 
 class Limit(NamedTuple):
@@ -99,6 +102,62 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
     ),
     "hurdle_nbinom2": (_upwards("dispersion", "hurdle_poisson", _square),),
 }
+
+
+# The own parameter that runs off where responses are met exactly, below which spread they are, and how far they
+# spread around what is predicted, relative to the response, or for logarithms in their unit.
+_Spread = Callable[[tuple[Floats, ...], dict[str, float]], float]
+_SPREADS: dict[str, tuple[str, float, _Spread]] = {
+    "gamma": ("shape", MET, lambda response, own: own["shape"] ** -0.5),
+    "beta": ("precision", MET, lambda response, own: own["precision"] ** -0.5),
+    "inverse_gaussian": (
+        "shape",
+        MET,
+        lambda response, own: math.sqrt(float(np.median(response[0])) / own["shape"]),
+    ),
+    "lognormal": ("sigma", LOCATED, lambda response, own: own["sigma"]),
+    "student": (
+        "scale",
+        LOCATED,
+        lambda response, own: own["scale"] / max(float(np.abs(response[0]).max()), 1e-300),
+    ),
+}
+
+
+class Met(NamedTuple):
+    """Responses that are met exactly: a likelihood without a maximum.
+
+    Attributes:
+      name: of the own parameter that runs off.
+      spread: what is left of the responses, relative to them.
+      least: below which that is nothing.
+    """
+
+    name: str
+    spread: float
+    least: float
+
+
+def met_exactly(family: Family, names: tuple[str, ...], response: Any, own: Floats) -> Met | None:
+    """Whether responses are met to all digits that the density has: then its own parameter runs off.
+
+    Args:
+      family: the family.
+      names: (v,) of its own parameters.
+      response: its response arrays.
+      own: (v,) natural values of the parameters.
+    Example:
+      >>> from lmeformula.model.family import family
+      >>> y = np.array([1.0, 2.0])
+      >>> met_exactly(family("gamma"), ("shape",), (y,), np.array([1e15])).name
+      'shape'
+    """
+    found = _SPREADS.get((family.base or family).name)
+    if found is None or found[0] not in names:
+        return None
+    name, least, spread = found
+    left = spread(response, dict(zip(names, own, strict=True)))
+    return Met(name, left, least) if left < least else None
 
 
 def limits_of(family: Family) -> tuple[Limit, ...]:
