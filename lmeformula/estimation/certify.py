@@ -13,6 +13,7 @@ from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian.closely import EXACTLY, Rows
 from lmeformula.gaussian.exact import ExactFit
 from lmeformula.gaussian.likelihood import Sums
+from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.witness import score, witness_at
 from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameters
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
@@ -68,6 +69,11 @@ def certify_exact(
     settled = inner.factors(charts.factors(near)) if (near != elements).any() else None
     lambdas = inner.factors(lambdas)
     witness = witness_at(inner.data, found.params, lambdas, reml, settled)
+    contrasts = restricted(inner.data) if reml else None
+    if contrasts is not None:
+        # Without fixed effects, the restricted likelihood has its digits; theirs is their least squares.
+        alone = witness_at(contrasts, found.params._replace(beta=np.zeros(0)), lambdas, False)
+        witness = alone._replace(in_beta=witness.in_beta)
     noise = 0.0
     if data.dense is None and settled is not None:
         lambdas, noise = settled, MOST_LOST * np.finfo(float).eps / NEXT_TO**2

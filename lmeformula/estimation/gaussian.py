@@ -34,9 +34,11 @@ from lmeformula.estimation.common import (
 from lmeformula.fit import Fit
 from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, densely, fit_exact
 from lmeformula.gaussian.information import observed_information
-from lmeformula.gaussian.likelihood import Sums, log_likelihood, sums
-from lmeformula.gaussian.no_residual import without_residual
+from lmeformula.gaussian.likelihood import Solved, Sums, log_likelihood, sums
+from lmeformula.gaussian.no_residual import runs_away, without_residual
+from lmeformula.gaussian.orthogonal import Orthogonal
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.gaussian.restricted import restricted, restricted_information
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
@@ -123,6 +125,9 @@ def _settled(
     """Rest sigma on its bound, zero, where the likelihood is as high there, as covariances are on theirs."""
     if space.fixed_sigma is not None or found.perfect:
         return found, None
+    assert found.params.sigma is not None
+    if runs_away(data, found.params.covariances, found.params.sigma, reml):
+        return found._replace(perfect=True), None
     there = without_residual(data, found.params.covariances, reml)
     # Two ways to a likelihood differ by rounding; which of the two is higher, the sign of the derivative tells.
     rounding = LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n)
@@ -152,9 +157,7 @@ def _errors(
         inside[-1] = False
     solved = None if found.singular else found.solution
     try:
-        information = observed_information(
-            found.inner.data, space, stand_in, inside, solved, reml, found.inner.factors
-        )
+        information = _information(found.inner, space, stand_in, inside, solved, reml)
         fixed_vcov = fixed_covariance(data, found.solution, sigma)
         # Fixed effects in units of what is known of them: effects may leave some combinations without error.
         R = np.linalg.cholesky(found.solution.information).T @ data.R
@@ -168,6 +171,20 @@ def _errors(
     by_ascent = Outcome.CONVERGED if bound is None else Outcome.BOUNDARY
     by_ascent = by_ascent if found.converged else Outcome.OPTIMIZER_STALLED
     return _Errors(vcov, fixed_vcov, certificate, ending(by_ascent, certificate))
+
+
+def _information(
+    inner: Orthogonal,
+    space: ParamSpace,
+    psi: Floats,
+    inside: NDArray[np.bool_],
+    solved: Solved | None,
+    reml: bool,
+) -> Floats:
+    contrasts = restricted(inner.data) if reml else None
+    if contrasts is None:
+        return observed_information(inner.data, space, psi, inside, solved, reml, inner.factors)
+    return restricted_information(inner.data, contrasts, space, psi, inside, inner.factors)
 
 
 def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:

@@ -20,6 +20,7 @@ from lmeformula.gaussian.likelihood import (
 )
 from lmeformula.gaussian.moments import moment_start
 from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
+from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.small import MOST_EFFECTS, dense_products
 from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
 from lmeformula.model.covariance import cholesky_semidefinite
@@ -99,11 +100,13 @@ def fit_exact(
     roots = column_roots(data, space)
     elements = factor_space(space, roots)
     inner = orthogonal(data)
+    contrasts = restricted(inner.data) if reml else None
+    work, apart = (inner.data, reml) if contrasts is None else (contrasts, False)
 
     def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
-        value, slopes, found = deviance(inner.data, inner.factors(lambdas), space.fixed_sigma, reml)
+        value, slopes, found = deviance(work, inner.factors(lambdas), space.fixed_sigma, apart)
         changes = inner.factors(elements.changes(coordinates))
-        information = profile_information(inner.data, found, changes, space.fixed_sigma, reml)
+        information = profile_information(work, found, changes, space.fixed_sigma, apart)
         uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
         information += elements.falling(coordinates, uphill)
         score = elements.pull_back(coordinates, uphill)
@@ -139,12 +142,15 @@ def fit_exact(
     lambdas, solution = elements.factors(summit.elements), summit.point.detail
     if summit.on_face or solution is None:
         try:
-            solution = solve_quickly(inner.data, inner.factors(lambdas))
+            solution = solve_quickly(work, inner.factors(lambdas))
         except np.linalg.LinAlgError:
             # On the face itself numbers of this precision do not reach; next to it they did.
             if solution is None:
                 raise
             lambdas = elements.factors(elements.settle(summit.elements))
+    loglik = -0.5 * profile(work, solution, space.fixed_sigma, apart)
+    if contrasts is not None:
+        solution = solve_quickly(inner.data, inner.factors(lambdas))
     params = natural(data, space, solution, reml)
     if not inner.is_same:
         assert params.sigma is not None
@@ -154,7 +160,7 @@ def fit_exact(
     return ExactFit(
         params=params,
         solution=solution,
-        loglik=-0.5 * profile(data, solution, space.fixed_sigma, reml),
+        loglik=loglik,
         gain=summit.gain,
         converged=summit.converged,
         singular=any_singular(lambdas, roots),

@@ -23,6 +23,8 @@ MOST_ROWS = 1000
 SINGULAR = 1e-12
 # What stands for a sigma of zero, in units of the least sd that effects have in any direction.
 STAND_IN = 1e-4
+# A sigma that is further on, as a share of the one where an ascent ended.
+FURTHER = 0.1
 
 
 class NoResidual(NamedTuple):
@@ -51,11 +53,69 @@ def without_residual(data: Sums, covariances: tuple[Floats, ...], reml: bool) ->
       The likelihood there; None where the covariance is singular, so that there is none, and where there are
       too many rows to see.
     """
+    n, p = data.rows.Q.shape
+    if not 0 < n - p * reml <= min(data.plan.num_effects, MOST_ROWS):
+        return None
+    alone = _alone(data, covariances, reml)
+    if not alone.sizes[0] > SINGULAR * alone.sizes[-1]:
+        return None
+    value, inverse = alone.best(alone.sizes)
+    return NoResidual(
+        value=value,
+        rise=float(inverse @ inverse / (1.0 / alone.sizes).sum()) - 1.0,
+        stand_in=STAND_IN * float(np.sqrt(alone.sizes[0])),
+    )
+
+
+def runs_away(data: Sums, covariances: tuple[Floats, ...], sigma: float, reml: bool) -> bool:
+    """Whether the likelihood grows without limit as sigma goes on to zero, from where an ascent came to.
+
+    Where the covariance of the effects is singular, but no residual lies where it is, each of the m missing
+    dimensions adds -log(sigma). An ascent runs after that until numbers end, at some place or other.
+
+    Args:
+      data, covariances, reml: as in `without_residual`.
+      sigma: where the ascent ended.
+    """
+    n, p = data.rows.Q.shape
+    if not n <= min(data.plan.num_effects + p, MOST_ROWS):
+        return False
+    alone = _alone(data, covariances, reml)
+    is_missing = alone.sizes <= SINGULAR * alone.sizes[-1]
+    sizes = np.where(is_missing, 0.0, alone.sizes)
+    rise = alone.best(sizes + (FURTHER * sigma) ** 2)[0] - alone.best(sizes + sigma**2)[0]
+    return bool(is_missing.any()) and rise > -0.5 * np.log(FURTHER) * float(is_missing.sum())
+
+
+class _Alone(NamedTuple):
+    """What effects alone make of the rows, or of contrasts, along the eigenvectors of their covariance.
+
+    Attributes:
+      sizes: (m,) its eigenvalues, in increasing order.
+      y: (m,) responses, less offset and regression.
+      X: (m, p) columns of the fixed effects; none for contrasts.
+      constant: of the deviance.
+    """
+
+    sizes: Floats
+    y: Floats
+    X: Floats
+    constant: float
+
+    def best(self, variances: Floats) -> tuple[float, Floats]:
+        """The log-likelihood with other variances (m,), and V^-1 times the residuals (m,)."""
+        root = np.sqrt(variances)
+        left = self.y / root
+        if self.X.size:
+            X = self.X / root[:, None]
+            left = left - X @ np.linalg.lstsq(X, left, rcond=None)[0]
+        value = self.constant + np.log(variances).sum() + left @ left
+        return -0.5 * float(value), np.asarray(left / root)
+
+
+def _alone(data: Sums, covariances: tuple[Floats, ...], reml: bool) -> _Alone:
     rows, plan = data.rows, data.plan
     n, p = rows.Q.shape
-    freedom = n - p if reml else n
-    if n > MOST_ROWS or plan.num_effects < freedom or freedom == 0:
-        return None
     Z, T = rows.spread(plan, np.eye(plan.num_effects)), np.zeros((plan.num_effects,) * 2)
     for j, ((levels, _), covariance) in enumerate(zip(plan.sizes, covariances, strict=True)):
         T[plan.place(j), plan.place(j)] = np.kron(np.eye(levels), covariance)
@@ -63,19 +123,9 @@ def without_residual(data: Sums, covariances: tuple[Floats, ...], reml: bool) ->
     contrasts = np.linalg.qr(rows.Q, mode="complete")[0][:, p:] if reml else np.eye(n)
     V = contrasts.T @ (Z @ T @ Z.T) @ contrasts
     sizes, vectors = np.linalg.eigh(0.5 * (V + V.T))
-    if not sizes[0] > SINGULAR * sizes[-1]:
-        return None
-    half = (contrasts @ (vectors / np.sqrt(sizes))).T
-    y = half @ rows.residual
-    if not reml and p:
-        X = half @ rows.Q
-        y = y - X @ np.linalg.lstsq(X, y, rcond=None)[0]
-    value = freedom * np.log(2.0 * np.pi) + np.log(sizes).sum() + y @ y - data.log_weights
+    across = (contrasts @ vectors).T
+    constant = len(sizes) * np.log(2.0 * np.pi) - data.log_weights
     if reml:
-        value += 2.0 * np.log(np.abs(np.diag(data.R))).sum()
-    inverse = half.T @ y
-    return NoResidual(
-        value=-0.5 * float(value),
-        rise=float(inverse @ inverse / (1.0 / sizes).sum()) - 1.0,
-        stand_in=STAND_IN * float(np.sqrt(sizes[0])),
-    )
+        constant += 2.0 * float(np.log(np.abs(np.diag(data.R))).sum())
+    X = across[:, :0] if reml else across @ rows.Q
+    return _Alone(sizes, across @ rows.residual, X, constant)

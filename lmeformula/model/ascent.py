@@ -277,6 +277,8 @@ def _climb(
                 if resting.sum() > at_rest:
                     continue
             if freed is None:
+                freed = _empty(look, space, point, resting, others)
+            if freed is None:
                 break
             point, resting = freed
             continue
@@ -395,6 +397,17 @@ def _rest_on_faces(
             point, resting = there, resting.copy()
             resting[places] = True
     return point, resting
+
+
+def _empty(
+    look: Callable[[Floats], Point], space: FactorSpace, point: Point, resting: Mask, others: int
+) -> tuple[Point, Mask] | None:
+    """Take a variance that is next to nothing to zero, where that does not lower the likelihood."""
+    for moved, at_rest in space.emptied(point.coordinates[others:], resting):
+        there = look(np.concatenate([point.coordinates[:others], moved]))
+        if there.value >= point.value - NOTHING and at_rest.sum() > resting.sum():
+            return there, at_rest
+    return None
 
 
 def _leave_a_face(

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.covariances.chart import SHORT, SMALLEST, Chart, LinearChart, pull_of
+from lmeformula.model.covariances.chart import (
+    SHORT,
+    SMALLEST,
+    Chart,
+    LinearChart,
+    pull_of,
+    triangular,
+)
 from lmeformula.model.covariances.structure import below_diagonal
 from lmeformula.model.covariances.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
@@ -147,6 +154,33 @@ class FactorSpace(NamedTuple):
                 both[here] = moved
                 resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
                 found.append((both, resting))
+        return found
+
+    def emptied(self, elements: Floats, resting: Mask) -> list[tuple[Floats, Mask]]:
+        """Elements (t,) and those that rest, with a coefficient of next to no variance at none.
+
+        Of a singular covariance that is no face of the factor's, whose other columns hold other variances.
+        """
+        found, start = [], 0
+        for chart, own in self._each(elements):
+            here = slice(start, start + chart.size)
+            start += chart.size
+            if not isinstance(chart, LinearChart) or chart.on_diagonal.all():
+                continue
+            back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
+            held = chart.factor(np.where(resting[here], 0.0, own))
+            factor = np.asarray(np.linalg.solve(back, held), float)
+            sizes = np.linalg.norm(factor, axis=1)
+            for row in np.flatnonzero((sizes > 0.0) & (sizes < SHORT)):
+                rest = factor.copy()
+                rest[row] = 0.0
+                rest = triangular(rest)
+                moved, at_rest = elements.copy(), resting.copy()
+                moved[here] = chart.near(back @ rest)
+                for column, places in enumerate(chart.faces):
+                    at_rest[start - chart.size + places] = not rest[:, column].any()
+                moved[here] = np.where(at_rest[here], 0.0, moved[here])
+                found.append((moved, at_rest))
         return found
 
     def settle(self, elements: Floats, least: float = SMALLEST) -> Floats:

@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 import lmeformula as lf
 from lmeformula.gaussian.likelihood import sums
-from lmeformula.gaussian.no_residual import without_residual
+from lmeformula.gaussian.no_residual import runs_away, without_residual
 
 SLOPES = "y ~ 1 + (1 | g) + (0 + x | row)"
 
@@ -89,3 +89,16 @@ def highest(data: pd.DataFrame, reml: bool) -> float:
     starts = ([0.0, 0.0], [-1.0, 0.0], [-5.0, 0.0])
     found = [optimize.minimize(deviance, s, method="Nelder-Mead", options=tight) for s in starts]
     return -0.5 * min(float(each.fun) for each in found)
+
+
+def test_a_likelihood_without_limit_is_told_from_wherever_an_ascent_came():
+    # Two effects in each of four groups and four slopes meet twelve rows whatever they are.
+    columns = np.random.default_rng(1).normal(size=(4, 12))
+    data = rows(0).assign(**{f"z{i}": column for i, column in enumerate(columns)})
+    cross = sums(lf.design("y ~ 1 + z0 + z1 + z2 + z3 + (x | g)", data))
+    covariances = (np.array([[1.0, 0.2], [0.2, 0.5]]),)
+    assert all(runs_away(cross, covariances, sigma, False) for sigma in (1e-3, 1e-6, 1e-9))
+    # Of contrasts every dimension has effects, and so has a likelihood a limit.
+    assert not any(runs_away(cross, covariances, sigma, True) for sigma in (1.0, 1e-3, 1e-6))
+    few = sums(lf.design("y ~ 1 + (x | g)", data))
+    assert not any(runs_away(few, covariances, sigma, False) for sigma in (1.0, 1e-3, 1e-6))

@@ -23,6 +23,8 @@ FOUND = {
     "a slope far from its origin": ("101:1567", "101:3002"),
     "a zero had no unit": ("101:3413",),
     "a leftover score was taken for a fall off a bound": ("101:2781", "101:4761"),
+    "the restricted likelihood had no digits": ("101:473", "101:2514"),
+    "the likelihood without limit was left on the way": ("101:1851", "2:973"),
 }
 BY_LAPLACE = {
     "another start found more": "101:228",

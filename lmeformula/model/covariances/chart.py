@@ -16,6 +16,8 @@ Mask = NDArray[np.bool_]
 SMALLEST = 1e-5
 # A face that is nearer than this is tried.
 SHORT = 1e-3
+# A coefficient is determined by others where no more than this share of it is left.
+ROUNDING = 1e-12
 
 
 class Escape(NamedTuple):
@@ -91,6 +93,29 @@ def pull_of(factor: Floats, slope: Floats) -> Floats:
     """Symmetric K with slope = -K factor: the derivative in the covariance is -K / 2."""
     pull = -lapack.dtrtrs(factor, slope.T, lower=1, trans=1)[0].T
     return np.asarray(0.5 * (pull + pull.T))
+
+
+def triangular(root: Floats) -> Floats:
+    """The lower-triangular factor of C C', for C (k, r): zero on the diagonal where earlier rows determine one.
+
+    Example:
+      >>> triangular(np.array([[2.0, 0.0], [3.0, 4.0]])).tolist()
+      [[2.0, 0.0], [3.0, 4.0]]
+      >>> triangular(np.array([[0.0, 0.0], [0.0, 4.0]])).tolist()
+      [[0.0, 0.0], [0.0, 4.0]]
+    """
+    k = len(root)
+    found, ways = np.zeros((k, k)), np.zeros((k, root.shape[1]))
+    for i, row in enumerate(root):
+        left = row
+        for _ in range(2):  # once more for the digits
+            along = ways[:i] @ left
+            found[i, :i] += along
+            left = left - along @ ways[:i]
+        size = float(np.linalg.norm(left))
+        if size > ROUNDING * np.linalg.norm(row):
+            found[i, i], ways[i] = size, left / size
+    return found
 
 
 def positive_part(matrix: Floats) -> Floats:
