@@ -33,6 +33,8 @@ MODE_GAIN = 1e-13
 EXACT_GAIN = 1e-18
 # Newton's method converges quadratically: a small gain that falls no faster than this is rounding.
 STALLED = 0.1
+# Rounding of a log joint density, relative to it: with a count of 1e18 a gain below this is none.
+ROUNDING = 2e-16
 
 
 # row weights (n,), covariance factors -> M, factored or otherwise made solvable
@@ -140,7 +142,7 @@ def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
         gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
         step = factor.solve(gradient)
         gain = float(gradient @ step)
-        is_rounding = gain < MODE_GAIN and gain > STALLED * before
+        is_rounding = gain < max(MODE_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
         if not gain > enough or is_rounding or number == MAX_NEWTON_STEPS:
             break
         before = gain
