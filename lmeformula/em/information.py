@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 STEP = {"float64": 0.02, "float32": 0.3}
 ONE_SIDED_STEP = 0.002
 # The same where the likelihood is no parabola over the standard error, in units of what is curved.
-CURVED_STEP = {"float64": 0.005, "float32": 0.3}
+CURVED_STEP = {"float64": 0.002, "float32": 0.3}
 # Beyond this many rows differences are to one side: half the work, for which the report does without the
 # information's change from where the draws were taken to the estimates, some hundredths of a standard error on.
 MOST_CENTRAL_ROWS = 20_000
