@@ -9,9 +9,14 @@ from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.estimation.claims import Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates, least_known, told
+from lmeformula.estimation.coordinates import (
+    NO_INFORMATION,
+    coordinates,
+    least_known,
+    told,
+)
 from lmeformula.gaussian.closely import EXACTLY, Rows
-from lmeformula.gaussian.exact import ExactFit
+from lmeformula.gaussian.exact import ExactFit, column_scales
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.witness import score, witness_at
@@ -31,6 +36,8 @@ ROUNDING = 1e-10
 # Of many effects derivatives on a bound are taken this far from it: so many roundings may be lost over the
 # square of that.
 NEXT_TO, MOST_LOST = 3e-4, 16.0
+# Most of an information that is called rounding.
+MOST_ROUNDING = 1e-4
 # Least difference that is called one.
 LEAST_DIFFERENCE = 1e-6
 
@@ -85,6 +92,11 @@ def certify_exact(
     )
     pulls = inner.pulls(tuple(-2.0 * pull for pull in witness.in_relative))
     least = least_known(space, psi)
+    # Where effects are large beside sigma, an information is a small difference of what it would be by itself.
+    sizes = zip(column_scales(inner.data), lambdas, strict=True)
+    reach = max(float(np.linalg.norm(scale[:, None] * factor, 2)) for scale, factor in sizes)
+    rounding = min(4.0 * np.finfo(float).eps * data.n * reach**2, MOST_ROUNDING)
+    expected = expected * max(1.0, rounding / NO_INFORMATION)
     known = told(information, inside, least, expected)
     # A rise is by the square of a standard deviation relative to sigma, or where that is at zero, to responses.
     unit = 1.0 if bound is None else data.yy / data.n / space.residual_sd(psi) ** 2

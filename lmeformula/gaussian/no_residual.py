@@ -22,7 +22,7 @@ MOST_ROWS = 1000
 # Least eigenvalue of a covariance of full rank, relative to its largest.
 SINGULAR = 1e-12
 # What stands for a sigma of zero, in units of the least sd that effects have in any direction.
-STAND_IN = 1e-4
+STAND_IN = 3e-4
 # A sigma that is further on, as a share of the one where an ascent ended.
 FURTHER = 0.1
 

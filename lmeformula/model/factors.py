@@ -115,13 +115,23 @@ class FactorSpace(NamedTuple):
         return found
 
     def turned(self, elements: Floats) -> list[Floats]:
-        """Elements (t,) with the correlations of one unstructured term after the other turned about."""
+        """Elements (t,) with the correlations of one unstructured term after the other turned about.
+
+        All of them, and of three coefficients or more those of one after the other with the rest.
+        """
         found, start = [], 0
         for chart, own in self._each(elements):
             if isinstance(chart, LinearChart) and own[~chart.on_diagonal].any():
-                signs = np.ones(self.size)
-                signs[start : start + chart.size][~chart.on_diagonal] = -1.0
-                found.append(signs * elements)
+                k = int(chart.on_diagonal.sum())
+                below = np.array(below_diagonal(k))
+                every = np.ones(len(below), bool)
+                each = [(below == i).any(axis=1) for i in range(k)] if k > 2 else []
+                for turned in (every, *each):
+                    signs = np.ones(self.size)
+                    signs[start : start + chart.size][~chart.on_diagonal] = np.where(
+                        turned, -1.0, 1.0
+                    )
+                    found.append(signs * elements)
             start += chart.size
         return found
 

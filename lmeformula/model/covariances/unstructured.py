@@ -27,6 +27,8 @@ Mask = NDArray[np.bool_]
 
 # A coefficient that the earlier ones determine, up to this share of its standard deviation, is on the bound.
 DETERMINED = 1e-6
+# What is left of it, in standard deviations that stand for zero: digits of what is not left go by its square.
+MORE = 1e3
 
 
 class Unstructured:
@@ -83,8 +85,8 @@ class Unstructured:
             is_determined = factor[i, i] < DETERMINED
             inside.append(bool(has_sd[i] and has_sd[j] and not is_determined))
             if is_determined:
-                # What is left of it is a standard deviation that stands for zero.
-                left = min(DETERMINED, float(np.exp(least[i] - stand_in[i])))
+                # What is left of it is small against what stands for zero times MORE: against sigma.
+                left = min(DETERMINED, MORE * float(np.exp(least[i] - stand_in[i])))
                 stand_in[k + place] *= factor[i, i] / left
         return stand_in, np.array(inside, bool)
 
