@@ -24,6 +24,7 @@ from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameter
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
+from lmeformula.model.covariances.chart import LinearChart
 from lmeformula.model.factors import FactorSpace
 from lmeformula.model.family.limits import Met
 from lmeformula.model.params import ParamSpace
@@ -38,6 +39,8 @@ ROUNDING = 1e-10
 NEXT_TO, MOST_LOST = 3e-4, 16.0
 # Most of an information that is called rounding.
 MOST_ROUNDING = 1e-4
+# A covariance on a face has no more than this share of its size in other directions.
+OF_LOWER_RANK = 1e-8
 # Least difference that is called one.
 LEAST_DIFFERENCE = 1e-6
 
@@ -245,6 +248,22 @@ def extrapolated(near: tuple[Bound, ...], far: tuple[Bound, ...]) -> tuple[Bound
     )
 
 
+def off_rank(chart: LinearChart, own: Floats, pull: Floats) -> float:
+    """Twice the rise on the best way to a covariance of higher rank, by the square of the distance.
+
+    What is in the range of a singular covariance already is no way off: the likelihood is level there.
+
+    Args:
+      chart: of an unstructured covariance.
+      own: (t,) its elements, on a face.
+      pull: (k, k) the derivative in the covariance, times -2.
+    """
+    back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
+    ways, sizes, _ = np.linalg.svd(np.linalg.solve(back, chart.factor(own)))
+    beyond = back @ ways[:, sizes <= OF_LOWER_RANK * sizes[0]]
+    return -float(np.linalg.eigvalsh(beyond.T @ pull @ beyond)[0])
+
+
 def bounds_of(
     space: ParamSpace,
     charts: FactorSpace,
@@ -274,13 +293,15 @@ def bounds_of(
         if not (elements[places] == charts.at_rest(term, face, elements)[places]).all():
             continue
         chart, own = charts.charts[term], charts.split(elements)[term]
-        away = chart.escape(face, own, scores[term], slopes[term], pulls[term])
+        curvature = chart.escape(face, own, scores[term], slopes[term], pulls[term]).curvature
+        if isinstance(chart, LinearChart) and not chart.on_diagonal.all():
+            curvature = off_rank(chart, own, pulls[term])
         here = space.theta_slices[term]
         names = np.array(space.names[here], object)[~inside[here]]
         found.append(
             Bound(
                 tuple(names) or (space.terms[term].name,),
-                away.curvature / num_rows,
+                curvature / num_rows,
                 FREEING_CURVATURE,
                 noise,
             )

@@ -25,6 +25,7 @@ FOUND = {
     "a leftover score was taken for a fall off a bound": ("101:2781", "101:4761"),
     "the restricted likelihood had no digits": ("101:473", "101:2514"),
     "the likelihood without limit was left on the way": ("101:1851", "2:973"),
+    "what a singular covariance has was taken for a level way off it": ("7003:224",),
 }
 BY_LAPLACE = {
     "another start found more": "101:228",
