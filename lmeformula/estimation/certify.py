@@ -238,7 +238,7 @@ def extrapolated(near: tuple[Bound, ...], far: tuple[Bound, ...]) -> tuple[Bound
     Example:
       >>> near, far = Bound(("sd(g)",), 2e-6, 1e-6), Bound(("sd(g)",), 4e-6, 1e-6)
       >>> extrapolated((near,), (far,))
-      (Bound(names=('sd(g)',), rise=0.0, allowed=3e-06),)
+      (Bound(names=('sd(g)',), rise=0.0, allowed=3e-06, noise=0.0),)
     """
     return tuple(
         one._replace(
