@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.model.factors import FactorSpace
+from lmeformula.model.newton import LONGEST_STEP, Ways, ways_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# A step changes an element of a factor by at most this, plus its own size.
-LONGEST_STEP = 0.5
 MAX_STEPS = 200
 # Steps from a further start, after which it must have risen above the best so far.
 TRIAL_STEPS = 15
@@ -22,10 +21,6 @@ TRIAL_STEPS = 15
 FEW_ROWS = 100
 # What is added to the diagonal of the information, scaled to one.
 LEAST_DAMPING = 1e-10
-# A coordinate that changes the log-likelihood by less within its trusted length makes no difference.
-FLAT = 1e-9
-# Halvings, of the exponent, of the damping that keeps a step within what is trusted.
-TRUST_STEPS = 6
 # A further step that promises less than this in log-likelihood is not taken.
 NEGLIGIBLE_GAIN = 1e-9
 # A gain below which the maximum counts as found, whether or not another step could be taken.
@@ -198,7 +193,7 @@ def _polished(
         free = np.concatenate([np.ones(others, bool), ~(summit.resting | space.idle(elements))])
         if not free.any() or not gain > POLISHED:
             break
-        ways = _ways(measure(point, free), free, others)
+        ways = _look(measure(point, free), free, others)
         step = ways.newton(KNOWN)
         if ways.excess(step) > 1.0:
             break
@@ -211,6 +206,13 @@ def _polished(
     # The gain that the ascent ended with says whether it did its work; it is not better for being polished.
     elements = space.rest(point.coordinates[others:], summit.resting)
     return summit._replace(point=point, elements=elements, num_evaluations=count)
+
+
+def _look(point: Point, free: Mask, others: int) -> Ways:
+    """Look at the likelihood in the directions of its information."""
+    elements = point.coordinates[others:]
+    limits = np.concatenate([np.full(others, np.inf), LONGEST_STEP + np.abs(elements)])
+    return ways_of(point.score, point.information, free, limits)
 
 
 def _without_doubtful(
@@ -257,9 +259,9 @@ def _climb(
         free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
         if measure is not None and is_slow:
             point = measure(point, free)
-        ways = _ways(point, free, others)
+        ways = _look(point, free, others)
         gain, before = ways.gain(), count
-        step = _step(ways, damping) if gain >= negligible else np.zeros(len(free))
+        step = ways.trusted_step(damping) if gain >= negligible else np.zeros(len(free))
         promise = float(point.score @ step)
         following = _line_search(look, point, step, promise) if promise > 0.0 else None
         is_trusted = count - before < 3
@@ -285,89 +287,6 @@ def _climb(
         point, resting = _rest_on_faces(look, space, following, resting, others)
     elements = space.rest(point.coordinates[others:], resting)
     return Summit(point, elements, resting, gain, count)
-
-
-class _Ways(NamedTuple):
-    """The information in its own directions, of the free coordinates.
-
-    Attributes:
-      free: (d,) which coordinates move.
-      scale: (f,) what a free coordinate is divided by: its information's root.
-      values: (f,) eigenvalues of the scaled information.
-      vectors: (f, f) their vectors, in columns.
-      along: (f,) the scaled score along each.
-      trusted: (f,) how far a free coordinate may move at once; inf for those that are not elements of factors.
-    """
-
-    free: Mask
-    scale: Floats
-    values: Floats
-    vectors: Floats
-    along: Floats
-    trusted: Floats
-
-    def step(self, damping: float) -> Floats:
-        """(d,) Newton's step, uphill where the likelihood bends upwards, with so much damping."""
-        lengths = self.along / np.maximum(np.abs(self.values) + damping, damping)
-        step = np.zeros(len(self.free))
-        step[self.free] = self.vectors @ lengths / self.scale
-        return step
-
-    def newton(self, least: float) -> Floats:
-        """(d,) Newton's step, in the directions that have more than the least information."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lengths = np.where(self.values > least, self.along / self.values, 0.0)
-        step = np.zeros(len(self.free))
-        step[self.free] = self.vectors @ lengths / self.scale
-        return step
-
-    def excess(self, step: Floats) -> float:
-        """How many times further than trusted a step goes."""
-        return float((np.abs(step[self.free]) / self.trusted).max(initial=0.0))
-
-    def gain(self) -> float:
-        """Twice the rise that is in sight, over all directions, each as far as it can be trusted.
-
-        A direction without information promises nothing, however long its step would be; and it stands in the
-        way of no other.
-        """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = 1.0 / (np.abs(self.vectors) / (self.scale * self.trusted)[:, None]).max(
-                axis=0, initial=0.0
-            )
-            lengths = np.minimum(np.abs(self.along) / np.abs(self.values), reach)
-        return float(np.nansum(np.abs(self.along) * lengths))
-
-
-def _ways(point: Point, free: Mask, others: int) -> _Ways:
-    """Look at the likelihood in the directions of its information."""
-    elements = point.coordinates[others:]
-    limits = np.concatenate([np.full(others, np.inf), LONGEST_STEP + np.abs(elements)])
-    trusted = limits[free]
-    information = point.information if free.all() else point.information[np.ix_(free, free)]
-    # What a coordinate changes the likelihood by within its whole trusted length may be rounding: no scale.
-    least = FLAT / np.minimum(trusted, 1.0) ** 2
-    scale = np.sqrt(np.maximum(np.abs(information.diagonal()), least))
-    values, vectors = np.linalg.eigh(information / (scale[:, None] * scale))
-    return _Ways(free, scale, values, vectors, vectors.T @ (point.score[free] / scale), trusted)
-
-
-def _step(ways: _Ways, damping: float) -> Floats:
-    """Newton's step, damped just as far as to keep every element within its trusted length.
-
-    Damping, relative to the information of each coordinate, shortens the step in directions that have little of
-    it and leaves the others nearly as they are.
-    """
-    step = ways.step(damping)
-    if ways.excess(step) <= 1.0:
-        return step
-    low, high = damping, max(10.0 * damping, 1e-8)
-    while ways.excess(ways.step(high)) > 1.0:
-        low, high = high, 10.0 * high
-    for _ in range(TRUST_STEPS):
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if ways.excess(ways.step(middle)) > 1.0 else (low, middle)
-    return ways.step(high)
 
 
 def _line_search(
