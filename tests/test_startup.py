@@ -137,13 +137,13 @@ def interrupt():
     time.sleep(0.3)
     os.kill(os.getpid(), signal.SIGINT)
 data = lf.datasets.load("cbpp")
-formula = "incidence | trials(size) ~ period + (1 | herd)"
+formula, of_counts = "incidence | trials(size) ~ period + (1 | herd)", "incidence ~ period + (1 | herd)"
 threading.Thread(target=interrupt, daemon=True).start()
 try:
-    lf.fit(formula, data, "beta_binomial", method="laplace")
+    lf.fit(of_counts, data, "generalized_poisson", method="laplace")
 except KeyboardInterrupt:
     print("interrupted")
-print(lf.fit(formula, data, "beta_binomial", method="laplace").outcome.converged)
+print(lf.fit(of_counts, data, "generalized_poisson", method="laplace").outcome.converged)
 if hasattr(os, "fork"):
     child = os.fork()
     if not child:
