@@ -15,8 +15,8 @@ class Outcome(enum.Enum):
 
     CONVERGED = "Converged: the estimates no longer move by more than their own error."
     BOUNDARY = (
-        "Converged, with a parameter of the family at its limit: the simpler family that it leads to fits as "
-        "well, and the standard errors are that family's."
+        "Converged, with a parameter at its limit: the simpler model that it leads to fits as well, and the "
+        "standard errors are that model's."
     )
     ITERATIONS_EXHAUSTED = (
         "Stopped at max_iterations with parameters still moving. Raise max_iterations, or look at "
