@@ -64,7 +64,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
     def depths(eta: Floats, free: Floats) -> Depths:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
             found = form.depths(eta, response, scale.to_natural(free))
-        return in_free(found, scale, free) if len(free) else found
+            return in_free(found, scale, free) if len(free) else found
 
     return RowDerivatives(slopes, depths, _no_less_than_zero if mixture is None else mixture.held)
 
