@@ -139,6 +139,7 @@ def fit_laplace(
         begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
         try:
             found = approximate(problem, place_of(coordinates), begin)
+            coefficients = upright(coefficient_information(problem, found)[:m, :m])
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
@@ -151,7 +152,7 @@ def fit_laplace(
                 np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0),
             )
         information = np.zeros((len(coordinates), len(coordinates)))
-        information[:m, :m] = upright(coefficient_information(problem, found)[:m, :m])
+        information[:m, :m] = coefficients
         information[m:, m:] = average_information(problem, found, changes)
         information[m:, m:] += elements.falling(coordinates[m:], slopes)
         score = score_of(coordinates, found)
