@@ -73,9 +73,15 @@ def compared(held: Held, made: Recoding) -> Iterator[Finding]:
         return
     unit = abs(made.unit)
     means = made.unit * np.where(made.rows < 0, np.nan, held.means[made.rows]) + made.shift
-    off = largest((placed(other, len(made.rows)) - means)[np.isfinite(means)])
-    scale = 1e-2 * unit * held.spread + 1e-9 * largest(means[np.isfinite(means)])
-    yield Finding(f"{name}, means", off / scale, f"fitted values differ by {off:.3g}")
+    finite = np.isfinite(means)
+    off = np.abs(placed(other, len(made.rows)) - means)[finite]
+    scale = 1e-2 * unit * held.spread + 1e-9 * largest(means[finite])
+    if fit.model.family.link != "identity":
+        # Behind a link a mean is as good as its predictor, of which this is far less than is told apart.
+        scale = scale + 1e-5 * np.abs(means[finite])
+    yield Finding(
+        f"{name}, means", largest(off / scale), f"fitted values differ by {largest(off):.3g}"
+    )
     p, q = held.num_fixed, other.model.design.X.shape[1]
     if made.same_fixed and p == q:
         off = np.abs(np.asarray(other.fixef) / made.unit - np.asarray(fit.fixef))
