@@ -27,7 +27,7 @@ def test_each_is_a_sentence(outcome):
         (Outcome.NONFINITE, "Check the scale"),
         (Outcome.OPTIMIZER_STALLED, "Rescale the columns"),
         (Outcome.SEPARATION, "Leave that column out"),
-        (Outcome.BOUNDARY, "simpler family"),
+        (Outcome.BOUNDARY, "simpler model"),
         (Outcome.UNIDENTIFIED, "Leave out"),
         (Outcome.PERFECT_FIT, "Leave terms out"),
         (Outcome.DIVERGED, "Simplify the random-effects terms"),
