@@ -18,6 +18,7 @@ from lmeformula.model.compile import Model
 from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
 from lmeformula.model.family.limits import without_held
 from lmeformula.model.family.own import Scale
+from lmeformula.startup import import_tensorflow
 
 Floats = NDArray[np.float64]
 
@@ -106,6 +107,7 @@ def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
         whole, held = family.held_of
         return without_held(automatic(whole, response), held)
     # TensorFlow is imported here, and not where models pass whose family has its derivatives written out.
+    import_tensorflow()
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)

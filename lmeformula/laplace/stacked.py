@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
 from lmeformula.model.family.limits import without_held
 from lmeformula.model.stack import Mixture
+from lmeformula.startup import import_tensorflow
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +33,7 @@ def automatic_stacked(family: Family, response: tuple[Floats, ...], mixture: Mix
     if family.held_of is not None:
         whole, held = family.held_of
         return without_held(automatic_stacked(whole, response, mixture), held)
+    import_tensorflow()
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
