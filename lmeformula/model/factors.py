@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -114,25 +115,30 @@ class FactorSpace(NamedTuple):
                 found.append((term, face))
         return found
 
+    def _correlated(self, elements: Floats) -> Iterator[tuple[LinearChart, Floats, slice]]:
+        """Of each unstructured term with correlations its chart, its elements, and their places."""
+        start = 0
+        for chart, own in self._each(elements):
+            if isinstance(chart, LinearChart) and not chart.on_diagonal.all():
+                yield chart, own, slice(start, start + chart.size)
+            start += chart.size
+
     def turned(self, elements: Floats) -> list[Floats]:
         """Elements (t,) with the correlations of one unstructured term after the other turned about.
 
         All of them, and of three coefficients or more those of one after the other with the rest.
         """
-        found, start = [], 0
-        for chart, own in self._each(elements):
-            if isinstance(chart, LinearChart) and own[~chart.on_diagonal].any():
+        found = []
+        for chart, own, here in self._correlated(elements):
+            if own[~chart.on_diagonal].any():
                 k = int(chart.on_diagonal.sum())
                 below = np.array(below_diagonal(k))
                 every = np.ones(len(below), bool)
                 each = [(below == i).any(axis=1) for i in range(k)] if k > 2 else []
                 for turned in (every, *each):
                     signs = np.ones(self.size)
-                    signs[start : start + chart.size][~chart.on_diagonal] = np.where(
-                        turned, -1.0, 1.0
-                    )
+                    signs[here][~chart.on_diagonal] = np.where(turned, -1.0, 1.0)
                     found.append(signs * elements)
-            start += chart.size
         return found
 
     def aligned(self, elements: Floats) -> list[tuple[Floats, Mask]]:
@@ -142,12 +148,8 @@ class FactorSpace(NamedTuple):
           For both signs of the first one's correlations with the others: elements as large as they were, and
           which of them, those of all columns of the factor but its first, rest at zero.
         """
-        found, start = [], 0
-        for chart, own in self._each(elements):
-            here = slice(start, start + chart.size)
-            start += chart.size
-            if not isinstance(chart, LinearChart) or chart.on_diagonal.all():
-                continue
+        found = []
+        for chart, own, here in self._correlated(elements):
             k = int(chart.on_diagonal.sum())
             factor = np.diag(own[:k])
             for value, place in zip(own[k:], below_diagonal(k), strict=True):
@@ -171,12 +173,8 @@ class FactorSpace(NamedTuple):
 
         Of a singular covariance that is no face of the factor's, whose other columns hold other variances.
         """
-        found, start = [], 0
-        for chart, own in self._each(elements):
-            here = slice(start, start + chart.size)
-            start += chart.size
-            if not isinstance(chart, LinearChart) or chart.on_diagonal.all():
-                continue
+        found = []
+        for chart, own, here in self._correlated(elements):
             back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
             held = chart.factor(np.where(resting[here], 0.0, own))
             factor = np.asarray(np.linalg.solve(back, held), float)
@@ -188,7 +186,7 @@ class FactorSpace(NamedTuple):
                 moved, at_rest = elements.copy(), resting.copy()
                 moved[here] = chart.near(back @ rest)
                 for column, places in enumerate(chart.faces):
-                    at_rest[start - chart.size + places] = not rest[:, column].any()
+                    at_rest[here.start + places] = not rest[:, column].any()
                 moved[here] = np.where(at_rest[here], 0.0, moved[here])
                 found.append((moved, at_rest))
         return found

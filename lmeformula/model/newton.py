@@ -39,10 +39,7 @@ class Ways(NamedTuple):
 
     def step(self, damping: float) -> Floats:
         """(d,) Newton's step, uphill where the likelihood bends upwards, with so much damping."""
-        lengths = self.along / np.maximum(np.abs(self.values) + damping, damping)
-        step = np.zeros(len(self.free))
-        step[self.free] = self.vectors @ lengths / self.scale
-        return step
+        return self._all_along(self.along / np.maximum(np.abs(self.values) + damping, damping))
 
     def trusted_step(self, damping: float) -> Floats:
         """Newton's step, damped just as far as to keep every element within its trusted length.
@@ -64,7 +61,9 @@ class Ways(NamedTuple):
     def newton(self, least: float) -> Floats:
         """(d,) Newton's step, in the directions that have more than the least information."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            lengths = np.where(self.values > least, self.along / self.values, 0.0)
+            return self._all_along(np.where(self.values > least, self.along / self.values, 0.0))
+
+    def _all_along(self, lengths: Floats) -> Floats:
         step = np.zeros(len(self.free))
         step[self.free] = self.vectors @ lengths / self.scale
         return step
