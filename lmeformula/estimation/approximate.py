@@ -51,7 +51,7 @@ class Start(NamedTuple):
       probed: what the iterative solver has besides.
       at_limits: the family's own parameters that ended at their limits. By the iterative solver all the rest
         is of the model without them.
-      met: what is left of responses that are met exactly.
+      met: what is left of responses that are known exactly.
     """
 
     found: LaplaceFit
@@ -212,8 +212,8 @@ def start_of(
     inside &= ~(endless | to_limit)
     met = _met(model, found)
     if met is not None:
-        # Nothing is left to estimate errors from.
-        inside &= False
+        # Nothing is left to estimate errors from, of what is met exactly.
+        inside[slice(None) if met.is_met else space.own_slice] = False
     # What has no finite estimate may have no curvature at all; it takes no part in what follows.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         try:
@@ -227,7 +227,7 @@ def start_of(
         # No curvature to be had next to where the ascent ended.
         outcome = Outcome.NONFINITE
     elif met is not None:
-        outcome = Outcome.PERFECT_FIT
+        outcome = Outcome.PERFECT_FIT if met.is_met else Outcome.DIVERGED
     elif (climbed.at_limits or to_limit.any()) and found.converged:
         outcome = Outcome.BOUNDARY
     return Start(

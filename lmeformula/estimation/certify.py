@@ -143,10 +143,10 @@ def certify_perfect(rows: Rows, sigma: float) -> Certificate:
 
 
 def certify_met(met: Met) -> Certificate:
-    """Say the same of another family."""
+    """Say the same of another family, or what else its responses are exactly."""
     words = (
-        f"the model meets the responses exactly, to {met.spread:.0e} of their size: {met.name} runs to its "
-        "limit and the likelihood to infinity"
+        f"{met.says}, to {met.spread:.0e} of their size: {met.name} runs to its limit and the likelihood to "
+        "infinity"
     )
     return Certificate((Claim("residuals", False, met.spread, met.least, (met.name,), words),))
 

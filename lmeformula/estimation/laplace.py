@@ -51,6 +51,9 @@ START_TOLERANCE = 0.1
 SHARP = 0.02
 SIGNIFICANT = 2.0
 
+# Outcomes of the approximation that leave Monte Carlo EM nothing to find at a finite place.
+ENDLESS = (Outcome.SEPARATION, Outcome.NONFINITE, Outcome.PERFECT_FIT, Outcome.DIVERGED)
+
 
 def estimate_laplace(
     model: Model, solver: str = "direct", seed: int = 0, options: Options | None = None
@@ -102,8 +105,7 @@ def estimate_mcem(
             return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began
         compiling.result()
-    if start.outcome in (Outcome.SEPARATION, Outcome.NONFINITE, Outcome.PERFECT_FIT):
-        # Nothing that Monte Carlo EM could find is at a finite place.
+    if start.outcome in ENDLESS:
         return fit_of(model, start, solver, seed, began)
     if start.at_limits:
         # The simpler family's, which knows nothing of what is held.

@@ -96,7 +96,7 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
         named = _endless(X, estimates, weights, at_zero[predictor])
         reached = X @ estimates
         moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (weights < FLAT)
-        if moved.any() and ((reached if np.isinf(limit.value) else -reached)[moved] > 0.0).all():
+        if moved.any() and ((reached if limit.is_upwards else -reached)[moved] > 0.0).all():
             mask[: len(columns)][columns] = named
     return mask
 

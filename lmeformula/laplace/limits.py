@@ -137,7 +137,7 @@ def limits_left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
     found = (
         AtLimit(names.index(limit.name), limit.stand_in(response), limit)
         for limit in limits_of(whole.family)
-        if limit.name in names
+        if limit.name in names and limit.is_open(response)
     )
     return tuple(one for one in found if one.place not in taken)
 
@@ -198,8 +198,7 @@ def outwards(whole: Model, simpler: Climbed, one: AtLimit) -> tuple[Model, Float
     near = one.limit.near(whole.family.response(whole.design))
     model, start, found = _beside(whole, simpler, one, near)
     slope = found.in_own[model.space.own.names.index(whole.space.own.names[one.place])]
-    # Towards the limit the free value grows where the limit is infinite, and falls where it is zero.
-    return model, start, float(-slope if np.isinf(one.limit.value) else slope)
+    return model, start, float(-slope if one.limit.is_upwards else slope)
 
 
 def _beside(

@@ -59,6 +59,56 @@ def test_overdispersed_counts_do_not():
     assert np.isfinite(fit.param_stderr).all()
 
 
+def positive(seed: int) -> dict[str, np.ndarray]:
+    """Amounts without zeros, by the gamma distribution."""
+    rng = np.random.default_rng(seed)
+    g, x = np.repeat(np.arange(10), 6), rng.normal(size=60)
+    mean = np.exp(0.5 + 0.4 * x + rng.normal(0, 0.4, 10)[g])
+    return {"y": mean * rng.gamma(3, 1 / 3, 60), "x": x, "g": g}
+
+
+@pytest.mark.parametrize("solver", ["direct", "iterative"])
+def test_a_power_ends_at_two_where_amounts_are_gamma(solver):
+    data, formula = positive(3), "y ~ x + (1 | g)"
+    right = lf.fit(formula, data, "gamma", method="laplace")
+    fit = lf.fit(formula, data, "tweedie", method="laplace", solver=solver)
+    assert fit.outcome is lf.Outcome.BOUNDARY
+    assert fit.certificate.holds
+    assert fit.diagnostics.at_limits == ("power at 2 (gamma)",)
+    close = 1e-6 if solver == "direct" else 1e-3
+    assert fit.loglik.value == pytest.approx(right.loglik.value, abs=close)
+    np.testing.assert_allclose(fit.stderr, right.stderr, rtol=max(1e-5, close))
+    shape = right.family_params["shape"]
+    assert fit.family_params["dispersion"] == pytest.approx(1.0 / shape, rel=10 * close)
+    error = right.param_stderr[-1] / shape**2
+    assert fit.param_stderr[-2] == pytest.approx(error, rel=max(1e-4, 10 * close))
+    assert np.isnan(fit.param_stderr[-1])
+
+
+def test_a_power_has_no_limit_at_two_where_there_are_zeros():
+    data = positive(3)
+    data["y"] = np.where(np.arange(60) % 20 == 0, 0.0, data["y"])
+    fit = lf.fit("y ~ x + (1 | g)", data, "tweedie", method="laplace")
+    assert fit.outcome is lf.Outcome.CONVERGED
+    assert 1.01 < fit.family_params["power"] < 1.9
+    assert not fit.diagnostics.at_limits
+
+
+def test_a_power_runs_to_one_where_amounts_are_all_alike():
+    """Multiples of one number: a likelihood without limit, in which the other parameters are Poisson's."""
+    rng = np.random.default_rng(3)
+    data = positive(3)
+    count = rng.poisson(1.5 * data["y"])
+    right = lf.fit("y ~ x + (1 | g)", data | {"y": count}, "poisson", method="laplace")
+    fit = lf.fit("y ~ x + (1 | g)", data | {"y": 2.5 * count}, "tweedie", method="laplace")
+    assert fit.outcome is lf.Outcome.DIVERGED
+    (claim,) = fit.certificate.failing
+    assert claim.names == ("power",)
+    assert "multiples of one number" in claim.words
+    assert fit.family_params["dispersion"] == pytest.approx(2.5, abs=1e-5)
+    np.testing.assert_allclose(fit.stderr, right.stderr, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("family", "value"),
     [("poisson", 1e18), ("nbinom2", 1e300), ("gamma", 1e300), ("inverse_gaussian", 1e-300)],

@@ -26,9 +26,13 @@ Held = tuple[tuple[int, float], ...]
 
 # What is left of the way to a limit changes the log-likelihood by about this.
 NOTHING = 1e-9
+# The nearest to two that a power is told from it.
+MOST_AMOUNTS = 1e-12
 # Below this relative spread a density that multiplies its logarithm by 1 / spread^2 has no digit left; one of a
 # location, whose residual is divided by its scale, has them up to here.
 MET, LOCATED = 1e-7, 1e-12
+# Below this relative spread of amounts they are all alike.
+ALIKE = 1e-6
 
 
 class Limit(NamedTuple):
@@ -40,6 +44,7 @@ class Limit(NamedTuple):
       becomes: the family that it leads to.
       stand_in: response arrays -> a natural value so close to the limit that no likelihood tells.
       near: response arrays -> one at which the likelihood leans away from the limit, if it does.
+      is_open: response arrays -> whether the simpler family takes them.
     """
 
     name: str
@@ -47,6 +52,12 @@ class Limit(NamedTuple):
     becomes: str
     stand_in: Callable[[tuple[Floats, ...]], float]
     near: Callable[[tuple[Floats, ...]], float]
+    is_open: Callable[[tuple[Floats, ...]], bool] = lambda response: True
+
+    @property
+    def is_upwards(self) -> bool:
+        """Whether the parameter grows towards its limit."""
+        return self.value > 0.0
 
 
 def _square(response: tuple[Floats, ...]) -> float:
@@ -87,6 +98,19 @@ def _downwards(name: str, becomes: str, size: Callable[[tuple[Floats, ...]], flo
     )
 
 
+def _amounts(response: tuple[Floats, ...]) -> float:
+    return 1.0 + float(np.sum(1.0 + np.abs(response[1])))
+
+
+# Many amounts a row are a gamma variable; there is no zero among those.
+_POWER_AT_TWO = Limit(
+    "power",
+    2.0,
+    "gamma",
+    lambda response: 2.0 - max(NOTHING / _amounts(response), MOST_AMOUNTS),
+    lambda response: 2.0 - 1e-3 / _amounts(response),
+    lambda response: bool((response[0] > 0.0).all()),
+)
 _NO_ZEROS = "zero_probability"
 # By the family with one predictor.
 LIMITS: dict[str, tuple[Limit, ...]] = {
@@ -100,42 +124,91 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
         _upwards("dispersion", "zero_inflated_poisson", _square),
         _downwards(_NO_ZEROS, "nbinom2", _rows),
     ),
+    "tweedie": (_POWER_AT_TWO,),
     "hurdle_nbinom2": (_upwards("dispersion", "hurdle_poisson", _square),),
 }
 
 
-# The own parameter that runs off where responses are met exactly, below which spread they are, and how far they
-# spread around what is predicted, relative to the response, or for logarithms in their unit.
+# How far responses spread around what is predicted, relative to the response, or for logarithms in their unit.
 _Spread = Callable[[tuple[Floats, ...], dict[str, float]], float]
-_SPREADS: dict[str, tuple[str, float, _Spread]] = {
-    "gamma": ("shape", MET, lambda response, own: own["shape"] ** -0.5),
-    "beta": ("precision", MET, lambda response, own: own["precision"] ** -0.5),
+
+
+class Running(NamedTuple):
+    """An own parameter that runs off, and the likelihood with it, to a place that the data know exactly.
+
+    Attributes:
+      name: of the parameter.
+      least: below this spread the data are known to be there.
+      spread: response arrays, natural own parameters by name -> what is left.
+      says: what that says of the data, in words.
+      is_met: whether it is that the model predicts the responses.
+    """
+
+    name: str
+    least: float
+    spread: _Spread
+    says: str = "the model meets the responses exactly"
+    is_met: bool = True
+
+
+def _amount(response: tuple[Floats, ...], own: dict[str, float]) -> float:
+    """The relative standard deviation of a positive response of the median size."""
+    middle = float(np.median(response[1][response[0] > 0.0]))
+    return math.sqrt(own["dispersion"]) * math.exp((0.5 * own["power"] - 1.0) * middle)
+
+
+def _apart(response: tuple[Floats, ...], own: dict[str, float]) -> float:
+    """The relative standard deviation of one amount."""
+    return math.sqrt((own["power"] - 1.0) / max(2.0 - own["power"], MOST_AMOUNTS))
+
+
+_RUNNING: dict[str, tuple[Running, ...]] = {
+    "gamma": (Running("shape", MET, lambda response, own: own["shape"] ** -0.5),),
+    "beta": (Running("precision", MET, lambda response, own: own["precision"] ** -0.5),),
     "inverse_gaussian": (
-        "shape",
-        MET,
-        lambda response, own: math.sqrt(float(np.median(response[0])) / own["shape"]),
+        Running(
+            "shape",
+            MET,
+            lambda response, own: math.sqrt(float(np.median(response[0])) / own["shape"]),
+        ),
     ),
-    "lognormal": ("sigma", LOCATED, lambda response, own: own["sigma"]),
+    "lognormal": (Running("sigma", LOCATED, lambda response, own: own["sigma"]),),
     "student": (
-        "scale",
-        LOCATED,
-        lambda response, own: own["scale"] / max(float(np.abs(response[0]).max()), 1e-300),
+        Running(
+            "scale",
+            LOCATED,
+            lambda response, own: own["scale"] / max(float(np.abs(response[0]).max()), 1e-300),
+        ),
+    ),
+    "tweedie": (
+        Running("dispersion", MET, _amount),
+        Running(
+            "power",
+            ALIKE,
+            _apart,
+            "the responses are whole multiples of one number",
+            is_met=False,
+        ),
     ),
 }
 
 
 class Met(NamedTuple):
-    """Responses that are met exactly: a likelihood without a maximum.
+    """Responses that own parameters know exactly: a likelihood without a maximum.
 
     Attributes:
       name: of the own parameter that runs off.
       spread: what is left of the responses, relative to them.
       least: below which that is nothing.
+      says: what is known, in words.
+      is_met: whether it is that the model predicts the responses.
     """
 
     name: str
     spread: float
     least: float
+    says: str
+    is_met: bool
 
 
 def met_exactly(family: Family, names: tuple[str, ...], response: Any, own: Floats) -> Met | None:
@@ -152,12 +225,14 @@ def met_exactly(family: Family, names: tuple[str, ...], response: Any, own: Floa
       >>> met_exactly(family("gamma"), ("shape",), (y,), np.array([1e15])).name
       'shape'
     """
-    found = _SPREADS.get((family.base or family).name)
-    if found is None or found[0] not in names:
-        return None
-    name, least, spread = found
-    left = spread(response, dict(zip(names, own, strict=True)))
-    return Met(name, left, least) if left < least else None
+    values = dict(zip(names, own, strict=True))
+    for one in _RUNNING.get((family.base or family).name, ()):
+        if one.name not in names:
+            continue
+        left = one.spread(response, values)
+        if left < one.least:
+            return Met(one.name, left, one.least, one.says, one.is_met)
+    return None
 
 
 def limits_of(family: Family) -> tuple[Limit, ...]:

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family.amounts import AMOUNTS, HALF_WINDOW, REACH
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.model.family.gammas import less_powers
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
@@ -26,8 +28,11 @@ Floats = NDArray[np.float64]
 Tensor = Any
 
 FIRST_POWER = 1.5
-# Terms to either side of the largest one, out to as many standard deviations of what they look like.
-HALF_WINDOW, REACH = 160, 12.0
+# The relative variance of the number of amounts below which their sum is a gamma variable: this power of the
+# precision, which is as much as the terms of so many amounts are off by.
+NEARLY_GAMMA = 0.55
+# A shape of amounts so small that, for chances, they are so many.
+MANY = 1e-7
 
 
 def _response(design: Design) -> Arrays:
@@ -65,29 +70,46 @@ def _parts(eta: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor
     return number, (2.0 - power) / (power - 1.0), scale
 
 
-def _series(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
-    """Log of the sum over numbers of amounts, of a shape that goes with log_y (n, 1) and own parameters.
+def _peak(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
+    """Log density (n, c) of a positive response where that is the mean, times the response; see `amounts`.
 
-    The terms are those of a normal density of variance j (power - 1) around the largest, at j. Whole numbers
-    are summed as far as the window reaches; beyond, every h-th term of a function so smooth is the sum over h.
+    Whole numbers are summed as far as the window reaches; beyond, every h-th term of a function so smooth is
+    the sum over h.
     """
     import tensorflow as tf
 
-    dispersion, power = (tf.convert_to_tensor(value)[..., None] for value in own)
-    log_y = log_y[..., None]
+    dispersion, power = own
+    rest, more = 2.0 - power, power - 1.0
+    log_shape = rest * log_y - tf.math.log(dispersion * more)
+    gamma = 0.5 * tf.math.log(more) - less_powers(tf.exp(log_shape))
+    # The relative variance of the number of amounts: what a gamma density leaves out is of its order.
+    variance = tf.exp(-log_shape) * rest
+    spread = tf.exp(log_shape) * more / rest
+    nothing = tf.cast(np.finfo(log_y.dtype.as_numpy_dtype).eps ** NEARLY_GAMMA, log_y.dtype)
+    is_gamma = (variance < nothing) & (spread > (HALF_WINDOW / REACH) ** 2)
+    # Each branch gets arguments that it can take: a gradient flows through both.
+    ordinary = tf.cast(FIRST_POWER, log_y.dtype)
+    held = tf.where(is_gamma, tf.ones_like(log_y), dispersion), tf.where(is_gamma, ordinary, power)
+    return tf.where(is_gamma, gamma, _series(log_y, held))
+
+
+def _series(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    dispersion, power = (value[..., None] for value in own)
     shape = (2.0 - power) / (power - 1.0)
-    base = shape * (log_y - tf.math.log(power - 1.0)) - (1.0 + shape) * tf.math.log(dispersion)
-    base -= tf.math.log(2.0 - power)
+    log_k = (2.0 - power) * log_y[..., None] - tf.math.log(dispersion * (2.0 - power))
     # Where the terms are looked at is no part of what they are: no gradient goes through it.
-    largest = tf.exp((2.0 - power) * log_y) / (dispersion * (2.0 - power))
-    spread = tf.sqrt(largest * (power - 1.0))
-    step = tf.stop_gradient(tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread)))
+    largest = tf.stop_gradient(tf.exp(log_k))
+    spread = tf.stop_gradient(tf.sqrt(largest * (power - 1.0)))
+    step = tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread))
     window = tf.range(-HALF_WINDOW, HALF_WINDOW + 1, dtype=step.dtype)
-    number = tf.stop_gradient(tf.maximum(tf.round(largest), tf.ones_like(largest)))
-    number = number + step * window
+    number = tf.maximum(tf.round(largest), tf.ones_like(largest)) + step * window
     is_there = number >= 1.0
     held = tf.where(is_there, number, tf.ones_like(number))
-    terms = held * base - tf.math.lgamma(held + 1.0) - tf.math.lgamma(held * shape)
+    apart = log_k - tf.math.log(held)
+    terms = (1.0 + shape) * held * (apart - tf.math.expm1(apart)) - tf.math.log(held)
+    terms -= less_powers(held) + less_powers(held * shape)
     nothing = tf.cast(-math.inf, terms.dtype)
     return tf.reduce_logsumexp(tf.where(is_there, terms, nothing), axis=-1) + tf.math.log(
         step[..., 0]
@@ -99,10 +121,12 @@ def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tens
 
     y, log_y = (array[:, None] for array in response)
     dispersion, power = own
+    rest, more = 2.0 - power, power - 1.0
     number, _, _ = _parts(eta, own)
-    of_positive = _series(log_y, own) - log_y
-    of_positive += y * tf.exp((1.0 - power) * eta) / (dispersion * (1.0 - power))
-    return tf.where(y > 0.0, of_positive, tf.zeros_like(of_positive)) - number
+    apart = log_y - eta
+    left = tf.math.expm1(more * apart) / more + tf.math.expm1(-rest * apart) / rest
+    left *= tf.exp(rest * log_y) / dispersion
+    return tf.where(y > 0.0, _peak(log_y + 0.0 * dispersion, own) - log_y - left, -number)
 
 
 def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -142,6 +166,9 @@ def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
     """The distribution function: chances of numbers of amounts, times those of their sum."""
     import tensorflow as tf
 
+    # Of so many amounts chances of a number have no digits left, and their sum has a gamma variable's.
+    is_gamma = shape < MANY
+
     def cdf(y: Tensor) -> Tensor:
         spread = tf.sqrt(number)
         step = tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread))[..., None]
@@ -153,6 +180,7 @@ def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
         below = tf.math.igamma(held * shape[..., None], (y / scale)[..., None])
         terms = tf.where(count >= 1.0, step * tf.exp(log_chance) * below, tf.zeros_like(below))
         found = tf.exp(-number) + tf.reduce_sum(terms, axis=-1)
+        found = tf.where(is_gamma, tf.math.igamma(number * shape, y / scale), found)
         return tf.where(y < 0.0, tf.zeros_like(found), tf.minimum(found, tf.ones_like(found)))
 
     return cdf
@@ -170,5 +198,6 @@ TWEEDIE = Family(
     atom=0.0,
     log_density=_log_density,
     slope=_slope,
+    closed=AMOUNTS,
     parts=(Predicted("dispersion", "log"),),
 )

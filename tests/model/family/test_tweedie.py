@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
+from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.special import logsumexp
 
 import lmeformula as lf
 from lmeformula.model.family import family, log_density
+from lmeformula.model.family.amounts import AMOUNTS
 
 TWEEDIE = family("tweedie")
 # Dispersion, power, mean: few amounts, many small ones, more than the series takes one by one.
@@ -77,6 +82,61 @@ def test_quantile_residuals_are_normal_zeros_included():
     assert zeros.nunique() == len(zeros)
     low, high = fit.confint().set_index("parameter").loc["power", ["lower", "upper"]]
     assert 1 < low < fit.family_params["power"] < high < 2
+
+
+# Worked out by mpmath 1.4.1 at 80 digits: the sum over numbers of amounts, and its differences.
+TABLE = pd.read_csv(Path(__file__).parent / "tweedie.csv")
+
+
+@pytest.mark.parametrize("row", range(len(TABLE)))
+def test_derivatives_against_80_digits(row):
+    y, eta, dispersion, power, *expected = TABLE.iloc[row]
+    given = (np.array([y]), np.log(np.array([y if y > 0.0 else 1.0])))
+    found = flat(np.array([eta]), given, np.array([dispersion, power]))
+    # In steps of the logarithm of the dispersion, and of the power's logit.
+    s, p = dispersion, min(power - 1.0, 2.0 - power)
+    units = np.array([1.0, 1.0, 1.0, 1.0, s, p, s * s, s * p, p * p, s, p, s, p])
+    size = np.maximum(np.abs(expected * units), 1.0)
+    # Amounts of a relative spread of 1e-4 know the dispersion to 1e-8 of their own terms.
+    assert_allclose(found * units / size, expected * units / size, rtol=0.0, atol=5e-11)
+
+
+def flat(eta, response, own):
+    """All derivatives of one row, as the table has them."""
+    slopes, depths = AMOUNTS.slopes(eta, response, own), AMOUNTS.depths(eta, response, own)
+    places = np.triu_indices(2)
+    parts = (slopes.value, slopes.first, slopes.second, depths.third, depths.own)
+    return np.hstack([*parts, depths.own_own[places], *depths.own_first, *depths.own_second])
+
+
+@pytest.mark.parametrize("dispersion", [0.01, 0.5, 7.0])
+def test_its_density_is_the_gamma_density_in_the_limit(dispersion):
+    """By NumPy and by TensorFlow, and on the way there what is left falls like the distance."""
+    y, eta = np.array([0.2, 1.0, 3.0]), np.array([0.5, -0.3, 1.0])
+    given, shape = (y, np.log(y)), 1.0 / dispersion
+    expected = stats.gamma(shape, scale=np.exp(eta) / shape).logpdf(y).sum()
+    last = np.inf
+    for rest in (1e-3, 1e-4, 1e-5, 1e-7, 1e-9, 1e-12):
+        own = np.array([dispersion, 2.0 - rest])
+        value = AMOUNTS.slopes(eta, given, own).value
+        assert abs(value - expected) < 0.2 * last + 1e-9
+        last = abs(value - expected)
+        tensors = tuple(tf.constant(number, tf.float64) for number in own)
+        by_tensors = np.sum(log_density(TWEEDIE, eta[:, None], given, tensors))
+        assert by_tensors == pytest.approx(value, rel=1e-8)
+
+
+def test_chances_next_to_the_limits_are_those_of_the_simpler_families():
+    def chances(y, power):
+        own = tuple(tf.constant(value, tf.float64) for value in (0.5, power))
+        made = TWEEDIE.distribution(tf.constant([0.3] * len(y), tf.float64), (), own)
+        return np.asarray(made.cdf(y))
+
+    y = np.array([0.2, 1.3, 4.1])
+    of_gamma = stats.gamma(2.0, scale=np.exp(0.3) / 2.0).cdf(y)
+    assert_allclose(chances(y, 2.0 - 1e-11), of_gamma, rtol=1e-6)
+    of_poisson = stats.poisson(np.exp(0.3) / 0.5).cdf(np.floor(y / 0.5))
+    assert_allclose(chances(y, 1.0 + 1e-8), of_poisson, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
