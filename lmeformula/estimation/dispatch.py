@@ -11,6 +11,7 @@ from lmeformula.estimation import gaussian, iterative, laplace
 from lmeformula.estimation.heavy import estimate_heavy, is_heavy, refuse
 from lmeformula.estimation.numbers import check_numbers
 from lmeformula.estimation.solver import choose_solver
+from lmeformula.estimation.turned import in_orthogonal_columns
 from lmeformula.fit import Fit
 from lmeformula.model.compile import Model
 from lmeformula.startup import import_tensorflow
@@ -78,13 +79,19 @@ def estimate(
         import_tensorflow()
     with one_blas_thread():
         if heavy:
-            return estimate_heavy(model, seed, settings, progress)
+            return in_orthogonal_columns(
+                model, lambda turned: estimate_heavy(turned, seed, settings, progress)
+            )
         if is_gaussian:
             if method == "exact" and solver == "iterative":
                 return iterative.estimate_exact(model, reml, seed, settings)
             if method == "exact":
                 return gaussian.estimate_exact(model, reml)
-            return gaussian.estimate_mcem(model, seed, settings, progress)
+            return in_orthogonal_columns(
+                model, lambda turned: gaussian.estimate_mcem(turned, seed, settings, progress)
+            )
         if method == "laplace":
             return laplace.estimate_laplace(model, solver, seed, settings)
-        return laplace.estimate_mcem(model, seed, settings, progress, solver)
+        return in_orthogonal_columns(
+            model, lambda turned: laplace.estimate_mcem(turned, seed, settings, progress, solver)
+        )

@@ -210,7 +210,9 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     modes, mode_cov = conditional(data, found, sigma)
     if solution.info is not None:
         modes = plan.split(np.asarray(solution.info.latent_mean, float))
-    fixed_vcov = fixed_covariance(data, found, sigma)
+    # On the reporting scale, whose fixed effects may be those of other columns.
+    fixed = space.report_jacobian(psi)[: space.num_fixed, : space.num_fixed]
+    fixed_vcov = fixed @ fixed_covariance(data, found, sigma) @ fixed.T
     information = observed_information(data, space, psi, inside)
     vcov = report_vcov(model, psi, information, inside, fixed_vcov, data.R, apart=True)
     stderr = stderr_of(vcov)

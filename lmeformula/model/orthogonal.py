@@ -1,0 +1,247 @@
+"""A model with columns that are far from their origin, written in orthogonal columns of the same span.
+
+With a year as a slope, intercepts are those of the year nought: they undo the slopes, all correlations run to
+one, and steps in them are nowhere near what a step does. In orthogonal columns, each of which is what the ones
+before it leave, the same model is that of the year about its mean. An unstructured covariance of the old
+columns' effects is one of the new ones'; other structures hold in their own columns only, and keep them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+
+from lmeformula.design.design import Design, TermBlock
+from lmeformula.model.compile import Model
+from lmeformula.model.covariances.structure import below_diagonal
+from lmeformula.model.params import Params, ParamSpace, TermShape
+
+Floats = NDArray[np.float64]
+
+# Columns that keep less than this share of their squares beside those before them are far from their origin;
+# what those keep that keep less than the second one is not known.
+FAR, COPIES = 1e-2, 1e-14
+
+
+class Turn(NamedTuple):
+    """The way from coefficients of the new columns to those of the old ones.
+
+    Attributes:
+      fixed: (p, p) upper triangular: the fixed effects are these times the new ones.
+      center: (p,) what was taken off each fixed column, where thresholds make up for it; else zero.
+      terms: (k, k) of each term, likewise for its effects.
+    """
+
+    fixed: Floats
+    center: Floats
+    terms: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TurnedSpace(ParamSpace):
+    """Parameters of a model in new columns, which are reported as those of the old ones.
+
+    Attributes:
+      turn: the way back.
+    """
+
+    turn: Turn = Turn(np.zeros((0, 0)), np.zeros(0), ())  # noqa: RUF009
+
+    def to_report(self, psi: Floats) -> Floats:
+        """Estimates (d,) on the reporting scale of the old columns."""
+        found = ParamSpace.to_report(self, psi)
+        p, beta = self.num_fixed, self.turn.fixed @ psi[: self.num_fixed]
+        found[:p] = beta
+        for term, place, back in zip(self.terms, self.theta_slices, self.turn.terms, strict=True):
+            if _is_turned(back):
+                sds, units = _rows(term, psi[place], back)
+                pairs = below_diagonal(len(sds))
+                several = [*sds, *(units[i] @ units[j] for i, j in pairs)]
+                found[place.start : place.start + len(several)] = several
+        if self.turn.center.any():
+            found[self.own_slice] += self._in_location() * (self.turn.center @ beta)
+        return found
+
+    def report_jacobian(self, psi: Floats) -> Floats:
+        """(d, d) derivative of `to_report`."""
+        found = ParamSpace.report_jacobian(self, psi)
+        p = self.num_fixed
+        found[:p, :p] = self.turn.fixed
+        for term, place, back in zip(self.terms, self.theta_slices, self.turn.terms, strict=True):
+            if _is_turned(back):
+                own = _report_jacobian(term, psi[place], back)
+                found[place.start : place.start + len(own), place] = own
+        if self.turn.center.any():
+            moved = self.turn.center @ self.turn.fixed
+            found[self.own_slice, :p] = np.outer(self._in_location(), moved)
+        return found
+
+    def _in_location(self) -> Floats:
+        """(f,) what is reported of thresholds of which each is one more, less what was reported before."""
+        own = self.own
+        ones = np.ones(len(own.start))
+        return ones if own.report is None else own.report @ ones
+
+    def natural(self, params: Params) -> Params:
+        """Parameters of the old columns from those of the new ones."""
+        beta = self.turn.fixed @ params.beta
+        covariances = tuple(
+            back @ each @ back.T if _is_turned(back) else each
+            for each, back in zip(params.covariances, self.turn.terms, strict=True)
+        )
+        own = params.own
+        if self.turn.center.any():
+            own = own + self.turn.center @ beta
+        return params._replace(beta=beta, covariances=covariances, own=own)
+
+
+def orthogonal_model(model: Model) -> Model | None:
+    """The same model in orthogonal columns, wherever some are far from their origin.
+
+    Args:
+      model: the model.
+    Returns:
+      A model whose space is a `TurnedSpace`; None where no columns are far.
+    """
+    design = model.design
+    fixed, center = _of_fixed(model)
+    terms = tuple(
+        _of_term(block, term) for block, term in zip(design.terms, model.space.terms, strict=True)
+    )
+    if not (_is_turned(fixed) or center.any() or any(map(_is_turned, terms))):
+        return None
+    turn, space = Turn(fixed, center, terms), model.space
+    return replace(
+        model,
+        design=_turned(design, turn),
+        space=TurnedSpace(
+            fixed_names=space.fixed_names,
+            terms=space.terms,
+            fixed_sigma=space.fixed_sigma,
+            has_sigma=space.has_sigma,
+            family_own=space.family_own,
+            turn=turn,
+        ),
+        estimates=None,
+    )
+
+
+def _of_fixed(model: Model) -> tuple[Floats, Floats]:
+    """The way back (p, p) of the fixed effects, and what is taken off their columns (p,)."""
+    X, family = model.design.X, model.family
+    p = X.shape[1]
+    back, center = np.eye(p), np.zeros(p)
+    for number, columns in _groups(model.design.column_predictors, p):
+        own = X[:, columns]
+        # Thresholds stand for a constant that the columns do not have.
+        has_thresholds = number == 0 and not family.has_intercept
+        if has_thresholds and model.space.own.variable == "thresholds":
+            with_constant = np.column_stack([np.ones(len(own)), own])
+            whole = _inverse_root(with_constant)
+            if whole is not None:
+                center[columns] = own.mean(axis=0)
+                back[np.ix_(columns, columns)] = whole[1:, 1:]
+            continue
+        found = _inverse_root(own)
+        if found is not None:
+            back[np.ix_(columns, columns)] = found
+    return back, center
+
+
+def _of_term(block: TermBlock, term: TermShape) -> Floats:
+    """The way back (k, k) of a term's effects."""
+    k = len(block.columns)
+    back = np.eye(k)
+    if term.structure.kind != "us" or k < 2:
+        return back
+    for _, columns in _groups(block.predictors, k):
+        found = _inverse_root(block.values[:, columns])
+        if found is not None:
+            back[np.ix_(columns, columns)] = found
+    return back
+
+
+def _groups(predictors: Sequence[int], size: int) -> list[tuple[int, list[int]]]:
+    """The columns of each linear predictor; of those of several there are no sums."""
+    of_each = list(predictors) or [0] * size
+    return [
+        (number, [place for place, other in enumerate(of_each) if other == number])
+        for number in sorted(set(of_each))
+    ]
+
+
+def _inverse_root(columns: Floats) -> Floats | None:
+    """(k, k) B: the columns (n, k) times B are orthogonal, with a mean square of one.
+
+    Returns:
+      Upper triangular, so that the first column keeps its direction and the effect of the last its meaning;
+      None where none is far from the others, or where it is not known how far.
+    """
+    n, k = columns.shape
+    if k < 2 or n < k:
+        return None
+    size = np.sqrt(np.mean(columns**2, axis=0))
+    if not (np.isfinite(size).all() and size.all()):
+        return None
+    root = np.linalg.qr(columns / size, mode="r") / np.sqrt(n)
+    kept = np.diag(root) ** 2
+    if kept.min() >= FAR or kept.min() < COPIES:
+        return None
+    root = root * np.sign(np.diag(root))[:, None] * size
+    return np.asarray(sl.solve_triangular(root, np.eye(k)))
+
+
+def _turned(design: Design, turn: Turn) -> Design:
+    X = (design.X - turn.center) @ turn.fixed
+    # The designs of several predictors hold the same columns once more, each its own.
+    parts = tuple(
+        replace(part, design=replace(part.design, X=X[:, columns], recipe=None))
+        for part, (_, columns) in zip(
+            design.parts, _all_groups(design.column_predictors, len(design.parts)), strict=True
+        )
+    )
+    terms = tuple(
+        replace(block, values=np.ascontiguousarray(block.values @ back))
+        if _is_turned(back)
+        else block
+        for block, back in zip(design.terms, turn.terms, strict=True)
+    )
+    return replace(design, X=np.ascontiguousarray(X), terms=terms, parts=parts, recipe=None)
+
+
+def _all_groups(predictors: Sequence[int], count: int) -> list[tuple[int, list[int]]]:
+    """The columns of each of so many predictors, those without any included."""
+    found = dict(_groups(predictors, len(predictors)))
+    return [(number, found.get(number, [])) for number in range(count)]
+
+
+def _is_turned(back: Floats) -> bool:
+    return bool((back != np.eye(len(back))).any())
+
+
+def _rows(term: TermShape, theta: Floats, back: Floats) -> tuple[Floats, Floats]:
+    """Standard deviations (k,) of the old columns' effects, and the rows (k, k) of a factor over them."""
+    factor = back @ term.structure.cholesky(theta, len(back))
+    sds = np.linalg.norm(factor, axis=1)
+    return sds, factor / np.where(sds > 0.0, sds, 1.0)[:, None]
+
+
+def _report_jacobian(term: TermShape, theta: Floats, back: Floats) -> Floats:
+    """(r, t) derivative of standard deviations and correlations in theta (t,)."""
+    sds, units = _rows(term, theta, back)
+    changes = back @ term.structure.cholesky_jacobian(theta, len(back))
+    relative = changes / np.where(sds > 0.0, sds, 1.0)[:, None]
+    found = [sds[i] * (relative[:, i] @ units[i]) for i in range(len(sds))]
+    for i, j in below_diagonal(len(sds)):
+        cor = units[i] @ units[j]
+        # What one has that the other has not: of correlations near one the digits that are left.
+        found.append(
+            relative[:, i] @ (units[j] - cor * units[i])
+            + relative[:, j] @ (units[i] - cor * units[j])
+        )
+    return np.array(found)
