@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
+from lmeformula.estimation.at_limits import as_whole
 from lmeformula.estimation.certify import certify_laplace, certify_met
 from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.claims import ending
@@ -20,15 +21,16 @@ from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.separation import separated, without_end
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, LogLik, Seconds
-from lmeformula.laplace.fit import LaplaceFit, arrays_of, conditional
-from lmeformula.laplace.iterative import IterativeLaplace
+from lmeformula.laplace.fit import LaplaceFit, arrays_of, conditional, fit_laplace
+from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.laplace.iterative_limits import climb_iteratively
-from lmeformula.laplace.limits import AtLimit, Climbed, climb
+from lmeformula.laplace.limits import AtLimit, Climbed, climb, held_model
+from lmeformula.laplace.met import Known, met_by_design
 from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, observed_information
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.family.limits import Met, met_exactly
+from lmeformula.model.family.running import Met, met_exactly
 from lmeformula.model.params import Params
 
 Floats = NDArray[np.float64]
@@ -120,6 +122,15 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     )
 
 
+def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> Fit:
+    """The same of a start that, by the iterative solver, is one of the model without what is at its limits."""
+    if not start.at_limits or start.probed is None:
+        return fit_of(model, start, solver, seed, began)
+    simpler = held_model(model, start.at_limits)
+    fit = fit_of(simpler, start._replace(at_limits=()), solver, seed, began)
+    return as_whole(model, fit, start.at_limits)
+
+
 def failed_fit(model: Model, method: str, solver: str, began: float) -> Fit:
     """What is left of a fit whose density is finite nowhere it could start: rough parameters, and no errors."""
     space = model.space
@@ -201,16 +212,17 @@ def start_of(
       options: its tolerance and most probes.
       negligible: a further step of the ascent that promises less than this is not taken.
     """
+    known = met_by_design(model)
     if solver == "iterative":
-        return _iterative_start(model, boundary_sd, seed, options)
-    climbed = climb(model, negligible)
+        return _iterative_start(model, boundary_sd, seed, options, known)
+    climbed = climb(model, negligible) if known is None else _climb_held(model, known)
     found, space = whole_fit(model, climbed), model.space
     psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
     inside[[space.own_slice.start + one.place for one in climbed.at_limits]] = False
     to_limit = without_end(model, found)
     endless = separated(model, found) & ~to_limit
     inside &= ~(endless | to_limit)
-    met = _met(model, found)
+    met = _met(model, found) if known is None else known.met
     if met is not None:
         # Nothing is left to estimate errors from, of what is met exactly.
         inside[slice(None) if met.is_met else space.own_slice] = False
@@ -244,6 +256,11 @@ def start_of(
     )
 
 
+def _climb_held(model: Model, known: Known) -> Climbed:
+    simpler = held_model(model, known.held)
+    return Climbed(simpler, fit_laplace(simpler), known.held)
+
+
 def _met(model: Model, found: LaplaceFit) -> Met | None:
     own, names = found.params.own, model.space.own.names
     if own is None or len(names) != len(own):
@@ -251,21 +268,31 @@ def _met(model: Model, found: LaplaceFit) -> Met | None:
     return met_exactly(model.family, names, model.family.response(model.design), own)
 
 
-def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Options) -> Start:
-    model, last, at_limits = climb_iteratively(
-        model,
-        boundary_sd,
-        seed=seed,
-        tolerance=options.tolerance,
-        max_probes=most_probes(options),
-    )
+def _iterative_start(
+    model: Model, boundary_sd: float, seed: int, options: Options, known: Known | None
+) -> Start:
+    most = most_probes(options)
+    if known is not None:
+        model, at_limits = held_model(model, known.held), known.held
+        last = fit_iteratively(
+            model, boundary_sd, seed=seed, tolerance=options.tolerance, max_probes=most
+        )
+    else:
+        model, last, at_limits = climb_iteratively(
+            model, boundary_sd, seed=seed, tolerance=options.tolerance, max_probes=most
+        )
+    met = _met(model, last.found) if known is None else known.met
     outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
     if not last.found.converged:
         outcome = Outcome.OPTIMIZER_STALLED
     elif at_limits and last.is_sharp:
         outcome = Outcome.BOUNDARY
+    if met is not None:
+        outcome = Outcome.PERFECT_FIT if met.is_met else Outcome.DIVERGED
     endless = separated(model, last.found)
     inside = last.inside & ~endless
+    if met is not None:
+        inside[slice(None) if met.is_met else model.space.own_slice] = False
     outcome = Outcome.SEPARATION if endless.any() else outcome
     return Start(
         found=last.found,
@@ -278,4 +305,5 @@ def _iterative_start(model: Model, boundary_sd: float, seed: int, options: Optio
         outcome=Outcome.INTERRUPTED if last.interrupted else outcome,
         probed=last,
         at_limits=at_limits,
+        met=met,
     )

@@ -26,7 +26,7 @@ from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
 from lmeformula.model.covariances.chart import LinearChart
 from lmeformula.model.factors import FactorSpace
-from lmeformula.model.family.limits import Met
+from lmeformula.model.family.running import Met
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]

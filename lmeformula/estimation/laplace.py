@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Solution
-from lmeformula.estimation.approximate import Start, failed_fit, fit_of, start_of
+from lmeformula.estimation.approximate import Start, failed_fit, start_of, whole
 from lmeformula.estimation.at_limits import as_whole
 from lmeformula.estimation.bridged import log_likelihood
 from lmeformula.estimation.certify_sampled import certify_sampled
@@ -68,11 +68,7 @@ def estimate_laplace(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
             start = start_of(model, BOUNDARY_SD, solver, seed, settings)
-            if start.at_limits and start.probed is not None:
-                simpler = held_model(model, start.at_limits)
-                fit = fit_of(simpler, start._replace(at_limits=()), solver, seed, began)
-                return as_whole(model, fit, start.at_limits)
-            return fit_of(model, start, solver, seed, began)
+            return whole(model, start, solver, seed, began)
         except np.linalg.LinAlgError:
             return failed_fit(model, "laplace", solver, began)
 
@@ -106,7 +102,7 @@ def estimate_mcem(
         start_seconds = time.perf_counter() - began
         compiling.result()
     if start.outcome in ENDLESS:
-        return fit_of(model, start, solver, seed, began)
+        return whole(model, start, solver, seed, began)
     if start.at_limits:
         # The simpler family's, which knows nothing of what is held.
         simpler = held_model(model, start.at_limits)

@@ -182,29 +182,3 @@ def test_a_precision_of_single_trials_is_not_determined():
     assert np.isnan(fit.param_stderr[-1])
     assert fit.loglik.value == pytest.approx(right.loglik.value, abs=1e-6)
     np.testing.assert_allclose(fit.stderr, right.stderr, rtol=1e-4)
-
-
-# Family: responses that x gives exactly, and the parameter that runs off.
-MET = {
-    "gamma": (np.exp, "shape"),
-    "lognormal": (np.exp, "sigma"),
-    "beta": (lambda eta: 1.0 / (1.0 + np.exp(-eta)), "precision"),
-    "student": (lambda eta: eta, "scale"),
-}
-
-
-# Those with automatic derivatives take a while to compile.
-@pytest.mark.parametrize(
-    "family",
-    ["gamma", "lognormal", *(pytest.param(k, marks=pytest.mark.slow) for k in ("beta", "student"))],
-)
-def test_responses_that_are_met_exactly_are_said_to_be(family):
-    mean, name = MET[family]
-    x = np.random.default_rng(6).normal(size=60)
-    data = {"y": mean(0.5 + 0.3 * x), "x": x, "g": [f"g{i // 6}" for i in range(60)]}
-    fit = lf.fit("y ~ x + (1 | g)", data, family, method="laplace")
-    assert fit.outcome is lf.Outcome.PERFECT_FIT
-    assert np.isnan(fit.param_stderr).all()
-    (claim,) = fit.certificate.failing
-    assert claim.names == (name,)
-    np.testing.assert_allclose(fit.fixef, [0.5, 0.3], rtol=1e-6)

@@ -28,11 +28,6 @@ Held = tuple[tuple[int, float], ...]
 NOTHING = 1e-9
 # The nearest to two that a power is told from it.
 MOST_AMOUNTS = 1e-12
-# Below this relative spread a density that multiplies its logarithm by 1 / spread^2 has no digit left; one of a
-# location, whose residual is divided by its scale, has them up to here.
-MET, LOCATED = 1e-7, 1e-12
-# Below this relative spread of amounts they are all alike.
-ALIKE = 1e-6
 
 
 class Limit(NamedTuple):
@@ -127,112 +122,6 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
     "tweedie": (_POWER_AT_TWO,),
     "hurdle_nbinom2": (_upwards("dispersion", "hurdle_poisson", _square),),
 }
-
-
-# How far responses spread around what is predicted, relative to the response, or for logarithms in their unit.
-_Spread = Callable[[tuple[Floats, ...], dict[str, float]], float]
-
-
-class Running(NamedTuple):
-    """An own parameter that runs off, and the likelihood with it, to a place that the data know exactly.
-
-    Attributes:
-      name: of the parameter.
-      least: below this spread the data are known to be there.
-      spread: response arrays, natural own parameters by name -> what is left.
-      says: what that says of the data, in words.
-      is_met: whether it is that the model predicts the responses.
-    """
-
-    name: str
-    least: float
-    spread: _Spread
-    says: str = "the model meets the responses exactly"
-    is_met: bool = True
-
-
-def _amount(response: tuple[Floats, ...], own: dict[str, float]) -> float:
-    """The relative standard deviation of a positive response of the median size."""
-    middle = float(np.median(response[1][response[0] > 0.0]))
-    return math.sqrt(own["dispersion"]) * math.exp((0.5 * own["power"] - 1.0) * middle)
-
-
-def _apart(response: tuple[Floats, ...], own: dict[str, float]) -> float:
-    """The relative standard deviation of one amount."""
-    return math.sqrt((own["power"] - 1.0) / max(2.0 - own["power"], MOST_AMOUNTS))
-
-
-_RUNNING: dict[str, tuple[Running, ...]] = {
-    "gamma": (Running("shape", MET, lambda response, own: own["shape"] ** -0.5),),
-    "beta": (Running("precision", MET, lambda response, own: own["precision"] ** -0.5),),
-    "inverse_gaussian": (
-        Running(
-            "shape",
-            MET,
-            lambda response, own: math.sqrt(float(np.median(response[0])) / own["shape"]),
-        ),
-    ),
-    "lognormal": (Running("sigma", LOCATED, lambda response, own: own["sigma"]),),
-    "student": (
-        Running(
-            "scale",
-            LOCATED,
-            lambda response, own: own["scale"] / max(float(np.abs(response[0]).max()), 1e-300),
-        ),
-    ),
-    "tweedie": (
-        Running("dispersion", MET, _amount),
-        Running(
-            "power",
-            ALIKE,
-            _apart,
-            "the responses are whole multiples of one number",
-            is_met=False,
-        ),
-    ),
-}
-
-
-class Met(NamedTuple):
-    """Responses that own parameters know exactly: a likelihood without a maximum.
-
-    Attributes:
-      name: of the own parameter that runs off.
-      spread: what is left of the responses, relative to them.
-      least: below which that is nothing.
-      says: what is known, in words.
-      is_met: whether it is that the model predicts the responses.
-    """
-
-    name: str
-    spread: float
-    least: float
-    says: str
-    is_met: bool
-
-
-def met_exactly(family: Family, names: tuple[str, ...], response: Any, own: Floats) -> Met | None:
-    """Whether responses are met to all digits that the density has: then its own parameter runs off.
-
-    Args:
-      family: the family.
-      names: (v,) of its own parameters.
-      response: its response arrays.
-      own: (v,) natural values of the parameters.
-    Example:
-      >>> from lmeformula.model.family import family
-      >>> y = np.array([1.0, 2.0])
-      >>> met_exactly(family("gamma"), ("shape",), (y,), np.array([1e15])).name
-      'shape'
-    """
-    values = dict(zip(names, own, strict=True))
-    for one in _RUNNING.get((family.base or family).name, ()):
-        if one.name not in names:
-            continue
-        left = one.spread(response, values)
-        if left < one.least:
-            return Met(one.name, left, one.least, one.says, one.is_met)
-    return None
 
 
 def limits_of(family: Family) -> tuple[Limit, ...]:
