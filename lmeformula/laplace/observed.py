@@ -44,6 +44,8 @@ MANY_ROWS = 20_000
 GOOD = 1e-5
 # Rounding of the information of the complete data, relative to its diagonal.
 ROUNDING = 1e-13
+# What a column of unit length may have of another one's information by rounding: its square, with room.
+MIXED = 1e-28
 # Of second derivatives of the factors in their parameters, which are smooth functions of a few numbers.
 BEND = 1e-5
 
@@ -251,7 +253,11 @@ def _ways(
     is_theta = (basis[theta] != 0.0).any(axis=0)
     others = basis[:, ~is_theta]
     block = others.T @ information @ others
-    scale = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(block)), 1e-300))
+    diagonal = np.abs(np.diag(block))
+    # Of rows that say nothing a column that is made orthogonal has what it got of the others by rounding.
+    has_some = diagonal > MIXED * diagonal.max(initial=0.0)
+    block = np.where(np.outer(has_some, has_some), block, 0.0)
+    scale = 1.0 / np.sqrt(np.where(has_some, diagonal, 1.0))
     values, vectors = np.linalg.eigh(block * np.outer(scale, scale))
     kept = np.abs(values) > ROUNDING * len(values)
     every = others @ (scale[:, None] * vectors)

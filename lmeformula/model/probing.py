@@ -23,6 +23,8 @@ NEGLIGIBLE_GAIN = 1e-7
 # At the maximum, probes are added for the log-likelihood alone until its error is this, or there are so many.
 LOGLIK_ERROR = 0.05
 MAX_LOGLIK_PROBES = 64
+# A direction has no information where less than this share of its coordinates' own is left.
+NOTHING = 1e-13
 
 
 def mc_covariance(scores: Floats, information: Floats, inside: Mask) -> Floats:
@@ -35,7 +37,7 @@ def mc_covariance(scores: Floats, information: Floats, inside: Mask) -> Floats:
     """
     covariance = np.zeros_like(information)
     use = np.ix_(inside, inside)
-    inverse = np.linalg.inv(information[use])
+    inverse, _ = _inverse(information[use])
     noise = np.atleast_2d(np.cov(scores[:, inside], rowvar=False)) / len(scores)
     covariance[use] = inverse @ noise @ inverse
     return covariance
@@ -47,7 +49,7 @@ def excess(covariance: Floats, information: Floats, inside: Mask, tolerance: flo
     Parameters without one, beside others at a boundary, do not count.
     """
     use = np.ix_(inside, inside)
-    variances = np.diag(np.linalg.inv(information[use]))
+    variances = np.diag(_inverse(information[use])[0])
     has_one = variances > 0
     errors = np.sqrt(np.diag(covariance)[inside][has_one])
     return float((errors / (tolerance * np.sqrt(variances[has_one]))).max(initial=0.0))
@@ -84,11 +86,11 @@ def last_step(
     Returns:
       psi and the parameters after the step.
     """
-    use = np.ix_(inside, inside)
-    if not (np.linalg.eigvalsh(information[use]) > 0).all():
+    inverse, is_maximum = _inverse(information[np.ix_(inside, inside)])
+    if not is_maximum:
         return psi, params  # what stands for a boundary may leave no maximum of the others
     psi = psi.copy()
-    psi[inside] += np.linalg.solve(information[use], score[inside])
+    psi[inside] += inverse @ score[inside]
     moved = space.to_natural(psi)
     covariances = tuple(
         new if inside[place].all() else old
@@ -97,3 +99,17 @@ def last_step(
         )
     )
     return psi, moved._replace(covariances=covariances)
+
+
+def _inverse(information: Floats) -> tuple[Floats, bool]:
+    """The inverse in the directions that have information, and whether in none the likelihood bends upwards.
+
+    A coefficient of rows that say nothing, as without trials, has none.
+    """
+    diagonal = np.abs(np.diag(information))
+    scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    least = NOTHING * len(values)
+    known = np.abs(values) > least
+    moves = scale[:, None] * vectors[:, known]
+    return np.asarray((moves / values[known]) @ moves.T), bool((values > -least).all())

@@ -53,14 +53,15 @@ def silent(kind: str):
     g, x, a = np.arange(48) % 8, rng.normal(size=48), rng.integers(0, 3, 48)
     b = rng.normal(0, 0.7, 8)[g]
     data = {"a": [f"a{i}" for i in a], "x": x, "g": [f"g{i}" for i in g]}
-    if kind == "binomial":
-        t = np.where(a == 2, 0, rng.integers(2, 7, 48))
+    if kind != "hurdle_poisson":
+        t = np.where(a == (1 if kind == "middle" else 2), 0, rng.integers(2, 7, 48))
         return {**data, "t": t, "y": rng.binomial(t, 1.0 / (1.0 + np.exp(-0.5 * x - b)))}
     return {**data, "y": np.where(a == 2, 0, rng.poisson(np.exp(0.5 + 0.3 * x + b)))}
 
 
 # Family, formula, and the coefficients that nothing is known of.
 SILENT = {
+    "the middle one by cells": ("middle", "y | trials(t) ~ 0 + a + x + (1 | g)", ("a[a1]",)),
     "trials of zero": ("binomial", "y | trials(t) ~ x + a + (1 | g)", ("a[T.a2]",)),
     "by cells": ("binomial", "y | trials(t) ~ 0 + a + x + (1 | g)", ("a[a2]",)),
     "with a slope": ("binomial", "y | trials(t) ~ a * x + (1 | g)", ("a[T.a2]", "a[T.a2]:x")),
@@ -70,14 +71,15 @@ SILENT = {
 SLOWLY = "a hurdle's zeros"
 
 
+@pytest.mark.parametrize("solver", ["direct", "iterative"])
 @pytest.mark.parametrize(
     "name",
     [pytest.param(k, marks=[pytest.mark.slow] * (k == SLOWLY)) for k in SILENT],
 )
-def test_a_category_without_information_is_named_and_costs_the_others_nothing(name):
-    family, formula, unknown = SILENT[name]
-    data = silent(family)
-    fit = lf.fit(formula, data, family, method="laplace")
+def test_a_category_without_information_is_named_and_costs_the_others_nothing(name, solver):
+    kind, formula, unknown = SILENT[name]
+    data, family = silent(kind), "hurdle_poisson" if name == SLOWLY else "binomial"
+    fit = lf.fit(formula, data, family, method="laplace", solver=solver)
     assert fit.outcome is lf.Outcome.UNIDENTIFIED
     assert fit.certificate["curvature"].names == unknown
     is_unknown = np.isin(fit.param_names, unknown)
