@@ -43,6 +43,7 @@ from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
+from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params, ParamSpace
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     psi = solution.params
     # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
     limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
+    model = at_rest(model, psi, limit)
     params = space.to_natural(limit)
     sigma = space.residual_sd(psi)
     value, _, found = log_likelihood(data, space, psi)

@@ -28,6 +28,7 @@ from lmeformula.laplace.information import upright
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.covariances.heavy import Heavy, free_of
+from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import term_shape
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
     solution, ran = timed_run(problem, settings, seed, of.model.dtype, progress)
     psi = solution.params
     limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
+    model = at_rest(model, psi, limit)
     found = of.stand_in(psi)
     modes, mode_cov = conditional(found.mode.factor, found.mode.u)
     # The stand-in's effects are d^(1/2) times the model's.
@@ -106,7 +108,7 @@ def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress
     bridging = time.perf_counter()
     loglik = _log_likelihood(of, problem, settings, solution, seed)
     bridge_seconds = time.perf_counter() - bridging
-    errors = _errors(of, solution, inside)
+    errors = _errors(of, model, solution, inside)
     held = any(not name.startswith("df ") for name in solution.held)
     fit = fit_of_run(
         model,
@@ -227,10 +229,10 @@ def _log_likelihood(
     return of_value(of.model, solution, correction.value - 0.5 * log_det, correction.mc_error)
 
 
-def _errors(of: HeavyModel, solution: Solution, inside: NDArray[np.bool_]) -> Errors:
+def _errors(of: HeavyModel, model: Model, solution: Solution, inside: NDArray[np.bool_]) -> Errors:
     """The standard errors: from the draws, or else from the stand-in."""
-    space, psi = of.model.space, solution.params
-    sampled = sampled_covariance(of.model, solution)
+    space, psi = model.space, solution.params
+    sampled = sampled_covariance(model, solution)
     if sampled is not None:
         outside = np.where(np.outer(inside, inside), 0.0, np.nan)
         error = np.where(inside, sampled.stderr_error, np.nan)

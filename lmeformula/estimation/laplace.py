@@ -38,6 +38,7 @@ from lmeformula.laplace.limits import held_model
 from lmeformula.laplace.observed import observed_information
 from lmeformula.model.ascent import CONVERGED_GAIN
 from lmeformula.model.compile import Model
+from lmeformula.model.orthogonal import at_rest
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
@@ -121,6 +122,7 @@ def estimate_mcem(
     psi = solution.params
     # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
     limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
+    model = at_rest(model, psi, limit)
     mode = mode_at(model, arrays, psi, at_start)
     modes, mode_cov = conditional(mode.factor, mode.u)
     if solution.info is not None:

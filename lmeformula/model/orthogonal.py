@@ -48,9 +48,12 @@ class TurnedSpace(ParamSpace):
 
     Attributes:
       turn: the way back.
+      resting: (d,) where parameters on their bounds are, such as -inf, and nan for the others; None for none.
+        What stands for a zero of the new columns is far from one in the old ones.
     """
 
     turn: Turn = Turn(np.zeros((0, 0)), np.zeros(0), ())  # noqa: RUF009
+    resting: Floats | None = None
 
     def to_report(self, psi: Floats) -> Floats:
         """Estimates (d,) on the reporting scale of the old columns."""
@@ -59,7 +62,7 @@ class TurnedSpace(ParamSpace):
         found[:p] = beta
         for term, place, back in zip(self.terms, self.theta_slices, self.turn.terms, strict=True):
             if _is_turned(back):
-                sds, units = _rows(term, psi[place], back)
+                sds, units = _rows(term, self._rested(psi)[place], back)
                 pairs = below_diagonal(len(sds))
                 several = [*sds, *(units[i] @ units[j] for i, j in pairs)]
                 found[place.start : place.start + len(several)] = several
@@ -74,12 +77,18 @@ class TurnedSpace(ParamSpace):
         found[:p, :p] = self.turn.fixed
         for term, place, back in zip(self.terms, self.theta_slices, self.turn.terms, strict=True):
             if _is_turned(back):
-                own = _report_jacobian(term, psi[place], back)
+                own = _report_jacobian(term, self._rested(psi)[place], back)
                 found[place.start : place.start + len(own), place] = own
         if self.turn.center.any():
             moved = self.turn.center @ self.turn.fixed
             found[self.own_slice, :p] = np.outer(self._in_location(), moved)
+        if self.resting is not None:
+            found[:, ~np.isnan(self.resting)] = 0.0
         return found
+
+    def _rested(self, psi: Floats) -> Floats:
+        """(d,) parameters with those on their bounds there."""
+        return psi if self.resting is None else np.where(np.isnan(self.resting), psi, self.resting)
 
     def _in_location(self) -> Floats:
         """(f,) what is reported of thresholds of which each is one more, less what was reported before."""
@@ -129,6 +138,20 @@ def orthogonal_model(model: Model) -> Model | None:
         ),
         estimates=None,
     )
+
+
+def at_rest(model: Model, psi: Floats, limit: Floats) -> Model:
+    """The model, to report parameters that are held on their bounds as there, whatever stands in for them.
+
+    Args:
+      model: the model, in whatever columns.
+      psi: (d,) the estimates with finite stand-ins.
+      limit: (d,) the same on the bounds.
+    """
+    space = model.space
+    if not isinstance(space, TurnedSpace) or (psi == limit).all():
+        return model
+    return replace(model, space=replace(space, resting=np.where(psi == limit, np.nan, limit)))
 
 
 def _of_fixed(model: Model) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.model.orthogonal import TurnedSpace, orthogonal_model
+from lmeformula.model.orthogonal import TurnedSpace, at_rest, orthogonal_model
 from tests.shifted import far, moved, moved_errors, years
 
 # Formula, family, and whether the term of two columns, and the fixed effects, are turned.
@@ -80,3 +80,16 @@ def test_the_fit_is_that_of_the_column_about_zero(name):
     natural = turned.space.natural(fit.params)
     again = lf.compile(lf.design(formula, far(years())), family).space
     np.testing.assert_allclose(again.to_report(again.to_free(natural)), fit.param_values, rtol=1e-6)
+
+
+def test_a_variance_of_zero_is_reported_as_one_whatever_stands_for_it():
+    """The slope of no variance: the intercept's is that at the middle, far from its origin or not."""
+    turned = orthogonal_model(lf.compile(lf.design("yes ~ x + (x | g)", far(years())), "bernoulli"))
+    psi = np.array([0.1, 0.2, np.log(0.5), np.log(1e-3), 0.3])
+    limit = np.array([0.1, 0.2, np.log(0.5), -np.inf, 0.0])
+    space = at_rest(turned, psi, limit).space
+    np.testing.assert_allclose(space.to_report(psi)[2:], [0.5, 0.0, 0.0], atol=1e-12)
+    expected = np.zeros((3, 3))
+    expected[0, 0] = 0.5
+    np.testing.assert_allclose(space.report_jacobian(psi)[2:, 2:], expected, atol=1e-12)
+    assert turned.space.to_report(psi)[2] > 0.55
