@@ -30,6 +30,8 @@ MOST_NUMBERS = 2_000_000
 MOST_WORK = 100_000_000
 # Log standard deviations and own parameters are looked for within this of nought, and steps of differences.
 WIDE, DIFFERENCE = 9.0, 1e-4
+# What half of the nodes may change a block's log-likelihood by: what all leave is the square of it.
+SETTLED = 1e-5
 # Standard deviations of another start.
 OTHER_SD = 2.0
 
@@ -167,7 +169,7 @@ class _Likelihood:
         weights = self.arrays.rows.held(mode.weights)
         if not (np.isfinite(mode.u).all() and np.isfinite(weights).all()):
             return None
-        found = integrate(self.integrand, psi, mode.u, weights, with_gradient=True)
+        found = integrate(self.integrand, psi, mode.u, weights, with_gradient=True, settled=SETTLED)
         if not (np.isfinite(found.value) and np.isfinite(found.gradient).all()):
             return None
         self.modes = mode.u

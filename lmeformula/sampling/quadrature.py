@@ -126,6 +126,7 @@ def integrate(
     precisions: Floats | None = None,
     *,
     with_gradient: bool = False,
+    settled: float = SETTLED,
 ) -> Integral:
     """The log-likelihood at psi (d,), which is finite.
 
@@ -136,6 +137,8 @@ def integrate(
       weights: (v n,) information of the rows on their predictors there, nowhere negative.
       precisions: (q,) of the effects' prior there; ones by default, as for Gaussian effects.
       with_gradient: whether to work out the gradient.
+      settled: a block's nodes are doubled until half of them change its log-likelihood by less than this. What
+        all of them leave is about the square of that: the rule converges geometrically.
     """
     space, stack, k = of.model.space, of.model.stack, of.width
     base = stack.offset + stack.X @ psi[: space.num_fixed]
@@ -165,15 +168,16 @@ def integrate(
         unsettled = []
         for levels in _chunks(at, left, num_nodes):
             nodes, logs = _nodes(frame, levels, num_nodes)
-            logs = logs + _log_joint(at, levels, nodes)
+            joint, slope = _log_joint(at, levels, nodes)
+            logs = logs + joint
             found[levels] = logsumexp(logs, axis=1)
             errors[levels] = np.abs(found[levels] - _coarse(logs, num_nodes, k))
-            settled = (errors[levels] <= SETTLED) | is_last | ~np.isfinite(found[levels])
-            unsettled.append(levels[~settled])
-            if with_gradient and settled.any():
-                done = levels[settled]
-                shares = np.exp(logs[settled] - found[done][:, None])
-                gradient += _gradient(at, done, nodes[settled], shares)
+            done = (errors[levels] <= settled) | is_last | ~np.isfinite(found[levels])
+            unsettled.append(levels[~done])
+            if with_gradient and done.any():
+                shares = np.exp(logs[done] - found[levels[done]][:, None])
+                known = slope if done.all() else None
+                gradient += _gradient(at, levels[done], nodes[done], shares, known)
         left, num_nodes = np.concatenate(unsettled), 2 * num_nodes - 1
     return Integral(float(found.sum()), float(errors.sum()), gradient)
 
@@ -284,16 +288,22 @@ def _density(at: _At, rows: _Rows, eta: Floats) -> tuple[Tensor, Tensor]:
     return at.of.of_rows.slope(tf.constant(eta), response, at.extra)
 
 
-def _log_joint(at: _At, levels: Ints, nodes: Floats) -> Floats:
-    """(l, N) log density of the rows of blocks and of their effects at nodes (l, N, k)."""
+def _log_joint(at: _At, levels: Ints, nodes: Floats) -> tuple[Floats, Tensor | None]:
+    """Log density of the rows of blocks and of their effects at nodes (l, N, k).
+
+    Returns:
+      (l, N), and its slope (v m, N) in the rows' predictors; None without rows.
+    """
     rows = _rows(at, levels)
-    found = _log_priors(at, levels, nodes)
+    found, slope = _log_priors(at, levels, nodes), None
     if len(rows.places):
-        values = np.asarray(_density(at, rows, _predictors(at, rows, nodes))[0], float)
+        values, slope = _density(at, rows, _predictors(at, rows, nodes))
         # Far out a density may overflow: there it is nil.
         with np.errstate(over="ignore", invalid="ignore"):
-            np.add.at(found, rows.block, values)
-    return np.asarray(np.nan_to_num(found, nan=-np.inf, neginf=-np.inf, posinf=np.inf))
+            firsts = np.flatnonzero(np.diff(rows.block, prepend=-1))
+            sums = np.add.reduceat(np.asarray(values, float), firsts, axis=0)
+            found[rows.block[firsts]] += sums
+    return np.asarray(np.nan_to_num(found, nan=-np.inf, neginf=-np.inf, posinf=np.inf)), slope
 
 
 def _log_priors(at: _At, levels: Ints, nodes: Floats) -> Floats:
@@ -318,22 +328,23 @@ def _log_priors(at: _At, levels: Ints, nodes: Floats) -> Floats:
     return found
 
 
-def _gradient(at: _At, levels: Ints, nodes: Floats, shares: Floats) -> Floats:
-    """(d,) what blocks add to the gradient, with posterior probabilities (l, N) at their nodes."""
+def _gradient(at: _At, levels: Ints, nodes: Floats, shares: Floats, slope: Tensor | None) -> Floats:
+    """(d,) what blocks add to the gradient, with posterior probabilities (l, N) at their nodes.
+
+    The density's slope in the predictors is worked out where it is not known.
+    """
     of, space = at.of, at.of.model.space
     rows = _rows(at, levels)
     found = np.zeros(space.size)
-    weights = tf.constant(shares[rows.block])
-    eta = _predictors(at, rows, nodes)
-    response = tuple(
-        tf.constant(array[rows.places] if np.ndim(array) else array, tf.float64)
-        for array in of.response
-    )
-    with tf.GradientTape() as tape:
-        tape.watch(at.extra)
-        value, slope = of.of_rows.slope(tf.constant(eta), response, at.extra)
-        # Where a node has no mass its density may not be finite.
-        total = tf.reduce_sum(tf.where(weights > 0, weights * value, 0.0))
+    in_own = None
+    if slope is None or space.own.size:
+        weights = tf.constant(shares[rows.block])
+        with tf.GradientTape() as tape:
+            tape.watch(at.extra)
+            value, slope = _density(at, rows, _predictors(at, rows, nodes))
+            # Where a node has no mass its density may not be finite.
+            total = tf.reduce_sum(tf.where(weights > 0, weights * value, 0.0))
+        in_own = tape.gradient(total, at.extra)
     times = len(rows.stacked) // max(1, len(rows.places))
     block = np.tile(rows.block, times)
     mass = shares[block]
@@ -356,8 +367,6 @@ def _gradient(at: _At, levels: Ints, nodes: Floats, shares: Floats) -> Floats:
             axis=1,
         )
         found[place][: len(change)] = np.einsum("na,tab,nb->t", values, change, moments)
-    if space.own.size and not (space.has_sigma and not space.estimates_sigma):
-        own = tape.gradient(total, at.extra)
-        if own is not None:
-            found[space.own_slice] = np.asarray(own, float)
+    if space.own.size and in_own is not None:
+        found[space.own_slice] = np.asarray(in_own, float)
     return found
