@@ -59,7 +59,7 @@ def moved(values: Floats, names: Sequence[str], shift: float = SHIFT) -> Floats:
             first, second = place[f"sd({group}:Intercept)"], place[f"sd({group}:x)"]
             a, b, cor = values[first], values[second], values[number]
             sd = np.hypot(cor * a - shift * b, np.sqrt(1.0 - cor**2) * a)
-            found[first], found[number] = sd, (cor * a - shift * b) / sd
+            found[first], found[number] = sd, (cor * a - shift * b) / sd if sd > 0.0 else 0.0
     return found
 
 

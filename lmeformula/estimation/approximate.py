@@ -31,6 +31,7 @@ from lmeformula.model.ascent import NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.family.running import Met, met_exactly
+from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,10 @@ class Start(NamedTuple):
 
 def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> Fit:
     """The Laplace fit itself."""
-    found, space = start.found, model.space
+    found = start.found
+    at_bounds = np.where(start.inside, start.psi, model.space.to_free(found.params))
+    model = at_rest(model, start.psi, at_bounds)
+    space = model.space
     mode = found.approximation.mode
     modes, mode_cov = conditional(mode.factor, mode.u)
     vcov = reported_covariance(

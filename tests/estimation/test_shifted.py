@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
+from tests.shifted import far, moved, moved_errors
+from tests.shifted import years as graded
 
 SHIFT = 2000.0
 CASES = [
@@ -57,3 +59,31 @@ def test_a_year_as_a_slope(years, family, method, solver):
     cov = near.fixed_vcov
     expected = np.sqrt(cov[0, 0] - 2.0 * SHIFT * cov[0, 1] + SHIFT**2 * cov[1, 1])
     assert far.param_stderr[0] == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("shift", [200.0, 20_000.0])
+@pytest.mark.parametrize(
+    ("formula", "family", "solver"),
+    [
+        ("grade ~ x + (x | g)", "cumulative", "direct"),
+        ("grade ~ x + (x | g)", "cumulative", "iterative"),
+        ("grade ~ x + (1 | g)", "acat", "direct"),
+        ("grade ~ x + (1 | g)", "sratio", "direct"),
+        ("grade ~ x + (x | p)", "cumulative", "direct"),
+    ],
+)
+def test_a_year_beside_thresholds(formula, family, solver, shift):
+    options = {"family": family, "method": "laplace", "solver": solver}
+    near = lf.fit(formula, graded(), **options)
+    fit = lf.fit(formula, far(graded(), shift), **options)
+    assert near.converged
+    assert fit.converged, str(fit.diagnostics)
+    assert fit.singular == near.singular
+    assert fit.loglik.value == pytest.approx(near.loglik.value, abs=1e-6)
+    expected = moved(near.param_values, near.param_names, shift)
+    inside = np.isfinite(near.param_stderr)
+    np.testing.assert_array_equal(np.isfinite(fit.param_stderr), inside)
+    gap = np.abs(fit.param_values - expected)[inside]
+    assert (gap < 1e-3 * fit.param_stderr[inside]).all()
+    np.testing.assert_allclose(fit.param_stderr, moved_errors(near, shift), rtol=1e-3)
+    np.testing.assert_allclose(fit.predict(), near.predict(), rtol=1e-4)
