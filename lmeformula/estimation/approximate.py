@@ -12,10 +12,20 @@ from numpy.typing import NDArray
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.at_limits import as_whole
-from lmeformula.estimation.certify import certify_laplace, certify_met
+from lmeformula.estimation.certify import (
+    LEAST_DIFFERENCE,
+    ROUNDING,
+    certify_laplace,
+    certify_met,
+)
 from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.claims import ending
-from lmeformula.estimation.common import most_probes, report_mc_error, stderr_of
+from lmeformula.estimation.common import (
+    most_probes,
+    report_mc_error,
+    stderr_of,
+    without_errors,
+)
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.separation import separated, without_end
@@ -27,9 +37,11 @@ from lmeformula.laplace.iterative_limits import climb_iteratively
 from lmeformula.laplace.limits import AtLimit, Climbed, climb, held_model
 from lmeformula.laplace.met import Known, met_by_design
 from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, observed_information
+from lmeformula.model.alike import alike
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
+from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family.running import Met, met_exactly
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params
@@ -55,6 +67,7 @@ class Start(NamedTuple):
       at_limits: the family's own parameters that ended at their limits. By the iterative solver all the rest
         is of the model without them.
       met: what is left of responses that are known exactly.
+      undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
     """
 
     found: LaplaceFit
@@ -68,6 +81,7 @@ class Start(NamedTuple):
     probed: IterativeLaplace | None = None
     at_limits: tuple[AtLimit, ...] = ()
     met: Met | None = None
+    undetermined: NDArray[np.bool_] | None = None
 
 
 def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> Fit:
@@ -81,6 +95,8 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     vcov = reported_covariance(
         space, start.psi, covariance_of(start.observed, least_known(space, start.psi))
     )
+    if start.undetermined is not None:
+        vcov = without_errors(vcov, space.num_fixed, start.undetermined)
     stderr = stderr_of(vcov)
     certificate = None
     if start.met is not None:
@@ -94,6 +110,7 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
             start.observed.matrix,
             stderr,
             start.observed.noise,
+            start.undetermined,
         )
     elif not start.probed.interrupted:
         certificate = certify_probed_laplace(model, start.probed, stderr, seed)
@@ -220,7 +237,9 @@ def start_of(
     if solver == "iterative":
         return _iterative_start(model, boundary_sd, seed, options, known)
     climbed = climb(model, negligible) if known is None else _climb_held(model, known)
-    found, space = whole_fit(model, climbed), model.space
+    found, space, undetermined = whole_fit(model, climbed), model.space, None
+    if found.singular and found.converged and not climbed.at_limits:
+        found, undetermined = _representing(model, found)
     psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
     inside[[space.own_slice.start + one.place for one in climbed.at_limits]] = False
     to_limit = without_end(model, found)
@@ -257,12 +276,26 @@ def start_of(
         outcome=Outcome.SEPARATION if endless.any() else outcome,
         at_limits=climbed.at_limits,
         met=met,
+        undetermined=undetermined,
     )
 
 
 def _climb_held(model: Model, known: Known) -> Climbed:
     simpler = held_model(model, known.held)
     return Climbed(simpler, fit_laplace(simpler), known.held)
+
+
+def _representing(model: Model, found: LaplaceFit) -> tuple[LaplaceFit, NDArray[np.bool_] | None]:
+    """The maximum at covariances that stand for all with its likelihood, and which parameters (t,) differ."""
+    others = alike(found.problem.plan, model.space, found.params.covariances)
+    if others is None:
+        return found, None
+    before = found.coordinates[: len(found.coordinates) - found.charts.size]
+    elements = found.charts.near(tuple(map(cholesky_semidefinite, others.covariances)))
+    moved = fit_laplace(model, start=np.concatenate([before, elements]))
+    value = found.approximation.value
+    is_as_high = moved.approximation.value >= value - LEAST_DIFFERENCE - ROUNDING * abs(value)
+    return moved if is_as_high else found, others.undetermined
 
 
 def _met(model: Model, found: LaplaceFit) -> Met | None:

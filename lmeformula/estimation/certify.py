@@ -56,6 +56,7 @@ def certify_exact(
     reml: bool,
     R: Floats,
     bound: Bound | None = None,
+    undetermined: Mask | None = None,
 ) -> Certificate:
     """Examine an exact fit of a Gaussian model.
 
@@ -70,6 +71,7 @@ def certify_exact(
       reml: of the restricted likelihood.
       R: (p, p) upper triangular, with coefficients R beta that are known alike, and apart.
       bound: sigma's, at zero, where it rests on that.
+      undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
     Returns:
       The certificate.
     """
@@ -123,6 +125,7 @@ def certify_exact(
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n),
             way="a factorisation of another matrix",
             num_fixed=space.num_fixed,
+            alike=names_alike(space, undetermined),
         )
     )
 
@@ -168,6 +171,7 @@ def certify_laplace(
     information: Floats,
     stderr: Floats,
     noise: float,
+    undetermined: Mask | None = None,
 ) -> Certificate:
     """Examine a Laplace fit: the mode of the effects is sought anew, from zero.
 
@@ -179,6 +183,7 @@ def certify_laplace(
       information: (d, d) observed information there.
       stderr: (d,) the reported standard errors.
       noise: error of the information, relative to its diagonal.
+      undetermined: as in `certify_exact`.
     Returns:
       The certificate.
     """
@@ -226,8 +231,17 @@ def certify_laplace(
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + model.design.n),
             way="the mode that is reached from zero",
             num_fixed=space.num_fixed,
+            alike=names_alike(space, undetermined),
         )
     )
+
+
+def names_alike(space: ParamSpace, undetermined: Mask | None) -> tuple[str, ...]:
+    """Names of parameters (t,) of covariances; none of None."""
+    if undetermined is None:
+        return ()
+    names = np.array(space.names, object)[space.num_fixed :]
+    return tuple(names[: len(undetermined)][undetermined])
 
 
 def extrapolated(near: tuple[Bound, ...], far: tuple[Bound, ...]) -> tuple[Bound, ...]:

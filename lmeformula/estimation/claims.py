@@ -74,6 +74,7 @@ class Evidence(NamedTuple):
       allowed: the difference that rounding explains.
       way: what the other way is, in words.
       num_fixed: how many of the parameters, the first ones, are no logarithms but fixed effects.
+      alike: names of what differs among parameters with the same distribution of the responses.
     """
 
     names: tuple[str, ...]
@@ -92,6 +93,7 @@ class Evidence(NamedTuple):
     allowed: float
     way: str
     num_fixed: int = 0
+    alike: tuple[str, ...] = ()
 
 
 class Directions(NamedTuple):
@@ -130,7 +132,7 @@ def certify(found: Evidence) -> Certificate:
     return Certificate(
         (
             _stationarity(ways),
-            _curvature(ways, found.bounds),
+            _curvature(ways, found.bounds, found.alike),
             _boundaries(found.bounds),
             _covariance(found, ways),
             _second_opinion(found),
@@ -215,7 +217,7 @@ def _stationarity(ways: Directions) -> Claim:
     return Claim("stationarity", holds, gain, allowed, names, words)
 
 
-def _curvature(ways: Directions, bounds: tuple[Bound, ...]) -> Claim:
+def _curvature(ways: Directions, bounds: tuple[Bound, ...], alike: tuple[str, ...]) -> Claim:
     values, floors = ways.values, ways.floors
     worst = int(np.argmin(values)) if len(values) else 0
     least, floor = (float(values[worst]), float(floors[worst])) if len(values) else (1.0, 0.0)
@@ -230,6 +232,7 @@ def _curvature(ways: Directions, bounds: tuple[Bound, ...]) -> Claim:
         for bound in bounds
         if bound.allowed > 0.0 and abs(bound.rise) < max(bound.noise, LEVEL * bound.allowed)
     ]
+    flat.append(alike)
     names = tuple(dict.fromkeys([*ways.nothing, *(name for group in flat for name in group)]))
     if names:
         words = f"the data say nothing on {_listed(names)}, or on a combination of them"
@@ -256,6 +259,7 @@ def _covariance(found: Evidence, ways: Directions) -> Claim:
     determined = np.isin(found.names, ways.names) & found.inside
     flat = np.flatnonzero(ways.values <= ways.floors)
     loose = {name for place in flat for name in _loading(ways, int(place), PART)}
+    loose.update(found.alike)
     wanted = determined & ~np.isin(found.names, tuple(loose))
     bad = wanted & ~(np.isfinite(found.stderr) & (found.stderr > 0.0))
     names = tuple(np.array(found.names, object)[bad])

@@ -73,6 +73,19 @@ def stderr_of(covariance: Floats) -> Floats:
         return np.asarray(np.sqrt(np.diag(covariance)))
 
 
+def without_errors(covariance: Floats, num_fixed: int, undetermined: NDArray[np.bool_]) -> Floats:
+    """A covariance (d, d) with nan for parameters (t,) of random effects that are not determined.
+
+    Example:
+      >>> without_errors(np.eye(2), 1, np.array([True])).tolist()
+      [[1.0, nan], [nan, nan]]
+    """
+    found = np.array(covariance)
+    places = num_fixed + np.flatnonzero(undetermined)
+    found[places], found[:, places] = np.nan, np.nan
+    return found
+
+
 def last_iteration(solution: Solution, num_chains: int) -> Sampling | None:
     """What the engine reported of its last iteration, or None where it had none."""
     info = solution.info

@@ -30,6 +30,7 @@ from lmeformula.estimation.common import (
     timed_run,
     watch,
     watched_draws,
+    without_errors,
 )
 from lmeformula.fit import Fit
 from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, densely, fit_exact
@@ -40,6 +41,7 @@ from lmeformula.gaussian.orthogonal import Orthogonal
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.gaussian.restricted import restricted, restricted_information
 from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.model.alike import alike
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # Between a rise and a fall in sigma squared, as shares, lies what other parameters' ascent leaves.
 AS_GOOD = 1e-4
@@ -117,7 +120,12 @@ def _examined(
 ) -> tuple[ExactFit, _Errors]:
     space = model.space
     found, bound = _settled(data, space, fit_exact(data, space, reml=reml, start=start), reml)
-    return found, _errors(data, model, found, bound, space.to_free(found.params), reml)
+    undetermined = None
+    if found.singular and bound is None and not found.perfect:
+        found, undetermined = _representing(data, space, found, reml)
+    return found, _errors(
+        data, model, found, bound, space.to_free(found.params), reml, undetermined
+    )
 
 
 def _settled(
@@ -142,8 +150,29 @@ def _settled(
     return resting, Bound(("sigma",), there.rise, AS_GOOD, AS_GOOD)
 
 
+def _representing(
+    data: Sums, space: ParamSpace, found: ExactFit, reml: bool
+) -> tuple[ExactFit, Mask | None]:
+    """The maximum at covariances that stand for all with its likelihood, and which parameters (t,) differ."""
+    X = data.rows.Q if reml else None
+    others = alike(data.plan, space, found.params.covariances, X)
+    if others is None:
+        return found, None
+    start = found.params._replace(covariances=others.covariances)
+    moved = fit_exact(data, space, reml=reml, start=start, thorough=False)
+    rounding = LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n)
+    is_as_high = moved.loglik >= found.loglik - rounding
+    return moved if is_as_high else found, others.undetermined
+
+
 def _errors(
-    data: Sums, model: Model, found: ExactFit, bound: Bound | None, psi: Floats, reml: bool
+    data: Sums,
+    model: Model,
+    found: ExactFit,
+    bound: Bound | None,
+    psi: Floats,
+    reml: bool,
+    undetermined: Mask | None,
 ) -> _Errors:
     """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
     space, sigma = model.space, found.params.sigma
@@ -163,8 +192,20 @@ def _errors(
         # Fixed effects in units of what is known of them: effects may leave some combinations without error.
         R = np.linalg.cholesky(found.solution.information).T @ data.R
         vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, R, apart=True)
+        if undetermined is not None:
+            vcov = without_errors(vcov, space.num_fixed, undetermined)
         certificate = certify_exact(
-            data, model, found, stand_in, inside, information, stderr_of(vcov), reml, R, bound
+            data,
+            model,
+            found,
+            stand_in,
+            inside,
+            information,
+            stderr_of(vcov),
+            reml,
+            R,
+            bound,
+            undetermined,
         )
     except np.linalg.LinAlgError:
         # Sigma is too small a share of the effects for derivatives in numbers of this precision.

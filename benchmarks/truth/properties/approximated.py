@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize
 
 from truth.densities import FAMILIES, from_free, kinds, to_free
-from truth.differences import gradient, hessian
+from truth.differences import gradient, hessian, suited
 from truth.held import SAME_LOGLIK, Finding, Held, by_term, fitted, largest
 from truth.laplace import Laplace
 from truth.matrices import complete
@@ -108,11 +108,25 @@ def errors(held: Held) -> Iterator[Finding]:
         jacobian[end + i, end + i] = (from_free(k, v + step) - from_free(k, v - step)) / (2 * step)
     kept = np.concatenate([np.ones(p, bool), working.free, free_own])
 
+    ways = np.diag(steps)
+    if any(_nearly_copies(term.values) for term in held.parts.effects):
+        ways = ways @ suited(lambda ahead: value(at + steps * ahead), np.zeros(len(at)), 1.0)
+    jacobian, nowhere = jacobian @ ways, np.zeros(len(at))
+
+    def along(ahead: np.ndarray) -> float:
+        return value(at + ways @ ahead)
+
     def measure(share: float) -> tuple[np.ndarray, np.ndarray]:
-        return gradient(value, at, share * steps), -hessian(value, at, share * steps)
+        sizes = np.full(len(at), share)
+        return gradient(along, nowhere, sizes), -hessian(along, nowhere, sizes)
 
     names = np.array(fit.param_names)[kept]
     yield from compared(measure, Reported(stderr[kept], names, jacobian, 0, 5e-3))
+
+
+def _nearly_copies(columns: np.ndarray) -> bool:
+    """Whether some column is nearly a combination of others, as one far from zero is of a constant."""
+    return columns.shape[1] > 1 and np.linalg.cond(columns / np.linalg.norm(columns, axis=0)) > 30.0
 
 
 def unnamed_limits(held: Held) -> list[str]:

@@ -1,0 +1,231 @@
+"""Covariances that no data tell apart, and the one among them that stands for all.
+
+Responses know covariances of effects only through V = sum_j Z_j (I x Sigma_j) Z_j'. Where groups are nested in
+a factor, no group sees two of its levels, and their correlation changes nothing in V: a property of the design.
+An ascent stops anywhere among covariances with the same V, and on a bound it does not show that the likelihood
+is level there. The one that is furthest from all bounds stands for all of them.
+
+References: Boyd, Vandenberghe (2004), Convex Optimization, sections 8.5 and 9.6, for analytic centers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.model.factors import column_root
+from lmeformula.model.params import ParamSpace, TermShape
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# A change of the covariances that keeps less than this share of its size, squared, in V is none of V.
+UNSEEN = 1e-12
+# Numbers of which contrasts of rows are made at most.
+MOST_NUMBERS = 20_000_000
+# Of the variance that effects make in a row: what is no variance, and what one of zero counts as.
+NO_VARIANCE, LEAST = 1e-6, 1e-11
+# Parameters are compared after a step of this share of that variance.
+STEP, TOLD = 1e-7, 1e-9
+# Newton's steps, and the square of the decrement that ends them.
+MOST_STEPS, NO_DECREMENT = 200, 1e-12
+
+
+class Alike(NamedTuple):
+    """Covariances with the same V, of which some others differ.
+
+    Attributes:
+      covariances: (k, k) of each term: those that are furthest from being singular.
+      undetermined: (t,) parameters of all terms that differ among those with the same V.
+    """
+
+    covariances: tuple[Floats, ...]
+    undetermined: Mask
+
+
+def alike(
+    plan: Layout, space: ParamSpace, covariances: tuple[Floats, ...], X: Floats | None = None
+) -> Alike | None:
+    """Look for covariances with the same V as some that are given.
+
+    Unstructured and diagonal ones; what a structure with a correlation makes of its parameters stays.
+
+    Args:
+      plan: layout of the effects, with the terms' model matrices.
+      space: the parameter space.
+      covariances: (k, k) of each term.
+      X: (n, p) columns of the fixed effects, where only contrasts that they do not move are looked at (REML).
+    Returns:
+      The one that stands for all; None where there are no others.
+    Example:
+      >>> from lmeformula.algebra.crossproducts import layout
+      >>> from lmeformula.design import design
+      >>> from lmeformula.model.compile import compile
+      >>> rows = {"y": [1, 2, 4, 3, 1, 2, 5, 4], "g": [1, 1, 2, 2, 3, 3, 4, 4], "a": list("uuuuvvvv")}
+      >>> model = compile(design("y ~ 1 + (0 + a | g)", rows))
+      >>> found = alike(layout(model.design.terms), model.space, (np.ones((2, 2)),))
+      >>> found.covariances[0].round(6).tolist()
+      [[1.0, 0.0], [0.0, 1.0]]
+      >>> found.undetermined
+      array([False, False,  True])
+    """
+    values = [_values(plan, term) for term in range(len(plan.sizes))]
+    roots = [
+        column_root(own.T @ own / len(own), term.structure.kind)
+        for own, term in zip(values, space.terms, strict=True)
+    ]
+    moves = [_moves(term, root) for term, root in zip(space.terms, roots, strict=True)]
+    own = [root @ sigma @ root.T for root, sigma in zip(roots, covariances, strict=True)]
+    size = sum(float(np.trace(each)) for each in own)
+    if not size > 0.0 or (X is not None and X.size * sum(map(len, moves)) > MOST_NUMBERS):
+        return None
+    back = [np.linalg.inv(root) for root in roots]
+    Z = [_scaled(plan, term, values[term] @ inverse) for term, inverse in enumerate(back)]
+    unseen = _unseen(plan, Z, moves, X)
+    if not len(unseen):
+        return None
+    ends = np.cumsum([len(each) for each in moves])[:-1]
+    changes = [
+        np.tensordot(part, each, 1)
+        for part, each in zip(np.split(unseen, ends, axis=1), moves, strict=True)
+    ]
+    own = [each / size for each in own]
+    lengths = _furthest_inside(own, changes)
+    moved = [np.tensordot(lengths, each, 1) for each in changes]
+    found = tuple(
+        sigma + size * inverse @ each @ inverse.T
+        for sigma, inverse, each in zip(covariances, back, moved, strict=True)
+    )
+    here = [each + move for each, move in zip(own, moved, strict=True)]
+    ways = _ways_along(here, changes)
+    if not len(ways):
+        return None
+    undetermined = []
+    for term, sigma, inverse, each in zip(space.terms, found, back, changes, strict=True):
+        along = size * inverse @ np.tensordot(ways, each, 1) @ inverse.T
+        undetermined.append(_differ(term, sigma, along))
+    return Alike(found, np.concatenate(undetermined))
+
+
+def _ways_along(covariances: list[Floats], changes: list[Floats]) -> Floats:
+    """(v, u) orthogonal combinations of changes that lead to no negative variance, either way."""
+    beyond = []
+    for own, each in zip(covariances, changes, strict=True):
+        sizes, vectors = np.linalg.eigh(own)
+        beyond.append((each @ vectors[:, sizes < NO_VARIANCE]).reshape(len(each), -1))
+    across = np.concatenate(beyond, axis=1)
+    if not across.shape[1]:
+        return np.eye(len(across))
+    ways, sizes, _ = np.linalg.svd(across)
+    kept = np.append(sizes, np.zeros(len(across) - len(sizes))) < NO_VARIANCE
+    return np.asarray(ways[:, kept].T)
+
+
+def _differ(term: TermShape, covariance: Floats, ways: Floats) -> Mask:
+    """(t,) which parameters of a term, as they are reported, move along some way (v, k, k)."""
+    structure, k = term.structure, len(term.columns)
+
+    def reported(matrix: Floats) -> Floats:
+        # A variance of zero keeps its sign only up to rounding.
+        matrix = matrix - np.diag(np.minimum(np.diag(matrix), 0.0))
+        return np.asarray(structure.to_report(structure.to_free(matrix), k))
+
+    start = reported(covariance)
+    found = np.zeros(len(start), bool)
+    scale = np.where(np.arange(len(start)) < structure.num_sds(k), np.abs(start), 1.0)
+    for way in ways:
+        found |= np.abs(reported(covariance + STEP * way) - start) > TOLD * scale
+    return found
+
+
+def _moves(term: TermShape, root: Floats) -> Floats:
+    """(m, k, k) a basis of how the covariance of a term, of scaled columns, can change."""
+    k, kind = len(root), term.structure.kind
+    if k > 1 and kind not in ("us", "diag"):
+        return np.zeros((0, k, k))
+    if term.structure.num_params(k) == 1:
+        return np.asarray((root @ root.T / np.trace(root @ root.T))[None])
+    one = np.eye(k)
+    if kind == "diag":
+        return np.asarray(one[:, :, None] * one[:, None, :])
+    rows, columns = np.tril_indices(k)
+    half = one[rows][:, :, None] * one[columns][:, None, :]
+    return np.asarray(0.5 * (half + half.transpose(0, 2, 1)))
+
+
+def _values(plan: Layout, term: int) -> Floats:
+    """(n, k) the columns of a term."""
+    return np.asarray(plan.matrices[term].data.reshape(-1, plan.sizes[term][1]))
+
+
+def _scaled(plan: Layout, term: int, values: Floats) -> sp.csr_array:
+    """The model matrix of a term, of other columns (n, k)."""
+    matrix = plan.matrices[term]
+    return sp.csr_array((values.ravel(), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _unseen(plan: Layout, Z: list[sp.csr_array], moves: list[Floats], X: Floats | None) -> Floats:
+    """(u, m) combinations of the moves that change nothing in V, or in contrasts that X leaves alone."""
+    ends = np.cumsum([0, *(len(each) for each in moves)])
+    gram = np.zeros((ends[-1], ends[-1]))
+    for i, first in enumerate(moves):
+        for j, second in enumerate(moves[: i + 1]):
+            if not len(first) or not len(second):
+                continue
+            shape = plan.sizes[i][1], plan.sizes[j][1]
+            blocks = (Z[i].T @ Z[j]).tobsr(blocksize=shape).data.reshape(-1, shape[0] * shape[1])
+            squares = (blocks.T @ blocks).reshape(*shape, *shape)
+            traces = np.einsum("arp,pqrs,bqs->ab", first, squares, second, optimize=True)
+            here, there = slice(ends[i], ends[i + 1]), slice(ends[j], ends[j + 1])
+            gram[here, there] = traces
+            gram[there, here] = traces.T
+    # What a move makes of V, before contrasts leave nothing of it.
+    scale = np.sqrt(np.maximum(np.diag(gram), 0.0))
+    scale = np.where(scale > UNSEEN * scale.max(initial=0.0), scale, 1.0)
+    if X is not None and X.size:
+        gram -= _in_fixed(plan, Z, moves, np.linalg.qr(X)[0])
+    sizes, ways = np.linalg.eigh(gram / np.outer(scale, scale))
+    found = (ways[:, sizes < UNSEEN * len(sizes)] / scale[:, None]).T
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
+
+
+def _in_fixed(plan: Layout, Z: list[sp.csr_array], moves: list[Floats], Q: Floats) -> Floats:
+    """(m, m) what traces of products of changes of V have of the columns Q (n, p), orthonormal."""
+    on_columns = []
+    for matrix, own, (levels, k) in zip(Z, moves, plan.sizes, strict=True):
+        sums = (matrix.T @ Q).reshape(levels, k, -1)
+        on_columns += [matrix @ (move @ sums).reshape(levels * k, -1) for move in own]
+    outer = np.array([each.ravel() for each in on_columns])
+    inner = np.array([(Q.T @ each).ravel() for each in on_columns])
+    return np.asarray(2.0 * outer @ outer.T - inner @ inner.T)
+
+
+def _furthest_inside(covariances: list[Floats], changes: list[Floats]) -> Floats:
+    """(u,) how far along changes (u, k, k) the determinants are largest, by damped Newton steps.
+
+    A penalty on the traces holds back what could grow without limit.
+    """
+    moving = [j for j, each in enumerate(changes) if each.any()]
+    lengths = np.zeros(len(changes[0]))
+    penalty = float(sum(len(covariances[j]) for j in moving))
+    for _ in range(MOST_STEPS):
+        rows, left = [], []
+        for j in moving:
+            here = covariances[j] + np.tensordot(lengths, changes[j], 1)
+            one = np.eye(len(here))
+            root = np.linalg.cholesky(here + LEAST * one)
+            back = sl.solve_triangular(root, one, lower=True)
+            rows.append((back @ changes[j] @ back.T).reshape(len(lengths), -1))
+            left.append((one - penalty * root.T @ root).ravel())
+        across, wanted = np.concatenate(rows, axis=1).T, np.concatenate(left)
+        step = np.linalg.lstsq(across, wanted, rcond=1e-14)[0]
+        decrement = float(np.linalg.norm(across @ step))
+        if decrement**2 < NO_DECREMENT:
+            break
+        lengths = lengths + step / (1.0 + decrement if decrement > 0.25 else 1.0)
+    return lengths
