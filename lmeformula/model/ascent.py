@@ -35,6 +35,8 @@ MOST_POLISHING, POLISHED, KNOWN, ROUNDING = 4, 1e-20, 1e-5, 1e-12
 NOTHING = 1e-8
 # A face is left if the log-likelihood rises by this per row and squared distance.
 FREEING_CURVATURE = 1e-6
+# Shares of the way off it that are tried: the maximum may be nearer than the way is long.
+SHORTER = (1.0, 0.2, 0.04)
 
 
 class Point(NamedTuple):
@@ -347,7 +349,11 @@ def _leave_a_face(
             continue
         moved, curvature = space.escape(term, face, elements, point.score[others:], point.slopes)
         if curvature > FREEING_CURVATURE * num_rows:
-            away = look(np.concatenate([before, moved]))
-            if away.value > point.value:
-                return away, resting & (moved == elements)
+            for share in SHORTER:
+                # What makes no difference on the face jumps.
+                shares = np.where(space.idle(elements), 1.0, share)
+                there = elements + shares * (moved - elements)
+                away = look(np.concatenate([before, there]))
+                if away.value > point.value:
+                    return away, resting & (moved == elements)
     return None
