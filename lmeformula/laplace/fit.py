@@ -12,6 +12,7 @@ from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.design.design import TermBlock
 from lmeformula.laplace.information import (
     average_information,
     coefficient_information,
@@ -35,7 +36,7 @@ from lmeformula.laplace.rows import row_derivatives
 from lmeformula.laplace.secants import Move, corrected, remember
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend, nowhere
 from lmeformula.model.compile import Model
-from lmeformula.model.factors import FactorSpace, any_singular, factor_space
+from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.family import Depths
 from lmeformula.model.integrated import integrated
 from lmeformula.model.measured import with_measured
@@ -103,11 +104,10 @@ def fit_laplace(
     Q, R = stack.orthogonal()
     problem = arrays_of(model, plan, factorize)._replace(X=Q)
     units = model.units
-    scales = tuple(
-        _column_scale(term.values) / units[list(term.predictors) or [0] * len(term.columns)]
-        for term in design.terms
+    roots = tuple(
+        _column_root(term, units, shape.structure.kind)
+        for term, shape in zip(design.terms, space.terms, strict=True)
     )
-    roots = tuple(np.diag(scale) for scale in scales)
     elements = factor_space(space, roots)
     p = space.num_fixed
     # The fixed effects, then the family's own parameters, then the elements of the factors.
@@ -334,6 +334,10 @@ def conditional(
     return modes, covariances
 
 
-def _column_scale(values: Floats) -> Floats:
-    root = np.sqrt(np.mean(values**2, axis=0))
-    return np.asarray(np.where(root > 0, root, 1.0))
+def _column_root(term: TermBlock, units: Floats, kind: str) -> Floats:
+    """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
+    predictors = np.array(term.predictors or [0] * len(term.columns))
+    values = term.values / units[predictors]
+    # Of different predictors no two are in one row.
+    products = np.where(predictors[:, None] == predictors, values.T @ values / len(values), 0.0)
+    return column_root(products, kind)

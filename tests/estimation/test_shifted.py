@@ -87,3 +87,27 @@ def test_a_year_beside_thresholds(formula, family, solver, shift):
     assert (gap < 1e-3 * fit.param_stderr[inside]).all()
     np.testing.assert_allclose(fit.param_stderr, moved_errors(near, shift), rtol=1e-3)
     np.testing.assert_allclose(fit.predict(), near.predict(), rtol=1e-4)
+
+
+# family -> a draw of responses, by generator and predictor
+FAMILIES = {
+    "poisson": lambda rng, eta: rng.poisson(np.exp(eta)),
+    "bernoulli": lambda rng, eta: rng.binomial(1, 1.0 / (1.0 + np.exp(-eta))),
+    "gamma": lambda rng, eta: rng.gamma(2.0, np.exp(eta) / 2.0),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_year_as_a_slope_of_few_groups(family):
+    """Twelve groups of eight rows: a climb in the columns as they are met densities that overflow."""
+    rng = np.random.default_rng(12)
+    g, x = np.repeat(np.arange(12), 8), rng.normal(size=96)
+    b = rng.normal(size=(12, 2)) @ np.array([[0.6, 0.2], [0.0, 0.5]])
+    y = FAMILIES[family](rng, 0.3 + 0.2 * x + b[g, 0] + b[g, 1] * x)
+    near, far = (
+        lf.fit("y ~ x + (x | g)", {"y": y, "x": x + c, "g": g}, family=family, method="laplace")
+        for c in (0.0, SHIFT)
+    )
+    assert near.outcome is far.outcome
+    assert far.loglik.value == pytest.approx(near.loglik.value, abs=1e-6)
+    assert far.ascent.num_evaluations < 2 * near.ascent.num_evaluations
