@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 MAX_NEWTON_STEPS = 60
 # The mode is found when Newton's next step would raise the log joint density by less than this.
-MODE_GAIN = 1e-13
+MODE_GAIN = 1e-16
 # The same where gradients of neighbouring points are to be subtracted from each other.
 EXACT_GAIN = 1e-18
 # Newton's method converges quadratically: a small gain that falls no faster than this is rounding.
