@@ -19,6 +19,7 @@ from lmeformula.gaussian.likelihood import (
     solve_quickly,
 )
 from lmeformula.gaussian.moments import moment_start
+from lmeformula.gaussian.no_residual import without_limit
 from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
 from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.small import MOST_EFFECTS, dense_products
@@ -37,6 +38,8 @@ MOST_RETREATS = 8
 MOST_CLOSELY = 300
 # Of few rows the likelihood may have a second maximum at large standard deviations, tried from this one.
 LARGE_SD = 5.0
+# Where the likelihood has no limit as sigma goes to zero, it is from here that it is seen to grow.
+ENDLESS_SD = 1e4
 
 
 class ExactFit(NamedTuple):
@@ -121,6 +124,10 @@ def fit_exact(
         return point if point.detail is None else with_measured(score, point, free)
 
     first = _first_elements(data, space, elements, scales, start)
+    endless = () if reml or space.fixed_sigma is not None else without_limit(data)
+    if endless:
+        # Wherever else there is a maximum, it is none of the likelihood's.
+        first, thorough = _only(elements, endless), False
     for _ in range(MOST_RETREATS):
         if np.isfinite(evaluate(first).value):
             break
@@ -165,7 +172,8 @@ def fit_exact(
         converged=summit.converged,
         singular=any_singular(lambdas, roots),
         num_evaluations=summit.num_evaluations,
-        perfect=space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed),
+        perfect=bool(endless)
+        or (space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed)),
         charts=elements,
         elements=summit.elements,
         inner=inner,
@@ -204,6 +212,13 @@ def _first_elements(
     sds = moment_start(data, scales, space.fixed_sigma)
     return np.concatenate(
         [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
+    )
+
+
+def _only(elements: FactorSpace, terms: tuple[int, ...]) -> Floats:
+    """(t,) elements of some terms alone, beside which a residual is next to nothing."""
+    return np.concatenate(
+        [chart.start(ENDLESS_SD if j in terms else 0.0) for j, chart in enumerate(elements.charts)]
     )
 
 

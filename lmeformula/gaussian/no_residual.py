@@ -8,6 +8,7 @@ that is orthogonal to the fixed effects' columns must have full rank.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ Floats = NDArray[np.float64]
 
 # Rows beyond which matrices of rows by rows are not formed.
 MOST_ROWS = 1000
+# Terms of which every choice is looked at, at most.
+MOST_TERMS = 5
 # Least eigenvalue of a covariance of full rank, relative to its largest.
 SINGULAR = 1e-12
 # What stands for a sigma of zero, in units of the least sd that effects have in any direction.
@@ -85,6 +88,32 @@ def runs_away(data: Sums, covariances: tuple[Floats, ...], sigma: float, reml: b
     sizes = np.where(is_missing, 0.0, alone.sizes)
     rise = alone.best(sizes + (FURTHER * sigma) ** 2)[0] - alone.best(sizes + sigma**2)[0]
     return bool(is_missing.any()) and rise > -0.5 * np.log(FURTHER) * float(is_missing.sum())
+
+
+def without_limit(data: Sums) -> tuple[int, ...]:
+    """Terms that can meet any responses exactly, together with the fixed effects but not by themselves.
+
+    Where only these vary, their covariance misses dimensions, and the fixed effects leave no residual in them:
+    the likelihood grows without limit as sigma goes to zero, whatever else it does elsewhere.
+
+    Args:
+      data: cross products, and the rows.
+    Returns:
+      Positions of the terms; () where there are none, and where there are too many rows to see.
+    """
+    plan, Q = data.plan, data.rows.Q
+    n, p = Q.shape
+    if not (p and n <= min(plan.num_effects + p, MOST_ROWS)) or len(plan.sizes) > MOST_TERMS:
+        return ()
+    Z = data.rows.spread(plan, np.eye(plan.num_effects))
+    for count in range(1, len(plan.sizes) + 1):
+        for terms in combinations(range(len(plan.sizes)), count):
+            columns = np.hstack([Z[:, plan.place(j)] for j in terms])
+            if columns.shape[1] + p < n or np.linalg.matrix_rank(columns) >= n:
+                continue
+            if np.linalg.matrix_rank(np.hstack([columns, Q])) == n:
+                return terms
+    return ()
 
 
 class _Alone(NamedTuple):

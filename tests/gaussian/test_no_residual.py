@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 import lmeformula as lf
 from lmeformula.gaussian.likelihood import sums
-from lmeformula.gaussian.no_residual import runs_away, without_residual
+from lmeformula.gaussian.no_residual import runs_away, without_limit, without_residual
 
 SLOPES = "y ~ 1 + (1 | g) + (0 + x | row)"
 
@@ -102,3 +102,30 @@ def test_a_likelihood_without_limit_is_told_from_wherever_an_ascent_came():
     assert not any(runs_away(cross, covariances, sigma, True) for sigma in (1.0, 1e-3, 1e-6))
     few = sums(lf.design("y ~ 1 + (x | g)", data))
     assert not any(runs_away(few, covariances, sigma, False) for sigma in (1.0, 1e-3, 1e-6))
+
+
+def saturated(seed: int) -> dict:
+    """Nine groups of twelve rows, and four columns besides: together they are all that twelve rows can show."""
+    rng = np.random.default_rng(seed)
+    g = np.array([0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8])
+    return {
+        "y": rng.normal(size=12) + 3.0 * rng.normal(size=9)[g],
+        "x": rng.normal(size=12),
+        "a": np.array(list("uvw"))[np.arange(12) % 3],
+        "g": g,
+        "h": g % 4,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_terms_that_meet_any_responses_have_no_maximum(seed):
+    formula, data = "y ~ 1 + x + a + (1 | h) + (1 | g)", saturated(seed)
+    fit = lf.fit(formula, data, progress=False)
+    found = sums(fit.model.design)
+    # Its groups miss three dimensions, in which four columns leave no residual.
+    assert without_limit(found) == (1,)
+    assert fit.outcome.name == "PERFECT_FIT"
+    # Contrasts miss none: the restricted likelihood has a limit.
+    assert lf.fit(formula, data, reml=True, progress=False).outcome.name != "PERFECT_FIT"
+    # With a column less, a residual is left.
+    assert without_limit(sums(lf.fit("y ~ a + (1 | g)", data, progress=False).model.design)) == ()
