@@ -91,9 +91,6 @@ def estimate(
                 model, lambda turned: gaussian.estimate_mcem(turned, seed, settings, progress)
             )
         if method == "laplace":
-            if model.family.has_intercept:
-                return laplace.estimate_laplace(model, solver, seed, settings)
-            # Columns are made orthogonal there, but not thresholds to them.
             return in_orthogonal_columns(
                 model, lambda turned: laplace.estimate_laplace(turned, solver, seed, settings)
             )

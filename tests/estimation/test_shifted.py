@@ -111,3 +111,29 @@ def test_a_year_as_a_slope_of_few_groups(family):
     assert near.outcome is far.outcome
     assert far.loglik.value == pytest.approx(near.loglik.value, abs=1e-6)
     assert far.ascent.num_evaluations < 2 * near.ascent.num_evaluations
+
+
+@pytest.mark.parametrize("solver", ["direct", "iterative"])
+@pytest.mark.parametrize("kind", ["one direction", "nothing"])
+def test_effects_of_one_direction_and_of_none(kind, solver):
+    """A singular covariance is one from any origin, with the errors of what is left."""
+    rng = np.random.default_rng(2)
+    n = 240
+    g, x = np.arange(n) % 30, rng.normal(size=n)
+    eta = 0.3 + 0.5 * x
+    if kind == "one direction":
+        eta = eta + rng.normal(size=30)[g] * (0.8 + 0.5 * x)
+    data = pd.DataFrame({"y": rng.poisson(np.exp(0.5 * eta)), "x": x, "g": g.astype(str)})
+    options = {"family": "poisson", "method": "laplace", "solver": solver}
+    near = lf.fit("y ~ x + (x | g)", data, **options)
+    fit = lf.fit("y ~ x + (x | g)", far(data, 20_000.0), **options)
+    assert near.singular
+    assert fit.singular
+    assert fit.converged, str(fit.diagnostics)
+    assert fit.loglik.value == pytest.approx(near.loglik.value, abs=1e-6)
+    inside = np.isfinite(near.param_stderr)
+    np.testing.assert_array_equal(np.isfinite(fit.param_stderr), inside)
+    expected = moved(near.param_values, near.param_names, 20_000.0)
+    gap = np.abs(fit.param_values - expected)[inside]
+    assert (gap < 2e-3 * fit.param_stderr[inside]).all()
+    np.testing.assert_allclose(fit.param_stderr, moved_errors(near, 20_000.0), rtol=2e-3)
