@@ -55,7 +55,7 @@ def moved(values: Floats, names: Sequence[str], shift: float = SHIFT) -> Floats:
         elif "|" in name:
             found[number] += shift * values[place["x"]]
         elif name.startswith("cor("):
-            group = name[4 : name.rindex(":")]
+            group = name[4:-1].rsplit(":", 1)[0]
             first, second = place[f"sd({group}:Intercept)"], place[f"sd({group}:x)"]
             a, b, cor = values[first], values[second], values[number]
             sd = np.hypot(cor * a - shift * b, np.sqrt(1.0 - cor**2) * a)

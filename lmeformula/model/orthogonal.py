@@ -3,7 +3,8 @@
 With a year as a slope, intercepts are those of the year nought: they undo the slopes, all correlations run to
 one, and steps in them are nowhere near what a step does. In orthogonal columns, each of which is what the ones
 before it leave, the same model is that of the year about its mean. An unstructured covariance of the old
-columns' effects is one of the new ones'; other structures hold in their own columns only, and keep them.
+columns' effects is one of the new ones', and two variances with a correlation are any, by whatever name;
+other structures hold in their own columns only, and keep them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.compile import Model
+from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.covariances.structure import below_diagonal
 from lmeformula.model.params import Params, ParamSpace, TermShape
 
@@ -48,12 +50,19 @@ class TurnedSpace(ParamSpace):
 
     Attributes:
       turn: the way back.
+      of_terms: the terms' parameters as the model names them.
       resting: (d,) where parameters on their bounds are, such as -inf, and nan for the others; None for none.
         What stands for a zero of the new columns is far from one in the old ones.
     """
 
     turn: Turn = Turn(np.zeros((0, 0)), np.zeros(0), ())  # noqa: RUF009
+    of_terms: tuple[str, ...] = ()
     resting: Floats | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names on the reporting scale, those of the model."""
+        return (*self.fixed_names, *self.of_terms, *self.own.names)
 
     def to_report(self, psi: Floats) -> Floats:
         """Estimates (d,) on the reporting scale of the old columns."""
@@ -125,16 +134,21 @@ def orthogonal_model(model: Model) -> Model | None:
     if not (_is_turned(fixed) or center.any() or any(map(_is_turned, terms))):
         return None
     turn, space = Turn(fixed, center, terms), model.space
+    shapes = tuple(
+        _in_new_columns(term) if _is_turned(back) else term
+        for term, back in zip(space.terms, terms, strict=True)
+    )
     return replace(
         model,
         design=_turned(design, turn),
         space=TurnedSpace(
             fixed_names=space.fixed_names,
-            terms=space.terms,
+            terms=shapes,
             fixed_sigma=space.fixed_sigma,
             has_sigma=space.has_sigma,
             family_own=space.family_own,
             turn=turn,
+            of_terms=space.names[space.num_fixed : space.own_slice.start],
         ),
         estimates=None,
     )
@@ -180,13 +194,22 @@ def _of_term(block: TermBlock, term: TermShape) -> Floats:
     """The way back (k, k) of a term's effects."""
     k = len(block.columns)
     back = np.eye(k)
-    if term.structure.kind != "us" or k < 2:
+    # Any two variances and a correlation are unstructured.
+    is_any = k == 2 and term.structure.num_params(k) == 3
+    if k < 2 or not (term.structure.kind == "us" or is_any):
         return back
     for _, columns in _groups(block.predictors, k):
         found = _inverse_root(block.values[:, columns])
         if found is not None:
             back[np.ix_(columns, columns)] = found
     return back
+
+
+def _in_new_columns(term: TermShape) -> TermShape:
+    """A term whose covariance is any, whatever it is called."""
+    if term.structure.kind == "us":
+        return term
+    return term._replace(structure=STRUCTURES[("us", False)])
 
 
 def _groups(predictors: Sequence[int], size: int) -> list[tuple[int, list[int]]]:
@@ -229,7 +252,7 @@ def _turned(design: Design, turn: Turn) -> Design:
         )
     )
     terms = tuple(
-        replace(block, values=np.ascontiguousarray(block.values @ back))
+        replace(block, values=np.ascontiguousarray(block.values @ back), covariance="us")
         if _is_turned(back)
         else block
         for block, back in zip(design.terms, turn.terms, strict=True)

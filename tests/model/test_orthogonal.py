@@ -16,7 +16,9 @@ CASES = {
     "even thresholds": ("grade ~ x + (x | g)", "cumulative(thresholds=equidistant)", True, True),
     "no slope": ("yes ~ 1 + (x | g)", "bernoulli", True, False),
     "diagonal": ("yes ~ 1 + diag(x | g)", "bernoulli", False, False),
-    "compound": ("yes ~ 1 + cs(x | g)", "bernoulli", False, False),
+    "two of a structure": ("yes ~ x + cs(x | g)", "bernoulli", True, True),
+    "three of a structure": ("yes ~ 1 + cs(x + I(x - 2000) | g)", "bernoulli", False, False),
+    "homogeneous": ("yes ~ 1 + cs(x | g, hom = TRUE)", "bernoulli", False, False),
     "apart": ("yes ~ 1 + (x || g)", "bernoulli", False, False),
     "heavy": ('y ~ x + (x | gr(g, dist = "student"))', "gaussian", True, True),
     "residual": ("y ~ x + (x | g)", "gaussian", True, True),
@@ -64,7 +66,7 @@ def test_the_derivative_of_what_is_reported(name):
         np.testing.assert_allclose(found[:, number], ends / 2e-5, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["vector", "alone", "thresholds"])
+@pytest.mark.parametrize("name", ["vector", "alone", "two of a structure", "thresholds"])
 def test_the_fit_is_that_of_the_column_about_zero(name):
     formula, family, *_ = CASES[name]
     near = lf.fit(formula, years(), family=family, method="laplace")
