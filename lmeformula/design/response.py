@@ -21,6 +21,7 @@ from lmeformula.design.values import (
     listed,
     recode,
 )
+from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Call, Expression, Response
 
@@ -84,6 +85,16 @@ def _categorical(
     kind = "ordered" if column.ordered else "categorical"
     if levels is None:
         factor = drop_unused(column)
+        if empty := tuple(level for level in column.levels if level not in factor.levels):
+            # R's polr and multinom keep or name them; a chance of nothing cannot be told from a small one.
+            many = len(empty) > 1
+            warn(
+                "",
+                f"no row has the response {name!r} in the categor{'ies' if many else 'y'} {listed(empty)}: "
+                f"{'they are' if many else 'it is'} left out, and the model has no chance of "
+                f"{'them' if many else 'it'}. Put it together with a neighbour, or take it out of the column's "
+                "categories",
+            )
         return ResponseBlock(name, kind, factor.codes.astype(np.float64), factor.levels)
     codes, unknown = recode(column, levels)
     if unknown:

@@ -31,6 +31,8 @@ SLOW_STEPS = 15
 # Newton steps at the end, of the information as it is measured; one after which less than this is gained is the
 # last, and directions with a smaller share of information are left alone. Values differ by rounding.
 MOST_POLISHING, POLISHED, KNOWN, ROUNDING = 4, 1e-20, 1e-5, 1e-12
+# A rise of less, relative to the value, is none.
+UNTOLD = 1e-15
 # A face this near is rested on for so little: between the two the likelihood differs by rounding.
 NOTHING = 1e-8
 # A face is left if the log-likelihood rises by this per row and squared distance.
@@ -265,7 +267,9 @@ def _climb(
         gain, before = ways.gain(), count
         step = ways.trusted_step(damping) if gain >= negligible else np.zeros(len(free))
         promise = float(point.score @ step)
-        following = _line_search(look, point, step, promise) if promise > 0.0 else None
+        # Where gradients are rounding, a flat direction promises more than any step along it.
+        is_told = promise > UNTOLD * (1.0 + abs(point.value))
+        following = _line_search(look, point, step, promise) if is_told else None
         is_trusted = count - before < 3
         damping = max(0.1 * damping, LEAST_DAMPING) if is_trusted else max(10 * damping, 0.1)
         if following is None:

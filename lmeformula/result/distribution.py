@@ -89,7 +89,7 @@ def draw_rows(
       seed: of the draws: the same one, the same draws.
       own: (m, v) own parameters of each of m draws, for eta of m in front; those of the fit by default.
     Returns:
-      (..., n).
+      (..., n); nan where a predictor or an own parameter is.
     """
     family = fit.model.family
     if is_normal(family):
@@ -97,7 +97,16 @@ def draw_rows(
         errors = np.random.default_rng(seed).standard_normal(eta.shape)
         return np.asarray(eta + _sds(fit, response) * errors)
     key = seed.generate_state(2).astype(np.int32)
-    return np.asarray(distribution(fit, eta, response, own).sample(seed=key), np.float64)
+    # Samplers that reject draws would go on without end.
+    unknown = ~np.isfinite(eta)
+    held = np.where(unknown, 0.0, eta)
+    if own is not None:
+        lost = np.asarray(np.isnan(own).any(axis=1))
+        own = np.where(lost[:, None], family_values(fit), own)
+        unknown = unknown | lost.reshape(-1, *[1] * (eta.ndim - 1))
+    drawn = np.asarray(distribution(fit, held, response, own).sample(seed=key), np.float64)
+    rows = unknown.any(axis=-2) if family.predictors else unknown
+    return np.where(rows, np.nan, drawn)
 
 
 def distribution(fit: Fit, eta: Floats, response: Arrays, own: Floats | None = None) -> Any:

@@ -72,7 +72,9 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
         found = unit_deviances(family.name, observed, mu, family_values(fit))
         return _named(fit, np.sign(values) * np.sqrt(weights * found))
     if kind == "pearson":
-        values = values / np.sqrt(_variances(fit, eta, mu, weights))
+        # What is predicted perfectly is met, with no variance that a number could hold.
+        spread = np.sqrt(_variances(fit, eta, mu, weights))
+        values = np.divide(values, spread, out=np.zeros_like(values), where=values != 0.0)
     return _named(fit, values)
 
 

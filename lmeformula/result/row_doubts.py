@@ -212,7 +212,9 @@ def _spread(facts: RowFacts) -> Spread | None:
     if not family.has_trials and (observed.max() <= 1.0 or (observed != np.round(observed)).any()):
         # One yes or no cannot vary more than another.
         return None
-    scale = weights / family.variance(mu, family_values(fit))
+    variance = family.variance(mu, family_values(fit))
+    # Rows that are predicted perfectly do not vary at all.
+    scale = np.divide(weights, variance, out=np.zeros_like(variance), where=variance > 0.0)
     squares = (observed - mu) ** 2 * scale
     divisor = weights if family.has_trials else 1.0
     eta = np.repeat(facts.eta[None], NUM_DRAWS, axis=0)

@@ -159,7 +159,7 @@ def test_response(response: str) -> None:
         "n": [3, 3, 4],
         "l": [True, False, True],
         "s": ["yes", "no", "yes"],
-        "o": pd.Categorical(["hi", "lo", "hi"], ["lo", "never", "hi"], ordered=True),
+        "o": pd.Categorical(["hi", "lo", "hi"], ["lo", "hi"], ordered=True),
     }
     block = design(f"{response} ~ 1", data).response
     assert block is not None
