@@ -154,6 +154,17 @@ def orthogonal_model(model: Model) -> Model | None:
     )
 
 
+def terms_kept_far(model: Model) -> tuple[str, ...]:
+    """Names of terms with columns far from their origin that hold in these columns only, and so keep them."""
+    found = []
+    for block, term in zip(model.design.terms, model.space.terms, strict=True):
+        groups = _groups(block.predictors, len(block.columns))
+        is_far = any(_inverse_root(block.values[:, columns]) is not None for _, columns in groups)
+        if is_far and not _is_turned(_of_term(block, term)):
+            found.append(block.name)
+    return tuple(found)
+
+
 def at_rest(model: Model, psi: Floats, limit: Floats) -> Model:
     """The model, to report parameters that are held on their bounds as there, whatever stands in for them.
 

@@ -14,6 +14,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.history import Ascent, Sampling, Seconds
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
+from lmeformula.model.orthogonal import terms_kept_far
 from lmeformula.result.ending import at_limits, endless
 from lmeformula.store.absent import has_rows
 
@@ -154,7 +155,7 @@ def diagnostics(fit: Fit) -> Diagnostics:
         if fit.param_stderr_error is None
         else _largest(fit.param_names, fit.param_stderr_error / fit.param_stderr),
         seconds=fit.seconds,
-        advice=_advice(sampling, largest, singular, condition),
+        advice=(*_of_origins(fit), *_advice(sampling, largest, singular, condition)),
         certificate=fit.certificate,
     )
 
@@ -234,6 +235,17 @@ def _condition(covariance: Floats) -> float:
         return math.nan
     sd = np.sqrt(variances[inside])
     return float(np.linalg.cond(block / np.outer(sd, sd)))
+
+
+def _of_origins(fit: Fit) -> tuple[str, ...]:
+    """What may be in the way of a fit that did not come to its end."""
+    if fit.outcome.converged or not has_rows(fit.model.design):
+        return ()
+    return tuple(
+        f"Columns of {name} are far from their origin, and its covariance structure holds in these "
+        "columns only: take their means off."
+        for name in terms_kept_far(fit.model)
+    )
 
 
 def _advice(

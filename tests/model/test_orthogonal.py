@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.model.orthogonal import TurnedSpace, at_rest, orthogonal_model
+from lmeformula.model.orthogonal import TurnedSpace, at_rest, orthogonal_model, terms_kept_far
 from tests.shifted import far, moved, moved_errors, years
 
 # Formula, family, and whether the term of two columns, and the fixed effects, are turned.
@@ -17,7 +17,7 @@ CASES = {
     "no slope": ("yes ~ 1 + (x | g)", "bernoulli", True, False),
     "diagonal": ("yes ~ 1 + diag(x | g)", "bernoulli", False, False),
     "two of a structure": ("yes ~ x + cs(x | g)", "bernoulli", True, True),
-    "three of a structure": ("yes ~ 1 + cs(x + I(x - 2000) | g)", "bernoulli", False, False),
+    "three of a structure": ("yes ~ 1 + cs(x + I(x^2) | g)", "bernoulli", False, False),
     "homogeneous": ("yes ~ 1 + cs(x | g, hom = TRUE)", "bernoulli", False, False),
     "apart": ("yes ~ 1 + (x || g)", "bernoulli", False, False),
     "heavy": ('y ~ x + (x | gr(g, dist = "student"))', "gaussian", True, True),
@@ -32,6 +32,8 @@ def test_what_is_turned(name):
     assert orthogonal_model(lf.compile(lf.design(formula, data), family)) is None
     model = lf.compile(lf.design(formula, far(data)), family)
     turned = orthogonal_model(model)
+    is_kept = name in ("three of a structure", "homogeneous", "diagonal")
+    assert terms_kept_far(model) == (("g",) if is_kept else ())
     if not (has_term or has_fixed):
         assert turned is None
         return
