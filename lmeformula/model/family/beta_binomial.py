@@ -21,7 +21,7 @@ from lmeformula.model.family.gammas import LARGE, log_rising, log_rising_ratio
 from lmeformula.model.family.links import LINKS, Link
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family, Predicted
-from lmeformula.model.family.urn import is_short, urn_form
+from lmeformula.model.family.urn import urn_form
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -44,7 +44,6 @@ def beta_binomial(link: str) -> Family:
         parts=(Predicted("precision", "log", aliases=("phi",)),),
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=urn_form(link),
-        serves=lambda response: is_short(response[1]),
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lmeformula.model.family.jets import Jet, jets
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Slopes
+from lmeformula.model.family.urns import FIRST, MANY, log_chances, tails
 
 Floats = NDArray[np.float64]
 
@@ -59,15 +60,19 @@ def urn_form(link: str) -> ClosedForm:
         return (
             yes,
             no,
-            summed(yes.value, successes, precision),
-            summed(no.value, trials - successes, precision),
-            summed(np.zeros_like(eta), trials, precision),
+            _all(yes.value, successes, precision),
+            _all(no.value, trials - successes, precision),
+            _all(np.zeros_like(eta), trials, precision),
         )
 
     def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
         yes, no, up, down, whole = sides(eta, response, own[0])
+        values = response[2] + up.value + down.value - whole.value
+        if (many := response[1] > MANY).any():
+            pair, counts = (yes.value[many], no.value[many]), (response[0][many], response[1][many])
+            values[many] = log_chances(*pair, *counts, own[0])
         return Slopes(
-            float(np.sum(response[2] + up.value + down.value - whole.value)),
+            float(np.sum(values)),
             up.share * yes.first + down.share * no.first,
             _second(yes, up) + _second(no, down),
         )
@@ -76,7 +81,9 @@ def urn_form(link: str) -> ClosedForm:
         precision = own[0]
         yes, no, up, down, whole = sides(eta, response, precision)
         # In the precision's logarithm first.
-        slope = float(np.sum(whole.rest - up.rest - down.rest))
+        # Shares and rests add up to the draws, of which there are as many on both sides.
+        by_rest, by_share = whole.rest - up.rest - down.rest, up.share + down.share - whole.share
+        slope = float(np.sum(np.where(response[1] > precision, by_share, by_rest)))
         bend = float(np.sum(up.spread + down.spread - whole.spread))
         first = up.spread * yes.first + down.spread * no.first
         second = _mixed(yes, up) + _mixed(no, down)
@@ -126,6 +133,19 @@ def summed(log_first: Floats, counts: Floats, precision: float) -> Side:
         sums(spread),
         sums(spread * (rest - share)),
     )
+
+
+def _all(log_first: Floats, counts: Floats, precision: float) -> Side:
+    """The same for any number of draws; of rows with many there is no value or square here."""
+    many = counts > MANY
+    found = summed(log_first, np.where(many, FIRST, counts), precision)
+    if not many.any():
+        return found
+    first = precision * np.exp(log_first[many])
+    parts = dict(zip(("share", "rest", "spread", "skew"), tails(first, counts[many]), strict=True))
+    for name, more in parts.items():
+        getattr(found, name)[many] += more
+    return found
 
 
 def _second(log: Jet, side: Side) -> Floats:
