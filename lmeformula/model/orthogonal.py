@@ -242,7 +242,9 @@ def _inverse_root(columns: Floats) -> Floats | None:
     n, k = columns.shape
     if k < 2 or n < k:
         return None
-    size = np.sqrt(np.mean(columns**2, axis=0))
+    # Numbers that cannot be squared are no columns to turn.
+    with np.errstate(over="ignore"):
+        size = np.sqrt(np.mean(columns**2, axis=0))
     if not (np.isfinite(size).all() and size.all()):
         return None
     root = np.linalg.qr(columns / size, mode="r") / np.sqrt(n)

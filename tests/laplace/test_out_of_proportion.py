@@ -16,8 +16,9 @@ COUNTS = (
     "zero_inflated_nbinom2", "hurdle_nbinom2",
 )  # fmt: skip
 ORDERED = ("cumulative", "sratio", "cratio", "acat")
-# Families that need no compiler; the others take a while.
-QUICK = ("gamma", "lognormal", "inverse_gaussian", "poisson", "binomial")
+CATEGORIES = (*ORDERED, "categorical")
+# Families that need no compiler; the others take a while, hurdle_nbinom2 with a count of 1e9 minutes.
+QUICK = ("gamma", "lognormal", "inverse_gaussian", "poisson", "binomial", "cumulative")
 
 
 def one(values: np.ndarray, extreme: float) -> np.ndarray:
@@ -33,7 +34,7 @@ def plain(family: str) -> dict[str, np.ndarray]:
     g, x = np.repeat(np.arange(10), 6), rng.normal(size=N)
     eta = 0.5 + 0.4 * x + rng.normal(0, 0.4, 10)[g]
     data = {"g": np.array([f"g{i}" for i in g]), "x": x}
-    if family in ORDERED:
+    if family in CATEGORIES:
         y = np.clip(np.round(eta + rng.normal(size=N)), -1, 2).astype(int) + 2
     elif family in ("binomial", "beta_binomial"):
         data["t"] = rng.integers(2, 9, N)
@@ -72,6 +73,7 @@ def odd(family: str) -> dict[str, dict[str, np.ndarray]]:
         "one category": {"y": np.ones(N, int)},
         "told by x": {"x": y.astype(float)},
         "x of 1e300": {"x": 1e300 * data["x"]},
+        "one of another category": {"y": np.where(np.arange(N) == 7, 2, 1)},
     }
 
 
@@ -79,7 +81,7 @@ CASES = [
     pytest.param(
         family, name, id=f"{family}, {name}", marks=[pytest.mark.slow] * (family not in QUICK)
     )
-    for family in (*POSITIVE, *COUNTS, "beta", "binomial", "beta_binomial", *ORDERED)
+    for family in (*POSITIVE, *COUNTS, "beta", "binomial", "beta_binomial", *CATEGORIES)
     for name in odd(family)
 ]
 
@@ -87,6 +89,8 @@ CASES = [
 @pytest.mark.parametrize(("family", "name"), CASES)
 def test_it_ends_in_an_outcome_or_a_refusal(family, name):
     data = {**plain(family), **odd(family)[name]}
+    if family == "categorical":
+        data["y"] = np.array(list("abcd"))[data["y"] - 1]
     response = "y | trials(t)" if family in ("binomial", "beta_binomial") else "y"
     try:
         with warnings.catch_warnings():

@@ -16,6 +16,7 @@ from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.model.family.bijected import Bijected
+from lmeformula.model.family.bijector_trial import check_bijector
 from lmeformula.model.family.bounded import between
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.constant import Climber, Constant
@@ -26,7 +27,7 @@ from lmeformula.model.family.record import Family as Record
 from lmeformula.model.family.score_trial import check_score
 from lmeformula.model.family.supports import Support, support_of
 from lmeformula.model.family.table import FAMILIES
-from lmeformula.model.family.trial import check_bijector, is_mean, takes_single, try_out
+from lmeformula.model.family.trial import is_mean, takes_single, try_out
 
 Floats = NDArray[np.float64]
 Tensor = Any

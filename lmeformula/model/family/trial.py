@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.model.family.bijected import slopes
 
 if TYPE_CHECKING:
     from lmeformula.model.family.custom import Parts
@@ -36,51 +34,6 @@ LEAVES = (
     'the link lets mu leave the values that the distribution takes (use link="log" for positive ones, '
     '"logit" for chances)'
 )
-TYPED = "Numbers inside of a bijector must be float64: write tfb.Shift(np.float64(1)), not tfb.Shift(1.0)."
-
-
-def check_bijector(way: Any, what: str) -> None:
-    """Check that a bijector takes and gives numbers one by one, in double precision, one way and back.
-
-    Args:
-      way: what the user gave.
-      what: for the error: "the link of ...".
-    Raises:
-      ModelError: if it does not.
-    """
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
-    if not isinstance(way, tfp.bijectors.Bijector):
-        raise ModelError(
-            f"{what} is {kinds.shown(way)}, not a tfb.Bijector",
-            hint="For positive values write tfb.Exp() or (0, np.inf), for chances tfb.Sigmoid().",
-        )
-    if way.forward_min_event_ndims != 0 or way.inverse_min_event_ndims != 0:
-        raise ModelError(
-            f"{what} is a bijector of vectors",
-            hint="Give a bijector of scalars, such as tfb.Exp(), to each parameter of its own.",
-        )
-    points = tf.constant([-1.0, -0.3, 0.0, 0.4, 1.0], tf.float64)
-    try:
-        values = way.forward(points)
-        back = way.inverse(values)
-        rises = np.array([float(slopes(way, point)[0]) for point in points])
-    except (TypeError, ValueError, tf.errors.OpError) as error:
-        raise ModelError(f"{what} cannot be evaluated: {_brief(error)}", hint=TYPED) from error
-    if values.dtype != tf.float64 or values.shape != points.shape:
-        raise ModelError(
-            f"{what} makes {values.dtype.name} of the shape {tuple(values.shape)} from five float64 "
-            "numbers",
-            hint=TYPED,
-        )
-    is_good = np.isfinite(values).all() and np.allclose(back, points, rtol=1e-6, atol=1e-8)
-    if not is_good or not (np.abs(rises) > 0).all():
-        raise ModelError(
-            f"{what} is not one-to-one between -1 and 1: it makes {np.round(values, 4).tolist()} of "
-            f"{points.numpy().tolist()}",
-            hint="It must take any number: tfb.Exp() does, tfb.Square() does not.",
-        )
 
 
 def try_out(parts: Parts, support: Support) -> None:
@@ -164,7 +117,7 @@ def built(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> Any:
     except Exception as error:
         # The function is the user's: whatever it raises is told as its failure.
         raise ModelError(
-            f"the distribution of the family {parts.name!r} could not be made: {_brief(error)}",
+            f"the distribution of the family {parts.name!r} could not be made: {brief(error)}",
             hint="It is called with mu, float64 of any shape, and each own parameter, a float64 tensor that "
             "goes together with mu.",
         ) from error
@@ -243,7 +196,7 @@ def _check_density(
         found = _log_density(parts, eta, own, y)
     except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
         raise ModelError(
-            f"the log density of the family {parts.name!r} cannot be evaluated: {_brief(error)}",
+            f"the log density of the family {parts.name!r} cannot be evaluated: {brief(error)}",
             hint="Responses are float64: give distributions of whole numbers dtype=mu.dtype.",
         ) from error
     if found.dtype != eta.dtype or found.shape != y.shape:
@@ -336,7 +289,7 @@ def _derivatives(
     except (LookupError, tf.errors.OpError) as error:
         raise ModelError(
             f"the log density of the family {parts.name!r} cannot be differentiated {times} times in {what}: "
-            f"{_brief(error)}",
+            f"{brief(error)}",
             hint="Some of TensorFlow's functions have no second gradient; write the density with others.",
         ) from error
     if found[0] is None:
@@ -373,7 +326,7 @@ def _check_compiles(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Tenso
         value, _ = compiled(eta, own, y)
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ModelError(
-            f"the log density of the family {parts.name!r} cannot be compiled by XLA: {_brief(error)}",
+            f"the log density of the family {parts.name!r} cannot be compiled by XLA: {brief(error)}",
             hint="Write it with TensorFlow's functions of tensors: no NumPy, no tf.py_function.",
         ) from error
     if not np.allclose(value, _log_density(parts, eta, own, y), rtol=1e-8, atol=1e-10):
@@ -394,7 +347,7 @@ def _at(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], place: tuple[int, ..
     )
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """The first line of what a library said, not too long."""
     said = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {said[0] if said else ''}".rstrip(": ")
