@@ -271,7 +271,8 @@ def start_of(
         inside=inside,
         observed=observed,
         mc_covariance=np.zeros_like(observed.matrix),
-        loglik=found.approximation.value,
+        # Where the approximation has no curvature its value is none of the likelihood's.
+        loglik=math.nan if outcome is Outcome.NONFINITE else found.approximation.value,
         loglik_error=0.0,
         outcome=Outcome.SEPARATION if endless.any() else outcome,
         at_limits=climbed.at_limits,

@@ -102,7 +102,13 @@ def estimate_mcem(
             return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began
         compiling.result()
-    if start.outcome in ENDLESS:
+    known = None
+    if start.outcome is Outcome.NONFINITE and solver == "direct":
+        # A density with several modes has a likelihood, though no approximation at one of them.
+        known = exact_start(
+            model, start.found.problem, start.psi, np.eye(len(start.psi)), _nowhere(start)
+        )
+    if start.outcome in ENDLESS and known is None:
         return whole(model, start, solver, seed, began)
     if start.at_limits:
         # The simpler family's, which knows nothing of what is held.
@@ -113,7 +119,9 @@ def estimate_mcem(
     space, arrays = model.space, start.found.problem
     information = start.observed.matrix + np.diag(np.where(start.inside, 0.0, 1.0))
     first, at_start = start.psi, start.found.approximation.mode.u
-    exact = exact_start(model, arrays, first, information, at_start)
+    exact = known
+    if known is None:
+        exact = exact_start(model, arrays, first, information, at_start)
     if exact is not None:
         first, information, at_start = exact
     problem = laplace_problem(model, arrays, first, information, at_start)
@@ -163,6 +171,11 @@ def estimate_mcem(
         laplace_values=space.to_report(space.to_free(start.found.params)),
         solver=solver,
     )
+
+
+def _nowhere(start: Start) -> Floats:
+    """(q,) effects of zero."""
+    return np.zeros(start.found.problem.plan.num_effects)
 
 
 def _compile_ahead(model: Model, options: Options, solver: str) -> None:

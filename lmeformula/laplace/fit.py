@@ -34,7 +34,7 @@ from lmeformula.laplace.likelihood import (
 )
 from lmeformula.laplace.rows import row_derivatives
 from lmeformula.laplace.secants import Move, corrected, remember
-from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, ascend, nowhere
+from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, Summit, ascend, nowhere
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.family import Depths
@@ -46,6 +46,9 @@ Floats = NDArray[np.float64]
 
 # Where the optimiser starts: the sd of every coefficient, in units of the predictor.
 FIRST_SD = 0.5
+# Where rows' densities bend upwards, the approximation has several maxima, and grows without limit next to
+# where the mode has no curvature: an ascent that came there has none, and others start from these.
+OTHER_SDS = (0.1, 2.0)
 # With no more effects than this, other maxima are looked for from where the first one is.
 MOST_EFFECTS = 100
 
@@ -168,13 +171,22 @@ def fit_laplace(
 
     # From a place that is known there is one way; the iterative solver's ascents look nowhere else.
     is_thorough = start is None and factorize is None and plan.num_effects <= MOST_EFFECTS
-    if start is None:
-        sds = elements.start(FIRST_SD)
-        start = np.concatenate([R @ first[:p], first[space.own_slice], sds])
+    before = np.concatenate([R @ first[:p], first[space.own_slice]])
     climb = evaluate if factorize is None else integrated(evaluate)
-    summit = ascend(
-        climb, elements, start, design.n, negligible, thorough=is_thorough, measure=measure
-    )
+
+    def climb_from(where: Floats) -> Summit:
+        nonlocal last, latest, moves
+        last, latest, moves = None, None, ()
+        return ascend(
+            climb, elements, where, design.n, negligible, thorough=is_thorough, measure=measure
+        )
+
+    known = start is not None
+    summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)
+    is_doubtful = is_thorough or (factorize is None and not known and not summit.converged)
+    if is_doubtful and _bends_upwards(summit):
+        others = [climb_from(np.append(before, elements.start(sd))) for sd in OTHER_SDS]
+        summit = max((summit, *others), key=lambda each: (each.converged, each.point.value))
     if summit.point.detail is None or not np.isfinite(summit.point.value):
         raise np.linalg.LinAlgError("the density is not finite wherever the ascent could start")
     coordinates, approximation = summit.point.coordinates, summit.point.detail
@@ -202,6 +214,11 @@ def fit_laplace(
         charts=elements,
         elements=summit.elements,
     )
+
+
+def _bends_upwards(summit: Summit) -> bool:
+    """Whether some row's density is not concave where an ascent ended."""
+    return summit.point.detail is None or bool((summit.point.detail.mode.weights < 0.0).any())
 
 
 def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
