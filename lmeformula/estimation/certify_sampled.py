@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
-from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING
+from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING, names_alike
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian.likelihood import Sums
@@ -42,6 +42,7 @@ def certify_sampled_gaussian(
     mc_covariance: Floats,
     stderr: Floats,
     loglik: float,
+    undetermined: Mask | None = None,
 ) -> Certificate:
     """Examine a Monte Carlo fit of a Gaussian model by its exact likelihood.
 
@@ -54,6 +55,7 @@ def certify_sampled_gaussian(
       mc_covariance: (d, d) Monte Carlo covariance of psi.
       stderr: (d,) the reported standard errors.
       loglik: the reported log-likelihood.
+      undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
     Returns:
       The certificate.
     """
@@ -94,6 +96,7 @@ def certify_sampled_gaussian(
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(loglik) + data.n),
             way="a factorisation of another matrix",
             num_fixed=space.num_fixed,
+            alike=names_alike(space, undetermined),
         )
     )
 
@@ -106,6 +109,7 @@ def certify_sampled(
     inside: Mask,
     loglik: LogLik,
     tolerance: float,
+    undetermined: Mask | None = None,
 ) -> Certificate:
     """Examine a Monte Carlo fit by what its last draws say.
 
@@ -117,6 +121,7 @@ def certify_sampled(
       inside: (d,) what is not held at a bound.
       loglik: the reported log-likelihood.
       tolerance: that was asked for.
+      undetermined: as in `certify_sampled_gaussian`.
     Returns:
       The certificate: stationarity, chains, curvature, boundaries, covariance, log-likelihood.
     """
@@ -153,6 +158,7 @@ def certify_sampled(
             allowed=math.nan,
             way="",
             num_fixed=space.num_fixed,
+            alike=names_alike(space, undetermined),
         )
     )
     claims = (common[name] for name in ("curvature", "boundaries", "covariance"))

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
 from lmeformula.history import Sampling, Watched
+from lmeformula.model.alike import alike
 from lmeformula.model.compile import Model
 
 if TYPE_CHECKING:
@@ -71,6 +73,17 @@ def stderr_of(covariance: Floats) -> Floats:
     """(d,) roots of the diagonal; nan where it is negative, which no variance is."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.sqrt(np.diag(covariance)))
+
+
+def undetermined_of(model: Model, covariances: tuple[Floats, ...]) -> NDArray[np.bool_] | None:
+    """(t,) parameters of covariances (k, k) that the design does not tell apart; None where it tells all.
+
+    Of effects by a t distribution, covariances of the predictors are not all that there is.
+    """
+    if model.start.freedom:
+        return None
+    found = alike(layout(model.stack.terms), model.space, covariances)
+    return None if found is None else found.undetermined
 
 
 def without_errors(covariance: Floats, num_fixed: int, undetermined: NDArray[np.bool_]) -> Floats:

@@ -28,6 +28,7 @@ from lmeformula.estimation.common import (
     report_vcov,
     stderr_of,
     timed_run,
+    undetermined_of,
     watch,
     watched_draws,
     without_errors,
@@ -258,9 +259,20 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     fixed_vcov = fixed @ fixed_covariance(data, found, sigma) @ fixed.T
     information = observed_information(data, space, psi, inside)
     vcov = report_vcov(model, psi, information, inside, fixed_vcov, data.R, apart=True)
+    undetermined = undetermined_of(model, params.covariances)
+    if undetermined is not None:
+        vcov = without_errors(vcov, space.num_fixed, undetermined)
     stderr = stderr_of(vcov)
     certificate = certify_sampled_gaussian(
-        data, model, psi, inside, information, solution.mc_covariance, stderr, value
+        data,
+        model,
+        psi,
+        inside,
+        information,
+        solution.mc_covariance,
+        stderr,
+        value,
+        undetermined,
     )
     return Fit(
         model=model,

@@ -22,7 +22,9 @@ from lmeformula.estimation.common import (
     BOUNDARY_SD,
     stderr_of,
     timed_run,
+    undetermined_of,
     watch,
+    without_errors,
 )
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
@@ -139,6 +141,10 @@ def estimate_mcem(
     loglik = log_likelihood(model, arrays, problem, settings, solution, mode, seed)
     bridge_seconds = time.perf_counter() - bridging
     errors = _errors(model, start, solver, solution, inside, mode.u)
+    undetermined = undetermined_of(model, space.to_natural(limit).covariances)
+    told = errors
+    if undetermined is not None:
+        told = errors._replace(vcov=without_errors(errors.vcov, space.num_fixed, undetermined))
     fit = fit_of_run(
         model,
         solution,
@@ -148,7 +154,7 @@ def estimate_mcem(
         modes=modes,
         mode_cov=mode_cov,
         loglik=loglik,
-        errors=errors,
+        errors=told,
         watched=watched,
         seconds=Seconds(
             design=0.0,
@@ -161,7 +167,7 @@ def estimate_mcem(
         ),
     )
     certificate = certify_sampled(
-        model, problem, solution, errors.vcov, inside, loglik, options.tolerance
+        model, problem, solution, errors.vcov, inside, loglik, options.tolerance, undetermined
     )
     return replace(
         fit,

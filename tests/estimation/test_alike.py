@@ -66,3 +66,15 @@ def test_names_of_groups_in_a_laplace_fit():
         correlation = fit.param_values[fit.param_names.index("cor(g:a[v],a[w])")]
         assert correlation == pytest.approx(0.0, abs=1e-5)
         np.testing.assert_allclose(fit.param_values, fits[0].param_values, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_a_monte_carlo_fit_says_it_too(family):
+    formula = "y ~ 1 + x + (0 + a | g)"
+    options = {"method": "mcem", "tolerance": 0.2, "progress": False}
+    fit = lf.fit(formula, nested(5, family), family=family, **options)
+    assert fit.outcome.name in ("UNIDENTIFIED", "DRAWS_EXHAUSTED")
+    claim = fit.certificate["curvature"]
+    assert not claim.holds
+    assert "cor(g:a[v],a[w])" in claim.names
+    assert np.isnan(fit.param_stderr[fit.param_names.index("cor(g:a[v],a[w])")])
