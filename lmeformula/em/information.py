@@ -347,9 +347,8 @@ def _bend(lengths: Floats, ends: _Ends, draws: Draws, used: int) -> Floats:
     between = means(ends.centre_scores, ends.centre_values)[0, 0]
     twice = (sides.sum(axis=1) - 2.0 * between) / lengths[:, None] ** 2
     change = np.zeros((size, size, size))
-    for i in range(size):
-        for j in range(size):
-            change[i, i, j] = change[i, j, i] = change[j, i, i] = -twice[i, j]
+    for i, j in np.ndindex(size, size):
+        change[i, i, j] = change[i, j, i] = change[j, i, i] = -twice[i, j]
     for (i, j), corner in zip(
         _pairs(size), means(ends.corner_scores, ends.corner_values)[:, 0], strict=True
     ):
@@ -362,8 +361,7 @@ def _bend(lengths: Floats, ends: _Ends, draws: Draws, used: int) -> Floats:
 
 def _pairs(size: int) -> list[tuple[int, int]]:
     """Pairs of directions such that any three directions have one: those within either half."""
-    half = size // 2
-    return [*combinations(range(half), 2), *combinations(range(half, size), 2)]
+    return [*combinations(range(size // 2), 2), *combinations(range(size // 2, size), 2)]
 
 
 def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
@@ -379,8 +377,8 @@ def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
     if len(work.signs) == 2:
         steps = work.lengths * basis
         places += [work.at + steps[:, i] + steps[:, j] for i, j in _pairs(len(work.lengths))]
+    ends = []
     with ThreadPoolExecutor(programs.num_workers) as pool:
-        ends = []
         for at in places:
             # The geometry is worked out here while the threads evaluate the last one.
             evaluate = evaluator(programs, at, geometry(at), work.data, work.coefficients)
