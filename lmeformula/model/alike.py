@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 # A change of the covariances that keeps less than this share of its size, squared, in V is none of V.
 UNSEEN = 1e-12
-# Numbers of which contrasts of rows are made at most.
+# Numbers in columns, and in contrasts of rows, that are looked at, at most.
 MOST_NUMBERS = 20_000_000
 # Of the variance that effects make in a row: what is no variance, and what one of zero counts as.
 NO_VARIANCE, LEAST = 1e-6, 1e-11
@@ -61,7 +61,7 @@ def alike(
       covariances: (k, k) of each term.
       X: (n, p) columns of the fixed effects, where only contrasts that they do not move are looked at (REML).
     Returns:
-      The one that stands for all; None where there are no others.
+      The one that stands for all; None where there are no others, and where rows are too many to see.
     Example:
       >>> from lmeformula.algebra.crossproducts import layout
       >>> from lmeformula.design import design
@@ -75,6 +75,8 @@ def alike(
       array([False, False,  True])
     """
     values = [_values(plan, term) for term in range(len(plan.sizes))]
+    if sum(each.size for each in values) > MOST_NUMBERS:
+        return None
     roots = [
         column_root(own.T @ own / len(own), term.structure.kind)
         for own, term in zip(values, space.terms, strict=True)
