@@ -31,8 +31,10 @@ MAX_NEWTON_STEPS = 60
 MODE_GAIN = 1e-16
 # The same where gradients of neighbouring points are to be subtracted from each other.
 EXACT_GAIN = 1e-18
+# Next to the mode Newton's whole step is right, whatever rounding makes of the density of large counts.
+NEXT_TO = 1e-7
 # Newton's method converges quadratically: a small gain that falls no faster than this is rounding.
-STALLED = 0.1
+SMALL_GAIN, STALLED = 1e-13, 0.1
 # Rounding of a log joint density, relative to it: with a count of 1e18 a gain below this is none.
 ROUNDING = 2e-16
 
@@ -142,7 +144,7 @@ def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
         gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
         step = factor.solve(gradient)
         gain = float(gradient @ step)
-        is_rounding = gain < max(MODE_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
+        is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
         if not gain > enough or is_rounding or number == MAX_NEWTON_STEPS:
             break
         before = gain
@@ -152,7 +154,8 @@ def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
             following = problem.rows.slopes(eta + share * move, at.own)
             moved = u + share * step
             reached = following.value - 0.5 * float(moved @ moved)
-            if reached >= value + 1e-4 * share * gain - 1e-13 * abs(value):
+            rises = reached >= value + 1e-4 * share * gain - 1e-13 * abs(value)
+            if rises or (gain < NEXT_TO and np.isfinite(reached)):
                 break
             share *= 0.5
         else:

@@ -102,10 +102,6 @@ ORDERED = {
         pd.Categorical.from_codes(GRADES, ["low", "mid", "high"], ordered=True),
         ("low", "mid", "high"),
     ),
-    "a level that no row has": (
-        pd.Categorical.from_codes(GRADES + (GRADES > 0), ["a", "b", "c", "d"], ordered=True),
-        ("a", "c", "d"),
-    ),
     "two categories": (1 + (GRADES > 0), ("1", "2")),
 }
 
