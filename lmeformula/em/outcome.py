@@ -27,8 +27,8 @@ class Outcome(enum.Enum):
         "the larger error that fit.mc_error reports."
     )
     NONFINITE = (
-        "The log density became NaN or infinite, or the approximation to its integral did, where effects have "
-        "several modes. Check the scale of the columns, or integrate by method='mcem'."
+        "The log density, or the approximation to its integral, became NaN or infinite. Check the scale of the "
+        "columns, or integrate by method='mcem'."
     )
     OPTIMIZER_STALLED = (
         "The optimiser stopped where the gradient is not yet zero. Rescale the columns to comparable "
