@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.crossproducts import layout
+from lmeformula.algebra.crossproducts import Layout
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
 from lmeformula.history import Sampling, Watched
@@ -75,14 +75,16 @@ def stderr_of(covariance: Floats) -> Floats:
         return np.asarray(np.sqrt(np.diag(covariance)))
 
 
-def undetermined_of(model: Model, covariances: tuple[Floats, ...]) -> NDArray[np.bool_] | None:
+def undetermined_of(
+    model: Model, plan: Layout, covariances: tuple[Floats, ...]
+) -> NDArray[np.bool_] | None:
     """(t,) parameters of covariances (k, k) that the design does not tell apart; None where it tells all.
 
     Of effects by a t distribution, covariances of the predictors are not all that there is.
     """
     if model.start.freedom:
         return None
-    found = alike(layout(model.stack.terms), model.space, covariances)
+    found = alike(plan, model.space, covariances)
     return None if found is None else found.undetermined
 
 

@@ -259,7 +259,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
     fixed_vcov = fixed @ fixed_covariance(data, found, sigma) @ fixed.T
     information = observed_information(data, space, psi, inside)
     vcov = report_vcov(model, psi, information, inside, fixed_vcov, data.R, apart=True)
-    undetermined = undetermined_of(model, params.covariances)
+    undetermined = undetermined_of(model, plan, params.covariances)
     if undetermined is not None:
         vcov = without_errors(vcov, space.num_fixed, undetermined)
     stderr = stderr_of(vcov)

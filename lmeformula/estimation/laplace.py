@@ -141,7 +141,7 @@ def estimate_mcem(
     loglik = log_likelihood(model, arrays, problem, settings, solution, mode, seed)
     bridge_seconds = time.perf_counter() - bridging
     errors = _errors(model, start, solver, solution, inside, mode.u)
-    undetermined = undetermined_of(model, space.to_natural(limit).covariances)
+    undetermined = undetermined_of(model, arrays.plan, space.to_natural(limit).covariances)
     told = errors
     if undetermined is not None:
         told = errors._replace(vcov=without_errors(errors.vcov, space.num_fixed, undetermined))

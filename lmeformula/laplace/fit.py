@@ -170,7 +170,8 @@ def fit_laplace(
         return Point(coordinates, found.value, score, corrected(information, moves), slopes, found)
 
     # From a place that is known there is one way; the iterative solver's ascents look nowhere else.
-    is_thorough = start is None and factorize is None and plan.num_effects <= MOST_EFFECTS
+    looks_around = start is None and factorize is None
+    is_thorough = looks_around and plan.num_effects <= MOST_EFFECTS
     before = np.concatenate([R @ first[:p], first[space.own_slice]])
     climb = evaluate if factorize is None else integrated(evaluate)
 
@@ -181,9 +182,8 @@ def fit_laplace(
             climb, elements, where, design.n, negligible, thorough=is_thorough, measure=measure
         )
 
-    known = start is not None
     summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)
-    is_doubtful = is_thorough or (factorize is None and not known and not summit.converged)
+    is_doubtful = is_thorough or (looks_around and not summit.converged)
     if is_doubtful and _bends_upwards(summit):
         others = [climb_from(np.append(before, elements.start(sd))) for sd in OTHER_SDS]
         summit = max((summit, *others), key=lambda each: (each.converged, each.point.value))
