@@ -30,6 +30,7 @@ class Layout(NamedTuple):
       rest: positions of the other terms.
       matrices: (n, l k) CSR model matrix Z of each term, in formula order.
       starts: where each term starts in a vector of all effects: lead first, then the rest; by formula order.
+      transposed: (l k, n) Z' of each term, on the same numbers: small fits wait for scipy to make one.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -37,6 +38,7 @@ class Layout(NamedTuple):
     rest: tuple[int, ...]
     matrices: tuple[sp.csr_array, ...]
     starts: tuple[int, ...]
+    transposed: tuple[sp.csc_array, ...]
 
     @property
     def num_effects(self) -> int:
@@ -53,6 +55,12 @@ class Layout(NamedTuple):
         """Where the effects of a term are in a vector of all effects."""
         levels, k = self.sizes[term]
         return slice(self.starts[term], self.starts[term] + levels * k)
+
+    def with_matrices(self, matrices: tuple[sp.csr_array, ...]) -> Layout:
+        """The same effects with other model matrices (n, l k)."""
+        return self._replace(
+            matrices=matrices, transposed=tuple(matrix.T for matrix in matrices)
+        )
 
     def split(self, effects: Floats) -> tuple[Floats, ...]:
         """A vector (q) or matrix (q, m) of effects, as (l, k) or (l, k, m) arrays in formula order."""
@@ -81,7 +89,10 @@ def layout(terms: tuple[TermBlock, ...]) -> Layout:
     for j in rest:
         starts[j] = start
         start += counts[j]
-    return Layout(sizes, lead, rest, tuple(model_matrix(term) for term in terms), tuple(starts))
+    matrices = tuple(model_matrix(term) for term in terms)
+    return Layout(
+        sizes, lead, rest, matrices, tuple(starts), tuple(matrix.T for matrix in matrices)
+    )
 
 
 def model_matrix(term: TermBlock) -> sp.csr_array:

@@ -66,8 +66,8 @@ class Rows(NamedTuple):
         """Z' columns, (q, m), for columns (n, m)."""
         held = columns if self.root is None else columns * self.root[:, None]
         found = np.empty((plan.num_effects, columns.shape[1]))
-        for j, matrix in enumerate(plan.matrices):
-            found[plan.place(j)] = matrix.T @ held
+        for j, matrix in enumerate(plan.transposed):
+            found[plan.place(j)] = matrix @ held
         return found
 
 
@@ -84,22 +84,22 @@ class Closely(NamedTuple):
     missed: float
 
 
-def is_close(rss: float, yy: float, information: Floats) -> bool:
+def is_close(rss: float, yy: float, information: Floats, close: float = CLOSE) -> bool:
     """Whether the sum of squares, or a direction of an information out of one, is too small a difference."""
-    return is_small(rss, yy) or not has_digits(information)
+    return is_small(rss, yy, close) or not has_digits(information, close)
 
 
-def is_small(rss: float, yy: float) -> bool:
+def is_small(rss: float, yy: float, close: float = CLOSE) -> bool:
     """Whether a residual sum of squares is too small a difference of sums of squares."""
-    return rss < CLOSE * yy
+    return rss < close * yy
 
 
-def has_digits(information: Floats) -> bool:
+def has_digits(information: Floats, close: float = CLOSE) -> bool:
     """Whether an information out of one keeps digits in every direction."""
     if not len(information):
         return True
     root, status = lapack.dpotrf(information, lower=1, clean=0)
-    return status == 0 and not bool((root.diagonal() ** 2 < CLOSE).any())
+    return status == 0 and not bool((root.diagonal() ** 2 < close).any())
 
 
 class Left(NamedTuple):

@@ -107,7 +107,7 @@ def prepare(design: Design) -> Carrier:
     root = None if design.weights is None else np.sqrt(design.weights)
     Q, R = np.linalg.qr(design.X if root is None else design.X * root[:, None])
     carried = Q if root is None else Q * root[:, None]
-    gather = tuple(plan.matrices[j].T for j in (plan.lead, *plan.rest))
+    gather = tuple(plan.transposed[j] for j in (plan.lead, *plan.rest))
     check_dense(plan.num_effects - plan.lead_size)
     # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
     weights = np.ones(design.n) if design.weights is None else design.weights

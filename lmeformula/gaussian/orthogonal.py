@@ -130,4 +130,4 @@ def _turned(plan: Layout, turns: tuple[Floats, ...]) -> Layout:
         other = matrix.copy()
         other.data = np.ascontiguousarray(solved).ravel()
         matrices.append(other)
-    return plan._replace(matrices=tuple(matrices))
+    return plan.with_matrices(tuple(matrices))

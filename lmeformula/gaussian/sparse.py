@@ -125,8 +125,8 @@ def sparse_sums(design: Design) -> SparseSums:
     return SparseSums(
         plan=plan,
         products=sparse_products(find_meetings(plan, design.terms), design.weights),
-        ZQ=np.concatenate([plan.matrices[j].T @ carried for j in order]),
-        Zy=np.concatenate([plan.matrices[j].T @ held for j in order]),
+        ZQ=np.concatenate([plan.transposed[j] @ carried for j in order]),
+        Zy=np.concatenate([plan.transposed[j] @ held for j in order]),
         yy=float(residual @ residual),
         R=R,
         ols=sl.solve_triangular(R, Qy) if R.size else np.zeros(0),

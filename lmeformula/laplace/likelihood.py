@@ -303,6 +303,6 @@ def predictor(plan: Layout, effects: Floats) -> Floats:
 def collect(plan: Layout, rows: Floats) -> Floats:
     """Z' rows (q,) for rows (n,)."""
     found = np.empty(plan.num_effects)
-    for j, matrix in enumerate(plan.matrices):
-        found[plan.place(j)] = matrix.T @ rows
+    for j, matrix in enumerate(plan.transposed):
+        found[plan.place(j)] = matrix @ rows
     return found

@@ -177,9 +177,8 @@ def _away(whole: Model, simpler: Climbed, one: AtLimit, negligible: float) -> Cl
 
 
 def _is_silent(whole: Model, simpler: Climbed, one: AtLimit) -> bool:
-    """Whether the parameter makes no difference: the likelihood is the same where the ascent started."""
-    assert whole.start.own is not None
-    _, _, there = _beside(whole, simpler, one, float(whole.start.own[one.place]))
+    """Whether the parameter makes no difference: the likelihood is the same at the family's own start."""
+    _, _, there = _beside(whole, simpler, one, float(whole.space.own.start[one.place]))
     return abs(there.value - simpler.found.approximation.value) < SAME
 
 

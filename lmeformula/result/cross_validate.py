@@ -28,6 +28,7 @@ from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
 from lmeformula.result.several import need_one_predictor
 from lmeformula.result.table import Column, Table
+from lmeformula.result.warm import start_from
 
 if TYPE_CHECKING:
     from lmeformula.fit import Fit
@@ -337,12 +338,11 @@ def _fit_rows(
 ) -> Fit:
     """The model fitted to some of its rows, from its estimates."""
     model = replace(fit.model, design=select_rows(fit.model.design, places))
-    warm = not fit.singular  # on a boundary there is no direction to go
     if method == "exact" and fit.model.family.name == "gaussian":
         with one_blas_thread():
-            return estimate_exact(model, fit.reml, start=fit.params if warm else None)
-    if warm:
-        vars(model)["start"] = fit.params
+            # On a boundary there is no direction to go.
+            return estimate_exact(model, fit.reml, start=None if fit.singular else fit.params)
+    start_from(fit, model)
     return estimate(model, method=method, seed=seed, solver=fit.solver, options=options)
 
 

@@ -98,7 +98,7 @@ class Equations:
     def collected(self, rows: Floats) -> Floats:
         """(q, c) H^-1 Z' rows, for columns (v n, c) of stacked rows."""
         plan = self.factor.plan
-        right = np.concatenate([plan.matrices[j].T @ rows for j in (plan.lead, *plan.rest)])
+        right = np.concatenate([plan.transposed[j] @ rows for j in (plan.lead, *plan.rest)])
         half = self.factor.solve(apply_lambda(plan, self.factor.lambdas, right, transpose=True))
         return np.asarray(self.scale * apply_lambda(plan, self.factor.lambdas, half))
 
@@ -109,7 +109,7 @@ class Equations:
             values = np.where(known, block.values, 0.0)
             index = np.where(known[:, 0], block.index, 0).astype(np.int32)
             matrices.append(model_matrix(replace(block, values=values, index=index)))
-        return self.factor.plan._replace(matrices=tuple(matrices))
+        return self.factor.plan.with_matrices(tuple(matrices))
 
 
 def fresh_variances(terms: tuple[TermBlock, ...], covariances: tuple[Floats, ...]) -> Floats:

@@ -22,6 +22,7 @@ from lmeformula.fit import Fit
 from lmeformula.gaussian.likelihood import Carrier, prepare, respond
 from lmeformula.model.compile import Model
 from lmeformula.result.predict import category_names
+from lmeformula.result.warm import start_from
 
 if TYPE_CHECKING:
     from lmeformula.em.loop import Progress
@@ -74,8 +75,7 @@ def refit(
     if fit.method == "exact" and fit.solver == "direct":
         found = refit_exactly(fit, model)
     else:
-        if not fit.singular:  # on a boundary there is no direction to go
-            vars(model)["start"] = fit.params
+        start_from(fit, model)
         found = estimate(
             model,
             method=fit.method,

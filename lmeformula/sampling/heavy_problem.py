@@ -171,7 +171,7 @@ class HeavyModel:
             matrices.append(
                 sp.csr_array((matrix.data * rows, matrix.indices, matrix.indptr), matrix.shape)
             )
-        plan = self.plan._replace(matrices=tuple(matrices))
+        plan = self.plan.with_matrices(tuple(matrices))
         incidence = replace(self._incidence, plan=plan)
         return self.arrays._replace(plan=plan, factorize=incidence.factorize)
 

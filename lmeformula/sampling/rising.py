@@ -148,7 +148,7 @@ def _at_draws(
         rows = arrays.rows.slopes(base + predictor(arrays.plan, effects[:, draw]), own)
         for j in terms:
             values, (levels, k) = stack.terms[j].values, arrays.plan.sizes[j]
-            slopes = (arrays.plan.matrices[j].T @ rows.first).reshape(levels, k)
+            slopes = (arrays.plan.transposed[j] @ rows.first).reshape(levels, k)
             found[j][draw] = slopes.T @ slopes + values.T @ (rows.second[:, None] * values)
     return {j: part.reshape(m, c, *part.shape[1:]) for j, part in found.items()}
 

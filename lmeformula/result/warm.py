@@ -1,0 +1,39 @@
+"""Where a fit of the same model to other rows or another response starts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmeformula.fit import Fit
+from lmeformula.model.compile import Model
+from lmeformula.model.family.limits import limits_of
+from lmeformula.model.params import Params
+
+
+def start_from(fit: Fit, model: Model) -> None:
+    """Start the fit of a model from the estimates of another fit, where there is a direction to go from them.
+
+    A singular covariance has none, and the model keeps its own start. Nor has an own parameter of the family
+    that ended at its limit: it starts where it always does.
+
+    Args:
+      fit: of a model with the same parameters.
+      model: the one to be fitted.
+    """
+    if fit.singular:
+        return
+    vars(model)["start"] = _off_limits(fit, model)
+
+
+def _off_limits(fit: Fit, model: Model) -> Params:
+    """The estimates of a fit, but for own parameters at their limits."""
+    space = fit.model.space
+    limits = {limit.name: limit.value for limit in limits_of(fit.model.family)}
+    reported = fit.param_values[space.own_slice]
+    at_limit = [
+        value == limits.get(name) for name, value in zip(space.own.names, reported, strict=True)
+    ]
+    if not any(at_limit):
+        return fit.params
+    own = np.where(np.array(at_limit), model.space.own.start, fit.params.own)
+    return fit.params._replace(own=own)
