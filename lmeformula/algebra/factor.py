@@ -92,6 +92,14 @@ class Factor:
         inverse[np.diag_indices_from(inverse)] = np.diag(lower)
         return np.asarray(inverse)
 
+    @property
+    def least_pivot(self) -> float:
+        """The least square of the diagonal of L: no eigenvalue of M is larger than all of them."""
+        diagonals = [np.diagonal(self.lead, axis1=1, axis2=2).min()]
+        if self.plan.rest:
+            diagonals.append(np.diagonal(self.rest).min())
+        return float(min(diagonals)) ** 2
+
     def inverse_traces(self) -> tuple[Floats, ...]:
         """(k, k) sums over the levels of the diagonal blocks of M^-1, one per term in formula order."""
         plan = self.plan

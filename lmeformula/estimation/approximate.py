@@ -31,7 +31,13 @@ from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.separation import separated, without_end
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, LogLik, Seconds
-from lmeformula.laplace.fit import LaplaceFit, arrays_of, conditional, fit_laplace
+from lmeformula.laplace.fit import (
+    LaplaceFit,
+    arrays_of,
+    conditional,
+    curvature_of,
+    fit_laplace,
+)
 from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.laplace.iterative_limits import climb_iteratively
 from lmeformula.laplace.limits import AtLimit, Climbed, climb, held_model
@@ -50,6 +56,9 @@ Floats = NDArray[np.float64]
 
 # Error of the information by the iterative solver, relative to its diagonal.
 PROBED_NOISE = 1e-7
+# An ascent that does not arrive, and ends where an effect has a smaller share of its prior's curvature, is on
+# its way to where the approximation grows without limit, and the likelihood does not.
+SPIKE = 0.1
 
 
 class Start(NamedTuple):
@@ -258,8 +267,9 @@ def start_of(
         except np.linalg.LinAlgError:
             observed = nothing_observed(inside)
     outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
-    if not np.isfinite(observed.noise):
-        # No curvature to be had next to where the ascent ended.
+    is_spike = not found.converged and curvature_of(found.approximation.mode) < SPIKE
+    if is_spike or not np.isfinite(observed.noise):
+        # No curvature to be had where the ascent ended, or next to there.
         outcome = Outcome.NONFINITE
     elif met is not None:
         outcome = Outcome.PERFECT_FIT if met.is_met else Outcome.DIVERGED

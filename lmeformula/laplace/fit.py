@@ -49,6 +49,8 @@ FIRST_SD = 0.5
 # Where rows' densities bend upwards, the approximation has several maxima, and grows without limit next to
 # where the mode has no curvature: an ascent that came there has none, and others start from these.
 OTHER_SDS = (0.1, 2.0)
+# Where an effect has less than this share of its prior's curvature the approximation is none, and is not climbed.
+NO_CURVATURE = 1e-2
 # With no more effects than this, other maxima are looked for from where the first one is.
 MOST_EFFECTS = 100
 
@@ -146,6 +148,8 @@ def fit_laplace(
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
+        if curvature_of(found.mode) < NO_CURVATURE:
+            return nowhere(coordinates, ())
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         if np.isfinite(found.value):
             by_block = mode_slopes(problem, found.mode, found.depths, changes)
@@ -219,6 +223,12 @@ def fit_laplace(
 def _bends_upwards(summit: Summit) -> bool:
     """Whether some row's density is not concave where an ascent ended."""
     return summit.point.detail is None or bool((summit.point.detail.mode.weights < 0.0).any())
+
+
+def curvature_of(mode: Mode) -> float:
+    """An effect's curvature at a mode as a share of its prior's, the least of all; 1 where that is not worked out."""
+    has_pivots = isinstance(mode.factor, Factor) and bool((mode.weights < 0.0).any())
+    return mode.factor.least_pivot if has_pivots else 1.0
 
 
 def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
