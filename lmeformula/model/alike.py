@@ -96,7 +96,7 @@ def alike(
         np.tensordot(part, each, 1)
         for part, each in zip(np.split(unseen, ends, axis=1), moves, strict=True)
     ]
-    own = [each / size for each in own]
+    own = [_without_negative(each / size) for each in own]
     lengths = _furthest_inside(own, changes)
     moved = [np.tensordot(lengths, each, 1) for each in changes]
     found = tuple(
@@ -205,6 +205,12 @@ def _in_fixed(plan: Layout, Z: list[sp.csr_array], moves: list[Floats], Q: Float
     outer = np.array([each.ravel() for each in on_columns])
     inner = np.array([(Q.T @ each).ravel() for each in on_columns])
     return np.asarray(2.0 * outer @ outer.T - inner @ inner.T)
+
+
+def _without_negative(covariance: Floats) -> Floats:
+    """A covariance of scaled columns, whose variances may be negative by the rounding of their scales."""
+    sizes, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.maximum(sizes, 0.0)) @ vectors.T)
 
 
 def _furthest_inside(covariances: list[Floats], changes: list[Floats]) -> Floats:

@@ -26,11 +26,15 @@ FOUND = {
     "the restricted likelihood had no digits": ("101:473", "101:2514"),
     "the likelihood without limit was left on the way": ("101:1851", "2:973"),
     "what a singular covariance has was taken for a level way off it": ("7003:224",),
+    "the second opinion had fewer digits than the first": ("601:969",),
+    "rounding of a singular covariance was a negative variance": ("601:2866",),
 }
 BY_LAPLACE = {
     "another start found more": "101:228",
     "the likelihood was that of next to a bound": "101:24",
     "rows without information cost all coefficients their errors": "101:224",
+    "a further fit started at a limit": "601:95",
+    "an approximation without curvature was climbed": "601:228",
 }
 MORE = (
     "2:1127", "2:774", "2:702", "2:487", "2:806", "2:466", "2:916", "2:810", "1:582", "1:191", "1:505",
