@@ -38,6 +38,7 @@ from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, Summit, ascend, nowh
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.family import Depths
+from lmeformula.model.family.limits import limits_of
 from lmeformula.model.integrated import integrated
 from lmeformula.model.measured import with_measured
 from lmeformula.model.params import Params, ParamSpace
@@ -51,6 +52,8 @@ FIRST_SD = 0.5
 OTHER_SDS = (0.1, 2.0)
 # Where an effect has less than this share of its prior's curvature the approximation is none, and is not climbed.
 NO_CURVATURE = 1e-2
+# An own parameter of the family goes no further beyond a stand-in for its limit, unconstrained.
+BEYOND = 10.0
 # With no more effects than this, other maxima are looked for from where the first one is.
 MOST_EFFECTS = 100
 
@@ -123,6 +126,8 @@ def fit_laplace(
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
 
+    lowest, highest = own_ends(model)
+
     def place_of(coordinates: Floats) -> At:
         own = coordinates[p:m] if m > p else own_parameters(space, first)
         return At(coordinates[:p], elements.factors(coordinates[m:]), own)
@@ -142,6 +147,9 @@ def fit_laplace(
     def evaluate(coordinates: Floats) -> Point:
         nonlocal last, latest, moves
         begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
+        own = coordinates[p:m]
+        if m > p and ((own < lowest) | (own > highest)).any():
+            return nowhere(coordinates, ())
         try:
             found = approximate(problem, place_of(coordinates), begin)
             coefficients = upright(coefficient_information(problem, found)[:m, :m])
@@ -223,6 +231,28 @@ def fit_laplace(
 def _bends_upwards(summit: Summit) -> bool:
     """Whether some row's density is not concave where an ascent ended."""
     return summit.point.detail is None or bool((summit.point.detail.mode.weights < 0.0).any())
+
+
+def own_ends(model: Model) -> tuple[Floats, Floats]:
+    """(f,) unconstrained own parameters of the family between which densities have digits.
+
+    Beyond a value that no likelihood tells from the limit there is nothing but rounding.
+    """
+    own = model.space.own
+    lowest, highest = np.full(own.size, -np.inf), np.full(own.size, np.inf)
+    response = model.family.response(model.design)
+    for limit in limits_of(model.family):
+        if limit.name not in own.names:
+            continue
+        place = own.names.index(limit.name)
+        natural = np.array(own.start, float)
+        natural[place] = limit.stand_in(response)
+        end = float(own.scale.to_free(natural)[place])
+        if limit.is_upwards:
+            highest[place] = end + BEYOND
+        else:
+            lowest[place] = end - BEYOND
+    return lowest, highest
 
 
 def curvature_of(mode: Mode) -> float:

@@ -34,6 +34,7 @@ BY_LAPLACE = {
     "the likelihood was that of next to a bound": "101:24",
     "rows without information cost all coefficients their errors": "101:224",
     "a further fit started at a limit": "601:95",
+    "an own parameter ran on beyond its limit, to where densities have no digits": "601:276",
     "an approximation without curvature was climbed": "601:228",
 }
 MORE = (
