@@ -256,7 +256,7 @@ def own_ends(model: Model) -> tuple[Floats, Floats]:
 
 
 def curvature_of(mode: Mode) -> float:
-    """An effect's curvature at a mode as a share of its prior's, the least of all; 1 where that is not worked out."""
+    """The least share of its prior's curvature that an effect has at a mode; 1 where that is not worked out."""
     has_pivots = isinstance(mode.factor, Factor) and bool((mode.weights < 0.0).any())
     return mode.factor.least_pivot if has_pivots else 1.0
 
