@@ -58,9 +58,7 @@ class Layout(NamedTuple):
 
     def with_matrices(self, matrices: tuple[sp.csr_array, ...]) -> Layout:
         """The same effects with other model matrices (n, l k)."""
-        return self._replace(
-            matrices=matrices, transposed=tuple(matrix.T for matrix in matrices)
-        )
+        return self._replace(matrices=matrices, transposed=tuple(matrix.T for matrix in matrices))
 
     def split(self, effects: Floats) -> tuple[Floats, ...]:
         """A vector (q) or matrix (q, m) of effects, as (l, k) or (l, k, m) arrays in formula order."""

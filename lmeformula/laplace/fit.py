@@ -50,7 +50,8 @@ FIRST_SD = 0.5
 # Where rows' densities bend upwards, the approximation has several maxima, and grows without limit next to
 # where the mode has no curvature: an ascent that came there has none, and others start from these.
 OTHER_SDS = (0.1, 2.0)
-# Where an effect has less than this share of its prior's curvature the approximation is none, and is not climbed.
+# The approximation is none, and is not climbed, where an effect has less than this share of its prior's
+# curvature.
 NO_CURVATURE = 1e-2
 # An own parameter of the family goes no further beyond a stand-in for its limit, unconstrained.
 BEYOND = 10.0
