@@ -258,8 +258,9 @@ def own_ends(model: Model) -> tuple[Floats, Floats]:
 
 def curvature_of(mode: Mode) -> float:
     """The least share of its prior's curvature that an effect has at a mode; 1 where that is not worked out."""
-    has_pivots = isinstance(mode.factor, Factor) and bool((mode.weights < 0.0).any())
-    return mode.factor.least_pivot if has_pivots else 1.0
+    if not isinstance(mode.factor, Factor) or not (mode.weights < 0.0).any():
+        return 1.0
+    return mode.factor.least_pivot
 
 
 def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
