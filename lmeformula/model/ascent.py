@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 MAX_STEPS = 200
+# A maximum is higher than one that was found if it is by this; along a level way there are no others.
+HIGHER = 1e-7
 # Steps from a further start, after which it must have risen above the best so far.
 TRIAL_STEPS = 15
 # Of so few rows the likelihood may have a second maximum at correlations of the other sign.
@@ -169,17 +171,22 @@ def ascend(
             evaluate, space, another, resting, num_rows, negligible, max_steps=TRIAL_STEPS
         )
         count += found.num_evaluations
-        if found.point.value > best.point.value:
+        if _is_higher(found, best):
             # On to the end, and off faces that it started on.
             higher, resting = found.point.coordinates, found.resting
             found = _climb(evaluate, space, higher, resting, num_rows, negligible, measure=measure)
             count += found.num_evaluations
-        if found.point.value > best.point.value:
+        if _is_higher(found, best):
             best = found
     best = best._replace(num_evaluations=count)
     if polished and measure is not None:
         best = _polished(evaluate, space, best, others, measure)
     return best
+
+
+def _is_higher(found: Summit, best: Summit) -> bool:
+    """Whether an ascent came higher than the best one, by more than both leave undone where that arrived."""
+    return found.point.value > best.point.value + (HIGHER if best.converged else 0.0)
 
 
 def _polished(

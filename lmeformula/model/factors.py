@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ Mask = NDArray[np.bool_]
 DOUBTFUL = 4.0
 # Columns of which less than this share of the squares is not in the others are copies.
 COPIES = 1e-11
+# How far aside of a covariance's first axis, along another one, a maximum of rank one is looked for.
+ASIDE = (1.0, 1.0 / 3.0, -1.0 / 3.0, -1.0)
 
 
 class FactorSpace(NamedTuple):
@@ -144,27 +147,25 @@ class FactorSpace(NamedTuple):
     def aligned(self, elements: Floats) -> list[tuple[Floats, Mask]]:
         """Elements (t,) with the coefficients of one unstructured term after the other all in step.
 
+        Between its first principal axis and each other one, of orthogonal columns: other codings of the columns
+        turn those, and the axes with them.
+
         Returns:
-          For both signs of the first one's correlations with the others: elements as large as they were, and
-          which of them, those of all columns of the factor but its first, rest at zero.
+          For several ways aside of the first axis: elements with as much variance as they had, and which of them, those
+          of all columns of the factor but its first, rest at zero.
         """
         found = []
         for chart, own, here in self._correlated(elements):
-            k = int(chart.on_diagonal.sum())
-            factor = np.diag(own[:k])
-            for value, place in zip(own[k:], below_diagonal(k), strict=True):
-                factor[place] = value
-            sizes = np.linalg.norm(factor, axis=1)
-            for sign in (1.0, -1.0):
-                column = np.append(sizes[0], sign * sizes[1:])
-                both, moved, resting = (
-                    elements.copy(),
-                    np.zeros(chart.size),
-                    np.zeros(self.size, bool),
-                )
+            back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
+            factor = np.asarray(np.linalg.solve(back, chart.factor(own)), float)
+            axes = np.linalg.svd(factor)[0]
+            resting = np.zeros(self.size, bool)
+            resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
+            for other, share in itertools.product(axes.T[1:], ASIDE):
+                column = (axes[:, 0] + share * other) * np.linalg.norm(factor) / np.hypot(1.0, share)
+                moved, both = np.zeros(chart.size), elements.copy()
                 moved[chart.faces[0]] = column
                 both[here] = moved
-                resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
                 found.append((both, resting))
         return found
 
