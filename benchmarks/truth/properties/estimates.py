@@ -161,7 +161,8 @@ def _determined(held: Held, working: Working, at: np.ndarray, along: np.ndarray)
     ends = [profile(at + step * along) for step in (-0.5, 0.0, 0.5)]
     is_flat = np.ptp(ends) < FLAT * max(1.0, abs(ends[1]))
     names = np.array(held.fit.param_names[held.num_fixed :])
-    free = np.append(working.free, np.ones(len(at) - size, bool))
+    # A sigma that is given has no name, and one at its limit no place.
+    free = np.append(working.free, np.full(len(names) - len(working.free), len(at) > size))
     concerned = names[free][np.abs(along) > 0.1].tolist()
     return Finding(
         "what converged is determined",
