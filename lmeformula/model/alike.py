@@ -28,8 +28,8 @@ Mask = NDArray[np.bool_]
 UNSEEN = 1e-12
 # Numbers in columns, and in contrasts of rows, that are looked at, at most.
 MOST_NUMBERS = 20_000_000
-# Of the variance that effects make in a row: what is no variance, and what one of zero counts as.
-NO_VARIANCE, LEAST = 1e-6, 1e-11
+# Of the variance that effects make in a row: what is no variance, what one of zero counts as, and rounding.
+NO_VARIANCE, LEAST, ROUNDING = 1e-6, 1e-11, 1e-9
 # Parameters are compared after a step of this share of that variance.
 STEP, TOLD = 1e-7, 1e-9
 # Newton's steps, and the square of the decrement that ends them.
@@ -96,14 +96,13 @@ def alike(
         np.tensordot(part, each, 1)
         for part, each in zip(np.split(unseen, ends, axis=1), moves, strict=True)
     ]
-    own = [_without_negative(each / size) for each in own]
+    own = [_without_rounding(each / size) for each in own]
     lengths = _furthest_inside(own, changes)
-    moved = [np.tensordot(lengths, each, 1) for each in changes]
-    found = tuple(
-        sigma + size * inverse @ each @ inverse.T
-        for sigma, inverse, each in zip(covariances, back, moved, strict=True)
-    )
-    here = [each + move for each, move in zip(own, moved, strict=True)]
+    here = [
+        _without_rounding(each + np.tensordot(lengths, change, 1))
+        for each, change in zip(own, changes, strict=True)
+    ]
+    found = tuple(size * _turned(each, inverse) for inverse, each in zip(back, here, strict=True))
     ways = _ways_along(here, changes)
     if not len(ways):
         return None
@@ -132,8 +131,11 @@ def _differ(term: TermShape, covariance: Floats, ways: Floats) -> Mask:
     """(t,) which parameters of a term, as they are reported, move along some way (v, k, k)."""
     structure, k = term.structure, len(term.columns)
 
+    nothing = np.diag(covariance) <= 0.0
+
     def reported(matrix: Floats) -> Floats:
-        # A variance of zero keeps its sign only up to rounding.
+        # A variance of zero is one only up to rounding.
+        matrix = _without(matrix, nothing)
         matrix = matrix - np.diag(np.minimum(np.diag(matrix), 0.0))
         return np.asarray(structure.to_report(structure.to_free(matrix), k))
 
@@ -207,10 +209,22 @@ def _in_fixed(plan: Layout, Z: list[sp.csr_array], moves: list[Floats], Q: Float
     return np.asarray(2.0 * outer @ outer.T - inner @ inner.T)
 
 
-def _without_negative(covariance: Floats) -> Floats:
-    """A covariance of scaled columns, whose variances may be negative by the rounding of their scales."""
+def _without_rounding(covariance: Floats) -> Floats:
+    """A covariance of scaled columns, its variances of rounding at zero."""
     sizes, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.maximum(sizes, 0.0)) @ vectors.T)
+    return np.asarray((vectors * np.where(sizes > ROUNDING, sizes, 0.0)) @ vectors.T)
+
+
+def _turned(covariance: Floats, back: Floats) -> Floats:
+    """A covariance of scaled columns as one of the columns themselves, what has no variance without any."""
+    found = back @ covariance @ back.T
+    most = np.trace(covariance) * (back**2).sum(axis=1)
+    return _without(found, np.diag(found) <= ROUNDING * most)
+
+
+def _without(covariance: Floats, nothing: Mask) -> Floats:
+    """A covariance whose coefficients (k,) have no variance."""
+    return np.where(nothing[:, None] | nothing, 0.0, covariance)
 
 
 def _furthest_inside(covariances: list[Floats], changes: list[Floats]) -> Floats:

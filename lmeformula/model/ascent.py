@@ -140,7 +140,7 @@ def ascend(
     Args:
       evaluate: coordinates -> Point; elements are given settled, away from where factors are singular.
       space: the elements of the factors, the last coordinates.
-      start: (m + t,) where to start.
+      start: (m + t,) where to start; what is on a face rests there to begin with.
       num_rows: number of rows, the scale of the likelihood.
       negligible: a further step that promises less than this in log-likelihood is not taken.
       thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
@@ -153,9 +153,10 @@ def ascend(
     Returns:
       The summit, whether or not it is one.
     """
-    nothing = np.zeros(space.size, bool)
-    best = _climb(evaluate, space, start, nothing, num_rows, negligible, measure=measure)
-    others, count = len(start) - space.size, best.num_evaluations
+    nothing, others = np.zeros(space.size, bool), len(start) - space.size
+    resting = space.resting(start[others:])
+    best = _climb(evaluate, space, start, resting, num_rows, negligible, measure=measure)
+    count = best.num_evaluations
     starts = [(other, nothing) for other in (*space.alternatives(start[others:]), *further)]
     is_last = False
     while starts or not is_last:

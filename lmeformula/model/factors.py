@@ -30,6 +30,8 @@ Mask = NDArray[np.bool_]
 DOUBTFUL = 4.0
 # Columns of which less than this share of the squares is not in the others are copies.
 COPIES = 1e-11
+# Elements this near to a face are on it.
+ROUNDING = 1e-12
 # How far aside of a covariance's first axis, along another one, a maximum of rank one is looked for.
 ASIDE = (1.0, 1.0 / 3.0, -1.0 / 3.0, -1.0)
 
@@ -126,6 +128,16 @@ class FactorSpace(NamedTuple):
                 yield chart, own, slice(start, start + chart.size)
             start += chart.size
 
+    def resting(self, elements: Floats) -> Mask:
+        """(t,) which elements (t,) lie on a face, but for rounding."""
+        found = np.zeros(self.size, bool)
+        for term, face in self.faces:
+            places = self.places(term, face)
+            moved = self.at_rest(term, face, elements)
+            if (np.abs(moved - elements)[places] < ROUNDING).all():
+                found[places] = True
+        return found
+
     def turned(self, elements: Floats) -> list[Floats]:
         """Elements (t,) with the correlations of one unstructured term after the other turned about.
 
@@ -151,8 +163,8 @@ class FactorSpace(NamedTuple):
         turn those, and the axes with them.
 
         Returns:
-          For several ways aside of the first axis: elements with as much variance as they had, and which of them, those
-          of all columns of the factor but its first, rest at zero.
+          For several ways aside of the first axis: elements with as much variance as they had, and which of
+          them, those of all columns of the factor but its first, rest at zero.
         """
         found = []
         for chart, own, here in self._correlated(elements):
@@ -162,7 +174,9 @@ class FactorSpace(NamedTuple):
             resting = np.zeros(self.size, bool)
             resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
             for other, share in itertools.product(axes.T[1:], ASIDE):
-                column = (axes[:, 0] + share * other) * np.linalg.norm(factor) / np.hypot(1.0, share)
+                column = (
+                    (axes[:, 0] + share * other) * np.linalg.norm(factor) / np.hypot(1.0, share)
+                )
                 moved, both = np.zeros(chart.size), elements.copy()
                 moved[chart.faces[0]] = column
                 both[here] = moved

@@ -78,3 +78,12 @@ def test_a_monte_carlo_fit_says_it_too(family):
     assert not claim.holds
     assert "cor(g:a[v],a[w])" in claim.names
     assert np.isnan(fit.param_stderr[fit.param_names.index("cor(g:a[v],a[w])")])
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_what_has_no_variance_is_not_named(seed):
+    fit = lf.fit(FORMULA, nested(seed, "poisson"), family="poisson", method="laplace")
+    assert fit.outcome.name == "UNIDENTIFIED"
+    loose = next(claim.names for claim in fit.certificate.claims if claim.name == "curvature")
+    assert loose == ("cor(g:a[T.v],a[T.w])",)
+    assert fit.param_values[fit.param_names.index("sd(g:Intercept)")] == 0.0
