@@ -13,6 +13,9 @@ from lmeformula.model.covariances.chart import Chart
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+# Of an element of a matrix, roundings that its factor's pivots are built of.
+ROUNDING = 8.0 * np.finfo(float).eps
+
 
 class Structure(Protocol):
     """One covariance structure; k is the number of coefficients of the term.
@@ -95,12 +98,17 @@ def log_sds(variances: Floats) -> Floats:
 
 
 def cholesky_semidefinite(matrix: Floats) -> Floats:
-    """Cholesky factor of a positive semidefinite matrix: rows of zero variance stay zero below their pivot."""
+    """Cholesky factor of a positive semidefinite matrix: rows of zero variance stay zero below their pivot.
+
+    Zero is what rounding leaves of a variance: more of it, the less another row has of its own.
+    """
     k = len(matrix)
-    factor = np.zeros((k, k))
+    factor, lost = np.zeros((k, k)), np.zeros(k)
     for j in range(k):
         rest = matrix[j:, j] - factor[j:, :j] @ factor[j, :j]
-        pivot = np.sqrt(max(rest[0], 0.0))
+        rounding = ROUNDING * (matrix[j, j] + factor[j, :j] ** 2 @ lost[:j])
+        pivot = np.sqrt(rest[0]) if rest[0] > rounding else 0.0
+        lost[j] = matrix[j, j] / rest[0] if pivot > 0 else 0.0
         factor[j, j] = pivot
         if pivot > 0:
             factor[j + 1 :, j] = rest[1:] / pivot
