@@ -50,6 +50,8 @@ FIRST_SD = 0.5
 # Where rows' densities bend upwards, the approximation has several maxima, and grows without limit next to
 # where the mode has no curvature: an ascent that came there has none, and others start from these.
 OTHER_SDS = (0.1, 2.0)
+# Where effects predict responses nearly perfectly, the approximation has a further maximum, or none, far out.
+LARGE_SD = 5.0
 # The approximation is none, and is not climbed, where an effect has less than this share of its prior's
 # curvature.
 NO_CURVATURE = 1e-2
@@ -192,7 +194,14 @@ def fit_laplace(
         nonlocal last, latest, moves
         last, latest, moves = None, None, ()
         return ascend(
-            climb, elements, where, design.n, negligible, thorough=is_thorough, measure=measure
+            climb,
+            elements,
+            where,
+            design.n,
+            negligible,
+            thorough=is_thorough,
+            further=(elements.start(LARGE_SD),) if is_thorough else (),
+            measure=measure,
         )
 
     summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)
