@@ -28,6 +28,8 @@ FOUND = {
     "what a singular covariance has was taken for a level way off it": ("7003:224",),
     "the second opinion had fewer digits than the first": ("601:969",),
     "rounding of a singular covariance was a negative variance": ("601:2866",),
+    "a correlation that others determine had a standard error": ("601:6151", "601:9914"),
+    "a singular maximum was looked for in columns as they were written": ("601:6402",),
 }
 BY_LAPLACE = {
     "another start found more": "101:228",
@@ -36,6 +38,8 @@ BY_LAPLACE = {
     "a further fit started at a limit": "601:95",
     "an own parameter ran on beyond its limit, to where densities have no digits": "601:276",
     "an approximation without curvature was climbed": "601:228",
+    "a maximum far out was not looked for": "601:879",
+    "a singular maximum was looked for in columns as they were written": "301:431",
 }
 MORE = (
     "2:1127", "2:774", "2:702", "2:487", "2:806", "2:466", "2:916", "2:810", "1:582", "1:191", "1:505",

@@ -83,7 +83,9 @@ class Unstructured:
         inside = list(has_sd)
         for place, (i, j) in enumerate(below_diagonal(k)):
             is_determined = factor[i, i] < DETERMINED
-            inside.append(bool(has_sd[i] and has_sd[j] and not is_determined))
+            # Nor is there a correlation with one that others determine, beside those with the others.
+            has_own = not is_determined and factor[j, j] >= DETERMINED
+            inside.append(bool(has_sd[i] and has_sd[j] and has_own))
             if is_determined:
                 # What is left of it is small against what stands for zero times MORE: against sigma.
                 left = min(DETERMINED, MORE * float(np.exp(least[i] - stand_in[i])))
