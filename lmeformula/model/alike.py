@@ -86,7 +86,7 @@ def alike(
     size = sum(float(np.trace(each)) for each in own)
     if not size > 0.0 or (X is not None and X.size * sum(map(len, moves)) > MOST_NUMBERS):
         return None
-    back = [np.linalg.inv(root) for root in roots]
+    back = [np.asarray(np.linalg.inv(root), float) for root in roots]
     Z = [_scaled(plan, term, values[term] @ inverse) for term, inverse in enumerate(back)]
     unseen = _unseen(plan, Z, moves, X)
     if not len(unseen):
