@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
-from lmeformula.estimation.claims import Bound, Evidence, certify
+from lmeformula.estimation.claims import MOST_GAIN, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import (
     NO_INFORMATION,
     coordinates,
@@ -207,17 +207,22 @@ def certify_laplace(
         return bounds_of(space, charts, elements, slopes, pulls, inside, model.design.n)
 
     found_bounds = bounds(settled, again.in_factors)
-    if any(bound.rise > bound.allowed for bound in found_bounds):
-        # Next to one face, how the likelihood leaves another is off by as much as the place is off that.
+    slope = gradient(space, psi, again)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        may_rise = (slope**2 > MOST_GAIN * np.diag(information))[inside].any()
+    if on_face and (may_rise or any(bound.rise > bound.allowed for bound in found_bounds)):
+        # Next to one face, how the likelihood leaves another is off by as much as the place is off that; and
+        # how it changes along, where what rests there would go with effects that are large.
         further = elements + 2.0 * (settled - elements)
         there = at._replace(lambdas=charts.factors(further))
-        slopes = approximate(found.problem, there, again.mode.u, EXACT_GAIN).in_factors
-        found_bounds = extrapolated(found_bounds, bounds(further, slopes))
+        beyond = approximate(found.problem, there, again.mode.u, EXACT_GAIN)
+        found_bounds = extrapolated(found_bounds, bounds(further, beyond.in_factors))
+        slope = 2.0 * slope - gradient(space, psi, beyond)
     return certify(
         Evidence(
             names=space.names,
             inside=inside,
-            gradient=gradient(space, psi, again),
+            gradient=slope,
             information=information,
             back=coordinates(model, psi, told(information, inside, least), model.triangle),
             least=least,
