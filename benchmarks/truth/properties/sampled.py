@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+import lmeformula as lf
 from truth.densities import FAMILIES, from_free, kinds, to_free
 from truth.differences import gradient, hessian
 from truth.held import Finding, Held, fitted, largest
@@ -16,6 +17,11 @@ from truth.quadrature import Quadrature
 FIVE = 5.0
 # What quadrature and the last Newton step leave, in standard errors.
 LEFT = 2e-3
+
+
+def _has_estimates(fit: lf.Fit) -> bool:
+    """Whether a fit has estimates with errors to be held to: those of one whose draws ran out are larger."""
+    return fit.converged or fit.outcome is lf.Outcome.DRAWS_EXHAUSTED
 
 
 def against_truth(held: Held) -> Iterator[Finding]:
@@ -36,7 +42,7 @@ def same_bits(held: Held) -> Iterator[Finding]:
 
 def _against_exact(held: Held) -> Iterator[Finding]:
     fit, exact = held.fit, fitted(held.data, held.spec.but(method="exact"))
-    if not (fit.converged and exact.converged):
+    if not (_has_estimates(fit) and exact.converged):
         yield Finding("mcem converges", np.inf if exact.converged else 0.0, fit.outcome.name)
         return
     held_here, held_there = ~(fit.param_stderr > 0), ~(exact.param_stderr > 0)
@@ -58,7 +64,7 @@ def _against_exact(held: Held) -> Iterator[Finding]:
 
 def _against_quadrature(held: Held) -> Iterator[Finding]:
     fit, p = held.fit, held.num_fixed
-    if not fit.converged:
+    if not _has_estimates(fit):
         if fit.outcome.name not in ("SEPARATION", "UNIDENTIFIED"):
             yield Finding("mcem converges", np.inf, fit.outcome.name)
         return
