@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from lmeformula.views.summary import Summary
 
 Floats = NDArray[np.float64]
+# What the observed information behind standard errors is; see `Fit.information`.
+Information = Literal["exact", "laplace", "monte carlo", "quadrature"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -92,7 +94,7 @@ class Fit(AfterFit):
     sampling: Sampling | None
     laplace_values: Floats | None
     solver: str = "direct"
-    information: str = "exact"
+    information: Information = "exact"
     param_stderr_error: Floats | None = None
     certificate: Certificate | None = None
 

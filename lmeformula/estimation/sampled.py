@@ -14,7 +14,7 @@ from lmeformula.estimation.common import (
     stderr_of,
     watched_draws,
 )
-from lmeformula.fit import Fit
+from lmeformula.fit import Fit, Information
 from lmeformula.history import LogLik, Seconds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
@@ -34,7 +34,7 @@ class Errors(NamedTuple):
       stderr_error: (d,) Monte Carlo errors of the standard errors; None for those of an approximation.
     """
 
-    source: str
+    source: Information
     vcov: Floats
     stderr_error: Floats | None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
+from lmeformula.fit import Information
 from lmeformula.formula import ir
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.family.bijected import Bijected
@@ -128,7 +129,7 @@ FIT: Mapping[str, Codec] = {
     ),
     "laplace_values": Maybe(Array(("d",))),
     "solver": Choice(("direct", "iterative")),
-    "information": Choice(("exact", "laplace", "monte carlo")),
+    "information": Choice(get_args(Information)),
     "param_stderr_error": Maybe(Array(("d",))),
     "certificate": Maybe(
         Record(

@@ -6,7 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from lmeformula.design.design import TermBlock
 from lmeformula.design.functions import FUNCTIONS
 from lmeformula.design.recipe import Recipe
 from lmeformula.errors import ModelError, SavedFitError
-from lmeformula.fit import Fit
+from lmeformula.fit import Fit, Information
 from lmeformula.model.compile import Model
 from lmeformula.store import fields, recipe
 from lmeformula.store.containers import Record, Stacked
@@ -92,6 +92,12 @@ def test_every_family_and_method_comes_back(name: str, tmp_path: Path) -> None:
     whole = again(fit, tmp_path, data=True)
     assert_same(fit, whole, rows=True)
     pd.testing.assert_series_equal(whole.fitted(), fit.fitted(), check_exact=True)
+
+
+@pytest.mark.parametrize("information", get_args(Information))
+def test_whatever_the_errors_are_from(information: str, tmp_path: Path) -> None:
+    fit = fake_fit(information=information, param_stderr_error=None)
+    assert again(fit, tmp_path).information == information
 
 
 def test_a_loaded_fit_can_be_saved_again_to_the_same_bytes(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def compared(held: Held, made: Recoding) -> Iterator[Finding]:
     off = np.abs(placed(other, len(made.rows)) - means)[finite]
     scale = 1e-2 * unit * held.spread + 1e-9 * largest(means[finite])
     if fit.model.family.link != "identity":
-        # Behind a link a mean is as good as its predictor, of which this is far less than is told apart.
-        scale = scale + 1e-5 * np.abs(means[finite])
+        # Behind a link a mean is as good as its predictor, of which this is less than is told apart.
+        scale = scale + 1e-3 * np.abs(means[finite])
     yield Finding(
         f"{name}, means", largest(off / scale), f"fitted values differ by {largest(off):.3g}"
     )

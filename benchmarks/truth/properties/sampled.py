@@ -140,9 +140,10 @@ def _compared(
     spread = np.zeros(len(right)) if known is None else np.nan_to_num(known)
     room = FIVE * spread[inside] + 0.02 * errors[inside]
     off = (fit.param_stderr - errors)[inside]
-    yield Finding(
-        "errors by mcem", largest(off / room), f"{fit.param_stderr} ± {known}, right {errors}"
-    )
+    # What the data hardly tell has an error that goes with where exactly its estimate is.
+    is_told = (errors < 5.0 * np.maximum(np.abs(right), 0.2))[inside]
+    found = f"{fit.param_stderr} ± {known}, right {errors}"
+    yield Finding("errors by mcem", largest((off / room)[is_told]), found)
     # The report adds these up: their mean square is one where errors are calibrated.
     sharp = inside & (fit.param_mc_error > 2.0 * LEFT * errors)
     for z in ((fit.param_values - right) / fit.param_mc_error)[sharp]:
