@@ -32,6 +32,8 @@ from lmeformula.estimation.separation import separated, without_end
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.laplace.fit import (
+    WHOLE,
+    Care,
     LaplaceFit,
     arrays_of,
     conditional,
@@ -44,7 +46,6 @@ from lmeformula.laplace.limits import AtLimit, Climbed, climb, held_model
 from lmeformula.laplace.met import Known, met_by_design
 from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, observed_information
 from lmeformula.model.alike import alike
-from lmeformula.model.ascent import NEGLIGIBLE_GAIN
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.covariance import cholesky_semidefinite
@@ -230,7 +231,7 @@ def start_of(
     solver: str,
     seed: int,
     options: Options,
-    negligible: float = NEGLIGIBLE_GAIN,
+    care: Care = WHOLE,
 ) -> Start:
     """Fit by the Laplace approximation.
 
@@ -240,12 +241,12 @@ def start_of(
       solver: "direct" or "iterative".
       seed: of the iterative solver's probes.
       options: its tolerance and most probes.
-      negligible: a further step of the ascent that promises less than this is not taken.
+      care: how much the ascent takes.
     """
     known = met_by_design(model)
     if solver == "iterative":
         return _iterative_start(model, boundary_sd, seed, options, known)
-    climbed = climb(model, negligible) if known is None else _climb_held(model, known)
+    climbed = climb(model, care) if known is None else _climb_held(model, known)
     found, space, undetermined = whole_fit(model, climbed), model.space, None
     if found.singular and found.converged and not climbed.at_limits:
         found, undetermined = _representing(model, found)

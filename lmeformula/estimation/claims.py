@@ -149,14 +149,16 @@ def ending(outcome: Outcome, certificate: Certificate) -> Outcome:
     Returns:
       The optimiser's outcome, unless it only says whether there is a maximum, and the certificate knows.
     """
+    failing = certificate.failing
+    is_level = all(claim.name == "curvature" and claim.figure >= 0.0 for claim in failing)
+    if outcome is Outcome.DRAWS_EXHAUSTED and failing and is_level:
+        # More draws would not tell either.
+        return Outcome.UNIDENTIFIED
     if outcome not in (Outcome.CONVERGED, Outcome.BOUNDARY, Outcome.OPTIMIZER_STALLED):
         return outcome
-    failing = certificate.failing
     if not failing:
         return Outcome.CONVERGED if outcome is Outcome.OPTIMIZER_STALLED else outcome
-    if all(claim.name == "curvature" and claim.figure >= 0.0 for claim in failing):
-        return Outcome.UNIDENTIFIED
-    return Outcome.OPTIMIZER_STALLED
+    return Outcome.UNIDENTIFIED if is_level else Outcome.OPTIMIZER_STALLED
 
 
 def directions(found: Evidence) -> Directions:

@@ -28,12 +28,13 @@ NEAR = 0.5
 MOST_NUMBERS = 2_000_000
 # The same of all evaluations that standard errors and their errors take.
 MOST_WORK = 100_000_000
-# Log standard deviations and own parameters are looked for within this of nought, and steps of differences.
+# Log standard deviations are looked for within this of nought, own parameters of where they start; and steps
+# of differences.
 WIDE, DIFFERENCE = 9.0, 1e-4
 # What half of the nodes may change a block's log-likelihood by: what all leave is the square of it.
 SETTLED = 1e-5
-# Standard deviations of another start.
-OTHER_SD = 2.0
+# Standard deviations of other starts.
+OTHER_SDS = (2.0, 6.0)
 
 
 class ExactStart(NamedTuple):
@@ -74,7 +75,8 @@ def exact_start(
             ahead = of(psi + step)
             if ahead is not None and abs(ahead[0] - here[0]) < NEAR**2:
                 return None
-    found = [of.climb(start) for start in (psi, _other(model)) if np.isfinite(start).all()]
+    found = [of.climb(psi)] if np.isfinite(psi).all() else []
+    found += [of.climb_at(_other(model, sd)) for sd in OTHER_SDS]
     best = max(found, key=lambda each: each[1])
     if not np.isfinite(best[1]):
         return None
@@ -175,8 +177,21 @@ class _Likelihood:
         self.modes = mode.u
         return found.value, found.gradient
 
-    def climb(self, start: Floats) -> tuple[Floats, float]:
-        """The maximum from a start, and its value; minus infinity where there is none."""
+    def climb_at(self, start: Floats) -> tuple[Floats, float]:
+        """The same from covariances, once what else there is fits to them: from other effects all goes to none."""
+        held = np.zeros(len(start), bool)
+        for place in self.model.space.theta_slices:
+            held[place] = True
+        beside, value = self.climb(start, held)
+        return self.climb(beside) if np.isfinite(value) else (start, value)
+
+    def climb(self, start: Floats, held: NDArray[np.bool_] | None = None) -> tuple[Floats, float]:
+        """The maximum from a start, and its value; minus infinity where there is none.
+
+        Args:
+          start: (d,).
+          held: (d,) what stays as it is.
+        """
         self.modes = np.zeros_like(self.modes)
         p = self.model.space.num_fixed
 
@@ -196,8 +211,10 @@ class _Likelihood:
 
         first = start.copy()
         first[:p] = self.R @ start[:p] if p else start[:p]
-        limits = _limits(self.model.space)
+        limits = _limits(self.model.space, start)
         first[p:] = np.clip(first[p:], limits[0][p:], limits[1][p:])
+        if held is not None:
+            limits = np.where(held, first, limits[0]), np.where(held, first, limits[1])
         result = scipy.optimize.minimize(
             negative,
             first,
@@ -228,18 +245,20 @@ class _Likelihood:
         return np.asarray(0.5 * (found + found.T))
 
 
-def _other(model: Model) -> Floats:
-    """(d,) the start that the model has of itself, with standard deviations of a moderate size."""
-    psi, _ = off_bounds(model.space, model.space.to_free(model.start), OTHER_SD)
+def _other(model: Model, sd: float) -> Floats:
+    """(d,) the start that the model has of itself, with standard deviations of this size."""
+    psi, _ = off_bounds(model.space, model.space.to_free(model.start), sd)
     for term, place in zip(model.space.terms, model.space.theta_slices, strict=True):
         count = term.structure.num_sds(len(term.columns))
         psi[place] = 0.0
-        psi[place][:count] = np.log(OTHER_SD)
+        psi[place][:count] = np.log(sd)
     return psi
 
 
-def _limits(space: ParamSpace) -> tuple[Floats, Floats]:
-    """(d,) each: none for fixed effects."""
+def _limits(space: ParamSpace, start: Floats) -> tuple[Floats, Floats]:
+    """(d,) each: none for fixed effects; about the start for own parameters, which may be locations."""
     low, high = np.full(space.size, -np.inf), np.full(space.size, np.inf)
     low[space.num_fixed :], high[space.num_fixed :] = -WIDE, WIDE
+    low[space.own_slice] += start[space.own_slice]
+    high[space.own_slice] += start[space.own_slice]
     return low, high

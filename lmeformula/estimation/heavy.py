@@ -23,7 +23,7 @@ from lmeformula.estimation.common import (
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.fit import Fit
 from lmeformula.history import LogLik, Seconds
-from lmeformula.laplace.fit import conditional, fit_laplace
+from lmeformula.laplace.fit import Care, conditional, fit_laplace
 from lmeformula.laplace.information import upright
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
@@ -170,7 +170,7 @@ def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]
         design=replace(design, terms=terms),
         space=replace(space, terms=tuple(map(term_shape, terms))),
     )
-    gaussian = fit_laplace(plain)
+    gaussian = fit_laplace(plain, care=Care(looks_far=False))
     psi, _ = off_bounds(plain.space, plain.space.to_free(gaussian.params), BOUNDARY_SD)
     parts = [psi[: space.num_fixed]]
     bounds: list[tuple[float | None, float | None]] = [(None, None)] * space.num_fixed

@@ -33,6 +33,7 @@ from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.fit import Fit
 from lmeformula.history import Ascent, Seconds
 from lmeformula.laplace.fit import (
+    Care,
     conditional,
     mode_at,
 )
@@ -49,6 +50,7 @@ Floats = NDArray[np.float64]
 
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
 START_TOLERANCE = 0.1
+AT_FIRST = Care(CONVERGED_GAIN, looks_far=False)
 # A Monte Carlo estimate of the standard errors is taken as it is where its error is below this fraction of
 # them; a rougher one only if it differs from Laplace's by this many of its errors.
 SHARP = 0.02
@@ -99,7 +101,7 @@ def estimate_mcem(
         compiling = beside.submit(_compile_ahead, model, settings, solver)
         rough = options._replace(tolerance=START_TOLERANCE)
         try:
-            start = start_of(model, BOUNDARY_SD, solver, seed, rough, CONVERGED_GAIN)
+            start = start_of(model, BOUNDARY_SD, solver, seed, rough, AT_FIRST)
         except np.linalg.LinAlgError:
             return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began

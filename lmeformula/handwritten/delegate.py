@@ -19,7 +19,7 @@ from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import LmeFormulaError
 from lmeformula.formula import parse
 from lmeformula.handwritten.structure import Effects, NotRecognised, Structure, recognise
-from lmeformula.laplace.fit import fit_laplace
+from lmeformula.laplace.fit import Care, fit_laplace
 from lmeformula.laplace.observed import observed_information
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model, compile
@@ -201,7 +201,7 @@ class _Delegate:
         if model.family.name == "gaussian":
             made = gaussian_problem(model)
         else:
-            found = fit_laplace(model)
+            found = fit_laplace(model, care=Care(looks_far=False))
             psi, inside = off_bounds(model.space, model.space.to_free(found.params), BOUNDARY_SD)
             mode = found.approximation.mode.u
             information = observed_information(model, found.problem, psi, inside, mode).matrix

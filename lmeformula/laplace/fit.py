@@ -61,6 +61,22 @@ BEYOND = 10.0
 MOST_EFFECTS = 100
 
 
+class Care(NamedTuple):
+    """How much care an ascent takes.
+
+    Attributes:
+      negligible: a further step that promises less than this is not taken.
+      looks_far: whether small fits look for a maximum far out as well. The approximation may be higher there
+        where the likelihood is not: it is no place for Monte Carlo EM to start from.
+    """
+
+    negligible: float = NEGLIGIBLE_GAIN
+    looks_far: bool = True
+
+
+WHOLE = Care()
+
+
 class LaplaceFit(NamedTuple):
     """The maximum of the approximation.
 
@@ -94,7 +110,7 @@ def fit_laplace(
     factorize: Factorize | None = None,
     *,
     start: Floats | None = None,
-    negligible: float = NEGLIGIBLE_GAIN,
+    care: Care = WHOLE,
 ) -> LaplaceFit:
     """Maximise the Laplace approximation of a model.
 
@@ -103,7 +119,7 @@ def fit_laplace(
       factorize: how M is made solvable, if it is not to be factored. That gives estimates of the approximation
         and of its gradient, and the ascent follows the latter alone.
       start: coordinates of an earlier fit to start from.
-      negligible: a further step that promises less than this is not taken.
+      care: how much the ascent takes.
     Returns:
       The maximum, whether or not the optimiser converged.
     Raises:
@@ -198,9 +214,9 @@ def fit_laplace(
             elements,
             where,
             design.n,
-            negligible,
+            care.negligible,
             thorough=is_thorough,
-            further=(elements.start(LARGE_SD),) if is_thorough else (),
+            further=(elements.start(LARGE_SD),) if is_thorough and care.looks_far else (),
             measure=measure,
         )
 

@@ -12,6 +12,7 @@ from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
 from lmeformula.laplace.fit import (
+    Care,
     LaplaceFit,
     fit_laplace,
     gradient,
@@ -78,7 +79,7 @@ def fit_iteratively(
     size = plan.num_effects - plan.lead_size
     count = min(probing.FIRST_PROBES, max_probes)
     rough = _probing(meetings, random_signs(size, probing.ROUGH_PROBES, seed))
-    start = fit_laplace(model, rough, negligible=probing.ROUGH_GAIN)
+    start = fit_laplace(model, rough, care=Care(probing.ROUGH_GAIN, looks_far=False))
     evaluations = start.num_evaluations
     last: IterativeLaplace | None = None
     coordinates = start.coordinates
@@ -130,7 +131,7 @@ def _fit_with(
 ) -> IterativeLaplace:
     """The maximum by one set of probes."""
     space = model.space
-    found = fit_laplace(model, factorize, start=start, negligible=probing.NEGLIGIBLE_GAIN)
+    found = fit_laplace(model, factorize, start=start, care=Care(probing.NEGLIGIBLE_GAIN))
     psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
     mode = found.approximation.mode
     at = approximate(found.problem, place(space, psi), mode.u)

@@ -13,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.laplace.fit import LaplaceFit, arrays_of, fit_laplace
+from lmeformula.laplace.fit import WHOLE, Care, LaplaceFit, arrays_of, fit_laplace
 from lmeformula.laplace.information import coefficient_information
 from lmeformula.laplace.likelihood import Approximation, At, approximate
-from lmeformula.model.ascent import NEGLIGIBLE_GAIN
 from lmeformula.model.compile import Model
 from lmeformula.model.family.limits import Limit, hold, limits_of, others
 
@@ -70,27 +69,23 @@ def held_model(model: Model, at_limits: tuple[AtLimit, ...]) -> Model:
     )
 
 
-def climb(model: Model, negligible: float = NEGLIGIBLE_GAIN) -> Climbed:
+def climb(model: Model, care: Care = WHOLE) -> Climbed:
     """Maximise the approximation, limits of own parameters included.
 
     Args:
       model: the model.
-      negligible: a further step of the ascent that promises less than this is not taken.
+      care: how much the ascent takes.
     Raises:
       numpy.linalg.LinAlgError: if the density is not finite wherever the ascent could start.
     """
-    return _from(model, (), None, negligible)
+    return _from(model, (), None, care)
 
 
-def _from(
-    whole: Model, held: tuple[AtLimit, ...], start: Floats | None, negligible: float
-) -> Climbed:
+def _from(whole: Model, held: tuple[AtLimit, ...], start: Floats | None, care: Care) -> Climbed:
     model = held_model(whole, held) if held else whole
     limits = limits_left(whole, held)
     try:
-        best: Climbed | None = Climbed(
-            model, fit_laplace(model, start=start, negligible=negligible), held
-        )
+        best: Climbed | None = Climbed(model, fit_laplace(model, start=start, care=care), held)
     except np.linalg.LinAlgError:
         if not limits:
             raise
@@ -102,9 +97,9 @@ def _from(
         # A maximum with another parameter at its limit is no place to start without this one alone.
         is_start = best is not None and best.at_limits == held
         begin = _without(whole, best, near) if best is not None and is_start else None
-        simpler = _from(whole, near, begin, negligible)
+        simpler = _from(whole, near, begin, care)
         if begin is not None:
-            simpler = _better(simpler, whole, near, negligible)
+            simpler = _better(simpler, whole, near, care)
         if best is None:
             best = simpler
             continue
@@ -113,16 +108,16 @@ def _from(
         if best.found.converged and _is_silent(whole, simpler, one):
             # As good at its limit as anywhere: that is no estimate.
             continue
-        away = _away(whole, simpler, one, negligible)
+        away = _away(whole, simpler, one, care)
         best = simpler if away is None else away
     assert best is not None
     return best
 
 
-def _better(found: Climbed, whole: Model, held: tuple[AtLimit, ...], negligible: float) -> Climbed:
+def _better(found: Climbed, whole: Model, held: tuple[AtLimit, ...], care: Care) -> Climbed:
     """The simpler model's maximum from its own start, where that is higher: there may be several."""
     try:
-        other = _from(whole, held, None, negligible)
+        other = _from(whole, held, None, care)
     except np.linalg.LinAlgError:
         return found
     gain = other.found.approximation.value - found.found.approximation.value
@@ -163,12 +158,12 @@ def _without(whole: Model, best: Climbed, near: tuple[AtLimit, ...]) -> Floats:
     )
 
 
-def _away(whole: Model, simpler: Climbed, one: AtLimit, negligible: float) -> Climbed | None:
+def _away(whole: Model, simpler: Climbed, one: AtLimit, care: Care) -> Climbed | None:
     """The maximum away from a limit from which the likelihood leans away; None where it does not."""
     model, start, slope = outwards(whole, simpler, one)
     if not slope > EQUAL:
         return None
-    away = fit_laplace(model, start=start, negligible=negligible)
+    away = fit_laplace(model, start=start, care=care)
     if away.approximation.value <= simpler.found.approximation.value + EQUAL:
         return None
     return Climbed(

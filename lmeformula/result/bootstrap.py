@@ -15,7 +15,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.laplace.fit import fit_laplace
+from lmeformula.laplace.fit import Care, fit_laplace
 from lmeformula.result.distribution import is_normal
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.intervals import chosen, interval_frame
@@ -166,7 +166,8 @@ def _exactly(fit: Fit) -> tuple[Refit, Floats | None]:
 def _by_laplace(fit: Fit) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
     model = fit.model
-    first = fit_laplace(model)
+    care = Care(looks_far=fit.method == "laplace")
+    first = fit_laplace(model, care=care)
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates
 
@@ -178,7 +179,7 @@ def _by_laplace(fit: Fit) -> tuple[Refit, Floats | None]:
             # A constant, or a category that was not drawn: this response has no estimates.
             return None
         vars(changed)["start"] = first.params
-        found = fit_laplace(changed, start=start)
+        found = fit_laplace(changed, start=start, care=care)
         if not found.converged:
             return None
         return model.space.to_report(model.space.to_free(found.params))

@@ -21,7 +21,8 @@ LEFT = 2e-3
 
 def _has_estimates(fit: lf.Fit) -> bool:
     """Whether a fit has estimates with errors to be held to: those of one whose draws ran out are larger."""
-    return fit.converged or fit.outcome is lf.Outcome.DRAWS_EXHAUSTED
+    is_told = fit.outcome is lf.Outcome.DRAWS_EXHAUSTED and np.isfinite(fit.param_stderr).all()
+    return fit.converged or bool(is_told)
 
 
 def against_truth(held: Held) -> Iterator[Finding]:
@@ -65,7 +66,7 @@ def _against_exact(held: Held) -> Iterator[Finding]:
 def _against_quadrature(held: Held) -> Iterator[Finding]:
     fit, p = held.fit, held.num_fixed
     if not _has_estimates(fit):
-        if fit.outcome.name not in ("SEPARATION", "UNIDENTIFIED"):
+        if fit.outcome.name not in ("SEPARATION", "UNIDENTIFIED", "DRAWS_EXHAUSTED"):
             yield Finding("mcem converges", np.inf, fit.outcome.name)
         return
     own, stderr = own_of(held), fit.param_stderr
@@ -103,7 +104,7 @@ def _against_quadrature(held: Held) -> Iterator[Finding]:
     steps[p] = min(steps[p], 0.2 * sd)
     for _ in range(4):
         information = -hessian(value, at, steps)
-        if np.linalg.eigvalsh(information)[0] <= 0:
+        if not np.isfinite(information).all() or np.linalg.eigvalsh(information)[0] <= 0:
             return
         step = np.linalg.solve(information, gradient(value, at, steps))
         at = at + step
