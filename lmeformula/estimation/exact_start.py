@@ -178,7 +178,7 @@ class _Likelihood:
         return found.value, found.gradient
 
     def climb_at(self, start: Floats) -> tuple[Floats, float]:
-        """The same from covariances, once what else there is fits to them: from other effects all goes to none."""
+        """The same from covariances, once coefficients fit to them: from others all effects go to none."""
         held = np.zeros(len(start), bool)
         for place in self.model.space.theta_slices:
             held[place] = True

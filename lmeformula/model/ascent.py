@@ -35,7 +35,8 @@ SLOW_STEPS = 15
 MOST_POLISHING, POLISHED, KNOWN, ROUNDING = 4, 1e-20, 1e-5, 1e-12
 # A rise of less, relative to the value, is none.
 UNTOLD = 1e-15
-# A face this near is rested on for so little: between the two the likelihood differs by rounding.
+# A face this near is rested on, and none is left, for so little: between the two the likelihood differs by
+# rounding.
 NOTHING = 1e-8
 # A face is left if the log-likelihood rises by this per row and squared distance.
 FREEING_CURVATURE = 1e-6
@@ -366,6 +367,6 @@ def _leave_a_face(
                 shares = np.where(space.idle(elements), 1.0, share)
                 there = elements + shares * (moved - elements)
                 away = look(np.concatenate([before, there]))
-                if away.value > point.value:
+                if away.value > point.value + NOTHING:
                     return away, resting & (moved == elements)
     return None
