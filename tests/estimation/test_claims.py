@@ -143,6 +143,12 @@ def test_what_the_optimiser_doubts_and_the_evidence_shows_has_converged():
     assert ending(Outcome.INTERRUPTED, certify(evidence())) is Outcome.INTERRUPTED
 
 
+def test_draws_that_ran_out_where_nothing_is_told_are_not_wanted():
+    level = certify(evidence(information=flat_along(RIDGE)))
+    assert ending(Outcome.DRAWS_EXHAUSTED, level) is Outcome.UNIDENTIFIED
+    assert ending(Outcome.DRAWS_EXHAUSTED, certify(evidence())) is Outcome.DRAWS_EXHAUSTED
+
+
 def test_what_was_not_examined_is_neither_held_nor_failed():
     found = certify(evidence(second=np.nan))
     assert found["second opinion"].holds is None

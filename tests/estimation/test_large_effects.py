@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 import lmeformula as lf
@@ -47,6 +48,34 @@ def test_the_exact_maximum_is_found_from_afar(seed):
     best = max(loglik(data, 0.0, sd) for sd in np.geomspace(3.0, 60.0, 30))
     assert at > best - 1e-9
     assert (np.linalg.eigvalsh(found.information) > 0).all()
+
+
+def test_a_maximum_between_no_effects_and_endless_ones_is_found():
+    """Four ones of 80 rows: likelihoods of no effects, and of ever larger ones, are level and lower."""
+    g, x = np.arange(80) % 40, np.linspace(-1.5, 1.5, 80)
+    y = np.zeros(80)
+    y[[3, 43, 11, 20]] = 1.0
+    model = lf.compile(lf.design("y ~ 1 + x + (1 | g)", {"y": y, "x": x, "g": g}), "bernoulli")
+    arrays = arrays_of(model, layout(model.stack.terms))
+    found = exact_start(model, arrays, np.array([-166.0, -61.0, 6.0]), np.eye(3), np.zeros(40))
+    assert found is not None
+
+    def value(psi: np.ndarray) -> float:
+        z = np.linspace(-9.0, 9.0, 3001)
+        eta = (psi[0] + psi[1] * x)[:, None] + np.exp(psi[2]) * z
+        rows = -np.logaddexp(0.0, np.where(y[:, None] > 0, -eta, eta))
+        weights = -0.5 * z**2 - 0.5 * np.log(2 * np.pi) + np.log(z[1] - z[0])
+        return float(sum(logsumexp(rows[g == k].sum(axis=0) + weights) for k in range(40)))
+
+    at = value(found.psi)
+    for sd in (0.01, 2.0, 20.0, 90.0):
+        beside = minimize(
+            lambda beta, sd=sd: -value(np.append(beta, np.log(sd))),
+            [-3.0 - 1.8 * sd, 0.0],
+            method="Nelder-Mead",
+            options={"maxiter": 40},
+        )
+        assert at > -beside.fun - 1e-9
 
 
 def test_monte_carlo_stays_there_within_its_error():

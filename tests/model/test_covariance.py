@@ -225,3 +225,17 @@ def test_cholesky_semidefinite(rank):
     factor = cholesky_semidefinite(matrix)
     assert not np.triu(factor, 1).any()
     np.testing.assert_allclose(factor @ factor.T, matrix, atol=1e-7 if rank < 3 else 1e-13)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e2, 1e4])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_rounding_leaves_of_a_variance_is_none(shift, seed):
+    """Of rank two however far the second column's origin is, which makes the first two nearly one."""
+    factor = np.random.default_rng(seed).normal(size=(3, 2))
+    factor[0] -= shift * factor[1]
+    sd = np.linalg.norm(factor, axis=1)
+    correlation = (factor / sd[:, None]) @ (factor / sd[:, None]).T
+    assert cholesky_semidefinite(correlation)[2, 2] == 0.0
+    # A variance of its own stays.
+    own = correlation + np.diag([0.0, 0.0, 1e-4])
+    assert cholesky_semidefinite(own)[2, 2] == pytest.approx(1e-2, rel=0.2)

@@ -199,3 +199,17 @@ def test_successes_alone_keep_their_trials():
     assert fit.refit(k).loglik.value == both.loglik.value
     with pytest.raises(ModelError):
         fit.refit(k + 3)
+
+
+def test_an_own_parameter_at_its_limit_is_no_place_to_start_from():
+    """Normal responses by student: df is infinite, and another response may have heavy tails."""
+    rng = np.random.default_rng(2)
+    g = np.repeat(np.arange(12), 8)
+    data = pd.DataFrame({"g": g, "y": rng.normal(size=12)[g] + rng.normal(size=96)})
+    fit = lf.fit("y ~ 1 + (1 | g)", data, family="student", method="laplace")
+    assert fit.outcome.name == "BOUNDARY"
+    for y in (data["y"], rng.normal(size=12)[g] + rng.standard_t(2.2, size=96)):
+        again = fit.refit(np.asarray(y))
+        anew = lf.fit("y ~ 1 + (1 | g)", data.assign(y=y), family="student", method="laplace")
+        assert again.outcome is anew.outcome
+        assert again.loglik.value == pytest.approx(anew.loglik.value, abs=1e-6)
