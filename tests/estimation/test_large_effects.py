@@ -61,14 +61,14 @@ def test_a_maximum_between_no_effects_and_endless_ones_is_found():
     assert found is not None
 
     def value(psi: np.ndarray) -> float:
-        z = np.linspace(-9.0, 9.0, 3001)
+        z = np.linspace(-9.0, 9.0, 1001)
         eta = (psi[0] + psi[1] * x)[:, None] + np.exp(psi[2]) * z
         rows = -np.logaddexp(0.0, np.where(y[:, None] > 0, -eta, eta))
         weights = -0.5 * z**2 - 0.5 * np.log(2 * np.pi) + np.log(z[1] - z[0])
         return float(sum(logsumexp(rows[g == k].sum(axis=0) + weights) for k in range(40)))
 
     at = value(found.psi)
-    for sd in (0.01, 2.0, 20.0, 90.0):
+    for sd in (0.01, 2.0, 20.0):
         beside = minimize(
             lambda beta, sd=sd: -value(np.append(beta, np.log(sd))),
             [-3.0 - 1.8 * sd, 0.0],
