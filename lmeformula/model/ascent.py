@@ -187,8 +187,13 @@ def ascend(
 
 
 def _is_higher(found: Summit, best: Summit) -> bool:
-    """Whether an ascent came higher than the best one, by more than both leave undone where that arrived."""
-    return found.point.value > best.point.value + (HIGHER if best.converged else 0.0)
+    """Whether an ascent came higher than the best one, by more than both leave undone where that arrived.
+
+    Or as high, and to rest on more faces: what is next to one is no other maximum.
+    """
+    is_simpler = found.resting.sum() > best.resting.sum()
+    least = HIGHER if best.converged and not is_simpler else 0.0
+    return found.point.value > best.point.value + least
 
 
 def _polished(
