@@ -236,14 +236,22 @@ def _look(point: Point, free: Mask, others: int) -> Ways:
 def _without_doubtful(
     summit: Summit, space: FactorSpace, others: int, thorough: bool
 ) -> list[tuple[Floats, Mask]]:
-    """Starts at the summit with one after the other of its doubtful elements at rest on a face."""
+    """Starts at the summit with one after the other of its doubtful elements at rest on a face.
+
+    Single standard deviations that rest at zero take its place: each alone may account for what varies.
+    """
     covariance = np.linalg.pinv(summit.point.information, rcond=1e-10, hermitian=True)
     errors = np.sqrt(np.maximum(np.diag(covariance)[others:], 0.0))
     starts = []
     for term, face in space.doubtful(summit.elements, errors, thorough):
         resting = np.zeros(space.size, bool)
-        resting[space.places(term, face)] = True
-        starts.append((space.at_rest(term, face, summit.elements), resting))
+        places = space.places(term, face)
+        resting[places] = True
+        moved = space.at_rest(term, face, summit.elements)
+        alone = np.setdiff1d(space.alone(), places)
+        at_zero = alone[summit.resting[alone]]
+        moved[at_zero] = np.abs(summit.elements[places]).max()
+        starts.append((moved, resting))
     return starts
 
 

@@ -128,6 +128,15 @@ class FactorSpace(NamedTuple):
                 yield chart, own, slice(start, start + chart.size)
             start += chart.size
 
+    def alone(self) -> NDArray[np.int64]:
+        """Places of standard deviations without correlations: each is a face of its own."""
+        found = []
+        for term, face in self.faces:
+            chart = self.charts[term]
+            if isinstance(chart, LinearChart) and chart.on_diagonal.all():
+                found += [int(place) for place in self.places(term, face)]
+        return np.array(found, np.int64)
+
     def resting(self, elements: Floats) -> Mask:
         """(t,) which elements (t,) lie on a face, but for rounding."""
         found = np.zeros(self.size, bool)
