@@ -30,6 +30,7 @@ FOUND = {
     "rounding of a singular covariance was a negative variance": ("601:2866",),
     "a correlation that others determine had a standard error": ("601:6151", "601:9914"),
     "a singular maximum was looked for in columns as they were written": ("601:6402",),
+    "each of two deviations alone was a maximum": ("801:71",),
 }
 BY_LAPLACE = {
     "another start found more": "101:228",
