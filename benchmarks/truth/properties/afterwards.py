@@ -72,7 +72,7 @@ def residuals(held: Held) -> Iterator[Finding]:
     y = held.data["y"].to_numpy(float)[fit.model.design.rows]
     means, left = np.asarray(fit.fitted(), float), np.asarray(fit.residuals(), float)
     # Where responses are predicted perfectly means may run to infinity, and say so.
-    is_told = np.isfinite(means) | (fit.outcome.name != "SEPARATION")
+    is_told = ~np.isinf(means) | (fit.outcome.name != "SEPARATION")
     off = largest((means + left - y)[is_told])
     yield Finding(
         "fitted + residuals", off / (1e-9 * max(largest(y), held.spread)), f"off by {off:.3g}"

@@ -77,8 +77,9 @@ def compared(held: Held, made: Recoding) -> Iterator[Finding]:
     off = np.abs(placed(other, len(made.rows)) - means)[finite]
     scale = 1e-2 * unit * held.spread + 1e-9 * largest(means[finite])
     if fit.model.family.link != "identity":
-        # Behind a link a mean is as good as its predictor, of which this is less than is told apart.
-        scale = scale + 1e-3 * np.abs(means[finite])
+        # Behind a link a mean is as good as its predictor, of which this is far less than is told apart.
+        share = 1e-5 + 1e-4 * _errors_of_predictors(held)[made.rows]
+        scale = scale + (share * np.abs(means))[finite]
     yield Finding(
         f"{name}, means", largest(off / scale), f"fitted values differ by {largest(off):.3g}"
     )
@@ -109,6 +110,14 @@ def compared(held: Held, made: Recoding) -> Iterator[Finding]:
             largest(ratio) / 0.03,
             f"{errors}, recoded {other.param_stderr[q:] / units}",
         )
+
+
+def _errors_of_predictors(held: Held) -> np.ndarray:
+    """(rows of the data,) standard errors of x'beta by place, zero where there is none."""
+    found, X = np.zeros(len(held.data)), held.fit.model.design.X
+    variances = np.einsum("ij,jk,ik->i", X, held.fit.fixed_vcov, X)
+    found[held.fit.model.design.rows] = np.sqrt(np.maximum(np.nan_to_num(variances), 0.0))
+    return found
 
 
 def _is_size(name: str) -> bool:
