@@ -88,9 +88,7 @@ def layout(terms: tuple[TermBlock, ...]) -> Layout:
         starts[j] = start
         start += counts[j]
     matrices = tuple(model_matrix(term) for term in terms)
-    return Layout(
-        sizes, lead, rest, matrices, tuple(starts), tuple(matrix.T for matrix in matrices)
-    )
+    return Layout(sizes, lead, rest, (), tuple(starts), ()).with_matrices(matrices)
 
 
 def model_matrix(term: TermBlock) -> sp.csr_array:

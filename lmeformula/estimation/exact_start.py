@@ -76,8 +76,9 @@ def exact_start(
             if ahead is not None and abs(ahead[0] - here[0]) < NEAR**2:
                 return None
     found = [of.climb(psi)] if np.isfinite(psi).all() else []
-    found += [of.climb_at(_other(model, sd)) for sd in OTHER_SDS]
-    best = max(found, key=lambda each: each[1])
+    starts = (_other(model, sd) for sd in OTHER_SDS)
+    found += [of.climb_at(start) for start in starts if np.isfinite(start).all()]
+    best = max(found, key=lambda each: each[1], default=(psi, -np.inf))
     if not np.isfinite(best[1]):
         return None
     second = of.second(best[0])

@@ -167,7 +167,7 @@ def fit_laplace(
         nonlocal last, latest, moves
         begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
         own = coordinates[p:m]
-        if m > p and ((own < lowest) | (own > highest)).any():
+        if ((own < lowest) | (own > highest)).any():
             return nowhere(coordinates, ())
         try:
             found = approximate(problem, place_of(coordinates), begin)
@@ -266,10 +266,9 @@ def own_ends(model: Model) -> tuple[Floats, Floats]:
     """
     own = model.space.own
     lowest, highest = np.full(own.size, -np.inf), np.full(own.size, np.inf)
-    response = model.family.response(model.design)
-    for limit in limits_of(model.family):
-        if limit.name not in own.names:
-            continue
+    limits = [limit for limit in limits_of(model.family) if limit.name in own.names]
+    response = model.family.response(model.design) if limits else ()
+    for limit in limits:
         place = own.names.index(limit.name)
         natural = np.array(own.start, float)
         natural[place] = limit.stand_in(response)

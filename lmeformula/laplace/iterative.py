@@ -79,7 +79,7 @@ def fit_iteratively(
     size = plan.num_effects - plan.lead_size
     count = min(probing.FIRST_PROBES, max_probes)
     rough = _probing(meetings, random_signs(size, probing.ROUGH_PROBES, seed))
-    start = fit_laplace(model, rough, care=Care(probing.ROUGH_GAIN, looks_far=False))
+    start = fit_laplace(model, rough, care=Care(probing.ROUGH_GAIN))
     evaluations = start.num_evaluations
     last: IterativeLaplace | None = None
     coordinates = start.coordinates

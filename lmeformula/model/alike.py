@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.model.covariances.chart import positive_part
 from lmeformula.model.factors import column_root
 from lmeformula.model.params import ParamSpace, TermShape
 
@@ -96,10 +97,10 @@ def alike(
         np.tensordot(part, each, 1)
         for part, each in zip(np.split(unseen, ends, axis=1), moves, strict=True)
     ]
-    own = [_without_rounding(each / size) for each in own]
+    own = [positive_part(each / size, ROUNDING) for each in own]
     lengths = _furthest_inside(own, changes)
     here = [
-        _without_rounding(each + np.tensordot(lengths, change, 1))
+        positive_part(each + np.tensordot(lengths, change, 1), ROUNDING)
         for each, change in zip(own, changes, strict=True)
     ]
     found = tuple(size * _turned(each, inverse) for inverse, each in zip(back, here, strict=True))
@@ -207,12 +208,6 @@ def _in_fixed(plan: Layout, Z: list[sp.csr_array], moves: list[Floats], Q: Float
     outer = np.array([each.ravel() for each in on_columns])
     inner = np.array([(Q.T @ each).ravel() for each in on_columns])
     return np.asarray(2.0 * outer @ outer.T - inner @ inner.T)
-
-
-def _without_rounding(covariance: Floats) -> Floats:
-    """A covariance of scaled columns, its variances of rounding at zero."""
-    sizes, vectors = np.linalg.eigh(covariance)
-    return np.asarray((vectors * np.where(sizes > ROUNDING, sizes, 0.0)) @ vectors.T)
 
 
 def _turned(covariance: Floats, back: Floats) -> Floats:

@@ -242,15 +242,14 @@ def _without_doubtful(
     """
     covariance = np.linalg.pinv(summit.point.information, rcond=1e-10, hermitian=True)
     errors = np.sqrt(np.maximum(np.diag(covariance)[others:], 0.0))
-    starts = []
+    starts, alone = [], space.alone()
     for term, face in space.doubtful(summit.elements, errors, thorough):
         resting = np.zeros(space.size, bool)
         places = space.places(term, face)
         resting[places] = True
         moved = space.at_rest(term, face, summit.elements)
-        alone = np.setdiff1d(space.alone(), places)
-        at_zero = alone[summit.resting[alone]]
-        moved[at_zero] = np.abs(summit.elements[places]).max()
+        others_alone = np.setdiff1d(alone, places)
+        moved[others_alone[summit.resting[others_alone]]] = np.abs(summit.elements[places]).max()
         starts.append((moved, resting))
     return starts
 

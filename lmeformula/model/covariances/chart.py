@@ -118,10 +118,10 @@ def triangular(root: Floats) -> Floats:
     return found
 
 
-def positive_part(matrix: Floats) -> Floats:
-    """A symmetric matrix without its negative eigenvalues."""
+def positive_part(matrix: Floats, least: float = 0.0) -> Floats:
+    """A symmetric matrix without its negative eigenvalues, and those that are no more than `least`."""
     values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+    return np.asarray((vectors * np.where(values > least, values, 0.0)) @ vectors.T)
 
 
 def off_zero(values: Floats, least: float = SMALLEST) -> Floats:
