@@ -261,7 +261,7 @@ def by_blocks(held: Held) -> Iterator[Finding]:
         other = fitted(held.data, held.spec)
     fit = held.fit
     if not (fit.converged and other.converged):
-        same = fit.outcome is other.outcome
+        same = fit.outcome is other.outcome or _within_rounding(fit, other)
         words = f"{fit.outcome.name}, by blocks {other.outcome.name}"
         yield Finding("by blocks, outcome", 0.0 if same else np.inf, words)
         return
@@ -276,6 +276,16 @@ def by_blocks(held: Held) -> Iterator[Finding]:
     yield Finding(
         "by blocks, errors", largest(ratio) / 0.02, f"{fit.param_stderr}, {other.param_stderr}"
     )
+
+
+def _within_rounding(fit: lf.Fit, other: lf.Fit) -> bool:
+    """Whether one finds so little information that the other, at the same maximum, states it cannot tell."""
+    if abs(fit.loglik.value - other.loglik.value) > SAME_LOGLIK:
+        return False
+    clear, blurred = (fit, other) if fit.converged else (other, fit)
+    if not clear.converged or blurred.outcome is not lf.Outcome.UNIDENTIFIED:
+        return False
+    return clear.certificate["curvature"].figure < blurred.certificate["curvature"].bound
 
 
 def by_conjugate_gradients(held: Held) -> Iterator[Finding]:
