@@ -19,7 +19,8 @@ MAX_STEPS = 200
 HIGHER = 1e-7
 # Steps from a further start, after which it must have risen above the best so far.
 TRIAL_STEPS = 15
-# Of so few rows the likelihood may have a second maximum at correlations of the other sign.
+# Of so few rows the likelihood may have a second maximum at correlations of the other sign. Of more rows in few
+# groups it may where a covariance is singular: its column spaces are many, and between two of them is a valley.
 FEW_ROWS = 100
 # What is added to the diagonal of the information, scaled to one.
 LEAST_DAMPING = 1e-10
@@ -145,8 +146,8 @@ def ascend(
       num_rows: number of rows, the scale of the likelihood.
       negligible: a further step that promises less than this in log-likelihood is not taken.
       thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
-        structure, and of few rows correlations of the other sign, and of one of either sign: a likelihood of
-        few effects may have another maximum there.
+        structure, and of few rows, or where a covariance is singular, correlations of the other sign, and of
+        one of either sign: a likelihood of few effects may have another maximum there.
       further: elements (t,) each to start from as well.
       measure: point, free coordinates (m + t,) -> the point with its negative second derivative itself in place
         of an approximation to it, which a slow ascent goes on with; None where it cannot be had.
@@ -163,7 +164,7 @@ def ascend(
     while starts or not is_last:
         if not starts:
             starts, is_last = _without_doubtful(best, space, others, thorough), True
-            if thorough and num_rows <= FEW_ROWS:
+            if thorough and (num_rows <= FEW_ROWS or space.any_singular(best.resting)):
                 starts += [(elements, nothing) for elements in space.turned(best.elements)]
                 starts += space.aligned(best.elements)
             continue

@@ -147,6 +147,10 @@ class FactorSpace(NamedTuple):
                 found[places] = True
         return found
 
+    def any_singular(self, resting: Mask) -> bool:
+        """Whether an unstructured covariance of several coefficients lies on a face."""
+        return any(resting[here].any() for _, _, here in self._correlated(resting.astype(float)))
+
     def turned(self, elements: Floats) -> list[Floats]:
         """Elements (t,) with the correlations of one unstructured term after the other turned about.
 

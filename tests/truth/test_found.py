@@ -33,6 +33,7 @@ FOUND = {
     "each of two deviations alone was a maximum": ("801:71",),
 }
 BY_LAPLACE = {
+    "of more rows, too, a singular covariance has several maxima": "811:17",
     "another start found more": "101:228",
     "the likelihood was that of next to a bound": "101:24",
     "rows without information cost all coefficients their errors": "101:224",
