@@ -17,10 +17,14 @@ from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
 from lmeformula.estimation.coordinates import coordinates
 from lmeformula.fit import Fit
+from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
+from lmeformula.gaussian.likelihood import sums
+from lmeformula.gaussian.small import MOST_EFFECTS
 from lmeformula.gaussian.sparse import SparseSums, outward, sparse_sums
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.compile import Model
+from lmeformula.model.params import Params
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +45,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         tolerance=options.tolerance,
         max_probes=most_probes(options),
         ways=lambda psi, inside: coordinates(model, psi, inside, data.R),
+        start=_highest(model, reml) if data.plan.num_effects <= MOST_EFFECTS else None,
     )
     sigma = found.params.sigma
     assert sigma is not None
@@ -96,6 +101,12 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         solver="iterative",
         certificate=certificate,
     )
+
+
+def _highest(model: Model, reml: bool) -> Params | None:
+    """Parameters at the highest of several maxima, which a likelihood of few effects may have."""
+    found = fit_exact(sums(model.design), model.space, reml=reml)
+    return None if found.perfect or not found.converged else found.params
 
 
 def _outcome(found: IterativeFit) -> Outcome:

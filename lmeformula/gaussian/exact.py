@@ -204,14 +204,19 @@ def _first_elements(
     start: Params | None,
 ) -> Floats:
     if start is not None:
-        assert start.sigma is not None
-        sigma = start.sigma
-        return elements.near(
-            tuple(cholesky_semidefinite(covariance) / sigma for covariance in start.covariances)
-        )
+        return elements_at(elements, start)
     sds = moment_start(data, scales, space.fixed_sigma)
     return np.concatenate(
         [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
+    )
+
+
+def elements_at(elements: FactorSpace, params: Params) -> Floats:
+    """(t,) elements of the factors of these covariances, relative to sigma."""
+    sigma = params.sigma
+    assert sigma is not None
+    return elements.near(
+        tuple(cholesky_semidefinite(covariance) / sigma for covariance in params.covariances)
     )
 
 

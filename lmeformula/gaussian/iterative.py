@@ -19,6 +19,7 @@ from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import times_products
 from lmeformula.gaussian import sparse
 from lmeformula.gaussian.closely import is_perfect
+from lmeformula.gaussian.exact import elements_at
 from lmeformula.gaussian.information import scale_out
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
 from lmeformula.model import probing
@@ -91,6 +92,7 @@ def fit_iterative(
     tolerance: float = 0.01,
     max_probes: int = 512,
     ways: Ways | None = None,
+    start: Params | None = None,
 ) -> IterativeFit:
     """Maximise the Gaussian likelihood over the relative covariance factors.
 
@@ -104,6 +106,7 @@ def fit_iterative(
       max_probes: most probes.
       ways: (psi (d,), which are inside (d,)) -> (d, d) directions in psi, in columns, along which scores are
         differenced: of covariances those of orthogonal columns. By default each parameter by itself.
+      start: parameters to start from; moderate deviations by default.
     Returns:
       The optimum, whether or not the optimiser converged. An interruption from the keyboard while probes are
       added returns what the last set of them gave.
@@ -112,15 +115,14 @@ def fit_iterative(
     size = data.plan.num_effects - data.plan.lead_size
     count = min(probing.FIRST_PROBES, max_probes)
     rough = random_signs(size, probing.ROUGH_PROBES, seed)
-    first = _ascend(
-        data, space, elements, elements.start(FIRST_SD), rough, reml, probing.ROUGH_GAIN
-    )
-    start, num_evaluations = first.point.coordinates, first.num_evaluations
+    at_first = elements.start(FIRST_SD) if start is None else elements_at(elements, start)
+    first = _ascend(data, space, elements, at_first, rough, reml, probing.ROUGH_GAIN)
+    here, num_evaluations = first.point.coordinates, first.num_evaluations
     found: IterativeFit | None = None
     while True:
         try:
             signs = random_signs(size, count, seed)
-            found, start = _fit_with(data, space, elements, start, signs, reml, found, ways)
+            found, here = _fit_with(data, space, elements, here, signs, reml, found, ways)
             num_evaluations += found.num_evaluations
         except KeyboardInterrupt:
             if found is None:
