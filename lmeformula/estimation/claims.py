@@ -176,11 +176,12 @@ def directions(found: Evidence) -> Directions:
     values, vectors = np.linalg.eigh(scaled)
     turned = vectors.T @ (back / scale).T
     # On a logarithmic scale the second derivative has the first one in it, which is not quite zero; each
-    # direction has its own share of that, and fixed effects, in whatever unit, have none.
-    slope = np.abs(found.gradient)
+    # direction has its own share of that, and fixed effects, in whatever unit, have none. With its sign: of
+    # columns far from their origin the slopes of two sds are large, and of opposite signs.
+    slope = found.gradient.copy()
     slope[: found.num_fixed] = 0.0
     noise = np.maximum(
-        max(NO_INFORMATION, found.noise), SLOPE_NOISE * np.square(turned) @ slope[has_some]
+        max(NO_INFORMATION, found.noise), SLOPE_NOISE * np.abs(np.square(turned) @ slope[has_some])
     )
     floors = np.minimum(noise, MOST_NOISE) * max(1, len(values))
     chance = np.zeros(len(values))
