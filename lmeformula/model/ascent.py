@@ -22,6 +22,8 @@ TRIAL_STEPS = 15
 # Of so few rows the likelihood may have a second maximum at correlations of the other sign. Of more rows in few
 # groups it may where a covariance is singular: its column spaces are many, and between two of them is a valley.
 FEW_ROWS = 100
+# So many of the local maxima on a half circle are started from.
+MOST_TOPS = 4
 # What is added to the diagonal of the information, scaled to one.
 LEAST_DAMPING = 1e-10
 # A further step that promises less than this in log-likelihood is not taken.
@@ -166,7 +168,10 @@ def ascend(
             starts, is_last = _without_doubtful(best, space, others, thorough), True
             if thorough and (num_rows <= FEW_ROWS or space.any_singular(best.resting)):
                 starts += [(elements, nothing) for elements in space.turned(best.elements)]
-                starts += space.aligned(best.elements)
+                for arc, resting in space.aligned(best.elements):
+                    tops = _tops(evaluate, space, best, arc)
+                    starts += [(elements, resting) for elements in tops]
+                    count += len(arc)
             continue
         elements, resting = starts.pop(0)
         another = np.concatenate([best.point.coordinates[:others], elements])
@@ -195,6 +200,20 @@ def _is_higher(found: Summit, best: Summit) -> bool:
     is_simpler = found.resting.sum() > best.resting.sum()
     least = HIGHER if best.converged and not is_simpler else 0.0
     return found.point.value > best.point.value + least
+
+
+def _tops(
+    evaluate: Callable[[Floats], Point], space: FactorSpace, best: Summit, arc: Floats
+) -> list[Floats]:
+    """The highest of those elements (a, t) on a half circle that stand above their neighbours."""
+    before = best.point.coordinates[: len(best.point.coordinates) - space.size]
+    values = np.array(
+        [evaluate(np.concatenate([before, space.settle(elements)])).value for elements in arc]
+    )
+    values = np.where(np.isfinite(values), values, -np.inf)
+    is_top = (values >= np.roll(values, 1)) & (values > np.roll(values, -1))
+    tops = np.flatnonzero(is_top)
+    return list(arc[tops[np.argsort(-values[tops])][:MOST_TOPS]])
 
 
 def _polished(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -32,8 +31,9 @@ DOUBTFUL = 4.0
 COPIES = 1e-11
 # Elements this near to a face are on it.
 ROUNDING = 1e-12
-# How far aside of a covariance's first axis, along another one, a maximum of rank one is looked for.
-ASIDE = (1.0, 1.0 / 3.0, -1.0 / 3.0, -1.0)
+# Angles between two axes of a covariance at which a maximum of rank one is looked for. Where a coefficient's
+# column is constant in groups, each of these may have one, with an angle that leaves it no variance.
+ANGLES = 36
 
 
 class FactorSpace(NamedTuple):
@@ -170,29 +170,30 @@ class FactorSpace(NamedTuple):
         return found
 
     def aligned(self, elements: Floats) -> list[tuple[Floats, Mask]]:
-        """Elements (t,) with the coefficients of one unstructured term after the other all in step.
+        """Elements (a, t) with the coefficients of one unstructured term after the other all in step.
 
-        Between its first principal axis and each other one, of orthogonal columns: other codings of the columns
-        turn those, and the axes with them.
+        Half circles from its first principal axis by another one back to it, of orthogonal columns: other
+        codings of the columns turn those, and the axes with them.
 
         Returns:
-          For several ways aside of the first axis: elements with as much variance as they had, and which of
-          them, those of all columns of the factor but its first, rest at zero.
+          For each half circle: elements at so many angles, with as much variance as they had; and which of them
+          (t,), those of all columns of the factor but its first, rest at zero.
         """
         found = []
+        angles = np.arange(ANGLES) * (np.pi / ANGLES)
         for chart, own, here in self._correlated(elements):
             back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
             factor = np.asarray(np.linalg.solve(back, chart.factor(own)), float)
-            axes = np.linalg.svd(factor)[0]
+            axes = np.linalg.svd(factor)[0] * np.linalg.norm(factor)
             resting = np.zeros(self.size, bool)
             resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
-            for other, share in itertools.product(axes.T[1:], ASIDE):
-                column = (
-                    (axes[:, 0] + share * other) * np.linalg.norm(factor) / np.hypot(1.0, share)
+            for other in axes.T[1:]:
+                moved = np.zeros((ANGLES, chart.size))
+                moved[:, chart.faces[0]] = np.outer(np.cos(angles), axes[:, 0]) + np.outer(
+                    np.sin(angles), other
                 )
-                moved, both = np.zeros(chart.size), elements.copy()
-                moved[chart.faces[0]] = column
-                both[here] = moved
+                both = np.tile(elements, (ANGLES, 1))
+                both[:, here] = moved
                 found.append((both, resting))
         return found
 

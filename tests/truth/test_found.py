@@ -31,6 +31,10 @@ FOUND = {
     "a correlation that others determine had a standard error": ("601:6151", "601:9914"),
     "a singular maximum was looked for in columns as they were written": ("601:6402",),
     "each of two deviations alone was a maximum": ("801:71",),
+    "an angle between two axes was not looked at; slopes were counted without their signs": (
+        "811:832",
+    ),
+    "the iterative solver stayed at a lower maximum": ("811:509",),
 }
 BY_LAPLACE = {
     "of more rows, too, a singular covariance has several maxima": "811:17",
