@@ -22,8 +22,8 @@ TRIAL_STEPS = 15
 # Of so few rows the likelihood may have a second maximum at correlations of the other sign. Of more rows in few
 # groups it may where a covariance is singular: its column spaces are many, and between two of them is a valley.
 FEW_ROWS = 100
-# So many of the local maxima on a half circle are started from.
-MOST_TOPS = 4
+# So many of the local maxima on a half circle are started from, or these shares of it.
+MOST_TOPS, ASIDE = 4, (1 / 4, 1 / 9, 8 / 9, 3 / 4)
 # What is added to the diagonal of the information, scaled to one.
 LEAST_DAMPING = 1e-10
 # A further step that promises less than this in log-likelihood is not taken.
@@ -205,7 +205,11 @@ def _is_higher(found: Summit, best: Summit) -> bool:
 def _tops(
     evaluate: Callable[[Floats], Point], space: FactorSpace, best: Summit, arc: Floats
 ) -> list[Floats]:
-    """The highest of those elements (a, t) on a half circle that stand above their neighbours."""
+    """The highest of those elements (a, t) on a half circle that stand above their neighbours.
+
+    Where other coordinates go with them, what they are at the best so far says little elsewhere: then a few
+    angles are climbed from besides, whatever their height.
+    """
     before = best.point.coordinates[: len(best.point.coordinates) - space.size]
     values = np.array(
         [evaluate(np.concatenate([before, space.settle(elements)])).value for elements in arc]
@@ -213,7 +217,10 @@ def _tops(
     values = np.where(np.isfinite(values), values, -np.inf)
     is_top = (values >= np.roll(values, 1)) & (values > np.roll(values, -1))
     tops = np.flatnonzero(is_top)
-    return list(arc[tops[np.argsort(-values[tops])][:MOST_TOPS]])
+    tops = tops[np.argsort(-values[tops])][:MOST_TOPS]
+    if len(before):
+        tops = np.union1d(tops, np.rint(np.multiply(ASIDE, len(arc))).astype(int))
+    return list(arc[tops])
 
 
 def _polished(
