@@ -17,8 +17,9 @@ Mask = NDArray[np.bool_]
 MAX_STEPS = 200
 # A maximum is higher than one that was found if it is by this; along a level way there are no others.
 HIGHER = 1e-7
-# Steps from a further start, after which it must have risen above the best so far.
-TRIAL_STEPS = 15
+# Steps from a further start, after which it must have risen above the best so far; more of them, with measured
+# informations, where covariances are all that moves, and evaluations cost little.
+TRIAL_STEPS, MORE_STEPS = 15, 30
 # Of so few rows the likelihood may have a second maximum at correlations of the other sign. Of more rows in few
 # groups it may where a covariance is singular: its column spaces are many, and between two of them is a valley.
 FEW_ROWS = 100
@@ -168,7 +169,8 @@ def ascend(
             starts, is_last = _without_doubtful(best, space, others, thorough), True
             if thorough and (num_rows <= FEW_ROWS or space.any_singular(best.resting)):
                 starts += [(elements, nothing) for elements in space.turned(best.elements)]
-                for arc, resting in space.aligned(best.elements):
+                starts += space.supports(best.elements)
+                for arc, resting in space.arcs(best.elements):
                     tops = _tops(evaluate, space, best, arc)
                     starts += [(elements, resting) for elements in tops]
                     count += len(arc)
@@ -176,7 +178,14 @@ def ascend(
         elements, resting = starts.pop(0)
         another = np.concatenate([best.point.coordinates[:others], elements])
         found = _climb(
-            evaluate, space, another, resting, num_rows, negligible, max_steps=TRIAL_STEPS
+            evaluate,
+            space,
+            another,
+            resting,
+            num_rows,
+            negligible,
+            measure=None if others else measure,
+            max_steps=TRIAL_STEPS if others else MORE_STEPS,
         )
         count += found.num_evaluations
         if _is_higher(found, best):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ ROUNDING = 1e-12
 # Angles between two axes of a covariance at which a maximum of rank one is looked for. Where a coefficient's
 # column is constant in groups, each of these may have one, with an angle that leaves it no variance.
 ANGLES = 36
+# Of so many single standard deviations every set is tried.
+MOST_TOGETHER = 4
 
 
 class FactorSpace(NamedTuple):
@@ -147,6 +150,27 @@ class FactorSpace(NamedTuple):
                 found[places] = True
         return found
 
+    def supports(self, elements: Floats) -> list[tuple[Floats, Mask]]:
+        """Elements (t,) with the variance of all single standard deviations at some, the others at rest.
+
+        Each may account for what varies, alone or with others; of many each alone is tried.
+        """
+        places = self.alone()
+        if len(places) < 2:
+            return []
+        found, total = [], float(np.linalg.norm(elements[places])) or 1.0
+        sizes = range(1, len(places) + 1 if len(places) <= MOST_TOGETHER else 2)
+        for some in itertools.chain.from_iterable(
+            itertools.combinations(places, size) for size in sizes
+        ):
+            if set(some) == set(places[elements[places] != 0.0]):
+                continue
+            moved, resting = elements.copy(), np.zeros(self.size, bool)
+            moved[places], resting[places] = 0.0, True
+            moved[list(some)], resting[list(some)] = total / np.sqrt(len(some)), False
+            found.append((moved, resting))
+        return found
+
     def any_singular(self, resting: Mask) -> bool:
         """Whether an unstructured covariance of several coefficients lies on a face."""
         return any(resting[here].any() for _, _, here in self._correlated(resting.astype(float)))
@@ -169,32 +193,41 @@ class FactorSpace(NamedTuple):
                     found.append(signs * elements)
         return found
 
-    def aligned(self, elements: Floats) -> list[tuple[Floats, Mask]]:
-        """Elements (a, t) with the coefficients of one unstructured term after the other all in step.
+    def arcs(self, elements: Floats) -> list[tuple[Floats, Mask]]:
+        """Elements (a, t) with the principal axes of one unstructured term after the other turned.
 
-        Half circles from its first principal axis by another one back to it, of orthogonal columns: other
-        codings of the columns turn those, and the axes with them.
+        Half circles from its first axis by another one back to it, of orthogonal columns: other codings of the
+        columns turn those, and the axes with them.
 
         Returns:
-          For each half circle: elements at so many angles, with as much variance as they had; and which of them
-          (t,), those of all columns of the factor but its first, rest at zero.
+          For each half circle: elements at so many angles, and which of them (t,) rest at zero. First with all
+          coefficients in step, with as much variance as they had, all columns of the factor but its first at
+          rest; then as they were but for the turn.
         """
         found = []
         angles = np.arange(ANGLES) * (np.pi / ANGLES)
         for chart, own, here in self._correlated(elements):
             back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
             factor = np.asarray(np.linalg.solve(back, chart.factor(own)), float)
-            axes = np.linalg.svd(factor)[0] * np.linalg.norm(factor)
-            resting = np.zeros(self.size, bool)
-            resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
-            for other in axes.T[1:]:
-                moved = np.zeros((ANGLES, chart.size))
-                moved[:, chart.faces[0]] = np.outer(np.cos(angles), axes[:, 0]) + np.outer(
-                    np.sin(angles), other
-                )
-                both = np.tile(elements, (ANGLES, 1))
-                both[:, here] = moved
-                found.append((both, resting))
+            axes, sizes, _ = np.linalg.svd(factor)
+            aligned = np.zeros_like(sizes)
+            aligned[0] = np.linalg.norm(sizes)
+            for other in range(1, len(sizes)):
+                for kept in (aligned, sizes):
+                    moved = np.tile(elements, (ANGLES, 1))
+                    for place, angle in enumerate(angles):
+                        turned = axes.copy()
+                        turned[:, 0] = np.cos(angle) * axes[:, 0] + np.sin(angle) * axes[:, other]
+                        turned[:, other] = (
+                            np.cos(angle) * axes[:, other] - np.sin(angle) * axes[:, 0]
+                        )
+                        moved[place, here] = chart.near(back @ triangular(turned * kept))
+                    resting = np.zeros(self.size, bool)
+                    if kept is aligned:
+                        resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
+                        moved[:, resting] = 0.0
+                    if kept[other] > 0.0 or kept is aligned:
+                        found.append((moved, resting))
         return found
 
     def emptied(self, elements: Floats, resting: Mask) -> list[tuple[Floats, Mask]]:
