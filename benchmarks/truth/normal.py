@@ -49,6 +49,14 @@ class Normal:
             V += (values @ matrix @ values.T) * same
         return V
 
+    def rounding(self, matrices: Sequence[np.ndarray], sigma: float) -> float:
+        """What rounding of V's entries may change the log-likelihood by: they cancel, far from the origin."""
+        largest = max(
+            ((np.abs(values) @ np.abs(matrix)) * np.abs(values)).sum(axis=1).max(initial=0.0)
+            for values, matrix in zip(self.columns, matrices, strict=True)
+        )
+        return float(np.sqrt(self.n) * np.finfo(float).eps * largest / sigma**2)
+
     def at(self, beta: np.ndarray, matrices: Sequence[np.ndarray], sigma: float) -> Evaluated:
         """Log-likelihood at any parameters, its derivative in beta, and X'V^-1 X."""
         factor = sl.cholesky(self.covariance(matrices, sigma), lower=True)

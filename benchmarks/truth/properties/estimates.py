@@ -60,7 +60,7 @@ def likelihood(held: Held) -> Iterator[Finding]:
     if fit.sigma < 1e-5 * np.std(model.rest):
         return  # a perfect fit: V is singular to a computer, and no density has a value
     value = dense_loglik(held, model)
-    tolerance = 1e-6 * max(1.0, abs(value))
+    tolerance = 1e-6 * max(1.0, abs(value)) + model.rounding(_matrices(held), float(fit.sigma))
     yield Finding(
         "log-likelihood",
         abs(fit.loglik.value - value) / tolerance,
