@@ -19,7 +19,7 @@ from lmeformula.gaussian.likelihood import (
     solve_quickly,
 )
 from lmeformula.gaussian.moments import moment_start
-from lmeformula.gaussian.no_residual import without_limit
+from lmeformula.gaussian.no_residual import may_lack_residual, without_limit
 from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
 from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.small import MOST_EFFECTS, dense_products
@@ -132,10 +132,10 @@ def fit_exact(
         if np.isfinite(evaluate(first).value):
             break
         first = elements.settle(0.1 * first)
-    is_few = data.plan.num_effects <= MOST_EFFECTS
+    is_few = data.plan.num_effects <= MOST_EFFECTS or data.n <= FEW_ROWS
     is_thorough = thorough and is_few
     is_small = is_thorough and data.n <= FEW_ROWS
-    further = (elements.start(LARGE_SD),) if is_small else ()
+    further = (elements.start(LARGE_SD),) if is_small or may_lack_residual(data) else ()
     summit = ascend(
         evaluate,
         elements,

@@ -45,6 +45,12 @@ class NoResidual(NamedTuple):
     stand_in: float
 
 
+def may_lack_residual(data: Sums) -> bool:
+    """Whether few rows have effects enough for the likelihood to have a maximum at a sigma of zero."""
+    n, p = (int(size) for size in data.rows.Q.shape)
+    return 0 < n <= min(data.plan.num_effects + p, MOST_ROWS)
+
+
 def without_residual(data: Sums, covariances: tuple[Floats, ...], reml: bool) -> NoResidual | None:
     """Work out the likelihood without residuals.
 
@@ -80,8 +86,7 @@ def runs_away(data: Sums, covariances: tuple[Floats, ...], sigma: float, reml: b
       data, covariances, reml: as in `without_residual`.
       sigma: where the ascent ended.
     """
-    n, p = data.rows.Q.shape
-    if not n <= min(data.plan.num_effects + p, MOST_ROWS):
+    if not may_lack_residual(data):
         return False
     alone = _alone(data, covariances, reml)
     is_missing = alone.sizes <= SINGULAR * alone.sizes[-1]
@@ -103,7 +108,7 @@ def without_limit(data: Sums) -> tuple[int, ...]:
     """
     plan, Q = data.plan, data.rows.Q
     n, p = Q.shape
-    if not (p and n <= min(plan.num_effects + p, MOST_ROWS)) or len(plan.sizes) > MOST_TERMS:
+    if not (p and may_lack_residual(data)) or len(plan.sizes) > MOST_TERMS:
         return ()
     Z = data.rows.spread(plan, np.eye(plan.num_effects))
     for count in range(1, len(plan.sizes) + 1):

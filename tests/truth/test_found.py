@@ -34,6 +34,9 @@ FOUND = {
     "an angle between two axes was not looked at; slopes were counted without their signs": (
         "811:832",
     ),
+    "each set of single deviations may be a maximum": ("811:2118",),
+    "of many effects in few rows another maximum was not looked for": ("901:764",),
+    "a narrow maximum of rank one": ("811:2375",),
     "the iterative solver stayed at a lower maximum": ("811:509",),
 }
 BY_LAPLACE = {
