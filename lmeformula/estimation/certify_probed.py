@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.algebra.probes import probe, random_signs
+from lmeformula.algebra.probes import random_signs
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian import sparse
-from lmeformula.gaussian.iterative import IterativeFit
+from lmeformula.gaussian.iterative import IterativeFit, freedom_of, log_likelihood
 from lmeformula.laplace.fit import place
 from lmeformula.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
 from lmeformula.laplace.likelihood import approximate
@@ -61,17 +61,15 @@ def certify_probed(
     space = model.space
     signs = random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED)
 
-    def look(psi: Floats) -> Floats:
-        return sparse.score(data, space, psi, signs, reml)[0]
-
-    scores = look(found.psi)
+    scores, there = sparse.score(data, space, found.psi, signs, reml)
     units = tuple(space.residual_sd(found.psi) / scale for scale in data.column_scales())
     close = _close_by(space, found.psi, found.inside, units)
-    bounds = () if close is None else _bounds(space, close, found.inside, look(close))
-    # At the place that the reported value is of: the last Newton step moves log |M| by more than rounding.
-    fresh = probe(found.solution.factor, signs)
-    difference = 0.5 * (found.solution.probed.log_det - fresh.log_det)
-    before = loglik_error(found.solution.probed.log_det_each)
+    bounds: tuple[Bound, ...] = ()
+    if close is not None:
+        bounds = _bounds(
+            space, close, found.inside, sparse.score(data, space, close, signs, reml)[0]
+        )
+    second = log_likelihood(data, there, space.residual_sd(found.psi), freedom_of(data, reml), reml)
     return _certify_probes(
         model,
         found.psi,
@@ -83,8 +81,8 @@ def certify_probed(
         scores,
         bounds,
         found.loglik,
-        difference,
-        math.hypot(before, loglik_error(fresh.log_det_each)),
+        second,
+        math.hypot(found.loglik_error, loglik_error(there.probed.log_det_each)),
     )
 
 
@@ -119,7 +117,7 @@ def certify_probed_laplace(
         scores,
         bounds,
         last.loglik,
-        last.found.approximation.value - at.value,
+        last.loglik + at.value - last.found.approximation.value,
         math.hypot(*(loglik_error(factor.probed.log_det_each) for factor in (before, after))),
     )
 
@@ -135,7 +133,7 @@ def _certify_probes(
     scores: Floats,
     bounds: tuple[Bound, ...],
     value: float,
-    difference: float,
+    second: float,
     error: float,
 ) -> Certificate:
     scatter = np.atleast_2d(np.cov(scores, rowvar=False)) / len(scores)
@@ -155,7 +153,7 @@ def _certify_probes(
             stderr=stderr,
             bounds=bounds,
             value=value,
-            second=value + difference,
+            second=second,
             allowed=LEAST_DIFFERENCE + RARE * error,
             way="fresh probes",
             num_fixed=model.space.num_fixed,

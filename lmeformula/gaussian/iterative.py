@@ -147,7 +147,7 @@ def _ascend(
     negligible: float,
 ) -> Summit:
     """Climb to the root of the score by one set of probes."""
-    freedom = _freedom(data, reml)
+    freedom = freedom_of(data, reml)
 
     def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
         solved = sparse.solve(data, lambdas, signs)
@@ -163,7 +163,7 @@ def _ascend(
         information = _profile_information(data, solved, changes, space.fixed_sigma, freedom, reml)
         information += elements.falling(coordinates, slopes)
         score = elements.pull_back(coordinates, slopes)
-        value = _log_likelihood(data, solved, math.sqrt(variance), freedom, reml)
+        value = log_likelihood(data, solved, math.sqrt(variance), freedom, reml)
         return Point(coordinates, value, score, information, slopes, solved)
 
     evaluate = where_told(look, elements.factors)
@@ -182,7 +182,7 @@ def _fit_with(
     ways: Ways | None,
 ) -> tuple[IterativeFit, Floats]:
     """The optimum by one set of probes, and its coordinates."""
-    freedom = _freedom(data, reml)
+    freedom = freedom_of(data, reml)
     summit = _ascend(data, space, elements, start, signs, reml, probing.NEGLIGIBLE_GAIN)
     lambdas = elements.factors(summit.elements)
     solution = sparse.solve(data, lambdas, signs) if summit.on_face else summit.point.detail
@@ -217,7 +217,7 @@ def _fit_with(
         mc_covariance=mc_covariance,
         solution=solution,
         signs=signs,
-        loglik=_log_likelihood(data, solution, sigma, freedom, reml),
+        loglik=log_likelihood(data, solution, sigma, freedom, reml),
         loglik_error=probing.loglik_error(solution.probed.log_det_each),
         gain=summit.gain,
         converged=summit.converged and solution.converged,
@@ -284,7 +284,8 @@ def _roots(data: SparseSums, space: ParamSpace) -> tuple[Floats, ...]:
     )
 
 
-def _freedom(data: SparseSums, reml: bool) -> int:
+def freedom_of(data: SparseSums, reml: bool) -> int:
+    """Rows, of the restricted likelihood less fixed effects."""
     return data.n - len(data.ols) if reml else data.n
 
 
@@ -292,9 +293,18 @@ def _variance(found: SparseSolution, space: ParamSpace, freedom: int) -> float:
     return found.rss / freedom if space.fixed_sigma is None else space.fixed_sigma**2
 
 
-def _log_likelihood(
+def log_likelihood(
     data: SparseSums, found: SparseSolution, sigma: float, freedom: int, reml: bool
 ) -> float:
+    """The log-likelihood, or the restricted one, by the probes that its determinant was estimated with.
+
+    Args:
+      data: cross products of the design.
+      found: the penalised least squares problem, solved.
+      sigma: residual standard deviation, of whatever unit the responses have.
+      freedom: n, or of the restricted likelihood n - p.
+      reml: the restricted likelihood.
+    """
     value = found.probed.log_det - data.log_weights
     value += freedom * np.log(2 * np.pi * sigma**2) + found.rss / sigma**2
     if reml:
