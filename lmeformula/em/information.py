@@ -37,6 +37,9 @@ STEP = {"float64": 0.02, "float32": 0.3}
 ONE_SIDED_STEP = 0.002
 # The same where the likelihood is no parabola over the standard error, in units of what is curved.
 CURVED_STEP = {"float64": 0.002, "float32": 0.3}
+# Steps that are longer than they should be by the information that they give, by so much, are taken again:
+# but not for ever, as rounding grows while they shrink.
+TOO_LONG, MOST_RETRIES = 4.0, 3
 # Beyond this many rows differences are to one side: half the work, for which the report does without the
 # information's change from where the draws were taken to the estimates, some hundredths of a standard error on.
 MOST_CENTRAL_ROWS = 20_000
@@ -244,8 +247,16 @@ def information_of(
     at = params + distance if is_central or is_far else params
     work = _Work(programs, problem, params, at, draws, data, basis, lengths, signs, coefficients)
     ends = _evaluate(work, 0, used)
+    retries = MOST_RETRIES
     while True:
         found = _assemble(work, ends)
+        own = length / np.sqrt(np.abs(np.diag(found.matrix)))
+        if retries and (work.lengths > TOO_LONG * own).any():
+            retries -= 1
+            # By what came out the steps led to where the likelihood is another one.
+            work = work._replace(lengths=np.minimum(work.lengths, own))
+            ends = _evaluate(work, 0, used)
+            continue
         if used == kept or not found.is_usable:
             return found
         stderr = np.sqrt(np.diag(np.linalg.inv(found.matrix)))

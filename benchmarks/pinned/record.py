@@ -1,0 +1,125 @@
+"""Everything that a fit gives, as plain values that JSON can hold."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+import time
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lmeformula as lf
+from pinned.cases import Call
+
+# Lines of `diagnostics` that are not the same twice.
+CHANGING = re.compile(r"^\s*(seconds|compiled).*?(?=^  \w|\Z)", re.MULTILINE | re.DOTALL)
+SHOWN = ("tidy", "glance", "varcorr", "confint", "r2", "joint_tests", "drop1", "emmeans")
+
+
+def of(call: Call) -> dict[str, Any]:
+    """Fit, and write down what it gives.
+
+    Returns:
+      numbers (name -> list of hexadecimal floats, or of a large array its digest, sum and sum of squares),
+      texts, saved (name of a member -> digest) and seconds; of what raises one of our errors, its words.
+    """
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        began = time.perf_counter()
+        fit = call.fit()
+        seconds = time.perf_counter() - began
+        found = {
+            "numbers": {name: _numbers(array) for name, array in _arrays(fit).items()},
+            "texts": _texts(fit),
+            "saved": _saved(fit),
+            "seconds": seconds,
+        }
+    found["texts"]["warnings"] = "\n".join(sorted({str(w.message) for w in warned}))
+    return found
+
+
+def refusal(call: Call) -> str:
+    """The words that a call is refused with."""
+    try:
+        call.fit()
+    except lf.LmeFormulaError as error:
+        return f"{type(error).__name__}: {error}"
+    return "not refused"
+
+
+def _arrays(fit: lf.Fit) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "estimates": fit.param_values,
+        "standard errors": fit.param_stderr,
+        "Monte Carlo errors": fit.param_mc_error,
+        "log-likelihood": [fit.loglik.value, fit.loglik.mc_error],
+        "covariance": fit.param_vcov,
+        "covariance of fixed effects": fit.fixed_vcov,
+        "fitted": fit.fitted(),
+    }
+    arrays |= {f"effects {i}": modes for i, modes in enumerate(fit.modes)}
+    arrays |= {f"variances of effects {i}": each for i, each in enumerate(fit.mode_cov)}
+    for name, ask in {
+        "residuals": lambda: fit.residuals(),
+        "of no group": lambda: fit.predict(re_form="NA"),
+        "simulated": lambda: fit.simulate(seed=3),
+    }.items():
+        try:
+            arrays[name] = np.asarray(ask())
+        except lf.LmeFormulaError:
+            arrays[name] = []
+    return arrays
+
+
+def _numbers(array: Any) -> dict[str, Any]:
+    values = np.asarray(array)
+    if values.dtype.kind not in "fiub":
+        values = np.unique(values.astype(str), return_inverse=True)[1]
+    values = np.ascontiguousarray(values, float)
+    found: dict[str, Any] = {"digest": hashlib.sha256(values.tobytes()).hexdigest()[:16]}
+    if values.size <= 60:
+        found["values"] = [float(value).hex() for value in values.ravel()]
+    else:
+        found["values"] = [float(np.nansum(values)).hex(), float(np.nansum(values**2)).hex()]
+    return found
+
+
+def _texts(fit: lf.Fit) -> dict[str, str]:
+    texts = {
+        "outcome": fit.outcome.name,
+        "names": "\n".join(fit.param_names),
+        "summary": str(fit.summary()),
+        "diagnostics": CHANGING.sub("", str(fit.diagnostics)),
+        "certificate": str(fit.certificate),
+        "model": str(fit.model),
+    }
+    for name in SHOWN:
+        try:
+            asked = getattr(fit, name)
+            texts[name] = str(asked() if callable(asked) else asked)
+        except (lf.LmeFormulaError, TypeError) as error:
+            texts[name] = f"{type(error).__name__}: {error}"
+    return texts
+
+
+def _saved(fit: lf.Fit) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fit.lme"
+        try:
+            path = Path(fit.save(path))
+        except lf.LmeFormulaError as error:
+            return {"refused": str(error)}
+        again = lf.load(path)
+        assert np.array_equal(again.param_values, fit.param_values, equal_nan=True)
+        if not zipfile.is_zipfile(path):
+            return {"file": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+        with zipfile.ZipFile(path) as members:
+            return {
+                name: hashlib.sha256(members.read(name)).hexdigest()[:16]
+                for name in sorted(members.namelist())
+            }
