@@ -59,6 +59,8 @@ NO_CURVATURE = 1e-2
 BEYOND = 10.0
 # With no more effects than this, other maxima are looked for from where the first one is.
 MOST_EFFECTS = 100
+# Steps from another start, before it is known to lead higher.
+QUICK_STEPS = 40
 
 
 class Care(NamedTuple):
@@ -220,11 +222,19 @@ def fit_laplace(
             measure=measure,
         )
 
+    def look_from(where: Floats) -> Summit:
+        """As far as a number of quick steps leads."""
+        nonlocal last, latest, moves
+        last, latest, moves = None, None, ()
+        return ascend(climb, elements, where, design.n, care.negligible, max_steps=QUICK_STEPS)
+
     summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)
     is_doubtful = is_thorough or (looks_around and not summit.converged)
     if is_doubtful and _bends_upwards(summit):
-        others = [climb_from(np.append(before, elements.start(sd))) for sd in OTHER_SDS]
-        summit = max((summit, *others), key=lambda each: (each.converged, each.point.value))
+        for sd in OTHER_SDS:
+            other = look_from(np.append(before, elements.start(sd)))
+            if other.point.value > summit.point.value or other.converged > summit.converged:
+                summit = max(summit, climb_from(other.point.coordinates), key=_rank)
     if summit.point.detail is None or not np.isfinite(summit.point.value):
         raise np.linalg.LinAlgError("the density is not finite wherever the ascent could start")
     coordinates, approximation = summit.point.coordinates, summit.point.detail
@@ -252,6 +262,11 @@ def fit_laplace(
         charts=elements,
         elements=summit.elements,
     )
+
+
+def _rank(summit: Summit) -> tuple[bool, float]:
+    """What converged stands before what did not, then what is higher."""
+    return summit.converged, summit.point.value
 
 
 def _bends_upwards(summit: Summit) -> bool:

@@ -136,6 +136,7 @@ def ascend(
     further: tuple[Floats, ...] = (),
     measure: Measure | None = None,
     polished: bool = False,
+    max_steps: int = MAX_STEPS,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
@@ -155,12 +156,15 @@ def ascend(
       measure: point, free coordinates (m + t,) -> the point with its negative second derivative itself in place
         of an approximation to it, which a slow ascent goes on with; None where it cannot be had.
       polished: whether to go on, by measured informations, as far as scores that are known to rounding tell.
+      max_steps: most steps of one climb.
     Returns:
       The summit, whether or not it is one.
     """
     nothing, others = np.zeros(space.size, bool), len(start) - space.size
     resting = space.resting(start[others:])
-    best = _climb(evaluate, space, start, resting, num_rows, negligible, measure=measure)
+    best = _climb(
+        evaluate, space, start, resting, num_rows, negligible, measure=measure, max_steps=max_steps
+    )
     count = best.num_evaluations
     starts = [(other, nothing) for other in (*space.alternatives(start[others:]), *further)]
     is_last = False

@@ -210,6 +210,8 @@ class FactorSpace(NamedTuple):
             back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
             factor = np.asarray(np.linalg.solve(back, chart.factor(own)), float)
             axes, sizes, _ = np.linalg.svd(factor)
+            if not sizes.any():
+                continue
             aligned = np.zeros_like(sizes)
             aligned[0] = np.linalg.norm(sizes)
             for other in range(1, len(sizes)):
