@@ -37,7 +37,7 @@ MOST_RETREATS = 8
 # Most effects that are done densely where blocks have no digits.
 MOST_CLOSELY = 300
 # Of few rows the likelihood may have a second maximum at large standard deviations, tried from this one.
-LARGE_SD = 5.0
+LARGE_SDS = (5.0, 50.0)
 # Where the likelihood has no limit as sigma goes to zero, it is from here that it is seen to grow.
 ENDLESS_SD = 1e4
 
@@ -135,7 +135,7 @@ def fit_exact(
     is_few = data.plan.num_effects <= MOST_EFFECTS or data.n <= FEW_ROWS
     is_thorough = thorough and is_few
     is_small = is_thorough and data.n <= FEW_ROWS
-    further = (elements.start(LARGE_SD),) if is_small or may_lack_residual(data) else ()
+    further = tuple(map(elements.start, LARGE_SDS)) if is_small or may_lack_residual(data) else ()
     summit = ascend(
         evaluate,
         elements,

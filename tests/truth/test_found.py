@@ -36,6 +36,7 @@ FOUND = {
     ),
     "each set of single deviations may be a maximum": ("811:2118",),
     "of many effects in few rows another maximum was not looked for": ("901:764",),
+    "a maximum a hundred sigmas out was not looked for": ("902:392",),
     "a narrow maximum of rank one": ("811:2375",),
     "the iterative solver stayed at a lower maximum": ("811:509",),
 }
