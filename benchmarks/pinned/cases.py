@@ -120,7 +120,9 @@ GAUSSIAN = {
 OTHERS = {
     "cbpp": Call(CBPP, shipped("cbpp"), {"family": "binomial", "method": "laplace"}),
     "cbpp, mcem": Call(CBPP, shipped("cbpp"), {"family": "binomial", "method": "mcem"}),
-    "slopes, laplace": Call("b ~ x + (x | g) + (1 | h)", slopes, {"family": "bernoulli"}),
+    "slopes, laplace": Call(
+        "b ~ x + (x | g) + (1 | h)", slopes, {"family": "bernoulli", "method": "laplace"}
+    ),
     "slopes, mcem": Call(
         "b ~ x + (x | g) + (1 | h)", slopes, {"family": "bernoulli", "method": "mcem"}
     ),
@@ -148,7 +150,6 @@ OTHERS = {
         {"family": "cumulative", "method": "mcem"},
     ),
 }
-OTHERS["slopes, laplace"].options["method"] = "laplace"
 
 
 def _of_families() -> dict[str, Call]:
@@ -162,8 +163,6 @@ def _of_families() -> dict[str, Call]:
             if method == "mcem" and is_several and name != "categorical":
                 continue
             options = {"family": case.family, "method": method}
-            if name.startswith("gaussian") and method == "laplace":
-                options = {"family": case.family, "method": "laplace"}
             found[f"{name}, {method}"] = Call(
                 case.formula, lambda name=name: of_family(name), options
             )
