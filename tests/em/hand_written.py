@@ -43,6 +43,10 @@ def integrated(rows: Callable[[Floats], Floats]) -> float:
     return float(logsumexp(rows(GRID) + LOG_NORMAL, axis=1).sum())
 
 
+# Weights of a central difference of sixth order, by steps to each side.
+SIXTH = ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60))
+
+
 def maximum(model: Model, start: Floats) -> tuple[Floats, Floats]:
     """The maximum of the marginal likelihood, and its information, by differences."""
     found = so.minimize(lambda p: -model.loglik(p), start, method="BFGS", options={"gtol": 1e-6})
@@ -57,8 +61,13 @@ def maximum(model: Model, start: Floats) -> tuple[Floats, Floats]:
                 for b in (1, -1)
             ]
             information[i, j] = -sum(corners) / (4 * h * h)
-    # What BFGS left, by a step of Newton.
-    gradient = np.array([(model.loglik(at + e) - model.loglik(at - e)) / (2 * h) for e in unit])
+    # What BFGS left, by a step of Newton; differences of second order are 3e-5 standard errors off.
+    gradient = np.array(
+        [
+            sum(c * (model.loglik(at + k * e) - model.loglik(at - k * e)) for k, c in SIXTH) / h
+            for e in unit
+        ]
+    )
     return at + np.linalg.solve(information, gradient), information
 
 

@@ -50,6 +50,8 @@ ROUNDING, LEAST_FRACTION = 1e-12, 1e-6
 # A direction with less than this of the information of its parameters is looked along; those take part in it
 # that make up this share of it.
 WEAK, SHARE = 1e-4, 0.1
+# So many standard errors away the information is taken anew.
+ELSEWHERE = 1.0
 # A log-likelihood that falls by no more than this far away is level.
 LEVEL = 1e-5
 
@@ -62,6 +64,7 @@ class Start(NamedTuple):
       converged: whether the approximation has a maximum there.
       scales: the parameters that are scales.
       held: names of the edges that the start lies on.
+      fixed: (d,) which parameters those edges are of.
       observed: (d, d) observed information of the approximation, positive definite.
       endless: (d,) whether the likelihood stays level however far the parameter goes to one side,
       loose: (d,) and whether to both.
@@ -71,6 +74,7 @@ class Start(NamedTuple):
     converged: bool
     scales: tuple[Scale, ...]
     held: tuple[str, ...]
+    fixed: NDArray[np.bool_]
     observed: Floats
     endless: NDArray[np.bool_]
     loose: NDArray[np.bool_]
@@ -134,6 +138,7 @@ def find_start(
         converged=ascent.converged,
         scales=scales,
         held=tuple(edge.name for edge in held),
+        fixed=fixed,
         observed=observed,
         endless=endless & ~loose,
         loose=loose,
@@ -194,9 +199,11 @@ def dense_problem(base: Problem, density: Density, start: Start) -> Problem:
     """The problem in coordinates in which its posterior is close to N(0, I)."""
     d, q = density.d, density.q
     last = [start.at.latents]
-    complete = start.observed + missing_information(start.at)
+    observed, known_at = start.observed, start.at.psi
+    complete = observed + missing_information(start.at)
 
     def geometry(psi: Floats) -> Geometry:
+        nonlocal observed, complete, known_at
         try:
             at = with_bends(density, laplace_at(density, psi, last[0]))
         except FloatingPointError as lost:
@@ -204,7 +211,12 @@ def dense_problem(base: Problem, density: Density, start: Start) -> Problem:
         last[0] = at.latents
         traces = 0.5 * np.einsum("kij,ij->k", at.bends, at.inverse)
         arrays = (at.latents, at.root, at.mixed, traces, 0.5 * at.bends)
-        return Geometry(arrays, complete, start.observed)
+        moved = np.abs(psi - known_at) * np.sqrt(np.diag(observed))
+        if (moved[~start.fixed] > ELSEWHERE).any():
+            # The approximation's maximum may be far from the likelihood's, and another information there.
+            observed, _ = _information(density, at, start.fixed)
+            complete, known_at = observed + missing_information(at), psi
+        return Geometry(arrays, complete, observed)
 
     def value(psi: Tensor, z: Tensor, arrays: Any, data: Any) -> tuple[Tensor, Tensor]:
         mode, root, *_ = arrays
