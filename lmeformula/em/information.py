@@ -250,7 +250,8 @@ def information_of(
     retries = MOST_RETRIES
     while True:
         found = _assemble(work, ends)
-        own = length / np.sqrt(np.abs(np.diag(found.matrix)))
+        with np.errstate(divide="ignore"):
+            own = length / np.sqrt(np.abs(np.diag(found.matrix)))
         if retries and (work.lengths > TOO_LONG * own).any():
             retries -= 1
             # By what came out the steps led to where the likelihood is another one.

@@ -206,16 +206,16 @@ def dense_problem(base: Problem, density: Density, start: Start) -> Problem:
         nonlocal observed, complete, known_at
         try:
             at = with_bends(density, laplace_at(density, psi, last[0]))
+            moved = np.abs(psi - known_at) * np.sqrt(np.diag(observed))
+            if (moved[~start.fixed] > ELSEWHERE).any():
+                # The approximation's maximum may be far from the likelihood's, and another information there.
+                observed, _ = _information(density, at, start.fixed)
+                complete, known_at = observed + missing_information(at), psi
         except FloatingPointError as lost:
             raise np.linalg.LinAlgError(str(lost)) from lost
         last[0] = at.latents
         traces = 0.5 * np.einsum("kij,ij->k", at.bends, at.inverse)
         arrays = (at.latents, at.root, at.mixed, traces, 0.5 * at.bends)
-        moved = np.abs(psi - known_at) * np.sqrt(np.diag(observed))
-        if (moved[~start.fixed] > ELSEWHERE).any():
-            # The approximation's maximum may be far from the likelihood's, and another information there.
-            observed, _ = _information(density, at, start.fixed)
-            complete, known_at = observed + missing_information(at), psi
         return Geometry(arrays, complete, observed)
 
     def value(psi: Tensor, z: Tensor, arrays: Any, data: Any) -> tuple[Tensor, Tensor]:
