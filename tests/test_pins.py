@@ -29,8 +29,11 @@ def test_a_second_record_is_the_same(before):
 
 def _numbers(after, share):
     numbers = after["fits"]["singular"]["numbers"]["estimates"]
-    moved = [(float.fromhex(value) * (1.0 + share)).hex() for value in numbers["values"]]
-    after["fits"]["singular"]["numbers"]["estimates"] = {"digest": "another", "values": moved}
+    numbers[:] = [(float.fromhex(value) * (1.0 + share)).hex() for value in numbers]
+
+
+def _permuted(after, _):
+    after["fits"]["singular"]["numbers"]["residuals"].reverse()
 
 
 def _text(after, _):
@@ -55,6 +58,7 @@ def _answered(after, _):
         (_numbers, 1e-12, "rounding"),
         (_numbers, 1e-5, "moved"),
         (_numbers, float("nan"), "moved"),
+        (_permuted, 0.0, "moved"),
         (_text, 0.0, "text"),
         (_gone, 0.0, "gone"),
         (_late, 0.0, "slower"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ class Call(NamedTuple):
 
     Attributes:
       formula: or a mapping, a formula for each predictor.
-      data: makes the rows; named, so that a record can show it.
+      data: makes the rows.
       options: further arguments.
     """
 
@@ -155,23 +155,18 @@ OTHERS = {
 def _of_families() -> dict[str, Call]:
     found = {}
     for name, case in FAMILIES.items():
-        for method in ("laplace", "mcem"):
-            if name == "gaussian":
-                continue
-            # Several predictors take the longest by Monte Carlo EM: one of them stands for all.
-            is_several = not isinstance(case.formula, str) or name == "categorical"
-            if method == "mcem" and is_several and name != "categorical":
-                continue
-            options = {"family": case.family, "method": method}
+        # Several predictors take the longest by Monte Carlo EM: the categorical family stands for all.
+        methods = ("laplace", "mcem") if isinstance(case.formula, str) else ("laplace",)
+        for method in methods if name != "gaussian" else ():
             found[f"{name}, {method}"] = Call(
-                case.formula, lambda name=name: of_family(name), options
+                case.formula, partial(of_family, name), {"family": case.family, "method": method}
             )
     return found
 
 
 CALLS = GAUSSIAN | OTHERS | _of_families()
 
-# What is refused: a call, and nothing else.
+# Calls that are refused, for their words.
 REFUSED: dict[str, Call] = {
     "no such column": Call("y ~ nothing + (1 | g)", slopes, {}),
     "syntax": Call("y ~ x + (1 | g", slopes, {}),

@@ -48,8 +48,8 @@ def _of_fit(case: str, before: dict[str, Any], after: dict[str, Any]) -> Iterato
         now = after["numbers"].get(name)
         if now is None:
             yield Difference(case, name, "gone", "")
-        elif now["digest"] != numbers["digest"]:
-            off = _off(numbers["values"], now["values"])
+        elif now != numbers:
+            off = _off(numbers, now)
             yield Difference(case, name, "rounding" if off < ROUNDING else "moved", f"by {off:.1e}")
     for name, text in before["texts"].items():
         if after["texts"].get(name) != text:
@@ -67,10 +67,11 @@ def _off(before: list[str], after: list[str]) -> float:
     if len(before) != len(after):
         return float("inf")
     a, b = (np.array([float.fromhex(value) for value in values]) for values in (before, after))
-    if (np.isfinite(a) != np.isfinite(b)).any():
+    is_number = np.isfinite(a) & np.isfinite(b)
+    if not np.array_equal(a[~is_number], b[~is_number], equal_nan=True):
         return float("inf")
-    size = float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) or 1.0
-    return float(np.nan_to_num(np.abs(a - b) / size).max(initial=0.0))
+    size = float(np.abs(a[is_number]).max(initial=0.0)) or 1.0
+    return float(np.abs(a - b)[is_number].max(initial=0.0)) / size
 
 
 def _changed(before: str, after: str) -> str:
