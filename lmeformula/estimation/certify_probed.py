@@ -17,7 +17,8 @@ from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian import sparse
-from lmeformula.gaussian.iterative import IterativeFit, freedom_of, log_likelihood
+from lmeformula.gaussian.freedom import freedom_of
+from lmeformula.gaussian.iterative import IterativeFit, log_likelihood
 from lmeformula.laplace.fit import place
 from lmeformula.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
 from lmeformula.laplace.likelihood import approximate

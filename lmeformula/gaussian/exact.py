@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.gaussian.closely import is_perfect
+from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.information import profile_information
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
@@ -36,7 +37,7 @@ Floats = NDArray[np.float64]
 MOST_RETREATS = 8
 # Most effects that are done densely where blocks have no digits.
 MOST_CLOSELY = 300
-# Of few rows the likelihood may have a second maximum at large standard deviations, tried from this one.
+# Of few rows the likelihood may have a second maximum at large standard deviations, tried from these.
 LARGE_SDS = (5.0, 50.0)
 # Where the likelihood has no limit as sigma goes to zero, it is from here that it is seen to grow.
 ENDLESS_SD = 1e4
@@ -133,16 +134,14 @@ def fit_exact(
             break
         first = elements.settle(0.1 * first)
     is_few = data.plan.num_effects <= MOST_EFFECTS or data.n <= FEW_ROWS
-    is_thorough = thorough and is_few
-    is_small = is_thorough and data.n <= FEW_ROWS
-    further = tuple(map(elements.start, LARGE_SDS)) if is_small or may_lack_residual(data) else ()
+    is_far = thorough and (data.n <= FEW_ROWS or may_lack_residual(data))
     summit = ascend(
         evaluate,
         elements,
         first,
         data.n,
-        thorough=is_thorough,
-        further=further,
+        thorough=thorough and is_few,
+        further=tuple(map(elements.start, LARGE_SDS)) if is_far else (),
         measure=measure,
         polished=polished and is_few,
     )
@@ -243,7 +242,7 @@ def column_roots(data: Sums, space: ParamSpace) -> tuple[Floats, ...]:
 
 def profile(data: Sums, found: Solved, sigma: float | None, reml: bool) -> float:
     """Deviance (-2 log-likelihood) at the optimal fixed effects and, unless given, sigma."""
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = freedom_of(data, reml)
     variance = found.rss / freedom if sigma is None else sigma**2
     value = found.factor.log_det - data.log_weights
     value += freedom * np.log(2 * np.pi * variance) + found.rss / variance
@@ -257,7 +256,7 @@ def deviance(
 ) -> tuple[float, tuple[Floats, ...], Solved]:
     """The profiled deviance, its (k, k) derivatives in the elements of each Lambda, and the solution."""
     found = solve_quickly(data, lambdas)
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = freedom_of(data, reml)
     variance = found.rss / freedom if sigma is None else sigma**2
     pulls = []
     further = (
@@ -272,7 +271,7 @@ def deviance(
 
 def natural(data: Sums, space: ParamSpace, found: Solved, reml: bool) -> Params:
     """Parameters on their natural scale from a solved problem."""
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = freedom_of(data, reml)
     sigma = space.fixed_sigma or float(np.sqrt(found.rss / freedom))
     beta = data.ols + (np.linalg.solve(data.R, found.gamma) if data.R.size else found.gamma)
     covariances = tuple(sigma**2 * (factor @ factor.T) for factor in found.factor.lambdas)

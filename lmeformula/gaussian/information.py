@@ -12,6 +12,7 @@ from scipy.linalg import lapack
 from lmeformula.algebra.complement import Complement, complement
 from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
 from lmeformula.algebra.factor import apply_lambda
+from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.likelihood import (
     Solution,
     Solved,
@@ -295,7 +296,7 @@ def profile_information(
     crossed = found.ZVQ.T @ directions
     if crossed.size:
         information -= crossed.T @ lapack.dposv(found.information, crossed)[1]
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = freedom_of(data, reml)
     return scale_out(information, directions, found.w, found.rss, freedom, sigma)
 
 

@@ -20,6 +20,7 @@ from lmeformula.algebra.sparseproducts import times_products
 from lmeformula.gaussian import sparse
 from lmeformula.gaussian.closely import is_perfect
 from lmeformula.gaussian.exact import elements_at
+from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.information import scale_out
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
 from lmeformula.model import probing
@@ -282,11 +283,6 @@ def _roots(data: SparseSums, space: ParamSpace) -> tuple[Floats, ...]:
         column_root(products, term.structure.kind)
         for products, term in zip(data.mean_products(), space.terms, strict=True)
     )
-
-
-def freedom_of(data: SparseSums, reml: bool) -> int:
-    """Rows, of the restricted likelihood less fixed effects."""
-    return data.n - len(data.ols) if reml else data.n
 
 
 def _variance(found: SparseSolution, space: ParamSpace, freedom: int) -> float:

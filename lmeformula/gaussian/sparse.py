@@ -30,6 +30,7 @@ from lmeformula.gaussian.closely import (
     is_small,
     solve_closely,
 )
+from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -306,7 +307,7 @@ def scores_of(
         scores[:, space.theta_slices[j]] = slopes
         scale += np.einsum("mab,ab->m", in_lambda, lambdas[j])
     if space.estimates_sigma:
-        freedom = data.n - len(data.ols) if reml else data.n
+        freedom = freedom_of(data, reml)
         scores[:, -1] = -freedom + found.rss / variance - scale
     return scores
 

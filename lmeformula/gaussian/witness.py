@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
 from lmeformula.gaussian.closely import Left, is_close, leave
+from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.information import outer_sums
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
@@ -210,7 +211,7 @@ def _fixed_sums(data: Sums, found: Solution) -> tuple[Floats, ...]:
 def _value(
     data: Sums, log_det: float, rss: float, variance: float, information: Floats, reml: bool
 ) -> float:
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = freedom_of(data, reml)
     value = log_det - data.log_weights + freedom * np.log(2 * np.pi * variance) + rss / variance
     if reml:
         value += np.linalg.slogdet(information)[1] + 2 * np.log(np.abs(np.diag(data.R))).sum()
@@ -220,7 +221,7 @@ def _value(
 def _in_log_sigma(
     data: Sums, misfit: float, pulls: list[Floats], relative: tuple[Floats, ...], reml: bool
 ) -> float:
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = freedom_of(data, reml)
     along = sum(float(np.vdot(a, b)) for a, b in zip(pulls, relative, strict=True))
     return misfit - freedom - 2.0 * along
 

@@ -208,9 +208,11 @@ def fit_laplace(
     before = np.concatenate([R @ first[:p], first[space.own_slice]])
     climb = evaluate if factorize is None else integrated(evaluate)
 
-    def climb_from(where: Floats) -> Summit:
+    def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
         nonlocal last, latest, moves
         last, latest, moves = None, None, ()
+        if quickly:
+            return ascend(climb, elements, where, design.n, care.negligible, max_steps=QUICK_STEPS)
         return ascend(
             climb,
             elements,
@@ -222,17 +224,11 @@ def fit_laplace(
             measure=measure,
         )
 
-    def look_from(where: Floats) -> Summit:
-        """As far as a number of quick steps leads."""
-        nonlocal last, latest, moves
-        last, latest, moves = None, None, ()
-        return ascend(climb, elements, where, design.n, care.negligible, max_steps=QUICK_STEPS)
-
     summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)
     is_doubtful = is_thorough or (looks_around and not summit.converged)
     if is_doubtful and _bends_upwards(summit):
         for sd in OTHER_SDS:
-            other = look_from(np.append(before, elements.start(sd)))
+            other = climb_from(np.append(before, elements.start(sd)), quickly=True)
             if other.point.value > summit.point.value or other.converged > summit.converged:
                 summit = max(summit, climb_from(other.point.coordinates), key=_rank)
     if summit.point.detail is None or not np.isfinite(summit.point.value):

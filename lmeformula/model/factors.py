@@ -160,10 +160,11 @@ class FactorSpace(NamedTuple):
             return []
         found, total = [], float(np.linalg.norm(elements[places])) or 1.0
         sizes = range(1, len(places) + 1 if len(places) <= MOST_TOGETHER else 2)
+        known = tuple(places[elements[places] != 0.0])
         for some in itertools.chain.from_iterable(
             itertools.combinations(places, size) for size in sizes
         ):
-            if set(some) == set(places[elements[places] != 0.0]):
+            if some == known:
                 continue
             moved, resting = elements.copy(), np.zeros(self.size, bool)
             moved[places], resting[places] = 0.0, True
@@ -215,7 +216,7 @@ class FactorSpace(NamedTuple):
             aligned = np.zeros_like(sizes)
             aligned[0] = np.linalg.norm(sizes)
             for other in range(1, len(sizes)):
-                for kept in (aligned, sizes):
+                for kept in (aligned, sizes) if sizes[other] > 0.0 else (aligned,):
                     moved = np.tile(elements, (ANGLES, 1))
                     for place, angle in enumerate(angles):
                         turned = axes.copy()
@@ -228,8 +229,7 @@ class FactorSpace(NamedTuple):
                     if kept is aligned:
                         resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])
                         moved[:, resting] = 0.0
-                    if kept[other] > 0.0 or kept is aligned:
-                        found.append((moved, resting))
+                    found.append((moved, resting))
         return found
 
     def emptied(self, elements: Floats, resting: Mask) -> list[tuple[Floats, Mask]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.gaussian.exact import column_scales
+from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.likelihood import Sums, log_det_gradient, solve_quickly
 from lmeformula.gaussian.small import SmallSolution
 from lmeformula.model.covariance import cholesky_semidefinite
@@ -162,7 +163,7 @@ def _score(
         else:
             pull -= np.linalg.solve(lambdas[j].T, spread[j].T).T
         pieces.append(0.5 * np.einsum("tab,ab->t", term.changes(part), 0.5 * (pull + pull.T)))
-    freedom = data.n - len(data.ols) if reml else data.n
+    freedom = freedom_of(data, reml)
     return np.concatenate([*pieces, [found.rss / variance - freedom]])
 
 
