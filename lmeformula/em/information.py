@@ -104,14 +104,20 @@ class Information(NamedTuple):
         usable = np.linalg.eigvalsh(between).min(initial=1.0) > 0
         return np.asarray(self.basis @ (between if usable else self.matrix) @ self.basis.T)
 
+    def at(self, params: Floats) -> Floats:
+        """(d, d) information at parameters close by, zero in directions that are held."""
+        return np.asarray(self.basis @ self._free_at(params) @ self.basis.T)
+
+    def _free_at(self, params: Floats) -> Floats:
+        return np.asarray(self.matrix + self.change @ (self.basis.T @ (params - self.params)))
+
     def covariance_at(self, params: Floats) -> Floats:
         """(d, d) inverse information at parameters close by, zero in directions that are held.
 
         Raises:
           numpy.linalg.LinAlgError: where it is not positive definite.
         """
-        shift = self.basis.T @ (params - self.params)
-        root = np.linalg.cholesky(self.matrix + self.change @ shift)
+        root = np.linalg.cholesky(self._free_at(params))
         half = np.linalg.solve(root, self.basis.T)
         return np.asarray(half.T @ half)
 

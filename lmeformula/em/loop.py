@@ -281,11 +281,15 @@ def _solution(
     later = [line.seconds for line in trace[1:]]
     compiling = trace[0].seconds - float(np.median(later)) if later else 0.0
     unknown = np.full((d, d), np.nan)
+    information = unknown if last is None else last.info.observed
+    if last is not None and last.found is not None:
+        # The way there was led by that halfway.
+        information = last.found.at(estimates)
     draws = None if last is None else last.place.draws
     return Solution(
         params=estimates,
         mc_covariance=unknown if last is None else last.info.mc_covariance,
-        information=unknown if last is None else last.info.observed,
+        information=information,
         monte_carlo=None if last is None else last.found,
         held=() if last is None else last.held.names,
         basis=np.eye(d) if last is None else boundary.free_basis(last.place.edges, last.held, d),

@@ -242,9 +242,8 @@ class Solution(NamedTuple):
     Attributes:
       params: (d,) estimates, unconstrained.
       mc_covariance: (d, d) their Monte Carlo covariance, on the unconstrained scale.
-      information: (d, d) observed information.
-      monte_carlo: the observed information estimated from the last draws, where that was possible; then
-        `information` is that halfway from where they were taken to the estimates.
+      information: (d, d) observed information, at the estimates.
+      monte_carlo: what it was estimated from, where that was the last draws.
       held: names of the edges that the estimates lie on.
       basis: (d, f) orthonormal directions that are not held.
       outcome: how it ended.

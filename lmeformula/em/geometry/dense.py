@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from lmeformula.em.density import Density, latent_gradient, param_gradient
 from lmeformula.em.geometry.laplace import (
+    Approximation,
     Laplace,
-    information,
     laplace_at,
     maximise,
     with_bends,
@@ -36,6 +36,7 @@ from lmeformula.em.geometry.scales import (
     sd_of,
     with_unit,
 )
+from lmeformula.em.geometry.separate import MOST_PARAMS, Separate, is_separate
 from lmeformula.em.types import Edge, Geometry, Problem, Scores, Tensor
 
 Floats = NDArray[np.float64]
@@ -57,19 +58,21 @@ LEVEL = 1e-5
 
 
 class Start(NamedTuple):
-    """Where Laplace's approximation puts the maximum, and what it says there.
+    """Where the maximum is, by the likelihood where quadrature can have it, or by Laplace's approximation.
 
     Attributes:
+      of: which of these.
       at: the place; scales that vanish are at their stand-in.
-      converged: whether the approximation has a maximum there.
+      converged: whether there is a maximum.
       scales: the parameters that are scales.
       held: names of the edges that the start lies on.
       fixed: (d,) which parameters those edges are of.
-      observed: (d, d) observed information of the approximation, positive definite.
+      observed: (d, d) observed information by it, positive definite.
       endless: (d,) whether the likelihood stays level however far the parameter goes to one side,
       loose: (d,) and whether to both.
     """
 
+    of: Approximation
     at: Laplace
     converged: bool
     scales: tuple[Scale, ...]
@@ -87,7 +90,7 @@ def find_start(
     latents: Floats,
     wanted: dict[int, NDArray[np.bool_]] | None,
 ) -> Start:
-    """Maximise Laplace's approximation, and look at the scales that came near to zero.
+    """Maximise the likelihood or what stands for it, and look at the scales that came near to zero.
 
     Raises:
       FloatingPointError: where the density or its curvature is not finite.
@@ -104,7 +107,8 @@ def find_start(
         if end is not None:
             (least if scale.rate > 0 else most)[scale.place] = end
     within = np.clip(psi, least, most)
-    ascent = maximise(density, within, first.latents, longest, (least, most))
+    of = _likelihood(density, psi, first.latents)
+    ascent = maximise(of, within, first.latents, longest, (least, most))
     at = ascent.at
     scales = tuple(
         with_unit(scale, np.diag(at.hessian), sd)
@@ -115,7 +119,7 @@ def find_start(
     for edge in Edges(density, scales, names, latents)(at.psi):
         if edge.nearness < NEAR:
             try:
-                there = laplace_at(density, edge.outside, at.latents)
+                there = of.at(edge.outside, at.latents)
             except (FloatingPointError, np.linalg.LinAlgError):
                 continue
             if there.value >= at.value - GAIN:
@@ -125,15 +129,16 @@ def find_start(
     fixed = np.zeros(density.d, bool)
     for edge in held:
         fixed |= edge.directions[:, 0] != 0.0
-    observed, weak = _information(density, at, fixed)
+    observed, weak = _information(of, at, fixed)
     loose, endless = np.zeros(density.d, bool), np.zeros(density.d, bool)
     for direction in (*np.diag(np.diag(observed) ** -0.5)[~fixed], *weak):
-        sides = _level_sides(density, at, direction)
+        sides = _level_sides(of, at, direction)
         size = np.abs(direction) * np.sqrt(np.diag(observed))
         involved = size > SHARE * size.max()
         loose |= involved & (sides == 2)
         endless |= involved & (sides == 1)
     return Start(
+        of=of,
         at=at,
         converged=ascent.converged,
         scales=scales,
@@ -145,15 +150,28 @@ def find_start(
     )
 
 
-def _information(density: Density, at: Laplace, fixed: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """The observed information of the approximation, held up where there is none, and where there is little.
+def _likelihood(density: Density, psi: Floats, latents: Floats) -> Approximation:
+    """The likelihood where it can be had at the start, or Laplace's approximation."""
+    if density.d <= MOST_PARAMS and is_separate(density, psi, latents):
+        separate = Separate(density)
+        try:
+            separate.at(psi, latents)
+        except FloatingPointError:
+            pass
+        else:
+            return separate
+    return Approximation(density)
+
+
+def _information(of: Approximation, at: Laplace, fixed: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """The observed information, held up where there is none, and where there is little.
 
     Returns:
       observed: (d, d).
       weak: (w, d) steps of a standard error in directions with next to no information.
     """
     lengths = np.minimum(1.0 / np.sqrt(at.sizes), np.maximum(1.0, np.abs(at.psi)))
-    found, error = information(density, at, lengths)
+    found, error = of.information(at, lengths)
     complete = np.abs(np.diag(found)) + np.diag(missing_information(at))
     # What differences can tell from nothing.
     noise = np.diag(error) + ROUNDING * complete
@@ -168,20 +186,17 @@ def _information(density: Density, at: Laplace, fixed: NDArray[np.bool_]) -> tup
     observed = np.diag(np.maximum(complete, 1e-300))
     observed[use] = ((vectors * held) @ vectors.T) * np.outer(unit, unit)[use]
     is_weak = held < max(WEAK, 1.01 * floor)
-    weak = np.zeros((int(is_weak.sum()), density.d))
+    weak = np.zeros((int(is_weak.sum()), of.density.d))
     weak[:, free] = (vectors / unit[free, None] / np.sqrt(held))[:, is_weak].T
     return observed, weak
 
 
-def _level_sides(density: Density, at: Laplace, stderr: Floats) -> int:
+def _level_sides(of: Approximation, at: Laplace, stderr: Floats) -> int:
     """To how many sides the likelihood stays level two standard errors (d,) away, and beyond."""
     sides = 0
     for sign in (-1.0, 1.0):
         try:
-            far = [
-                laplace_at(density, at.psi + sign * move * stderr, at.latents).value
-                for move in (2.0, 4.0)
-            ]
+            far = [of.at(at.psi + sign * move * stderr, at.latents).value for move in (2.0, 4.0)]
         except (FloatingPointError, np.linalg.LinAlgError):
             continue
         sides += all(np.isfinite(value) and value >= at.value - LEVEL for value in far)
@@ -209,7 +224,7 @@ def dense_problem(base: Problem, density: Density, start: Start) -> Problem:
             moved = np.abs(psi - known_at) * np.sqrt(np.diag(observed))
             if (moved[~start.fixed] > ELSEWHERE).any():
                 # The approximation's maximum may be far from the likelihood's, and another information there.
-                observed, _ = _information(density, at, start.fixed)
+                observed, _ = _information(start.of, at, start.fixed)
                 complete, known_at = observed + missing_information(at), psi
         except FloatingPointError as lost:
             raise np.linalg.LinAlgError(str(lost)) from lost
@@ -249,7 +264,7 @@ def dense_problem(base: Problem, density: Density, start: Start) -> Problem:
         geometry=geometry,
         information=None,
         max_step=longest,
-        refine=d > 0,
+        refine=d > 0 and not start.of.is_exact,
         edges=edges,
         solver=None,
         program=("dense", base.program) if base.program is not None else None,

@@ -130,6 +130,42 @@ def _factor(hessian: Floats) -> tuple[Floats, bool]:
         return np.asarray(np.linalg.cholesky((vectors * held) @ vectors.T), float), False
 
 
+class Approximation:
+    """What is maximised: the likelihood by Laplace's approximation."""
+
+    # Whether it is the likelihood.
+    is_exact = False
+
+    def __init__(self, density: Density):
+        self.density = density
+
+    def at(self, psi: Floats, start: Floats) -> Laplace:
+        """Work it out at a parameter vector, see `laplace_at`."""
+        return laplace_at(self.density, psi, start)
+
+    def with_gradient(self, at: Laplace) -> Laplace:
+        """The same with its gradient."""
+        return with_gradient(self.density, at)
+
+    def information(self, at: Laplace, sizes: Floats) -> tuple[Floats, Floats]:
+        """(d, d) observed information by central differences of the gradient, and the error of each element.
+
+        The error is told by the asymmetry and by differences twice as wide.
+        """
+        narrow, wide = (np.empty((self.density.d, self.density.d)) for _ in range(2))
+        for matrix, factor in ((narrow, 0.02), (wide, 0.04)):
+            for k in range(self.density.d):
+                along = np.zeros(self.density.d)
+                along[k] = factor * sizes[k]
+                ends = (self.at(at.psi + side * along, at.latents) for side in (1, -1))
+                above, below = (self.with_gradient(end).gradient for end in ends)
+                matrix[k] = -(above - below) / (2.0 * along[k])
+        # Richardson's extrapolation takes out the step's square.
+        best = (4.0 * narrow - wide) / 3.0
+        error = np.abs(narrow - wide) / 3.0 + np.abs(best - best.T)
+        return 0.5 * (best + best.T), error
+
+
 class Ascent(NamedTuple):
     """How the maximisation of the approximation ended.
 
@@ -143,12 +179,16 @@ class Ascent(NamedTuple):
 
 
 def maximise(
-    density: Density, psi: Floats, latents: Floats, longest: Floats, limits: tuple[Floats, Floats]
+    of: Approximation,
+    psi: Floats,
+    latents: Floats,
+    longest: Floats,
+    limits: tuple[Floats, Floats],
 ) -> Ascent:
     """Climb by BFGS steps within limits.
 
     Args:
-      density: the log joint density.
+      of: what to maximise.
       psi: (d,) where to start, within the limits.
       latents: (q,) likewise.
       longest: (d,) longest step of each parameter.
@@ -158,21 +198,21 @@ def maximise(
       FloatingPointError: if the density is not finite at the start.
     """
     least, most = limits
-    at = with_gradient(density, laplace_at(density, psi, latents))
+    at = of.with_gradient(of.at(psi, latents))
     metric, is_fresh = np.diag(at.sizes), True
     for _ in range(MOST_ITERATIONS):
         stopped = ((at.psi <= least) & (at.gradient < 0)) | ((at.psi >= most) & (at.gradient > 0))
         free = np.flatnonzero(~stopped)
         use = np.ix_(free, free)
-        step = np.zeros(density.d)
+        step = np.zeros(of.density.d)
         step[free] = np.linalg.solve(metric[use], at.gradient[free])
         gain = float(at.gradient @ step)
         if gain <= SMALL_GAIN:
             return Ascent(at, True)
-        spread = np.full(density.d, np.inf)
+        spread = np.full(of.density.d, np.inf)
         spread[free] = np.sqrt(np.maximum(np.diag(np.linalg.inv(metric[use])), 1e-300))
         step = step / max(1.0, float(np.max(np.abs(step) / np.minimum(longest, LONGEST * spread))))
-        new = _along(density, at, step, limits)
+        new = _along(of, at, step, limits)
         if new is None:
             if is_fresh:
                 return Ascent(at, gain < 1e-4)
@@ -196,38 +236,19 @@ def maximise(
 
 
 def _along(
-    density: Density, at: Laplace, step: Floats, limits: tuple[Floats, Floats]
+    of: Approximation, at: Laplace, step: Floats, limits: tuple[Floats, Floats]
 ) -> Laplace | None:
     """The first place along a step where the approximation has risen enough; None if there is none."""
-    rounding = 100.0 * float(np.finfo(density.dtype).eps) * (1.0 + abs(at.value))
+    rounding = 100.0 * float(np.finfo(of.density.dtype).eps) * (1.0 + abs(at.value))
     length = 1.0
     for _ in range(MOST_HALVINGS):
         try:
             place = np.clip(at.psi + length * step, *limits)
-            plain = laplace_at(density, place, at.latents)
+            plain = of.at(place, at.latents)
             gain = float(at.gradient @ (place - at.psi))
             if plain.value >= at.value + 1e-4 * gain - rounding:
-                return with_gradient(density, plain)
+                return of.with_gradient(plain)
         except (FloatingPointError, np.linalg.LinAlgError):
             pass
         length *= 0.4
     return None
-
-
-def information(density: Density, at: Laplace, sizes: Floats) -> tuple[Floats, Floats]:
-    """(d, d) observed information by central differences of the gradient, and the error of each element.
-
-    The error is told by the asymmetry and by differences twice as wide.
-    """
-    narrow, wide = (np.empty((density.d, density.d)) for _ in range(2))
-    for matrix, factor in ((narrow, 0.02), (wide, 0.04)):
-        for k in range(density.d):
-            along = np.zeros(density.d)
-            along[k] = factor * sizes[k]
-            ends = (laplace_at(density, at.psi + side * along, at.latents) for side in (1, -1))
-            above, below = (with_gradient(density, end).gradient for end in ends)
-            matrix[k] = -(above - below) / (2.0 * along[k])
-    # Richardson's extrapolation takes out the step's square.
-    best = (4.0 * narrow - wide) / 3.0
-    error = np.abs(narrow - wide) / 3.0 + np.abs(best - best.T)
-    return 0.5 * (best + best.T), error

@@ -139,29 +139,32 @@ def parameter_at(
     """The value of the parameter that makes the standard deviation `sd`, or None if there is none in reach."""
     k = scale.place
 
-    def excess(value: float) -> float:
+    def found_at(value: float) -> tuple[float, float]:
+        """The logarithm of the sd over the one that is wanted, and its rate; nan beyond a sd of zero."""
         at = psi.copy()
         at[k] = value
-        found = sd_of(density, scale, at, latents)[0]
-        return float(np.log(found / sd)) if found > 0 else float("nan")
+        found, rate = sd_of(density, scale, at, latents)
+        # A parameter that is the sd itself has the same density on the other side, where it is negative.
+        is_there = found > 0 and rate * scale.rate > 0
+        return (float(np.log(found / sd)), rate) if is_there else (float("nan"), float("nan"))
 
     now = psi[k]
-    here = excess(now)
+    here, rate = found_at(now)
     if not np.isfinite(here):
         return None
     # Where the log of the sd is what moves, the first step is there already.
-    far, length = now, -here / scale.rate
+    far, length = now, -here / rate
     for _ in range(60):
-        far = far + length
-        there = excess(far)
+        there, rate = found_at(far + length)
         if not np.isfinite(there):
-            far, length = far - length, 0.5 * length
+            length = 0.5 * length
             continue
+        far = far + length
         if abs(there) < 1e-9:
             return float(far)
         if there * here < 0.0:
-            return float(so.brentq(excess, now, far, rtol=1e-10))
-        length = 1.5 * length
+            return float(so.brentq(lambda value: found_at(value)[0], now, far, rtol=1e-10))
+        length = -1.5 * there / rate
     return None
 
 

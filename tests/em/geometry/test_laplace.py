@@ -9,7 +9,7 @@ import tensorflow as tf
 from lmeformula.em.density import Bound, Density
 from lmeformula.em.geometry.dense import missing_information
 from lmeformula.em.geometry.laplace import (
-    information,
+    Approximation,
     laplace_at,
     maximise,
     with_bends,
@@ -82,7 +82,7 @@ def test_gradient_and_information_by_differences(densities, name):
     found = with_gradient(density, at).gradient
     np.testing.assert_allclose(found, differences(value, PSI), rtol=1e-5, atol=1e-5)
     expected = -differences(lambda psi: differences(value, psi, 1e-3), PSI, 1e-3)
-    matrix, error = information(density, at, np.ones(2))
+    matrix, error = Approximation(density).information(at, np.ones(2))
     np.testing.assert_allclose(matrix, expected, rtol=2e-3, atol=2e-3)
     assert (error < 0.02 * np.abs(np.diag(matrix)).max()).all()
 
@@ -90,10 +90,11 @@ def test_gradient_and_information_by_differences(densities, name):
 def test_missing_information_of_a_gaussian_density(densities):
     """Complete less observed, the former by hand: n rows, and 2 q for a log sd."""
     density = densities["gaussian"]
-    at = maximise(density, PSI, np.zeros(6), np.ones(2), (np.full(2, -np.inf), np.full(2, np.inf)))
+    limits = (np.full(2, -np.inf), np.full(2, np.inf))
+    at = maximise(Approximation(density), PSI, np.zeros(6), np.ones(2), limits)
     assert at.converged
     end = with_bends(density, at.at)
-    observed, _ = information(density, end, np.ones(2))
+    observed, _ = Approximation(density).information(end, np.ones(2))
     # At the maximum the expected squares of the effects are their prior's.
     np.testing.assert_allclose(
         np.diag(observed + missing_information(end)), [18.0, 12.0], rtol=1e-3
@@ -103,7 +104,7 @@ def test_missing_information_of_a_gaussian_density(densities):
 def test_limits_stop_a_climb(densities):
     least = np.array([-np.inf, 1.0])
     found = maximise(
-        densities["gaussian"],
+        Approximation(densities["gaussian"]),
         np.array([0.0, 1.5]),
         np.zeros(6),
         np.ones(2),
