@@ -53,6 +53,8 @@ ROUNDING, LEAST_FRACTION = 1e-12, 1e-6
 WEAK, SHARE = 1e-4, 0.1
 # So many standard errors away the information is taken anew.
 ELSEWHERE = 1.0
+# Twice what an ascent leaves to be gained, where one step leads to the maximum.
+SHORT = 1e-4
 # A log-likelihood that falls by no more than this far away is level.
 LEVEL = 1e-5
 
@@ -130,6 +132,11 @@ def find_start(
     for edge in held:
         fixed |= edge.directions[:, 0] != 0.0
     observed, weak = _information(of, at, fixed)
+    if of.is_exact and ascent.converged and not held:
+        # An ascent ends a little short of the maximum.
+        left = np.linalg.solve(observed, at.gradient)
+        if left @ observed @ left < SHORT:
+            at = with_bends(density, of.at(at.psi + left, at.latents))
     loose, endless = np.zeros(density.d, bool), np.zeros(density.d, bool)
     for direction in (*np.diag(np.diag(observed) ** -0.5)[~fixed], *weak):
         sides = _level_sides(of, at, direction)
