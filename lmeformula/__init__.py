@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lmeformula import sklearn as sklearn
     from lmeformula.api import estimate as estimate
     from lmeformula.api import fit as fit
+    from lmeformula.api import load as load
     from lmeformula.design import Design as Design
     from lmeformula.design import design as design
     from lmeformula.em.outcome import Outcome as Outcome
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from lmeformula.errors import ModelError as ModelError
     from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
     from lmeformula.errors import SavedFitError as SavedFitError
-    from lmeformula.fit import Fit as Fit
+    from lmeformula.face import Fit as Fit
     from lmeformula.formula import parse as parse
     from lmeformula.formula.ir import Formula as Formula
     from lmeformula.model import Model as Model
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from lmeformula.model.family.custom import Family as Family
     from lmeformula.result.anova import anova as anova
     from lmeformula.result.compare import compare as compare
-    from lmeformula.store import load as load
 
 __version__ = "0.1.0"
 
@@ -60,8 +60,8 @@ _HOME = {
     "Model": "model",
     "estimate": "api",
     "fit": "api",
-    "load": "store",
-    "Fit": "fit",
+    "load": "api",
+    "Fit": "face",
     "Family": "model.family.custom",
     "anova": "result.anova",
     "compare": "result.compare",

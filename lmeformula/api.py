@@ -1,4 +1,4 @@
-"""The one-line fit: the four stages composed."""
+"""The one-line fit, the four stages composed; and a fit that comes back from a file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
 from lmeformula.estimation import estimate as estimate_quietly
-from lmeformula.fit import Fit
+from lmeformula.face import Fit
 from lmeformula.formula import parse
 from lmeformula.formula.ir import Formula
 from lmeformula.model import Family, Model
 from lmeformula.model import compile as compile_model
 from lmeformula.model.family import family as find_family
 from lmeformula.result.ending import how_it_ended
+from lmeformula.store.archive import MAX_BYTES
+from lmeformula.store.save import load as read
 from lmeformula.views.progress import progress_display
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from lmeformula.em.loop import Progress
+    from lmeformula.store.recipe import Functions
 
 
 # More is more than memory holds, whatever the model.
@@ -101,14 +106,16 @@ def estimate(
             f"max_draws is {max_draws}, and num_draws is {num_draws}",
             hint="Draws grow from num_draws to max_draws.",
         )
-    fitted = estimate_quietly(
-        model,
-        method=method,
-        seed=seed,
-        reml=reml,
-        solver=solver,
-        options=options,
-        progress=progress_display(progress, tolerance=tolerance),
+    fitted = Fit.of(
+        estimate_quietly(
+            model,
+            method=method,
+            seed=seed,
+            reml=reml,
+            solver=solver,
+            options=options,
+            progress=progress_display(progress, tolerance=tolerance),
+        )
     )
     if strict and not fitted.converged:
         error = ConvergenceError(how_it_ended(fitted), hint="The fit is on this error's .fit.")
@@ -171,3 +178,36 @@ def fit(
     found = estimate(compile_model(designed, family, sigma=sigma, dtype=dtype), **options)
     seconds = found.seconds._replace(design=design_seconds, total=time.perf_counter() - began)
     return replace(found, seconds=seconds)
+
+
+@kinds.takes(
+    path=kinds.path,
+    functions=kinds.optional(kinds.mapping),
+    family=kinds.optional(kinds.instance(Family, "Give the lf.Family that it was fitted with.")),
+    max_bytes=kinds.whole(1),
+)
+def load(
+    path: str | PathLike[str],
+    *,
+    functions: Functions | None = None,
+    family: Family | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Fit:
+    """Load a fit that `Fit.save` saved, here or on another machine.
+
+    Nothing in the file is run. What needs the rows of the data, such as residuals, says so unless they were
+    saved too; predictions for new rows need nothing but the file.
+
+    Args:
+      path: the file.
+      functions: the functions of your own that the formula calls, by name; a file cannot hold them.
+      family: the family, where it was one of your own.
+      max_bytes: refuse a file that would take more memory than this.
+    Returns:
+      The fit.
+    Raises:
+      SavedFitError: if the file is damaged, was changed, comes from a newer version, or needs functions that
+        were not given; the message says which.
+      OSError: if the file cannot be read.
+    """
+    return Fit.of(read(path, functions=functions, family=family, max_bytes=max_bytes))

@@ -1,14 +1,13 @@
-"""The Fit record: the estimates, and all that comes after a fit by its name."""
+"""A fitted model: a record of the estimates, and what is read off it directly."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.after import AfterFit
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
@@ -18,28 +17,18 @@ from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.params import Params
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
     from lmeformula.formula.ir import Formula
-    from lmeformula.result.anova import Anova
-    from lmeformula.result.check import Check
-    from lmeformula.result.diagnostics import Diagnostics
-    from lmeformula.result.profile import Profile
-    from lmeformula.result.residuals import ResidualKind
-    from lmeformula.result.varcorr import VarCorr
-    from lmeformula.views.plots import Plots
-    from lmeformula.views.summary import Summary
 
 Floats = NDArray[np.float64]
-# What the observed information behind standard errors is; see `Fit.information`.
+# What the observed information behind standard errors is; see `FittedModel.information`.
 Information = Literal["exact", "laplace", "monte carlo", "quadrature"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Fit(AfterFit):
-    """A fitted model.
+class FittedModel:
+    """A fitted model, as a record; `lmeformula.face.Fit` has the methods.
 
     Attributes:
       model: what was fitted; the variables of its joint distribution hold the estimates. The model that was
@@ -206,146 +195,6 @@ class Fit(AfterFit):
         table["acceptance"] = [line.acceptance for line in self.iterations]
         table["seconds"] = [line.seconds for line in self.iterations]
         return table
-
-    # ---- what result/ computes and views/ shows
-
-    @property
-    def varcorr(self) -> VarCorr:
-        """Standard deviations and correlations of the random effects, and sigma."""
-        from lmeformula.result.varcorr import varcorr
-
-        return varcorr(self)
-
-    def ranef(self, cond_sd: bool = True) -> pd.DataFrame:
-        """Random effects, a row each: group, level, term, value and, unless told not to, sd."""
-        from lmeformula.result.ranef import ranef
-
-        return ranef(self, cond_sd)
-
-    def coef(self) -> dict[str, pd.DataFrame]:
-        """Fixed plus random effects, a table for each grouping factor."""
-        from lmeformula.result.ranef import coef
-
-        return coef(self)
-
-    def refit(self, y: Any, **options: Any) -> Fit:
-        """The same model fitted to another response; see `lmeformula.result.refit.refit`."""
-        from lmeformula.result.refit import refit
-
-        return refit(self, y, **options)
-
-    def fitted(self) -> pd.Series:
-        """Expected responses of the rows used, random effects included."""
-        from lmeformula.result.predict import fitted
-
-        return fitted(self)
-
-    def predict(
-        self, newdata: Any = None, *, interval: str | None = None, **options: Any
-    ) -> pd.Series | pd.DataFrame:
-        """Predict; with an interval, "confidence" or "prediction", a frame of estimate, lower and upper.
-
-        See `lmeformula.result.predict.predict` for kind, re_form and new_levels, and
-        `lmeformula.result.predict_intervals.predict_interval` for what intervals take: level, include, seed.
-        With kind="draws" a column for each draw of the effects: `lmeformula.result.predict_draws`.
-        """
-        kind = options.get("kind")
-        if isinstance(kind, str) and kind == "draws" and interval is None:
-            from lmeformula.result.predict_draws import predict_draws
-
-            return predict_draws(self, newdata, **{k: v for k, v in options.items() if k != "kind"})
-        if interval is not None:
-            from lmeformula.result.predict_intervals import predict_interval
-
-            return predict_interval(self, newdata, interval=interval, **options)
-        from lmeformula.result.predict import predict
-
-        return predict(self, newdata, **options)
-
-    def simulate(self, n: int = 1, *, seed: int = 0, **options: Any) -> pd.DataFrame:
-        """Responses drawn from the model, a column each; see `lmeformula.result.simulate.simulate`.
-
-        Random effects are drawn anew unless `re_form` keeps them, as in lme4.
-        """
-        from lmeformula.result.simulate import simulate
-
-        return simulate(self, n, seed=seed, **options)
-
-    def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
-        """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile"."""
-        from lmeformula.result.residuals import residuals
-
-        return residuals(self, kind, seed=seed)
-
-    def tidy(self, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
-        """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error, ...
-
-        With `ddf`, such as "satterthwaite", fixed effects are tested by Student's t, as lmerTest does.
-        """
-        from lmeformula.result.tidy import tidy
-
-        return tidy(self, level, ddf=ddf)
-
-    def glance(self) -> pd.DataFrame:
-        """One row: log-likelihood, criteria, number of rows, method, outcome."""
-        from lmeformula.result.tidy import glance
-
-        return glance(self)
-
-    def summary(self, *, ddf: str | None = None) -> Summary:
-        """The summary page: text in the REPL, HTML in a notebook; `ddf` adds tests of fixed effects."""
-        from lmeformula.views.summary import summary
-
-        return summary(self, ddf)
-
-    def confint(
-        self,
-        method: str = "wald",
-        level: float = 0.95,
-        parm: Sequence[str] | str | None = None,
-        **options: Any,
-    ) -> pd.DataFrame:
-        """Intervals, "wald", "profile" or "boot": parameter, estimate, lower, upper, note."""
-        from lmeformula.result.confint import confint
-
-        return confint(self, method, level, parm, **options)
-
-    @property
-    def diagnostics(self) -> Diagnostics:
-        """How the fit was come by, how sure it is, and where the time went; prints in words."""
-        from lmeformula.result.diagnostics import diagnostics
-
-        return diagnostics(self)
-
-    def check(self, *, level: float = 0.01, seed: int = 0) -> Check:
-        """What seems wrong with the model, and what to try; see `lmeformula.result.check.check`."""
-        from lmeformula.result.check import check
-
-        return check(self, level=level, seed=seed)
-
-    def anova(self, *others: Fit, level: float = 0.05) -> Anova:
-        """Likelihood-ratio tests between this fit and others, by number of parameters."""
-        from lmeformula.result.anova import anova
-
-        return anova(self, *others, level=level)
-
-    def profile(self, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
-        """Profile likelihoods of some parameters, or of all, out to an interval of that level."""
-        from lmeformula.result.profile import profile
-
-        return profile(self, parm, level)
-
-    @property
-    def plot(self) -> Plots:
-        """Plots of this fit, as methods."""
-        from lmeformula.views.plots import Plots
-
-        return Plots(self)
-
-    def __repr__(self) -> str:
-        from lmeformula.views.summary import short_repr
-
-        return short_repr(self)
 
     def _by_name(self, values: Floats, names: tuple[str, ...], title: str) -> pd.Series:
         import pandas as pd

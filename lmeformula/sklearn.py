@@ -19,11 +19,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.api import fit as fit_formula
+from lmeformula.api import load
 from lmeformula.arguments import kinds
 from lmeformula.errors import FormulaDataError, MissingLibraryError, ModelError
 from lmeformula.formula import ir, parse
 from lmeformula.model.family.table import family as find_family
-from lmeformula.store import load
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -41,7 +41,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.face import Fit
     from lmeformula.model import Family
 
 Y_NAME = "y"

@@ -29,7 +29,7 @@ from lmeformula.estimation.common import (
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.separation import separated, without_end
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.laplace.fit import (
     WHOLE,
@@ -94,7 +94,7 @@ class Start(NamedTuple):
     undetermined: NDArray[np.bool_] | None = None
 
 
-def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> Fit:
+def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
     """The Laplace fit itself."""
     found = start.found
     at_bounds = np.where(start.inside, start.psi, model.space.to_free(found.params))
@@ -125,7 +125,7 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     elif not start.probed.interrupted:
         certificate = certify_probed_laplace(model, start.probed, stderr, seed)
     seconds = time.perf_counter() - began
-    return Fit(
+    return FittedModel(
         model=model,
         method="laplace",
         reml=False,
@@ -153,7 +153,7 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     )
 
 
-def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> Fit:
+def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
     """The same of a start that, by the iterative solver, is one of the model without what is at its limits."""
     if not start.at_limits or start.probed is None:
         return fit_of(model, start, solver, seed, began)
@@ -162,13 +162,13 @@ def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> F
     return as_whole(model, fit, start.at_limits)
 
 
-def failed_fit(model: Model, method: str, solver: str, began: float) -> Fit:
+def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedModel:
     """What is left of a fit whose density is finite nowhere it could start: rough parameters, and no errors."""
     space = model.space
     none = np.full((space.size, space.size), np.nan)
     terms = model.design.terms
     seconds = time.perf_counter() - began
-    return Fit(
+    return FittedModel(
         model=model,
         method=method,
         reml=False,

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.outcome import Outcome
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.laplace.limits import AtLimit
 from lmeformula.model.compile import Model
 
 Floats = NDArray[np.float64]
 
 
-def as_whole(model: Model, fit: Fit, at_limits: tuple[AtLimit, ...]) -> Fit:
+def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> FittedModel:
     """Give a fit the own parameters that were held in it.
 
     Args:

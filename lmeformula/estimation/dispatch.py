@@ -12,7 +12,7 @@ from lmeformula.estimation.heavy import estimate_heavy, is_heavy, refuse
 from lmeformula.estimation.numbers import check_numbers
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.estimation.turned import in_orthogonal_columns
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.startup import import_tensorflow
 
@@ -31,7 +31,7 @@ def estimate(
     solver: str = "auto",
     options: Options | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> FittedModel:
     """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
 
     Args:

@@ -33,7 +33,7 @@ from lmeformula.estimation.common import (
     watched_draws,
     without_errors,
 )
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, densely, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Solved, Sums, log_likelihood, sums
@@ -61,7 +61,7 @@ AS_GOOD = 1e-4
 
 def estimate_exact(
     model: Model, reml: bool, *, data: Sums | None = None, start: Params | None = None
-) -> Fit:
+) -> FittedModel:
     """Maximise the likelihood, or the restricted one, of a Gaussian model.
 
     Args:
@@ -81,7 +81,7 @@ def estimate_exact(
     assert sigma is not None
     modes, mode_cov = found.inner.effects(*conditional(found.inner.data, found.solution, sigma))
     seconds = time.perf_counter() - began
-    return Fit(
+    return FittedModel(
         model=model,
         method="exact",
         reml=reml,
@@ -230,7 +230,9 @@ def _information(
     return restricted_information(inner.data, contrasts, space, psi, inside, inner.factors)
 
 
-def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
+def estimate_mcem(
+    model: Model, seed: int, options: Options, progress: Progress | None
+) -> FittedModel:
     """Fit a Gaussian model by Monte Carlo EM; its likelihood at the estimates is exact."""
     from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.gaussian import gaussian_problem
@@ -274,7 +276,7 @@ def estimate_mcem(model: Model, seed: int, options: Options, progress: Progress 
         value,
         undetermined,
     )
-    return Fit(
+    return FittedModel(
         model=model,
         method="mcem",
         reml=False,

@@ -21,7 +21,7 @@ from lmeformula.estimation.common import (
     watch,
 )
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.history import LogLik, Seconds
 from lmeformula.laplace.fit import Care, conditional, fit_laplace
 from lmeformula.laplace.information import upright
@@ -70,7 +70,9 @@ def refuse(method: str, solver: str, dtype: str) -> None:
         )
 
 
-def estimate_heavy(model: Model, seed: int, options: Options, progress: Progress | None) -> Fit:
+def estimate_heavy(
+    model: Model, seed: int, options: Options, progress: Progress | None
+) -> FittedModel:
     """Fit a model with heavy-tailed effects by Monte Carlo EM; its log-likelihood is bridged.
 
     Args:

@@ -16,7 +16,7 @@ from lmeformula.estimation.certify_probed import certify_probed
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
 from lmeformula.estimation.coordinates import coordinates
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
 from lmeformula.gaussian.likelihood import sums
@@ -29,7 +29,7 @@ from lmeformula.model.params import Params
 Floats = NDArray[np.float64]
 
 
-def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit:
+def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> FittedModel:
     """Maximise the likelihood, or the restricted one, of a Gaussian model by the iterative solver.
 
     Standard errors are from the observed information. Conditional variances of the effects are estimates
@@ -76,7 +76,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         certificate = certify_probed(data, model, found, stderr, seed, reml)
     at_bounds = space.to_report(space.to_free(found.params))
     seconds = time.perf_counter() - began
-    return Fit(
+    return FittedModel(
         model=model,
         method="exact",
         reml=reml,

@@ -30,7 +30,7 @@ from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.exact_start import exact_errors, exact_start
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, Seconds
 from lmeformula.laplace.fit import (
     Care,
@@ -62,7 +62,7 @@ ENDLESS = (Outcome.SEPARATION, Outcome.NONFINITE, Outcome.PERFECT_FIT, Outcome.D
 
 def estimate_laplace(
     model: Model, solver: str = "direct", seed: int = 0, options: Options | None = None
-) -> Fit:
+) -> FittedModel:
     """Maximise the Laplace approximation to the likelihood.
 
     The iterative solver's probes take their seed, and `options` their tolerance.
@@ -84,7 +84,7 @@ def estimate_mcem(
     options: Options,
     progress: Progress | None,
     solver: str = "direct",
-) -> Fit:
+) -> FittedModel:
     """Maximise the likelihood by Monte Carlo EM; the log-likelihood is bridged from the approximation.
 
     Standard errors are from the observed information as the last draws estimate it; where they say too little,

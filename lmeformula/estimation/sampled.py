@@ -14,7 +14,7 @@ from lmeformula.estimation.common import (
     stderr_of,
     watched_draws,
 )
-from lmeformula.fit import Fit, Information
+from lmeformula.fit import FittedModel, Information
 from lmeformula.history import LogLik, Seconds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
@@ -70,7 +70,7 @@ def fit_of_run(
     errors: Errors,
     watched: tuple[tuple[str, str, str], ...],
     seconds: Seconds,
-) -> Fit:
+) -> FittedModel:
     """Put the fit together.
 
     Args:
@@ -86,7 +86,7 @@ def fit_of_run(
       seconds: where the time went.
     """
     space, psi = model.space, solution.params
-    return Fit(
+    return FittedModel(
         model=model,
         method="mcem",
         reml=False,

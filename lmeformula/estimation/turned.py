@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.history import Watched
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import TurnedSpace, orthogonal_model
@@ -16,7 +16,7 @@ from lmeformula.model.orthogonal import TurnedSpace, orthogonal_model
 Floats = NDArray[np.float64]
 
 
-def in_orthogonal_columns(model: Model, estimate: Callable[[Model], Fit]) -> Fit:
+def in_orthogonal_columns(model: Model, estimate: Callable[[Model], FittedModel]) -> FittedModel:
     """Estimate a model, in orthogonal columns where its own are far from their origin.
 
     Args:

@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.special
 
 from lmeformula.arguments import kinds
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.result.comparable import A_FIT, caveats, check_comparable
 from lmeformula.result.table import Column, Table
 
@@ -124,8 +124,8 @@ class Anova:
         return to_html(self.to_table())
 
 
-@kinds.takes(fits=kinds.instance(Fit, A_FIT), level=kinds.significance)
-def anova(*fits: Fit, level: float = 0.05) -> Anova:
+@kinds.takes(fits=kinds.instance(FittedModel, A_FIT), level=kinds.significance)
+def anova(*fits: FittedModel, level: float = 0.05) -> Anova:
     """Compare nested fits of the same response by likelihood-ratio tests.
 
     Fits are put in the order of their numbers of parameters, and each is tested against the one before. The
@@ -160,7 +160,7 @@ def anova(*fits: Fit, level: float = 0.05) -> Anova:
     return Anova(tuple(models), level, tuple(notes))
 
 
-def _alone(fit: Fit) -> Compared:
+def _alone(fit: FittedModel) -> Compared:
     formula = fit.model.design.formula
     return Compared(
         formula=" ".join((formula.text or str(formula)).split()),
@@ -173,7 +173,7 @@ def _alone(fit: Fit) -> Compared:
     )
 
 
-def _tested(smaller: Fit, larger: Fit, level: float) -> Compared:
+def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared:
     alone = _alone(larger)
     chisq = 2.0 * (larger.loglik.value - smaller.loglik.value)
     error = 2.0 * math.hypot(larger.loglik.mc_error, smaller.loglik.mc_error)

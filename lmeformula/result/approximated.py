@@ -20,13 +20,13 @@ from lmeformula.result.ridge import Surface
 from lmeformula.result.surface import Box, Slice, box_of, leading_pair
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Value = Callable[[Floats], tuple[float, Floats]]
 
 
-def approximated_slice(fit: Fit, parameter: Parameter, index: int) -> Slice:
+def approximated_slice(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
     """The surface of one parameter of a Laplace fit.
 
     Coordinates are the unconstrained parameters, fixed effects and the first threshold in standard errors. Of

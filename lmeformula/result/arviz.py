@@ -21,7 +21,7 @@ from lmeformula.result.several import contribution
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ PARAMETERS = {
     parameters=kinds.one_of(*PARAMETERS),
 )
 def to_arviz(
-    fit: Fit,
+    fit: FittedModel,
     *,
     num_draws: int = 500,
     seed: int = 0,
@@ -139,7 +139,9 @@ def _check_size(num_rows: int, num_draws: int) -> None:
         )
 
 
-def _dataset(xarray: Any, fit: Fit, variables: dict[str, Any], attrs: dict[str, str]) -> Any:
+def _dataset(
+    xarray: Any, fit: FittedModel, variables: dict[str, Any], attrs: dict[str, str]
+) -> Any:
     coords: dict[str, Any] = {}
     for dims, values in variables.values():
         for dim, size in zip(dims, np.shape(values), strict=True):
@@ -160,7 +162,7 @@ def _dataset(xarray: Any, fit: Fit, variables: dict[str, Any], attrs: dict[str, 
     return xarray.Dataset(variables, coords=coords, attrs={**about, **attrs})
 
 
-def _posterior(xarray: Any, fit: Fit, draws: PosteriorDraws) -> Any:
+def _posterior(xarray: Any, fit: FittedModel, draws: PosteriorDraws) -> Any:
     variables, coords = {}, {}
     for block, effects in zip(fit.model.design.terms, draws.effects, strict=True):
         dim = f"{block.group}_level"
@@ -172,7 +174,7 @@ def _posterior(xarray: Any, fit: Fit, draws: PosteriorDraws) -> Any:
     return found.assign_coords(coords)
 
 
-def _kept(xarray: Any, fit: Fit) -> Any:
+def _kept(xarray: Any, fit: FittedModel) -> Any:
     """The draws that a Monte Carlo fit kept, of the first levels of each term."""
     assert fit.watched is not None
     place = {name: i for i, name in enumerate(fit.watched.names)}
@@ -198,7 +200,7 @@ def _kept(xarray: Any, fit: Fit) -> Any:
     return found.assign_coords(coords)
 
 
-def _constants(xarray: Any, fit: Fit) -> Any:
+def _constants(xarray: Any, fit: FittedModel) -> Any:
     variables: dict[str, Any] = {
         "fixef": (("coefficient",), fit.params.beta),
         "estimate": (("parameter",), fit.param_values),
@@ -211,7 +213,7 @@ def _constants(xarray: Any, fit: Fit) -> Any:
     return _dataset(xarray, fit, variables, {})
 
 
-def _response_name(fit: Fit) -> str:
+def _response_name(fit: FittedModel) -> str:
     response = fit.model.design.response
     assert response is not None
     return response.name
@@ -229,7 +231,7 @@ class _Moved(NamedTuple):
     own: Floats | None
 
 
-def _moved_parameters(fit: Fit, num_draws: int, seed: int) -> _Moved:
+def _moved_parameters(fit: FittedModel, num_draws: int, seed: int) -> _Moved:
     design, loads = fit.model.design, loadings(fit, equations(fit))
     noise = np.random.default_rng([seed, 5]).standard_normal((num_draws, len(loads.vcov)))
     moves = noise @ cholesky_semidefinite(loads.vcov).T
@@ -247,7 +249,7 @@ def _moved_parameters(fit: Fit, num_draws: int, seed: int) -> _Moved:
 
 
 def _row_groups(
-    fit: Fit, draws: PosteriorDraws, seed: int, moved: _Moved | None
+    fit: FittedModel, draws: PosteriorDraws, seed: int, moved: _Moved | None
 ) -> tuple[Floats, Floats]:
     """(1, m, n) log densities of the rows, and (1, m, n) simulated responses, at each draw of the effects."""
     import tensorflow as tf

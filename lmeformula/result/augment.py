@@ -18,7 +18,7 @@ from lmeformula.result.residuals import observed_mean
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 @kinds.takes(
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         kinds.instance(pd.DataFrame, "Give the pandas data frame that it was fitted to.")
     )
 )
-def augment(fit: Fit, data: pd.DataFrame | None = None) -> pd.DataFrame:
+def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
     """Lay the fitted rows out with predictions and residuals, as broom.mixed's `augment` does.
 
     Args:
@@ -71,7 +71,7 @@ def augment(fit: Fit, data: pd.DataFrame | None = None) -> pd.DataFrame:
     return frame.assign(**found)
 
 
-def _leverages(fit: Fit) -> np.ndarray:
+def _leverages(fit: FittedModel) -> np.ndarray:
     design = fit.model.design
     if not has_equations(fit):
         return np.full(design.n, np.nan)
@@ -82,7 +82,7 @@ def _leverages(fit: Fit) -> np.ndarray:
     return np.asarray(np.clip(row_precisions(fit) * variances, 0.0, 1.0))
 
 
-def _observed(fit: Fit, observed: np.ndarray) -> pd.DataFrame:
+def _observed(fit: FittedModel, observed: np.ndarray) -> pd.DataFrame:
     """The response and the levels of each grouping factor."""
     design = fit.model.design
     assert design.response is not None
@@ -93,7 +93,7 @@ def _observed(fit: Fit, observed: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(columns, index=row_labels(design))
 
 
-def _rows_of(fit: Fit, data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+def _rows_of(fit: FittedModel, data: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     design = fit.model.design
     expected = design.n + design.num_missing
     if len(data) != expected:

@@ -24,7 +24,7 @@ from lmeformula.result.scores import averaged_chances
 from lmeformula.result.several import contribution, need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ PARAMETER_NODES, CHUNK = 5, 2_000_000
 
 
 def averaged_over(
-    fit: Fit,
+    fit: FittedModel,
     kind: PredictionKind,
     rows: Design | NewRows,
     kept: tuple[bool, ...],
@@ -79,14 +79,14 @@ def averaged_over(
     return found
 
 
-def is_linear(fit: Fit, eta: Floats) -> bool:
+def is_linear(fit: FittedModel, eta: Floats) -> bool:
     """Whether the mean response is the linear predictor itself, whatever its link is called."""
     if fit.model.family.categories is not None:
         return False
     return bool(np.array_equal(fit.model.family.mean(eta, family_values(fit)), eta))
 
 
-def _normal(fit: Fit, kind: str, eta: Floats, variances: Floats) -> Floats:
+def _normal(fit: FittedModel, kind: str, eta: Floats, variances: Floats) -> Floats:
     if kind == "prob":
         return averaged_chances(fit, eta, variances)
     return mean_over(fit, eta, variances)[:, None]
@@ -97,7 +97,9 @@ def _variances(solved: Equations, rows: Design | NewRows, effects: bool) -> Floa
         return solved.variances(rows, parameters=True, effects=effects, new_levels=False)
 
 
-def moved_means(fit: Fit, solved: Equations, rows: Design | NewRows) -> tuple[Floats, Floats]:
+def moved_means(
+    fit: FittedModel, solved: Equations, rows: Design | NewRows
+) -> tuple[Floats, Floats]:
     """How far means of predictors are from their values at the modes of the effects.
 
     Returns:
@@ -130,7 +132,7 @@ class Cloud(NamedTuple):
 
 
 def clouds(
-    fit: Fit, rows: Design | NewRows, nodes: LevelNodes, solved: Equations, num_errors: int
+    fit: FittedModel, rows: Design | NewRows, nodes: LevelNodes, solved: Equations, num_errors: int
 ) -> Iterator[Cloud]:
     """The linear predictors of rows of known levels, some rows at a time.
 
@@ -179,7 +181,7 @@ def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
     return total
 
 
-def of_kind(fit: Fit, kind: str) -> Callable[[Floats], Floats]:
+def of_kind(fit: FittedModel, kind: str) -> Callable[[Floats], Floats]:
     """What is predicted at linear predictors (r,): means (r, 1), or chances (r, K)."""
     family, own = fit.model.family, family_values(fit)
     if kind == "prob":
@@ -190,7 +192,7 @@ def of_kind(fit: Fit, kind: str) -> Callable[[Floats], Floats]:
 
 
 def _at_nodes(
-    fit: Fit,
+    fit: FittedModel,
     kind: str,
     rows: Design | NewRows,
     nodes: LevelNodes,

@@ -24,7 +24,7 @@ from lmeformula.result.refit import check_refit, refit_exactly
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 # A design with another response -> its estimates as they are reported, or None where there are none.
@@ -56,7 +56,7 @@ class Bootstrap(NamedTuple):
     seed=kinds.seed,
 )
 def bootstrap_intervals(
-    fit: Fit,
+    fit: FittedModel,
     parm: Sequence[str] | str | None = None,
     level: float = 0.95,
     *,
@@ -108,7 +108,7 @@ def bootstrap_intervals(
 
 
 @kinds.takes(num_refits=kinds.whole(1, MOST), seed=kinds.seed)
-def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
+def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     """Refit a model to responses that it draws at its estimates.
 
     Gaussian models are refitted exactly, by REML where the fit was; others by the Laplace approximation. For a
@@ -155,7 +155,7 @@ def bootstrap(fit: Fit, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
 
 
-def _exactly(fit: Fit) -> tuple[Refit, Floats | None]:
+def _exactly(fit: FittedModel) -> tuple[Refit, Floats | None]:
     def again(design: Design) -> Floats | None:
         found = refit_exactly(fit, replace(fit.model, design=design))
         return found.param_values if found.converged else None
@@ -163,7 +163,7 @@ def _exactly(fit: Fit) -> tuple[Refit, Floats | None]:
     return again, None
 
 
-def _by_laplace(fit: Fit) -> tuple[Refit, Floats | None]:
+def _by_laplace(fit: FittedModel) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
     model = fit.model
     care = Care(looks_far=fit.method == "laplace")

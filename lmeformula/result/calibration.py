@@ -18,7 +18,7 @@ from lmeformula.result.predict import category_names
 from lmeformula.result.redrawn import redrawn
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -82,7 +82,7 @@ class Calibration(NamedTuple):
     seed=kinds.seed,
 )
 def calibration(
-    fit: Fit, *, num_bins: int | None = None, level: float = 0.95, seed: int = 0
+    fit: FittedModel, *, num_bins: int | None = None, level: float = 0.95, seed: int = 0
 ) -> Calibration:
     """Compare predictions with what was observed.
 
@@ -126,7 +126,7 @@ def calibration(
     return Calibration((), counts * scale, low * scale, high * scale, pit, level)
 
 
-def transforms(fit: Fit, found: LeftOut, seed: int) -> Floats:
+def transforms(fit: FittedModel, found: LeftOut, seed: int) -> Floats:
     """(n,) chances of a response up to the one observed, given the other rows; of counts a place drawn between.
 
     Args:
@@ -151,7 +151,7 @@ def transforms(fit: Fit, found: LeftOut, seed: int) -> Floats:
 
 
 def _curves(
-    fit: Fit, found: LeftOut, num_bins: int | None, level: float, seed: int
+    fit: FittedModel, found: LeftOut, num_bins: int | None, level: float, seed: int
 ) -> tuple[Reliability, ...]:
     family, n = fit.model.family, fit.nobs
     response = family.response(fit.model.design)
@@ -199,7 +199,7 @@ def _first(made: _Made) -> tuple[Floats, Floats]:
     return _of(made, 0)
 
 
-def _made(fit: Fit, found: LeftOut) -> _Made:
+def _made(fit: FittedModel, found: LeftOut) -> _Made:
     family = fit.model.family
     observed = family.response(fit.model.design)[0]
     if family.categories is None:
@@ -209,7 +209,7 @@ def _made(fit: Fit, found: LeftOut) -> _Made:
     return _Made(chances, was.astype(float))
 
 
-def _others(fit: Fit, bins: int, seed: int) -> Iterator[_Made]:
+def _others(fit: FittedModel, bins: int, seed: int) -> Iterator[_Made]:
     """The same of responses that the model draws at its estimates: they depend on each other as the data do."""
     count = int(np.clip(MOST_REDRAWN // fit.nobs, FEWEST_REDRAWN, 4 * FEWEST_REDRAWN))
     for other in redrawn(fit, count, seed):
@@ -222,7 +222,7 @@ def _averages(found: LeftOut, work: Callable[[Floats], Floats]) -> Floats:
 
 
 def _draw_successes(
-    fit: Fit, found: LeftOut, response: Arrays, draws: int, seed: int
+    fit: FittedModel, found: LeftOut, response: Arrays, draws: int, seed: int
 ) -> Iterator[Floats]:
     """Numbers of successes (n,), as often as asked, drawn some at a time."""
     n, sds = len(found.eta), np.sqrt(found.variances)

@@ -26,7 +26,7 @@ from lmeformula.result.several import need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 ROW_DOUBTS = (tails, unequal, steps, spread, narrow, zeros)
 # Means of few bounded numbers are not normal, whatever the effects are.
@@ -89,7 +89,7 @@ class Check:
 
 
 @kinds.takes(level=kinds.significance, seed=kinds.seed)
-def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
+def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
     """Look for what often goes wrong with models of grouped data.
 
     Tails of residuals heavier than normal, residuals that scatter with the fit or with a column, and ratings or
@@ -168,7 +168,7 @@ def check(fit: Fit, *, level: float = 0.01, seed: int = 0) -> Check:
     )
 
 
-def _doubts(fit: Fit, seed: int) -> Iterator[Doubt]:
+def _doubts(fit: FittedModel, seed: int) -> Iterator[Doubt]:
     if has_rows(fit.model.design):
         facts = row_facts(fit, seed)
         for look in ROW_DOUBTS:

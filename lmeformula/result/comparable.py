@@ -13,7 +13,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.parameters import parameters
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 # Families of densities over the same numbers: counts. All others are compared with themselves only.
 COUNTS = frozenset(
@@ -35,14 +35,14 @@ NO_LIKELIHOOD = "a fit that ended before its first iteration has no log-likeliho
 NUMBERS = frozenset({"gaussian", "student", "gamma", "lognormal", "inverse_gaussian"})
 
 
-def same_measure(one: Fit, other: Fit) -> bool:
+def same_measure(one: FittedModel, other: FittedModel) -> bool:
     """Whether log densities of rows by two fits are of the same numbers, so that they can be subtracted."""
     kinds = {_kind(one), _kind(other)}
     both_ordered = all(fit.model.family.categories is not None for fit in (one, other))
     return len(kinds) == 1 or kinds <= COUNTS or kinds <= NUMBERS or both_ordered
 
 
-def check_comparable(fits: Sequence[Fit]) -> None:
+def check_comparable(fits: Sequence[FittedModel]) -> None:
     """Refuse fits whose log-likelihoods are not of the same data on the same scale.
 
     Args:
@@ -67,7 +67,7 @@ def check_comparable(fits: Sequence[Fit]) -> None:
                 raise ModelError(NO_LIKELIHOOD, hint="See fit.outcome.")
 
 
-def check_criteria(one: Fit, other: Fit) -> None:
+def check_criteria(one: FittedModel, other: FittedModel) -> None:
     """Refuse fits whose information criteria are not of the same data on the same scale.
 
     Raises:
@@ -80,7 +80,7 @@ def check_criteria(one: Fit, other: Fit) -> None:
             raise ModelError(NO_LIKELIHOOD, hint="See fit.outcome.")
 
 
-def caveats(fits: Sequence[Fit]) -> list[str]:
+def caveats(fits: Sequence[FittedModel]) -> list[str]:
     """What makes the chi-square distribution a rough reference, in sentences.
 
     Args:
@@ -108,7 +108,7 @@ def caveats(fits: Sequence[Fit]) -> list[str]:
     return notes
 
 
-def _check_rows(one: Fit, other: Fit, *, one_family: bool = False) -> None:
+def _check_rows(one: FittedModel, other: FittedModel, *, one_family: bool = False) -> None:
     a, b = one.model.design, other.model.design
     if a.n != b.n:
         raise ModelError(
@@ -130,7 +130,7 @@ def _check_rows(one: Fit, other: Fit, *, one_family: bool = False) -> None:
         raise ModelError("the fits have different weights", hint="Fit both with the same weights.")
 
 
-def _check_likelihoods(one: Fit, other: Fit) -> None:
+def _check_likelihoods(one: FittedModel, other: FittedModel) -> None:
     if one.reml != other.reml:
         raise ModelError(
             "one fit is of the likelihood, the other of the restricted one",
@@ -150,7 +150,7 @@ def _check_likelihoods(one: Fit, other: Fit) -> None:
         )
 
 
-def _boundary(smaller: Fit, larger: Fit, number: int) -> list[str]:
+def _boundary(smaller: FittedModel, larger: FittedModel, number: int) -> list[str]:
     few, many = _num_sds(smaller), _num_sds(larger)
     if many <= few:
         return []
@@ -162,7 +162,7 @@ def _boundary(smaller: Fit, larger: Fit, number: int) -> list[str]:
     return [sentence + ("; half of it is right for one variance." if alone else ".")]
 
 
-def _is_nested(smaller: Fit, larger: Fit) -> bool:
+def _is_nested(smaller: FittedModel, larger: FittedModel) -> bool:
     """Whether the columns of the smaller fit, fixed and random, are among those of the larger one."""
     few, many = _fixed_columns(smaller), _fixed_columns(larger)
     constant = np.ones((smaller.model.design.n, 1))
@@ -172,7 +172,7 @@ def _is_nested(smaller: Fit, larger: Fit) -> bool:
     return spanned and _random_columns(smaller) <= _random_columns(larger)
 
 
-def _fixed_columns(fit: Fit) -> dict[str, NDArray[np.float64]]:
+def _fixed_columns(fit: FittedModel) -> dict[str, NDArray[np.float64]]:
     """The fixed columns (n, p) of each linear predictor; an own parameter without one is a constant."""
     design, family = fit.model.design, fit.model.family
     names = family.predictors or ("mu",)
@@ -195,21 +195,21 @@ def _is_spanned(X: NDArray[np.float64], wide: NDArray[np.float64]) -> bool:
     return float(np.abs(rest).max(initial=0.0)) <= 1e-8
 
 
-def _random_columns(fit: Fit) -> set[tuple[str, str]]:
+def _random_columns(fit: FittedModel) -> set[tuple[str, str]]:
     return {(term.group, column) for term in fit.model.design.terms for column in term.columns}
 
 
-def _num_sds(fit: Fit) -> int:
+def _num_sds(fit: FittedModel) -> int:
     return sum(parameter.effect == "sd" for parameter in parameters(fit))
 
 
-def _kind(fit: Fit) -> str:
+def _kind(fit: FittedModel) -> str:
     """The family's name without its link, and without the predictors that it has besides the first."""
     family = fit.model.family.base or fit.model.family
     return str(family.name).partition("(")[0]
 
 
-def _has_exact_likelihood(fit: Fit) -> bool:
+def _has_exact_likelihood(fit: FittedModel) -> bool:
     """Whether all methods give the same likelihood: that of normal responses whose means alone vary."""
     is_mean = all(
         predictor == 0 for term in fit.model.design.terms for predictor in term.predictors
@@ -217,7 +217,7 @@ def _has_exact_likelihood(fit: Fit) -> bool:
     return _kind(fit) == "gaussian" and is_mean
 
 
-def row_weights(fit: Fit) -> NDArray[np.float64]:
+def row_weights(fit: FittedModel) -> NDArray[np.float64]:
     """Prior weights, and what else the response holds besides itself, such as trials."""
     design = fit.model.design
     ones = np.ones(design.n)

@@ -9,12 +9,12 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.result.comparable import A_FIT, check_criteria
 
 
-@kinds.takes(fits=kinds.instance(Fit, A_FIT), by=kinds.one_of("AIC", "BIC"))
-def compare(*fits: Fit, by: str = "AIC") -> pd.DataFrame:
+@kinds.takes(fits=kinds.instance(FittedModel, A_FIT), by=kinds.one_of("AIC", "BIC"))
+def compare(*fits: FittedModel, by: str = "AIC") -> pd.DataFrame:
     """Put fits in the order of an information criterion; neither has to be a special case of another.
 
     Args:

@@ -14,7 +14,7 @@ from lmeformula.result.profile import profile_intervals
 from lmeformula.result.wald import wald_intervals
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 METHODS = ("wald", "profile", "boot")
 
@@ -25,7 +25,7 @@ METHODS = ("wald", "profile", "boot")
     parm=kinds.optional(kinds.names),
 )
 def confint(
-    fit: Fit,
+    fit: FittedModel,
     method: str = "wald",
     level: float = 0.95,
     parm: Sequence[str] | str | None = None,

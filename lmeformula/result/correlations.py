@@ -11,7 +11,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.varcorr import varcorr
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Correlations(NamedTuple):
     values: Floats
 
 
-def correlations(fit: Fit, term: str | None = None) -> Correlations:
+def correlations(fit: FittedModel, term: str | None = None) -> Correlations:
     """Correlate the estimates of all parameters with one another, or the coefficients of a random-effects term.
 
     Args:

@@ -31,7 +31,7 @@ from lmeformula.result.table import Column, Table
 from lmeformula.result.warm import start_from
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class CrossValidation:
       seconds: for all of it.
     """
 
-    fit: Fit
+    fit: FittedModel
     folds: Folds
     method: str
     metrics: tuple[str, ...]
@@ -196,7 +196,7 @@ class CrossValidation:
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
 )
 def cross_validate(
-    fit: Fit,
+    fit: FittedModel,
     folds: Any = None,
     *,
     by: str | None = None,
@@ -306,7 +306,7 @@ def cross_validate(
 
 
 def _check(
-    fit: Fit, metrics: Sequence[str] | str | None, method: str | None
+    fit: FittedModel, metrics: Sequence[str] | str | None, method: str | None
 ) -> tuple[tuple[str, ...], str]:
     """The metrics and the method, from what was asked."""
     possible = METRICS if fit.model.family.categories is not None else METRICS[:2]
@@ -334,8 +334,8 @@ def _check(
 
 
 def _fit_rows(
-    fit: Fit, places: NDArray[np.int64], method: str, seed: int, options: Options | None
-) -> Fit:
+    fit: FittedModel, places: NDArray[np.int64], method: str, seed: int, options: Options | None
+) -> FittedModel:
     """The model fitted to some of its rows, from its estimates."""
     model = replace(fit.model, design=select_rows(fit.model.design, places))
     if method == "exact" and fit.model.family.name == "gaussian":

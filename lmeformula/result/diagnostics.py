@@ -19,7 +19,7 @@ from lmeformula.result.ending import at_limits, endless
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ class Diagnostics:
         return diagnostics_html(self)
 
 
-def diagnostics(fit: Fit) -> Diagnostics:
+def diagnostics(fit: FittedModel) -> Diagnostics:
     """Collect what is known of how a fit was come by.
 
     Args:
@@ -160,7 +160,7 @@ def diagnostics(fit: Fit) -> Diagnostics:
     )
 
 
-def _distance(fit: Fit) -> float:
+def _distance(fit: FittedModel) -> float:
     """How far the maximum is by gradient and curvature, where a quadratic describes the likelihood."""
     if fit.ascent is None:
         return math.nan
@@ -174,7 +174,7 @@ def _distance(fit: Fit) -> float:
     return math.sqrt(max(2.0 * claims["stationarity"].figure, 0.0))
 
 
-def stderr_source(fit: Fit) -> str:
+def stderr_source(fit: FittedModel) -> str:
     """What the standard errors are from, as the end of a sentence.
 
     Args:
@@ -196,7 +196,7 @@ def _largest(names: tuple[str, ...], values: Floats) -> NamedError | None:
     return NamedError(names[place], float(sizes[place]))
 
 
-def _distances(fit: Fit) -> tuple[LaplaceDistance, ...]:
+def _distances(fit: FittedModel) -> tuple[LaplaceDistance, ...]:
     if fit.laplace_values is None:
         return ()
     gaps = fit.laplace_values - fit.param_values
@@ -209,7 +209,7 @@ def _distances(fit: Fit) -> tuple[LaplaceDistance, ...]:
     )
 
 
-def singular_terms(fit: Fit) -> tuple[str, ...]:
+def singular_terms(fit: FittedModel) -> tuple[str, ...]:
     """Terms with a singular covariance, on the scale of their columns and relative to the residual sd.
 
     Without the rows of the fit its columns count as they are.
@@ -237,7 +237,7 @@ def _condition(covariance: Floats) -> float:
     return float(np.linalg.cond(block / np.outer(sd, sd)))
 
 
-def _of_origins(fit: Fit) -> tuple[str, ...]:
+def _of_origins(fit: FittedModel) -> tuple[str, ...]:
     """What may be in the way of a fit that did not come to its end."""
     if fit.outcome.converged or not has_rows(fit.model.design):
         return ()

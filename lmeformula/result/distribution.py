@@ -15,7 +15,7 @@ from lmeformula.model.family import Family
 from lmeformula.result.predict import family_values
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]
@@ -24,7 +24,7 @@ Arrays = tuple[Floats, ...]
 STAND_INS = (1.0, 0.5, 0.0, 2.0)
 
 
-def response_arrays(fit: Fit, rows: Design | NewRows) -> Arrays:
+def response_arrays(fit: FittedModel, rows: Design | NewRows) -> Arrays:
     """The response arrays of rows, for what their distribution reads of them: trials and prior weights.
 
     Args:
@@ -61,7 +61,7 @@ def response_arrays(fit: Fit, rows: Design | NewRows) -> Arrays:
     raise refusal
 
 
-def needs_response(fit: Fit) -> bool:
+def needs_response(fit: FittedModel) -> bool:
     """Whether the distribution of a row depends on trials or weights, which come with the response."""
     design = fit.model.design
     return has_trials(design) or design.weights is not None
@@ -74,7 +74,7 @@ def has_trials(design: Design) -> bool:
 
 
 def draw_rows(
-    fit: Fit,
+    fit: FittedModel,
     eta: Floats,
     response: Arrays,
     seed: np.random.SeedSequence,
@@ -109,7 +109,7 @@ def draw_rows(
     return np.where(rows, np.nan, drawn)
 
 
-def distribution(fit: Fit, eta: Floats, response: Arrays, own: Floats | None = None) -> Any:
+def distribution(fit: FittedModel, eta: Floats, response: Arrays, own: Floats | None = None) -> Any:
     """The TFP distribution of rows at predictors (..., n), and own parameters (m, v) of draws or the fit's."""
     import tensorflow as tf
 
@@ -124,13 +124,13 @@ def is_normal(family: Family) -> bool:
     return family.name == "gaussian"
 
 
-def standardized(fit: Fit, eta: Floats, response: Arrays) -> Floats:
+def standardized(fit: FittedModel, eta: Floats, response: Arrays) -> Floats:
     """(n,) normal responses less their means, over their standard deviations."""
     return np.asarray((response[0] - eta) / _sds(fit, response))
 
 
 def chances(
-    fit: Fit, eta: Floats, response: Arrays, seed: np.random.SeedSequence
+    fit: FittedModel, eta: Floats, response: Arrays, seed: np.random.SeedSequence
 ) -> tuple[Floats, Floats]:
     """The chances of a response below the one observed, and of one up to it.
 
@@ -189,7 +189,7 @@ def _summed(made: Any, observed: Floats) -> tuple[Floats, Floats]:
     return np.minimum(below, 1.0), np.minimum(upto, 1.0)
 
 
-def _sds(fit: Fit, response: Arrays) -> Floats:
+def _sds(fit: FittedModel, response: Arrays) -> Floats:
     """(n,) residual standard deviations of normal rows."""
     assert fit.params.sigma is not None
     return fit.params.sigma / np.sqrt(response[1])

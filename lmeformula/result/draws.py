@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmeformula.errors import ModelError
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,9 @@ class EffectDraws:
         return float(self.draws.std(ddof=1)) if len(self.draws) > 1 else float("nan")
 
 
-def effect_draws(fit: Fit, term: str | None = None, count: int | None = None) -> list[EffectDraws]:
+def effect_draws(
+    fit: FittedModel, term: str | None = None, count: int | None = None
+) -> list[EffectDraws]:
     """Pick the kept draws of some effects.
 
     Args:

@@ -28,7 +28,7 @@ from lmeformula.result.grid import grid_rows, observed_of
 from lmeformula.result.joint_tests import points_of
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,9 @@ class Reduced(NamedTuple):
 
 
 @kinds.takes(test=kinds.one_of("lrt", "F"), ddf=kinds.one_of(*METHODS))
-def drop1(fit: Fit, test: str = "lrt", *, ddf: str = "auto", **options: Any) -> pd.DataFrame:
+def drop1(
+    fit: FittedModel, test: str = "lrt", *, ddf: str = "auto", **options: Any
+) -> pd.DataFrame:
     """Leave out each term of the fixed part that no other term contains, one at a time.
 
     Of a model with several linear predictors the terms of each are left out, those of a further one under its
@@ -138,7 +140,7 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
     )
 
 
-def _predictors(fit: Fit) -> Iterator[tuple[int | None, str, Fit]]:
+def _predictors(fit: FittedModel) -> Iterator[tuple[int | None, str, FittedModel]]:
     """Each linear predictor: its number, what comes before its terms in names, and the fit without others."""
     design, family = fit.model.design, fit.model.family
     if not design.parts:
@@ -153,12 +155,12 @@ def _predictors(fit: Fit) -> Iterator[tuple[int | None, str, Fit]]:
         yield number, f"{part.name}: " if number else "", _alone(fit, part, keeps)
 
 
-def _alone(fit: Fit, part: Part, has_intercept: bool) -> Fit:
+def _alone(fit: FittedModel, part: Part, has_intercept: bool) -> FittedModel:
     family = fit.model.family._replace(has_intercept=has_intercept)
     return replace(fit, model=replace(fit.model, design=part.design, family=family))
 
 
-def _reduce(fit: Fit, term: Term, predictor: int | None, before: str) -> Reduced:
+def _reduce(fit: FittedModel, term: Term, predictor: int | None, before: str) -> Reduced:
     """The fixed part without a term; found on a grid that tells all columns apart."""
     total = fit.model.design.formula.fixed.sum
     rest = TermSum(total.intercept, tuple(other for other in total.terms if other != term))
@@ -179,7 +181,7 @@ def _reduce(fit: Fit, term: Term, predictor: int | None, before: str) -> Reduced
     return Reduced(predictor, before + name, names, within[:, chosen])
 
 
-def _by_columns_of_fit(fit: Fit, grid: Floats) -> Floats:
+def _by_columns_of_fit(fit: FittedModel, grid: Floats) -> Floats:
     """(p + c, k) all k columns of the formula, in the data, as combinations of the p of the fit.
 
     Those that the fit left out follow from the others as they did in the data, not as they do on the grid.
@@ -206,7 +208,7 @@ def _by_columns_of_fit(fit: Fit, grid: Floats) -> Floats:
     return np.asarray(rows @ whole)
 
 
-def _narrow(fit: Fit, model: Reduced) -> Design:
+def _narrow(fit: FittedModel, model: Reduced) -> Design:
     """The design without a term; where all predictors lack it, that from which they are made."""
     design = fit.model.design
     if not design.parts:
@@ -231,7 +233,7 @@ def _narrowed(design: Design, model: Reduced) -> Design:
     )
 
 
-def _lost(fit: Fit, model: Reduced) -> Floats:
+def _lost(fit: FittedModel, model: Reduced) -> Floats:
     """(r, p) combinations of the coefficients that are zero in the smaller model."""
     of = np.array(fit.model.design.column_predictors or [0] * len(fit.params.beta))
     predictors = range(of.max(initial=0) + 1) if model.predictor is None else [model.predictor]
@@ -253,7 +255,7 @@ def _lost_of_one(within: Floats, p: int) -> Floats:
     return np.asarray(scipy.linalg.null_space(within.T, rcond=WITHIN).T[:, :p])
 
 
-def _estimate(fit: Fit, design: Design, options: dict[str, Any]) -> Fit:
+def _estimate(fit: FittedModel, design: Design, options: dict[str, Any]) -> FittedModel:
     family = fit.model.family.base or fit.model.family
     model = compile(design, family, sigma=fit.model.sigma, dtype=fit.model.dtype)
     return estimate(model, method=fit.method, **options)

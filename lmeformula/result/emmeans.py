@@ -21,7 +21,7 @@ from lmeformula.result.mean_scales import Scale, link_scale, on_link, on_respons
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
     from lmeformula.result.table import Table
 
 Floats = NDArray[np.float64]
@@ -53,7 +53,7 @@ class MarginalMeans:
       num_means: how many means contrasts are of, in each family.
     """
 
-    fit: Fit
+    fit: FittedModel
     kind: str
     frame: pd.DataFrame
     rows: Floats
@@ -250,7 +250,7 @@ class MarginalMeans:
     ddf=kinds.one_of(*METHODS),
 )
 def emmeans(
-    fit: Fit,
+    fit: FittedModel,
     specs: str | Sequence[str],
     by: str | Sequence[str] | None = None,
     *,
@@ -347,7 +347,7 @@ def emmeans(
     )
 
 
-def _slope_step(fit: Fit, var: str) -> float:
+def _slope_step(fit: FittedModel, var: str) -> float:
     found = {column.name: column for column in observed_of(fit).columns}.get(var)
     if found is None or not found.high > found.low:
         numbers = [c.name for c in observed_of(fit).columns if c.high > c.low]

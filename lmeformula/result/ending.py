@@ -10,10 +10,10 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.model.family.limits import limits_of
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
-def endless(fit: Fit) -> tuple[str, ...]:
+def endless(fit: FittedModel) -> tuple[str, ...]:
     """Name the coefficients and thresholds that have no finite estimate; none but after a separation."""
     if fit.outcome is not Outcome.SEPARATION:
         return ()
@@ -22,7 +22,7 @@ def endless(fit: Fit) -> tuple[str, ...]:
     return tuple(fit.param_names[place] for place in places if np.isnan(fit.param_stderr[place]))
 
 
-def doubtful(fit: Fit) -> tuple[str, ...]:
+def doubtful(fit: FittedModel) -> tuple[str, ...]:
     """Name the parameters that the failing claims of a fit's certificate are about; none where all hold."""
     if fit.certificate is None or fit.outcome.converged:
         return ()
@@ -30,14 +30,14 @@ def doubtful(fit: Fit) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def at_bounds(fit: Fit) -> tuple[str, ...]:
+def at_bounds(fit: FittedModel) -> tuple[str, ...]:
     """Name the parameters of random effects that have no standard error, as they rest on a bound."""
     own = fit.model.space.own_slice.start
     places = range(fit.model.space.num_fixed, own)
     return tuple(fit.param_names[place] for place in places if np.isnan(fit.param_stderr[place]))
 
 
-def at_limits(fit: Fit) -> tuple[str, ...]:
+def at_limits(fit: FittedModel) -> tuple[str, ...]:
     """Name the family's own parameters that ended at their limits, each with the simpler family it leads to."""
     own = fit.model.space.own_slice
     limits = {limit.name: limit for limit in limits_of(fit.model.family)}
@@ -54,7 +54,7 @@ def at_limits(fit: Fit) -> tuple[str, ...]:
     )
 
 
-def how_it_ended(fit: Fit) -> str:
+def how_it_ended(fit: FittedModel) -> str:
     """Say how a fit ended.
 
     Args:

@@ -30,7 +30,7 @@ from lmeformula.result.predict import linear_predictor
 from lmeformula.result.several import stacked_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -134,7 +134,7 @@ def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, tuple[T
         )
 
 
-def equations(fit: Fit) -> Equations:
+def equations(fit: FittedModel) -> Equations:
     """Set up and factor the mixed-model equations at the estimates.
 
     For responses that are not Gaussian W holds the negative second derivatives of the rows' log density at the
@@ -182,17 +182,17 @@ def with_location(X: Floats, num_columns: int) -> Floats:
     return np.column_stack([X, np.full(len(X), -1.0)])
 
 
-def is_direct(fit: Fit) -> bool:
+def is_direct(fit: FittedModel) -> bool:
     """Whether the equations of a model are small enough to be factored."""
     return choose_solver(fit.model, "laplace", "auto") != "iterative"
 
 
-def has_equations(fit: Fit) -> bool:
+def has_equations(fit: FittedModel) -> bool:
     """Whether `equations` has an answer for this model: small enough, and its effects Gaussian."""
     return is_direct(fit) and not fit.params.freedom
 
 
-def check_direct(fit: Fit, what: str) -> None:
+def check_direct(fit: FittedModel, what: str) -> None:
     """Refuse models whose equations are too large to be factored.
 
     Raises:
@@ -205,7 +205,7 @@ def check_direct(fit: Fit, what: str) -> None:
         )
 
 
-def _curvature(fit: Fit) -> Floats:
+def _curvature(fit: FittedModel) -> Floats:
     from lmeformula.laplace.rows import row_derivatives
 
     model = fit.model

@@ -13,7 +13,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.predict import category_names
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Ints = NDArray[np.int64]
 
@@ -43,7 +43,7 @@ class Folds(NamedTuple):
 
 
 @kinds.takes(by=kinds.optional(kinds.text), seed=kinds.seed)
-def make_folds(fit: Fit, folds: Any = None, by: str | None = None, seed: int = 0) -> Folds:
+def make_folds(fit: FittedModel, folds: Any = None, by: str | None = None, seed: int = 0) -> Folds:
     """Divide the rows of a fit.
 
     Args:
@@ -103,7 +103,7 @@ def make_folds(fit: Fit, folds: Any = None, by: str | None = None, seed: int = 0
     return Folds(fold_of[units], tuple(str(k + 1) for k in range(count)), units, by or "")
 
 
-def check_folds(fit: Fit, folds: Folds) -> None:
+def check_folds(fit: FittedModel, folds: Folds) -> None:
     """Refuse folds without whose rows the model could not be fitted, before any of them is.
 
     Raises:

@@ -14,7 +14,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.heavy import refuse_heavy
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ class Asymptotic(NamedTuple):
 
 
 @kinds.takes(ddf=kinds.one_of(*METHODS))
-def freedom(fit: Fit, ddf: str = "auto") -> Freedom:
+def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
     """Choose how degrees of freedom of a fit's fixed effects are found.
 
     Args:

@@ -19,7 +19,7 @@ from lmeformula.formula.ir import TermSum
 from lmeformula.result.nesting import Nesting, find_nesting
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, object]
@@ -77,7 +77,7 @@ def estimable(rows: Floats, missed: Floats) -> Floats:
     return np.asarray(vectors[:, rank:].T @ rows)
 
 
-def observed_of(fit: Fit) -> Observed:
+def observed_of(fit: FittedModel) -> Observed:
     """The summary of the data that the design kept.
 
     Raises:
@@ -93,7 +93,7 @@ def observed_of(fit: Fit) -> Observed:
 
 
 def cells(
-    fit: Fit,
+    fit: FittedModel,
     kept: Sequence[str],
     *,
     at: Values | None = None,
@@ -173,7 +173,7 @@ def cells(
     return Cells(frame, rows, missed, (offsets * share).sum(axis=1), grid, offsets, beyond, share)
 
 
-def grid_rows(fit: Fit, points: Mapping[str, list[object]]) -> Callable[[TermSum], Matrix]:
+def grid_rows(fit: FittedModel, points: Mapping[str, list[object]]) -> Callable[[TermSum], Matrix]:
     """A function that builds the columns of sums of terms on the grid of all combinations of values.
 
     Args:
@@ -221,7 +221,7 @@ def _column(column: ObservedColumn, values: list[object]) -> object:
 
 
 def _rebuild(
-    fit: Fit, observed: Observed, data: Mapping[str, object], num_rows: int
+    fit: FittedModel, observed: Observed, data: Mapping[str, object], num_rows: int
 ) -> tuple[Floats, Floats, Floats]:
     """X (n, p), offset (n,), and by how much dropped columns miss what they were in the data (n, d)."""
     design = fit.model.design

@@ -22,7 +22,7 @@ from lmeformula.result.refit import check_refit
 from lmeformula.result.simulate import with_drawn
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ FEWEST_DRAWS, MOST_DRAWS = 20, 200
 MOST_NUMBERS = 2**24
 
 
-def modes_apart(fit: Fit, seed: int) -> Iterator[Doubt]:
+def modes_apart(fit: FittedModel, seed: int) -> Iterator[Doubt]:
     """Random effects that are not normal, one test for each coefficient.
 
     Conditional modes over their marginal standard deviations are standard normal in Gaussian models. In others
@@ -111,7 +111,7 @@ class Scores(NamedTuple):
     drawn: Floats
 
 
-def levels_apart(fit: Fit, scores: Scores, seed: int) -> Iterator[Doubt]:
+def levels_apart(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]:
     """Levels that contradict the others about the fixed effects, one test for each term."""
     names = fit.model.design.names
     places = [
@@ -139,7 +139,7 @@ def levels_apart(fit: Fit, scores: Scores, seed: int) -> Iterator[Doubt]:
         )
 
 
-def influence(fit: Fit, place: int, scores: Scores, seed: int = 0) -> Influence:
+def influence(fit: FittedModel, place: int, scores: Scores, seed: int = 0) -> Influence:
     """Scores of the fixed effects, level by level of one term, with that level's effect integrated out.
 
     With other effects held at their modes, the rows of level j have the score s = X'V^-1 (z - X beta) of
@@ -213,7 +213,7 @@ def _squared(score: Floats, variance: Floats) -> tuple[Floats, NDArray[np.int64]
     return parts.sum(axis=1), used.sum(axis=1)
 
 
-def row_scores(fit: Fit, seed: int) -> Scores:
+def row_scores(fit: FittedModel, seed: int) -> Scores:
     """The scores of the rows of a fit, and how they vary."""
     design = fit.model.design
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)

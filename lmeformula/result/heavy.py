@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from lmeformula.errors import ModelError
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
 
-def refuse_heavy(fit: Fit, what: str) -> None:
+def refuse_heavy(fit: FittedModel, what: str) -> None:
     """Refuse a statistic of a fit whose effects have a t distribution.
 
     Args:
@@ -33,7 +33,7 @@ def refuse_heavy(fit: Fit, what: str) -> None:
         )
 
 
-def effect_covariances(fit: Fit) -> tuple[Floats, ...]:
+def effect_covariances(fit: FittedModel) -> tuple[Floats, ...]:
     """(k, k) covariances of each term's effects: of t effects their scale matrix times df / (df - 2).
 
     Infinite where the degrees of freedom are two or fewer.

@@ -12,7 +12,7 @@ from lmeformula.model.family import log_density as density_of
 from lmeformula.result.predict import family_values
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]
@@ -42,7 +42,9 @@ class LogDensities(NamedTuple):
     error: float
 
 
-def log_predictive(fit: Fit, response: Arrays, eta: Floats, variances: Floats) -> LogDensities:
+def log_predictive(
+    fit: FittedModel, response: Arrays, eta: Floats, variances: Floats
+) -> LogDensities:
     """Evaluate the log density of each row's response, its linear predictor taken as normal.
 
     Normal rows have it in closed form. For others it is an integral over one number, the row's linear
@@ -78,7 +80,7 @@ def log_predictive(fit: Fit, response: Arrays, eta: Floats, variances: Floats) -
     return LogDensities(found, error)
 
 
-def mean_over(fit: Fit, eta: Floats, variances: Floats) -> Floats:
+def mean_over(fit: FittedModel, eta: Floats, variances: Floats) -> Floats:
     """(n,) expected responses, their linear predictors taken as normal with these means and variances."""
     family, own = fit.model.family, family_values(fit)
     at = np.asarray(family.mean(eta, own))

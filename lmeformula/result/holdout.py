@@ -12,7 +12,7 @@ from lmeformula.result.predict import has_new_level, linear_predictor, mean_resp
 from lmeformula.result.residuals import observed_mean
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def split_rows(
     return np.sort(order[num_test:]), np.sort(order[:num_test])
 
 
-def holdout(fit: Fit, newdata: object) -> Holdout:
+def holdout(fit: FittedModel, newdata: object) -> Holdout:
     """Compare a fit's predictions of rows that it has not seen with what was observed there.
 
     Args:

@@ -12,7 +12,7 @@ from lmeformula.errors import ModelError
 from lmeformula.result.parameters import Parameter
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 def cutoff(level: float) -> float:
@@ -25,7 +25,7 @@ def cutoff(level: float) -> float:
     return float(scipy.special.ndtri(0.5 + level / 2))
 
 
-def chosen(fit: Fit, parm: Sequence[str] | str | None) -> list[int]:
+def chosen(fit: FittedModel, parm: Sequence[str] | str | None) -> list[int]:
     """Positions of the parameters of those names; of all, in the order of the fit, for None.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows, TermBlock
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.model.joint import build_joint
 from lmeformula.model.notation import part_names
 from lmeformula.result.distribution import needs_response, response_arrays
@@ -17,7 +17,7 @@ from lmeformula.result.distribution import needs_response, response_arrays
 Floats = NDArray[np.float64]
 
 
-def joint_for(fit: Fit, newdata: Any, *, offset: Any = None, weights: Any = None) -> Any:
+def joint_for(fit: FittedModel, newdata: Any, *, offset: Any = None, weights: Any = None) -> Any:
     """The joint distribution of the random effects and of new responses, at the estimates.
 
     The parts of the random effects have the levels of the fit, in their order, and after them those of the new
@@ -59,7 +59,7 @@ def joint_for(fit: Fit, newdata: Any, *, offset: Any = None, weights: Any = None
     ).distribution
 
 
-def joint_effects(fit: Fit) -> dict[str, Floats]:
+def joint_effects(fit: FittedModel) -> dict[str, Floats]:
     """Posterior means of the random effects, (l,) or (l, k) each, by their parts of the joint distribution."""
     parts = part_names(fit.model.design).terms
     return {

@@ -22,7 +22,7 @@ from lmeformula.result.nesting import Nesting, find_nesting, term_columns
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,9 @@ CONFOUNDED = "(confounded)"
 
 
 @kinds.takes(terms=kinds.optional(kinds.names), ddf=kinds.one_of(*METHODS))
-def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "auto") -> pd.DataFrame:
+def joint_tests(
+    fit: FittedModel, terms: Sequence[str] | None = None, *, ddf: str = "auto"
+) -> pd.DataFrame:
     """Test the terms of the fixed part, one by one: that the marginal means of its variables do not differ.
 
     A main effect is tested averaged over the levels of the factors that it interacts with, all weighing the
@@ -93,7 +95,7 @@ def joint_tests(fit: Fit, terms: Sequence[str] | None = None, *, ddf: str = "aut
     )
 
 
-def _as_written(fit: Fit, names: Sequence[str]) -> list[str]:
+def _as_written(fit: FittedModel, names: Sequence[str]) -> list[str]:
     """Columns in the order in which the formula names them, which that of its sorted terms need not be."""
     first = dict.fromkeys(names, float("inf"))
     for term in fit.formula.fixed.sum.terms:
@@ -103,7 +105,7 @@ def _as_written(fit: Fit, names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: first[name])
 
 
-def _margins(fit: Fit, several: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
+def _margins(fit: FittedModel, several: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
     """Sets of variables to test: those of the terms and all parts of them, with what they are nested in."""
     sets = term_columns(fit.formula.fixed.sum, set(several))
     sets += [frozenset([name, *nests]) for name, nests in nesting.items()]
@@ -130,12 +132,12 @@ def _wanted(name: str, margins: Sequence[frozenset[str]], several: Sequence[str]
     return key
 
 
-def points_of(fit: Fit) -> dict[str, list[object]]:
+def points_of(fit: FittedModel) -> dict[str, list[object]]:
     """Values of each column of the fixed part at which all of the model's columns differ."""
     return {column.name: _points(fit, column) for column in observed_of(fit).columns}
 
 
-def _points(fit: Fit, column: ObservedColumn) -> list[object]:
+def _points(fit: FittedModel, column: ObservedColumn) -> list[object]:
     """The levels of a factor; of a number as many values about its mean as its columns can tell apart."""
     if column.is_factor:
         return list(column.levels)
@@ -156,7 +158,7 @@ def _points(fit: Fit, column: ObservedColumn) -> list[object]:
 
 
 def _differences(
-    fit: Fit, kept: list[str], points: dict[str, list[object]], nesting: Nesting
+    fit: FittedModel, kept: list[str], points: dict[str, list[object]], nesting: Nesting
 ) -> Floats:
     """(r, p) differences between neighbours, in all the kept variables, of marginal means.
 
@@ -194,7 +196,7 @@ def _neighbours(within: Mapping[tuple[object, ...], int], size: int) -> list[Flo
 
 
 def _confounded(
-    fit: Fit, points: dict[str, list[object]], rows: Sequence[Floats], method: Freedom
+    fit: FittedModel, points: dict[str, list[object]], rows: Sequence[Floats], method: Freedom
 ) -> FTest | None:
     """The test of the differences between all cells that none of the listed tests is of; None without any."""
     if not points or np.prod([float(len(values)) for values in points.values()]) > MAX_ROWS:

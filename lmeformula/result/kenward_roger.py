@@ -22,7 +22,7 @@ from lmeformula.result.freedom import FTest, wald_statistic
 from lmeformula.result.satterthwaite import sandwich
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ def _moments(count: int, first: float, second: float) -> tuple[float, float]:
     return df / (mean * (df - 2.0)), df
 
 
-def kenward_roger(fit: Fit) -> KenwardRoger:
+def kenward_roger(fit: FittedModel) -> KenwardRoger:
     """Adjust the fixed effects' covariance for the estimation of the covariance parameters.
 
     Unstructured and diagonal covariances, and compound symmetry with one variance, are taken by their elements,
@@ -139,7 +139,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     return KenwardRoger(0.5 * (adjusted + adjusted.T), phi, pulls, spread)
 
 
-def _directions(fit: Fit, data: Sums) -> list[Direction]:
+def _directions(fit: FittedModel, data: Sums) -> list[Direction]:
     """The covariance parameters: the term of each, and the (k, k) derivative of its covariance."""
     space = fit.model.space
     assert fit.params.sigma is not None
@@ -187,7 +187,7 @@ class _Products(NamedTuple):
     traces: Floats
 
 
-def _products(fit: Fit, data: Sums, directions: list[Direction]) -> _Products:
+def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Products:
     """The matrices; the residual's follow from V being the sum of its parts, V^-1 V V^-1 = V^-1."""
     plan, space = data.plan, fit.model.space
     assert fit.params.sigma is not None

@@ -17,7 +17,7 @@ from lmeformula.result.predict import family_values, linear_predictor
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -78,7 +78,7 @@ def _joined(some: list[tuple[Ints, Floats, Floats]]) -> tuple[Ints, Floats, Floa
     return rows, eta, weights
 
 
-def leave_one_out(fit: Fit) -> LeftOut:
+def leave_one_out(fit: FittedModel) -> LeftOut:
     """Take each row's own contribution out of the distribution of its linear predictor.
 
     Where one grouping factor has all effects, the distribution of a row's predictor is known by points (see
@@ -124,13 +124,13 @@ def leave_one_out(fit: Fit) -> LeftOut:
     )
 
 
-def _moved_without(fit: Fit, solved: Equations, variances: Floats) -> Floats:
+def _moved_without(fit: FittedModel, solved: Equations, variances: Floats) -> Floats:
     """(n,) how far means of predictors are from their modes, by the other rows' third derivatives."""
     moved, thirds = moved_means(fit, solved, fit.model.design)
     return moved - 0.5 * variances**2 * thirds
 
 
-def _at_points(fit: Fit, nodes: LevelNodes, solved: Equations) -> LeftOut:
+def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOut:
     design, family, own = fit.model.design, fit.model.family, family_values(fit)
     response = family.response(design)
     n = design.n
@@ -152,12 +152,12 @@ def _at_points(fit: Fit, nodes: LevelNodes, solved: Equations) -> LeftOut:
     return LeftOut(eta, variances, np.hstack(standard), np.hstack(weights), errors)
 
 
-def has_leave_one_out(fit: Fit) -> bool:
+def has_leave_one_out(fit: FittedModel) -> bool:
     """Whether `leave_one_out` has an answer for this model."""
     return has_equations(fit) and not fit.model.family.predictors
 
 
-def _slopes(fit: Fit, eta: Floats) -> tuple[Floats, Floats]:
+def _slopes(fit: FittedModel, eta: Floats) -> tuple[Floats, Floats]:
     """(n,) first and second derivatives of the rows' log density."""
     family, own = fit.model.family, family_values(fit)
     response = family.response(fit.model.design)

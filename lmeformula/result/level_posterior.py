@@ -27,7 +27,7 @@ from lmeformula.result.predict import family_values, linear_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class LevelNodes(NamedTuple):
     starts: tuple[int, ...]
 
 
-def level_nodes(fit: Fit) -> LevelNodes | None:
+def level_nodes(fit: FittedModel) -> LevelNodes | None:
     """Points for the effects of each level, given its rows and the estimates.
 
     Args:
@@ -117,7 +117,7 @@ def _block_diagonal(blocks: list[Floats]) -> Floats:
 
 
 def _row_sums(
-    fit: Fit, collect: sp.csr_array, Z: Floats, effects: Floats, index: NDArray[np.int32]
+    fit: FittedModel, collect: sp.csr_array, Z: Floats, effects: Floats, index: NDArray[np.int32]
 ) -> Floats:
     """(M, l) log densities of each level's rows, at its points."""
     family, own = fit.model.family, family_values(fit)
@@ -135,7 +135,7 @@ def _row_sums(
     return found
 
 
-def shifts(fit: Fit, solved: Equations) -> tuple[tuple[Floats, ...], Floats]:
+def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Floats]:
     """How far the means of the effects given the data are from their modes, to first order.
 
     Zero where the modes are means already: of normal rows, and in fits by Monte Carlo EM.

@@ -18,13 +18,13 @@ from lmeformula.result.predict import mean_response
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
 
 @kinds.takes(kind=kinds.one_of("response", "link"))
-def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> Any:
+def marginaleffects_model(fit: FittedModel, data: object, *, kind: str = "response") -> Any:
     """Wrap a fit so that `marginaleffects.predictions`, `comparisons`, `slopes` and the rest take it.
 
     They are of the population: random effects are zero, and uncertainty is that of the fixed effects.
@@ -89,7 +89,7 @@ def marginaleffects_model(fit: Fit, data: object, *, kind: str = "response") -> 
         ) from None
 
 
-def design_rows(fit: Fit, newdata: Any) -> Floats:
+def design_rows(fit: FittedModel, newdata: Any) -> Floats:
     """X of new rows and, as the last column, their offset: (n, p + 1)."""
     recipe = fit.model.design.recipe
     assert recipe is not None
@@ -107,7 +107,7 @@ def design_rows(fit: Fit, newdata: Any) -> Floats:
     return np.column_stack([rows.X, rows.offset])
 
 
-def _columns(fit: Fit, data: object, pl: Any) -> tuple[dict[str, Any], list[str]]:
+def _columns(fit: FittedModel, data: object, pl: Any) -> tuple[dict[str, Any], list[str]]:
     """The columns of the fixed part and of the response, on the rows used, as polars series."""
     frame = open_frame(data)
     design = fit.model.design

@@ -25,7 +25,7 @@ from lmeformula.result.parameter_errors import own_changes
 from lmeformula.result.predict import family_values, mean_response
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class MeanSlopes(NamedTuple):
     in_own: Floats
 
 
-def mean_slopes(fit: Fit, eta: Floats, kind: str = "response") -> MeanSlopes:
+def mean_slopes(fit: FittedModel, eta: Floats, kind: str = "response") -> MeanSlopes:
     """Means, or chances, at linear predictors and at the estimates, with their derivatives.
 
     Args:
@@ -79,7 +79,7 @@ def mean_slopes(fit: Fit, eta: Floats, kind: str = "response") -> MeanSlopes:
     return MeanSlopes(values, np.array(slopes), np.array(in_own).reshape(-1, *values.shape))
 
 
-def _of_kind(fit: Fit, kind: str) -> Callable[[Floats, Floats], Floats]:
+def _of_kind(fit: FittedModel, kind: str) -> Callable[[Floats, Floats], Floats]:
     family = fit.model.family
     if kind == "prob":
         assert family.probabilities is not None
@@ -118,7 +118,7 @@ def leading_predictor(slopes: MeanSlopes) -> int | None:
     return used[0] if len(used) == 1 and not np.any(slopes.in_own != 0.0) else None
 
 
-def transformed(fit: Fit, eta: Floats, k: int, sds: Floats, level: float) -> Floats:
+def transformed(fit: FittedModel, eta: Floats, k: int, sds: Floats, level: float) -> Floats:
     """(n, 3) means and intervals: those of the one predictor that counts, brought to the response.
 
     Args:
@@ -135,7 +135,7 @@ def transformed(fit: Fit, eta: Floats, k: int, sds: Floats, level: float) -> Flo
     return np.column_stack([ends[0], np.minimum(*ends[1:]), np.maximum(*ends[1:])])
 
 
-def by_delta(fit: Fit, kind: str, values: Floats, sds: Floats, level: float) -> Floats:
+def by_delta(fit: FittedModel, kind: str, values: Floats, sds: Floats, level: float) -> Floats:
     """(n, c, 3) means and intervals: symmetric within the bounds of categories, and in logs of positive means.
 
     Args:
@@ -159,14 +159,14 @@ def by_delta(fit: Fit, kind: str, values: Floats, sds: Floats, level: float) -> 
     return np.stack([values, *ends], axis=-1)
 
 
-def _num_categories(fit: Fit) -> int:
+def _num_categories(fit: FittedModel) -> int:
     family = fit.model.family
     assert family.probabilities is not None
     at = np.zeros((len(family.predictors), 1)) if family.predictors else np.zeros(1)
     return int(family.probabilities(at, family_values(fit)).shape[1])
 
 
-def is_positive(fit: Fit) -> bool:
+def is_positive(fit: FittedModel) -> bool:
     """Whether the mean of the response is positive at any predictor."""
     family = fit.model.family
     at = np.zeros((max(len(family.predictors), 1), 2))

@@ -36,7 +36,7 @@ from lmeformula.result.predict import family_values, mean_response
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
@@ -85,7 +85,7 @@ class Working(NamedTuple):
     scale: Scale
 
 
-def on_link(fit: Fit, cells: Cells) -> Working:
+def on_link(fit: FittedModel, cells: Cells) -> Working:
     """Means of the linear predictor."""
     values = cells.rows @ fit.params.beta + cells.offset
     if not has_location(fit):
@@ -95,7 +95,7 @@ def on_link(fit: Fit, cells: Cells) -> Working:
     return Working(rows, values - level, cells.missed, location_covariance(fit), link_scale(fit))
 
 
-def link_scale(fit: Fit) -> Scale:
+def link_scale(fit: FittedModel) -> Scale:
     """What means of the linear predictor are called."""
     if _mean_is_linear(fit):
         return Scale("mean" + _of_text(fit), "difference" + _of_text(fit))
@@ -104,7 +104,7 @@ def link_scale(fit: Fit) -> Scale:
     return Scale(f"mean{of}{origin}", f"difference{of}")
 
 
-def on_response(fit: Fit, cells: Cells) -> Working:
+def on_response(fit: FittedModel, cells: Cells) -> Working:
     """Means of the response, on the scale that they are worked out on.
 
     Raises:
@@ -136,7 +136,7 @@ def on_response(fit: Fit, cells: Cells) -> Working:
     return Working(rows, values, missed, vcov, Scale(name, "difference of means"))
 
 
-def _of_categories(fit: Fit, cells: Cells) -> Working:
+def _of_categories(fit: FittedModel, cells: Cells) -> Working:
     """Mean numbers of categories: averages of those of the grid, since no link brings averages to averages."""
     r, m, p = cells.grid.shape
     X = cells.grid.reshape(r * m, p)
@@ -153,7 +153,7 @@ def _of_categories(fit: Fit, cells: Cells) -> Working:
     return Working(rows, values, missed, parameter_covariance(fit), scale)
 
 
-def _ratio(fit: Fit) -> str:
+def _ratio(fit: FittedModel) -> str:
     """What differences of the predictor are logarithms of, wherever they are: of the mean, or of its odds."""
     mean = np.asarray(fit.model.family.mean(TRIED, family_values(fit)), float)
     with np.errstate(all="ignore"):
@@ -165,7 +165,7 @@ def _ratio(fit: Fit) -> str:
     return ""
 
 
-def _undone(fit: Fit) -> Scale:
+def _undone(fit: FittedModel) -> Scale:
     """The scale of a mean that is the predictor itself: of y, or of h(y) with the way back from it."""
     back = back_of(fit)
     if back is None:
@@ -179,7 +179,7 @@ def _undone(fit: Fit) -> Scale:
     return Scale(name, difference, "ratio of medians", back.inverse, back.log_unit)
 
 
-def back_of(fit: Fit) -> BackTransform | None:
+def back_of(fit: FittedModel) -> BackTransform | None:
     """The way back from a transformed response; None where the response is a column.
 
     Raises:
@@ -201,23 +201,23 @@ def back_of(fit: Fit) -> BackTransform | None:
     return found
 
 
-def _text(fit: Fit) -> str:
+def _text(fit: FittedModel) -> str:
     response = fit.formula.response
     return "" if response is None else expression_text(response.expression)
 
 
-def _of_text(fit: Fit) -> str:
+def _of_text(fit: FittedModel) -> str:
     """ " of log(y)" where the response of a model of numbers is not a column."""
     response, family = fit.formula.response, fit.model.family
     is_plain = response is None or isinstance(response.expression, Column)
     return "" if is_plain or family.has_trials or not _has_numbers(fit) else f" of {_text(fit)}"
 
 
-def _has_numbers(fit: Fit) -> bool:
+def _has_numbers(fit: FittedModel) -> bool:
     return fit.model.family.name != "bernoulli" and fit.model.family.categories is None
 
 
-def _mean_is_linear(fit: Fit) -> bool:
+def _mean_is_linear(fit: FittedModel) -> bool:
     try:
         return is_linear(fit, TRIED)
     except ModelError:  # a family of the user's without a mean

@@ -13,18 +13,18 @@ from lmeformula.algebra.crossproducts import Layout
 from lmeformula.design.design import Design, NewRows, TermBlock
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
     from lmeformula.result.equations import Equations
 
 Floats = NDArray[np.float64]
 
 
-def own_is_apart(fit: Fit) -> bool:
+def own_is_apart(fit: FittedModel) -> bool:
     """Whether the own parameters take no part in errors of predictors: sigma of normal rows, or none at all."""
     return fit.model.family.name == "gaussian" or fit.model.space.own.size == 0
 
 
-def parameter_covariance(fit: Fit) -> Floats:
+def parameter_covariance(fit: FittedModel) -> Floats:
     """(p + f, p + f) covariance of the fixed effects and of the family's own parameters, unconstrained.
 
     Own parameters that ended at a boundary are taken as known: they contribute nothing. For normal rows, whose
@@ -53,7 +53,7 @@ def parameter_covariance(fit: Fit) -> Floats:
     return np.asarray(change @ covariance @ change.T)
 
 
-def own_changes(fit: Fit, step: float) -> tuple[tuple[Floats, Floats], ...]:
+def own_changes(fit: FittedModel, step: float) -> tuple[tuple[Floats, Floats], ...]:
     """Own parameters on their natural scale, ahead of and behind the estimates, for each unconstrained one.
 
     A parameter at infinity, which is that of a boundary, stays where it is.
@@ -70,7 +70,7 @@ def own_changes(fit: Fit, step: float) -> tuple[tuple[Floats, Floats], ...]:
     return tuple(found)
 
 
-def location_covariance(fit: Fit) -> Floats:
+def location_covariance(fit: FittedModel) -> Floats:
     """(p + 1, p + 1) covariance of the fixed effects and of the mean of the thresholds.
 
     A predictor of ordered categories has its origin where the thresholds have it: only its distance from them
@@ -84,7 +84,7 @@ def location_covariance(fit: Fit) -> Floats:
     return np.asarray(change @ parameter_covariance(fit) @ change.T)
 
 
-def has_location(fit: Fit) -> bool:
+def has_location(fit: FittedModel) -> bool:
     """Whether predictors are measured from thresholds."""
     return bool(fit.model.family.thresholds) and not fit.model.family.predictors
 
@@ -136,7 +136,7 @@ def _is_of(predictors: Sequence[int], k: int, count: int) -> Floats:
     return np.asarray((np.asarray(predictors) == k).astype(float))
 
 
-def loadings(fit: Fit, solved: Equations | None) -> Loadings:
+def loadings(fit: FittedModel, solved: Equations | None) -> Loadings:
     """The loadings of a fit's predictors.
 
     At the modes b of the effects Z'g = Psi^-1 b, with g the derivative of the rows' log density in their
@@ -155,7 +155,7 @@ def loadings(fit: Fit, solved: Equations | None) -> Loadings:
     return Loadings(vcov, p, moves, solved.factor.plan)
 
 
-def _slopes_in_own(fit: Fit) -> Floats:
+def _slopes_in_own(fit: FittedModel) -> Floats:
     """(v n, f) derivatives in the unconstrained own parameters of the rows' first ones in their predictors."""
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
     from lmeformula.result.predict import linear_predictor

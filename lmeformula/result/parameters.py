@@ -13,7 +13,7 @@ from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import term_shape
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 ANYTHING = (-float("inf"), float("inf"))
 POSITIVE = (0.0, float("inf"))
@@ -54,7 +54,7 @@ class Parameter:
         return self.estimate / self.std_error if self.std_error > 0 else float("nan")
 
 
-def parameters(fit: Fit) -> tuple[Parameter, ...]:
+def parameters(fit: FittedModel) -> tuple[Parameter, ...]:
     """List the parameters of a fit in the order of `fit.param_names`.
 
     Args:

@@ -15,7 +15,7 @@ from lmeformula.result.predict import family_values, linear_predictor
 from lmeformula.result.several import stacked_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class PosteriorDraws(NamedTuple):
 
 
 def posterior_draws(
-    fit: Fit, num_draws: int, seed: int, *, jointly: bool | None = None
+    fit: FittedModel, num_draws: int, seed: int, *, jointly: bool | None = None
 ) -> PosteriorDraws:
     """Draw all random effects given the data and the estimates.
 
@@ -72,7 +72,7 @@ def posterior_draws(
     return PosteriorDraws(tuple(found), APART)
 
 
-def _joint(fit: Fit, num_draws: int, random: np.random.Generator) -> tuple[Floats, ...]:
+def _joint(fit: FittedModel, num_draws: int, random: np.random.Generator) -> tuple[Floats, ...]:
     plan = layout(fit.model.stack.terms)
     lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
     # M = L L' is the precision of the effects before they are scaled by lambda: L'^-1 z has its inverse.
@@ -84,7 +84,7 @@ def _joint(fit: Fit, num_draws: int, random: np.random.Generator) -> tuple[Float
     )
 
 
-def row_precisions(fit: Fit) -> Floats:
+def row_precisions(fit: FittedModel) -> Floats:
     """(n,) negative second derivatives of the rows' log density in the linear predictor.
 
     With several predictors they are those of stacked rows; see `lmeformula.model.stack`.

@@ -24,7 +24,7 @@ from lmeformula.result.several import contribution, need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 PredictionKind: TypeAlias = Literal["response", "link", "prob"]
@@ -39,7 +39,7 @@ NEW_LEVELS = ("error", "population", "sample")
     averaged=kinds.flag,
 )
 def predict(
-    fit: Fit,
+    fit: FittedModel,
     newdata: object = None,
     *,
     kind: PredictionKind = "response",
@@ -104,7 +104,7 @@ def predict(
 
 
 def _at(
-    fit: Fit,
+    fit: FittedModel,
     kind: PredictionKind,
     rows: Design | NewRows,
     kept: tuple[bool, ...],
@@ -136,7 +136,7 @@ def only_terms(rows: Design | NewRows, kept: Sequence[bool]) -> Design | NewRows
     return replace(rows, terms=terms)
 
 
-def _on_scale(fit: Fit, kind: PredictionKind, eta: Floats) -> Floats:
+def _on_scale(fit: FittedModel, kind: PredictionKind, eta: Floats) -> Floats:
     """(n, columns) what is predicted at linear predictors (n,)."""
     if kind == "link":
         return eta[:, None] if eta.ndim == 1 else eta.T
@@ -153,7 +153,7 @@ def _frame(values: Floats, index: pd.Index, columns: Sequence[str]) -> pd.Series
     return pd.Series(values[:, 0], index=index, name=columns[0])
 
 
-def category_names(fit: Fit) -> tuple[str, ...]:
+def category_names(fit: FittedModel) -> tuple[str, ...]:
     """The names of an ordered response's categories, lowest first.
 
     Raises:
@@ -173,7 +173,7 @@ def category_names(fit: Fit) -> tuple[str, ...]:
     return found(design)
 
 
-def fitted(fit: Fit) -> pd.Series:
+def fitted(fit: FittedModel) -> pd.Series:
     """Predict the rows that were fitted, with their random effects, on the response scale.
 
     Args:
@@ -185,7 +185,7 @@ def fitted(fit: Fit) -> pd.Series:
 
 
 def linear_predictor(
-    fit: Fit, rows: Design | NewRows, *, with_random: bool | Sequence[bool] = True
+    fit: FittedModel, rows: Design | NewRows, *, with_random: bool | Sequence[bool] = True
 ) -> Floats:
     """Evaluate the linear predictor at the estimates and the conditional modes.
 
@@ -214,12 +214,12 @@ def linear_predictor(
     return np.asarray(eta)
 
 
-def mean_response(fit: Fit, eta: Floats) -> Floats:
+def mean_response(fit: FittedModel, eta: Floats) -> Floats:
     """The expected response (n,) at linear predictors (n,); ordered categories count as 1, 2, ...."""
     return fit.model.family.mean(eta, family_values(fit))
 
 
-def family_values(fit: Fit) -> Floats:
+def family_values(fit: FittedModel) -> Floats:
     """(f,) the family's own parameters on their natural scale."""
     sigma = fit.params.sigma
     return np.asarray(fit.params.own if sigma is None else [sigma], float)
@@ -267,7 +267,7 @@ def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) ->
     )
 
 
-def kept_terms(fit: Fit, re_form: str | None) -> tuple[bool, ...]:
+def kept_terms(fit: FittedModel, re_form: str | None) -> tuple[bool, ...]:
     """Whether each random-effects term is among those of `re_form`.
 
     Args:
@@ -287,7 +287,7 @@ def kept_terms(fit: Fit, re_form: str | None) -> tuple[bool, ...]:
     return tuple(bool(mask.any()) for mask in masks)
 
 
-def kept_columns(fit: Fit, re_form: str | None) -> tuple[NDArray[np.bool_], ...]:
+def kept_columns(fit: FittedModel, re_form: str | None) -> tuple[NDArray[np.bool_], ...]:
     """(k,) of each random-effects term: which of its coefficients are among those of `re_form`.
 
     Args:

@@ -24,7 +24,7 @@ from lmeformula.result.predict import (
 from lmeformula.result.several import contribution
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 # More numbers than this are asked for by mistake more often than not.
 MOST_NUMBERS = 2**27
@@ -37,7 +37,7 @@ MOST_NUMBERS = 2**27
     new_levels=kinds.one_of(*NEW_LEVELS),
 )
 def predict_draws(
-    fit: Fit,
+    fit: FittedModel,
     newdata: object = None,
     *,
     num_draws: int = 200,

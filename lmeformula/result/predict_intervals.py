@@ -30,7 +30,7 @@ from lmeformula.result.predict import (
 from lmeformula.result.predictor_intervals import link_intervals, simulated_quantiles, uncertain
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ MOST_DRAWS = 1_000_000
     num_draws=kinds.whole(1, MOST_DRAWS),
 )
 def predict_interval(
-    fit: Fit,
+    fit: FittedModel,
     newdata: object = None,
     *,
     interval: str = "confidence",
@@ -189,7 +189,7 @@ def predict_interval(
 
 
 def _take_averages(
-    fit: Fit,
+    fit: FittedModel,
     frame: pd.DataFrame,
     newdata: object,
     kind: str,

@@ -12,7 +12,7 @@ from lmeformula.result.predict import category_names, kept_terms
 from lmeformula.result.simulate import responses, sampler_of
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Frequencies(NamedTuple):
     seed=kinds.seed,
 )
 def frequencies(
-    fit: Fit,
+    fit: FittedModel,
     *,
     num_draws: int = 200,
     level: float = 0.9,
@@ -84,7 +84,7 @@ def frequencies(
     return Frequencies(edges, names, found, lower, middle, upper)
 
 
-def _bins(fit: Fit, observed: Floats, drawn: Floats) -> tuple[Floats, tuple[str, ...]]:
+def _bins(fit: FittedModel, observed: Floats, drawn: Floats) -> tuple[Floats, tuple[str, ...]]:
     if fit.model.family.categories is not None:
         names = category_names(fit)
         return np.arange(len(names) + 1, dtype=float) - 0.5, names

@@ -41,7 +41,7 @@ from lmeformula.result.parameter_errors import (
 from lmeformula.result.predict import family_values
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class Uncertain:
       new_levels: whether effects of levels that the fit has not seen are drawn from their distribution.
     """
 
-    fit: Fit
+    fit: FittedModel
     rows: Design | NewRows
     eta: Floats
     loads: Loadings | None
@@ -173,7 +173,7 @@ class Uncertain:
 
 
 def uncertain(
-    fit: Fit,
+    fit: FittedModel,
     rows: Design | NewRows,
     eta: Floats,
     *,
@@ -228,7 +228,9 @@ def _read(rows: Design | NewRows, predictors: tuple[int, ...]) -> Design | NewRo
     )
 
 
-def link_intervals(fit: Fit, eta: Floats, covariances: Floats, level: float) -> pd.DataFrame:
+def link_intervals(
+    fit: FittedModel, eta: Floats, covariances: Floats, level: float
+) -> pd.DataFrame:
     """Intervals of each predictor.
 
     Args:

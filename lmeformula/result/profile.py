@@ -23,7 +23,7 @@ from lmeformula.result.surface import Slice, slice_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -131,7 +131,9 @@ class Profile:
 
 
 @kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
-def profile(fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
+def profile(
+    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.99
+) -> Profile:
     """Profile the likelihood of some parameters.
 
     Each point is a maximum over all other parameters with the one held, started from the last point. Of a
@@ -162,7 +164,7 @@ def profile(fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.
 
 @kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
 def profile_intervals(
-    fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.95
+    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.95
 ) -> pd.DataFrame:
     """Intervals of the values whose profile log-likelihood is not significantly below the maximum.
 

@@ -15,7 +15,7 @@ import scipy.special
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.model.family.links import LINKS
 from lmeformula.result.comparable import A_FIT
 from lmeformula.result.heavy import effect_covariances
@@ -65,10 +65,14 @@ class R2(NamedTuple):
 @kinds.takes(
     observation=kinds.one_of(*OBSERVATION),
     mean=kinds.optional(kinds.number),
-    null=kinds.optional(kinds.instance(Fit, A_FIT)),
+    null=kinds.optional(kinds.instance(FittedModel, A_FIT)),
 )
 def r2(
-    fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
+    fit: FittedModel,
+    *,
+    observation: str = "auto",
+    mean: float | None = None,
+    null: FittedModel | None = None,
 ) -> R2:
     """The variance explained by the fixed effects, and by all effects.
 
@@ -98,10 +102,14 @@ def r2(
 @kinds.takes(
     observation=kinds.one_of(*OBSERVATION),
     mean=kinds.optional(kinds.number),
-    null=kinds.optional(kinds.instance(Fit, A_FIT)),
+    null=kinds.optional(kinds.instance(FittedModel, A_FIT)),
 )
 def icc(
-    fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
+    fit: FittedModel,
+    *,
+    observation: str = "auto",
+    mean: float | None = None,
+    null: FittedModel | None = None,
 ) -> pd.DataFrame:
     """Intraclass correlations: the part of the variance that grouping factors have.
 
@@ -133,10 +141,14 @@ def icc(
 @kinds.takes(
     observation=kinds.one_of(*OBSERVATION),
     mean=kinds.optional(kinds.number),
-    null=kinds.optional(kinds.instance(Fit, A_FIT)),
+    null=kinds.optional(kinds.instance(FittedModel, A_FIT)),
 )
 def variances(
-    fit: Fit, *, observation: str = "auto", mean: float | None = None, null: Fit | None = None
+    fit: FittedModel,
+    *,
+    observation: str = "auto",
+    mean: float | None = None,
+    null: FittedModel | None = None,
 ) -> Variances:
     """Part the variance on the scale of the linear predictor.
 
@@ -175,7 +187,7 @@ def variances(
 
 
 def _observation_variance(
-    fit: Fit, observation: str, mean: float | None, null: Fit | None
+    fit: FittedModel, observation: str, mean: float | None, null: FittedModel | None
 ) -> float:
     family = fit.model.family
     if family.name == "gaussian":
@@ -229,7 +241,7 @@ def _observation_variance(
     return variance / _mean_slope(fit, at) ** 2
 
 
-def _mean(fit: Fit, mean: float | None, null: Fit | None) -> float:
+def _mean(fit: FittedModel, mean: float | None, null: FittedModel | None) -> float:
     if mean is not None and null is not None:
         raise ModelError("both a mean and a null fit were given", hint="Give one of them.")
     if mean is not None:
@@ -249,7 +261,7 @@ def _mean(fit: Fit, mean: float | None, null: Fit | None) -> float:
     return float(family.mean(np.array([centre]), family_values(null))[0])
 
 
-def _mean_slope(fit: Fit, mean: float) -> float:
+def _mean_slope(fit: FittedModel, mean: float) -> float:
     """Derivative of the inverse link where it has that value."""
     name = fit.model.family.link
     if name not in LINKS:

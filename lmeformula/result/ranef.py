@@ -13,13 +13,13 @@ from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
 
 @kinds.takes(cond_sd=kinds.flag)
-def ranef(fit: Fit, cond_sd: bool = True) -> pd.DataFrame:
+def ranef(fit: FittedModel, cond_sd: bool = True) -> pd.DataFrame:
     """Tabulate the random effects, level by level.
 
     Args:
@@ -52,7 +52,7 @@ def ranef(fit: Fit, cond_sd: bool = True) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def coef(fit: Fit) -> dict[str, pd.DataFrame]:
+def coef(fit: FittedModel) -> dict[str, pd.DataFrame]:
     """Add the fixed effects to the random effects: the coefficients that hold for each level.
 
     Args:
@@ -101,7 +101,7 @@ class Effects:
         return self.group if self.column == "Intercept" else f"{self.column} by {self.group}"
 
 
-def effects_of(fit: Fit, group: str | None = None, column: str | None = None) -> Effects:
+def effects_of(fit: FittedModel, group: str | None = None, column: str | None = None) -> Effects:
     """Pick one random coefficient.
 
     Args:

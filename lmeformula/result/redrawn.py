@@ -16,10 +16,10 @@ from lmeformula.model.bounds import off_bounds
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
-def redrawn(fit: Fit, count: int, seed: int) -> Iterator[Fit]:
+def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:
     """Fits of drawn responses in which the parameters are not estimated again: only the modes of effects are.
 
     Effects and responses are drawn from the model at its estimates. Draws at which no mode can be found, which

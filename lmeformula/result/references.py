@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ OF_FAMILIES = {
 }
 
 
-def references(fit: Fit) -> References:
+def references(fit: FittedModel) -> References:
     """List the papers of the model and of the methods that a fit used.
 
     Args:
@@ -247,7 +247,7 @@ def references(fit: Fit) -> References:
     return References(Reference(*paper, of) for paper, of in _used(fit))
 
 
-def _used(fit: Fit) -> Iterator[tuple[tuple[str, int, str, str], str]]:
+def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     yield MIXED, "model and equations"
     family = fit.model.family.base or fit.model.family
     if fit.model.family.within is not None:

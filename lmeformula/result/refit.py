@@ -18,7 +18,7 @@ from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.gaussian.likelihood import Carrier, prepare, respond
 from lmeformula.model.compile import Model
 from lmeformula.result.predict import category_names
@@ -37,13 +37,13 @@ _carriers: WeakKeyDictionary[Model, Carrier] = WeakKeyDictionary()
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
 )
 def refit(
-    fit: Fit,
+    fit: FittedModel,
     y: Any,
     *,
     seed: int = 0,
     options: Options | None = None,
     progress: Progress | None = None,
-) -> Fit:
+) -> FittedModel:
     """Fit a model to another response, by the same method, from the estimates at hand.
 
     What depends on the predictors and groups alone is worked out once for all refits of a Gaussian model.
@@ -88,7 +88,7 @@ def refit(
     return replace(found, seconds=found.seconds._replace(total=time.perf_counter() - began))
 
 
-def check_refit(fit: Fit, design: Design) -> None:
+def check_refit(fit: FittedModel, design: Design) -> None:
     """Refuse a design whose response the model of a fit cannot be fitted to.
 
     Args:
@@ -114,7 +114,7 @@ def check_refit(fit: Fit, design: Design) -> None:
         )
 
 
-def refit_exactly(fit: Fit, model: Model) -> Fit:
+def refit_exactly(fit: FittedModel, model: Model) -> FittedModel:
     """Fit a Gaussian model exactly that differs from that of a fit in its response only."""
     carrier = _carriers.get(fit.model)
     if carrier is None:

@@ -21,7 +21,7 @@ from lmeformula.result.predict import family_values, linear_predictor, mean_resp
 from lmeformula.result.several import row_family
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 ResidualKind: TypeAlias = Literal["response", "pearson", "deviance", "quantile"]
@@ -32,7 +32,7 @@ LEAST = 2.0**-53
 
 
 @kinds.takes(kind=kinds.one_of(*KINDS), seed=kinds.seed)
-def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
+def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
     """Compute the residuals of the fitted rows.
 
     Args:
@@ -78,7 +78,7 @@ def residuals(fit: Fit, kind: ResidualKind = "response", *, seed: int = 0) -> pd
     return _named(fit, values)
 
 
-def _variances(fit: Fit, eta: Floats, mu: Floats, weights: Floats) -> Floats:
+def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Floats:
     """(n,) of the responses, as shares of trials, at their means: with all that makes them vary."""
     family, at, own = row_family(fit, eta, family_values(fit))
     if family.categories is not None and family.probabilities is not None:
@@ -98,11 +98,11 @@ def _variances(fit: Fit, eta: Floats, mu: Floats, weights: Floats) -> Floats:
     return np.asarray(variance / weights)
 
 
-def _named(fit: Fit, values: Floats) -> pd.Series:
+def _named(fit: FittedModel, values: Floats) -> pd.Series:
     return pd.Series(values, index=row_labels(fit.model.design), name="residual")
 
 
-def _quantiles(fit: Fit, seed: int) -> Floats:
+def _quantiles(fit: FittedModel, seed: int) -> Floats:
     """(n,) randomized quantile residuals."""
     design = fit.model.design
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)

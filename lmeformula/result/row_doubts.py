@@ -15,10 +15,10 @@ from lmeformula.result.doubts import Doubt
 from lmeformula.result.equations import equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predict import family_values, linear_predictor, mean_response
-from lmeformula.result.residuals import observed_mean
+from lmeformula.result.residuals import observed_mean, residuals
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class RowFacts(NamedTuple):
       seed: of random numbers.
     """
 
-    fit: Fit
+    fit: FittedModel
     eta: Floats
     response: tuple[Floats, ...]
     variances: Floats
@@ -54,7 +54,7 @@ class RowFacts(NamedTuple):
     seed: int
 
 
-def row_facts(fit: Fit, seed: int) -> RowFacts:
+def row_facts(fit: FittedModel, seed: int) -> RowFacts:
     """Work out what the tests of rows share."""
     design = fit.model.design
     variances = np.zeros(design.n)
@@ -74,16 +74,16 @@ def tails(facts: RowFacts) -> Doubt | None:
     rows = left > LEAST_SHARE
     if not is_normal(fit.model.family) or rows.sum() < FEWEST_ROWS:
         return None
-    residuals = fit.residuals("quantile").to_numpy()[rows] / np.sqrt(left[rows])
-    if np.ptp(residuals) == 0.0:
+    scaled = residuals(fit, "quantile").to_numpy()[rows] / np.sqrt(left[rows])
+    if np.ptp(scaled) == 0.0:
         return None
-    kurtosis = float(scipy.stats.kurtosis(residuals))
+    kurtosis = float(scipy.stats.kurtosis(scaled))
     return Doubt(
         "tails",
-        float(scipy.stats.kurtosistest(residuals, alternative="greater").pvalue),
+        float(scipy.stats.kurtosistest(scaled, alternative="greater").pvalue),
         kurtosis,
         f"residuals have heavier tails than normal ones: excess kurtosis {kurtosis:.2g}, the farthest at "
-        f"{np.abs(residuals).max():.1f} standard deviations",
+        f"{np.abs(scaled).max():.1f} standard deviations",
         'Look at the farthest rows (fit.residuals()); transform the response, or fit family="student".',
     )
 
@@ -131,7 +131,7 @@ def unequal(facts: RowFacts) -> Doubt | None:
     rows = left > LEAST_SHARE
     if not is_normal(fit.model.family) or rows.sum() < FEWEST_ROWS:
         return None
-    away = np.abs(fit.residuals("quantile").to_numpy()[rows]) / np.sqrt(left[rows])
+    away = np.abs(residuals(fit, "quantile").to_numpy()[rows]) / np.sqrt(left[rows])
     design = fit.model.design
     along = {"the fit": facts.eta[rows]}
     along |= {name: design.X[rows, k] for k, name in enumerate(design.names[:MOST_COLUMNS])}
@@ -226,7 +226,7 @@ def _spread(facts: RowFacts) -> Spread | None:
     return Spread(float(squares.sum() / left.sum()), float(z), words, family.name)
 
 
-def _has_dispersion(fit: Fit) -> bool:
+def _has_dispersion(fit: FittedModel) -> bool:
     """Whether own parameters are there that did not end where the family has no dispersion."""
     own = fit.params.own
     if not own.size:

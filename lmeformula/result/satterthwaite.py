@@ -20,7 +20,7 @@ from lmeformula.result.equations import check_direct
 from lmeformula.result.freedom import FTest, wald_statistic
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class Satterthwaite:
         return FTest(statistic, count, 2.0 * expected / (expected - count))
 
 
-def satterthwaite(fit: Fit) -> Satterthwaite:
+def satterthwaite(fit: FittedModel) -> Satterthwaite:
     """Work out how the fixed effects' covariance moves with the covariance parameters.
 
     The slopes are exact; the observed information of the profiled (or restricted) likelihood is by central
@@ -106,7 +106,7 @@ def satterthwaite(fit: Fit) -> Satterthwaite:
     )
 
 
-def _slopes(fit: Fit, data: Sums, terms: tuple[Root, ...]) -> Floats:
+def _slopes(fit: FittedModel, data: Sums, terms: tuple[Root, ...]) -> Floats:
     """(m, p, p) derivatives of C: C X'V^-1 V_i V^-1 X C, V_i that of V in the i-th covariance parameter."""
     sigma = fit.params.sigma
     assert sigma is not None

@@ -27,7 +27,7 @@ from lmeformula.result.group_doubts import Scores
 from lmeformula.result.parameter_errors import has_location, location_covariance
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -69,7 +69,7 @@ class Projected(NamedTuple):
         return np.asarray(weighted - self.weights[:, None] * np.asarray(moved))
 
 
-def score_doubts(fit: Fit, scores: Scores, seed: int) -> Iterator[Doubt]:
+def score_doubts(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]:
     """Columns whose square is missing, and neighbouring rows that are alike; where the equations can be solved.
 
     Args:
@@ -92,7 +92,7 @@ def score_doubts(fit: Fit, scores: Scores, seed: int) -> Iterator[Doubt]:
             yield doubt
 
 
-def _curvature(fit: Fit, scores: Scores, projected: Projected) -> Doubt | None:
+def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | None:
     """The square of a numeric column: the one that would add most, times the number of those tried."""
     design = fit.model.design
     columns = [
@@ -121,7 +121,7 @@ def _curvature(fit: Fit, scores: Scores, projected: Projected) -> Doubt | None:
     )
 
 
-def _neighbours(fit: Fit, scores: Scores, projected: Projected, seed: int) -> Doubt | None:
+def _neighbours(fit: FittedModel, scores: Scores, projected: Projected, seed: int) -> Doubt | None:
     """Rows that follow each other, in the data or among those of a level, and are alike, or apart."""
     pairs = _pairs(fit)
     if not pairs:
@@ -153,7 +153,7 @@ def _neighbours(fit: Fit, scores: Scores, projected: Projected, seed: int) -> Do
     )
 
 
-def _pairs(fit: Fit) -> dict[str, tuple[Ints, Ints]]:
+def _pairs(fit: FittedModel) -> dict[str, tuple[Ints, Ints]]:
     """Places of rows and of those that follow them: in the order of the data, and within levels."""
     n = fit.model.design.n
     found = {"in the data": (np.arange(n - 1), np.arange(1, n))}
@@ -166,7 +166,7 @@ def _pairs(fit: Fit) -> dict[str, tuple[Ints, Ints]]:
     return {where: pair for where, pair in found.items() if len(pair[0]) >= FEWEST_PAIRS}
 
 
-def _drawn(fit: Fit, scores: Scores, projected: Projected, seed: int) -> Floats:
+def _drawn(fit: FittedModel, scores: Scores, projected: Projected, seed: int) -> Floats:
     """(n, m) scores of drawn responses, with effects drawn, too, and fitted again to first order."""
     design = fit.model.design
     random = np.random.default_rng([seed, 5])

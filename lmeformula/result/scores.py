@@ -17,7 +17,7 @@ from lmeformula.result.predict import family_values, linear_predictor
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -38,7 +38,9 @@ class Scores(NamedTuple):
     each: Floats
 
 
-def category_chances(fit: Fit, newdata: object, values: Sequence[float] | None = None) -> Floats:
+def category_chances(
+    fit: FittedModel, newdata: object, values: Sequence[float] | None = None
+) -> Floats:
     """Predict the chances of ordered categories, the predictor's uncertainty averaged over.
 
     Fixed and random effects are taken as normal about their estimates; the effect of a level that the fit has
@@ -78,7 +80,7 @@ def category_chances(fit: Fit, newdata: object, values: Sequence[float] | None =
     return averaged_chances(fit, eta, variances)
 
 
-def averaged_chances(fit: Fit, eta: Floats, variances: Floats) -> Floats:
+def averaged_chances(fit: FittedModel, eta: Floats, variances: Floats) -> Floats:
     """Average the chances of ordered categories over normal linear predictors.
 
     Args:

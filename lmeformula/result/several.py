@@ -12,12 +12,12 @@ from lmeformula.errors import ModelError
 from lmeformula.model.family import Family
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
 
-def need_one_predictor(fit: Fit, what: str, instead: str) -> None:
+def need_one_predictor(fit: FittedModel, what: str, instead: str) -> None:
     """Refuse a model with several linear predictors.
 
     Args:
@@ -54,7 +54,7 @@ def contribution(block: TermBlock, effects: Floats, num_predictors: int) -> Floa
     return found
 
 
-def stacked_predictor(fit: Fit, eta: Floats) -> Floats:
+def stacked_predictor(fit: FittedModel, eta: Floats) -> Floats:
     """Linear predictors as the rows' derivatives take them: those of pairs, which are not read, are zero."""
     if eta.ndim == 1:
         return eta
@@ -71,7 +71,7 @@ class RowFamily(NamedTuple):
     own: Any
 
 
-def row_family(fit: Fit, eta: Floats, own: Floats) -> RowFamily:
+def row_family(fit: FittedModel, eta: Floats, own: Floats) -> RowFamily:
     """The family with one predictor by which the rows of a fit are distributed.
 
     Args:

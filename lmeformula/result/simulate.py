@@ -28,7 +28,7 @@ from lmeformula.result.predict import (
 from lmeformula.result.several import contribution
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.int64]
@@ -44,7 +44,7 @@ MOST_NUMBERS = 2**28
     new_levels=kinds.one_of(*NEW_LEVELS),
 )
 def simulate(
-    fit: Fit,
+    fit: FittedModel,
     n: int = 1,
     *,
     seed: int = 0,
@@ -129,14 +129,14 @@ class Sampler(NamedTuple):
       is_new: whether levels of each term that the fit has not seen get an effect.
     """
 
-    fit: Fit
+    fit: FittedModel
     rows: Design | NewRows
     response: tuple[Floats, ...]
     kept: tuple[bool, ...]
     is_new: tuple[bool, ...]
 
 
-def sampler_of(fit: Fit) -> Sampler:
+def sampler_of(fit: FittedModel) -> Sampler:
     """Of the fitted rows, with all random effects drawn."""
     design = fit.model.design
     terms = design.terms
@@ -185,7 +185,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
         yield draw_rows(fit, eta, sampler.response, sequence.spawn(1)[0])
 
 
-def with_drawn(fit: Fit, drawn: Floats) -> Design:
+def with_drawn(fit: FittedModel, drawn: Floats) -> Design:
     """The design of a fit with drawn values as its response.
 
     Args:
@@ -201,7 +201,9 @@ def with_drawn(fit: Fit, drawn: Floats) -> Design:
     return replace(design, response=replace(block, values=values))
 
 
-def _values(fit: Fit, block: ResponseBlock, weights: Floats | None, drawn: Floats) -> Floats:
+def _values(
+    fit: FittedModel, block: ResponseBlock, weights: Floats | None, drawn: Floats
+) -> Floats:
     """Drawn responses (n,) as a response block has them; of two columns the successes."""
     family = fit.model.family
     if family.has_trials and block.kind != "matrix" and block.trials is None:

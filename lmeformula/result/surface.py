@@ -22,7 +22,7 @@ from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.ridge import Surface
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Slice:
     report_slope: Callable[[float], float]
 
 
-def slice_of(fit: Fit, index: int) -> Slice:
+def slice_of(fit: FittedModel, index: int) -> Slice:
     """The surface in which one parameter of a fit is profiled.
 
     Args:
@@ -86,7 +86,7 @@ def slice_of(fit: Fit, index: int) -> Slice:
     return _of_covariance(fit, parameter, index)
 
 
-def _of_fixed_effect(fit: Fit, parameter: Parameter, index: int) -> Slice:
+def _of_fixed_effect(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
     """The fixed effect in standard errors, then the covariance parameters; always of the likelihood."""
     data, space, params = sums(fit.model.design), fit.model.space, fit.params
     if fit.reml:
@@ -110,7 +110,7 @@ def _of_fixed_effect(fit: Fit, parameter: Parameter, index: int) -> Slice:
     return Slice(shown, surface, lambda at: estimate + unit * at, lambda at: unit)
 
 
-def _of_covariance(fit: Fit, parameter: Parameter, index: int) -> Slice:
+def _of_covariance(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
     """The unconstrained form of an sd, a correlation or sigma, then those of the others.
 
     Of the forms of correlations the first coordinate is the inverse hyperbolic sine, with which they end at a

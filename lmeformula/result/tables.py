@@ -19,7 +19,7 @@ from lmeformula.result.varcorr import varcorr
 from lmeformula.result.wald import wald_interval
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Reference:
     std_errors: Mapping[str, float] = field(default_factory=dict)
 
 
-def reference_of(fit: Fit, source: str) -> Reference:
+def reference_of(fit: FittedModel, source: str) -> Reference:
     """Take a fit as the reference for another one.
 
     Args:
@@ -57,7 +57,7 @@ def reference_of(fit: Fit, source: str) -> Reference:
     )
 
 
-def coefficient_table(fit: Fit, ddf: str | None = None) -> Table:
+def coefficient_table(fit: FittedModel, ddf: str | None = None) -> Table:
     """Tabulate the fixed effects.
 
     Args:
@@ -82,7 +82,7 @@ def coefficient_table(fit: Fit, ddf: str | None = None) -> Table:
     return Table("Fixed effects", columns + _mc_error_column(fit, fixed))
 
 
-def _tested(fit: Fit, fixed: list[Parameter], ddf: str) -> Table:
+def _tested(fit: FittedModel, fixed: list[Parameter], ddf: str) -> Table:
     tests = fixed_tests(fit, ddf)
     is_normal = bool(np.isinf(tests["df"]).all())
     found = {name: tuple(map(float, tests[name])) for name in tests}
@@ -103,7 +103,7 @@ def _tested(fit: Fit, fixed: list[Parameter], ddf: str) -> Table:
     )
 
 
-def family_table(fit: Fit) -> Table:
+def family_table(fit: FittedModel) -> Table:
     """Tabulate the family's own parameters but for a residual sd: thresholds, a dispersion.
 
     Args:
@@ -132,7 +132,7 @@ def family_table(fit: Fit) -> Table:
     return Table(own.variable.capitalize(), (*columns, *errors))
 
 
-def variance_table(fit: Fit) -> Table:
+def variance_table(fit: FittedModel) -> Table:
     """Tabulate the random effects as lme4 lays them out, with notes on what is special about them.
 
     Args:
@@ -143,7 +143,7 @@ def variance_table(fit: Fit) -> Table:
     return replace(varcorr(fit).to_table(), notes=_variance_notes(fit))
 
 
-def parameter_table(fit: Fit) -> Table:
+def parameter_table(fit: FittedModel) -> Table:
     """Tabulate every parameter on the reporting scale, standard deviations included.
 
     Args:
@@ -160,7 +160,7 @@ def parameter_table(fit: Fit) -> Table:
     return Table("Parameters", columns + _mc_error_column(fit, rows), _variance_notes(fit))
 
 
-def comparison_table(fit: Fit, reference: Reference) -> Table:
+def comparison_table(fit: FittedModel, reference: Reference) -> Table:
     """Tabulate a fit's parameters beside published values.
 
     Args:
@@ -200,13 +200,13 @@ def comparison_table(fit: Fit, reference: Reference) -> Table:
     return Table(title, table.columns + beside, (*table.notes, *notes))
 
 
-def _mc_error_column(fit: Fit, rows: Sequence[Parameter]) -> tuple[Column, ...]:
+def _mc_error_column(fit: FittedModel, rows: Sequence[Parameter]) -> tuple[Column, ...]:
     if not (fit.param_mc_error > 0).any():
         return ()
     return (Column("MC error", tuple(p.mc_error for p in rows), "error"),)
 
 
-def _variance_notes(fit: Fit) -> tuple[str, ...]:
+def _variance_notes(fit: FittedModel) -> tuple[str, ...]:
     notes = []
     if fit.singular:
         notes.append(

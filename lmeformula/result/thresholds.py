@@ -10,10 +10,10 @@ import pandas as pd
 from lmeformula.errors import ModelError
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
-def thresholds(fit: Fit) -> pd.DataFrame:
+def thresholds(fit: FittedModel) -> pd.DataFrame:
     """List the thresholds between categories with their standard errors.
 
     Thresholds in a pattern are sums of the parameters that were estimated, a location and distances; their

@@ -16,11 +16,11 @@ from lmeformula.result.parameters import parameters
 from lmeformula.result.wald import wald_interval
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 @kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS))
-def tidy(fit: Fit, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
+def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
     """Lay all parameters out as a data frame, one a row.
 
     Intervals and tests are Wald's, from the standard errors. Those of standard deviations are
@@ -66,7 +66,7 @@ def tidy(fit: Fit, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFra
     return frame
 
 
-def fixed_tests(fit: Fit, ddf: str, level: float = 0.95) -> pd.DataFrame:
+def fixed_tests(fit: FittedModel, ddf: str, level: float = 0.95) -> pd.DataFrame:
     """Test the fixed effects, one by one, by Student's t.
 
     Args:
@@ -94,7 +94,7 @@ def fixed_tests(fit: Fit, ddf: str, level: float = 0.95) -> pd.DataFrame:
     )
 
 
-def glance(fit: Fit) -> pd.DataFrame:
+def glance(fit: FittedModel) -> pd.DataFrame:
     """Lay the facts about the whole fit out as a data frame of one row.
 
     Args:

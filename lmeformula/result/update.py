@@ -14,13 +14,13 @@ from lmeformula.model.compile import compile
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 OF_THE_DESIGN = ("contrasts", "functions", "weights", "offset")
 
 
 @kinds.takes(formula=kinds.text)
-def update(fit: Fit, formula: str, data: Any, **options: Any) -> Fit:
+def update(fit: FittedModel, formula: str, data: Any, **options: Any) -> FittedModel:
     """Change the formula of a fit, and fit again: same family, method, likelihood and fixed sigma.
 
     Args:
@@ -65,7 +65,7 @@ def update(fit: Fit, formula: str, data: Any, **options: Any) -> Fit:
     return estimate(model, **chosen)
 
 
-def _again(fit: Fit, name: str, remembered: str | None, data: Any) -> Any:
+def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> Any:
     """The weights or the offset of a fit, for data of as many rows.
 
     Raises:

@@ -13,7 +13,7 @@ from lmeformula.model.covariances.patterns import PATTERNS
 from lmeformula.result.table import Cell, Column, Table
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -140,7 +140,7 @@ class VarCorr:
         return to_html(self.to_table())
 
 
-def varcorr(fit: Fit) -> VarCorr:
+def varcorr(fit: FittedModel) -> VarCorr:
     """Read the variance components off a fit.
 
     Args:

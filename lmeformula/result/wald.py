@@ -13,12 +13,12 @@ from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter, parameters
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 @kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
 def wald_intervals(
-    fit: Fit, parm: Sequence[str] | str | None = None, level: float = 0.95
+    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.95
 ) -> pd.DataFrame:
     """Intervals from the standard errors, with quantiles of the normal distribution.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.model.family.limits import limits_of
 from lmeformula.model.params import Params
 
 
-def start_from(fit: Fit, model: Model) -> None:
+def start_from(fit: FittedModel, model: Model) -> None:
     """Start the fit of a model from the estimates of another fit, where there is a direction to go from them.
 
     A singular covariance has none, and the model keeps its own start. Nor has an own parameter of the family
@@ -25,7 +25,7 @@ def start_from(fit: Fit, model: Model) -> None:
     vars(model)["start"] = _off_limits(fit, model)
 
 
-def _off_limits(fit: Fit, model: Model) -> Params:
+def _off_limits(fit: FittedModel, model: Model) -> Params:
     """The estimates of a fit, but for own parameters at their limits."""
     space = fit.model.space
     limits = {limit.name: limit.value for limit in limits_of(fit.model.family)}

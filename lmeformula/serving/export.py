@@ -18,7 +18,7 @@ from lmeformula.serving.model import serving_module
 from lmeformula.startup import import_tensorflow
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ _TYPES = {NUMBER: "float64", LEVEL: "string", "truth value": "bool"}
 
 
 @kinds.takes(path=kinds.path)
-def export(fit: Fit, path: str | PathLike[str]) -> Exported:
+def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
     """Write a SavedModel that predicts new rows in any program with TensorFlow, without this package.
 
     The signature "serving_default" takes a tensor (n,) for each raw column that the prediction reads:

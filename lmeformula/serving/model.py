@@ -23,7 +23,7 @@ from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Plan
 from lmeformula.serving.tables import TermTable, term_tables
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Tensor = Any
 OFFSET = "offset"
@@ -31,7 +31,7 @@ OFFSET = "offset"
 GRID = np.linspace(-3.0, 3.0, 13)
 
 
-def serving_module(fit: Fit) -> Any:
+def serving_module(fit: FittedModel) -> Any:
     """Make the module.
 
     Args:
@@ -66,7 +66,7 @@ def serving_module(fit: Fit) -> Any:
     return module
 
 
-def _of_design_rows(fit: Fit, scales: Callable[[Tensor], dict[str, Tensor]]) -> Any:
+def _of_design_rows(fit: FittedModel, scales: Callable[[Tensor], dict[str, Tensor]]) -> Any:
     import tensorflow as tf
 
     design = fit.model.design
@@ -98,7 +98,7 @@ def _contribution(effects: Tensor, values: Tensor, index: Tensor) -> Tensor:
     return tf.where(index >= 0, total, tf.zeros_like(total))
 
 
-def _predictor(fit: Fit) -> tuple[Served, Planner]:
+def _predictor(fit: FittedModel) -> tuple[Served, Planner]:
     """The linear predictor as a function of raw columns."""
     import tensorflow as tf
 
@@ -230,7 +230,7 @@ def level_names(column: Column) -> tuple[str, ...]:
     return column.levels if isinstance(column, Categories) else ("False", "True")
 
 
-def _scales(fit: Fit) -> Callable[[Tensor], dict[str, Tensor]]:
+def _scales(fit: FittedModel) -> Callable[[Tensor], dict[str, Tensor]]:
     """What is returned of linear predictors (n,); checked against `fit.predict`'s own formulas."""
     import tensorflow as tf
 
@@ -271,7 +271,7 @@ def _scales(fit: Fit) -> Callable[[Tensor], dict[str, Tensor]]:
     return lambda eta: {"link": eta, **more(eta)}
 
 
-def _one_response(fit: Fit) -> tuple[np.ndarray, ...]:
+def _one_response(fit: FittedModel) -> tuple[np.ndarray, ...]:
     """The response arrays of one row with one trial, for what a distribution reads of them."""
     design = fit.model.design
     rows = NewRows(

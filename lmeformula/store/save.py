@@ -11,7 +11,7 @@ from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError, SavedFitError
-from lmeformula.fit import Fit
+from lmeformula.fit import FittedModel
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.covariance import STRUCTURES
@@ -40,7 +40,7 @@ VERSION = 1
 
 
 @kinds.takes(path=kinds.path, data=kinds.flag)
-def save(fit: Fit, path: str | PathLike[str], *, data: bool = False) -> Path:
+def save(fit: FittedModel, path: str | PathLike[str], *, data: bool = False) -> Path:
     """Save a fit: a zip file of one JSON text and NumPy arrays; nothing is pickled.
 
     Args:
@@ -82,36 +82,14 @@ def save(fit: Fit, path: str | PathLike[str], *, data: bool = False) -> Path:
     return target
 
 
-@kinds.takes(
-    path=kinds.path,
-    functions=kinds.optional(kinds.mapping),
-    family=kinds.optional(kinds.instance(Family, "Give the lf.Family that it was fitted with.")),
-    max_bytes=kinds.whole(1),
-)
 def load(
     path: str | PathLike[str],
     *,
     functions: Functions | None = None,
     family: Family | None = None,
     max_bytes: int = MAX_BYTES,
-) -> Fit:
-    """Load a fit that `Fit.save` saved, here or on another machine.
-
-    Nothing in the file is run. What needs the rows of the data, such as residuals, says so unless they were
-    saved too; predictions for new rows need nothing but the file.
-
-    Args:
-      path: the file.
-      functions: the functions of your own that the formula calls, by name; a file cannot hold them.
-      family: the family, where it was one of your own.
-      max_bytes: refuse a file that would take more memory than this.
-    Returns:
-      The fit.
-    Raises:
-      SavedFitError: if the file is damaged, was changed, comes from a newer version, or needs functions that
-        were not given; the message says which.
-      OSError: if the file cannot be read.
-    """
+) -> FittedModel:
+    """Load what `save` wrote; see `lmeformula.api.load`."""
     with open_archive(Path(fspath(path)), max_bytes) as archive:
         header = _checked_header(archive)
         source = Reader(archive)
@@ -125,7 +103,7 @@ def load(
             kept = header["fit"]
             if isinstance(kept, dict):
                 kept = dict.fromkeys(LATER) | kept
-            found = Fit(model=model, **read_fields(FIT, kept, source))
+            found = FittedModel(model=model, **read_fields(FIT, kept, source))
             _check_fit(found, source)
     return found
 
@@ -286,7 +264,7 @@ def _check_design(design: Design, source: Reader) -> None:
                 source.refuse(f"the levels of {term.group} are not the same everywhere")
 
 
-def _check_fit(fit: Fit, source: Reader) -> None:
+def _check_fit(fit: FittedModel, source: Reader) -> None:
     for i, term in enumerate(fit.model.design.terms):
         levels, k = len(term.levels), len(term.columns)
         shapes = {

@@ -15,14 +15,14 @@ from lmeformula.views.names import BESIDE, drawn
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 # How much of its lane a category's widest band or farthest point takes.
 LANE_SHARE = 0.46
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
-def calibration(fit: Fit, ax: Axes | None = None, **options: Any) -> Axes:
+def calibration(fit: FittedModel, ax: Axes | None = None, **options: Any) -> Axes:
     """Draw whether predictions of rows, each made without the row, agree with what was observed.
 
     Args:

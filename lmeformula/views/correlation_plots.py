@@ -15,7 +15,7 @@ from lmeformula.views.names import BESIDE, drawn
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ NUMBERED, NAMED = 14, 60
 
 
 @kinds.takes(term=kinds.optional(kinds.text), ax=kinds.optional(one_axes))
-def correlation(fit: Fit, term: str | None = None, ax: Axes | None = None) -> Axes:
+def correlation(fit: FittedModel, term: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw correlations of the estimates, or of the random effects of a term: blue below zero, orange above.
 
     Args:

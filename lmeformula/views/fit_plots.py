@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.result.predictive import frequencies
+from lmeformula.result.residuals import residuals
 from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
 from lmeformula.views.names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +26,7 @@ MOST_POINTS = 2000
 
 
 @kinds.takes(seed=kinds.seed, ax=kinds.optional(one_axes))
-def qq(fit: Fit, seed: int = 0, ax: Axes | None = None) -> Axes:
+def qq(fit: FittedModel, seed: int = 0, ax: Axes | None = None) -> Axes:
     """Draw quantile residuals, in order, against the quantiles of a standard normal distribution.
 
     The band is where each point lies with a chance of 95 % if residuals are independent and normal.
@@ -37,7 +38,7 @@ def qq(fit: Fit, seed: int = 0, ax: Axes | None = None) -> Axes:
     Returns:
       ax: the axes drawn on.
     """
-    found = np.sort(fit.residuals("quantile", seed=seed).to_numpy())
+    found = np.sort(residuals(fit, "quantile", seed=seed).to_numpy())
     n = len(found)
     places = np.unique(np.round(np.linspace(0, n - 1, min(n, MOST_POINTS))).astype(int))
     # An order statistic of uniform numbers has a beta distribution.
@@ -59,7 +60,7 @@ def qq(fit: Fit, seed: int = 0, ax: Axes | None = None) -> Axes:
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
-def ppc(fit: Fit, ax: Axes | None = None, **options: Any) -> Axes:
+def ppc(fit: FittedModel, ax: Axes | None = None, **options: Any) -> Axes:
     """Draw how often values of the response occur, in the data and in responses that the model draws.
 
     Args:

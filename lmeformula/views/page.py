@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 DPI = 130
 MOST_PANELS = 12
@@ -53,7 +53,7 @@ class Picture(NamedTuple):
     height: float = 4.2
 
 
-def write_page(fit: Fit, path: Path, tell: Callable[[str], None] | None = None) -> Path:
+def write_page(fit: FittedModel, path: Path, tell: Callable[[str], None] | None = None) -> Path:
     """Write the page of a fit; a file of this name is replaced.
 
     Args:
@@ -68,7 +68,7 @@ def write_page(fit: Fit, path: Path, tell: Callable[[str], None] | None = None) 
     return write_whole(path, page(fit, tell))
 
 
-def page(fit: Fit, tell: Callable[[str], None] | None = None) -> str:
+def page(fit: FittedModel, tell: Callable[[str], None] | None = None) -> str:
     """Lay a fit out as one HTML page, light or dark as the reader's system is.
 
     Args:
@@ -102,7 +102,7 @@ def page(fit: Fit, tell: Callable[[str], None] | None = None) -> str:
     )
 
 
-def pictures(fit: Fit) -> list[Picture]:
+def pictures(fit: FittedModel) -> list[Picture]:
     """The pictures that this fit has: residuals need its rows, the way to the estimates its iterations."""
     found = []
     if has_rows(fit.model.design):
@@ -138,7 +138,7 @@ def pictures(fit: Fit) -> list[Picture]:
     return found
 
 
-def _residuals(fit: Fit) -> Picture:
+def _residuals(fit: FittedModel) -> Picture:
     """Of normal rows their histogram; of others, which have no one normal curve, quantile residuals."""
     if fit.sigma is not None:
         return Picture(
@@ -182,7 +182,7 @@ def interval_table(parameters: pd.DataFrame) -> Table:
     )
 
 
-def effort_table(fit: Fit) -> Table:
+def effort_table(fit: FittedModel) -> Table:
     """How the estimates were found, and how long it took."""
     rows: list[tuple[str, str]] = [("outcome", fit.outcome.name.lower().replace("_", " "))]
     if fit.ascent is not None:
@@ -210,7 +210,7 @@ def effort_table(fit: Fit) -> Table:
     )
 
 
-def _head(fit: Fit, facts: Summary) -> str:
+def _head(fit: FittedModel, facts: Summary) -> str:
     state = "fine" if fit.converged and not fit.singular else "doubt"
     rows = "".join(
         f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
@@ -263,11 +263,11 @@ def _drawn(picture: Picture, colours: Mapping[str, str]) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def _draw_effects(fit: Fit, group: str, column: str, figure: Figure) -> None:
+def _draw_effects(fit: FittedModel, group: str, column: str, figure: Figure) -> None:
     effects(fit, group, column, ax=figure.subplots())
 
 
-def _draw_convergence(fit: Fit, figure: Figure) -> None:
+def _draw_convergence(fit: FittedModel, figure: Figure) -> None:
     names = fit.param_names[:MOST_PANELS]
     panels = [figure.add_subplot(-(-len(names) // 3), 3, i + 1) for i in range(len(names))]
     convergence(fit, names, panels)

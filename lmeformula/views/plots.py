@@ -13,6 +13,7 @@ from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.result.draws import effect_draws
 from lmeformula.result.ranef import effects_of
+from lmeformula.result.residuals import residuals as residuals_of
 from lmeformula.views.axes import (
     BLUE,
     GREY,
@@ -30,7 +31,7 @@ from lmeformula.views.numbers import decimals_for, short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
 FEW_POINTS = 40  # no more points than this are marked on a line
@@ -40,7 +41,7 @@ RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
 class Plots:
     """The plots of one fit, as methods: `fit.plot.trace()` is `plots.trace(fit)`."""
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: FittedModel) -> None:
         self._fit = fit
 
     def __repr__(self) -> str:
@@ -100,7 +101,7 @@ class Plots:
 
 @kinds.takes(parameters=kinds.optional(kinds.names), axes=kinds.optional(several_axes))
 def convergence(
-    fit: Fit, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
+    fit: FittedModel, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
 ) -> NDArray[np.object_]:
     """Draw the way of the parameters over the iterations, a panel each.
 
@@ -145,7 +146,9 @@ def convergence(
     count=kinds.whole(1),
     ax=kinds.optional(one_axes),
 )
-def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = None) -> Axes:
+def trace(
+    fit: FittedModel, term: str | None = None, count: int = 7, ax: Axes | None = None
+) -> Axes:
     """Draw successive Monte Carlo draws of some random effects, each in a lane of its own.
 
     All lanes have one scale; the number at the right end of each is the mean of its draws and, in
@@ -193,7 +196,7 @@ def trace(fit: Fit, term: str | None = None, count: int = 7, ax: Axes | None = N
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
-def residuals(fit: Fit, ax: Axes | None = None) -> Axes:
+def residuals(fit: FittedModel, ax: Axes | None = None) -> Axes:
     """Draw the residuals of the rows that were fitted.
 
     Args:
@@ -202,7 +205,7 @@ def residuals(fit: Fit, ax: Axes | None = None) -> Axes:
     Returns:
       ax: the axes drawn on.
     """
-    return residual_histogram(fit.residuals(), fit.sigma, ax)
+    return residual_histogram(residuals_of(fit), fit.sigma, ax)
 
 
 def residual_histogram(
@@ -239,7 +242,7 @@ def residual_histogram(
     ax=kinds.optional(one_axes),
 )
 def histogram(
-    fit: Fit, group: str | None = None, column: str | None = None, ax: Axes | None = None
+    fit: FittedModel, group: str | None = None, column: str | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the spread of a grouping factor's effects, with the normal curve that was estimated.
 
@@ -285,7 +288,7 @@ def histogram(
     ax=kinds.optional(one_axes),
 )
 def effects(
-    fit: Fit, group: str | None = None, column: str | None = None, ax: Axes | None = None
+    fit: FittedModel, group: str | None = None, column: str | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the effects of a grouping factor by size, with 95 % intervals (a caterpillar plot).
 
@@ -360,6 +363,6 @@ def _legend_above(ax: Axes) -> None:
     ax.legend(loc="upper center", ncols=2, frameon=False, fontsize="small")
 
 
-def _response_name(fit: Fit) -> str:
+def _response_name(fit: FittedModel) -> str:
     response = fit.model.design.response
     return "the response" if response is None else response.name

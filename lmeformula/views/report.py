@@ -20,12 +20,12 @@ from lmeformula.views.summary import summary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 DPI = 150
 
 
-def write_report(fit: Fit, folder: Path, *, data: bool = False) -> list[Path]:
+def write_report(fit: FittedModel, folder: Path, *, data: bool = False) -> list[Path]:
     """Write what a reader wants to keep of a fit; files of the same names are replaced.
 
     Args:
@@ -99,11 +99,11 @@ def picture(
     return picture_of(figure, DPI, kind)
 
 
-def _draw_effects(fit: Fit, group: str, figure: Figure) -> None:
+def _draw_effects(fit: FittedModel, group: str, figure: Figure) -> None:
     effects(fit, group, ax=figure.subplots())
 
 
-def _draw_convergence(fit: Fit, figure: Figure) -> None:
+def _draw_convergence(fit: FittedModel, figure: Figure) -> None:
     names = fit.param_names[:12]
     panels = [figure.add_subplot(-(-len(names) // 3), 3, i + 1) for i in range(len(names))]
     convergence(fit, names, panels)

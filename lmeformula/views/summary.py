@@ -18,7 +18,7 @@ from lmeformula.views.numbers import short
 from lmeformula.views.table import markdown_text, to_html, to_latex, to_markdown, to_text
 
 if TYPE_CHECKING:
-    from lmeformula.fit import Fit
+    from lmeformula.fit import FittedModel
 
 _METHODS = {
     "exact": "maximum likelihood, exact",
@@ -81,7 +81,7 @@ class Summary:
 
 
 @kinds.takes(ddf=kinds.one_of(None, *METHODS))
-def summary(fit: Fit, ddf: str | None = None) -> Summary:
+def summary(fit: FittedModel, ddf: str | None = None) -> Summary:
     """Collect what a reader wants to know about a fit, its outcome first.
 
     Args:
@@ -109,7 +109,7 @@ def summary(fit: Fit, ddf: str | None = None) -> Summary:
     return Summary(how_it_ended(fit), _title(fit), tuple(facts), shown)
 
 
-def short_repr(fit: Fit, width: int = 80) -> str:
+def short_repr(fit: FittedModel, width: int = 80) -> str:
     """Show a fit in fewer than a dozen lines: outcome, model, parameters.
 
     Args:
@@ -149,7 +149,7 @@ def short_repr(fit: Fit, width: int = 80) -> str:
     return "\n".join([*textwrap.wrap(outcome, width), f"{_title(fit)}, {_method(fit)}", *lines])
 
 
-def _title(fit: Fit) -> str:
+def _title(fit: FittedModel) -> str:
     predictors, base = fit.model.family.predictors, fit.model.family.base
     if base is not None and base.grow is None:
         return (
@@ -164,16 +164,16 @@ def _title(fit: Fit) -> str:
     return f"Generalized linear {mixed} ({family}, {link} link{said})"
 
 
-def _formula_text(fit: Fit) -> str:
+def _formula_text(fit: FittedModel) -> str:
     return " ".join(fit.model.design.formula.written.split())
 
 
-def _method(fit: Fit) -> str:
+def _method(fit: FittedModel) -> str:
     method = f"restricted {_METHODS[fit.method]}" if fit.reml else _METHODS[fit.method]
     return f"{method}, iterative solver" if fit.solver == "iterative" else method
 
 
-def _effort(fit: Fit) -> str:
+def _effort(fit: FittedModel) -> str:
     if not fit.iterations:
         return ""
     last = fit.iterations[-1]
@@ -181,12 +181,12 @@ def _effort(fit: Fit) -> str:
     return f", {iterations}, {last.num_draws:,} draws per chain in the last"
 
 
-def _group_sizes(fit: Fit) -> str:
+def _group_sizes(fit: FittedModel) -> str:
     sizes = {block.group: len(block.levels) for block in fit.model.design.terms}
     return ", ".join(f"{size:,} {group}" for group, size in sizes.items())
 
 
-def _fit_line(fit: Fit) -> str:
+def _fit_line(fit: FittedModel) -> str:
     loglik = fit.loglik
     error = f" (MC error {short(loglik.mc_error)})" if loglik.mc_error else ""
     return f"logLik {loglik.value:.2f}{error}, df {loglik.df}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}"

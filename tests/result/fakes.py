@@ -10,7 +10,7 @@ import pandas as pd
 from lmeformula.design import design
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
-from lmeformula.fit import Fit
+from lmeformula.face import Fit
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model import Model
 from lmeformula.model.family import family as find_family

@@ -14,7 +14,7 @@ from scipy.stats import chi2
 import lmeformula as lf
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError
-from lmeformula.fit import Fit
+from lmeformula.face import Fit
 from lmeformula.history import LogLik
 from lmeformula.model import compile
 from tests.result.fakes import DATA, fake_fit

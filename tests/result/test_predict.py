@@ -11,7 +11,7 @@ import scipy.stats
 
 import lmeformula as lf
 from lmeformula.errors import ColumnNotFoundError, FormulaDataError, ModelError
-from lmeformula.fit import Fit
+from lmeformula.face import Fit
 from lmeformula.result.holdout import holdout, split_rows
 from lmeformula.result.predict import fitted, predict
 from lmeformula.result.residuals import residuals

@@ -17,7 +17,7 @@ from scipy.stats import chi2
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.errors import ModelError
-from lmeformula.fit import Fit
+from lmeformula.face import Fit
 from lmeformula.laplace.fit import arrays_of, gradient, place
 from lmeformula.laplace.likelihood import approximate
 from lmeformula.result.parameters import parameters

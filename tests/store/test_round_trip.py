@@ -19,7 +19,8 @@ from lmeformula.design.design import TermBlock
 from lmeformula.design.functions import FUNCTIONS
 from lmeformula.design.recipe import Recipe
 from lmeformula.errors import ModelError, SavedFitError
-from lmeformula.fit import Fit, Information
+from lmeformula.face import Fit
+from lmeformula.fit import Information
 from lmeformula.model.compile import Model
 from lmeformula.store import fields, recipe
 from lmeformula.store.containers import Record, Stacked

@@ -1,0 +1,285 @@
+"""The fit that a user holds: a fitted model with all that comes after by its name.
+
+This is the only file that knows all statistics. Each method imports what it needs when it is called, so that
+a fit is not kept waiting for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from lmeformula.fit import FittedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+    from pathlib import Path
+
+    import pandas as pd
+
+    from lmeformula.result.anova import Anova
+    from lmeformula.result.check import Check
+    from lmeformula.result.cross_validate import CrossValidation
+    from lmeformula.result.diagnostics import Diagnostics
+    from lmeformula.result.emmeans import MarginalMeans
+    from lmeformula.result.profile import Profile
+    from lmeformula.result.r2 import R2
+    from lmeformula.result.references import References
+    from lmeformula.result.residuals import ResidualKind
+    from lmeformula.result.varcorr import VarCorr
+    from lmeformula.serving.export import Exported
+    from lmeformula.views.plots import Plots
+    from lmeformula.views.summary import Summary
+
+
+class Fit(FittedModel):
+    """A fitted model: the attributes of `lmeformula.fit.FittedModel`, and these methods."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, fitted: FittedModel) -> Fit:
+        """A fitted model with the methods."""
+        fit = object.__new__(cls)
+        for field in fields(FittedModel):
+            object.__setattr__(fit, field.name, getattr(fitted, field.name))
+        return fit
+
+    @property
+    def varcorr(self) -> VarCorr:
+        """Standard deviations and correlations of the random effects, and sigma."""
+        from lmeformula.result.varcorr import varcorr
+
+        return varcorr(self)
+
+    def ranef(self, cond_sd: bool = True) -> pd.DataFrame:
+        """Random effects, a row each: group, level, term, value and, unless told not to, sd."""
+        from lmeformula.result.ranef import ranef
+
+        return ranef(self, cond_sd)
+
+    def coef(self) -> dict[str, pd.DataFrame]:
+        """Fixed plus random effects, a table for each grouping factor."""
+        from lmeformula.result.ranef import coef
+
+        return coef(self)
+
+    def refit(self, y: Any, **options: Any) -> Fit:
+        """The same model fitted to another response; see `lmeformula.result.refit.refit`."""
+        from lmeformula.result.refit import refit
+
+        return Fit.of(refit(self, y, **options))
+
+    def fitted(self) -> pd.Series:
+        """Expected responses of the rows used, random effects included."""
+        from lmeformula.result.predict import fitted
+
+        return fitted(self)
+
+    def predict(
+        self, newdata: Any = None, *, interval: str | None = None, **options: Any
+    ) -> pd.Series | pd.DataFrame:
+        """Predict; with an interval, "confidence" or "prediction", a frame of estimate, lower and upper.
+
+        See `lmeformula.result.predict.predict` for kind, re_form and new_levels, and
+        `lmeformula.result.predict_intervals.predict_interval` for what intervals take: level, include, seed.
+        With kind="draws" a column for each draw of the effects: `lmeformula.result.predict_draws`.
+        """
+        kind = options.get("kind")
+        if isinstance(kind, str) and kind == "draws" and interval is None:
+            from lmeformula.result.predict_draws import predict_draws
+
+            return predict_draws(self, newdata, **{k: v for k, v in options.items() if k != "kind"})
+        if interval is not None:
+            from lmeformula.result.predict_intervals import predict_interval
+
+            return predict_interval(self, newdata, interval=interval, **options)
+        from lmeformula.result.predict import predict
+
+        return predict(self, newdata, **options)
+
+    def simulate(self, n: int = 1, *, seed: int = 0, **options: Any) -> pd.DataFrame:
+        """Responses drawn from the model, a column each; see `lmeformula.result.simulate.simulate`.
+
+        Random effects are drawn anew unless `re_form` keeps them, as in lme4.
+        """
+        from lmeformula.result.simulate import simulate
+
+        return simulate(self, n, seed=seed, **options)
+
+    def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
+        """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile"."""
+        from lmeformula.result.residuals import residuals
+
+        return residuals(self, kind, seed=seed)
+
+    def tidy(self, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
+        """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error, ...
+
+        With `ddf`, such as "satterthwaite", fixed effects are tested by Student's t, as lmerTest does.
+        """
+        from lmeformula.result.tidy import tidy
+
+        return tidy(self, level, ddf=ddf)
+
+    def glance(self) -> pd.DataFrame:
+        """One row: log-likelihood, criteria, number of rows, method, outcome."""
+        from lmeformula.result.tidy import glance
+
+        return glance(self)
+
+    def summary(self, *, ddf: str | None = None) -> Summary:
+        """The summary page: text in the REPL, HTML in a notebook; `ddf` adds tests of fixed effects."""
+        from lmeformula.views.summary import summary
+
+        return summary(self, ddf)
+
+    def confint(
+        self,
+        method: str = "wald",
+        level: float = 0.95,
+        parm: Sequence[str] | str | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Intervals, "wald", "profile" or "boot": parameter, estimate, lower, upper, note."""
+        from lmeformula.result.confint import confint
+
+        return confint(self, method, level, parm, **options)
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """How the fit was come by, how sure it is, and where the time went; prints in words."""
+        from lmeformula.result.diagnostics import diagnostics
+
+        return diagnostics(self)
+
+    def check(self, *, level: float = 0.01, seed: int = 0) -> Check:
+        """What seems wrong with the model, and what to try; see `lmeformula.result.check.check`."""
+        from lmeformula.result.check import check
+
+        return check(self, level=level, seed=seed)
+
+    def anova(self, *others: Fit, level: float = 0.05) -> Anova:
+        """Likelihood-ratio tests between this fit and others, by number of parameters."""
+        from lmeformula.result.anova import anova
+
+        return anova(self, *others, level=level)
+
+    def profile(self, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
+        """Profile likelihoods of some parameters, or of all, out to an interval of that level."""
+        from lmeformula.result.profile import profile
+
+        return profile(self, parm, level)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of this fit, as methods."""
+        from lmeformula.views.plots import Plots
+
+        return Plots(self)
+
+    def cross_validate(
+        self, folds: Any = None, *, by: str | None = None, **options: Any
+    ) -> CrossValidation:
+        """Score predictions of rows held out; see `lmeformula.result.cross_validate.cross_validate`."""
+        from lmeformula.result.cross_validate import cross_validate
+
+        return cross_validate(self, folds, by=by, **options)
+
+    def augment(self, data: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The rows with predictions and residuals; see `lmeformula.result.augment.augment`."""
+        from lmeformula.result.augment import augment
+
+        return augment(self, data)
+
+    def to_arviz(self, **options: Any) -> Any:
+        """Draws of the effects, log-likelihoods and rows for ArviZ; see `lmeformula.result.arviz.to_arviz`."""
+        from lmeformula.result.arviz import to_arviz
+
+        return to_arviz(self, **options)
+
+    def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
+        """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store`."""
+        from lmeformula.store.save import save
+
+        return save(self, path, data=data)
+
+    def export(self, path: str | PathLike[str]) -> Exported:
+        """Write predictions as a TensorFlow SavedModel; see `lmeformula.serving.export.export`."""
+        from lmeformula.serving.export import export
+
+        return export(self, path)
+
+    @property
+    def joint(self) -> Any:
+        """The joint distribution of random effects and response, its variables at the estimates."""
+        return self.model.joint
+
+    @property
+    def joint_effects(self) -> dict[str, Any]:
+        """Posterior means of the random effects, by their parts of the joint distribution."""
+        from lmeformula.result.joint import joint_effects
+
+        return joint_effects(self)
+
+    def joint_for(self, newdata: Any, **options: Any) -> Any:
+        """The joint distribution of new rows at the estimates; see `lmeformula.result.joint.joint_for`."""
+        from lmeformula.result.joint import joint_for
+
+        return joint_for(self, newdata, **options)
+
+    def emmeans(
+        self, specs: Sequence[str] | str, by: Sequence[str] | str | None = None, **options: Any
+    ) -> MarginalMeans:
+        """Marginal means or slopes, with contrasts; see `lmeformula.result.emmeans.emmeans`."""
+        from lmeformula.result.emmeans import emmeans
+
+        return emmeans(self, specs, by, **options)
+
+    def joint_tests(self, terms: Sequence[str] | None = None, *, ddf: str = "auto") -> pd.DataFrame:
+        """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value."""
+        from lmeformula.result.joint_tests import joint_tests
+
+        return joint_tests(self, terms, ddf=ddf)
+
+    def references(self) -> References:
+        """The papers of the model and of the methods that this fit used."""
+        from lmeformula.result.references import references
+
+        return references(self)
+
+    def drop1(self, test: str = "lrt", **options: Any) -> pd.DataFrame:
+        """Leave out each term of the fixed part, by "lrt" or "F"; see `lmeformula.result.drop1.drop1`."""
+        from lmeformula.result.drop1 import drop1
+
+        return drop1(self, test, **options)
+
+    def update(self, formula: str, data: Any, **options: Any) -> Fit:
+        """Fit a changed formula, "~ . - x", to data; see `lmeformula.result.update.update`."""
+        from lmeformula.result.update import update
+
+        return Fit.of(update(self, formula, data, **options))
+
+    def to_marginaleffects(self, data: Any, *, kind: str = "response") -> Any:
+        """The model that the `marginaleffects` package takes; see `lmeformula.result.marginal_effects`."""
+        from lmeformula.result.marginal_effects import marginaleffects_model
+
+        return marginaleffects_model(self, data, kind=kind)
+
+    def icc(self, **options: Any) -> pd.DataFrame:
+        """Intraclass correlations; see `lmeformula.result.r2.icc`."""
+        from lmeformula.result.r2 import icc
+
+        return icc(self, **options)
+
+    def r2(self, **options: Any) -> R2:
+        """Marginal and conditional R2; see `lmeformula.result.r2.r2`."""
+        from lmeformula.result.r2 import r2
+
+        return r2(self, **options)
+
+    def __repr__(self) -> str:
+        from lmeformula.views.summary import short_repr
+
+        return short_repr(self)
