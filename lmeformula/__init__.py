@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
     from lmeformula.errors import SavedFitError as SavedFitError
     from lmeformula.face import Fit as Fit
+    from lmeformula.formula import Formula as Formula
     from lmeformula.formula import parse as parse
-    from lmeformula.formula.ir import Formula as Formula
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
     from lmeformula.model.family.custom import Family as Family
@@ -53,7 +53,7 @@ watch_imports()
 
 _HOME = {
     "parse": "formula",
-    "Formula": "formula.ir",
+    "Formula": "formula",
     "design": "design",
     "Design": "design",
     "compile": "model",

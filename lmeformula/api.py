@@ -14,7 +14,7 @@ from lmeformula.errors import ConvergenceError, ModelError
 from lmeformula.estimation import estimate as estimate_quietly
 from lmeformula.face import Fit
 from lmeformula.formula import parse
-from lmeformula.formula.ir import Formula
+from lmeformula.formula.formula import Formula
 from lmeformula.model import Family, Model
 from lmeformula.model import compile as compile_model
 from lmeformula.model.family import family as find_family

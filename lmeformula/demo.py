@@ -19,12 +19,12 @@ import lmeformula as lf
 from lmeformula.result.ending import how_it_ended
 from lmeformula.result.holdout import Holdout, holdout, split_rows
 from lmeformula.result.scores import category_chances, score
-from lmeformula.result.table import Column, Table
 from lmeformula.result.tables import Reference, comparison_table, reference_of
 from lmeformula.startup import import_tensorflow
+from lmeformula.text.render import to_text
+from lmeformula.text.table import Column, Table
 from lmeformula.views.plots import convergence, histogram, residual_histogram, trace
 from lmeformula.views.report import has_matplotlib, save_figure
-from lmeformula.views.table import to_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

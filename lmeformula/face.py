@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lmeformula.result.anova import Anova
     from lmeformula.result.check import Check
     from lmeformula.result.cross_validate import CrossValidation
-    from lmeformula.result.diagnostics import Diagnostics
+    from lmeformula.result.diagnosis import Diagnostics
     from lmeformula.result.emmeans import MarginalMeans
     from lmeformula.result.profile import Profile
     from lmeformula.result.r2 import R2

@@ -19,7 +19,7 @@ from lmeformula.model.params import Params
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmeformula.formula.ir import Formula
+    from lmeformula.formula.formula import Formula
 
 Floats = NDArray[np.float64]
 # What the observed information behind standard errors is; see `FittedModel.information`.

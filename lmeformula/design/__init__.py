@@ -6,3 +6,6 @@ from lmeformula.design.design import Design as Design
 from lmeformula.design.design import NewRows as NewRows
 from lmeformula.design.design import ResponseBlock as ResponseBlock
 from lmeformula.design.design import TermBlock as TermBlock
+from lmeformula.design.rebuild import rebuild
+
+Design.rebuild = rebuild

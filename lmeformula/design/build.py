@@ -36,7 +36,8 @@ from lmeformula.design.variables import (
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError, underline
 from lmeformula.formula import expand_dot, parse
-from lmeformula.formula.ir import Expression, Formula, TermSum
+from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import Expression, TermSum
 from lmeformula.formula.several import formulas_of
 
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]

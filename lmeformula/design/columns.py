@@ -11,7 +11,7 @@ from lmeformula.design.design import Design
 from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import open_frame
-from lmeformula.design.recipe import recipe_of
+from lmeformula.design.made import recipe_of
 from lmeformula.design.variables import evaluate_formula, predictor_on
 from lmeformula.formula.ir import TermSum
 

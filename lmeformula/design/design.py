@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.arguments import kinds
 from lmeformula.design.given import NOTHING, Given
-from lmeformula.formula.ir import Formula
-
-if TYPE_CHECKING:
-    from lmeformula.design.recipe import Recipe
+from lmeformula.design.recipe import Recipe
+from lmeformula.formula.formula import Formula
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -115,6 +112,8 @@ class Design:
     column_predictors: tuple[int, ...] = ()
     further_offsets: tuple[Floats, ...] = ()
     given: Given = NOTHING
+    # The arrays of new rows: rebuild.py's, which stands above this file; bound by the folder's front.
+    rebuild: ClassVar[Callable[..., NewRows]]
 
     def __repr__(self) -> str:
         missing = f", {self.num_missing} left out for missing values" if self.num_missing else ""
@@ -154,56 +153,6 @@ class Design:
         if not self.parts:
             return self
         return replace(self.parts[0].design, response=self.response, weights=self.weights)
-
-    @kinds.takes(
-        groups=kinds.either(kinds.flags, kinds.flag),
-        response=kinds.flag,
-        sizes=kinds.flag,
-    )
-    def rebuild(
-        self,
-        newdata: object,
-        *,
-        groups: bool | tuple[bool, ...] = True,
-        response: bool = False,
-        sizes: bool = False,
-        offset: object = None,
-        weights: object = None,
-    ) -> NewRows:
-        """Build the arrays of new rows: the same columns, levels, contrasts, centring, knots and polynomials.
-
-        Args:
-          newdata: a table with the columns that the formula uses; those of the response are not needed.
-          groups: False leaves the random-effects terms out, and then their columns are not needed either; or
-            which terms to build: the others have zeros.
-          response: True builds the response and the weights as well.
-          sizes: True builds the numbers of trials and the weights, without the successes: a response of
-            zeros stands for them. Of cbind(successes, failures) both columns are needed.
-          offset: the new rows' offset where the fit was given an array; a column is found by itself.
-          weights: the same for prior weights.
-        Returns:
-          The new rows.
-        Raises:
-          FormulaDataError: if a column is absent or of another kind, or a factor among the fixed effects or
-            slopes has a level that the data of the fit did not have.
-        Example:
-          >>> from lmeformula.design import design
-          >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "a": ["u", "v", "u", "v"], "g": [1, 1, 2, 2]}
-          >>> rows = design("y ~ a + (1 | g)", data).rebuild({"a": ["v"], "g": [7]})
-          >>> rows.X.tolist(), rows.terms[0].index.tolist(), dict(rows.unseen)
-          ([[1.0, 1.0]], [-1], {'g': ('7',)})
-        """
-        from lmeformula.design.rebuild import rebuild_rows  # that module builds on this one
-
-        return rebuild_rows(
-            self,
-            newdata,
-            groups=groups,
-            response=response,
-            sizes=sizes,
-            offset=offset,
-            weights=weights,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

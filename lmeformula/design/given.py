@@ -11,8 +11,6 @@ from lmeformula.errors import FormulaDataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmeformula.design.design import Design
-
 
 class Given(NamedTuple):
     """Kept in memory with a design; a saved fit has it not.
@@ -41,19 +39,6 @@ def index_of(data: object) -> pd.Index | None:
     if not isinstance(index, pd.Index) or _is_places(index):
         return None
     return index
-
-
-def row_labels(design: Design) -> pd.Index:
-    """The labels of the rows that a design uses: those of its data frame, or else their places.
-
-    Args:
-      design: of a fit.
-    """
-    import pandas as pd
-
-    if design.given.labels is None:
-        return pd.Index(design.rows)
-    return design.given.labels[design.rows]
 
 
 def in_order(name: str, given: Any, index: pd.Index | None, num_rows: int) -> Any:

@@ -13,7 +13,8 @@ from lmeformula.design.design import Design, NewRows, Part, TermBlock
 from lmeformula.design.random import unique_name
 from lmeformula.design.select import select_rows
 from lmeformula.errors import FormulaDataError
-from lmeformula.formula.ir import Formula, RandomTerm
+from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.links import linked_terms
 
 Floats = NDArray[np.float64]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lmeformula.arguments import kinds
 from lmeformula.design.arguments import row_argument
 from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
 from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock
@@ -14,9 +15,9 @@ from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
+from lmeformula.design.made import recipe_of
 from lmeformula.design.predictors import joined_rows
 from lmeformula.design.random import term_blocks
-from lmeformula.design.recipe import recipe_of
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.values import Column, Floats, Ints, Numbers, as_floats, take
 from lmeformula.design.variables import (
@@ -27,21 +28,50 @@ from lmeformula.design.variables import (
     predictor_on,
 )
 from lmeformula.errors import FormulaDataError
-from lmeformula.formula.ir import Expression, Formula, RandomTerm, Response
+from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import Expression, RandomTerm, Response
 from lmeformula.formula.links import linked_terms
 
 
-def rebuild_rows(
+@kinds.takes(
+    groups=kinds.either(kinds.flags, kinds.flag),
+    response=kinds.flag,
+    sizes=kinds.flag,
+)
+def rebuild(
     design: Design,
     newdata: object,
     *,
-    groups: bool | tuple[bool, ...],
-    response: bool,
-    offset: object,
-    weights: object,
+    groups: bool | tuple[bool, ...] = True,
+    response: bool = False,
     sizes: bool = False,
+    offset: object = None,
+    weights: object = None,
 ) -> NewRows:
-    """Build the arrays of new rows; see `Design.rebuild`, which is how it is called."""
+    """Build the arrays of new rows: the same columns, levels, contrasts, centring, knots and polynomials.
+
+    Args:
+      design: of the fit's data.
+      newdata: a table with the columns that the formula uses; those of the response are not needed.
+      groups: False leaves the random-effects terms out, and then their columns are not needed either; or
+        which terms to build: the others have zeros.
+      response: True builds the response and the weights as well.
+      sizes: True builds the numbers of trials and the weights, without the successes: a response of
+        zeros stands for them. Of cbind(successes, failures) both columns are needed.
+      offset: the new rows' offset where the fit was given an array; a column is found by itself.
+      weights: the same for prior weights.
+    Returns:
+      The new rows.
+    Raises:
+      FormulaDataError: if a column is absent or of another kind, or a factor among the fixed effects or
+        slopes has a level that the data of the fit did not have.
+    Example:
+      >>> from lmeformula.design import design
+      >>> data = {"y": [1.0, 2.0, 4.0, 3.0], "a": ["u", "v", "u", "v"], "g": [1, 1, 2, 2]}
+      >>> rows = design("y ~ a + (1 | g)", data).rebuild({"a": ["v"], "g": [7]})
+      >>> rows.X.tolist(), rows.terms[0].index.tolist(), dict(rows.unseen)
+      ([[1.0, 1.0]], [-1], {'g': ('7',)})
+    """
     built = groups if isinstance(groups, tuple) else (groups,) * len(design.terms)
     if design.parts:
         return _rebuild_parts(design, newdata, any(built), (response, sizes), (offset, weights))
@@ -164,7 +194,7 @@ def _rebuild_parts(
         # The predictors of a response's categories have one design.
         if id(part.design) not in made:
             offset, weights = given if number == 0 else (None, None)
-            made[id(part.design)] = rebuild_rows(
+            made[id(part.design)] = rebuild(
                 part.design,
                 newdata,
                 groups=groups,

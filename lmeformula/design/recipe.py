@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmeformula.design.evaluate import Memory
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.observed import Observed
 from lmeformula.design.values import Categories
-from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression
-
-if TYPE_CHECKING:
-    from lmeformula.design.design import Design
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,18 +36,3 @@ class Recipe:
     offset: str | None
     weights: str | None
     observed: Observed | None = None
-
-
-def recipe_of(design: Design) -> Recipe:
-    """How a design was made.
-
-    Raises:
-      FormulaDataError: if it was put together by hand.
-    """
-    if design.recipe is None:
-        raise FormulaDataError(
-            "this design was put together by hand, and does not know how its columns were made",
-            "E_DATA",
-            hint="Make it with lf.design(formula, data).",
-        )
-    return design.recipe

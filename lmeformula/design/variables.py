@@ -29,7 +29,8 @@ from lmeformula.design.values import (
     take,
 )
 from lmeformula.errors import FormulaDataError
-from lmeformula.formula.ir import Call, Expression, Formula, TermSum
+from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import Call, Expression, TermSum
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 
 

@@ -10,7 +10,7 @@ from lmeformula.formula.show import expression_text, group_text, name_text, term
 
 
 def check_formula(
-    formula: ir.Formula, fixed_variables: tuple[ir.Expression, ...], report: Report
+    formula: ir.FormulaParts, fixed_variables: tuple[ir.Expression, ...], report: Report
 ) -> None:
     """Check a formula as a whole.
 
@@ -25,7 +25,7 @@ def check_formula(
     check_random_terms(formula, report)
 
 
-def check_response_on_right(formula: ir.Formula, report: Report) -> None:
+def check_response_on_right(formula: ir.FormulaParts, report: Report) -> None:
     """Note the response where it is also an explanatory variable."""
     if formula.response is None:
         return
@@ -43,7 +43,7 @@ def check_response_on_right(formula: ir.Formula, report: Report) -> None:
 
 
 def check_dot(
-    formula: ir.Formula, fixed_variables: tuple[ir.Expression, ...], report: Report
+    formula: ir.FormulaParts, fixed_variables: tuple[ir.Expression, ...], report: Report
 ) -> None:
     """Note computed variables beside "."."""
     computed = [variable for variable in fixed_variables if isinstance(variable, ir.Call)]
@@ -65,7 +65,7 @@ def variables_of(terms: ir.TermSum) -> Iterator[ir.Expression]:
         yield from term.variables
 
 
-def check_random_terms(formula: ir.Formula, report: Report) -> None:
+def check_random_terms(formula: ir.FormulaParts, report: Report) -> None:
     """Warn of variance components that cannot be told apart."""
     seen: dict[tuple[frozenset[str], str], str] = {}
     spelling: dict[frozenset[str], str] = {}

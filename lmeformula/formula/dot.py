@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lmeformula.formula import ir
+from lmeformula.formula.formula import Formula
 from lmeformula.formula.grammar import read_tree
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.parts import addends_of
@@ -13,7 +14,7 @@ from lmeformula.formula.show import name_text
 from lmeformula.formula.terms import evaluate
 
 
-def expand_dot(formula: ir.Formula, columns: Sequence[str]) -> ir.Formula:
+def expand_dot(formula: Formula, columns: Sequence[str]) -> Formula:
     """Replace "." by the columns of the data that are not part of the response.
 
     As in lme4 the grouping factors are among them, which a diagnostic points out.
@@ -57,7 +58,7 @@ def without_place(variable: ir.Expression) -> ir.Expression:
     return ir.Column(variable.name) if isinstance(variable, ir.Column) else variable
 
 
-def grouping_columns(formula: ir.Formula) -> Iterator[str]:
+def grouping_columns(formula: Formula) -> Iterator[str]:
     """Yield the columns that grouping factors are made of, each once."""
     yield from dict.fromkeys(name for term in formula.random for name in term.group.names)
 

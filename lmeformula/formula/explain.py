@@ -8,6 +8,7 @@ from lmeformula.formula import ir
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.show import (
     expression_text,
+    formula_text,
     group_text,
     name_text,
     random_text,
@@ -26,7 +27,7 @@ class Explanation(str):
         return str(self)
 
 
-def explain(formula: ir.Formula) -> Explanation:
+def explain(formula: ir.FormulaParts) -> Explanation:
     """Say what a formula means.
 
     Args:
@@ -48,7 +49,7 @@ def explain(formula: ir.Formula) -> Explanation:
           1 | g      1 variance parameter
           0 + x | g  1 variance parameter if x is numeric; k(k + 1)/2 for the k columns of a factor
     """
-    lines = [str(formula)]
+    lines = [formula_text(formula)]
     if formula.response is not None:
         lines.append(f"Response: {response_text(formula.response)}")
     lines.append(f"Fixed effects: {fixed_words(formula.fixed)}")
@@ -74,7 +75,7 @@ def fixed_words(part: ir.FixedPart) -> str:
     return f"{text} (as written: {part.template})" if part.template else text
 
 
-def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.Formula) -> list[str]:
+def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.FormulaParts) -> list[str]:
     """Explain one random-effects term as written, which stands for one or more."""
     first = terms[0]
     written = random_text(first)

@@ -5,14 +5,13 @@ Frozen, hashable records, compared by meaning: spans, source text and diagnostic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from lmeformula.formula.explain import Explanation
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]
+
+# What the predictor of the formula with the response is called.
+FIRST = "mu"
 
 
 # ---- value expressions: what is inside I(), log(), a response, an offset --------------------------------
@@ -217,9 +216,9 @@ class Diagnostic:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Formula:
-    """A parsed formula: response, fixed part, random-effects terms in the order written.
+@dataclass(frozen=True, slots=True)
+class FormulaParts:
+    """What a parsed formula holds: response, fixed part, random-effects terms in the order written.
 
     `response` is None for a one-sided formula. `text` is the source as the user wrote it. `further` holds the
     formulas of further predictors by name, such as that of "sigma".
@@ -230,45 +229,4 @@ class Formula:
     random: tuple[RandomTerm, ...]
     text: str = field(default="", compare=False, repr=False)
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
-    further: tuple[tuple[str, Formula], ...] = ()
-
-    def __str__(self) -> str:
-        """Return the canonical text, which parses to an equal formula."""
-        from lmeformula.formula.show import formula_text
-
-        return formula_text(self)
-
-    @property
-    def written(self) -> str:
-        """The formula as the user wrote it, those of further predictors behind their names."""
-        first = self.text or str(replace(self, further=()))
-        return "; ".join([first, *(f"{name} {part.written}" for name, part in self.further)])
-
-    def __repr__(self) -> str:
-        from lmeformula.formula.show import formula_repr
-
-        return formula_repr(self)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the formula as a dictionary that JSON can hold; `from_dict` reads it."""
-        from lmeformula.formula.serialize import formula_to_dict
-
-        return formula_to_dict(self)
-
-    @staticmethod
-    def from_dict(record: Mapping[str, object]) -> Formula:
-        """Return the formula that `to_dict` wrote; FormulaSyntaxError where it is none of the language."""
-        from lmeformula.formula.serialize import formula_from_dict
-
-        return formula_from_dict(record)
-
-    def explain(self) -> Explanation:
-        """Say in plain words what the formula means, and how many variance parameters it has."""
-        from lmeformula.formula.explain import explain
-
-        return explain(self)
-
-    def _repr_latex_(self) -> str:
-        from lmeformula.formula.latex import formula_latex
-
-        return f"$$\n{formula_latex(self)}\n$$"
+    further: tuple[tuple[str, FormulaParts], ...] = ()

@@ -15,7 +15,7 @@ SPECIAL = {
 }
 
 
-def formula_latex(formula: ir.Formula) -> str:
+def formula_latex(formula: ir.FormulaParts) -> str:
     """Write the model's equation: the linear predictor, and how the random effects vary.
 
     Args:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from lmeformula.formula import ast, ir
 from lmeformula.formula.checks import check_formula
 from lmeformula.formula.expression import value
+from lmeformula.formula.formula import Formula
 from lmeformula.formula.groups import expand_groups
 from lmeformula.formula.links import check_labels
 from lmeformula.formula.mistakes import Report
@@ -23,7 +24,7 @@ Pass: TypeAlias = Callable[[ast.Model, Report], ast.Model]
 
 def lower(
     tree: ast.Formula, text: str, double_bar: str = "split", *, closed: bool = True
-) -> ir.Formula:
+) -> Formula:
     """Apply the passes in order, then freeze.
 
     Args:
@@ -96,7 +97,7 @@ DIAGONAL_PASSES: tuple[Pass, ...] = (check_labels, diagonal_double_bars, expand_
 # ---- freezing -------------------------------------------------------------------------------------------
 
 
-def freeze(model: ast.Model, report: Report) -> ir.Formula:
+def freeze(model: ast.Model, report: Report) -> Formula:
     """Make the IR of a model whose bars are single and whose groups are single factors."""
     response = None if model.response is None else read_response(model.response, report)
     terms = evaluate(model.fixed, report)
@@ -113,7 +114,7 @@ def freeze(model: ast.Model, report: Report) -> ir.Formula:
     template = joined(model.fixed) if terms.uses_dot else ""
     fixed = ir.FixedPart(terms.to_ir(), tuple(offsets), template)
     random = tuple(term for bar in model.random for term in random_terms(bar, report))
-    formula = ir.Formula(response, fixed, random, report.text)
+    formula = Formula(response, fixed, random, report.text)
     if not report.errors:
         check_formula(formula, terms.variables, report)
     return replace(formula, diagnostics=tuple(report.warnings))

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 
 from lmeformula.arguments import kinds
-from lmeformula.formula import ir
+from lmeformula.formula.formula import Formula
 from lmeformula.formula.grammar import read_tree
 from lmeformula.formula.lower import lower
 from lmeformula.formula.mistakes import Report
@@ -14,7 +14,7 @@ from lmeformula.formula.several import join_formulas, named_formulas
 
 
 @kinds.takes(double_bar=kinds.one_of("split", "diag"))
-def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
+def parse(text: object, *, double_bar: str = "split") -> Formula:
     """Read a formula in the syntax of lme4; no data is needed.
 
     Args:
@@ -35,7 +35,7 @@ def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
       >>> parse("y ~ a*x + (1 | g/h)")
       parse('y ~ 1 + a + x + a:x + (1 | g) + (1 | h:g)')
     """
-    if isinstance(text, ir.Formula):
+    if isinstance(text, Formula):
         return text
     if (isinstance(text, Mapping) or type(text) is tuple) and text:
         return join_formulas(
@@ -53,7 +53,7 @@ def parse(text: object, *, double_bar: str = "split") -> ir.Formula:
     return parse_one(text, double_bar)
 
 
-def parse_one(text: str, double_bar: str = "split", *, closed: bool = True) -> ir.Formula:
+def parse_one(text: str, double_bar: str = "split", *, closed: bool = True) -> Formula:
     """Read one formula; with `closed` its labels (x |ID| g) link terms of its own."""
     text = unicodedata.normalize("NFC", text)
     return lower(read_tree(text), text, double_bar, closed=closed)

@@ -8,14 +8,13 @@ from dataclasses import replace
 
 from lmeformula.errors import FormulaErrors, FormulaSyntaxError
 from lmeformula.formula import ir
+from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import FIRST
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import PLAIN_NAME
 
-# What the predictor of the formula with the response is called.
-FIRST = "mu"
 
-
-def formulas_of(formula: ir.Formula) -> tuple[tuple[str, ir.Formula], ...]:
+def formulas_of(formula: Formula) -> tuple[tuple[str, Formula], ...]:
     """Take a formula apart into those of its predictors, by name, that of the response first.
 
     Example:
@@ -53,7 +52,7 @@ def named_formulas(
     return tuple(found)
 
 
-def join_formulas(named: Sequence[tuple[str, ir.Formula]]) -> ir.Formula:
+def join_formulas(named: Sequence[tuple[str, Formula]]) -> Formula:
     """Make one formula of those of several predictors.
 
     Args:
@@ -92,12 +91,12 @@ def join_formulas(named: Sequence[tuple[str, ir.Formula]]) -> ir.Formula:
     return replace(ordered[0][1], further=tuple(ordered[1:]), diagnostics=diagnostics)
 
 
-def check_links(named: Sequence[tuple[str, ir.Formula]]) -> None:
+def check_links(named: Sequence[tuple[str, Formula]]) -> None:
     """Refuse labels (x |ID| g) that occur once, or with several grouping factors.
 
     In a formula that is alone here a single label may yet link the categories of its response.
     """
-    owners: dict[str, list[tuple[ir.Formula, ir.RandomTerm]]] = defaultdict(list)
+    owners: dict[str, list[tuple[Formula, ir.RandomTerm]]] = defaultdict(list)
     for _, part in named:
         for term in part.random:
             if term.block:

@@ -290,7 +290,7 @@ def response_text(response: ir.Response) -> str:
     return f"{text} | {' + '.join(additions)}" if additions else text
 
 
-def formula_text(formula: ir.Formula) -> str:
+def formula_text(formula: ir.FormulaParts) -> str:
     """Write a formula as canonical text, which parses to an equal formula.
 
     Example:
@@ -304,13 +304,13 @@ def formula_text(formula: ir.Formula) -> str:
     return left + "~ " + right + "".join(others)
 
 
-def formula_repr(formula: ir.Formula) -> str:
+def formula_repr(formula: ir.FormulaParts) -> str:
     """Write a formula for the REPL: the call that makes it, and what was noticed about it."""
     texts = formula_text(formula).split("; ") if formula.further else [formula_text(formula)]
     return f"parse({texts[0]!r})" if len(texts) == 1 else f"parse({tuple(texts)!r})"
 
 
-def dump(formula: ir.Formula) -> str:
+def dump(formula: ir.FormulaParts) -> str:
     """Write a formula as a table, one part in a line, for golden tests and for reading.
 
     Example:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from lmeformula.errors import FormulaSyntaxError
-from lmeformula.formula.ir import Formula, RandomTerm
+from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.parse import parse
 from lmeformula.formula.show import formula_text
 

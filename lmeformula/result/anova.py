@@ -14,7 +14,8 @@ import scipy.special
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
 from lmeformula.result.comparable import A_FIT, caveats, check_comparable
-from lmeformula.result.table import Column, Table
+from lmeformula.text.render import to_html, to_text
+from lmeformula.text.table import Column, Table
 
 # Monte Carlo errors are taken this many times, as for an interval of 95 %.
 ERRORS = 1.959963984540054
@@ -114,13 +115,9 @@ class Anova:
         return Table("Likelihood-ratio tests", tuple(columns), labels + self.notes)
 
     def __repr__(self) -> str:
-        from lmeformula.views.table import to_text
-
         return to_text(self.to_table())
 
     def _repr_html_(self) -> str:
-        from lmeformula.views.table import to_html
-
         return to_html(self.to_table())
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
-from lmeformula.design.given import row_labels
+from lmeformula.design.made import row_labels
 from lmeformula.errors import FormulaDataError
 from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions

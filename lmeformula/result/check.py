@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +37,9 @@ BOUNDED = (
     "categories first, and look again."
 )
 NEED_ROWS = "residuals and groups: the fit was loaded without the rows of its data"
+
+# Smaller chances are not told apart.
+SMALLEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +83,9 @@ class Check:
         return bool(self.findings)
 
     def __repr__(self) -> str:
-        from lmeformula.views.check import check_text
-
         return check_text(self)
 
     def _repr_html_(self) -> str:
-        from lmeformula.views.check import check_html
-
         return check_html(self)
 
 
@@ -181,3 +182,44 @@ def _doubts(fit: FittedModel, seed: int) -> Iterator[Doubt]:
         scores = row_scores(fit, seed)
         yield from score_doubts(fit, scores, seed)
         yield from levels_apart(fit, scores, seed)
+
+
+def check_text(found: Check, width: int = 80) -> str:
+    """Say what seems wrong and what to try.
+
+    Args:
+      found: the record.
+      width: columns of the terminal.
+    Returns:
+      text: no newline at the end.
+    """
+    lines = textwrap.wrap(_head(found), width)
+    for finding in found.findings:
+        lines += textwrap.wrap(f"- {_what(finding)}", width, subsequent_indent="  ")
+        lines += textwrap.wrap(finding.advice, width, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def check_html(found: Check) -> str:
+    """The same as HTML."""
+    items = "".join(
+        f"<li>{html.escape(_what(finding))}<br>{html.escape(finding.advice)}</li>"
+        for finding in found.findings
+    )
+    return f"<p>{html.escape(_head(found))}</p>" + (f"\n<ul>{items}</ul>" if items else "")
+
+
+def _head(found: Check) -> str:
+    looked = f"Looked at: {', '.join(found.looked_at)}."
+    skipped = "".join(f" Not at {reason}." for reason in found.skipped)
+    if not found.findings:
+        return f"Nothing seems wrong. {looked}{skipped}"
+    count = len(found.findings)
+    return f"{count} {'thing seems' if count == 1 else 'things seem'} wrong. {looked}{skipped}"
+
+
+def _what(finding: Finding) -> str:
+    if math.isnan(finding.p_value):
+        return f"{finding.name}: {finding.what}."
+    chance = "< 0.0001" if finding.p_value < SMALLEST else f"= {finding.p_value:.2g}"
+    return f"{finding.name}: {finding.what} (p {chance})."

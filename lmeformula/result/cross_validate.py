@@ -27,8 +27,9 @@ from lmeformula.result.predict import linear_predictor
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
 from lmeformula.result.several import need_one_predictor
-from lmeformula.result.table import Column, Table
 from lmeformula.result.warm import start_from
+from lmeformula.text.render import to_html, to_text
+from lmeformula.text.table import Column, Table
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel
@@ -178,13 +179,9 @@ class CrossValidation:
         return Table(title, tuple(columns), tuple(notes))
 
     def __repr__(self) -> str:
-        from lmeformula.views.table import to_text
-
         return to_text(self.to_table())
 
     def _repr_html_(self) -> str:
-        from lmeformula.views.table import to_html
-
         return to_html(self.to_table())
 
 

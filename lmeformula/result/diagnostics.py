@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.certificate import Certificate
-from lmeformula.em.outcome import Outcome
-from lmeformula.history import Ascent, Sampling, Seconds
+from lmeformula.history import Sampling
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
 from lmeformula.model.orthogonal import terms_kept_far
+from lmeformula.result.diagnosis import Diagnostics, LaplaceDistance, NamedError
 from lmeformula.result.ending import at_limits, endless
 from lmeformula.store.absent import has_rows
 
@@ -32,91 +30,6 @@ FEW_DRAWS = 10
 NO_ERROR = 1e-6
 # Estimates as correlated as this condition number says lose half of their digits.
 HIGH_CONDITION = 1e8
-
-
-@dataclass(frozen=True, slots=True)
-class LaplaceDistance:
-    """How far the Laplace approximation was from the estimate of one parameter.
-
-    Attributes:
-      name: of the parameter.
-      laplace: its estimate by the Laplace approximation.
-      estimate: by Monte Carlo EM.
-      in_stderr: Laplace's less the estimate, in standard errors; nan where there is none.
-      percent: the same in percent of the estimate.
-    """
-
-    name: str
-    laplace: float
-    estimate: float
-    in_stderr: float
-    percent: float
-
-
-@dataclass(frozen=True, slots=True)
-class NamedError:
-    """A Monte Carlo error or a step in units of a standard error, and the parameter it is of."""
-
-    name: str
-    in_stderr: float
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Diagnostics:
-    """What a fit says of itself; prints in words.
-
-    Attributes:
-      outcome: how the fit ended; its value is the advice.
-      method: "exact", "laplace" or "mcem".
-      num_iterations: of Monte Carlo EM; 0 otherwise.
-      sampling: its last iteration, or None.
-      ascent: how the deterministic maximisation ended, or None.
-      distance: of its end from the maximum, in standard errors, by the gradient that was left; nan where the
-        curvature does not tell.
-      largest_error: the largest Monte Carlo error, or None for methods without.
-      last_step: the largest step of the last iteration, or None.
-      reduction: by parameter name, variance of the scores over that with control variates.
-      laplace: by parameter, how far the Laplace approximation was; () where there was none.
-      endless: names of the coefficients without a finite estimate, after a separation.
-      at_limits: own parameters of the family that ended at their limits, each with what the family becomes.
-      singular_terms: names of the terms whose covariance is singular.
-      condition: condition number of the correlations between the estimates; nan where a standard error is.
-      stderr_source: what the standard errors are from.
-      stderr_error: their largest Monte Carlo error, relative, or None where they have none.
-      seconds: where the time went.
-      advice: sentences on what is out of the ordinary, with what to do.
-      certificate: what was examined at the estimates, apart from the optimiser; None for fits saved without.
-    """
-
-    outcome: Outcome
-    method: str
-    num_iterations: int
-    sampling: Sampling | None
-    ascent: Ascent | None
-    distance: float
-    largest_error: NamedError | None
-    last_step: NamedError | None
-    reduction: dict[str, float]
-    laplace: tuple[LaplaceDistance, ...]
-    endless: tuple[str, ...]
-    at_limits: tuple[str, ...]
-    singular_terms: tuple[str, ...]
-    condition: float
-    stderr_source: str
-    stderr_error: NamedError | None
-    seconds: Seconds
-    advice: tuple[str, ...]
-    certificate: Certificate | None
-
-    def __repr__(self) -> str:
-        from lmeformula.views.diagnostics import diagnostics_text
-
-        return diagnostics_text(self)
-
-    def _repr_html_(self) -> str:
-        from lmeformula.views.diagnostics import diagnostics_html
-
-        return diagnostics_html(self)
 
 
 def diagnostics(fit: FittedModel) -> Diagnostics:

@@ -16,8 +16,8 @@ from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, Part
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
+from lmeformula.design.made import recipe_of
 from lmeformula.design.predictors import joined
-from lmeformula.design.recipe import recipe_of
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.ir import Term, TermSum

@@ -19,10 +19,11 @@ from lmeformula.result.grid import ESTIMABLE, cells, estimable, observed_of
 from lmeformula.result.marginal_table import marginal_table, shown
 from lmeformula.result.mean_scales import Scale, link_scale, on_link, on_response
 from lmeformula.result.several import need_one_predictor
+from lmeformula.text.render import to_html, to_text
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel
-    from lmeformula.result.table import Table
+    from lmeformula.text.table import Table
 
 Floats = NDArray[np.float64]
 
@@ -230,13 +231,9 @@ class MarginalMeans:
         return marginal_table(self)
 
     def __repr__(self) -> str:
-        from lmeformula.views.table import to_text
-
         return to_text(self.table, width=100)
 
     def _repr_html_(self) -> str:
-        from lmeformula.views.table import to_html
-
         return to_html(self.table)
 
 

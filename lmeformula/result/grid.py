@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lmeformula.design.columns import columns_on
 from lmeformula.design.fixed import Matrix
 from lmeformula.design.observed import Observed, ObservedColumn
+from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.formula.ir import TermSum
 from lmeformula.result.nesting import Nesting, find_nesting
@@ -229,7 +230,7 @@ def _rebuild(
     assert recipe is not None
     given = None if recipe.offset == "" else np.full(num_rows, observed.offset)
     table = dict(data) or {"": np.zeros(num_rows)}
-    rows = design.rebuild(table, groups=False, offset=given)
+    rows = rebuild(design, table, groups=False, offset=given)
     offset = rows.offset if given is None else given
     aliases = observed.aliases
     if aliases is None:

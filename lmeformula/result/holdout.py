@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.design.rebuild import rebuild
 from lmeformula.result.predict import has_new_level, linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
 
@@ -76,7 +77,7 @@ def holdout(fit: FittedModel, newdata: object) -> Holdout:
     Raises:
       FormulaDataError: if `newdata` lacks a column.
     """
-    rows = fit.model.design.rebuild(newdata, response=True)
+    rows = rebuild(fit.model.design, newdata, response=True)
     observed, _ = observed_mean(fit.model.family, rows)
     trained, weights = observed_mean(fit.model.family, fit.model.design)
     residuals = observed - mean_response(fit, linear_predictor(fit, rows))

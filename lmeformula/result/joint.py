@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.design.rebuild import rebuild
 from lmeformula.fit import FittedModel
 from lmeformula.model.joint import build_joint
 from lmeformula.model.notation import part_names
@@ -47,7 +48,7 @@ def joint_for(fit: FittedModel, newdata: Any, *, offset: Any = None, weights: An
       [1511.0, 1485.0, 1528.0]
     """
     design = fit.model.design
-    rows = design.rebuild(newdata, sizes=needs_response(fit), offset=offset, weights=weights)
+    rows = rebuild(design, newdata, sizes=needs_response(fit), offset=offset, weights=weights)
     return build_joint(
         _design_of(design, rows),
         fit.params,

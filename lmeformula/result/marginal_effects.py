@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lmeformula.arguments import kinds
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.observed import ObservedColumn
+from lmeformula.design.rebuild import rebuild
 from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
 from lmeformula.result.grid import observed_of
@@ -103,7 +104,7 @@ def design_rows(fit: FittedModel, newdata: Any) -> Floats:
         is_text = any(isinstance(value, str) for value in values)
         table[observed.name] = np.array(values, object) if is_text else np.array(values)
     given = None if recipe.offset == "" else np.full(len(newdata), observed_of(fit).offset)
-    rows = fit.model.design.rebuild(table or newdata, groups=False, offset=given)
+    rows = rebuild(fit.model.design, table or newdata, groups=False, offset=given)
     return np.column_stack([rows.X, rows.offset])
 
 

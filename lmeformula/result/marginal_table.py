@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lmeformula.result.table import Column, Kind, Table
+from lmeformula.text.table import Column, Kind, Table
 
 if TYPE_CHECKING:
     from lmeformula.result.emmeans import MarginalMeans

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows, TermBlock
-from lmeformula.design.given import row_labels
 from lmeformula.design.labels import label
+from lmeformula.design.made import row_labels
+from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.formula import parse
 from lmeformula.formula.ir import RandomTerm
@@ -92,7 +93,7 @@ def predict(
         design = only_columns(fit.model.design, masks)
         found = _at(fit, kind, design, kept, averaged, False)
         return _frame(found, row_labels(design), columns)
-    rows = fit.model.design.rebuild(newdata, groups=kept, offset=offset)
+    rows = rebuild(fit.model.design, newdata, groups=kept, offset=offset)
     if new_levels == "error":
         check_levels_are_known(rows, kept)
     rows = only_columns(rows, masks)

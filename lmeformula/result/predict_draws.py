@@ -9,7 +9,8 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
-from lmeformula.design.given import row_labels
+from lmeformula.design.made import row_labels
+from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
@@ -82,7 +83,7 @@ def predict_draws(
     if newdata is None:
         rows, places, num_rows, index = design, np.arange(design.n), design.n, row_labels(design)
     else:
-        rows = new = design.rebuild(newdata, groups=any(kept), offset=offset)
+        rows = new = rebuild(design, newdata, groups=any(kept), offset=offset)
         if new_levels == "error":
             check_levels_are_known(new, kept)
         places, num_rows = new.rows, new.num_rows

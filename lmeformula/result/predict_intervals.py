@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
-from lmeformula.design.given import row_labels
+from lmeformula.design.made import row_labels
+from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.result.distribution import needs_response
 from lmeformula.result.intervals import cutoff
@@ -143,7 +144,8 @@ def predict_interval(
         if with_random:
             rows = only_columns(only_terms(design, kept), masks)
     else:
-        new = design.rebuild(
+        new = rebuild(
+            design,
             newdata,
             groups=kept,
             sizes=has_residual and needs_response(fit),

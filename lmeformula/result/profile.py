@@ -14,11 +14,15 @@ from scipy.interpolate import CubicHermiteSpline
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
+from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_panels, several_axes
 from lmeformula.errors import ModelError
 from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.ridge import HigherGroundError, Ridge, Stop
 from lmeformula.result.surface import Slice, slice_of
+from lmeformula.text.names import drawn
+from lmeformula.text.render import to_text
+from lmeformula.text.table import Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,14 +123,10 @@ class Profile:
         )
 
     def plot(self, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
-        """Draw zeta of each parameter; see `lmeformula.views.profile.zeta_plot`."""
-        from lmeformula.views.profile import zeta_plot
-
+        """Draw zeta of each parameter; see `lmeformula.result.profile.zeta_plot`."""
         return zeta_plot(self, axes)
 
     def __repr__(self) -> str:
-        from lmeformula.views.profile import profile_text
-
         return profile_text(self)
 
 
@@ -260,3 +260,61 @@ def _end(cross: Slice, ridge: Ridge, target: float) -> Stop:
 def _ends(cross: Slice, stops: Sequence[Stop]) -> tuple[float, float]:
     lower, upper = (math.nan if math.isnan(s.at) else cross.report(s.at) for s in stops)
     return (upper, lower) if lower > upper else (lower, upper)
+
+
+def profile_text(profile: Profile) -> str:
+    """Show the profiles by the 95 % intervals that they give, or narrower ones if they end before.
+
+    Args:
+      profile: the profiles.
+    Returns:
+      text: no newline at the end.
+    """
+    level = min(0.95, profile.level)
+    frame = profile.confint(level)
+    columns = [
+        Column("", tuple(frame["parameter"]), "text"),
+        Column("estimate", tuple(map(float, frame["estimate"]))),
+        Column("lower", tuple(map(float, frame["lower"]))),
+        Column("upper", tuple(map(float, frame["upper"]))),
+    ]
+    if frame["note"].any():
+        columns.append(Column("note", tuple(frame["note"]), "text"))
+    what = "Restricted profile likelihood" if profile.restricted else "Profile likelihood"
+    points = sum(len(p.values) for p in profile.profiles)
+    return to_text(Table(f"{what}, {points} points, {100 * level:g} % intervals", tuple(columns)))
+
+
+@kinds.takes(axes=kinds.optional(several_axes))
+def zeta_plot(profile: Profile, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
+    """Draw zeta against each parameter: a straight line where its likelihood is that of a normal distribution.
+
+    Horizontal lines mark the 95 % interval, vertical ones its ends.
+
+    Args:
+      profile: the profiles.
+      axes: one for each parameter; a new figure by default.
+    Returns:
+      axes: (number of parameters,) of those drawn on.
+    """
+    drawn = (
+        new_panels(len(profile.profiles)) if axes is None else np.asarray(axes, object).reshape(-1)
+    )
+    level = min(0.95, profile.level)
+    ends = profile.confint(level)
+    for number, (one, ax) in enumerate(zip(profile.profiles, drawn, strict=True)):
+        _draw(one, ax, float(ends["lower"][number]), float(ends["upper"][number]))
+    return drawn
+
+
+def _draw(profile: ParameterProfile, ax: Axes, lower: float, upper: float) -> None:
+    fine = np.linspace(profile.zeta[0], profile.zeta[-1], 101)
+    ax.axhline(0.0, color=GREY, linewidth=0.8)
+    ax.plot([profile.at(zeta) for zeta in fine], fine, color=BLUE, linewidth=1.2)
+    ax.plot(profile.values, profile.zeta, "o", color=BLUE, markersize=2.5)
+    for end in (lower, upper):
+        if math.isfinite(end):
+            ax.axvline(end, color=ORANGE, linewidth=1.0)
+    ax.set_title(drawn(profile.parameter.name), loc="left", fontsize="medium")
+    ax.set_ylabel("zeta")
+    lighten(ax, grid="y")

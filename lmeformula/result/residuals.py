@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
-from lmeformula.design.given import row_labels
+from lmeformula.design.made import row_labels
 from lmeformula.errors import ModelError
 from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers

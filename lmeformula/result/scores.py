@@ -10,6 +10,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.result.equations import equations
 from lmeformula.result.held_out import normal_rule
@@ -59,7 +60,7 @@ def category_chances(
     need_one_predictor(
         fit, "chances averaged over uncertainty", 'Take fit.predict(newdata, kind="prob").'
     )
-    family, rows = fit.model.family, fit.model.design.rebuild(newdata)
+    family, rows = fit.model.family, rebuild(fit.model.design, newdata)
     if family.probabilities is None and (family.name != "gaussian" or values is None):
         raise ModelError(
             f"the {family.name} family has no chances of categories",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows, ResponseBlock
-from lmeformula.design.given import row_labels
+from lmeformula.design.made import row_labels
+from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
@@ -97,7 +98,7 @@ def simulate(
     if newdata is None:
         rows, places, num_rows, index = design, np.arange(design.n), design.n, row_labels(design)
     else:
-        rows = design.rebuild(newdata, sizes=needs_response(fit), offset=offset, weights=weights)
+        rows = rebuild(design, newdata, sizes=needs_response(fit), offset=offset, weights=weights)
         if new_levels == "error" and any(kept):
             check_levels_are_known(rows, kept)
         places, num_rows = rows.rows, rows.num_rows

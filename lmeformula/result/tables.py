@@ -12,11 +12,11 @@ from lmeformula.errors import ModelError
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.marginal_table import p_text
 from lmeformula.result.parameters import Parameter, parameters
-from lmeformula.result.table import Column, Table
 from lmeformula.result.thresholds import thresholds
 from lmeformula.result.tidy import fixed_tests
 from lmeformula.result.varcorr import varcorr
 from lmeformula.result.wald import wald_interval
+from lmeformula.text.table import Column, Table
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

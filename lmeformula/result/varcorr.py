@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.model.covariances.patterns import PATTERNS
-from lmeformula.result.table import Cell, Column, Table
+from lmeformula.text.render import to_html, to_text
+from lmeformula.text.table import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel
@@ -130,13 +131,9 @@ class VarCorr:
         return (Column("df", tuple(cells + [None] * (len(rows) - len(cells))), "statistic"),)
 
     def __repr__(self) -> str:
-        from lmeformula.views.table import to_text
-
         return to_text(self.to_table())
 
     def _repr_html_(self) -> str:
-        from lmeformula.views.table import to_html
-
         return to_html(self.to_table())
 
 

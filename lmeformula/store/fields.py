@@ -13,7 +13,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
 from lmeformula.fit import Information
-from lmeformula.formula import ir
+from lmeformula.formula.formula import Formula
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
@@ -228,7 +228,7 @@ class _Response:
         return Record(ResponseBlock, {**RESPONSE.fields, "values": Rows(("n", ""))})
 
 
-def design_codec(formula: ir.Formula, functions: Functions) -> Record:
+def design_codec(formula: Formula, functions: Functions) -> Record:
     """The fields of a design with this formula."""
     fields: dict[str, Codec] = {
         "formula": FormulaCodec(),

@@ -9,6 +9,7 @@ from lmeformula.design.evaluate import data_columns
 from lmeformula.design.variables import variables_of
 from lmeformula.errors import FormulaSyntaxError
 from lmeformula.formula import expand_dot, ir
+from lmeformula.formula.formula import Formula
 from lmeformula.formula.parse import parse_one
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import Reader, Writer
@@ -18,16 +19,16 @@ from lmeformula.store.codec import Reader, Writer
 class FormulaCodec:
     """A formula, as `Formula.to_dict` writes it."""
 
-    def write(self, value: ir.Formula, out: Writer) -> Json:
+    def write(self, value: Formula, out: Writer) -> Json:
         """The formula taken apart."""
         return value.to_dict()
 
-    def read(self, found: Json, source: Reader) -> ir.Formula:
+    def read(self, found: Json, source: Reader) -> Formula:
         """Parsed from its text, and compared with the parts."""
         if not isinstance(found, dict):
             source.refuse("it is not a formula")
         try:
-            formula = ir.Formula.from_dict(found)
+            formula = Formula.from_dict(found)
             original = parse_one(found["text"], closed=False)
         except (FormulaSyntaxError, RecursionError, TypeError, ValueError) as error:
             source.refuse(f"it is not a formula: {error}")
@@ -39,7 +40,7 @@ class FormulaCodec:
         return expanded if expanded == formula else formula
 
 
-def expressions(formula: ir.Formula) -> Iterator[ir.Expression]:
+def expressions(formula: Formula) -> Iterator[ir.Expression]:
     """All expressions of a formula: its response, its variables and its offsets."""
     if formula.response is not None:
         response = formula.response
@@ -50,7 +51,7 @@ def expressions(formula: ir.Formula) -> Iterator[ir.Expression]:
     yield from formula.fixed.offsets
 
 
-def predictors(formula: ir.Formula) -> Iterator[ir.Expression]:
+def predictors(formula: Formula) -> Iterator[ir.Expression]:
     """The variables of the fixed part and of the random-effects terms."""
     for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
         yield from variables_of(terms)

@@ -17,6 +17,7 @@ from lmeformula.design.recipe import Recipe
 from lmeformula.design.values import Categories, Coding, Column, Logicals, Numbers
 from lmeformula.errors import FormulaDataError, SavedFitError
 from lmeformula.formula import ir
+from lmeformula.formula.formula import Formula
 from lmeformula.formula.show import call_text
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Text, Whole, Writer
@@ -115,7 +116,7 @@ class _Given:
         return {name: self.again[name] for name in names}
 
 
-def recipe_codec(formula: ir.Formula, functions: Functions) -> Record:
+def recipe_codec(formula: Formula, functions: Functions) -> Record:
     """The fields of the recipe of a design with this formula.
 
     Calls and variables are stored by their text and found again in the formula, so that a file cannot bring in
@@ -149,7 +150,7 @@ def recipe_codec(formula: ir.Formula, functions: Functions) -> Record:
     return Record(Recipe, fields)
 
 
-def check_recipe(recipe: Recipe, formula: ir.Formula, source: Reader) -> None:
+def check_recipe(recipe: Recipe, formula: Formula, source: Reader) -> None:
     """Refuse a recipe that has forgotten something that predictions for new rows would then learn from them."""
     for expression in expressions(formula):
         for call in calls(expression):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmeformula.arguments import kinds
+from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
 from lmeformula.result.calibration import Calibration, Reliability
 from lmeformula.result.calibration import calibration as computed
-from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
-from lmeformula.views.names import BESIDE, drawn
+from lmeformula.text.names import BESIDE, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.axes import BLUE, ORANGE, lighten, new_axes, one_axes
 from lmeformula.result.correlations import correlations
-from lmeformula.views.axes import BLUE, ORANGE, lighten, new_axes, one_axes
-from lmeformula.views.names import BESIDE, drawn
+from lmeformula.text.names import BESIDE, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,10 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
 from lmeformula.result.predictive import frequencies
 from lmeformula.result.residuals import residuals
-from lmeformula.views.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
-from lmeformula.views.names import drawn
+from lmeformula.text.names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lmeformula.axes import picture_of
 from lmeformula.files import write_whole
 from lmeformula.result.leave_one_out import has_leave_one_out
-from lmeformula.result.table import Cell, Column, Table
 from lmeformula.result.tidy import tidy
 from lmeformula.store.absent import has_rows
-from lmeformula.views.axes import picture_of
+from lmeformula.text.render import to_html
+from lmeformula.text.table import Cell, Column, Table
 from lmeformula.views.calibration_plots import calibration
 from lmeformula.views.fit_plots import qq
 from lmeformula.views.plots import convergence, effects, residuals
 from lmeformula.views.report import has_matplotlib
 from lmeformula.views.summary import Summary, summary
-from lmeformula.views.table import to_html
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lmeformula.arguments import kinds
-from lmeformula.errors import ModelError
-from lmeformula.result.draws import effect_draws
-from lmeformula.result.ranef import effects_of
-from lmeformula.result.residuals import residuals as residuals_of
-from lmeformula.views.axes import (
+from lmeformula.axes import (
     BLUE,
     GREY,
     ORANGE,
@@ -25,8 +21,12 @@ from lmeformula.views.axes import (
     one_axes,
     several_axes,
 )
-from lmeformula.views.names import BESIDE, drawn
-from lmeformula.views.numbers import decimals_for, short
+from lmeformula.errors import ModelError
+from lmeformula.result.draws import effect_draws
+from lmeformula.result.ranef import effects_of
+from lmeformula.result.residuals import residuals as residuals_of
+from lmeformula.text.names import BESIDE, drawn
+from lmeformula.text.numbers import decimals_for, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

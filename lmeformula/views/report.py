@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmeformula.axes import picture_of
 from lmeformula.files import write_whole
 from lmeformula.result.ranef import ranef
 from lmeformula.result.tidy import tidy
 from lmeformula.store.save import save
-from lmeformula.views.axes import picture_of
-from lmeformula.views.names import file_names
+from lmeformula.text.names import file_names
 from lmeformula.views.plots import convergence, effects, residuals
 from lmeformula.views.summary import summary
 

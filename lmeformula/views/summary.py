@@ -12,10 +12,10 @@ from lmeformula.result.diagnostics import stderr_source
 from lmeformula.result.ending import how_it_ended
 from lmeformula.result.freedom import METHODS
 from lmeformula.result.parameters import parameters
-from lmeformula.result.table import Table
 from lmeformula.result.tables import coefficient_table, family_table, variance_table
-from lmeformula.views.numbers import short
-from lmeformula.views.table import markdown_text, to_html, to_latex, to_markdown, to_text
+from lmeformula.text.numbers import short
+from lmeformula.text.render import markdown_text, to_html, to_latex, to_markdown, to_text
+from lmeformula.text.table import Table
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

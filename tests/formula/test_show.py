@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lmeformula.formula import parse
+from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import (
     Argument,
     Call,
@@ -14,7 +15,6 @@ from lmeformula.formula.ir import (
     Dot,
     Expression,
     FixedPart,
-    Formula,
     GroupingFactor,
     Number,
     Operation,

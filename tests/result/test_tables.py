@@ -11,7 +11,6 @@ import pytest
 from lmeformula.errors import ModelError
 from lmeformula.model import compile
 from lmeformula.result.parameters import parameters
-from lmeformula.result.table import Column, Table
 from lmeformula.result.tables import (
     Reference,
     coefficient_table,
@@ -21,6 +20,7 @@ from lmeformula.result.tables import (
     variance_table,
 )
 from lmeformula.result.tidy import glance, tidy
+from lmeformula.text.table import Column, Table
 from tests.result.fakes import STDERR, fake_fit, fake_mcem_fit
 
 

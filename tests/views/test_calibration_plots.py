@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from lmeformula.axes import BLUE, ORANGE
 from lmeformula.errors import ModelError
 from lmeformula.result.calibration import calibration
 from lmeformula.result.correlations import correlations
-from lmeformula.views.axes import BLUE, ORANGE
 from tests.result.fakes import NAMES, fake_fit
 from tests.store.fits import fitted
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lmeformula.em.outcome import Outcome
+from lmeformula.result.diagnosis import diagnostics_text, laplace_sentence
 from lmeformula.result.diagnostics import LaplaceDistance
-from lmeformula.views.diagnostics import diagnostics_text, laplace_sentence
 from tests.result.fakes import fake_fit, fake_mcem_fit
 
 TEXT = """\

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
-from lmeformula.views.names import file_names
+from lmeformula.text.names import file_names
 from lmeformula.views.page import page
 from lmeformula.views.report import write_report
 

@@ -7,8 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lmeformula.result.parameters import Parameter
-from lmeformula.result.profile import ParameterProfile, Profile
-from lmeformula.views.profile import profile_text, zeta_plot
+from lmeformula.result.profile import ParameterProfile, Profile, profile_text, zeta_plot
 
 TEXT = """\
 Profile likelihood, 14 points, 95 % intervals

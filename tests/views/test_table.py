@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from lmeformula.result.table import Column, Table
-from lmeformula.views.numbers import decimals_for, format_column, short
-from lmeformula.views.table import to_html, to_latex, to_markdown, to_text
+from lmeformula.text.numbers import decimals_for, format_column, short
+from lmeformula.text.render import to_html, to_latex, to_markdown, to_text
+from lmeformula.text.table import Column, Table
 
 NAN = math.nan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lmeformula.result.table import Cell, Column
+from lmeformula.text.table import Cell, Column
 
 SIGNIFICANT_DIGITS = 4
 MISSING = "-"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import textwrap
 
-from lmeformula.result.table import Kind, Table
-from lmeformula.views.names import one_line
-from lmeformula.views.numbers import format_column
+from lmeformula.text.names import one_line
+from lmeformula.text.numbers import format_column
+from lmeformula.text.table import Kind, Table
 
 _LATEX_ESCAPES = str.maketrans(
     {
@@ -43,7 +43,7 @@ def to_text(table: Table, width: int = 80) -> str:
     Returns:
       text: title, table and notes; no newline at the end.
     Example:
-      >>> from lmeformula.result.table import Column
+      >>> from lmeformula.text.table import Column
       >>> names, values = Column("", ("x", "z"), "text"), Column("estimate", (1.5, 22.0))
       >>> print(to_text(Table("", (names, values))))
          estimate
