@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lmeformula.result.check import Check
     from lmeformula.result.cross_validate import CrossValidation
     from lmeformula.result.diagnosis import Diagnostics
-    from lmeformula.result.emmeans import MarginalMeans
+    from lmeformula.result.marginal_means import MarginalMeans
     from lmeformula.result.profile import Profile
     from lmeformula.result.r2 import R2
     from lmeformula.result.references import References

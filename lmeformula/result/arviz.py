@@ -14,9 +14,9 @@ from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family import log_density
 from lmeformula.result.distribution import draw_rows
 from lmeformula.result.equations import equations
-from lmeformula.result.parameter_errors import loadings, predictors_of
+from lmeformula.result.loadings import loadings, predictors_of
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
-from lmeformula.result.predict import family_values, linear_predictor, mean_response
+from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.several import contribution
 from lmeformula.store.absent import has_rows
 

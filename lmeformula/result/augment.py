@@ -13,7 +13,7 @@ from lmeformula.design.made import row_labels
 from lmeformula.errors import FormulaDataError
 from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predict import linear_predictor, mean_response
+from lmeformula.result.predictor import linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.several import need_one_predictor
 

@@ -14,12 +14,7 @@ from lmeformula.result.equations import Equations, equations, fresh_variances
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.held_out import mean_over
 from lmeformula.result.level_posterior import LevelNodes, level_nodes, shifts
-from lmeformula.result.predict import (
-    PredictionKind,
-    family_values,
-    linear_predictor,
-    only_terms,
-)
+from lmeformula.result.predictor import PredictionKind, family_values, linear_predictor, only_terms
 from lmeformula.result.scores import averaged_chances
 from lmeformula.result.several import contribution, need_one_predictor
 

@@ -14,7 +14,7 @@ from lmeformula.arguments import kinds
 from lmeformula.result.averaged import of_kind
 from lmeformula.result.distribution import Arrays, chances, draw_rows, is_normal
 from lmeformula.result.leave_one_out import LeftOut, leave_one_out
-from lmeformula.result.predict import category_names
+from lmeformula.result.predictor import category_names
 from lmeformula.result.redrawn import redrawn
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from lmeformula.result.equations import check_direct, equations
 from lmeformula.result.folds import Folds, check_folds, make_folds
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.held_out import log_predictive, mean_over
-from lmeformula.result.predict import linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
 from lmeformula.result.several import need_one_predictor

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.model.family import Family
-from lmeformula.result.predict import family_values
+from lmeformula.result.predictor import family_values
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

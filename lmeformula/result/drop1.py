@@ -23,7 +23,7 @@ from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.model.compile import compile
 from lmeformula.model.family.predicted import predicted_of
-from lmeformula.result.freedom import METHODS, freedom
+from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.grid import grid_rows, observed_of
 from lmeformula.result.joint_tests import points_of
 

@@ -26,7 +26,7 @@ from lmeformula.estimation.solver import choose_solver
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.parameter_errors import has_location, location_covariance
-from lmeformula.result.predict import linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.several import stacked_predictor
 
 if TYPE_CHECKING:

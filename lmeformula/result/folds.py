@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
-from lmeformula.result.predict import category_names
+from lmeformula.result.predictor import category_names
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -8,17 +8,11 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from lmeformula.algebra.threads import one_blas_thread
-from lmeformula.arguments import kinds
-from lmeformula.errors import ModelError
-from lmeformula.result.heavy import refuse_heavy
-
 if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
+    pass
 
 Floats = NDArray[np.float64]
 
-METHODS = ("auto", "satterthwaite", "kenward-roger", "none")
 # A direction whose variance is this small beside the largest is no direction of its own.
 RANK_TOLERANCE = 1e-10
 
@@ -76,39 +70,6 @@ class Asymptotic(NamedTuple):
         """Wald's chi-square over its degrees of freedom."""
         statistic, rotated = wald_statistic(rows, self.vcov, estimates)
         return FTest(statistic, len(rotated), np.inf)
-
-
-@kinds.takes(ddf=kinds.one_of(*METHODS))
-def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
-    """Choose how degrees of freedom of a fit's fixed effects are found.
-
-    Args:
-      fit: a fitted model.
-      ddf: "satterthwaite" (Gaussian fits), "kenward-roger" (Gaussian REML fits), "none" for normal and
-        chi-square distributions; "auto" is "satterthwaite" for Gaussian fits and "none" for the others.
-    Returns:
-      The method, at work on this fit.
-    Raises:
-      ModelError: if there is no such method, or it is not for such fits.
-    """
-    is_gaussian = fit.model.family.name == "gaussian" and not fit.params.freedom
-    if ddf == "none" or (ddf == "auto" and not is_gaussian):
-        return Asymptotic(fit.fixed_vcov)
-    refuse_heavy(fit, f"degrees of freedom by {ddf}")
-    if not is_gaussian:
-        raise ModelError(
-            f"there are no {ddf} degrees of freedom of a {fit.model.family.name} fit",
-            hint='Use ddf="none": z and chi-square tests.',
-        )
-    if ddf == "kenward-roger":
-        from lmeformula.result.kenward_roger import kenward_roger
-
-        with one_blas_thread():
-            return kenward_roger(fit)
-    from lmeformula.result.satterthwaite import satterthwaite
-
-    with one_blas_thread():
-        return satterthwaite(fit)
 
 
 def wald_statistic(rows: Floats, vcov: Floats, estimates: Floats) -> tuple[float, Floats]:

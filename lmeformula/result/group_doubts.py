@@ -17,7 +17,7 @@ from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal
 from lmeformula.result.doubts import Doubt
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predict import linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refit import check_refit
 from lmeformula.result.simulate import with_drawn
 

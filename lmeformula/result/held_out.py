@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmeformula.model.family import Family
 from lmeformula.model.family import log_density as density_of
-from lmeformula.result.predict import family_values
+from lmeformula.result.predictor import family_values
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

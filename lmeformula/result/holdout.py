@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.rebuild import rebuild
-from lmeformula.result.predict import has_new_level, linear_predictor, mean_response
+from lmeformula.result.predictor import has_new_level, linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
 
 if TYPE_CHECKING:

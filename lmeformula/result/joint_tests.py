@@ -16,7 +16,8 @@ from lmeformula.design.evaluate import data_columns
 from lmeformula.design.labels import label
 from lmeformula.design.observed import ObservedColumn
 from lmeformula.errors import ModelError
-from lmeformula.result.freedom import METHODS, Freedom, FTest, freedom
+from lmeformula.result.ddf import METHODS, freedom
+from lmeformula.result.freedom import Freedom, FTest
 from lmeformula.result.grid import MAX_ROWS, cells, estimable, observed_of
 from lmeformula.result.nesting import Nesting, find_nesting, term_columns
 from lmeformula.result.several import need_one_predictor

@@ -13,7 +13,7 @@ from lmeformula.result.averaged import clouds, moved_means
 from lmeformula.result.equations import Equations, equations, has_equations
 from lmeformula.result.held_out import normal_rule, row_log_density
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
-from lmeformula.result.predict import family_values, linear_predictor
+from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.equations import Equations
 from lmeformula.result.held_out import row_log_density
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predict import family_values, linear_predictor
+from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
 from lmeformula.result.grid import observed_of
-from lmeformula.result.predict import mean_response
+from lmeformula.result.predictor import mean_response
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.parameter_errors import own_changes
-from lmeformula.result.predict import family_values, mean_response
+from lmeformula.result.predictor import family_values, mean_response
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -32,7 +32,7 @@ from lmeformula.result.parameter_errors import (
     location_covariance,
     parameter_covariance,
 )
-from lmeformula.result.predict import family_values, mean_response
+from lmeformula.result.predictor import family_values, mean_response
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import apply_lambda, factorize
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
-from lmeformula.result.predict import family_values, linear_predictor
+from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.several import stacked_predictor
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.posterior import posterior_draws
-from lmeformula.result.predict import (
-    NEW_LEVELS,
+from lmeformula.result.predict import NEW_LEVELS
+from lmeformula.result.predictor import (
     check_levels_are_known,
     kept_terms,
     linear_predictor,

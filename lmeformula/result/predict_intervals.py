@@ -17,8 +17,8 @@ from lmeformula.errors import ModelError
 from lmeformula.result.distribution import needs_response
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.mean_intervals import COLUMNS, chances_frame
-from lmeformula.result.predict import (
-    NEW_LEVELS,
+from lmeformula.result.predict import NEW_LEVELS, predict
+from lmeformula.result.predictor import (
     category_names,
     check_levels_are_known,
     kept_columns,
@@ -26,7 +26,6 @@ from lmeformula.result.predict import (
     mean_response,
     only_columns,
     only_terms,
-    predict,
 )
 from lmeformula.result.predictor_intervals import link_intervals, simulated_quantiles, uncertain
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
-from lmeformula.result.predict import category_names, kept_terms
+from lmeformula.result.predictor import category_names, kept_terms
 from lmeformula.result.simulate import responses, sampler_of
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from lmeformula.result.equations import (
 )
 from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.intervals import cutoff
+from lmeformula.result.loadings import Loadings, loadings, predictors_of
 from lmeformula.result.mean_intervals import (
     COLUMNS,
     by_delta,
@@ -31,14 +32,8 @@ from lmeformula.result.mean_intervals import (
     mean_variances,
     transformed,
 )
-from lmeformula.result.parameter_errors import (
-    Loadings,
-    has_location,
-    loadings,
-    location_covariance,
-    predictors_of,
-)
-from lmeformula.result.predict import family_values
+from lmeformula.result.parameter_errors import has_location, location_covariance
+from lmeformula.result.predictor import family_values
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -19,7 +19,8 @@ from lmeformula.errors import ModelError
 from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.ridge import HigherGroundError, Ridge, Stop
-from lmeformula.result.surface import Slice, slice_of
+from lmeformula.result.slices import slice_of
+from lmeformula.result.surface import Slice
 from lmeformula.text.names import drawn
 from lmeformula.text.render import to_text
 from lmeformula.text.table import Column, Table

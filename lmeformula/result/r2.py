@@ -19,7 +19,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family.links import LINKS
 from lmeformula.result.comparable import A_FIT
 from lmeformula.result.heavy import effect_covariances
-from lmeformula.result.predict import family_values
+from lmeformula.result.predictor import family_values
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.several import need_one_predictor
 

@@ -21,7 +21,7 @@ from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.fit import FittedModel
 from lmeformula.gaussian.likelihood import Carrier, prepare, respond
 from lmeformula.model.compile import Model
-from lmeformula.result.predict import category_names
+from lmeformula.result.predictor import category_names
 from lmeformula.result.warm import start_from
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers
 from lmeformula.result.deviances import unit_deviances
 from lmeformula.result.distribution import chances, is_normal, standardized
-from lmeformula.result.predict import family_values, linear_predictor, mean_response
+from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.several import row_family
 
 if TYPE_CHECKING:

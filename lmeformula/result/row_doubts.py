@@ -14,7 +14,7 @@ from lmeformula.result.distribution import distribution, draw_rows, is_normal
 from lmeformula.result.doubts import Doubt
 from lmeformula.result.equations import equations
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predict import family_values, linear_predictor, mean_response
+from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean, residuals
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.result.equations import equations
 from lmeformula.result.held_out import normal_rule
-from lmeformula.result.predict import family_values, linear_predictor
+from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.several import need_one_predictor
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
 from lmeformula.result.heavy import tails
-from lmeformula.result.predict import (
-    NEW_LEVELS,
+from lmeformula.result.predict import NEW_LEVELS
+from lmeformula.result.predictor import (
     category_names,
     check_levels_are_known,
     kept_terms,

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.errors import ModelError
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.profiled import Held, concentrated
 from lmeformula.model.compile import Model
 from lmeformula.model.covariance import Structure
 from lmeformula.model.params import Params, ParamSpace
-from lmeformula.result.heavy import refuse_heavy
-from lmeformula.result.parameters import Parameter, parameters
+from lmeformula.result.parameters import Parameter
 from lmeformula.result.ridge import Surface
 
 if TYPE_CHECKING:
@@ -55,38 +53,7 @@ class Slice:
     report_slope: Callable[[float], float]
 
 
-def slice_of(fit: FittedModel, index: int) -> Slice:
-    """The surface in which one parameter of a fit is profiled.
-
-    Args:
-      fit: the fit; its model is Gaussian.
-      index: position of the parameter in `fit.param_names`.
-    Raises:
-      ModelError: if the likelihood of the fit cannot be evaluated without Monte Carlo error.
-    """
-    if fit.solver == "iterative":
-        raise ModelError(
-            "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
-            hint='Use method="wald".',
-        )
-    refuse_heavy(fit, "profile likelihoods")
-    parameter = parameters(fit)[index]
-    if fit.model.family.name != "gaussian":
-        if fit.method != "laplace":
-            raise ModelError(
-                f"no profile likelihood of a {fit.model.family.name} model fitted by {fit.method}",
-                hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '
-                'method="laplace".',
-            )
-        from lmeformula.result.approximated import approximated_slice
-
-        return approximated_slice(fit, parameter, index)
-    if parameter.effect == "fixed":
-        return _of_fixed_effect(fit, parameter, index)
-    return _of_covariance(fit, parameter, index)
-
-
-def _of_fixed_effect(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
+def of_fixed_effect(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
     """The fixed effect in standard errors, then the covariance parameters; always of the likelihood."""
     data, space, params = sums(fit.model.design), fit.model.space, fit.params
     if fit.reml:
@@ -110,7 +77,7 @@ def _of_fixed_effect(fit: FittedModel, parameter: Parameter, index: int) -> Slic
     return Slice(shown, surface, lambda at: estimate + unit * at, lambda at: unit)
 
 
-def _of_covariance(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
+def of_covariance(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
     """The unconstrained form of an sd, a correlation or sigma, then those of the others.
 
     Of the forms of correlations the first coordinate is the inverse hyperbolic sine, with which they end at a

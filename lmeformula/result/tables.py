@@ -10,7 +10,7 @@ import numpy as np
 
 from lmeformula.errors import ModelError
 from lmeformula.result.intervals import cutoff
-from lmeformula.result.marginal_table import p_text
+from lmeformula.result.marginal_means import p_text
 from lmeformula.result.parameters import Parameter, parameters
 from lmeformula.result.thresholds import thresholds
 from lmeformula.result.tidy import fixed_tests

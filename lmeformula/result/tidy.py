@@ -10,7 +10,7 @@ import scipy.special
 import scipy.stats
 
 from lmeformula.arguments import kinds
-from lmeformula.result.freedom import METHODS, freedom
+from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.parameters import parameters
 from lmeformula.result.wald import wald_interval

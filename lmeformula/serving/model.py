@@ -18,7 +18,7 @@ from lmeformula.formula.ir import Expression
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.family import log_density
 from lmeformula.result.distribution import needs_response, response_arrays
-from lmeformula.result.predict import family_values, mean_response
+from lmeformula.result.predictor import family_values, mean_response
 from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
 from lmeformula.serving.tables import TermTable, term_tables
 

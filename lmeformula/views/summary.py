@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmeformula.arguments import kinds
+from lmeformula.result.ddf import METHODS
 from lmeformula.result.diagnostics import stderr_source
 from lmeformula.result.ending import how_it_ended
-from lmeformula.result.freedom import METHODS
 from lmeformula.result.parameters import parameters
 from lmeformula.result.tables import coefficient_table, family_table, variance_table
 from lmeformula.text.numbers import short

@@ -14,7 +14,8 @@ import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.result.covariance_elements import generalised_inverse, information, roots
-from lmeformula.result.freedom import FTest, freedom
+from lmeformula.result.ddf import freedom
+from lmeformula.result.freedom import FTest
 from tests.result.after_fit import CLOSE, REFERENCE, data, dense, fit_of, small_fit
 from tests.result.random_designs import FORMULAS, SEEDS, frame
 

@@ -14,7 +14,7 @@ import scipy.stats
 from lmeformula.errors import ModelError
 from lmeformula.result import distribution as module
 from lmeformula.result.distribution import chances
-from lmeformula.result.predict import linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from tests.result.families import CASES, ROWS, table, true_fit
 from tests.store.fits import fitted
 

@@ -10,7 +10,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.result.predict import linear_predictor, mean_response
+from lmeformula.result.predictor import linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.simulate import responses, sampler_of, simulate, with_drawn
 from tests.result.families import CASES, LEVELS, ROWS, table, true_fit

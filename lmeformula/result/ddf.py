@@ -1,0 +1,52 @@
+"""Result stage: by which method a fit's degrees of freedom are found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
+from lmeformula.errors import ModelError
+from lmeformula.result.freedom import Asymptotic, Freedom
+from lmeformula.result.heavy import refuse_heavy
+from lmeformula.result.kenward_roger import kenward_roger
+from lmeformula.result.satterthwaite import satterthwaite
+
+if TYPE_CHECKING:
+    from lmeformula.fit import FittedModel
+
+Floats = NDArray[np.float64]
+
+METHODS = ("auto", "satterthwaite", "kenward-roger", "none")
+
+
+@kinds.takes(ddf=kinds.one_of(*METHODS))
+def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
+    """Choose how degrees of freedom of a fit's fixed effects are found.
+
+    Args:
+      fit: a fitted model.
+      ddf: "satterthwaite" (Gaussian fits), "kenward-roger" (Gaussian REML fits), "none" for normal and
+        chi-square distributions; "auto" is "satterthwaite" for Gaussian fits and "none" for the others.
+    Returns:
+      The method, at work on this fit.
+    Raises:
+      ModelError: if there is no such method, or it is not for such fits.
+    """
+    is_gaussian = fit.model.family.name == "gaussian" and not fit.params.freedom
+    if ddf == "none" or (ddf == "auto" and not is_gaussian):
+        return Asymptotic(fit.fixed_vcov)
+    refuse_heavy(fit, f"degrees of freedom by {ddf}")
+    if not is_gaussian:
+        raise ModelError(
+            f"there are no {ddf} degrees of freedom of a {fit.model.family.name} fit",
+            hint='Use ddf="none": z and chi-square tests.',
+        )
+    if ddf == "kenward-roger":
+        with one_blas_thread():
+            return kenward_roger(fit)
+    with one_blas_thread():
+        return satterthwaite(fit)

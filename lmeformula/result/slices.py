@@ -1,0 +1,48 @@
+"""Result stage: along which surface a parameter of a fit is profiled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.errors import ModelError
+from lmeformula.result.approximated import approximated_slice
+from lmeformula.result.heavy import refuse_heavy
+from lmeformula.result.parameters import parameters
+from lmeformula.result.surface import Slice, of_covariance, of_fixed_effect
+
+if TYPE_CHECKING:
+    from lmeformula.fit import FittedModel
+
+Floats = NDArray[np.float64]
+
+
+def slice_of(fit: FittedModel, index: int) -> Slice:
+    """The surface in which one parameter of a fit is profiled.
+
+    Args:
+      fit: the fit; its model is Gaussian.
+      index: position of the parameter in `fit.param_names`.
+    Raises:
+      ModelError: if the likelihood of the fit cannot be evaluated without Monte Carlo error.
+    """
+    if fit.solver == "iterative":
+        raise ModelError(
+            "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
+            hint='Use method="wald".',
+        )
+    refuse_heavy(fit, "profile likelihoods")
+    parameter = parameters(fit)[index]
+    if fit.model.family.name != "gaussian":
+        if fit.method != "laplace":
+            raise ModelError(
+                f"no profile likelihood of a {fit.model.family.name} model fitted by {fit.method}",
+                hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '
+                'method="laplace".',
+            )
+        return approximated_slice(fit, parameter, index)
+    if parameter.effect == "fixed":
+        return of_fixed_effect(fit, parameter, index)
+    return of_covariance(fit, parameter, index)
