@@ -26,7 +26,7 @@ from lmeformula.views.progress import progress_display
 if TYPE_CHECKING:
     from os import PathLike
 
-    from lmeformula.em.loop import Progress
+    from lmeformula.em.progress import Progress
     from lmeformula.store.recipe import Functions
 
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.em.draws import Draws, effective_draws, mean_covariance
+from lmeformula.em.draws import Draws
 from lmeformula.em.mstep import newton
+from lmeformula.em.series import effective_draws, mean_covariance
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.em.draws import mean_covariance
+from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Edge, Look
 
 Floats = NDArray[np.float64]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, log_expit, logsumexp
 
-from lmeformula.em.draws import mean_covariance
 from lmeformula.em.programs import programs, tensors_of
+from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from lmeformula.em.density import Density
 from lmeformula.em.geometry.dense import Start, dense_problem, find_start
 from lmeformula.em.large import Large
-from lmeformula.em.loop import Silent, run
+from lmeformula.em.loop import run
 from lmeformula.em.outcome import Outcome
+from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
-
-if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

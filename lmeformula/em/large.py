@@ -7,7 +7,7 @@ and regular at zero.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,8 @@ from lmeformula.em.geometry.scales import (
 )
 from lmeformula.em.iterative import Iterative, Probe, Score
 from lmeformula.em.outcome import Outcome
+from lmeformula.em.progress import Progress
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
-
-if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from lmeformula.arguments import kinds
 from lmeformula.em import boundary, schedule
 from lmeformula.em.advance import Advance, Moments
 from lmeformula.em.boundary import Held
-from lmeformula.em.draws import split_rhat, start_walkers
-from lmeformula.em.information import Information
+from lmeformula.em.draws import start_walkers
+from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.place import (
     AGAIN_WARMUP,
@@ -40,38 +40,14 @@ from lmeformula.em.place import (
     warmup_of,
 )
 from lmeformula.em.programs import Programs, programs, tensors_of
+from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.refine import refine
+from lmeformula.em.series import split_rhat
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
 
 Floats = NDArray[np.float64]
 
 DEFAULTS = Options()
-
-
-class Progress(Protocol):
-    """Something that shows how a fit is going."""
-
-    def start(self, names: tuple[str, ...]) -> None:
-        """Called once, before anything is compiled."""
-
-    def update(self, iteration: Iteration) -> None:
-        """Called after each iteration."""
-
-    def stop(self) -> None:
-        """Called once, however the run ends."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def start(self, names: tuple[str, ...]) -> None:
-        """Do nothing."""
-
-    def update(self, iteration: Iteration) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
 
 
 @kinds.takes(

@@ -24,13 +24,13 @@ from lmeformula.em.draws import (
     Walkers,
     join,
     regression_coefficients,
-    split_rhat,
     take,
     with_coefficients,
 )
 from lmeformula.em.mstep import adam
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Programs, num_rows
+from lmeformula.em.series import split_rhat
 from lmeformula.em.types import Edge, Geometry, Info, Options, Problem
 
 Floats = NDArray[np.float64]

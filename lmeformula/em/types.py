@@ -6,15 +6,13 @@ Shapes: d parameters, q latents, c chains (always the last axis of what is sampl
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
-
-if TYPE_CHECKING:
-    from lmeformula.em.information import Information
 
 Floats: TypeAlias = NDArray[np.float64]
 Tensor: TypeAlias = Any  # TensorFlow is untyped

@@ -12,6 +12,7 @@ from lmeformula.laplace.fit import mode_at
 from lmeformula.laplace.likelihood import Mode
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
+from lmeformula.sampling.blocks import blocks_of
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +37,6 @@ def log_likelihood(
       mode: the conditional mode at the estimates.
       seed: of the bridge's draws.
     """
-    from lmeformula.sampling.blocks import blocks_of
     from lmeformula.sampling.quadrature import integrand, integrate
 
     if solution.geometry is None:

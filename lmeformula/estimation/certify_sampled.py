@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
+from lmeformula.em.types import Problem, Solution
 from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING, names_alike
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.witness import score, witness_at
+from lmeformula.history import LogLik
 from lmeformula.model.compile import Model
-
-if TYPE_CHECKING:
-    from lmeformula.em.types import Problem, Solution
-    from lmeformula.history import LogLik
-    from lmeformula.model.params import ParamSpace
+from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

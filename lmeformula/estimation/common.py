@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
 from lmeformula.history import Sampling, Watched
 from lmeformula.model.alike import alike
 from lmeformula.model.compile import Model
-
-if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation import gaussian, iterative, laplace
@@ -15,9 +14,6 @@ from lmeformula.estimation.turned import in_orthogonal_columns
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.startup import import_tensorflow
-
-if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
 
 METHODS = ("auto", "exact", "laplace", "mcem")
 

@@ -19,6 +19,7 @@ from lmeformula.laplace.observed import along_ways
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
+from lmeformula.sampling.blocks import blocks_of
 
 Floats = NDArray[np.float64]
 
@@ -151,7 +152,6 @@ class _Likelihood:
     @classmethod
     def of(cls, model: Model, arrays: Arrays, modes: Floats) -> _Likelihood | None:
         """Of a model; None where it is not to be integrated."""
-        from lmeformula.sampling.blocks import blocks_of
         from lmeformula.sampling.quadrature import FIRST_NODES, integrand
 
         inside = integrand(model, arrays.plan, blocks_of(model, arrays.plan))

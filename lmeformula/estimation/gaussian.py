@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
+from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.estimation.certify import (
     LEAST_DIFFERENCE,
@@ -48,9 +49,7 @@ from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params, ParamSpace
-
-if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
+from lmeformula.sampling.edges import on_edges
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -234,7 +233,6 @@ def estimate_mcem(
     model: Model, seed: int, options: Options, progress: Progress | None
 ) -> FittedModel:
     """Fit a Gaussian model by Monte Carlo EM; its likelihood at the estimates is exact."""
-    from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.gaussian import gaussian_problem
 
     began = time.perf_counter()

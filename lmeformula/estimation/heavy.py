@@ -10,6 +10,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
 from lmeformula.estimation.bridged import of_value, unknown
@@ -30,9 +31,10 @@ from lmeformula.model.compile import Model
 from lmeformula.model.covariances.heavy import Heavy, free_of
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import term_shape
+from lmeformula.sampling.blocks import blocks_of
+from lmeformula.sampling.edges import on_edges
 
 if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
     from lmeformula.sampling.heavy_problem import HeavyModel
 
 Floats = NDArray[np.float64]
@@ -81,7 +83,6 @@ def estimate_heavy(
       options: of the engine.
       progress: shown its iterations.
     """
-    from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.heavy_problem import HeavyModel, heavy_problem
 
     began = time.perf_counter()
@@ -198,7 +199,6 @@ def _log_likelihood(
     """By quadrature, or bridged from the whitening at the parameters of the last E-step."""
     from lmeformula.em.bridge import bridge
     from lmeformula.em.path import along_path
-    from lmeformula.sampling.blocks import blocks_of
     from lmeformula.sampling.quadrature import integrand, integrate
 
     geometry = solution.geometry

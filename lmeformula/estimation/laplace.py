@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.types import Options, Solution
+from lmeformula.em.progress import Progress
+from lmeformula.em.types import Geometry, Options, Solution
 from lmeformula.estimation.approximate import Start, failed_fit, start_of, whole
 from lmeformula.estimation.at_limits import as_whole
 from lmeformula.estimation.bridged import log_likelihood
@@ -42,9 +42,7 @@ from lmeformula.laplace.observed import observed_information
 from lmeformula.model.ascent import CONVERGED_GAIN
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import at_rest
-
-if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
+from lmeformula.sampling.edges import on_edges
 
 Floats = NDArray[np.float64]
 
@@ -90,7 +88,6 @@ def estimate_mcem(
     Standard errors are from the observed information as the last draws estimate it; where they say too little,
     from that of the approximation.
     """
-    from lmeformula.sampling.edges import on_edges
     from lmeformula.sampling.laplace import laplace_problem
 
     began = time.perf_counter()
@@ -188,7 +185,6 @@ def _nowhere(start: Start) -> Floats:
 
 def _compile_ahead(model: Model, options: Options, solver: str) -> None:
     from lmeformula.em.ahead import compile_ahead
-    from lmeformula.em.types import Geometry
     from lmeformula.sampling.laplace import blank_whitening
     from lmeformula.sampling.problem import whitened_problem
 

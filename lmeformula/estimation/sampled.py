@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.em.observed import Reported, reported
 from lmeformula.em.types import Options, Solution
 from lmeformula.estimation.common import (
     last_iteration,
@@ -18,9 +19,6 @@ from lmeformula.fit import FittedModel, Information
 from lmeformula.history import LogLik, Seconds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
-
-if TYPE_CHECKING:
-    from lmeformula.em.information import Reported
 
 Floats = NDArray[np.float64]
 
@@ -41,8 +39,6 @@ class Errors(NamedTuple):
 
 def sampled_covariance(model: Model, solution: Solution) -> Reported | None:
     """The covariance from the engine's estimate of the information; None where it has none."""
-    from lmeformula.em.information import reported
-
     if solution.monte_carlo is None:
         return None
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,7 @@ from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.generic import with_digits
 from lmeformula.em.loop import run
 from lmeformula.em.outcome import Outcome
+from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import LmeFormulaError
 from lmeformula.formula import parse
@@ -25,9 +26,6 @@ from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model, compile
 from lmeformula.sampling.gaussian import gaussian_problem
 from lmeformula.sampling.laplace import laplace_problem
-
-if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
 
 Floats = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ from lmeformula.result.predictor import category_names
 from lmeformula.result.warm import start_from
 
 if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
+    from lmeformula.em.progress import Progress
 
 # What does not depend on the response, kept for as long as the model is in use.
 _carriers: WeakKeyDictionary[Model, Carrier] = WeakKeyDictionary()

@@ -19,7 +19,7 @@ from lmeformula.em.schedule import NEGLIGIBLE
 from lmeformula.em.types import Iteration
 
 if TYPE_CHECKING:
-    from lmeformula.em.loop import Progress
+    from lmeformula.em.progress import Progress
 
 SHOWN = 12  # parameters shown while the fit runs
 PLAIN_INTERVAL = 5.0  # seconds between two lines where there is no terminal

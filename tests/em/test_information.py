@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from lmeformula.em import Options, Outcome, run
-from lmeformula.em.information import Information, reported
+from lmeformula.em.observed import Information, reported
 from tests.em.groups import groups, loglik, problem
 from tests.simulate import differences
 
