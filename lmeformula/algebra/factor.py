@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import scipy.linalg as sl
@@ -23,10 +23,14 @@ from scipy.linalg import lapack
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
 from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
 
-if TYPE_CHECKING:
-    from lmeformula.algebra.incidence import Incidence
-
 Floats = NDArray[np.float64]
+
+
+class Meets(Protocol):
+    """Knows where rows meet, whatever their weights; `incidence.Incidence` is one."""
+
+    def met(self, factor: Factor) -> Iterator[Met]:
+        """The elements of M^-1 that the rows meet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,7 @@ class Factor:
     scaled: sp.csr_array
     rest: Floats
     log_det: float
-    incidence: Incidence | None = None
+    incidence: Meets | None = None
 
     def solve(self, right: Floats) -> Floats:
         """M^-1 right, for right (q,) or (q, m)."""
