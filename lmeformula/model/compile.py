@@ -15,16 +15,17 @@ from lmeformula.design.design import Design
 from lmeformula.design.predictors import joined, written_terms
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import STRUCTURES
+from lmeformula.model.equation import build_equation
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import predicted_of, with_predictors
+from lmeformula.model.graph import Graph, build_graph
 from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
 from lmeformula.model.start import starting_predictors, starting_values
 
 if TYPE_CHECKING:
-    from lmeformula.model.graph import Graph
     from lmeformula.model.joint import Joint
 
 Floats = NDArray[np.float64]
@@ -133,14 +134,10 @@ class Model:
 
     def graph(self) -> Graph:
         """The model as a graph: text in the REPL, SVG in a notebook where graphviz is there."""
-        from lmeformula.model.graph import build_graph
-
         return build_graph(self.design, family=self.family, sigma=self.sigma)
 
     def equation(self) -> Any:
         """The model as an equation: text in the REPL, LaTeX in a notebook."""
-        from lmeformula.model.equation import build_equation
-
         return build_equation(self.design, family=self.family, sigma=self.sigma)
 
     def __repr__(self) -> str:

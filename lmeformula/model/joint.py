@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,7 @@ from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint
 from lmeformula.model.notation import is_correlated, part_names
 from lmeformula.model.regular import held_up
 from lmeformula.model.start import FIRST_FREEDOM
-from lmeformula.model.startable import check_start
+from lmeformula.model.startable import Start, check_start
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -32,26 +32,6 @@ Floats = NDArray[np.float64]
 Tensor: TypeAlias = Any
 Variable: TypeAlias = Any
 Distribution: TypeAlias = Any
-
-
-class Start(Protocol):
-    """The parameters that the variables start at; `model.params.Params` is one."""
-
-    @property
-    def beta(self) -> Floats:
-        """(p) fixed effects."""
-
-    @property
-    def covariances(self) -> tuple[Floats, ...]:
-        """One (k, k) covariance matrix per term."""
-
-    @property
-    def sigma(self) -> float | None:
-        """Residual standard deviation, or None for families without one."""
-
-    @property
-    def own(self) -> Floats:
-        """(f,) the family's other parameters of its own."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,27 @@ from lmeformula.errors import ModelError
 from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import Family
 
-if TYPE_CHECKING:
-    from lmeformula.model.joint import Start
-
 Floats = NDArray[np.float64]
+
+
+class Start(Protocol):
+    """The parameters that the variables start at; `model.params.Params` is one."""
+
+    @property
+    def beta(self) -> Floats:
+        """(p) fixed effects."""
+
+    @property
+    def covariances(self) -> tuple[Floats, ...]:
+        """One (k, k) covariance matrix per term."""
+
+    @property
+    def sigma(self) -> float | None:
+        """Residual standard deviation, or None for families without one."""
+
+    @property
+    def own(self) -> Floats:
+        """(f,) the family's other parameters of its own."""
 
 
 def check_start(design: Design, start: Start, rule: Family, sigma: float | None) -> None:
