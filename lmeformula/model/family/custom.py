@@ -22,6 +22,7 @@ from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, 
 from lmeformula.model.family.constant import Climber, Constant
 from lmeformula.model.family.links import LINKS, mean_of
 from lmeformula.model.family.own import NO_OWN, Own
+from lmeformula.model.family.parts import Parts
 from lmeformula.model.family.record import Arrays
 from lmeformula.model.family.record import Family as Record
 from lmeformula.model.family.score_trial import check_score
@@ -118,27 +119,6 @@ def Family(
         own_names=own_names,
         scale=scale,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """What a user's family is made of.
-
-    Attributes:
-      name: the family's.
-      names: (f) of the own parameters.
-      build: (mu, own parameters) -> distribution.
-      inverse: linear predictor -> mu, of tensors.
-      scale: of the own parameters.
-      start: (f,) natural own parameters to search around.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    build: Callable[[Tensor, tuple[Tensor, ...]], Any]
-    inverse: Callable[[Tensor], Tensor]
-    scale: Bijected
-    start: Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from lmeformula.errors import ModelError
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import NO_OWN, Own
 from lmeformula.model.family.record import Arrays, Family, Predicted
+from lmeformula.model.family.record import log_density as density_of
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -128,10 +129,8 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         return eta, values
 
     def log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-        from lmeformula.model.family.record import log_density as density
-
         inner, values = within([eta[k] for k in range(len(parts) + 1)], own, tensors=True)
-        return density(family, inner, response, tuple(values))
+        return density_of(family, inner, response, tuple(values))
 
     def distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
         import tensorflow as tf

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lmeformula.errors import ModelError
+from lmeformula.model.family.parts import Parts
 from lmeformula.model.family.trial import PREDICTORS, TOLERANCE, built, own_points, taken
-
-if TYPE_CHECKING:
-    from lmeformula.model.family.custom import Parts
 
 Tensor = Any
 

@@ -7,16 +7,14 @@ fails here would have failed in a fit, with TensorFlow's words for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
-
-if TYPE_CHECKING:
-    from lmeformula.model.family.custom import Parts
-    from lmeformula.model.family.supports import Support
+from lmeformula.model.family.parts import Parts
+from lmeformula.model.family.supports import Support
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -102,10 +100,6 @@ def own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
     for move in MOVES if len(free) else MOVES[:1]:
         natural = parts.scale.to_natural(free + move)
         yield tuple(tf.constant(value, tf.float64) for value in natural)
-
-
-def _own_points_first(parts: Parts) -> tuple[Tensor, ...]:
-    return next(own_points(parts))
 
 
 def built(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> Any:

@@ -1,0 +1,36 @@
+"""What a user's family is made of: the record that is tried out, and that its functions are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.model.family.bijected import Bijected
+
+Floats = NDArray[np.float64]
+Tensor = Any
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a user's family is made of.
+
+    Attributes:
+      name: the family's.
+      names: (f) of the own parameters.
+      build: (mu, own parameters) -> distribution.
+      inverse: linear predictor -> mu, of tensors.
+      scale: of the own parameters.
+      start: (f,) natural own parameters to search around.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    build: Callable[[Tensor, tuple[Tensor, ...]], Any]
+    inverse: Callable[[Tensor], Tensor]
+    scale: Bijected
+    start: Floats
