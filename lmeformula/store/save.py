@@ -15,9 +15,8 @@ from lmeformula.fit import FittedModel
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
 from lmeformula.model.covariance import STRUCTURES
-from lmeformula.model.family import Family, Own
+from lmeformula.model.family import Family, Own, is_from_table
 from lmeformula.model.family import family as find_family
-from lmeformula.model.family.pickled import is_from_table
 from lmeformula.model.family.predicted import with_predictors
 from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import param_space

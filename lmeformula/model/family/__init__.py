@@ -1,6 +1,10 @@
-"""Response families: a table of small records, each with its density in terms of the linear predictor."""
+"""Response families: a table of small records, each with its density in terms of the linear predictor.
+
+With `pickled` comes how they go into a pickle, so that there is no family that a pickle would not know.
+"""
 
 from lmeformula.model.family.own import NO_OWN, Own
+from lmeformula.model.family.pickled import is_from_table
 from lmeformula.model.family.record import ClosedForm, Depths, Family, Slopes, log_density
 from lmeformula.model.family.table import FAMILIES, family
 
@@ -13,5 +17,6 @@ __all__ = [
     "Own",
     "Slopes",
     "family",
+    "is_from_table",
     "log_density",
 ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
+from collections.abc import Callable
+from typing import Any
+
 from lmeformula.model.family.predicted import with_predictors
 from lmeformula.model.family.record import Family
 from lmeformula.model.family.table import FAMILIES
@@ -40,3 +44,13 @@ def found(written: str, names: tuple[str, ...]) -> Family:
     """
     family = find_family(written)
     return with_predictors(family, names) if names else family
+
+
+def reduced(family: Family) -> tuple[Callable[..., Family], tuple[Any, ...]]:
+    """What pickles and copies make a family from again: a function of this package, and its arguments."""
+    named = by_name(family)
+    return (Family, tuple(family)) if named is None else (found, named)
+
+
+# Said here and not in the record, which stands below the families that the table has.
+copyreg.pickle(Family, reduced)

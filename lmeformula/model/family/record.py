@@ -170,13 +170,6 @@ class Family(NamedTuple):
     def __repr__(self) -> str:
         return f"Family({self.written})"
 
-    def __reduce__(self) -> Any:
-        # Functions of the table are closures, which no pickle takes: the name stands for them.
-        from lmeformula.model.family.pickled import by_name, found
-
-        named = by_name(self)
-        return (Family, tuple(self)) if named is None else (found, named)
-
 
 def log_density(
     family: Family, eta: Tensor, response: tuple[Tensor, ...], own: tuple[Tensor, ...]
