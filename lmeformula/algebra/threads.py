@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import scipy.linalg  # noqa: F401  its BLAS is one of those that are looked for
 import threadpoolctl
 
 
@@ -23,6 +24,4 @@ def one_blas_thread() -> Iterator[None]:
 @cache
 def _controller() -> threadpoolctl.ThreadpoolController:
     # NumPy's and SciPy's libraries are found once; looking for them takes milliseconds.
-    import scipy.linalg  # noqa: F401
-
     return threadpoolctl.ThreadpoolController()
