@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lmeformula"
@@ -192,6 +195,83 @@ def test_a_planted_import_is_caught(module: str, line: str, why: str) -> None:
 )
 def test_imports_to_the_left_are_allowed(module: str, line: str) -> None:
     assert objections({f"lmeformula.{module}": line}) == []
+
+
+def file_of(name: str, modules: Mapping[str, str]) -> str:
+    """The file that is imported, or that has the name that is; "" for one beyond the package."""
+    return next((each for each in (name, name.rpartition(".")[0]) if each in modules), "")
+
+
+def circles(modules: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The files that import one another, in whatever way: when called, or for the type checker, as well."""
+    # The lazy front door names everything, and nothing goes through it.
+    names = sorted(set(modules) - {"lmeformula"})
+    place = {name: number for number, name in enumerate(names)}
+    meet = sp.lil_array((len(names), len(names)), dtype=bool)
+    for module in names:
+        is_package = any(other.startswith(f"{module}.") for other in modules)
+        for _, name, _ in imports(module, modules[module], is_package):
+            if (source := file_of(name, modules)) in place:
+                meet[place[module], place[source]] = True
+    count, circle = connected_components(meet.tocsr(), directed=True, connection="strong")
+    found = [np.flatnonzero(circle == number) for number in range(count)]
+    return [tuple(names[each] for each in files) for files in found if len(files) > 1]
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    assert circles(sources()) == []
+
+
+CIRCLES = {
+    "at the top": {"em.a": "from lmeformula.em.b import f", "em.b": "from lmeformula.em import a"},
+    "when called": {
+        "em.a": "import lmeformula.em.b",
+        "em.b": "def f():\n    from lmeformula.em.a import g",
+    },
+    "for the type checker": {
+        "em.a": "from .b import f",
+        "em.b": "if TYPE_CHECKING:\n    from .a import Record",
+    },
+    "of three": {
+        "em.a": "from .b import f",
+        "em.b": "from .c import g",
+        "em.c": "from .a import h",
+    },
+    "between folders": {
+        "em.a": "from lmeformula.model.b import f",
+        "model.b": "from lmeformula.em.a import g",
+    },
+}
+
+
+@pytest.mark.parametrize("planted", CIRCLES.values(), ids=CIRCLES)
+def test_a_planted_circle_is_caught(planted: dict[str, str]) -> None:
+    modules = {f"lmeformula.{name}": source for name, source in planted.items()}
+    aside = {
+        "lmeformula.em.aside": "from lmeformula.em.a import x",
+        "lmeformula": "from .em import a",
+    }
+    assert circles(modules | aside) == [tuple(sorted(modules))]
+
+
+def test_a_circle_through_a_package_is_caught() -> None:
+    """Who takes a name from a package takes what its `__init__` takes."""
+    planted = {
+        "lmeformula.em": "from lmeformula.em.a import f",
+        "lmeformula.em.a": "from lmeformula.em import g",
+    }
+    assert circles(planted) == [("lmeformula.em", "lmeformula.em.a")]
+
+
+def test_what_two_files_import_is_no_circle() -> None:
+    below = {
+        "lmeformula": "",
+        "lmeformula.em": "",
+        "lmeformula.em.a": "import numpy\nfrom lmeformula.em import b, c",
+        "lmeformula.em.b": "from lmeformula.em.c import f\nfrom lmeformula import em",
+        "lmeformula.em.c": "from lmeformula.errors import ModelError",
+    }
+    assert circles(below) == []
 
 
 def test_contributing_shows_the_same_order_and_the_same_house() -> None:
