@@ -121,24 +121,25 @@ def _xor(x: Value, y: Value) -> Value:
 
 def _ifelse(test: Value, yes: Value, no: Value) -> Value:
     num = rows_of([test, yes, no])
+    is_true = operate("|", (test, False))
     if not num:
-        return yes if operate("|", (test, False)) else no
-    chosen = spread(operate("|", (test, False)), num, "ifelse()")
-    assert isinstance(chosen, Logicals)
-    unknown = np.isnan(chosen.values)
+        return float("nan") if is_true is None else yes if is_true else no
+    # A test that is missing as a whole, 0/0, is spread as numbers.
+    chosen = as_floats(spread(is_true, num, "ifelse()"), "ifelse()")
+    unknown = np.isnan(chosen)
     a, b = spread(yes, num, "ifelse()"), spread(no, num, "ifelse()")
     if isinstance(a, Categories) or isinstance(b, Categories):
         a, b = categories(a), categories(b)
         names = tuple(sorted({*a.levels, *b.levels}))
         place = {name: i for i, name in enumerate(names)}
         codes = np.where(
-            chosen.values == 1,
+            chosen == 1,
             np.array([place[name] for name in a.levels] + [-1])[a.codes],
             np.array([place[name] for name in b.levels] + [-1])[b.codes],
         )
         return Categories(np.where(unknown, -1, codes), names, is_text=True)
     yes_values, no_values = aligned(as_floats(a, "ifelse()"), as_floats(b, "ifelse()"), "ifelse()")
-    is_yes, _ = aligned(chosen.values == 1, yes_values, "ifelse()")
+    is_yes, _ = aligned(chosen == 1, yes_values, "ifelse()")
     values = np.where(is_yes, yes_values, no_values)
     values = np.where(aligned(unknown, values, "ifelse()")[0], np.nan, values)
     both_logical = isinstance(a, Logicals) and isinstance(b, Logicals)

@@ -69,7 +69,8 @@ def build_equation(
     Example:
       >>> import numpy as np
       >>> from lmeformula.design.design import ResponseBlock
-      >>> from lmeformula.formula.ir import Column, FixedPart, Formula, Response, TermSum
+      >>> from lmeformula.formula.formula import Formula
+      >>> from lmeformula.formula.ir import Column, FixedPart, Response, TermSum
       >>> term = TermBlock("g", ("Intercept",), np.ones((3, 1)), "g", ("g",), ("a", "b"),
       ...                  np.array([0, 0, 1], np.int32))
       >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())

@@ -107,7 +107,8 @@ def build_joint(
         no joint distribution here, or the start values do not fit the design.
     Example:
       >>> from lmeformula.design.design import ResponseBlock
-      >>> from lmeformula.formula.ir import Column, FixedPart, Formula, Response, TermSum
+      >>> from lmeformula.formula.formula import Formula
+      >>> from lmeformula.formula.ir import Column, FixedPart, Response, TermSum
       >>> from lmeformula.model.params import Params
       >>> term = TermBlock("g", ("Intercept",), np.ones((3, 1)), "g", ("g",), ("a", "b"),
       ...                  np.array([0, 0, 1], np.int32))

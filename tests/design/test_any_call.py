@@ -164,3 +164,11 @@ def test_a_base_of_logarithms_may_be_a_column() -> None:
 
 def test_rounding_to_no_place_at_all() -> None:
     np.testing.assert_array_equal(design("y ~ round(x, 1e308)", DATA).X[:, 1], DATA["x"])
+
+
+@pytest.mark.parametrize("test", ["0/0", "NA", "k > 0/0"])
+@pytest.mark.parametrize("others", ["1, 2", "k, o", "o, k", 'TRUE, "a"'])
+def test_a_test_that_is_missing_as_a_whole(test: str, others: str) -> None:
+    hold(f"y ~ ifelse({test}, {others}) + (1 | g)")
+    with pytest.raises(LmeFormulaError):
+        design(f"y ~ ifelse({test}, {others}) + (1 | g)", DATA)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import lmeformula as lf
-from lmeformula.em.draws import mean_covariance
+from lmeformula.em.series import mean_covariance
 from tests.estimation import crossed, quadrature, wide
 
 # A model whose standard deviation the data hardly know.

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
-from lmeformula.formula.ir import Column, FixedPart, Formula, Response, TermSum
+from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import Column, FixedPart, Response, TermSum
 
 N = 24
 _RNG = np.random.default_rng(20240607)
