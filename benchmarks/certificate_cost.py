@@ -28,7 +28,7 @@ CALLED = {
     "lmeformula.estimation.iterative": ("certify_probed",),
     "lmeformula.estimation.approximate": ("certify_laplace", "certify_probed_laplace"),
     "lmeformula.estimation.laplace": ("certify_sampled",),
-    "lmeformula.estimation.heavy": ("certify_sampled",),
+    "lmeformula.estimation.student_effects": ("certify_sampled",),
 }
 
 

@@ -11,7 +11,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from lmeformula.em import known
+from lmeformula.em import recognise
 from lmeformula.startup import watch_imports
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def _recognise(*given: Any) -> Any:
-    """What the package knows of a joint distribution that was written by hand; see `lmeformula.em.known`."""
+    """What the package knows of a joint distribution by hand; see `lmeformula.em.recognise`."""
     return importlib.import_module(f"{__name__}.handwritten.delegate").solver_of(*given)
 
 
-known.offer(_recognise)
+recognise.offer(_recognise)

@@ -38,7 +38,7 @@ from lmeformula.errors import FormulaDataError, underline
 from lmeformula.formula import expand_dot, parse
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Expression, TermSum
-from lmeformula.formula.several import formulas_of
+from lmeformula.formula.several_formulas import formulas_of
 
 Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"]
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.em.draws import Draws, with_coefficients
-from lmeformula.em.elsewhere import calls_of, evaluator, together
+from lmeformula.em.evaluate import calls_of, evaluator, together
 from lmeformula.em.observed import Information
 from lmeformula.em.programs import Programs, num_rows
 from lmeformula.em.types import Problem

@@ -13,9 +13,7 @@ from lmeformula.em import boundary, schedule
 from lmeformula.em.advance import Advance, Moments
 from lmeformula.em.boundary import Held
 from lmeformula.em.draws import start_walkers
-from lmeformula.em.observed import Information
-from lmeformula.em.outcome import Outcome
-from lmeformula.em.place import (
+from lmeformula.em.iteration import (
     AGAIN_WARMUP,
     Memory,
     Place,
@@ -39,6 +37,8 @@ from lmeformula.em.place import (
     next_floor,
     warmup_of,
 )
+from lmeformula.em.observed import Information
+from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Programs, programs, tensors_of
 from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.refine import refine

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lmeformula.em.bridge import ENOUGH, LogRatio, overlap, shares
 from lmeformula.em.draws import Walkers, start_walkers, take
-from lmeformula.em.elsewhere import calls_of
+from lmeformula.em.evaluate import calls_of
 from lmeformula.em.programs import Programs, programs, tensors_of
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem, Scores, Tensor

@@ -20,8 +20,8 @@ from lmeformula.em.density import (
     param_gradient,
 )
 from lmeformula.em.generic import Solver
-from lmeformula.em.known import recognised
 from lmeformula.em.programs import tensors_of
+from lmeformula.em.recognise import recognised
 from lmeformula.em.structures import blocks_of, flatten
 from lmeformula.em.types import Problem, Scores, Tensor
 from lmeformula.errors import ModelError

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from lmeformula.em.cached_program import Kept
 from lmeformula.em.estep.sampler import build_evaluate, build_walk
-from lmeformula.em.kept import Kept
 from lmeformula.em.types import Options, Problem
 
 # Programs of this many structures are kept, those used last: each holds some megabytes of graph and code.

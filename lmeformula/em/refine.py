@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lmeformula.em import boundary
 from lmeformula.em.advance import Advance, Moments
 from lmeformula.em.information import information_of
+from lmeformula.em.iteration import Memory, Place, coefficients_of, find_way
 from lmeformula.em.observed import Information
-from lmeformula.em.place import Memory, Place, coefficients_of, find_way
 from lmeformula.em.programs import Programs
 from lmeformula.em.types import Options, Problem
 

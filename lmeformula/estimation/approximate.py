@@ -43,11 +43,11 @@ from lmeformula.laplace.fit import (
 from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.laplace.iterative_limits import climb_iteratively
 from lmeformula.laplace.limits import AtLimit, Climbed, climb, held_model
-from lmeformula.laplace.met import Known, met_by_design
 from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, observed_information
-from lmeformula.model.alike import alike
+from lmeformula.laplace.perfect_fit import Known, met_by_design
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
+from lmeformula.model.confounded import alike
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family.running import Met, met_exactly
 from lmeformula.model.orthogonal import at_rest

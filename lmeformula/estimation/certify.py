@@ -15,11 +15,11 @@ from lmeformula.estimation.coordinates import (
     least_known,
     told,
 )
-from lmeformula.gaussian.closely import EXACTLY, Rows
 from lmeformula.gaussian.exact import ExactFit, column_scales
+from lmeformula.gaussian.from_residuals import EXACTLY, Rows
 from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.restricted import restricted
-from lmeformula.gaussian.witness import score, witness_at
+from lmeformula.gaussian.second_opinion import score, witness_at
 from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameters
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.model.ascent import FREEING_CURVATURE

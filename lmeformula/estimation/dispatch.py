@@ -7,10 +7,10 @@ from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation import gaussian, iterative, laplace
-from lmeformula.estimation.heavy import estimate_heavy, is_heavy, refuse
-from lmeformula.estimation.numbers import check_numbers
+from lmeformula.estimation.check_numbers import check_numbers
+from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
 from lmeformula.estimation.solver import choose_solver
-from lmeformula.estimation.turned import in_orthogonal_columns
+from lmeformula.estimation.student_effects import estimate_heavy, is_heavy, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.startup import import_tensorflow

@@ -43,9 +43,9 @@ from lmeformula.gaussian.orthogonal import Orthogonal
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.gaussian.restricted import restricted, restricted_information
 from lmeformula.history import Ascent, LogLik, Seconds
-from lmeformula.model.alike import alike
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
+from lmeformula.model.confounded import alike
 from lmeformula.model.factors import any_singular
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params, ParamSpace

@@ -17,10 +17,10 @@ from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
 from lmeformula.estimation.coordinates import coordinates
 from lmeformula.fit import FittedModel
+from lmeformula.gaussian.dense import MOST_EFFECTS
 from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
 from lmeformula.gaussian.likelihood import sums
-from lmeformula.gaussian.small import MOST_EFFECTS
 from lmeformula.gaussian.sparse import SparseSums, outward, sparse_sums
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.compile import Model

@@ -15,7 +15,6 @@ from lmeformula.em.progress import Progress
 from lmeformula.em.types import Geometry, Options, Solution
 from lmeformula.estimation.approximate import Start, failed_fit, start_of, whole
 from lmeformula.estimation.at_limits import as_whole
-from lmeformula.estimation.bridged import log_likelihood
 from lmeformula.estimation.certify_sampled import certify_sampled
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
@@ -29,6 +28,7 @@ from lmeformula.estimation.common import (
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.exact_start import exact_errors, exact_start
+from lmeformula.estimation.monte_carlo_loglik import log_likelihood
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, Seconds
@@ -184,7 +184,7 @@ def _nowhere(start: Start) -> Floats:
 
 
 def _compile_ahead(model: Model, options: Options, solver: str) -> None:
-    from lmeformula.em.ahead import compile_ahead
+    from lmeformula.em.precompile import compile_ahead
     from lmeformula.sampling.laplace import blank_whitening
     from lmeformula.sampling.problem import whitened_problem
 

@@ -10,7 +10,7 @@ from lmeformula.formula.formula import Formula
 from lmeformula.formula.grammar import read_tree
 from lmeformula.formula.lower import lower
 from lmeformula.formula.mistakes import Report
-from lmeformula.formula.several import join_formulas, named_formulas
+from lmeformula.formula.several_formulas import join_formulas, named_formulas
 
 
 @kinds.takes(double_bar=kinds.one_of("split", "diag"))

@@ -8,7 +8,7 @@ from lmeformula.errors import FormulaSyntaxError
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.parse import parse_one
 from lmeformula.formula.serialize import VERSION, formula_to_dict
-from lmeformula.formula.several import join_formulas
+from lmeformula.formula.several_formulas import join_formulas
 
 
 def formula_from_dict(record: Mapping[str, object]) -> Formula:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.gaussian.closely import is_perfect
+from lmeformula.gaussian.dense import MOST_EFFECTS, dense_products
 from lmeformula.gaussian.freedom import freedom_of
+from lmeformula.gaussian.from_residuals import is_perfect
 from lmeformula.gaussian.information import profile_information
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
@@ -23,7 +24,6 @@ from lmeformula.gaussian.moments import moment_start
 from lmeformula.gaussian.no_residual import may_lack_residual, without_limit
 from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
 from lmeformula.gaussian.restricted import restricted
-from lmeformula.gaussian.small import MOST_EFFECTS, dense_products
 from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space

@@ -12,6 +12,7 @@ from scipy.linalg import lapack
 from lmeformula.algebra.complement import Complement, complement
 from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
 from lmeformula.algebra.factor import apply_lambda
+from lmeformula.gaussian.dense import SmallSolution, trace_products
 from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.likelihood import (
     Solution,
@@ -20,7 +21,6 @@ from lmeformula.gaussian.likelihood import (
     solve,
     times_products,
 )
-from lmeformula.gaussian.small import SmallSolution, trace_products
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]

@@ -18,9 +18,9 @@ from lmeformula.algebra.crossproducts import covariance_directions, outer_change
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import times_products
 from lmeformula.gaussian import sparse
-from lmeformula.gaussian.closely import is_perfect
 from lmeformula.gaussian.exact import elements_at
 from lmeformula.gaussian.freedom import freedom_of
+from lmeformula.gaussian.from_residuals import is_perfect
 from lmeformula.gaussian.information import scale_out
 from lmeformula.gaussian.sparse import SparseSolution, SparseSums
 from lmeformula.model import probing

@@ -22,19 +22,19 @@ from lmeformula.algebra.factor import Factor, apply_lambda, factorize
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.memory import check_dense
 from lmeformula.design.design import Design
-from lmeformula.gaussian.closely import (
-    Rows,
-    best_coefficients,
-    has_digits,
-    is_small,
-    solve_closely,
-)
-from lmeformula.gaussian.small import (
+from lmeformula.gaussian.dense import (
     DenseProducts,
     SmallSolution,
     dense_products,
     solve_small,
     solve_small_closely,
+)
+from lmeformula.gaussian.from_residuals import (
+    Rows,
+    best_coefficients,
+    has_digits,
+    is_small,
+    solve_closely,
 )
 from lmeformula.model.params import ParamSpace
 

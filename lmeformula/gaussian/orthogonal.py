@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.incidence import find_incidence
+from lmeformula.gaussian.dense import dense_products
 from lmeformula.gaussian.likelihood import Sums
-from lmeformula.gaussian.small import dense_products
 from lmeformula.model.factors import column_root
 
 Floats = NDArray[np.float64]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import apply_lambda
+from lmeformula.gaussian.dense import SmallSolution
 from lmeformula.gaussian.likelihood import Solved, Sums
-from lmeformula.gaussian.small import SmallSolution
 
 Floats = NDArray[np.float64]
 

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lmeformula.gaussian.closely import Rows
+from lmeformula.gaussian.dense import DenseProducts
+from lmeformula.gaussian.from_residuals import Rows
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import Sums, solve_quickly
-from lmeformula.gaussian.small import DenseProducts
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]

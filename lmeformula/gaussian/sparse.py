@@ -23,14 +23,14 @@ from lmeformula.algebra.sparseproducts import (
     times_products,
 )
 from lmeformula.design.design import Design
-from lmeformula.gaussian.closely import (
+from lmeformula.gaussian.freedom import freedom_of
+from lmeformula.gaussian.from_residuals import (
     Rows,
     best_coefficients,
     has_digits,
     is_small,
     solve_closely,
 )
-from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.correlated import correlation_variable, deferred_factor
-from lmeformula.model.covariances.heavy import LEAST_FREEDOM
+from lmeformula.model.covariances.student import LEAST_FREEDOM
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.covariance import STRUCTURES, Structure
-from lmeformula.model.covariances.heavy import Heavy, free_of, freedom_of
+from lmeformula.model.covariances.student import Heavy, free_of, freedom_of
 from lmeformula.model.family.own import NO_OWN, Own, positive
 
 Floats = NDArray[np.float64]

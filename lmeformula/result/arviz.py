@@ -17,7 +17,7 @@ from lmeformula.result.equations import equations
 from lmeformula.result.loadings import loadings, predictors_of
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
-from lmeformula.result.several import contribution
+from lmeformula.result.several_predictors import contribution
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

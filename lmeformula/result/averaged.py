@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.result.equations import Equations, equations, fresh_variances
-from lmeformula.result.heavy import refuse_heavy
-from lmeformula.result.held_out import mean_over
 from lmeformula.result.level_posterior import LevelNodes, level_nodes, shifts
+from lmeformula.result.predictive_density import mean_over
 from lmeformula.result.predictor import PredictionKind, family_values, linear_predictor, only_terms
+from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.scores import averaged_chances
-from lmeformula.result.several import contribution, need_one_predictor
+from lmeformula.result.several_predictors import contribution, need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

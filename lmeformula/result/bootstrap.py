@@ -17,10 +17,10 @@ from lmeformula.design.design import Design
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.laplace.fit import Care, fit_laplace
 from lmeformula.result.distribution import is_normal
-from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.intervals import chosen, interval_frame
 from lmeformula.result.parameters import parameters
 from lmeformula.result.refit import check_refit, refit_exactly
+from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
 
 if TYPE_CHECKING:

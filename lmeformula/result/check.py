@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmeformula.arguments import kinds
-from lmeformula.result.diagnostics import singular_terms
-from lmeformula.result.doubts import Doubt
-from lmeformula.result.ending import endless
-from lmeformula.result.group_doubts import levels_apart, modes_apart, row_scores
-from lmeformula.result.row_doubts import (
+from lmeformula.result.check_groups import levels_apart, modes_apart, row_scores
+from lmeformula.result.check_rows import (
     narrow,
     row_facts,
     spread,
@@ -23,8 +20,11 @@ from lmeformula.result.row_doubts import (
     unequal,
     zeros,
 )
-from lmeformula.result.score_doubts import score_doubts
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.check_scores import score_doubts
+from lmeformula.result.check_test import Doubt
+from lmeformula.result.diagnostics import singular_terms
+from lmeformula.result.ending import endless
+from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.gaussian.dense import SmallSolution
 from lmeformula.gaussian.exact import column_scales
 from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.likelihood import Sums, log_det_gradient, solve_quickly
-from lmeformula.gaussian.small import SmallSolution
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.covariances.structure import Structure
 from lmeformula.model.params import Params, ParamSpace

@@ -21,13 +21,13 @@ from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.result.comparable import row_weights, same_measure
 from lmeformula.result.equations import check_direct, equations
 from lmeformula.result.folds import Folds, check_folds, make_folds
-from lmeformula.result.heavy import refuse_heavy
-from lmeformula.result.held_out import log_predictive, mean_over
+from lmeformula.result.predictive_density import log_predictive, mean_over
 from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.refit_start import start_from
+from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
-from lmeformula.result.several import need_one_predictor
-from lmeformula.result.warm import start_from
+from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Table
 

@@ -11,8 +11,8 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.result.freedom import Asymptotic, Freedom
-from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.kenward_roger import kenward_roger
+from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.satterthwaite import satterthwaite
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from lmeformula.result.freedom import Asymptotic
 from lmeformula.result.grid import cells, observed_of
 from lmeformula.result.marginal_means import MarginalMeans
 from lmeformula.result.mean_scales import link_scale, on_link, on_response
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -24,10 +24,10 @@ from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predictor import linear_predictor
-from lmeformula.result.several import stacked_predictor
+from lmeformula.result.refuse_student import refuse_heavy
+from lmeformula.result.several_predictors import stacked_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

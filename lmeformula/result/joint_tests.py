@@ -20,7 +20,7 @@ from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.freedom import Freedom, FTest
 from lmeformula.result.grid import MAX_ROWS, cells, estimable, observed_of
 from lmeformula.result.nesting import Nesting, find_nesting, term_columns
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.result.averaged import clouds, moved_means
 from lmeformula.result.equations import Equations, equations, has_equations
-from lmeformula.result.held_out import normal_rule, row_log_density
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
+from lmeformula.result.predictive_density import normal_rule, row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

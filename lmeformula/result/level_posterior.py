@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.equations import Equations
-from lmeformula.result.held_out import row_log_density
 from lmeformula.result.posterior import row_precisions
+from lmeformula.result.predictive_density import row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.store.absent import has_rows
 

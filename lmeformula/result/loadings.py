@@ -14,7 +14,7 @@ from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.result.equations import Equations
 from lmeformula.result.parameter_errors import parameter_covariance
 from lmeformula.result.predictor import linear_predictor
-from lmeformula.result.several import stacked_predictor
+from lmeformula.result.several_predictors import stacked_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

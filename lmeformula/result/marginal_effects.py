@@ -16,7 +16,7 @@ from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
 from lmeformula.result.grid import observed_of
 from lmeformula.result.predictor import mean_response
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lmeformula.model.covariances.heavy import LEAST_FREEDOM
+from lmeformula.model.covariances.student import LEAST_FREEDOM
 from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Positive

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import apply_lambda, factorize
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.predictor import family_values, linear_predictor
-from lmeformula.result.several import stacked_predictor
+from lmeformula.result.refuse_student import refuse_heavy
+from lmeformula.result.several_predictors import stacked_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -13,7 +13,6 @@ from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict import NEW_LEVELS
 from lmeformula.result.predictor import (
@@ -22,7 +21,8 @@ from lmeformula.result.predictor import (
     linear_predictor,
     mean_response,
 )
-from lmeformula.result.several import contribution
+from lmeformula.result.refuse_student import refuse_heavy
+from lmeformula.result.several_predictors import contribution
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

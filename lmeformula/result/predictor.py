@@ -17,7 +17,7 @@ from lmeformula.formula import parse
 from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.show import random_text
-from lmeformula.result.several import contribution, need_one_predictor
+from lmeformula.result.several_predictors import contribution, need_one_predictor
 from lmeformula.store.absent import has_rows
 
 if TYPE_CHECKING:

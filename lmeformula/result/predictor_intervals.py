@@ -21,7 +21,6 @@ from lmeformula.result.equations import (
     in_parts,
     with_location,
 )
-from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.loadings import Loadings, loadings, predictors_of
 from lmeformula.result.mean_intervals import (
@@ -34,6 +33,7 @@ from lmeformula.result.mean_intervals import (
 )
 from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predictor import family_values
+from lmeformula.result.refuse_student import refuse_heavy
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

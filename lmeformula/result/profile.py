@@ -18,9 +18,9 @@ from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_panels, several_axe
 from lmeformula.errors import ModelError
 from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter
-from lmeformula.result.ridge import HigherGroundError, Ridge, Stop
-from lmeformula.result.slices import slice_of
-from lmeformula.result.surface import Slice
+from lmeformula.result.profile_coordinates import slice_of
+from lmeformula.result.profile_gaussian import Slice
+from lmeformula.result.profile_walk import HigherGroundError, Ridge, Stop
 from lmeformula.text.names import drawn
 from lmeformula.text.render import to_text
 from lmeformula.text.table import Column, Table

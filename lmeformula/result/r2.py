@@ -18,10 +18,10 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.model.family.links import LINKS
 from lmeformula.result.comparable import A_FIT
-from lmeformula.result.heavy import effect_covariances
 from lmeformula.result.predictor import family_values
+from lmeformula.result.refuse_student import effect_covariances
 from lmeformula.result.residuals import observed_mean
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 # Variances of the standard logistic, normal and Gumbel distributions: of the variable behind a yes or no.
 LATENT = {"logit": math.pi**2 / 3, "probit": 1.0, "cloglog": math.pi**2 / 6}

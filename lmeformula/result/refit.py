@@ -22,7 +22,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.gaussian.likelihood import Carrier, prepare, respond
 from lmeformula.model.compile import Model
 from lmeformula.result.predictor import category_names
-from lmeformula.result.warm import start_from
+from lmeformula.result.refit_start import start_from
 
 if TYPE_CHECKING:
     from lmeformula.em.progress import Progress

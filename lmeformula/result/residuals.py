@@ -18,7 +18,7 @@ from lmeformula.model.family.categories import category_numbers
 from lmeformula.result.deviances import unit_deviances
 from lmeformula.result.distribution import chances, is_normal, standardized
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
-from lmeformula.result.several import row_family
+from lmeformula.result.several_predictors import row_family
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

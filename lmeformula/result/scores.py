@@ -13,9 +13,9 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.result.equations import equations
-from lmeformula.result.held_out import normal_rule
+from lmeformula.result.predictive_density import normal_rule
 from lmeformula.result.predictor import family_values, linear_predictor
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -18,7 +18,6 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
-from lmeformula.result.heavy import tails
 from lmeformula.result.predict import NEW_LEVELS
 from lmeformula.result.predictor import (
     category_names,
@@ -26,7 +25,8 @@ from lmeformula.result.predictor import (
     kept_terms,
     linear_predictor,
 )
-from lmeformula.result.several import contribution
+from lmeformula.result.refuse_student import tails
+from lmeformula.result.several_predictors import contribution
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

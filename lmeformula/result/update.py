@@ -11,7 +11,7 @@ from lmeformula.errors import FormulaDataError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -22,8 +22,8 @@ from lmeformula.em.types import Tensor
 from lmeformula.laplace.fit import own_parameters
 from lmeformula.model.compile import Model
 from lmeformula.sampling.blocks import Blocks
-from lmeformula.sampling.heavy import log_prior
 from lmeformula.sampling.rows import row_density
+from lmeformula.sampling.student_prior import log_prior
 from lmeformula.sampling.whitened import RowDensity
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-from lmeformula.result.several import need_one_predictor
+from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.serving.expressions import LEVEL, NUMBER, Input
 from lmeformula.serving.model import serving_module
 from lmeformula.startup import import_tensorflow

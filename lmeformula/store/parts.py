@@ -9,7 +9,7 @@ from lmeformula.design.design import Design, Part
 from lmeformula.design.predictors import joined
 from lmeformula.errors import FormulaDataError, FormulaSyntaxError
 from lmeformula.formula.ir import FIRST
-from lmeformula.formula.several import join_formulas
+from lmeformula.formula.several_formulas import join_formulas
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import Codec, Reader, Text, Writer
 from lmeformula.store.containers import read_fields

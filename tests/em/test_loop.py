@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-import lmeformula.em.place as place
+import lmeformula.em.iteration as place
 from lmeformula.em import Geometry, Options, Outcome, Problem, from_log_joint, run, schedule
 from lmeformula.em.types import Scores
 from tests.em.conftest import GROUPED, Y, grouped_maximum

@@ -11,8 +11,8 @@ import pytest
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.result.check import check_html
-from lmeformula.result.group_doubts import influence, row_scores
-from lmeformula.result.score_doubts import score_doubts
+from lmeformula.result.check_groups import influence, row_scores
+from lmeformula.result.check_scores import score_doubts
 from tests.result.after_fit import dense
 from tests.result.fakes import fake_fit
 from tests.result.truth import RESPONSES, responses, true_data

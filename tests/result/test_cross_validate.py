@@ -16,7 +16,7 @@ from lmeformula.laplace import rows as laplace_rows
 from lmeformula.model.family.counts import count_arrays
 from lmeformula.result.cross_validate import _fit_rows
 from lmeformula.result.folds import make_folds
-from lmeformula.result.held_out import log_predictive, mean_over, row_log_density
+from lmeformula.result.predictive_density import log_predictive, mean_over, row_log_density
 from lmeformula.result.predictor import family_values
 from lmeformula.result.scores import category_chances, score
 from tests.result.after_fit import dense, small_fit

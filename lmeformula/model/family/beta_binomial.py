@@ -20,8 +20,8 @@ from lmeformula.model.family.binary import trials_response
 from lmeformula.model.family.gammas import LARGE, log_rising, log_rising_ratio
 from lmeformula.model.family.links import LINKS, Link
 from lmeformula.model.family.own import Own, positive
+from lmeformula.model.family.polya_urn import urn_form
 from lmeformula.model.family.record import Arrays, Family, Predicted
-from lmeformula.model.family.urn import urn_form
 
 Floats = NDArray[np.float64]
 Tensor = Any

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.model.family.intervals import binary_form
+from lmeformula.model.family.link_distributions import TAILS
 from lmeformula.model.family.links import LINKS, Link, softplus
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
-from lmeformula.model.family.tails import TAILS
 
 Floats = NDArray[np.float64]
 Tensor = Any

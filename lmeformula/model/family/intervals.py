@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.model.family.link_distributions import Tails
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Slopes
-from lmeformula.model.family.tails import Tails
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]

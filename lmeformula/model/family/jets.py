@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from lmeformula.model.family.tails import LARGEST_EXPONENT, TAILS, Tails
+from lmeformula.model.family.link_distributions import LARGEST_EXPONENT, TAILS, Tails
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from lmeformula.model.family.tails import LARGEST_EXPONENT
+from lmeformula.model.family.link_distributions import LARGEST_EXPONENT
 
 Floats = NDArray[np.float64]
 Tensor = Any

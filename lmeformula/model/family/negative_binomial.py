@@ -16,9 +16,9 @@ from lmeformula.model.family.counts import count_response, log_mean, stirling_re
 from lmeformula.model.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
 from lmeformula.model.family.links import softplus
 from lmeformula.model.family.own import Own, positive
+from lmeformula.model.family.polya_urn import is_short, summed
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.model.family.rising import rising
-from lmeformula.model.family.urn import is_short, summed
 
 Floats = NDArray[np.float64]
 Tensor = Any

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design
 from lmeformula.model.family.categories import categories, category_names, ordered_response
 from lmeformula.model.family.intervals import ordered_form
+from lmeformula.model.family.link_distributions import TAILS
 from lmeformula.model.family.links import LINKS, Link, log1mexp, softplus
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
-from lmeformula.model.family.tails import TAILS
 from lmeformula.model.family.thresholds import Pattern, threshold_own
 
 Floats = NDArray[np.float64]

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
-from lmeformula.model.family.amounts import AMOUNTS, HALF_WINDOW, REACH
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import less_powers
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
+from lmeformula.model.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH
 
 Floats = NDArray[np.float64]
 Tensor = Any

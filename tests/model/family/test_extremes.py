@@ -21,8 +21,8 @@ from lmeformula.laplace.rows import automatic, in_free
 from lmeformula.model.family import family, log_density
 from lmeformula.model.family.bounded import CHANCE, NEAREST, POSITIVE, Bounded
 from lmeformula.model.family.gammas import log_rising
+from lmeformula.model.family.link_distributions import CAUCHY
 from lmeformula.model.family.links import LINKS
-from lmeformula.model.family.tails import CAUCHY
 from tests.model.family.single import CASES, arrays, tensors
 from tests.simulate import differences
 

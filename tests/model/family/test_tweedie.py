@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 import lmeformula as lf
 from lmeformula.model.family import family, log_density
-from lmeformula.model.family.amounts import AMOUNTS
+from lmeformula.model.family.tweedie_density import AMOUNTS
 
 TWEEDIE = family("tweedie")
 # Dispersion, power, mean: few amounts, many small ones, more than the series takes one by one.

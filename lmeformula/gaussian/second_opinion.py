@@ -18,8 +18,9 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
-from lmeformula.gaussian.closely import Left, is_close, leave
+from lmeformula.gaussian.dense import DenseProducts, trace_products
 from lmeformula.gaussian.freedom import freedom_of
+from lmeformula.gaussian.from_residuals import Left, is_close, leave
 from lmeformula.gaussian.information import outer_sums
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
@@ -31,7 +32,6 @@ from lmeformula.gaussian.likelihood import (
     solve,
 )
 from lmeformula.gaussian.orthogonal import mean_products
-from lmeformula.gaussian.small import DenseProducts, trace_products
 from lmeformula.model.covariances.chart import pull_of
 from lmeformula.model.factors import column_root
 from lmeformula.model.params import Params, ParamSpace

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.model.family.amounts import less_powers
+from lmeformula.model.family.tweedie_density import less_powers
 
 Floats = NDArray[np.float64]
 

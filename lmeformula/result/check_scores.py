@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import factorize
 from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.result.doubts import Doubt
+from lmeformula.result.check_groups import Scores
+from lmeformula.result.check_test import Doubt
 from lmeformula.result.equations import Equations, has_equations, with_location
-from lmeformula.result.group_doubts import Scores
 from lmeformula.result.parameter_errors import has_location, location_covariance
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.em.ahead import compile_ahead
 from lmeformula.em.loop import run
+from lmeformula.em.precompile import compile_ahead
 from lmeformula.em.types import Geometry, Options
 from lmeformula.laplace.fit import fit_laplace
 from lmeformula.laplace.observed import observed_information

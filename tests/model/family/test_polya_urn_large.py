@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 import lmeformula as lf
-from lmeformula.model.family import urn
-from lmeformula.model.family.urns import FIRST, log_chances, tails
+from lmeformula.model.family import polya_urn
+from lmeformula.model.family.polya_urn_large import FIRST, log_chances, tails
 
 FIRSTS = (1e-6, 0.3, 5.0, 1e3, 1e5, 1e8)
 
@@ -30,9 +30,9 @@ def test_chances_are_products_of_draws(precision, chance):
     trials = np.array([250.0, 250.0, 5000.0, 5000.0])
     successes = np.array([0.0, 83.0, 1.0, 5000.0])
     logs = np.full(4, np.log(chance)), np.full(4, np.log1p(-chance))
-    up = urn.summed(logs[0], successes, precision).value
-    down = urn.summed(logs[1], trials - successes, precision).value
-    whole = urn.summed(np.zeros(4), trials, precision).value
+    up = polya_urn.summed(logs[0], successes, precision).value
+    down = polya_urn.summed(logs[1], trials - successes, precision).value
+    whole = polya_urn.summed(np.zeros(4), trials, precision).value
     ways = stats.binom(trials, 0.5).logpmf(successes) + trials * np.log(2.0)
     found = log_chances(*logs, successes, trials, precision)
     # The logarithm of the ways, and of so many draws, is as large as thousands.

@@ -8,7 +8,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.gaussian.likelihood import sums
-from lmeformula.gaussian.witness import score, witness_at
+from lmeformula.gaussian.second_opinion import score, witness_at
 from lmeformula.model.params import ParamSpace
 
 FORMULAS = (

@@ -11,9 +11,9 @@ from scipy import stats
 from scipy.special import expit, gammaln, logsumexp
 
 import lmeformula as lf
-from lmeformula.model.covariances.heavy import Heavy
-from lmeformula.sampling import heavy
-from lmeformula.sampling.heavy_problem import HeavyModel
+from lmeformula.model.covariances.student import Heavy
+from lmeformula.sampling import student_prior as heavy
+from lmeformula.sampling.student_problem import HeavyModel
 from tests.estimation.quadrature import Truth, climb
 
 GROUPS, ROWS, TRIALS = 60, 6, 10
@@ -276,7 +276,7 @@ def test_gradients_and_scores_are_derivatives():
 
 
 def _problem(of: HeavyModel, psi: np.ndarray):
-    from lmeformula.sampling.heavy_problem import heavy_problem
+    from lmeformula.sampling.student_problem import heavy_problem
 
     return heavy_problem(of, psi)
 

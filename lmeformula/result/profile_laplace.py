@@ -16,8 +16,8 @@ from lmeformula.model.compile import Model
 from lmeformula.model.family.own import Ascending
 from lmeformula.model.params import ParamSpace
 from lmeformula.result.parameters import Parameter
-from lmeformula.result.ridge import Surface
-from lmeformula.result.surface import Box, Slice, box_of, leading_pair
+from lmeformula.result.profile_gaussian import Box, Slice, box_of, leading_pair
+from lmeformula.result.profile_walk import Surface
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

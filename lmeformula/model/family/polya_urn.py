@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.model.family.jets import Jet, jets
+from lmeformula.model.family.polya_urn_large import FIRST, MANY, log_chances, tails
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Slopes
-from lmeformula.model.family.urns import FIRST, MANY, log_chances, tails
 
 Floats = NDArray[np.float64]
 

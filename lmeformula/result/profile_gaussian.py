@@ -17,7 +17,7 @@ from lmeformula.model.compile import Model
 from lmeformula.model.covariance import Structure
 from lmeformula.model.params import Params, ParamSpace
 from lmeformula.result.parameters import Parameter
-from lmeformula.result.ridge import Surface
+from lmeformula.result.profile_walk import Surface
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
-from lmeformula.estimation.bridged import of_value, unknown
 from lmeformula.estimation.certify_sampled import certify_sampled
 from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
@@ -21,6 +20,7 @@ from lmeformula.estimation.common import (
     timed_run,
     watch,
 )
+from lmeformula.estimation.monte_carlo_loglik import of_value, unknown
 from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
 from lmeformula.fit import FittedModel
 from lmeformula.history import LogLik, Seconds
@@ -28,14 +28,14 @@ from lmeformula.laplace.fit import Care, conditional, fit_laplace
 from lmeformula.laplace.information import upright
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.covariances.heavy import Heavy, free_of
+from lmeformula.model.covariances.student import Heavy, free_of
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import term_shape
 from lmeformula.sampling.blocks import blocks_of
 from lmeformula.sampling.edges import on_edges
 
 if TYPE_CHECKING:
-    from lmeformula.sampling.heavy_problem import HeavyModel
+    from lmeformula.sampling.student_problem import HeavyModel
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def estimate_heavy(
       options: of the engine.
       progress: shown its iterations.
     """
-    from lmeformula.sampling.heavy_problem import HeavyModel, heavy_problem
+    from lmeformula.sampling.student_problem import HeavyModel, heavy_problem
 
     began = time.perf_counter()
     of, space = HeavyModel(model), model.space
@@ -142,7 +142,7 @@ def estimate_heavy(
 
 def _start(model: Model, of: HeavyModel) -> Floats:
     """(d,) the maximum of the stand-in's log-likelihood, from the fit with Gaussian effects."""
-    from lmeformula.sampling.heavy_problem import freedom_edges
+    from lmeformula.sampling.student_problem import freedom_edges
 
     first, bounds = _first(model)
     best = first

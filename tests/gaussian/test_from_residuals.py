@@ -8,8 +8,8 @@ import pytest
 import lmeformula as lf
 from lmeformula.gaussian.likelihood import log_likelihood as by_blocks
 from lmeformula.gaussian.likelihood import solve_quickly, sums
+from lmeformula.gaussian.second_opinion import witness_at
 from lmeformula.gaussian.sparse import score, sparse_sums
-from lmeformula.gaussian.witness import witness_at
 from tests.gaussian.digits import log_likelihood
 
 FORMULAS = ("y ~ x + (1 | g)", "y ~ x + (1 | g) + (1 | h)", "y ~ x + (x | g)")

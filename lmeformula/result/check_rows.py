@@ -10,8 +10,8 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.estimation.solver import choose_solver
+from lmeformula.result.check_test import Doubt
 from lmeformula.result.distribution import distribution, draw_rows, is_normal
-from lmeformula.result.doubts import Doubt
 from lmeformula.result.equations import equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response

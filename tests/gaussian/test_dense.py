@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.gaussian.dense import MOST_EFFECTS, SmallSolution, solve_small, trace_products
 from lmeformula.gaussian.exact import deviance, fit_exact
 from lmeformula.gaussian.information import observed_information
 from lmeformula.gaussian.likelihood import log_likelihood, solve, sums
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
-from lmeformula.gaussian.small import MOST_EFFECTS, SmallSolution, solve_small, trace_products
 from tests.simulate import FORMULAS, frame, make_design, random_lambdas
 
 # Condition numbers below 1e4 lose at most four of sixteen digits.

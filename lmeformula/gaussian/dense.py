@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
-from lmeformula.gaussian.closely import CLOSE, Rows, best_coefficients, leave
+from lmeformula.gaussian.from_residuals import CLOSE, Rows, best_coefficients, leave
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]

@@ -18,15 +18,15 @@ from lmeformula.laplace.information import upright
 from lmeformula.laplace.likelihood import Mode, find_mode
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
-from lmeformula.model.covariances.heavy import LEAST_FREEDOM, Heavy, free_of
+from lmeformula.model.covariances.student import LEAST_FREEDOM, Heavy, free_of
 from lmeformula.model.params import ParamSpace
-from lmeformula.sampling import heavy
+from lmeformula.sampling import student_prior
 from lmeformula.sampling.edges import edge_finder, noticeable
-from lmeformula.sampling.heavy import HeavySizes, HeavyWhitening
 from lmeformula.sampling.laplace import whitening_at
 from lmeformula.sampling.problem import rows_of, whitened_problem
 from lmeformula.sampling.rising import drawn_curvatures, looker
 from lmeformula.sampling.rows import row_density
+from lmeformula.sampling.student_prior import HeavySizes, HeavyWhitening
 from lmeformula.sampling.whitened import Sizes
 
 Floats = NDArray[np.float64]
@@ -215,10 +215,10 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
     of_rows = row_density(family, scale)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
-        return heavy.density(sizes, of_rows, white, given, z)
+        return student_prior.density(sizes, of_rows, white, given, z)
 
     def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
-        return heavy.scores(sizes, of_rows, white, given, z, gradient)
+        return student_prior.scores(sizes, of_rows, white, given, z, gradient)
 
     def geometry(psi: Floats) -> Geometry:
         return _geometry(of, order, psi)
@@ -230,7 +230,7 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
         data=rows_of(model, plan),
         density=density,
         score=score,
-        to_latents=lambda z, white, given: heavy.effects_of(sizes, white, given, z),
+        to_latents=lambda z, white, given: student_prior.effects_of(sizes, white, given, z),
         program=("heavy", sizes, family, scale),
         refine=True,
         edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)),

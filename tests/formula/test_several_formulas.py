@@ -8,7 +8,7 @@ import pytest
 
 from lmeformula.errors import FormulaErrors, FormulaSyntaxError
 from lmeformula.formula import Formula, parse
-from lmeformula.formula.several import formulas_of
+from lmeformula.formula.several_formulas import formulas_of
 
 MU, SIGMA = "y ~ x + (1 | p | g)", "~ z + (1 | p | g)"
 GIVEN = [

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 import lmeformula as lf
-from lmeformula.laplace.met import met_by_design
+from lmeformula.laplace.perfect_fit import met_by_design
 
 # Family: responses that predictors give exactly, the parameter that runs off, and where to.
 MET = {

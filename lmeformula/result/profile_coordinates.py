@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
-from lmeformula.result.approximated import approximated_slice
-from lmeformula.result.heavy import refuse_heavy
 from lmeformula.result.parameters import parameters
-from lmeformula.result.surface import Slice, of_covariance, of_fixed_effect
+from lmeformula.result.profile_gaussian import Slice, of_covariance, of_fixed_effect
+from lmeformula.result.profile_laplace import approximated_slice
+from lmeformula.result.refuse_student import refuse_heavy
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel

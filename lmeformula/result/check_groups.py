@@ -14,8 +14,8 @@ from lmeformula.design.design import TermBlock
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.laplace.rows import row_derivatives
 from lmeformula.model.covariance import cholesky_semidefinite
+from lmeformula.result.check_test import Doubt
 from lmeformula.result.distribution import draw_rows, is_normal
-from lmeformula.result.doubts import Doubt
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refit import check_refit
