@@ -25,7 +25,6 @@ from lmeformula.result.several_predictors import need_one_predictor
 
 # Variances of the standard logistic, normal and Gumbel distributions: of the variable behind a yes or no.
 LATENT = {"logit": math.pi**2 / 3, "probit": 1.0, "cloglog": math.pi**2 / 6}
-LATENT_FAMILIES = ("bernoulli", "binomial", "cumulative")
 OBSERVATION = ("auto", "latent", "lognormal", "delta", "trigamma")
 # Step of the derivative of the inverse link.
 LINK_STEP = 1e-5
@@ -196,7 +195,7 @@ def _observation_variance(
     if family.name == "lognormal":
         # The predictor is that of the logarithm, whose variance this is.
         return float(family_values(fit)[0]) ** 2
-    is_latent = family.name in LATENT_FAMILIES and family.link in LATENT
+    is_latent = family.is_latent and family.link in LATENT
     kind = observation
     if kind == "auto":
         kind = "latent" if is_latent else "lognormal" if family.link == "log" else "delta"

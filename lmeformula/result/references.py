@@ -131,67 +131,6 @@ PROBES = (
     "A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines",
     "Communications in Statistics - Simulation and Computation 19, 433-450",
 )
-GLM = (
-    "McCullagh, P., Nelder, J. A.",
-    1989,
-    "Generalized Linear Models, 2nd ed.",
-    "Chapman and Hall",
-)
-ORDINAL = (
-    "McCullagh, P.",
-    1980,
-    "Regression models for ordinal data",
-    "Journal of the Royal Statistical Society B 42, 109-142",
-)
-ORDINAL_TUTORIAL = (
-    "Buerkner, P.-C., Vuorre, M.",
-    2019,
-    "Ordinal regression models in psychology: a tutorial",
-    "Advances in Methods and Practices in Psychological Science 2, 77-101",
-)
-NEGATIVE_BINOMIAL = (
-    "Hardin, J. W., Hilbe, J. M.",
-    2018,
-    "Generalized Linear Models and Extensions, 4th ed.",
-    "Stata Press",
-)
-BETA = (
-    "Ferrari, S., Cribari-Neto, F.",
-    2004,
-    "Beta regression for modelling rates and proportions",
-    "Journal of Applied Statistics 31, 799-815",
-)
-STUDENT = (
-    "Lange, K. L., Little, R. J. A., Taylor, J. M. G.",
-    1989,
-    "Robust statistical modeling using the t distribution",
-    "Journal of the American Statistical Association 84, 881-896",
-)
-ZERO_INFLATED = (
-    "Lambert, D.",
-    1992,
-    "Zero-inflated Poisson regression, with an application to defects in manufacturing",
-    "Technometrics 34, 1-14",
-)
-HURDLE = (
-    "Mullahy, J.",
-    1986,
-    "Specification and testing of some modified count data models",
-    "Journal of Econometrics 33, 341-365",
-)
-GENERALIZED_POISSON = (
-    "Consul, P. C., Jain, G. C.",
-    1973,
-    "A generalization of the Poisson distribution",
-    "Technometrics 15, 791-799",
-)
-BETA_BINOMIAL = (
-    "Skellam, J. G.",
-    1948,
-    "A probability distribution derived from the binomial distribution by regarding the probability of success "
-    "as variable between the sets of trials",
-    "Journal of the Royal Statistical Society B 10, 257-261",
-)
 
 DISTRIBUTIONAL = (
     "Rigby, R. A., Stasinopoulos, D. M.",
@@ -199,36 +138,6 @@ DISTRIBUTIONAL = (
     "Generalized additive models for location, scale and shape",
     "Journal of the Royal Statistical Society C 54, 507-554",
 )
-CATEGORICAL = (
-    "McFadden, D.",
-    1974,
-    "Conditional logit analysis of qualitative choice behavior",
-    "In Zarembka, P. (ed.), Frontiers in Econometrics, Academic Press, 105-142",
-)
-
-# The papers of response families; those of others are textbook matter.
-OF_FAMILIES = {
-    "bernoulli": GLM,
-    "binomial": GLM,
-    "poisson": GLM,
-    "gamma": GLM,
-    "inverse_gaussian": GLM,
-    "cumulative": ORDINAL,
-    "sratio": ORDINAL_TUTORIAL,
-    "cratio": ORDINAL_TUTORIAL,
-    "acat": ORDINAL_TUTORIAL,
-    "nbinom2": NEGATIVE_BINOMIAL,
-    "nbinom1": NEGATIVE_BINOMIAL,
-    "beta": BETA,
-    "student": STUDENT,
-    "beta_binomial": BETA_BINOMIAL,
-    "generalized_poisson": GENERALIZED_POISSON,
-    "zero_inflated_poisson": ZERO_INFLATED,
-    "zero_inflated_nbinom2": ZERO_INFLATED,
-    "hurdle_poisson": HURDLE,
-    "hurdle_nbinom2": HURDLE,
-    "categorical": CATEGORICAL,
-}
 
 
 def references(fit: FittedModel) -> References:
@@ -252,8 +161,8 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     family = fit.model.family.base or fit.model.family
     if fit.model.family.within is not None:
         yield DISTRIBUTIONAL, "predictors of several parameters"
-    if family.name in OF_FAMILIES:
-        yield OF_FAMILIES[family.name], f"{family.name} responses"
+    if family.paper is not None:
+        yield family.paper, f"{family.name} responses"
     if fit.reml:
         yield REML, "restricted likelihood"
     if fit.model.family.name != "gaussian":

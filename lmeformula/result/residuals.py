@@ -15,7 +15,6 @@ from lmeformula.design.made import row_labels
 from lmeformula.errors import ModelError
 from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers
-from lmeformula.result.deviances import unit_deviances
 from lmeformula.result.distribution import chances, is_normal, standardized
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.several_predictors import row_family
@@ -69,7 +68,13 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
     observed, weights = observed_mean(family, design)
     values = observed - mu
     if kind == "deviance":
-        found = unit_deviances(family.name, observed, mu, family_values(fit))
+        if family.deviance is None:
+            raise ModelError(
+                f"the {family.name} family has no deviance residuals here",
+                hint='Use kind="quantile", which every family has.',
+            )
+        # Rounding may leave a deviance of zero below it.
+        found = np.maximum(family.deviance(observed, mu, family_values(fit)), 0.0)
         return _named(fit, np.sign(values) * np.sqrt(weights * found))
     if kind == "pearson":
         # What is predicted perfectly is met, with no variance that a number could hold.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.binary import trials_response
 from lmeformula.model.family.gammas import LARGE, log_rising, log_rising_ratio
 from lmeformula.model.family.links import LINKS, Link
@@ -44,6 +45,7 @@ def beta_binomial(link: str) -> Family:
         parts=(Predicted("precision", "log", aliases=("phi",)),),
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=urn_form(link),
+        paper=papers.BETA_BINOMIAL,
     )
 
 

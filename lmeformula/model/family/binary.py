@@ -9,7 +9,9 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.model.family.deviances import of_shares
 from lmeformula.model.family.intervals import binary_form
 from lmeformula.model.family.link_distributions import TAILS
 from lmeformula.model.family.links import LINKS, Link, softplus
@@ -46,6 +48,9 @@ def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
         mean=lambda eta, own: link.inverse(eta),
         working=lambda r: link.forward((r[0] + 0.5) / (r[1] + 1.0)),
         variance=lambda mean, own: mean * (1.0 - mean),
+        deviance=of_shares,
+        is_latent=True,
+        paper=papers.GLM,
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
         closed=ClosedForm(_logit_slopes, _logit_depths)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, Part
 from lmeformula.errors import ModelError
+from lmeformula.model.family import papers
 from lmeformula.model.family.categories import indicators
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.model.family.record import Arrays, Family
@@ -137,4 +138,5 @@ CATEGORICAL = Family(
     categories=category_levels,
     expand=_parts,
     grow=_grown,
+    paper=papers.CATEGORICAL,
 )

@@ -9,8 +9,10 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.counts import stirling_remainder
+from lmeformula.model.family.deviances import of_gamma, of_inverse_gaussian
 from lmeformula.model.family.gammas import less_powers
 from lmeformula.model.family.location_scale import positive_response
 from lmeformula.model.family.own import Own, positive
@@ -173,6 +175,8 @@ GAMMA = Family(
     slope=_gamma_slope,
     closed=ClosedForm(_gamma_slopes, _gamma_depths),
     parts=(Predicted("shape", "log"),),
+    deviance=of_gamma,
+    paper=papers.GLM,
 )
 
 INVERSE_GAUSSIAN = Family(
@@ -188,6 +192,8 @@ INVERSE_GAUSSIAN = Family(
     slope=_inverse_gaussian_slope,
     closed=ClosedForm(_inverse_gaussian_slopes, _inverse_gaussian_depths),
     parts=(Predicted("shape", "log"),),
+    deviance=of_inverse_gaussian,
+    paper=papers.GLM,
 )
 
 BETA = Family(
@@ -201,4 +207,5 @@ BETA = Family(
     variance=lambda mean, own: mean * (1.0 - mean) / (1.0 + own[0]),
     log_density=_beta_density,
     parts=(Predicted("precision", "log", aliases=("phi",)),),
+    paper=papers.BETA,
 )

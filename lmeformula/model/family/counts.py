@@ -9,7 +9,9 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.checks import numbers, refuse_weights, unsuitable
+from lmeformula.model.family.deviances import of_counts
 from lmeformula.model.family.gammas import LARGE, REMAINDER
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 
@@ -111,4 +113,6 @@ POISSON = Family(
     log_density=_poisson_density,
     slope=_poisson_slope,
     closed=ClosedForm(_poisson_slopes, _poisson_depths),
+    deviance=of_counts,
+    paper=papers.GLM,
 )

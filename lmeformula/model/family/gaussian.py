@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.model.family.checks import response_of
+from lmeformula.model.family.deviances import of_normal
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family, Predicted
 
@@ -75,4 +76,5 @@ GAUSSIAN = Family(
     log_density=_log_density,
     slope=_slope,
     parts=(Predicted("sigma", "log", start=_log_residual_sd),),
+    deviance=of_normal,
 )

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import count_response, log_mean
 from lmeformula.model.family.own import Own, positive
@@ -101,4 +102,5 @@ GENERALIZED_POISSON = Family(
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_density,
     parts=(Predicted("dispersion", "log"),),
+    paper=papers.GENERALIZED_POISSON,
 )

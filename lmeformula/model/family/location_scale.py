@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import log_rising
@@ -154,6 +155,7 @@ STUDENT = Family(
         Predicted("scale", "log", aliases=("sigma",)),
         Predicted("df", "log(. - 1)", 1, aliases=("nu",)),
     ),
+    paper=papers.STUDENT,
 )
 
 # The predictor is the mean of the logarithm; a fit of log(y) has the same estimates, and a log-likelihood

@@ -12,7 +12,9 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.counts import count_response, log_mean, stirling_remainder
+from lmeformula.model.family.deviances import of_nbinom2
 from lmeformula.model.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
 from lmeformula.model.family.links import softplus
 from lmeformula.model.family.own import Own, positive
@@ -178,6 +180,8 @@ NBINOM2 = Family(
     slope=_quadratic_slope,
     closed=ClosedForm(_quadratic_slopes, _quadratic_depths),
     parts=(Predicted("dispersion", "log", aliases=("shape",)),),
+    deviance=of_nbinom2,
+    paper=papers.NEGATIVE_BINOMIAL,
 )
 
 NBINOM1 = Family(
@@ -193,4 +197,5 @@ NBINOM1 = Family(
     closed=ClosedForm(_linear_slopes, _linear_depths),
     serves=lambda response: is_short(response[0]),
     parts=(Predicted("dispersion", "log", aliases=("shape",)),),
+    paper=papers.NEGATIVE_BINOMIAL,
 )

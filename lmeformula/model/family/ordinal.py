@@ -16,6 +16,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.categories import categories, category_names, ordered_response
 from lmeformula.model.family.intervals import ordered_form
 from lmeformula.model.family.link_distributions import TAILS
@@ -74,6 +75,8 @@ def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
         probabilities=probabilities,
         thresholds=thresholds,
         parts=(Predicted("disc", "log", None, has_intercept=False),),
+        paper=papers.ORDINAL,
+        is_latent=True,
     )
 
 

@@ -156,6 +156,8 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         mean=mean,
         own=lambda design: _rest_of(family.own(design), tuple(places)),
         variance=None,
+        deviance=None,
+        is_latent=False,
         overdispersion=None,
         has_sigma=False,
         log_density=log_density,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, Part
 from lmeformula.model.family.own import NO_OWN, Own, Scale
+from lmeformula.model.family.papers import Paper
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]
@@ -101,6 +102,11 @@ class Family(NamedTuple):
       working: response arrays -> (n,) rough responses on the scale of the linear predictor, to start from.
       own: Design -> its own parameters.
       variance: (mean (n,), own (f,)) -> variance of a response of weight one, up to the residual variance.
+      deviance: (response (n,), mean (n,), own (f,)) -> unit deviances (n,), of weight and dispersion one: twice
+        what a mean that is the response would gain; None where the mean does not say how much that is.
+      is_latent: whether the response says between which thresholds a variable lies, whose distribution is the
+        link's.
+      paper: that it is from.
       overdispersion: of successes out of trials that vary more than independent ones, (trials (n,), own (f,))
         -> how many times as much their share varies.
       has_sigma: whether its own parameter is a residual standard deviation, which can be held fixed.
@@ -138,6 +144,9 @@ class Family(NamedTuple):
     working: Callable[[Arrays], Floats]
     own: Callable[[Design], Own] = lambda design: NO_OWN
     variance: Callable[[Floats, Floats], Floats] | None = None
+    deviance: Callable[[Floats, Floats, Floats], Floats] | None = None
+    is_latent: bool = False
+    paper: Paper | None = None
     overdispersion: Callable[[Floats, Floats], Floats] | None = None
     has_sigma: bool = False
     has_trials: bool = False

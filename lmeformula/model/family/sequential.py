@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.categories import categories, category_names, ordered_response
 from lmeformula.model.family.jets import Jet, Jets, jets
 from lmeformula.model.family.links import LINKS
@@ -122,6 +123,7 @@ def _family(ratio: _Ratio, link: str, thresholds: Pattern) -> Family:
         categories=category_names,
         probabilities=probabilities,
         thresholds=thresholds,
+        paper=papers.ORDINAL_TUTORIAL,
     )
 
 

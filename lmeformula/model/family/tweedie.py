@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import papers
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import less_powers
@@ -200,4 +201,5 @@ TWEEDIE = Family(
     slope=_slope,
     closed=AMOUNTS,
     parts=(Predicted("dispersion", "log"),),
+    paper=papers.TWEEDIE,
 )

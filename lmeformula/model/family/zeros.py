@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
+from lmeformula.model.family import papers
 from lmeformula.model.family.bounded import CHANCE, Bounded
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import POISSON, count_response, log_mean
@@ -73,6 +74,7 @@ class _Rule(NamedTuple):
       variance: (counts, mean, own) -> variance, for the mean of all.
       share: of the zeros seen, how many are such zeros, to start from.
       aliases: what else a formula of the zero part may be given as.
+      paper: that it is from.
     """
 
     density: Callable[..., Tensor]
@@ -81,6 +83,7 @@ class _Rule(NamedTuple):
     variance: Callable[[_Counts, Floats, Floats], Floats]
     share: float
     aliases: tuple[str, ...]
+    paper: papers.Paper
 
 
 def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
@@ -111,6 +114,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
         working=log_mean,
         own=lambda design: _own(base, design, name, rule.share),
         variance=lambda mean, own: rule.variance(base, mean, own),
+        paper=rule.paper,
         log_density=density,
         parts=(
             *(Predicted(own, "log", place) for place, own in enumerate(base.own)),
@@ -314,5 +318,15 @@ def _whole_mean(positive: Floats, own: Floats) -> Floats:
 
 
 # Of the zeros of a zero-inflated distribution, some are those of its counts.
-_INFLATED = _Rule(_inflated, _draw_any, lambda mean, own: mean, _inflated_variance, 0.5, ("zi",))
-_CLEARED = _Rule(_cleared, _draw_positive, _positive_mean, _cleared_variance, 1.0, ("hu", "zi"))
+_INFLATED = _Rule(
+    _inflated,
+    _draw_any,
+    lambda mean, own: mean,
+    _inflated_variance,
+    0.5,
+    ("zi",),
+    papers.ZERO_INFLATED,
+)
+_CLEARED = _Rule(
+    _cleared, _draw_positive, _positive_mean, _cleared_variance, 1.0, ("hu", "zi"), papers.HURDLE
+)
