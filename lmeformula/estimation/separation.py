@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from lmeformula.laplace.fit import LaplaceFit, own_parameters
 from lmeformula.model.compile import Model
-from lmeformula.model.family.limits import Limit, limits_of
+from lmeformula.model.family.limit import Limit
+from lmeformula.model.family.limits import limits_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

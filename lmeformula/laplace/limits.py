@@ -17,7 +17,8 @@ from lmeformula.laplace.fit import WHOLE, Care, LaplaceFit, arrays_of, fit_lapla
 from lmeformula.laplace.information import coefficient_information
 from lmeformula.laplace.likelihood import Approximation, At, approximate
 from lmeformula.model.compile import Model
-from lmeformula.model.family.limits import Limit, hold, limits_of, others
+from lmeformula.model.family.limit import Limit
+from lmeformula.model.family.limits import hold, limits_of, others
 
 Floats = NDArray[np.float64]
 

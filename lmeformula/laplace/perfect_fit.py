@@ -21,7 +21,7 @@ from scipy.sparse.linalg import lsmr
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.laplace.limits import AtLimit
 from lmeformula.model.compile import Model
-from lmeformula.model.family.limits import Limit
+from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.running import Met, meets
 
 Floats = NDArray[np.float64]

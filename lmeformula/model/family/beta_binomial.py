@@ -19,6 +19,7 @@ from lmeformula.design.design import Design
 from lmeformula.model.family import papers
 from lmeformula.model.family.binary import trials_response
 from lmeformula.model.family.gammas import LARGE, log_rising, log_rising_ratio
+from lmeformula.model.family.limit import of_trials, upwards
 from lmeformula.model.family.links import LINKS, Link
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.polya_urn import urn_form
@@ -46,6 +47,7 @@ def beta_binomial(link: str) -> Family:
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=urn_form(link),
         paper=papers.BETA_BINOMIAL,
+        limits=(upwards("precision", "binomial", of_trials),),
     )
 
 

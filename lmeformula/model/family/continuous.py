@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lmeformula.model.family.gammas import less_powers
 from lmeformula.model.family.location_scale import positive_response
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.model.family.runaway import MET, Runaway, least_of, logs_of, middle_of
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -177,6 +179,16 @@ GAMMA = Family(
     parts=(Predicted("shape", "log"),),
     deviance=of_gamma,
     paper=papers.GLM,
+    runaways=(
+        Runaway(
+            "shape",
+            MET,
+            lambda response, own: own["shape"] ** -0.5,
+            math.inf,
+            logs_of,
+            lambda response, spread: spread**-2.0,
+        ),
+    ),
 )
 
 INVERSE_GAUSSIAN = Family(
@@ -194,6 +206,16 @@ INVERSE_GAUSSIAN = Family(
     parts=(Predicted("shape", "log"),),
     deviance=of_inverse_gaussian,
     paper=papers.GLM,
+    runaways=(
+        Runaway(
+            "shape",
+            MET,
+            lambda response, own: math.exp(0.5 * middle_of(response)) * own["shape"] ** -0.5,
+            math.inf,
+            logs_of,
+            lambda response, spread: math.exp(middle_of(response)) / spread**2.0,
+        ),
+    ),
 )
 
 BETA = Family(
@@ -208,4 +230,14 @@ BETA = Family(
     log_density=_beta_density,
     parts=(Predicted("precision", "log", aliases=("phi",)),),
     paper=papers.BETA,
+    runaways=(
+        Runaway(
+            "precision",
+            MET,
+            lambda response, own: own["precision"] ** -0.5,
+            math.inf,
+            lambda response: response[1] - response[2],
+            lambda response, spread: spread**-2.0 * math.exp(-least_of(response)),
+        ),
+    ),
 )

@@ -22,6 +22,7 @@ from lmeformula.design.design import Design
 from lmeformula.model.family import papers
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import count_response, log_mean
+from lmeformula.model.family.limit import downwards, of_total
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
@@ -103,4 +104,5 @@ GENERALIZED_POISSON = Family(
     log_density=_density,
     parts=(Predicted("dispersion", "log"),),
     paper=papers.GENERALIZED_POISSON,
+    limits=(downwards("dispersion", "poisson", of_total),),
 )

@@ -8,14 +8,13 @@ that no digit of the likelihood tells them apart, is the simpler family's fit.
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.model.family.bounded import Bounded
+from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.own import NO_OWN, Own
 from lmeformula.model.family.record import ClosedForm, Depths, Family, Slopes
 
@@ -24,109 +23,10 @@ Tensor = Any
 # Own parameters by their place, on their natural scale.
 Held = tuple[tuple[int, float], ...]
 
-# What is left of the way to a limit changes the log-likelihood by about this.
-NOTHING = 1e-9
-# The nearest to two that a power is told from it.
-MOST_AMOUNTS = 1e-12
-
-
-class Limit(NamedTuple):
-    """A limit of an own parameter.
-
-    Attributes:
-      name: of the parameter.
-      value: the limit.
-      becomes: the family that it leads to.
-      stand_in: response arrays -> a natural value so close to the limit that no likelihood tells.
-      near: response arrays -> one at which the likelihood leans away from the limit, if it does.
-      is_open: response arrays -> whether the simpler family takes them.
-    """
-
-    name: str
-    value: float
-    becomes: str
-    stand_in: Callable[[tuple[Floats, ...]], float]
-    near: Callable[[tuple[Floats, ...]], float]
-    is_open: Callable[[tuple[Floats, ...]], bool] = lambda response: True
-
-    @property
-    def is_upwards(self) -> bool:
-        """Whether the parameter grows towards its limit."""
-        return self.value > 0.0
-
-
-def _square(response: tuple[Floats, ...]) -> float:
-    return 1.0 + float(np.sum(response[0] ** 2))
-
-
-def _total(response: tuple[Floats, ...]) -> float:
-    return 1.0 + float(np.sum(response[0]))
-
-
-def _trials(response: tuple[Floats, ...]) -> float:
-    return 1.0 + float(np.sum(response[1] ** 2))
-
-
-def _rows(response: tuple[Floats, ...]) -> float:
-    return float(len(response[0]))
-
-
-def _upwards(name: str, becomes: str, size: Callable[[tuple[Floats, ...]], float]) -> Limit:
-    """An infinite limit of a parameter whose inverse times `size` is what the likelihood notices of it."""
-    return Limit(
-        name,
-        math.inf,
-        becomes,
-        lambda response: size(response) / NOTHING,
-        lambda response: 1e3 * size(response),
-    )
-
-
-def _downwards(name: str, becomes: str, size: Callable[[tuple[Floats, ...]], float]) -> Limit:
-    """A limit of zero of a parameter that times `size` is what the likelihood notices of it."""
-    return Limit(
-        name,
-        0.0,
-        becomes,
-        lambda response: NOTHING / size(response),
-        lambda response: 1e-3 / size(response),
-    )
-
-
-def _amounts(response: tuple[Floats, ...]) -> float:
-    return 1.0 + float(np.sum(1.0 + np.abs(response[1])))
-
-
-# Many amounts a row are a gamma variable; there is no zero among those.
-_POWER_AT_TWO = Limit(
-    "power",
-    2.0,
-    "gamma",
-    lambda response: 2.0 - max(NOTHING / _amounts(response), MOST_AMOUNTS),
-    lambda response: 2.0 - 1e-3 / _amounts(response),
-    lambda response: bool((response[0] > 0.0).all()),
-)
-_NO_ZEROS = "zero_probability"
-# By the family with one predictor.
-LIMITS: dict[str, tuple[Limit, ...]] = {
-    "nbinom2": (_upwards("dispersion", "poisson", _square),),
-    "nbinom1": (_downwards("dispersion", "poisson", _total),),
-    "generalized_poisson": (_downwards("dispersion", "poisson", _total),),
-    "beta_binomial": (_upwards("precision", "binomial", _trials),),
-    "student": (_upwards("df", "normal", _rows),),
-    "zero_inflated_poisson": (_downwards(_NO_ZEROS, "poisson", _rows),),
-    "zero_inflated_nbinom2": (
-        _upwards("dispersion", "zero_inflated_poisson", _square),
-        _downwards(_NO_ZEROS, "nbinom2", _rows),
-    ),
-    "tweedie": (_POWER_AT_TWO,),
-    "hurdle_nbinom2": (_upwards("dispersion", "hurdle_poisson", _square),),
-}
-
 
 def limits_of(family: Family) -> tuple[Limit, ...]:
     """The limits that own parameters of a family have."""
-    return LIMITS.get((family.base or family).name, ())
+    return tuple((family.base or family).limits)
 
 
 # Values are of the data: a study of many data sets would keep families forever.

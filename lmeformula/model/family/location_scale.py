@@ -17,8 +17,10 @@ from lmeformula.model.family import papers
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import log_rising
+from lmeformula.model.family.limit import of_rows, upwards
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.model.family.runaway import LOCATED, Runaway, largest_of, logs_of
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -156,6 +158,19 @@ STUDENT = Family(
         Predicted("df", "log(. - 1)", 1, aliases=("nu",)),
     ),
     paper=papers.STUDENT,
+    limits=(upwards("df", "normal", of_rows),),
+    runaways=(
+        Runaway(
+            "scale",
+            LOCATED,
+            lambda response, own: own["scale"] / largest_of(response),
+            0.0,
+            lambda response: response[0],
+            lambda response, spread: spread * largest_of(response),
+            # Where all residuals are zero, the normal density is the highest.
+            beside="df",
+        ),
+    ),
 )
 
 # The predictor is the mean of the logarithm; a fit of log(y) has the same estimates, and a log-likelihood
@@ -173,4 +188,14 @@ LOGNORMAL = Family(
     slope=_lognormal_slope,
     closed=ClosedForm(_lognormal_slopes, _lognormal_depths),
     parts=(Predicted("sigma", "log"),),
+    runaways=(
+        Runaway(
+            "sigma",
+            LOCATED,
+            lambda response, own: own["sigma"],
+            0.0,
+            logs_of,
+            lambda response, spread: spread,
+        ),
+    ),
 )

@@ -16,6 +16,7 @@ from lmeformula.model.family import papers
 from lmeformula.model.family.counts import count_response, log_mean, stirling_remainder
 from lmeformula.model.family.deviances import of_nbinom2
 from lmeformula.model.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
+from lmeformula.model.family.limit import downwards, of_squares, of_total, upwards
 from lmeformula.model.family.links import softplus
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.polya_urn import is_short, summed
@@ -182,6 +183,7 @@ NBINOM2 = Family(
     parts=(Predicted("dispersion", "log", aliases=("shape",)),),
     deviance=of_nbinom2,
     paper=papers.NEGATIVE_BINOMIAL,
+    limits=(upwards("dispersion", "poisson", of_squares),),
 )
 
 NBINOM1 = Family(
@@ -198,4 +200,5 @@ NBINOM1 = Family(
     serves=lambda response: is_short(response[0]),
     parts=(Predicted("dispersion", "log", aliases=("shape",)),),
     paper=papers.NEGATIVE_BINOMIAL,
+    limits=(downwards("dispersion", "poisson", of_total),),
 )

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, Part
+from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.own import NO_OWN, Own, Scale
 from lmeformula.model.family.papers import Paper
+from lmeformula.model.family.runaway import Runaway
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]
@@ -106,6 +108,8 @@ class Family(NamedTuple):
         what a mean that is the response would gain; None where the mean does not say how much that is.
       is_latent: whether the response says between which thresholds a variable lies, whose distribution is the
         link's.
+      limits: of own parameters, where it becomes a simpler family.
+      runaways: own parameters that have no estimate where the data are known exactly.
       paper: that it is from.
       overdispersion: of successes out of trials that vary more than independent ones, (trials (n,), own (f,))
         -> how many times as much their share varies.
@@ -146,6 +150,8 @@ class Family(NamedTuple):
     variance: Callable[[Floats, Floats], Floats] | None = None
     deviance: Callable[[Floats, Floats, Floats], Floats] | None = None
     is_latent: bool = False
+    limits: tuple[Limit, ...] = ()
+    runaways: tuple[Runaway, ...] = ()
     paper: Paper | None = None
     overdispersion: Callable[[Floats, Floats], Floats] | None = None
     has_sigma: bool = False

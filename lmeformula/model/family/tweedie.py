@@ -20,9 +20,11 @@ from lmeformula.model.family import papers
 from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import less_powers
+from lmeformula.model.family.limit import MOST_AMOUNTS, NOTHING, Limit
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
+from lmeformula.model.family.runaway import ALIKE, MET, Runaway, logs_of, middle_of
 from lmeformula.model.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH
 
 Floats = NDArray[np.float64]
@@ -187,6 +189,33 @@ def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
     return cdf
 
 
+def _amounts(response: tuple[Floats, ...]) -> float:
+    return 1.0 + float(np.sum(1.0 + np.abs(response[1])))
+
+
+# Many amounts a row are a gamma variable; there is no zero among those.
+_POWER_AT_TWO = Limit(
+    "power",
+    2.0,
+    "gamma",
+    lambda response: 2.0 - max(NOTHING / _amounts(response), MOST_AMOUNTS),
+    lambda response: 2.0 - 1e-3 / _amounts(response),
+    lambda response: bool((response[0] > 0.0).all()),
+)
+
+
+def _amount(response: tuple[Floats, ...], own: dict[str, float]) -> float:
+    """The relative standard deviation of a positive response of the median size."""
+    # Where it is held, the power is two.
+    rest = 1.0 - 0.5 * own.get("power", 2.0)
+    return math.sqrt(own["dispersion"]) * math.exp(-rest * middle_of(response))
+
+
+def _apart(response: tuple[Floats, ...], own: dict[str, float]) -> float:
+    """The relative standard deviation of one amount."""
+    return math.sqrt((own["power"] - 1.0) / max(2.0 - own["power"], MOST_AMOUNTS))
+
+
 TWEEDIE = Family(
     name="tweedie",
     link="log",
@@ -202,4 +231,24 @@ TWEEDIE = Family(
     closed=AMOUNTS,
     parts=(Predicted("dispersion", "log"),),
     paper=papers.TWEEDIE,
+    limits=(_POWER_AT_TWO,),
+    runaways=(
+        Runaway(
+            "dispersion",
+            MET,
+            _amount,
+            0.0,
+            logs_of,
+            lambda response, spread: (
+                spread**2 * math.exp((2.0 - FIRST_POWER) * middle_of(response))
+            ),
+        ),
+        Runaway(
+            "power",
+            ALIKE,
+            _apart,
+            1.0,
+            says="the responses are whole multiples of one number",
+        ),
+    ),
 )

@@ -24,6 +24,7 @@ from lmeformula.model.family.bounded import CHANCE, Bounded
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import POISSON, count_response, log_mean
 from lmeformula.model.family.gammas import log_rising_ratio
+from lmeformula.model.family.limit import downwards, of_rows
 from lmeformula.model.family.links import LINKS
 from lmeformula.model.family.negative_binomial import NBINOM2
 from lmeformula.model.family.own import Own
@@ -75,6 +76,7 @@ class _Rule(NamedTuple):
       share: of the zeros seen, how many are such zeros, to start from.
       aliases: what else a formula of the zero part may be given as.
       paper: that it is from.
+      may_have_none: whether counts of zero may account for all zeros.
     """
 
     density: Callable[..., Tensor]
@@ -84,6 +86,7 @@ class _Rule(NamedTuple):
     share: float
     aliases: tuple[str, ...]
     paper: papers.Paper
+    may_have_none: bool
 
 
 def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
@@ -114,6 +117,10 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
         working=log_mean,
         own=lambda design: _own(base, design, name, rule.share),
         variance=lambda mean, own: rule.variance(base, mean, own),
+        limits=(
+            *(limit._replace(becomes=f"{kind}_{limit.becomes}") for limit in base.family.limits),
+            *((downwards(ZERO, counts, of_rows),) if rule.may_have_none else ()),
+        ),
         paper=rule.paper,
         log_density=density,
         parts=(
@@ -326,7 +333,15 @@ _INFLATED = _Rule(
     0.5,
     ("zi",),
     papers.ZERO_INFLATED,
+    True,
 )
 _CLEARED = _Rule(
-    _cleared, _draw_positive, _positive_mean, _cleared_variance, 1.0, ("hu", "zi"), papers.HURDLE
+    _cleared,
+    _draw_positive,
+    _positive_mean,
+    _cleared_variance,
+    1.0,
+    ("hu", "zi"),
+    papers.HURDLE,
+    False,
 )
