@@ -61,11 +61,12 @@ def _arrays(fit: lf.Fit) -> dict[str, Any]:
         "log-likelihood": [fit.loglik.value, fit.loglik.mc_error],
         "covariance": fit.param_vcov,
         "covariance of fixed effects": fit.fixed_vcov,
-        "fitted": fit.fitted(),
     }
     arrays |= {f"effects {i}": modes for i, modes in enumerate(fit.modes)}
     arrays |= {f"variances of effects {i}": each for i, each in enumerate(fit.mode_cov)}
     for name, ask in {
+        "fitted": lambda: fit.fitted(),
+        "chances": lambda: fit.predict(kind="prob"),
         "residuals": lambda: fit.residuals(),
         "of no group": lambda: fit.predict(re_form="NA"),
         "simulated": lambda: fit.simulate(seed=3),
