@@ -120,7 +120,7 @@ def run_fit(options: argparse.Namespace) -> int:
 
     # A mistake in the formula or in the family shows before the slow imports.
     lf.parse(options.formula)
-    is_gaussian = family(options.family).name == "gaussian"
+    is_gaussian = family(options.family).is_normal
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     data = read_table(options.data)

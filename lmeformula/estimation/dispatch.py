@@ -43,7 +43,7 @@ def estimate(
     """
     if method not in METHODS:
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
-    is_gaussian = model.family.name == "gaussian"
+    is_gaussian = model.family.is_normal
     heavy = is_heavy(model)
     if method == "auto":
         method = "exact" if is_gaussian and not heavy else "mcem"

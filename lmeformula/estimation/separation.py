@@ -53,7 +53,7 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
         return mask
     own = space.own_slice if family.thresholds else slice(0, 0)
     kinds = family.base or family
-    has_chances = kinds.name in ("bernoulli", "categorical") or bool(family.thresholds)
+    has_chances = kinds.measure in ("classes", "categories") or bool(family.thresholds)
     if has_chances and found.approximation.value > -math.log(2.0):
         mask[: space.num_fixed], mask[own] = True, True
         return mask

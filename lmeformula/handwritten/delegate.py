@@ -196,7 +196,7 @@ class _Delegate:
 
     def _problem(self, outer: Problem) -> Problem:
         model = self.model
-        if model.family.name == "gaussian":
+        if model.family.is_normal:
             made = gaussian_problem(model)
         else:
             found = fit_laplace(model, care=Care(looks_far=False))

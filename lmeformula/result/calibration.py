@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Families of yes and no, and of successes out of trials.
-SHARES = ("bernoulli", "binomial", "beta_binomial")
+# What is calibrated as a chance.
+CHANCES = ("classes", "shares")
 # Simulated numbers in all, and simulated responses.
 MOST_BINS = 10_000
 MOST_NUMBERS, MOST_SIMULATED, FEWEST_SIMULATED = 40_000_000, 2000, 200
@@ -114,7 +115,7 @@ def calibration(
     """
     family = fit.model.family
     found = leave_one_out(fit)
-    if family.categories is not None or family.name in SHARES:
+    if family.categories is not None or family.measure in CHANCES:
         curves = _curves(fit, found, num_bins, level, seed)
         return Calibration(curves, np.zeros(0), 0.0, 0.0, np.zeros(0), level)
     pit = transforms(fit, found, seed)

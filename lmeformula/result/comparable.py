@@ -10,36 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
+from lmeformula.model.family import Family
 from lmeformula.result.parameters import parameters
 
 if TYPE_CHECKING:
     from lmeformula.fit import FittedModel
 
-# Families of densities over the same numbers: counts. All others are compared with themselves only.
-COUNTS = frozenset(
-    {
-        "poisson",
-        "nbinom1",
-        "nbinom2",
-        "generalized_poisson",
-        "zero_inflated_poisson",
-        "zero_inflated_nbinom2",
-        "hurdle_poisson",
-        "hurdle_nbinom2",
-    }
-)
-
 A_FIT = "Give fits, as lf.fit returns them."
 NO_LIKELIHOOD = "a fit that ended before its first iteration has no log-likelihood"
-# Families of densities over the same positive or real numbers.
-NUMBERS = frozenset({"gaussian", "student", "gamma", "lognormal", "inverse_gaussian"})
+# Measures that families share; densities of others are compared with the same family's only.
+SHARED = ("counts", "numbers")
 
 
 def same_measure(one: FittedModel, other: FittedModel) -> bool:
     """Whether log densities of rows by two fits are of the same numbers, so that they can be subtracted."""
     kinds = {_kind(one), _kind(other)}
+    measures = {_family(fit).measure for fit in (one, other)}
     both_ordered = all(fit.model.family.categories is not None for fit in (one, other))
-    return len(kinds) == 1 or kinds <= COUNTS or kinds <= NUMBERS or both_ordered
+    shared = len(measures) == 1 and measures <= set(SHARED)
+    return len(kinds) == 1 or shared or both_ordered
 
 
 def check_comparable(fits: Sequence[FittedModel]) -> None:
@@ -115,8 +104,8 @@ def _check_rows(one: FittedModel, other: FittedModel, *, one_family: bool = Fals
             f"the fits are of different rows: {a.n:,} and {b.n:,}",
             hint="Rows with missing values are left out, by each formula others: fit both to the same rows.",
         )
-    families = {_kind(one), _kind(other)}
-    if not one_family and len(families) > 1 and not families <= COUNTS:
+    are_counts = all(_family(fit).measure == "counts" for fit in (one, other))
+    if not one_family and _kind(one) != _kind(other) and not are_counts:
         raise ModelError(
             f"the families differ: {one.model.family.name} and {other.model.family.name}",
             hint="Their densities are not of the same numbers; compare predictions instead.",
@@ -203,10 +192,15 @@ def _num_sds(fit: FittedModel) -> int:
     return sum(parameter.effect == "sd" for parameter in parameters(fit))
 
 
+def _family(fit: FittedModel) -> Family:
+    """The family, without the predictors that it has besides the first."""
+    base: Family = fit.model.family.base or fit.model.family
+    return base
+
+
 def _kind(fit: FittedModel) -> str:
     """The family's name without its link, and without the predictors that it has besides the first."""
-    family = fit.model.family.base or fit.model.family
-    return str(family.name).partition("(")[0]
+    return _family(fit).name.partition("(")[0]
 
 
 def _has_exact_likelihood(fit: FittedModel) -> bool:
@@ -214,7 +208,7 @@ def _has_exact_likelihood(fit: FittedModel) -> bool:
     is_mean = all(
         predictor == 0 for term in fit.model.design.terms for predictor in term.predictors
     )
-    return _kind(fit) == "gaussian" and is_mean
+    return _family(fit).is_normal and is_mean
 
 
 def row_weights(fit: FittedModel) -> NDArray[np.float64]:

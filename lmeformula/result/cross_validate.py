@@ -317,7 +317,7 @@ def _check(
             )
     how = method
     if how is None:
-        how = "exact" if fit.model.family.name == "gaussian" else "laplace"
+        how = "exact" if fit.model.family.is_normal else "laplace"
     if how not in FIT_METHODS:
         raise ModelError(f"method is {method!r}", hint=f"Choose one of {', '.join(FIT_METHODS)}.")
     if fit.solver != "direct":
@@ -335,7 +335,7 @@ def _fit_rows(
 ) -> FittedModel:
     """The model fitted to some of its rows, from its estimates."""
     model = replace(fit.model, design=select_rows(fit.model.design, places))
-    if method == "exact" and fit.model.family.name == "gaussian":
+    if method == "exact" and fit.model.family.is_normal:
         with one_blas_thread():
             # On a boundary there is no direction to go.
             return estimate_exact(model, fit.reml, start=None if fit.singular else fit.params)

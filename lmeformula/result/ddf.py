@@ -36,7 +36,7 @@ def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
     Raises:
       ModelError: if there is no such method, or it is not for such fits.
     """
-    is_gaussian = fit.model.family.name == "gaussian" and not fit.params.freedom
+    is_gaussian = fit.model.family.is_normal and not fit.params.freedom
     if ddf == "none" or (ddf == "auto" and not is_gaussian):
         return Asymptotic(fit.fixed_vcov)
     refuse_heavy(fit, f"degrees of freedom by {ddf}")

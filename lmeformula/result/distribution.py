@@ -121,7 +121,7 @@ def distribution(fit: FittedModel, eta: Floats, response: Arrays, own: Floats | 
 
 def is_normal(family: Family) -> bool:
     """Whether rows are normal around the linear predictor."""
-    return family.name == "gaussian"
+    return family.is_normal
 
 
 def standardized(fit: FittedModel, eta: Floats, response: Arrays) -> Floats:

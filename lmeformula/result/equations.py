@@ -154,7 +154,7 @@ def equations(fit: FittedModel) -> Equations:
     design, stack = fit.model.design, fit.model.stack
     plan = layout(stack.terms)
     sigma = fit.params.sigma
-    if fit.model.family.name == "gaussian":
+    if fit.model.family.is_normal:
         assert sigma is not None
         scale, weights = sigma**2, design.weights
     else:

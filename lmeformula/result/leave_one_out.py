@@ -161,7 +161,7 @@ def _slopes(fit: FittedModel, eta: Floats) -> tuple[Floats, Floats]:
     """(n,) first and second derivatives of the rows' log density."""
     family, own = fit.model.family, family_values(fit)
     response = family.response(fit.model.design)
-    if family.name == "gaussian":
+    if family.is_normal:
         precision = response[1] / own[0] ** 2
         return precision * (response[0] - eta), -precision
     from lmeformula.laplace.rows import form_of  # may start TensorFlow

@@ -64,7 +64,7 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
     terms = design.terms
     num_effects = sum(len(term.columns) for term in terms)
     if (
-        fit.model.family.name == "gaussian"
+        fit.model.family.is_normal
         or fit.model.family.predictors
         or fit.params.freedom
         or not has_rows(design)
@@ -148,7 +148,7 @@ def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Flo
       thirds: (n,) third derivatives of the rows' log density in their predictors; zeros where nothing is moved.
     """
     plan, design = solved.factor.plan, fit.model.design
-    if fit.model.family.name == "gaussian" or fit.method != "laplace":
+    if fit.model.family.is_normal or fit.method != "laplace":
         return plan.split(np.zeros(plan.num_effects)), np.zeros(design.n)
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
 

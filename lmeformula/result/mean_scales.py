@@ -214,7 +214,7 @@ def _of_text(fit: FittedModel) -> str:
 
 
 def _has_numbers(fit: FittedModel) -> bool:
-    return fit.model.family.name != "bernoulli" and fit.model.family.categories is None
+    return fit.model.family.measure != "classes" and fit.model.family.categories is None
 
 
 def _mean_is_linear(fit: FittedModel) -> bool:

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 def own_is_apart(fit: FittedModel) -> bool:
     """Whether the own parameters take no part in errors of predictors: sigma of normal rows, or none at all."""
-    return fit.model.family.name == "gaussian" or fit.model.space.own.size == 0
+    return fit.model.family.is_normal or fit.model.space.own.size == 0
 
 
 def parameter_covariance(fit: FittedModel) -> Floats:

@@ -91,7 +91,7 @@ def row_precisions(fit: FittedModel) -> Floats:
     """
     design, family = fit.model.design, fit.model.family
     own = family_values(fit)
-    if family.name == "gaussian":
+    if family.is_normal:
         weights = np.ones(design.n) if design.weights is None else design.weights
         return np.asarray(weights / own[0] ** 2)
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow

@@ -118,7 +118,7 @@ def predict_interval(
     for source in sources:
         kinds.one_of(*SOURCES)("include", source)
     has_residual = "residual" in sources
-    is_gaussian = fit.model.family.name == "gaussian"
+    is_gaussian = fit.model.family.is_normal
     if kind == "prob" and fit.model.family.categories is None:
         raise ModelError(
             f"kind is 'prob', and the {fit.model.family.name} family has no categories with chances",

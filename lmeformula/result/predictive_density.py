@@ -62,7 +62,7 @@ def log_predictive(
       Trefethen, Weideman (2014), The exponentially convergent trapezoidal rule, SIAM Review 56, 385-458.
     """
     family, own = fit.model.family, family_values(fit)
-    if family.name == "gaussian":
+    if family.is_normal:
         total = variances + own[0] ** 2 / response[1]
         residual = response[0] - eta
         values = -0.5 * (np.log(2.0 * np.pi * total) + residual**2 / total)

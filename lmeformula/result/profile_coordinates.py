@@ -35,7 +35,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
         )
     refuse_heavy(fit, "profile likelihoods")
     parameter = parameters(fit)[index]
-    if fit.model.family.name != "gaussian":
+    if not fit.model.family.is_normal:
         if fit.method != "laplace":
             raise ModelError(
                 f"no profile likelihood of a {fit.model.family.name} model fitted by {fit.method}",

@@ -189,12 +189,11 @@ def _observation_variance(
     fit: FittedModel, observation: str, mean: float | None, null: FittedModel | None
 ) -> float:
     family = fit.model.family
-    if family.name == "gaussian":
+    if family.is_normal:
         assert fit.params.sigma is not None
         return fit.params.sigma**2
-    if family.name == "lognormal":
-        # The predictor is that of the logarithm, whose variance this is.
-        return float(family_values(fit)[0]) ** 2
+    if family.predictor_variance is not None:
+        return family.predictor_variance(family_values(fit))
     is_latent = family.is_latent and family.link in LATENT
     kind = observation
     if kind == "auto":
@@ -213,7 +212,7 @@ def _observation_variance(
             f'observation="{kind}" is for log links, and this is {family.link}',
             hint='Use observation="delta".',
         )
-    if family.variance is None or family.name == "cumulative":
+    if family.variance is None:
         raise ModelError(
             f"the {family.name} family has no variance function",
             hint='For ordered categories use the cumulative family and observation="latent"; for a family of '

@@ -165,7 +165,7 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
         yield family.paper, f"{family.name} responses"
     if fit.reml:
         yield REML, "restricted likelihood"
-    if fit.model.family.name != "gaussian":
+    if not fit.model.family.is_normal:
         use = "starting values" if fit.method == "mcem" else "likelihood"
         yield LAPLACE, f"Laplace approximation, for {use}"
         yield LAPLACE_GRADIENT, "its gradient"
@@ -181,7 +181,7 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
         if fit.information == "monte carlo":
             yield INFORMATION, "standard errors"
         yield RHAT, "convergence of the chains"
-        if fit.model.family.name != "gaussian":
+        if not fit.model.family.is_normal:
             yield BRIDGE, "log-likelihood"
             if fit.solver == "direct":
                 yield NEARER, "the Gaussian that the log-likelihood starts from"

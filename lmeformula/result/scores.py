@@ -61,7 +61,7 @@ def category_chances(
         fit, "chances averaged over uncertainty", 'Take fit.predict(newdata, kind="prob").'
     )
     family, rows = fit.model.family, rebuild(fit.model.design, newdata)
-    if family.probabilities is None and (family.name != "gaussian" or values is None):
+    if family.probabilities is None and (not family.is_normal or values is None):
         raise ModelError(
             f"the {family.name} family has no chances of categories",
             hint="Give a fit of ordered categories, or a Gaussian one with their numbers as `values`.",

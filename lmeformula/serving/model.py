@@ -253,7 +253,7 @@ def _scales(fit: FittedModel) -> Callable[[Tensor], dict[str, Tensor]]:
         return {"prediction": family.distribution(eta, response, own).mean()}
 
     more = chances if family.categories is not None else means
-    if family.link == "identity" and family.name == "gaussian":
+    if family.link == "identity" and family.is_normal:
         return lambda eta: {"link": eta, "prediction": tf.identity(eta)}
     try:
         found = more(tf.constant(GRID))

@@ -48,6 +48,7 @@ def beta_binomial(link: str) -> Family:
         closed=urn_form(link),
         paper=papers.BETA_BINOMIAL,
         limits=(upwards("precision", "binomial", of_trials),),
+        measure="shares",
     )
 
 

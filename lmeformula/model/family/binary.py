@@ -49,6 +49,7 @@ def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
         working=lambda r: link.forward((r[0] + 0.5) / (r[1] + 1.0)),
         variance=lambda mean, own: mean * (1.0 - mean),
         deviance=of_shares,
+        measure="classes" if name == "bernoulli" else "shares",
         is_latent=True,
         paper=papers.GLM,
         log_density=_logit_density if is_logit else density,

@@ -139,4 +139,5 @@ CATEGORICAL = Family(
     expand=_parts,
     grow=_grown,
     paper=papers.CATEGORICAL,
+    measure="categories",
 )

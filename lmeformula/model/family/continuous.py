@@ -189,6 +189,7 @@ GAMMA = Family(
             lambda response, spread: spread**-2.0,
         ),
     ),
+    measure="numbers",
 )
 
 INVERSE_GAUSSIAN = Family(
@@ -216,6 +217,7 @@ INVERSE_GAUSSIAN = Family(
             lambda response, spread: math.exp(middle_of(response)) / spread**2.0,
         ),
     ),
+    measure="numbers",
 )
 
 BETA = Family(

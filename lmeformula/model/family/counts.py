@@ -115,4 +115,5 @@ POISSON = Family(
     closed=ClosedForm(_poisson_slopes, _poisson_depths),
     deviance=of_counts,
     paper=papers.GLM,
+    measure="counts",
 )

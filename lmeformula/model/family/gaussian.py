@@ -77,4 +77,6 @@ GAUSSIAN = Family(
     slope=_slope,
     parts=(Predicted("sigma", "log", start=_log_residual_sd),),
     deviance=of_normal,
+    measure="numbers",
+    is_normal=True,
 )

@@ -105,4 +105,5 @@ GENERALIZED_POISSON = Family(
     parts=(Predicted("dispersion", "log"),),
     paper=papers.GENERALIZED_POISSON,
     limits=(downwards("dispersion", "poisson", of_total),),
+    measure="counts",
 )

@@ -171,6 +171,7 @@ STUDENT = Family(
             beside="df",
         ),
     ),
+    measure="numbers",
 )
 
 # The predictor is the mean of the logarithm; a fit of log(y) has the same estimates, and a log-likelihood
@@ -198,4 +199,6 @@ LOGNORMAL = Family(
             lambda response, spread: spread,
         ),
     ),
+    measure="numbers",
+    predictor_variance=lambda own: float(own[0]) ** 2,
 )

@@ -184,6 +184,7 @@ NBINOM2 = Family(
     deviance=of_nbinom2,
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(upwards("dispersion", "poisson", of_squares),),
+    measure="counts",
 )
 
 NBINOM1 = Family(
@@ -201,4 +202,5 @@ NBINOM1 = Family(
     parts=(Predicted("dispersion", "log", aliases=("shape",)),),
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(downwards("dispersion", "poisson", of_total),),
+    measure="counts",
 )

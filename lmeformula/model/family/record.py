@@ -106,6 +106,12 @@ class Family(NamedTuple):
       variance: (mean (n,), own (f,)) -> variance of a response of weight one, up to the residual variance.
       deviance: (response (n,), mean (n,), own (f,)) -> unit deviances (n,), of weight and dispersion one: twice
         what a mean that is the response would gain; None where the mean does not say how much that is.
+      measure: what its densities are of: "counts", "numbers", "classes" (two, yes or no), "shares" (of
+        successes out of trials), "categories"; "" for what no other family has. Likelihoods of the same counts
+        or numbers can be compared.
+      is_normal: whether responses are normal about their predictor: the likelihood is known exactly then.
+      predictor_variance: own (f,) -> variance of what the predictor is the mean of, where that is not the
+        response.
       is_latent: whether the response says between which thresholds a variable lies, whose distribution is the
         link's.
       limits: of own parameters, where it becomes a simpler family.
@@ -149,6 +155,9 @@ class Family(NamedTuple):
     own: Callable[[Design], Own] = lambda design: NO_OWN
     variance: Callable[[Floats, Floats], Floats] | None = None
     deviance: Callable[[Floats, Floats, Floats], Floats] | None = None
+    measure: str = ""
+    is_normal: bool = False
+    predictor_variance: Callable[[Floats], float] | None = None
     is_latent: bool = False
     limits: tuple[Limit, ...] = ()
     runaways: tuple[Runaway, ...] = ()

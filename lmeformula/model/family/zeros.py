@@ -127,6 +127,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
             *(Predicted(own, "log", place) for place, own in enumerate(base.own)),
             Predicted(ZERO, "logit", len(base.own), rule.aliases),
         ),
+        measure="counts",
     )
 
 
