@@ -12,8 +12,8 @@ import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.family.categories import categories
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.notation import (
-    FamilyNotation,
     bare_columns,
     family_notation,
     is_correlated,
@@ -102,7 +102,7 @@ class Line:
 
 
 def model_lines(
-    design: Design, notation: FamilyNotation, sigma: float | None, script: Script
+    design: Design, notation: Notation, sigma: float | None, script: Script
 ) -> list[Line]:
     """The response, the random effects, the residuals, then what the symbols of these stand for."""
     letters = level_letters(design)
@@ -157,7 +157,7 @@ def model_lines(
 
 
 def ordered_lines(
-    notation: FamilyNotation,
+    notation: Notation,
     predictor: str,
     response: str,
     summands: tuple[str, ...],
@@ -185,7 +185,7 @@ def level_letters(design: Design) -> dict[str, str]:
 
 
 def predictor_lines(
-    notation: FamilyNotation,
+    notation: Notation,
     response: str,
     sums: Sequence[Sequence[str]],
     design: Design,

@@ -14,9 +14,9 @@ import numpy as np
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.files import write_whole
 from lmeformula.model.family.categories import categories
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.graphviz import run_dot
 from lmeformula.model.notation import (
-    FamilyNotation,
     bare_columns,
     data_columns,
     family_notation,
@@ -199,7 +199,7 @@ def is_own(node: Node) -> bool:
     return node.kind == "parameter" and not node.name.startswith(EFFECTS)
 
 
-def own_shape(notation: FamilyNotation, design: Design) -> tuple[int, ...]:
+def own_shape(notation: Notation, design: Design) -> tuple[int, ...]:
     """The shape of a family's own parameter: thresholds are a vector."""
     if notation.predictors and not notation.is_ordered:
         return (len(notation.rest),) if len(notation.rest) > 1 else ()
@@ -208,7 +208,7 @@ def own_shape(notation: FamilyNotation, design: Design) -> tuple[int, ...]:
     return (len(categories(design)[1]) - 1,)
 
 
-def response_distribution(notation: FamilyNotation, design: Design, sigma: float | None) -> str:
+def response_distribution(notation: Notation, design: Design, sigma: float | None) -> str:
     """The response's distribution given its predictor, such as "Normal(eta, sigma)"."""
     if notation.has_sigma:
         scale = "sigma" if sigma is None else f"{sigma:g}"
@@ -222,7 +222,7 @@ def response_distribution(notation: FamilyNotation, design: Design, sigma: float
     return f"{notation.distribution}({trials}{notation.parameter}{own})"
 
 
-def predictor_equation(design: Design, notation: FamilyNotation) -> str:
+def predictor_equation(design: Design, notation: Notation) -> str:
     """The linear predictor in the names of the nodes; several, one after the other."""
     if notation.predictors:
         return "; ".join(

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
+from lmeformula.model.family.notation import Notation
+from lmeformula.model.family.table import FAMILIES
 
 # Arguments of the methods of a TFP joint distribution besides the values of its parts.
 RESERVED = frozenset({"name", "sample_shape", "seed", "self", "value"})
@@ -110,118 +112,16 @@ def has_offset(design: Design) -> bool:
 # ---- families ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyNotation:
-    """How a response family is written.
-
-    Attributes:
-      distribution: name, such as "Poisson".
-      parameter: the symbol that the link is applied to; "" where the predictor is the mean.
-      latex: that symbol in LaTeX.
-      link: name of the link function; "" for the identity.
-      has_sigma: whether there is a residual standard deviation.
-      has_trials: whether the distribution also takes a number of trials.
-      own: what its own parameter is called, other than a residual sd; "" where there is none.
-      parts: what the elements of `own` are called, where it has several.
-      is_ordered: whether `own` are thresholds, from which the predictor is taken away.
-      chance: the event of which the link of ordered categories takes the chance, for the kth threshold; {y} is
-        the response, {le} at most.
-      is_above: whether that is the chance of higher categories: thresholds are taken from the predictor then.
-      predictors: symbol and link of each linear predictor, where there are several.
-      rest: the own parameters without one, then.
-    """
-
-    distribution: str
-    parameter: str = ""
-    latex: str = ""
-    link: str = ""
-    has_sigma: bool = False
-    has_trials: bool = False
-    own: str = ""
-    parts: tuple[str, ...] = ()
-    is_ordered: bool = False
-    chance: str = ""
-    is_above: bool = False
-    predictors: tuple[tuple[str, str], ...] = ()
-    rest: tuple[str, ...] = ()
-
-
-def _ordinal(distribution: str, chance: str, *, is_above: bool = False) -> FamilyNotation:
-    return FamilyNotation(
-        distribution,
-        "η",
-        r"\eta",
-        "logit",
-        own="thresholds",
-        is_ordered=True,
-        chance=chance,
-        is_above=is_above,
-    )
-
-
-FAMILY_NOTATIONS = {
-    "gaussian": FamilyNotation("Normal", has_sigma=True),
-    "bernoulli": FamilyNotation("Bernoulli", "p", "p", "logit"),
-    "binomial": FamilyNotation("Binomial", "p", "p", "logit", has_trials=True),
-    "poisson": FamilyNotation("Poisson", "μ", r"\mu", "log"),
-    "nbinom2": FamilyNotation("NB2", "μ", r"\mu", "log", own="dispersion"),
-    "nbinom1": FamilyNotation("NB1", "μ", r"\mu", "log", own="dispersion"),
-    "generalized_poisson": FamilyNotation(
-        "GeneralizedPoisson", "μ", r"\mu", "log", own="dispersion"
-    ),
-    "zero_inflated_poisson": FamilyNotation(
-        "ZeroInflatedPoisson", "μ", r"\mu", "log", own="zero_probability"
-    ),
-    "zero_inflated_nbinom2": FamilyNotation(
-        "ZeroInflatedNB2",
-        "μ",
-        r"\mu",
-        "log",
-        own="dispersion_and_zero",
-        parts=("dispersion", "zero_probability"),
-    ),
-    "hurdle_poisson": FamilyNotation("HurdlePoisson", "μ", r"\mu", "log", own="zero_probability"),
-    "hurdle_nbinom2": FamilyNotation(
-        "HurdleNB2",
-        "μ",
-        r"\mu",
-        "log",
-        own="dispersion_and_zero",
-        parts=("dispersion", "zero_probability"),
-    ),
-    "student": FamilyNotation(
-        "StudentT", "μ", r"\mu", "identity", own="scale_df", parts=("scale", "df")
-    ),
-    "lognormal": FamilyNotation("LogNormal", "μ", r"\mu", "identity", own="sigma"),
-    "inverse_gaussian": FamilyNotation("InverseGaussian", "μ", r"\mu", "log", own="shape"),
-    "beta_binomial": FamilyNotation(
-        "BetaBinomial", "p", "p", "logit", has_trials=True, own="precision"
-    ),
-    "tweedie": FamilyNotation(
-        "Tweedie",
-        "μ",
-        r"\mu",
-        "log",
-        own="dispersion_power",
-        parts=("dispersion", "power"),
-    ),
-    "gamma": FamilyNotation("Gamma", "μ", r"\mu", "log", own="shape"),
-    "beta": FamilyNotation("Beta", "μ", r"\mu", "logit", own="precision"),
-    "cumulative": _ordinal("Cumulative", "{y} {le} k"),
-    "sratio": _ordinal("StoppingRatio", "{y} = k | k {le} {y}"),
-    "cratio": _ordinal("ContinuationRatio", "k < {y} | k {le} {y}", is_above=True),
-    "acat": _ordinal("AdjacentCategory", "{y} = k + 1 | k {le} {y} {le} k + 1", is_above=True),
-}
-
-
-def family_notation(family: Any, design: Design) -> FamilyNotation:
+def family_notation(family: Any, design: Design) -> Notation:
     """The notation of a family, given by name or as a record with a `name` and optionally a `link`.
 
     A family without an entry is written by its own name and parameters, with mean μ. Binomial responses of
     single trials are written as Bernoulli.
 
     Example:
-      >>> FAMILY_NOTATIONS["poisson"].link
+      >>> from lmeformula.design import design
+      >>> data = {"y": [1, 2, 0], "g": [1, 2, 2]}
+      >>> family_notation("poisson", design("y ~ 1 + (1 | g)", data)).link
       'log'
     """
     if getattr(family, "predictors", ()):
@@ -230,27 +130,28 @@ def family_notation(family: Any, design: Design) -> FamilyNotation:
     link = link.rstrip(") ").partition(",")[0].strip()
     name = written.strip()
     link = ("" if "=" in link else link) or getattr(family, "link", "")
-    known = FAMILY_NOTATIONS.get(name)
+    of_table = FAMILIES[name].notation if name in FAMILIES else None
+    known: Notation | None = getattr(family, "notation", of_table)
     if known is None:
         title = name.replace("_", " ").title().replace(" ", "")
         own = getattr(family, "own_names", ())
         parts = own if len(own) > 1 else ()
-        known = FamilyNotation(title, "μ", r"\mu", "g", own="_".join(own), parts=parts)
+        known = Notation(title, "μ", r"\mu", "g", own="_".join(own), parts=parts)
     response = design.response
-    if name == "binomial" and response is not None:
+    if known.alone is not None and response is not None:
         counts = response.trials is not None or response.values.ndim == 2
         if not counts and design.weights is None:
-            known = FAMILY_NOTATIONS["bernoulli"]
+            known = known.alone
     if not link or link == known.link or not known.parameter:
         return known
     return replace(known, link=link)
 
 
-def _several(family: Any, design: Design) -> FamilyNotation:
+def _several(family: Any, design: Design) -> Notation:
     """The notation of a family with several linear predictors."""
     if family.base.grow is not None:
         symbols = tuple((f"eta[{name}]", "") for name in family.predictors)
-        return FamilyNotation("Softmax", "eta", predictors=symbols)
+        return Notation("Softmax", "eta", predictors=symbols)
     first = family_notation(family.base, design.first)
     names = family.predictors[1:]
     rules = {rule.name: rule.link for rule in family.base.parts}

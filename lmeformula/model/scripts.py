@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lmeformula.model.notation import FamilyNotation
+from lmeformula.model.family.notation import Notation
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Script:
     correlated: Callable[[str], str]
     shared: Callable[[str], str]
     patterns: Mapping[str, Callable[[str, str, int], str]]
-    mean: Callable[[FamilyNotation], str]
+    mean: Callable[[Notation], str]
     times: str
     dots: str
     squared: str

@@ -21,6 +21,7 @@ from lmeformula.model.family import papers
 from lmeformula.model.family.categories import categories, category_names, ordered_response
 from lmeformula.model.family.jets import Jet, Jets, jets
 from lmeformula.model.family.links import LINKS, Link
+from lmeformula.model.family.notation import ordered
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 from lmeformula.model.family.thresholds import Pattern, threshold_own
@@ -74,6 +75,7 @@ def acat(link: str, thresholds: Pattern = "flexible") -> Family:
         probabilities=probabilities,
         thresholds=thresholds,
         paper=papers.ORDINAL_TUTORIAL,
+        notation=ordered("AdjacentCategory", "{y} = k + 1 | k {le} {y} {le} k + 1", is_above=True),
     )
 
 

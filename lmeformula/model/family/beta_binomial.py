@@ -21,6 +21,7 @@ from lmeformula.model.family.binary import trials_response
 from lmeformula.model.family.gammas import LARGE, log_rising, log_rising_ratio
 from lmeformula.model.family.limit import of_trials, upwards
 from lmeformula.model.family.links import LINKS, Link
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.polya_urn import urn_form
 from lmeformula.model.family.record import Arrays, Family, Predicted
@@ -49,6 +50,7 @@ def beta_binomial(link: str) -> Family:
         paper=papers.BETA_BINOMIAL,
         limits=(upwards("precision", "binomial", of_trials),),
         measure="shares",
+        notation=Notation("BetaBinomial", "p", "p", "logit", has_trials=True, own="precision"),
     )
 
 

@@ -15,20 +15,27 @@ from lmeformula.model.family.deviances import of_shares
 from lmeformula.model.family.intervals import binary_form
 from lmeformula.model.family.link_distributions import TAILS
 from lmeformula.model.family.links import LINKS, Link, softplus
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 
 Floats = NDArray[np.float64]
 Tensor = Any
+BERNOULLI = Notation("Bernoulli", "p", "p", "logit")
 
 
 def bernoulli(link: str) -> Family:
     """Yes or no, with that link."""
-    return _family("bernoulli", LINKS[link], _two_classes, _bernoulli)
+    family = _family("bernoulli", LINKS[link], _two_classes, _bernoulli)
+    return family._replace(measure="classes", notation=BERNOULLI)
 
 
 def binomial(link: str) -> Family:
     """Successes out of trials, with that link."""
-    return _family("binomial", LINKS[link], TRIALS, _binomial)._replace(has_trials=True)
+    return _family("binomial", LINKS[link], TRIALS, _binomial)._replace(
+        measure="shares",
+        has_trials=True,
+        notation=Notation("Binomial", "p", "p", "logit", has_trials=True, alone=BERNOULLI),
+    )
 
 
 def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
@@ -49,7 +56,6 @@ def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
         working=lambda r: link.forward((r[0] + 0.5) / (r[1] + 1.0)),
         variance=lambda mean, own: mean * (1.0 - mean),
         deviance=of_shares,
-        measure="classes" if name == "bernoulli" else "shares",
         is_latent=True,
         paper=papers.GLM,
         log_density=_logit_density if is_logit else density,

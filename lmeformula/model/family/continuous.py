@@ -16,6 +16,7 @@ from lmeformula.model.family.counts import stirling_remainder
 from lmeformula.model.family.deviances import of_gamma, of_inverse_gaussian
 from lmeformula.model.family.gammas import less_powers
 from lmeformula.model.family.location_scale import positive_response
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.model.family.runaway import MET, Runaway, least_of, logs_of, middle_of
@@ -190,6 +191,7 @@ GAMMA = Family(
         ),
     ),
     measure="numbers",
+    notation=Notation("Gamma", "μ", r"\mu", "log", own="shape"),
 )
 
 INVERSE_GAUSSIAN = Family(
@@ -218,6 +220,7 @@ INVERSE_GAUSSIAN = Family(
         ),
     ),
     measure="numbers",
+    notation=Notation("InverseGaussian", "μ", r"\mu", "log", own="shape"),
 )
 
 BETA = Family(
@@ -242,4 +245,5 @@ BETA = Family(
             lambda response, spread: spread**-2.0 * math.exp(-least_of(response)),
         ),
     ),
+    notation=Notation("Beta", "μ", r"\mu", "logit", own="precision"),
 )

@@ -13,6 +13,7 @@ from lmeformula.model.family import papers
 from lmeformula.model.family.checks import numbers, refuse_weights, unsuitable
 from lmeformula.model.family.deviances import of_counts
 from lmeformula.model.family.gammas import LARGE, REMAINDER
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 
 Floats = NDArray[np.float64]
@@ -116,4 +117,5 @@ POISSON = Family(
     deviance=of_counts,
     paper=papers.GLM,
     measure="counts",
+    notation=Notation("Poisson", "μ", r"\mu", "log"),
 )

@@ -11,6 +11,7 @@ from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.deviances import of_normal
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family, Predicted
 
@@ -79,4 +80,5 @@ GAUSSIAN = Family(
     deviance=of_normal,
     measure="numbers",
     is_normal=True,
+    notation=Notation("Normal", has_sigma=True),
 )

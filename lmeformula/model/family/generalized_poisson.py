@@ -23,6 +23,7 @@ from lmeformula.model.family import papers
 from lmeformula.model.family.checks import response_of
 from lmeformula.model.family.counts import count_response, log_mean
 from lmeformula.model.family.limit import downwards, of_total
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
@@ -106,4 +107,5 @@ GENERALIZED_POISSON = Family(
     paper=papers.GENERALIZED_POISSON,
     limits=(downwards("dispersion", "poisson", of_total),),
     measure="counts",
+    notation=Notation("GeneralizedPoisson", "μ", r"\mu", "log", own="dispersion"),
 )

@@ -18,6 +18,7 @@ from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import log_rising
 from lmeformula.model.family.limit import of_rows, upwards
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.model.family.runaway import LOCATED, Runaway, largest_of, logs_of
@@ -172,6 +173,7 @@ STUDENT = Family(
         ),
     ),
     measure="numbers",
+    notation=Notation("StudentT", "μ", r"\mu", "identity", own="scale_df", parts=("scale", "df")),
 )
 
 # The predictor is the mean of the logarithm; a fit of log(y) has the same estimates, and a log-likelihood
@@ -201,4 +203,5 @@ LOGNORMAL = Family(
     ),
     measure="numbers",
     predictor_variance=lambda own: float(own[0]) ** 2,
+    notation=Notation("LogNormal", "μ", r"\mu", "identity", own="sigma"),
 )

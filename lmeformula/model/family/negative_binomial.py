@@ -18,6 +18,7 @@ from lmeformula.model.family.deviances import of_nbinom2
 from lmeformula.model.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
 from lmeformula.model.family.limit import downwards, of_squares, of_total, upwards
 from lmeformula.model.family.links import softplus
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.polya_urn import is_short, summed
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
@@ -185,6 +186,7 @@ NBINOM2 = Family(
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(upwards("dispersion", "poisson", of_squares),),
     measure="counts",
+    notation=Notation("NB2", "μ", r"\mu", "log", own="dispersion"),
 )
 
 NBINOM1 = Family(
@@ -203,4 +205,5 @@ NBINOM1 = Family(
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(downwards("dispersion", "poisson", of_total),),
     measure="counts",
+    notation=Notation("NB1", "μ", r"\mu", "log", own="dispersion"),
 )

@@ -21,6 +21,7 @@ from lmeformula.model.family.categories import categories, category_names, order
 from lmeformula.model.family.intervals import ordered_form
 from lmeformula.model.family.link_distributions import TAILS
 from lmeformula.model.family.links import LINKS, Link, log1mexp, softplus
+from lmeformula.model.family.notation import ordered
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.model.family.thresholds import Pattern, threshold_own
@@ -77,6 +78,7 @@ def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
         parts=(Predicted("disc", "log", None, has_intercept=False),),
         paper=papers.ORDINAL,
         is_latent=True,
+        notation=ordered("Cumulative", "{y} {le} k"),
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, Part
 from lmeformula.model.family.limit import Limit
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import NO_OWN, Own, Scale
 from lmeformula.model.family.papers import Paper
 from lmeformula.model.family.runaway import Runaway
@@ -117,6 +118,7 @@ class Family(NamedTuple):
       limits: of own parameters, where it becomes a simpler family.
       runaways: own parameters that have no estimate where the data are known exactly.
       paper: that it is from.
+      notation: how it is written; None for one that is written by its own name and parameters.
       overdispersion: of successes out of trials that vary more than independent ones, (trials (n,), own (f,))
         -> how many times as much their share varies.
       has_sigma: whether its own parameter is a residual standard deviation, which can be held fixed.
@@ -162,6 +164,7 @@ class Family(NamedTuple):
     limits: tuple[Limit, ...] = ()
     runaways: tuple[Runaway, ...] = ()
     paper: Paper | None = None
+    notation: Notation | None = None
     overdispersion: Callable[[Floats, Floats], Floats] | None = None
     has_sigma: bool = False
     has_trials: bool = False

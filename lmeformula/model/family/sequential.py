@@ -22,6 +22,7 @@ from lmeformula.model.family import papers
 from lmeformula.model.family.categories import categories, category_names, ordered_response
 from lmeformula.model.family.jets import Jet, Jets, jets
 from lmeformula.model.family.links import LINKS
+from lmeformula.model.family.notation import Notation, ordered
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 from lmeformula.model.family.thresholds import Pattern, threshold_own
@@ -37,16 +38,26 @@ class _Ratio(NamedTuple):
       name: of the family.
       sign: of eta in the argument of F, -1 or 1; the thresholds have the other one.
       stop, go: names of these logarithms among those of a link.
+      notation: how it is written.
     """
 
     name: str
     sign: float
     stop: str
     go: str
+    notation: Notation
 
 
-_STOPPING = _Ratio("sratio", -1.0, "log_cdf", "log_survival")
-_CONTINUATION = _Ratio("cratio", 1.0, "log_survival", "log_cdf")
+_STOPPING = _Ratio(
+    "sratio", -1.0, "log_cdf", "log_survival", ordered("StoppingRatio", "{y} = k | k {le} {y}")
+)
+_CONTINUATION = _Ratio(
+    "cratio",
+    1.0,
+    "log_survival",
+    "log_cdf",
+    ordered("ContinuationRatio", "k < {y} | k {le} {y}", is_above=True),
+)
 
 
 @functools.cache
@@ -124,6 +135,7 @@ def _family(ratio: _Ratio, link: str, thresholds: Pattern) -> Family:
         probabilities=probabilities,
         thresholds=thresholds,
         paper=papers.ORDINAL_TUTORIAL,
+        notation=ratio.notation,
     )
 
 

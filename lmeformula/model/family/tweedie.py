@@ -21,6 +21,7 @@ from lmeformula.model.family.bounded import POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.model.family.gammas import less_powers
 from lmeformula.model.family.limit import MOST_AMOUNTS, NOTHING, Limit
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
@@ -250,5 +251,13 @@ TWEEDIE = Family(
             1.0,
             says="the responses are whole multiples of one number",
         ),
+    ),
+    notation=Notation(
+        "Tweedie",
+        "μ",
+        r"\mu",
+        "log",
+        own="dispersion_power",
+        parts=("dispersion", "power"),
     ),
 )

@@ -27,6 +27,7 @@ from lmeformula.model.family.gammas import log_rising_ratio
 from lmeformula.model.family.limit import downwards, of_rows
 from lmeformula.model.family.links import LINKS
 from lmeformula.model.family.negative_binomial import NBINOM2
+from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
@@ -46,13 +47,18 @@ class _Counts(NamedTuple):
     Attributes:
       family: its family.
       own: the names of its own parameters, all positive.
+      notation: the name of its distribution.
     """
 
     family: Family
     own: tuple[str, ...]
+    notation: str
 
 
-COUNTS = {"poisson": _Counts(POISSON, ()), "nbinom2": _Counts(NBINOM2, ("dispersion",))}
+COUNTS = {
+    "poisson": _Counts(POISSON, (), "Poisson"),
+    "nbinom2": _Counts(NBINOM2, ("dispersion",), "NB2"),
+}
 
 
 def zero_inflated(counts: str) -> Family:
@@ -75,6 +81,7 @@ class _Rule(NamedTuple):
       variance: (counts, mean, own) -> variance, for the mean of all.
       share: of the zeros seen, how many are such zeros, to start from.
       aliases: what else a formula of the zero part may be given as.
+      title: what stands before the name of its distribution.
       paper: that it is from.
       may_have_none: whether counts of zero may account for all zeros.
     """
@@ -85,6 +92,7 @@ class _Rule(NamedTuple):
     variance: Callable[[_Counts, Floats, Floats], Floats]
     share: float
     aliases: tuple[str, ...]
+    title: str
     paper: papers.Paper
     may_have_none: bool
 
@@ -122,6 +130,14 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
             *((downwards(ZERO, counts, of_rows),) if rule.may_have_none else ()),
         ),
         paper=rule.paper,
+        notation=Notation(
+            rule.title + base.notation,
+            "μ",
+            r"\mu",
+            "log",
+            own="_and_".join([*base.own, "zero"]) if base.own else ZERO,
+            parts=(*base.own, ZERO) if base.own else (),
+        ),
         log_density=density,
         parts=(
             *(Predicted(own, "log", place) for place, own in enumerate(base.own)),
@@ -333,6 +349,7 @@ _INFLATED = _Rule(
     _inflated_variance,
     0.5,
     ("zi",),
+    "ZeroInflated",
     papers.ZERO_INFLATED,
     True,
 )
@@ -343,6 +360,7 @@ _CLEARED = _Rule(
     _cleared_variance,
     1.0,
     ("hu", "zi"),
+    "Hurdle",
     papers.HURDLE,
     False,
 )
