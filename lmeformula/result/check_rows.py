@@ -249,12 +249,17 @@ def zeros(facts: RowFacts) -> Doubt | None:
     chance = weights @ np.exp(logs) / weights.sum()
     expected, found = float(chance.sum()), int((y == 0).sum())
     z = (found - expected) / np.sqrt(max(float((chance * (1.0 - chance)).sum()), 1e-300))
-    wider = family.name == "poisson"
+    # One with a dispersion of its own may account for them.
+    has_dispersion = fit.params.own.size > 0
     return Doubt(
         "zeros",
         float(scipy.special.ndtr(-z)),
         found / expected,
         f"there are {found:,} zeros, and the fit expects {expected:,.0f}",
-        ('Fit family="nbinom2" first, and look again; ' if wider else "Zeros of their own: ")
+        (
+            "Zeros of their own: "
+            if has_dispersion
+            else 'Fit family="nbinom2" first, and look again; '
+        )
         + 'then family="zero_inflated_poisson" or "zero_inflated_nbinom2".',
     )
