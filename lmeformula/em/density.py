@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from lmeformula.em.kept import Kept
 from lmeformula.em.types import Tensor
 
 Floats = NDArray[np.float64]
@@ -116,7 +117,7 @@ class Density:
         given[:, : vectors.shape[1]] = vectors
         for start in range(0, padded, width):
             part = slice(start, start + width)
-            found[:, part] = self._products(psi, latents, given[:, part], self.data).numpy()
+            found[:, part] = self._products(psi, latents, given[:, part], self.data)
         return -found[:, : vectors.shape[1]]
 
     def hessian(self, psi: Floats, latents: Floats) -> Floats:
@@ -127,17 +128,17 @@ class Density:
 
     # ---- compiled
 
-    def compiled(self, function: Callable[..., Any], *further: Any) -> Any:
+    def compiled(self, function: Callable[..., Any], *further: Any) -> Kept:
         """A function of (psi, latents, *further, data), compiled for the shapes of these."""
-        signature = [
+        specs = (
             tf.TensorSpec([self.d], self.dtype),
             tf.TensorSpec([self.q], self.dtype),
             *further,
             tf.nest.map_structure(
                 lambda part: tf.TensorSpec(np.shape(part), part.dtype), self.data
             ),
-        ]
-        return tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
+        )
+        return Kept(function, specs)
 
     @cached_property
     def _slopes(self) -> Any:

@@ -170,8 +170,8 @@ def take(
 def trace_programs(programs: Programs, control: Control, chain: hmc.Chain, data: Any) -> None:
     """Trace both programs, always in the same order, for arguments of these shapes."""
     size = tf.TensorSpec([], programs.dtype)
-    walk = programs.walk.get_concrete_function(control, chain, size, data).structured_outputs
-    programs.evaluate.get_concrete_function(
+    walk = programs.walk.trace(control, chain, size, data)
+    programs.evaluate.trace(
         control.params,
         control.arrays,
         walk.positions,

@@ -81,7 +81,7 @@ class Iterative:
     def product(self, psi: Floats, latents: Floats, vectors: Floats) -> Floats:
         """(m, q) the negative Hessian times vectors (m, q)."""
         found = [
-            self._product(psi, latents, part, self.density.data).numpy()[:count]
+            np.asarray(self._product(psi, latents, part, self.density.data))[:count]
             for part, count in _parts(vectors)
         ]
         return np.concatenate(found)
@@ -99,7 +99,7 @@ class Iterative:
             )
             if int(steps) >= MOST_STEPS or not np.isfinite(solved).all():
                 raise FloatingPointError("conjugate gradients did not end")
-            found.append(solved.numpy()[:count])
+            found.append(np.asarray(solved)[:count])
         return np.concatenate(found)
 
     def diagonal(self, psi: Floats, latents: Floats) -> Floats:

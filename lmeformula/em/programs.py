@@ -34,8 +34,8 @@ class Programs(NamedTuple):
       dtype: of all floating arrays.
     """
 
-    walk: Any
-    evaluate: Any
+    walk: Kept
+    evaluate: Kept
     capacity: int
     num_workers: int
     num_chains: int
@@ -44,7 +44,7 @@ class Programs(NamedTuple):
     @property
     def num_traces(self) -> int:
         """How often the program that draws was traced, over all fits that used it."""
-        return int(self.walk.experimental_get_tracing_count())
+        return self.walk.num_traces
 
 
 _lock = threading.Lock()

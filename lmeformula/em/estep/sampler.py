@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -84,8 +85,8 @@ def information_stride(num_params: int) -> int:
     return max(1, num_params)
 
 
-def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
-    """The program that draws: (control, chain, step_size, data) -> Walk, a tf.function.
+def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..., Walk]:
+    """The program that draws: (control, chain, step_size, data) -> Walk, to be compiled.
 
     Where the whitening is known a chain may be `hmc.unseen` before a warm-up; elsewhere its position is enough.
     """
@@ -133,13 +134,13 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Any:
         positions, acceptance, diverged = (store.stack() for store in stores)
         return Walk(positions, acceptance, diverged, size, last)
 
-    return tf.function(walk, jit_compile=True, autograph=False)
+    return walk
 
 
-def build_evaluate(problem: Problem, options: Options, capacity: int) -> Any:
+def build_evaluate(problem: Problem, options: Options, capacity: int) -> Callable[..., Evaluation]:
     """The program that evaluates draws: (params, arrays, positions, number of draws, data) -> Evaluation.
 
-    A tf.function. It works out the density that the walk had already: the scores share most of that, and draws
+    To be compiled. It works out the density that the walk had already: the scores share most of that, and draws
     looked at from elsewhere need it.
     """
     watched = tf.constant(options.watched, tf.int32)
@@ -207,4 +208,4 @@ def build_evaluate(problem: Problem, options: Options, capacity: int) -> Any:
             *(part.stack() if isinstance(part, tf.TensorArray) else part for part in found)
         )
 
-    return tf.function(evaluate, jit_compile=True, autograph=False)
+    return evaluate
