@@ -13,7 +13,7 @@ FIND_PYTHON := for p in "$(PYTHON)" python3.13 python3.12 python3.11; do \
 	then echo "$$p"; exit; fi; done
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench bench-scale bench-simulate bench-truth bench-parts clean clean-all
+.PHONY: help demo test test-all lint format bench bench-scale bench-simulate bench-truth bench-memory bench-parts clean clean-all
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ bench-simulate: $(READY) ## bias and coverage of every family over simulated dat
 
 bench-truth: $(READY) ## random models on random data, held to properties (ARGS="--cases gaussian=20000")
 	$(RUN) benchmarks/campaign.py $(ARGS)
+
+bench-memory: $(READY) ## memory over fits of 200 shapes of data, which has to stay (ARGS="--shapes 80")
+	$(RUN) benchmarks/memory.py $(ARGS)
 
 bench-parts: $(READY) ## timings of the own parts: imports, parsing, designs, sampler layouts, certificates
 	for part in import_time parsing design_speed gather_designs certificate_cost; do \

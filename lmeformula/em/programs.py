@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import OrderedDict
 from typing import Any, NamedTuple
@@ -13,8 +14,11 @@ from lmeformula.em.cached_program import Kept
 from lmeformula.em.estep.sampler import build_evaluate, build_walk
 from lmeformula.em.types import Options, Problem
 
-# Programs of this many structures are kept, those used last: each holds some megabytes of graph and code.
+# Programs of this many structures are kept, those used last: each holds some 25 MiB of graph and code.
 KEPT = 16
+# TensorFlow's graphs refer to themselves. Python's collector is in no hurry, as it sees few objects and not the
+# megabytes behind them: it is called once for so many programs that were dropped.
+COLLECTED = 16
 # Draws of one call: as many as this many numbers hold, within limits.
 CALL_NUMBERS = 1_000_000
 LEAST_CAPACITY, MOST_CAPACITY = 16, 512
@@ -49,6 +53,7 @@ class Programs(NamedTuple):
 
 _lock = threading.Lock()
 _kept: OrderedDict[Any, Programs] = OrderedDict()
+_num_dropped = 0
 
 
 def programs(problem: Problem, options: Options, dtype: str) -> Programs:
@@ -69,19 +74,32 @@ def programs(problem: Problem, options: Options, dtype: str) -> Programs:
     )
     sizes = (len(problem.params), len(problem.latents))
     key = (problem.program, shapes, sizes, dtype, _built_in(options))
+    is_littered = False
     with _lock:
         if key not in _kept:
             _kept[key] = _build(problem, options, dtype)
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)
+            is_littered = _make_room()
         _kept.move_to_end(key)
-        return _kept[key]
+        found = _kept[key]
+    if is_littered:
+        gc.collect()
+    return found
 
 
 def clear() -> None:
     """Forget all programs."""
     with _lock:
         _kept.clear()
+
+
+def _make_room() -> bool:
+    """Drop the programs that were used least recently; tells whether what they leave behind is worth a look."""
+    global _num_dropped
+    before = _num_dropped
+    while len(_kept) > KEPT:
+        _kept.popitem(last=False)
+        _num_dropped += 1
+    return _num_dropped // COLLECTED > before // COLLECTED
 
 
 def _built_in(options: Options) -> tuple[Any, ...]:
