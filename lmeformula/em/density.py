@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from lmeformula.em.kept import Kept
+from lmeformula.em.cached_program import Kept
 from lmeformula.em.types import Tensor
 
 Floats = NDArray[np.float64]

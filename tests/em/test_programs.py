@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from lmeformula.em import programs
-from lmeformula.em.kept import MOST_SHAPES, Kept
+from lmeformula.em.cached_program import MOST_SHAPES, Kept
 from lmeformula.em.types import Options
 
 
