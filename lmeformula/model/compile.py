@@ -14,7 +14,7 @@ from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.predictors import joined, written_terms
 from lmeformula.errors import ModelError
-from lmeformula.model.covariance import STRUCTURES
+from lmeformula.model.covariance import STRUCTURES, structure_of
 from lmeformula.model.equation import build_equation
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
@@ -301,7 +301,7 @@ def _check_terms(design: Design) -> None:
                 span=written[0][1].span,
                 hint=f"Write (x | {term.group}), whose effects are normal.",
             )
-        if term.distribution != "gaussian" and term.covariance != "us":
+        if term.distribution != "gaussian" and structure_of(term).correlations != "each":
             raise ModelError(
                 f"effects by Student's t distribution cannot have the covariance structure {term.covariance}",
                 formula=written[0][0],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,9 +10,7 @@ import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
 from lmeformula.design.design import TermBlock
-from lmeformula.model.covariances.patterns import PATTERNS
-
-tfb = tfp.bijectors
+from lmeformula.model.covariance import structure_of
 
 Floats = NDArray[np.float64]
 Tensor: TypeAlias = Any
@@ -32,13 +29,7 @@ def correlation_variable(term: TermBlock, start: Floats, dtype: str, name: str) 
       The Cholesky factor of the matrix (k, k) of an unstructured term; of others the correlation, a scalar
       between the least that their pattern admits and one.
     """
-    pattern = PATTERNS.get(term.covariance)
-    if pattern is None:
-        value, bijector = np.linalg.cholesky(start), tfb.CorrelationCholesky()
-    else:
-        lowest = tf.constant(pattern.lowest(len(start)), dtype)
-        value = np.asarray(pattern.correlation_of(start))
-        bijector = tfb.Sigmoid(lowest, tf.ones([], dtype))
+    value, bijector = structure_of(term).tfp_correlation(start, dtype)
     return tfp.util.TransformedVariable(tf.constant(value, dtype), bijector, name=name)
 
 
@@ -53,31 +44,9 @@ def deferred_factor(term: TermBlock, stddev: Variable, correlation: Variable) ->
       correlation: from `correlation_variable`.
     """
     k = len(term.columns)
-    rows = FACTORS[term.covariance]
+    rows = structure_of(term).tfp_factor
 
     def factor(value: Tensor) -> Tensor:
         return tf.broadcast_to(stddev, [k])[:, tf.newaxis] * rows(value, k)
 
     return tfp.util.DeferredTensor(correlation, factor, shape=(k, k), also_track=stddev)
-
-
-def _compound_symmetry(rho: Tensor, k: int) -> Tensor:
-    matrix = rho + (1.0 - rho) * tf.eye(k, dtype=rho.dtype)
-    return tf.linalg.cholesky(matrix)
-
-
-def _autoregressive(rho: Tensor, k: int) -> Tensor:
-    # Products, since the derivative of a power of zero or less is not finite.
-    powers = [tf.ones_like(rho)]
-    for _ in range(k - 1):
-        powers.append(powers[-1] * rho)
-    apart = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
-    return tf.linalg.cholesky(tf.gather(tf.stack(powers), apart))
-
-
-# How each structure's variable becomes the Cholesky factor of a correlation matrix.
-FACTORS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "us": lambda rows, _: rows,
-    "cs": _compound_symmetry,
-    "ar1": _autoregressive,
-}

@@ -13,6 +13,7 @@ import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.files import write_whole
+from lmeformula.model.covariance import structure_of
 from lmeformula.model.family.categories import categories
 from lmeformula.model.family.notation import Notation
 from lmeformula.model.graphviz import run_dot
@@ -174,7 +175,7 @@ def covariance_parameters(term: TermBlock, part: str) -> list[Node]:
     parameters = [Node(f"stddev_{part}", "parameter", shape)]
     if is_correlated(term):
         # One correlation between all of them, or one for each pair.
-        pairs = () if term.covariance in ("cs", "ar1") else (k, k)
+        pairs = () if structure_of(term).correlations == "one" else (k, k)
         parameters.append(Node(f"correlation_{part}", "parameter", pairs))
     if term.distribution == "student":
         parameters.append(Node(f"df_{part}", "parameter", ()))

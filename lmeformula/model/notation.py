@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
+from lmeformula.model.covariance import structure_of
 from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.table import FAMILIES
 
@@ -77,7 +78,7 @@ def is_intercept(term: TermBlock) -> bool:
 
 def is_correlated(term: TermBlock) -> bool:
     """Whether the term's coefficients have correlations."""
-    return len(term.columns) > 1 and term.covariance != "diag"
+    return len(term.columns) > 1 and structure_of(term).correlations != "none"
 
 
 def data_columns(design: Design) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.covariance import STRUCTURES, Structure
+from lmeformula.model.covariance import Structure, structure_of
 from lmeformula.model.covariances.student import Heavy, free_of, freedom_of
 from lmeformula.model.family.own import NO_OWN, Own, positive
 
@@ -224,7 +224,5 @@ def param_space(
 
 def term_shape(term: TermBlock) -> TermShape:
     """The part of a term that its parameters depend on."""
-    structure: Structure = STRUCTURES[(term.covariance, term.homogeneous)]
-    if term.distribution == "student":
-        structure = Heavy()
+    structure = Heavy() if term.distribution == "student" else structure_of(term)
     return TermShape(term.name, term.columns, len(term.levels), structure)

@@ -68,7 +68,7 @@ def parameters(fit: FittedModel) -> tuple[Parameter, ...]:
     ]
     for block in fit.model.design.terms:
         structure = term_shape(block).structure
-        least = -1.0 / (len(block.columns) - 1) if block.covariance == "cs" else -1.0
+        least = structure.least_correlation(len(block.columns))
         labels += [
             (effect, block.group, term, BOUNDS.get(effect, (least, 1.0)))
             for effect, term in structure.labels(block.columns)

@@ -14,7 +14,7 @@ from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.profiled import Held, concentrated
 from lmeformula.model.compile import Model
-from lmeformula.model.covariance import Structure
+from lmeformula.model.covariance import Structure, structure_of
 from lmeformula.model.params import Params, ParamSpace
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.profile_walk import Surface
@@ -206,7 +206,7 @@ def leading_pair(model: Model, params: Params, index: int) -> tuple[Model, Param
     )
     place, term = space.theta_slices[number], design.terms[number]
     k = len(term.columns)
-    if term.covariance != "us" or k == 2:
+    if structure_of(term).correlations != "each" or k == 2:
         return model, params, index
     rows, columns = np.tril_indices(k, -1)
     pair = index - place.start - k

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.patterns import PATTERNS
+from lmeformula.model.covariance import structure_of
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Cell, Column, Table
 
@@ -152,9 +152,11 @@ def varcorr(fit: FittedModel) -> VarCorr:
         with np.errstate(divide="ignore", invalid="ignore"):
             corr = covariance / np.outer(sd, sd)
         np.fill_diagonal(corr, 1.0)
-        correlated = block.covariance != "diag"
-        pattern = block.covariance if block.covariance in PATTERNS else ""
+        kind = structure_of(block).correlations
+        pattern = block.covariance if kind == "one" else ""
         df = freedom[len(terms)] if block.distribution == "student" else None
-        terms.append(TermCovariance(block.group, block.columns, sd, corr, correlated, pattern, df))
+        terms.append(
+            TermCovariance(block.group, block.columns, sd, corr, kind != "none", pattern, df)
+        )
     sigma = fit.params.sigma
     return VarCorr(tuple(terms), None if sigma is None else float(sigma))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.model.covariances.chart import Chart, LinearChart
-from lmeformula.model.covariances.structure import log_sds, names_of
+from lmeformula.model.covariances.structure import Correlations, Tensor, log_sds, names_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -25,6 +26,16 @@ class Diagonal:
     """
 
     kind = "diag"
+    correlations: Correlations = "none"
+
+    def least_correlation(self, k: int) -> float:
+        return 0.0
+
+    def tfp_correlation(self, start: Floats, dtype: str) -> tuple[Floats, Any]:
+        raise NotImplementedError("coefficients without correlations")
+
+    def tfp_factor(self, value: Tensor, k: int) -> Tensor:
+        raise NotImplementedError("coefficients without correlations")
 
     def __init__(self, *, homogeneous: bool) -> None:
         self.homogeneous = homogeneous

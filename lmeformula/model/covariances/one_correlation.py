@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from lmeformula.model.covariances.angle_chart import AngleChart
 from lmeformula.model.covariances.chart import Chart, LinearChart
 from lmeformula.model.covariances.patterns import Pattern
-from lmeformula.model.covariances.structure import log_sds, names_of
+from lmeformula.model.covariances.structure import Correlations, Tensor, log_sds, names_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -39,10 +40,26 @@ class OneCorrelation:
       [2.0, 0.5]
     """
 
+    correlations: Correlations = "one"
+
     def __init__(self, pattern: Pattern, *, homogeneous: bool) -> None:
         self.kind = pattern.kind
         self.pattern = pattern
         self.homogeneous = homogeneous
+
+    def least_correlation(self, k: int) -> float:
+        return self.pattern.lowest(k)
+
+    def tfp_correlation(self, start: Floats, dtype: str) -> tuple[Floats, Any]:
+        import tensorflow as tf
+        import tensorflow_probability as tfp
+
+        lowest = tf.constant(self.pattern.lowest(len(start)), dtype)
+        bijector = tfp.bijectors.Sigmoid(lowest, tf.ones([], dtype))
+        return np.asarray(self.pattern.correlation_of(start)), bijector
+
+    def tfp_factor(self, value: Tensor, k: int) -> Tensor:
+        return self.pattern.tfp_factor(value, k)
 
     def num_params(self, k: int) -> int:
         return self.num_sds(k) + (k > 1)

@@ -7,7 +7,7 @@ beyond only changes the signs of columns.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lmeformula.model.covariances.jets import power, times
 
 Floats = NDArray[np.float64]
+Tensor: TypeAlias = Any
 
 
 class Pattern(Protocol):
@@ -37,6 +38,9 @@ class Pattern(Protocol):
 
     def correlation_of(self, correlations: Floats) -> float:
         """The correlation of a (k, k) matrix of this pattern, nan where coefficients do not vary."""
+
+    def tfp_factor(self, rho: Tensor, k: int) -> Tensor:
+        """The Cholesky factor (k, k) at a correlation () in TensorFlow."""
 
 
 class CompoundSymmetry:
@@ -81,6 +85,12 @@ class CompoundSymmetry:
         known = below[np.isfinite(below)]
         return float(known.mean()) if known.size else np.nan
 
+    def tfp_factor(self, rho: Tensor, k: int) -> Tensor:
+        import tensorflow as tf
+
+        matrix = rho + (1.0 - rho) * tf.eye(k, dtype=rho.dtype)
+        return tf.linalg.cholesky(matrix)
+
 
 class Autoregressive:
     """Correlation rho^d between coefficients d steps apart: -1 < rho < 1.
@@ -124,6 +134,16 @@ class Autoregressive:
                 # An even number of steps does not tell the sign.
                 return float(np.copysign(abs(value) ** (1.0 / apart), value))
         return np.nan
+
+    def tfp_factor(self, rho: Tensor, k: int) -> Tensor:
+        import tensorflow as tf
+
+        # Products, since the derivative of a power of zero or less is not finite.
+        powers = [tf.ones_like(rho)]
+        for _ in range(k - 1):
+            powers.append(powers[-1] * rho)
+        apart = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
+        return tf.linalg.cholesky(tf.gather(tf.stack(powers), apart))
 
 
 PATTERNS: dict[str, Pattern] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from lmeformula.model.covariances.chart import Chart
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Tensor: TypeAlias = Any
+# Of the coefficients of a term: none, one between them all, or one for each pair.
+Correlations = Literal["none", "one", "each"]
 
 # Of an element of a matrix, roundings that its factor's pivots are built of.
 ROUNDING = 8.0 * np.finfo(float).eps
@@ -24,6 +27,21 @@ class Structure(Protocol):
     """
 
     kind: str
+    correlations: Correlations
+
+    def least_correlation(self, k: int) -> float:
+        """The infimum of its correlations; their supremum is one."""
+
+    def tfp_correlation(self, start: Floats, dtype: str) -> tuple[Floats, Any]:
+        """What gives the correlations in the joint distribution: its start, and its bijector.
+
+        Args:
+          start: (k, k) correlation matrix, positive definite.
+          dtype: "float64" or "float32".
+        """
+
+    def tfp_factor(self, value: Tensor, k: int) -> Tensor:
+        """The Cholesky factor (k, k) of the correlation matrix from that value."""
 
     def num_params(self, k: int) -> int:
         """Length of theta."""

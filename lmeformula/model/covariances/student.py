@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.model.covariances.chart import Chart
-from lmeformula.model.covariances.structure import names_of
+from lmeformula.model.covariances.structure import Correlations, Tensor, names_of
 from lmeformula.model.covariances.unstructured import Unstructured
 
 Floats = NDArray[np.float64]
@@ -34,9 +35,19 @@ class Heavy:
     """
 
     kind = "us"
+    correlations: Correlations = "each"
 
     def __init__(self) -> None:
         self.scale = Unstructured()
+
+    def least_correlation(self, k: int) -> float:
+        return self.scale.least_correlation(k)
+
+    def tfp_correlation(self, start: Floats, dtype: str) -> tuple[Floats, Any]:
+        return self.scale.tfp_correlation(start, dtype)
+
+    def tfp_factor(self, value: Tensor, k: int) -> Tensor:
+        return self.scale.tfp_factor(value, k)
 
     def num_params(self, k: int) -> int:
         return self.scale.num_params(k) + 1

@@ -9,6 +9,7 @@ to the order of the elements.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from lmeformula.model.covariances.chart import Chart, LinearChart
 from lmeformula.model.covariances.structure import (
+    Correlations,
+    Tensor,
     below_diagonal,
     cholesky_semidefinite,
     log_sds,
@@ -42,6 +45,18 @@ class Unstructured:
     """
 
     kind = "us"
+    correlations: Correlations = "each"
+
+    def least_correlation(self, k: int) -> float:
+        return -1.0
+
+    def tfp_correlation(self, start: Floats, dtype: str) -> tuple[Floats, Any]:
+        import tensorflow_probability as tfp
+
+        return np.asarray(np.linalg.cholesky(start), float), tfp.bijectors.CorrelationCholesky()
+
+    def tfp_factor(self, value: Tensor, k: int) -> Tensor:
+        return value
 
     def num_params(self, k: int) -> int:
         return k * (k + 1) // 2
