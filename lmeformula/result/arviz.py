@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import MissingLibraryError, ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family import log_density
 from lmeformula.result.distribution import draw_rows
@@ -19,9 +20,6 @@ from lmeformula.result.posterior import PosteriorDraws, posterior_draws
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.several_predictors import contribution
 from lmeformula.store.absent import has_rows
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

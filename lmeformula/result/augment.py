@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
@@ -11,14 +9,12 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.design.made import row_labels
 from lmeformula.errors import FormulaDataError
+from lmeformula.fit import FittedModel
 from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.several_predictors import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 @kinds.takes(

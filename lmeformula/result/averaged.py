@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
+from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations, equations, fresh_variances
 from lmeformula.result.level_posterior import LevelNodes, level_nodes, shifts
 from lmeformula.result.predictive_density import mean_over
@@ -17,9 +18,6 @@ from lmeformula.result.predictor import PredictionKind, family_values, linear_pr
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.scores import averaged_chances
 from lmeformula.result.several_predictors import contribution, need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.laplace.fit import Care, fit_laplace
 from lmeformula.result.distribution import is_normal
 from lmeformula.result.intervals import chosen, interval_frame
@@ -22,9 +23,6 @@ from lmeformula.result.parameters import parameters
 from lmeformula.result.refit import check_refit, refit_exactly
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 # A design with another response -> its estimates as they are reported, or None where there are none.

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.fit import FittedModel
 from lmeformula.result.averaged import of_kind
 from lmeformula.result.distribution import Arrays, chances, draw_rows, is_normal
 from lmeformula.result.leave_one_out import LeftOut, leave_one_out
 from lmeformula.result.predictor import category_names
 from lmeformula.result.redrawn import redrawn
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -7,9 +7,9 @@ import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lmeformula.arguments import kinds
+from lmeformula.fit import FittedModel
 from lmeformula.result.check_groups import levels_apart, modes_apart, row_scores
 from lmeformula.result.check_rows import (
     narrow,
@@ -26,9 +26,6 @@ from lmeformula.result.diagnostics import singular_terms
 from lmeformula.result.ending import endless
 from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.store.absent import has_rows
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 ROW_DOUBTS = (tails, unequal, steps, spread, narrow, zeros)
 # Means of few bounded numbers are not normal, whatever the effects are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import TermBlock
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.laplace.rows import row_derivatives
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.check_test import Doubt
@@ -20,9 +21,6 @@ from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refit import check_refit
 from lmeformula.result.simulate import with_drawn
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

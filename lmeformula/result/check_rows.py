@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.special
@@ -10,15 +10,13 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.estimation.solver import choose_solver
+from lmeformula.fit import FittedModel
 from lmeformula.result.check_test import Doubt
 from lmeformula.result.distribution import distribution, draw_rows, is_normal
 from lmeformula.result.equations import equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean, residuals
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

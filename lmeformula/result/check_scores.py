@@ -12,7 +12,7 @@ References: Rao (1948), Proc. Camb. Phil. Soc. 44, 50-57, for score tests; Durbi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import factorize
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.check_groups import Scores
 from lmeformula.result.check_test import Doubt
 from lmeformula.result.equations import Equations, has_equations, with_location
 from lmeformula.result.parameter_errors import has_location, location_covariance
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

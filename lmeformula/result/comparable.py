@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.result.parameters import parameters
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 A_FIT = "Give fits, as lf.fit returns them."
 NO_LIKELIHOOD = "a fit that ended before its first iteration has no log-likelihood"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.bootstrap import bootstrap_intervals
 from lmeformula.result.profile import profile_intervals
 from lmeformula.result.wald import wald_intervals
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 METHODS = ("wald", "profile", "boot")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
+from lmeformula.fit import FittedModel
 from lmeformula.result.comparable import row_weights, same_measure
 from lmeformula.result.equations import check_direct, equations
 from lmeformula.result.folds import Folds, check_folds, make_folds
@@ -30,9 +31,6 @@ from lmeformula.result.scores import averaged_chances, score
 from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Table
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

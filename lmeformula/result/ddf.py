@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.freedom import Asymptotic, Freedom
 from lmeformula.result.kenward_roger import kenward_roger
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.satterthwaite import satterthwaite
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.fit import FittedModel
 from lmeformula.history import Sampling
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
@@ -15,9 +15,6 @@ from lmeformula.model.orthogonal import terms_kept_far
 from lmeformula.result.diagnosis import Diagnostics, LaplaceDistance, NamedError
 from lmeformula.result.ending import at_limits, endless
 from lmeformula.store.absent import has_rows
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.result.predictor import family_values
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]

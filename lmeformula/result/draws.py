@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,15 +20,13 @@ from lmeformula.design.made import recipe_of
 from lmeformula.design.predictors import joined
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
+from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.model.compile import compile
 from lmeformula.model.family.predicted import predicted_of
 from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.grid import grid_rows, observed_of
 from lmeformula.result.joint_tests import points_of
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

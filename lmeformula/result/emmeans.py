@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.freedom import Asymptotic
 from lmeformula.result.grid import cells, observed_of
 from lmeformula.result.marginal_means import MarginalMeans
 from lmeformula.result.mean_scales import link_scale, on_link, on_response
 from lmeformula.result.several_predictors import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

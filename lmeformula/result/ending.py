@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from lmeformula.em.outcome import Outcome
+from lmeformula.fit import FittedModel
 from lmeformula.model.family.limits import limits_of
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 def endless(fit: FittedModel) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,12 @@ from lmeformula.algebra.inverse import leverages
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.several_predictors import stacked_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.predictor import category_names
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Ints = NDArray[np.int64]
 

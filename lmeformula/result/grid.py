@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,9 @@ from lmeformula.design.fixed import Matrix
 from lmeformula.design.observed import Observed, ObservedColumn
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import TermSum
 from lmeformula.result.nesting import Nesting, find_nesting
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, object]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.rebuild import rebuild
+from lmeformula.fit import FittedModel
 from lmeformula.result.predictor import has_new_level, linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import scipy.special
 
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.parameters import Parameter
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 def cutoff(level: float) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,14 +15,12 @@ from lmeformula.design.evaluate import data_columns
 from lmeformula.design.labels import label
 from lmeformula.design.observed import ObservedColumn
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.freedom import Freedom, FTest
 from lmeformula.result.grid import MAX_ROWS, cells, estimable, observed_of
 from lmeformula.result.nesting import Nesting, find_nesting, term_columns
 from lmeformula.result.several_predictors import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -8,21 +8,19 @@ moments are those of an F distribution. Equations are those of Kenward and Roger
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import apply_lambda
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.gaussian.likelihood import Sums, solve, sums, times_products
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.covariance_elements import generalised_inverse, roots
 from lmeformula.result.freedom import FTest, wald_statistic
 from lmeformula.result.satterthwaite import sandwich
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

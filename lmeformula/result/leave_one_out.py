@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.fit import FittedModel
 from lmeformula.result.averaged import clouds, moved_means
 from lmeformula.result.equations import Equations, equations, has_equations
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
 from lmeformula.result.predictive_density import normal_rule, row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.several_predictors import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

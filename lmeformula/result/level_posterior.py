@@ -13,21 +13,19 @@ convergent trapezoidal rule, SIAM Review 56, 385-458; Rue, Martino, Chopin (2009
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.equations import Equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictive_density import row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.store.absent import has_rows
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations
 from lmeformula.result.parameter_errors import parameter_covariance
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.several_predictors import stacked_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,10 @@ from lmeformula.design.observed import ObservedColumn
 from lmeformula.design.rebuild import rebuild
 from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.grid import observed_of
 from lmeformula.result.predictor import mean_response
 from lmeformula.result.several_predictors import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

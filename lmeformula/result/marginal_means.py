@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.adjust import adjusted_p, check_adjustment, critical_values
 from lmeformula.result.contrasts import ContrastMethod, contrast_matrix
 from lmeformula.result.freedom import Freedom, FTest
@@ -19,9 +19,6 @@ from lmeformula.result.grid import ESTIMABLE, estimable
 from lmeformula.result.mean_scales import Scale
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Kind, Table
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

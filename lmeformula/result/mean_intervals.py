@@ -14,18 +14,16 @@ package emmeans, whose intervals of chances and of mean categories are these.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.fit import FittedModel
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.parameter_errors import own_changes
 from lmeformula.result.predictor import family_values, mean_response
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -15,12 +15,13 @@ predictions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Column
 from lmeformula.formula.show import expression_text
 from lmeformula.result.averaged import is_linear
@@ -34,9 +35,6 @@ from lmeformula.result.parameter_errors import (
 )
 from lmeformula.result.predictor import family_values, mean_response
 from lmeformula.store.absent import has_rows
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]

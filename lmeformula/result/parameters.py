@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariances.student import LEAST_FREEDOM
 from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Positive
 from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import term_shape
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 ANYTHING = (-float("inf"), float("inf"))
 POSITIVE = (0.0, float("inf"))

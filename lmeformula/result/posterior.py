@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import apply_lambda, factorize
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.several_predictors import stacked_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

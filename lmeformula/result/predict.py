@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
+from lmeformula.fit import FittedModel
 from lmeformula.result.averaged import averaged_over
 from lmeformula.result.predictor import (
     PredictionKind,
@@ -25,9 +26,6 @@ from lmeformula.result.predictor import (
     mean_response,
     only_columns,
 )
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 NewLevels: TypeAlias = Literal["error", "population", "sample"]

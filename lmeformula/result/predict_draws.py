@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
@@ -12,6 +10,7 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict import NEW_LEVELS
@@ -23,9 +22,6 @@ from lmeformula.result.predictor import (
 )
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.several_predictors import contribution
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 # More numbers than this are asked for by mistake more often than not.
 MOST_NUMBERS = 2**27

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.distribution import needs_response
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.mean_intervals import COLUMNS, chances_frame
@@ -28,9 +28,6 @@ from lmeformula.result.predictor import (
     only_terms,
 )
 from lmeformula.result.predictor_intervals import link_intervals, simulated_quantiles, uncertain
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

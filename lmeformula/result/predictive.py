@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.fit import FittedModel
 from lmeformula.result.predictor import category_names, kept_terms
 from lmeformula.result.simulate import responses, sampler_of
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

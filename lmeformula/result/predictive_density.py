@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.model.family import log_density as density_of
 from lmeformula.result.predictor import family_values
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]

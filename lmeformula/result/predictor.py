@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.design.labels import label
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.formula import parse
 from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.show import random_text
 from lmeformula.result.several_predictors import contribution, need_one_predictor
 from lmeformula.store.absent import has_rows
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 PredictionKind: TypeAlias = Literal["response", "link", "prob"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, response_arrays
 from lmeformula.result.equations import (
@@ -34,9 +34,6 @@ from lmeformula.result.mean_intervals import (
 from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predictor import family_values
 from lmeformula.result.refuse_student import refuse_heavy
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

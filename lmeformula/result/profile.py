@@ -16,6 +16,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_panels, several_axes
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.profile_coordinates import slice_of
@@ -27,8 +28,6 @@ from lmeformula.text.table import Column, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.fit import FittedModel
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.profiled import Held, concentrated
@@ -18,9 +19,6 @@ from lmeformula.model.covariance import Structure, structure_of
 from lmeformula.model.params import Params, ParamSpace
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.profile_walk import Surface
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

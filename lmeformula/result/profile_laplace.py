@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
+from lmeformula.fit import FittedModel
 from lmeformula.laplace.fit import arrays_of, gradient, place
 from lmeformula.laplace.likelihood import approximate
 from lmeformula.model.compile import Model
@@ -18,9 +18,6 @@ from lmeformula.model.params import ParamSpace
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.profile_gaussian import Box, Slice, box_of, leading_pair
 from lmeformula.result.profile_walk import Surface
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Value = Callable[[Floats], tuple[float, Floats]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,7 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

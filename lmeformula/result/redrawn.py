@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.estimation.common import BOUNDARY_SD
+from lmeformula.fit import FittedModel
 from lmeformula.laplace.fit import arrays_of, conditional, mode_at
 from lmeformula.model.bounds import off_bounds
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:

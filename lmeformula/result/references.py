@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,12 @@ from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.made import row_labels
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers
 from lmeformula.result.distribution import chances, is_normal, standardized
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.several_predictors import row_family
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 ResidualKind: TypeAlias = Literal["response", "pearson", "deviance", "quantile"]

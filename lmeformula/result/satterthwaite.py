@@ -8,19 +8,16 @@ says: nu = 2 (l'C l)^2 / Var(l'C l).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.fit import FittedModel
 from lmeformula.gaussian.likelihood import Sums, solve, sums
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.covariance_elements import Root, generalised_inverse, information, roots
 from lmeformula.result.equations import check_direct
 from lmeformula.result.freedom import FTest, wald_statistic
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

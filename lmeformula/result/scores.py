@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.special
@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.equations import equations
 from lmeformula.result.predictive_density import normal_rule
 from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.several_predictors import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
 from lmeformula.result.predict import NEW_LEVELS
@@ -27,9 +28,6 @@ from lmeformula.result.predictor import (
 )
 from lmeformula.result.refuse_student import tails
 from lmeformula.result.several_predictors import contribution
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.int64]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.marginal_means import p_text
 from lmeformula.result.parameters import Parameter, parameters
@@ -17,9 +17,6 @@ from lmeformula.result.tidy import fixed_tests
 from lmeformula.result.varcorr import varcorr
 from lmeformula.result.wald import wald_interval
 from lmeformula.text.table import Column, Table
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
 from lmeformula.errors import ModelError
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel
 
 
 def thresholds(fit: FittedModel) -> pd.DataFrame:

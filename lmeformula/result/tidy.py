@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import scipy.special
 import scipy.stats
 
 from lmeformula.arguments import kinds
+from lmeformula.fit import FittedModel
 from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.parameters import parameters
 from lmeformula.result.wald import wald_interval
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 @kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS))

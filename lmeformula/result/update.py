@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmeformula.arguments import kinds
 from lmeformula.design.build import design
 from lmeformula.design.frame import open_frame
 from lmeformula.errors import FormulaDataError
 from lmeformula.estimation.dispatch import estimate
+from lmeformula.fit import FittedModel
 from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
 from lmeformula.result.several_predictors import need_one_predictor
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 OF_THE_DESIGN = ("contrasts", "functions", "weights", "offset")
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.fit import FittedModel
 from lmeformula.model.covariance import structure_of
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Cell, Column, Table
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

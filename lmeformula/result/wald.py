@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from lmeformula.arguments import kinds
+from lmeformula.fit import FittedModel
 from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter, parameters
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 @kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)

@@ -8,17 +8,15 @@ import tempfile
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.serving.expressions import LEVEL, NUMBER, Input
 from lmeformula.serving.model import serving_module
 from lmeformula.startup import import_tensorflow
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 
 @dataclass(frozen=True, slots=True)

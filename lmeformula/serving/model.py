@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from lmeformula.design.margins import model_matrix_by_margins
 from lmeformula.design.values import Categories, Column
 from lmeformula.design.variables import group_columns
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Expression
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.family import log_density
@@ -21,9 +22,6 @@ from lmeformula.result.distribution import needs_response, response_arrays
 from lmeformula.result.predictor import family_values, mean_response
 from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
 from lmeformula.serving.tables import TermTable, term_tables
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 Tensor = Any
 OFFSET = "offset"

@@ -8,14 +8,13 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
+from lmeformula.fit import FittedModel
 from lmeformula.result.calibration import Calibration, Reliability
 from lmeformula.result.calibration import calibration as computed
 from lmeformula.text.names import BESIDE, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from lmeformula.fit import FittedModel
 
 # How much of its lane a category's widest band or farthest point takes.
 LANE_SHARE = 0.46

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, ORANGE, lighten, new_axes, one_axes
+from lmeformula.fit import FittedModel
 from lmeformula.result.correlations import correlations
 from lmeformula.text.names import BESIDE, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
+from lmeformula.fit import FittedModel
 from lmeformula.result.predictive import frequencies
 from lmeformula.result.residuals import residuals
 from lmeformula.text.names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from lmeformula.fit import FittedModel
 
 Floats = NDArray[np.float64]
 

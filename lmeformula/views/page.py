@@ -13,6 +13,7 @@ import numpy as np
 
 from lmeformula.axes import picture_of
 from lmeformula.files import write_whole
+from lmeformula.fit import FittedModel
 from lmeformula.result.leave_one_out import has_leave_one_out
 from lmeformula.result.tidy import tidy
 from lmeformula.store.absent import has_rows
@@ -27,8 +28,6 @@ from lmeformula.views.summary import Summary, summary
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from lmeformula.fit import FittedModel
 
 DPI = 130
 MOST_PANELS = 12

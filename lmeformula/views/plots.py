@@ -22,6 +22,7 @@ from lmeformula.axes import (
     several_axes,
 )
 from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
 from lmeformula.result.draws import effect_draws
 from lmeformula.result.ranef import effects_of
 from lmeformula.result.residuals import residuals as residuals_of
@@ -30,8 +31,6 @@ from lmeformula.text.numbers import decimals_for, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from lmeformula.fit import FittedModel
 
 LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
 FEW_POINTS = 40  # no more points than this are marked on a line

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lmeformula.axes import picture_of
 from lmeformula.files import write_whole
+from lmeformula.fit import FittedModel
 from lmeformula.result.ranef import ranef
 from lmeformula.result.tidy import tidy
 from lmeformula.store.save import save
@@ -19,8 +20,6 @@ from lmeformula.views.summary import summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from lmeformula.fit import FittedModel
 
 DPI = 150
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lmeformula.arguments import kinds
+from lmeformula.fit import FittedModel
 from lmeformula.result.ddf import METHODS
 from lmeformula.result.diagnostics import stderr_source
 from lmeformula.result.ending import how_it_ended
@@ -16,9 +16,6 @@ from lmeformula.result.tables import coefficient_table, family_table, variance_t
 from lmeformula.text.numbers import short
 from lmeformula.text.render import markdown_text, to_html, to_latex, to_markdown, to_text
 from lmeformula.text.table import Table
-
-if TYPE_CHECKING:
-    from lmeformula.fit import FittedModel
 
 _METHODS = {
     "exact": "maximum likelihood, exact",
