@@ -32,6 +32,8 @@ LONGEST = (
 ALONE = ("test_startup", "test_cli", "test_any_argument")
 AT_ONCE = 2
 NO_TESTS = 5
+# What each part says of its slowest tests: those that could be done without belong into slow.txt.
+SLOWEST = ("--durations=10", "--durations-min=3")
 COUNTS = ("passed", "failed", "error", "skipped", "xfailed")
 
 
@@ -57,7 +59,7 @@ def parts() -> list[list[str]]:
 
 def run(part: list[str], options: list[str]) -> tuple[int, str]:
     """The exit status of one process, and what it printed."""
-    command = [sys.executable, "-m", "pytest", "-q", *options, *part]
+    command = [sys.executable, "-m", "pytest", "-q", *SLOWEST, *options, *part]
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
