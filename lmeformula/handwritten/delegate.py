@@ -24,18 +24,14 @@ from lmeformula.laplace.fit import Care, fit_laplace
 from lmeformula.laplace.observed import observed_information
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model, compile
+from lmeformula.model.family.table import FAMILIES
 from lmeformula.sampling.gaussian import gaussian_problem
 from lmeformula.sampling.laplace import laplace_problem
 
 Floats = NDArray[np.float64]
 
 # (class of the rows' distribution, its parameter that is the predictor) -> family.
-FAMILIES = {
-    ("Normal", "loc"): "gaussian",
-    ("Bernoulli", "logits"): "bernoulli",
-    ("Binomial", "logits"): "binomial",
-    ("Poisson", "log_rate"): "poisson",
-}
+SEEN = {family.tfp: family for family in FAMILIES.values() if family.tfp is not None}
 # A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
 BOUNDARY_SD = 1e-6
 
@@ -71,13 +67,13 @@ def model_of(structure: Structure) -> Model:
       NotRecognised: for a response that no family of the package has.
       LmeFormulaError: for a design that cannot be estimated.
     """
-    family = FAMILIES.get((structure.distribution, structure.parameter))
+    family = SEEN.get((structure.distribution, structure.parameter))
     if family is None:
         raise NotRecognised(f"rows are {structure.distribution}({structure.parameter})")
     trials, sigma = None, None
-    if family == "binomial":
+    if family.has_trials:
         trials = np.broadcast_to(structure.others["total_count"], structure.response.shape)
-    if family == "gaussian" and structure.residual is None:
+    if family.has_sigma and structure.residual is None:
         scales = np.unique(structure.others["scale"])
         if len(scales) != 1:
             raise NotRecognised("residual standard deviations differ")

@@ -26,7 +26,11 @@ BERNOULLI = Notation("Bernoulli", "p", "p", "logit")
 def bernoulli(link: str) -> Family:
     """Yes or no, with that link."""
     family = _family("bernoulli", LINKS[link], _two_classes, _bernoulli)
-    return family._replace(measure="classes", notation=BERNOULLI)
+    return family._replace(
+        measure="classes",
+        notation=BERNOULLI,
+        tfp=("Bernoulli", "logits") if link == "logit" else None,
+    )
 
 
 def binomial(link: str) -> Family:
@@ -35,6 +39,7 @@ def binomial(link: str) -> Family:
         measure="shares",
         has_trials=True,
         notation=Notation("Binomial", "p", "p", "logit", has_trials=True, alone=BERNOULLI),
+        tfp=("Binomial", "logits") if link == "logit" else None,
     )
 
 

@@ -118,4 +118,5 @@ POISSON = Family(
     paper=papers.GLM,
     measure="counts",
     notation=Notation("Poisson", "μ", r"\mu", "log"),
+    tfp=("Poisson", "log_rate"),
 )

@@ -81,4 +81,5 @@ GAUSSIAN = Family(
     measure="numbers",
     is_normal=True,
     notation=Notation("Normal", has_sigma=True),
+    tfp=("Normal", "loc"),
 )

@@ -158,6 +158,7 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         variance=None,
         deviance=None,
         measure="",
+        tfp=None,
         is_normal=False,
         predictor_variance=None,
         is_latent=False,

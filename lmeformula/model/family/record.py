@@ -118,6 +118,8 @@ class Family(NamedTuple):
       limits: of own parameters, where it becomes a simpler family.
       runaways: own parameters that have no estimate where the data are known exactly.
       paper: that it is from.
+      tfp: the class of its distribution in TFP, and which of that one's parameters the predictor is, by which
+        joint distributions written by hand are recognised; None where it has none.
       notation: how it is written; None for one that is written by its own name and parameters.
       overdispersion: of successes out of trials that vary more than independent ones, (trials (n,), own (f,))
         -> how many times as much their share varies.
@@ -165,6 +167,7 @@ class Family(NamedTuple):
     runaways: tuple[Runaway, ...] = ()
     paper: Paper | None = None
     notation: Notation | None = None
+    tfp: tuple[str, str] | None = None
     overdispersion: Callable[[Floats, Floats], Floats] | None = None
     has_sigma: bool = False
     has_trials: bool = False
