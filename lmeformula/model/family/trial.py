@@ -221,6 +221,11 @@ def _check_numbers(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], draws: Te
 
 def _check_rows_apart(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Tensor) -> None:
     whole = np.asarray(_log_density(parts, eta, own, y))
+    if not np.allclose(whole, _log_density(parts, eta, own, y), rtol=1e-12, atol=1e-14):
+        raise ModelError(
+            f"the log density of the family {parts.name!r} is another one when it is asked again",
+            hint="Leave out random numbers, and what is remembered from call to call.",
+        )
     alone = np.asarray(_log_density(parts, eta[:, 1:2], own, y[:, 1:2]))
     if not np.allclose(whole[:, 1:2], alone, rtol=1e-8, atol=1e-10):
         raise ModelError(

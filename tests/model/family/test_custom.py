@@ -131,7 +131,11 @@ MISTAKES = {
         "Compute it from mu",
     ),
     "another gradient": ({"distribution": Bent}, "and its gradient says", "stop_gradient"),
-    "random numbers": ({"distribution": Noisy}, "depends on the other rows|another one", ""),
+    "random numbers": (
+        {"distribution": Noisy},
+        "another one when it is asked again",
+        "random numbers",
+    ),
     "a start of nothing": ({"start": {"shape": 2.0}}, "starts 'shape'", "They are: scale"),
     "a start out of bounds": ({"start": {"scale": -2.0}}, "starts 'scale' at -2", "inside"),
 }
