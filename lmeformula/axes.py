@@ -1,4 +1,4 @@
-"""View stage: axes of new figures, the colours, and what all pictures leave out."""
+"""Axes of new figures, the colours, and what all pictures leave out."""
 
 from __future__ import annotations
 

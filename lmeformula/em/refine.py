@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmeformula.em import boundary
 from lmeformula.em.advance import Advance, Moments
 from lmeformula.em.information import information_of
@@ -14,8 +11,6 @@ from lmeformula.em.iteration import Memory, Place, coefficients_of, find_way
 from lmeformula.em.observed import Information
 from lmeformula.em.programs import Programs
 from lmeformula.em.types import Options, Problem
-
-Floats = NDArray[np.float64]
 
 # From where the information was taken to the maximum that it tells of, standard errors may change by this
 # share: they are led there along a straight line, and what that leaves is of the order of its square.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.em.types import Options, Problem, Solution
@@ -13,8 +12,6 @@ from lmeformula.laplace.likelihood import Mode
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
 from lmeformula.sampling.blocks import blocks_of
-
-Floats = NDArray[np.float64]
 
 
 def log_likelihood(

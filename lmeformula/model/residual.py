@@ -12,8 +12,6 @@ from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Span
 from lmeformula.model.params import term_shape
 
-Floats = NDArray[np.float64]
-
 # Share of the residual covariance, squared, that no change of the term's covariance must reach.
 APART = 1e-9
 

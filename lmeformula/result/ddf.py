@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
@@ -13,8 +10,6 @@ from lmeformula.result.freedom import Asymptotic, Freedom
 from lmeformula.result.kenward_roger import kenward_roger
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.satterthwaite import satterthwaite
-
-Floats = NDArray[np.float64]
 
 METHODS = ("auto", "satterthwaite", "kenward-roger", "none")
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
@@ -16,8 +13,6 @@ from lmeformula.result.grid import cells, observed_of
 from lmeformula.result.marginal_means import MarginalMeans
 from lmeformula.result.mean_scales import link_scale, on_link, on_response
 from lmeformula.result.several_predictors import need_one_predictor
-
-Floats = NDArray[np.float64]
 
 # Step of a slope's difference, relative to the range of the variable.
 SLOPE_STEP = 1e-3

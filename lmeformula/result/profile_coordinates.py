@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.parameters import parameters
 from lmeformula.result.profile_gaussian import Slice, of_covariance, of_fixed_effect
 from lmeformula.result.profile_laplace import approximated_slice
 from lmeformula.result.refuse_student import refuse_heavy
-
-Floats = NDArray[np.float64]
 
 
 def slice_of(fit: FittedModel, index: int) -> Slice:

@@ -1,4 +1,4 @@
-"""View stage: names of columns, levels and groups where not every letter can stand: pictures, tables, files."""
+"""Names of columns, levels and groups where not every letter can stand: pictures, tables, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""View stage: numbers as text, with the decimals that a reader needs and no more."""
+"""Numbers as text, with the decimals that a reader needs and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""View stage: one Table record as plain text, Markdown, HTML or LaTeX."""
+"""One Table record as plain text, Markdown, HTML or LaTeX."""
 
 from __future__ import annotations
 

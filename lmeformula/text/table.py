@@ -1,4 +1,4 @@
-"""Result stage: a table as a plain record of unrounded numbers, which `views` renders."""
+"""A table as a plain record of unrounded numbers, which render.py writes."""
 
 from __future__ import annotations
 

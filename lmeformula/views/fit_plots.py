@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.special
-from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
@@ -18,7 +17,6 @@ from lmeformula.text.names import drawn
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
 
 # More points than this are drawn by their quantiles: no eye tells them apart on a line.
 MOST_POINTS = 2000

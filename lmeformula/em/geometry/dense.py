@@ -109,7 +109,7 @@ def find_start(
         if end is not None:
             (least if scale.rate > 0 else most)[scale.place] = end
     within = np.clip(psi, least, most)
-    of = _likelihood(density, psi, first.latents)
+    of = _likelihood(density, within, first.latents)
     ascent = maximise(of, within, first.latents, longest, (least, most))
     at = ascent.at
     scales = tuple(
@@ -177,8 +177,7 @@ def _information(of: Approximation, at: Laplace, fixed: NDArray[np.bool_]) -> tu
       observed: (d, d).
       weak: (w, d) steps of a standard error in directions with next to no information.
     """
-    lengths = np.minimum(1.0 / np.sqrt(at.sizes), np.maximum(1.0, np.abs(at.psi)))
-    found, error = of.information(at, lengths)
+    found, error = of.information(at, at.lengths)
     complete = np.abs(np.diag(found)) + np.diag(missing_information(at))
     # What differences can tell from nothing.
     noise = np.diag(error) + ROUNDING * complete

@@ -65,6 +65,11 @@ class Laplace(NamedTuple):
     bends: Floats
     is_sound: bool
 
+    @property
+    def lengths(self) -> Floats:
+        """(d,) the unit of differences: conditional standard errors, none longer than its parameter or one."""
+        return np.minimum(1.0 / np.sqrt(self.sizes), np.maximum(1.0, np.abs(self.psi)))
+
 
 def laplace_at(density: Density, psi: Floats, start: Floats) -> Laplace:
     """Work out the approximation at a parameter vector, its latents starting from `start`.
@@ -111,7 +116,7 @@ def with_bends(density: Density, at: Laplace) -> Laplace:
 
 def _bend(density: Density, at: Laplace, k: int, move: Floats) -> Floats:
     """(q, q) how the Hessian of log p changes with parameter k, its latents moving by `move` (q,)."""
-    length = STEP[density.dtype] * min(1.0 / np.sqrt(at.sizes[k]), max(1.0, abs(at.psi[k])))
+    length = STEP[density.dtype] * at.lengths[k]
     along = np.zeros(density.d)
     along[k] = length
     above = density.hessian(at.psi + along, at.latents + length * move)

@@ -127,7 +127,7 @@ class Separate(Approximation):
         """The same with the gradient, by central differences on the same points."""
         grid = self._grid(at)
         gradient = np.empty(self.density.d)
-        for k, length in enumerate(self._lengths(at)):
+        for k, length in enumerate(STEP * at.lengths):
             along = np.zeros(self.density.d)
             along[k] = length
             ends = [self._integral(at.psi + side * along, grid) for side in (2, 1, -1, -2)]
@@ -156,9 +156,6 @@ class Separate(Approximation):
             ]
             found[i, j] = found[j, i] = -sum(corners) / (4.0 * lengths[i] * lengths[j])
         return found
-
-    def _lengths(self, at: Laplace) -> Floats:
-        return STEP * np.minimum(1.0 / np.sqrt(at.sizes), np.maximum(1.0, np.abs(at.psi)))
 
     def _grid(self, at: Laplace) -> Grid:
         """Intervals of t that hold all of the mass, and enough points; kept for the place last asked for."""

@@ -13,7 +13,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.model.family import papers
@@ -26,7 +25,6 @@ from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.polya_urn import urn_form
 from lmeformula.model.family.record import Arrays, Family, Predicted
 
-Floats = NDArray[np.float64]
 Tensor = Any
 
 

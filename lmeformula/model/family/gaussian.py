@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
@@ -15,7 +14,6 @@ from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own, positive
 from lmeformula.model.family.record import Arrays, Family, Predicted
 
-Floats = NDArray[np.float64]
 Tensor = Any
 
 
