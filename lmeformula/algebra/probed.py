@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,22 +28,6 @@ Floats = NDArray[np.float64]
 TOLERANCE = 1e-9
 # Rows are visited with so many probes at a time.
 COLUMNS = 8
-
-
-class Whitening(NamedTuple):
-    """L diag(I, B^-2) L' with B = I + V stretch V', near M.
-
-    Attributes:
-      directions: (r, s) V, orthonormal.
-      stretch: (s, s) (V'AV)^(-1/2) - I.
-      traces: (k, k) sum of the diagonal blocks of its inverse of each term, in formula order.
-      log_det: log of its determinant.
-    """
-
-    directions: Floats
-    stretch: Floats
-    traces: tuple[Floats, ...]
-    log_det: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +93,7 @@ class ProbedFactor:
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
-        found = self._base_leverages.copy()
+        found = self.base_leverages.copy()
         for sides in self.sides:
             share = 1.0 if sides.probes is None else 1.0 / self.num_probes
             for products in self._row_products(sides):
@@ -119,7 +102,7 @@ class ProbedFactor:
 
     def leverages_by_probe(self) -> Iterator[Floats]:
         """(n,) the leverages by each probe alone, whose mean is that of `leverages`."""
-        fixed = self._base_leverages.copy()
+        fixed = self.base_leverages.copy()
         for sides in self.sides:
             if sides.probes is None:
                 fixed += sum(products.sum(axis=1) for products in self._row_products(sides))
@@ -132,29 +115,16 @@ class ProbedFactor:
                     found += sum(products[:, 0] for products in self._row_products(part))
             yield found
 
-    @cached_property
-    def whitening(self) -> Whitening:
-        """M with A = I but for the directions in which it may be nearly singular; worked out, not estimated."""
-        factor, plan = self.eliminated, self.plan
-        directions = near_null(factor)
-        values, vectors = np.linalg.eigh(directions.T @ factor.times(directions))
-        outward = factor.spread_rest(directions)
-        beyond = (vectors / values) @ vectors.T - np.eye(len(values))
-        traces = []
-        for j, (base, (levels, k)) in enumerate(zip(factor.base_blocks(), plan.sizes, strict=True)):
-            part = outward[plan.place(j)].reshape(levels, k, -1)
-            traces.append(
-                base.sum(axis=0) + np.einsum("las,st,lbt->ab", part, beyond, part, optimize=True)
-            )
-        return Whitening(
-            directions,
-            (vectors / np.sqrt(values)) @ vectors.T - np.eye(len(values)),
-            tuple(traces),
-            factor.log_det + float(np.log(values).sum()),
-        )
+    def near(self, directions: Floats | None = None) -> NearFactor:
+        """M with A = I but for some directions.
+
+        Args:
+          directions: (r, s) orthonormal; those in which A may be nearly singular by default.
+        """
+        return NearFactor(self, near_null(self.eliminated) if directions is None else directions)
 
     @cached_property
-    def _base_leverages(self) -> Floats:
+    def base_leverages(self) -> Floats:
         """(n,) what the leverages would be with A = I."""
         factor, plan, terms = self.eliminated, self.plan, self.meetings.terms
         base = factor.base_blocks()
@@ -177,18 +147,89 @@ class ProbedFactor:
         for start in range(0, sides.columns.shape[1], COLUMNS):
             few = slice(start, start + COLUMNS)
             columns = sides.columns[:, few]
-            right = self._predict(self.eliminated.spread_rest(columns))
-            right *= self._predict(self.eliminated.spread_rest(sides.solved.x[:, few] - columns))
+            right = self.predict(self.eliminated.spread_rest(columns))
+            right *= self.predict(self.eliminated.spread_rest(sides.solved.x[:, few] - columns))
             yield right
 
-    def _predict(self, effects: Floats) -> Floats:
-        """Z Lambda effects (n, s)."""
+    def predict(self, effects: Floats) -> Floats:
+        """Z Lambda effects (n, s), for effects (q, s)."""
         plan = self.plan
         parts = (
             plan.matrices[j] @ times_lambda(factor, effects[plan.place(j)])
             for j, factor in enumerate(self.lambdas)
         )
         return np.asarray(sum(parts), float)
+
+
+@dataclass(frozen=True, eq=False)
+class NearFactor:
+    """L diag(I, B^-2) L' with B = I + V stretch V', near M; all of it is worked out, nothing estimated.
+
+    With the same directions it moves smoothly with M.
+
+    Attributes:
+      of: M.
+      directions: (r, s) V, orthonormal.
+    """
+
+    of: ProbedFactor
+    directions: Floats
+
+    @cached_property
+    def stretch(self) -> Floats:
+        """(s, s) (V'AV)^(-1/2) - I."""
+        values, vectors = self._spectrum
+        return np.asarray((vectors / np.sqrt(values)) @ vectors.T - np.eye(len(values)))
+
+    @property
+    def log_det(self) -> float:
+        """Log of its determinant."""
+        return self.of.eliminated.log_det + float(np.log(self._spectrum[0]).sum())
+
+    def inverse_traces(self) -> tuple[Floats, ...]:
+        """(k, k) sums over the levels of the diagonal blocks of its inverse, one per term in formula order."""
+        plan, traces = self.of.plan, []
+        bases = self.of.eliminated.base_blocks()
+        for j, (base, (levels, k)) in enumerate(zip(bases, plan.sizes, strict=True)):
+            part = self._outward[plan.place(j)].reshape(levels, k, -1)
+            beyond = np.einsum("las,st,lbt->ab", part, self._beyond, part, optimize=True)
+            traces.append(base.sum(axis=0) + beyond)
+        return tuple(traces)
+
+    def solve(self, right: Floats) -> Floats:
+        """Its inverse times right (q, m)."""
+        factor, size = self.of.eliminated, self.of.plan.lead_size
+        half = factor.lower(right)
+        half[size:] += self.directions @ (self._beyond @ (self.directions.T @ half[size:]))
+        return factor.upper(half)
+
+    def leverages(self) -> Floats:
+        """(n,) diagonal of Z Lambda times its inverse times Lambda' Z'."""
+        found = self.of.base_leverages.copy()
+        for start in range(0, self.directions.shape[1], COLUMNS):
+            few = slice(start, start + COLUMNS)
+            turned = self.of.predict(self._outward @ self._beyond[:, few])
+            found += (turned * self.of.predict(self._outward[:, few])).sum(axis=1)
+        return found
+
+    @cached_property
+    def _spectrum(self) -> tuple[Floats, Floats]:
+        """Eigenvalues and eigenvectors of V'AV."""
+        values, vectors = np.linalg.eigh(
+            self.directions.T @ self.of.eliminated.times(self.directions)
+        )
+        return np.asarray(values), np.asarray(vectors)
+
+    @cached_property
+    def _beyond(self) -> Floats:
+        """(s, s) (V'AV)^-1 - I."""
+        values, vectors = self._spectrum
+        return np.asarray((vectors / values) @ vectors.T - np.eye(len(values)))
+
+    @cached_property
+    def _outward(self) -> Floats:
+        """(q, s) L^-T (0, V)."""
+        return self.of.eliminated.spread_rest(self.directions)
 
 
 def factor_iteratively(

@@ -80,13 +80,13 @@ def _bridged(
     """From a Gaussian near the posterior, at the parameters of the last E-step."""
     from lmeformula.em.bridge import MOST_DRAWS, bridge
     from lmeformula.em.path import along_path
-    from lmeformula.sampling.laplace import whitening_log_det
+    from lmeformula.sampling.laplace import directions_of, whitening_factor
     from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
     geometry, excess = solution.geometry, solution.excess
     assert geometry is not None
     at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
-    log_det = whitening_log_det(at.factor)
+    log_det = whitening_factor(at.factor, directions_of(geometry.arrays)).log_det
     if isinstance(at.factor, Factor):
         reference = reference_at(arrays, at)
         kept = solution.positions[:MOST_DRAWS]

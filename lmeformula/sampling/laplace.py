@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor, apply_lambda
-from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.algebra.probed import NearFactor, ProbedFactor
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.laplace.fit import KnownMode, mode_at, own_parameters, slopes_in_psi
 from lmeformula.laplace.information import complete_block, upright
@@ -53,10 +53,11 @@ def laplace_problem(
     """
     space, plan = model.space, arrays.plan
     first = mode_at(model, arrays, start, np.zeros(plan.num_effects) if u is None else u)
-    # A whitening that is itself approximate does not move smoothly with the parameters.
-    smooth = not isinstance(first.factor, ProbedFactor)
+    of_first = whitening_factor(first.factor)
+    directions = None if isinstance(of_first, Factor) else of_first.directions
+    # A step towards the next mode is worth solutions with M where those are cheap.
     slopes = np.zeros((space.size, plan.num_effects))
-    if smooth:
+    if isinstance(of_first, Factor):
         depths = arrays.rows.depths(first.eta, first.at.own)
         slopes = slopes_in_psi(space, arrays, start, first, depths)
     known = KnownMode(start, first.u, slopes)
@@ -64,26 +65,23 @@ def laplace_problem(
     def geometry(psi: Floats) -> Geometry:
         nonlocal known
         mode = mode_at(model, arrays, psi, known.mode_at(psi))
-        at = whitening_at(space, arrays, psi, mode)
-        white = at.white
-        if isinstance(mode.factor, ProbedFactor):
-            # Its leverages are estimates, and what the sampler takes away must be exact.
+        factor = whitening_factor(mode.factor, directions)
+        at = whitening_at(space, arrays, psi, mode, factor)
+        variates = bend_and_cubic(space, arrays, mode, factor, at.depths, at.white.pull, at.changes)
+        move = psi - known.coordinates
+        if not isinstance(factor, Factor):
             known = KnownMode(psi, mode.u, slopes)
-        else:
-            bends, bend, cubic = bend_and_cubic(
-                space, arrays, mode, at.depths, white.pull, at.changes
-            )
-            white = white._replace(bend=bend, bends=bends, cubic=cubic)
-            move = psi - known.coordinates
-            if move @ observed @ move > NEARBY**2:
-                known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, at.depths))
+        elif move @ observed @ move > NEARBY**2:
+            known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, at.depths))
+        bends, bend, cubic = variates
+        white = at.white._replace(bend=bend, bends=bends, cubic=cubic)
         return Geometry(white, at.complete, observed)
 
     units = noticeable(model, arrays.rows.held(first.weights))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
     look = looker(space, lambda psi: units, drawn_curvatures(model, arrays, problem))
-    return problem._replace(refine=smooth, edges=edges, look=look)
+    return problem._replace(refine=True, edges=edges, look=look)
 
 
 class AtMode(NamedTuple):
@@ -102,11 +100,13 @@ class AtMode(NamedTuple):
     changes: tuple[Floats, ...]
 
 
-def whitening_at(space: ParamSpace, arrays: Arrays, psi: Floats, mode: Mode) -> AtMode:
-    """The whitening at psi (d,), whose conditional mode is `mode`."""
+def whitening_at(
+    space: ParamSpace, arrays: Arrays, psi: Floats, mode: Mode, factor: Factor | NearFactor
+) -> AtMode:
+    """The whitening by a factor at psi (d,), whose conditional mode is `mode`."""
     plan, factors = arrays.plan, mode.at.lambdas
     order, m = (plan.lead, *plan.rest), space.num_fixed + space.own.size
-    root = whitening_root(mode.factor)
+    root = whitening_root(factor)
     changes = tuple(
         solve_each(factor, change)
         for factor, change in zip(factors, space.factor_changes(psi), strict=True)
@@ -188,19 +188,32 @@ class WhiteningRoot(NamedTuple):
     traces: tuple[Floats, ...]
 
 
-def whitening_root(factor: Factor | ProbedFactor) -> WhiteningRoot:
+def whitening_root(factor: Factor | NearFactor) -> WhiteningRoot:
     """What whitens the effects: the factor itself, or the blocks and directions of one that is not dense."""
-    if not isinstance(factor, ProbedFactor):
+    if isinstance(factor, Factor):
         return WhiteningRoot(factor.lead_inverse, inverse_factor(factor), factor.inverse_traces())
-    near = factor.whitening
-    blocks = factor.eliminated.roots_inverse
+    eliminated = factor.of.eliminated
+    blocks = eliminated.roots_inverse
     return WhiteningRoot(
-        factor.eliminated.lead_inverse,
-        BlockRoot(blocks, near.directions, near.stretch) if blocks else np.zeros((0, 0)),
-        near.traces,
+        eliminated.lead_inverse,
+        BlockRoot(blocks, factor.directions, factor.stretch) if blocks else np.zeros((0, 0)),
+        factor.inverse_traces(),
     )
 
 
-def whitening_log_det(factor: Factor | ProbedFactor) -> float:
-    """log |L L'|; see `WhiteningRoot`."""
-    return factor.whitening.log_det if isinstance(factor, ProbedFactor) else factor.log_det
+def whitening_factor(
+    factor: Factor | ProbedFactor, directions: Floats | None = None
+) -> Factor | NearFactor:
+    """What the sampler's coordinates take away: M, or what stands for it.
+
+    Args:
+      factor: M.
+      directions: of what stands for it; with the same ones it moves smoothly with the parameters.
+    """
+    return factor if isinstance(factor, Factor) else factor.near(directions)
+
+
+def directions_of(white: Whitening) -> Floats | None:
+    """The directions of what stands for M in these coordinates, if there are such."""
+    root = white.rest_inverse
+    return root.directions if isinstance(root, BlockRoot) else None

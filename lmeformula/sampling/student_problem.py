@@ -22,7 +22,7 @@ from lmeformula.model.covariances.student import LEAST_FREEDOM, Heavy, free_of
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import student_prior
 from lmeformula.sampling.edges import edge_finder, noticeable
-from lmeformula.sampling.laplace import whitening_at
+from lmeformula.sampling.laplace import whitening_at, whitening_factor
 from lmeformula.sampling.problem import rows_of, whitened_problem
 from lmeformula.sampling.rising import drawn_curvatures, looker
 from lmeformula.sampling.rows import row_density
@@ -244,7 +244,7 @@ def _geometry(of: HeavyModel, order: tuple[int, ...], psi: Floats) -> Geometry:
     space, plan = of.model.space, of.plan
     observed = of.information(psi)
     found = of.stand_in(psi)
-    at = whitening_at(space, found.arrays, psi, found.mode)
+    at = whitening_at(space, found.arrays, psi, found.mode, whitening_factor(found.mode.factor))
     freedom = space.freedom(psi)
     white = HeavyWhitening(
         at.white,

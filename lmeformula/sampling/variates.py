@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import Factor, apply_lambda
 from lmeformula.algebra.inverse import loadings
+from lmeformula.algebra.probed import NearFactor
 from lmeformula.laplace.likelihood import Mode, Problem, collect, predictor, spread_out
 from lmeformula.model.family import Depths
 from lmeformula.model.params import ParamSpace
@@ -42,6 +43,7 @@ def bend_and_cubic(
     space: ParamSpace,
     arrays: Problem,
     mode: Mode,
+    factor: Factor | NearFactor,
     depths: Depths,
     pull: Floats,
     changes: tuple[Floats, ...],
@@ -56,6 +58,7 @@ def bend_and_cubic(
       space: the parameter space.
       arrays: the model's arrays.
       mode: the conditional mode.
+      factor: of the sampler's coordinates, M or what stands for it.
       depths: the rows' further derivatives there.
       pull: (q, p + f) derivative in u of the scores of the fixed effects and of the family's own parameters.
       changes: (t, k, k) Lambda^-1 d Lambda / d theta of each term.
@@ -63,12 +66,11 @@ def bend_and_cubic(
       bends: (d,) the sum of `bend` over the rows, each times the row's leverage.
       bend: (n, d) half the second derivative in each row's predictor of the scores with their linear variate.
       cubic: what makes the cubic variate; () with several linear predictors, where the third derivatives of a
-        row are of all their combinations.
+        row are of all their combinations, and where what stands for M does not know its covariances.
     """
-    factor = mode.factor
-    assert isinstance(factor, Factor)
-    reach, own, f = _reach(space, arrays, mode, pull, changes), space.own_slice, space.own.size
-    if depths.third.ndim > 1:
+    reach, own = _reach(space, arrays, mode, factor, pull, changes), space.own_slice
+    f = space.own.size
+    if depths.third.ndim > 1 or not isinstance(factor, Factor):
         bend = spread_out(0.5 * depths.third, reach)
         bend[:, own] += 0.5 * depths.own_second[:f].T
         return factor.leverages() @ bend, bend, ()
@@ -100,7 +102,12 @@ def bend_and_cubic(
 
 
 def _reach(
-    space: ParamSpace, arrays: Problem, mode: Mode, pull: Floats, changes: tuple[Floats, ...]
+    space: ParamSpace,
+    arrays: Problem,
+    mode: Mode,
+    factor: Factor | NearFactor,
+    pull: Floats,
+    changes: tuple[Floats, ...],
 ) -> Floats:
     """(n, d) what multiplies the rows' higher derivatives in the scores with their linear variate."""
     plan, p = arrays.plan, space.num_fixed
@@ -111,7 +118,7 @@ def _reach(
             by_theta[plan.place(j), column] = (part @ (change + change.T)).ravel()
             column += 1
     pulls = np.column_stack([pull[:, :p], by_theta, pull[:, p:]])
-    moved = apply_lambda(plan, mode.at.lambdas, mode.factor.solve(pulls))
+    moved = apply_lambda(plan, mode.at.lambdas, factor.solve(pulls))
     reach = np.column_stack([predictor(plan, column) for column in moved.T])
     reach[:, :p] += arrays.X
     return reach

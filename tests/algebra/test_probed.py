@@ -69,7 +69,7 @@ def test_leverages_are_unbiased_row_by_row(name):
 def test_whitening_is_what_it_says(name):
     """L diag(I, B^-2) L' written out: its determinant, the traces of its inverse, and M near it."""
     found, _ = both(name, 2)
-    factor, plan, white = found.eliminated, found.plan, found.whitening
+    factor, plan, white = found.eliminated, found.plan, found.near()
     size = plan.num_effects
     lower = np.linalg.inv(factor.lower(np.eye(size)))
     rest = factor.rest_size
@@ -77,7 +77,7 @@ def test_whitening_is_what_it_says(name):
     near = lower @ block_diag(np.eye(size - rest), np.linalg.inv(B @ B)) @ lower.T
     assert white.log_det == pytest.approx(np.linalg.slogdet(near)[1], rel=1e-9)
     inverse = np.linalg.inv(near)
-    for j, (trace, (levels, k)) in enumerate(zip(white.traces, plan.sizes, strict=True)):
+    for j, (trace, (levels, k)) in enumerate(zip(white.inverse_traces(), plan.sizes, strict=True)):
         square = inverse[plan.place(j), plan.place(j)].reshape(levels, k, levels, k)
         np.testing.assert_allclose(trace, np.einsum("lalb->ab", square), rtol=1e-8)
     A = factor.times(np.eye(rest))

@@ -10,7 +10,7 @@ from lmeformula.algebra.factor import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.fit import mode_at
 from lmeformula.laplace.iterative import fit_iteratively
-from lmeformula.sampling.laplace import laplace_problem, whitening_log_det
+from lmeformula.sampling.laplace import laplace_problem, whitening_factor
 from tests.laplace.test_iterative import frame
 
 FORMULAS = {
@@ -35,7 +35,7 @@ def test_effects_are_those_of_the_dense_root(name):
     geometry = problem.geometry(found.psi)
     white, rows = tensors_of(geometry.arrays, "float64"), tensors_of(problem.data, "float64")
     mode = mode_at(model, found.found.problem, found.psi, found.found.approximation.mode.u)
-    factor, near = mode.factor.eliminated, mode.factor.whitening
+    factor, near = mode.factor.eliminated, mode.factor.near()
     z = np.random.default_rng(4).normal(size=(factor.plan.num_effects, 2))
     inner = z.copy()
     bottom = inner[factor.plan.lead_size :]
@@ -78,7 +78,7 @@ def test_coordinates_are_those_of_the_whitening(name):
     # |L|: log p(y, u) at the mode and the determinant make the approximation, but for log |B A B|.
     mode = mode_at(model, found.found.problem, found.psi, found.found.approximation.mode.u)
     assert isinstance(mode.factor, ProbedFactor)
-    off = mode.factor.log_det - whitening_log_det(mode.factor)
+    off = mode.factor.log_det - whitening_factor(mode.factor).log_det
     assert abs(off) < 0.1 * np.sqrt(mode.factor.eliminated.rest_size)
 
 
