@@ -18,18 +18,20 @@ from numpy.typing import NDArray
 from lmeformula.em.bridge import ENOUGH, LogRatio, overlap, shares
 from lmeformula.em.draws import Walkers, start_walkers, take
 from lmeformula.em.evaluate import calls_of
-from lmeformula.em.programs import Programs, programs, tensors_of
+from lmeformula.em.programs import Programs, num_rows, programs, tensors_of
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem, Scores, Tensor
 
 Floats = NDArray[np.float64]
 
-# Powers to begin with, most of them, and draws of each chain before and at each.
+# Powers to begin with, and most of them.
 FIRST_POWERS, MOST_POWERS = 6, 40
-WARMUP, NUM_DRAWS = 50, 1000
+# Draws of each chain before a power and at it: as many as this many rows hold, within limits.
+WARMUP = 50
+DRAWS_ROWS, NUM_DRAWS = 40_000_000, (200, 1000)
 
 
-class _Stop(NamedTuple):
+class Stop(NamedTuple):
     """A power, and the log density of the posterior over that of N(0, I) at draws (m, c) there."""
 
     power: float
@@ -57,14 +59,15 @@ def along_path(
     Returns:
       The log ratio; its error is nan where some pair does not overlap even at the end.
     """
-    tempered = _tempered(problem)
-    compiled = programs(tempered, options._replace(watched=()), dtype)
-    walkers = start_walkers(tempered, compiled, geometry, seed)
-    stops = [_independent(compiled, tempered, params, geometry, seed)]
+    along = tempered(problem)
+    compiled = programs(along, options._replace(watched=()), dtype)
+    walkers = start_walkers(along, compiled, geometry, seed)
+    count = int(np.clip(DRAWS_ROWS // num_rows(problem.data), *NUM_DRAWS))
+    stops = [independent(compiled, along, params, geometry, seed, count)]
     pending = list(np.linspace(0.0, 1.0, FIRST_POWERS + 1)[1:])
     while pending:
         power = pending[0]
-        stop, moved = _walk(compiled, tempered, params, geometry, walkers, power, seed)
+        stop, moved = walk(compiled, along, params, geometry, walkers, power, seed, (WARMUP, count))
         between = 0.5 * (stops[-1].power + power)
         room = len(stops) + len(pending) < MOST_POWERS
         if room and _overlap(stops[-1], stop) < ENOUGH:
@@ -74,7 +77,7 @@ def along_path(
     return _total(stops)
 
 
-def _tempered(problem: Problem) -> Problem:
+def tempered(problem: Problem) -> Problem:
     """The problem with a power as a further array of its data."""
 
     def density(params: Tensor, z: Tensor, arrays: Any, given: Any) -> tuple[Tensor, Tensor]:
@@ -99,7 +102,7 @@ def _tempered(problem: Problem) -> Problem:
     )
 
 
-def _walk(
+def walk(
     compiled: Programs,
     problem: Problem,
     params: Floats,
@@ -107,7 +110,9 @@ def _walk(
     walkers: Walkers,
     power: float,
     seed: int,
-) -> tuple[_Stop, Walkers]:
+    numbers: tuple[int, int],
+) -> tuple[Stop, Walkers]:
+    """Let chains walk on at a power: so many draws of each before it counts, and so many that do."""
     data = tensors_of((problem.data[0], np.float64(power)), compiled.dtype)
     draws, moved = take(
         compiled,
@@ -116,20 +121,25 @@ def _walk(
         geometry,
         data,
         walkers,
-        num_warmup=WARMUP,
-        num_draws=NUM_DRAWS,
+        num_warmup=numbers[0],
+        num_draws=numbers[1],
         seed=seed,
     )
     # The density at this power over N(0, I) is the posterior's to that power.
-    return _Stop(power, draws.excess / power), moved
+    return Stop(power, draws.excess / power), moved
 
 
-def _independent(
-    compiled: Programs, problem: Problem, params: Floats, geometry: Geometry, seed: int
-) -> _Stop:
-    """The beginning: draws of N(0, I)."""
+def independent(
+    compiled: Programs,
+    problem: Problem,
+    params: Floats,
+    geometry: Geometry,
+    seed: int,
+    num_draws: int,
+) -> Stop:
+    """The beginning: draws of N(0, I), so many for each chain."""
     rng = np.random.default_rng([seed & 0x7FFFFFFF, 0x7061])
-    shape = (NUM_DRAWS, len(problem.latents), compiled.num_chains * compiled.num_workers)
+    shape = (num_draws, len(problem.latents), compiled.num_chains * compiled.num_workers)
     positions = rng.normal(size=shape)
     arrays = tensors_of(geometry.arrays, compiled.dtype)
     data, at = tensors_of(problem.data, compiled.dtype), tf.constant(params, compiled.dtype)
@@ -139,20 +149,20 @@ def _independent(
         found = compiled.evaluate(at, arrays, call.positions, count, data)
         sides[call.worker].append(np.asarray(found.values, float)[: call.num_draws])
     values = np.concatenate([np.concatenate(side) for side in sides], axis=1)
-    return _Stop(0.0, values + 0.5 * np.square(positions).sum(axis=1))
+    return Stop(0.0, values + 0.5 * np.square(positions).sum(axis=1))
 
 
-def _pair(low: _Stop, high: _Stop) -> tuple[Floats, Floats]:
+def _pair(low: Stop, high: Stop) -> tuple[Floats, Floats]:
     """Log density of the higher power over that of the lower one, at draws of either."""
     step = high.power - low.power
     return step * low.excess, step * high.excess
 
 
-def _overlap(low: _Stop, high: _Stop) -> float:
+def _overlap(low: Stop, high: Stop) -> float:
     return overlap(*_pair(low, high))
 
 
-def _total(stops: list[_Stop]) -> LogRatio:
+def _total(stops: list[Stop]) -> LogRatio:
     """The sum over pairs; draws in the middle are of two pairs, and their errors go together."""
     value, known = 0.0, True
     series = [np.zeros_like(stop.excess) for stop in stops]

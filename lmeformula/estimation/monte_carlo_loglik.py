@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lmeformula.algebra.factor import Factor
@@ -12,6 +14,11 @@ from lmeformula.laplace.likelihood import Mode
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
 from lmeformula.sampling.blocks import blocks_of
+
+# Densities whose log ratio spreads by more than this share next to nothing: no bridge is tried.
+FAR_APART = 4.0
+# With more rows than these each draw is dear, and means are worth more than overlap.
+MANY_ROWS = 20_000
 
 
 def log_likelihood(
@@ -78,8 +85,10 @@ def _bridged(
     seed: int,
 ) -> tuple[float, float]:
     """From a Gaussian near the posterior, at the parameters of the last E-step."""
-    from lmeformula.em.bridge import MOST_DRAWS, bridge
+    from lmeformula.em.bridge import MOST_DRAWS, LogRatio, bridge
     from lmeformula.em.path import along_path
+    from lmeformula.em.path_integral import integral_along
+    from lmeformula.em.programs import num_rows
     from lmeformula.sampling.laplace import directions_of, whitening_factor
     from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
@@ -93,19 +102,15 @@ def _bridged(
         excess = excess_over(reference, at, kept, excess[: len(kept)])
         white = whitening_of(reference, arrays, at, geometry.arrays)
         geometry, log_det = geometry._replace(arrays=white), reference.factor.log_det
-    correction = bridge(
-        problem,
-        options,
-        solution.sampled_at,
-        geometry,
-        excess,
-        seed=seed,
-        dtype=model.dtype,
-    )
+    at_params = (problem, options, solution.sampled_at, geometry)
+    random: dict[str, Any] = {"seed": seed, "dtype": model.dtype}
+    correction = LogRatio(float("nan"), float("nan"))
+    if excess.std() < FAR_APART:
+        correction = bridge(*at_params, excess, **random)
+    # One bridge does not reach: a path does, or says that it does not.
+    if not np.isfinite(correction.mc_error) and num_rows(problem.data) > MANY_ROWS:
+        correction = integral_along(*at_params, excess, **random)
     if not np.isfinite(correction.mc_error):
-        # One bridge does not reach: a path does, or says that it does not.
-        correction = along_path(
-            problem, options, solution.sampled_at, geometry, seed=seed, dtype=model.dtype
-        )
+        correction = along_path(*at_params, **random)
     # The density in the reference's coordinates lacks only the determinant of the whitening.
     return correction.value - 0.5 * log_det, correction.mc_error

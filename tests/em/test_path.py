@@ -26,8 +26,8 @@ def test_it_is_the_likelihood_within_its_error(sd):
 
 def test_pairs_that_do_not_overlap_leave_the_error_unknown():
     rng = np.random.default_rng(1)
-    near = path._Stop(0.0, rng.normal(-0.1, 0.5, (200, 4)))
-    far = path._Stop(1.0, rng.normal(900.0, 1.0, (200, 4)))
+    near = path.Stop(0.0, rng.normal(-0.1, 0.5, (200, 4)))
+    far = path.Stop(1.0, rng.normal(900.0, 1.0, (200, 4)))
     found = path._total([near, far])
     assert np.isfinite(found.value)
     assert np.isnan(found.mc_error)
