@@ -126,6 +126,12 @@ def beta(rng, eta, own):
     return np.clip(drawn, 1e-12, 1.0 - 1e-12)
 
 
+def ordered_beta(rng, eta, own):
+    part = rng.uniform(size=len(eta))
+    above = np.where(part < expit(eta - own[1]), beta(rng, eta, own), 0.0)
+    return np.where(part < expit(eta - own[2]), 1.0, above)
+
+
 def tweedie(rng, eta, own):
     """The sum of a Poisson number of gamma amounts."""
     dispersion, power = own
@@ -151,6 +157,7 @@ CASES = {
         Case("gamma", lambda rng, eta, own: rng.gamma(own[0], np.exp(eta) / own[0]), (2.5,)),
         Case("inverse_gaussian", lambda rng, eta, own: rng.wald(np.exp(eta), own[0]), (1.5,)),
         Case("beta", beta, (6.0,)),
+        Case("ordered_beta", ordered_beta, (6.0, -1.5, 1.5)),
         Case("tweedie", tweedie, (1.3, 1.5)),
         Case("bernoulli", lambda rng, eta, own: rng.uniform(size=len(eta)) < expit(eta), sd=1.2),
         Case("binomial", lambda rng, eta, own: rng.binomial(TRIALS, expit(eta)), response=COUNTED),

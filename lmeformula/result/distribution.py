@@ -168,9 +168,11 @@ def chances(
             ) from None
         return _summed(made, observed)
     if not is_whole:
-        # Nothing is below the one value that has a chance of its own.
-        below = upto if family.atom is None else np.where(observed == family.atom, 0.0, upto)
-        return below, upto
+        is_atom = np.isin(observed, family.atoms)
+        # At the others a density may be infinite.
+        held = np.where(is_atom, observed, family.atoms[0] if family.atoms else observed)
+        own = np.exp(np.asarray(made.log_prob(held), np.float64)) if is_atom.any() else 0.0
+        return np.maximum(upto - np.where(is_atom, own, 0.0), 0.0), upto
     lowest = observed <= 0
     below = np.asarray(made.cdf(np.where(lowest, 0.0, observed - 1.0)), np.float64)
     return np.where(lowest, 0.0, below), upto

@@ -192,9 +192,14 @@ class _Scale:
         if not isinstance(found, list):
             return _SCALES[Choice(tuple(_SCALES)).read(found, source)]()
         bounds = _BOUNDS.read(found, source)
-        if not all(len(ends) == 2 and -np.inf < ends[0] < ends[1] for ends in bounds):
+        if not all(len(ends) == 2 and _are_bounds(*ends) for ends in bounds):
             source.refuse("these are no bounds of parameters")
         return Bounded(bounds)
+
+
+def _are_bounds(low: float, high: float) -> bool:
+    """Whether numbers can lie between: without a lower bound there is no upper one."""
+    return low < high and (low > -np.inf or high == np.inf)
 
 
 OWN = Record(

@@ -151,6 +151,21 @@ def amounts(y, eta, own):
     return np.where(y > 0, total, -number)
 
 
+def draw_ordered(rng, eta, own):
+    mean, part = expit(eta), rng.uniform(size=len(eta))
+    inner = np.clip(rng.beta(own[0] * mean, own[0] * (1 - mean)), 1e-9, 1 - 1e-9)
+    inner = np.where(part < expit(eta - own[1]), inner, 0.0)
+    return np.where(part < expit(eta - own[2]), 1.0, inner)
+
+
+def ordered(y, eta, own):
+    inner, mean = np.where((y > 0) & (y < 1), y, 0.5), expit(eta)
+    between = np.log(expit(eta - own[1]) - expit(eta - own[2]))
+    between = between + stats.beta(own[0] * mean, own[0] * (1 - mean)).logpdf(inner)
+    ends = np.where(y > 0, -np.logaddexp(0, own[2] - eta), -np.logaddexp(0, eta - own[1]))
+    return np.where((y > 0) & (y < 1), between, ends)
+
+
 LOGS_AND_CHANCE = {"free": with_chance(np.log, logit), "natural": with_chance(np.exp, expit)}
 TRIALS = "cbind(y, 9 - y)"
 
@@ -204,6 +219,14 @@ CASES = {
             amounts,
             with_chance(np.log, lambda power: logit(power - 1)),
             with_chance(np.exp, lambda free: 1 + expit(free)),
+        ),
+        Case(
+            "ordered_beta",
+            (5.0, -1.2, 1.5),
+            draw_ordered,
+            ordered,
+            lambda own: np.array([np.log(own[0]), *own[1:]]),
+            lambda free: np.array([np.exp(free[0]), *free[1:]]),
         ),
         Case("generalized_poisson", (1.2,), branching, generalized_poisson),
         Case(

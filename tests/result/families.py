@@ -28,6 +28,7 @@ CASES = {
     "nbinom1": ("count ~ x + (1 | g)", "nbinom1"),
     "gamma": ("time ~ x + (1 | g)", "gamma"),
     "beta": ("part ~ x + (1 | g)", "beta"),
+    "ordered_beta": ("cover ~ x + (1 | g)", "ordered_beta"),
     "beta_binomial": ("k | trials(size) ~ x + (1 | g)", "beta_binomial"),
     "generalized_poisson": ("count ~ x + (1 | g)", "generalized_poisson"),
     "zero_inflated_poisson": ("count ~ x + (1 | g)", "zero_inflated_poisson"),
@@ -67,6 +68,7 @@ def table() -> pd.DataFrame:
             "count": rng.poisson(2.0, ROWS),
             "time": rng.gamma(2.0, 1.0, ROWS),
             "part": part,
+            "cover": np.clip(1.3 * part - 0.15, 0.0, 1.0),
             "number": category + 1,
             "rating": pd.Categorical.from_codes(
                 category, ["low", "fair", "good", "best"], ordered=True

@@ -36,6 +36,7 @@ RESPONSES = {
     "inverse_gaussian": "y",
     "beta": "y",
     "tweedie": "y",
+    "ordered_beta": "y",
 }
 
 
@@ -72,6 +73,7 @@ def responses(family: str, eta: np.ndarray, size: np.ndarray, r: np.random.Gener
         "inverse_gaussian": lambda: r.wald(mean, 5.0),
         "beta": lambda: np.clip(r.beta(6.0 * p, 6.0 * (1.0 - p)), 1e-12, 1.0 - 1e-12),
         "tweedie": lambda: _tweedie(mean, 1.5, 1.5, r),
+        "ordered_beta": lambda: _ordered_beta(eta, r),
     }[family]()
 
 
@@ -103,6 +105,13 @@ def _generations(theta: np.ndarray, rate: float, r: np.random.Generator) -> np.n
         alive = r.poisson(rate * alive)
         total += alive
     return total
+
+
+def _ordered_beta(eta: np.ndarray, r: np.random.Generator) -> np.ndarray:
+    p, part = scipy.special.expit(eta), r.random(len(eta))
+    inner = np.clip(r.beta(6.0 * p, 6.0 * (1.0 - p)), 1e-12, 1.0 - 1e-12)
+    of_one, above = scipy.special.expit(eta - 1.8), scipy.special.expit(eta + 1.5)
+    return np.where(part < of_one, 1.0, np.where(part < above, inner, 0.0))
 
 
 def _tweedie(mean: np.ndarray, phi: float, power: float, r: np.random.Generator) -> np.ndarray:

@@ -19,17 +19,18 @@ Tensor = Any
 NEAREST = 30.0
 POSITIVE = (0.0, math.inf)
 CHANCE = (0.0, 1.0)
+ANYTHING = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """A scale: logits of numbers between two bounds, logarithms of distances from a single one.
+    """A scale: logits of numbers between two bounds, logarithms of distances from a single one, or numbers.
 
     Attributes:
-      bounds: (low, high) of each number; high may be infinite.
+      bounds: (low, high) of each number; high may be infinite, and then low, too.
     Example:
-      >>> Bounded((POSITIVE, (1.0, math.inf), CHANCE)).to_natural(np.zeros(3)).tolist()
-      [1.0, 2.0, 0.5]
+      >>> Bounded((POSITIVE, (1.0, math.inf), CHANCE, ANYTHING)).to_natural(np.zeros(4)).tolist()
+      [1.0, 2.0, 0.5, 0.0]
     """
 
     bounds: tuple[tuple[float, float], ...]
@@ -42,10 +43,11 @@ class Bounded:
     def to_free(self, natural: Floats) -> Floats:
         """Logarithms, or logits."""
         low, width, is_open, least, most = self._arrays()
-        share = (natural - low) / width
+        is_free = self._is_free()
+        share = np.where(is_free, 1.0, (natural - low) / width)
         with np.errstate(divide="ignore"):
             found = np.log(share) - np.log(np.where(is_open, 1.0, 1.0 - share))
-        return np.asarray(np.clip(found, least, most))
+        return np.asarray(np.clip(np.where(is_free, natural, found), least, most))
 
     def jacobian(self, free: Floats) -> Floats:
         """Diagonal."""
@@ -66,6 +68,9 @@ class Bounded:
                 value = tf.clip_by_value(
                     value, tf.cast(bottom, value.dtype), tf.cast(top, value.dtype)
                 )
+            if math.isinf(low):
+                found.append(tf.convert_to_tensor(value))
+                continue
             way = tf.exp(value) if math.isinf(high) else (high - low) * tf.math.sigmoid(value)
             found.append(low + way)
         return tuple(found)
@@ -79,28 +84,37 @@ class Bounded:
     def _arrays(self) -> tuple[Floats, Floats, NDArray[np.bool_], Floats, Floats]:
         """(f,) each: lower bounds, widths, whether they have none, the least and the largest free values."""
         low, high = (np.array(ends, float) for ends in zip(*self.bounds, strict=True))
-        is_open = np.isinf(high)
+        is_open, low = np.isinf(high), np.where(np.isinf(low), 0.0, low)
         width = np.where(is_open, 1.0, high - low)
-        least = np.where(low == 0.0, -np.inf, -NEAREST)
+        least = np.where((low == 0.0) | self._is_free(), -np.inf, -NEAREST)
         return low, width, is_open, least, np.where(is_open, np.inf, NEAREST)
 
+    def _is_free(self) -> NDArray[np.bool_]:
+        """(f,) which numbers have no bounds."""
+        return np.array([math.isinf(low) for low, _ in self.bounds])
+
     def _rise(self, free: Floats) -> tuple[Floats, Floats, Floats]:
-        """exp(free) or its logistic function, with two derivatives; flat beyond what is told apart."""
+        """`free`, exp(free) or its logistic function, with two derivatives; flat beyond what is told apart."""
         _, _, is_open, least, most = self._arrays()
+        is_free = self._is_free()
         held = np.clip(free, least, most)
-        growth = np.exp(np.where(is_open, held, 0.0))
+        growth = np.exp(np.where(is_open & ~is_free, held, 0.0))
         share = scipy.special.expit(held)
         slope = np.where(is_open, growth, share * (1.0 - share))
         bend = np.where(is_open, growth, slope * (1.0 - 2.0 * share))
         moves = held == free
-        return np.where(is_open, growth, share), slope * moves, bend * moves
+        slope, bend = np.where(is_free, 1.0, slope), np.where(is_free, 0.0, bend)
+        rise = np.where(is_free, held, np.where(is_open, growth, share))
+        return rise, slope * moves, bend * moves
 
 
 def between(low: float, high: float) -> Any:
-    """The bijector from any number to those above `low`, and below `high` where that is finite."""
+    """The bijector from any number to those above `low`, and below `high`, where these are finite."""
     import tensorflow_probability as tfp
 
     tfb = tfp.bijectors
+    if math.isinf(low):
+        return tfb.Identity()
     is_open = math.isinf(high)
     unit, width = (tfb.Exp(), 1.0) if is_open else (tfb.Sigmoid(), high - low)
     if (low, width) == (0.0, 1.0):

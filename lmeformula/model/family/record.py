@@ -134,7 +134,7 @@ class Family(NamedTuple):
       categories: Design -> names of the response's ordered categories; None where it has none.
       probabilities: (eta (n,), own (f,)) -> (n, K) of the categories.
       thresholds: the pattern of the thresholds between categories, as users write it; "" where there are none.
-      atom: of a response that is otherwise continuous, the one value that has a chance.
+      atoms: of a response that is otherwise continuous, the values that have a chance.
       own_names: names of the own parameters of a user's family, which no table has.
       scale: of these, which no file can hold.
       parts: the own parameters that may have a predictor of their own.
@@ -179,7 +179,7 @@ class Family(NamedTuple):
     categories: Callable[[Design], tuple[str, ...]] | None = None
     probabilities: Callable[[Floats, Floats], Floats] | None = None
     thresholds: str = ""
-    atom: float | None = None
+    atoms: tuple[float, ...] = ()
     own_names: tuple[str, ...] = ()
     scale: Scale | None = None
     parts: tuple[Predicted, ...] = ()

@@ -14,6 +14,7 @@ def rowwise(
     log_density: Callable[[Tensor], Tensor],
     sample: Callable[[Any, Tensor], Tensor],
     cdf: Callable[[Tensor], Tensor] | None = None,
+    mean: Callable[[], Tensor] | None = None,
 ) -> Any:
     """The distribution of rows with these predictors.
 
@@ -22,10 +23,11 @@ def rowwise(
       log_density: responses of a shape that goes with eta -> their log densities.
       sample: (shape, seed of two numbers) -> responses of that shape, whose last dimensions are those of eta.
       cdf: responses -> chances of one up to them, if that is known.
+      mean: () -> means (..., n), if they are known in TensorFlow.
     Returns:
       A tfd.Distribution of scalars with the batch shape of eta.
     """
-    return _kind()(eta, log_density, sample, cdf)
+    return _kind()(eta, log_density, sample, cdf, mean)
 
 
 @cache
@@ -38,11 +40,12 @@ def _kind() -> Any:
     class Rowwise(tfd.Distribution):  # type: ignore[misc, name-defined]
         """Independent scalars, each with a density and a sampler."""
 
-        def __init__(self, eta: Tensor, log_density: Any, sample: Any, cdf: Any) -> None:
+        def __init__(self, eta: Tensor, log_density: Any, sample: Any, cdf: Any, mean: Any) -> None:
             self._eta = tf.convert_to_tensor(eta)
             self._density = log_density
             self._sampler = sample
             self._chance = cdf
+            self._means = mean
             super().__init__(
                 dtype=self._eta.dtype,
                 reparameterization_type=tfd.NOT_REPARAMETERIZED,
@@ -71,6 +74,11 @@ def _kind() -> Any:
             if self._chance is None:
                 raise NotImplementedError("this distribution has no distribution function")
             return self._chance(value)
+
+        def _mean(self) -> Tensor:
+            if self._means is None:
+                raise NotImplementedError("this distribution does not know its mean")
+            return self._means()
 
         def _sample_n(self, n: Any, seed: Any = None) -> Tensor:
             shape = tf.concat([[n], tf.shape(self._eta)], axis=0)

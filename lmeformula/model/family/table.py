@@ -17,6 +17,7 @@ from lmeformula.model.family.gaussian import GAUSSIAN
 from lmeformula.model.family.generalized_poisson import GENERALIZED_POISSON
 from lmeformula.model.family.location_scale import LOGNORMAL, STUDENT
 from lmeformula.model.family.negative_binomial import NBINOM1, NBINOM2
+from lmeformula.model.family.ordered_beta import ORDERED_BETA
 from lmeformula.model.family.ordinal import cumulative
 from lmeformula.model.family.record import Family
 from lmeformula.model.family.sequential import cratio, sratio
@@ -61,6 +62,7 @@ FAMILIES: dict[str, Family] = {
     "gamma": GAMMA,
     "inverse_gaussian": INVERSE_GAUSSIAN,
     "beta": BETA,
+    "ordered_beta": ORDERED_BETA,
     "tweedie": TWEEDIE,
 }
 

@@ -9,6 +9,7 @@ import scipy.special
 import tensorflow as tf
 
 from lmeformula.model.family.counts import count_arrays
+from lmeformula.model.family.ordered_beta import response_arrays as shares
 
 TRIALS = 7.0
 
@@ -26,6 +27,7 @@ CASES = {
     "lognormal": Case((0.4,), (0.2, 1.0, 5.0)),
     "inverse_gaussian": Case((2.5,), (0.2, 1.0, 5.0)),
     "tweedie": Case((1.3, 1.4), (0.0, 0.2, 1.0, 5.0)),
+    "ordered_beta": Case((5.0, -1.5, 1.2), (0.0, 0.2, 0.97, 1.0)),
     "beta_binomial(logit)": Case((6.0,), (0.0, 3.0, 7.0)),
     "beta_binomial(probit)": Case((0.7,), (0.0, 3.0, 7.0)),
     "beta_binomial(cloglog)": Case((6.0,), (0.0, 3.0, 7.0)),
@@ -55,6 +57,8 @@ def arrays(name: str, y: np.ndarray) -> tuple[np.ndarray, ...]:
         return (y,)
     if name in ("lognormal", "inverse_gaussian"):
         return y, np.log(y)
+    if name == "ordered_beta":
+        return shares(y)
     if name == "tweedie":
         return y, np.log(np.where(y > 0.0, y, 1.0))
     return count_arrays(y)

@@ -104,6 +104,7 @@ def data(seed: int = 3) -> dict[str, np.ndarray]:
         "wins": (wins := rng.binomial(7, 1 / (1 + np.exp(-eta)))),
         "losses": 7 - wins,
         "yes": (wins > 3).astype(float),
+        "share": np.clip(1.4 * rng.beta(2.0, 2.0, n) - 0.2, 0.0, 1.0),
     }
 
 
@@ -112,7 +113,8 @@ def response_of(name: str) -> str:
         return "yes"
     if "binomial(" in name:
         return "cbind(wins, losses)"
-    return {"student": "number", "lognormal": "size", "inverse_gaussian": "size"}.get(name, "count")
+    responses = {"student": "number", "ordered_beta": "share"}
+    return {**responses, "lognormal": "size", "inverse_gaussian": "size"}.get(name, "count")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "(probit" not in name])
