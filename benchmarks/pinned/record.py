@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 import lmeformula as lf
+from lmeformula.formula.show import term_text
 from pinned.cases import Call
 
 # Lines of `diagnostics` that are not the same twice.
 CHANGING = re.compile(r"^\s*(seconds|compiled).*?(?=^  \w|\Z)", re.MULTILINE | re.DOTALL)
-SHOWN = ("tidy", "glance", "varcorr", "confint", "r2", "joint_tests", "drop1", "emmeans")
+SHOWN = ("tidy", "glance", "varcorr", "confint", "r2", "joint_tests", "drop1")
 
 
 def of(call: Call) -> dict[str, Any]:
@@ -94,13 +95,20 @@ def _texts(fit: lf.Fit) -> dict[str, str]:
         "certificate": str(fit.certificate),
         "model": str(fit.model),
     }
-    for name in SHOWN:
+    asked = {name: getattr(fit, name) for name in SHOWN}
+    asked["emmeans"] = lambda: fit.emmeans(_first_variable(fit))
+    for name, ask in asked.items():
         try:
-            asked = getattr(fit, name)
-            texts[name] = str(asked() if callable(asked) else asked)
-        except (lf.LmeFormulaError, TypeError) as error:
+            texts[name] = str(ask() if callable(ask) else ask)
+        except lf.LmeFormulaError as error:
             texts[name] = f"{type(error).__name__}: {error}"
     return texts
+
+
+def _first_variable(fit: lf.Fit) -> str:
+    """The first variable of the fixed part, as it is written; that of no column where there is none."""
+    terms = fit.model.design.formula.fixed.sum.terms
+    return term_text(terms[0]).split(":")[0] if terms else "1"
 
 
 def _saved(fit: lf.Fit) -> dict[str, str]:
