@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.compile import Model
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.params import Params
 
 if TYPE_CHECKING:

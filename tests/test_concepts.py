@@ -68,3 +68,48 @@ def test_a_planted_question_is_caught(line: str) -> None:
 @pytest.mark.parametrize("line", ["one.family.name != other.family.name", 'term.name == "g"'])
 def test_other_names_may_be_compared(line: str) -> None:
     assert list(asked_by_name(line)) == []
+
+
+# Where kinds of covariance are told apart: their own folder.
+COVARIANCES_OWN = ("lmeformula.covariance", "lmeformula.formula.kinds")
+
+
+def is_kind(node: ast.expr) -> bool:
+    """Whether it is the kind of a covariance: of a term's, or of a structure's."""
+    if not isinstance(node, ast.Attribute):
+        return False
+    whose = ast.unparse(node.value).rpartition(".")[2]
+    return node.attr == "covariance" or (
+        node.attr == "kind" and whose in ("covariance", "structure")
+    )
+
+
+def covariances_by_kind(source: str) -> Iterator[int]:
+    """Lines that compare the kind of a covariance with a text."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            if any(map(is_kind, sides)) and any(map(is_text, sides)):
+                yield node.lineno
+
+
+def test_no_module_asks_for_a_covariance_by_kind() -> None:
+    found = [
+        f"{module}:{line}"
+        for module, source in sources().items()
+        if not module.startswith(COVARIANCES_OWN)
+        for line in covariances_by_kind(source)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'term.covariance.kind == "us"',
+        'term.structure.kind in ("cs", "ar1")',
+        'block.covariance != "diag"',
+    ],
+)
+def test_a_planted_kind_is_caught(line: str) -> None:
+    assert list(covariances_by_kind(line)) == [1]

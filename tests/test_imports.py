@@ -25,6 +25,7 @@ LAYERS = (
     ("startup",),
     ("em", "datasets"),
     ("formula",),
+    ("covariance",),
     ("design",),
     ("algebra",),
     ("model",),

@@ -8,9 +8,9 @@ from lmeformula.design.design import Design, TermBlock
 from lmeformula.design.predictors import written_terms
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.formula.ir import Span
+from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 
-_FITTED_STRUCTURES = ("us", "diag", "cs", "ar1")
 # What to write instead of calls around grouping factors.
 _GROUPS = {
     "gr": 'Of gr() only dist = "student" is fitted; the plain grouping factor has normal effects.',
@@ -65,12 +65,12 @@ def _check_supported(design: Design) -> None:
         )
     places = _places(design)
     for position, term in enumerate(design.terms):
-        if term.covariance not in _FITTED_STRUCTURES:
+        if term.covariance not in KINDS:
             raise ModelError(
                 f"the covariance structure {term.covariance}() cannot be fitted yet",
                 "E_UNSUPPORTED_EXTENSION",
                 *(places[position] if position < len(places) else (text, None)),
-                f"Choose one of {', '.join(_FITTED_STRUCTURES)}.",
+                f"Choose one of {', '.join(KINDS)}.",
             )
 
 

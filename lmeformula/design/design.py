@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lmeformula.design.given import NOTHING, Given
 from lmeformula.design.recipe import Recipe
 from lmeformula.formula.formula import Formula
+from lmeformula.formula.kinds import UNSTRUCTURED
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -30,8 +31,8 @@ class TermBlock:
       levels: (l) display names of the observed levels, such as "A:b".
       index: (n,) int32, each row's level; -1, -2, ... in new rows of levels that the data of the fit did not
         have.
-      covariance: "us", "diag", "cs" or "ar1".
-      homogeneous: one variance for all coefficients of a diag/cs/ar1 term.
+      covariance: the kind of its covariance; see `formula.kinds.KINDS`.
+      homogeneous: one variance for all its coefficients, where there is such a choice.
       block: the label of the linked terms (e |ID| g) that this is, or "".
       distribution: of the coefficients of a level: "gaussian" or "student".
       predictors: (k) which of the model's linear predictors each coefficient adds to; () where there is one.
@@ -125,7 +126,7 @@ class Design:
             lines.append(f"  dropped   {_some(self.dropped)}")
         lines += [
             f"  random    {term.name}: {len(term.levels):,} levels of {_some(term.columns, 4)}"
-            + (f", {term.covariance}" if term.covariance != "us" else "")
+            + (f", {term.covariance}" if term.covariance != UNSTRUCTURED else "")
             for term in self.terms[:6]
         ]
         if len(self.terms) > 6:

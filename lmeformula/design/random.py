@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import TermBlock
-from lmeformula.design.fixed import columns_of, independent_columns
+from lmeformula.design.fixed import Builder, columns_of, independent_columns
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.margins import model_matrix_by_margins
@@ -18,6 +19,7 @@ from lmeformula.design.values import Categories, Column, Ints, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, RandomTerm
+from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.links import linked_terms
 
 
@@ -43,7 +45,7 @@ def term_blocks(
     Returns:
       One block for each term or set of linked terms, with distinct names.
     Raises:
-      FormulaDataError: if the columns of an ar1 term are not the levels of one factor, or linked terms have
+      FormulaDataError: if columns of a term over time are not the levels of one factor, or linked terms have
         a column in common.
     """
     blocks = []
@@ -51,9 +53,10 @@ def term_blocks(
     seen: Counter[str] = Counter()
     for linked in linked_terms(terms):
         term = linked[0]
-        if term.covariance.kind == "ar1":
-            _check_ar1(term, variables, formula)
-        build = model_matrix if term.covariance.kind == "us" else model_matrix_by_margins
+        kind = KINDS.get(term.covariance.kind)
+        if kind is not None and kind.is_over_time:
+            _check_levels(term, variables, formula)
+        build = builder_of(term)
         parts = [columns_of(t.columns, variables, num_rows, formula, build=build) for t in linked]
         _check_distinct(linked, [part.names for part in parts], formula)
         grouping, index = groups[term.group.names]
@@ -77,6 +80,13 @@ def term_blocks(
     return tuple(blocks)
 
 
+def builder_of(term: RandomTerm) -> Builder:
+    """How the columns before a term's bar are coded."""
+    kind = KINDS.get(term.covariance.kind)
+    by_margins = kind is None or kind.is_coded_by_margins
+    return model_matrix_by_margins if by_margins else model_matrix
+
+
 def warn_about_terms(
     terms: Sequence[RandomTerm],
     blocks: Sequence[TermBlock],
@@ -98,7 +108,7 @@ def warn_about_terms(
         )
     _warn_of_equal_groups(blocks)
     for block in blocks:
-        if len(block.columns) > 1 and block.covariance == "us":
+        if len(block.columns) > 1 and structure_of(block).correlations == "each":
             rank = len(independent_columns(block.values))
             if rank < len(block.columns):
                 warn(
@@ -160,8 +170,8 @@ def _check_distinct(
             owner[column] = term
 
 
-def _check_ar1(term: RandomTerm, variables: Mapping[Expression, Column], formula: str) -> None:
-    parts = term.columns.terms
+def _check_levels(term: RandomTerm, variables: Mapping[Expression, Column], formula: str) -> None:
+    parts, name = term.columns.terms, term.covariance.kind
     one_factor = (
         not term.columns.intercept
         and len(parts) == 1
@@ -170,9 +180,9 @@ def _check_ar1(term: RandomTerm, variables: Mapping[Expression, Column], formula
     )
     if not one_factor:
         raise FormulaDataError(
-            "ar1() needs the levels of one factor, which are its times, and no intercept",
+            f"{name}() needs the levels of one factor, which are its times, and no intercept",
             "E_DATA",
             formula,
             term.span,
-            f"Write ar1(0 + factor(time) | {term.group.label}).",
+            f"Write {name}(0 + factor(time) | {term.group.label}).",
         )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.at_limits import as_whole
@@ -48,7 +49,6 @@ from lmeformula.laplace.perfect_fit import Known, met_by_design
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.confounded import alike
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family.running import Met, met_exactly
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params

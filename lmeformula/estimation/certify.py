@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
+from lmeformula.covariance.chart import LinearChart
 from lmeformula.estimation.claims import MOST_GAIN, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import (
     NO_INFORMATION,
@@ -24,7 +25,6 @@ from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameter
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
-from lmeformula.model.covariances.chart import LinearChart
 from lmeformula.model.factors import FactorSpace
 from lmeformula.model.family.running import Met
 from lmeformula.model.params import ParamSpace

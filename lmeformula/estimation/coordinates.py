@@ -69,7 +69,7 @@ def least_known(space: ParamSpace, psi: Floats) -> Floats:
     least = np.full(space.size, LEAST_KNOWN)
     least[: space.num_fixed] = 0.0
     for term, place in zip(space.terms, space.theta_slices, strict=True):
-        if term.structure.kind == "us":
+        if term.structure.correlations == "each":
             free = slice(place.start + term.structure.num_sds(len(term.columns)), place.stop)
             least[free] /= 1.0 + psi[free] ** 2
     return least

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from lmeformula.covariance.student import Heavy, free_of
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
@@ -28,7 +29,6 @@ from lmeformula.laplace.fit import Care, conditional, fit_laplace
 from lmeformula.laplace.information import upright
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.covariances.student import Heavy, free_of
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import term_shape
 from lmeformula.sampling.blocks import blocks_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from lmeformula.formula import ir
+from lmeformula.formula.kinds import KINDS, UNSTRUCTURED
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.show import (
     expression_text,
@@ -90,7 +91,7 @@ def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.FormulaParts) -> li
         said = over
     meaning = ", and ".join(parts) + covariance_words(first)
     sides = [
-        random_text(term) if term.covariance.kind != "us" else random_text(term)[1:-1]
+        random_text(term) if term.covariance.kind != UNSTRUCTURED else random_text(term)[1:-1]
         for term in terms
     ]
     width = max(map(len, sides))
@@ -135,15 +136,11 @@ def covariance_words(term: ir.RandomTerm) -> str:
 
 def _covariance_words(term: ir.RandomTerm) -> str:
     spread = {True: ", with one variance", False: "", None: ""}[term.covariance.homogeneous]
-    words = {
-        "diag": ", independently of each other",
-        "cs": ", all equally correlated",
-        "ar1": ", correlated the less the farther apart in time",
-    }
-    if term.covariance.kind != "us":
-        known = words.get(term.covariance.kind)
-        reserved = f", with covariance {term.covariance.kind} (not available for fitting)"
-        return known + spread if known is not None else reserved
+    kind = KINDS.get(term.covariance.kind)
+    if kind is None:
+        return f", with covariance {term.covariance.kind} (not available for fitting)"
+    if kind.words:
+        return kind.words + spread
     if term.block:
         return f", correlated with the other terms labelled {term.block}"
     return ", correlated" if num_columns(term.columns) > 1 else ""
@@ -167,14 +164,9 @@ def num_parameters(kind: str, homogeneous: bool | None, k: int) -> int | None:
       >>> [num_parameters(*s, 3) for s in (("us", None), ("diag", False), ("cs", True), ("ar1", True))]
       [6, 3, 2, 2]
     """
-    num_variances = 1 if homogeneous else k
-    if kind == "us":
-        return k * (k + 1) // 2
-    if kind == "diag":
-        return num_variances
-    if kind in ("cs", "ar1"):
-        return num_variances + (k > 1)
-    return None
+    if kind not in KINDS:
+        return None
+    return KINDS[kind].num_params(bool(homogeneous), k)
 
 
 def count_words(term: ir.RandomTerm) -> str:
@@ -191,13 +183,9 @@ def count_words(term: ir.RandomTerm) -> str:
         return f"in the block {term.block}"
     if not term.columns.terms or (homogeneous and k > 1):
         return counted
-    if kind == "ar1":  # its columns are the levels of a factor
-        return "2 variance parameters" if homogeneous else "k + 1 variance parameters for k levels"
-    general = {
-        "us": "k(k + 1)/2",
-        "diag": "1" if homogeneous else "k",
-        "cs": "2" if homogeneous else "k + 1",
-    }[kind]
+    general = KINDS[kind].how_many(bool(homogeneous))
+    if KINDS[kind].is_over_time:
+        return f"{general} variance parameters" + ("" if general.isdigit() else " for k levels")
     names = sum_text(ir.TermSum(False, term.columns.terms)).removeprefix("0 + ")
     verb = "is" if len(term.columns.terms) == 1 else "are"
     whole = " in all" if k > 1 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lmeformula.formula import ir
+from lmeformula.formula.kinds import KINDS, UNSTRUCTURED, Symbols
 from lmeformula.formula.show import call_text, expression_text, name_text
 
 SPECIAL = {
@@ -95,7 +96,7 @@ def distribution(term: ir.RandomTerm, numbers: Sequence[int]) -> str:
     index = str(numbers[0])
     is_heavy = term.group.distribution == "student"
     family = rf"\mathrm{{t}}_{{\nu_{{{index}}}}}" if is_heavy else r"\mathcal{N}"
-    is_plain = term.covariance.kind == "us" and not term.block
+    is_plain = term.covariance.kind == UNSTRUCTURED and not term.block
     if term.columns.intercept + len(term.columns.terms) == 1 and is_plain:
         return rf"b_{{{index},j}} &\sim {family}(0, \sigma_{{{index}}}^2)"
     index = text(term.block) if term.block else index
@@ -120,17 +121,9 @@ def covariance(structure: ir.Covariance, index: str) -> str:
     shared, row, column = (rf"\sigma_{{{index}{place}}}" for place in ("", ",r", ",s"))
     variance = rf"{shared}^2" if structure.homogeneous else rf"{row}^2"
     product = rf"{shared}^2" if structure.homogeneous else rf"{row}\,{column}"
-    if structure.kind == "us":
-        return ""
-    if structure.kind == "diag":
-        inside = rf"{shared}^2\,I" if structure.homogeneous else ""
-        several = rf"\operatorname{{diag}}(\sigma_{{{index},1}}^2, \sigma_{{{index},2}}^2, \dots)"
-        return rf"{matrix} = {inside or several}"
-    element = rf"({matrix})_{{rs}}"
-    if structure.kind == "cs":
-        diagonal = rf"({matrix})_{{rr}} = {variance}"
-        return rf"{diagonal}, \quad {element} = {product}\,{rho} \; (r \neq s)"
-    if structure.kind == "ar1":
-        return rf"{element} = {product}\,{rho}^{{|r - s|}}"
-    # A structure that parses and cannot be fitted.
-    return rf"{matrix} = \operatorname{{{structure.kind}}}"
+    if structure.kind not in KINDS:
+        # One that parses and cannot be fitted.
+        return rf"{matrix} = \operatorname{{{structure.kind}}}"
+    homogeneous = bool(structure.homogeneous)
+    symbols = Symbols(index, matrix, rho, variance, product, homogeneous)
+    return KINDS[structure.kind].element(symbols)

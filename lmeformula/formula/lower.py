@@ -138,7 +138,7 @@ def check_columns(bar: ast.Bar, terms: Sum, report: Report) -> None:
     """Note a term without a coefficient, and what ar1() cannot order in time."""
     if not terms.intercept and not terms.products:
         report.error("no_coefficient", bar.span)
-    elif STRUCTURES[bar.structure].kind == "ar1" and (
+    elif STRUCTURES[bar.structure].is_over_time and (
         terms.intercept or [len(product) for product in terms.products] != [1]
     ):
         report.error("structure_columns", bar.left.span)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from lmeformula.formula.kinds import KINDS
+
 
 @dataclass(frozen=True, slots=True)
 class Structure:
@@ -14,34 +16,27 @@ class Structure:
       kind: the covariance's kind in the IR.
       homogeneous: its default; None where there is no such choice.
       takes_hom: the argument `hom =` chooses.
+      is_over_time: its columns are the levels of one factor.
       is_fitted: False for a structure of glmmTMB that parses and is refused by `lf.compile`.
     """
 
     kind: str
     homogeneous: bool | None = None
     takes_hom: bool = False
+    is_over_time: bool = False
     is_fitted: bool = True
 
 
+# Structures of glmmTMB that are not here yet.
+OTHERS = ("toep", "homtoep", "ou", "exp", "gau", "mat", "rr", "propto", "equalto")
 STRUCTURES = MappingProxyType(
     {
-        "us": Structure("us"),
-        "diag": Structure("diag", False, takes_hom=True),
-        "cs": Structure("cs", False, takes_hom=True),
-        "ar1": Structure("ar1", True, takes_hom=True),
-        "zerocorr": Structure("diag", False),  # MixedModels.jl
-        "homdiag": Structure("diag", True),  # glmmTMB's other names for structures that are here
-        "homcs": Structure("cs", True),
-        "hetar1": Structure("ar1", False),
-        **{
-            name: Structure(name, is_fitted=False)
-            for name in ("toep", "homtoep", "ou", "exp", "gau", "mat", "rr", "propto", "equalto")
-        },
+        name: Structure(kind.name, spelling.homogeneous, spelling.takes_hom, kind.is_over_time)
+        for kind in KINDS.values()
+        for name, spelling in kind.spellings.items()
     }
+    | {name: Structure(name, is_fitted=False) for name in OTHERS}
 )
-
-# A call of one of these without a bar is a mistake; exp(x) and cs(x) mean something else without one.
-ONLY_STRUCTURES = frozenset({"us", "diag", "ar1", "zerocorr", "homdiag", "homcs", "hetar1"})
 
 # In these, "|" is the logical or of two columns.
 VALUE_FUNCTIONS = frozenset({"I", "ifelse", "xor", "factor", "bool"})
@@ -67,6 +62,11 @@ RESERVED_FUNCTIONS = MappingProxyType(
         "fulldummy": "Write 0 + a before the bar for one coefficient per level: (0 + a | g).",
         **dict.fromkeys(("mvbind", "mvbrmsformula"), "Fit one response at a time."),
     }
+)
+
+# A call of one of these without a bar is a mistake; exp(x) and cs(x) mean something else without one.
+ONLY_STRUCTURES = frozenset(
+    name for name, one in STRUCTURES.items() if one.is_fitted and name not in RESERVED_FUNCTIONS
 )
 
 # What brms allows after the bar of a response, and what bambi writes around one; neither can be fitted.

@@ -8,6 +8,7 @@ import unicodedata
 from decimal import Decimal
 
 from lmeformula.formula import ast, ir
+from lmeformula.formula.reserved import STRUCTURES
 
 # As in the grammar; the circumflex letter would be taken for an operator.
 PLAIN_NAME = re.compile(r"(?:[^\W\d_\u02C6]|\.(?!\d))[\w.]*")
@@ -268,7 +269,7 @@ def random_text(term: ir.RandomTerm) -> str:
     covariance = term.covariance
     if covariance == ir.Covariance():
         return f"({sides_text(term)})"
-    default = {"diag": False, "cs": False, "ar1": True}.get(covariance.kind)
+    default = STRUCTURES[covariance.kind].homogeneous
     options = [
         (f"{name_text(option.name)} = " if option.name else "") + expression_text(option.value)
         for option in covariance.options

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.gaussian.dense import MOST_EFFECTS, dense_products
 from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.from_residuals import is_perfect
@@ -25,7 +26,6 @@ from lmeformula.gaussian.no_residual import may_lack_residual, without_limit
 from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
 from lmeformula.gaussian.restricted import restricted
 from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.measured import with_measured
 from lmeformula.model.params import Params, ParamSpace
@@ -235,7 +235,7 @@ def column_scales(data: Sums) -> tuple[Floats, ...]:
 def column_roots(data: Sums, space: ParamSpace) -> tuple[Floats, ...]:
     """(k, k) root of the mean products of each term's columns; see `column_root`."""
     return tuple(
-        column_root(products, term.structure.kind)
+        column_root(products, term.structure.correlations == "each")
         for products, term in zip(mean_products(data), space.terms, strict=True)
     )
 

@@ -280,7 +280,7 @@ def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
 
 def _roots(data: SparseSums, space: ParamSpace) -> tuple[Floats, ...]:
     return tuple(
-        column_root(products, term.structure.kind)
+        column_root(products, term.structure.correlations == "each")
         for products, term in zip(data.mean_products(), space.terms, strict=True)
     )
 

@@ -116,7 +116,7 @@ def orthogonal(data: Sums) -> Orthogonal:
 
 def _turn(products: Floats) -> Floats | None:
     """(k, k) lower triangular, by whose inverse columns become orthogonal; None where they are well apart."""
-    root = column_root(products, "us")
+    root = column_root(products)
     scale = np.sqrt(np.diag(products))
     is_far = bool((np.diag(root) ** 2 < FAR * scale**2).any())
     return root if is_far else None

@@ -18,6 +18,7 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
+from lmeformula.covariance.chart import pull_of
 from lmeformula.gaussian.dense import DenseProducts, trace_products
 from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.from_residuals import Left, is_close, leave
@@ -32,7 +33,6 @@ from lmeformula.gaussian.likelihood import (
     solve,
 )
 from lmeformula.gaussian.orthogonal import mean_products
-from lmeformula.model.covariances.chart import pull_of
 from lmeformula.model.factors import column_root
 from lmeformula.model.params import Params, ParamSpace
 
@@ -85,7 +85,7 @@ def witness_at(
     places = data.dense.places
     q, p = data.ZQ.shape
     # Of orthogonal columns: of others, far from their origin, a determinant is a small difference.
-    roots = tuple(column_root(products, "us") for products in mean_products(data))
+    roots = tuple(column_root(products) for products in mean_products(data))
     turn = data.dense.spread(tuple(np.asarray(np.linalg.inv(root), float) for root in roots))
     A, ZQ, Zy = turn.T @ data.dense.matrix @ turn, turn.T @ data.ZQ, turn.T @ data.Zy
     relative = tuple(

@@ -134,7 +134,7 @@ def fit_laplace(
     problem = arrays_of(model, plan, factorize)._replace(X=Q)
     units = model.units
     roots = tuple(
-        _column_root(term, units, shape.structure.kind)
+        _column_root(term, units, shape.structure.correlations == "each")
         for term, shape in zip(design.terms, space.terms, strict=True)
     )
     elements = factor_space(space, roots)
@@ -428,10 +428,10 @@ def conditional(
     return modes, covariances
 
 
-def _column_root(term: TermBlock, units: Floats, kind: str) -> Floats:
+def _column_root(term: TermBlock, units: Floats, is_unstructured: bool) -> Floats:
     """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
     predictors = np.array(term.predictors or [0] * len(term.columns))
     values = term.values / units[predictors]
     # Of different predictors no two are in one row.
     products = np.where(predictors[:, None] == predictors, values.T @ values / len(values), 0.0)
-    return column_root(products, kind)
+    return column_root(products, is_unstructured)

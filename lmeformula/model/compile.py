@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.covariance.table import STRUCTURES, structure_of
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.predictors import joined, written_terms
 from lmeformula.errors import ModelError
-from lmeformula.model.covariance import STRUCTURES, structure_of
+from lmeformula.formula.kinds import KINDS
 from lmeformula.model.equation import build_equation
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
@@ -291,8 +292,7 @@ def _check_terms(design: Design) -> None:
                 f"the covariance structure {term.covariance} cannot be fitted yet",
                 formula=written[0][0],
                 span=written[0][1].span,
-                hint="Structures that can: us (the default), diag, cs and ar1, the last three "
-                "with hom = TRUE or FALSE.",
+                hint=f"Structures that can: {', '.join(KINDS)}; all but us with hom = TRUE or FALSE.",
             )
         if term.distribution != "gaussian" and design.parts:
             raise ModelError(

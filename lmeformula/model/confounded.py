@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.model.covariances.chart import positive_part
+from lmeformula.covariance.chart import positive_part
 from lmeformula.model.factors import column_root
 from lmeformula.model.params import ParamSpace, TermShape
 
@@ -79,7 +79,7 @@ def alike(
     if sum(each.size for each in values) > MOST_NUMBERS:
         return None
     roots = [
-        column_root(own.T @ own / len(own), term.structure.kind)
+        column_root(own.T @ own / len(own), term.structure.correlations == "each")
         for own, term in zip(values, space.terms, strict=True)
     ]
     moves = [_moves(term, root) for term, root in zip(space.terms, roots, strict=True)]
@@ -150,13 +150,13 @@ def _differ(term: TermShape, covariance: Floats, ways: Floats) -> Mask:
 
 def _moves(term: TermShape, root: Floats) -> Floats:
     """(m, k, k) a basis of how the covariance of a term, of scaled columns, can change."""
-    k, kind = len(root), term.structure.kind
-    if k > 1 and kind not in ("us", "diag"):
+    k, correlations = len(root), term.structure.correlations
+    if k > 1 and correlations == "one":
         return np.zeros((0, k, k))
     if term.structure.num_params(k) == 1:
         return np.asarray((root @ root.T / np.trace(root @ root.T))[None])
     one = np.eye(k)
-    if kind == "diag":
+    if correlations == "none":
         return np.asarray(one[:, :, None] * one[:, None, :])
     rows, columns = np.tril_indices(k)
     half = one[rows][:, :, None] * one[columns][:, None, :]

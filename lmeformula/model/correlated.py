@@ -9,8 +9,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import TermBlock
-from lmeformula.model.covariance import structure_of
 
 Floats = NDArray[np.float64]
 Tensor: TypeAlias = Any

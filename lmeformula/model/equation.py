@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.family.categories import categories
 from lmeformula.model.family.notation import Notation
@@ -294,7 +295,7 @@ def covariance_line(term: TermBlock, part: str, script: Script) -> Line:
     """A covariance matrix in terms of the standard deviations."""
     spread = script.spread(part, term.name, None)
     scaled = script.shared(spread) if term.homogeneous else script.correlated(spread)
-    factors = scaled + script.patterns[term.covariance](part, term.name, len(term.columns))
+    factors = scaled + script.matrix(structure_of(term), part, term.name, len(term.columns))
     return Line(script.covariance(term.name), "=", (factors,))
 
 

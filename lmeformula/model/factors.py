@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.covariances.chart import (
+from lmeformula.covariance.chart import (
     SHORT,
     SMALLEST,
     Chart,
@@ -19,8 +18,8 @@ from lmeformula.model.covariances.chart import (
     pull_of,
     triangular,
 )
-from lmeformula.model.covariances.structure import below_diagonal
-from lmeformula.model.covariances.unstructured import orthogonal_chart
+from lmeformula.covariance.structure import below_diagonal, cholesky_semidefinite
+from lmeformula.covariance.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -361,28 +360,28 @@ def factor_space(space: ParamSpace, roots: tuple[Floats, ...]) -> FactorSpace:
     return FactorSpace(
         tuple(
             orthogonal_chart(root)
-            if term.structure.kind == "us"
+            if term.structure.correlations == "each"
             else term.structure.chart(np.linalg.norm(root, axis=0))
             for term, root in zip(space.terms, roots, strict=True)
         )
     )
 
 
-def column_root(products: Floats, kind: str) -> Floats:
+def column_root(products: Floats, is_unstructured: bool = True) -> Floats:
     """(k, k) lower triangular B: B'B are the mean products of a term's columns, or their diagonal.
 
     Args:
       products: (k, k) mean products.
-      kind: of the structure. Only what is unstructured for some columns is so for all of the same span.
+      is_unstructured: whether the covariance is; only then it is so for all columns of the same span.
     Returns:
       B, of columns scaled to one where they are copies of each other; 1 of a column of zeros.
     Example:
-      >>> column_root(np.array([[1.0, 2.0], [2.0, 5.0]]), "us").round(3).tolist()
+      >>> column_root(np.array([[1.0, 2.0], [2.0, 5.0]])).round(3).tolist()
       [[0.447, 0.0], [0.894, 2.236]]
     """
     scale = np.sqrt(np.diag(products))
     scale = np.where(scale > 0.0, scale, 1.0)
-    if kind != "us":
+    if not is_unstructured:
         return np.diag(scale)
     backwards = (products / np.outer(scale, scale))[::-1, ::-1]
     lower, status = lapack.dpotrf(backwards, lower=1, clean=1)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.files import write_whole
-from lmeformula.model.covariance import structure_of
 from lmeformula.model.family.categories import categories
 from lmeformula.model.family.notation import Notation
 from lmeformula.model.graphviz import run_dot

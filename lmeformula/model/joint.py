@@ -15,9 +15,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import NDArray
 
+from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.correlated import correlation_variable, deferred_factor
-from lmeformula.model.covariances.student import LEAST_FREEDOM
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.covariance import structure_of
 from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.table import FAMILIES
 

@@ -17,10 +17,10 @@ import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import below_diagonal
+from lmeformula.covariance.table import STRUCTURES
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.compile import Model
-from lmeformula.model.covariance import STRUCTURES
-from lmeformula.model.covariances.structure import below_diagonal
 from lmeformula.model.params import Params, ParamSpace, TermShape
 
 Floats = NDArray[np.float64]
@@ -207,7 +207,7 @@ def _of_term(block: TermBlock, term: TermShape) -> Floats:
     back = np.eye(k)
     # Any two variances and a correlation are unstructured.
     is_any = k == 2 and term.structure.num_params(k) == 3
-    if k < 2 or not (term.structure.kind == "us" or is_any):
+    if k < 2 or not (term.structure.correlations == "each" or is_any):
         return back
     for _, columns in _groups(block.predictors, k):
         found = _inverse_root(block.values[:, columns])
@@ -218,7 +218,7 @@ def _of_term(block: TermBlock, term: TermShape) -> Floats:
 
 def _in_new_columns(term: TermShape) -> TermShape:
     """A term whose covariance is any, whatever it is called."""
-    if term.structure.kind == "us":
+    if term.structure.correlations == "each":
         return term
     return term._replace(structure=STRUCTURES[("us", False)])
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import Structure
+from lmeformula.covariance.student import Heavy, free_of, freedom_of
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.covariance import Structure, structure_of
-from lmeformula.model.covariances.student import Heavy, free_of, freedom_of
 from lmeformula.model.family.own import NO_OWN, Own, positive
 
 Floats = NDArray[np.float64]

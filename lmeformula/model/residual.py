@@ -53,7 +53,7 @@ def _is_apart(design: Design, term: TermBlock, columns: NDArray[np.bool_]) -> bo
     scale = np.sqrt(np.mean(values**2, axis=0))
     scale = np.where(scale > 0.0, scale, 1.0)
     structure = term_shape(term).structure
-    if structure.kind == "us" and np.linalg.matrix_rank(values / scale) == k:
+    if structure.correlations == "each" and np.linalg.matrix_rank(values / scale) == k:
         # An unstructured covariance is one whatever the columns' origins: orthogonal ones keep digits.
         values, scale = np.linalg.qr(values)[0] * np.sqrt(len(values)), np.ones(k)
     theta = np.random.default_rng(0).uniform(-0.5, 0.5, structure.num_params(k))

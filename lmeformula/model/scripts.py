@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from lmeformula.covariance.structure import Structure
 from lmeformula.model.family.notation import Notation
 
 
@@ -24,7 +25,7 @@ class Script:
       covariance: (display name) -> a covariance matrix.
       correlated: (standard deviations) -> a covariance matrix's factors in words and symbols.
       shared: (standard deviation) -> the same where one holds for all coefficients.
-      patterns: of each structure with one correlation, (part's name, display name, k) -> its matrix R.
+      matrix: (structure, part's name, display name, k) -> its matrix R of correlations.
     """
 
     label: Callable[[str], str]
@@ -35,7 +36,7 @@ class Script:
     covariance: Callable[[str], str]
     correlated: Callable[[str], str]
     shared: Callable[[str], str]
-    patterns: Mapping[str, Callable[[str, str, int], str]]
+    matrix: Callable[[Structure, str, str, int], str]
     mean: Callable[[Notation], str]
     times: str
     dots: str
@@ -84,13 +85,7 @@ TEXT = Script(
     covariance=lambda label: f"Σ_{label}",
     correlated=lambda spread: f"D R D, D = diag({spread}), ",
     shared=lambda spread: f"{spread}² R, ",
-    patterns={
-        "us": lambda part, label, k: f"R the {k} × {k} correlation matrix",
-        "cs": lambda part, label, k: (
-            f"R the {k} × {k} matrix of 1 and, off its diagonal, correlation_{part}"
-        ),
-        "ar1": lambda part, label, k: f"R the {k} × {k} matrix of correlation_{part}^|r - s|",
-    },
+    matrix=lambda structure, part, label, k: structure.matrix_text(part, k),
     mean=lambda notation: notation.parameter,
     times=" · ",
     dots="…",
@@ -110,18 +105,7 @@ LATEX = Script(
     covariance=lambda label: rf"\Sigma_{{{latex_label(label)}}}",
     correlated=lambda spread: rf"D R D, \quad D = \operatorname{{diag}}({spread}), \quad ",
     shared=lambda spread: rf"{spread}^2 R, \quad ",
-    patterns={
-        "us": lambda part, label, k: (
-            rf"R \text{{ the }} {k} \times {k} \text{{ correlation matrix}}"
-        ),
-        "cs": lambda part, label, k: (
-            rf"R_{{rs}} = \rho_{{{latex_label(label)}}} \; (r \neq s), \quad R_{{rr}} = 1, "
-            rf"\quad r, s = 1, \dots, {k}"
-        ),
-        "ar1": lambda part, label, k: (
-            rf"R_{{rs}} = \rho_{{{latex_label(label)}}}^{{|r - s|}}, \quad r, s = 1, \dots, {k}"
-        ),
-    },
+    matrix=lambda structure, part, label, k: structure.matrix_latex(latex_label(label), k),
     mean=lambda notation: notation.latex,
     times=r"\,",
     dots=r"\dots",

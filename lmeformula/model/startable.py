@@ -7,9 +7,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.table import STRUCTURES
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
-from lmeformula.model.covariance import STRUCTURES
+from lmeformula.formula.kinds import KINDS
 from lmeformula.model.family import Family
 
 Floats = NDArray[np.float64]
@@ -85,5 +86,5 @@ def check_term(term: TermBlock, covariance: Floats) -> None:
         raise ModelError(
             f"the covariance structure {term.covariance!r} of term {term.name!r} has no joint "
             "distribution here",
-            hint="Use an unstructured (x | g), a diagonal diag(x | g), cs() or ar1().",
+            hint=f"Use one of {', '.join(KINDS)}: (x | g) is unstructured.",
         )

@@ -37,7 +37,7 @@ def covariance_ways(model: Model, psi: Floats, inside: Mask) -> Floats:
     ):
         k = len(term.columns)
         free = place.start + np.flatnonzero(inside[place])
-        if term.structure.kind != "us" or k < 2 or not len(free):
+        if term.structure.correlations != "each" or k < 2 or not len(free):
             continue
         if len(slope) != k * (k + 1) // 2:
             continue

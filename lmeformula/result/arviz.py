@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.family import log_density
 from lmeformula.result.distribution import draw_rows
 from lmeformula.result.equations import equations

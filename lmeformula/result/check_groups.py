@@ -10,11 +10,11 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import TermBlock
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.laplace.rows import row_derivatives
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.check_test import Doubt
 from lmeformula.result.distribution import draw_rows, is_normal
 from lmeformula.result.posterior import row_precisions

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import factorize
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.check_groups import Scores
 from lmeformula.result.check_test import Doubt
 from lmeformula.result.equations import Equations, has_equations, with_location

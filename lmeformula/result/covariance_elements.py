@@ -14,12 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import Structure, cholesky_semidefinite
 from lmeformula.gaussian.dense import SmallSolution
 from lmeformula.gaussian.exact import column_scales
 from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.likelihood import Sums, log_det_gradient, solve_quickly
-from lmeformula.model.covariance import cholesky_semidefinite
-from lmeformula.model.covariances.structure import Structure
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
@@ -76,7 +75,7 @@ def roots(data: Sums, space: ParamSpace, params: Params) -> tuple[Root, ...]:
 
 def _root(structure: Structure, relative: Floats, scale: Floats) -> Root:
     k = len(relative)
-    if structure.kind != "us" or k == 1:
+    if structure.correlations != "each" or k == 1:
         chart = structure.chart(scale)
         elements = chart.near(cholesky_semidefinite(relative))
         moving = ~chart.idle(elements)

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
 from lmeformula.history import Sampling
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.model.factors import is_singular
 from lmeformula.model.orthogonal import terms_kept_far
 from lmeformula.result.diagnosis import Diagnostics, LaplaceDistance, NamedError

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from lmeformula.algebra.crossproducts import Layout, cross_products, layout, model_matrix
 from lmeformula.algebra.factor import Factor, apply_lambda, factorize
 from lmeformula.algebra.inverse import leverages
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refuse_student import refuse_heavy

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import apply_lambda
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.gaussian.likelihood import Sums, solve, sums, times_products
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.covariance_elements import generalised_inverse, roots
 from lmeformula.result.freedom import FTest, wald_statistic
 from lmeformula.result.satterthwaite import sandwich

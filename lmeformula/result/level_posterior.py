@@ -19,8 +19,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.equations import Equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictive_density import row_log_density

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariances.student import LEAST_FREEDOM
 from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.own import Positive

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.factor import apply_lambda, factorize
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.several_predictors import stacked_predictor

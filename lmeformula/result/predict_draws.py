@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict import NEW_LEVELS
 from lmeformula.result.predictor import (

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, response_arrays
 from lmeformula.result.equations import (
     Equations,

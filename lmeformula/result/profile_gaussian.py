@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import Structure
+from lmeformula.covariance.table import structure_of
 from lmeformula.fit import FittedModel
 from lmeformula.gaussian.exact import column_scales, fit_exact
 from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.profiled import Held, concentrated
 from lmeformula.model.compile import Model
-from lmeformula.model.covariance import Structure, structure_of
 from lmeformula.model.params import Params, ParamSpace
 from lmeformula.result.parameters import Parameter
 from lmeformula.result.profile_walk import Surface

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
 from lmeformula.gaussian.likelihood import Sums, solve, sums
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.covariance_elements import Root, generalised_inverse, information, roots
 from lmeformula.result.equations import check_direct
 from lmeformula.result.freedom import FTest, wald_statistic

@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import cholesky_semidefinite
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
 from lmeformula.result.predict import NEW_LEVELS
 from lmeformula.result.predictor import (

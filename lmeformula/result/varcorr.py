@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.covariance.table import structure_of
 from lmeformula.fit import FittedModel
-from lmeformula.model.covariance import structure_of
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Cell, Column, Table
 

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import below_diagonal
 from lmeformula.em.boundary import TINY
 from lmeformula.em.types import Edge
 from lmeformula.model.compile import Model
-from lmeformula.model.covariances.structure import below_diagonal
 from lmeformula.model.params import ParamSpace, TermShape
 
 Floats = NDArray[np.float64]
@@ -62,9 +62,9 @@ def edge_finder(
         found: list[Edge] = []
         for term, place, unit in zip(space.terms, space.theta_slices, units(psi), strict=True):
             found += _sd_edges(psi, term, place.start, unit)
-            if term.structure.kind == "us":
+            if term.structure.correlations == "each":
                 found += _determined_edges(psi, term, place.start, unit)
-            elif term.structure.kind in ("cs", "ar1") and len(term.columns) > 1:
+            elif term.structure.correlations == "one" and len(term.columns) > 1:
                 found += _bound_edges(psi, term, place, unit)
         return tuple(found)
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import apply_lambda
+from lmeformula.covariance.chart import pull_of
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.gaussian.information import average_information, observed_information
 from lmeformula.gaussian.likelihood import (
@@ -18,7 +19,6 @@ from lmeformula.gaussian.likelihood import (
     sums,
 )
 from lmeformula.model.compile import Model
-from lmeformula.model.covariances.chart import pull_of
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.problem import (

@@ -158,9 +158,9 @@ def _towards(
 ) -> tuple[Floats, Edge]:
     """(m, c) what the rise of the likelihood towards an edge is the mean of, and the edge with a way back."""
     term, where = space.terms[each.term], space.theta_slices[each.term]
-    kind, k = term.structure.kind, len(term.columns)
+    k = len(term.columns)
     factor = space.factors(params)[each.term]
-    if kind == "us" and k > 1:
+    if term.structure.correlations == "each" and k > 1:
         null = _null_space((factor @ factor.T) / np.outer(unit, unit))
         inner = np.einsum("mcab,ax,by->mcxy", sums * unit[:, None] * unit, null, null)
         first, second = np.array_split(inner, 2)

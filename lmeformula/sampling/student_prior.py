@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.em.types import Scores, Tensor
-from lmeformula.model.covariances.student import LEAST_FREEDOM
 from lmeformula.model.family.gammas import log_rising
 from lmeformula.sampling import whitened
 from lmeformula.sampling.whitened import RowDensity, Rows, Sizes, Whitening

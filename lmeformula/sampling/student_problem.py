@@ -12,13 +12,13 @@ from scipy.special import betaln, gammaln, polygamma
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import Incidence, find_incidence
+from lmeformula.covariance.student import LEAST_FREEDOM, Heavy, free_of
 from lmeformula.em.types import Edge, Geometry, Problem, Scores, Tensor
 from lmeformula.laplace.fit import arrays_of, place
 from lmeformula.laplace.information import upright
 from lmeformula.laplace.likelihood import Mode, find_mode
 from lmeformula.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
-from lmeformula.model.covariances.student import LEAST_FREEDOM, Heavy, free_of
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import student_prior
 from lmeformula.sampling.edges import edge_finder, noticeable

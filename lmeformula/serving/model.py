@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import NewRows
-from lmeformula.design.margins import model_matrix_by_margins
+from lmeformula.design.random import builder_of
 from lmeformula.design.values import Categories, Column
 from lmeformula.design.variables import group_columns
 from lmeformula.errors import FormulaDataError, ModelError
@@ -126,7 +125,7 @@ def _predictor(fit: FittedModel) -> tuple[Served, Planner]:
         parts.append(_column(planner.ask(recipe.offset, "number")))
     for linked, effects in zip(linked_terms(formula.random), fit.modes, strict=True):
         group = linked[0].group
-        build = model_matrix if linked[0].covariance.kind == "us" else model_matrix_by_margins
+        build = builder_of(linked[0])
         columns = [
             _sum(planner, variables, term_tables(term.columns, variables, text, build))
             for term in linked

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from lmeformula.arguments import kinds
+from lmeformula.covariance.table import STRUCTURES
 from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError, SavedFitError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
-from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import Family, Own, is_from_table
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import with_predictors

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import expit, gammaln, logsumexp
 
 import lmeformula as lf
-from lmeformula.model.covariances.student import Heavy
+from lmeformula.covariance.student import Heavy
 from lmeformula.sampling import student_prior as heavy
 from lmeformula.sampling.student_problem import HeavyModel
 from tests.estimation.quadrature import Truth, climb

@@ -35,7 +35,7 @@ def test_no_other_start_finds_more(formula, seed):
         for term in model.space.terms:
             k = len(term.columns)
             root = rng.normal(size=(k, k)) * np.exp(rng.normal(size=(k, 1)))
-            if term.structure.kind != "us":
+            if term.structure.correlations != "each":
                 root = np.diag(np.diag(root))
             covariances.append(root @ root.T + 1e-6 * np.eye(k))
         start = Params(best.params.beta, tuple(covariances), 1.0)

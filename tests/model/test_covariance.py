@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.covariance.table import STRUCTURES
 from lmeformula.formula.explain import num_parameters
-from lmeformula.model.covariance import STRUCTURES, cholesky_semidefinite
 from tests.simulate import differences
 
 CASES = [(kind, k) for kind in STRUCTURES for k in (1, 2, 3, 5)]

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
+from lmeformula.covariance.table import STRUCTURES
 from lmeformula.errors import ModelError
-from lmeformula.model.covariance import STRUCTURES
 from lmeformula.model.family import FAMILIES
 from lmeformula.model.joint import build_joint
 from lmeformula.model.params import Params

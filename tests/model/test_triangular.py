@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmeformula.model.covariances.chart import triangular
+from lmeformula.covariance.chart import triangular
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.chart import Chart
+from lmeformula.covariance.chart import Chart
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -42,6 +42,17 @@ class Structure(Protocol):
 
     def tfp_factor(self, value: Tensor, k: int) -> Tensor:
         """The Cholesky factor (k, k) of the correlation matrix from that value."""
+
+    def matrix_text(self, part: str, k: int) -> str:
+        """Its correlation matrix R in words.
+
+        Args:
+          part: what the joint distribution calls the term.
+          k: the number of coefficients.
+        """
+
+    def matrix_latex(self, label: str, k: int) -> str:
+        """The same in LaTeX, for the term's label in LaTeX."""
 
     def num_params(self, k: int) -> int:
         """Length of theta."""

@@ -9,10 +9,10 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.angle_chart import AngleChart
-from lmeformula.model.covariances.chart import Chart, LinearChart
-from lmeformula.model.covariances.patterns import Pattern
-from lmeformula.model.covariances.structure import Correlations, Tensor, log_sds, names_of
+from lmeformula.covariance.angle_chart import AngleChart
+from lmeformula.covariance.chart import Chart, LinearChart
+from lmeformula.covariance.pattern import Pattern
+from lmeformula.covariance.structure import Correlations, Tensor, log_sds, names_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -30,11 +30,12 @@ class OneCorrelation:
     k = 2, z / 2 is Fisher's transformation of rho.
 
     Args:
+      kind: what it is called.
       pattern: of the correlations.
       homogeneous: one standard deviation for all coefficients.
     Example:
-      >>> from lmeformula.model.covariances.patterns import Autoregressive
-      >>> structure = OneCorrelation(Autoregressive(), homogeneous=True)
+      >>> from lmeformula.covariance.autoregressive import Autoregressive
+      >>> structure = OneCorrelation("ar1", Autoregressive(), homogeneous=True)
       >>> theta = structure.to_free(np.array([[4.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 4.0]]))
       >>> np.round(structure.to_report(theta, 3), 12).tolist()
       [2.0, 0.5]
@@ -42,8 +43,8 @@ class OneCorrelation:
 
     correlations: Correlations = "one"
 
-    def __init__(self, pattern: Pattern, *, homogeneous: bool) -> None:
-        self.kind = pattern.kind
+    def __init__(self, kind: str, pattern: Pattern, *, homogeneous: bool) -> None:
+        self.kind = kind
         self.pattern = pattern
         self.homogeneous = homogeneous
 
@@ -60,6 +61,12 @@ class OneCorrelation:
 
     def tfp_factor(self, value: Tensor, k: int) -> Tensor:
         return self.pattern.tfp_factor(value, k)
+
+    def matrix_text(self, part: str, k: int) -> str:
+        return self.pattern.matrix_text(part, k)
+
+    def matrix_latex(self, label: str, k: int) -> str:
+        return self.pattern.matrix_latex(label, k)
 
     def num_params(self, k: int) -> int:
         return self.num_sds(k) + (k > 1)

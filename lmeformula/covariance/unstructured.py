@@ -15,8 +15,8 @@ import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.chart import Chart, LinearChart
-from lmeformula.model.covariances.structure import (
+from lmeformula.covariance.chart import Chart, LinearChart
+from lmeformula.covariance.structure import (
     Correlations,
     Tensor,
     below_diagonal,
@@ -57,6 +57,12 @@ class Unstructured:
 
     def tfp_factor(self, value: Tensor, k: int) -> Tensor:
         return value
+
+    def matrix_text(self, part: str, k: int) -> str:
+        return f"R the {k} × {k} correlation matrix"
+
+    def matrix_latex(self, label: str, k: int) -> str:
+        return rf"R \text{{ the }} {k} \times {k} \text{{ correlation matrix}}"
 
     def num_params(self, k: int) -> int:
         return k * (k + 1) // 2

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.chart import Chart, LinearChart
-from lmeformula.model.covariances.structure import Correlations, Tensor, log_sds, names_of
+from lmeformula.covariance.chart import Chart, LinearChart
+from lmeformula.covariance.structure import Correlations, Tensor, log_sds, names_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -35,6 +35,12 @@ class Diagonal:
         raise NotImplementedError("coefficients without correlations")
 
     def tfp_factor(self, value: Tensor, k: int) -> Tensor:
+        raise NotImplementedError("coefficients without correlations")
+
+    def matrix_text(self, part: str, k: int) -> str:
+        raise NotImplementedError("coefficients without correlations")
+
+    def matrix_latex(self, label: str, k: int) -> str:
         raise NotImplementedError("coefficients without correlations")
 
     def __init__(self, *, homogeneous: bool) -> None:

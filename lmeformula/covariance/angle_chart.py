@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.chart import SHORT, SMALLEST, Escape, off_zero
-from lmeformula.model.covariances.patterns import Pattern
+from lmeformula.covariance.chart import SHORT, SMALLEST, Escape, off_zero
+from lmeformula.covariance.pattern import Pattern
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.model.covariances.chart import Chart
-from lmeformula.model.covariances.structure import Correlations, Tensor, names_of
-from lmeformula.model.covariances.unstructured import Unstructured
+from lmeformula.covariance.chart import Chart
+from lmeformula.covariance.structure import Correlations, Tensor, names_of
+from lmeformula.covariance.unstructured import Unstructured
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -48,6 +48,12 @@ class Heavy:
 
     def tfp_factor(self, value: Tensor, k: int) -> Tensor:
         return self.scale.tfp_factor(value, k)
+
+    def matrix_text(self, part: str, k: int) -> str:
+        return self.scale.matrix_text(part, k)
+
+    def matrix_latex(self, label: str, k: int) -> str:
+        return self.scale.matrix_latex(label, k)
 
     def num_params(self, k: int) -> int:
         return self.scale.num_params(k) + 1

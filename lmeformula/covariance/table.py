@@ -1,0 +1,44 @@
+"""The structures of the kinds of covariance that a formula can ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lmeformula.covariance.autoregressive import Autoregressive
+from lmeformula.covariance.compound_symmetry import CompoundSymmetry
+from lmeformula.covariance.diagonal import Diagonal
+from lmeformula.covariance.one_correlation import OneCorrelation
+from lmeformula.covariance.structure import Structure
+from lmeformula.covariance.unstructured import Unstructured
+from lmeformula.formula.kinds import KINDS
+
+BUILD: dict[str, Callable[[bool], Structure]] = {
+    "us": lambda homogeneous: Unstructured(),
+    "diag": lambda homogeneous: Diagonal(homogeneous=homogeneous),
+    "cs": lambda homogeneous: OneCorrelation("cs", CompoundSymmetry(), homogeneous=homogeneous),
+    "ar1": lambda homogeneous: OneCorrelation("ar1", Autoregressive(), homogeneous=homogeneous),
+}
+# (kind, homogeneous) -> structure.
+STRUCTURES: dict[tuple[str, bool], Structure] = {
+    (name, homogeneous): BUILD[name](homogeneous)
+    for name, kind in KINDS.items()
+    for homogeneous in kind.choices
+}
+
+
+class Written(Protocol):
+    """A term whose covariance is known by its kind."""
+
+    @property
+    def covariance(self) -> str:
+        """The kind."""
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether all coefficients have one variance."""
+
+
+def structure_of(term: Written) -> Structure:
+    """The structure of a term's covariance; of Student's t, of its scale matrix."""
+    return STRUCTURES[(term.covariance, term.homogeneous)]

@@ -1,0 +1,152 @@
+"""The kinds of covariance that can be fitted: how each is written in a formula, said, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+
+class Spelling(NamedTuple):
+    """One way to write a kind, as name(x | g).
+
+    Attributes:
+      homogeneous: whether all coefficients have one variance; None where there is no such choice.
+      takes_hom: the argument `hom =` chooses.
+    """
+
+    homogeneous: bool | None
+    takes_hom: bool = False
+
+
+class Symbols(NamedTuple):
+    """LaTeX symbols of the covariance matrix of a term.
+
+    Attributes:
+      subscript: of all of them.
+      matrix: the matrix.
+      rho: its correlation.
+      variance: of the rth coefficient.
+      product: the standard deviations of the rth and the sth coefficient, multiplied.
+      is_homogeneous: whether all standard deviations are one.
+    """
+
+    subscript: str
+    matrix: str
+    rho: str
+    variance: str
+    product: str
+    is_homogeneous: bool
+
+
+class Kind(NamedTuple):
+    """A kind of covariance between the k coefficients of a term.
+
+    Attributes:
+      name: in the formula's parts, in designs and in saved fits.
+      spellings: name in a formula -> what it means; the kind's own name is one of them.
+      words: what `explain` says of it, after what varies.
+      num_correlations: number of coefficients, two or more -> how many correlations are parameters.
+      how_many: homogeneous -> its parameters, counted in terms of k.
+      element: symbols -> its elements in LaTeX, as the formula alone knows them; "" where it has no pattern.
+      is_over_time: whether its columns are the levels of one factor, in the order of time.
+      is_coded_by_margins: whether factors before the bar are coded as in `diag`, where each column has a
+        variance of its own; the span of the columns is the same.
+    """
+
+    name: str
+    spellings: Mapping[str, Spelling]
+    words: str
+    num_correlations: Callable[[int], int]
+    how_many: Callable[[bool], str]
+    element: Callable[[Symbols], str]
+    is_over_time: bool = False
+    is_coded_by_margins: bool = True
+
+    @property
+    def default(self) -> bool | None:
+        """Whether it is homogeneous where nothing says otherwise."""
+        return self.spellings[self.name].homogeneous
+
+    def num_params(self, homogeneous: bool, k: int) -> int:
+        """How many parameters the covariance of k coefficients has."""
+        return (1 if homogeneous else k) + (self.num_correlations(k) if k > 1 else 0)
+
+    @property
+    def choices(self) -> tuple[bool, ...]:
+        """Of being homogeneous."""
+        return (False,) if self.default is None else (False, True)
+
+
+def counted(homogeneous: bool, num_correlations: int) -> str:
+    """How many parameters there are: one variance or k, and some correlations.
+
+    Example:
+      >>> counted(True, 1), counted(False, 1), counted(False, 0)
+      ('2', 'k + 1', 'k')
+    """
+    if homogeneous:
+        return str(1 + num_correlations)
+    return f"k + {num_correlations}" if num_correlations else "k"
+
+
+def _cs(symbols: Symbols) -> str:
+    diagonal = rf"({symbols.matrix})_{{rr}} = {symbols.variance}"
+    element = rf"({symbols.matrix})_{{rs}} = {symbols.product}\,{symbols.rho}"
+    return rf"{diagonal}, \quad {element} \; (r \neq s)"
+
+
+def _ar1(symbols: Symbols) -> str:
+    return rf"({symbols.matrix})_{{rs}} = {symbols.product}\,{symbols.rho}^{{|r - s|}}"
+
+
+def _diag(symbols: Symbols) -> str:
+    if symbols.is_homogeneous:
+        return rf"{symbols.matrix} = {symbols.variance}\,I"
+    first, second = (rf"\sigma_{{{symbols.subscript},{place}}}^2" for place in (1, 2))
+    return rf"{symbols.matrix} = \operatorname{{diag}}({first}, {second}, \dots)"
+
+
+UNSTRUCTURED = "us"
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            UNSTRUCTURED,
+            {UNSTRUCTURED: Spelling(None)},
+            "",
+            lambda k: k * (k - 1) // 2,
+            lambda homogeneous: "k(k + 1)/2",
+            lambda symbols: "",
+            is_coded_by_margins=False,
+        ),
+        Kind(
+            "diag",
+            {
+                "diag": Spelling(False, takes_hom=True),
+                "zerocorr": Spelling(False),  # MixedModels.jl
+                "homdiag": Spelling(True),  # glmmTMB's other names, here and below
+            },
+            ", independently of each other",
+            lambda k: 0,
+            lambda homogeneous: counted(homogeneous, 0),
+            _diag,
+        ),
+        Kind(
+            "cs",
+            {"cs": Spelling(False, takes_hom=True), "homcs": Spelling(True)},
+            ", all equally correlated",
+            lambda k: 1,
+            lambda homogeneous: counted(homogeneous, 1),
+            _cs,
+        ),
+        Kind(
+            "ar1",
+            {"ar1": Spelling(True, takes_hom=True), "hetar1": Spelling(False)},
+            ", correlated the less the farther apart in time",
+            lambda k: 1,
+            lambda homogeneous: counted(homogeneous, 1),
+            _ar1,
+            is_over_time=True,
+        ),
+    )
+}
