@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lmeformula.covariance.table import structure_of
 from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import TermBlock
 from lmeformula.design.fixed import Builder, columns_of, independent_columns
@@ -19,7 +18,7 @@ from lmeformula.design.values import Categories, Column, Ints, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, RandomTerm
-from lmeformula.formula.kinds import KINDS
+from lmeformula.formula.kinds import KINDS, UNSTRUCTURED
 from lmeformula.formula.links import linked_terms
 
 
@@ -108,7 +107,7 @@ def warn_about_terms(
         )
     _warn_of_equal_groups(blocks)
     for block in blocks:
-        if len(block.columns) > 1 and structure_of(block).correlations == "each":
+        if len(block.columns) > 1 and block.covariance == UNSTRUCTURED:
             rank = len(independent_columns(block.values))
             if rank < len(block.columns):
                 warn(

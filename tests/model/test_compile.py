@@ -66,7 +66,7 @@ REFUSED = {
         the covariance structure toep cannot be fitted yet
             y ~ x + toep(x | g)
                     ^^^^^^^^^^^
-        Structures that can: us (the default), diag, cs and ar1, the last three with hom = TRUE or FALSE.""",
+        Structures that can: us, diag, cs, ar1; all but us with hom = TRUE or FALSE.""",
     ),
 }
 
