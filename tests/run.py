@@ -10,6 +10,7 @@ need more than ten gigabytes. What a part prints is shown when it has ended, in 
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,9 @@ LONGEST = (
 # Of the single files, those that start other processes are parts of their own.
 ALONE = ("test_startup", "test_cli", "test_any_argument")
 AT_ONCE = 2
+# Two processes with two threads each for products of small matrices wait for one another: they need twice the
+# processor time, and no less time.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 NO_TESTS = 5
 # What each part says of its slowest tests: those that could be done without belong into slow.txt.
 SLOWEST = ("--durations=10", "--durations-min=3")
@@ -61,7 +65,12 @@ def run(part: list[str], options: list[str]) -> tuple[int, str]:
     """The exit status of one process, and what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", *SLOWEST, *options, *part]
     done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **ONE_THREAD},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     return done.returncode, f"{' '.join(part)}\n{done.stdout}"
 
