@@ -1,47 +1,46 @@
-"""Elements of structures with one correlation: standard deviations, and an angle that gives the correlation."""
+"""Elements of structures with fewer correlations than pairs: standard deviations, and angles that give them."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.covariance.angles import Angles
 from lmeformula.covariance.chart import SHORT, SMALLEST, Escape, off_zero
-from lmeformula.covariance.pattern import Pattern
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Angles that are tried where the present one says nothing.
-ANGLES = np.linspace(0.02, np.pi / 2 - 0.02, 33)
+# Angles that are tried where the present one says nothing, as shares of the way from end to end.
+ANGLES = np.linspace(0.02, np.pi / 2 - 0.02, 33) / (np.pi / 2)
 
 
 class AngleChart:
-    """Factors diag(s / scale) C(t), C the Cholesky factor of a pattern at the angle t; k > 1.
+    """Factors diag(s / scale) C(t), C the Cholesky factor of correlations at the angles t; k > 1.
 
     One standard deviation for all may change its sign, which leaves the covariance as it is. Of several the
     signs would change the signs of correlations: these are kept from falling below zero, and rest there
-    where the likelihood would have them. The angle is mirrored at its ends, which changes signs of columns
+    where the likelihood would have them. Angles are mirrored at their ends, which changes signs of columns
     only, so that the likelihood is smooth and stationary there.
 
     Args:
-      pattern: of the correlations.
+      angles: what gives the correlations.
       scale: (k,) root mean squares of the columns of the data.
       homogeneous: one standard deviation for all coefficients.
     """
 
-    def __init__(self, pattern: Pattern, scale: Floats, *, homogeneous: bool) -> None:
-        self.pattern = pattern
+    def __init__(self, angles: Angles, scale: Floats, *, homogeneous: bool) -> None:
+        self.angles = angles
         self.homogeneous = homogeneous
         self.k = len(scale)
         self.scale = np.full(self.k, np.sqrt(np.mean(scale**2))) if homogeneous else scale
         self.num_sds = 1 if homogeneous else self.k
-        self.faces = tuple(np.array([i]) for i in range(self.num_sds + 1))
-        lowest = pattern.lowest(self.k)
-        self.uncorrelated = float(np.arcsin(np.sqrt(-lowest / (1.0 - lowest))))
+        self.uncorrelated = angles.uncorrelated(self.k)
+        self.faces = tuple(np.array([i]) for i in range(self.size))
 
     @property
     def size(self) -> int:
-        return self.num_sds + 1
+        return self.num_sds + len(self.uncorrelated)
 
     def start(self, sd: float) -> Floats:
         return np.append(np.full(self.num_sds, sd), self.uncorrelated)
@@ -49,60 +48,64 @@ class AngleChart:
     def near(self, factor: Floats) -> Floats:
         sds = np.linalg.norm(factor, axis=1)
         rows = factor / np.where(sds > 0.0, sds, np.nan)[:, None]
-        rho, lowest = self.pattern.correlation_of(rows @ rows.T), self.pattern.lowest(self.k)
-        share = np.clip(((0.0 if np.isnan(rho) else rho) - lowest) / (1.0 - lowest), 0.0, 1.0)
+        found = self.angles.of(rows @ rows.T)
         scaled = sds * self.scale
         own = [np.sqrt(np.mean(scaled**2))] if self.homogeneous else scaled
-        return np.append(own, np.arcsin(np.sqrt(share)))
+        return np.append(own, np.where(np.isnan(found), self.uncorrelated, found))
 
     def alternatives(self, start: Floats) -> tuple[Floats, ...]:
         # Which standard deviations rest at zero depends on the correlation, and the other way round.
         if self.homogeneous or self.k == 2:
             return ()
-        angles = (0.5 * self.uncorrelated, 0.5 * (self.uncorrelated + np.pi / 2))
-        return tuple(np.append(start[:-1], angle) for angle in angles)
+        sds, first = start[: self.num_sds], self.uncorrelated[0]
+        found = []
+        for end in (self.angles.lowest_angle, np.pi / 2):
+            moved = self.uncorrelated.copy()
+            moved[0] = 0.5 * (first + end)
+            found.append(np.append(sds, moved))
+        return tuple(found)
 
     def settle(self, elements: Floats, least: float = SMALLEST) -> Floats:
-        sds = elements[:-1]
+        sds, angles = self._parts(elements)
         sds = off_zero(sds, least) if self.homogeneous else np.maximum(sds, least)
-        angle = abs((elements[-1] + np.pi / 2) % np.pi - np.pi / 2)
-        angle = np.clip(angle, least, np.pi / 2 - least)
-        return np.append(sds, self.uncorrelated if self._num_active(sds, least) == 0 else angle)
+        low = self.angles.lowest_angle
+        angles = folded(angles, low)
+        angles = np.clip(angles, low + least, np.pi / 2 - least)
+        is_any = bool((np.abs(sds) > least).any())
+        return np.append(sds, angles if is_any else self.uncorrelated)
 
     def factor(self, elements: Floats) -> Floats:
-        return np.asarray(self._rows(elements) * self._pattern(elements[-1])[0])
+        return np.asarray(self._rows(elements) * self._at(elements)[0])
 
     def jacobian(self, elements: Floats) -> Floats:
-        pattern, by_angle, _ = self._pattern(elements[-1])
-        by_sd = self._by_sd(pattern)
-        return np.concatenate([by_sd, (self._rows(elements) * by_angle)[None]])
+        factor, by_angle, _ = self._at(elements)
+        return np.concatenate([self._by_sd(factor), self._rows(elements) * by_angle])
 
     def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
         # All of it: unlike that of free variances, it does not vanish at a regular maximum.
         return self._bending(elements, slope, pull)
 
     def idle(self, elements: Floats) -> Mask:
-        idle = np.zeros(self.size, bool)
-        idle[-1] = self._num_active(elements[:-1]) < min(2, self.num_sds)
-        return idle
+        idle = self._are_idle(*self._parts(elements), SMALLEST)
+        return np.append(np.zeros(self.num_sds, bool), idle)
 
     def rest(self, face: int, elements: Floats) -> Floats:
         resting = elements.copy()
         if face < self.num_sds:
             resting[face] = 0.0
         else:
-            resting[-1] = 0.0 if elements[-1] < np.pi / 4 else np.pi / 2
+            resting[face] = self._nearest_end(float(elements[face]))
         return resting
 
     def escape(
         self, face: int, elements: Floats, score: Floats, slope: Floats, pull: Floats
     ) -> Escape:
         moved = elements.copy()
-        if face == self.num_sds:
-            inwards = 1.0 if elements[-1] < np.pi / 4 else -1.0
-            moved[-1] += inwards * 10 * SHORT
-            return Escape(moved, -float(self._bending(elements, slope, pull)[-1, -1]))
-        if not self.homogeneous and self._num_active(elements[:-1]) > 1:
+        if face >= self.num_sds:
+            is_low = self._nearest_end(float(elements[face])) < np.pi / 2
+            moved[face] += (1.0 if is_low else -1.0) * 10 * SHORT
+            return Escape(moved, -float(self._bending(elements, slope, pull)[face, face]))
+        if not self.homogeneous and self._num_active(self._parts(elements)[0]) > 1:
             moved[face] = 10 * SHORT
             return Escape(moved, 2.0 * float(score[face]) / (10 * SHORT))
         return self._leave_with_any_angle(face, elements, pull)
@@ -111,14 +114,17 @@ class AngleChart:
         """The way off a variance of zero whose correlations nothing determines yet.
 
         The log-likelihood changes by -tr(K dSigma) / 2. With all standard deviations at zero, which leave
-        together, that is a quadratic form in them.
+        together, that is a quadratic form in them. Of several angles the first one is tried.
         """
-        sds = elements[:-1]
+        sds, _ = self._parts(elements)
         active = np.abs(sds) > SMALLEST
         best = Escape(elements, -np.inf)
-        for angle in ANGLES:
-            pattern = self._pattern(angle)[0]
-            weighted = pull * (pattern @ pattern.T) / np.outer(self.scale, self.scale)
+        low = self.angles.lowest_angle
+        for share in ANGLES:
+            angles = self.uncorrelated.copy()
+            angles[0] = low + share * (np.pi / 2 - low)
+            factor = self.angles.at(angles, self.k)[0]
+            weighted = pull * (factor @ factor.T) / np.outer(self.scale, self.scale)
             if self.homogeneous:
                 away, curvature = np.ones(1), -float(weighted.sum())
             elif not active.any():
@@ -133,18 +139,30 @@ class AngleChart:
                 linear = -float(weighted[face, active] @ sds[active])
                 curvature = 2.0 * linear / (10 * SHORT) - float(weighted[face, face])
             if curvature > best.curvature:
-                moved = np.append(np.where(away > 0, 10 * SHORT * away, sds), angle)
+                moved = np.append(np.where(away > 0, 10 * SHORT * away, sds), angles)
                 best = Escape(moved, curvature)
         return best
 
     def _num_active(self, sds: Floats, least: float = SMALLEST) -> int:
         return int((np.abs(sds) > least).sum())
 
-    def _rows(self, elements: Floats) -> Floats:
-        return np.asarray((elements[:-1] / self.scale)[:, None])
+    def _are_idle(self, sds: Floats, angles: Floats, least: float) -> Mask:
+        """(a,) which angles make no difference: of coefficients that do not vary, and after a bound."""
+        active = np.broadcast_to(np.abs(sds) > least, (self.k,))
+        return self.angles.idle(angles, np.flatnonzero(active))
 
-    def _pattern(self, angle: float) -> Floats:
-        return self.pattern.factor(float(np.sin(angle)), float(np.cos(angle)), self.k)
+    def _parts(self, elements: Floats) -> tuple[Floats, Floats]:
+        return elements[: self.num_sds], elements[self.num_sds :]
+
+    def _nearest_end(self, angle: float) -> float:
+        low = self.angles.lowest_angle
+        return low if angle < 0.5 * (low + np.pi / 2) else np.pi / 2
+
+    def _rows(self, elements: Floats) -> Floats:
+        return np.asarray((self._parts(elements)[0] / self.scale)[:, None])
+
+    def _at(self, elements: Floats) -> tuple[Floats, Floats, Floats]:
+        return self.angles.at(self._parts(elements)[1], self.k)
 
     def _by_sd(self, rows: Floats) -> Floats:
         """Derivatives in the standard deviations of diag(s / scale) times `rows`."""
@@ -156,11 +174,23 @@ class AngleChart:
 
     def _bending(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
         """(t, t) tr(K dSigma^2) / 2: K J_s J_t' and, as the factor itself is curved, -slope . d^2 factor."""
-        jacobian = self.jacobian(elements)
+        jacobian, m = self.jacobian(elements), self.num_sds
         bending = np.einsum("sab,ac,tcb->st", jacobian, pull, jacobian, optimize=True)
-        _, by_angle, twice = self._pattern(elements[-1])
-        mixed = np.einsum("sab,ab->s", self._by_sd(by_angle), slope)
-        bending[-1, :-1] -= mixed
-        bending[:-1, -1] -= mixed
-        bending[-1, -1] -= float((self._rows(elements) * twice * slope).sum())
+        _, by_angle, twice = self._at(elements)
+        for place, change in enumerate(by_angle):
+            mixed = np.einsum("sab,ab->s", self._by_sd(change), slope)
+            bending[m + place, :m] -= mixed
+            bending[:m, m + place] -= mixed
+        bending[m:, m:] -= np.einsum("stab,ab->st", self._rows(elements) * twice, slope)
         return np.asarray(0.5 * (bending + bending.T))
+
+
+def folded(angles: Floats, low: float) -> Floats:
+    """Angles mirrored at both ends of their interval, until they lie in it.
+
+    Example:
+      >>> folded(np.array([0.3, -0.3, np.pi - 0.3]), 0.0).round(6).tolist()
+      [0.3, 0.3, 0.3]
+    """
+    width = np.pi / 2 - low
+    return np.asarray(low + np.abs((angles - low + width) % (2.0 * width) - width))

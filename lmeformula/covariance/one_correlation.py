@@ -133,7 +133,7 @@ class OneCorrelation:
     def chart(self, scale: Floats) -> Chart:
         if len(scale) == 1:
             return LinearChart(np.ones((1, 1, 1)) / scale[0])
-        return AngleChart(self.pattern, scale, homogeneous=self.homogeneous)
+        return AngleChart(OneAngle(self.pattern), scale, homogeneous=self.homogeneous)
 
     def _log_sds(self, theta: Floats, k: int) -> Floats:
         return np.broadcast_to(theta[: self.num_sds(k)], (k,))
@@ -144,3 +144,32 @@ class OneCorrelation:
             return np.array([1.0, 0.0, 0.0])[:, None, None]
         share, rest = scipy.special.expit(theta[-1]), scipy.special.expit(-theta[-1])
         return self.pattern.factor(float(np.sqrt(share)), float(np.sqrt(rest)), k)
+
+
+class OneAngle:
+    """A pattern's correlation as an angle t: lowest + (1 - lowest) sin^2 t."""
+
+    lowest_angle = 0.0
+
+    def __init__(self, pattern: Pattern) -> None:
+        self.pattern = pattern
+
+    def uncorrelated(self, k: int) -> Floats:
+        lowest = self.pattern.lowest(k)
+        return np.array([np.arcsin(np.sqrt(-lowest / (1.0 - lowest)))])
+
+    def at(self, angles: Floats, k: int) -> tuple[Floats, Floats, Floats]:
+        angle = float(angles[0])
+        factor, first, second = self.pattern.factor(float(np.sin(angle)), float(np.cos(angle)), k)
+        return factor, first[None], second[None, None]
+
+    def of(self, correlations: Floats) -> Floats:
+        rho, lowest = (
+            self.pattern.correlation_of(correlations),
+            self.pattern.lowest(len(correlations)),
+        )
+        share = np.clip((rho - lowest) / (1.0 - lowest), 0.0, 1.0)
+        return np.array([np.arcsin(np.sqrt(share))])
+
+    def idle(self, angles: Floats, active: NDArray[np.int64]) -> Mask:
+        return np.array([len(active) < 2])

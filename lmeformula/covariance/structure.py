@@ -13,8 +13,8 @@ from lmeformula.covariance.chart import Chart
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Tensor: TypeAlias = Any
-# Of the coefficients of a term: none, one between them all, or one for each pair.
-Correlations = Literal["none", "one", "each"]
+# Of the coefficients of a term: none, one between them all, one for each number of steps, or for each pair.
+Correlations = Literal["none", "one", "lags", "each"]
 
 # Of an element of a matrix, roundings that its factor's pivots are built of.
 ROUNDING = 8.0 * np.finfo(float).eps

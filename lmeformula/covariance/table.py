@@ -10,6 +10,7 @@ from lmeformula.covariance.compound_symmetry import CompoundSymmetry
 from lmeformula.covariance.diagonal import Diagonal
 from lmeformula.covariance.one_correlation import OneCorrelation
 from lmeformula.covariance.structure import Structure
+from lmeformula.covariance.toeplitz import Toeplitz
 from lmeformula.covariance.unstructured import Unstructured
 from lmeformula.formula.kinds import KINDS
 
@@ -18,6 +19,7 @@ BUILD: dict[str, Callable[[bool], Structure]] = {
     "diag": lambda homogeneous: Diagonal(homogeneous=homogeneous),
     "cs": lambda homogeneous: OneCorrelation("cs", CompoundSymmetry(), homogeneous=homogeneous),
     "ar1": lambda homogeneous: OneCorrelation("ar1", Autoregressive(), homogeneous=homogeneous),
+    "toep": lambda homogeneous: Toeplitz(homogeneous=homogeneous),
 }
 # (kind, homogeneous) -> structure.
 STRUCTURES: dict[tuple[str, bool], Structure] = {

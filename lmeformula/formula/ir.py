@@ -162,8 +162,8 @@ class Covariance:
     """The covariance of one random-effects term's coefficients.
 
     Attributes:
-      kind: "us" (unstructured), "diag", "cs" (compound symmetry) or "ar1"; or a structure of glmmTMB that
-        parses but cannot be fitted, and that `lf.compile` refuses by name: "toep", "homtoep", "ou", "exp",
+      kind: "us" (unstructured), "diag", "cs" (compound symmetry), "ar1" or "toep" (Toeplitz); or a structure of
+        glmmTMB that parses but cannot be fitted, and that `lf.compile` refuses by name: "ou", "exp",
         "gau", "mat", "rr", "propto", "equalto".
       homogeneous: one variance for all coefficients; None where the kind has no such choice ("us").
       options: further arguments of a structure that cannot be fitted, such as d = 2 of rr(x | g, d = 2).

@@ -148,5 +148,16 @@ KINDS: dict[str, Kind] = {
             _ar1,
             is_over_time=True,
         ),
+        Kind(
+            "toep",
+            {"toep": Spelling(False, takes_hom=True), "homtoep": Spelling(True)},
+            ", with a correlation for each distance in time",
+            lambda k: k - 1,
+            lambda homogeneous: "k" if homogeneous else "2k - 1",
+            lambda symbols: (
+                rf"({symbols.matrix})_{{rs}} = {symbols.product}\,{symbols.rho[:-1]},|r - s|}}"
+            ),
+            is_over_time=True,
+        ),
     )
 }

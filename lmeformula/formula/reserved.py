@@ -28,7 +28,7 @@ class Structure:
 
 
 # Structures of glmmTMB that are not here yet.
-OTHERS = ("toep", "homtoep", "ou", "exp", "gau", "mat", "rr", "propto", "equalto")
+OTHERS = ("ou", "exp", "gau", "mat", "rr", "propto", "equalto")
 STRUCTURES = MappingProxyType(
     {
         name: Structure(kind.name, spelling.homogeneous, spelling.takes_hom, kind.is_over_time)

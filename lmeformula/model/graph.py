@@ -174,8 +174,7 @@ def covariance_parameters(term: TermBlock, part: str) -> list[Node]:
     shape = () if k == 1 or term.homogeneous else (k,)
     parameters = [Node(f"stddev_{part}", "parameter", shape)]
     if is_correlated(term):
-        # One correlation between all of them, or one for each pair.
-        pairs = () if structure_of(term).correlations == "one" else (k, k)
+        pairs = {"one": (), "lags": (k - 1,), "each": (k, k)}[structure_of(term).correlations]
         parameters.append(Node(f"correlation_{part}", "parameter", pairs))
     if term.distribution == "student":
         parameters.append(Node(f"df_{part}", "parameter", ()))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lmeformula.covariance.structure import Correlations
 from lmeformula.covariance.table import structure_of
 from lmeformula.fit import FittedModel
 from lmeformula.text.render import to_html, to_text
@@ -26,7 +27,8 @@ class TermCovariance:
       sd: (k,) standard deviations, on the scale of the linear predictor.
       corr: (k, k) correlations; NaN off the diagonal where a standard deviation is zero.
       correlated: whether the model has correlations; False where they are zero by choice.
-      pattern: "cs" or "ar1" where one correlation gives all of them, else "".
+      repeats: "one" where all correlations are one, "lags" where each number of steps has one, "each" where
+        each pair has; "none" where there are none.
       df: degrees of freedom where the coefficients have a t distribution, whose scales `sd` then are: standard
         deviations are larger by the root of df / (df - 2); None where they are Gaussian.
     """
@@ -36,16 +38,15 @@ class TermCovariance:
     sd: Floats
     corr: Floats
     correlated: bool = True
-    pattern: str = ""
+    repeats: Correlations = "each"
     df: float | None = None
 
     @property
     def own_correlations(self) -> tuple[tuple[int, int], ...]:
-        """Places (i, j), j < i, of the correlations that are parameters; the first where one gives all."""
+        """Places (i, j), j < i, of the correlations that are parameters, each once."""
         pairs = [(i, j) for i in range(len(self.columns)) for j in range(i)]
-        if not self.correlated:
-            return ()
-        return tuple(pairs[:1] if self.pattern else pairs)
+        of_first = [(i, 0) for i in range(1, len(self.columns))]
+        return tuple({"none": [], "one": pairs[:1], "lags": of_first, "each": pairs}[self.repeats])
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -66,7 +67,7 @@ class VarCorr:
         Returns:
           frame: columns group, term, term2, sd, corr. A standard deviation's row has no term2 and a
             NaN correlation; a correlation's row names both terms and has a NaN sd, and there is one
-            for each pair; of cs and ar1, which have one correlation, one for the first pair. The
+            for each pair; of structures with fewer correlations, each of these once. The
             residual is the last row, group "Residual". Where some coefficients have a t distribution there
             is a column df too.
         """
@@ -98,7 +99,7 @@ class VarCorr:
 
         Returns:
           table: one row a random coefficient, with its correlations to the earlier ones of its
-            term (of cs and ar1, with the one correlation in the second row), and a last row for the
+            term (of structures with fewer correlations, each of these once), and a last row for the
             residual where the family has one.
         """
         widest = 1 + max((j + 1 for t in self.terms for _, j in t.own_correlations), default=0)
@@ -150,10 +151,7 @@ def varcorr(fit: FittedModel) -> VarCorr:
             corr = covariance / np.outer(sd, sd)
         np.fill_diagonal(corr, 1.0)
         kind = structure_of(block).correlations
-        pattern = block.covariance if kind == "one" else ""
         df = freedom[len(terms)] if block.distribution == "student" else None
-        terms.append(
-            TermCovariance(block.group, block.columns, sd, corr, kind != "none", pattern, df)
-        )
+        terms.append(TermCovariance(block.group, block.columns, sd, corr, kind != "none", kind, df))
     sigma = fit.params.sigma
     return VarCorr(tuple(terms), None if sigma is None else float(sigma))

@@ -64,7 +64,7 @@ def edge_finder(
             found += _sd_edges(psi, term, place.start, unit)
             if term.structure.correlations == "each":
                 found += _determined_edges(psi, term, place.start, unit)
-            elif term.structure.correlations == "one" and len(term.columns) > 1:
+            elif term.structure.correlations in ("one", "lags") and len(term.columns) > 1:
                 found += _bound_edges(psi, term, place, unit)
         return tuple(found)
 
@@ -164,33 +164,39 @@ def _determined_edges(psi: Floats, term: TermShape, start: int, unit: Floats) ->
 
 
 def _bound_edges(psi: Floats, term: TermShape, place: slice, unit: Floats) -> list[Edge]:
-    """Both ends of the interval of the one correlation, whose logit is the last element of theta.
+    """Both ends of the interval of the one correlation, or of each partial one, whose logits end theta.
 
     At either end a combination of the coefficients has no variance; next to it the variance is proportional to
     the share of the interval that is left, by which the likelihood rises linearly.
     """
     count = term.structure.num_sds(len(term.columns))
     ratio = float((np.exp(psi[place.start : place.start + count]) / unit).max())
-    last = place.stop - 1
     found = []
-    for side, sign in (("highest", 1.0), ("lowest", -1.0)):
-        logit = sign * psi[last]
-        nearness = ratio * np.sqrt(scipy.special.expit(-logit))
-        stand_in, restart = (
-            -scipy.special.logit(min((distance / ratio) ** 2, 0.25))
-            for distance in (STAND_IN, RESTART)
+    for last in range(place.start + count, place.stop):
+        which = (
+            f" lag {last - place.start - count + 1}" if place.stop - place.start > count + 1 else ""
         )
-        found.append(
-            Edge(
-                name=f"{BOUND}{term.name} {side}",
-                directions=_directions(len(psi), {last: sign}, []),
-                # Correlations of coefficients that are small themselves say nothing, nor does the farther end.
-                nearness=nearness if ratio > VANISHING and logit > 0 else np.inf,
-                outside=_with(psi, {last: sign * stand_in}),
-                inside=_with(psi, {last: sign * restart}),
-                of_covariance=True,
+        # Beyond a bound of one, those of more steps make no difference.
+        others = list(range(last + 1, place.stop))
+        for side, sign in (("highest", 1.0), ("lowest", -1.0)):
+            logit = sign * psi[last]
+            nearness = ratio * np.sqrt(scipy.special.expit(-logit))
+            stand_in, restart = (
+                -scipy.special.logit(min((distance / ratio) ** 2, 0.25))
+                for distance in (STAND_IN, RESTART)
             )
-        )
+            found.append(
+                Edge(
+                    name=f"{BOUND}{term.name}{which} {side}",
+                    directions=_directions(len(psi), {last: sign}, others),
+                    # Correlations of coefficients that are small themselves say nothing, nor does the farther
+                    # end.
+                    nearness=nearness if ratio > VANISHING and logit > 0 else np.inf,
+                    outside=_with(psi, {last: sign * stand_in} | dict.fromkeys(others, 0.0)),
+                    inside=_with(psi, {last: sign * restart}),
+                    of_covariance=True,
+                )
+            )
     return found
 
 

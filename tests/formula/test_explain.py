@@ -26,7 +26,11 @@ MEANINGS = [
     ),
     (
         "toep(0 + a|g)",
-        "slopes of a varying over g, with covariance toep (not available for fitting)",
+        "slopes of a varying over g, with a correlation for each distance in time",
+    ),
+    (
+        "ou(0 + a|g)",
+        "slopes of a varying over g, with covariance ou (not available for fitting)",
     ),
 ]
 
@@ -76,5 +80,5 @@ def test_counts_parameters_as_glmmtmb_does(
 
 
 def test_has_no_count_for_what_cannot_be_fitted() -> None:
-    assert num_parameters("toep", None, 3) is None
+    assert num_parameters("ou", None, 3) is None
     assert "not available for fitting" in parse("y ~ (1|mm(g, h))").explain()

@@ -24,7 +24,9 @@ PATTERNS = {
     ),
     "ar1(0 + t | g)": r"(\Sigma_{1})_{rs} = \sigma_{1}^2\,\rho_{1}^{|r - s|}",
     "hetar1(0 + t | g)": r"(\Sigma_{1})_{rs} = \sigma_{1,r}\,\sigma_{1,s}\,\rho_{1}^{|r - s|}",
-    "toep(0 + t | g)": r"\Sigma_{1} = \operatorname{toep}",
+    "toep(0 + t | g)": r"(\Sigma_{1})_{rs} = \sigma_{1,r}\,\sigma_{1,s}\,\rho_{1,|r - s|}",
+    "homtoep(0 + t | g)": r"(\Sigma_{1})_{rs} = \sigma_{1}^2\,\rho_{1,|r - s|}",
+    "ou(0 + t | g)": r"\Sigma_{1} = \operatorname{ou}",
     '(1 + t | gr(g, dist = "student"))': r"\mathrm{t}_{\nu_{1}}(\mathbf{0}, \Sigma_{1})",
 }
 

@@ -60,13 +60,13 @@ REFUSED = {
         Add one, such as (1 | group); for a model without any, use a regression library.""",
     ),
     "a structure of glmmTMB": (
-        "y ~ x + toep(x | g)",
+        "y ~ x + rr(x | g)",
         {},
         """\
-        the covariance structure toep cannot be fitted yet
-            y ~ x + toep(x | g)
-                    ^^^^^^^^^^^
-        Structures that can: us, diag, cs, ar1; all but us with hom = TRUE or FALSE.""",
+        the covariance structure rr cannot be fitted yet
+            y ~ x + rr(x | g)
+                    ^^^^^^^^^
+        Structures that can: us, diag, cs, ar1, toep; all but us with hom = TRUE or FALSE.""",
     ),
 }
 

@@ -329,9 +329,9 @@ def change_term(design, **changes):
         ),
         (
             "slope",
-            lambda d: change_term(d, covariance="toep"),
+            lambda d: change_term(d, covariance="ou"),
             {},
-            "covariance structure 'toep' of term 'g'",
+            "covariance structure 'ou' of term 'g'",
         ),
         (
             "slope only",
