@@ -110,7 +110,11 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "own"), POINTS)
+@pytest.mark.parametrize(
+    ("name", "own"),
+    POINTS,
+    ids=[name if own == CASES[name].own else f"{name} far" for name, own in POINTS],
+)
 def test_derivatives_in_unconstrained_own_parameters_by_differences(name, own):
     y = np.array(CASES[name].responses)
     response, eta = arrays(name, y), np.linspace(-0.8, 1.1, len(y))
