@@ -24,12 +24,19 @@ settings.load_profile("lmeformula")
 SLOW = Path(__file__).with_name("slow.txt")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark those that are listed as slow."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark those that are listed as slow; a name in the list that no case has is a mistake."""
     listed = {line for line in SLOW.read_text().splitlines() if not line.startswith("#")}
+    names = {item.nodeid for item in items}
     for item in items:
         if item.nodeid in listed:
             item.add_marker("slow")
+    if not any("::" in argument for argument in config.args):
+        files = {name.partition("::")[0] for name in names}
+        gone = sorted(name for name in listed - names if name.partition("::")[0] in files)
+        if gone:
+            raise pytest.UsageError(f"tests/slow.txt names cases that are not there: {gone}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
