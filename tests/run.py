@@ -55,7 +55,7 @@ def parts() -> list[list[str]]:
     singles = sorted((ROOT / "tests").glob("test_*.py"))
     alone = [[f"tests/{p.name}"] for p in singles if p.stem in ALONE]
     others = [f"tests/{p.name}" for p in singles if p.stem not in ALONE]
-    found = [*alone, *whole, *files, others, ["lmeformula"]]
+    found = [others, *alone, *whole, *files, ["lmeformula"]]
     return sorted(
         found, key=lambda part: LONGEST.index(part[0]) if part[0] in LONGEST else len(LONGEST)
     )
