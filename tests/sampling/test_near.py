@@ -1,0 +1,52 @@
+"""What stands for M where it is not factored: in the same directions it moves smoothly with the parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lmeformula.algebra.factor import apply_lambda
+from lmeformula.laplace.fit import mode_at
+from lmeformula.laplace.likelihood import predictor
+from tests.sampling.test_roots import FORMULAS, start
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_its_solutions_and_leverages_are_those_of_the_matrix_that_it_is(name):
+    _, found, _ = start(FORMULAS[name])
+    mode = found.found.approximation.mode
+    near = mode.factor.near()
+    size = near.of.plan.num_effects
+    inverse = near.solve(np.eye(size))
+    np.testing.assert_allclose(inverse, inverse.T, atol=1e-12)
+    assert near.log_det == pytest.approx(-np.linalg.slogdet(inverse)[1], rel=1e-9)
+    moved = apply_lambda(near.of.plan, mode.at.lambdas, np.eye(size))
+    Z = np.column_stack([predictor(near.of.plan, column) for column in moved.T])
+    leverages = np.einsum("nq,qr,nr->n", Z, inverse, Z)
+    np.testing.assert_allclose(near.leverages(), leverages, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_whitening_moves_smoothly(name):
+    """Second differences of what whitens, over the square of the step, stay as steps get shorter."""
+    _, found, problem = start(FORMULAS[name])
+    psi, way = found.psi, np.random.default_rng(0).normal(size=len(found.psi))
+
+    def stretch(length: float) -> np.ndarray:
+        return np.asarray(problem.geometry(psi + length * way).arrays.rest_inverse.stretch)
+
+    bends = [
+        (stretch(step) - 2.0 * stretch(0.0) + stretch(-step)) / step**2 for step in (0.02, 0.01)
+    ]
+    assert np.abs(bends[0]).max() < 100.0
+    np.testing.assert_allclose(bends[1], bends[0], atol=0.02 * np.abs(bends[0]).max())
+
+
+def test_directions_are_those_of_the_start():
+    model, found, problem = start(FORMULAS["crossed"])
+    there = found.psi + 0.3
+    white = problem.geometry(there).arrays
+    first = problem.geometry(found.psi).arrays
+    np.testing.assert_array_equal(white.rest_inverse.directions, first.rest_inverse.directions)
+    anew = mode_at(model, found.found.problem, there, white.modes).factor.near()
+    assert np.abs(anew.directions - white.rest_inverse.directions).max() > 1e-6
