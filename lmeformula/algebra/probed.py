@@ -124,10 +124,15 @@ class ProbedFactor:
         return NearFactor(self, near_null(self.eliminated) if directions is None else directions)
 
     @cached_property
+    def base_blocks(self) -> tuple[Floats, ...]:
+        """(l, k, k) what the diagonal blocks of M^-1 would be with A = I; by formula order."""
+        return self.eliminated.base_blocks()
+
+    @cached_property
     def base_leverages(self) -> Floats:
         """(n,) what the leverages would be with A = I."""
         factor, plan, terms = self.eliminated, self.plan, self.meetings.terms
-        base = factor.base_blocks()
+        base = self.base_blocks
         rows = [term.values @ self.lambdas[j] for j, term in enumerate(terms)]
         found = np.zeros(len(rows[0]))
         for j, term in enumerate(terms):
@@ -189,8 +194,7 @@ class NearFactor:
     def inverse_traces(self) -> tuple[Floats, ...]:
         """(k, k) sums over the levels of the diagonal blocks of its inverse, one per term in formula order."""
         plan, traces = self.of.plan, []
-        bases = self.of.eliminated.base_blocks()
-        for j, (base, (levels, k)) in enumerate(zip(bases, plan.sizes, strict=True)):
+        for j, (base, (levels, k)) in enumerate(zip(self.of.base_blocks, plan.sizes, strict=True)):
             part = self._outward[plan.place(j)].reshape(levels, k, -1)
             beyond = np.einsum("las,st,lbt->ab", part, self._beyond, part, optimize=True)
             traces.append(base.sum(axis=0) + beyond)

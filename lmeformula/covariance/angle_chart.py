@@ -69,10 +69,8 @@ class AngleChart:
         sds, angles = self._parts(elements)
         sds = off_zero(sds, least) if self.homogeneous else np.maximum(sds, least)
         low = self.angles.lowest_angle
-        angles = folded(angles, low)
-        angles = np.clip(angles, low + least, np.pi / 2 - least)
-        is_any = bool((np.abs(sds) > least).any())
-        return np.append(sds, angles if is_any else self.uncorrelated)
+        angles = np.clip(folded(angles, low), low + least, np.pi / 2 - least)
+        return np.append(sds, angles if self._num_active(sds, least) else self.uncorrelated)
 
     def factor(self, elements: Floats) -> Floats:
         return np.asarray(self._rows(elements) * self._at(elements)[0])
@@ -86,7 +84,9 @@ class AngleChart:
         return self._bending(elements, slope, pull)
 
     def idle(self, elements: Floats) -> Mask:
-        idle = self._are_idle(*self._parts(elements), SMALLEST)
+        sds, angles = self._parts(elements)
+        active = np.broadcast_to(np.abs(sds) > SMALLEST, (self.k,))
+        idle = self.angles.idle(angles, np.flatnonzero(active))
         return np.append(np.zeros(self.num_sds, bool), idle)
 
     def rest(self, face: int, elements: Floats) -> Floats:
@@ -145,11 +145,6 @@ class AngleChart:
 
     def _num_active(self, sds: Floats, least: float = SMALLEST) -> int:
         return int((np.abs(sds) > least).sum())
-
-    def _are_idle(self, sds: Floats, angles: Floats, least: float) -> Mask:
-        """(a,) which angles make no difference: of coefficients that do not vary, and after a bound."""
-        active = np.broadcast_to(np.abs(sds) > least, (self.k,))
-        return self.angles.idle(angles, np.flatnonzero(active))
 
     def _parts(self, elements: Floats) -> tuple[Floats, Floats]:
         return elements[: self.num_sds], elements[self.num_sds :]

@@ -155,7 +155,7 @@ KINDS: dict[str, Kind] = {
             lambda k: k - 1,
             lambda homogeneous: "k" if homogeneous else "2k - 1",
             lambda symbols: (
-                rf"({symbols.matrix})_{{rs}} = {symbols.product}\,{symbols.rho[:-1]},|r - s|}}"
+                rf"({symbols.matrix})_{{rs}} = {symbols.product}\,\rho_{{{symbols.subscript},|r - s|}}"
             ),
             is_over_time=True,
         ),

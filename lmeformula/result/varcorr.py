@@ -26,7 +26,6 @@ class TermCovariance:
       columns: (k) names of its coefficients.
       sd: (k,) standard deviations, on the scale of the linear predictor.
       corr: (k, k) correlations; NaN off the diagonal where a standard deviation is zero.
-      correlated: whether the model has correlations; False where they are zero by choice.
       repeats: "one" where all correlations are one, "lags" where each number of steps has one, "each" where
         each pair has; "none" where there are none.
       df: degrees of freedom where the coefficients have a t distribution, whose scales `sd` then are: standard
@@ -37,9 +36,13 @@ class TermCovariance:
     columns: tuple[str, ...]
     sd: Floats
     corr: Floats
-    correlated: bool = True
     repeats: Correlations = "each"
     df: float | None = None
+
+    @property
+    def correlated(self) -> bool:
+        """Whether the model has correlations; False where they are zero by choice."""
+        return self.repeats != "none"
 
     @property
     def own_correlations(self) -> tuple[tuple[int, int], ...]:
@@ -152,6 +155,6 @@ def varcorr(fit: FittedModel) -> VarCorr:
         np.fill_diagonal(corr, 1.0)
         kind = structure_of(block).correlations
         df = freedom[len(terms)] if block.distribution == "student" else None
-        terms.append(TermCovariance(block.group, block.columns, sd, corr, kind != "none", kind, df))
+        terms.append(TermCovariance(block.group, block.columns, sd, corr, kind, df))
     sigma = fit.params.sigma
     return VarCorr(tuple(terms), None if sigma is None else float(sigma))

@@ -67,13 +67,14 @@ def laplace_problem(
         mode = mode_at(model, arrays, psi, known.mode_at(psi))
         factor = whitening_factor(mode.factor, directions)
         at = whitening_at(space, arrays, psi, mode, factor)
-        variates = bend_and_cubic(space, arrays, mode, factor, at.depths, at.white.pull, at.changes)
+        bends, bend, cubic = bend_and_cubic(
+            space, arrays, mode, factor, at.depths, at.white.pull, at.changes
+        )
         move = psi - known.coordinates
         if not isinstance(factor, Factor):
             known = KnownMode(psi, mode.u, slopes)
         elif move @ observed @ move > NEARBY**2:
             known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, at.depths))
-        bends, bend, cubic = variates
         white = at.white._replace(bend=bend, bends=bends, cubic=cubic)
         return Geometry(white, at.complete, observed)
 

@@ -40,10 +40,14 @@ def _shape(design: Design) -> Own:
 
 
 def _precision(design: Design) -> Own:
-    assert design.response is not None
-    mean, variance = float(design.response.values.mean()), float(design.response.values.var())
+    return positive("precision", precision_of(response_of(design).values))
+
+
+def precision_of(shares: Floats) -> float:
+    """The precision of shares (n,) strictly between 0 and 1, by moments."""
+    mean, variance = float(shares.mean()), float(shares.var())
     found = mean * (1.0 - mean) / max(variance, 1e-6) - 1.0
-    return positive("precision", float(np.clip(found, 0.5, 1000.0)))
+    return float(np.clip(found, 0.5, 1000.0))
 
 
 def _gamma(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:

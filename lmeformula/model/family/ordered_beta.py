@@ -22,14 +22,14 @@ from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.model.family.bounded import ANYTHING, POSITIVE, Bounded
 from lmeformula.model.family.checks import check_rows, numbers, refuse_weights, response_of
-from lmeformula.model.family.continuous import BETA
+from lmeformula.model.family.continuous import BETA, precision_of
 from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import Own
 from lmeformula.model.family.papers import Paper
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.rowwise import rowwise
-from lmeformula.model.family.runaway import MET, Runaway
+from lmeformula.model.family.runaway import MET, Runaway, least_of
 
 Floats = NDArray[np.float64]
 Tensor = Any
@@ -70,14 +70,12 @@ def _own(design: Design) -> Own:
             "the ordered_beta family is for shares with some of them and others between",
             hint="Use beta for shares strictly between 0 and 1, and bernoulli for zeros and ones.",
         )
-    mean, variance = float(inner.mean()), float(inner.var())
-    precision = float(np.clip(mean * (1.0 - mean) / max(variance, 1e-6) - 1.0, 0.5, 1000.0))
-    middle = float(scipy.special.logit(mean))
+    middle = float(scipy.special.logit(inner.mean()))
     # Of ends that are not seen the cuts are on their way out.
     few = 0.5 / len(values)
     start = np.array(
         [
-            precision,
+            precision_of(inner),
             middle + scipy.special.logit(np.clip(of_zero, few, 1.0 - few)),
             middle - scipy.special.logit(np.clip(of_one, few, 1.0 - few)),
         ]
@@ -199,11 +197,6 @@ def _logits(response: Arrays) -> Floats:
     return np.where(inside, response[1] - response[2], -math.inf)
 
 
-def _nearest_end(response: Arrays) -> float:
-    """The smallest share that is not zero, or of what is left of the largest that is not one."""
-    return math.exp(min(float(response[1].min()), float(response[2].min())))
-
-
 ORDERED_BETA = Family(
     name="ordered_beta",
     link="logit",
@@ -248,7 +241,7 @@ ORDERED_BETA = Family(
             lambda response, own: own["precision"] ** -0.5,
             math.inf,
             _logits,
-            lambda response, spread: spread**-2.0 / _nearest_end(response),
+            lambda response, spread: spread**-2.0 * math.exp(-least_of(response)),
         ),
     ),
     notation=Notation(
