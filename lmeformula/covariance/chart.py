@@ -18,6 +18,8 @@ SMALLEST = 1e-5
 SHORT = 1e-3
 # A coefficient is determined by others where no more than this share of it is left.
 ROUNDING = 1e-12
+# What is left of terms of a sum that cancel, as a share of them, is nothing.
+CANCELLED = 8 * float(np.finfo(float).eps)
 
 
 class Escape(NamedTuple):
@@ -147,6 +149,7 @@ class LinearChart:
     def __init__(self, basis: Floats) -> None:
         self.basis = basis
         self.on_diagonal = np.trace(basis, axis1=1, axis2=2) > 0
+        self._size = np.abs(basis) if ((basis != 0.0).sum(axis=0) > 1).any() else None
         support = [tuple(np.flatnonzero(matrix.any(axis=0))) for matrix in basis]
         self.faces = tuple(
             np.array([i, *(t for t, s in enumerate(support) if s == support[i] and t != i)])
@@ -171,7 +174,12 @@ class LinearChart:
         return np.where(self.on_diagonal, off_zero(elements, least), elements)
 
     def factor(self, elements: Floats) -> Floats:
-        return np.tensordot(elements, self.basis, 1)
+        factor = np.tensordot(elements, self.basis, 1)
+        if self._size is not None:
+            # A coefficient without variance has none, and none of rounding.
+            most = np.tensordot(np.abs(elements), self._size, 1)
+            factor[np.abs(factor) < CANCELLED * most] = 0.0
+        return factor
 
     def jacobian(self, elements: Floats) -> Floats:
         return self.basis

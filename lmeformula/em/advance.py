@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 # A fraction of observed information below this is taken for none: the parameter is not identified, or at
 # its boundary.
 LOWEST_FLOOR = 1e-3
+# One below this is rounding: a parameter that the data say nothing on has it where it starts.
+SINGULAR = 1e-13
 
 
 class Moments(NamedTuple):
@@ -133,6 +135,9 @@ def advance(
     bent = _metric(inside, outside, least)
     cautious = _metric(inside, outside, max(floor, least))
     inverse = basis @ bent.inverse @ basis.T
+    # Through its root: variances of next to nothing stay none below zero.
+    sizes, ways = np.linalg.eigh(moments.covariance)
+    noise = inverse @ (ways * np.sqrt(np.maximum(sizes, 0.0)))
     variance = np.diag(inverse)
     with np.errstate(over="ignore", invalid="ignore"):
         # Where nothing is left of the information the loop sees that a step is not finite.
@@ -141,7 +146,7 @@ def advance(
     return Advance(
         distance=distance,
         step=step,
-        mc_covariance=inverse @ moments.covariance @ inverse,
+        mc_covariance=noise @ noise.T,
         stderr=np.sqrt(np.where(variance > 0, variance, np.inf)),
         observed=basis @ bent.information @ basis.T,
         resolved=bent.fraction >= least,
@@ -149,6 +154,8 @@ def advance(
 
 
 def _metric(complete: Floats, observed: Floats, floor: float) -> newton.Metric:
-    if floor == 0.0 and np.linalg.eigvalsh(observed).min(initial=1.0) > 0:
-        return newton.Metric(observed, np.asarray(np.linalg.inv(observed)), 1.0)
+    if floor == 0.0:
+        scale = np.sqrt(np.diag(complete))
+        if np.linalg.eigvalsh(observed / np.outer(scale, scale)).min(initial=1.0) > SINGULAR:
+            return newton.Metric(observed, np.asarray(np.linalg.inv(observed)), 1.0)
     return newton.metric(complete, observed, max(floor, LOWEST_FLOOR))

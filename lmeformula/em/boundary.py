@@ -151,6 +151,8 @@ def review(
         wants = (along > LONG_STEP and edge.nearness < FAR) or (
             edge.nearness < NEAR and along >= STEP
         )
+        # There the information of its logarithm is next to none, and no step tells.
+        wants = wants or (along > 0.0 and edge.nearness < TINY)
         before = tried.get(edge.name)
         again = (
             before is None

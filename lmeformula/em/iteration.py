@@ -221,7 +221,7 @@ def is_still(options: Options, memory: Memory, way: Advance) -> bool:
 
 def _errors_of(way: Advance) -> Floats:
     """(d,) Monte Carlo errors of the distance to the maximum."""
-    return np.sqrt(np.maximum(np.diag(way.mc_covariance), 0.0))
+    return np.sqrt(np.diag(way.mc_covariance))
 
 
 def is_too_noisy(problem: Problem, options: Options, place: Place, way: Advance) -> bool:

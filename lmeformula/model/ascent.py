@@ -46,6 +46,9 @@ NOTHING = 1e-8
 FREEING_CURVATURE = 1e-6
 # Shares of the way off it that are tried: the maximum may be nearer than the way is long.
 SHORTER = (1.0, 0.2, 0.04)
+# So many whole steps in a row that rise by less than this share of what they promise lead nowhere, such as to
+# and fro across a variance of zero.
+MOST_LEVEL, LEVEL = 3, 0.01
 
 
 class Point(NamedTuple):
@@ -316,7 +319,7 @@ def _climb(
         return evaluate(np.concatenate([coordinates[:others], elements]))
 
     point, is_beside = look(start), True
-    gain, damping, is_slow = np.inf, LEAST_DAMPING, False
+    gain, damping, is_slow, num_level = np.inf, LEAST_DAMPING, False, 0
     for number in range(max_steps):
         is_slow = is_slow or number >= SLOW_STEPS
         idle = space.idle(point.coordinates[others:])
@@ -333,7 +336,12 @@ def _climb(
         following = _line_search(look, point, step, promise) if is_told else None
         is_trusted = count - before < 3
         damping = max(0.1 * damping, LEAST_DAMPING) if is_trusted else max(10 * damping, 0.1)
+        if following is not None:
+            is_level = is_trusted and following.value - point.value <= LEVEL * promise
+            num_level = num_level + 1 if is_level else 0
+            following = following if num_level <= MOST_LEVEL else None
         if following is None:
+            num_level = 0
             freed = _leave_a_face(look, space, point, resting, others, num_rows)
             if freed is None and gain >= negligible and measure is not None and not is_slow:
                 # Perhaps for want of a better information.

@@ -31,6 +31,8 @@ DOUBTFUL = 4.0
 COPIES = 1e-11
 # Elements this near to a face are on it.
 ROUNDING = 1e-12
+# A standard deviation up to this, of a column of unit size and relative to sigma, changes no digit of V.
+NOTHING = 1e-8
 # Angles between two axes of a covariance at which a maximum of rank one is looked for. Where a coefficient's
 # column is constant in groups, each of these may have one, with an angle that leaves it no variance.
 ANGLES = 36
@@ -305,11 +307,24 @@ class FactorSpace(NamedTuple):
         return np.concatenate([c.idle(e) for c, e in self._each(elements)])
 
     def rest(self, elements: Floats, resting: Mask) -> Floats:
-        """The elements, those of the faces that rest exactly where they do."""
+        """The elements, those of the faces that rest exactly where they do.
+
+        Beside such a face a coefficient whose standard deviation is less than NOTHING has none.
+        """
         found = elements
         for term, face in self.faces:
             if resting[self.places(term, face)].all():
                 found = self.at_rest(term, face, found)
+        for chart, own, here in self._correlated(found):
+            if resting[here].any() and own.any():
+                back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
+                factor = chart.factor(own)
+                scale = np.linalg.norm(np.linalg.inv(back), axis=0)
+                sizes = scale * np.linalg.norm(factor, axis=1)
+                if ((sizes > 0.0) & (sizes < NOTHING)).any():
+                    factor[sizes < NOTHING] = 0.0
+                    found = found.copy()
+                    found[here] = np.where(resting[here], found[here], chart.near(factor))
         return found
 
     def at_rest(self, term: int, face: int, elements: Floats) -> Floats:

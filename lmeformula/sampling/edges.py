@@ -114,9 +114,11 @@ def _sd_edges(psi: Floats, term: TermShape, start: int, unit: Floats) -> list[Ed
         others: list[int] = []
         nearness = sd[j] / scale[j]
         if correlated:
-            # Of correlated coefficients one alone ends at zero only by accident: they do together.
+            # Of correlated coefficients one alone ends at zero only by accident, or where no level has several
+            # of them: they do together, but for one that is all but there.
             near = float((sd / scale).max())
-            nearness = near if near < VANISHING or nearness <= 2 * STAND_IN else np.inf
+            if nearness >= TINY:
+                nearness = near if near < VANISHING else np.inf
             others = list(range(start + count, start + size))
             moved |= dict.fromkeys(others, 0.0)
         found.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.optimize import minimize
 
 import lmeformula as lf
 from truth.densities import FAMILIES, from_free, kinds, to_free
@@ -17,6 +18,8 @@ from truth.quadrature import Quadrature
 FIVE = 5.0
 # What quadrature and the last Newton step leave, in standard errors.
 LEFT = 2e-3
+# Standard deviations at which a likelihood that has no maximum keeps rising.
+RISING = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def _has_estimates(fit: lf.Fit) -> bool:
@@ -65,7 +68,8 @@ def _against_exact(held: Held) -> Iterator[Finding]:
 
 def _against_quadrature(held: Held) -> Iterator[Finding]:
     fit, p = held.fit, held.num_fixed
-    if not _has_estimates(fit):
+    diverged = fit.outcome.name == "DIVERGED"
+    if not (_has_estimates(fit) or diverged):
         if fit.outcome.name not in ("SEPARATION", "UNIDENTIFIED"):
             yield Finding("mcem converges", np.inf, fit.outcome.name)
         return
@@ -82,6 +86,12 @@ def _against_quadrature(held: Held) -> Iterator[Finding]:
         return model.at(at[:p], abs(float(at[p])), natural)
 
     at = np.concatenate([np.asarray(fit.fixef), [sd], free_own])
+    if diverged:
+        profile = _profile(value, at, p)
+        words = f"at sds {RISING} at most {profile.round(4)}"
+        highest = int(np.argmax(profile)) == len(RISING) - 1
+        yield Finding("mcem diverges without a maximum", 0.0 if highest else np.inf, words)
+        return
     reached = value(at)
     room = FIVE * fit.loglik.mc_error + 1e-3
     yield Finding(
@@ -120,6 +130,21 @@ def _against_quadrature(held: Held) -> Iterator[Finding]:
     right[p] = abs(right[p])
     errors = np.sqrt(np.diag(np.linalg.inv(information))) * jacobian
     yield from _compared(held, np.ones(len(at), bool), right, errors)
+
+
+def _profile(value, at: np.ndarray, p: int) -> np.ndarray:
+    """The highest log-likelihood at each standard deviation of RISING, over all else."""
+    others, found = np.zeros(len(at) - 1), []
+    for sd in RISING:
+
+        def fall(free: np.ndarray, sd: float = sd) -> float:
+            reached = value(np.concatenate([free[:p], [sd], free[p:]]))
+            return -reached if np.isfinite(reached) else 1e300
+
+        best = minimize(fall, others, method="Nelder-Mead", options={"maxiter": 2000})
+        others = best.x
+        found.append(-best.fun)
+    return np.array(found)
 
 
 def _best_inside(value, at: np.ndarray, p: int) -> float:
