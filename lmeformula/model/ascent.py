@@ -195,7 +195,7 @@ def ascend(
             max_steps=TRIAL_STEPS if others else MORE_STEPS,
         )
         count += found.num_evaluations
-        if _is_higher(found, best):
+        if _is_higher(found, best) or _may_be_higher(found, best):
             # On to the end, and off faces that it started on.
             higher, resting = found.point.coordinates, found.resting
             found = _climb(evaluate, space, higher, resting, num_rows, negligible, measure=measure)
@@ -216,6 +216,11 @@ def _is_higher(found: Summit, best: Summit) -> bool:
     is_simpler = found.resting.sum() > best.resting.sum()
     least = HIGHER if best.converged and not is_simpler else 0.0
     return found.point.value > best.point.value + least
+
+
+def _may_be_higher(found: Summit, best: Summit) -> bool:
+    """Whether an ascent that was left on its way has as much in sight as it lacks."""
+    return not found.converged and found.point.value + found.gain > best.point.value + HIGHER
 
 
 def _tops(

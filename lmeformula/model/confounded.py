@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.covariance.chart import positive_part
+from lmeformula.covariance.structure import Structure
 from lmeformula.model.factors import column_root
 from lmeformula.model.params import ParamSpace, TermShape
 
@@ -29,6 +30,8 @@ Mask = NDArray[np.bool_]
 UNSEEN = 1e-12
 # Numbers in columns, and in contrasts of rows, that are looked at, at most.
 MOST_NUMBERS = 20_000_000
+# From where nothing correlates to where something does, on the scale of a structure's parameters.
+SOMEWHERE = 0.3
 # Of the variance that effects make in a row: what is no variance, what one of zero counts as, and rounding.
 NO_VARIANCE, LEAST, ROUNDING = 1e-6, 1e-11, 1e-9
 # Parameters are compared after a step of this share of that variance.
@@ -54,7 +57,8 @@ def alike(
 ) -> Alike | None:
     """Look for covariances with the same V as some that are given.
 
-    Unstructured and diagonal ones; what a structure with a correlation makes of its parameters stays.
+    Unstructured and diagonal ones; of a structure with one correlation, or one for each number of steps, those
+    correlations that no level shows whatever they are.
 
     Args:
       plan: layout of the effects, with the terms' model matrices.
@@ -82,6 +86,23 @@ def alike(
         column_root(own.T @ own / len(own), term.structure.correlations == "each")
         for own, term in zip(values, space.terms, strict=True)
     ]
+    one = _unordered(plan, space, covariances, values, roots, X)
+    given = covariances if one is None else one.covariances
+    other = _linear(plan, space, given, values, roots, X)
+    if one is None or other is None:
+        return one or other
+    return Alike(other.covariances, one.undetermined | other.undetermined)
+
+
+def _linear(
+    plan: Layout,
+    space: ParamSpace,
+    covariances: tuple[Floats, ...],
+    values: list[Floats],
+    roots: list[Floats],
+    X: Floats | None,
+) -> Alike | None:
+    """Among covariances that are linear in some of their elements: unstructured and diagonal ones."""
     moves = [_moves(term, root) for term, root in zip(space.terms, roots, strict=True)]
     own = [root @ sigma @ root.T for root, sigma in zip(roots, covariances, strict=True)]
     size = sum(float(np.trace(each)) for each in own)
@@ -112,6 +133,55 @@ def alike(
         along = size * inverse @ np.tensordot(ways, each, 1) @ inverse.T
         undetermined.append(_differ(term, sigma, along))
     return Alike(found, np.concatenate(undetermined))
+
+
+def _unordered(
+    plan: Layout,
+    space: ParamSpace,
+    covariances: tuple[Floats, ...],
+    values: list[Floats],
+    roots: list[Floats],
+    X: Floats | None,
+) -> Alike | None:
+    """Among those of structures with a correlation or some: zero, where one changes nothing whatever it is."""
+    found, undetermined = list(covariances), []
+    for j, (term, sigma) in enumerate(zip(space.terms, covariances, strict=True)):
+        structure, k = term.structure, len(term.columns)
+        mask = np.zeros(structure.num_params(k), bool)
+        undetermined.append(mask)
+        count = structure.num_sds(k)
+        theta = structure.to_free(sigma)
+        if k < 2 or structure.correlations not in ("one", "lags") or not theta[:count].max() > -np.inf:
+            continue
+        # Anywhere inside, with standard deviations of one in columns of one size.
+        inside = structure.to_free(np.eye(k)) + SOMEWHERE
+        inside[:count] = 0.0
+        root, changes = structure.cholesky(inside, k), structure.cholesky_jacobian(inside, k)[count:]
+        changes = changes @ root.T
+        # No correlation changes a variance: but for rounding, which would be all that is seen of it.
+        changes[:, range(k), range(k)] = 0.0
+        moves = [np.zeros((0, k, k)) for _, k in plan.sizes]
+        moves[j] = changes + changes.transpose(0, 2, 1)
+        scaled = values[j] / np.diag(roots[j])
+        Z = [_scaled(plan, j, scaled) if i == j else each for i, each in enumerate(plan.matrices)]
+        if X is not None and X.size * len(changes) > MOST_NUMBERS:
+            continue
+        unseen = np.linalg.qr(_unseen(plan, Z, moves, X).T)[0]
+        mask[count:] = (unseen**2).sum(axis=1) > 1.0 - ROUNDING
+        if mask.any():
+            found[j] = _without_correlations(structure, sigma, mask)
+    mask = np.concatenate(undetermined)
+    return Alike(tuple(found), mask) if mask.any() else None
+
+
+def _without_correlations(structure: Structure, covariance: Floats, those: Mask) -> Floats:
+    """A covariance (k, k) with some of the parameters (t,) that give its correlations where there are none."""
+    k = len(covariance)
+    nothing = structure.to_free(np.eye(k))
+    with np.errstate(divide="ignore"):
+        theta, _ = structure.off_bounds(structure.to_free(covariance), k, 0.0)
+    root = structure.cholesky(np.where(those, nothing, theta), k)
+    return np.asarray(root @ root.T)
 
 
 def _ways_along(covariances: list[Floats], changes: list[Floats]) -> Floats:

@@ -57,7 +57,17 @@ LEVEL = [
     ("y ~ 1 + (1 | g) + (0 + a | g)", [np.zeros((1, 1)), np.diag([1.0, 1.0, 1.0])], [1] * 7),
     ("y ~ 1 + (1 | g) + diag(0 + a | g)", [np.zeros((1, 1)), np.eye(3)], [1] * 4),
     ("y ~ 1 + (1 | g) + diag(0 + a | g)", [np.zeros((1, 1)), np.diag([1.0, 1.0, 0.0])], None),
-    ("y ~ 1 + cs(0 + a | g)", [np.ones((3, 3))], None),
+    ("y ~ 1 + cs(0 + a | g)", [np.ones((3, 3))], [0, 0, 0, 1]),
+    ("y ~ 1 + cs(0 + a | g)", [np.eye(3)], [0, 0, 0, 1]),
+    ("y ~ 1 + homcs(0 + a | g)", [1.5 * np.eye(3) - 0.5], [0, 1]),
+    ("y ~ 1 + ar1(0 + a | g)", [np.ones((3, 3))], [0, 1]),
+    ("y ~ 1 + toep(0 + a | g)", [np.ones((3, 3))], [0, 0, 0, 1, 1]),
+    ("y ~ 1 + homtoep(0 + a | g) + (1 | h)", [np.eye(3), np.eye(1)], [0, 1, 1, 0]),
+    ("y ~ 1 + homcs(0 + a | g)", [np.zeros((3, 3))], None),
+    ("y ~ 1 + cs(0 + b | g)", [np.ones((2, 2))], None),
+    ("y ~ 1 + cs(1 + x | g)", [of_full_rank(2)], None),
+    ("y ~ 1 + ar1(0 + b | g)", [np.ones((2, 2))], None),
+    ("y ~ 1 + ar1(0 + b | h)", [np.ones((2, 2))], [0, 1]),
     ("y ~ 1 + (1 | g)", [np.zeros((1, 1))], None),
 ]
 
@@ -74,6 +84,30 @@ def test_what_rows_do_not_tell_apart(formula, found, undetermined):
         variances(model, other.covariances), variances(model, tuple(found)), atol=1e-9
     )
     assert all(np.linalg.eigvalsh(each)[0] > -1e-9 for each in other.covariances)
+
+
+@pytest.mark.parametrize(
+    ("formula", "undetermined"),
+    [
+        ("y ~ 1 + toep(0 + a | g)", [0, 0, 0, 0, 1]),
+        ("y ~ 1 + ar1(0 + a | g)", None),
+        ("y ~ 1 + (0 + a | g)", [0, 0, 0, 0, 1, 0]),
+    ],
+)
+def test_steps_that_no_group_sees(formula, undetermined):
+    """Groups with the first two of three visits, and with the last two: none has two steps between."""
+    g = np.repeat(np.arange(10), 4)
+    a = np.array([list("uv"), list("vw")])[g % 2, np.arange(40) % 2]
+    model = compile(design(formula, {"y": np.arange(40.0) % 7, "g": g, "a": a}))
+    plan, given = layout(model.design.terms), (0.5 * (np.eye(3) + 1.0),)
+    other = alike(plan, model.space, given)
+    if undetermined is None:
+        assert other is None
+        return
+    assert other.undetermined.astype(int).tolist() == undetermined
+    np.testing.assert_allclose(
+        variances(model, other.covariances), variances(model, given), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("coding", CODINGS[1:])
