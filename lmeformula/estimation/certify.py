@@ -16,6 +16,7 @@ from lmeformula.estimation.coordinates import (
     least_known,
     told,
 )
+from lmeformula.estimation.nearness import nearness
 from lmeformula.gaussian.exact import ExactFit, column_scales
 from lmeformula.gaussian.from_residuals import EXACTLY, Rows
 from lmeformula.gaussian.likelihood import Sums
@@ -23,6 +24,7 @@ from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.second_opinion import score, witness_at
 from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameters
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
+from lmeformula.laplace.next_term import next_term
 from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace
@@ -218,7 +220,7 @@ def certify_laplace(
         beyond = approximate(found.problem, there, again.mode.u, EXACT_GAIN)
         found_bounds = extrapolated(found_bounds, bounds(further, beyond.in_factors))
         slope = 2.0 * slope - gradient(space, psi, beyond)
-    return certify(
+    certificate = certify(
         Evidence(
             names=space.names,
             inside=inside,
@@ -239,6 +241,9 @@ def certify_laplace(
             alike=names_alike(space, undetermined),
         )
     )
+    if not (space.size and found.problem.plan.num_effects):
+        return certificate
+    return Certificate((*certificate.claims, nearness(next_term(found.problem, again.mode))))
 
 
 def names_alike(space: ParamSpace, undetermined: Mask | None) -> tuple[str, ...]:

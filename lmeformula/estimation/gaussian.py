@@ -56,6 +56,9 @@ Mask = NDArray[np.bool_]
 
 # Between a rise and a fall in sigma squared, as shares, lies what other parameters' ascent leaves.
 AS_GOOD = 1e-4
+# Of a sigma of zero the information is taken at so many times what stands for it: derivatives keep the square
+# of that in digits, and the share of the covariance is small still.
+CLEARER = 10.0
 
 
 def estimate_exact(
@@ -186,8 +189,12 @@ def _errors(
     if bound is not None:
         inside[-1] = False
     solved = None if found.singular else found.solution
+    place = stand_in
+    if bound is not None:
+        place, solved = stand_in.copy(), None
+        place[space.own_slice.start] += np.log(CLEARER)
     try:
-        information = _information(found.inner, space, stand_in, inside, solved, reml)
+        information = _information(found.inner, space, place, inside, solved, reml)
         fixed_vcov = fixed_covariance(data, found.solution, sigma)
         # Fixed effects in units of what is known of them: effects may leave some combinations without error.
         R = np.linalg.cholesky(found.solution.information).T @ data.R

@@ -17,6 +17,8 @@ Mask = NDArray[np.bool_]
 MAX_STEPS = 200
 # A maximum is higher than one that was found if it is by this; along a level way there are no others.
 HIGHER = 1e-7
+# Of what an ascent that was left has in sight counts no more than this.
+MOST_IN_SIGHT = 1.0
 # Steps from a further start, after which it must have risen above the best so far; more of them, with measured
 # informations, where covariances are all that moves, and evaluations cost little.
 TRIAL_STEPS, MORE_STEPS = 15, 30
@@ -219,8 +221,13 @@ def _is_higher(found: Summit, best: Summit) -> bool:
 
 
 def _may_be_higher(found: Summit, best: Summit) -> bool:
-    """Whether an ascent that was left on its way has as much in sight as it lacks."""
-    return not found.converged and found.point.value + found.gain > best.point.value + HIGHER
+    """Whether an ascent that was left on its way to a maximum has as much in sight as it lacks.
+
+    Where much is in sight, or the best is no maximum, no quadratic tells.
+    """
+    in_sight = min(found.gain, MOST_IN_SIGHT)
+    is_left = best.converged and not found.converged
+    return is_left and found.point.value + in_sight > best.point.value + HIGHER
 
 
 def _tops(

@@ -151,12 +151,19 @@ def _unordered(
         undetermined.append(mask)
         count = structure.num_sds(k)
         theta = structure.to_free(sigma)
-        if k < 2 or structure.correlations not in ("one", "lags") or not theta[:count].max() > -np.inf:
+        if (
+            k < 2
+            or structure.correlations not in ("one", "lags")
+            or not theta[:count].max() > -np.inf
+        ):
             continue
         # Anywhere inside, with standard deviations of one in columns of one size.
         inside = structure.to_free(np.eye(k)) + SOMEWHERE
         inside[:count] = 0.0
-        root, changes = structure.cholesky(inside, k), structure.cholesky_jacobian(inside, k)[count:]
+        root, changes = (
+            structure.cholesky(inside, k),
+            structure.cholesky_jacobian(inside, k)[count:],
+        )
         changes = changes @ root.T
         # No correlation changes a variance: but for rounding, which would be all that is seen of it.
         changes[:, range(k), range(k)] = 0.0

@@ -210,8 +210,13 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
 def _certificate(found: Certificate) -> list[tuple[str, str]]:
     """What fails by itself; what holds, and what could not be examined, in a line each."""
     facts = [("certificate", f"{claim.name} fails: {claim.words}") for claim in found.failing]
-    for holds, words in ((True, "holds"), (None, "not examined")):
-        claims = [_figure(claim) for claim in found.claims if claim.holds is holds]
+    left_open = [claim for claim in found.claims if claim.holds is None]
+    known = [claim for claim in left_open if not math.isnan(claim.figure)]
+    facts += [("certificate", f"{claim.name} is open: {claim.words}") for claim in known]
+    left_open = [claim for claim in left_open if claim not in known]
+    holding = [claim for claim in found.claims if claim.holds]
+    for some, words in ((holding, "holds"), (left_open, "not examined")):
+        claims = [_figure(claim) for claim in some]
         if claims:
             facts.append(("certificate", f"{words}: {', '.join(claims)}"))
     return facts

@@ -8,6 +8,9 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.fit import FittedModel
 from lmeformula.model.family.limits import limits_of
 
+# An approximation that leaves out so much of the log-likelihood of each row may have its maximum elsewhere.
+FAR = 0.1
+
 
 def endless(fit: FittedModel) -> tuple[str, ...]:
     """Name the coefficients and thresholds that have no finite estimate; none but after a separation."""
@@ -24,6 +27,13 @@ def doubtful(fit: FittedModel) -> tuple[str, ...]:
         return ()
     names = (name for claim in fit.certificate.failing for name in claim.names)
     return tuple(dict.fromkeys(names))
+
+
+def is_far(fit: FittedModel) -> bool:
+    """Whether the next term of Laplace's series is more of the log-likelihood than FAR for every row."""
+    claims = () if fit.certificate is None else fit.certificate.claims
+    figures = [claim.figure for claim in claims if claim.name == "approximation"]
+    return any(figure > FAR * fit.model.design.n for figure in figures)
 
 
 def at_bounds(fit: FittedModel) -> tuple[str, ...]:
@@ -66,6 +76,10 @@ def how_it_ended(fit: FittedModel) -> str:
       'Converged, singular (at a boundary: sd(Batch)): the'
     """
     text = fit.outcome.value
+    if fit.outcome.converged and is_far(fit):
+        text = text.replace(
+            "Converged", "Converged, of an approximation that is far from the likelihood", 1
+        )
     if fit.singular:
         names = at_bounds(fit)
         where = f" (at a boundary: {_shown(names)})" if names else " (at a boundary)"

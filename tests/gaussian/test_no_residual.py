@@ -129,3 +129,23 @@ def test_terms_that_meet_any_responses_have_no_maximum(seed):
     assert lf.fit(formula, data, reml=True, progress=False).outcome.name != "PERFECT_FIT"
     # With a column less, a residual is left.
     assert without_limit(sums(lf.fit("y ~ a + (1 | g)", data, progress=False).model.design)) == ()
+
+
+def test_errors_do_not_hang_on_the_order_of_the_rows():
+    """More effects than rows: in another order derivatives at a sigma of zero have other roundings."""
+    y = [-11.51, 0.545, 3.947, -9.521, 5.054, -7.796, -0.733, -0.577, 3.61, -11.499, -9.378, 2.729]
+    data = pd.DataFrame(
+        {
+            "y": y,
+            "x": [1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0],
+            "h": [4, 0, 5, 2, 5, 1, 4, 1, 1, 3, 2, 4],
+            "g": [1, 0, 2, 1, 2, 0, 0, 0, 2, 1, 1, 2],
+            "k": [1, 2, 2, 1, 1, 0, 1, 2, 1, 0, 0, 2],
+        }
+    )
+    formula, rng = "y ~ 1 + x + (1 + x | h) + (1 | g:k) + (1 + x | g)", np.random.default_rng(0)
+    first = lf.fit(formula, data, progress=False)
+    assert first.outcome is lf.Outcome.BOUNDARY
+    for _ in range(3):
+        fit = lf.fit(formula, data.iloc[rng.permutation(12)], progress=False)
+        np.testing.assert_allclose(fit.param_stderr, first.param_stderr, rtol=1e-4)
