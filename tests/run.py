@@ -14,8 +14,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 # Of these folders each file is a part, as they fit many shapes of data.
@@ -61,18 +64,34 @@ def parts() -> list[list[str]]:
     )
 
 
-def run(part: list[str], options: list[str]) -> tuple[int, str]:
-    """The exit status of one process, and what it printed."""
+class Done(NamedTuple):
+    """A process that ended: its exit status, what it printed, its seconds, and the most memory it had (MiB)."""
+
+    status: int
+    text: str
+    seconds: float
+    most: float
+
+
+def run(part: list[str], options: list[str]) -> Done:
+    """Run the tests of one part in a process of its own."""
     command = [sys.executable, "-m", "pytest", "-q", *SLOWEST, *options, *part]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **ONE_THREAD},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, f"{' '.join(part)}\n{done.stdout}"
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **ONE_THREAD},
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        text = f"{' '.join(part)}\n{printed.read()}"
+    # Of Linux in KiB.
+    most = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return Done(process.returncode, text, time.perf_counter() - began, most)
 
 
 def main(arguments: list[str]) -> int:
@@ -84,12 +103,12 @@ def main(arguments: list[str]) -> int:
     totals, worst = dict.fromkeys(COUNTS, 0), 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for future in as_completed([pool.submit(run, part, marks) for part in parts()]):
-            status, text = future.result()
-            print(text, flush=True)
-            last = text.rstrip().splitlines()[-1]
+            done = future.result()
+            print(f"{done.text}{done.seconds:.0f} s, {done.most:,.0f} MiB at most\n", flush=True)
+            last = done.text.rstrip().splitlines()[-1]
             for number, word in re.findall(rf"(\d+) ({'|'.join(COUNTS)})", last):
                 totals[word] += int(number)
-            worst = max(worst, 0 if status == NO_TESTS else abs(status))
+            worst = max(worst, 0 if done.status == NO_TESTS else abs(done.status))
     failed = totals["failed"] + totals["error"]
     print(f"{totals['passed']} passed, {failed} failed, {totals['skipped']} skipped")
     return worst or int(failed > 0)

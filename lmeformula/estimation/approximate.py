@@ -304,7 +304,7 @@ def _representing(model: Model, found: LaplaceFit) -> tuple[LaplaceFit, NDArray[
         return found, None
     before = found.coordinates[: len(found.coordinates) - found.charts.size]
     elements = found.charts.near(tuple(map(cholesky_semidefinite, others.covariances)))
-    moved = fit_laplace(model, start=np.concatenate([before, elements]))
+    moved = fit_laplace(model, start=np.concatenate([before, elements]), alone=True)
     value = found.approximation.value
     is_as_high = moved.approximation.value >= value - LEAST_DIFFERENCE - ROUNDING * abs(value)
     return moved if is_as_high else found, others.undetermined

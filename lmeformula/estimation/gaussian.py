@@ -162,7 +162,7 @@ def _representing(
     if others is None:
         return found, None
     start = found.params._replace(covariances=others.covariances)
-    moved = fit_exact(data, space, reml=reml, start=start, thorough=False)
+    moved = fit_exact(data, space, reml=reml, start=start, thorough=False, alone=True)
     rounding = LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n)
     is_as_high = moved.loglik >= found.loglik - rounding
     return moved if is_as_high else found, others.undetermined

@@ -81,6 +81,7 @@ def fit_exact(
     start: Params | None = None,
     thorough: bool = True,
     polished: bool = True,
+    alone: bool = False,
 ) -> ExactFit:
     """Maximise the Gaussian likelihood over the relative covariance factors, by Newton's method.
 
@@ -95,6 +96,7 @@ def fit_exact(
       start: parameters to start from, with covariances of full rank; moment estimates by default.
       thorough: where effects are few, look for other maxima from where this one is.
       polished: where effects are few, go on as far as numbers tell.
+      alone: climb from that start only; see `ascend`.
     Returns:
       The optimum, whether or not the optimiser converged.
     References:
@@ -144,6 +146,7 @@ def fit_exact(
         further=tuple(map(elements.start, LARGE_SDS)) if is_far else (),
         measure=measure,
         polished=polished and is_few,
+        alone=alone,
     )
     lambdas, solution = elements.factors(summit.elements), summit.point.detail
     if summit.on_face or solution is None:

@@ -113,6 +113,7 @@ def fit_laplace(
     *,
     start: Floats | None = None,
     care: Care = WHOLE,
+    alone: bool = False,
 ) -> LaplaceFit:
     """Maximise the Laplace approximation of a model.
 
@@ -122,6 +123,7 @@ def fit_laplace(
         and of its gradient, and the ascent follows the latter alone.
       start: coordinates of an earlier fit to start from.
       care: how much the ascent takes.
+      alone: whether to climb from that start only; see `ascend`.
     Returns:
       The maximum, whether or not the optimiser converged.
     Raises:
@@ -222,6 +224,7 @@ def fit_laplace(
             thorough=is_thorough,
             further=(elements.start(LARGE_SD),) if is_thorough and care.looks_far else (),
             measure=measure,
+            alone=alone,
         )
 
     summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)

@@ -142,6 +142,7 @@ def ascend(
     measure: Measure | None = None,
     polished: bool = False,
     max_steps: int = MAX_STEPS,
+    alone: bool = False,
 ) -> Summit:
     """Climb to a maximum; to the highest found from several starts where a structure has several maxima.
 
@@ -162,6 +163,7 @@ def ascend(
         of an approximation to it, which a slow ascent goes on with; None where it cannot be had.
       polished: whether to go on, by measured informations, as far as scores that are known to rounding tell.
       max_steps: most steps of one climb.
+      alone: whether to climb from that start only, whatever maxima a structure is known to have elsewhere.
     Returns:
       The summit, whether or not it is one.
     """
@@ -171,11 +173,13 @@ def ascend(
         evaluate, space, start, resting, num_rows, negligible, measure=measure, max_steps=max_steps
     )
     count = best.num_evaluations
-    starts = [(other, nothing) for other in (*space.alternatives(start[others:]), *further)]
+    known = () if alone else space.alternatives(start[others:])
+    starts = [(other, nothing) for other in (*known, *further)]
     is_last = False
     while starts or not is_last:
         if not starts:
-            starts, is_last = _without_doubtful(best, space, others, thorough), True
+            starts = [] if alone else _without_doubtful(best, space, others, thorough)
+            is_last = True
             if thorough and (num_rows <= FEW_ROWS or space.any_singular(best.resting)):
                 starts += [(elements, nothing) for elements in space.turned(best.elements)]
                 starts += space.supports(best.elements)
