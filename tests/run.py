@@ -21,16 +21,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-# Of these folders each file is a part, as they fit many shapes of data.
-BY_FILE = ("estimation",)
+# Folders that fit many shapes of data are divided: their files are dealt to so many parts.
+LOTS = {"estimation": 5, "model": 2, "result": 2}
+# The folders that are done soon share so many processes: each takes seconds to start.
+SMALL_LOTS = 4
 # What takes longest comes first, so that no processor waits for it at the end.
 LONGEST = (
-    "tests/model",
-    "tests/result",
     "tests/laplace",
-    "tests/test_startup.py",
-    "tests/sampling",
+    "tests/result",
+    "tests/model",
+    "tests/test_api.py",
     "tests/em",
+    "tests/truth",
+    "tests/estimation",
+    "tests/sampling",
+    "tests/test_startup.py",
 )
 # Of the single files, those that start other processes are parts of their own.
 ALONE = ("test_startup", "test_cli", "test_any_argument")
@@ -49,19 +54,28 @@ def parts() -> list[list[str]]:
     folders = sorted(
         p for p in (ROOT / "tests").iterdir() if p.is_dir() and any(p.rglob("test_*.py"))
     )
-    whole = [[f"tests/{p.name}"] for p in folders if p.name not in BY_FILE]
-    files = [
-        [f"tests/{p.parent.name}/{p.name}"]
-        for name in BY_FILE
-        for p in sorted((ROOT / "tests" / name).glob("test_*.py"))
-    ]
+    names = [f"tests/{p.name}" for p in folders if p.name not in LOTS]
+    whole = [[name] for name in names if name in LONGEST]
+    small = [name for name in names if name not in LONGEST]
+    files = [lot for name, count in LOTS.items() for lot in dealt(ROOT / "tests" / name, count)]
     singles = sorted((ROOT / "tests").glob("test_*.py"))
     alone = [[f"tests/{p.name}"] for p in singles if p.stem in ALONE]
     others = [f"tests/{p.name}" for p in singles if p.stem not in ALONE]
-    found = [others, *alone, *whole, *files, ["lmeformula"]]
-    return sorted(
-        found, key=lambda part: LONGEST.index(part[0]) if part[0] in LONGEST else len(LONGEST)
-    )
+    together = [small[start::SMALL_LOTS] for start in range(SMALL_LOTS)]
+    found = [others, *alone, *whole, *files, *together, ["lmeformula"]]
+    return sorted(found, key=_rank)
+
+
+def dealt(folder: Path, count: int) -> list[list[str]]:
+    """The files of a folder in so many lots, one after the other to each."""
+    files = [str(p.relative_to(ROOT)) for p in sorted(folder.rglob("test_*.py"))]
+    return [files[start::count] for start in range(count)]
+
+
+def _rank(part: list[str]) -> int:
+    """The place of a part: of what takes longest by its folder, of the others the last."""
+    ranks = (place for place, name in enumerate(LONGEST) if part[0].startswith(name))
+    return next(ranks, len(LONGEST))
 
 
 class Done(NamedTuple):

@@ -146,6 +146,5 @@ def test_errors_do_not_hang_on_the_order_of_the_rows():
     formula, rng = "y ~ 1 + x + (1 + x | h) + (1 | g:k) + (1 + x | g)", np.random.default_rng(0)
     first = lf.fit(formula, data, progress=False)
     assert first.outcome is lf.Outcome.BOUNDARY
-    for _ in range(3):
-        fit = lf.fit(formula, data.iloc[rng.permutation(12)], progress=False)
-        np.testing.assert_allclose(fit.param_stderr, first.param_stderr, rtol=1e-4)
+    fit = lf.fit(formula, data.iloc[rng.permutation(12)], progress=False)
+    np.testing.assert_allclose(fit.param_stderr, first.param_stderr, rtol=1e-4)
