@@ -10,6 +10,7 @@ from lmeformula.model.family.limits import limits_of
 
 # An approximation that leaves out so much of the log-likelihood of each row may have its maximum elsewhere.
 FAR = 0.1
+OF_WHAT = "to the maximum of an approximation that is far from the likelihood (try method='mcem')"
 
 
 def endless(fit: FittedModel) -> tuple[str, ...]:
@@ -77,9 +78,7 @@ def how_it_ended(fit: FittedModel) -> str:
     """
     text = fit.outcome.value
     if fit.outcome.converged and is_far(fit):
-        text = text.replace(
-            "Converged", "Converged, of an approximation that is far from the likelihood", 1
-        )
+        text = text.replace("Converged", f"Converged {OF_WHAT}", 1)
     if fit.singular:
         names = at_bounds(fit)
         where = f" (at a boundary: {_shown(names)})" if names else " (at a boundary)"
