@@ -57,19 +57,24 @@ def parts() -> list[list[str]]:
     names = [f"tests/{p.name}" for p in folders if p.name not in LOTS]
     whole = [[name] for name in names if name in LONGEST]
     small = [name for name in names if name not in LONGEST]
-    files = [lot for name, count in LOTS.items() for lot in dealt(ROOT / "tests" / name, count)]
+    files = [
+        lot
+        for name, count in LOTS.items()
+        for lot in dealt(
+            [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests" / name).rglob("test_*.py"))],
+            count,
+        )
+    ]
     singles = sorted((ROOT / "tests").glob("test_*.py"))
     alone = [[f"tests/{p.name}"] for p in singles if p.stem in ALONE]
     others = [f"tests/{p.name}" for p in singles if p.stem not in ALONE]
-    together = [small[start::SMALL_LOTS] for start in range(SMALL_LOTS)]
-    found = [others, *alone, *whole, *files, *together, ["lmeformula"]]
+    found = [others, *alone, *whole, *files, *dealt(small, SMALL_LOTS), ["lmeformula"]]
     return sorted(found, key=_rank)
 
 
-def dealt(folder: Path, count: int) -> list[list[str]]:
-    """The files of a folder in so many lots, one after the other to each."""
-    files = [str(p.relative_to(ROOT)) for p in sorted(folder.rglob("test_*.py"))]
-    return [files[start::count] for start in range(count)]
+def dealt(paths: list[str], count: int) -> list[list[str]]:
+    """So many lots, one path after the other to each."""
+    return [paths[start::count] for start in range(count)]
 
 
 def _rank(part: list[str]) -> int:

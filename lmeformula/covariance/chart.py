@@ -160,6 +160,11 @@ class LinearChart:
     def size(self) -> int:
         return len(self.basis)
 
+    @property
+    def back(self) -> Floats:
+        """(k, k) the factor with elements of one on its diagonal: what turns orthogonal columns back."""
+        return self.factor(np.where(self.on_diagonal, 1.0, 0.0))
+
     def start(self, sd: float) -> Floats:
         return np.where(self.on_diagonal, sd, 0.0)
 

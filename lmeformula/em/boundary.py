@@ -148,11 +148,12 @@ def review(
         if not np.isfinite(edge.nearness):
             continue
         along = float(edge.directions[:, 0] @ step)
-        wants = (along > LONG_STEP and edge.nearness < FAR) or (
-            edge.nearness < NEAR and along >= STEP
+        # All but there the information of its logarithm is next to none: the shortest step tells.
+        wants = (
+            (along > LONG_STEP and edge.nearness < FAR)
+            or (along >= STEP and edge.nearness < NEAR)
+            or (along > 0.0 and edge.nearness < TINY)
         )
-        # There the information of its logarithm is next to none, and no step tells.
-        wants = wants or (along > 0.0 and edge.nearness < TINY)
         before = tried.get(edge.name)
         again = (
             before is None

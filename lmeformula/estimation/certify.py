@@ -241,7 +241,7 @@ def certify_laplace(
             alike=names_alike(space, undetermined),
         )
     )
-    if not (space.size and found.problem.plan.num_effects):
+    if not found.problem.plan.num_effects:
         return certificate
     return Certificate((*certificate.claims, nearness(next_term(found.problem, again.mode))))
 
@@ -282,7 +282,7 @@ def off_rank(chart: LinearChart, own: Floats, pull: Floats) -> float:
       own: (t,) its elements, on a face.
       pull: (k, k) the derivative in the covariance, times -2.
     """
-    back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
+    back = chart.back
     ways, sizes, _ = np.linalg.svd(np.linalg.solve(back, chart.factor(own)))
     beyond = back @ ways[:, sizes <= OF_LOWER_RANK * sizes[0]]
     return -float(np.linalg.eigvalsh(beyond.T @ pull @ beyond)[0])

@@ -86,31 +86,49 @@ def alike(
         column_root(own.T @ own / len(own), term.structure.correlations == "each")
         for own, term in zip(values, space.terms, strict=True)
     ]
-    one = _unordered(plan, space, covariances, values, roots, X)
-    given = covariances if one is None else one.covariances
-    other = _linear(plan, space, given, values, roots, X)
+    back = [np.asarray(np.linalg.inv(root), float) for root in roots]
+    Z = [_scaled(plan, term, values[term] @ inverse) for term, inverse in enumerate(back)]
+    columns = _Columns(plan, space, Z, roots, back, X)
+    one = _unordered(columns, covariances)
+    other = _linear(columns, covariances if one is None else one.covariances)
     if one is None or other is None:
         return one or other
     return Alike(other.covariances, one.undetermined | other.undetermined)
 
 
-def _linear(
-    plan: Layout,
-    space: ParamSpace,
-    covariances: tuple[Floats, ...],
-    values: list[Floats],
-    roots: list[Floats],
-    X: Floats | None,
-) -> Alike | None:
+class _Columns(NamedTuple):
+    """The terms' columns, scaled.
+
+    Attributes:
+      plan, space, X: as in `alike`.
+      Z: model matrix of each term, of its columns times `back`.
+      roots: (k, k) of each; see `column_root`.
+      back: (k, k) their inverses.
+    """
+
+    plan: Layout
+    space: ParamSpace
+    Z: list[sp.csr_array]
+    roots: list[Floats]
+    back: list[Floats]
+    X: Floats | None
+
+    def unseen(self, moves: list[Floats]) -> Floats:
+        """(u, m) combinations of moves (m, k, k) that change nothing; none of more than can be looked at."""
+        if self.X is not None and self.X.size * sum(map(len, moves)) > MOST_NUMBERS:
+            return np.zeros((0, sum(map(len, moves))))
+        return _unseen(self.plan, self.Z, moves, self.X)
+
+
+def _linear(columns: _Columns, covariances: tuple[Floats, ...]) -> Alike | None:
     """Among covariances that are linear in some of their elements: unstructured and diagonal ones."""
-    moves = [_moves(term, root) for term, root in zip(space.terms, roots, strict=True)]
+    terms, roots, back = columns.space.terms, columns.roots, columns.back
+    moves = [_moves(term, root) for term, root in zip(terms, roots, strict=True)]
     own = [root @ sigma @ root.T for root, sigma in zip(roots, covariances, strict=True)]
     size = sum(float(np.trace(each)) for each in own)
-    if not size > 0.0 or (X is not None and X.size * sum(map(len, moves)) > MOST_NUMBERS):
+    if not size > 0.0:
         return None
-    back = [np.asarray(np.linalg.inv(root), float) for root in roots]
-    Z = [_scaled(plan, term, values[term] @ inverse) for term, inverse in enumerate(back)]
-    unseen = _unseen(plan, Z, moves, X)
+    unseen = columns.unseen(moves)
     if not len(unseen):
         return None
     ends = np.cumsum([len(each) for each in moves])[:-1]
@@ -129,23 +147,16 @@ def _linear(
     if not len(ways):
         return None
     undetermined = []
-    for term, sigma, inverse, each in zip(space.terms, found, back, changes, strict=True):
+    for term, sigma, inverse, each in zip(terms, found, back, changes, strict=True):
         along = size * inverse @ np.tensordot(ways, each, 1) @ inverse.T
         undetermined.append(_differ(term, sigma, along))
     return Alike(found, np.concatenate(undetermined))
 
 
-def _unordered(
-    plan: Layout,
-    space: ParamSpace,
-    covariances: tuple[Floats, ...],
-    values: list[Floats],
-    roots: list[Floats],
-    X: Floats | None,
-) -> Alike | None:
+def _unordered(columns: _Columns, covariances: tuple[Floats, ...]) -> Alike | None:
     """Among those of structures with a correlation or some: zero, where one changes nothing whatever it is."""
     found, undetermined = list(covariances), []
-    for j, (term, sigma) in enumerate(zip(space.terms, covariances, strict=True)):
+    for j, (term, sigma) in enumerate(zip(columns.space.terms, covariances, strict=True)):
         structure, k = term.structure, len(term.columns)
         mask = np.zeros(structure.num_params(k), bool)
         undetermined.append(mask)
@@ -160,20 +171,13 @@ def _unordered(
         # Anywhere inside, with standard deviations of one in columns of one size.
         inside = structure.to_free(np.eye(k)) + SOMEWHERE
         inside[:count] = 0.0
-        root, changes = (
-            structure.cholesky(inside, k),
-            structure.cholesky_jacobian(inside, k)[count:],
-        )
-        changes = changes @ root.T
+        root = structure.cholesky(inside, k)
+        changes = structure.cholesky_jacobian(inside, k)[count:] @ root.T
         # No correlation changes a variance: but for rounding, which would be all that is seen of it.
         changes[:, range(k), range(k)] = 0.0
-        moves = [np.zeros((0, k, k)) for _, k in plan.sizes]
+        moves = [np.zeros((0, k, k)) for _, k in columns.plan.sizes]
         moves[j] = changes + changes.transpose(0, 2, 1)
-        scaled = values[j] / np.diag(roots[j])
-        Z = [_scaled(plan, j, scaled) if i == j else each for i, each in enumerate(plan.matrices)]
-        if X is not None and X.size * len(changes) > MOST_NUMBERS:
-            continue
-        unseen = np.linalg.qr(_unseen(plan, Z, moves, X).T)[0]
+        unseen = np.linalg.qr(columns.unseen(moves).T)[0]
         mask[count:] = (unseen**2).sum(axis=1) > 1.0 - ROUNDING
         if mask.any():
             found[j] = _without_correlations(structure, sigma, mask)

@@ -209,7 +209,7 @@ class FactorSpace(NamedTuple):
         found = []
         angles = np.arange(ANGLES) * (np.pi / ANGLES)
         for chart, own, here in self._correlated(elements):
-            back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
+            back = chart.back
             factor = np.asarray(np.linalg.solve(back, chart.factor(own)), float)
             axes, sizes, _ = np.linalg.svd(factor)
             if not sizes.any():
@@ -240,7 +240,7 @@ class FactorSpace(NamedTuple):
         """
         found = []
         for chart, own, here in self._correlated(elements):
-            back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
+            back = chart.back
             held = chart.factor(np.where(resting[here], 0.0, own))
             factor = np.asarray(np.linalg.solve(back, held), float)
             sizes = np.linalg.norm(factor, axis=1)
@@ -317,9 +317,8 @@ class FactorSpace(NamedTuple):
                 found = self.at_rest(term, face, found)
         for chart, own, here in self._correlated(found):
             if resting[here].any() and own.any():
-                back = chart.factor(np.where(chart.on_diagonal, 1.0, 0.0))
                 factor = chart.factor(own)
-                scale = np.linalg.norm(np.linalg.inv(back), axis=0)
+                scale = np.linalg.norm(np.linalg.inv(chart.back), axis=0)
                 sizes = scale * np.linalg.norm(factor, axis=1)
                 if ((sizes > 0.0) & (sizes < NOTHING)).any():
                     factor[sizes < NOTHING] = 0.0
