@@ -147,6 +147,15 @@ class CrossProducts:
     rest: Floats
     pairs: Pairs | None = None
 
+    def times(self, columns: Floats) -> Floats:
+        """Z'WZ columns, for columns (q, m), lead first."""
+        levels, k, _ = self.lead.shape
+        top, bottom = columns[: levels * k], columns[levels * k :]
+        first = (self.lead @ top.reshape(levels, k, -1)).reshape(top.shape)
+        return np.concatenate(
+            [first + self.between @ bottom, self.between.T @ top + self.rest @ bottom]
+        )
+
     def gram(self, middles: Floats) -> Floats:
         """(r, r): sum over the levels of C_l' K_l C_l, for symmetric K (l, k, k)."""
         if self.pairs is None:

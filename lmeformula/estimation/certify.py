@@ -82,7 +82,7 @@ def certify_exact(
     near = charts.settle(elements, NEXT_TO)
     settled = inner.factors(charts.factors(near)) if (near != elements).any() else None
     lambdas = inner.factors(lambdas)
-    witness = witness_at(inner.data, found.params, lambdas, reml, settled)
+    witness = witness_at(inner.data, found.params, lambdas, reml, settled, found.solution)
     contrasts = restricted(inner.data) if reml else None
     if contrasts is not None:
         # Without fixed effects, the restricted likelihood has its digits; theirs is their least squares.
@@ -125,7 +125,7 @@ def certify_exact(
             value=found.loglik,
             second=witness.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n),
-            way="a factorisation of another matrix",
+            way=witness.way,
             num_fixed=space.num_fixed,
             alike=names_alike(space, undetermined),
         )

@@ -91,7 +91,7 @@ def certify_sampled_gaussian(
             value=loglik,
             second=witness.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(loglik) + data.n),
-            way="a factorisation of another matrix",
+            way=witness.way,
             num_fixed=space.num_fixed,
             alike=names_alike(space, undetermined),
         )

@@ -19,7 +19,6 @@ from lmeformula.gaussian.likelihood import (
     Solved,
     Sums,
     solve,
-    times_products,
 )
 from lmeformula.model.params import ParamSpace
 
@@ -334,7 +333,7 @@ def _quadratic(data: Sums, found: Solved, directions: Floats) -> Floats:
     """(t, t) sigma^2 a'Z'V^-1 Z a."""
     if isinstance(found, SmallSolution):
         return np.asarray(directions.T @ found.outer @ directions)
-    spread = times_products(data, directions)
+    spread = data.products.times(directions)
     half = found.factor.solve_lower(
         apply_lambda(data.plan, found.factor.lambdas, spread, transpose=True)
     )

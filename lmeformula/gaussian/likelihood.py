@@ -200,18 +200,25 @@ def solve_quickly(data: Sums, lambdas: tuple[Floats, ...]) -> Solved:
     return solve_small_closely(data.plan, data.dense, data.rows, lambdas)
 
 
-def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) -> Solution:
+def solve(
+    data: Sums,
+    lambdas: tuple[Floats, ...],
+    gamma: Floats | None = None,
+    factor: Factor | None = None,
+) -> Solution:
     """Solve for the conditional modes, and for the fixed effects unless `gamma` gives them.
 
     Args:
       data: the cross products.
       lambdas: relative covariance factors in formula order.
       gamma: (p,) fixed coefficients of Q, or None to optimise them.
+      factor: of M at these, if it is at hand.
     Returns:
       The solution.
     """
     plan = data.plan
-    factor = factorize(plan, data.products, lambdas)
+    if factor is None:
+        factor = factorize(plan, data.products, lambdas)
     right = apply_lambda(plan, lambdas, np.column_stack([data.ZQ, data.Zy]), transpose=True)
     half = factor.solve_lower(right)
     inside, target = half[:, :-1], half[:, -1]
@@ -237,7 +244,7 @@ def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) 
         )
         return Solution(factor, *closely)
     u = full[:, -1] - full[:, :-1] @ best
-    spread = times_products(data, apply_lambda(plan, lambdas, np.column_stack([full, u])))
+    spread = data.products.times(apply_lambda(plan, lambdas, np.column_stack([full, u])))
     return Solution(
         factor=factor,
         gamma=best,
@@ -247,18 +254,6 @@ def solve(data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None) 
         information=information,
         ZVQ=data.ZQ - spread[:, : data.ZQ.shape[1]],
         score=pull - information @ best,
-    )
-
-
-def times_products(data: Sums, columns: Floats) -> Floats:
-    """Z'WZ columns, for columns (q, m)."""
-    plan, products = data.plan, data.products
-    levels, k = plan.sizes[plan.lead]
-    size = plan.lead_size
-    top, bottom = columns[:size], columns[size:]
-    first = (products.lead @ top.reshape(levels, k, -1)).reshape(top.shape)
-    return np.concatenate(
-        [first + products.between @ bottom, products.between.T @ top + products.rest @ bottom]
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.gaussian.likelihood import Sums, times_products
+from lmeformula.gaussian.likelihood import Sums
 
 Floats = NDArray[np.float64]
 
@@ -67,14 +67,14 @@ def _moments(data: Sums) -> Floats:
             rest=products.rest**2,
         )
     )
-    spread = times_products(squares, member)
+    spread = squares.products.times(member)
     # The direction of the fixed effects in which the totals vary most, as a rule the intercept.
     along = np.zeros(len(owner))
     if data.ZQ.shape[1]:
         _, directions = np.linalg.eigh(data.ZQ.T @ data.ZQ)
         along = data.ZQ @ directions[:, -1]
     mine = along[:, None] * member
-    spread -= 2.0 * along[:, None] * times_products(data, mine)
+    spread -= 2.0 * along[:, None] * products.times(mine)
     spread += np.outer(along**2, (mine**2).sum(axis=0))
     left = diagonal - along**2
     system = np.empty((m + 1, m + 1))

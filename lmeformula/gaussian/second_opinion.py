@@ -3,7 +3,8 @@
 Everything is written in the relative covariances T = Lambda Lambda', which may be singular: with A = Z'WZ,
 Q = Z'V^-1 Z sigma^2 solves (I + A T) Q = A, by LU of a matrix that is not symmetric, and log|V| comes from the
 same factors. No Cholesky factor of T or of M is involved, and beta and sigma are as given, not profiled.
-With more effects than a dense matrix holds the blocks' factor is taken, with beta and sigma as given.
+With more effects than a dense matrix holds the blocks' factor is taken, with beta and sigma as given: that
+which the optimiser ended with, once products with M have shown that it is M's, or one that is made anew.
 
 References: Searle, Casella, McCulloch (1992), Variance Components, section 6.6, for the derivatives.
 """
@@ -18,6 +19,8 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.verified import log_det_by_products
 from lmeformula.covariance.chart import pull_of
 from lmeformula.gaussian.dense import DenseProducts, trace_products
 from lmeformula.gaussian.freedom import freedom_of
@@ -26,6 +29,7 @@ from lmeformula.gaussian.information import outer_sums
 from lmeformula.gaussian.likelihood import (
     MOST_DENSE,
     Solution,
+    Solved,
     Sums,
     fit_gradient,
     fixed_gradient,
@@ -51,6 +55,7 @@ class Witness(NamedTuple):
       in_relative: (k, k) its derivative in each T.
       in_log_sigma: its derivative in log sigma, the covariances themselves held.
       outer: (q, q) Q; None with many effects.
+      way: what it was worked out by, in words.
     """
 
     value: float
@@ -58,6 +63,7 @@ class Witness(NamedTuple):
     in_relative: tuple[Floats, ...]
     in_log_sigma: float
     outer: Floats | None
+    way: str = "a factorisation of another matrix"
 
 
 def witness_at(
@@ -66,6 +72,7 @@ def witness_at(
     lambdas: tuple[Floats, ...],
     reml: bool,
     settled: tuple[Floats, ...] | None = None,
+    ended: Solved | None = None,
 ) -> Witness:
     """Work out the likelihood at parameters.
 
@@ -76,12 +83,13 @@ def witness_at(
       reml: the restricted likelihood.
       settled: (k, k) factors next to them that are not singular, where some are: of many effects derivatives
         are taken there.
+      ended: what the optimiser ended with.
     """
     assert params.sigma is not None
     gamma = data.R @ (params.beta - data.ols)
     variance = params.sigma**2
     if data.dense is None:
-        return _by_blocks(data, gamma, variance, lambdas, settled, reml)
+        return _by_blocks(data, gamma, variance, lambdas, settled, reml, ended)
     places = data.dense.places
     q, p = data.ZQ.shape
     # Of orthogonal columns: of others, far from their origin, a determinant is a small difference.
@@ -173,8 +181,16 @@ def _by_blocks(
     lambdas: tuple[Floats, ...],
     settled: tuple[Floats, ...] | None,
     reml: bool,
+    ended: Solved | None,
 ) -> Witness:
-    here = solve(data, lambdas, gamma)
+    factor, way = None, "a factorisation that is made anew"
+    log_det = None
+    if settled is None and isinstance(ended, Solution) and _is_at(data, ended.factor, lambdas):
+        log_det = log_det_by_products(ended.factor)
+        if log_det is not None:
+            factor, way = ended.factor, "products with the matrix itself"
+    here = solve(data, lambdas, gamma, factor)
+    log_det = here.factor.log_det if log_det is None else log_det
     found = here if settled is None else solve(data, settled, gamma)
     factors = found.factor.lambdas
     pulls = []
@@ -192,12 +208,19 @@ def _by_blocks(
             pulls.append(0.5 * ((part.T @ part) / variance - total + less))
     relative = tuple(factor @ factor.T for factor in factors)
     return Witness(
-        value=_value(data, here.factor.log_det, here.rss, variance, here.information, reml),
+        value=_value(data, log_det, here.rss, variance, here.information, reml),
         in_beta=data.R.T @ here.score / variance,
         in_relative=tuple(pulls),
         in_log_sigma=_in_log_sigma(data, found.rss / variance, pulls, relative, reml),
         outer=None,
+        way=way,
     )
+
+
+def _is_at(data: Sums, factor: Factor, lambdas: tuple[Floats, ...]) -> bool:
+    """Whether a factor is of these cross products, and was made at these relative factors."""
+    pairs = zip(factor.lambdas, lambdas, strict=True)
+    return factor.products is data.products and all(np.array_equal(a, b) for a, b in pairs)
 
 
 def _fixed_sums(data: Sums, found: Solution) -> tuple[Floats, ...]:

@@ -17,7 +17,7 @@ from lmeformula.algebra.factor import apply_lambda
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.likelihood import Sums, solve, sums, times_products
+from lmeformula.gaussian.likelihood import Sums, solve, sums
 from lmeformula.result.covariance_elements import generalised_inverse, roots
 from lmeformula.result.freedom import FTest, wald_statistic
 from lmeformula.result.satterthwaite import sandwich
@@ -195,7 +195,7 @@ def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Pro
     found = solve(data, lambdas)
     zvx = found.ZVQ @ data.R / variance
     blocks = plan.split(zvx)
-    gram = times_products(data, np.eye(plan.num_effects))
+    gram = data.products.times(np.eye(plan.num_effects))
     half = found.factor.solve_lower(apply_lambda(plan, lambdas, gram, transpose=True))
     zvz = (gram - half.T @ half) / variance
     # Each parameter, and then each term's covariance itself.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.gaussian.likelihood import log_likelihood, solve, sums, times_products
+from lmeformula.gaussian.likelihood import log_likelihood, solve, sums
 from tests.simulate import (
     FORMULAS,
     dense,
@@ -85,14 +85,14 @@ def test_solution_at_given_fixed_effects(name):
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_times_products(name):
+def test_products_with_the_matrix(name):
     design = make_design(name)
     data = sums(design)
     matrices = dense(design)
     columns = np.random.default_rng(7).normal(size=(data.plan.num_effects, 2))
     flat = np.concatenate([p.reshape(-1, 2) for p in data.plan.split(columns)])
     expected = matrices.Z.T @ (matrices.W[:, None] * (matrices.Z @ flat))
-    found = data.plan.split(times_products(data, columns))
+    found = data.plan.split(data.products.times(columns))
     np.testing.assert_allclose(
         np.concatenate([p.reshape(-1, 2) for p in found]), expected, atol=1e-10
     )
