@@ -183,14 +183,13 @@ def _by_blocks(
     reml: bool,
     ended: Solved | None,
 ) -> Witness:
-    factor, way = None, "a factorisation that is made anew"
-    log_det = None
-    if settled is None and isinstance(ended, Solution) and _is_at(data, ended.factor, lambdas):
-        log_det = log_det_by_products(ended.factor)
-        if log_det is not None:
-            factor, way = ended.factor, "products with the matrix itself"
-    here = solve(data, lambdas, gamma, factor)
-    log_det = here.factor.log_det if log_det is None else log_det
+    proven = None if settled is not None else _proven(data, lambdas, ended)
+    if proven is None:
+        here = solve(data, lambdas, gamma)
+        log_det, way = here.factor.log_det, "a factorisation that is made anew"
+    else:
+        here = solve(data, lambdas, gamma, proven.factor)
+        log_det, way = proven.log_det, "products with the matrix itself"
     found = here if settled is None else solve(data, settled, gamma)
     factors = found.factor.lambdas
     pulls = []
@@ -217,10 +216,22 @@ def _by_blocks(
     )
 
 
-def _is_at(data: Sums, factor: Factor, lambdas: tuple[Floats, ...]) -> bool:
-    """Whether a factor is of these cross products, and was made at these relative factors."""
-    pairs = zip(factor.lambdas, lambdas, strict=True)
-    return factor.products is data.products and all(np.array_equal(a, b) for a, b in pairs)
+class _Proven(NamedTuple):
+    """A factor of M, and log |M| by products with M."""
+
+    factor: Factor
+    log_det: float
+
+
+def _proven(data: Sums, lambdas: tuple[Floats, ...], ended: Solved | None) -> _Proven | None:
+    """The factor that the optimiser ended with, if it is that of M at these relative factors."""
+    if not isinstance(ended, Solution) or ended.factor.products is not data.products:
+        return None
+    pairs = zip(ended.factor.lambdas, lambdas, strict=True)
+    if not all(np.array_equal(one, other) for one, other in pairs):
+        return None
+    log_det = log_det_by_products(ended.factor)
+    return None if log_det is None else _Proven(ended.factor, log_det)
 
 
 def _fixed_sums(data: Sums, found: Solution) -> tuple[Floats, ...]:
