@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
     from pathlib import Path
 
@@ -255,8 +255,8 @@ class Fit(FittedModel):
 
         return drop1(self, test, **options)
 
-    def update(self, formula: str, data: Any, **options: Any) -> Fit:
-        """Fit a changed formula, "~ . - x", to data; see `lmeformula.result.update.update`."""
+    def update(self, formula: str | Mapping[str, str | None], data: Any, **options: Any) -> Fit:
+        """Fit a changed formula, "~ . - x" or {"sigma": "~ . - x"}, to data; see `lmeformula.result.update`."""
         from lmeformula.result.update import update
 
         return Fit.of(update(self, formula, data, **options))

@@ -254,6 +254,17 @@ def text(name: str, value: object) -> None:
         raise refuse(name, value, "Give a text.")
 
 
+def texts(name: str, value: object) -> None:
+    """A text, or texts by name, of which some may be None."""
+    if isinstance(value, str):
+        return
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise refuse(name, value, "Give a text, or a dictionary of texts by name.")
+    for key, one in value.items():
+        if one is not None and not isinstance(one, str):
+            raise refuse(f"{name}[{key!r}]", one, "Give a text, or None.")
+
+
 def names(name: str, value: object) -> None:
     """A name, or several."""
     if isinstance(value, str):

@@ -52,11 +52,12 @@ def named_formulas(
     return tuple(found)
 
 
-def join_formulas(named: Sequence[tuple[str, Formula]]) -> Formula:
+def join_formulas(named: Sequence[tuple[str, Formula]], *, closed: bool = False) -> Formula:
     """Make one formula of those of several predictors.
 
     Args:
       named: name and formula of each predictor. One of them has the response; it is called "mu".
+      closed: whether labels link terms of these formulas alone, where there is one.
     Returns:
       formula: the one with the response, and the others as its `further` ones.
     Raises:
@@ -85,16 +86,16 @@ def join_formulas(named: Sequence[tuple[str, Formula]]) -> Formula:
                 "E_PREDICTORS",
                 hint="Write the terms out.",
             )
-    check_links(named)
+    check_links(named, closed=closed)
     ordered = sorted(named, key=lambda pair: pair[0] != FIRST) if two_sided else list(named)
     diagnostics = tuple(d for _, part in ordered for d in part.diagnostics)
     return replace(ordered[0][1], further=tuple(ordered[1:]), diagnostics=diagnostics)
 
 
-def check_links(named: Sequence[tuple[str, Formula]]) -> None:
+def check_links(named: Sequence[tuple[str, Formula]], *, closed: bool = False) -> None:
     """Refuse labels (x |ID| g) that occur once, or with several grouping factors.
 
-    In a formula that is alone here a single label may yet link the categories of its response.
+    In a formula that is alone here a single label may yet link the categories of its response, if not closed.
     """
     owners: dict[str, list[tuple[Formula, ir.RandomTerm]]] = defaultdict(list)
     for _, part in named:
@@ -104,7 +105,7 @@ def check_links(named: Sequence[tuple[str, Formula]]) -> None:
     errors: list[FormulaSyntaxError] = []
     for label, terms in owners.items():
         same = all(term.group.names == terms[0][1].group.names for _, term in terms)
-        if same and (len(terms) > 1 or len(named) == 1):
+        if same and (len(terms) > 1 or (len(named) == 1 and not closed)):
             continue
         part, term = terms[-1]
         report = Report(part.text)

@@ -3,36 +3,77 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 
 from lmeformula.errors import FormulaSyntaxError
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.ir import RandomTerm
-from lmeformula.formula.parse import parse
-from lmeformula.formula.show import formula_text
+from lmeformula.formula.ir import FIRST, RandomTerm
+from lmeformula.formula.parse import parse, parse_one
+from lmeformula.formula.several_formulas import formulas_of, join_formulas
+from lmeformula.formula.show import fixed_text, formula_text, random_text, response_text
 
 # A "." that is no part of a name or a number.
 _DOT = re.compile(r"(?<![\w.`])\.(?![\w.`])")
 _MINUS = re.compile(r"-\s*(?=\()")
 
 
-def update_formula(formula: Formula, change: str) -> Formula:
+def update_formula(
+    formula: Formula, change: str | Mapping[str, str | None], *, closed: bool = True
+) -> Formula:
     """Change a formula: "." on the left is its response, "." on the right its terms.
 
     The right side of the change is read by the language's own rules, with the old fixed part in parentheses in
-    the place of the dot; the old random-effects terms stay where there is a dot, but for those subtracted.
+    the place of the dot; the old random-effects terms stay where there is a dot, but for those subtracted. An
+    old label (x |ID| g) that links nothing any more goes.
 
     Args:
       formula: with "." of its own expanded, as that of a design is.
-      change: such as "~ . - x", ". ~ . + z", "log(.) ~ .", "~ . - (1 | g) + (x | g)".
+      change: such as "~ . - x", ". ~ . + z", "log(.) ~ .", "~ . - (1 | g) + (x | g)", of the formula with the
+        response; or a mapping from predictors to changes, where None takes the formula of a predictor away and
+        the dot of one that has none is its constant, "~ 1". Formulas that are not named stay.
+      closed: whether labels link terms of these formulas alone, and not the categories of the response.
     Returns:
       The changed formula.
     Raises:
-      FormulaSyntaxError: if the result is no formula, or a random-effects term that is subtracted is not there.
+      FormulaSyntaxError: if the result is no formula, or a random-effects term that is subtracted, or a formula
+        that is taken away, is not there.
     Example:
       >>> str(update_formula(parse("y ~ x * z + (1 | g)"), "log(.) ~ . - x:z"))
       'log(y) ~ 1 + x + z + (1 | g)'
+      >>> several = parse({"mu": "y ~ x + (1 | g)", "sigma": "~ x"})
+      >>> str(update_formula(several, {"sigma": "~ . + z"}))
+      'y ~ 1 + x + (1 | g); sigma ~ 1 + x + z'
     """
-    old_left, old_right = formula_text(formula).split("~", 1)
+    parts = dict(formulas_of(formula))
+    for name, each in ({FIRST: change} if isinstance(change, str) else change).items():
+        if each is None:
+            _take_away(parts, name)
+        else:
+            parts[name] = _changed(parts.get(name, parse("~ 1")), each)
+    if closed:
+        parts = _without_old_labels(parts, dict(formulas_of(formula)))
+    return join_formulas(list(parts.items()), closed=closed)
+
+
+def _take_away(parts: dict[str, Formula], name: str) -> None:
+    if name == FIRST:
+        raise FormulaSyntaxError(
+            f"the formula of {FIRST!r} has the response, and is not taken away",
+            hint=f'Change it, {{"{FIRST}": "~ . - x"}}.',
+        )
+    if name not in parts:
+        raise FormulaSyntaxError(
+            f"there is no formula of {name!r} to take away",
+            hint=f"There are those of {', '.join(parts)}.",
+        )
+    del parts[name]
+
+
+def _changed(formula: Formula, change: str) -> Formula:
+    """One formula by one change; its labels may link terms of others."""
+    response = "" if formula.response is None else response_text(formula.response)
     left, tilde, right = change.rpartition("~")
     if not tilde:
         left, right = "", change
@@ -41,22 +82,32 @@ def update_formula(formula: Formula, change: str) -> Formula:
     for term in removed:
         if term not in kept:
             raise FormulaSyntaxError(
-                f"{_bar(term)} is taken out of a formula that does not have it",
-                hint=f"Its random-effects terms are {', '.join(map(_bar, formula.random)) or 'none'}.",
+                f"{random_text(term)} is taken out of a formula that does not have it",
+                hint=f"Its random-effects terms are {', '.join(map(random_text, formula.random)) or 'none'}.",
             )
         kept.remove(term)
-    fixed = old_right.strip()
-    for term in formula.random:
-        fixed = fixed.replace(" + " + _bar(term), "", 1)
-    right = _DOT.sub(lambda _: f"({fixed})", right)
-    left = _DOT.sub(lambda _: old_left.strip(), left).strip() or old_left.strip()
-    return parse(" + ".join([f"{left} ~ {right.strip()}", *map(_bar, kept)]))
+    right = _DOT.sub(lambda _: f"({fixed_text(formula.fixed)})", right)
+    left = _DOT.sub(lambda _: response, left).strip() or response
+    text = " + ".join([f"{left} ~ {right.strip()}", *map(random_text, kept)])
+    return parse_one(text.strip(), closed=False)
 
 
-def _bar(term: RandomTerm) -> str:
-    """A random-effects term as canonical text has it."""
-    alone = Formula(None, parse("~ 1").fixed, (term,))
-    return formula_text(alone).split("1 + ", 1)[1]
+def _without_old_labels(
+    parts: Mapping[str, Formula], old: Mapping[str, Formula]
+) -> dict[str, Formula]:
+    """The formulas, where terms that stayed lose a label whose other terms have all gone."""
+    count = Counter(term.block for part in parts.values() for term in part.random)
+    found = {}
+    for name, part in parts.items():
+        stayed = old[name].random if name in old else ()
+        random = tuple(
+            replace(term, block="") if count[term.block] == 1 and term in stayed else term
+            for term in part.random
+        )
+        # Its text, and the places of terms in it, are those of what is left.
+        text = formula_text(replace(part, random=random))
+        found[name] = part if random == part.random else parse_one(text, closed=False)
+    return found
 
 
 def _without_bars(text: str) -> tuple[str, list[RandomTerm]]:
@@ -72,7 +123,7 @@ def _without_bars(text: str) -> tuple[str, list[RandomTerm]]:
                 break
         inside = text[match.end() : end]
         if "|" in inside and not _DOT.search(inside):
-            removed += parse(f"~ 1 + {inside}").random
+            removed += parse_one(f"~ 1 + {inside}", closed=False).random
             text, start = text[: match.start()] + text[end:], match.start()
         else:
             start = end

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lmeformula.arguments import kinds
 from lmeformula.design.build import design
 from lmeformula.design.frame import open_frame
-from lmeformula.errors import FormulaDataError
+from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.fit import FittedModel
+from lmeformula.formula.ir import FIRST
 from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
-from lmeformula.result.several_predictors import need_one_predictor
+from lmeformula.model.family import family as find_family
+from lmeformula.model.family.predicted import predicted_of
+from lmeformula.model.family.record import Predicted
 
 OF_THE_DESIGN = ("contrasts", "functions", "weights", "offset")
 
 
-@kinds.takes(formula=kinds.text)
-def update(fit: FittedModel, formula: str, data: Any, **options: Any) -> FittedModel:
+@kinds.takes(formula=kinds.texts)
+def update(
+    fit: FittedModel, formula: str | Mapping[str, str | None], data: Any, **options: Any
+) -> FittedModel:
     """Change the formula of a fit, and fit again: same family, method, likelihood and fixed sigma.
 
     Args:
       fit: a fitted model.
       formula: the change; "." stands for the response on the left, for all terms on the right, as in
-        "~ . - x", "log(.) ~ .", "~ . - (1 | g) + (x | g)".
+        "~ . - x", "log(.) ~ .", "~ . - (1 | g) + (x | g)". Of a model with several predictors it is that of
+        the first, the one with the response; a mapping changes others, {"sigma": "~ . - x"}, gives one to a
+        parameter that has none, {"sigma": "~ x"}, or takes one away, {"sigma": None}, and keeps the rest. A
+        label (1 |ID| g) whose other terms are gone goes too. Unordered categories have one formula.
       data: what to fit it to; a fit does not keep its data.
       **options: of `lf.fit`. Functions, weights and offsets are those of the fit unless they are given: by the
-        name of a column, or an array, for data with as many rows; contrasts are not.
+        name of a column, or an array, for data with as many rows; contrasts are not. The method is that of the
+        fit, but Laplace where that is exact and the changed model has no exact likelihood.
     Returns:
       The new fit.
     Raises:
-      FormulaSyntaxError: if the result is no formula.
+      FormulaSyntaxError: if the result is no formula, or a formula is taken away that is not there.
       FormulaDataError: if the data does not fit it.
       ModelError: if it cannot be fitted so.
     Example:
@@ -41,10 +51,17 @@ def update(fit: FittedModel, formula: str, data: Any, **options: Any) -> FittedM
       >>> str(update(fit, "~ . - (Days | Subject) + (1 | Subject)", data).formula)
       'Reaction ~ 1 + Days + (1 | Subject)'
     """
-    need_one_predictor(
-        fit, "changes to one formula", "Write all formulas, and fit them by lf.fit({...}, data)."
+    family = find_family(options.pop("family", fit.model.family.base or fit.model.family))
+    changes = {FIRST: formula} if isinstance(formula, str) else formula
+    for name, change in changes.items():
+        if name != FIRST and change is not None:
+            predicted_of(family, name)  # or it says which there are
+    changed = update_formula(
+        fit.formula,
+        {_name_of(fit, name): change for name, change in changes.items()},
+        # Labels (1 |ID| g) may link the categories of the response.
+        closed=family.expand is None,
     )
-    changed = update_formula(fit.formula, formula)
     made: dict[str, Any] = {}
     recipe = fit.model.design.recipe
     if recipe is not None:
@@ -55,12 +72,30 @@ def update(fit: FittedModel, formula: str, data: Any, **options: Any) -> FittedM
     made |= {name: options.pop(name) for name in OF_THE_DESIGN if name in options}
     model = compile(
         design(changed, data, **made),
-        options.pop("family", fit.model.family),
+        family,
         sigma=options.pop("sigma", fit.model.sigma),
         dtype=options.pop("dtype", fit.model.dtype),
     )
-    chosen: dict[str, Any] = {"method": fit.method, "reml": fit.reml, **options}
-    return estimate(model, **chosen)
+    is_normal = model.family.is_normal
+    method = "laplace" if fit.method == "exact" and not is_normal else fit.method
+    if fit.reml and "reml" not in options and not is_normal:
+        raise ModelError(
+            f"the fit is by the restricted likelihood, which a {model.family.name} model does not have",
+            hint="Give reml=False, and compare fits by maximum likelihood.",
+        )
+    return estimate(model, **{"method": method, "reml": fit.reml, **options})
+
+
+def _name_of(fit: FittedModel, name: str) -> str:
+    """The name by which the formulas of a fit have a predictor that its family may call otherwise."""
+    family, known = fit.model.family.base or fit.model.family, dict(fit.formula.further)
+    if name in known:
+        return name
+    return next((each for each in known if name in _names(predicted_of(family, each))), name)
+
+
+def _names(part: Predicted) -> tuple[str, ...]:
+    return (part.name, *part.aliases)
 
 
 def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> Any:

@@ -211,7 +211,6 @@ REFUSED = {
     "tests of whole terms": lambda fit: fit.joint_tests(),
     "checks": lambda fit: fit.check(),
     "shares of the variance": lambda fit: fit.r2(),
-    "changes to one formula": lambda fit: fit.update("~ . - x", data()),
     "marginal effects": lambda fit: fit.to_marginaleffects(data()),
     "predictions with some of the random effects": lambda fit: fit.predict(re_form="~ (1 | h)"),
     "tables of fitted rows": lambda fit: fit.augment(),
