@@ -12,10 +12,10 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations, equations, fresh_variances
+from lmeformula.result.heavy_errors import means_over, normal_covariances, with_fresh
 from lmeformula.result.level_posterior import LevelNodes, level_nodes, shifts
 from lmeformula.result.predictive_density import mean_over
 from lmeformula.result.predictor import PredictionKind, family_values, linear_predictor, only_terms
-from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.scores import averaged_chances
 from lmeformula.result.several_predictors import contribution, need_one_predictor
 
@@ -38,7 +38,8 @@ def averaged_over(
 
     Errors of the fixed effects are normal. Effects of the levels of a single grouping factor have the
     distribution that they have given the rows and the estimates, however skewed; those of several factors are
-    normal about their means, which are not their modes. Those of unseen levels are normal about zero.
+    normal about their means, which are not their modes. Those of unseen levels are normal or t about zero; a
+    mean that grows too fast for the tails of t, such as exp, is infinite.
 
     Args:
       fit: a fitted model.
@@ -63,9 +64,14 @@ def averaged_over(
         if nodes is None and any(kept):
             eta = eta + moved_means(fit, solved, used)[0]
     if new_levels and not is_linear(fit, eta):
-        refuse_heavy(fit, "averages over unseen levels")
-        variances = variances + fresh_variances(used.terms, fit.params.covariances)
-    found = _normal(fit, kind, eta, variances)
+        variances = variances + fresh_variances(used.terms, normal_covariances(fit))
+        found = _normal(fit, kind, eta, variances)
+        errors = with_fresh(fit, used.terms, variances)
+        is_heavy = errors.is_heavy
+        if is_heavy.any():
+            found[is_heavy] = means_over(errors.at(is_heavy), eta[is_heavy], of_kind(fit, kind))
+    else:
+        found = _normal(fit, kind, eta, variances)
     if nodes is not None and solved is not None:
         # Levels that the fit has seen have points of their own.
         _at_nodes(fit, kind, used, nodes, solved, found)

@@ -21,7 +21,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.fit import FittedModel
-from lmeformula.result.intervals import cutoff
 from lmeformula.result.parameter_errors import own_changes
 from lmeformula.result.predictor import family_values, mean_response
 
@@ -116,34 +115,31 @@ def leading_predictor(slopes: MeanSlopes) -> int | None:
     return used[0] if len(used) == 1 and not np.any(slopes.in_own != 0.0) else None
 
 
-def transformed(fit: FittedModel, eta: Floats, k: int, sds: Floats, level: float) -> Floats:
+def transformed(fit: FittedModel, eta: Floats, k: int, widths: Floats) -> Floats:
     """(n, 3) means and intervals: those of the one predictor that counts, brought to the response.
 
     Args:
       fit: a fitted model.
       eta: (n,) or (K, n) its predictors.
       k: the one.
-      sds: (n,) of its errors.
-      level: coverage.
+      widths: (n,) half of its intervals.
     """
     half = np.zeros_like(np.atleast_2d(eta))
-    half[k] = cutoff(level) * sds
+    half[k] = widths
     move = half if eta.ndim > 1 else half[0]
     ends = [mean_response(fit, part) for part in (eta, eta - move, eta + move)]
     return np.column_stack([ends[0], np.minimum(*ends[1:]), np.maximum(*ends[1:])])
 
 
-def by_delta(fit: FittedModel, kind: str, values: Floats, sds: Floats, level: float) -> Floats:
+def by_delta(fit: FittedModel, kind: str, values: Floats, half: Floats) -> Floats:
     """(n, c, 3) means and intervals: symmetric within the bounds of categories, and in logs of positive means.
 
     Args:
       fit: a fitted model.
       kind: "response" or "prob".
       values: (n, c) means.
-      sds: (n, c) of their errors.
-      level: coverage.
+      half: (n, c) half of their intervals, were these symmetric.
     """
-    half = cutoff(level) * sds
     family = fit.model.family
     if family.categories is not None:
         low, high = (0.0, 1.0) if kind == "prob" else (1.0, float(_num_categories(fit)))

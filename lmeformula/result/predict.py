@@ -67,7 +67,8 @@ def predict(
         adds those, and asks for no columns of the others.
       new_levels: what to do with rows whose level the fit has not seen: "error"; "population" to predict them
         with an effect of zero for that factor; "sample" to average responses and chances over the distribution
-        of its effects, which a nonlinear link makes different.
+        of its effects, which a nonlinear link makes different; infinite where effects have a t distribution and
+        the link's inverse grows faster than its tails fall, as exp does.
       offset: (rows of `newdata`,) numbers, needed where the fit was given its offset as an array.
       averaged: average responses and chances over the uncertainty of fixed and random effects, rather than take
         them at the estimates: fixed effects are normal; effects of a single grouping factor have their

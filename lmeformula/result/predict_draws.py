@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -20,7 +22,7 @@ from lmeformula.result.predictor import (
     linear_predictor,
     mean_response,
 )
-from lmeformula.result.refuse_student import refuse_heavy
+from lmeformula.result.refuse_student import tails
 from lmeformula.result.several_predictors import contribution
 
 # More numbers than this are asked for by mistake more often than not.
@@ -94,16 +96,16 @@ def predict_draws(
     if any(kept):
         drawn = posterior_draws(fit, num_draws, seed).effects
         fresh = np.random.default_rng([seed, 1])
-        for block, effects, covariance, keep in zip(
-            rows.terms, drawn, fit.params.covariances, kept, strict=True
+        freedom = fit.params.freedom or (math.inf,) * len(kept)
+        for block, effects, covariance, df, keep in zip(
+            rows.terms, drawn, fit.params.covariances, freedom, kept, strict=True
         ):
             if not keep:
                 continue
             num_unseen = max(0, -int(block.index.min(initial=0)))
-            if num_unseen and new_levels == "sample":
-                refuse_heavy(fit, "draws of effects of unseen levels")
             root = cholesky_semidefinite(covariance)
             noise = fresh.standard_normal((num_draws, num_unseen, len(block.columns)))
+            noise *= tails(fresh, df, num_draws * num_unseen).reshape(num_draws, num_unseen, 1)
             unseen = noise @ root.T * (new_levels == "sample")
             # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.
             every = np.concatenate([effects, unseen[:, ::-1]], axis=1)

@@ -15,7 +15,6 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.distribution import needs_response
-from lmeformula.result.intervals import cutoff
 from lmeformula.result.mean_intervals import COLUMNS, chances_frame
 from lmeformula.result.predict import NEW_LEVELS, predict
 from lmeformula.result.predictor import (
@@ -87,7 +86,8 @@ def predict_interval(
       re_form: None predicts with the effects of each row's levels; "NA" without random effects; a formula
         with some of the terms, such as "~ (1 | g)", with those, and the uncertainty of those.
       new_levels: levels that the fit has not seen: "error"; "population", an effect of zero, without
-        uncertainty; "sample", drawn from the distribution of effects.
+        uncertainty; "sample", drawn from the distribution of effects. Effects by Student's t have their own
+        quantiles, together with the normal errors of what else is uncertain.
       offset: as in `predict`.
       weights: prior weights of `newdata`, for prediction intervals of fits that were given an array.
       include: the sources of uncertainty: any of "parameters" (fixed effects and the family's own), "effects"
@@ -170,12 +170,11 @@ def predict_interval(
         low, high = simulated_quantiles(what, level, seed, num_draws)
         frame = _framed([mean_response(fit, what.eta), low, high])
     elif is_gaussian or kind == "link":
-        variances = what.variances()
+        added: Floats | float = 0.0
         if has_residual:
             assert fit.params.sigma is not None
-            precisions = 1.0 if rows.weights is None else rows.weights
-            variances = variances + fit.params.sigma**2 / precisions
-        half = cutoff(level) * np.sqrt(variances)
+            added = fit.params.sigma**2 / (1.0 if rows.weights is None else rows.weights)
+        half = what.widths(level, added)
         frame = _framed([what.eta, what.eta - half, what.eta + half])
     else:
         frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))

@@ -21,6 +21,12 @@ from lmeformula.result.equations import (
     in_parts,
     with_location,
 )
+from lmeformula.result.heavy_errors import (
+    HeavyErrors,
+    half_widths,
+    normal_covariances,
+    with_fresh,
+)
 from lmeformula.result.intervals import cutoff
 from lmeformula.result.loadings import Loadings, loadings, predictors_of
 from lmeformula.result.mean_intervals import (
@@ -33,7 +39,6 @@ from lmeformula.result.mean_intervals import (
 )
 from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predictor import family_values
-from lmeformula.result.refuse_student import refuse_heavy
 
 Floats = NDArray[np.float64]
 
@@ -72,9 +77,10 @@ class Uncertain:
             return self._together(lambda part, rows: self._covariances(rows)[:, 0, 0])
         if self.solved is not None:
             with one_blas_thread():
-                return self.solved.variances(
-                    self.rows, parameters=True, effects=True, new_levels=self.new_levels
+                known = self.solved.variances(
+                    self.rows, parameters=True, effects=True, new_levels=False
                 )
+            return np.asarray(known + self._fresh(self.rows)[:, 0, 0])
         vcov = location_covariance(self.fit)
         X = with_location(self.rows.X, len(vcov))
         found = np.einsum("ni,ij,nj->n", X, vcov, X) + self._fresh(self.rows)[:, 0, 0]
@@ -94,8 +100,8 @@ class Uncertain:
         slopes = mean_slopes(self.fit, eta, kind)
         k = leading_predictor(slopes) if kind == "response" else None
         if k is not None:
-            sds = np.sqrt(self._covariances(rows)[:, k, k])
-            return transformed(self.fit, eta, k, sds, level)[:, None]
+            widths = half_widths(self._errors(rows, self._covariances(rows)[:, k, k]), level)
+            return transformed(self.fit, eta, k, widths)[:, None]
         effects, count = self._effects(rows), self.num_predictors
         if self.loads is None:
             known = slopes._replace(in_own=slopes.in_own[:0])
@@ -104,7 +110,21 @@ class Uncertain:
         else:
             each = self._each_load(rows)
             variances = mean_variances(slopes, each, self.loads.vcov, effects)
-        return by_delta(self.fit, kind, slopes.values, np.sqrt(variances), level)
+        errors = self._errors(rows, np.zeros(len(variances)))
+        moved = np.einsum("jn,nc->jnc", errors.scales, np.abs(slopes.in_eta[0]))
+        widths = half_widths(errors._replace(variances=variances, scales=moved), level)
+        return by_delta(self.fit, kind, slopes.values, widths)
+
+    def widths(self, level: float, added: Floats | float = 0.0) -> Floats:
+        """(n,) half of intervals of the one linear predictor, with the variances of what is added to it."""
+        return half_widths(self._errors(self.rows, self.variances() + added), level)
+
+    def errors(self, variances: Floats) -> HeavyErrors:
+        """Those of the one linear predictor, its normal ones having these variances (n,)."""
+        return self._errors(self.rows, variances)
+
+    def _errors(self, rows: Design | NewRows, variances: Floats) -> HeavyErrors:
+        return with_fresh(self.fit, rows.terms if self.new_levels else (), variances)
 
     def _together(self, work: Callable[[slice, Design | NewRows], Floats]) -> Floats:
         """What is worked out for some rows at a time, for all."""
@@ -156,7 +176,7 @@ class Uncertain:
         count = self.num_predictors
         if not self.new_levels:
             return np.zeros((len(rows.offset), count, count))
-        covariances = self.fit.params.covariances
+        covariances = normal_covariances(self.fit)
         return _polarised(
             rows,
             lambda read: fresh_variances(read.terms, covariances) + np.zeros(len(read.offset)),
@@ -185,9 +205,8 @@ def uncertain(
     Raises:
       ModelError: if effects are, and the equations are too large to be factored, or effects are by Student's t.
     """
-    solved = equations(fit) if effects else None
-    if new_levels:
-        refuse_heavy(fit, "intervals of unseen levels")
+    is_known = any((block.index >= 0).any() and block.values.any() for block in rows.terms)
+    solved = equations(fit) if effects and (is_known or not fit.params.freedom) else None
     loads = loadings(fit, solved) if parameters else None
     return Uncertain(fit, rows, eta, loads, solved, new_levels)
 
@@ -280,6 +299,7 @@ def _draws(
     if what.loads is not None and len(what.loads.vcov) > what.loads.num_fixed:
         own, moved, pulls, taken_up = _own_draws(what, num_draws, of_own)
         covariances = covariances - taken_up
+    heavy = what.errors(np.zeros(n))
     size = max(NUMBERS // (num_draws * count), 1)
     for number, start in enumerate(range(0, n, size)):
         part = slice(start, start + size)
@@ -288,6 +308,8 @@ def _draws(
         if count == 1:
             sds = np.sqrt(np.maximum(covariances[part, 0, 0], 0.0))
             drawn = what.eta[part] + sds * noise.standard_normal((num_draws, len(sds)))
+            for scales, df in zip(heavy.scales[:, part], heavy.freedom, strict=True):
+                drawn += scales * noise.standard_t(df, size=drawn.shape)
         else:
             roots = np.array([cholesky_semidefinite(each) for each in covariances[part]])
             z = noise.standard_normal((num_draws, len(roots), count))
