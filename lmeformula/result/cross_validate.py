@@ -28,7 +28,7 @@ from lmeformula.result.refit_start import start_from
 from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
-from lmeformula.result.several_predictors import need_one_predictor
+from lmeformula.result.several_predictors import is_unordered
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Table
 
@@ -55,9 +55,10 @@ class CrossValidation:
       method: by which the folds were fitted.
       metrics: those that were worked out, of "elpd", "rmse" and "ranked".
       log_densities: (n,) of each row, by the fit without its fold.
-      error: of their sum, as far as the quadrature's: what half of its nodes change.
-      predicted: (n,) expected responses, by the fit without the row's fold.
-      observed: (n,) the responses, on the scale of their means.
+      error: of their sum, as far as the quadrature's: what half of its nodes change, or of more than three
+        predictors the standard error of what was drawn.
+      predicted: (n,) expected responses, by the fit without the row's fold; NaN of categories without an order.
+      observed: (n,) the responses, on the scale of their means; numbers of categories without an order, from 0.
       ranked: (n,) ranked probability scores, or None where the categories have no order.
       outcomes: (K,) how the fits ended, "" for those that converged.
       seconds: for all of it.
@@ -202,11 +203,11 @@ def cross_validate(
 ) -> CrossValidation:
     """Fit a model without each fold of its rows, and score its predictions of that fold.
 
-    A held-out row's linear predictor is taken as normal: fixed effects and effects of levels that other
-    rows have about their estimates with their joint uncertainty, effects of levels without other rows about
-    zero with their term's variance. Densities and expected responses are averaged over it, by quadrature,
-    row by row: rows of one unseen level do not learn from one another. Variances and other parameters are
-    at their estimates.
+    A held-out row's linear predictor is taken as normal, or its several ones as jointly normal: fixed effects
+    and effects of levels that other rows have about their estimates with their joint uncertainty, effects of
+    levels without other rows about zero with their term's covariance. Densities and expected responses are
+    averaged over it, by quadrature, row by row: rows of one unseen level do not learn from one another.
+    Variances and other parameters are at their estimates.
 
     Every fold is the design with fewer rows. Gaussian models are fitted exactly, from the estimates at
     hand; what other families compile is compiled once for folds of any size.
@@ -218,7 +219,8 @@ def cross_validate(
       by: a grouping factor whose levels are held out together: one at a time by default, else `folds` of
         them.
       metrics: any of "elpd", the log predictive density; "rmse", the root mean squared error; "ranked", the
-        ranked probability score of ordered categories. By default all that the family has.
+        ranked probability score of ordered categories. By default all that the family has; categories without
+        an order have the first.
       method: of the fits without a fold: "exact" for Gaussian models, for others "laplace" or "mcem". By
         default exact ones where they are, and the Laplace approximation for all others: also for Monte
         Carlo fits, which take as many times as long as there are folds.
@@ -247,9 +249,6 @@ def cross_validate(
       >>> bool(slopes.compare(same)["difference"][0] > 0)
       True
     """
-    need_one_predictor(
-        fit, "cross-validations", "Compare fits by fit.anova(other), or by their AIC."
-    )
     began = time.perf_counter()
     chosen, how = _check(fit, metrics, method)
     division = folds if isinstance(folds, Folds) else make_folds(fit, folds, by, seed)
@@ -263,7 +262,7 @@ def cross_validate(
     response = family.response(design)
     n = fit.nobs
     log_densities, predicted = np.empty(n), np.empty(n)
-    ranked = np.empty(n) if family.categories is not None else None
+    ranked = np.empty(n) if "ranked" in _metrics_of(fit) else None
     error, outcomes = 0.0, []
     for number in range(division.number):
         held = np.flatnonzero(division.of_row == number)
@@ -273,15 +272,13 @@ def cross_validate(
         rows = select_rows(design, held)
         eta = linear_predictor(found, rows)
         with one_blas_thread():
-            spread = equations(found).variances(
-                rows, parameters=True, effects=True, new_levels=False
-            )
+            spread = equations(found).spread(rows, parameters=True, effects=True, new_levels=False)
         given = tuple(array[held] for array in response)
         if "elpd" in chosen:
             densities = log_predictive(found, given, eta, spread)
             log_densities[held] = densities.values
             error += densities.error
-        predicted[held] = mean_over(found, eta, spread)
+        predicted[held] = np.nan if is_unordered(family) else mean_over(found, eta, spread)
         if ranked is not None:
             chances = averaged_chances(found, eta, spread)
             ranked[held] = score(chances, given[0].astype(np.int64)).each[:, 1]
@@ -293,7 +290,7 @@ def cross_validate(
         log_densities=log_densities,
         error=error,
         predicted=predicted,
-        observed=observed_mean(family, design)[0],
+        observed=response[0] if is_unordered(family) else observed_mean(family, design)[0],
         ranked=ranked,
         outcomes=tuple(outcomes),
         seconds=time.perf_counter() - began,
@@ -304,7 +301,7 @@ def _check(
     fit: FittedModel, metrics: Sequence[str] | str | None, method: str | None
 ) -> tuple[tuple[str, ...], str]:
     """The metrics and the method, from what was asked."""
-    possible = METRICS if fit.model.family.categories is not None else METRICS[:2]
+    possible = _metrics_of(fit)
     asked = (metrics,) if isinstance(metrics, str) else metrics
     chosen = possible if asked is None else tuple(asked)
     for name in chosen:
@@ -326,6 +323,13 @@ def _check(
     refuse_heavy(fit, "cross-validations")
     check_direct(fit, "held-out predictions")
     return tuple(chosen), how
+
+
+def _metrics_of(fit: FittedModel) -> tuple[str, ...]:
+    """Those that the family has: categories without an order have no mean, and only ordered ones have ranks."""
+    if is_unordered(fit.model.family):
+        return METRICS[:1]
+    return METRICS if fit.model.family.categories is not None else METRICS[:2]
 
 
 def _fit_rows(

@@ -24,10 +24,10 @@ from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import FittedModel
-from lmeformula.result.parameter_errors import has_location, location_covariance
+from lmeformula.result.parameter_errors import has_thresholds, location_covariance
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refuse_student import refuse_heavy
-from lmeformula.result.several_predictors import stacked_predictor
+from lmeformula.result.several_predictors import polarised, stacked_predictor
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +74,31 @@ class Equations:
             found += fresh_variances(rows.terms, self.covariances)
         # Rounding may leave a variance of zero below it.
         return np.asarray(np.maximum(found, 0.0))
+
+    def spread(
+        self, rows: Design | NewRows, *, parameters: bool, effects: bool, new_levels: bool
+    ) -> Floats:
+        """(n,) variances, or of several predictors (n, K, K) covariances, of the errors of linear predictors.
+
+        Args:
+          rows: fitted or new rows.
+          parameters, effects, new_levels: as of `variances`.
+        """
+
+        def variances(read: Design | NewRows) -> Floats:
+            return self.variances(
+                read, parameters=parameters, effects=effects, new_levels=new_levels
+            )
+
+        if not rows.further_offsets:
+            return variances(rows)
+        if parameters and rows.X.shape[1] < len(self.fixed_vcov):
+            rows = replace(
+                rows,
+                X=with_location(rows.X, len(self.fixed_vcov)),
+                column_predictors=(*rows.column_predictors, 0),
+            )
+        return polarised(rows, variances, 1 + len(rows.further_offsets))
 
     def _variances(
         self, X: Floats, terms: tuple[TermBlock, ...], parameters: bool, effects: bool
@@ -157,8 +182,8 @@ def equations(fit: FittedModel) -> Equations:
     else:
         scale, weights = 1.0, _curvature(fit)
     lambdas = tuple(cholesky_semidefinite(cov / scale) for cov in fit.params.covariances)
-    vcov = location_covariance(fit) if has_location(fit) else fit.fixed_vcov
-    X = with_location(stack.X, len(vcov))
+    vcov = location_covariance(fit) if has_thresholds(fit) else fit.fixed_vcov
+    X = stacked_columns(fit, len(vcov))
     weighted = X if weights is None else X * weights[:, None]
     try:
         factor = factorize(plan, cross_products(plan, weights), lambdas)
@@ -172,11 +197,27 @@ def equations(fit: FittedModel) -> Equations:
     return replace(solved, crossed=solved.collected(weighted) / scale)
 
 
-def with_location(X: Floats, num_columns: int) -> Floats:
-    """X with a column of -1 for the mean of the thresholds, if there are that many columns."""
+def with_location(X: Floats, num_columns: int, reads: Floats | float = 1.0) -> Floats:
+    """X with a column of -1 for the mean of the thresholds, if there are that many columns.
+
+    Args:
+      X: (n, p).
+      num_columns: p, or one more.
+      reads: (n,) what of the first predictor the rows read.
+    """
     if X.shape[1] == num_columns:
         return X
-    return np.column_stack([X, np.full(len(X), -1.0)])
+    return np.column_stack([X, np.full(len(X), -1.0) * reads])
+
+
+def stacked_columns(fit: FittedModel, num_columns: int) -> Floats:
+    """(v n, p) fixed columns of the stacked rows, with one for the location of thresholds if that many."""
+    return with_location(fit.model.stack.X, num_columns, _reads_first(fit))
+
+
+def _reads_first(fit: FittedModel) -> Floats | float:
+    mixture = fit.model.stack.mixture
+    return 1.0 if mixture is None else np.repeat(mixture.readers[:, 0], mixture.num_rows)
 
 
 def is_direct(fit: FittedModel) -> bool:

@@ -108,16 +108,21 @@ def check_folds(fit: FittedModel, folds: Folds) -> None:
       ModelError: names the fold and what its absence leaves undetermined.
     """
     design, family = fit.model.design, fit.model.family
-    Q = np.linalg.qr(design.X)[0]
+    # Columns of several predictors are alike without determining one another.
+    bases = [np.linalg.qr(part.design.X)[0] for part in design.parts]
+    bases = bases or [np.linalg.qr(design.X)[0]]
+    num_fixed = design.X.shape[1]
     codes = None
     if family.categories is not None:
         codes = family.response(design)[0].astype(np.int64)
     for number, name in enumerate(folds.names):
         held = folds.of_row == number
         where = f"without fold {name!r}"
-        if Q.shape[1]:
+        for Q in bases:
+            if not Q.shape[1]:
+                continue
             share = np.linalg.eigvalsh(np.eye(Q.shape[1]) - Q[held].T @ Q[held])
-            if held.sum() + Q.shape[1] >= design.n or share[0] < SMALLEST_SHARE:
+            if held.sum() + num_fixed >= design.n or share[0] < SMALLEST_SHARE:
                 raise ModelError(
                     f"{where} the other rows do not determine the fixed effects",
                     hint="A category that only its rows have, or too few rows: take other folds, or make a "

@@ -13,7 +13,8 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.averaged import clouds, moved_means
 from lmeformula.result.equations import Equations, equations, has_equations
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
-from lmeformula.result.predictive_density import normal_rule, row_log_density
+from lmeformula.result.normal_points import normal_rule
+from lmeformula.result.predictive_density import row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.several_predictors import need_one_predictor
 

@@ -75,6 +75,11 @@ def location_covariance(fit: FittedModel) -> Floats:
     return np.asarray(change @ parameter_covariance(fit) @ change.T)
 
 
+def has_thresholds(fit: FittedModel) -> bool:
+    """Whether the predictor, or the first of several, is measured from thresholds."""
+    return bool(fit.model.family.thresholds)
+
+
 def has_location(fit: FittedModel) -> bool:
-    """Whether predictors are measured from thresholds."""
-    return bool(fit.model.family.thresholds) and not fit.model.family.predictors
+    """Whether the one predictor is measured from thresholds."""
+    return has_thresholds(fit) and not fit.model.family.predictors

@@ -39,6 +39,7 @@ from lmeformula.result.mean_intervals import (
 )
 from lmeformula.result.parameter_errors import has_location, location_covariance
 from lmeformula.result.predictor import family_values
+from lmeformula.result.several_predictors import polarised
 
 Floats = NDArray[np.float64]
 
@@ -170,14 +171,14 @@ class Uncertain:
             with one_blas_thread():
                 return solved.variances(read, parameters=False, effects=True, new_levels=False)
 
-        return found + _polarised(rows, variances, self.num_predictors)
+        return found + polarised(rows, variances, self.num_predictors)
 
     def _fresh(self, rows: Design | NewRows) -> Floats:
         count = self.num_predictors
         if not self.new_levels:
             return np.zeros((len(rows.offset), count, count))
         covariances = normal_covariances(self.fit)
-        return _polarised(
+        return polarised(
             rows,
             lambda read: fresh_variances(read.terms, covariances) + np.zeros(len(read.offset)),
             count,
@@ -209,34 +210,6 @@ def uncertain(
     solved = equations(fit) if effects and (is_known or not fit.params.freedom) else None
     loads = loadings(fit, solved) if parameters else None
     return Uncertain(fit, rows, eta, loads, solved, new_levels)
-
-
-def _polarised(
-    rows: Design | NewRows, variances: Callable[[Design | NewRows], Floats], count: int
-) -> Floats:
-    """(n, K, K) covariances of K predictors, from variances (n,) of the sums that columns add to."""
-    if count == 1:
-        return variances(rows)[:, None, None]
-    found = np.zeros((len(rows.offset), count, count))
-    for a in range(count):
-        found[:, a, a] = variances(_read(rows, (a,)))
-    for a in range(count):
-        for b in range(a):
-            both = variances(_read(rows, (a, b))) - found[:, a, a] - found[:, b, b]
-            found[:, a, b] = found[:, b, a] = 0.5 * both
-    return found
-
-
-def _read(rows: Design | NewRows, predictors: tuple[int, ...]) -> Design | NewRows:
-    """Rows whose columns are those of some predictors, with zeros in place of the others'."""
-    return replace(
-        rows,
-        X=rows.X * np.isin(rows.column_predictors, predictors),
-        terms=tuple(
-            replace(term, values=term.values * np.isin(term.predictors, predictors))
-            for term in rows.terms
-        ),
-    )
 
 
 def link_intervals(

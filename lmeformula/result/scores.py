@@ -14,9 +14,8 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import equations
-from lmeformula.result.predictive_density import normal_rule
+from lmeformula.result.normal_points import normal_points
 from lmeformula.result.predictor import family_values, linear_predictor
-from lmeformula.result.several_predictors import need_one_predictor
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -55,9 +54,6 @@ def category_chances(
     Raises:
       ModelError: if the family has no such chances.
     """
-    need_one_predictor(
-        fit, "chances averaged over uncertainty", 'Take fit.predict(newdata, kind="prob").'
-    )
     family, rows = fit.model.family, rebuild(fit.model.design, newdata)
     if family.probabilities is None and (not family.is_normal or values is None):
         raise ModelError(
@@ -66,35 +62,34 @@ def category_chances(
         )
     eta = linear_predictor(fit, rows)
     with one_blas_thread():
-        variances = equations(fit).variances(rows, parameters=True, effects=True, new_levels=True)
+        spread = equations(fit).spread(rows, parameters=True, effects=True, new_levels=True)
     if family.probabilities is None:
         assert values is not None
         assert fit.params.sigma is not None
         numbers = np.asarray(values, float)
         midpoints = (numbers[1:] + numbers[:-1]) / 2.0
-        sds = np.sqrt(variances + fit.params.sigma**2)[:, None]
+        sds = np.sqrt(spread + fit.params.sigma**2)[:, None]
         away = (midpoints - eta[:, None]) / sds
         ends = np.zeros((len(eta), 1))
         return np.diff(np.hstack([ends, scipy.special.ndtr(away), ends + 1.0]), axis=1)
-    return averaged_chances(fit, eta, variances)
+    return averaged_chances(fit, eta, spread)
 
 
-def averaged_chances(fit: FittedModel, eta: Floats, variances: Floats) -> Floats:
-    """Average the chances of ordered categories over normal linear predictors.
+def averaged_chances(fit: FittedModel, eta: Floats, spread: Floats) -> Floats:
+    """Average the chances of categories over normal linear predictors.
 
     Args:
-      fit: of ordered categories.
-      eta: (n,) means of the linear predictors.
-      variances: (n,) their variances.
+      fit: of categories.
+      eta: (n,) or (K, n) means of the linear predictors.
+      spread: (n,) their variances, or (n, K, K) covariances.
     Returns:
-      chances: (n, K).
+      chances: (n, c).
     """
     family, own = fit.model.family, family_values(fit)
     assert family.probabilities is not None
-    sds = np.sqrt(variances)
     total = np.zeros_like(family.probabilities(eta, own))
-    for node, weight in zip(*normal_rule(float(sds.max(initial=0.0))), strict=True):
-        total += weight * family.probabilities(eta + sds * node, own)
+    for there, weight in normal_points(eta, spread):
+        total += weight * family.probabilities(there, own)
     return total
 
 

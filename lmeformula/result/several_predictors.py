@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.design.design import TermBlock
+from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
@@ -79,3 +81,42 @@ def row_family(fit: FittedModel, eta: Floats, own: Floats) -> RowFamily:
     """
     within = fit.model.family.within
     return RowFamily(fit.model.family, eta, own) if within is None else RowFamily(*within(eta, own))
+
+
+def polarised(
+    rows: Design | NewRows, variances: Callable[[Design | NewRows], Floats], count: int
+) -> Floats:
+    """(n, K, K) covariances of K predictors, from variances (n,) of the sums that columns add to.
+
+    Args:
+      rows: fitted or new rows.
+      variances: of rows whose columns are those of some predictors.
+      count: K.
+    """
+    if count == 1:
+        return variances(rows)[:, None, None]
+    found = np.zeros((len(rows.offset), count, count))
+    for a in range(count):
+        found[:, a, a] = variances(_read(rows, (a,)))
+    for a in range(count):
+        for b in range(a):
+            both = variances(_read(rows, (a, b))) - found[:, a, a] - found[:, b, b]
+            found[:, a, b] = found[:, b, a] = 0.5 * both
+    return found
+
+
+def _read(rows: Design | NewRows, predictors: tuple[int, ...]) -> Design | NewRows:
+    """Rows whose columns are those of some predictors, with zeros in place of the others'."""
+    return replace(
+        rows,
+        X=rows.X * np.isin(rows.column_predictors, predictors),
+        terms=tuple(
+            replace(term, values=term.values * np.isin(term.predictors, predictors))
+            for term in rows.terms
+        ),
+    )
+
+
+def is_unordered(family: Family) -> bool:
+    """Whether the response has categories without an order, which have no mean."""
+    return family.categories is not None and family.base is not None and bool(family.base.expand)

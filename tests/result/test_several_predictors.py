@@ -217,7 +217,6 @@ REFUSED = {
     "averaged predictions": lambda fit: fit.predict(averaged=True),
     "leave-one-out predictions": leave_one_out,
     "exported predictions": lambda fit: export(fit, "nowhere"),
-    "cross-validations": lambda fit: fit.cross_validate(),
 }
 
 
