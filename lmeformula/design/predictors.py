@@ -88,10 +88,10 @@ def joined_terms(
     parts: Sequence[Part], terms: Sequence[tuple[TermBlock, ...]]
 ) -> tuple[TermBlock, ...]:
     """The terms of several predictors, one after the other; of the same label as one."""
-    linked: dict[object, list[tuple[int, TermBlock]]] = {}
-    for number, of_part in enumerate(terms):
-        for place, term in enumerate(of_part):
-            linked.setdefault(term.block or (number, place), []).append((number, term))
+    linked: dict[int, list[tuple[int, TermBlock]]] = {}
+    for number, (of_part, places) in enumerate(zip(terms, term_places(terms), strict=True)):
+        for place, term in zip(places, of_part, strict=True):
+            linked.setdefault(place, []).append((number, term))
     taken = {term.group for of_part in terms for term in of_part}
     seen: Counter[str] = Counter()
     found = []
@@ -110,6 +110,22 @@ def joined_terms(
             )
         )
     return tuple(found)
+
+
+def term_places(terms: Sequence[Sequence[TermBlock]]) -> tuple[tuple[int, ...], ...]:
+    """Which of the terms side by side each term of each predictor is in: those of one label are one.
+
+    Args:
+      terms: of each predictor.
+    """
+    numbers: dict[object, int] = {}
+    return tuple(
+        tuple(
+            numbers.setdefault(term.block or (number, place), len(numbers))
+            for place, term in enumerate(of_part)
+        )
+        for number, of_part in enumerate(terms)
+    )
 
 
 def _check_distinct(columns: tuple[str, ...]) -> None:
@@ -145,15 +161,10 @@ def _check_alike(members: Sequence[TermBlock]) -> None:
 
 def written_terms(design: Design) -> tuple[tuple[tuple[str, RandomTerm], ...], ...]:
     """The terms of the formulas behind each term of a design, in its order, with their formulas' texts."""
-    if not design.parts:
-        text = design.formula.text
-        return tuple(
-            tuple((text, term) for term in linked) for linked in linked_terms(design.formula.random)
-        )
-    found: dict[object, list[tuple[str, RandomTerm]]] = {}
-    for number, part in enumerate(design.parts):
-        written = part.design.formula
-        for place, linked in enumerate(linked_terms(written.random)):
-            key = linked[0].block or (number, place)
-            found.setdefault(key, []).extend((written.text, term) for term in linked)
+    designs = [part.design for part in design.parts] or [design]
+    found: dict[int, list[tuple[str, RandomTerm]]] = {}
+    for each, places in zip(designs, term_places([one.terms for one in designs]), strict=True):
+        written = each.formula
+        for place, linked in zip(places, linked_terms(written.random), strict=True):
+            found.setdefault(place, []).extend((written.text, term) for term in linked)
     return tuple(map(tuple, found.values()))

@@ -16,7 +16,7 @@ from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
 from lmeformula.design.made import recipe_of
-from lmeformula.design.predictors import joined_rows
+from lmeformula.design.predictors import joined_rows, term_places
 from lmeformula.design.random import term_blocks
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.values import Column, Floats, Ints, Numbers, as_floats, take
@@ -74,7 +74,7 @@ def rebuild(
     """
     built = groups if isinstance(groups, tuple) else (groups,) * len(design.terms)
     if design.parts:
-        return _rebuild_parts(design, newdata, any(built), (response, sizes), (offset, weights))
+        return _rebuild_parts(design, newdata, built, (response, sizes), (offset, weights))
     if sizes and design.response is not None and design.response.kind == "matrix":
         response, sizes = True, False
     recipe = recipe_of(design)
@@ -184,26 +184,37 @@ def _sizes_block(
 def _rebuild_parts(
     design: Design,
     newdata: object,
-    groups: bool,
+    built: tuple[bool, ...],
     wanted: tuple[bool, bool],
     given: tuple[object, object],
 ) -> NewRows:
     """New rows of several predictors; offset and weights, if given, belong to the first."""
-    made: dict[int, NewRows] = {}
-    for number, part in enumerate(design.parts):
+    made: dict[tuple[int, tuple[bool, ...]], NewRows] = {}
+    rows = []
+    places = term_places([part.design.terms for part in design.parts])
+    for part, of_part in zip(design.parts, places, strict=True):
+        groups = tuple(built[place] for place in of_part)
         # The predictors of a response's categories have one design.
-        if id(part.design) not in made:
-            offset, weights = given if number == 0 else (None, None)
-            made[id(part.design)] = rebuild(
+        is_first = part.design is design.parts[0].design
+        key = (id(part.design), groups)
+        if key not in made:
+            offset, weights = given if is_first else (None, None)
+            found = rebuild(
                 part.design,
                 newdata,
                 groups=groups,
-                response=wanted[0] and number == 0,
-                sizes=wanted[1] and number == 0,
+                response=wanted[0] and is_first,
+                sizes=wanted[1] and is_first,
                 offset=offset,
                 weights=weights,
             )
-    return joined_rows(design, [made[id(part.design)] for part in design.parts])
+            if any(built) and not any(groups):
+                # Beside those of other predictors its terms have their places, too.
+                empty = _all_terms(part.design, groups, (), len(found.X))
+                found = replace(found, terms=empty)
+            made[key] = found
+        rows.append(made[key])
+    return joined_rows(design, rows)
 
 
 def _kept_columns(matrix: Matrix, design: Design, text: str) -> Floats:

@@ -61,9 +61,7 @@ class Loadings:
 
 
 def _is_of(predictors: Sequence[int], k: int, count: int) -> Floats:
-    if len(predictors) == 0:
-        return np.full(count, float(k == 0))
-    return np.asarray((np.asarray(predictors) == k).astype(float))
+    return np.equal(predictors or (0,) * count, k).astype(float)
 
 
 def loadings(fit: FittedModel, solved: Equations | None) -> Loadings:

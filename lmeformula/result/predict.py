@@ -17,6 +17,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.averaged import averaged_over
 from lmeformula.result.predictor import (
     PredictionKind,
+    ReForm,
     category_names,
     check_levels_are_known,
     family_values,
@@ -34,7 +35,7 @@ NEW_LEVELS = ("error", "population", "sample")
 
 @kinds.takes(
     kind=kinds.one_of("response", "link", "prob"),
-    re_form=kinds.optional(kinds.text),
+    re_form=kinds.optional(kinds.texts),
     new_levels=kinds.one_of(*NEW_LEVELS),
     averaged=kinds.flag,
 )
@@ -43,7 +44,7 @@ def predict(
     newdata: object = None,
     *,
     kind: PredictionKind = "response",
-    re_form: str | None = None,
+    re_form: ReForm = None,
     new_levels: NewLevels = "error",
     offset: object = None,
     averaged: bool = False,
@@ -64,7 +65,9 @@ def predict(
         1, 2, ....
       re_form: None adds the random effects of each row's levels; "NA" leaves them all out and predicts
         the population; a formula with some of the terms, or some of their coefficients, such as "~ (1 | g)",
-        adds those, and asks for no columns of the others.
+        adds those, and asks for no columns of the others. With several predictors a formula is for each that
+        has its terms; a mapping, {"mu": "~ (1 | g)", "sigma": "~ 0"}, says it by predictor, and those that it
+        does not name keep all.
       new_levels: what to do with rows whose level the fit has not seen: "error"; "population" to predict them
         with an effect of zero for that factor; "sample" to average responses and chances over the distribution
         of its effects, which a nonlinear link makes different; infinite where effects have a t distribution and

@@ -17,6 +17,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict import NEW_LEVELS
 from lmeformula.result.predictor import (
+    ReForm,
     check_levels_are_known,
     kept_terms,
     linear_predictor,
@@ -32,7 +33,7 @@ MOST_NUMBERS = 2**27
 @kinds.takes(
     num_draws=kinds.count,
     seed=kinds.seed,
-    re_form=kinds.optional(kinds.text),
+    re_form=kinds.optional(kinds.texts),
     new_levels=kinds.one_of(*NEW_LEVELS),
 )
 def predict_draws(
@@ -41,7 +42,7 @@ def predict_draws(
     *,
     num_draws: int = 200,
     seed: int = 0,
-    re_form: str | None = None,
+    re_form: ReForm = None,
     new_levels: str = "error",
     offset: object = None,
 ) -> pd.DataFrame:

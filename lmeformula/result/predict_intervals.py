@@ -18,6 +18,7 @@ from lmeformula.result.distribution import needs_response
 from lmeformula.result.mean_intervals import COLUMNS, chances_frame
 from lmeformula.result.predict import NEW_LEVELS, predict
 from lmeformula.result.predictor import (
+    ReForm,
     category_names,
     check_levels_are_known,
     kept_columns,
@@ -41,7 +42,7 @@ MOST_DRAWS = 1_000_000
     interval=kinds.one_of(*DEFAULTS),
     level=kinds.coverage,
     kind=kinds.one_of("response", "link", "prob"),
-    re_form=kinds.optional(kinds.text),
+    re_form=kinds.optional(kinds.texts),
     new_levels=kinds.one_of(*NEW_LEVELS),
     include=kinds.optional(kinds.names),
     seed=kinds.seed,
@@ -54,7 +55,7 @@ def predict_interval(
     interval: str = "confidence",
     level: float = 0.95,
     kind: str = "response",
-    re_form: str | None = None,
+    re_form: ReForm = None,
     new_levels: str = "error",
     offset: object = None,
     weights: object = None,
@@ -84,7 +85,8 @@ def predict_interval(
       level: coverage.
       kind: "response" or, for confidence, also "link" and, of categories, "prob" for their chances.
       re_form: None predicts with the effects of each row's levels; "NA" without random effects; a formula
-        with some of the terms, such as "~ (1 | g)", with those, and the uncertainty of those.
+        with some of the terms, such as "~ (1 | g)", with those, and the uncertainty of those; a mapping says it
+        by predictor, as in `predict`.
       new_levels: levels that the fit has not seen: "error"; "population", an effect of zero, without
         uncertainty; "sample", drawn from the distribution of effects. Effects by Student's t have their own
         quantiles, together with the normal errors of what else is uncertain.
@@ -191,7 +193,7 @@ def _take_averages(
     newdata: object,
     kind: str,
     places: NDArray[np.int64],
-    re_form: str | None,
+    re_form: ReForm,
     offset: object,
 ) -> None:
     """Estimates of rows of new levels are averages over their effects, as `predict` has them."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
-from lmeformula.result.predictor import category_names, kept_terms
+from lmeformula.result.predictor import ReForm, category_names, kept_terms
 from lmeformula.result.simulate import responses, sampler_of
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Frequencies(NamedTuple):
 @kinds.takes(
     num_draws=kinds.whole(1, MOST_DRAWS),
     level=kinds.coverage,
-    re_form=kinds.optional(kinds.text),
+    re_form=kinds.optional(kinds.texts),
     seed=kinds.seed,
 )
 def frequencies(
@@ -51,7 +51,7 @@ def frequencies(
     *,
     num_draws: int = 200,
     level: float = 0.9,
-    re_form: str | None = "NA",
+    re_form: ReForm = "NA",
     seed: int = 0,
 ) -> Frequencies:
     """Count the values of the response, and of responses that the model draws at its estimates.

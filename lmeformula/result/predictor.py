@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.design.design import Design, NewRows
 from lmeformula.design.labels import label
+from lmeformula.design.predictors import term_places
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.formula import parse
-from lmeformula.formula.ir import RandomTerm
+from lmeformula.formula.ir import FIRST, RandomTerm
 from lmeformula.formula.links import linked_terms
+from lmeformula.formula.parse import parse_one
 from lmeformula.formula.show import random_text
-from lmeformula.result.several_predictors import contribution, need_one_predictor
+from lmeformula.result.several_predictors import contribution, predictor_name
 from lmeformula.store.absent import has_rows
 
 Floats = NDArray[np.float64]
@@ -144,12 +145,16 @@ def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) ->
     )
 
 
-def kept_terms(fit: FittedModel, re_form: str | None) -> tuple[bool, ...]:
+# None, "NA" or a formula; or one of these for each of several predictors by name.
+ReForm: TypeAlias = str | Mapping[str, str | None] | None
+
+
+def kept_terms(fit: FittedModel, re_form: ReForm) -> tuple[bool, ...]:
     """Whether each random-effects term is among those of `re_form`.
 
     Args:
       fit: a fitted model.
-      re_form: None for all, "NA" or "~ 0" for none, or a formula with some of them.
+      re_form: None for all, "NA" or "~ 0" for none, or a formula with some of them; as in `kept_columns`.
     Raises:
       ModelError: if the formula has a term that the fit does not have, or a part of one.
     """
@@ -164,70 +169,133 @@ def kept_terms(fit: FittedModel, re_form: str | None) -> tuple[bool, ...]:
     return tuple(bool(mask.any()) for mask in masks)
 
 
-def kept_columns(fit: FittedModel, re_form: str | None) -> tuple[NDArray[np.bool_], ...]:
+def kept_columns(fit: FittedModel, re_form: ReForm) -> tuple[NDArray[np.bool_], ...]:
     """(k,) of each random-effects term: which of its coefficients are among those of `re_form`.
 
     Args:
       fit: a fitted model.
       re_form: None for all, "NA" or "~ 0" for none, or a formula with some of the terms or their coefficients.
+        With several predictors each keeps a term of which it has all coefficients; a mapping says it by
+        predictor, and those that it does not name keep all. Labels (1 |ID| g) make no difference.
     Raises:
-      ModelError: if the formula has a coefficient that the fit does not have.
+      ModelError: if the formula has a coefficient that the fit does not have, or there is no such predictor.
     """
-    terms = fit.model.design.terms
-    if re_form is None or re_form == "NA":
-        return tuple(np.full(len(term.columns), re_form is None) for term in terms)
-    need_one_predictor(
-        fit, "predictions with some of the random effects", 'Choose re_form=None or re_form="NA".'
-    )
-    blocks = linked_terms(fit.formula.random)
-    if not isinstance(re_form, str) or "~" not in re_form:
+    masks = tuple(np.zeros(len(term.columns), bool) for term in fit.model.design.terms)
+    written = _written(fit, masks)
+    if not isinstance(re_form, Mapping):
+        _keep(written, re_form)
+        return masks
+    named = {predictor_name(fit, name): value for name, value in re_form.items()}
+    if unknown := [name for name in named if name not in written]:
         raise ModelError(
-            f"re_form is {re_form!r}", hint='Choose one of None, "NA", or a formula: "~ (1 | g)".'
+            f"re_form has the predictor {unknown[0]!r}, and the fit has {', '.join(written)}",
+            hint="Those that are not named keep all their effects.",
         )
-    masks = tuple(np.zeros(len(term.columns), bool) for term in terms)
-    for linked in linked_terms(parse(re_form).random):
-        if linked in blocks:
-            masks[blocks.index(linked)][:] = True
-            continue
-        lacking = _keep(linked, blocks, terms, masks)
-        if lacking:
-            known = ", ".join(_text(block) for block in blocks)
-            is_there = any(b[0].group.names == linked[0].group.names for b in blocks)
-            what = f"coefficient {lacking} of {_text(linked)} that is coded so"
-            raise ModelError(
-                f"the fit has no {what if is_there else f'random-effects term {_text(linked)}'}",
-                hint=f"It has {known}.",
-            )
+    for name, terms in written.items():
+        _keep({name: terms}, named.get(name))
     return masks
 
 
-def _keep(
-    linked: tuple[RandomTerm, ...],
-    blocks: Sequence[tuple[RandomTerm, ...]],
-    terms: Sequence[TermBlock],
-    masks: Sequence[NDArray[np.bool_]],
-) -> str:
-    """Mark the coefficients of a term that is asked for; the first that is lacking, or ""."""
-    for term in linked:
-        wanted = {":".join(map(label, each.variables)) for each in term.columns.terms}
-        has_intercept = term.columns.intercept
+class _Written(NamedTuple):
+    """A term of one predictor's formula.
+
+    Attributes:
+      linked: as written, with those of the same label in that formula.
+      columns: its coefficients, as they are called in that formula.
+      mask: which of them are kept: a part of the mask of the term that it is in.
+    """
+
+    linked: tuple[RandomTerm, ...]
+    columns: tuple[str, ...]
+    mask: NDArray[np.bool_]
+
+
+def _written(
+    fit: FittedModel, masks: Sequence[NDArray[np.bool_]]
+) -> dict[str, tuple[_Written, ...]]:
+    """The terms of each predictor's formula."""
+    design = fit.model.design
+    parts = {part.name: part.design for part in design.parts} or {FIRST: design}
+    places = term_places([part.terms for part in parts.values()])
+    used = [0] * len(masks)
+    found = {}
+    for (name, part), of_part in zip(parts.items(), places, strict=True):
+        linked = linked_terms(part.formula.random)
+        terms = []
+        for block, term, place in zip(linked, part.terms, of_part, strict=True):
+            start, used[place] = used[place], used[place] + len(term.columns)
+            terms.append(_Written(block, term.columns, masks[place][start : used[place]]))
+        found[name] = tuple(terms)
+    return found
+
+
+def _keep(written: Mapping[str, Sequence[_Written]], re_form: str | None) -> None:
+    """Mark what one formula keeps, of all predictors that have it.
+
+    Raises:
+      ModelError: if it is no formula, or has a coefficient that none of them has.
+    """
+    every = [term for terms in written.values() for term in terms]
+    if re_form is None or re_form == "NA":
+        for term in every:
+            term.mask[:] = re_form is None
+        return
+    if "~" not in re_form:
+        raise ModelError(
+            f"re_form is {re_form!r}", hint='Choose one of None, "NA", or a formula: "~ (1 | g)".'
+        )
+    # A label says how effects vary together, not which there are.
+    for linked in linked_terms(parse_one(re_form, closed=False).random):
+        lacking = [_mark(linked, terms) for terms in written.values()]
+        if not all(lacking):
+            continue
+        names = linked[0].group.names
+        of_group = [
+            missed
+            for missed, terms in zip(lacking, written.values(), strict=True)
+            if any(term.linked[0].group.names == names for term in terms)
+        ]
+        what = f"coefficient {of_group[0]} of" if of_group else "random-effects term"
+        known = [
+            (f"{name} has " if len(written) > 1 else "It has ")
+            + (", ".join(_text(term.linked) for term in terms) or "none")
+            for name, terms in written.items()
+        ]
+        raise ModelError(
+            f"the fit has no {what} {_text(linked)}{' that is coded so' if of_group else ''}",
+            hint=f"{'; '.join(known)}.",
+        )
+
+
+def _mark(linked: tuple[RandomTerm, ...], terms: Sequence[_Written]) -> str:
+    """Mark the coefficients of a term that is asked for; or none of them, and the first that is lacking."""
+    same = [term for term in terms if term.linked == linked]
+    if same:
+        same[0].mask[:] = True
+        return ""
+    marked: list[tuple[NDArray[np.bool_], int]] = []
+    for asked in linked:
+        wanted = {":".join(map(label, each.variables)) for each in asked.columns.terms}
+        has_intercept = asked.columns.intercept
         if has_intercept:
             wanted.add("Intercept")
         found: set[str] = set()
-        for block, own, mask in zip(blocks, terms, masks, strict=True):
-            if block[0].group.names != term.group.names:
+        for term in terms:
+            if term.linked[0].group.names != asked.group.names:
                 continue
-            starts = any(part.columns.intercept for part in block)
-            for place, column in enumerate(own.columns):
+            starts = any(part.columns.intercept for part in term.linked)
+            for place, column in enumerate(term.columns):
                 bare = re.sub(r"\[[^\]]*\]", "", column) if column.endswith("]") else column
                 bare = bare if bare in wanted else column
                 # Without an intercept a factor has a column for each level, and others beside one.
                 is_coded_alike = bare == column or has_intercept == starts
                 if bare in wanted and is_coded_alike:
-                    mask[place] = True
+                    marked.append((term.mask, place))
                     found.add(bare)
         if lacking := sorted(wanted - found):
             return lacking[0]
+    for mask, place in marked:
+        mask[place] = True
     return ""
 
 

@@ -35,6 +35,15 @@ def need_one_predictor(fit: FittedModel, what: str, instead: str) -> None:
         )
 
 
+def predictor_name(fit: FittedModel, name: str) -> str:
+    """The name by which the formulas of a fit have a predictor that its family may call otherwise, as zi."""
+    family = fit.model.family.base or fit.model.family
+    known = [part.name for part in fit.model.design.parts]
+    called = [(part.name, *part.aliases) for part in family.parts]
+    alike = next((names for names in called if name in names), ())
+    return name if name in known else next((each for each in known if each in alike), name)
+
+
 def contribution(block: TermBlock, effects: Floats, num_predictors: int) -> Floats:
     """What effects of rows add to the linear predictors.
 

@@ -21,6 +21,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
 from lmeformula.result.predict import NEW_LEVELS
 from lmeformula.result.predictor import (
+    ReForm,
     category_names,
     check_levels_are_known,
     kept_terms,
@@ -39,7 +40,7 @@ MOST_NUMBERS = 2**28
 @kinds.takes(
     n=kinds.count,
     seed=kinds.seed,
-    re_form=kinds.optional(kinds.text),
+    re_form=kinds.optional(kinds.texts),
     new_levels=kinds.one_of(*NEW_LEVELS),
 )
 def simulate(
@@ -47,7 +48,7 @@ def simulate(
     n: int = 1,
     *,
     seed: int = 0,
-    re_form: str | None = "NA",
+    re_form: ReForm = "NA",
     newdata: object = None,
     new_levels: str = "error",
     offset: object = None,
@@ -64,7 +65,7 @@ def simulate(
       n: how many responses to draw for each row.
       seed: of the draws. The first draws with a seed are the same whatever n is.
       re_form: "NA" draws all random effects; None keeps all at their modes; a formula with some of the terms,
-        such as "~ (1 | g)", keeps those and draws the others.
+        such as "~ (1 | g)", keeps those and draws the others; a mapping says it by predictor, as in `predict`.
       newdata: a data frame with the columns that the formula uses; the fitted rows by default. Columns of the
         response are needed where it has trials or prior weights, and only those are read.
       new_levels: levels that the fit has not seen, in terms that are kept: "error"; "population", an effect

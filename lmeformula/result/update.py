@@ -16,7 +16,7 @@ from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import predicted_of
-from lmeformula.model.family.record import Predicted
+from lmeformula.result.several_predictors import predictor_name
 
 OF_THE_DESIGN = ("contrasts", "functions", "weights", "offset")
 
@@ -58,7 +58,7 @@ def update(
             predicted_of(family, name)  # or it says which there are
     changed = update_formula(
         fit.formula,
-        {_name_of(fit, name): change for name, change in changes.items()},
+        {predictor_name(fit, name): change for name, change in changes.items()},
         # Labels (1 |ID| g) may link the categories of the response.
         closed=family.expand is None,
     )
@@ -84,18 +84,6 @@ def update(
             hint="Give reml=False, and compare fits by maximum likelihood.",
         )
     return estimate(model, **{"method": method, "reml": fit.reml, **options})
-
-
-def _name_of(fit: FittedModel, name: str) -> str:
-    """The name by which the formulas of a fit have a predictor that its family may call otherwise."""
-    family, known = fit.model.family.base or fit.model.family, dict(fit.formula.further)
-    if name in known:
-        return name
-    return next((each for each in known if name in _names(predicted_of(family, each))), name)
-
-
-def _names(part: Predicted) -> tuple[str, ...]:
-    return (part.name, *part.aliases)
 
 
 def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> Any:

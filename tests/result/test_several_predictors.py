@@ -212,7 +212,6 @@ REFUSED = {
     "checks": lambda fit: fit.check(),
     "shares of the variance": lambda fit: fit.r2(),
     "marginal effects": lambda fit: fit.to_marginaleffects(data()),
-    "predictions with some of the random effects": lambda fit: fit.predict(re_form="~ (1 | h)"),
     "tables of fitted rows": lambda fit: fit.augment(),
     "averaged predictions": lambda fit: fit.predict(averaged=True),
     "leave-one-out predictions": leave_one_out,
