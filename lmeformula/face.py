@@ -237,11 +237,11 @@ class Fit(FittedModel):
 
         return emmeans(self, specs, by, **options)
 
-    def joint_tests(self, terms: Sequence[str] | None = None, *, ddf: str = "auto") -> pd.DataFrame:
-        """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value."""
+    def joint_tests(self, terms: Sequence[str] | None = None, **options: Any) -> pd.DataFrame:
+        """F tests of whole terms, whatever the contrasts; see `lmeformula.result.joint_tests.joint_tests`."""
         from lmeformula.result.joint_tests import joint_tests
 
-        return joint_tests(self, terms, ddf=ddf)
+        return joint_tests(self, terms, **options)
 
     def references(self) -> References:
         """The papers of the model and of the methods that this fit used."""
@@ -261,11 +261,11 @@ class Fit(FittedModel):
 
         return Fit.of(update(self, formula, data, **options))
 
-    def to_marginaleffects(self, data: Any, *, kind: str = "response") -> Any:
+    def to_marginaleffects(self, data: Any, **options: Any) -> Any:
         """The model that the `marginaleffects` package takes; see `lmeformula.result.marginal_effects`."""
         from lmeformula.result.marginal_effects import marginaleffects_model
 
-        return marginaleffects_model(self, data, kind=kind)
+        return marginaleffects_model(self, data, **options)
 
     def icc(self, **options: Any) -> pd.DataFrame:
         """Intraclass correlations; see `lmeformula.result.r2.icc`."""

@@ -79,10 +79,11 @@ def averaged_over(
 
 
 def is_linear(fit: FittedModel, eta: Floats) -> bool:
-    """Whether the mean response is the linear predictor itself, whatever its link is called."""
+    """Whether the mean response is the (first) linear predictor itself, whatever its link is called."""
     if fit.model.family.categories is not None:
         return False
-    return bool(np.array_equal(fit.model.family.mean(eta, family_values(fit)), eta))
+    mean = fit.model.family.mean(eta, family_values(fit))
+    return bool(np.array_equal(mean, np.atleast_2d(eta)[0]))
 
 
 def _normal(fit: FittedModel, kind: str, eta: Floats, variances: Floats) -> Floats:

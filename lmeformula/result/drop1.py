@@ -25,8 +25,9 @@ from lmeformula.formula.ir import Term, TermSum
 from lmeformula.model.compile import compile
 from lmeformula.model.family.predicted import predicted_of
 from lmeformula.result.ddf import METHODS, freedom
-from lmeformula.result.grid import grid_rows, observed_of
+from lmeformula.result.grid import grid_rows
 from lmeformula.result.joint_tests import points_of
+from lmeformula.result.observed_together import observed_of
 
 Floats = NDArray[np.float64]
 
@@ -163,7 +164,7 @@ def _reduce(fit: FittedModel, term: Term, predictor: int | None, before: str) ->
     total = fit.model.design.formula.fixed.sum
     rest = TermSum(total.intercept, tuple(other for other in total.terms if other != term))
     name = ":".join(label(variable) for variable in term.variables)
-    grid = grid_rows(fit, points_of(fit))
+    grid = grid_rows(fit.model.design, points_of(fit.model.design))
     X, smaller = grid(total), grid(rest)
     solved: Floats = np.asarray(np.linalg.lstsq(X.values, smaller.values)[0], float)
     missed = np.abs(X.values @ solved - smaller.values).max(initial=0.0)
@@ -187,7 +188,7 @@ def _by_columns_of_fit(fit: FittedModel, grid: Floats) -> Floats:
     """
     design = fit.model.design
     recipe, k = recipe_of(design), grid.shape[1]
-    aliases = observed_of(fit).aliases
+    aliases = observed_of(design).aliases
     kept = list(range(k)) if aliases is None else list(aliases.kept)
     whole: Floats = np.zeros((len(kept), k))
     whole[:, kept] = np.eye(len(kept))

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.design.columns import columns_on
+from lmeformula.design.design import Design
 from lmeformula.design.fixed import Matrix
 from lmeformula.design.observed import Observed, ObservedColumn
 from lmeformula.design.rebuild import rebuild
@@ -18,6 +19,8 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import TermSum
 from lmeformula.result.nesting import Nesting, find_nesting
+from lmeformula.result.observed_together import observed_of, observed_together, terms_together
+from lmeformula.result.predictor_parts import PredictorPart, predictor_parts
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, object]
@@ -34,13 +37,13 @@ class Cells:
 
     Attributes:
       frame: the kept variables.
-      rows: (r, p) combinations of the fixed effects.
+      rows: (r, p) combinations of the fixed effects; zeros for those of predictors that were not asked for.
       missed: (r, d) by how much dropped columns differ from what they were in the data, where they were
         combinations of others, relative to their size on the grid; the data determine a row, or a combination
         of rows, where it is zero.
-      offset: (r,) mean offsets.
+      offset: (r,) mean offsets of the one predictor, the first of several.
       grid: (r, m, p) what was averaged.
-      grid_offset: (r, m).
+      grid_offsets: (J, r, m) of each predictor that was asked for.
       grid_missed: (r, m, d).
       share: (r, m) how much of each combination's mean each row of the grid is; they add up to one.
     """
@@ -50,7 +53,7 @@ class Cells:
     missed: Floats
     offset: Floats
     grid: Floats
-    grid_offset: Floats
+    grid_offsets: Floats
     grid_missed: Floats
     share: Floats
 
@@ -75,21 +78,6 @@ def estimable(rows: Floats, missed: Floats) -> Floats:
     return np.asarray(vectors[:, rank:].T @ rows)
 
 
-def observed_of(fit: FittedModel) -> Observed:
-    """The summary of the data that the design kept.
-
-    Raises:
-      ModelError: if there is none, as in a design that was put together by hand.
-    """
-    recipe = fit.model.design.recipe
-    if recipe is None or recipe.observed is None:
-        raise ModelError(
-            "the design has no summary of its data, which reference grids are made from",
-            hint="Make the design with lf.design(formula, data), and fit that.",
-        )
-    return recipe.observed
-
-
 def cells(
     fit: FittedModel,
     kept: Sequence[str],
@@ -97,6 +85,7 @@ def cells(
     at: Values | None = None,
     weights: str = "equal",
     shift: Mapping[str, float] | None = None,
+    among: Sequence[PredictorPart] | None = None,
 ) -> Cells:
     """Average the rows of the reference grid over the variables that are not kept.
 
@@ -109,21 +98,26 @@ def cells(
       at: values of variables, by name: one or several.
       weights: "equal", or "proportional" to how often the combinations averaged over occur in the data.
       shift: added to variables after the grid is made, for differences.
+      among: the linear predictors whose columns the grid is of; the first by default.
     Returns:
       A row for each combination, the first variable varying fastest. What the kept variables are nested in is
       kept too, only combinations of such variables that occur count, and nested ones are averaged over first.
     Raises:
-      ModelError: for a variable that the fixed part does not have, or a grid that is too large.
+      ModelError: for a variable that the fixed part does not have, a grid that is too large, or frequencies
+        that are not known.
       FormulaDataError: for values that the formula does not take.
     References:
       Searle, Speed, Milliken (1980), The American Statistician 34, 216-221.
     """
-    observed = observed_of(fit)
+    parts = predictor_parts(fit)[:1] if among is None else tuple(among)
+    designs = list({id(part.design): part.design for part in parts}.values())
+    observed = observed_together(designs, needs_counts=weights == "proportional")
     known = {column.name: column for column in observed.columns}
     for name in [*kept, *(at or {})]:
         if name not in known:
+            of = f" of {parts[0].name}" if len(parts) == 1 and fit.model.design.parts else ""
             raise ModelError(
-                f"{name!r} is not a column of the fixed effects",
+                f"{name!r} is not a column of the fixed effects{of}",
                 hint=f"Columns: {', '.join(known)}." if known else "The fixed part has no columns.",
             )
     if weights not in ("equal", "proportional"):
@@ -131,7 +125,7 @@ def cells(
     rest = [name for name in known if name not in kept]
     values = {name: _values(known[name], (at or {}).get(name)) for name in (*kept, *rest)}
     several = [name for name in known if len(values[name]) > 1]
-    nesting = find_nesting(observed, fit.formula.fixed.sum, several)
+    nesting = find_nesting(observed, terms_together(designs), several)
     kept = list(dict.fromkeys([*kept, *(o for name in kept for o in nesting.get(name, ()))]))
     rest = [name for name in known if name not in kept]
     values = {name: values[name] for name in (*kept, *rest)}
@@ -154,7 +148,7 @@ def cells(
     }
     for name, step in (shift or {}).items():
         data[name] = np.asarray(data[name], float) + step
-    X, offset, missed = _rebuild(fit, observed, data, len(places))
+    X, offset, missed = _rebuild_all(parts, len(fit.params.beta), data, len(places))
     shape = (len(outer), len(inner))
     share = np.tile(_shares(observed, rest, values, np.array(inner), weights), (shape[0], 1))
     share *= _occurring(observed, nesting, values, places, rest, weights).reshape(shape)
@@ -162,28 +156,28 @@ def cells(
     share = share[occurs] / share[occurs].sum(axis=1, keepdims=True)
     outer = [place for place, it_does in zip(outer, occurs, strict=True) if it_does]
     grid, beyond = (part.reshape(*shape, part.shape[1])[occurs] for part in (X, missed))
-    offsets = offset.reshape(shape)[occurs]
+    offsets = offset.reshape(len(parts), *shape)[:, occurs]
     rows, missed = (np.einsum("orc,or->oc", part, share) for part in (grid, beyond))
     frame = pd.DataFrame(
         {name: [values[name][place[-1 - j]] for place in outer] for j, name in enumerate(kept)},
         index=range(len(outer)),
     )
-    return Cells(frame, rows, missed, (offsets * share).sum(axis=1), grid, offsets, beyond, share)
+    middle = (offsets[0] * share).sum(axis=1)
+    return Cells(frame, rows, missed, middle, grid, offsets, beyond, share)
 
 
-def grid_rows(fit: FittedModel, points: Mapping[str, list[object]]) -> Callable[[TermSum], Matrix]:
+def grid_rows(design: Design, points: Mapping[str, list[object]]) -> Callable[[TermSum], Matrix]:
     """A function that builds the columns of sums of terms on the grid of all combinations of values.
 
     Args:
-      fit: a fitted model.
+      design: of one linear predictor of a fit.
       points: the values of each column of the fixed part.
     Returns:
-      function: terms -> their columns on the grid, with names, by the recipe of the fit's design.
+      function: terms -> their columns on the grid, with names, by the recipe of the design.
     Raises:
       ModelError: for a grid that is too large.
     """
-    design = fit.model.design
-    observed = {column.name: column for column in observed_of(fit).columns}
+    observed = {column.name: column for column in observed_of(design).columns}
     total = int(np.prod([float(len(values)) for values in points.values()]))
     if total > MAX_ROWS:
         raise ModelError(
@@ -218,12 +212,25 @@ def _column(column: ObservedColumn, values: list[object]) -> object:
     return np.array(values)
 
 
-def _rebuild(
-    fit: FittedModel, observed: Observed, data: Mapping[str, object], num_rows: int
+def _rebuild_all(
+    parts: Sequence[PredictorPart], num_fixed: int, data: Mapping[str, object], num_rows: int
 ) -> tuple[Floats, Floats, Floats]:
-    """X (n, p), offset (n,), and by how much dropped columns miss what they were in the data (n, d)."""
-    design = fit.model.design
-    recipe = design.recipe
+    """X (n, p), the offset of each predictor (J, n), and what dropped columns miss in all of them (n, d)."""
+    X, offsets = np.zeros((num_rows, num_fixed)), np.zeros((len(parts), num_rows))
+    # The predictors of a response's categories have one design.
+    made: dict[int, tuple[Floats, Floats, Floats]] = {}
+    for place, part in enumerate(parts):
+        if id(part.design) not in made:
+            made[id(part.design)] = _rebuild(part.design, data, num_rows)
+        X[:, part.columns], offsets[place], _ = made[id(part.design)]
+    return X, offsets, np.hstack([missed for _, _, missed in made.values()])
+
+
+def _rebuild(
+    design: Design, data: Mapping[str, object], num_rows: int
+) -> tuple[Floats, Floats, Floats]:
+    """X (n, p_k), offset (n,), and by how much dropped columns miss what they were in the data (n, d)."""
+    observed, recipe = observed_of(design), design.recipe
     assert recipe is not None
     given = None if recipe.offset == "" else np.full(num_rows, observed.offset)
     table = dict(data) or {"": np.zeros(num_rows)}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.design.design import Design
 from lmeformula.design.evaluate import data_columns
 from lmeformula.design.labels import label
 from lmeformula.design.observed import ObservedColumn
@@ -18,18 +20,44 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.freedom import Freedom, FTest
-from lmeformula.result.grid import MAX_ROWS, cells, estimable, observed_of
+from lmeformula.result.grid import MAX_ROWS, cells, estimable
 from lmeformula.result.nesting import Nesting, find_nesting, term_columns
-from lmeformula.result.several_predictors import need_one_predictor
+from lmeformula.result.observed_together import observed_of
+from lmeformula.result.predictor_parts import (
+    PredictorPart,
+    is_by_category,
+    part_named,
+    predictor_parts,
+)
 
 Floats = NDArray[np.float64]
 
 CONFOUNDED = "(confounded)"
 
 
-@kinds.takes(terms=kinds.optional(kinds.names), ddf=kinds.one_of(*METHODS))
+class Tested(NamedTuple):
+    """A predictor whose terms are tested, or several of the same terms, tested together.
+
+    Attributes:
+      parts: the predictors.
+      before: what comes before its terms in their names.
+    """
+
+    parts: tuple[PredictorPart, ...]
+    before: str
+
+
+@kinds.takes(
+    terms=kinds.optional(kinds.names),
+    ddf=kinds.one_of(*METHODS),
+    predictor=kinds.optional(kinds.names),
+)
 def joint_tests(
-    fit: FittedModel, terms: Sequence[str] | None = None, *, ddf: str = "auto"
+    fit: FittedModel,
+    terms: Sequence[str] | None = None,
+    *,
+    ddf: str = "auto",
+    predictor: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Test the terms of the fixed part, one by one: that the marginal means of its variables do not differ.
 
@@ -43,69 +71,138 @@ def joint_tests(
     those are about the number's zero, and these about its mean. Terms of the same variables, such as
     x + I(x^2), are tested together.
 
+    Of a model with several linear predictors the terms of each are tested, those of a further one under its
+    name, such as "sigma: x"; a term of categories without an order is tested in the predictors of all of them
+    together, whichever of them is the first.
+
     Args:
       fit: a fitted model.
-      terms: which, as variables joined by ":", such as "a:b"; all by default.
+      terms: which, as variables joined by ":", such as "a:b"; all by default. Those of further predictors are
+        called as the frame has them, "sigma: a:b".
       ddf: degrees of freedom of the denominator: "auto" (Satterthwaite's for Gaussian fits, none for others),
         "satterthwaite", "kenward-roger", or "none" for chi-square tests.
+      predictor: one or several linear predictors whose terms are tested, each by itself; of categories these
+        are the categories but the first.
     Returns:
       frame: term, df1, df2 (infinite for chi-square tests), statistic (F, or chi-square / df1), p_value.
     Raises:
-      ModelError: for a term that the fixed part does not have.
+      ModelError: for a term that the fixed part does not have, or a predictor that the model does not have.
     References:
-      Lenth, joint_tests() of the R package emmeans.
+      Lenth, joint_tests() of the R package emmeans; Fox, Weisberg (2019), An R Companion to Applied
+      Regression, 3rd ed., section 6.8, for tests of a term in all predictors of categories.
     Example:
       >>> import lmeformula as lf
       >>> fit = lf.fit("score ~ Machine + (1 | Worker)", lf.datasets.load("Machines"), reml=True)
       >>> joint_tests(fit).round(3).to_dict("records")
       [{'term': 'Machine', 'df1': 2, 'df2': 46.0, 'statistic': 87.798, 'p_value': 0.0}]
     """
-    need_one_predictor(
-        fit,
-        "tests of whole terms",
-        "Fit the model without the term, and compare: fit.anova(other).",
-    )
-    points = points_of(fit)
-    several = _as_written(fit, [name for name, values in points.items() if len(values) > 1])
-    nesting = find_nesting(observed_of(fit), fit.formula.fixed.sum, several)
-    margins = _margins(fit, several, nesting)
-    wanted = list(margins) if terms is None else [_wanted(name, margins, several) for name in terms]
-    method, beta = freedom(fit, ddf), fit.params.beta
-    rows = [_differences(fit, [n for n in several if n in key], points, nesting) for key in wanted]
-    names = [":".join(n for n in several if n in key) for key in wanted]
-    tests = [method.test(each, each @ beta) for each in rows]
-    if terms is None:
-        # A term of whose differences the data determine none is not listed, but what it is mixed with is.
-        names = [name for name, test in zip(names, tests, strict=True) if test.df1]
-        rows = [each for each, test in zip(rows, tests, strict=True) if test.df1]
-        tests = [test for test in tests if test.df1]
-        further = _confounded(fit, points, rows, method)
-        if further is not None:
-            names, tests = [*names, CONFOUNDED], [*tests, further]
+    tested = _tested(fit, predictor)
+    method = freedom(fit, ddf)
+    found: list[tuple[str, FTest]] = []
+    for of, wanted in zip(tested, _asked(fit, tested, terms), strict=True):
+        found += [(of.before + name, test) for name, test in _tests(fit, of, wanted, method)]
     return pd.DataFrame(
         {
-            "term": names,
-            "df1": [test.df1 for test in tests],
-            "df2": [test.df2 for test in tests],
-            "statistic": [test.statistic for test in tests],
-            "p_value": [test.p_value for test in tests],
+            "term": [name for name, _ in found],
+            "df1": [test.df1 for _, test in found],
+            "df2": [test.df2 for _, test in found],
+            "statistic": [test.statistic for _, test in found],
+            "p_value": [test.p_value for _, test in found],
         }
     )
 
 
-def _as_written(fit: FittedModel, names: Sequence[str]) -> list[str]:
+def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[Tested, ...]:
+    """The predictors whose terms are listed; those of categories as one, unless they are asked for."""
+    if asked is not None:
+        names = [asked] if isinstance(asked, str) else list(asked)
+        parts = [part_named(fit, name) for name in names]
+        return tuple(
+            Tested((part,), f"{part.name}: " if is_by_category(fit) else part.before)
+            for part in parts
+        )
+    parts = list(predictor_parts(fit))
+    if is_by_category(fit):
+        return (Tested(tuple(parts), ""),)
+    return tuple(Tested((part,), part.before) for part in parts)
+
+
+def _asked(
+    fit: FittedModel, tested: Sequence[Tested], terms: Sequence[str] | None
+) -> list[list[frozenset[str]] | None]:
+    """The terms of each that are asked for, as sets of variables; None for all."""
+    if terms is None:
+        return [None] * len(tested)
+    found: list[list[frozenset[str]] | None] = [[] for _ in tested]
+    listed = [_margins_of(of.parts[0].design) for of in tested]
+    for name in [terms] if isinstance(terms, str) else terms:
+        place = max(
+            (i for i, of in enumerate(tested) if name.startswith(of.before)),
+            key=lambda i: len(tested[i].before),
+            default=0,
+        )
+        margins = listed[place][1]
+        key = frozenset(name.removeprefix(tested[place].before).split(":"))
+        if key not in margins:
+            known = ", ".join(
+                of.before + ":".join(n for n in names if n in margin)
+                for of, (names, each) in zip(tested, listed, strict=True)
+                for margin in each
+            )
+            raise ModelError(f"the fixed part has no term {name!r}", hint=f"Terms: {known}.")
+        wanted = found[place]
+        assert wanted is not None
+        wanted.append(key)
+    return found
+
+
+def _tests(
+    fit: FittedModel, of: Tested, wanted: Sequence[frozenset[str]] | None, method: Freedom
+) -> list[tuple[str, FTest]]:
+    """The tests of a predictor's terms, of all or of those that are wanted."""
+    design, beta = of.parts[0].design, fit.params.beta
+    points = points_of(design)
+    several, margins = _margins_of(design)
+    nesting = find_nesting(observed_of(design), design.formula.fixed.sum, several)
+    keys = margins if wanted is None else wanted
+    rows = [
+        _differences(fit, of.parts, [n for n in several if n in key], points, nesting)
+        for key in keys
+    ]
+    names = [":".join(n for n in several if n in key) for key in keys]
+    tests = [method.test(each, each @ beta) for each in rows]
+    if wanted is None:
+        # A term of whose differences the data determine none is not listed, but what it is mixed with is.
+        names = [name for name, test in zip(names, tests, strict=True) if test.df1]
+        rows = [each for each, test in zip(rows, tests, strict=True) if test.df1]
+        tests = [test for test in tests if test.df1]
+        further = _confounded(fit, of.parts, points, rows, method)
+        if further is not None:
+            names, tests = [*names, CONFOUNDED], [*tests, further]
+    return list(zip(names, tests, strict=True))
+
+
+def _margins_of(design: Design) -> tuple[list[str], list[frozenset[str]]]:
+    """The variables of a predictor that have several values, in its formula's order, and its terms of them."""
+    names = [name for name, values in points_of(design).items() if len(values) > 1]
+    several = _as_written(design, names)
+    nesting = find_nesting(observed_of(design), design.formula.fixed.sum, several)
+    return several, _margins(design, several, nesting)
+
+
+def _as_written(design: Design, names: Sequence[str]) -> list[str]:
     """Columns in the order in which the formula names them, which that of its sorted terms need not be."""
     first = dict.fromkeys(names, float("inf"))
-    for term in fit.formula.fixed.sum.terms:
+    for term in design.formula.fixed.sum.terms:
         for column in (c for variable in term.variables for c in data_columns(variable)):
             if column.name in first and column.span is not None:
                 first[column.name] = min(first[column.name], column.span[0])
     return sorted(names, key=lambda name: first[name])
 
 
-def _margins(fit: FittedModel, several: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
+def _margins(design: Design, several: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
     """Sets of variables to test: those of the terms and all parts of them, with what they are nested in."""
-    sets = term_columns(fit.formula.fixed.sum, set(several))
+    sets = term_columns(design.formula.fixed.sum, set(several))
     sets += [frozenset([name, *nests]) for name, nests in nesting.items()]
     # As emmeans lists them: by their number of variables, and in the variables' order.
     parts = {
@@ -122,31 +219,23 @@ def _margins(fit: FittedModel, several: Sequence[str], nesting: Nesting) -> list
     ]
 
 
-def _wanted(name: str, margins: Sequence[frozenset[str]], several: Sequence[str]) -> frozenset[str]:
-    key = frozenset(name.split(":"))
-    if key not in margins:
-        listed = ", ".join(":".join(n for n in several if n in margin) for margin in margins)
-        raise ModelError(f"the fixed part has no term {name!r}", hint=f"Terms: {listed}.")
-    return key
+def points_of(design: Design) -> dict[str, list[object]]:
+    """Values of each column of a predictor's fixed part at which all of its columns differ."""
+    return {column.name: _points(design, column) for column in observed_of(design).columns}
 
 
-def points_of(fit: FittedModel) -> dict[str, list[object]]:
-    """Values of each column of the fixed part at which all of the model's columns differ."""
-    return {column.name: _points(fit, column) for column in observed_of(fit).columns}
-
-
-def _points(fit: FittedModel, column: ObservedColumn) -> list[object]:
+def _points(design: Design, column: ObservedColumn) -> list[object]:
     """The levels of a factor; of a number as many values about its mean as its columns can tell apart."""
     if column.is_factor:
         return list(column.levels)
     half = min(column.mean - column.low, column.high - column.mean)
     parts = set()
-    for term in fit.formula.fixed.sum.terms:
+    for term in design.formula.fixed.sum.terms:
         for variable in term.variables:
             if column.name in {c.name for c in data_columns(variable)}:
                 name = label(variable)
                 fields = re.compile(re.escape(name) + r"\[([^\]]*)\]")
-                parts |= {(name, f) for n in fit.model.design.names for f in fields.findall(n)} or {
+                parts |= {(name, f) for n in design.names for f in fields.findall(n)} or {
                     (name, "")
                 }
     count = 1 + len(parts)
@@ -156,14 +245,18 @@ def _points(fit: FittedModel, column: ObservedColumn) -> list[object]:
 
 
 def _differences(
-    fit: FittedModel, kept: list[str], points: dict[str, list[object]], nesting: Nesting
+    fit: FittedModel,
+    parts: Sequence[PredictorPart],
+    kept: list[str],
+    points: dict[str, list[object]],
+    nesting: Nesting,
 ) -> Floats:
-    """(r, p) differences between neighbours, in all the kept variables, of marginal means.
+    """(r, p) differences between neighbours, in all the kept variables, of marginal means of each predictor.
 
     Those of nested variables are within the values of what they are nested in.
     """
     at = {name: values for name, values in points.items() if name in kept}
-    found = cells(fit, kept, at=at)
+    found = cells(fit, kept, at=at, among=parts[:1])
     outer = [n for n in kept if any(n in nesting.get(other, ()) for other in kept)]
     inner = [n for n in kept if n not in outer]
     groups: dict[tuple[object, ...], dict[tuple[object, ...], int]] = {}
@@ -174,7 +267,17 @@ def _differences(
         made for within in groups.values() for made in _neighbours(within, len(found.frame))
     ]
     made = np.array(contrasts).reshape(-1, len(found.frame))
-    return estimable(made @ found.rows, made @ found.missed)
+    return _of_each(estimable(made @ found.rows, made @ found.missed), parts)
+
+
+def _of_each(rows: Floats, parts: Sequence[PredictorPart]) -> Floats:
+    """(r K, p) combinations of the first predictor's coefficients, and the same of the others'."""
+    if len(parts) == 1:
+        return rows
+    found = np.zeros((len(parts), *rows.shape))
+    for place, part in enumerate(parts):
+        found[place][:, part.columns] = rows[:, parts[0].columns]
+    return found.reshape(-1, rows.shape[1])
 
 
 def _neighbours(within: Mapping[tuple[object, ...], int], size: int) -> list[Floats]:
@@ -194,14 +297,19 @@ def _neighbours(within: Mapping[tuple[object, ...], int], size: int) -> list[Flo
 
 
 def _confounded(
-    fit: FittedModel, points: dict[str, list[object]], rows: Sequence[Floats], method: Freedom
+    fit: FittedModel,
+    parts: Sequence[PredictorPart],
+    points: dict[str, list[object]],
+    rows: Sequence[Floats],
+    method: Freedom,
 ) -> FTest | None:
     """The test of the differences between all cells that none of the listed tests is of; None without any."""
     if not points or np.prod([float(len(values)) for values in points.values()]) > MAX_ROWS:
         return None
     beta = fit.params.beta
-    found = cells(fit, list(points), at=points)
-    whole = estimable(found.rows[1:] - found.rows[:1], found.missed[1:] - found.missed[:1])
+    found = cells(fit, list(points), at=points, among=parts[:1])
+    differences = found.rows[1:] - found.rows[:1]
+    whole = _of_each(estimable(differences, found.missed[1:] - found.missed[:1]), parts)
     listed = np.concatenate([*rows, np.zeros((0, len(beta)))])
     every, known = method.test(whole, whole @ beta), method.test(listed, listed @ beta)
     df1 = every.df1 - known.df1

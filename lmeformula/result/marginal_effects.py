@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,40 +11,48 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.design.frame import column_of, open_frame
-from lmeformula.design.observed import ObservedColumn
+from lmeformula.design.observed import Observed, ObservedColumn
 from lmeformula.design.rebuild import rebuild
 from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.result.grid import observed_of
-from lmeformula.result.predictor import mean_response
-from lmeformula.result.several_predictors import need_one_predictor
+from lmeformula.result.observed_together import observed_of, observed_together
+from lmeformula.result.predictor import category_names, family_values, mean_response
+from lmeformula.result.predictor_parts import is_by_category, part_named, predictor_parts
 
 Floats = NDArray[np.float64]
 
 
-@kinds.takes(kind=kinds.one_of("response", "link"))
-def marginaleffects_model(fit: FittedModel, data: object, *, kind: str = "response") -> Any:
+@kinds.takes(kind=kinds.one_of("response", "link"), predictor=kinds.optional(kinds.text))
+def marginaleffects_model(
+    fit: FittedModel, data: object, *, kind: str = "response", predictor: str | None = None
+) -> Any:
     """Wrap a fit so that `marginaleffects.predictions`, `comparisons`, `slopes` and the rest take it.
 
-    They are of the population: random effects are zero, and uncertainty is that of the fixed effects.
+    They are of the population: random effects are zero, and uncertainty is that of the fixed effects, of all
+    linear predictors where there are several. Of categories without an order they are of the chances of all,
+    told apart by the package's column `group`.
 
     Args:
       fit: a fitted model.
       data: the data that it was fitted to; a fit does not keep them.
-      kind: "response" for the scale of the response, "link" for the linear predictor.
+      kind: "response" for the scale of the response, "link" for a linear predictor.
+      predictor: which linear predictor, by name; the first by default, of categories all. For kind="link".
     Returns:
       A `marginaleffects` model.
     Raises:
-      ModelError: if the package is not there or does not go with the polars that is, or `kind` is not one of
-        these.
+      ModelError: if the package is not there or does not go with the polars that is, `kind` is not one of
+        these, or the model has no such predictor.
       FormulaDataError: if the data lacks a column.
     References:
       Arel-Bundock, Greifer, Heiss (2024), J. Stat. Softw. 111(9).
     """
-    need_one_predictor(
-        fit, "marginal effects", "Compare predictions: fit.predict(newdata) at two values."
-    )
+    if predictor is not None and kind != "link":
+        raise ModelError(
+            "the response is predicted by all linear predictors",
+            hint=f'Write kind="link" for the predictor {predictor!r}, or leave it out.',
+        )
+    predict, groups = _predictions(fit, kind, predictor)
     try:
         pl = importlib.import_module("polars")
         classes = importlib.import_module("marginaleffects.classes.model")
@@ -54,18 +63,20 @@ def marginaleffects_model(fit: FittedModel, data: object, *, kind: str = "respon
         ) from None
 
     class FittedModel(classes.ModelAbstract):  # type: ignore[name-defined, misc]
-        """Design matrices by the recipe of the fit's design; the last column is the offset."""
+        """Design matrices by the recipe of the fit's design; the last columns are the offsets."""
 
         def get_exog(self, newdata: Any) -> Floats:
-            """(n, p + 1)."""
+            """(n, p + K)."""
             return design_rows(fit, newdata)
 
         def get_predict(self, params: Floats, newdata: Floats) -> Any:
-            """One estimate for each row of a design matrix."""
-            eta = newdata[:, :-1] @ np.asarray(params, float) + newdata[:, -1]
-            estimate = eta if kind == "link" else mean_response(fit, eta)
-            rowid = pl.Series(range(len(eta)), dtype=pl.Int32)
-            return pl.DataFrame({"rowid": rowid, "estimate": estimate})
+            """One estimate for each row of a design matrix, or one for each group of it."""
+            estimates = predict(np.asarray(params, float), newdata)
+            rowid = pl.Series(list(range(len(newdata))) * estimates.shape[1], dtype=pl.Int32)
+            found = {"rowid": rowid, "estimate": estimates.T.reshape(-1)}
+            if groups:
+                found["group"] = [group for group in groups for _ in range(len(newdata))]
+            return pl.DataFrame(found)
 
     columns, names = _columns(fit, data, pl)
     vault = classes.ModelVault(
@@ -88,12 +99,40 @@ def marginaleffects_model(fit: FittedModel, data: object, *, kind: str = "respon
         ) from None
 
 
+def _predictions(
+    fit: FittedModel, kind: str, predictor: str | None
+) -> tuple[Callable[[Floats, Floats], Floats], tuple[str, ...]]:
+    """(fixed effects (p,), X and offsets (n, p + K)) -> estimates (n, c), and the names of the c groups."""
+    parts = predictor_parts(fit)
+    count, p = len(parts), len(fit.params.beta)
+
+    def predictors(beta: Floats, rows: Floats) -> Floats:
+        eta = [rows[:, part.columns] @ beta[part.columns] for part in parts]
+        return np.asarray(eta) + rows[:, p:].T
+
+    def at(eta: Floats) -> Floats:
+        return eta if fit.model.design.parts else eta[0]
+
+    by_category = is_by_category(fit)
+    if kind == "link":
+        is_all = by_category and predictor is None
+        chosen = list(range(count)) if is_all else [part_named(fit, predictor).number]
+        names = tuple(parts[k].name for k in chosen) if is_all else ()
+        return lambda beta, rows: predictors(beta, rows)[chosen].T, names
+    if by_category:
+        chances = fit.model.family.probabilities
+        assert chances is not None
+        return (
+            lambda beta, rows: chances(predictors(beta, rows), family_values(fit)),
+            category_names(fit),
+        )
+    return lambda beta, rows: mean_response(fit, at(predictors(beta, rows)))[:, None], ()
+
+
 def design_rows(fit: FittedModel, newdata: Any) -> Floats:
-    """X of new rows and, as the last column, their offset: (n, p + 1)."""
-    recipe = fit.model.design.recipe
-    assert recipe is not None
+    """X of new rows and, as the last columns, the offset of each predictor: (n, p + K)."""
     table = {}
-    for observed in observed_of(fit).columns:
+    for observed in _observed(fit).columns:
         column = newdata[observed.name]
         values = column.to_list()
         if _is_spelled(observed):
@@ -101,9 +140,18 @@ def design_rows(fit: FittedModel, newdata: Any) -> Floats:
             values = [known[str(value)] for value in values]
         is_text = any(isinstance(value, str) for value in values)
         table[observed.name] = np.array(values, object) if is_text else np.array(values)
-    given = None if recipe.offset == "" else np.full(len(newdata), observed_of(fit).offset)
-    rows = rebuild(fit.model.design, table or newdata, groups=False, offset=given)
-    return np.column_stack([rows.X, rows.offset])
+    design = fit.model.design
+    first = predictor_parts(fit)[0].design
+    assert first.recipe is not None
+    given = None if first.recipe.offset == "" else np.full(len(newdata), observed_of(first).offset)
+    rows = rebuild(design, table or newdata, groups=False, offset=given)
+    return np.column_stack([rows.X, rows.offset, *rows.further_offsets])
+
+
+def _observed(fit: FittedModel) -> Observed:
+    """The columns of all linear predictors."""
+    designs = {id(part.design): part.design for part in predictor_parts(fit)}
+    return observed_together(list(designs.values()))
 
 
 def _columns(fit: FittedModel, data: object, pl: Any) -> tuple[dict[str, Any], list[str]]:
@@ -112,7 +160,7 @@ def _columns(fit: FittedModel, data: object, pl: Any) -> tuple[dict[str, Any], l
     design = fit.model.design
     assert design.response is not None
     found: dict[str, Any] = {}
-    for observed in observed_of(fit).columns:
+    for observed in _observed(fit).columns:
         column = column_of(frame, observed.name)
         if _is_spelled(observed):
             values = np.asarray(column.values, float)[design.rows]  # type: ignore[union-attr]

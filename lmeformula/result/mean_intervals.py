@@ -142,7 +142,7 @@ def by_delta(fit: FittedModel, kind: str, values: Floats, half: Floats) -> Float
     """
     family = fit.model.family
     if family.categories is not None:
-        low, high = (0.0, 1.0) if kind == "prob" else (1.0, float(_num_categories(fit)))
+        low, high = (0.0, 1.0) if kind == "prob" else (1.0, float(num_categories(fit)))
         ends = np.clip(values - half, low, high), np.clip(values + half, low, high)
     elif is_positive(fit):
         with np.errstate(over="ignore"):
@@ -153,7 +153,8 @@ def by_delta(fit: FittedModel, kind: str, values: Floats, half: Floats) -> Float
     return np.stack([values, *ends], axis=-1)
 
 
-def _num_categories(fit: FittedModel) -> int:
+def num_categories(fit: FittedModel) -> int:
+    """How many categories the response has."""
     family = fit.model.family
     assert family.probabilities is not None
     at = np.zeros((len(family.predictors), 1)) if family.predictors else np.zeros(1)

@@ -7,6 +7,9 @@ Means are averaged, compared and tested on a working scale, and shown on it or b
     response, where own parameters enter a positive mean: the mean's logarithm, outward by exp
     response of ordered categories, or of any other mean: the mean itself
     response of h(y) with normal errors: h(y), outward by the inverse of h, which gives medians
+    response of one of several predictors: that predictor, outward by its own inverse link
+    response of categories without an order: their chances
+    mean              the mean response on the grid, of whatever enters it: its logarithm where it is positive
 
 On each the errors of all parameters that enter count, by the delta method, so that the intervals are those of
 predictions.
@@ -27,13 +30,19 @@ from lmeformula.formula.show import expression_text
 from lmeformula.result.averaged import is_linear
 from lmeformula.result.back_transform import BackTransform, back_transform
 from lmeformula.result.grid import Cells
-from lmeformula.result.mean_intervals import is_positive, leading_predictor, mean_slopes
+from lmeformula.result.mean_intervals import (
+    is_positive,
+    leading_predictor,
+    mean_slopes,
+    num_categories,
+)
 from lmeformula.result.parameter_errors import (
-    has_location,
+    has_thresholds,
     location_covariance,
     parameter_covariance,
 )
-from lmeformula.result.predictor import family_values, mean_response
+from lmeformula.result.predictor import category_names, family_values, mean_response
+from lmeformula.result.predictor_parts import PredictorPart, is_by_category, link_of
 from lmeformula.store.absent import has_rows
 
 Floats = NDArray[np.float64]
@@ -83,37 +92,57 @@ class Working(NamedTuple):
     scale: Scale
 
 
-def on_link(fit: FittedModel, cells: Cells) -> Working:
-    """Means of the linear predictor."""
+def on_link(fit: FittedModel, cells: Cells, part: PredictorPart) -> Working:
+    """Means of a linear predictor."""
     values = cells.rows @ fit.params.beta + cells.offset
-    if not has_location(fit):
-        return Working(cells.rows, values, cells.missed, None, link_scale(fit))
+    scale = link_scale(fit, part)
+    if not _is_located(fit, part):
+        return Working(cells.rows, values, cells.missed, None, scale)
     rows = np.column_stack([cells.rows, np.full(len(values), -1.0)])
     level = float(family_values(fit).mean())
-    return Working(rows, values - level, cells.missed, location_covariance(fit), link_scale(fit))
+    return Working(rows, values - level, cells.missed, location_covariance(fit), scale)
 
 
-def link_scale(fit: FittedModel) -> Scale:
-    """What means of the linear predictor are called."""
-    if _mean_is_linear(fit):
+def _is_located(fit: FittedModel, part: PredictorPart) -> bool:
+    """Whether the predictor is measured from thresholds."""
+    return has_thresholds(fit) and part.number == 0
+
+
+def link_scale(fit: FittedModel, part: PredictorPart) -> Scale:
+    """What means of a linear predictor are called."""
+    if is_by_category(fit):
+        of = f" of the log odds of {part.name} against {category_names(fit)[0]}"
+        return Scale(f"mean{of}", f"difference{of}")
+    if part.number == 0 and mean_is_linear(fit):
         return Scale("mean" + _of_text(fit), "difference" + _of_text(fit))
-    of = f" of the linear predictor ({fit.model.family.link})"
-    origin = ", from the mean of the thresholds" if has_location(fit) else ""
+    name = f"{part.name}, " if fit.model.design.parts else ""
+    of = f" of the linear predictor ({name}{link_of(fit, part)[0]})"
+    origin = ", from the mean of the thresholds" if _is_located(fit, part) else ""
     return Scale(f"mean{of}{origin}", f"difference{of}")
 
 
-def on_response(fit: FittedModel, cells: Cells) -> Working:
-    """Means of the response, on the scale that they are worked out on.
+def on_response(fit: FittedModel, cells: Cells, part: PredictorPart, *, alone: bool) -> Working:
+    """Means of the response, or of a parameter of its distribution, on the scale that they are worked out on.
 
+    Args:
+      fit: a fitted model.
+      cells: of the predictor; of a model that `needs_all` of them, of all.
+      part: the predictor.
+      alone: whether it is brought back by its own inverse link, whatever else enters the mean.
     Raises:
       ModelError: for a transformed response whose transform cannot be undone, or a family without a mean.
     """
-    family = fit.model.family
-    if family.categories is not None:
-        return _of_categories(fit, cells)
+    if part.number > 0 or is_by_category(fit):
+        return _of_parameter(fit, cells, part)
+    if fit.model.family.categories is not None:
+        return averaged_means(fit, cells, "response")
     eta = cells.rows @ fit.params.beta + cells.offset
-    if is_linear(fit, TRIED):
+    if is_linear(fit, _tried(fit)):
         return Working(cells.rows, eta, cells.missed, None, _undone(fit))
+    if needs_all(fit, part, alone=alone):
+        return averaged_means(fit, cells, "response")
+    if alone:
+        return _of_parameter(fit, cells, part)
     slopes = mean_slopes(fit, eta)
     name = "mean" + _of_text(fit)
     if leading_predictor(slopes) is not None:
@@ -121,7 +150,7 @@ def on_response(fit: FittedModel, cells: Cells) -> Working:
         def outward(values: Floats) -> Floats:
             return np.asarray(mean_response(fit, values))
 
-        scale = Scale(name, link_scale(fit).difference, _ratio(fit), outward)
+        scale = Scale(name, link_scale(fit, part).difference, _ratio(fit), outward)
         return Working(cells.rows, eta, cells.missed, None, scale)
     values, vcov = slopes.values[:, 0], parameter_covariance(fit)
     rows = np.column_stack([slopes.in_eta[0] * cells.rows, slopes.in_own[:, :, 0].T])
@@ -134,21 +163,87 @@ def on_response(fit: FittedModel, cells: Cells) -> Working:
     return Working(rows, values, missed, vcov, Scale(name, "difference of means"))
 
 
-def _of_categories(fit: FittedModel, cells: Cells) -> Working:
-    """Mean numbers of categories: averages of those of the grid, since no link brings averages to averages."""
+def needs_all(fit: FittedModel, part: PredictorPart, *, alone: bool) -> bool:
+    """Whether the mean on the response's scale is worked out of all predictors.
+
+    Such are mean categories, and means that no inverse link gives of the predictor: of a lognormal response
+    the predictor is the mean of the logarithm, whose scale it has no link to leave.
+    """
+    if part.number > 0 or is_by_category(fit):
+        return False
+    if fit.model.family.categories is not None:
+        return True
+    link, inverse = link_of(fit, part)
+    return alone and not mean_is_linear(fit) and (inverse is None or link == "identity")
+
+
+def _of_parameter(fit: FittedModel, cells: Cells, part: PredictorPart) -> Working:
+    """What a linear predictor is the link of, whatever the other predictors are."""
+    eta = cells.rows @ fit.params.beta + cells.offset
+    link, inverse = link_of(fit, part)
+    assert inverse is not None
+    difference, ratio = link_scale(fit, part).difference, ""
+    if is_by_category(fit):
+        name = f"odds of {part.name} against {category_names(fit)[0]}"
+        return Working(cells.rows, eta, cells.missed, None, Scale(name, difference, ODDS, inverse))
+    name = f"{part.name}, by the inverse of its link ({link})"
+    if part.number == 0 and _is_mean(fit, inverse):
+        name, ratio = "mean" + _of_text(fit), RATIO if link == "log" else ""
+    elif link == "log":
+        ratio = f"ratio of {part.name}"
+    if link == "logit":
+        ratio = ODDS
+    return Working(cells.rows, eta, cells.missed, None, Scale(name, difference, ratio, inverse))
+
+
+def _is_mean(fit: FittedModel, inverse: Function) -> bool:
+    """Whether the inverse link of the first predictor is the mean response, whatever the others are."""
+    for others in (0.0, 1.0):
+        at = _tried(fit)
+        if at.ndim > 1:
+            at[1:] = others
+        if not np.allclose(mean_response(fit, at), inverse(TRIED), rtol=NEARLY, atol=0.0):
+            return False
+    return True
+
+
+def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
+    """Averages of the means of the grid, since no link brings averages of predictors to averages of means.
+
+    Args:
+      fit: a fitted model.
+      cells: of all its predictors.
+      kind: "response" for mean responses, of ordered categories their numbers; "prob" for the chances of
+        categories, a row for each, those of one combination of the variables side by side.
+    """
     r, m, p = cells.grid.shape
     X = cells.grid.reshape(r * m, p)
-    slopes = mean_slopes(fit, X @ fit.params.beta + cells.grid_offset.reshape(-1))
-    moves = np.column_stack([slopes.in_eta[0] * X, slopes.in_own[:, :, 0].T])
-    rows = np.einsum("rmd,rm->rd", moves.reshape(r, m, -1), cells.share)
-    values = (slopes.values[:, 0].reshape(r, m) * cells.share).sum(axis=1)
-    probabilities = fit.model.family.probabilities
-    assert probabilities is not None
-    last = float(probabilities(np.zeros(1), family_values(fit)).shape[1])
-    scale = Scale("mean category", "difference of mean categories", ends=(1.0, last))
+    of = np.array(fit.model.design.column_predictors or (0,) * p, int)
+    offsets = cells.grid_offsets.reshape(len(cells.grid_offsets), -1)
+    eta = np.array([(X * (of == k)) @ fit.params.beta + offset for k, offset in enumerate(offsets)])
+    slopes = mean_slopes(fit, eta if fit.model.design.parts else eta[0], kind)
+    c = slopes.values.shape[1]
+    # (r m, c, d): each coefficient moves the mean by its own predictor.
+    in_beta = slopes.in_eta[of].transpose(1, 2, 0) * X[:, None, :]
+    moves = np.concatenate([in_beta, np.moveaxis(slopes.in_own, 0, -1)], axis=-1)
+    rows = np.einsum("rmcd,rm->rcd", moves.reshape(r, m, c, -1), cells.share).reshape(r * c, -1)
+    values = (slopes.values.reshape(r, m, c) * cells.share[..., None]).sum(axis=1).reshape(-1)
     each = np.where(cells.share > 0.0, np.abs(cells.grid_missed).max(axis=2, initial=0.0), 0.0)
-    missed = np.diag(each.max(axis=1, initial=0.0))
-    return Working(rows, values, missed, parameter_covariance(fit), scale)
+    missed = np.repeat(np.diag(each.max(axis=1, initial=0.0)), c, axis=0)
+    vcov = parameter_covariance(fit)
+    family = fit.model.family
+    if kind == "prob":
+        scale = Scale("chance", "difference of chances", ends=(0.0, 1.0))
+    elif family.categories is not None:
+        scale = Scale(
+            "mean category", "difference of mean categories", ends=(1.0, float(num_categories(fit)))
+        )
+    elif is_positive(fit):
+        scale = Scale("mean" + _of_text(fit), "difference of log means", RATIO, np.exp)
+        return Working(rows / values[:, None], np.log(values), missed, vcov, scale)
+    else:
+        scale = Scale("mean" + _of_text(fit), "difference of means")
+    return Working(rows, values, missed, vcov, scale)
 
 
 def _ratio(fit: FittedModel) -> str:
@@ -215,8 +310,16 @@ def _has_numbers(fit: FittedModel) -> bool:
     return fit.model.family.measure != "classes" and fit.model.family.categories is None
 
 
-def _mean_is_linear(fit: FittedModel) -> bool:
+def mean_is_linear(fit: FittedModel) -> bool:
+    """Whether the mean of the response, as it is written, is the first linear predictor."""
     try:
-        return is_linear(fit, TRIED)
+        return is_linear(fit, _tried(fit))
     except ModelError:  # a family of the user's without a mean
         return False
+
+
+def _tried(fit: FittedModel) -> Floats:
+    """Predictors (4,) or (K, 4) at which the mean is tried, the same for the first of any model."""
+    found = np.zeros((max(fit.model.design.num_predictors, 1), len(TRIED)))
+    found[0] = TRIED
+    return found if fit.model.design.parts else TRIED

@@ -266,8 +266,8 @@ def test_adjustments_by_hand():
     assert np.isnan(adjusted_p(t, df, "tukey", 3)[3])
 
 
-def test_marginaleffects_gets_designs_and_predictions(monkeypatch):
-    # The package is optional: what it would inherit from and call is stood in for.
+def stand_in(monkeypatch):
+    """What a model would inherit from and call of marginaleffects, which is optional; returns polars."""
     pl = pytest.importorskip("polars")
 
     class Base:
@@ -280,7 +280,11 @@ def test_marginaleffects_gets_designs_and_predictions(monkeypatch):
     for name in ("marginaleffects", "marginaleffects.classes"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "marginaleffects.classes.model", classes)
+    return pl
 
+
+def test_marginaleffects_gets_designs_and_predictions(monkeypatch):
+    pl = stand_in(monkeypatch)
     fit = fit_of("ticks")
     model = fit.to_marginaleffects(data("ticks"))
     assert model.vault.modeldata["YEAR"].dtype == pl.Enum(["95", "96", "97"])

@@ -207,11 +207,8 @@ def test_categories_have_chances():
 
 
 REFUSED = {
-    "marginal means": lambda fit: fit.emmeans("x"),
-    "tests of whole terms": lambda fit: fit.joint_tests(),
     "checks": lambda fit: fit.check(),
     "shares of the variance": lambda fit: fit.r2(),
-    "marginal effects": lambda fit: fit.to_marginaleffects(data()),
     "tables of fitted rows": lambda fit: fit.augment(),
     "averaged predictions": lambda fit: fit.predict(averaged=True),
     "leave-one-out predictions": leave_one_out,
