@@ -12,10 +12,13 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations, equations, fresh_variances
-from lmeformula.result.heavy_errors import means_over, normal_covariances, with_fresh
+from lmeformula.result.heavy_errors import HeavyErrors, means_over, normal_covariances, with_fresh
 from lmeformula.result.level_posterior import LevelNodes, level_nodes, shifts
 from lmeformula.result.predictive_density import mean_over
 from lmeformula.result.predictor import PredictionKind, family_values, linear_predictor, only_terms
+from lmeformula.result.predictor_intervals import Uncertain
+from lmeformula.result.predictor_intervals import uncertain as errors_of
+from lmeformula.result.refuse_student import has_tails
 from lmeformula.result.scores import averaged_chances
 from lmeformula.result.several_predictors import contribution, need_one_predictor
 
@@ -38,7 +41,8 @@ def averaged_over(
 
     Errors of the fixed effects are normal. Effects of the levels of a single grouping factor have the
     distribution that they have given the rows and the estimates, however skewed; those of several factors are
-    normal about their means, which are not their modes. Those of unseen levels are normal or t about zero; a
+    normal about their means, which are not their modes. Effects by Student's t have theirs in any case, by
+    draws, with a Monte Carlo error. Those of unseen levels are normal or t about zero; a
     mean that grows too fast for the tails of t, such as exp, is infinite.
 
     Args:
@@ -56,6 +60,9 @@ def averaged_over(
     )
     used = only_terms(rows, kept)
     eta = linear_predictor(fit, used, with_random=any(kept))
+    if uncertain and has_tails(fit):
+        what = errors_of(fit, used, eta, parameters=True, effects=any(kept), new_levels=new_levels)
+        return _over_draws(fit, kind, what)
     variances = np.zeros(len(eta))
     solved = equations(fit) if uncertain else None
     nodes = level_nodes(fit) if uncertain and any(kept) else None
@@ -65,11 +72,7 @@ def averaged_over(
             eta = eta + moved_means(fit, solved, used)[0]
     if new_levels and not is_linear(fit, eta):
         variances = variances + fresh_variances(used.terms, normal_covariances(fit))
-        found = _normal(fit, kind, eta, variances)
-        errors = with_fresh(fit, used.terms, variances)
-        is_heavy = errors.is_heavy
-        if is_heavy.any():
-            found[is_heavy] = means_over(errors.at(is_heavy), eta[is_heavy], of_kind(fit, kind))
+        found = _heavy(fit, kind, eta, with_fresh(fit, used.terms, variances))
     else:
         found = _normal(fit, kind, eta, variances)
     if nodes is not None and solved is not None:
@@ -90,6 +93,31 @@ def _normal(fit: FittedModel, kind: str, eta: Floats, variances: Floats) -> Floa
     if kind == "prob":
         return averaged_chances(fit, eta, variances)
     return mean_over(fit, eta, variances)[:, None]
+
+
+def _heavy(fit: FittedModel, kind: str, eta: Floats, errors: HeavyErrors) -> Floats:
+    found, is_heavy = _normal(fit, kind, eta, errors.variances), errors.is_heavy
+    if is_heavy.any():
+        found[is_heavy] = means_over(errors.at(is_heavy), eta[is_heavy], of_kind(fit, kind))
+    return found
+
+
+def _over_draws(fit: FittedModel, kind: str, what: Uncertain) -> Floats:
+    """Averages over draws of effects by Student's t; exact where all are of unseen levels."""
+    if is_linear(fit, what.eta):
+        return what.eta[:, None]
+    if what.sampled is None:
+        heavy = what.heavy(what.rows)
+        return _heavy(fit, kind, what.eta, heavy._replace(variances=what.variances()))
+    work, random = of_kind(fit, kind), np.random.default_rng(0)
+    sds = np.sqrt(what.variances())
+
+    def means(part: slice, rows: Design | NewRows) -> Floats:
+        drawn = what.eta[part] + what.shifts(rows, what.heavy(rows))
+        drawn += sds[part] * random.standard_normal(drawn.shape)
+        return np.asarray(work(drawn.ravel()).reshape(*drawn.shape, -1).mean(axis=0))
+
+    return what.together(means)
 
 
 def _variances(solved: Equations, rows: Design | NewRows, effects: bool) -> Floats:

@@ -26,7 +26,7 @@ from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import FittedModel
 from lmeformula.result.parameter_errors import has_thresholds, location_covariance
 from lmeformula.result.predictor import linear_predictor
-from lmeformula.result.refuse_student import refuse_heavy
+from lmeformula.result.refuse_student import has_tails, refuse_heavy
 from lmeformula.result.several_predictors import polarised, stacked_predictor
 
 Floats = NDArray[np.float64]
@@ -147,13 +147,14 @@ def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, tuple[T
     """Some rows at a time, `size` of them: where they are, and their terms."""
     for start in range(0, len(rows.offset), size):
         part = slice(start, start + size)
-        yield (
-            part,
-            tuple(
-                replace(block, values=block.values[part], index=block.index[part])
-                for block in rows.terms
-            ),
-        )
+        yield part, terms_of(rows.terms, part)
+
+
+def terms_of(terms: tuple[TermBlock, ...], part: slice) -> tuple[TermBlock, ...]:
+    """The terms of some rows."""
+    return tuple(
+        replace(block, values=block.values[part], index=block.index[part]) for block in terms
+    )
 
 
 def equations(fit: FittedModel) -> Equations:
@@ -172,7 +173,7 @@ def equations(fit: FittedModel) -> Equations:
       Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
     """
     check_direct(fit, "intervals of predictions")
-    refuse_heavy(fit, "intervals of predictions and errors of held-out rows")
+    refuse_heavy(fit, "mixed-model equations, as for errors of rows left out,")
     design, stack = fit.model.design, fit.model.stack
     plan = layout(stack.terms)
     sigma = fit.params.sigma
@@ -227,7 +228,7 @@ def is_direct(fit: FittedModel) -> bool:
 
 def has_equations(fit: FittedModel) -> bool:
     """Whether `equations` has an answer for this model: small enough, and its effects Gaussian."""
-    return is_direct(fit) and not fit.params.freedom
+    return is_direct(fit) and not has_tails(fit)
 
 
 def check_direct(fit: FittedModel, what: str) -> None:

@@ -14,6 +14,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations
 from lmeformula.result.parameter_errors import parameter_covariance
 from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.sampled_effects import EffectSample
 from lmeformula.result.several_predictors import stacked_predictor
 
 Floats = NDArray[np.float64]
@@ -81,6 +82,20 @@ def loadings(fit: FittedModel, solved: Equations | None) -> Loadings:
     if len(vcov) > p:
         moves = np.column_stack([moves, solved.collected(_slopes_in_own(fit))])
     return Loadings(vcov, p, moves, solved.factor.plan)
+
+
+def sampled_loadings(fit: FittedModel, sampled: EffectSample) -> Loadings:
+    """The loadings of a fit's predictors, whose effects are at their means over draws and move with those.
+
+    Args:
+      fit: a fitted model.
+      sampled: draws of its effects.
+    """
+    vcov, space = parameter_covariance(fit), fit.model.space
+    moves = sampled.moves[:, : space.num_fixed]
+    if len(vcov) > space.num_fixed:
+        moves = np.column_stack([moves, sampled.moves[:, space.own_slice]])
+    return Loadings(vcov, space.num_fixed, moves, sampled.plan)
 
 
 def _slopes_in_own(fit: FittedModel) -> Floats:

@@ -115,41 +115,41 @@ def leading_predictor(slopes: MeanSlopes) -> int | None:
     return used[0] if len(used) == 1 and not np.any(slopes.in_own != 0.0) else None
 
 
-def transformed(fit: FittedModel, eta: Floats, k: int, widths: Floats) -> Floats:
+def transformed(fit: FittedModel, eta: Floats, k: int, away: Floats) -> Floats:
     """(n, 3) means and intervals: those of the one predictor that counts, brought to the response.
 
     Args:
       fit: a fitted model.
       eta: (n,) or (K, n) its predictors.
       k: the one.
-      widths: (n,) half of its intervals.
+      away: (2, n) how far from it the ends of its intervals are.
     """
-    half = np.zeros_like(np.atleast_2d(eta))
-    half[k] = widths
-    move = half if eta.ndim > 1 else half[0]
-    ends = [mean_response(fit, part) for part in (eta, eta - move, eta + move)]
+    moves = np.zeros((2, *np.atleast_2d(eta).shape))
+    moves[:, k] = away
+    low, high = moves if eta.ndim > 1 else moves[:, 0]
+    ends = [mean_response(fit, part) for part in (eta, eta + low, eta + high)]
     return np.column_stack([ends[0], np.minimum(*ends[1:]), np.maximum(*ends[1:])])
 
 
-def by_delta(fit: FittedModel, kind: str, values: Floats, half: Floats) -> Floats:
-    """(n, c, 3) means and intervals: symmetric within the bounds of categories, and in logs of positive means.
+def by_delta(fit: FittedModel, kind: str, values: Floats, away: Floats) -> Floats:
+    """(n, c, 3) means and intervals: linear within the bounds of categories, and in logs of positive means.
 
     Args:
       fit: a fitted model.
       kind: "response" or "prob".
       values: (n, c) means.
-      half: (n, c) half of their intervals, were these symmetric.
+      away: (2, n, c) how far from them the ends of their intervals are, were they linear in all errors.
     """
+    below, above = away
     family = fit.model.family
     if family.categories is not None:
         low, high = (0.0, 1.0) if kind == "prob" else (1.0, float(num_categories(fit)))
-        ends = np.clip(values - half, low, high), np.clip(values + half, low, high)
+        ends = np.clip(values + below, low, high), np.clip(values + above, low, high)
     elif is_positive(fit):
         with np.errstate(over="ignore"):
-            ratio = np.exp(half / values)
-        ends = values / ratio, values * ratio
+            ends = values * np.exp(below / values), values * np.exp(above / values)
     else:
-        ends = values - half, values + half
+        ends = values + below, values + above
     return np.stack([values, *ends], axis=-1)
 
 

@@ -68,16 +68,21 @@ def location_covariance(fit: FittedModel) -> Floats:
     means anything, and the errors of that do not depend on where covariates have their zero.
     """
     p, own = fit.model.space.num_fixed, fit.model.space.own
-    jacobian = own.scale.jacobian(own.scale.to_free(fit.params.own))
     change = np.zeros((p + 1, p + own.size))
     change[:p, :p] = np.eye(p)
-    change[p, p:] = jacobian.mean(axis=0)
+    change[p, p:] = location_slopes(fit)
     return np.asarray(change @ parameter_covariance(fit) @ change.T)
 
 
 def has_thresholds(fit: FittedModel) -> bool:
     """Whether the predictor, or the first of several, is measured from thresholds."""
     return bool(fit.model.family.thresholds)
+
+
+def location_slopes(fit: FittedModel) -> Floats:
+    """(f,) derivatives of the mean of the thresholds in the unconstrained own parameters."""
+    scale = fit.model.space.own.scale
+    return np.asarray(scale.jacobian(scale.to_free(fit.params.own)).mean(axis=0))
 
 
 def has_location(fit: FittedModel) -> bool:

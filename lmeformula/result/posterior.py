@@ -12,12 +12,14 @@ from lmeformula.algebra.factor import apply_lambda, factorize
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
 from lmeformula.result.predictor import family_values, linear_predictor
-from lmeformula.result.refuse_student import refuse_heavy
+from lmeformula.result.refuse_student import has_tails
+from lmeformula.result.sampled_effects import effect_sample
 from lmeformula.result.several_predictors import stacked_predictor
 
 Floats = NDArray[np.float64]
 
 JOINT = "normal, jointly for all effects"
+SAMPLED = "from the sampler of Monte Carlo EM, jointly for all effects"
 APART = "normal, each level independently of the others"
 
 
@@ -26,7 +28,7 @@ class PosteriorDraws(NamedTuple):
 
     Attributes:
       effects: (m, l, k) for each term.
-      how: `JOINT` or `APART`.
+      how: `JOINT`, `SAMPLED` or `APART`.
     """
 
     effects: tuple[Floats, ...]
@@ -40,15 +42,16 @@ def posterior_draws(
 
     The distribution is normal around the posterior means of the fit. Its precision is that of the rows at
     those means and of the effects' own covariance, as in the Laplace approximation; for Gaussian fits
-    this is exact. Effects of different levels and terms are correlated, as they are in crossed designs.
+    this is exact. Effects of different levels and terms are correlated, as they are in crossed designs. Where
+    effects have a t distribution they are draws of their own distribution: every fourth one of the sampler of
+    Monte Carlo EM, and so nearly independent.
 
     Args:
       fit: a fitted model.
       num_draws: m.
       seed: of the random numbers.
       jointly: False draws each level from its own conditional covariance, for which the rows are not needed;
-        by default this is done where the equations were too large to be factored, and where effects have a t
-        distribution.
+        by default this is done where the equations were too large to be factored.
     Returns:
       The draws.
     Raises:
@@ -57,10 +60,9 @@ def posterior_draws(
       Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the equations.
     """
     random = np.random.default_rng(seed)
-    if fit.params.freedom and jointly is None:
-        jointly = False
     if fit.solver == "direct" if jointly is None else jointly:
-        refuse_heavy(fit, "joint draws of all effects")
+        if has_tails(fit):
+            return PosteriorDraws(effect_sample(fit, num_draws, seed).effects, SAMPLED)
         return PosteriorDraws(_joint(fit, num_draws, random), JOINT)
     found = []
     for modes, covariances in zip(fit.modes, fit.mode_cov, strict=True):

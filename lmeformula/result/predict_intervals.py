@@ -68,12 +68,13 @@ def predict_interval(
     "confidence" is for the mean of the response of a row, "prediction" for a response. Fixed effects, the
     family's own parameters and random effects are jointly normal about their estimates (exactly so for Gaussian
     models with known variances); that the variances of random effects are estimated is left out of account, and
-    so are own parameters that ended at a boundary. Gaussian intervals have normal quantiles. Where the mean of
-    other families depends on one linear predictor alone, its confidence interval is that of the predictor,
-    brought to the response by the inverse link. Where it depends on more (thresholds, a chance of zero, the
-    sigma of a lognormal response, several predictors) it is by the delta method over all of them: in logarithms
-    for positive means, else symmetric, and cut off at the lowest and highest category, or at chances of 0 and
-    1. Prediction intervals are quantiles of simulated responses: of linear predictors and own parameters with
+    so are own parameters that ended at a boundary. Effects by Student's t are draws given the data, which move
+    with the parameters as their means do. Gaussian intervals have normal quantiles. Where the mean of other
+    families depends on one linear predictor alone, its confidence interval is that of the predictor, brought to
+    the response by the inverse link. Where it depends on more (thresholds, a chance of zero, the sigma of a
+    lognormal response, several predictors) it is by the delta method over all of them: in logarithms for
+    positive means, else symmetric, and cut off at the lowest and highest category, or at chances of 0 and 1.
+    Prediction intervals are quantiles of simulated responses: of linear predictors and own parameters with
     their uncertainty, and responses of the family given each. On the scale of several linear predictors,
     `kind="link"`, each has three columns; so has each category with `kind="prob"`. A predictor of ordered
     categories is measured from the mean of the thresholds, whose error is part of its interval.
@@ -95,8 +96,10 @@ def predict_interval(
       include: the sources of uncertainty: any of "parameters" (fixed effects and the family's own), "effects"
         (random effects, given the data) and "residual". By default the first two for confidence, all for
         prediction.
-      seed: of simulated responses.
-      num_draws: how many responses are simulated for a row.
+      seed: of simulated responses, and of draws of effects by Student's t.
+      num_draws: how many responses are simulated for a row, and how many draws those effects have: ends have a
+        Monte Carlo error, of some 4 / 100 standard deviations with 4,000 draws and a coverage of 95 %, and more
+        where a level's responses are all alike, and its draws hang together.
     Returns:
       frame: estimate, lower, upper; one row for each of `newdata`, NaN where it misses a value. Successes out
         of trials are proportions, ordered categories their number from 1. The estimate of a level that is
@@ -163,6 +166,8 @@ def predict_interval(
         parameters="parameters" in sources,
         effects="effects" in sources and with_random,
         new_levels="effects" in sources and new_levels == "sample" and with_random,
+        num_draws=num_draws,
+        seed=seed,
     )
     if kind == "link" and family.predictors:
         frame = link_intervals(fit, what.eta, what.covariances(), level)
@@ -176,8 +181,7 @@ def predict_interval(
         if has_residual:
             assert fit.params.sigma is not None
             added = fit.params.sigma**2 / (1.0 if rows.weights is None else rows.weights)
-        half = what.widths(level, added)
-        frame = _framed([what.eta, what.eta - half, what.eta + half])
+        frame = _framed([what.eta, *(what.eta + what.ends(level, added))])
     else:
         frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))
     if new_levels == "sample" and newdata is not None and not is_gaussian and kind != "link":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.design.design import Design, NewRows
+from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.fit import FittedModel
 from lmeformula.result.distribution import draw_rows, response_arrays
 from lmeformula.result.equations import (
@@ -19,7 +19,7 @@ from lmeformula.result.equations import (
     equations,
     fresh_variances,
     in_parts,
-    with_location,
+    terms_of,
 )
 from lmeformula.result.heavy_errors import (
     HeavyErrors,
@@ -28,7 +28,7 @@ from lmeformula.result.heavy_errors import (
     with_fresh,
 )
 from lmeformula.result.intervals import cutoff
-from lmeformula.result.loadings import Loadings, loadings, predictors_of
+from lmeformula.result.loadings import Loadings, loadings, predictors_of, sampled_loadings
 from lmeformula.result.mean_intervals import (
     COLUMNS,
     by_delta,
@@ -37,14 +37,18 @@ from lmeformula.result.mean_intervals import (
     mean_variances,
     transformed,
 )
-from lmeformula.result.parameter_errors import has_location, location_covariance
+from lmeformula.result.parameter_errors import has_location, location_slopes
 from lmeformula.result.predictor import family_values
+from lmeformula.result.refuse_student import has_tails
+from lmeformula.result.sampled_effects import EffectSample, effect_sample, kernel_quantiles
 from lmeformula.result.several_predictors import polarised
 
 Floats = NDArray[np.float64]
 
 # Rows whose errors are worked out, and numbers that are simulated, at a time.
 ROWS, NUMBERS = 16_384, 1_000_000
+# Draws of effects by Student's t.
+NUM_DRAWS = 4000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +60,8 @@ class Uncertain:
       rows: fitted or new rows, with those terms that take part.
       eta: (n,) or (K, n) their linear predictors.
       loads: how they follow the parameters; None where these are taken as known.
-      solved: the mixed-model equations, where effects are uncertain, given the data; else None.
+      solved: the mixed-model equations, where normal effects are uncertain, given the data; else None.
+      sampled: draws of the effects, where these have heavy tails and are uncertain; else None.
       new_levels: whether effects of levels that the fit has not seen are drawn from their distribution.
     """
 
@@ -65,6 +70,7 @@ class Uncertain:
     eta: Floats
     loads: Loadings | None
     solved: Equations | None
+    sampled: EffectSample | None
     new_levels: bool
 
     @property
@@ -73,36 +79,36 @@ class Uncertain:
         return 1 if self.eta.ndim == 1 else len(self.eta)
 
     def variances(self) -> Floats:
-        """(n,) of the errors of the one linear predictor, of ordered categories from the mean of thresholds."""
+        """(n,) of the normal errors of the one linear predictor; thresholds are measured from their mean."""
+        return self.together(lambda part, rows: self._variances(rows))
+
+    def _variances(self, rows: Design | NewRows) -> Floats:
         if self.loads is None or not has_location(self.fit):
-            return self._together(lambda part, rows: self._covariances(rows)[:, 0, 0])
+            return self._covariances(rows)[:, 0, 0]
+        fresh = self._fresh(rows)[:, 0, 0]
         if self.solved is not None:
             with one_blas_thread():
-                known = self.solved.variances(
-                    self.rows, parameters=True, effects=True, new_levels=False
-                )
-            return np.asarray(known + self._fresh(self.rows)[:, 0, 0])
-        vcov = location_covariance(self.fit)
-        X = with_location(self.rows.X, len(vcov))
-        found = np.einsum("ni,ij,nj->n", X, vcov, X) + self._fresh(self.rows)[:, 0, 0]
-        return np.asarray(np.maximum(found, 0.0))
+                known = self.solved.variances(rows, parameters=True, effects=True, new_levels=False)
+            return np.asarray(known + fresh)
+        loads = self._each_load(rows)[0]
+        loads[:, self.loads.num_fixed :] -= location_slopes(self.fit)
+        found = np.einsum("nd,de,ne->n", loads, self.loads.vcov, loads, optimize=True)
+        return np.asarray(np.maximum(found + fresh, 0.0))
 
     def covariances(self) -> Floats:
         """(n, K, K) of the errors of the linear predictors."""
-        return self._together(lambda part, rows: self._covariances(rows))
+        return self.together(lambda part, rows: self._covariances(rows))
 
     def means(self, kind: str, level: float) -> Floats:
         """(n, c, 3) mean responses (c is 1) or chances of categories, with lower and upper ends."""
-        return self._together(
-            lambda part, rows: self._means(self.eta[..., part], rows, kind, level)
-        )
+        return self.together(lambda part, rows: self._means(self.eta[..., part], rows, kind, level))
 
     def _means(self, eta: Floats, rows: Design | NewRows, kind: str, level: float) -> Floats:
         slopes = mean_slopes(self.fit, eta, kind)
         k = leading_predictor(slopes) if kind == "response" else None
         if k is not None:
-            widths = half_widths(self._errors(rows, self._covariances(rows)[:, k, k]), level)
-            return transformed(self.fit, eta, k, widths)[:, None]
+            away = self._ends(rows, self._covariances(rows)[:, k, k, None], level)[..., 0]
+            return transformed(self.fit, eta, k, away)[:, None]
         effects, count = self._effects(rows), self.num_predictors
         if self.loads is None:
             known = slopes._replace(in_own=slopes.in_own[:0])
@@ -111,36 +117,63 @@ class Uncertain:
         else:
             each = self._each_load(rows)
             variances = mean_variances(slopes, each, self.loads.vcov, effects)
-        errors = self._errors(rows, np.zeros(len(variances)))
-        moved = np.einsum("jn,nc->jnc", errors.scales, np.abs(slopes.in_eta[0]))
-        widths = half_widths(errors._replace(variances=variances, scales=moved), level)
-        return by_delta(self.fit, kind, slopes.values, widths)
+        away = self._ends(rows, variances, level, slopes.in_eta[0])
+        return by_delta(self.fit, kind, slopes.values, away)
 
-    def widths(self, level: float, added: Floats | float = 0.0) -> Floats:
-        """(n,) half of intervals of the one linear predictor, with the variances of what is added to it."""
-        return half_widths(self._errors(self.rows, self.variances() + added), level)
+    def ends(self, level: float, added: Floats | float = 0.0) -> Floats:
+        """(2, n) how far the ends of intervals are from the one linear predictor.
 
-    def errors(self, variances: Floats) -> HeavyErrors:
-        """Those of the one linear predictor, its normal ones having these variances (n,)."""
-        return self._errors(self.rows, variances)
+        Args:
+          level: coverage.
+          added: (n,) variances of a normal error that is added to it.
+        """
+        more = np.broadcast_to(added, self.eta.shape)
 
-    def _errors(self, rows: Design | NewRows, variances: Floats) -> HeavyErrors:
-        return with_fresh(self.fit, rows.terms if self.new_levels else (), variances)
+        def work(part: slice, rows: Design | NewRows) -> Floats:
+            variances = self._variances(rows) + more[part]
+            return self._ends(rows, variances[:, None], level)[..., 0].T
 
-    def _together(self, work: Callable[[slice, Design | NewRows], Floats]) -> Floats:
+        return self.together(work).T
+
+    def _ends(
+        self, rows: Design | NewRows, variances: Floats, level: float, slopes: Floats | float = 1.0
+    ) -> Floats:
+        """(2, n, c) ends of what has normal errors (n, c), and follows other errors of the predictor."""
+        slope = np.broadcast_to(slopes, variances.shape)
+        heavy = self.heavy(rows)
+        if self.sampled is None:
+            scales = heavy.scales[..., None] * np.abs(slope)
+            half = half_widths(HeavyErrors(variances, scales, heavy.freedom), level)
+            return np.array([-half, half])
+        shifts, sds = self.shifts(rows, heavy), np.sqrt(variances)
+        each = [
+            kernel_quantiles(shifts * slope[:, c], sds[:, c], level) for c in range(sds.shape[1])
+        ]
+        return np.stack(each, axis=-1)
+
+    def heavy(self, rows: Design | NewRows) -> HeavyErrors:
+        """The errors by Student's t of rows of unseen levels, without normal ones."""
+        terms = rows.terms if self.new_levels else ()
+        return with_fresh(self.fit, terms, np.zeros(len(rows.offset)))
+
+    def shifts(self, rows: Design | NewRows, heavy: HeavyErrors) -> Floats:
+        """(m, n) draws of what sampled effects and t errors add to the one predictor."""
+        assert self.sampled is not None
+        found = self.sampled.shifts(self.fit, rows.terms)
+        random = np.random.default_rng(len(found))
+        for scales, df in zip(heavy.scales, heavy.freedom, strict=True):
+            found += scales * random.standard_t(df, size=found.shape)
+        return found
+
+    def together(self, work: Callable[[slice, Design | NewRows], Floats]) -> Floats:
         """What is worked out for some rows at a time, for all."""
+        size = ROWS if self.sampled is None else max(1, NUMBERS // len(self.sampled.effects[0]))
         found = [
             work(
                 part,
-                replace(
-                    self.rows,
-                    X=self.rows.X[part],
-                    terms=terms,
-                    offset=self.rows.offset[part],
-                    further_offsets=tuple(each[part] for each in self.rows.further_offsets),
-                ),
+                _some(self.rows, part, terms),
             )
-            for part, terms in in_parts(self.rows, ROWS)
+            for part, terms in in_parts(self.rows, size)
         ]
         return np.concatenate(found) if found else work(slice(0), self.rows)
 
@@ -193,6 +226,8 @@ def uncertain(
     parameters: bool,
     effects: bool,
     new_levels: bool,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
 ) -> Uncertain:
     """Work out what the errors of rows' linear predictors are made of.
 
@@ -203,13 +238,32 @@ def uncertain(
       parameters: whether fixed effects and own parameters are uncertain.
       effects: whether random effects are, given the data.
       new_levels: whether effects of unseen levels are drawn from their distribution.
+      num_draws: of effects by Student's t.
+      seed: of these.
     Raises:
-      ModelError: if effects are, and the equations are too large to be factored, or effects are by Student's t.
+      ModelError: if effects are, and the equations are too large to be factored.
     """
-    is_known = any((block.index >= 0).any() and block.values.any() for block in rows.terms)
-    solved = equations(fit) if effects and (is_known or not fit.params.freedom) else None
-    loads = loadings(fit, solved) if parameters else None
-    return Uncertain(fit, rows, eta, loads, solved, new_levels)
+    solved, sampled = None, None
+    if effects and has_tails(fit):
+        # Of unseen levels the data say nothing.
+        if any((block.index >= 0).any() and block.values.any() for block in rows.terms):
+            sampled = effect_sample(fit, num_draws, seed)
+    elif effects:
+        solved = equations(fit)
+    loads = None
+    if parameters:
+        loads = loadings(fit, solved) if sampled is None else sampled_loadings(fit, sampled)
+    return Uncertain(fit, rows, eta, loads, solved, sampled, new_levels)
+
+
+def _some(rows: Design | NewRows, part: slice, terms: tuple[TermBlock, ...]) -> Design | NewRows:
+    return replace(
+        rows,
+        X=rows.X[part],
+        terms=terms,
+        offset=rows.offset[part],
+        further_offsets=tuple(each[part] for each in rows.further_offsets),
+    )
 
 
 def link_intervals(
@@ -272,7 +326,7 @@ def _draws(
     if what.loads is not None and len(what.loads.vcov) > what.loads.num_fixed:
         own, moved, pulls, taken_up = _own_draws(what, num_draws, of_own)
         covariances = covariances - taken_up
-    heavy = what.errors(np.zeros(n))
+    heavy = what.heavy(what.rows)
     size = max(NUMBERS // (num_draws * count), 1)
     for number, start in enumerate(range(0, n, size)):
         part = slice(start, start + size)
@@ -281,6 +335,8 @@ def _draws(
         if count == 1:
             sds = np.sqrt(np.maximum(covariances[part, 0, 0], 0.0))
             drawn = what.eta[part] + sds * noise.standard_normal((num_draws, len(sds)))
+            if what.sampled is not None:
+                drawn += what.sampled.shifts(what.fit, terms_of(what.rows.terms, part))
             for scales, df in zip(heavy.scales[:, part], heavy.freedom, strict=True):
                 drawn += scales * noise.standard_t(df, size=drawn.shape)
         else:
@@ -306,7 +362,7 @@ def _own_draws(
     natural = np.array([scale.to_natural(free + move) for move in moved])
     # The predictors' regression on the own parameters.
     back = vcov[:, p:] @ np.linalg.pinv(of_own, hermitian=True)
-    pulls = what._together(
+    pulls = what.together(
         lambda part, rows: np.stack([load @ back for load in what._each_load(rows)], axis=1)
     )
     pulls = np.moveaxis(pulls, 1, 0)

@@ -20,14 +20,19 @@ def refuse_heavy(fit: FittedModel, what: str) -> None:
       fit: a fitted model.
       what: of several things, such as "intervals of predictions".
     Raises:
-      ModelError: where some of its terms are gr(..., dist = "student").
+      ModelError: where some of its terms are gr(..., dist = "student") and have not ended as Gaussian ones.
     """
-    if fit.params.freedom:
+    if has_tails(fit):
         raise ModelError(
             f"{what} take random effects for Gaussian, and this fit has some by Student's t distribution",
-            hint="Its estimates, predictions, simulations and Wald intervals do not; or fit the model without "
-            "dist to compare.",
+            hint="Its estimates, predictions with their intervals, simulations and Wald intervals do not; or "
+            "fit the model without dist to compare.",
         )
+
+
+def has_tails(fit: FittedModel) -> bool:
+    """Whether some effects of a fit have a t distribution with finitely many degrees of freedom."""
+    return any(math.isfinite(df) for df in fit.params.freedom)
 
 
 def effect_covariances(fit: FittedModel) -> tuple[Floats, ...]:

@@ -221,7 +221,7 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
         return student_prior.scores(sizes, of_rows, white, given, z, gradient)
 
     def geometry(psi: Floats) -> Geometry:
-        return _geometry(of, order, psi)
+        return _geometry(of, psi)
 
     units = noticeable(model, np.maximum(of.stand_in(start).mode.weights, 0.0))
     sd_edges = edge_finder(space, lambda psi: units)
@@ -240,9 +240,16 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
     )
 
 
-def _geometry(of: HeavyModel, order: tuple[int, ...], psi: Floats) -> Geometry:
-    space, plan = of.model.space, of.plan
-    observed = of.information(psi)
+class HeavyAtMode(NamedTuple):
+    """The whitening by the stand-in at one parameter vector, and (d, d) its complete-data information."""
+
+    white: HeavyWhitening
+    complete: Floats
+
+
+def whitening_of(of: HeavyModel, psi: Floats) -> HeavyAtMode:
+    """The whitening of a model with heavy-tailed effects at psi (d,)."""
+    space, order = of.model.space, (of.plan.lead, *of.plan.rest)
     found = of.stand_in(psi)
     at = whitening_at(space, found.arrays, psi, found.mode, whitening_factor(found.mode.factor))
     freedom = space.freedom(psi)
@@ -251,7 +258,14 @@ def _geometry(of: HeavyModel, order: tuple[int, ...], psi: Floats) -> Geometry:
         tuple(1.0 / np.sqrt(found.precisions[j]) for j in order),
         tuple(np.float64(0.0 if np.isinf(freedom[j]) else free_of(freedom[j])) for j in order),
     )
-    complete = at.complete
+    return HeavyAtMode(white, at.complete)
+
+
+def _geometry(of: HeavyModel, psi: Floats) -> Geometry:
+    space, plan = of.model.space, of.plan
+    observed = of.information(psi)
+    white, complete = whitening_of(of, psi)
+    freedom = space.freedom(psi)
     for j, last in _freedom_places(space):
         levels, k = plan.sizes[j]
         complete[last, last] = levels * _information_of_freedom(freedom[j], k)

@@ -12,6 +12,7 @@ from scipy.special import expit, gammaln, logsumexp
 
 import lmeformula as lf
 from lmeformula.covariance.student import Heavy
+from lmeformula.result.leave_one_out import leave_one_out
 from lmeformula.sampling import student_prior as heavy
 from lmeformula.sampling.student_problem import HeavyModel
 from tests.estimation.quadrature import Truth, climb
@@ -173,13 +174,16 @@ def test_simulated_effects_have_the_tails_of_the_fit():
 def test_statistics_of_gaussian_effects_are_refused():
     fit = fitted("gaussian")
     for call in (
-        lambda: fit.predict(interval="confidence"),
         lambda: fit.confint("boot", num_refits=100),
         lambda: fit.confint("profile"),
     ):
         with pytest.raises(lf.ModelError, match=r"Gaussian, and this fit has some by Student's t"):
             call()
-    assert np.isfinite(fit.predict()).all()
+    assert np.isfinite(fit.predict(interval="confidence")).all().all()
+    with pytest.raises(
+        lf.ModelError, match="errors of rows left out, take random effects for Gaussian"
+    ):
+        leave_one_out(fit)
     assert np.isfinite(fit.residuals("quantile")).all()
     assert np.isfinite(fit.ranef()["value"]).all()
     with pytest.raises(lf.ModelError, match="degrees of freedom by satterthwaite take random"):
