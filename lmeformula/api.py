@@ -34,19 +34,22 @@ if TYPE_CHECKING:
 MOST_DRAWS, MOST_CHAINS = 2**31 - 1, 10_000
 
 
-@kinds.takes(
-    model=kinds.instance(Model, "Give what lf.compile returns."),
-    method=kinds.one_of("auto", "exact", "laplace", "mcem"),
-    seed=kinds.seed,
-    reml=kinds.flag,
-    solver=kinds.one_of("auto", "direct", "iterative"),
-    tolerance=kinds.positive,
-    num_draws=kinds.whole(10, MOST_DRAWS),
-    max_draws=kinds.whole(10, MOST_DRAWS),
-    max_iterations=kinds.whole(1),
-    num_chains=kinds.whole(1, MOST_CHAINS),
-    strict=kinds.flag,
-)
+# How a model is estimated, and how hard: arguments of `estimate`, and of `fit`, before it reads the data.
+EFFORT: dict[str, kinds.Check] = {
+    "method": kinds.one_of("auto", "exact", "laplace", "mcem"),
+    "seed": kinds.seed,
+    "reml": kinds.flag,
+    "solver": kinds.one_of("auto", "direct", "iterative"),
+    "tolerance": kinds.positive,
+    "num_draws": kinds.whole(10, MOST_DRAWS),
+    "max_draws": kinds.whole(10, MOST_DRAWS),
+    "max_iterations": kinds.whole(1),
+    "num_chains": kinds.whole(1, MOST_CHAINS),
+    "strict": kinds.flag,
+}
+
+
+@kinds.takes(model=kinds.instance(Model, "Give what lf.compile returns."), **EFFORT)
 def estimate(
     model: Model,
     *,
@@ -124,6 +127,7 @@ def estimate(
     return fitted
 
 
+@kinds.takes(**EFFORT)
 def fit(
     formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],
     data: Any,
@@ -135,7 +139,18 @@ def fit(
     weights: Any = None,
     offset: Any = None,
     dtype: str = "float64",
-    **options: Any,
+    double_bar: str = "split",
+    method: str = "auto",
+    seed: int = 0,
+    reml: bool = False,
+    solver: str = "auto",
+    tolerance: float = 0.01,
+    num_draws: int = 20,
+    max_draws: int = 50_000,
+    max_iterations: int = 200,
+    num_chains: int = 2,
+    progress: bool | Progress = True,
+    strict: bool = False,
 ) -> Fit:
     """Fit a mixed model: parse, design, compile and estimate in one call.
 
@@ -152,7 +167,9 @@ def fit(
       weights: prior weights: a column name or an array, a value for each row of `data`.
       offset: a further offset: a column name or an array.
       dtype: "float64" or "float32" of Monte Carlo fits.
-      **options: those of `estimate`: method, seed, reml, solver, tolerance, progress, strict, ...
+      double_bar: what `||` means, as in `parse`.
+      method, seed, reml, solver, tolerance, progress, strict: as in `estimate`.
+      num_draws, max_draws, max_iterations, num_chains: as in `estimate`, of Monte Carlo EM.
     Returns:
       The fit.
     Raises:
@@ -170,12 +187,25 @@ def fit(
     if find_family(family).expand is not None and isinstance(formula, str):
         # Its labels (1 |ID| g) link the categories of the response.
         formula = {"mu": formula}
-    parsed = parse(formula)
+    parsed = parse(formula, double_bar=double_bar)
     designed = build_design(
         parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset
     )
     design_seconds = time.perf_counter() - began
-    found = estimate(compile_model(designed, family, sigma=sigma, dtype=dtype), **options)
+    found = estimate(
+        compile_model(designed, family, sigma=sigma, dtype=dtype),
+        method=method,
+        seed=seed,
+        reml=reml,
+        solver=solver,
+        tolerance=tolerance,
+        num_draws=num_draws,
+        max_draws=max_draws,
+        max_iterations=max_iterations,
+        num_chains=num_chains,
+        progress=progress,
+        strict=strict,
+    )
     seconds = found.seconds._replace(design=design_seconds, total=time.perf_counter() - began)
     return replace(found, seconds=seconds)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from lmeformula.em.progress import Progress
+    from lmeformula.em.types import Options
     from lmeformula.result.anova import Anova
     from lmeformula.result.check import Check
     from lmeformula.result.cross_validate import CrossValidation
@@ -53,6 +56,7 @@ class Fit(FittedModel):
 
         return varcorr(self)
 
+    @kinds.takes()
     def ranef(self, cond_sd: bool = True) -> pd.DataFrame:
         """Random effects, a row each: group, level, term, value and, unless told not to, sd."""
         from lmeformula.result.ranef import ranef
@@ -65,11 +69,19 @@ class Fit(FittedModel):
 
         return coef(self)
 
-    def refit(self, y: Any, **options: Any) -> Fit:
+    @kinds.takes()
+    def refit(
+        self,
+        y: Any,
+        *,
+        seed: int = 0,
+        options: Options | None = None,
+        progress: Progress | None = None,
+    ) -> Fit:
         """The same model fitted to another response; see `lmeformula.result.refit.refit`."""
         from lmeformula.result.refit import refit
 
-        return Fit.of(refit(self, y, **options))
+        return Fit.of(refit(self, y, seed=seed, options=options, progress=progress))
 
     def fitted(self) -> pd.Series:
         """Expected responses of the rows used, random effects included."""
@@ -77,43 +89,82 @@ class Fit(FittedModel):
 
         return fitted(self)
 
+    @kinds.takes()
     def predict(
-        self, newdata: Any = None, *, interval: str | None = None, **options: Any
+        self,
+        newdata: object = None,
+        *,
+        interval: str | None = None,
+        kind: str = "response",
+        re_form: str | None = None,
+        new_levels: str = "error",
+        offset: object = None,
+        averaged: bool = False,
+        level: float = 0.95,
+        weights: object = None,
+        include: Sequence[str] | None = None,
+        seed: int = 0,
+        num_draws: int | None = None,
     ) -> pd.Series | pd.DataFrame:
-        """Predict; with an interval, "confidence" or "prediction", a frame of estimate, lower and upper.
+        """Predict means; with `interval`, "confidence" or "prediction", a frame of estimate, lower and upper.
 
-        See `lmeformula.result.predict.predict` for kind, re_form and new_levels, and
-        `lmeformula.result.predict_intervals.predict_interval` for what intervals take: level, include, seed.
-        With kind="draws" a column for each draw of the effects: `lmeformula.result.predict_draws`.
+        With kind="draws" a column for each draw of the effects. See `lmeformula.result.predictions`.
         """
-        kind = options.get("kind")
-        if isinstance(kind, str) and kind == "draws" and interval is None:
-            from lmeformula.result.predict_draws import predict_draws
+        from lmeformula.result.predictions import predictions
 
-            return predict_draws(self, newdata, **{k: v for k, v in options.items() if k != "kind"})
-        if interval is not None:
-            from lmeformula.result.predict_intervals import predict_interval
+        return predictions(
+            self,
+            newdata,
+            interval=interval,
+            kind=kind,
+            re_form=re_form,
+            new_levels=new_levels,
+            offset=offset,
+            averaged=averaged,
+            level=level,
+            weights=weights,
+            include=include,
+            seed=seed,
+            num_draws=num_draws,
+        )
 
-            return predict_interval(self, newdata, interval=interval, **options)
-        from lmeformula.result.predict import predict
-
-        return predict(self, newdata, **options)
-
-    def simulate(self, n: int = 1, *, seed: int = 0, **options: Any) -> pd.DataFrame:
+    @kinds.takes()
+    def simulate(
+        self,
+        n: int = 1,
+        *,
+        seed: int = 0,
+        re_form: str | None = "NA",
+        newdata: object = None,
+        new_levels: str = "error",
+        offset: object = None,
+        weights: object = None,
+    ) -> pd.DataFrame:
         """Responses drawn from the model, a column each; see `lmeformula.result.simulate.simulate`.
 
         Random effects are drawn anew unless `re_form` keeps them, as in lme4.
         """
         from lmeformula.result.simulate import simulate
 
-        return simulate(self, n, seed=seed, **options)
+        return simulate(
+            self,
+            n,
+            seed=seed,
+            re_form=re_form,
+            newdata=newdata,
+            new_levels=new_levels,
+            offset=offset,
+            weights=weights,
+        )
 
+    @kinds.takes()
     def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
         """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile"."""
         from lmeformula.result.residuals import residuals
 
         return residuals(self, kind, seed=seed)
 
+    @kinds.takes()
     def tidy(self, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
         """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error, ...
 
@@ -129,23 +180,30 @@ class Fit(FittedModel):
 
         return glance(self)
 
+    @kinds.takes()
     def summary(self, *, ddf: str | None = None) -> Summary:
         """The summary page: text in the REPL, HTML in a notebook; `ddf` adds tests of fixed effects."""
         from lmeformula.views.summary import summary
 
         return summary(self, ddf)
 
+    @kinds.takes()
     def confint(
         self,
         method: str = "wald",
         level: float = 0.95,
         parm: Sequence[str] | str | None = None,
-        **options: Any,
+        *,
+        num_refits: int | None = None,
+        seed: int | None = None,
     ) -> pd.DataFrame:
-        """Intervals, "wald", "profile" or "boot": parameter, estimate, lower, upper, note."""
+        """Intervals, "wald", "profile" or "boot": parameter, estimate, lower, upper, note.
+
+        See `lmeformula.result.confint.confint`; `num_refits` and `seed` are those of "boot".
+        """
         from lmeformula.result.confint import confint
 
-        return confint(self, method, level, parm, **options)
+        return confint(self, method, level, parm, num_refits=num_refits, seed=seed)
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -154,18 +212,21 @@ class Fit(FittedModel):
 
         return diagnostics(self)
 
+    @kinds.takes()
     def check(self, *, level: float = 0.01, seed: int = 0) -> Check:
         """What seems wrong with the model, and what to try; see `lmeformula.result.check.check`."""
         from lmeformula.result.check import check
 
         return check(self, level=level, seed=seed)
 
+    @kinds.takes()
     def anova(self, *others: Fit, level: float = 0.05) -> Anova:
         """Likelihood-ratio tests between this fit and others, by number of parameters."""
         from lmeformula.result.anova import anova
 
         return anova(self, *others, level=level)
 
+    @kinds.takes()
     def profile(self, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
         """Profile likelihoods of some parameters, or of all, out to an interval of that level."""
         from lmeformula.result.profile import profile
@@ -179,32 +240,61 @@ class Fit(FittedModel):
 
         return Plots(self)
 
+    @kinds.takes()
     def cross_validate(
-        self, folds: Any = None, *, by: str | None = None, **options: Any
+        self,
+        folds: Any = None,
+        *,
+        by: str | None = None,
+        metrics: Sequence[str] | str | None = None,
+        method: str | None = None,
+        seed: int = 0,
+        options: Options | None = None,
     ) -> CrossValidation:
         """Score predictions of rows held out; see `lmeformula.result.cross_validate.cross_validate`."""
         from lmeformula.result.cross_validate import cross_validate
 
-        return cross_validate(self, folds, by=by, **options)
+        return cross_validate(
+            self, folds, by=by, metrics=metrics, method=method, seed=seed, options=options
+        )
 
+    @kinds.takes()
     def augment(self, data: pd.DataFrame | None = None) -> pd.DataFrame:
         """The rows with predictions and residuals; see `lmeformula.result.augment.augment`."""
         from lmeformula.result.augment import augment
 
         return augment(self, data)
 
-    def to_arviz(self, **options: Any) -> Any:
+    @kinds.takes()
+    def to_arviz(
+        self,
+        *,
+        num_draws: int = 500,
+        seed: int = 0,
+        rows: bool = True,
+        watched: bool = True,
+        parameters: str = "estimates",
+    ) -> Any:
         """Draws of the effects, log-likelihoods and rows for ArviZ; see `lmeformula.result.arviz.to_arviz`."""
         from lmeformula.result.arviz import to_arviz
 
-        return to_arviz(self, **options)
+        return to_arviz(
+            self,
+            num_draws=num_draws,
+            seed=seed,
+            rows=rows,
+            watched=watched,
+            parameters=parameters,
+        )
 
+    @kinds.takes()
     def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
         """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store`."""
         from lmeformula.store.save import save
 
         return save(self, path, data=data)
 
+    @kinds.takes()
     def export(self, path: str | PathLike[str]) -> Exported:
         """Write predictions as a TensorFlow SavedModel; see `lmeformula.serving.export.export`."""
         from lmeformula.serving.export import export
@@ -223,25 +313,53 @@ class Fit(FittedModel):
 
         return joint_effects(self)
 
-    def joint_for(self, newdata: Any, **options: Any) -> Any:
+    @kinds.takes()
+    def joint_for(self, newdata: Any, *, offset: Any = None, weights: Any = None) -> Any:
         """The joint distribution of new rows at the estimates; see `lmeformula.result.joint.joint_for`."""
         from lmeformula.result.joint import joint_for
 
-        return joint_for(self, newdata, **options)
+        return joint_for(self, newdata, offset=offset, weights=weights)
 
+    @kinds.takes()
     def emmeans(
-        self, specs: Sequence[str] | str, by: Sequence[str] | str | None = None, **options: Any
+        self,
+        specs: str | Sequence[str],
+        by: str | Sequence[str] | None = None,
+        *,
+        at: Mapping[str, object] | None = None,
+        type: str = "link",
+        weights: str = "equal",
+        var: str | None = None,
+        ddf: str = "auto",
+        predictor: str | None = None,
     ) -> MarginalMeans:
         """Marginal means or slopes, with contrasts; see `lmeformula.result.emmeans.emmeans`."""
         from lmeformula.result.emmeans import emmeans
 
-        return emmeans(self, specs, by, **options)
+        return emmeans(
+            self,
+            specs,
+            by,
+            at=at,
+            type=type,
+            weights=weights,
+            var=var,
+            ddf=ddf,
+            predictor=predictor,
+        )
 
-    def joint_tests(self, terms: Sequence[str] | None = None, **options: Any) -> pd.DataFrame:
-        """F tests of whole terms, whatever the contrasts; see `lmeformula.result.joint_tests.joint_tests`."""
+    @kinds.takes()
+    def joint_tests(
+        self,
+        terms: Sequence[str] | None = None,
+        *,
+        ddf: str = "auto",
+        predictor: str | Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value."""
         from lmeformula.result.joint_tests import joint_tests
 
-        return joint_tests(self, terms, **options)
+        return joint_tests(self, terms, ddf=ddf, predictor=predictor)
 
     def references(self) -> References:
         """The papers of the model and of the methods that this fit used."""
@@ -249,11 +367,19 @@ class Fit(FittedModel):
 
         return references(self)
 
-    def drop1(self, test: str = "lrt", **options: Any) -> pd.DataFrame:
+    @kinds.takes()
+    def drop1(
+        self,
+        test: str = "lrt",
+        *,
+        ddf: str = "auto",
+        seed: int = 0,
+        options: Options | None = None,
+    ) -> pd.DataFrame:
         """Leave out each term of the fixed part, by "lrt" or "F"; see `lmeformula.result.drop1.drop1`."""
         from lmeformula.result.drop1 import drop1
 
-        return drop1(self, test, **options)
+        return drop1(self, test, ddf=ddf, seed=seed, options=options)
 
     def update(self, formula: str | Mapping[str, str | None], data: Any, **options: Any) -> Fit:
         """Fit a changed formula, "~ . - x" or {"sigma": "~ . - x"}, to data; see `lmeformula.result.update`."""
@@ -261,23 +387,40 @@ class Fit(FittedModel):
 
         return Fit.of(update(self, formula, data, **options))
 
-    def to_marginaleffects(self, data: Any, **options: Any) -> Any:
+    @kinds.takes()
+    def to_marginaleffects(
+        self, data: object, *, kind: str = "response", predictor: str | None = None
+    ) -> Any:
         """The model that the `marginaleffects` package takes; see `lmeformula.result.marginal_effects`."""
         from lmeformula.result.marginal_effects import marginaleffects_model
 
-        return marginaleffects_model(self, data, **options)
+        return marginaleffects_model(self, data, kind=kind, predictor=predictor)
 
-    def icc(self, **options: Any) -> pd.DataFrame:
+    @kinds.takes()
+    def icc(
+        self,
+        *,
+        observation: str = "auto",
+        mean: float | None = None,
+        null: FittedModel | None = None,
+    ) -> pd.DataFrame:
         """Intraclass correlations; see `lmeformula.result.r2.icc`."""
         from lmeformula.result.r2 import icc
 
-        return icc(self, **options)
+        return icc(self, observation=observation, mean=mean, null=null)
 
-    def r2(self, **options: Any) -> R2:
+    @kinds.takes()
+    def r2(
+        self,
+        *,
+        observation: str = "auto",
+        mean: float | None = None,
+        null: FittedModel | None = None,
+    ) -> R2:
         """Marginal and conditional R2; see `lmeformula.result.r2.r2`."""
         from lmeformula.result.r2 import r2
 
-        return r2(self, **options)
+        return r2(self, observation=observation, mean=mean, null=null)
 
     def __repr__(self) -> str:
         from lmeformula.views.summary import short_repr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -27,7 +26,9 @@ def confint(
     method: str = "wald",
     level: float = 0.95,
     parm: Sequence[str] | str | None = None,
-    **options: Any,
+    *,
+    num_refits: int | None = None,
+    seed: int | None = None,
 ) -> pd.DataFrame:
     """Confidence intervals; see `wald_intervals`, `profile_intervals` and `bootstrap_intervals`.
 
@@ -36,22 +37,23 @@ def confint(
       method: "wald", from the standard errors; "profile", from the likelihood itself; "boot", from refits.
       level: coverage, between 0 and 1.
       parm: parameter names, one or several; all by default.
-      **options: num_refits and seed of "boot".
+      num_refits: how many refits of "boot"; 500 by default.
+      seed: of the responses that they are to; 0 by default.
     Returns:
       frame: parameter, estimate, lower, upper, note.
     Raises:
       ModelError: for a method, level, option or parameter that does not exist, or a fit that the method does
         not serve.
     """
-    allowed = {"num_refits", "seed"} if method == "boot" else set()
-    unknown = sorted(set(options) - allowed)
-    if unknown:
+    asked = {"num_refits": num_refits, "seed": seed}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if given and method != "boot":
         raise ModelError(
-            f"intervals by {method!r} have no option {unknown[0]!r}",
+            f"intervals by {method!r} have no option {min(given)!r}",
             hint='num_refits and seed are options of method="boot".',
         )
     if method == "wald":
         return wald_intervals(fit, parm, level)
     if method == "profile":
         return profile_intervals(fit, parm, level)
-    return bootstrap_intervals(fit, parm, level, **options)
+    return bootstrap_intervals(fit, parm, level, **given)

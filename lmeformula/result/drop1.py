@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
 from lmeformula.design.made import recipe_of
 from lmeformula.design.predictors import joined
+from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.fit import FittedModel
@@ -52,9 +53,19 @@ class Reduced(NamedTuple):
     within: Floats
 
 
-@kinds.takes(test=kinds.one_of("lrt", "F"), ddf=kinds.one_of(*METHODS))
+@kinds.takes(
+    test=kinds.one_of("lrt", "F"),
+    ddf=kinds.one_of(*METHODS),
+    seed=kinds.seed,
+    options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+)
 def drop1(
-    fit: FittedModel, test: str = "lrt", *, ddf: str = "auto", **options: Any
+    fit: FittedModel,
+    test: str = "lrt",
+    *,
+    ddf: str = "auto",
+    seed: int = 0,
+    options: Options | None = None,
 ) -> pd.DataFrame:
     """Leave out each term of the fixed part that no other term contains, one at a time.
 
@@ -67,7 +78,8 @@ def drop1(
         tests the coefficients of this fit that the smaller model lacks, without another fit.
       ddf: degrees of freedom of F tests: "auto" (Satterthwaite's for Gaussian fits), "satterthwaite",
         "kenward-roger" or "none".
-      **options: of `lf.estimate`, for the refits: seed, tolerance, ...
+      seed: of Monte Carlo refits.
+      options: of the Monte Carlo EM engine, for them.
     Returns:
       frame: for "lrt" term ("<none>" first), df (how many coefficients less), loglik, aic, statistic (twice the
         difference of log-likelihoods), p_value (chi-square), mc_error (of the statistic); for "F" term, df1,
@@ -103,8 +115,8 @@ def drop1(
                 "p_value": [found.p_value for found in tests],
             }
         )
-    full = _estimate(fit, fit.model.design, options) if fit.reml else fit  # of one predictor
-    fits = [full, *(_estimate(fit, _narrow(fit, model), options) for model in smaller)]
+    full = _estimate(fit, fit.model.design, seed, options) if fit.reml else fit  # of one predictor
+    fits = [full, *(_estimate(fit, _narrow(fit, model), seed, options) for model in smaller)]
     df = np.array([full.loglik.df - other.loglik.df for other in fits], float)
     statistics = np.array([2.0 * (full.loglik.value - other.loglik.value) for other in fits])
     errors = [2.0 * float(np.hypot(full.loglik.mc_error, f.loglik.mc_error)) for f in fits]
@@ -254,7 +266,7 @@ def _lost_of_one(within: Floats, p: int) -> Floats:
     return np.asarray(scipy.linalg.null_space(within.T, rcond=WITHIN).T[:, :p])
 
 
-def _estimate(fit: FittedModel, design: Design, options: dict[str, Any]) -> FittedModel:
+def _estimate(fit: FittedModel, design: Design, seed: int, options: Options | None) -> FittedModel:
     family = fit.model.family.base or fit.model.family
     model = compile(design, family, sigma=fit.model.sigma, dtype=fit.model.dtype)
-    return estimate(model, method=fit.method, **options)
+    return estimate(model, method=fit.method, seed=seed, options=options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,13 +21,20 @@ LANE_SHARE = 0.46
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
-def calibration(fit: FittedModel, ax: Axes | None = None, **options: Any) -> Axes:
+def calibration(
+    fit: FittedModel,
+    ax: Axes | None = None,
+    *,
+    num_bins: int | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Axes:
     """Draw whether predictions of rows, each made without the row, agree with what was observed.
 
     Args:
       fit: a fitted model with its rows.
       ax: axes to draw on; a new figure by default.
-      **options: of `lmeformula.result.calibration.calibration`.
+      num_bins, level, seed: as in `lmeformula.result.calibration.calibration`.
     Returns:
       ax: the axes drawn on. Of yes and no, successes and categories: how often what had some chance came true,
         on a line where the chances are right, within the bands (95 % each) where chance explains the rest.
@@ -37,7 +44,7 @@ def calibration(fit: FittedModel, ax: Axes | None = None, **options: Any) -> Axe
         right, and all within the band (95 % for all together) where chance explains the rest. A hill says that
         they are too wide, a valley too narrow, a slope too high or too low.
     """
-    found = computed(fit, **options)
+    found = computed(fit, num_bins=num_bins, level=level, seed=seed)
     curves, level = found.curves, 100 * found.level
     if ax is None:
         ax = new_axes(height=1.6 + 0.8 * len(curves) if len(curves) > 1 else 4.0)

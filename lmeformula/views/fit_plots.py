@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.special
@@ -57,17 +57,25 @@ def qq(fit: FittedModel, seed: int = 0, ax: Axes | None = None) -> Axes:
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
-def ppc(fit: FittedModel, ax: Axes | None = None, **options: Any) -> Axes:
+def ppc(
+    fit: FittedModel,
+    ax: Axes | None = None,
+    *,
+    num_draws: int = 200,
+    level: float = 0.9,
+    re_form: str | None = "NA",
+    seed: int = 0,
+) -> Axes:
     """Draw how often values of the response occur, in the data and in responses that the model draws.
 
     Args:
       fit: a fitted model with its rows.
       ax: axes to draw on; a new figure by default.
-      **options: of `lmeformula.result.predictive.frequencies`.
+      num_draws, level, re_form, seed: as in `lmeformula.result.predictive.frequencies`.
     Returns:
       ax: the axes drawn on: bars for the data, points and 90 % intervals (or another level) for the draws.
     """
-    found = frequencies(fit, **options)
+    found = frequencies(fit, num_draws=num_draws, level=level, re_form=re_form, seed=seed)
     ax = new_axes() if ax is None else ax
     middles, widths = 0.5 * (found.edges[1:] + found.edges[:-1]), np.diff(found.edges)
     share = 0.8 if found.names else 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,50 +47,74 @@ class Plots:
         names = [name for name in vars(type(self)) if not name.startswith("_")]
         return f"Plots of a fit: {', '.join(f'.{name}()' for name in names)}"
 
+    @kinds.takes()
     def convergence(
         self, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
     ) -> NDArray[np.object_]:
         """Draw `plots.convergence` of this fit."""
         return convergence(self._fit, parameters, axes)
 
+    @kinds.takes()
     def trace(self, term: str | None = None, count: int = 7, ax: Axes | None = None) -> Axes:
         """Draw `plots.trace` of this fit."""
         return trace(self._fit, term, count, ax)
 
+    @kinds.takes()
     def residuals(self, ax: Axes | None = None) -> Axes:
         """Draw `plots.residuals` of this fit."""
         return residuals(self._fit, ax)
 
+    @kinds.takes()
     def histogram(
         self, group: str | None = None, column: str | None = None, ax: Axes | None = None
     ) -> Axes:
         """Draw `plots.histogram` of this fit."""
         return histogram(self._fit, group, column, ax)
 
+    @kinds.takes()
     def effects(
         self, group: str | None = None, column: str | None = None, ax: Axes | None = None
     ) -> Axes:
         """Draw `plots.effects` of this fit."""
         return effects(self._fit, group, column, ax)
 
+    @kinds.takes()
     def qq(self, seed: int = 0, ax: Axes | None = None) -> Axes:
         """Draw `fit_plots.qq` of this fit."""
         from lmeformula.views.fit_plots import qq
 
         return qq(self._fit, seed, ax)
 
-    def ppc(self, ax: Axes | None = None, **options: Any) -> Axes:
+    @kinds.takes()
+    def ppc(
+        self,
+        ax: Axes | None = None,
+        *,
+        num_draws: int = 200,
+        level: float = 0.9,
+        re_form: str | None = "NA",
+        seed: int = 0,
+    ) -> Axes:
         """Draw `fit_plots.ppc` of this fit."""
         from lmeformula.views.fit_plots import ppc
 
-        return ppc(self._fit, ax, **options)
+        return ppc(self._fit, ax, num_draws=num_draws, level=level, re_form=re_form, seed=seed)
 
-    def calibration(self, ax: Axes | None = None, **options: Any) -> Axes:
+    @kinds.takes()
+    def calibration(
+        self,
+        ax: Axes | None = None,
+        *,
+        num_bins: int | None = None,
+        level: float = 0.95,
+        seed: int = 0,
+    ) -> Axes:
         """Draw `calibration_plots.calibration` of this fit."""
         from lmeformula.views.calibration_plots import calibration
 
-        return calibration(self._fit, ax, **options)
+        return calibration(self._fit, ax, num_bins=num_bins, level=level, seed=seed)
 
+    @kinds.takes()
     def correlation(self, term: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw `correlation_plots.correlation` of this fit."""
         from lmeformula.views.correlation_plots import correlation
