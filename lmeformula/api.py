@@ -168,8 +168,17 @@ def fit(
       offset: a further offset: a column name or an array.
       dtype: "float64" or "float32" of Monte Carlo fits.
       double_bar: what `||` means, as in `parse`.
-      method, seed, reml, solver, tolerance, progress, strict: as in `estimate`.
-      num_draws, max_draws, max_iterations, num_chains: as in `estimate`, of Monte Carlo EM.
+      method: "exact", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
+      seed: of all random numbers.
+      reml: maximise the restricted likelihood.
+      solver: "direct", "iterative" or "auto".
+      tolerance: Monte Carlo errors as a fraction of standard errors.
+      num_draws: draws per chain in the first iteration.
+      max_draws: most draws per chain.
+      max_iterations: most iterations.
+      num_chains: chains that run side by side.
+      progress: show the estimates while they are found.
+      strict: raise ConvergenceError where the outcome is not a converged one.
     Returns:
       The fit.
     Raises:

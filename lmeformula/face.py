@@ -10,10 +10,11 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
+from lmeformula.arguments.kept import KEPT, Kept
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
     from pathlib import Path
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from lmeformula.em.progress import Progress
     from lmeformula.em.types import Options
+    from lmeformula.model.family.record import Family
     from lmeformula.result.anova import Anova
     from lmeformula.result.check import Check
     from lmeformula.result.cross_validate import CrossValidation
@@ -381,11 +383,48 @@ class Fit(FittedModel):
 
         return drop1(self, test, ddf=ddf, seed=seed, options=options)
 
-    def update(self, formula: str | Mapping[str, str | None], data: Any, **options: Any) -> Fit:
+    @kinds.takes()
+    def update(
+        self,
+        formula: str | Mapping[str, str | None],
+        data: Any,
+        *,
+        family: str | Family | Kept = KEPT,
+        sigma: float | Kept | None = KEPT,
+        contrasts: Mapping[str, str] | None = None,
+        functions: Mapping[str, Callable[..., Any]] | Kept | None = KEPT,
+        weights: Any = KEPT,
+        offset: Any = KEPT,
+        dtype: str | Kept = KEPT,
+        method: str | Kept = KEPT,
+        reml: bool | Kept = KEPT,
+        solver: str = "auto",
+        seed: int = 0,
+        options: Options | None = None,
+        progress: Progress | None = None,
+    ) -> Fit:
         """Fit a changed formula, "~ . - x" or {"sigma": "~ . - x"}, to data; see `lmeformula.result.update`."""
         from lmeformula.result.update import update
 
-        return Fit.of(update(self, formula, data, **options))
+        changed = update(
+            self,
+            formula,
+            data,
+            family=family,
+            sigma=sigma,
+            contrasts=contrasts,
+            functions=functions,
+            weights=weights,
+            offset=offset,
+            dtype=dtype,
+            method=method,
+            reml=reml,
+            solver=solver,
+            seed=seed,
+            options=options,
+            progress=progress,
+        )
+        return Fit.of(changed)
 
     @kinds.takes()
     def to_marginaleffects(

@@ -14,6 +14,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.check_test import Doubt
 from lmeformula.result.distribution import distribution, draw_rows, is_normal
 from lmeformula.result.equations import equations
+from lmeformula.result.own_limits import own_at_limits
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
 from lmeformula.result.residuals import observed_mean, residuals
@@ -203,7 +204,7 @@ def narrow(facts: RowFacts) -> Doubt | None:
 def _spread(facts: RowFacts) -> Spread | None:
     fit = facts.fit
     family, design = fit.model.family, fit.model.design
-    if family.variance is None or family.has_sigma or _has_dispersion(fit):
+    if family.variance is None or family.has_sigma or not own_at_limits(fit).all():
         return None
     mu = mean_response(fit, facts.eta)
     observed, weights = observed_mean(family, design)
@@ -222,16 +223,6 @@ def _spread(facts: RowFacts) -> Spread | None:
     z = (squares.sum() - left.sum()) / np.sqrt((chance * left).sum())
     words = "successes" if family.has_trials else "counts"
     return Spread(float(squares.sum() / left.sum()), float(z), words, family.name)
-
-
-def _has_dispersion(fit: FittedModel) -> bool:
-    """Whether own parameters are there that did not end where the family has no dispersion."""
-    own = fit.params.own
-    if not own.size:
-        return False
-    with np.errstate(all="ignore"):
-        free = np.asarray(fit.model.space.own.scale.to_free(own), float)
-    return bool(np.isfinite(free).any())
 
 
 def zeros(facts: RowFacts) -> Doubt | None:

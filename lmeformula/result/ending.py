@@ -7,6 +7,7 @@ import numpy as np
 from lmeformula.em.outcome import Outcome
 from lmeformula.fit import FittedModel
 from lmeformula.model.family.limits import limits_of
+from lmeformula.result.own_limits import own_at_limits
 
 # An approximation that leaves out so much of the log-likelihood of each row may have its maximum elsewhere.
 FAR = 0.1
@@ -46,7 +47,6 @@ def at_bounds(fit: FittedModel) -> tuple[str, ...]:
 
 def at_limits(fit: FittedModel) -> tuple[str, ...]:
     """Name the family's own parameters that ended at their limits, each with the simpler family it leads to."""
-    own = fit.model.space.own_slice
     limits = {limit.name: limit for limit in limits_of(fit.model.family)}
     design, endless = fit.model.design, np.isnan(fit.param_stderr[: fit.model.space.num_fixed])
     if fit.outcome is Outcome.BOUNDARY and endless.any():
@@ -54,11 +54,8 @@ def at_limits(fit: FittedModel) -> tuple[str, ...]:
         return tuple(np.array(design.names, object)[endless])
     if fit.outcome is Outcome.BOUNDARY and fit.model.space.estimates_sigma:
         return ("sigma at 0 (effects alone account for the responses)",)
-    return tuple(
-        f"{name} at {limits[name].value:g} ({limits[name].becomes})"
-        for place, name in enumerate(fit.param_names)
-        if place >= own.start and name in limits and fit.param_values[place] == limits[name].value
-    )
+    resting = np.array(fit.model.space.own.names, object)[own_at_limits(fit)]
+    return tuple(f"{name} at {limits[name].value:g} ({limits[name].becomes})" for name in resting)
 
 
 def how_it_ended(fit: FittedModel) -> str:

@@ -86,7 +86,7 @@ def predictions(
       >>> import lmeformula as lf
       >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", lf.datasets.load("sleepstudy"))
       >>> predictions(fit, {"Days": [9.0], "Subject": ["308"]}).round(1).tolist()
-      [430.8]
+      [430.1]
     """
     common: dict[str, Any] = {"re_form": re_form, "new_levels": new_levels, "offset": offset}
     own: dict[str, Any] = {

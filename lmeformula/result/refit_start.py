@@ -6,8 +6,8 @@ import numpy as np
 
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
-from lmeformula.model.family.limits import limits_of
 from lmeformula.model.params import Params
+from lmeformula.result.own_limits import own_at_limits
 
 
 def start_from(fit: FittedModel, model: Model) -> None:
@@ -27,13 +27,8 @@ def start_from(fit: FittedModel, model: Model) -> None:
 
 def _off_limits(fit: FittedModel, model: Model) -> Params:
     """The estimates of a fit, but for own parameters at their limits."""
-    space = fit.model.space
-    limits = {limit.name: limit.value for limit in limits_of(fit.model.family)}
-    reported = fit.param_values[space.own_slice]
-    at_limit = [
-        value == limits.get(name) for name, value in zip(space.own.names, reported, strict=True)
-    ]
-    if not any(at_limit):
+    resting = own_at_limits(fit)
+    if not resting.any():
         return fit.params
-    own = np.where(np.array(at_limit), model.space.own.start, fit.params.own)
+    own = np.where(resting, model.space.own.start, fit.params.own)
     return fit.params._replace(own=own)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
+from lmeformula.arguments.kept import KEPT, Kept, given, or_kept
 from lmeformula.design.build import design
 from lmeformula.design.frame import open_frame
+from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.fit import FittedModel
@@ -16,14 +18,37 @@ from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import predicted_of
+from lmeformula.model.family.record import Family
 from lmeformula.result.several_predictors import predictor_name
 
-OF_THE_DESIGN = ("contrasts", "functions", "weights", "offset")
+if TYPE_CHECKING:
+    from lmeformula.em.progress import Progress
 
 
-@kinds.takes(formula=kinds.texts)
+@kinds.takes(
+    formula=kinds.texts,
+    seed=kinds.seed,
+    progress=kinds.optional(kinds.display),
+    options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+)
 def update(
-    fit: FittedModel, formula: str | Mapping[str, str | None], data: Any, **options: Any
+    fit: FittedModel,
+    formula: str | Mapping[str, str | None],
+    data: Any,
+    *,
+    family: str | Family | Kept = KEPT,
+    sigma: float | Kept | None = KEPT,
+    contrasts: Mapping[str, str] | None = None,
+    functions: Mapping[str, Callable[..., Any]] | Kept | None = KEPT,
+    weights: Any = KEPT,
+    offset: Any = KEPT,
+    dtype: str | Kept = KEPT,
+    method: str | Kept = KEPT,
+    reml: bool | Kept = KEPT,
+    solver: str = "auto",
+    seed: int = 0,
+    options: Options | None = None,
+    progress: Progress | None = None,
 ) -> FittedModel:
     """Change the formula of a fit, and fit again: same family, method, likelihood and fixed sigma.
 
@@ -35,9 +60,16 @@ def update(
         parameter that has none, {"sigma": "~ x"}, or takes one away, {"sigma": None}, and keeps the rest. A
         label (1 |ID| g) whose other terms are gone goes too. Unordered categories have one formula.
       data: what to fit it to; a fit does not keep its data.
-      **options: of `lf.fit`. Functions, weights and offsets are those of the fit unless they are given: by the
-        name of a column, or an array, for data with as many rows; contrasts are not. The method is that of the
-        fit, but Laplace where that is exact and the changed model has no exact likelihood.
+      family, sigma, dtype: as in `lf.fit`; those of the fit unless they are given.
+      contrasts: coding of categorical variables by name; that of the fit is not kept.
+      functions: functions that the formula may call; those of the fit.
+      weights, offset: the name of a column, or an array for data with as many rows; those of the fit.
+      method: that of the fit, but Laplace where that is exact and the changed model has no exact likelihood.
+      reml: as the fit.
+      solver: "auto", "direct" or "iterative".
+      seed: of Monte Carlo fits.
+      options: of the Monte Carlo EM engine.
+      progress: shown the iterations of the engine.
     Returns:
       The new fit.
     Raises:
@@ -51,39 +83,47 @@ def update(
       >>> str(update(fit, "~ . - (Days | Subject) + (1 | Subject)", data).formula)
       'Reaction ~ 1 + Days + (1 | Subject)'
     """
-    family = find_family(options.pop("family", fit.model.family.base or fit.model.family))
+    rule = find_family(or_kept(family, fit.model.family.base or fit.model.family))
     changes = {FIRST: formula} if isinstance(formula, str) else formula
     for name, change in changes.items():
         if name != FIRST and change is not None:
-            predicted_of(family, name)  # or it says which there are
+            predicted_of(rule, name)  # or it says which there are
     changed = update_formula(
         fit.formula,
         {predictor_name(fit, name): change for name, change in changes.items()},
         # Labels (1 |ID| g) may link the categories of the response.
-        closed=family.expand is None,
+        closed=rule.expand is None,
     )
-    made: dict[str, Any] = {}
     recipe = fit.model.design.recipe
     if recipe is not None:
-        made["functions"] = recipe.functions or None
-        for name in ("weights", "offset"):
-            if name not in options:
-                made[name] = _again(fit, name, getattr(recipe, name), data)
-    made |= {name: options.pop(name) for name in OF_THE_DESIGN if name in options}
+        functions = or_kept(functions, recipe.functions or None)
+        if weights is KEPT:
+            weights = _again(fit, "weights", recipe.weights, data)
+        if offset is KEPT:
+            offset = _again(fit, "offset", recipe.offset, data)
+    made = given(functions=functions, weights=weights, offset=offset)
     model = compile(
-        design(changed, data, **made),
-        family,
-        sigma=options.pop("sigma", fit.model.sigma),
-        dtype=options.pop("dtype", fit.model.dtype),
+        design(changed, data, contrasts=contrasts, **made),
+        rule,
+        sigma=or_kept(sigma, fit.model.sigma),
+        dtype=or_kept(dtype, fit.model.dtype),
     )
     is_normal = model.family.is_normal
-    method = "laplace" if fit.method == "exact" and not is_normal else fit.method
-    if fit.reml and "reml" not in options and not is_normal:
+    before = "laplace" if fit.method == "exact" and not is_normal else fit.method
+    if fit.reml and reml is KEPT and not is_normal:
         raise ModelError(
             f"the fit is by the restricted likelihood, which a {model.family.name} model does not have",
             hint="Give reml=False, and compare fits by maximum likelihood.",
         )
-    return estimate(model, **{"method": method, "reml": fit.reml, **options})
+    return estimate(
+        model,
+        method=or_kept(method, before),
+        reml=or_kept(reml, fit.reml),
+        solver=solver,
+        seed=seed,
+        options=options,
+        progress=progress,
+    )
 
 
 def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> Any:

@@ -123,9 +123,13 @@ def test_responses_without_one_of_the_categories_are_counted():
         ({"solver": "iterative"}, {}, "no bootstrap of a model fitted by the iterative solver"),
         ({}, {"num_refits": 20}, "num_refits is 20"),
         ({}, {"level": 2.0}, "level is 2"),
-        ({}, {"draws": 100}, "no option 'draws'"),
     ],
 )
 def test_refusals(changes, options, message):
     with pytest.raises(ModelError, match=message):
         fake_fit(**changes).confint("boot", **options)
+
+
+def test_an_option_of_refits_is_refused_by_other_methods():
+    with pytest.raises(ModelError, match="intervals by 'wald' have no option 'num_refits'"):
+        fake_fit().confint(num_refits=200)
