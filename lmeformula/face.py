@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lmeformula.result.cross_validate import CrossValidation
     from lmeformula.result.diagnosis import Diagnostics
     from lmeformula.result.marginal_means import MarginalMeans
+    from lmeformula.result.predictor import ReForm
     from lmeformula.result.profile import Profile
     from lmeformula.result.r2 import R2
     from lmeformula.result.references import References
@@ -98,7 +99,7 @@ class Fit(FittedModel):
         *,
         interval: str | None = None,
         kind: str = "response",
-        re_form: str | None = None,
+        re_form: ReForm = None,
         new_levels: str = "error",
         offset: object = None,
         averaged: bool = False,
@@ -136,7 +137,7 @@ class Fit(FittedModel):
         n: int = 1,
         *,
         seed: int = 0,
-        re_form: str | None = "NA",
+        re_form: ReForm = "NA",
         newdata: object = None,
         new_levels: str = "error",
         offset: object = None,

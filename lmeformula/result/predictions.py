@@ -11,6 +11,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.predict import predict
 from lmeformula.result.predict_draws import predict_draws
 from lmeformula.result.predict_intervals import predict_interval
+from lmeformula.result.predictor import ReForm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ def predictions(
     *,
     interval: str | None = None,
     kind: str = "response",
-    re_form: str | None = None,
+    re_form: ReForm = None,
     new_levels: str = "error",
     offset: object = None,
     averaged: bool = False,

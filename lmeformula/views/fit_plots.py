@@ -11,6 +11,7 @@ from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
 from lmeformula.fit import FittedModel
 from lmeformula.result.predictive import frequencies
+from lmeformula.result.predictor import ReForm
 from lmeformula.result.residuals import residuals
 from lmeformula.text.names import drawn
 
@@ -63,7 +64,7 @@ def ppc(
     *,
     num_draws: int = 200,
     level: float = 0.9,
-    re_form: str | None = "NA",
+    re_form: ReForm = "NA",
     seed: int = 0,
 ) -> Axes:
     """Draw how often values of the response occur, in the data and in responses that the model draws.

@@ -24,6 +24,7 @@ from lmeformula.axes import (
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.draws import effect_draws
+from lmeformula.result.predictor import ReForm
 from lmeformula.result.ranef import effects_of
 from lmeformula.result.residuals import residuals as residuals_of
 from lmeformula.text.names import BESIDE, drawn
@@ -92,7 +93,7 @@ class Plots:
         *,
         num_draws: int = 200,
         level: float = 0.9,
-        re_form: str | None = "NA",
+        re_form: ReForm = "NA",
         seed: int = 0,
     ) -> Axes:
         """Draw `fit_plots.ppc` of this fit."""
