@@ -7,21 +7,27 @@ observation-level variance by its family and link.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.special
+from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.model.family import Family
 from lmeformula.model.family.links import LINKS
 from lmeformula.result.comparable import A_FIT
-from lmeformula.result.predictor import family_values
+from lmeformula.result.normal_points import normal_points
+from lmeformula.result.predictor import family_values, linear_predictor
 from lmeformula.result.refuse_student import effect_covariances
 from lmeformula.result.residuals import observed_mean
-from lmeformula.result.several_predictors import need_one_predictor
+from lmeformula.result.several_predictors import RowFamily, is_unordered, row_family
+
+Floats = NDArray[np.float64]
 
 # Variances of the standard logistic, normal and Gumbel distributions: of the variable behind a yes or no.
 LATENT = {"logit": math.pi**2 / 3, "probit": 1.0, "cloglog": math.pi**2 / 6}
@@ -151,6 +157,15 @@ def variances(
 ) -> Variances:
     """Part the variance on the scale of the linear predictor.
 
+    With several linear predictors the scale is that of the first, whose fixed and random effects have shares. A
+    further formula, such as that of sigma, makes the observation-level variance one of each row: it is averaged
+    over the rows, and over the distribution of the effects in that formula, which are part of the residual.
+    These are the variances of a Gaussian response exactly: its variance is that of the means plus the mean of
+    the variances, whether effects are linked or not. R's performance has no answer here: glmmTMB's sigma() is
+    NA where the dispersion has a formula, and for brms it says that there is no single sigma. Zero-inflated
+    and hurdle models with several predictors are refused: a row's zeros then follow predictors of their own,
+    and what performance says of such models its authors want validated.
+
     Args:
       fit: a fitted model.
       observation: for responses that are not Gaussian: "latent", the variance of the distribution behind a
@@ -160,40 +175,89 @@ def variances(
         log links, else "delta".
       mean: the mean response at which the variance function is taken; by default the mean of the responses.
       null: a fit without predictors: the mean is then exp(b + t / 2) for log links, with its intercept b and
-        random variance t, and the inverse link of b for the others.
+        random variance t, and the inverse link of b for the others. It has one formula.
     Returns:
       The parts.
     Raises:
-      ModelError: for an option that is not one of these or does not go with the family.
+      ModelError: for an option that is not one of these or does not go with the family; for categories without
+        an order, and zero-inflated and hurdle models with several predictors.
+    References:
+      Nakagawa, Johnson, Schielzeth (2017), J. R. Soc. Interface 14, 20170213, section 2, for the
+      observation-level variance of which this is the mean.
     """
-    need_one_predictor(
-        fit,
-        "shares of the variance",
-        "Compare fits by fit.anova(other), or by held-out predictions.",
-    )
-    eta = fit.model.design.X @ fit.params.beta
+    _check_shares(fit)
+    design = fit.model.design
+    of_first = np.equal(design.column_predictors or (0,) * len(fit.params.beta), 0)
+    eta = design.X @ np.where(of_first, fit.params.beta, 0.0)
     groups: dict[str, float] = {}
     own_rows = 0.0
-    for block, covariance in zip(fit.model.design.terms, effect_covariances(fit), strict=True):
-        share = float(np.einsum("na,ab,nb->", block.values, covariance, block.values)) / len(eta)
-        if len(block.levels) == len(eta) and fit.params.sigma is None:
+    has_residual = _family(fit).has_sigma
+    for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
+        is_first = np.equal(block.predictors or (0,) * len(block.columns), 0)
+        if not is_first.any():
+            continue
+        values = block.values * is_first
+        share = float(np.einsum("na,ab,nb->", values, covariance, values)) / len(eta)
+        if len(block.levels) == len(eta) and not has_residual:
             own_rows += share
         else:
             groups[block.group] = groups.get(block.group, 0.0) + share
-    residual = _observation_variance(fit, observation, mean, null)
+    of_rows = _observation_variance(fit, observation, mean, null)
+    residual = sum(weight * float(np.mean(of_rows(rows))) for rows, weight in _scattered(fit))
     fixed = float(np.var(eta, ddof=1)) if len(eta) > 1 else 0.0
     return Variances(fixed, groups, residual + own_rows)
 
 
+def _family(fit: FittedModel) -> Family:
+    """The family with one predictor."""
+    family = fit.model.family
+    return family if family.base is None else family.base
+
+
+def _check_shares(fit: FittedModel) -> None:
+    """Refuse models whose variance nobody has parted.
+
+    Raises:
+      ModelError: that says so.
+    """
+    family, hint = fit.model.family, "Compare fits by fit.anova(other), or by held-out predictions."
+    if is_unordered(family):
+        raise ModelError("categories without an order have no variance to share", hint=hint)
+    # A chance that has a formula, or could have one, is that of zeros of their own.
+    if family.predictors and any(part.link == "logit" for part in _family(fit).parts):
+        raise ModelError(
+            f"there is no agreed R2 of the {_family(fit).name} family where parameters have formulas",
+            hint=hint,
+        )
+
+
+def _scattered(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
+    """Rows with a predictor of one and own parameters at points of the effects in those formulas; chances."""
+    design, own = fit.model.design, family_values(fit)
+    num_predictors = design.num_predictors
+    if num_predictors == 1:
+        yield row_family(fit, np.ones(1), own), 1.0
+        return
+    spread = np.zeros((design.n, num_predictors, num_predictors))
+    for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
+        values = block.values[:, :, None] * np.eye(num_predictors)[list(block.predictors)]
+        spread += np.einsum("nap,ab,nbq->npq", values, covariance, values, optimize=True)
+    eta, spread = linear_predictor(fit, design, with_random=False)[1:], spread[:, 1:, 1:]
+    points = normal_points(eta, spread) if len(eta) > 1 else normal_points(eta[0], spread[:, 0, 0])
+    for further, weight in points if spread.any() else [(eta, 1.0)]:
+        yield row_family(fit, np.vstack([np.ones(design.n), further]), own), weight
+
+
 def _observation_variance(
     fit: FittedModel, observation: str, mean: float | None, null: FittedModel | None
-) -> float:
-    family = fit.model.family
+) -> Callable[[RowFamily], Floats]:
+    """The observation-level variance of rows with given own parameters and a predictor of one."""
+    family = _family(fit)
     if family.is_normal:
-        assert fit.params.sigma is not None
-        return fit.params.sigma**2
+        return lambda rows: rows.own[0] ** 2
     if family.predictor_variance is not None:
-        return family.predictor_variance(family_values(fit))
+        of_own = family.predictor_variance
+        return lambda rows: of_own(rows.own)
     is_latent = family.is_latent and family.link in LATENT
     kind = observation
     if kind == "auto":
@@ -206,7 +270,8 @@ def _observation_variance(
                 if family.categories is None
                 else "Of ordered categories the cumulative family has one.",
             )
-        return LATENT[family.link]
+        # Where predictor and thresholds are multiplied, the latent variable is divided by as much.
+        return lambda rows: LATENT[family.link] / rows.eta**2
     if kind != "delta" and family.link != "log":
         raise ModelError(
             f'observation="{kind}" is for log links, and this is {family.link}',
@@ -219,24 +284,30 @@ def _observation_variance(
             "your own, give `variance`.",
         )
     at = _mean(fit, mean, null)
-    own = family_values(fit)
-    with np.errstate(all="ignore"):
-        variance = float(family.variance(np.array([at]), own)[0])
-    if mean is not None and not (variance > 0 and (family.link != "log" or at > 0)):
-        raise ModelError(
-            f"mean is {mean:g}, which no response of the {family.name} family has",
-            hint="Give a mean in the range of the responses.",
-        )
-    if fit.params.sigma is not None:
-        variance *= fit.params.sigma**2
-    if family.link == "log":
+    slope = 1.0 if family.link == "log" else _mean_slope(fit, at)
+
+    def of_rows(rows: RowFamily) -> Floats:
+        assert family.variance is not None
+        with np.errstate(all="ignore"):
+            variance = family.variance(np.array([at]), rows.own)
+        if mean is not None and not ((variance > 0).all() and (family.link != "log" or at > 0)):
+            raise ModelError(
+                f"mean is {mean:g}, which no response of the {family.name} family has",
+                hint="Give a mean in the range of the responses.",
+            )
+        if family.has_sigma:
+            variance = variance * rows.own[0] ** 2
+        if family.link != "log":
+            return np.asarray(variance / slope**2)
         squared_cv = variance / at**2
         if kind == "lognormal":
-            return math.log1p(squared_cv)
+            # NumPy's own differs in the last digit between machines.
+            return np.array([math.log1p(value) for value in squared_cv])
         if kind == "trigamma":
-            return float(scipy.special.polygamma(1, 1.0 / squared_cv))
-        return squared_cv
-    return variance / _mean_slope(fit, at) ** 2
+            return np.asarray(scipy.special.polygamma(1, 1.0 / squared_cv))
+        return np.asarray(squared_cv)
+
+    return of_rows
 
 
 def _mean(fit: FittedModel, mean: float | None, null: FittedModel | None) -> float:
@@ -244,14 +315,14 @@ def _mean(fit: FittedModel, mean: float | None, null: FittedModel | None) -> flo
         raise ModelError("both a mean and a null fit were given", hint="Give one of them.")
     if mean is not None:
         return float(mean)
-    family = fit.model.family
+    family = _family(fit)
     if null is None:
         observed, weights = observed_mean(family, fit.model.design)
         return float(np.average(observed, weights=weights))
     if null.model.family.name != family.name or null.model.design.names != ("Intercept",):
         raise ModelError(
             "the null fit has predictors, or another family",
-            hint="Fit the same response and random intercepts with 1 as the only fixed effect.",
+            hint="Fit the same response and random intercepts with 1 as the only fixed effect, in one formula.",
         )
     centre = float(null.params.beta[0])
     if family.link == "log":
@@ -261,7 +332,7 @@ def _mean(fit: FittedModel, mean: float | None, null: FittedModel | None) -> flo
 
 def _mean_slope(fit: FittedModel, mean: float) -> float:
     """Derivative of the inverse link where it has that value."""
-    name = fit.model.family.link
+    name = _family(fit).link
     if name not in LINKS:
         raise ModelError(
             f"the link {name!r} has no derivative here",

@@ -102,7 +102,8 @@ def _student_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Te
 def _student_variance(mean: Floats, own: Floats) -> Floats:
     scale, df = own
     # Up to two degrees of freedom there is none.
-    return np.full_like(mean, scale**2 * df / (df - 2.0) if df > 2.0 else np.nan)
+    variance = scale**2 * df / np.where(df > 2.0, df - 2.0, np.nan)
+    return np.asarray(variance + np.zeros_like(mean))
 
 
 def _lognormal(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
@@ -202,6 +203,6 @@ LOGNORMAL = Family(
         ),
     ),
     measure="numbers",
-    predictor_variance=lambda own: float(own[0]) ** 2,
+    predictor_variance=lambda own: own[0] ** 2,
     notation=Notation("LogNormal", "μ", r"\mu", "identity", own="sigma"),
 )

@@ -111,7 +111,7 @@ class Family(NamedTuple):
         successes out of trials), "categories"; "" for what no other family has. Likelihoods of the same counts
         or numbers can be compared.
       is_normal: whether responses are normal about their predictor: the likelihood is known exactly then.
-      predictor_variance: own (f,) -> variance of what the predictor is the mean of, where that is not the
+      predictor_variance: own -> variance of what the predictor is the mean of, where that is not the
         response.
       is_latent: whether the response says between which thresholds a variable lies, whose distribution is the
         link's.
@@ -161,7 +161,7 @@ class Family(NamedTuple):
     deviance: Callable[[Floats, Floats, Floats], Floats] | None = None
     measure: str = ""
     is_normal: bool = False
-    predictor_variance: Callable[[Floats], float] | None = None
+    predictor_variance: Callable[[Floats], Floats] | None = None
     is_latent: bool = False
     limits: tuple[Limit, ...] = ()
     runaways: tuple[Runaway, ...] = ()
