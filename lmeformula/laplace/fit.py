@@ -434,7 +434,8 @@ def conditional(
 def _column_root(term: TermBlock, units: Floats, is_unstructured: bool) -> Floats:
     """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
     predictors = np.array(term.predictors or [0] * len(term.columns))
-    values = term.values / units[predictors]
     # Of different predictors no two are in one row.
-    products = np.where(predictors[:, None] == predictors, values.T @ values / len(values), 0.0)
-    return column_root(products, is_unstructured)
+    products = term.values.T @ term.values / len(term.values)
+    products = np.where(predictors[:, None] == predictors, products, 0.0)
+    # Squares of very small units have no number.
+    return np.asarray(column_root(products, is_unstructured) / units[predictors])
