@@ -49,6 +49,7 @@ ALIASES = Record(
         "dropped": Each(Whole(), "dropped"),
         "relation": Array(("kept", "dropped")),
     },
+    own=("kept", "dropped"),
 )
 
 _OBSERVED = Record(
@@ -60,6 +61,7 @@ _OBSERVED = Record(
         "offset": Real(),
         "aliases": Maybe(ALIASES),
     },
+    own=("cells",),
 )
 
 

@@ -174,7 +174,7 @@ def unfitted(design: lf.Design) -> lf.Fit:
     """A fit of this design whose numbers are drawn, not estimated: only what is stored of it matters."""
     model = lf.compile(design)
     rng = np.random.default_rng(7)
-    space = model.space
+    space, design = model.space, model.design
     sizes = [(len(term.levels), len(term.columns)) for term in design.terms]
     params = lf_params(design, rng)
     p, d = len(design.names), space.size
@@ -197,7 +197,8 @@ def lf_params(design: lf.Design, rng: np.random.Generator) -> Any:
     from lmeformula.model.params import Params
 
     covariances = tuple(np.eye(len(term.columns)) for term in design.terms)
-    return Params(rng.normal(size=len(design.names)), covariances, 1.0)
+    sigma = None if design.parts else 1.0
+    return Params(rng.normal(size=len(design.names)), covariances, sigma)
 
 
 def assert_rebuilds_the_same(design: lf.Design, loaded: lf.Design, newdata: Any) -> None:
@@ -217,6 +218,21 @@ def test_the_recipe_of_every_kind_of_formula(formula: str, tmp_path: Path) -> No
     pd.testing.assert_series_equal(
         loaded.predict(TABLE.iloc[5:9]), fit.predict(TABLE.iloc[5:9]), check_exact=True
     )
+
+
+# Of the rows that two formulas have, none may be missing.
+WHOLE = [formula for formula in FORMULAS if "is.na" not in formula]
+
+
+@pytest.mark.filterwarnings("ignore::lmeformula.LmeFormulaWarning")
+@pytest.mark.parametrize(("first", "second"), list(zip(WHOLE, WHOLE[7:] + WHOLE[:7], strict=True)))
+def test_two_formulas_come_back_together(first: str, second: str, tmp_path: Path) -> None:
+    """Whatever one has more of than the other: levels, cells, columns, terms, aliases."""
+    design = lf.design({"mu": first, "sigma": f"~ {second.partition('~')[2]}"}, TABLE)
+    fit = unfitted(design)
+    loaded = again(fit, tmp_path)
+    assert_same(fit, loaded, rows=False)
+    assert_rebuilds_the_same(fit.model.design, loaded.model.design, TABLE.iloc[::7])
 
 
 def test_contrasts_weights_and_offset_given_beside_the_formula(tmp_path: Path) -> None:
