@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def model_lines(
     drawn = script.function(notation.distribution, trials + mean + own)
     linked = mean if notation.link == "identity" else script.function(notation.link, mean)
     return [
-        Line(response, "~", (drawn,), "i", design.n),
+        Line(response, "~", (_weighted(drawn, notation, design, script),), "i", design.n),
         Line(linked, "=", tuple(summands) or ("0",)),
         *effects,
         *matrices,
@@ -208,6 +209,7 @@ def predictor_lines(
             weighted = "" if design.weights is None else f" / {weights}"
             arguments[-1] += script.squared + weighted
         drawn = script.function(notation.distribution, ", ".join(arguments))
+        drawn = _weighted(drawn, notation, design, script)
         lines = [Line(response, "~", (drawn,), "i", design.n)]
     for (_, link), symbol, summands in zip(notation.predictors, symbols, sums, strict=True):
         left = symbol if link in ("", "identity") else _linked(link, symbol, script)
@@ -215,9 +217,18 @@ def predictor_lines(
     return lines
 
 
+def _weighted(drawn: str, notation: Notation, design: Design, script: Script) -> str:
+    """A density to the power of its weight, where the family's are multiplied by prior weights."""
+    if not notation.has_weights or design.weights is None:
+        return drawn
+    return script.power(drawn, script.indexed(script.label("weights"), "i"))
+
+
 def _linked(link: str, symbol: str, script: Script) -> str:
     name, _, shifted = link.partition("(")
-    return script.function(name, shifted.rstrip(")").replace(".", symbol) or symbol)
+    # A dot stands for the parameter, but where it is a number's.
+    within = re.sub(r"(?<!\d)\.(?!\d)", lambda _: symbol, shifted.rstrip(")"))
+    return script.function(name, within or symbol)
 
 
 def fixed_summands(design: Design, script: Script, predictor: int = 0) -> list[str]:

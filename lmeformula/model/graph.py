@@ -150,7 +150,8 @@ def build_graph(design: Design, *, family: Any = "gaussian", sigma: float | None
     inputs = [Node(name, "parameter", ()) for name in names.effects]
     rows = [*data_columns(design)]
     rows += ["offset"] if has_offset(design) else []
-    rows += ["weights"] if notation.has_sigma and design.weights is not None else []
+    has_weights = notation.has_sigma or notation.has_weights
+    rows += ["weights"] if has_weights and design.weights is not None else []
     rows += ["trials"] if notation.has_trials else []
     taken = {node.name for node in nodes} | {node.name for node in inputs} | {response}
     for column in rows:

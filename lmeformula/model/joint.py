@@ -20,6 +20,7 @@ from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.correlated import correlation_variable, deferred_factor
 from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
+from lmeformula.model.family.weighted import weighted_rows
 from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint
 from lmeformula.model.notation import is_correlated, part_names
 from lmeformula.model.regular import held_up
@@ -288,7 +289,7 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
             own = tuple(tf.unstack(values)) if values.shape.rank else (values,)
         several = self._offsets is not None
         eta = self.linear_predictors(parts) if several else self.linear_predictor(parts)
-        rows = self._rule.distribution(eta, self._rows, own)
+        rows = weighted_rows(self._rule, eta, self._rows, own)
         return tfd.Independent(rows, 1)
 
     def linear_predictor(self, parts: Mapping[str, Tensor]) -> Tensor:

@@ -137,7 +137,16 @@ def family_notation(family: Any, design: Design) -> Notation:
         title = name.replace("_", " ").title().replace(" ", "")
         own = getattr(family, "own_names", ())
         parts = own if len(own) > 1 else ()
-        known = Notation(title, "μ", r"\mu", "g", own="_".join(own), parts=parts)
+        known = Notation(
+            title,
+            "μ",
+            r"\mu",
+            "g",
+            has_trials=getattr(family, "has_trials", False),
+            has_weights=getattr(family, "has_weights", False),
+            own="_".join(own),
+            parts=parts,
+        )
     response = design.response
     if known.alone is not None and response is not None:
         counts = response.trials is not None or response.values.ndim == 2

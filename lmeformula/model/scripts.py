@@ -20,6 +20,7 @@ class Script:
       effect: (variable's name, column) -> a fixed effect.
       spread: (part's name, display name, place in its vector or None) -> a standard deviation.
       function: (name, argument) -> name(argument).
+      power: (symbol, exponent) -> the one to the power of the other.
       times, dots, squared, residual, sigma, mean, at_most, minus: symbols.
       own: (name) -> a family's own parameter.
       covariance: (display name) -> a covariance matrix.
@@ -33,6 +34,7 @@ class Script:
     effect: Callable[[str, str], str]
     spread: Callable[[str, str, int | None], str]
     function: Callable[[str, str], str]
+    power: Callable[[str, str], str]
     covariance: Callable[[str], str]
     correlated: Callable[[str], str]
     shared: Callable[[str], str]
@@ -82,6 +84,7 @@ TEXT = Script(
     effect=lambda name, column: name,
     spread=lambda part, label, place: f"stddev_{part}" + ("" if place is None else f"[{place}]"),
     function=lambda name, argument: f"{name}({argument})",
+    power=lambda symbol, exponent: f"{symbol}^{exponent}",
     covariance=lambda label: f"Σ_{label}",
     correlated=lambda spread: f"D R D, D = diag({spread}), ",
     shared=lambda spread: f"{spread}² R, ",
@@ -102,6 +105,7 @@ LATEX = Script(
     effect=_latex_effect,
     spread=lambda part, label, place: rf"\sigma_{{{latex_label(label)}}}",
     function=_latex_function,
+    power=lambda symbol, exponent: f"{symbol}^{{{exponent}}}",
     covariance=lambda label: rf"\Sigma_{{{latex_label(label)}}}",
     correlated=lambda spread: rf"D R D, \quad D = \operatorname{{diag}}({spread}), \quad ",
     shared=lambda spread: rf"{spread}^2 R, \quad ",

@@ -206,6 +206,9 @@ def _spread(facts: RowFacts) -> Spread | None:
     family, design = fit.model.family, fit.model.design
     if family.variance is None or family.has_sigma or not own_at_limits(fit).all():
         return None
+    if family.has_weights and design.weights is not None:
+        # Rows that count as several alike have no spread of their own.
+        return None
     mu = mean_response(fit, facts.eta)
     observed, weights = observed_mean(family, design)
     if not family.has_trials and (observed.max() <= 1.0 or (observed != np.round(observed)).any()):

@@ -12,7 +12,8 @@ from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.model.family.links import LINKS
-from lmeformula.model.family.predicted import LINKS_OF_OWN, predicted_of
+from lmeformula.model.family.own_links import link_of_own
+from lmeformula.model.family.predicted import predicted_of
 
 Floats = NDArray[np.float64]
 
@@ -99,5 +100,5 @@ def link_of(fit: FittedModel, part: PredictorPart) -> tuple[str, Callable[[Float
     if part.number == 0:
         found = LINKS.get(family.link)
         return family.link, None if found is None else found.inverse
-    name = predicted_of(family.base, part.name).link
-    return name, LINKS_OF_OWN[name].inverse
+    rule = predicted_of(family.base, part.name)
+    return rule.link, link_of_own(rule).inverse

@@ -94,7 +94,8 @@ def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Fl
             hint='Use kind="response".',
         )
     if family.overdispersion is not None:
-        weights = weights / family.overdispersion(weights, own)
+        trials = family.response(fit.model.design)[1]
+        weights = weights / family.overdispersion(trials, own)
     variance = family.variance(mu, own)
     if family.has_sigma:
         variance = variance * own[0] ** 2

@@ -28,16 +28,22 @@ class Bijected:
 
     def __init__(self, each: Sequence[Any]) -> None:
         self.each = tuple(each)
+        self._some: dict[tuple[int, ...], Bijected] = {}
 
     @property
     def bounds(self) -> tuple[tuple[float, float], ...]:
-        """(low, high) of each number: what the bijector tends to at both ends."""
-        ends = self._each_of(lambda way, value: way.forward(value), [(-np.inf, np.inf)] * len(self))
+        """(low, high) of each number: what the bijector tends to at both ends; infinite if unknown."""
+        return tuple((-np.inf, np.inf) if ends is None else ends for ends in self.ends)
+
+    @property
+    def ends(self) -> tuple[tuple[float, float] | None, ...]:
+        """What each bijector tends to at both ends, in order; None where it has no number there."""
+        found = self._each_of(
+            lambda way, value: way.forward(value), [(-np.inf, np.inf)] * len(self)
+        )
         return tuple(
-            (float(found.min()), float(found.max()))
-            if np.isnan(found).sum() == 0
-            else (-np.inf, np.inf)
-            for found in ends
+            None if np.isnan(each).any() else (float(each.min()), float(each.max()))
+            for each in found
         )
 
     def to_natural(self, free: Floats) -> Floats:
@@ -72,6 +78,12 @@ class Bijected:
         import tensorflow_probability as tfp
 
         return tfp.bijectors.Blockwise(list(self.each))
+
+    def at(self, places: tuple[int, ...]) -> Bijected:
+        """The scale of some of the numbers; of the same ones it is the same object."""
+        if places not in self._some:
+            self._some[places] = Bijected([self.each[place] for place in places])
+        return self._some[places]
 
     def __len__(self) -> int:
         return len(self.each)

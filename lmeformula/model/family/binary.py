@@ -9,6 +9,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.errors import ModelError
 from lmeformula.model.family import papers
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.model.family.deviances import of_shares
@@ -110,6 +111,12 @@ def trials_response(family: str) -> Any:
     def response(design: Design) -> Arrays:
         given = response_of(design)
         values = given.values
+        if design.weights is not None and (given.trials is not None or values.ndim == 2):
+            raise ModelError(
+                f"the {family} family takes prior weights for numbers of trials, and the response has these "
+                "already",
+                hint="Leave the weights out; repeat the rows if they say how often each was there.",
+            )
         if values.ndim == 2 and values.shape[1] == 2:
             successes, trials = values[:, 0], values.sum(axis=1)
         elif values.ndim == 1 and given.trials is not None:

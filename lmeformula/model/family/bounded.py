@@ -81,6 +81,10 @@ class Bounded:
 
         return tfp.bijectors.Blockwise([between(low, high) for low, high in self.bounds])
 
+    def at(self, places: tuple[int, ...]) -> Bounded:
+        """The scale of some of the numbers."""
+        return Bounded(tuple(self.bounds[place] for place in places))
+
     def _arrays(self) -> tuple[Floats, Floats, NDArray[np.bool_], Floats, Floats]:
         """(f,) each: lower bounds, widths, whether they have none, the least and the largest free values."""
         low, high = (np.array(ends, float) for ends in zip(*self.bounds, strict=True))

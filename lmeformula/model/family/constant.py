@@ -41,7 +41,7 @@ class Climber:
     """Finds a family's constant predictors; compiled once.
 
     Attributes:
-      density: (eta (n,), responses (n,), unconstrained own parameters, f scalars) -> log densities (n,).
+      density: (eta (n,), response arrays (n,), unconstrained own parameters, f scalars) -> log densities (n,).
       free: (f,) unconstrained own parameters to search around.
     """
 
@@ -50,19 +50,22 @@ class Climber:
         self.free = free + ASIDE
         self._program: Any = None
 
-    def __call__(self, responses: Floats, candidates: Floats) -> Constant:
+    def __call__(
+        self, response: tuple[Floats, ...], values: Floats, candidates: Floats
+    ) -> Constant:
         """Search.
 
         Args:
-          responses: (n,) of any length.
+          response: arrays (n,) of any length.
+          values: (n,) what the rows are sorted by.
           candidates: predictors to begin with, such as the linked quartiles of the responses.
         """
-        order = np.sort(responses)
-        places = np.linspace(0, len(order) - 1, STAND_INS).round().astype(int)
-        y = order[places]
+        places = np.linspace(0, len(values) - 1, STAND_INS).round().astype(int)
+        chosen = np.argsort(values, kind="stable")[places]
+        rows = tuple(array[chosen] for array in response)
 
         def value(at: Floats) -> float:
-            found = self._evaluate(at, y)[0]
+            found = self._evaluate(at, rows)[0]
             return found if np.isfinite(found) else -np.inf
 
         begins = [*candidates[np.isfinite(candidates)], *FLAT]
@@ -81,21 +84,21 @@ class Climber:
                             best, highest = tried, reached
         if not np.isfinite(highest):
             return Constant(0.0, self.free, 1.0)
-        best = self._climbed(best, y)
-        scores = self._evaluate(best, y)[2]
+        best = self._climbed(best, rows)
+        scores = self._evaluate(best, rows)[2]
         return Constant(float(best[0]), best[1:], max(float(np.mean(scores**2)), 1e-12))
 
-    def working(self, responses: Floats, found: Constant) -> Floats:
+    def working(self, response: tuple[Floats, ...], found: Constant) -> Floats:
         """(n,) responses on the scale of the predictor: a step of Fisher scoring from the constant one."""
-        scores = self._scores(found, responses) / np.sqrt(found.information)
+        scores = self._scores(found, response) / np.sqrt(found.information)
         held = np.clip(np.where(np.isfinite(scores), scores, 0.0), -LONGEST, LONGEST)
         return np.asarray(found.eta + held / np.sqrt(found.information))
 
-    def _climbed(self, start: Floats, y: Floats) -> Floats:
+    def _climbed(self, start: Floats, rows: tuple[Floats, ...]) -> Floats:
         units = np.maximum(np.abs(start), 1.0)
 
         def negative(at: Floats) -> tuple[float, Floats]:
-            value, gradient, _ = self._evaluate(at * units, y)
+            value, gradient, _ = self._evaluate(at * units, rows)
             if not (np.isfinite(value) and np.isfinite(gradient).all()):
                 return 1e300, np.zeros_like(at)
             return -value, -gradient * units
@@ -107,37 +110,37 @@ class Climber:
         is_near = np.abs(found.x * units - start) <= 30.0 * units
         return np.asarray(found.x * units) if is_near.all() else start
 
-    def _evaluate(self, at: Floats, y: Floats) -> tuple[float, Floats, Floats]:
+    def _evaluate(self, at: Floats, rows: tuple[Floats, ...]) -> tuple[float, Floats, Floats]:
         import tensorflow as tf
 
         if self._program is None:
             self._program = _program(self.density)
-        value, gradient, scores = self._program(tf.constant(at), tf.constant(y))
+        value, gradient, scores = self._program(tf.constant(at), tuple(map(tf.constant, rows)))
         return float(value), gradient.numpy(), scores.numpy()
 
-    def _scores(self, found: Constant, responses: Floats) -> Floats:
+    def _scores(self, found: Constant, response: tuple[Floats, ...]) -> Floats:
         import tensorflow as tf
 
-        eta = tf.fill([len(responses)], tf.constant(found.eta, tf.float64))
+        eta = tf.fill([len(response[0])], tf.constant(found.eta, tf.float64))
         with tf.GradientTape() as tape:
             tape.watch(eta)
             free = [tf.constant(value, tf.float64) for value in found.free]
-            value = self.density(eta, tf.constant(responses), free)
+            value = self.density(eta, tuple(map(tf.constant, response)), free)
         return np.asarray(tape.gradient(value, eta))
 
 
 def _program(density: Callable[..., Tensor]) -> Any:
-    """(f + 1 numbers, responses) -> mean log density, its gradient, and the predictor's scores of the rows."""
+    """(f + 1 numbers, response arrays) -> mean log density, its gradient, and the predictor's scores."""
     import tensorflow as tf
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def program(at: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def program(at: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(at)
-            eta = at[0] + tf.zeros_like(y)
+            eta = at[0] + tf.zeros_like(rows[0])
             tape.watch(eta)
-            value = tf.reduce_mean(density(eta, y, tf.unstack(at[1:])))
+            value = tf.reduce_mean(density(eta, rows, tf.unstack(at[1:])))
         in_at, in_eta = tape.gradient(value, [at, eta])
-        return value, in_at, in_eta * tf.cast(tf.size(y), y.dtype)
+        return value, in_at, in_eta * tf.cast(tf.size(rows[0]), eta.dtype)
 
     return program

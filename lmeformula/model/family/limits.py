@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.bounded import Bounded
 from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.own import NO_OWN, Own
@@ -91,13 +92,15 @@ def _with_held(held: Held, own: Floats) -> Floats:
 
 def others(own: Own, places: tuple[int, ...]) -> Own:
     """The own parameters but for those at some places."""
+    if not places:
+        return own
     kept = [place for place in range(own.size) if place not in places]
     if not kept:
         return NO_OWN
     names = tuple(own.names[place] for place in kept)
     scale = own.scale
-    if isinstance(scale, Bounded):
-        scale = Bounded(tuple(scale.bounds[place] for place in kept))
+    if isinstance(scale, Bijected | Bounded):
+        scale = scale.at(tuple(kept))
     return Own("_and_".join(names), names, own.start[kept], scale)
 
 

@@ -16,6 +16,7 @@ class Notation:
       link: name of the link function; "" for the identity.
       has_sigma: whether there is a residual standard deviation.
       has_trials: whether the distribution also takes a number of trials.
+      has_weights: whether its log density is multiplied by prior weights.
       own: what its own parameter is called, other than a residual sd; "" where there is none.
       parts: what the elements of `own` are called, where it has several.
       is_ordered: whether `own` are thresholds, from which the predictor is taken away.
@@ -33,6 +34,7 @@ class Notation:
     link: str = ""
     has_sigma: bool = False
     has_trials: bool = False
+    has_weights: bool = False
     own: str = ""
     parts: tuple[str, ...] = ()
     is_ordered: bool = False

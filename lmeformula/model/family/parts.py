@@ -22,15 +22,17 @@ class Parts:
     Attributes:
       name: the family's.
       names: (f) of the own parameters.
-      build: (mu, own parameters) -> distribution.
+      build: (mu, own parameters, numbers of trials or None) -> distribution.
       inverse: linear predictor -> mu, of tensors.
       scale: of the own parameters.
       start: (f,) natural own parameters to search around.
+      has_trials: whether responses are successes out of trials, which the distribution takes.
     """
 
     name: str
     names: tuple[str, ...]
-    build: Callable[[Tensor, tuple[Tensor, ...]], Any]
+    build: Callable[[Tensor, tuple[Tensor, ...], Tensor | None], Any]
     inverse: Callable[[Tensor], Tensor]
     scale: Bijected
     start: Floats
+    has_trials: bool = False

@@ -7,70 +7,22 @@ at the inverse link of the predictor; the others stay as they are. So any family
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import scipy.special
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
-from lmeformula.model.family.bounded import Bounded
-from lmeformula.model.family.own import NO_OWN, Own
+from lmeformula.model.family.bijected import Bijected
+from lmeformula.model.family.limits import others
+from lmeformula.model.family.own_links import link_of_own
 from lmeformula.model.family.record import Arrays, Family, Predicted
 from lmeformula.model.family.record import log_density as density_of
 
 Floats = NDArray[np.float64]
 Tensor = Any
-
-# Beyond this logit a chance is not told from one, as where it is one number for all rows.
-HIGHEST_LOGIT = 30.0
-
-
-class PredictorLink(NamedTuple):
-    """A link of an own parameter.
-
-    Attributes:
-      forward: parameter -> predictor, in NumPy.
-      inverse: predictor -> parameter, in NumPy.
-      tensor: the same in TensorFlow.
-    """
-
-    forward: Callable[[Floats], Floats]
-    inverse: Callable[[Floats], Floats]
-    tensor: Callable[[Tensor], Tensor]
-
-
-def _exp(eta: Tensor) -> Tensor:
-    import tensorflow as tf
-
-    return tf.exp(eta)
-
-
-def _above_one(eta: Tensor) -> Tensor:
-    import tensorflow as tf
-
-    return 1.0 + tf.exp(eta)
-
-
-def _chance(eta: Tensor) -> Tensor:
-    import tensorflow as tf
-
-    return tf.math.sigmoid(tf.minimum(eta, tf.cast(HIGHEST_LOGIT, eta.dtype)))
-
-
-LINKS_OF_OWN = {
-    "log": PredictorLink(np.log, np.exp, _exp),
-    "log(. - 1)": PredictorLink(
-        lambda value: np.log(value - 1.0), lambda eta: 1.0 + np.exp(eta), _above_one
-    ),
-    "logit": PredictorLink(
-        scipy.special.logit,
-        lambda eta: scipy.special.expit(np.minimum(eta, HIGHEST_LOGIT)),
-        _chance,
-    ),
-}
 
 
 def predicted_of(family: Family, name: str) -> Predicted:
@@ -90,11 +42,23 @@ def predicted_of(family: Family, name: str) -> Predicted:
         f"the {family.name} family has no parameter {name!r} that a formula could be given for",
         hint=f"Parameters of {family.name} with a formula: mu, {', '.join(named)}."
         if named
-        else "Write one formula: it gives the columns of all predictors.",
+        else _hint_of_one(family, name),
     )
 
 
-@functools.cache
+def _hint_of_one(family: Family, name: str) -> str:
+    if family.expand is not None:
+        return "Write one formula: it gives the columns of all predictors."
+    if name in family.own_names:
+        return (
+            "That takes three derivatives of the log density in it, and bounds that its bijector tends to: "
+            f"give them, as in parameters={{{name!r}: (0, np.inf)}}."
+        )
+    return f"Write one formula, for mu: {family.name} has no parameter with another."
+
+
+# A study that makes a family for each of many data sets would keep them forever.
+@functools.lru_cache(maxsize=256)
 def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
     """The family with a linear predictor for each of the named own parameters, besides that of its mean.
 
@@ -117,13 +81,13 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
             if place not in places:
                 values.append(next(rest))
                 continue
-            link = LINKS_OF_OWN[parts[places[place] - 1].link]
+            link = link_of_own(parts[places[place] - 1])
             values.append((link.tensor if tensors else link.inverse)(etas[places[place]]))
         eta = etas[0]
         for number, part in enumerate(parts, 1):
             if part.place is None:
                 # The latent scale: thresholds and predictor are multiplied by its inverse.
-                link = LINKS_OF_OWN[part.link]
+                link = link_of_own(part)
                 factor = (link.tensor if tensors else link.inverse)(etas[number])
                 eta, values = eta * factor, [value * factor for value in values]
         return eta, values
@@ -154,7 +118,9 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         name=f"{family.name}[{', '.join(part.name for part in parts)}]",
         distribution=distribution,
         mean=mean,
-        own=lambda design: _rest_of(family.own(design), tuple(places)),
+        own=lambda design: others(family.own(design), tuple(places)),
+        own_names=tuple(name for place, name in enumerate(family.own_names) if place not in places),
+        scale=_rest_of(family, tuple(places)),
         variance=None,
         deviance=None,
         measure="",
@@ -176,18 +142,12 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
     )
 
 
-def _rest_of(own: Own, places: tuple[int, ...]) -> Own:
-    """The own parameters but for those in some places."""
-    if not places:
-        return own
-    kept = [place for place in range(own.size) if place not in places]
-    if not kept:
-        return NO_OWN
-    names = tuple(own.names[place] for place in kept)
-    scale = own.scale
-    if isinstance(scale, Bounded):
-        scale = Bounded(tuple(scale.bounds[place] for place in kept))
-    return Own("_and_".join(names), names, own.start[kept], scale)
+def _rest_of(family: Family, places: tuple[int, ...]) -> Any:
+    """The scale of the own parameters of a user's family but for those in some places; None of others."""
+    if not isinstance(family.scale, Bijected):
+        return family.scale
+    kept = tuple(place for place in range(len(family.own_names)) if place not in places)
+    return family.scale.at(kept)
 
 
 def _start(family: Family, part: Predicted, design: Design) -> float:
@@ -197,4 +157,4 @@ def _start(family: Family, part: Predicted, design: Design) -> float:
     if part.place is None:
         return 0.0
     natural = family.own(design).start[part.place]
-    return float(LINKS_OF_OWN[part.link].forward(np.asarray(natural)))
+    return float(link_of_own(part).forward(np.asarray(natural)))

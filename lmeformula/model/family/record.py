@@ -69,13 +69,14 @@ class Predicted(NamedTuple):
 
     Attributes:
       name: what the formula is given for, and how its coefficients are called: `sigma_x`.
-      link: "log", "logit", or "log(. - 1)" for what is above one.
+      link: "log", "logit", "identity", or "log(. - 1)" for what is above one; of other bounds see `own_links`.
       place: which of the own parameters it is; None for the inverse of the scale of latent variables, by which
         predictor and thresholds are multiplied.
       aliases: other names that are taken for it.
       start: design of the first predictor -> where its predictor starts; by default the link of where the
         parameter does.
       has_intercept: False where the first predictor and the own parameters have its constant already.
+      bounds: of a user's parameter: the link is theirs.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Predicted(NamedTuple):
     aliases: tuple[str, ...] = ()
     start: Callable[[Design], float] | None = None
     has_intercept: bool = True
+    bounds: tuple[float, float] | None = None
 
 
 class Family(NamedTuple):
@@ -99,7 +101,8 @@ class Family(NamedTuple):
       link: the link function's name.
       response: Design -> the response arrays, n in front, that the others read: the response itself first.
         Raises ModelError for one that does not fit.
-      distribution: (eta (..., n), response, own) -> distribution of the rows.
+      distribution: (eta (..., n), response, own) -> distribution of the rows; where `has_weights`, of one
+        response of each.
       mean: (eta (n,), own natural (f,)) -> expected response (n,): of successes out of trials their
         proportion, of ordered categories their number, from 1.
       working: response arrays -> (n,) rough responses on the scale of the linear predictor, to start from.
@@ -125,6 +128,7 @@ class Family(NamedTuple):
         -> how many times as much their share varies.
       has_sigma: whether its own parameter is a residual standard deviation, which can be held fixed.
       has_trials: whether the response counts successes out of trials, the second of its arrays.
+      has_weights: whether log densities are multiplied by prior weights, the last of the response's arrays.
       has_intercept: False where own parameters take the place of a fixed intercept.
       log_density: (eta (n, c), response, own) -> log density (n, c), elementwise in eta and in own parameters,
         each of which is a scalar, (c,) or (n, 1). By default the distribution's.
@@ -171,6 +175,7 @@ class Family(NamedTuple):
     overdispersion: Callable[[Floats, Floats], Floats] | None = None
     has_sigma: bool = False
     has_trials: bool = False
+    has_weights: bool = False
     has_intercept: bool = True
     log_density: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
     slope: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
@@ -215,4 +220,5 @@ def log_density(
         for value in own
     )
     rows = family.distribution(tf.transpose(eta), response, turned)
-    return tf.transpose(rows.log_prob(response[0]))
+    found = rows.log_prob(response[0])
+    return tf.transpose(found * response[-1] if family.has_weights else found)

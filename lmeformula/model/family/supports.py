@@ -29,6 +29,8 @@ class Support(NamedTuple):
     probes: tuple[float, ...] = ()
 
 
+# Successes out of trials, whose numbers the distribution takes.
+SUCCESSES = "trials"
 SUPPORTS = {
     "real": Support("numbers", lambda y: np.isfinite(y), (-2.0, 0.5, 3.0)),
     "positive": Support("positive numbers", lambda y: y > 0.0, (0.2, 1.0, 5.0)),
@@ -38,6 +40,11 @@ SUPPORTS = {
     ),
     "count": Support(
         "counts: whole numbers from zero",
+        lambda y: (y >= 0.0) & (y == np.round(y)),
+        (0.0, 1.0, 4.0),
+    ),
+    SUCCESSES: Support(
+        "whole numbers of successes",
         lambda y: (y >= 0.0) & (y == np.round(y)),
         (0.0, 1.0, 4.0),
     ),

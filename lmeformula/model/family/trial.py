@@ -27,6 +27,8 @@ NUM_DRAWS = 40
 # Central differences with this step are good to about 1e-9 of third derivatives; the rest is room for TFP's
 # own approximations, whose gradients are not those of the approximating function.
 STEP = 1e-5
+# Of families of successes, in every row; `successes_trial` tries others.
+NUM_TRIALS = 7.0
 TOLERANCE = 1e-4
 LEAVES = (
     'the link lets mu leave the values that the distribution takes (use link="log" for positive ones, '
@@ -74,22 +76,52 @@ def takes_single(parts: Parts) -> bool:
     eta = tf.constant(PREDICTORS, tf.float32)
     try:
         own = tuple(tf.cast(value, tf.float32) for value in next(own_points(parts)))
-        made = parts.build(parts.inverse(eta), own)
+        made = parts.build(parts.inverse(eta), own, trials_like(parts, eta))
         return bool(made.log_prob(tf.ones_like(eta)).dtype == tf.float32)
     except (TypeError, ValueError, tf.errors.OpError):
         return False
 
 
 def is_mean(parts: Parts) -> bool:
-    """Whether mu is the mean, and there is a variance."""
+    """Whether mu is the mean, of successes that of their share, and there is a variance."""
     import tensorflow as tf
 
     mu = parts.inverse(tf.constant(PREDICTORS, tf.float64))
     try:
-        made = parts.build(mu, next(own_points(parts)))
-        return bool(np.allclose(made.mean(), mu) and np.isfinite(made.variance()).all())
+        made = parts.build(mu, next(own_points(parts)), trials_like(parts, mu))
+        per = NUM_TRIALS if parts.has_trials else 1.0
+        return bool(np.allclose(made.mean(), per * mu) and np.isfinite(made.variance()).all())
     except NotImplementedError:
         return False
+
+
+def takes_formula(parts: Parts, place: int) -> bool:
+    """Whether the log density has three finite derivatives in an own parameter, as its predictor takes them."""
+    import tensorflow as tf
+
+    eta = tf.constant(PREDICTORS, tf.float64)
+    for number, own in enumerate(own_points(parts)):
+        wide = [value + tf.zeros_like(eta) for value in own]
+        y = tf.cast(built(parts, eta, tuple(wide)).sample(seed=[number, 3]), tf.float64)
+
+        def density(value: Tensor, wide: list[Tensor] = wide, y: Tensor = y) -> Tensor:
+            given = (*wide[:place], tf.identity(value), *wide[place + 1 :])
+            return _log_density(parts, eta, given, y)
+
+        try:
+            found = taken(density, wide[place], 3)
+        except (LookupError, tf.errors.OpError):
+            return False
+        if not all(each is None or np.isfinite(each).all() for each in found):
+            return False
+    return True
+
+
+def trials_like(parts: Parts, eta: Tensor) -> Tensor | None:
+    """Numbers of trials of the shape of eta; None for families without."""
+    import tensorflow as tf
+
+    return NUM_TRIALS + tf.zeros_like(eta) if parts.has_trials else None
 
 
 def own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
@@ -102,18 +134,21 @@ def own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
         yield tuple(tf.constant(value, tf.float64) for value in natural)
 
 
-def built(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> Any:
+def built(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], trials: Tensor | None = None) -> Any:
     """The distribution of rows at predictors, whatever the user's function makes of them."""
     import tensorflow_probability as tfp
 
+    if trials is None:
+        trials = trials_like(parts, eta)
     try:
-        made = parts.build(parts.inverse(eta), own)
+        made = parts.build(parts.inverse(eta), own, trials)
     except Exception as error:
         # The function is the user's: whatever it raises is told as its failure.
         raise ModelError(
             f"the distribution of the family {parts.name!r} could not be made: {brief(error)}",
-            hint="It is called with mu, float64 of any shape, and each own parameter, a float64 tensor that "
-            "goes together with mu.",
+            hint="It is called with mu, float64 of any shape, and each own parameter"
+            + (" and trials" if parts.has_trials else "")
+            + ", a float64 tensor that goes together with mu.",
         ) from error
     if not isinstance(made, tfp.distributions.Distribution):
         raise ModelError(

@@ -10,6 +10,8 @@ import tensorflow_probability as tfp
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.model.family.constant import LONGEST
+from lmeformula.model.family.own_links import link_of_own
+from lmeformula.model.family.predicted import predicted_of
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -29,6 +31,16 @@ class Bent(tfd.Normal):
 class Noisy(tfd.Normal):
     def _log_prob(self, value):
         return super()._log_prob(value) * (1 + 1e-6 * tf.random.uniform([], dtype=tf.float64))
+
+
+class Unsized(tfd.Binomial):
+    """Draws by its trials, and a density by seven of them."""
+
+    def __init__(self, trials, logits):
+        super().__init__(trials, logits=logits)
+
+    def _log_prob(self, value):
+        return tfd.Binomial(7.0 + tf.zeros_like(self.logits), logits=self.logits).log_prob(value)
 
 
 SCALE = {"scale": tfb.Exp()}
@@ -136,6 +148,45 @@ MISTAKES = {
         "another one when it is asked again",
         "random numbers",
     ),
+    "a parameter called mu": ({"parameters": {"mu": tfb.Exp()}}, "argument besides mu", "scale"),
+    "trials that are not taken": (
+        {"support": "trials"},
+        "does not take mu, scale, trials",
+        "lambda mu, scale, trials: ...",
+    ),
+    "a parameter called trials": (
+        {"support": "trials", "parameters": {"trials": tfb.Exp()}},
+        "parameter called 'trials'",
+        "otherwise",
+    ),
+    "trials that are ignored": (
+        {
+            "support": "trials",
+            "parameters": {},
+            "distribution": lambda mu, trials: tfd.Binomial(7.0 + 0.0 * mu, logits=mu),
+        },
+        "draws . successes out of 1 trials",
+        "tfd.Binomial",
+    ),
+    "trials that only its draws know": (
+        {
+            "support": "trials",
+            "parameters": {},
+            "distribution": lambda mu, trials: Unsized(trials, mu),
+        },
+        "add up to .*, not to one",
+        "`trials`",
+    ),
+    "a share that hangs on the trials": (
+        {
+            "support": "trials",
+            "link": "logit",
+            "parameters": {},
+            "distribution": lambda mu, trials: tfd.Binomial(trials, probs=mu ** (trials / 7.0)),
+        },
+        "depends on the number of trials",
+        "mean=",
+    ),
     "a start of nothing": ({"start": {"shape": 2.0}}, "starts 'shape'", "They are: scale"),
     "a start out of bounds": ({"start": {"scale": -2.0}}, "starts 'scale' at -2", "inside"),
 }
@@ -167,6 +218,77 @@ def test_good_families_are_not_refused():
         parameters={"df": tfb.Shift(np.float64(2))(tfb.Exp()), "scale": tfb.Softplus()},
         start={"df": 9.0},
     )
+
+
+# A bijector or bounds, and the link of a formula for the parameter; None where there is none.
+LINKS_OF_BOUNDS = {
+    "positive": (tfb.Exp(), "log"),
+    "softplus": (tfb.Softplus(), "log"),
+    "chances": (tfb.Sigmoid(), "logit"),
+    "anything": (tfb.Identity(), "identity"),
+    "above one": ((1, np.inf), "log(. - 1)"),
+    "above minus two": ((-2, np.inf), "log(. + 2)"),
+    "between": ((0.5, 5.0), "logit((. - 0.5) / 4.5)"),
+    "below": (
+        tfb.Chain([tfb.Shift(np.float64(3)), tfb.Scale(np.float64(-1)), tfb.Exp()]),
+        "log(3 - .)",
+    ),
+    "unknown": (
+        tfb.Inline(
+            forward_fn=lambda x: x + tf.sqrt(x**2 + 1.0),
+            inverse_fn=lambda y: 0.5 * (y - 1.0 / y),
+            forward_log_det_jacobian_fn=lambda x: tf.math.log1p(x / tf.sqrt(x**2 + 1.0)),
+            forward_min_event_ndims=0,
+        ),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LINKS_OF_BOUNDS)
+def test_a_formula_has_the_link_of_the_bounds(case):
+    way, expected = LINKS_OF_BOUNDS[case]
+    family = lf.Family("mine", lambda mu, b: tfd.Normal(mu, tf.exp(0.1 * b)), parameters={"b": way})
+    assert [part.link for part in family.parts] == ([] if expected is None else [expected])
+    if expected is None:
+        with pytest.raises(lf.ModelError, match=r"no parameter 'b' .*\n.*bounds"):
+            predicted_of(family, "b")
+        return
+    (part,) = family.parts
+    link, (low, high) = link_of_own(part), part.bounds
+    eta = np.array([-900.0, -20.0, -1.0, 0.0, 2.0, 20.0, 700.0])
+    values = link.inverse(eta)
+    assert (values >= low).all()
+    assert (values <= high).all()
+    np.testing.assert_allclose(link.tensor(tf.constant(eta)), values, rtol=1e-14)
+    np.testing.assert_allclose(link.forward(values[2:5]), eta[2:5], rtol=1e-12, atol=1e-14)
+    # That of a fit without a formula is the same parameter.
+    assert low <= family.own(lf.design("y ~ 1 + (1 | g)", GROUPED)).start[0] <= high
+
+
+GROUPED = {"y": np.linspace(-1.0, 2.0, 24) ** 3, "g": np.arange(24) % 4}
+
+
+@tf.custom_gradient
+def _slope(b):
+    # TensorFlow has no gradient of this function: the third derivative is not to be had.
+    without = tf.raw_ops.IgammaGradA(a=b, x=tf.ones_like(b))
+    return 0.1 * tf.exp(0.1 * b), lambda up: up * (0.01 * tf.exp(0.1 * b) + 0.0 * without)
+
+
+@tf.custom_gradient
+def _rise(b):
+    return tf.exp(0.1 * b), lambda up: up * _slope(b)
+
+
+def test_a_density_of_two_derivatives_has_no_formula():
+    way = {"b": tfb.Exp()}
+    family = lf.Family("mine", lambda mu, b: tfd.Normal(mu, _rise(b)), parameters=way)
+    assert family.parts == ()
+    with pytest.raises(lf.ModelError, match=r"no parameter 'b' .*\n.*three derivatives"):
+        predicted_of(family, "b")
+    smooth = lf.Family("mine", lambda mu, b: tfd.Normal(mu, tf.exp(0.1 * b)), parameters=way)
+    assert [part.name for part in smooth.parts] == ["b"]
 
 
 def test_bounds_are_what_bijectors_tend_to():
