@@ -31,7 +31,6 @@ from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import term_shape
-from lmeformula.sampling.blocks import blocks_of
 from lmeformula.sampling.edges import on_edges
 
 if TYPE_CHECKING:
@@ -199,23 +198,14 @@ def _log_likelihood(
     """By quadrature, or bridged from the whitening at the parameters of the last E-step."""
     from lmeformula.em.bridge import bridge
     from lmeformula.em.path import along_path
-    from lmeformula.sampling.quadrature import integrand, integrate
+    from lmeformula.sampling.student_quadrature import heavy_likelihood
 
     geometry = solution.geometry
     if geometry is None:
         return unknown(of.model)
-    inside = integrand(of.model, of.plan, blocks_of(of.model, of.plan))
-    if inside is not None:
-        at = of.stand_in(solution.params)
-        of_effects = of.plan.join(
-            tuple(
-                np.repeat(d[:, None], k, axis=1)
-                for d, (_, k) in zip(at.precisions, of.plan.sizes, strict=True)
-            )
-        )
-        modes = at.mode.u / np.sqrt(of_effects)
-        weights = of.arrays.rows.held(at.mode.weights)
-        exact = integrate(inside, solution.params, modes, weights, of_effects)
+    by_quadrature = heavy_likelihood(of)
+    if by_quadrature is not None:
+        exact = by_quadrature.at(solution.params)
         return of_value(of.model, solution, exact.value, exact.error)
     correction = bridge(
         problem,

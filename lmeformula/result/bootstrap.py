@@ -14,21 +14,30 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.design.design import Design
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.estimation.dispatch import estimate
+from lmeformula.estimation.student_effects import is_heavy
+from lmeformula.estimation.student_maximum import heavy_range, heavy_units, maximise
 from lmeformula.fit import FittedModel
 from lmeformula.laplace.fit import Care, fit_laplace
 from lmeformula.result.distribution import is_normal
 from lmeformula.result.intervals import chosen, interval_frame
 from lmeformula.result.parameters import parameters
 from lmeformula.result.refit import check_refit, refit_exactly
-from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
+from lmeformula.startup import import_tensorflow
 
 Floats = NDArray[np.float64]
 # A design with another response -> its estimates as they are reported, or None where there are none.
 Refit = Callable[[Design], Floats | None]
 
 FEWEST, MOST = 100, 1_000_000
+# What stands for infinite values among others, and above what a quantile has come from them.
+ENDLESS, BEYOND = 1e300, 1e100
+# The Monte Carlo error of a refit, in standard errors: it widens the spread of all by half of its square.
+REFIT_TOLERANCE = 0.1
 
 
 class Bootstrap(NamedTuple):
@@ -93,7 +102,10 @@ def bootstrap_intervals(
             hint='The data say too little for this model; use method="wald" or "profile".',
         )
     tail = 0.5 * (1.0 - level)
-    quantiles = np.nanquantile(found.values, [tail, 1.0 - tail], axis=0)
+    # Degrees of freedom may be infinite, between which there is nothing to interpolate.
+    values = np.where(np.isinf(found.values), ENDLESS, found.values)
+    quantiles = np.nanquantile(values, [tail, 1.0 - tail], axis=0)
+    quantiles = np.where(quantiles > BEYOND, np.inf, quantiles)
     lower, upper = quantiles[:, places]
     notes = []
     if found.num_lost:
@@ -111,12 +123,15 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
 
     Gaussian models are refitted exactly, by REML where the fit was; others by the Laplace approximation. For a
     Monte Carlo fit the approximation's error is taken from the data: all refits are moved by how far its
-    estimates are from those of the fit.
+    estimates are from those of the fit. Models with effects by Student's t are refitted from the estimates at
+    hand: where their effects are in blocks of one or two, as those of one factor, the likelihood by quadrature
+    is maximised, some seconds for each; all others by Monte Carlo EM, which takes about as long as the fit did
+    for each. An interrupt ends it with what there is.
 
     Args:
       fit: a fitted model.
       num_refits: how many responses to draw.
-      seed: of the draws.
+      seed: of the draws, and of Monte Carlo refits.
     Returns:
       The estimates; those of the refits so far after an interrupt from the keyboard.
     Raises:
@@ -132,12 +147,11 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
             "no bootstrap of a model fitted by the iterative solver",
             hint='It would be refitted hundreds of times; use method="wald".',
         )
-    refuse_heavy(fit, "refits by the Laplace approximation")
     found: list[Floats] = []
     num_lost, is_interrupted = 0, False
     try:
         with one_blas_thread():
-            again, moved = _exactly(fit) if is_normal(fit.model.family) else _by_laplace(fit)
+            again, moved = _how(fit, seed)
             for drawn in responses(sampler_of(fit), num_refits, seed):
                 values = again(with_drawn(fit, drawn))
                 if values is None:
@@ -151,6 +165,43 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
         bounds = np.array([one.bounds for one in parameters(fit)])
         values = np.clip(values - moved, *bounds.T)
     return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
+
+
+def _how(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
+    """How to refit, and (d,) by how much all refits are moved."""
+    if is_heavy(fit.model):
+        return _with_heavy_tails(fit, seed), None
+    return _exactly(fit) if is_normal(fit.model.family) else _by_laplace(fit)
+
+
+def _with_heavy_tails(fit: FittedModel, seed: int) -> Refit:
+    import_tensorflow()
+    from lmeformula.sampling.student_problem import HeavyModel
+    from lmeformula.sampling.student_quadrature import heavy_likelihood
+
+    model, space = fit.model, fit.model.space
+    start, within = space.to_free(fit.params), heavy_range(fit)
+    unit = heavy_units(fit)
+    is_small = heavy_likelihood(HeavyModel(model)) is not None
+    options = Options(tolerance=REFIT_TOLERANCE)
+
+    def again(design: Design) -> Floats | None:
+        changed = replace(model, design=design)
+        try:
+            check_refit(fit, design)
+        except (FormulaDataError, ModelError):
+            return None
+        if is_small:
+            likelihood = heavy_likelihood(HeavyModel(changed))
+            assert likelihood is not None
+            top = maximise(likelihood, start, unit, within)
+            return space.to_report(top.psi) if top.converged else None
+        found = estimate(changed, method="mcem", seed=seed, options=options)
+        if found.outcome is Outcome.INTERRUPTED:
+            raise KeyboardInterrupt
+        return found.param_values if found.converged else None
+
+    return again
 
 
 def _exactly(fit: FittedModel) -> tuple[Refit, Floats | None]:

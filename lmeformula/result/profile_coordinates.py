@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from lmeformula.errors import ModelError
+from lmeformula.estimation.student_effects import is_heavy
 from lmeformula.fit import FittedModel
 from lmeformula.result.parameters import parameters
 from lmeformula.result.profile_gaussian import Slice, of_covariance, of_fixed_effect
-from lmeformula.result.profile_laplace import approximated_slice
-from lmeformula.result.refuse_student import refuse_heavy
+from lmeformula.result.profile_heavy import heavy_slice
+from lmeformula.result.profile_laplace import laplace_evaluator, likelihood_slice
 
 
 def slice_of(fit: FittedModel, index: int) -> Slice:
@@ -24,8 +25,9 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
             "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
             hint='Use method="wald".',
         )
-    refuse_heavy(fit, "profile likelihoods")
     parameter = parameters(fit)[index]
+    if is_heavy(fit.model):
+        return heavy_slice(fit, parameter, index)
     if not fit.model.family.is_normal:
         if fit.method != "laplace":
             raise ModelError(
@@ -33,7 +35,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
                 hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '
                 'method="laplace".',
             )
-        return approximated_slice(fit, parameter, index)
+        return likelihood_slice(fit, parameter, index, laplace_evaluator)
     if parameter.effect == "fixed":
         return of_fixed_effect(fit, parameter, index)
     return of_covariance(fit, parameter, index)

@@ -1,4 +1,4 @@
-"""Result stage: the Laplace approximation in coordinates of which the first belongs to one parameter."""
+"""Result stage: a likelihood of all parameters in coordinates of which the first belongs to one of them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ Floats = NDArray[np.float64]
 Value = Callable[[Floats], tuple[float, Floats]]
 
 
-def approximated_slice(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
-    """The surface of one parameter of a Laplace fit.
+def likelihood_slice(
+    fit: FittedModel, parameter: Parameter, index: int, evaluator: Callable[[Model], Value]
+) -> Slice:
+    """The surface of one parameter of a fit whose likelihood is a function of all unconstrained ones.
 
     Coordinates are the unconstrained parameters, fixed effects and the first threshold in standard errors. Of
     a later threshold, which depends on those before it, the first coordinate takes the place of the first one.
 
     Args:
-      fit: a fit by "laplace".
+      fit: the fit.
       parameter: which.
       index: its position in `fit.param_names`.
+      evaluator: model -> function of psi (d,), the log-likelihood and its gradient.
     """
     model, params = fit.model, fit.params
     is_correlation = parameter.effect == "cor"
@@ -48,8 +51,8 @@ def approximated_slice(fit: FittedModel, parameter: Parameter, index: int) -> Sl
     if isinstance(space.own.scale, Ascending):
         unit[own.start] = fit.param_stderr[own.start]
         if own.start < index:
-            return _of_threshold(model, parameter, index, centre, unit, box)
-    evaluate = _evaluator(model)
+            return _of_threshold(model, parameter, index, centre, unit, box, evaluator(model))
+    evaluate = evaluator(model)
 
     def form(at: float) -> float:
         return math.sinh(at) if is_correlation else float(centre[index] + unit[index] * at)
@@ -99,10 +102,16 @@ def approximated_slice(fit: FittedModel, parameter: Parameter, index: int) -> Sl
 
 
 def _of_threshold(
-    model: Model, parameter: Parameter, index: int, centre: Floats, unit: Floats, box: Box
+    model: Model,
+    parameter: Parameter,
+    index: int,
+    centre: Floats,
+    unit: Floats,
+    box: Box,
+    evaluate: Value,
 ) -> Slice:
     """A threshold after the first: it is held, and the first one is what the distances leave of it."""
-    space, evaluate = model.space, _evaluator(model)
+    space = model.space
     start = space.own_slice.start
     steps = slice(start + 1, index + 1)
     estimate = float(space.to_report(centre)[index])
@@ -129,7 +138,7 @@ def _of_threshold(
     return Slice(parameter, surface, lambda at: estimate + scale * at, lambda at: scale)
 
 
-def _evaluator(model: Model) -> Value:
+def laplace_evaluator(model: Model) -> Value:
     """psi (d,) -> the approximation and its gradient; searches for the mode start from the last one."""
     plan = layout(model.stack.terms)
     problem = arrays_of(model, plan)

@@ -311,21 +311,27 @@ def _log_priors(at: _At, levels: Ints, nodes: Floats) -> Floats:
     found = np.full(nodes.shape[:2], -0.5 * k * np.log(2.0 * np.pi))
     if all(np.isinf(df) for df in at.freedom):
         return np.asarray(found - 0.5 * (nodes**2).sum(axis=2))
-    of = at.of
-    for j, (df, (count, width)) in enumerate(zip(at.freedom, of.plan.sizes, strict=True)):
-        effects = of.plan.starts[j] + np.arange(count * width).reshape(count, width)
-        block = of.blocks.of_effects[effects[:, 0]]
-        where = np.full((of.blocks.size, width), -1)
-        where[block] = of.local[effects]
-        has = where[levels, 0] >= 0
-        mine = np.take_along_axis(nodes[has], where[levels][has][:, None, :], axis=2)
-        square = (mine**2).sum(axis=2)
+    for j, df in enumerate(at.freedom):
+        has, square = _squares(at, j, levels, nodes)
         if np.isinf(df):
             found[has] -= 0.5 * square
         else:
             free = tf.constant(np.log(df - 1.0), tf.float64)
+            width = at.of.plan.sizes[j][1]
             found[has] += np.asarray(log_prior(tf.constant(square), free, width), float)
     return found
+
+
+def _squares(at: _At, j: int, levels: Ints, nodes: Floats) -> tuple[NDArray[np.bool_], Floats]:
+    """Which blocks (l,) have effects of term j, and the squared lengths (h, N) of these at nodes."""
+    of = at.of
+    count, width = of.plan.sizes[j]
+    effects = of.plan.starts[j] + np.arange(count * width).reshape(count, width)
+    where = np.full((of.blocks.size, width), -1)
+    where[of.blocks.of_effects[effects[:, 0]]] = of.local[effects]
+    has = where[levels, 0] >= 0
+    mine = np.take_along_axis(nodes[has], where[levels][has][:, None, :], axis=2)
+    return has, (mine**2).sum(axis=2)
 
 
 def _gradient(at: _At, levels: Ints, nodes: Floats, shares: Floats, slope: Tensor | None) -> Floats:
@@ -367,6 +373,19 @@ def _gradient(at: _At, levels: Ints, nodes: Floats, shares: Floats, slope: Tenso
             axis=1,
         )
         found[place][: len(change)] = np.einsum("na,tab,nb->t", values, change, moments)
+        if at.freedom and np.isfinite(at.freedom[j]):
+            found[place.stop - 1] = _freedom_slope(at, j, levels, nodes, shares)
     if space.own.size and in_own is not None:
         found[space.own_slice] = np.asarray(in_own, float)
     return found
+
+
+def _freedom_slope(at: _At, j: int, levels: Ints, nodes: Floats, shares: Floats) -> float:
+    """The derivative in log(df - 1) of term j, whose columns do not depend on it."""
+    has, square = _squares(at, j, levels, nodes)
+    free = tf.constant(np.log(at.freedom[j] - 1.0), tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(free)
+        prior = log_prior(tf.constant(square), free, at.of.plan.sizes[j][1])
+        total = tf.reduce_sum(tf.constant(shares[has]) * prior)
+    return float(tape.gradient(total, free))

@@ -7,8 +7,12 @@ from functools import cache
 
 import numpy as np
 from scipy import stats
+from scipy.special import log_expit, logsumexp
 
 import lmeformula as lf
+from lmeformula.estimation.student_maximum import heavy_range, maximise
+from lmeformula.sampling.student_problem import HeavyModel
+from lmeformula.sampling.student_quadrature import heavy_likelihood
 
 HEAVY = '(1 | gr(g, dist = "student"))'
 # u = sinh(t): even steps in t reach far into the tails of a t distribution.
@@ -39,17 +43,19 @@ def table(groups: int = 12, rows: int = 4) -> dict[str, np.ndarray]:
 
 
 @cache
-def plain(formula: str, family: str) -> lf.Fit:
+def plain(formula: str, family: str, groups: int = 12) -> lf.Fit:
     """The same with Gaussian effects: exact, or by the Laplace approximation."""
     method = "exact" if family == "gaussian" else "laplace"
-    return lf.fit(formula, table(), family, method=method)
+    return lf.fit(formula, table(groups), family, method=method)
 
 
 @cache
-def at(response: str, family: str, df: float, scale: float = 1.0, more: str = "") -> lf.Fit:
+def at(
+    response: str, family: str, df: float, scale: float = 1.0, more: str = "", groups: int = 12
+) -> lf.Fit:
     """A fit with these parameters of its t effects; all other numbers are those of Gaussian ones."""
-    fit = plain(f"{response} ~ x + (1 | g){more}", family)
-    model = lf.compile(lf.design(f"{response} ~ x + {HEAVY}{more}", table()), family)
+    fit = plain(f"{response} ~ x + (1 | g){more}", family, groups)
+    model = lf.compile(lf.design(f"{response} ~ x + {HEAVY}{more}", table(groups)), family)
     others = len(fit.params.covariances) - 1
     params = fit.params._replace(
         covariances=(np.array([[scale**2]]), *fit.params.covariances[1:]),
@@ -67,7 +73,42 @@ def at(response: str, family: str, df: float, scale: float = 1.0, more: str = ""
         param_values=values,
         param_stderr=np.sqrt(np.maximum(np.diag(vcov), 0.0)),
         param_vcov=vcov,
+        param_mc_error=np.zeros(len(values)),
     )
+
+
+@cache
+def best(response: str, family: str, groups: int) -> lf.Fit:
+    """A fit at the maximum of the likelihood, by quadrature."""
+    fit = at(response, family, 4.0, groups=groups)
+    likelihood = heavy_likelihood(HeavyModel(fit.model))
+    assert likelihood is not None
+    space = fit.model.space
+    top = maximise(
+        likelihood, space.to_free(fit.params), np.full(space.size, 0.2), heavy_range(fit)
+    )
+    assert top.converged
+    return replace(
+        fit,
+        params=space.to_natural(top.psi),
+        param_values=space.to_report(top.psi),
+        loglik=fit.loglik._replace(value=top.value),
+    )
+
+
+def log_likelihood(fit: lf.Fit, values: np.ndarray) -> float:
+    """Of a normal or Bernoulli response at reported values, by the trapezoidal rule over each level's t."""
+    design, nodes = fit.model.design, slice(4000, 8001, 4)
+    effects, widths = EFFECTS[nodes], 4.0 * WIDTHS[nodes]
+    eta = (design.X @ values[:2])[:, None] + values[2] * effects
+    if fit.model.family.is_normal:
+        logs = stats.norm(eta, values[4]).logpdf(design.y[:, None])
+    else:
+        logs = log_expit(np.where(design.y[:, None] == 1.0, eta, -eta))
+    whole = np.zeros((len(design.terms[0].levels), len(effects)))
+    np.add.at(whole, design.terms[0].index, logs)
+    prior = stats.norm if np.isinf(values[3]) else stats.t(values[3])
+    return float(logsumexp(whole + prior.logpdf(effects) + np.log(widths), axis=1).sum())
 
 
 def known(fit: lf.Fit) -> lf.Fit:

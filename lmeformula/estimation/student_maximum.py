@@ -1,0 +1,127 @@
+"""Models with heavy-tailed effects in small blocks: the maximum of their likelihood by quadrature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
+from lmeformula.covariance.student import MANY, Heavy
+from lmeformula.fit import FittedModel
+
+Floats = NDArray[np.float64]
+
+# Standard deviations, relative, and degrees of freedom above one that are as good as their least; and the range
+# in which correlations lie, unconstrained.
+NIL, LEAST_DISTANCE, STEEPEST = 1e-4, 1e-5, 10.0
+# From so many degrees of freedom on it is looked whether infinitely many do as well.
+FAR, AS_WELL = 15.0, 1e-6
+# The gradient, in standard errors of the parameters, that is none.
+SETTLED = 1e-4
+# What stands for unknown standard errors, and for those beyond this.
+UNIT = 0.2, 2.0
+
+
+if TYPE_CHECKING:
+    from lmeformula.sampling.student_quadrature import HeavyLikelihood
+
+
+class Range(NamedTuple):
+    """Between which (d,) unconstrained parameters the likelihood changes."""
+
+    lowest: Floats
+    highest: Floats
+
+
+class Maximum(NamedTuple):
+    """A maximum.
+
+    Attributes:
+      psi: (d,) parameters; infinite where they end at a boundary.
+      value: the log-likelihood.
+      converged: whether the search ended by itself.
+    """
+
+    psi: Floats
+    value: float
+    converged: bool
+
+
+def heavy_range(fit: FittedModel) -> Range:
+    """The range of the parameters of a fit's model."""
+    model, space = fit.model, fit.model.space
+    # A predictor without residual errors is on the scale of its link.
+    unit = fit.params.sigma or 1.0
+    scales = [np.sqrt(np.mean(term.values**2, axis=0)) for term in model.design.terms]
+    lowest, highest = np.full(space.size, -np.inf), np.full(space.size, np.inf)
+    for term, place, scale in zip(space.terms, space.theta_slices, scales, strict=True):
+        k = len(term.columns)
+        num_sds = term.structure.num_sds(k)
+        lowest[place], highest[place] = -STEEPEST, STEEPEST
+        sds = slice(place.start, place.start + num_sds)
+        lowest[sds] = np.log(NIL * unit / (scale if num_sds == k else scale.max()))
+        highest[sds] = np.inf
+        if isinstance(term.structure, Heavy):
+            lowest[place.stop - 1] = np.log(LEAST_DISTANCE)
+            highest[place.stop - 1] = np.log(MANY)
+    return Range(lowest, highest)
+
+
+def heavy_units(fit: FittedModel) -> Floats:
+    """(d,) the standard errors of the unconstrained parameters of a fit, or what stands for unknown ones."""
+    jacobian = fit.model.space.report_jacobian(fit.model.space.to_free(fit.params))
+    with np.errstate(all="ignore"):
+        found = fit.param_stderr / np.abs(np.diag(jacobian))
+    return np.where(np.isfinite(found) & (found > 0.0) & (found < UNIT[1]), found, UNIT[0])
+
+
+def maximise(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:
+    """Climb to a maximum of the likelihood.
+
+    Args:
+      likelihood: of the model.
+      start: (d,) where to begin.
+      unit: (d,) standard errors, or what else parameters are measured in.
+      within: their range.
+    """
+    found = _climb(likelihood, start, unit, within)
+    space = likelihood.of.model.space
+    for term, place in zip(space.terms, space.theta_slices, strict=True):
+        last = place.stop - 1
+        if isinstance(term.structure, Heavy) and found.psi[last] > np.log(FAR):
+            # On the way to the Gaussian the likelihood is flat: the search may have stopped there.
+            psi, low = found.psi.copy(), within.lowest.copy()
+            psi[last] = low[last] = within.highest[last]
+            other = _climb(likelihood, psi, unit, within._replace(lowest=low))
+            found = other if other.value > found.value - AS_WELL else found
+    psi = np.where(found.psi >= within.highest, np.inf, found.psi)
+    return found._replace(psi=np.where(psi <= within.lowest, -np.inf, psi))
+
+
+def _climb(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:
+    centre = np.clip(start, within.lowest, within.highest)
+
+    def negative(at: Floats) -> tuple[float, Floats]:
+        try:
+            found = likelihood.at(centre + unit * at, with_gradient=True)
+        except np.linalg.LinAlgError:
+            return 1e300, np.zeros(len(at))
+        if not np.isfinite(found.value):
+            return 1e300, np.zeros(len(at))
+        return -found.value, -unit * found.gradient
+
+    bounds = list(
+        zip((within.lowest - centre) / unit, (within.highest - centre) / unit, strict=True)
+    )
+    found = scipy.optimize.minimize(
+        negative,
+        np.zeros(len(centre)),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 200, "gtol": SETTLED, "ftol": 1e-13},
+    )
+    psi = np.clip(centre + unit * found.x, within.lowest, within.highest)
+    return Maximum(psi, -float(found.fun), bool(found.success) and found.fun < 1e299)

@@ -1,0 +1,48 @@
+"""The likelihood of a model with heavy-tailed effects in small blocks, by quadrature, and its gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.sampling.blocks import blocks_of
+from lmeformula.sampling.quadrature import Integral, Integrand, integrand, integrate
+from lmeformula.sampling.student_problem import HeavyModel
+
+Floats = NDArray[np.float64]
+
+
+class HeavyLikelihood:
+    """The log-likelihood at any parameters; nodes lie around the modes of the stand-in.
+
+    Args:
+      of: the model.
+      inside: its blocks, of at most two effects each; see `heavy_likelihood`.
+    """
+
+    def __init__(self, of: HeavyModel, inside: Integrand) -> None:
+        self.of, self.inside = of, inside
+
+    def at(self, psi: Floats, *, with_gradient: bool = False) -> Integral:
+        """The log-likelihood at psi (d,), finite.
+
+        Raises:
+          numpy.linalg.LinAlgError: where the density is not finite.
+        """
+        of = self.of
+        found = of.stand_in(psi)
+        precisions = of.plan.join(
+            tuple(
+                np.repeat(d[:, None], k, axis=1)
+                for d, (_, k) in zip(found.precisions, of.plan.sizes, strict=True)
+            )
+        )
+        modes = found.mode.u / np.sqrt(precisions)
+        weights = of.arrays.rows.held(found.mode.weights)
+        return integrate(self.inside, psi, modes, weights, precisions, with_gradient=with_gradient)
+
+
+def heavy_likelihood(of: HeavyModel) -> HeavyLikelihood | None:
+    """The likelihood by quadrature; None where some effects hang together in blocks of more than two."""
+    inside = integrand(of.model, of.plan, blocks_of(of.model, of.plan))
+    return None if inside is None else HeavyLikelihood(of, inside)
