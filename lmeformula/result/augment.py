@@ -12,9 +12,14 @@ from lmeformula.errors import FormulaDataError
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predictor import linear_predictor, mean_response
+from lmeformula.result.predictor import (
+    category_names,
+    family_values,
+    linear_predictor,
+    mean_response,
+)
 from lmeformula.result.residuals import observed_mean
-from lmeformula.result.several_predictors import need_one_predictor
+from lmeformula.result.several_predictors import is_unordered
 
 
 @kinds.takes(
@@ -33,7 +38,10 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
       frame: a row for each row used, indexed as `data` is, or by the positions of the rows. After the data
         stand ".fitted", the expected response with the effects of the row's levels; ".fixed", without; ".link",
         the linear predictor; ".resid", observed minus fitted; and ".hat", the share of its own variance that
-        the fit takes of a row (NaN where the equations are too large or effects have heavy tails).
+        the fit takes of a row (NaN where the equations are too large or effects have heavy tails). Several
+        predictors are ".link[mu]", ".link[sigma]", and ".hat" is between zero and their number: what the row
+        adds to the effective number of parameters. Categories without an order have chances for means,
+        ".fitted[a]", ".fixed[a]", and no ".resid".
     Raises:
       FormulaDataError: if `data` has another number of rows than the fit was made from, or such a column.
       ModelError: if the fit was loaded without its rows.
@@ -47,35 +55,51 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
          Reaction Subject  .fitted  .resid
       0    249.56     308   254.22   -4.66
     """
-    need_one_predictor(
-        fit,
-        "tables of fitted rows",
-        'Take fit.predict(kind="link"), fit.fitted() and fit.residuals().',
-    )
-    design = fit.model.design
+    design, family = fit.model.design, fit.model.family
     eta = linear_predictor(fit, design)
-    observed = observed_mean(fit.model.family, design)[0]
-    fitted = mean_response(fit, eta)
-    found = {
-        ".fitted": fitted,
-        ".fixed": mean_response(fit, linear_predictor(fit, design, with_random=False)),
-        ".link": eta,
-        ".resid": observed - fitted,
-        ".hat": _leverages(fit),
-    }
+    alone = linear_predictor(fit, design, with_random=False)
+    if is_unordered(family):
+        observed = np.array(category_names(fit), object)[family.response(design)[0].astype(int)]
+        found = {**_chances(fit, ".fitted", eta), **_chances(fit, ".fixed", alone)}
+    else:
+        observed = observed_mean(family, design)[0]
+        found = {".fitted": mean_response(fit, eta), ".fixed": mean_response(fit, alone)}
+    found |= _links(fit, eta)
+    if ".fitted" in found:
+        found[".resid"] = observed - found[".fitted"]
+    found[".hat"] = _leverages(fit)
     frame = _observed(fit, observed) if data is None else _rows_of(fit, data, tuple(found))
     return frame.assign(**found)
 
 
+def _links(fit: FittedModel, eta: np.ndarray) -> dict[str, np.ndarray]:
+    """The linear predictors by the names of their columns."""
+    names = [part.name for part in fit.model.design.parts]
+    if not names:
+        return {".link": eta}
+    return {f".link[{name}]": each for name, each in zip(names, eta, strict=True)}
+
+
+def _chances(fit: FittedModel, what: str, eta: np.ndarray) -> dict[str, np.ndarray]:
+    """Those of each category."""
+    probabilities = fit.model.family.probabilities
+    assert probabilities is not None
+    each = probabilities(eta, family_values(fit)).T
+    return {f"{what}[{name}]": of for name, of in zip(category_names(fit), each, strict=True)}
+
+
 def _leverages(fit: FittedModel) -> np.ndarray:
+    """(n,) traces of W V, with W the precisions of each row and V the covariances of its predictors."""
     design = fit.model.design
     if not has_equations(fit):
         return np.full(design.n, np.nan)
     with one_blas_thread():
-        variances = equations(fit).variances(
-            design, parameters=True, effects=True, new_levels=False
-        )
-    return np.asarray(np.clip(row_precisions(fit) * variances, 0.0, 1.0))
+        spread = equations(fit).spread(design, parameters=True, effects=True, new_levels=False)
+    weights, mixture = row_precisions(fit), fit.model.stack.mixture
+    if mixture is None:
+        return np.asarray(np.clip(weights * spread, 0.0, 1.0))
+    shares = np.einsum("nab,nba->n", mixture.to_blocks(weights), spread)
+    return np.asarray(np.clip(shares, 0.0, mixture.num_predictors))
 
 
 def _observed(fit: FittedModel, observed: np.ndarray) -> pd.DataFrame:

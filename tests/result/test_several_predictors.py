@@ -208,7 +208,6 @@ def test_categories_have_chances():
 
 REFUSED = {
     "checks": lambda fit: fit.check(),
-    "tables of fitted rows": lambda fit: fit.augment(),
     "averaged predictions": lambda fit: fit.predict(averaged=True),
     "leave-one-out predictions": leave_one_out,
     "exported predictions": lambda fit: export(fit, "nowhere"),
