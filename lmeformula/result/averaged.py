@@ -13,7 +13,8 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations, equations, fresh_variances
 from lmeformula.result.heavy_errors import HeavyErrors, means_over, normal_covariances, with_fresh
-from lmeformula.result.level_posterior import LevelNodes, level_nodes, shifts
+from lmeformula.result.level_posterior import LevelNodes, at_effects, level_nodes, shifts
+from lmeformula.result.normal_points import row_roots
 from lmeformula.result.predictive_density import mean_over
 from lmeformula.result.predictor import PredictionKind, family_values, linear_predictor, only_terms
 from lmeformula.result.predictor_intervals import Uncertain
@@ -131,14 +132,15 @@ def moved_means(
     """How far means of predictors are from their values at the modes of the effects.
 
     Returns:
-      moved: (n,) of these rows.
-      thirds: (n,) third derivatives of the fitted rows' log density.
+      moved: (n,) of these rows; with several predictors (K, n).
+      thirds: (n, K, K, K) third derivatives of the fitted rows' log density.
     """
-    found = np.zeros(len(rows.offset))
+    n, k = len(rows.offset), 1 + len(rows.further_offsets)
+    found = np.zeros(n if k == 1 else (k, n))
     effects, thirds = shifts(fit, solved)
     for block, moves in zip(rows.terms, effects, strict=True):
         known = block.index >= 0
-        each = contribution(block, moves[np.where(known, block.index, 0)], 1)
+        each = contribution(block, moves[np.where(known, block.index, 0)], k)
         found += np.where(known, each, 0.0)
     return found, thirds
 
@@ -148,9 +150,9 @@ class Cloud(NamedTuple):
 
     Attributes:
       rows: (r,) which rows.
-      eta: (m, r) linear predictors.
+      eta: (m, r) linear predictors; of several (m, K, r).
       weights: (m, r) chances, which add up to one for each row.
-      errors: (r,) variances by the errors of the parameters.
+      errors: (r,) variances by the errors of the parameters; of several predictors the largest.
     """
 
     rows: NDArray[np.int64]
@@ -169,34 +171,45 @@ def clouds(
       rows: fitted or new rows.
       nodes: points of its levels.
       solved: its mixed-model equations, for the errors of the parameters.
-      num_errors: nodes over these errors, beside the points of the levels.
+      num_errors: nodes over these errors of one predictor, beside the points of the levels; those of several
+        take two for each.
     """
     with one_blas_thread():
-        both = solved.variances(rows, parameters=True, effects=True, new_levels=False)
-        given = solved.variances(rows, parameters=False, effects=True, new_levels=False)
+        both = solved.spread(rows, parameters=True, effects=True, new_levels=False)
+        given = solved.spread(rows, parameters=False, effects=True, new_levels=False)
     # As parameters move, modes move with them: what is left is what the rows do not tell.
-    sds = np.sqrt(np.maximum(both - given, 0.0))
+    left = both - given
     base = linear_predictor(fit, rows, with_random=False)
     known = np.flatnonzero(np.logical_and.reduce([block.index >= 0 for block in rows.terms]))
-    steps, shares = np.polynomial.hermite_e.hermegauss(num_errors)
-    shares = shares / shares.sum()
+    steps, shares = _steps(num_errors, 1 + len(rows.further_offsets))
     size = max(1, CHUNK // (len(nodes.effects) * len(steps)))
     for start in range(0, len(known), size):
         part = known[start : start + size]
-        eta = np.repeat(base[part][None], len(nodes.effects), axis=0)
-        for block, first in zip(rows.terms, nodes.starts, strict=True):
-            columns = slice(first, first + len(block.columns))
-            effects = nodes.effects[:, block.index[part], columns]
-            eta += np.einsum("na,mna->mn", block.values[part], effects)
+        eta = at_effects(base, rows.terms, nodes.effects, nodes.starts, part)
         weights = nodes.weights[:, rows.terms[0].index[part]]
-        spread = eta[:, None] + steps[:, None] * sds[part]
+        if base.ndim == 1:
+            sds = np.sqrt(np.maximum(left[part], 0.0))
+            moves, errors = steps * sds, np.square(sds)
+        else:
+            moves = np.einsum("nab,eb->ean", row_roots(left[part]), steps)
+            errors = np.maximum(np.einsum("nkk->nk", left[part]), 0.0).max(axis=1)
+        spread = eta[:, None] + moves
         shared = weights[:, None] * shares[:, None]
         yield Cloud(
             part,
-            spread.reshape(-1, len(part)),
+            spread.reshape(-1, *spread.shape[2:]),
             shared.reshape(-1, len(part)),
-            np.square(sds[part]),
+            errors,
         )
+
+
+def _steps(count: int, num_predictors: int) -> tuple[Floats, Floats]:
+    """(e, K) standard normal points and their chances: a rule, or of several predictors two on each axis."""
+    if num_predictors == 1:
+        steps, shares = np.polynomial.hermite_e.hermegauss(count)
+        return steps[:, None], shares / shares.sum()
+    axes = np.sqrt(num_predictors) * np.eye(num_predictors)
+    return np.vstack([axes, -axes]), np.full(2 * num_predictors, 0.5 / num_predictors)
 
 
 def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:

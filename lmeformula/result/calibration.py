@@ -113,7 +113,7 @@ def calibration(
     """
     family = fit.model.family
     found = leave_one_out(fit)
-    if family.categories is not None or family.measure in CHANCES:
+    if family.categories is not None or (family.base or family).measure in CHANCES:
         curves = _curves(fit, found, num_bins, level, seed)
         return Calibration(curves, np.zeros(0), 0.0, 0.0, np.zeros(0), level)
     pit = transforms(fit, found, seed)
@@ -139,7 +139,7 @@ def transforms(fit: FittedModel, found: LeftOut, seed: int) -> Floats:
         total = np.sqrt(found.variances + fit.params.sigma**2 / response[1])
         return np.asarray(scipy.stats.norm.cdf((response[0] - found.eta) / total))
     probe, places = np.random.SeedSequence(seed).spawn(2)
-    below, upto = np.zeros(len(found.eta)), np.zeros(len(found.eta))
+    below, upto = np.zeros(found.num_rows), np.zeros(found.num_rows)
     for rows, eta, weights in found.pairs(CHUNK):
         given = tuple(array[rows] for array in response)
         parts = chances(fit, eta, given, probe)
@@ -224,20 +224,12 @@ def _draw_successes(
     fit: FittedModel, found: LeftOut, response: Arrays, draws: int, seed: int
 ) -> Iterator[Floats]:
     """Numbers of successes (n,), as often as asked, drawn some at a time."""
-    n, sds = len(found.eta), np.sqrt(found.variances)
-    size = int(np.clip(CHUNK // n, 1, draws))
+    size = int(np.clip(CHUNK // found.num_rows, 1, draws))
     for number, start in enumerate(range(0, draws, size)):
         of_predictor, of_row = np.random.SeedSequence([seed, number]).spawn(2)
         count = min(size, draws - start)
-        random = np.random.default_rng(of_predictor)
-        if found.nodes.size:
-            # The first point whose chances with those before it come to a uniform number.
-            sums, uniform = np.cumsum(found.weights, axis=0), random.uniform(size=(count, n))
-            at = [np.searchsorted(sums[:-1, row], uniform[:, row]) for row in range(n)]
-            noise = np.take_along_axis(found.nodes, np.array(at).T, axis=0)
-        else:
-            noise = random.standard_normal((count, n))
-        yield from draw_rows(fit, found.eta + sds * noise, response, of_row)
+        eta = found.drawn(count, np.random.default_rng(of_predictor))
+        yield from draw_rows(fit, eta, response, of_row)
 
 
 def _reliability(

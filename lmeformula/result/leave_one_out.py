@@ -13,10 +13,10 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.averaged import clouds, moved_means
 from lmeformula.result.equations import Equations, equations, has_equations
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
-from lmeformula.result.normal_points import normal_rule
+from lmeformula.result.normal_points import normal_points, row_roots
 from lmeformula.result.predictive_density import row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
-from lmeformula.result.several_predictors import need_one_predictor
+from lmeformula.result.row_slopes import RowSlopes, row_slopes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,6 +27,8 @@ LEAST_SHARE = 1e-8
 LEAST_CHANCE = 1e-7
 # Nodes over the errors of the parameters.
 PARAMETER_NODES = 3
+# More points of rows, times the cube of the number of predictors, are too many: normal ones take their place.
+MOST_POINTS = 2**28
 NO_NODES = np.zeros((1, 0))
 NO_NODES.flags.writeable = False
 
@@ -35,12 +37,14 @@ class LeftOut(NamedTuple):
     """Linear predictors of the rows, each given all rows but itself.
 
     Attributes:
-      eta: (n,) means.
-      variances: (n,) of fixed and random effects together.
+      eta: (n,) means; with several predictors (K, n).
+      variances: (n,) of fixed and random effects together; with several predictors (n, K, K) covariances.
       nodes: (m, n) points of each predictor, in its standard deviations from its mean; () where it is normal.
+        With several predictors (m, K, n).
       weights: (m, n) their chances, which add up to one for each row.
       errors: (n,) variances by the errors of the parameters: about as much a yes in place of a no moves the
-        predictor of a row, through the estimates.
+        predictor of a row, through the estimates; of several predictors the largest.
+      units: (n, K) of several predictors, in which the rows' distributions change smoothly with them.
     """
 
     eta: Floats
@@ -48,33 +52,60 @@ class LeftOut(NamedTuple):
     nodes: Floats = NO_NODES
     weights: Floats = NO_NODES
     errors: Floats = NO_NODES[0]
+    units: Floats | float = 1.0
+
+    @property
+    def num_rows(self) -> int:
+        """n."""
+        return int(self.eta.shape[-1])
 
     def points(self) -> Iterator[tuple[Floats, Floats]]:
-        """Predictors (n,) and their chances (n,), for averages over what is smooth in them."""
-        sds = np.sqrt(self.variances)
+        """Predictors like `eta` and their chances (n,), for averages over what is smooth in them."""
         if self.nodes.size:
-            nodes, weights = self.nodes, self.weights
-        else:
-            nodes, weights = (each[:, None] for each in normal_rule(float(sds.max(initial=0.0))))
-        for node, weight in zip(nodes, weights, strict=True):
-            yield self.eta + sds * node, weight + np.zeros(len(sds))
+            sds = self._sds()
+            for node, chances in zip(self.nodes, self.weights, strict=True):
+                yield self.eta + sds * node, chances
+            return
+        for there, weight in normal_points(self.eta, self.variances, self.units):
+            yield there, np.full(self.num_rows, weight)
 
     def pairs(self, size: int) -> Iterator[tuple[Ints, Floats, Floats]]:
         """Rows with a predictor and its chance, some at a time: all points that count, of all rows."""
         some: list[tuple[Ints, Floats, Floats]] = []
         for eta, weights in self.points():
             rows = np.flatnonzero(weights > LEAST_CHANCE)
-            some.append((rows, eta[rows], weights[rows]))
+            some.append((rows, eta[..., rows], weights[rows]))
             if sum(len(part[0]) for part in some) > size:
                 yield _joined(some)
                 some = []
         if some:
             yield _joined(some)
 
+    def drawn(self, count: int, random: np.random.Generator) -> Floats:
+        """(m, n) or (m, K, n) predictors."""
+        if self.nodes.size:
+            # The first point whose chances with those before it come to a uniform number.
+            n = self.num_rows
+            sums, uniform = np.cumsum(self.weights, axis=0), random.uniform(size=(count, n))
+            each = [np.searchsorted(sums[:-1, row], uniform[:, row]) for row in range(n)]
+            at = np.array(each).T
+            at = at if self.eta.ndim == 1 else at[:, None]
+            return np.asarray(self.eta + self._sds() * np.take_along_axis(self.nodes, at, axis=0))
+        noise = random.standard_normal((count, *self.eta.shape))
+        if self.eta.ndim == 1:
+            return np.asarray(self.eta + np.sqrt(self.variances) * noise)
+        return np.asarray(self.eta + np.einsum("nab,mbn->man", row_roots(self.variances), noise))
+
+    def _sds(self) -> Floats:
+        """Like `eta`, of each predictor."""
+        if self.eta.ndim == 1:
+            return np.asarray(np.sqrt(self.variances))
+        return np.asarray(np.sqrt(np.einsum("nkk->kn", self.variances)))
+
 
 def _joined(some: list[tuple[Ints, Floats, Floats]]) -> tuple[Ints, Floats, Floats]:
-    rows, eta, weights = (np.concatenate(part) for part in zip(*some, strict=True))
-    return rows, eta, weights
+    rows, eta, weights = zip(*some, strict=True)
+    return np.concatenate(rows), np.concatenate(eta, axis=-1), np.concatenate(weights)
 
 
 def leave_one_out(fit: FittedModel) -> LeftOut:
@@ -83,8 +114,9 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
     Where one grouping factor has all effects, the distribution of a row's predictor is known by points (see
     `lmeformula.result.level_posterior`), and the row's density is taken out of their chances. Elsewhere the
     predictor is normal given the data (approximately so for other families than the Gaussian), and so is the
-    row's likelihood near it: the quotient of the two is what the other rows say. Variances and other parameters
-    stay at the estimates of all rows.
+    row's likelihood near it: the quotient of the two is what the other rows say. Several predictors of a row
+    are jointly normal, and what is taken out is a matrix. Variances and other parameters stay at the estimates
+    of all rows.
 
     Args:
       fit: a fitted model with its rows.
@@ -103,68 +135,110 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
       >>> bool((abs(y - found.eta) > abs(y - seen)).all())
       True
     """
-    need_one_predictor(fit, "leave-one-out predictions", 'Look at fit.residuals("quantile").')
     design, solved = fit.model.design, equations(fit)
     nodes = level_nodes(fit)
-    if nodes is not None:
+    if (
+        nodes is not None
+        and nodes.weights.shape[0] * design.n * design.num_predictors**3 <= MOST_POINTS
+    ):
         return _at_points(fit, nodes, solved)
     eta = linear_predictor(fit, design)
     with one_blas_thread():
-        variances = solved.variances(design, parameters=True, effects=True, new_levels=False)
-    first, second = _slopes(fit, eta)
-    left = np.maximum(1.0 + variances * second, LEAST_SHARE)
-    moved = _moved_without(fit, solved, variances) / left
-    with one_blas_thread():
-        given = solved.variances(design, parameters=False, effects=True, new_levels=False)
-    return LeftOut(
-        eta - variances * first / left + moved,
-        variances / left,
-        errors=np.maximum(variances - given, 0.0),
+        spread = solved.spread(design, parameters=True, effects=True, new_levels=False)
+        given = solved.spread(design, parameters=False, effects=True, new_levels=False)
+    moved, thirds = moved_means(fit, solved, design)
+    if eta.ndim > 1:
+        return _downdated(fit, eta, moved, thirds, spread, given)
+    one = _downdated(
+        fit,
+        eta[None],
+        moved[None],
+        thirds,
+        spread[:, None, None],
+        given[:, None, None],
     )
+    return one._replace(eta=one.eta[0], variances=one.variances[:, 0, 0])
 
 
-def _moved_without(fit: FittedModel, solved: Equations, variances: Floats) -> Floats:
-    """(n,) how far means of predictors are from their modes, by the other rows' third derivatives."""
-    moved, thirds = moved_means(fit, solved, fit.model.design)
-    return moved - 0.5 * variances**2 * thirds
+def _downdated(
+    fit: FittedModel, eta: Floats, moved: Floats, thirds: Floats, spread: Floats, given: Floats
+) -> LeftOut:
+    """Normal predictors without what each row says of them.
+
+    Args:
+      fit: a fitted model.
+      eta: (K, n) predictors at the modes.
+      moved: (K, n) of their means from there.
+      thirds: (n, K, K, K) third derivatives of the rows' log density.
+      spread: (n, K, K) their covariances given all rows.
+      given: (n, K, K) the same, the parameters known.
+    """
+    slopes = _slopes(fit, eta)
+    roots = row_roots(spread)
+    turned = roots.transpose(0, 2, 1)
+    # In units of the predictors' spread the row has this curvature, and the other rows what is left of one.
+    values, vectors = np.linalg.eigh(turned @ slopes.second @ roots)
+    left = np.maximum(1.0 + values, LEAST_SHARE)
+    axes = roots @ vectors
+    without = (axes / left[:, None]) @ axes.transpose(0, 2, 1)
+    # The other rows' third derivatives alone, and as the row's own curvature no longer holds the mean.
+    pulled = 0.5 * np.einsum("nkab,nab->nk", thirds, spread)
+    apart = moved.T - np.einsum("nab,nb->na", spread, pulled)
+    held = np.einsum("nab,nbc,nc->na", without, slopes.second, apart)
+    means = eta.T - np.einsum("nab,nb->na", without, slopes.first) + apart - held
+    errors = np.maximum(np.einsum("nkk->nk", spread - given), 0.0).max(axis=1)
+    return LeftOut(means.T, without, errors=errors, units=_units(fit, slopes.second))
+
+
+def _units(fit: FittedModel, second: Floats) -> Floats:
+    """(n, K) how far predictors move until a row's distribution is another one."""
+    units = np.tile(fit.model.units, (len(second), 1))
+    if fit.model.family.link == "identity":
+        # As wide as the row's own density is.
+        precision = -second[:, 0, 0]
+        units[:, 0] = np.where(precision > 0.0, 1.0 / np.sqrt(np.abs(precision)), units[:, 0])
+    return units
 
 
 def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOut:
     design, family, own = fit.model.design, fit.model.family, family_values(fit)
     response = family.response(design)
-    n = design.n
-    eta, variances = np.zeros(n), np.zeros(n)
+    n, k = design.n, design.num_predictors
+    eta, variances = np.zeros((k, n)), np.zeros((n, k, k))
     standard, weights, errors = [], [], np.zeros(n)
     for cloud in clouds(fit, design, nodes, solved, PARAMETER_NODES):
         rows = tuple(array[cloud.rows] for array in response)
-        logs = row_log_density(family, rows, own, cloud.eta.T).T
+        logs = row_log_density(family, rows, own, np.moveaxis(cloud.eta, 0, -1)).T
         # A row that is impossible at a point has no chance there with the others either.
         with np.errstate(divide="ignore"):
             chance = np.where(np.isfinite(logs), np.log(cloud.weights) - logs, -np.inf)
         mass = np.exp(chance - chance.max(axis=0))
         mass /= mass.sum(axis=0)
-        mean = (mass * cloud.eta).sum(axis=0)
-        variance = (mass * (cloud.eta - mean) ** 2).sum(axis=0)
-        eta[cloud.rows], variances[cloud.rows], errors[cloud.rows] = mean, variance, cloud.errors
-        standard.append((cloud.eta - mean) / np.sqrt(np.maximum(variance, 1e-300)))
+        each = cloud.eta.reshape(len(mass), k, -1)
+        mean = (mass[:, None] * each).sum(axis=0)
+        away = each - mean
+        spread = np.einsum("mr,mar,mbr->rab", mass, away, away)
+        eta[:, cloud.rows], variances[cloud.rows] = mean, spread
+        errors[cloud.rows] = cloud.errors
+        standard.append(away / np.sqrt(np.maximum(np.einsum("rkk->kr", spread), 1e-300)))
         weights.append(mass)
-    return LeftOut(eta, variances, np.hstack(standard), np.hstack(weights), errors)
+    points = np.concatenate(standard, axis=-1)
+    if not family.predictors:
+        eta, variances, points = eta[0], variances[:, 0, 0], points[:, 0]
+    return LeftOut(eta, variances, points, np.hstack(weights), errors)
 
 
 def has_leave_one_out(fit: FittedModel) -> bool:
     """Whether `leave_one_out` has an answer for this model."""
-    return has_equations(fit) and not fit.model.family.predictors
+    return has_equations(fit)
 
 
-def _slopes(fit: FittedModel, eta: Floats) -> tuple[Floats, Floats]:
-    """(n,) first and second derivatives of the rows' log density."""
+def _slopes(fit: FittedModel, eta: Floats) -> RowSlopes:
+    """First and second derivatives of the rows' log density."""
     family, own = fit.model.family, family_values(fit)
     response = family.response(fit.model.design)
     if family.is_normal:
         precision = response[1] / own[0] ** 2
-        return precision * (response[0] - eta), -precision
-    from lmeformula.laplace.rows import form_of  # may start TensorFlow
-
-    form = form_of(family, response)
-    rows = form.slopes(eta, response, own)
-    return rows.first, rows.second
+        first = precision * (response[0] - eta[0])
+        return RowSlopes(first[:, None], -precision[:, None, None])
+    return row_slopes(family, response, len(eta))(eta, own)

@@ -13,6 +13,8 @@ convergent trapezoidal rule, SIAM Review 56, 385-458; Rue, Martino, Chopin (2009
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,17 +22,20 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.design import NewRows, TermBlock
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictive_density import row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.several_predictors import contribution, stacked_predictor
 from lmeformula.store.absent import has_rows
 
 Floats = NDArray[np.float64]
 
-# Nodes of each effect by the number of effects of a level, and how many prior standard deviations they reach.
-NODES, REACH = {1: 41, 2: 35}, 8.0
+# Nodes of each effect by the number of effects of a level, also where they add to several predictors, whose
+# errors take more points; and how many prior standard deviations they reach.
+NODES, NODES_OF_SEVERAL, REACH = {1: 41, 2: 35}, {1: 41, 2: 25}, 8.0
 # More densities of rows than this are too many, and so are more numbers at a time.
 MOST_DENSITIES, CHUNK = 2**28, 2_000_000
 
@@ -55,15 +60,14 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
     Args:
       fit: a fitted model.
     Returns:
-      The points; None where effects are normal anyway, or more than two a level, or of several factors, or of
-      several linear predictors, or where there would be too many points.
+      The points; None where effects are normal anyway, or more than two a level, or of several factors, or
+      where there would be too many points.
     """
     design = fit.model.design
     terms = design.terms
     num_effects = sum(len(term.columns) for term in terms)
     if (
         fit.model.family.is_normal
-        or fit.model.family.predictors
         or fit.params.freedom
         or not has_rows(design)
         or num_effects not in NODES
@@ -73,35 +77,66 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
         )
     ):
         return None
-    num_nodes = NODES[num_effects] ** num_effects
+    along_each = (NODES_OF_SEVERAL if fit.model.family.predictors else NODES)[num_effects]
+    num_nodes = along_each**num_effects
     if design.n * num_nodes > MOST_DENSITIES:
         return None
-    index, count = terms[0].index, len(terms[0].levels)
-    Z = np.hstack([term.values for term in terms])
+    count = len(terms[0].levels)
     root = _block_diagonal([cholesky_semidefinite(each) for each in fit.params.covariances])
     modes = np.hstack(list(fit.modes))
     # Nodes lie around the mode in effects of unit variance, as wide as the curvature there.
     middle = modes @ np.linalg.pinv(root).T
-    ZL = Z @ root
-    weights = np.maximum(row_precisions(fit), 0.0)
-    collect = sp.csr_array(
-        (np.ones(design.n), (index, np.arange(design.n))), shape=(count, design.n)
-    )
-    outer = (weights[:, None, None] * ZL[:, :, None] * ZL[:, None, :]).reshape(design.n, -1)
-    precision = np.eye(num_effects) + (collect @ outer).reshape(count, num_effects, num_effects)
+    stack = fit.model.stack
+    ZL = np.hstack([term.values for term in stack.terms]) @ root
+    weights = row_precisions(fit)
+    weights = np.maximum(weights, 0.0) if stack.mixture is None else stack.mixture.held(weights)
+    outer = (weights[:, None, None] * ZL[:, :, None] * ZL[:, None, :]).reshape(len(ZL), -1)
+    inside = _collector(stack.terms[0].index, count) @ outer
+    precision = np.eye(num_effects) + inside.reshape(count, num_effects, num_effects)
     values, vectors = np.linalg.eigh(precision)
     reach = np.arcsinh(REACH * np.sqrt(values))
-    rule = np.linspace(-1.0, 1.0, NODES[num_effects])
+    rule = np.linspace(-1.0, 1.0, along_each)
     grid = np.stack(np.meshgrid(*[rule] * num_effects, indexing="ij"), axis=-1)
     inner = grid.reshape(-1, 1, num_effects) * reach
     along = np.sinh(inner) / np.sqrt(values)
     points = middle + np.einsum("lab,mlb->mla", vectors, along)
     logs = np.log(np.cosh(inner)).sum(axis=-1) - 0.5 * (points**2).sum(axis=-1)
     effects = points @ root.T
-    logs += _row_sums(fit, collect, Z, effects, index)
+    starts = tuple(int(s) for s in np.cumsum([0, *(len(term.columns) for term in terms)])[:-1])
+    logs += _row_sums(fit, effects, starts)
     mass = np.exp(logs - logs.max(axis=0))
-    starts = np.cumsum([0, *(len(term.columns) for term in terms)])[:-1]
-    return LevelNodes(effects, mass / mass.sum(axis=0), tuple(int(s) for s in starts))
+    return LevelNodes(effects, mass / mass.sum(axis=0), starts)
+
+
+def at_effects(
+    base: Floats,
+    terms: Sequence[TermBlock],
+    nodes: Floats,
+    starts: Sequence[int],
+    part: slice | NDArray[np.int64],
+) -> Floats:
+    """(m, r) predictors of some rows at the points (m, l, k) of their levels; of several ones (m, K, r).
+
+    Args:
+      base: (n,) or (K, n) without effects.
+      terms: of the rows.
+      nodes: the points.
+      starts: where each term's columns begin among the k.
+      part: which rows.
+    """
+    count = 1 if base.ndim == 1 else len(base)
+    eta = np.repeat(base[None, ..., part], len(nodes), axis=0)
+    for block, first in zip(terms, starts, strict=True):
+        columns = slice(first, first + len(block.columns))
+        some = replace(block, values=block.values[part])
+        eta += contribution(some, nodes[:, block.index[part], columns], count)
+    return eta
+
+
+def _collector(index: NDArray[np.int32], count: int) -> sp.csr_array:
+    """What adds up rows by their levels."""
+    n = len(index)
+    return sp.csr_array((np.ones(n), (index, np.arange(n))), shape=(count, n))
 
 
 def _block_diagonal(blocks: list[Floats]) -> Floats:
@@ -114,19 +149,18 @@ def _block_diagonal(blocks: list[Floats]) -> Floats:
     return found
 
 
-def _row_sums(
-    fit: FittedModel, collect: sp.csr_array, Z: Floats, effects: Floats, index: NDArray[np.int32]
-) -> Floats:
+def _row_sums(fit: FittedModel, effects: Floats, starts: Sequence[int]) -> Floats:
     """(M, l) log densities of each level's rows, at its points."""
-    family, own = fit.model.family, family_values(fit)
-    response = family.response(fit.model.design)
-    base = linear_predictor(fit, fit.model.design, with_random=False)
+    family, own, design = fit.model.family, family_values(fit), fit.model.design
+    response = family.response(design)
+    base = linear_predictor(fit, design, with_random=False)
+    collect = _collector(design.terms[0].index, effects.shape[1])
     found = np.zeros(effects.shape[:2])
     size = max(1, CHUNK // len(effects))
-    for start in range(0, len(base), size):
+    for start in range(0, design.n, size):
         part = slice(start, start + size)
-        eta = base[part] + np.einsum("na,mna->mn", Z[part], effects[:, index[part]])
-        each = row_log_density(family, tuple(array[part] for array in response), own, eta.T)
+        eta = np.moveaxis(at_effects(base, design.terms, effects, starts, part), 0, -1)
+        each = row_log_density(family, tuple(array[part] for array in response), own, eta)
         # A density that is none where the predictor overflows is no chance.
         each = np.maximum(np.nan_to_num(each, nan=-1e300, posinf=-1e300, neginf=-1e300), -1e300)
         found += (collect[:, part] @ each).T
@@ -139,19 +173,29 @@ def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Flo
     Zero where the modes are means already: of normal rows, and in fits by Monte Carlo EM.
 
     Args:
-      fit: a fitted model of one linear predictor.
+      fit: a fitted model.
       solved: its mixed-model equations.
     Returns:
       shifts: (l, k) of each term.
-      thirds: (n,) third derivatives of the rows' log density in their predictors; zeros where nothing is moved.
+      thirds: (n, K, K, K) third derivatives of the rows' log density in their K predictors; zeros where nothing
+        is moved.
     """
-    plan, design = solved.factor.plan, fit.model.design
+    plan, design, stack = solved.factor.plan, fit.model.design, fit.model.stack
+    k, n = design.num_predictors, design.n
     if fit.model.family.is_normal or fit.method != "laplace":
-        return plan.split(np.zeros(plan.num_effects)), np.zeros(design.n)
+        return plan.split(np.zeros(plan.num_effects)), np.zeros((n, k, k, k))
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
 
-    variances = solved.variances(design, parameters=False, effects=True, new_levels=False)
+    rows = NewRows(stack.X, design.names, stack.terms, stack.offset)
+    variances = solved.variances(rows, parameters=False, effects=True, new_levels=False)
     free = fit.model.space.own.scale.to_free(fit.params.own)
-    thirds = row_derivatives(fit.model).depths(linear_predictor(fit, design), free).third
-    pulled = solved.collected((0.5 * thirds * variances)[:, None])
-    return plan.split(pulled[:, 0]), np.asarray(thirds, float)
+    eta = stacked_predictor(fit, linear_predictor(fit, design))
+    # How the weights of stacked rows change with each predictor: so the rows' means are pulled.
+    thirds = np.asarray(row_derivatives(fit.model).depths(eta, free).third, float)
+    thirds = thirds.reshape(-1, k, n)
+    pulls = np.zeros((len(thirds), n))
+    pulls[:k] = 0.5 * np.einsum("vkn,vn->kn", thirds, variances.reshape(-1, n))
+    pulled = solved.collected(pulls.reshape(-1, 1))
+    readers = np.ones((1, 1)) if stack.mixture is None else stack.mixture.readers
+    every = np.einsum("vkn,va,vb->nkab", thirds, readers, readers)
+    return plan.split(pulled[:, 0]), every

@@ -47,12 +47,15 @@ def normal_rule(sd: float, num_nodes: int = NODES_OF_MEANS) -> tuple[Floats, Flo
     return nodes, weights / weights.sum()
 
 
-def normal_points(eta: Floats, spread: Floats) -> Iterator[tuple[Floats, float]]:
+def normal_points(
+    eta: Floats, spread: Floats, units: Floats | float = 1.0
+) -> Iterator[tuple[Floats, float]]:
     """Predictors and their chances, for averages of what is smooth in them.
 
     Args:
       eta: (n,) or (K, n) means of the linear predictors.
       spread: (n,) variances, or (n, K, K) covariances.
+      units: (n, K) of several predictors, in which what is averaged is about as smooth as the logistic is.
     Returns:
       Predictors like `eta`, and a chance for each, in all one. Averages over more than three predictors, or
       very wide ones, have an error of about 1e-4 of what is averaged; others are exact to some ten digits.
@@ -63,7 +66,8 @@ def normal_points(eta: Floats, spread: Floats) -> Iterator[tuple[Floats, float]]
             yield eta + sds * node, weight
         return
     roots = row_roots(spread)
-    for point, weight in zip(*_joint_rule(roots), strict=True):
+    rule = _joint_rule(roots / np.broadcast_to(units, eta.T.shape)[:, :, None])
+    for point, weight in zip(*rule, strict=True):
         yield eta + (roots @ point).T, weight
 
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import find_incidence
+from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.common import BOUNDARY_SD
 from lmeformula.fit import FittedModel
 from lmeformula.laplace.fit import arrays_of, conditional, mode_at
 from lmeformula.model.bounds import off_bounds
+from lmeformula.result.refit import check_refit
 from lmeformula.result.simulate import responses, sampler_of, with_drawn
 
 
@@ -20,7 +22,7 @@ def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:
     """Fits of drawn responses in which the parameters are not estimated again: only the modes of effects are.
 
     Effects and responses are drawn from the model at its estimates. Draws at which no mode can be found, which
-    are those of a model that says next to nothing, are left out.
+    are those of a model that says next to nothing, are left out, and so are those that lack a category.
 
     Args:
       fit: a fitted model with its rows, not of normal rows and with normal effects.
@@ -31,7 +33,12 @@ def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:
     psi, _ = off_bounds(space, space.to_free(fit.params), BOUNDARY_SD)
     factorize = find_incidence(plan).factorize
     for drawn in responses(sampler_of(fit), count, seed):
-        model = replace(fit.model, design=with_drawn(fit, drawn))
+        changed = with_drawn(fit, drawn)
+        try:
+            check_refit(fit, changed)
+        except (FormulaDataError, ModelError):
+            continue
+        model = replace(fit.model, design=changed)
         arrays = arrays_of(model, plan, factorize)
         try:
             mode = mode_at(model, arrays, psi, np.zeros(plan.num_effects))

@@ -12,7 +12,6 @@ from scipy import stats
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.result.comparable import _is_nested
-from lmeformula.result.leave_one_out import leave_one_out
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict_draws import predict_draws
 from lmeformula.serving.export import export
@@ -209,7 +208,6 @@ def test_categories_have_chances():
 REFUSED = {
     "checks": lambda fit: fit.check(),
     "averaged predictions": lambda fit: fit.predict(averaged=True),
-    "leave-one-out predictions": leave_one_out,
     "exported predictions": lambda fit: export(fit, "nowhere"),
 }
 
