@@ -128,6 +128,20 @@ def term_places(terms: Sequence[Sequence[TermBlock]]) -> tuple[tuple[int, ...], 
     )
 
 
+def columns_of_terms(design: Design) -> tuple[tuple[tuple[int, slice], ...], ...]:
+    """Of each term of each predictor: which of the design's terms it is in, and its columns there."""
+    parts = [part.design for part in design.parts] or [design]
+    used = [0] * len(design.terms)
+    found = []
+    for part, places in zip(parts, term_places([part.terms for part in parts]), strict=True):
+        of_part = []
+        for term, place in zip(part.terms, places, strict=True):
+            start, used[place] = used[place], used[place] + len(term.columns)
+            of_part.append((place, slice(start, used[place])))
+        found.append(tuple(of_part))
+    return tuple(found)
+
+
 def _check_distinct(columns: tuple[str, ...]) -> None:
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:

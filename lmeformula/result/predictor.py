@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.labels import label
-from lmeformula.design.predictors import term_places
+from lmeformula.design.predictors import columns_of_terms
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import FIRST, RandomTerm
@@ -216,17 +216,15 @@ def _written(
     """The terms of each predictor's formula."""
     design = fit.model.design
     parts = {part.name: part.design for part in design.parts} or {FIRST: design}
-    places = term_places([part.terms for part in parts.values()])
-    used = [0] * len(masks)
-    found = {}
-    for (name, part), of_part in zip(parts.items(), places, strict=True):
-        linked = linked_terms(part.formula.random)
-        terms = []
-        for block, term, place in zip(linked, part.terms, of_part, strict=True):
-            start, used[place] = used[place], used[place] + len(term.columns)
-            terms.append(_Written(block, term.columns, masks[place][start : used[place]]))
-        found[name] = tuple(terms)
-    return found
+    return {
+        name: tuple(
+            _Written(linked, term.columns, masks[place][columns])
+            for linked, term, (place, columns) in zip(
+                linked_terms(part.formula.random), part.terms, of_part, strict=True
+            )
+        )
+        for (name, part), of_part in zip(parts.items(), columns_of_terms(design), strict=True)
+    }
 
 
 def _keep(written: Mapping[str, Sequence[_Written]], re_form: str | None) -> None:

@@ -223,8 +223,9 @@ def _check_shares(fit: FittedModel) -> None:
     family, hint = fit.model.family, "Compare fits by fit.anova(other), or by held-out predictions."
     if is_unordered(family):
         raise ModelError("categories without an order have no variance to share", hint=hint)
-    # A chance that has a formula, or could have one, is that of zeros of their own.
-    if family.predictors and any(part.link == "logit" for part in _family(fit).parts):
+    # A chance that has a formula, or could have one, is that of zeros of their own; a user's is what they say.
+    parts = _family(fit).parts if family.predictors else ()
+    if any(part.link == "logit" and part.bounds is None for part in parts):
         raise ModelError(
             f"there is no agreed R2 of the {_family(fit).name} family where parameters have formulas",
             hint=hint,
@@ -289,7 +290,7 @@ def _observation_variance(
     def of_rows(rows: RowFamily) -> Floats:
         assert family.variance is not None
         with np.errstate(all="ignore"):
-            variance = family.variance(np.array([at]), rows.own)
+            variance = family.variance(np.full(rows.eta.shape, at), rows.own)
         if mean is not None and not ((variance > 0).all() and (family.link != "log" or at > 0)):
             raise ModelError(
                 f"mean is {mean:g}, which no response of the {family.name} family has",

@@ -13,7 +13,6 @@ from typing import Any
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.serving.expressions import LEVEL, NUMBER, Input
 from lmeformula.serving.model import serving_module
 from lmeformula.startup import import_tensorflow
@@ -27,14 +26,16 @@ class Exported:
       path: the folder of the SavedModel.
       inputs: of the signature "serving_default", which takes raw columns; () if there is none.
       outputs: of both signatures: "link", "prediction" unless the mean has no TensorFlow form, and
-        "probabilities" of ordered categories.
+        "probabilities" of categories.
       reason: why there is no signature of raw columns, or "".
+      predictors: what the columns of "link" are called, of several linear predictors; () where there is one.
     """
 
     path: Path
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
     reason: str
+    predictors: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         lines = [f"SavedModel in {self.path}"]
@@ -45,6 +46,8 @@ class Exported:
             lines.append(f"  no signature of raw columns: {self.reason}")
         lines.append("  design_rows      the arrays of fit.model.design.rebuild(rows)")
         lines.append(f"  outputs          {', '.join(self.outputs)}")
+        if self.predictors:
+            lines.append(f"  columns of link  {', '.join(self.predictors)}")
         return "\n".join(lines)
 
 
@@ -64,7 +67,9 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
     is an unseen level.
 
     Both return "link", the linear predictor; "prediction", the expected response at the conditional modes, as
-    `fit.predict` has it; and "probabilities" (n, K) of ordered categories.
+    `fit.predict` has it, but of categories without an order; and "probabilities" (n, categories) of categories.
+    With K linear predictors "link" is (n, K), its columns as those of `fit.predict(kind="link")`, and
+    "design_rows" takes an offset for each: offset, offset_2, ..., offset_K.
 
     Raw columns are served for arithmetic, the usual functions of one number, scale(), center(), poly(),
     bs(), ns(), and factors that are columns or factor(column). Other calls, and functions of your own,
@@ -88,9 +93,6 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
       >>> [(one.name, one.kind) for one in written.inputs]
       [('Days', 'number'), ('Subject', 'level')]
     """
-    need_one_predictor(
-        fit, "exported predictions", "Save the fit, fit.save(path), and predict there."
-    )
     target = Path(fspath(path))
     if os.path.lexists(target):
         raise FileExistsError(f"{target} exists; choose another path, or remove it first")
@@ -109,7 +111,8 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
         beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Exported(target, module.inputs, module.outputs, module.reason)
+    predictors = tuple(part.name for part in fit.model.design.parts)
+    return Exported(target, module.inputs, module.outputs, module.reason, predictors)
 
 
 def _write(module: Any, folder: Path) -> None:

@@ -80,6 +80,12 @@ class Planner:
         self.inputs: dict[tuple[str, str], Input] = {}
         self.tables: list[Any] = []
 
+    def beside(self, recipe: Recipe, text: str) -> Planner:
+        """A planner for another formula, with the same inputs and tables."""
+        found = Planner(recipe, text)
+        found.inputs, found.tables = self.inputs, self.tables
+        return found
+
     def ask(self, column: str, kind: str) -> Served:
         """An input; numbers and truth values (n,) float64, levels (n,) strings."""
         key = column, kind

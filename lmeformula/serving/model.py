@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from lmeformula.design.design import NewRows
+from lmeformula.design.design import Design, NewRows
+from lmeformula.design.predictors import columns_of_terms
 from lmeformula.design.random import builder_of
 from lmeformula.design.values import Categories, Column
 from lmeformula.design.variables import group_columns
@@ -17,12 +19,17 @@ from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Expression
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.family import log_density
+from lmeformula.model.family.own_links import link_of_own
+from lmeformula.model.family.predicted import predicted_of
 from lmeformula.result.distribution import needs_response, response_arrays
 from lmeformula.result.predictor import family_values, mean_response
+from lmeformula.result.several_predictors import is_unordered
 from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
 from lmeformula.serving.tables import TermTable, term_tables
 
 Tensor = Any
+# Linear predictors (n, K) -> what is returned of them.
+Scale: TypeAlias = Callable[[Tensor], dict[str, Tensor]]
 OFFSET = "offset"
 # Linear predictors at which TensorFlow's means and chances are compared with those of `fit.predict`.
 GRID = np.linspace(-3.0, 3.0, 13)
@@ -41,11 +48,11 @@ def serving_module(fit: FittedModel) -> Any:
 
     module = tf.Module(name="lmeformula")
     scales = _scales(fit)
-    module.outputs = tuple(scales(tf.constant([0.0], tf.float64)))
+    module.outputs = tuple(scales(tf.zeros([1, fit.model.design.num_predictors], tf.float64)))
     module.design_rows = _of_design_rows(fit, scales)
     module.inputs, module.reason, module.raw = (), "", None
     try:
-        served, planner = _predictor(fit)
+        served, planner = _predictors(fit)
     except NotServed as missing:
         module.reason = f"it would need {missing}"
         return module
@@ -63,22 +70,29 @@ def serving_module(fit: FittedModel) -> Any:
     return module
 
 
-def _of_design_rows(fit: FittedModel, scales: Callable[[Tensor], dict[str, Tensor]]) -> Any:
+def _of_design_rows(fit: FittedModel, scales: Scale) -> Any:
     import tensorflow as tf
 
     design = fit.model.design
-    beta = tf.constant(fit.params.beta, tf.float64)
-    modes = [tf.constant(effects, tf.float64) for effects in fit.modes]
+    num_predictors = design.num_predictors
+    # (p, K) and, of each term, (l, k, K): what a column, or an effect, adds to each predictor.
+    beta = tf.constant(_spread(fit.params.beta, design.column_predictors, num_predictors))
+    modes = [
+        tf.constant(_spread(effects, block.predictors, num_predictors))
+        for effects, block in zip(fit.modes, design.terms, strict=True)
+    ]
+    names = [OFFSET, *(f"{OFFSET}_{number}" for number in range(2, num_predictors + 1))]
     specs = [
         tf.TensorSpec([None, len(design.names)], tf.float64, "X"),
-        tf.TensorSpec([None], tf.float64, OFFSET),
+        *(tf.TensorSpec([None], tf.float64, name) for name in names),
     ]
     for number, block in enumerate(design.terms, 1):
         specs.append(tf.TensorSpec([None, len(block.columns)], tf.float64, f"values_{number}"))
         specs.append(tf.TensorSpec([None], tf.int64, f"index_{number}"))
 
-    def design_rows(X: Tensor, offset: Tensor, *terms: Tensor) -> dict[str, Tensor]:
-        eta = tf.linalg.matvec(X, beta) + offset
+    def design_rows(X: Tensor, *arrays: Tensor) -> dict[str, Tensor]:
+        offsets, terms = arrays[:num_predictors], arrays[num_predictors:]
+        eta = X @ beta + tf.stack(offsets, axis=1)
         for effects, values, index in zip(modes, terms[::2], terms[1::2], strict=True):
             eta += _contribution(effects, values, index)
         return dict(scales(eta))
@@ -86,25 +100,57 @@ def _of_design_rows(fit: FittedModel, scales: Callable[[Tensor], dict[str, Tenso
     return tf.function(design_rows, input_signature=specs, autograph=False)
 
 
+def _spread(values: np.ndarray, predictors: tuple[int, ...], num_predictors: int) -> np.ndarray:
+    """(..., k, K) coefficients (..., k) in the places of their predictors, zeros in those of others."""
+    places = list(predictors) or [0] * values.shape[-1]
+    return np.asarray(values[..., None] * np.eye(num_predictors)[places], float)
+
+
 def _contribution(effects: Tensor, values: Tensor, index: Tensor) -> Tensor:
-    """(n,) a term's part of the predictor; zero at unseen levels."""
+    """(n, K) a term's part of the predictors; zero at unseen levels."""
     import tensorflow as tf
 
     known = tf.gather(effects, tf.maximum(index, tf.zeros_like(index)))
-    total = tf.reduce_sum(values * known, axis=1)
-    return tf.where(index >= 0, total, tf.zeros_like(total))
+    total = tf.reduce_sum(values[..., None] * known, axis=1)
+    return tf.where(index[:, None] >= 0, total, tf.zeros_like(total))
 
 
-def _predictor(fit: FittedModel) -> tuple[Served, Planner]:
-    """The linear predictor as a function of raw columns."""
+def _predictors(fit: FittedModel) -> tuple[Served, Planner]:
+    """(n, K) the linear predictors as a function of raw columns."""
     import tensorflow as tf
 
-    design, recipe = fit.model.design, fit.model.design.recipe
-    assert recipe is not None
-    formula, text = design.formula, design.formula.text
+    design = fit.model.design
+    assert design.recipe is not None
+    planner = Planner(design.recipe, design.formula.text)
     if design.reserved:
         raise NotServed(design.reserved[0])
-    planner = Planner(recipe, text)
+    each = []
+    parts = [part.design for part in design.parts] or [design]
+    of_columns = np.array(design.column_predictors or [0] * len(design.names), int)
+    for number, (part, terms) in enumerate(zip(parts, columns_of_terms(design), strict=True)):
+        beta = fit.params.beta[of_columns == number]
+        modes = [fit.modes[place][:, columns] for place, columns in terms]
+        assert part.recipe is not None
+        each.append(_predictor(part, beta, modes, planner.beside(part.recipe, part.formula.text)))
+    if not planner.inputs:
+        raise NotServed("a column of the data, and it reads none")
+
+    def served(given: Inputs) -> Tensor:
+        rows = tf.shape(next(iter(given.values())))[0]
+        zeros = tf.zeros([rows, 1], tf.float64)
+        # A constant part has one row.
+        return tf.concat([sum((part(given) for part in of), zeros) for of in each], axis=1)
+
+    return served, planner
+
+
+def _predictor(
+    design: Design, beta: np.ndarray, modes: Sequence[np.ndarray], planner: Planner
+) -> list[Served]:
+    """The parts of one linear predictor as functions of raw columns, (n, 1) or, if constant, (1, 1)."""
+    import tensorflow as tf
+
+    formula, recipe, text = design.formula, planner.recipe, planner.text
     sums = [formula.fixed.sum, *(term.columns for term in formula.random)]
     variables: dict[Expression, Column] = {}
     for terms in sums:
@@ -115,15 +161,15 @@ def _predictor(fit: FittedModel) -> tuple[Served, Planner]:
                 except FormulaDataError as error:
                     raise NotServed(error.problem) from error
     fixed = term_tables(formula.fixed.sum, variables, text)
-    beta = np.zeros(max((table.place.stop for table in fixed), default=0))
-    beta[list(recipe.kept)] = fit.params.beta
-    parts = [_sum(planner, variables, fixed, beta[:, None])]
+    weights = np.zeros(max((table.place.stop for table in fixed), default=0))
+    weights[list(recipe.kept)] = beta
+    parts = [_sum(planner, variables, fixed, weights[:, None])]
     parts += [_column(planner.numbers(offset)) for offset in formula.fixed.offsets]
     if recipe.offset is None:
         parts.append(_column(planner.ask(OFFSET, "number")))
     elif recipe.offset:
         parts.append(_column(planner.ask(recipe.offset, "number")))
-    for linked, effects in zip(linked_terms(formula.random), fit.modes, strict=True):
+    for linked, effects in zip(linked_terms(formula.random), modes, strict=True):
         group = linked[0].group
         build = builder_of(linked[0])
         columns = [
@@ -132,19 +178,8 @@ def _predictor(fit: FittedModel) -> tuple[Served, Planner]:
         ]
         names = group_columns(group.names, group.reserved)
         places = planner.groups(names, recipe.groupings[group.names])
-        parts.append(_random(tf.constant(effects, tf.float64), columns, places))
-    if not planner.inputs:
-        raise NotServed("a column of the data, and it reads none")
-
-    def served(given: Inputs) -> Tensor:
-        rows = tf.shape(next(iter(given.values())))[0]
-        total = tf.zeros([rows], tf.float64)
-        for part in parts:
-            # A constant part has one row.
-            total += part(given)[:, 0]
-        return total
-
-    return served, planner
+        parts.append(_random(tf.constant(effects[..., None], tf.float64), columns, places))
+    return parts
 
 
 def _column(number: Served) -> Served:
@@ -160,7 +195,7 @@ def _random(effects: Tensor, columns: list[Served], places: Served) -> Served:
         index = places(given)
         rows = [part(given) for part in columns]
         spread = [part + tf.zeros([tf.size(index), 1], tf.float64) for part in rows]
-        return _contribution(effects, tf.concat(spread, axis=1), index)[:, None]
+        return _contribution(effects, tf.concat(spread, axis=1), index)
 
     return served
 
@@ -227,13 +262,18 @@ def level_names(column: Column) -> tuple[str, ...]:
     return column.levels if isinstance(column, Categories) else ("False", "True")
 
 
-def _scales(fit: FittedModel) -> Callable[[Tensor], dict[str, Tensor]]:
-    """What is returned of linear predictors (n,); checked against `fit.predict`'s own formulas."""
+def _scales(fit: FittedModel) -> Scale:
+    """What is returned of linear predictors (n, K); checked against `fit.predict`'s own formulas."""
     import tensorflow as tf
 
     family = fit.model.family
+    num_predictors = fit.model.design.num_predictors
     response = tuple(tf.constant(array, tf.float64) for array in _one_response(fit))
     own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
+
+    def read(eta: Tensor) -> Tensor:
+        """Predictors as the family's functions take them: (n,), or several as (K, n)."""
+        return eta[:, 0] if num_predictors == 1 else tf.transpose(eta)
 
     def chances(eta: Tensor) -> dict[str, Tensor]:
         num_categories = response[1].shape[1]
@@ -241,31 +281,65 @@ def _scales(fit: FittedModel) -> Callable[[Tensor], dict[str, Tensor]]:
         for number in range(num_categories):
             row = tf.one_hot([number], num_categories, dtype=tf.float64)
             given = (tf.constant([float(number)], tf.float64), row)
-            each.append(tf.exp(log_density(family, eta[:, None], given, own)))
+            each.append(tf.exp(log_density(family, read(eta)[..., None], given, own)))
         found = tf.concat(each, axis=1)
+        if is_unordered(family):
+            return {"probabilities": found}
         numbers = tf.range(1.0, num_categories + 1.0, dtype=tf.float64)
         return {"prediction": tf.linalg.matvec(found, numbers), "probabilities": found}
 
     def means(eta: Tensor) -> dict[str, Tensor]:
-        return {"prediction": family.distribution(eta, response, own).mean()}
+        return {"prediction": family.distribution(read(eta), response, own).mean()}
 
-    more = chances if family.categories is not None else means
+    def link(eta: Tensor) -> dict[str, Tensor]:
+        return {"link": eta[:, 0] if num_predictors == 1 else eta}
+
+    more: Scale = chances if family.categories is not None else means
+    ways: tuple[Scale, ...] = (more,)
     if family.link == "identity" and family.is_normal:
-        return lambda eta: {"link": eta, "prediction": tf.identity(eta)}
-    try:
-        found = more(tf.constant(GRID))
-        is_right = np.allclose(found["prediction"], mean_response(fit, GRID), rtol=1e-7)
-    except (NotImplementedError, ModelError):
-        # Not every distribution knows its mean.
-        is_right = False
-    if not is_right:
-        # Where a part of the counts are zeros of their own, the mean still is a multiple of the exponential.
-        multiples = mean_response(fit, GRID) / np.exp(GRID)
-        if np.ptp(multiples) > 1e-10 * abs(multiples[0]):
-            return lambda eta: {"link": eta}
-        multiple = tf.constant(multiples[0], tf.float64)
-        return lambda eta: {"link": eta, "prediction": multiple * tf.exp(eta)}
-    return lambda eta: {"link": eta, **more(eta)}
+        return lambda eta: {**link(eta), "prediction": tf.identity(eta[:, 0])}
+    grid = np.stack([np.roll(GRID, 4 * k) for k in range(num_predictors)])
+    at, points = grid[0] if num_predictors == 1 else grid, tf.constant(grid.T)
+    if is_unordered(family):
+        name = "probabilities"
+        assert family.probabilities is not None
+        expected = family.probabilities(at, family_values(fit))
+    else:
+        ways, name = (more, _multiple(fit)), "prediction"
+        expected = mean_response(fit, at)
+    for way in ways:
+        try:
+            found = way(points)[name]
+        except (NotImplementedError, ModelError):
+            # Not every distribution knows its mean.
+            continue
+        if np.allclose(found, expected, rtol=1e-7):
+            return partial(_both, link, way)
+    return link
+
+
+def _both(link: Scale, way: Scale, eta: Tensor) -> dict[str, Tensor]:
+    return {**link(eta), **way(eta)}
+
+
+def _multiple(fit: FittedModel) -> Scale:
+    """The mean as a multiple of the exponential of a predictor: of counts but for zeros of their own."""
+    import tensorflow as tf
+
+    family = fit.model.family
+    parts = [predicted_of(family.base, name) for name in family.predictors[1:]]
+    zeros = [(k, link_of_own(part)) for k, part in enumerate(parts, 1) if part.link == "logit"]
+
+    def rest(eta: Tensor) -> Tensor:
+        found = tf.exp(eta[:, 0])
+        for k, link in zeros:
+            found *= 1.0 - link.tensor(eta[:, k])
+        return found
+
+    origin = np.zeros((fit.model.design.num_predictors, 1))
+    mean = mean_response(fit, origin if len(origin) > 1 else origin[0])
+    multiple = tf.constant(mean / rest(tf.constant(origin.T)).numpy())
+    return lambda eta: {"prediction": multiple * rest(eta)}
 
 
 def _one_response(fit: FittedModel) -> tuple[np.ndarray, ...]:
@@ -277,7 +351,8 @@ def _one_response(fit: FittedModel) -> tuple[np.ndarray, ...]:
     assert design.response is not None
     probabilities = fit.model.family.probabilities
     if fit.model.family.categories is not None and probabilities is not None:
-        size = probabilities(np.zeros(1), fit.params.own).shape[1]
+        origin = np.zeros((design.num_predictors, 1))
+        size = probabilities(origin if len(origin) > 1 else origin[0], fit.params.own).shape[1]
         return np.zeros(1), np.eye(size)[:1]
     if needs_response(fit):
         ones = np.ones(1)

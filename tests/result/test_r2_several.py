@@ -16,6 +16,7 @@ import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.model.params import Params
 from lmeformula.result.r2 import icc, r2, variances
+from tests.estimation.test_custom_rows import mine
 from tests.laplace.test_several import simulated
 
 BETA = np.array([1.0, 0.5, -0.4, 0.3])
@@ -29,7 +30,7 @@ def data() -> pd.DataFrame:
     return pd.DataFrame(simulated(3))
 
 
-def chosen(formulas: Any, family: str, *, own: tuple[float, ...] = (), **changes: Any) -> Any:
+def chosen(formulas: Any, family: Any, *, own: tuple[float, ...] = (), **changes: Any) -> Any:
     """A fit with these parameters, as far as shares of the variance read it."""
     model = lf.compile(lf.design(formulas, data()), family)
     values = {"beta": BETA, "covariances": (LINKED,)} | changes
@@ -182,6 +183,15 @@ def test_a_constant_parameter_is_that_of_one_predictor(family, formulas, own):
     found, expected = variances(several), variances(one)
     assert found.groups == expected.groups
     assert found[::2] == pytest.approx(expected[::2], rel=1e-12)
+
+
+def test_a_users_family_has_the_shares_of_the_built_in_one():
+    formulas = {"mu": COUNT, "dispersion": f"~ {X}"}
+    found, expected = (
+        variances(chosen(formulas, one), mean=2.5) for one in (mine("nbinom2"), "nbinom2")
+    )
+    assert found.groups == expected.groups
+    assert found[::2] == pytest.approx(expected[::2], rel=1e-10)
 
 
 def test_a_null_fit_gives_the_mean():

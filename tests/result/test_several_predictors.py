@@ -14,7 +14,6 @@ from lmeformula.errors import ModelError
 from lmeformula.result.comparable import _is_nested
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict_draws import predict_draws
-from lmeformula.serving.export import export
 from tests.laplace.test_several import simulated
 
 FORMULAS = {"mu": "y ~ x + (1 | p | g) + (1 | h)", "sigma": "~ x + (1 | p | g)"}
@@ -208,7 +207,6 @@ def test_categories_have_chances():
 REFUSED = {
     "checks": lambda fit: fit.check(),
     "averaged predictions": lambda fit: fit.predict(averaged=True),
-    "exported predictions": lambda fit: export(fit, "nowhere"),
 }
 
 

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ import tensorflow as tf
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
+from lmeformula.model.params import Params
+from lmeformula.result.predictor import mean_response
+from lmeformula.serving.model import _scales
 
 # What a program without this package does: load, call by names, print.
 PROGRAM = """
@@ -56,6 +60,7 @@ def table() -> pd.DataFrame:
     frame["y"] = eta + rng.normal(size=n)
     frame["c"] = rng.poisson(np.exp(eta.clip(-3, 2)))
     frame["o"] = 1 + np.searchsorted([-0.5, 0.5, 1.5], eta + rng.logistic(size=n))
+    frame["kind"] = np.array(["few", "many", "all"], dtype=object)[np.digitize(frame["y"], [0, 1])]
     frame["s"] = rng.binomial(frame["size"], 1 / (1 + np.exp(-eta)))
     return frame
 
@@ -79,13 +84,40 @@ CASES = {
     "zeros": ("c ~ x + (1 | g)", "zero_inflated_poisson"),
     "shares": ("s | trials(size) ~ x + t + (1 | g / b)", "binomial(cloglog)"),
     "categories": ("o ~ x + a + (1 | g)", "cumulative"),
+    # The terms of the second predictor are in another order than those of both together.
+    "several": (
+        {
+            "mu": "y ~ x * a + offset(z / 10) + (x | p | g)",
+            "sigma": "~ z + offset(x / 5) + (1 | b) + (1 | p | g)",
+        },
+        "gaussian",
+    ),
+    "zeros by formula": (
+        {"mu": "c ~ x + (1 | g)", "zi": "~ z + (1 | `odd name`)"},
+        "zero_inflated_poisson",
+    ),
+    "kinds": ("kind ~ x + a + (1 | g)", "categorical"),
+    "scaled categories": ({"mu": "o ~ x + (1 | g)", "disc": "~ a"}, "cumulative"),
+}
+# As good as another of its kind.
+SLOW = ("scaled categories",)
+OUTPUTS = {
+    "categories": {"link", "prediction", "probabilities"},
+    "scaled categories": {"link", "prediction", "probabilities"},
+    "kinds": {"link", "probabilities"},
+}
+PREDICTORS = {
+    "several": ("mu", "sigma"),
+    "zeros by formula": ("mu", "zi"),
+    "kinds": ("few", "many"),
+    "scaled categories": ("mu", "disc"),
 }
 
 
 @cache
 def fit_of(name: str) -> lf.Fit:
     formula, family = CASES[name]
-    method = "exact" if family == "gaussian" else "laplace"
+    method = "exact" if family == "gaussian" and isinstance(formula, str) else "laplace"
     with warnings.catch_warnings():
         # Small data and many terms: what is estimated does not matter, nor that it is singular.
         warnings.simplefilter("ignore")
@@ -100,7 +132,9 @@ def as_inputs(written: Any, rows: pd.DataFrame) -> dict[str, list[Any]]:
     }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(c, marks=[pytest.mark.slow] if c in SLOW else []) for c in CASES]
+)
 def test_raw_columns_and_design_rows_predict_as_the_fit_does(name, tmp_path):
     fit, rows = fit_of(name), new_rows()
     written = fit.export(tmp_path / "served")
@@ -112,6 +146,7 @@ def test_raw_columns_and_design_rows_predict_as_the_fit_does(name, tmp_path):
     raw = signatures["serving_default"](**{k: tf.constant(v) for k, v in given.items()})
     built = fit.model.design.rebuild(rows)
     arrays = {"X": built.X, "offset": built.offset}
+    arrays |= {f"offset_{k}": each for k, each in enumerate(built.further_offsets, 2)}
     for number, block in enumerate(built.terms, 1):
         arrays |= {f"values_{number}": block.values, f"index_{number}": block.index.astype(int)}
     direct = signatures["design_rows"](**{k: tf.constant(v) for k, v in arrays.items()})
@@ -122,8 +157,37 @@ def test_raw_columns_and_design_rows_predict_as_the_fit_does(name, tmp_path):
         expected = fit.predict(rows, kind=kind, new_levels="population").to_numpy()
         for found in (raw, direct):
             np.testing.assert_allclose(found[output].numpy(), expected, rtol=1e-9, atol=1e-9)
-    outputs = {"link", "prediction"} | ({"probabilities"} if name == "categories" else set())
-    assert set(written.outputs) == outputs
+    assert set(written.outputs) == OUTPUTS.get(name, {"link", "prediction"})
+    assert written.predictors == PREDICTORS.get(name, ())
+    assert ("columns of link" in repr(written)) == bool(written.predictors)
+
+
+@pytest.mark.parametrize(
+    ("family", "formulas", "own", "has_mean"),
+    [
+        ("student", {"mu": "y ~ x + (1 | g)", "scale": "~ z", "df": "~ x"}, (), True),
+        ("lognormal", {"mu": "w ~ x + (1 | g)", "sigma": "~ z"}, (), True),
+        ("gamma", {"mu": "w ~ x + (1 | g)", "shape": "~ z"}, (), True),
+        ("tweedie", {"mu": "w ~ x + (1 | g)", "dispersion": "~ z"}, (1.5,), True),
+        ("nbinom2", {"mu": "c ~ x + (1 | g)", "dispersion": "~ z"}, (), True),
+        ("zero_inflated_nbinom2", {"mu": "c ~ x + (1 | g)", "dispersion": "~ z"}, (0.3,), True),
+        ("zero_inflated_nbinom2", {"mu": "c ~ x + (1 | g)", "zi": "~ z"}, (1.7,), True),
+        ("beta_binomial", {"mu": "s | trials(size) ~ x + (1 | g)", "phi": "~ z"}, (), True),
+        # What is left of counts without zeros is no multiple of an exponential.
+        ("hurdle_poisson", {"mu": "c ~ x + (1 | g)", "hu": "~ z"}, (), False),
+    ],
+)
+def test_means_of_several_predictors_are_those_of_the_fit(family, formulas, own, has_mean):
+    frame = table().assign(w=lambda rows: np.exp(rows["y"] / 4.0))
+    model = lf.compile(lf.design(formulas, frame), family)
+    params = Params(beta=np.zeros(len(model.design.names)), covariances=(), own=np.array(own))
+    fit: Any = SimpleNamespace(model=model, params=params)
+    eta = np.random.default_rng(1).uniform(-2.0, 2.0, (20, model.design.num_predictors))
+    found = _scales(fit)(tf.constant(eta))
+    np.testing.assert_array_equal(found["link"], eta)
+    assert ("prediction" in found) == has_mean
+    if has_mean:
+        np.testing.assert_allclose(found["prediction"], mean_response(fit, eta.T), rtol=1e-9)
 
 
 def test_a_program_without_this_package_predicts_the_same(tmp_path):
@@ -146,20 +210,19 @@ def test_a_mean_that_tensorflow_does_not_know_is_left_out(tmp_path):
     assert [one.name for one in written.inputs] == ["x", "g"]
 
 
-def test_a_loaded_fit_is_written_the_same(tmp_path):
-    fit, rows = fit_of("counts"), new_rows()
+@pytest.mark.parametrize("name", ["counts", "zeros by formula"])
+def test_a_loaded_fit_is_written_the_same(name, tmp_path):
+    fit, rows = fit_of(name), new_rows()
     again = lf.load(fit.save(tmp_path / "fit.zip"))
     written = again.export(tmp_path / "served")
     served = tf.saved_model.load(str(written.path)).signatures["serving_default"]
-    found = served(
-        **{k: tf.constant(v) for k, v in as_inputs(written, rows).items()} | _doubles(rows)
-    )
+    given = {
+        name: tf.constant(values) if isinstance(values[0], str) else np.array(values)
+        for name, values in as_inputs(written, rows).items()
+    }
+    found = served(**{k: tf.constant(v) for k, v in given.items()})
     expected = fit.predict(rows, new_levels="population")
     np.testing.assert_allclose(found["prediction"], expected, rtol=1e-9)
-
-
-def _doubles(rows: pd.DataFrame) -> dict[str, Any]:
-    return {"x": tf.constant(rows["x"].to_numpy())}
 
 
 def test_what_is_missing_or_never_seen_among_fixed_effects_gives_nan(tmp_path):
