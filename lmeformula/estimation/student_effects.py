@@ -96,15 +96,7 @@ def estimate_heavy(
     psi = solution.params
     limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
     model = at_rest(model, psi, limit)
-    found = of.stand_in(psi)
-    modes, mode_cov = conditional(found.mode.factor, found.mode.u)
-    # The stand-in's effects are d^(1/2) times the model's.
-    modes = tuple(
-        part / np.sqrt(d)[:, None] for part, d in zip(modes, found.precisions, strict=True)
-    )
-    mode_cov = tuple(
-        part / d[:, None, None] for part, d in zip(mode_cov, found.precisions, strict=True)
-    )
+    modes, mode_cov = stand_in_modes(of, psi)
     if solution.info is not None:
         modes = of.plan.split(np.asarray(solution.info.latent_mean, float))
     bridging = time.perf_counter()
@@ -137,6 +129,17 @@ def estimate_heavy(
         model, problem, solution, errors.vcov, inside, loglik, options.tolerance
     )
     return replace(fit, certificate=certificate, outcome=ending(fit.outcome, certificate))
+
+
+def stand_in_modes(of: HeavyModel, psi: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+    """Modes (l, k) of the effects of each term at psi (d,), and their covariances (l, k, k) by the stand-in."""
+    found = of.stand_in(psi)
+    modes, mode_cov = conditional(found.mode.factor, found.mode.u)
+    # The stand-in's effects are d^(1/2) times the model's.
+    return (
+        tuple(part / np.sqrt(d)[:, None] for part, d in zip(modes, found.precisions, strict=True)),
+        tuple(part / d[:, None, None] for part, d in zip(mode_cov, found.precisions, strict=True)),
+    )
 
 
 def _start(model: Model, of: HeavyModel) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,7 +10,12 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from lmeformula.covariance.student import MANY, Heavy
+from lmeformula.em.outcome import Outcome
+from lmeformula.estimation.common import stderr_of
+from lmeformula.estimation.student_effects import stand_in_modes
 from lmeformula.fit import FittedModel
+from lmeformula.laplace.information import upright
+from lmeformula.model.compile import Model
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +26,8 @@ NIL, LEAST_DISTANCE, STEEPEST = 1e-4, 1e-5, 10.0
 FAR, AS_WELL = 15.0, 1e-6
 # The gradient, in standard errors of the parameters, that is none.
 SETTLED = 1e-4
+# Step of the differences for the information, in units of the parameters.
+DIFFERENCE = 1e-3
 # What stands for unknown standard errors, and for those beyond this.
 UNIT = 0.2, 2.0
 
@@ -98,6 +106,47 @@ def maximise(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: R
             found = other if other.value > found.value - AS_WELL else found
     psi = np.where(found.psi >= within.highest, np.inf, found.psi)
     return found._replace(psi=np.where(psi <= within.lowest, -np.inf, psi))
+
+
+def refit_by_quadrature(fit: FittedModel, model: Model, likelihood: HeavyLikelihood) -> FittedModel:
+    """A fit of a model that differs from that of a fit in its rows or its response.
+
+    Effects are at their modes, not their means; there are no Monte Carlo errors.
+
+    Args:
+      fit: whose estimates it starts from.
+      model: the model.
+      likelihood: of the model.
+    """
+    space, within, unit = model.space, heavy_range(fit), heavy_units(fit)
+    top = maximise(likelihood, space.to_free(fit.params), unit, within)
+    psi, inside = np.clip(top.psi, within.lowest, within.highest), np.isfinite(top.psi)
+    free, steps = np.ix_(inside, inside), DIFFERENCE * np.diag(unit)
+    slopes = [
+        likelihood.at(psi + step, with_gradient=True).gradient
+        - likelihood.at(psi - step, with_gradient=True).gradient
+        for step in steps[inside]
+    ]
+    second = np.array(slopes)[:, inside] / (2.0 * np.diag(steps)[inside, None])
+    jacobian = space.report_jacobian(psi)[free]
+    vcov = np.full((space.size, space.size), np.nan)
+    information = upright(-0.5 * (second + second.T))
+    vcov[free] = jacobian @ np.linalg.inv(information) @ jacobian.T
+    modes, mode_cov = stand_in_modes(likelihood.of, psi)
+    return replace(
+        fit,
+        model=model,
+        params=space.to_natural(top.psi),
+        param_values=space.to_report(top.psi),
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
+        param_mc_error=np.zeros(space.size),
+        fixed_vcov=vcov[: space.num_fixed, : space.num_fixed],
+        modes=modes,
+        mode_cov=mode_cov,
+        outcome=Outcome.CONVERGED if top.converged else Outcome.ITERATIONS_EXHAUSTED,
+        information="quadrature",
+    )
 
 
 def _climb(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:

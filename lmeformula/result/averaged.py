@@ -73,7 +73,7 @@ def averaged_over(
             eta = eta + moved_means(fit, solved, used)[0]
     if new_levels and not is_linear(fit, eta):
         variances = variances + fresh_variances(used.terms, normal_covariances(fit))
-        found = _heavy(fit, kind, eta, with_fresh(fit, used.terms, variances))
+        found = over_errors(fit, kind, eta, with_fresh(fit, used.terms, variances))
     else:
         found = _normal(fit, kind, eta, variances)
     if nodes is not None and solved is not None:
@@ -96,7 +96,8 @@ def _normal(fit: FittedModel, kind: str, eta: Floats, variances: Floats) -> Floa
     return mean_over(fit, eta, variances)[:, None]
 
 
-def _heavy(fit: FittedModel, kind: str, eta: Floats, errors: HeavyErrors) -> Floats:
+def over_errors(fit: FittedModel, kind: str, eta: Floats, errors: HeavyErrors) -> Floats:
+    """(n, c) what is predicted, averaged over normal and t errors of the predictors (n,)."""
     found, is_heavy = _normal(fit, kind, eta, errors.variances), errors.is_heavy
     if is_heavy.any():
         found[is_heavy] = means_over(errors.at(is_heavy), eta[is_heavy], of_kind(fit, kind))
@@ -109,7 +110,7 @@ def _over_draws(fit: FittedModel, kind: str, what: Uncertain) -> Floats:
         return what.eta[:, None]
     if what.sampled is None:
         heavy = what.heavy(what.rows)
-        return _heavy(fit, kind, what.eta, heavy._replace(variances=what.variances()))
+        return over_errors(fit, kind, what.eta, heavy._replace(variances=what.variances()))
     work, random = of_kind(fit, kind), np.random.default_rng(0)
     sds = np.sqrt(what.variances())
 

@@ -18,14 +18,15 @@ from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
+from lmeformula.estimation.student_effects import is_heavy, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.result.comparable import row_weights, same_measure
 from lmeformula.result.equations import check_direct, equations
 from lmeformula.result.folds import Folds, check_folds, make_folds
+from lmeformula.result.heavy_holdout import held_out, refit_heavy
 from lmeformula.result.predictive_density import log_predictive, mean_over
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refit_start import start_from
-from lmeformula.result.refuse_student import refuse_heavy
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
 from lmeformula.result.several_predictors import is_unordered
@@ -223,7 +224,8 @@ def cross_validate(
         an order have the first.
       method: of the fits without a fold: "exact" for Gaussian models, for others "laplace" or "mcem". By
         default exact ones where they are, and the Laplace approximation for all others: also for Monte
-        Carlo fits, which take as many times as long as there are folds.
+        Carlo fits, which take as many times as long as there are folds. Effects by Student's t are fitted
+        by "mcem", or from the estimates by quadrature where they are in blocks of one or two.
       seed: of the division, and of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
     Returns:
@@ -270,10 +272,17 @@ def cross_validate(
         found = _fit_rows(fit, others, how, seed, options)
         outcomes.append("" if found.converged else found.outcome.name.lower())
         rows = select_rows(design, held)
+        given = tuple(array[held] for array in response)
+        if is_heavy(fit.model):
+            seen = held_out(found, rows, given, seed)
+            log_densities[held], predicted[held] = seen.densities.values, seen.means
+            error += seen.densities.error
+            if ranked is not None and seen.chances is not None:
+                ranked[held] = score(seen.chances, given[0].astype(np.int64)).each[:, 1]
+            continue
         eta = linear_predictor(found, rows)
         with one_blas_thread():
             spread = equations(found).spread(rows, parameters=True, effects=True, new_levels=False)
-        given = tuple(array[held] for array in response)
         if "elpd" in chosen:
             densities = log_predictive(found, given, eta, spread)
             log_densities[held] = densities.values
@@ -311,6 +320,10 @@ def _check(
                 f"metrics has {name!r}", hint=f"Choose from {', '.join(possible)}{why}."
             )
     how = method
+    if is_heavy(fit.model):
+        if how not in (None, "mcem"):
+            refuse(how, fit.solver, fit.model.dtype)
+        how = "mcem"
     if how is None:
         how = "exact" if fit.model.family.is_normal else "laplace"
     if how not in FIT_METHODS:
@@ -320,7 +333,6 @@ def _check(
             "no cross-validation of a model fitted by the iterative solver",
             hint="It would be fitted many times over. Fit some of the rows, and predict the others.",
         )
-    refuse_heavy(fit, "cross-validations")
     check_direct(fit, "held-out predictions")
     return tuple(chosen), how
 
@@ -337,6 +349,8 @@ def _fit_rows(
 ) -> FittedModel:
     """The model fitted to some of its rows, from its estimates."""
     model = replace(fit.model, design=select_rows(fit.model.design, places))
+    if is_heavy(model):
+        return refit_heavy(fit, model, seed, options)
     if method == "exact" and fit.model.family.is_normal:
         with one_blas_thread():
             # On a boundary there is no direction to go.
