@@ -1,4 +1,4 @@
-"""Result stage: predictions averaged over the uncertainty of the linear predictor."""
+"""Result stage: predictions averaged over the uncertainty of the linear predictors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
-from lmeformula.result.equations import Equations, equations, fresh_variances
+from lmeformula.result.equations import Equations, equations, fresh_spread
 from lmeformula.result.heavy_errors import HeavyErrors, means_over, normal_covariances, with_fresh
 from lmeformula.result.level_posterior import LevelNodes, at_effects, level_nodes, shifts
 from lmeformula.result.normal_points import row_roots
@@ -21,7 +21,7 @@ from lmeformula.result.predictor_intervals import Uncertain
 from lmeformula.result.predictor_intervals import uncertain as errors_of
 from lmeformula.result.refuse_student import has_tails
 from lmeformula.result.scores import averaged_chances
-from lmeformula.result.several_predictors import contribution, need_one_predictor
+from lmeformula.result.several_predictors import contribution
 
 Floats = NDArray[np.float64]
 
@@ -42,9 +42,11 @@ def averaged_over(
 
     Errors of the fixed effects are normal. Effects of the levels of a single grouping factor have the
     distribution that they have given the rows and the estimates, however skewed; those of several factors are
-    normal about their means, which are not their modes. Effects by Student's t have theirs in any case, by
-    draws, with a Monte Carlo error. Those of unseen levels are normal or t about zero; a
-    mean that grows too fast for the tails of t, such as exp, is infinite.
+    normal about their means, which are not their modes, and so are those that several linear predictors have.
+    Effects by Student's t have theirs in any case, by draws, with a Monte Carlo error. Those of unseen levels
+    are normal or t about zero; a mean that grows too fast for the tails of t, such as exp, is infinite. The
+    predictors of a row are jointly normal, and averages over them by quadrature; over more than three by
+    points of a low-discrepancy sequence, see `lmeformula.result.normal_points`.
 
     Args:
       fit: a fitted model.
@@ -56,26 +58,24 @@ def averaged_over(
     Returns:
       (n, 1) expected responses, or (n, K) chances.
     """
-    need_one_predictor(
-        fit, "averaged predictions", "Average fit.simulate(1000, newdata=...) over its columns."
-    )
     used = only_terms(rows, kept)
     eta = linear_predictor(fit, used, with_random=any(kept))
     if uncertain and has_tails(fit):
         what = errors_of(fit, used, eta, parameters=True, effects=any(kept), new_levels=new_levels)
         return _over_draws(fit, kind, what)
-    variances = np.zeros(len(eta))
+    spread = np.zeros(eta.shape if eta.ndim == 1 else (eta.shape[1], len(eta), len(eta)))
     solved = equations(fit) if uncertain else None
     nodes = level_nodes(fit) if uncertain and any(kept) else None
     if solved is not None:
-        variances = _variances(solved, used, any(kept))
+        with one_blas_thread():
+            spread = solved.spread(used, parameters=True, effects=any(kept), new_levels=False)
         if nodes is None and any(kept):
             eta = eta + moved_means(fit, solved, used)[0]
     if new_levels and not is_linear(fit, eta):
-        variances = variances + fresh_variances(used.terms, normal_covariances(fit))
-        found = over_errors(fit, kind, eta, with_fresh(fit, used.terms, variances))
+        spread = spread + fresh_spread(used, normal_covariances(fit))
+        found = over_errors(fit, kind, eta, with_fresh(fit, used.terms, spread))
     else:
-        found = _normal(fit, kind, eta, variances)
+        found = _normal(fit, kind, eta, spread)
     if nodes is not None and solved is not None:
         # Levels that the fit has seen have points of their own.
         _at_nodes(fit, kind, used, nodes, solved, found)
@@ -90,10 +90,10 @@ def is_linear(fit: FittedModel, eta: Floats) -> bool:
     return bool(np.array_equal(mean, np.atleast_2d(eta)[0]))
 
 
-def _normal(fit: FittedModel, kind: str, eta: Floats, variances: Floats) -> Floats:
+def _normal(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> Floats:
     if kind == "prob":
-        return averaged_chances(fit, eta, variances)
-    return mean_over(fit, eta, variances)[:, None]
+        return averaged_chances(fit, eta, spread)
+    return mean_over(fit, eta, spread)[:, None]
 
 
 def over_errors(fit: FittedModel, kind: str, eta: Floats, errors: HeavyErrors) -> Floats:
@@ -120,11 +120,6 @@ def _over_draws(fit: FittedModel, kind: str, what: Uncertain) -> Floats:
         return np.asarray(work(drawn.ravel()).reshape(*drawn.shape, -1).mean(axis=0))
 
     return what.together(means)
-
-
-def _variances(solved: Equations, rows: Design | NewRows, effects: bool) -> Floats:
-    with one_blas_thread():
-        return solved.variances(rows, parameters=True, effects=effects, new_levels=False)
 
 
 def moved_means(

@@ -30,10 +30,10 @@ from lmeformula.result.observed_together import observed_of
 from lmeformula.result.predictor import category_names
 from lmeformula.result.predictor_parts import (
     PredictorPart,
-    is_by_category,
     part_named,
     predictor_parts,
 )
+from lmeformula.result.several_predictors import is_unordered
 
 Floats = NDArray[np.float64]
 
@@ -171,7 +171,7 @@ class _Asked(NamedTuple):
 
 def _asked(fit: FittedModel, predictor: str | None, type: str, kept: Sequence[str]) -> _Asked:
     parts = predictor_parts(fit)
-    if type == "mean" and (predictor is not None or is_by_category(fit)):
+    if type == "mean" and (predictor is not None or is_unordered(fit.model.family)):
         raise ModelError(
             "the mean response is of no predictor by itself"
             if predictor is not None
@@ -180,7 +180,7 @@ def _asked(fit: FittedModel, predictor: str | None, type: str, kept: Sequence[st
             if predictor is not None
             else 'Use type="response" for the chances of the categories.',
         )
-    if is_by_category(fit) and predictor is None:
+    if is_unordered(fit.model.family) and predictor is None:
         response, names = fit.model.design.response, category_names(fit)
         assert response is not None
         listed = names if type == "response" else names[1:]

@@ -143,6 +143,22 @@ def fresh_variances(terms: tuple[TermBlock, ...], covariances: tuple[Floats, ...
     return found
 
 
+def fresh_spread(rows: Design | NewRows, covariances: tuple[Floats, ...]) -> Floats:
+    """(n,) the same of rows, or of several predictors (n, K, K) covariances.
+
+    Args:
+      rows: fitted or new rows.
+      covariances: (k, k) of each term's effects.
+    """
+
+    def variances(read: Design | NewRows) -> Floats:
+        return fresh_variances(read.terms, covariances) + np.zeros(len(read.offset))
+
+    if not rows.further_offsets:
+        return variances(rows)
+    return polarised(rows, variances, 1 + len(rows.further_offsets))
+
+
 def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, tuple[TermBlock, ...]]]:
     """Some rows at a time, `size` of them: where they are, and their terms."""
     for start in range(0, len(rows.offset), size):

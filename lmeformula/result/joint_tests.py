@@ -25,10 +25,10 @@ from lmeformula.result.nesting import Nesting, find_nesting, term_columns
 from lmeformula.result.observed_together import observed_of
 from lmeformula.result.predictor_parts import (
     PredictorPart,
-    is_by_category,
     part_named,
     predictor_parts,
 )
+from lmeformula.result.several_predictors import is_unordered
 
 Floats = NDArray[np.float64]
 
@@ -118,11 +118,11 @@ def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[Tested
         names = [asked] if isinstance(asked, str) else list(asked)
         parts = [part_named(fit, name) for name in names]
         return tuple(
-            Tested((part,), f"{part.name}: " if is_by_category(fit) else part.before)
+            Tested((part,), f"{part.name}: " if is_unordered(fit.model.family) else part.before)
             for part in parts
         )
     parts = list(predictor_parts(fit))
-    if is_by_category(fit):
+    if is_unordered(fit.model.family):
         return (Tested(tuple(parts), ""),)
     return tuple(Tested((part,), part.before) for part in parts)
 

@@ -18,7 +18,8 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.observed_together import observed_of, observed_together
 from lmeformula.result.predictor import category_names, family_values, mean_response
-from lmeformula.result.predictor_parts import is_by_category, part_named, predictor_parts
+from lmeformula.result.predictor_parts import part_named, predictor_parts
+from lmeformula.result.several_predictors import is_unordered
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +114,7 @@ def _predictions(
     def at(eta: Floats) -> Floats:
         return eta if fit.model.design.parts else eta[0]
 
-    by_category = is_by_category(fit)
+    by_category = is_unordered(fit.model.family)
     if kind == "link":
         is_all = by_category and predictor is None
         chosen = list(range(count)) if is_all else [part_named(fit, predictor).number]

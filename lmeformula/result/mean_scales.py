@@ -42,7 +42,8 @@ from lmeformula.result.parameter_errors import (
     parameter_covariance,
 )
 from lmeformula.result.predictor import category_names, family_values, mean_response
-from lmeformula.result.predictor_parts import PredictorPart, is_by_category, link_of
+from lmeformula.result.predictor_parts import PredictorPart, link_of
+from lmeformula.result.several_predictors import is_unordered
 from lmeformula.store.absent import has_rows
 
 Floats = NDArray[np.float64]
@@ -110,7 +111,7 @@ def _is_located(fit: FittedModel, part: PredictorPart) -> bool:
 
 def link_scale(fit: FittedModel, part: PredictorPart) -> Scale:
     """What means of a linear predictor are called."""
-    if is_by_category(fit):
+    if is_unordered(fit.model.family):
         of = f" of the log odds of {part.name} against {category_names(fit)[0]}"
         return Scale(f"mean{of}", f"difference{of}")
     if part.number == 0 and mean_is_linear(fit):
@@ -132,7 +133,7 @@ def on_response(fit: FittedModel, cells: Cells, part: PredictorPart, *, alone: b
     Raises:
       ModelError: for a transformed response whose transform cannot be undone, or a family without a mean.
     """
-    if part.number > 0 or is_by_category(fit):
+    if part.number > 0 or is_unordered(fit.model.family):
         return _of_parameter(fit, cells, part)
     if fit.model.family.categories is not None:
         return averaged_means(fit, cells, "response")
@@ -169,7 +170,7 @@ def needs_all(fit: FittedModel, part: PredictorPart, *, alone: bool) -> bool:
     Such are mean categories, and means that no inverse link gives of the predictor: of a lognormal response
     the predictor is the mean of the logarithm, whose scale it has no link to leave.
     """
-    if part.number > 0 or is_by_category(fit):
+    if part.number > 0 or is_unordered(fit.model.family):
         return False
     if fit.model.family.categories is not None:
         return True
@@ -183,7 +184,7 @@ def _of_parameter(fit: FittedModel, cells: Cells, part: PredictorPart) -> Workin
     link, inverse = link_of(fit, part)
     assert inverse is not None
     difference, ratio = link_scale(fit, part).difference, ""
-    if is_by_category(fit):
+    if is_unordered(fit.model.family):
         name = f"odds of {part.name} against {category_names(fit)[0]}"
         return Working(cells.rows, eta, cells.missed, None, Scale(name, difference, ODDS, inverse))
     name = f"{part.name}, by the inverse of its link ({link})"

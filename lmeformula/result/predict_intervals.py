@@ -201,8 +201,6 @@ def _take_averages(
     offset: object,
 ) -> None:
     """Estimates of rows of new levels are averages over their effects, as `predict` has them."""
-    if fit.model.family.predictors:
-        return
     found = predict(
         fit,
         newdata,

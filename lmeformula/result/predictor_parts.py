@@ -14,6 +14,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family.links import LINKS
 from lmeformula.model.family.own_links import link_of_own
 from lmeformula.model.family.predicted import predicted_of
+from lmeformula.result.several_predictors import is_unordered
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def predictor_parts(fit: FittedModel) -> tuple[PredictorPart, ...]:
     design = fit.model.design
     if not design.parts:
         return (PredictorPart(0, FIRST, "", design, np.arange(len(design.names))),)
-    of, is_plain = np.array(design.column_predictors, int), is_by_category(fit)
+    of, is_plain = np.array(design.column_predictors, int), is_unordered(fit.model.family)
     return tuple(
         PredictorPart(
             number,
@@ -54,12 +55,6 @@ def predictor_parts(fit: FittedModel) -> tuple[PredictorPart, ...]:
         )
         for number, part in enumerate(design.parts)
     )
-
-
-def is_by_category(fit: FittedModel) -> bool:
-    """Whether the predictors are those of categories, which have one formula."""
-    base = fit.model.family.base
-    return base is not None and base.expand is not None
 
 
 def part_named(fit: FittedModel, name: str | None) -> PredictorPart:
@@ -95,7 +90,7 @@ def link_of(fit: FittedModel, part: PredictorPart) -> tuple[str, Callable[[Float
     Of a category it is the logarithm of its odds against the first one.
     """
     family = fit.model.family
-    if is_by_category(fit):
+    if is_unordered(fit.model.family):
         return "log", np.exp
     if part.number == 0:
         found = LINKS.get(family.link)

@@ -206,7 +206,6 @@ def test_categories_have_chances():
 
 REFUSED = {
     "checks": lambda fit: fit.check(),
-    "averaged predictions": lambda fit: fit.predict(averaged=True),
 }
 
 
