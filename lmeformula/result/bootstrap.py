@@ -123,10 +123,10 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
 
     Gaussian models are refitted exactly, by REML where the fit was; others by the Laplace approximation. For a
     Monte Carlo fit the approximation's error is taken from the data: all refits are moved by how far its
-    estimates are from those of the fit. Models with effects by Student's t are refitted from the estimates at
-    hand: where their effects are in blocks of one or two, as those of one factor, the likelihood by quadrature
-    is maximised, some seconds for each; all others by Monte Carlo EM, which takes about as long as the fit did
-    for each. An interrupt ends it with what there is.
+    estimates are from those of the fit. Models with effects by Student's t whose effects are in
+    blocks of one or two, as those of one factor, are refitted from the estimates at hand, by quadrature: some
+    seconds for each. All others are refitted by Monte Carlo EM from its own start, which takes about as long as
+    the fit did for each. An interrupt ends it with what there is.
 
     Args:
       fit: a fitted model.

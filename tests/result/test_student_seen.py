@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ import scipy.special
 from scipy import stats
 
 import lmeformula as lf
+from lmeformula.result.equations import equations
 from lmeformula.result.posterior import SAMPLED, posterior_draws
 from lmeformula.result.sampled_effects import EffectSample, effect_sample, kernel_quantiles
 from tests.result.student_fits import EFFECTS, at, known, t_shares
@@ -186,6 +188,49 @@ def test_effects_that_ended_as_gaussian_ones_have_their_equations():
         same.predict(interval="prediction"), right.predict(interval="prediction"), rtol=1e-9
     )
     assert fit.params.freedom == (np.inf,)
+
+
+def test_crossed_effects_near_the_normal_are_those_of_the_equations():
+    """Of 100,000 degrees of freedom: joint moments, moves with the parameters and intervals are Henderson's."""
+    covariances = (np.array([[1.1]]), np.array([[0.4]]))
+    crossed = at("y", "gaussian", 1e5, 1.0, " + (1 | h)")
+    heavy = replace(crossed, params=crossed.params._replace(covariances=covariances))
+    normal = replace(heavy, params=heavy.params._replace(freedom=(np.inf, np.inf)))
+    solved = equations(normal)
+    drawn = effect_sample(heavy, DRAWS, SEED)
+    right = drawn.plan.split(-solved.crossed)
+    found = drawn.plan.split(drawn.moves[:, :2])
+    # The means of the effects, by dense algebra.
+    design, sigma = normal.model.design, normal.sigma
+    sizes = (12, 5)
+    Z = np.hstack([np.eye(n)[t.index] for n, t in zip(sizes, design.terms, strict=True)])
+    psi = np.diag(np.repeat([1.1, 0.4], sizes))
+    posterior = np.linalg.inv(Z.T @ Z / sigma**2 + np.linalg.inv(psi))
+    means = posterior @ Z.T @ (design.y - design.X @ normal.params.beta) / sigma**2
+    middles = np.split(means[:, None], [12])
+    for j, levels in enumerate(sizes):
+        assert drawn.effects[j].shape == (DRAWS, levels, 1)
+        sds = drawn.effects[j].std(axis=0)
+        error = WITHIN * sds / np.sqrt(WORTH["gaussian"])
+        assert (np.abs(drawn.effects[j].mean(axis=0) - middles[j]) < error).all()
+        # Given the effects' means, scores of fixed effects vary by about the square root of X'Z Psi Z'X.
+        scores = np.sqrt(np.diag(design.X.T @ Z @ posterior @ Z.T @ design.X)) / sigma**2
+        assert (np.abs(found[j] - right[j]) < error * scores).all()
+    both = np.concatenate([part[:, :, 0] for part in drawn.effects], axis=1)
+    spread = np.sqrt(np.outer(np.diag(posterior), np.diag(posterior)))
+    apart = np.abs(np.cov(both.T) - posterior) / spread
+    assert apart.max() < WITHIN * np.sqrt(2.0 / WORTH["gaussian"])
+    # Ends of intervals are about the modes of the fit: those of the equations, about the means.
+    middle = replace(heavy, modes=tuple(middles))
+    ends = [
+        fit.predict(interval="prediction", seed=SEED)
+        for fit in (middle, replace(middle, params=normal.params))
+    ]
+    width = ends[1]["upper"] - ends[1]["estimate"]
+    for end in ("lower", "upper"):
+        # A quantile's standard error, in half widths of the interval.
+        error = np.sqrt(0.025 * 0.975 / WORTH["gaussian"]) / stats.norm.pdf(1.96) / 1.96
+        assert (np.abs(ends[0][end] - ends[1][end]) < WITHIN * error * width).all()
 
 
 @pytest.mark.parametrize("sd", [0.0, 0.3, 4.0])
