@@ -20,7 +20,6 @@ from lmeformula.estimation.certify import (
     certify_met,
 )
 from lmeformula.estimation.certify_probed import certify_probed_laplace
-from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     most_probes,
     report_mc_error,
@@ -29,6 +28,7 @@ from lmeformula.estimation.common import (
 )
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
+from lmeformula.estimation.finish import Effects, Errors, finish
 from lmeformula.estimation.separation import separated, without_end
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
@@ -101,7 +101,6 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     model = at_rest(model, start.psi, at_bounds)
     space = model.space
     mode = found.approximation.mode
-    modes, mode_cov = conditional(mode.factor, mode.u)
     vcov = reported_covariance(
         space, start.psi, covariance_of(start.observed, least_known(space, start.psi))
     )
@@ -125,31 +124,21 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     elif not start.probed.interrupted:
         certificate = certify_probed_laplace(model, start.probed, stderr, seed)
     seconds = time.perf_counter() - began
-    return FittedModel(
-        model=model,
-        method="laplace",
-        reml=False,
+    return finish(
+        model,
+        "laplace",
         params=found.params,
-        param_names=space.names,
-        param_values=reported(model, found.params, start.at_limits),
-        param_stderr=stderr,
-        param_vcov=vcov,
-        param_mc_error=report_mc_error(model, start.psi, start.mc_covariance),
-        fixed_vcov=vcov[: space.num_fixed, : space.num_fixed],
-        modes=modes,
-        mode_cov=mode_cov,
-        outcome=start.outcome if certificate is None else ending(start.outcome, certificate),
-        singular=found.singular,
+        values=reported(model, found.params, start.at_limits),
+        errors=Errors("laplace", vcov),
+        mc_error=report_mc_error(model, start.psi, start.mc_covariance),
+        effects=Effects(*conditional(mode.factor, mode.u)),
         loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.n),
-        iterations=(),
-        watched=None,
+        outcome=start.outcome,
+        certificate=certificate,
+        singular=found.singular,
         seconds=Seconds(0.0, 0.0, seconds, start=seconds),
         ascent=Ascent(found.num_evaluations, found.gain),
-        sampling=None,
-        laplace_values=None,
         solver=solver,
-        information="laplace",
-        certificate=certificate,
     )
 
 
@@ -165,36 +154,29 @@ def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> F
 def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedModel:
     """What is left of a fit whose density is finite nowhere it could start: rough parameters, and no errors."""
     space = model.space
-    none = np.full((space.size, space.size), np.nan)
     terms = model.design.terms
     seconds = time.perf_counter() - began
-    return FittedModel(
-        model=model,
-        method=method,
-        reml=False,
+    return finish(
+        model,
+        method,
         params=model.start,
-        param_names=space.names,
-        param_values=space.to_report(space.to_free(model.start)),
-        param_stderr=np.full(space.size, np.nan),
-        param_vcov=none,
-        param_mc_error=np.zeros(space.size),
-        fixed_vcov=none[: space.num_fixed, : space.num_fixed],
-        modes=tuple(np.zeros((len(term.levels), len(term.columns))) for term in terms),
-        mode_cov=tuple(
-            np.broadcast_to(covariance, (len(term.levels), *covariance.shape)).copy()
-            for term, covariance in zip(terms, model.start.covariances, strict=True)
+        values=space.to_report(space.to_free(model.start)),
+        errors=Errors("laplace", np.full((space.size, space.size), np.nan)),
+        mc_error=np.zeros(space.size),
+        effects=Effects(
+            tuple(np.zeros((len(term.levels), len(term.columns))) for term in terms),
+            tuple(
+                np.broadcast_to(covariance, (len(term.levels), *covariance.shape)).copy()
+                for term, covariance in zip(terms, model.start.covariances, strict=True)
+            ),
         ),
-        outcome=Outcome.NONFINITE,
-        singular=False,
         loglik=LogLik(math.nan, 0.0, space.size, model.design.n),
-        iterations=(),
-        watched=None,
+        outcome=Outcome.NONFINITE,
+        certificate=None,
+        singular=False,
         seconds=Seconds(0.0, 0.0, seconds, start=seconds),
         ascent=Ascent(0, math.inf),
-        sampling=None,
-        laplace_values=None,
         solver=solver,
-        information="laplace",
     )
 
 

@@ -24,16 +24,15 @@ from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
 from lmeformula.estimation.claims import Bound, ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    last_iteration,
     report_mc_error,
     report_vcov,
     stderr_of,
     timed_run,
     undetermined_of,
     watch,
-    watched_draws,
     without_errors,
 )
+from lmeformula.estimation.finish import Effects, Errors, Run, finish
 from lmeformula.fit import FittedModel
 from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, densely, fit_exact
 from lmeformula.gaussian.information import observed_information
@@ -74,53 +73,44 @@ def estimate_exact(
     """
     began = time.perf_counter()
     data, space = sums(model.design) if data is None else data, model.space
-    found, errors = _examined(data, model, reml, start)
-    if found.solution.missed is not None or errors.outcome is Outcome.OPTIMIZER_STALLED:
+    found, examined = _examined(data, model, reml, start)
+    if found.solution.missed is not None or examined.outcome is Outcome.OPTIMIZER_STALLED:
         closer = densely(data)
         if closer is not None:
-            found, errors = _examined(closer, model, reml, start)
+            found, examined = _examined(closer, model, reml, start)
     sigma, psi = found.params.sigma, space.to_free(found.params)
     assert sigma is not None
-    modes, mode_cov = found.inner.effects(*conditional(found.inner.data, found.solution, sigma))
+    effects = Effects(*found.inner.effects(*conditional(found.inner.data, found.solution, sigma)))
     seconds = time.perf_counter() - began
-    return FittedModel(
-        model=model,
-        method="exact",
+    return finish(
+        model,
+        "exact",
         reml=reml,
         params=found.params,
-        param_names=space.names,
-        param_values=space.to_report(psi),
-        param_stderr=stderr_of(errors.vcov),
-        param_vcov=errors.vcov,
-        param_mc_error=np.zeros(space.size),
-        fixed_vcov=errors.fixed_vcov,
-        modes=modes,
-        mode_cov=mode_cov,
-        outcome=errors.outcome,
-        singular=found.singular,
+        values=space.to_report(psi),
+        errors=examined.errors,
+        mc_error=np.zeros(space.size),
+        effects=effects,
         loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
-        iterations=(),
-        watched=None,
+        outcome=examined.outcome,
+        certificate=examined.certificate,
+        singular=found.singular,
         seconds=Seconds(0.0, 0.0, seconds, start=seconds),
         ascent=Ascent(found.num_evaluations, found.gain),
-        sampling=None,
-        laplace_values=None,
-        certificate=errors.certificate,
     )
 
 
-class _Errors(NamedTuple):
-    """What is known of the estimates: covariances (d, d) and (p, p), and what was proven."""
+class _Examined(NamedTuple):
+    """What is known of the estimates: their errors, what was proven, and how the fit ended."""
 
-    vcov: Floats
-    fixed_vcov: Floats
+    errors: Errors
     certificate: Certificate
     outcome: Outcome
 
 
 def _examined(
     data: Sums, model: Model, reml: bool, start: Params | None
-) -> tuple[ExactFit, _Errors]:
+) -> tuple[ExactFit, _Examined]:
     space = model.space
     found, bound = _settled(data, space, fit_exact(data, space, reml=reml, start=start), reml)
     undetermined = None
@@ -176,14 +166,14 @@ def _errors(
     psi: Floats,
     reml: bool,
     undetermined: Mask | None,
-) -> _Errors:
+) -> _Examined:
     """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
     space, sigma = model.space, found.params.sigma
     assert sigma is not None
     d, p = space.size, space.num_fixed
-    nothing = np.full((d, d), np.nan), np.full((p, p), np.nan)
+    nothing = Errors("exact", np.full((d, d), np.nan), fixed_vcov=np.full((p, p), np.nan))
     if found.perfect:
-        return _Errors(*nothing, certify_perfect(data.rows, sigma), Outcome.PERFECT_FIT)
+        return _Examined(nothing, certify_perfect(data.rows, sigma), Outcome.PERFECT_FIT)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
     stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma, column_scales(data))
     if bound is not None:
@@ -216,10 +206,11 @@ def _errors(
         )
     except np.linalg.LinAlgError:
         # Sigma is too small a share of the effects for derivatives in numbers of this precision.
-        return _Errors(*nothing, nothing_to_examine(), Outcome.OPTIMIZER_STALLED)
+        return _Examined(nothing, nothing_to_examine(), Outcome.OPTIMIZER_STALLED)
     by_ascent = Outcome.CONVERGED if bound is None else Outcome.BOUNDARY
     by_ascent = by_ascent if found.converged else Outcome.OPTIMIZER_STALLED
-    return _Errors(vcov, fixed_vcov, certificate, ending(by_ascent, certificate))
+    errors = Errors("exact", vcov, fixed_vcov=fixed_vcov)
+    return _Examined(errors, certificate, ending(by_ascent, certificate))
 
 
 def _information(
@@ -269,7 +260,6 @@ def estimate_mcem(
     undetermined = undetermined_of(model, plan, params.covariances)
     if undetermined is not None:
         vcov = without_errors(vcov, space.num_fixed, undetermined)
-    stderr = stderr_of(vcov)
     certificate = certify_sampled_gaussian(
         data,
         model,
@@ -277,30 +267,24 @@ def estimate_mcem(
         inside,
         information,
         solution.mc_covariance,
-        stderr,
+        stderr_of(vcov),
         value,
         undetermined,
     )
-    return FittedModel(
-        model=model,
-        method="mcem",
-        reml=False,
+    return finish(
+        model,
+        "mcem",
         params=params,
-        param_names=space.names,
-        param_values=space.to_report(limit),
-        param_stderr=stderr,
-        param_vcov=vcov,
-        param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
-        fixed_vcov=fixed_vcov,
-        modes=modes,
-        mode_cov=mode_cov,
-        outcome=ending(solution.outcome, certificate),
-        singular=bool(solution.held)
-        or any_singular(found.factor.lambdas, column_roots(data, space)),
+        values=space.to_report(limit),
+        errors=Errors("exact", vcov, fixed_vcov=fixed_vcov),
+        mc_error=report_mc_error(model, psi, solution.mc_covariance),
+        effects=Effects(modes, mode_cov),
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik=LogLik(value, 0.0, space.size, model.design.n),
-        iterations=solution.trace,
-        watched=watched_draws(watched, solution),
+        outcome=solution.outcome,
+        certificate=certificate,
+        singular=bool(solution.held)
+        or any_singular(found.factor.lambdas, column_roots(data, space)),
         seconds=Seconds(
             design=0.0,
             compile=ran.compile,
@@ -308,8 +292,5 @@ def estimate_mcem(
             whitening=ran.whitening,
             iterations=ran.iterations,
         ),
-        ascent=None,
-        sampling=last_iteration(solution, options.num_chains),
-        laplace_values=None,
-        certificate=certificate,
+        run=Run(solution, options, watched),
     )

@@ -13,9 +13,9 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.certify import certify_perfect, nothing_to_examine
 from lmeformula.estimation.certify_probed import certify_probed
-from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
 from lmeformula.estimation.coordinates import coordinates
+from lmeformula.estimation.finish import Effects, Errors, finish
 from lmeformula.fit import FittedModel
 from lmeformula.gaussian.dense import MOST_EFFECTS
 from lmeformula.gaussian.exact import fit_exact
@@ -64,42 +64,31 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
     vcov = report_vcov(
         model, found.psi, found.information, found.inside, fixed_vcov, data.R, apart=True
     )
-    stderr = stderr_of(vcov)
     certificate: Certificate | None = None
     if found.perfect:
         certificate = certify_perfect(data.rows, sigma)
         fixed_vcov, vcov = np.full_like(fixed_vcov, np.nan), np.full_like(vcov, np.nan)
-        stderr = np.full_like(stderr, np.nan)
     elif found.lost:
         certificate = nothing_to_examine()
     elif not found.interrupted:
-        certificate = certify_probed(data, model, found, stderr, seed, reml)
-    at_bounds = space.to_report(space.to_free(found.params))
+        certificate = certify_probed(data, model, found, stderr_of(vcov), seed, reml)
     seconds = time.perf_counter() - began
-    return FittedModel(
-        model=model,
-        method="exact",
+    return finish(
+        model,
+        "exact",
         reml=reml,
         params=found.params,
-        param_names=space.names,
-        param_values=at_bounds,
-        param_stderr=stderr,
-        param_vcov=vcov,
-        param_mc_error=report_mc_error(model, found.psi, found.mc_covariance),
-        fixed_vcov=fixed_vcov,
-        modes=modes,
-        mode_cov=mode_cov,
-        outcome=_outcome(found) if certificate is None else ending(_outcome(found), certificate),
-        singular=found.singular,
+        values=space.to_report(space.to_free(found.params)),
+        errors=Errors("exact", vcov, fixed_vcov=fixed_vcov),
+        mc_error=report_mc_error(model, found.psi, found.mc_covariance),
+        effects=Effects(modes, mode_cov),
         loglik=LogLik(found.loglik, found.loglik_error, space.size, model.design.n),
-        iterations=(),
-        watched=None,
+        outcome=_outcome(found),
+        certificate=certificate,
+        singular=found.singular,
         seconds=Seconds(0.0, 0.0, seconds, start=seconds),
         ascent=Ascent(found.num_evaluations, found.gain),
-        sampling=None,
-        laplace_values=None,
         solver="iterative",
-        certificate=certificate,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from lmeformula.em.types import Geometry, Options, Solution
 from lmeformula.estimation.approximate import Start, failed_fit, start_of, whole
 from lmeformula.estimation.at_limits import as_whole
 from lmeformula.estimation.certify_sampled import certify_sampled
-from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     stderr_of,
@@ -28,8 +26,9 @@ from lmeformula.estimation.common import (
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.exact_start import exact_errors, exact_start
+from lmeformula.estimation.finish import Effects, Errors, Run
 from lmeformula.estimation.monte_carlo_loglik import log_likelihood
-from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
+from lmeformula.estimation.sampled import fit_of_run, sampled_covariance
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, Seconds
 from lmeformula.laplace.fit import (
@@ -144,17 +143,17 @@ def estimate_mcem(
     told = errors
     if undetermined is not None:
         told = errors._replace(vcov=without_errors(errors.vcov, space.num_fixed, undetermined))
-    fit = fit_of_run(
+    return fit_of_run(
         model,
-        solution,
-        options,
+        Run(solution, options, watched),
         limit=limit,
         held=bool(solution.held),
-        modes=modes,
-        mode_cov=mode_cov,
+        effects=Effects(modes, mode_cov),
         loglik=loglik,
         errors=told,
-        watched=watched,
+        certificate=certify_sampled(
+            model, problem, solution, errors.vcov, inside, loglik, options.tolerance, undetermined
+        ),
         seconds=Seconds(
             design=0.0,
             compile=wait_seconds + ran.compile,
@@ -164,17 +163,9 @@ def estimate_mcem(
             iterations=ran.iterations,
             bridge=bridge_seconds,
         ),
-    )
-    certificate = certify_sampled(
-        model, problem, solution, errors.vcov, inside, loglik, options.tolerance, undetermined
-    )
-    return replace(
-        fit,
-        certificate=certificate,
-        outcome=ending(fit.outcome, certificate),
+        solver=solver,
         ascent=Ascent(start.found.num_evaluations, start.found.gain),
         laplace_values=space.to_report(space.to_free(start.found.params)),
-        solver=solver,
     )
 
 

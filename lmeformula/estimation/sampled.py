@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.certificate import Certificate
 from lmeformula.em.observed import Reported, reported
-from lmeformula.em.types import Options, Solution
-from lmeformula.estimation.common import (
-    last_iteration,
-    report_mc_error,
-    stderr_of,
-    watched_draws,
-)
-from lmeformula.fit import FittedModel, Information
-from lmeformula.history import LogLik, Seconds
+from lmeformula.em.types import Solution
+from lmeformula.estimation.common import report_mc_error
+from lmeformula.estimation.finish import Effects, Errors, Run, finish
+from lmeformula.fit import FittedModel
+from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
 
 Floats = NDArray[np.float64]
-
-
-class Errors(NamedTuple):
-    """Where the standard errors come from, and what they are.
-
-    Attributes:
-      source: "monte carlo", "laplace" or "quadrature".
-      vcov: (d, d) covariance of what is reported; nan on boundaries.
-      stderr_error: (d,) Monte Carlo errors of the standard errors; None for those of an approximation.
-    """
-
-    source: Information
-    vcov: Floats
-    stderr_error: Floats | None
 
 
 def sampled_covariance(model: Model, solution: Solution) -> Reported | None:
@@ -55,56 +36,51 @@ def sampled_covariance(model: Model, solution: Solution) -> Reported | None:
 
 def fit_of_run(
     model: Model,
-    solution: Solution,
-    options: Options,
+    run: Run,
     *,
     limit: Floats,
     held: bool,
-    modes: tuple[Floats, ...],
-    mode_cov: tuple[Floats, ...],
+    effects: Effects,
     loglik: LogLik,
     errors: Errors,
-    watched: tuple[tuple[str, str, str], ...],
+    certificate: Certificate,
     seconds: Seconds,
+    solver: str = "direct",
+    ascent: Ascent | None = None,
+    laplace_values: Floats | None = None,
 ) -> FittedModel:
     """Put the fit together.
 
     Args:
       model: the model.
-      solution: what the engine found.
-      options: of the run.
+      run: of the engine.
       limit: (d,) the estimates, unconstrained; those on a boundary are there.
       held: whether a covariance ended on its boundary.
-      modes, mode_cov: of the effects.
+      effects: the random effects.
       loglik: bridged.
       errors: the standard errors.
-      watched: names of the effects whose draws are kept.
+      certificate: what was examined.
       seconds: where the time went.
+      solver, ascent, laplace_values: of the approximation that it started from.
     """
-    space, psi = model.space, solution.params
-    return FittedModel(
-        model=model,
-        method="mcem",
-        reml=False,
+    space, solution = model.space, run.solution
+    psi = solution.params
+    return finish(
+        model,
+        "mcem",
         params=space.to_natural(limit),
-        param_names=space.names,
-        param_values=space.to_report(limit),
-        param_stderr=stderr_of(errors.vcov),
-        param_vcov=errors.vcov,
-        param_mc_error=report_mc_error(model, psi, solution.mc_covariance),
-        fixed_vcov=errors.vcov[: space.num_fixed, : space.num_fixed],
-        modes=modes,
-        mode_cov=mode_cov,
+        values=space.to_report(limit),
+        errors=errors,
+        mc_error=report_mc_error(model, psi, solution.mc_covariance),
+        effects=effects,
+        loglik=loglik,
         outcome=solution.outcome,
+        certificate=certificate,
         singular=held
         or any_singular(space.factors(psi), tuple(np.eye(len(t.columns)) for t in space.terms)),
-        loglik=loglik,
-        iterations=solution.trace,
-        watched=watched_draws(watched, solution),
         seconds=seconds,
-        ascent=None,
-        sampling=last_iteration(solution, options.num_chains),
-        laplace_values=None,
-        information=errors.source,
-        param_stderr_error=errors.stderr_error,
+        solver=solver,
+        ascent=ascent,
+        run=run,
+        laplace_values=laplace_values,
     )

@@ -15,14 +15,14 @@ from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
 from lmeformula.estimation.certify_sampled import certify_sampled
-from lmeformula.estimation.claims import ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     timed_run,
     watch,
 )
+from lmeformula.estimation.finish import Effects, Errors, Run
 from lmeformula.estimation.monte_carlo_loglik import of_value, unknown
-from lmeformula.estimation.sampled import Errors, fit_of_run, sampled_covariance
+from lmeformula.estimation.sampled import fit_of_run, sampled_covariance
 from lmeformula.fit import FittedModel
 from lmeformula.history import LogLik, Seconds
 from lmeformula.laplace.fit import Care, conditional, fit_laplace
@@ -104,17 +104,17 @@ def estimate_heavy(
     bridge_seconds = time.perf_counter() - bridging
     errors = _errors(of, model, solution, inside)
     held = any(not name.startswith("df ") for name in solution.held)
-    fit = fit_of_run(
+    return fit_of_run(
         model,
-        solution,
-        options,
+        Run(solution, options, watched),
         limit=limit,
         held=held,
-        modes=modes,
-        mode_cov=mode_cov,
+        effects=Effects(modes, mode_cov),
         loglik=loglik,
         errors=errors,
-        watched=watched,
+        certificate=certify_sampled(
+            model, problem, solution, errors.vcov, inside, loglik, options.tolerance
+        ),
         seconds=Seconds(
             design=0.0,
             compile=ran.compile,
@@ -125,10 +125,6 @@ def estimate_heavy(
             bridge=bridge_seconds,
         ),
     )
-    certificate = certify_sampled(
-        model, problem, solution, errors.vcov, inside, loglik, options.tolerance
-    )
-    return replace(fit, certificate=certificate, outcome=ending(fit.outcome, certificate))
 
 
 def stand_in_modes(of: HeavyModel, psi: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:

@@ -1,0 +1,123 @@
+"""The end of every fit: what a method found, as the record that all statistics read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.certificate import Certificate
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Options, Solution
+from lmeformula.estimation.claims import ending
+from lmeformula.estimation.common import last_iteration, stderr_of, watched_draws
+from lmeformula.fit import FittedModel, Information
+from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.model.compile import Model
+from lmeformula.model.params import Params
+
+Floats = NDArray[np.float64]
+
+
+class Effects(NamedTuple):
+    """The random effects given the estimates: means (l, k) and covariances (l, k, k) of each term."""
+
+    modes: tuple[Floats, ...]
+    covariances: tuple[Floats, ...]
+
+
+class Errors(NamedTuple):
+    """Where the standard errors come from, and what they are.
+
+    Attributes:
+      source: "exact", "monte carlo", "laplace" or "quadrature".
+      vcov: (d, d) covariance of what is reported; nan on boundaries.
+      stderr_error: (d,) Monte Carlo errors of the standard errors; None for those that have none.
+      fixed_vcov: (p, p) of the fixed effects, where it is another than that of all parameters.
+    """
+
+    source: Information
+    vcov: Floats
+    stderr_error: Floats | None = None
+    fixed_vcov: Floats | None = None
+
+
+class Run(NamedTuple):
+    """A run of Monte Carlo EM: what the engine found, its options, and the names of the effects it watched."""
+
+    solution: Solution
+    options: Options
+    watched: tuple[tuple[str, str, str], ...]
+
+
+def finish(
+    model: Model,
+    method: str,
+    *,
+    params: Params,
+    values: Floats,
+    errors: Errors,
+    mc_error: Floats,
+    effects: Effects,
+    loglik: LogLik,
+    outcome: Outcome,
+    certificate: Certificate | None,
+    singular: bool,
+    seconds: Seconds,
+    solver: str = "direct",
+    reml: bool = False,
+    ascent: Ascent | None = None,
+    run: Run | None = None,
+    laplace_values: Floats | None = None,
+) -> FittedModel:
+    """Put a fit together.
+
+    Args:
+      model: the model, in whose space parameters are reported.
+      method: "exact", "laplace" or "mcem".
+      params: the estimates on their natural scale.
+      values: (d,) the same on the reporting scale.
+      errors: the standard errors.
+      mc_error: (d,) Monte Carlo errors of the estimates on the reporting scale; zeros where there are none.
+      effects: the random effects.
+      loglik: the log-likelihood.
+      outcome: by the optimiser; what the certificate knows better counts.
+      certificate: what was examined; None where nothing could be.
+      singular: whether a covariance of random effects is.
+      seconds: where the time went.
+      solver: "direct" or "iterative".
+      reml: whether the restricted likelihood was maximised.
+      ascent: of the deterministic part.
+      run: of Monte Carlo EM.
+      laplace_values: (d,) where that started from.
+    """
+    space, vcov = model.space, errors.vcov
+    own = errors.fixed_vcov
+    return FittedModel(
+        model=model,
+        method=method,
+        reml=reml,
+        params=params,
+        param_names=space.names,
+        param_values=values,
+        param_stderr=stderr_of(vcov),
+        param_vcov=vcov,
+        param_mc_error=mc_error,
+        fixed_vcov=vcov[: space.num_fixed, : space.num_fixed] if own is None else own,
+        modes=effects.modes,
+        mode_cov=effects.covariances,
+        outcome=outcome if certificate is None else ending(outcome, certificate),
+        singular=singular,
+        loglik=loglik,
+        iterations=() if run is None else run.solution.trace,
+        watched=None if run is None else watched_draws(run.watched, run.solution),
+        seconds=seconds,
+        ascent=ascent,
+        sampling=None if run is None else last_iteration(run.solution, run.options.num_chains),
+        laplace_values=laplace_values,
+        solver=solver,
+        information=errors.source,
+        param_stderr_error=errors.stderr_error,
+        certificate=certificate,
+    )
