@@ -10,6 +10,7 @@ import pytest
 
 from lmeformula.errors import ModelError
 from tests.result.after_fit import data, fit_of
+from tests.result.test_emmeans_several import crossed, kinds
 
 polars = pytest.importorskip("polars")
 with warnings.catch_warnings():
@@ -71,6 +72,22 @@ def test_responses_of_counts_are_averages_of_predictions():
     found = getattr(found, "data", found)
     expected = fit_of("ticks").predict(re_form="NA").mean()
     assert found["estimate"][0] == pytest.approx(expected)
+
+
+def test_chances_of_categories_are_marginal_means_of_groups():
+    fit = kinds()
+    try:
+        wrapped = fit.to_marginaleffects(crossed())
+    except ModelError as error:
+        if IS_NEW_POLARS and "does not work with polars" in str(error):
+            pytest.skip("this marginaleffects does not take polars 2")
+        raise
+    found = me.predictions(wrapped, newdata="balanced", by=["a", "group"])
+    found = getattr(found, "data", found).sort("group", "a")
+    own = fit.emmeans("a", type="response").to_frame()
+    assert found["group"].to_list() == own["kind"].tolist()
+    np.testing.assert_allclose(found["estimate"], own["estimate"], rtol=1e-8)
+    np.testing.assert_allclose(found["std_error"], own["std_error"], rtol=2e-4)
 
 
 def test_hypotheses_are_of_the_coefficients():
