@@ -271,7 +271,9 @@ def _shares(factor: Eliminated, number: int, is_small: list[bool]) -> list[Float
             continue
         share = np.zeros((len(factor.roots_inverse[number]), levels))
         share[own, other] = np.abs(pair.blocks).sum(axis=(1, 2))
-        found.append(share / share.sum(axis=1, keepdims=True))
+        # A level may meet others in rows of no weight alone.
+        whole = share.sum(axis=1, keepdims=True)
+        found.append(np.divide(share, whole, out=share, where=whole > 0.0))
     return found
 
 

@@ -60,12 +60,13 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
     """
     if solver not in SOLVERS:
         raise ModelError(f"there is no solver {solver!r}", hint=f"Solvers: {', '.join(SOLVERS)}.")
-    if model.family.predictors:
-        # Cross products of several predictors are not written for conjugate gradients.
+    # Chains of several predictors are whitened by a factor.
+    only_direct = bool(model.family.predictors) and method == "mcem"
+    if only_direct:
         if solver == "iterative":
             raise ModelError(
-                "the iterative solver is for models with one linear predictor",
-                hint='Use solver="direct".',
+                "Monte Carlo EM by the iterative solver is for models with one linear predictor",
+                hint='Use solver="direct", or method="laplace".',
             )
         solver = "direct"
     if solver == "iterative":
@@ -77,7 +78,9 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
             raise ModelError(
                 f"the direct solver would need about {needs.memory / GIB:,.0f} GiB for a dense block of order "
                 f"{needs.order:,}, and this machine has {memory / GIB:,.0f} GiB",
-                hint='Use solver="iterative", or leave the choice to solver="auto".',
+                hint='Use method="laplace", which the iterative solver takes.'
+                if only_direct
+                else 'Use solver="iterative", or leave the choice to solver="auto".',
             )
         return solver
     is_slow = needs.seconds > max(MOST_SECONDS, WORTHWHILE * needs.iterative_seconds)
@@ -93,5 +96,7 @@ def estimate_direct(model: Model, method: str) -> Estimate:
     if method != "exact":
         # The inverse's block between the lead term and the rest is dense.
         memory += 8.0 * lead * order
-    rows = design.n * sum(len(term.columns) for term in design.terms)
+    # As the methods read them: a row for each predictor, and for each pair of them.
+    k = max(len(model.family.predictors), 1)
+    rows = design.n * (k * (k + 1) // 2) * sum(len(term.columns) for term in design.terms)
     return Estimate(order, memory, order**3 / DENSE_SPEED, SPARSE_WORK * rows / SPARSE_SPEED)

@@ -74,8 +74,8 @@ def fit_iteratively(
       The maximum, whether or not the optimiser converged. An interruption from the keyboard while probes are
       added returns what the last set of them gave.
     """
-    plan = layout(model.design.terms)
-    meetings = find_meetings(plan, model.design.terms)
+    plan = layout(model.stack.terms)
+    meetings = find_meetings(plan, model.stack.terms)
     size = plan.num_effects - plan.lead_size
     count = min(probing.FIRST_PROBES, max_probes)
     rough = _probing(meetings, random_signs(size, probing.ROUGH_PROBES, seed))
@@ -117,9 +117,9 @@ def fresh_probes(model: Model, count: int, seed: int) -> Factorize:
       count: number of probes.
       seed: of the probes.
     """
-    plan = layout(model.design.terms)
+    plan = layout(model.stack.terms)
     signs = random_signs(plan.num_effects - plan.lead_size, count, seed)
-    return _probing(find_meetings(plan, model.design.terms), signs)
+    return _probing(find_meetings(plan, model.stack.terms), signs)
 
 
 def _fit_with(

@@ -140,9 +140,8 @@ def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
     value = rows.value - 0.5 * float(u @ u)
     before = np.inf
     for number in range(MAX_NEWTON_STEPS + 1):
-        weights, factor = _factor(problem, -rows.second, lambdas)
         gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
-        step = factor.solve(gradient)
+        weights, factor, step = _newton_step(problem, -rows.second, lambdas, gradient)
         gain = float(gradient @ step)
         is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
         if not gain > enough or is_rounding or number == MAX_NEWTON_STEPS:
@@ -164,18 +163,21 @@ def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
     return Mode(at, u, eta, rows, weights, factor, value, number)
 
 
-def _factor(
-    problem: Problem, weights: Floats, lambdas: tuple[Floats, ...]
-) -> tuple[Floats, Factor | ProbedFactor]:
-    """Factor M; where a density that is not log-concave leaves it indefinite, with the weights cut off at zero.
+def _newton_step(
+    problem: Problem, weights: Floats, lambdas: tuple[Floats, ...], gradient: Floats
+) -> tuple[Floats, Factor | ProbedFactor, Floats]:
+    """M^-1 times the gradient; where M is indefinite, the density not log-concave, with the weights cut off.
 
-    At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off.
+    At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off at zero.
     """
     try:
-        return weights, problem.factorize(weights, lambdas)
+        factor = problem.factorize(weights, lambdas)
+        # Nothing is factored by the iterative solver: that M is indefinite is seen when it is solved with.
+        return weights, factor, factor.solve(gradient)
     except np.linalg.LinAlgError:
         held = problem.rows.held(weights)
-        return held, problem.factorize(held, lambdas)
+        factor = problem.factorize(held, lambdas)
+        return held, factor, factor.solve(gradient)
 
 
 def approximate(

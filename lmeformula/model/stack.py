@@ -7,8 +7,9 @@ over pairs of predictors. By polarisation, with r_ab = s_a e_a + s_b e_b for any
 
 it is diagonal over K + K (K - 1) / 2 rows for each row of the data: one for each predictor, and one for each
 pair, which reads what both predictors read. On such rows all that is written for one predictor holds as it is:
-cross products, factorization, leverages, Newton steps, draws. A model with one predictor is its own stack. The
-s_a measure the predictors in their units, so that no digits are lost where these are far apart.
+cross products, factorization, conjugate gradients, leverages, Newton steps, draws. A model with one predictor
+is its own stack. The s_a measure the predictors in their units, so that no digits are lost where these are far
+apart.
 """
 
 from __future__ import annotations

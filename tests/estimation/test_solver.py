@@ -41,6 +41,33 @@ def test_choice(name):
     assert choose_solver(given, method, "iterative", memory * GIB) == "iterative"
 
 
+# A model of several linear predictors, the method, what is asked for, memory in GiB, and the choice.
+CROSSED = ((40_000, 1), (16_666, 1), (16_666, 1))
+SEVERAL = {
+    "crossed": (CROSSED, "laplace", "auto", 8, "iterative"),
+    "asked for": (((100, 1), (20, 1)), "laplace", "iterative", 8, "iterative"),
+    "few levels across": (((40_000, 1), (50, 1), (50, 1)), "laplace", "auto", 8, "direct"),
+    "by draws": (((4_000, 1), (1_600, 1), (1_600, 1)), "mcem", "auto", 1, "direct"),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_choice_for_several_predictors(name):
+    terms, method, asked, memory, choice = SEVERAL[name]
+    given = model(10**6, *terms)
+    given.family.predictors = ("mu", "sigma")
+    assert choose_solver(given, method, asked, memory * GIB) == choice
+
+
+def test_the_iterative_solver_does_not_draw_for_several_predictors():
+    given = model(10**6, *CROSSED)
+    given.family.predictors = ("mu", "sigma")
+    with pytest.raises(ModelError, match=r'one linear predictor\nUse solver="direct", or method'):
+        choose_solver(given, "mcem", "iterative", 8 * GIB)
+    with pytest.raises(ModelError, match=r'dense block .*\nUse method="laplace"'):
+        choose_solver(given, "mcem", "auto", 8 * GIB)
+
+
 def test_the_dense_block_is_of_all_terms_but_the_largest():
     needs = estimate_direct(model(10_000, (500, 1), (400, 2), (30, 1)), "exact")
     assert needs.order == 530
