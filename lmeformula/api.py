@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
+from lmeformula.arguments.spelled import spelled
 from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
@@ -127,6 +128,7 @@ def estimate(
     return fitted
 
 
+@spelled(REML="reml", weight="weights")
 @kinds.takes(**EFFORT)
 def fit(
     formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
 from lmeformula.arguments.kept import KEPT, Kept
+from lmeformula.arguments.spelled import spelled
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Fit(FittedModel):
 
         return fitted(self)
 
+    @spelled(type="kind")
     @kinds.takes()
     def predict(
         self,
@@ -160,6 +162,7 @@ class Fit(FittedModel):
             weights=weights,
         )
 
+    @spelled(type="kind")
     @kinds.takes()
     def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
         """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile"."""
@@ -323,6 +326,7 @@ class Fit(FittedModel):
 
         return joint_for(self, newdata, offset=offset, weights=weights)
 
+    @spelled(type="kind")
     @kinds.takes()
     def emmeans(
         self,
@@ -330,7 +334,7 @@ class Fit(FittedModel):
         by: str | Sequence[str] | None = None,
         *,
         at: Mapping[str, object] | None = None,
-        type: str = "link",
+        kind: str = "link",
         weights: str = "equal",
         var: str | None = None,
         ddf: str = "auto",
@@ -344,7 +348,7 @@ class Fit(FittedModel):
             specs,
             by,
             at=at,
-            type=type,
+            kind=kind,
             weights=weights,
             var=var,
             ddf=ddf,

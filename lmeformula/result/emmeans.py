@@ -45,7 +45,7 @@ SLOPE_STEP = 1e-3
     specs=kinds.names,
     by=kinds.optional(kinds.names),
     at=kinds.optional(kinds.mapping),
-    type=kinds.one_of("link", "response", "mean"),
+    kind=kinds.one_of("link", "response", "mean"),
     weights=kinds.one_of("equal", "proportional"),
     var=kinds.optional(kinds.text),
     ddf=kinds.one_of(*METHODS),
@@ -57,7 +57,7 @@ def emmeans(
     by: str | Sequence[str] | None = None,
     *,
     at: Mapping[str, object] | None = None,
-    type: str = "link",
+    kind: str = "link",
     weights: str = "equal",
     var: str | None = None,
     ddf: str = "auto",
@@ -72,16 +72,16 @@ def emmeans(
     the link scale ordered categories are measured from the mean of the thresholds.
 
     Where a normal response is a function of a column, such as log(y) or sqrt(y), means are of that function,
-    and `type="response"` brings them back to the column: not to its means but to its medians, unless the
+    and `kind="response"` brings them back to the column: not to its means but to its medians, unless the
     function is linear. Means of a positive response are those of `family="lognormal"` or "gamma".
 
     Of a model with several linear predictors the means are those of one, by default of the first, "mu".
-    `type="response"` then applies that predictor's own inverse link, as R's emmeans does of a part of a glmmTMB
+    `kind="response"` then applies that predictor's own inverse link, as R's emmeans does of a part of a glmmTMB
     fit: of zero-inflated counts it gives the mean of the counts apart from the zeros that were added (with one
     predictor, where the chance of these is one number, the mean of all counts, unless predictor="mu" is named).
-    `type="mean"` gives the mean response, (1 - zi) mu of such counts, worked out of all predictors on the grid
+    `kind="mean"` gives the mean response, (1 - zi) mu of such counts, worked out of all predictors on the grid
     of all their variables, and averaged. Mean categories, and means that no link gives of the first predictor
-    alone, as of lognormal responses, are worked out so by `type="response"` as well.
+    alone, as of lognormal responses, are worked out so by `kind="response"` as well.
 
     Of categories without an order, the response is one more variable, by whose values contrasts are made unless
     it is among `specs`: on the scale of the response means are the chances of all categories, and on that of
@@ -92,7 +92,7 @@ def emmeans(
       specs: the variables, columns of the data, that means are told apart by.
       by: further ones, within whose values contrasts are made.
       at: values of variables, by name: one or several.
-      type: "link" for the linear predictor, "response" for the scale of the response, "mean" for mean
+      kind: "link" for the linear predictor, "response" for the scale of the response, "mean" for mean
         responses, averaged over the grid, in which all predictors and own parameters take part.
       weights: "equal" gives all combinations that are averaged over the same weight, "proportional" that of
         their frequency in the data.
@@ -116,16 +116,16 @@ def emmeans(
     """
     means = [specs] if isinstance(specs, str) else list(specs)
     groups = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-    asked = _asked(fit, predictor, type, [*means, *groups])
+    asked = _asked(fit, predictor, kind, [*means, *groups])
     if asked.response and asked.response not in (*means, *groups):
         groups = (*groups, asked.response)
     kept = list(dict.fromkeys([*means, *groups]))
     variables = [name for name in kept if name != asked.response]
     method = freedom(fit, ddf)
     if var is not None:
-        if type != "link":
+        if kind != "link":
             raise ModelError(
-                "slopes are on the scale of the linear predictor", hint=f"Leave type={type!r} out."
+                "slopes are on the scale of the linear predictor", hint=f"Leave kind={kind!r} out."
             )
         step = _slope_step(asked.among, var)
         ends = [
@@ -135,7 +135,7 @@ def emmeans(
         found, made = ends[0], _slopes(fit, asked, ends[0], ends[1], step)
     else:
         found = cells(fit, variables, at=at, weights=weights, among=asked.among)
-        made = _means(fit, asked, found, type)
+        made = _means(fit, asked, found, kind)
     frame = found.frame
     if asked.response:
         frame, made = _by_category(frame, made, asked, kept)
@@ -147,7 +147,7 @@ def emmeans(
         values=made.values,
         missed=made.missed,
         by=groups,
-        is_response=type != "link" and made.scale.outward is not None,
+        is_response=kind != "link" and made.scale.outward is not None,
         working=made.scale,
         freedom=method if made.vcov is None else Asymptotic(made.vcov),
     )
@@ -169,35 +169,35 @@ class _Asked(NamedTuple):
     categories: tuple[str, ...] = ()
 
 
-def _asked(fit: FittedModel, predictor: str | None, type: str, kept: Sequence[str]) -> _Asked:
+def _asked(fit: FittedModel, predictor: str | None, kind: str, kept: Sequence[str]) -> _Asked:
     parts = predictor_parts(fit)
-    if type == "mean" and (predictor is not None or is_unordered(fit.model.family)):
+    if kind == "mean" and (predictor is not None or is_unordered(fit.model.family)):
         raise ModelError(
             "the mean response is of no predictor by itself"
             if predictor is not None
             else "categories without an order have no mean",
             hint="Leave `predictor` out."
             if predictor is not None
-            else 'Use type="response" for the chances of the categories.',
+            else 'Use kind="response" for the chances of the categories.',
         )
     if is_unordered(fit.model.family) and predictor is None:
         response, names = fit.model.design.response, category_names(fit)
         assert response is not None
-        listed = names if type == "response" else names[1:]
+        listed = names if kind == "response" else names[1:]
         return _Asked(parts, False, response.name, listed)
     part = part_named(fit, predictor)
     alone = predictor is not None or len(parts) > 1
-    is_joint = type == "mean" and not mean_is_linear(fit)
-    if is_joint or (type == "response" and needs_all(fit, part, alone=alone)):
+    is_joint = kind == "mean" and not mean_is_linear(fit)
+    if is_joint or (kind == "response" and needs_all(fit, part, alone=alone)):
         return _Asked(parts, alone)
     return _Asked((part,), alone)
 
 
-def _means(fit: FittedModel, asked: _Asked, found: Cells, type: str) -> Working:
+def _means(fit: FittedModel, asked: _Asked, found: Cells, kind: str) -> Working:
     """The means, of categories one after the other for each row of the cells."""
-    if type == "mean" and not mean_is_linear(fit):
+    if kind == "mean" and not mean_is_linear(fit):
         return averaged_means(fit, found, "response")
-    if type == "response":
+    if kind == "response":
         if asked.response:
             return averaged_means(fit, found, "prob")
         return on_response(fit, found, asked.among[0], alone=asked.alone)

@@ -290,7 +290,7 @@ def back_of(fit: FittedModel) -> BackTransform | None:
     if found is None:
         raise ModelError(
             f"the response {_text(fit)} cannot be brought back to the scale of a column",
-            hint='Leave type="response" out: means are then of the response as it is written.',
+            hint='Leave kind="response" out: means are then of the response as it is written.',
         )
     return found
 

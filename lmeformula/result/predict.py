@@ -53,7 +53,7 @@ def predict(
 
     Of a model with several linear predictors `kind="link"` gives a data frame with a column for each.
     A response that is written as a function, such as log(y), is predicted as it is written, as lme4 does;
-    `fit.emmeans(..., type="response")` brings marginal means back, and family="lognormal" has means of y.
+    `fit.emmeans(..., kind="response")` brings marginal means back, and family="lognormal" has means of y.
 
     Args:
       fit: a fitted model.

@@ -34,7 +34,7 @@ def periods(**options):
 
 
 def years():
-    return fit_of("ticks").emmeans("YEAR", type="response")
+    return fit_of("ticks").emmeans("YEAR", kind="response")
 
 
 CASES = {
@@ -52,9 +52,9 @@ CASES = {
     "cake_by_pairs": lambda: cake().contrasts(),
     "cake_trends": lambda: fit_of("cake").emmeans("recipe", var="temp"),
     "poly": lambda: fit_of("poly").emmeans("Days", at={"Days": [2, 5, 8]}),
-    "cbpp_response": lambda: periods(type="response"),
+    "cbpp_response": lambda: periods(kind="response"),
     "cbpp_link": periods,
-    "cbpp_odds": lambda: periods(type="response").contrasts(),
+    "cbpp_odds": lambda: periods(kind="response").contrasts(),
     "ticks_response": years,
     "ticks_ratio": lambda: years().contrasts(),
 }
@@ -191,7 +191,7 @@ def test_polynomials_are_tested_as_a_whole():
 
 
 def test_means_print_with_what_they_are():
-    text = repr(periods(type="response").contrasts())
+    text = repr(periods(kind="response").contrasts())
     heading = ["contrast", "odds", "ratio", "std", "error", "2.5", "%", "97.5", "%", "z", "p"]
     assert text.splitlines()[0].split() == heading
     assert "tukey" in text
@@ -204,10 +204,10 @@ def test_means_print_with_what_they_are():
     [
         (lambda f: f.emmeans("Block"), "'Block' is not a column of the fixed effects"),
         (lambda f: f.emmeans("Variety", weights="cells"), "weights is 'cells'"),
-        (lambda f: f.emmeans("Variety", type="prob"), "type is 'prob'"),
+        (lambda f: f.emmeans("Variety", kind="prob"), "kind is 'prob'"),
         (lambda f: f.emmeans("Variety", var="Variety"), "'Variety' is not a number"),
         (lambda f: f.emmeans("Variety", at={"nitro": []}), "at gives no value for 'nitro'"),
-        (lambda f: f.emmeans("Variety", var="nitro", type="response"), "slopes are on the scale"),
+        (lambda f: f.emmeans("Variety", var="nitro", kind="response"), "slopes are on the scale"),
         (lambda f: f.emmeans("Variety").contrasts("all"), "no contrasts 'all'"),
         (lambda f: f.emmeans("Variety").contrasts("eff", adjust="tukey"), "for all pairs"),
         (lambda f: f.emmeans("Variety").contrasts(adjust="fdr"), "adjust is 'fdr'"),

@@ -38,7 +38,7 @@ WRITTEN = {"1/angle": "I(1/angle)"}
 @pytest.mark.parametrize("way", SCALES["transformed"])
 def test_transformed_responses_are_brought_back_to_medians(way):
     right = SCALES["transformed"][way]
-    means = baked(WRITTEN.get(way, way)).emmeans("recipe", type="response")
+    means = baked(WRITTEN.get(way, way)).emmeans("recipe", kind="response")
     agree(means.to_frame(), right["means"], "response")
     assert means.scale.startswith("median of angle, from means of ")
     assert "median of angle" in repr(means)
@@ -64,7 +64,7 @@ def test_means_of_a_transformed_response_say_so():
 def test_linear_transforms_bring_means_to_means():
     plain = baked("angle").emmeans("recipe").to_frame()
     for written in ("I(angle / 100 - 2)", "I(-(3 - angle))"):
-        means = baked(written).emmeans("recipe", type="response")
+        means = baked(written).emmeans("recipe", kind="response")
         pd.testing.assert_frame_equal(means.to_frame(), plain, rtol=1e-6)
         assert means.scale == "mean of angle"
 
@@ -73,7 +73,7 @@ def test_linear_transforms_bring_means_to_means():
 def test_what_cannot_be_brought_back_is_refused(written):
     fit = baked(written)
     with pytest.raises(ModelError, match="cannot be brought back"):
-        fit.emmeans("recipe", type="response")
+        fit.emmeans("recipe", kind="response")
     assert np.isfinite(fit.emmeans("recipe").to_frame()["estimate"]).all()
 
 
@@ -105,7 +105,7 @@ def test_ordered_categories_agree_with_clmm(link):
     wine = lf.datasets.load("wine")
     formula = "rating ~ temp + contact + (1 | judge)"
     fit = lf.fit(formula, wine, f"cumulative({link})", method="laplace")
-    latent, mean = fit.emmeans("temp"), fit.emmeans("temp", type="response")
+    latent, mean = fit.emmeans("temp"), fit.emmeans("temp", kind="response")
     # clmm's optimiser stops at a gradient of 1e-4 or so, and its curvature is by differences.
     agree(latent.to_frame(), right["latent"], "emmean", 2e-3)
     agree(latent.contrasts().to_frame(), right["latent_pairs"], "estimate", 2e-3)
@@ -132,7 +132,7 @@ def test_errors_of_means_are_those_of_glmmtmb_and_of_predictions(name):
     """One model has one interval: that of marginal means is that of predictions of the population."""
     formula, family = CASES[name]
     fit = lf.fit(formula, salamanders(), family, method="laplace")
-    means = fit.emmeans("mined", type="response")
+    means = fit.emmeans("mined", kind="response")
     frame, right = means.to_frame(), MEANS[name]
     np.testing.assert_allclose(frame["estimate"], right["estimate"], rtol=2e-3)
     np.testing.assert_allclose(frame["std_error"], right["std_error"], rtol=1e-2)
@@ -155,7 +155,7 @@ def test_ratios_of_means_with_zeros_of_their_own():
     right = SCALES["ratios"]
     for name in right:
         fit = lf.fit("count ~ mined + (1 | site)", salamanders(), name, method="laplace")
-        pairs = fit.emmeans("mined", type="response").contrasts().to_frame().iloc[0]
+        pairs = fit.emmeans("mined", kind="response").contrasts().to_frame().iloc[0]
         if name == "hurdle_poisson":
             assert np.log(pairs["estimate"]) == pytest.approx(right[name]["log_ratio"], abs=2e-3)
             error = pairs["std_error"] / pairs["estimate"]
@@ -176,7 +176,7 @@ def test_means_do_not_depend_on_how_the_model_is_written(family):
         for formula, data in zip(formulas, (frame, moved), strict=True)
     ]
     for kind in ("link", "response"):
-        one, two = (fit.emmeans("a", type=kind) for fit in made)
+        one, two = (fit.emmeans("a", kind=kind) for fit in made)
         for method in (None, "pairwise"):
             left, right = (m if method is None else m.contrasts(method) for m in (one, two))
             columns = ["estimate", "std_error"]
@@ -193,18 +193,18 @@ def test_cells_that_are_not_there_have_no_mean_on_any_scale():
             fit = lf.fit(
                 f"{CODED.get(family, 'count')} ~ a * b + (1 | g)", frame, family, method="laplace"
             )
-        means = fit.emmeans(["a", "b"], type="response")
+        means = fit.emmeans(["a", "b"], kind="response")
         lost = means.to_frame()["estimate"].isna()
         assert lost.sum() == 1
         pairs = means.contrasts(adjust="none").to_frame()
         assert pairs["estimate"].isna().sum() == 5
-        averaged = fit.emmeans("a", type="response").to_frame()
+        averaged = fit.emmeans("a", kind="response").to_frame()
         assert averaged["estimate"].isna().tolist() == [False, True, False]
 
 
 def test_a_loaded_fit_brings_back_too(tmp_path):
     fit = lf.load(baked("log(angle)").save(tmp_path / "fit.zip"))
     pd.testing.assert_frame_equal(
-        fit.emmeans("recipe", type="response", ddf="none").to_frame(),
-        baked("log(angle)").emmeans("recipe", type="response", ddf="none").to_frame(),
+        fit.emmeans("recipe", kind="response", ddf="none").to_frame(),
+        baked("log(angle)").emmeans("recipe", kind="response", ddf="none").to_frame(),
     )

@@ -88,9 +88,9 @@ def agree(ours: pd.DataFrame, theirs: dict, rtol: float = CLOSE) -> None:
 
 ASKED = {
     "link": lambda fit, part: fit.emmeans("mined", predictor=part),
-    "response": lambda fit, part: fit.emmeans("mined", predictor=part, type="response"),
+    "response": lambda fit, part: fit.emmeans("mined", predictor=part, kind="response"),
     "pairs": lambda fit, part: fit.emmeans("mined", predictor=part).contrasts(),
-    "ratios": lambda fit, part: fit.emmeans("mined", predictor=part, type="response").contrasts(),
+    "ratios": lambda fit, part: fit.emmeans("mined", predictor=part, kind="response").contrasts(),
     "slope": lambda fit, part: fit.emmeans([], var="cover", predictor=part),
 }
 
@@ -147,9 +147,9 @@ def multinomial() -> lf.Fit:
 
 
 MEANS_OF_CATEGORIES = {
-    "chances": lambda fit: fit.emmeans("kind", by="temp", type="response"),
-    "pairs": lambda fit: fit.emmeans("kind", by="temp", type="response").contrasts(adjust="none"),
-    "within": lambda fit: fit.emmeans("temp", type="response").contrasts(),
+    "chances": lambda fit: fit.emmeans("kind", by="temp", kind="response"),
+    "pairs": lambda fit: fit.emmeans("kind", by="temp", kind="response").contrasts(adjust="none"),
+    "within": lambda fit: fit.emmeans("temp", kind="response").contrasts(),
 }
 
 
@@ -173,7 +173,7 @@ def test_means_are_averages_of_the_columns_of_the_predictor():
     np.testing.assert_allclose(found["estimate"], rows @ beta, rtol=1e-12)
     errors = np.sqrt(np.diag(rows.to_numpy() @ fit.vcov.to_numpy() @ rows.to_numpy().T))
     np.testing.assert_allclose(found["std_error"], errors, rtol=1e-12)
-    cell = fit.emmeans(["a", "b"], predictor="sigma", type="response").to_frame().iloc[3]
+    cell = fit.emmeans(["a", "b"], predictor="sigma", kind="response").to_frame().iloc[3]
     eta = beta[["sigma_Intercept", "sigma_a[T.a2]", "sigma_b[T.b2]", "sigma_a[T.a2]:b[T.b2]"]].sum()
     assert (cell["a"], cell["b"]) == ("a2", "b2")
     assert cell["estimate"] == pytest.approx(np.exp(eta), rel=1e-12)
@@ -263,10 +263,10 @@ def test_means_of_the_response_are_averages_of_predictions(name):
     fit, (rows, variable) = fitted(name), grid(name)
     predicted = fit.predict(rows, re_form="NA")
     expected = predicted.groupby(rows[variable], sort=False).mean()
-    found = fit.emmeans(variable, type="mean").to_frame().set_index(variable)["estimate"]
+    found = fit.emmeans(variable, kind="mean").to_frame().set_index(variable)["estimate"]
     np.testing.assert_allclose(found[expected.index], expected, rtol=1e-9)
     if name in ("lognormal", "cumulative"):
-        again = fit.emmeans(variable, type="response").to_frame().set_index(variable)["estimate"]
+        again = fit.emmeans(variable, kind="response").to_frame().set_index(variable)["estimate"]
         np.testing.assert_allclose(again[expected.index], expected, rtol=1e-9)
 
 
@@ -295,7 +295,7 @@ def test_errors_of_means_are_by_the_delta_method_over_all_parameters(name):
         eta = np.array([built.X[:, of == k] @ beta[of == k] for k in range(of.max() + 1)])
         return group @ family.mean(eta if len(eta) > 1 else eta[0], own) / group.sum(axis=1)
 
-    found = fit.emmeans(variable, type="mean").to_frame()
+    found = fit.emmeans(variable, kind="mean").to_frame()
     np.testing.assert_allclose(found["std_error"], dense(fit, work), rtol=1e-4)
 
 
@@ -308,7 +308,7 @@ def test_errors_of_chances_are_by_the_delta_method():
         odds = np.exp(np.column_stack([np.zeros(2), *(X @ b for b in beta.reshape(2, -1))]))
         return (odds / odds.sum(axis=1, keepdims=True)).T.reshape(-1)
 
-    found = fit.emmeans("a", type="response")
+    found = fit.emmeans("a", kind="response")
     assert list(found.to_frame().columns[:2]) == ["a", "kind"]
     assert found.by == ("kind",)
     frame = found.to_frame()
@@ -331,7 +331,7 @@ def test_the_first_category_makes_no_difference_to_chances_and_tests():
         fixed_vcov=turn @ ours.fixed_vcov @ turn.T,
     )
     each = [
-        fit.emmeans("kind", by="a", type="response").to_frame().sort_values(["a", "kind"])
+        fit.emmeans("kind", by="a", kind="response").to_frame().sort_values(["a", "kind"])
         for fit in (ours, others)
     ]
     for column in ("estimate", "std_error"):
@@ -339,7 +339,7 @@ def test_the_first_category_makes_no_difference_to_chances_and_tests():
     np.testing.assert_allclose(
         ours.joint_tests()["statistic"], others.joint_tests()["statistic"], rtol=1e-6
     )
-    odds = others.emmeans("a", predictor="b", type="response").contrasts().to_frame()
+    odds = others.emmeans("a", predictor="b", kind="response").contrasts().to_frame()
     low, high = (ours.emmeans("a", predictor=k).contrasts().to_frame() for k in ("b", "c"))
     apart = low["estimate"][0] - high["estimate"][0]
     assert odds["estimate"][0] == pytest.approx(np.exp(apart), rel=1e-9)
@@ -363,8 +363,8 @@ def test_one_number_for_all_rows_is_a_formula_with_an_intercept():
     one = lf.fit("count ~ a + (1 | g)", data, "zero_inflated_poisson", method="laplace")
     formulas = {"mu": "count ~ a + (1 | g)", "zi": "~ 1"}
     two = lf.fit(formulas, data, "zero_inflated_poisson", method="laplace")
-    means = [one.emmeans("a", type="response"), two.emmeans("a", type="mean")]
-    apart = [one.emmeans("a", predictor="mu", type="response"), two.emmeans("a", type="response")]
+    means = [one.emmeans("a", kind="response"), two.emmeans("a", kind="mean")]
+    apart = [one.emmeans("a", predictor="mu", kind="response"), two.emmeans("a", kind="response")]
     for ours, theirs in (means, apart):
         for column in ("estimate", "std_error", "conf_low"):
             np.testing.assert_allclose(
@@ -376,7 +376,7 @@ def test_one_number_for_all_rows_is_a_formula_with_an_intercept():
 def test_a_transformed_response_is_brought_back_beside_a_formula_for_its_scale():
     formulas = {"mu": "log(positive) ~ a + x + (1 | g)", "sigma": "~ x"}
     fit = lf.fit(formulas, crossed(), method="laplace")
-    link, back = fit.emmeans("a"), fit.emmeans("a", type="response")
+    link, back = fit.emmeans("a"), fit.emmeans("a", kind="response")
     assert "mean of log(positive)" in repr(link)
     np.testing.assert_allclose(back.estimates, link.estimates)
     np.testing.assert_allclose(back.to_frame()["estimate"], np.exp(link.estimates))
@@ -384,7 +384,7 @@ def test_a_transformed_response_is_brought_back_beside_a_formula_for_its_scale()
 
 
 def test_files_without_rows_hold_what_means_are_made_of(tmp_path):
-    for fit, options in ((holed(), {"predictor": "sigma"}), (kinds(), {"type": "response"})):
+    for fit, options in ((holed(), {"predictor": "sigma"}), (kinds(), {"kind": "response"})):
         again = lf.load(fit.save(tmp_path / "several.fit", data=False))
         pd.testing.assert_frame_equal(
             again.emmeans("a", **options).to_frame(), fit.emmeans("a", **options).to_frame()
@@ -427,13 +427,13 @@ REFUSED = {
     "'x' is not a column of the fixed effects of sigma": lambda: holed().emmeans(
         "x", predictor="sigma"
     ),
-    "have no mean": lambda: kinds().emmeans("a", type="mean"),
-    "of no predictor by itself": lambda: holed().emmeans("a", type="mean", predictor="sigma"),
-    "slopes are on the scale": lambda: kinds().emmeans("a", var="x", type="response"),
+    "have no mean": lambda: kinds().emmeans("a", kind="mean"),
+    "of no predictor by itself": lambda: holed().emmeans("a", kind="mean", predictor="sigma"),
+    "slopes are on the scale": lambda: kinds().emmeans("a", var="x", kind="response"),
     "no term 'sigma: x'(.|\n)*sigma: a:b": lambda: holed().joint_tests(["sigma: x"]),
     "no satterthwaite degrees of freedom": lambda: holed().emmeans("a", ddf="satterthwaite"),
     "how often their combinations occur": lambda: fitted("lognormal").emmeans(
-        "x", type="mean", weights="proportional"
+        "x", kind="mean", weights="proportional"
     ),
 }
 

@@ -84,7 +84,7 @@ def test_chances_of_categories_are_marginal_means_of_groups():
         raise
     found = me.predictions(wrapped, newdata="balanced", by=["a", "group"])
     found = getattr(found, "data", found).sort("group", "a")
-    own = fit.emmeans("a", type="response").to_frame()
+    own = fit.emmeans("a", kind="response").to_frame()
     assert found["group"].to_list() == own["kind"].tolist()
     np.testing.assert_allclose(found["estimate"], own["estimate"], rtol=1e-8)
     np.testing.assert_allclose(found["std_error"], own["std_error"], rtol=2e-4)

@@ -1,0 +1,51 @@
+"""Other spellings of arguments, R's and earlier ones: taken, with a word on what they are called."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def spelled(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function take other spellings of its arguments, by name.
+
+    Args:
+      **others: another spelling -> the argument's name.
+    Returns:
+      A decorator; outermost, so that the warning points at the call.
+    Raises:
+      TypeError: by the function that it makes, where both spellings are given.
+    Example:
+      >>> @spelled(type="kind")
+      ... def predict(kind="response"):
+      ...     return kind
+      >>> import warnings
+      >>> with warnings.catch_warnings(record=True) as caught:
+      ...     warnings.simplefilter("always")
+      ...     predict(type="link"), str(caught[0].message)
+      ('link', "predict() calls it kind: kind='link'")
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def taken(*args: P.args, **kwargs: P.kwargs) -> R:
+            for other, name in others.items():
+                if other not in kwargs:
+                    continue
+                call = getattr(function, "__name__", "it")
+                if name in kwargs:
+                    raise TypeError(f"{call}() got {other} and {name}, which are one argument")
+                value = kwargs.pop(other)
+                kwargs[name] = value
+                shown = f": {name}={value!r}" if isinstance(value, str | bool | int) else ""
+                warnings.warn(f"{call}() calls it {name}{shown}", FutureWarning, stacklevel=2)
+            return function(*args, **kwargs)
+
+        return taken
+
+    return decorate
