@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 
 # Nodes over the errors of the parameters, beside those of a level's effects; and numbers at a time.
 PARAMETER_NODES, CHUNK = 5, 2_000_000
+# Of a grid over the errors of several predictors, along each, and of how many at most.
+FINE_NODES, MOST_FINE = 3, 3
 
 
 def averaged_over(
@@ -42,11 +44,11 @@ def averaged_over(
 
     Errors of the fixed effects are normal. Effects of the levels of a single grouping factor have the
     distribution that they have given the rows and the estimates, however skewed; those of several factors are
-    normal about their means, which are not their modes, and so are those that several linear predictors have.
-    Effects by Student's t have theirs in any case, by draws, with a Monte Carlo error. Those of unseen levels
-    are normal or t about zero; a mean that grows too fast for the tails of t, such as exp, is infinite. The
-    predictors of a row are jointly normal, and averages over them by quadrature; over more than three by
-    points of a low-discrepancy sequence, see `lmeformula.result.normal_points`.
+    normal about their means, which are not their modes. Effects by Student's t have theirs in any case, by
+    draws, with a Monte Carlo error. Those of unseen levels are normal or t about zero; a mean that grows too
+    fast for the tails of t, such as exp, is infinite. Several predictors of a row are normal jointly: averages
+    over two or three are by quadrature, over more by points of a low-discrepancy sequence, always the same,
+    with an error of about 1e-4 of what is averaged; see `lmeformula.result.normal_points`.
 
     Args:
       fit: a fitted model.
@@ -158,7 +160,13 @@ class Cloud(NamedTuple):
 
 
 def clouds(
-    fit: FittedModel, rows: Design | NewRows, nodes: LevelNodes, solved: Equations, num_errors: int
+    fit: FittedModel,
+    rows: Design | NewRows,
+    nodes: LevelNodes,
+    solved: Equations,
+    num_errors: int,
+    *,
+    is_fine: bool = False,
 ) -> Iterator[Cloud]:
     """The linear predictors of rows of known levels, some rows at a time.
 
@@ -168,7 +176,8 @@ def clouds(
       nodes: points of its levels.
       solved: its mixed-model equations, for the errors of the parameters.
       num_errors: nodes over these errors of one predictor, beside the points of the levels; those of several
-        take two for each.
+        take two for each, which are exact up to the third power of errors.
+      is_fine: whether those of two or three take a grid instead, exact up to the fifth power.
     """
     with one_blas_thread():
         both = solved.spread(rows, parameters=True, effects=True, new_levels=False)
@@ -177,7 +186,7 @@ def clouds(
     left = both - given
     base = linear_predictor(fit, rows, with_random=False)
     known = np.flatnonzero(np.logical_and.reduce([block.index >= 0 for block in rows.terms]))
-    steps, shares = _steps(num_errors, 1 + len(rows.further_offsets))
+    steps, shares = _steps(num_errors, 1 + len(rows.further_offsets), is_fine)
     size = max(1, CHUNK // (len(nodes.effects) * len(steps)))
     for start in range(0, len(known), size):
         part = known[start : start + size]
@@ -199,13 +208,18 @@ def clouds(
         )
 
 
-def _steps(count: int, num_predictors: int) -> tuple[Floats, Floats]:
-    """(e, K) standard normal points and their chances: a rule, or of several predictors two on each axis."""
-    if num_predictors == 1:
-        steps, shares = np.polynomial.hermite_e.hermegauss(count)
-        return steps[:, None], shares / shares.sum()
-    axes = np.sqrt(num_predictors) * np.eye(num_predictors)
-    return np.vstack([axes, -axes]), np.full(2 * num_predictors, 0.5 / num_predictors)
+def _steps(count: int, num_predictors: int, is_fine: bool) -> tuple[Floats, Floats]:
+    """(e, K) standard normal points and their chances: a rule, or of several predictors a grid or the axes."""
+    k = num_predictors
+    if k == 1 or (is_fine and k <= MOST_FINE):
+        nodes, weights = np.polynomial.hermite_e.hermegauss(count if k == 1 else FINE_NODES)
+        grid = np.stack(np.meshgrid(*[nodes] * k, indexing="ij"), axis=-1).reshape(-1, k)
+        shares = weights
+        for _ in range(k - 1):
+            shares = np.multiply.outer(shares, weights)
+        return grid, shares.reshape(-1) / shares.sum()
+    axes = np.sqrt(k) * np.eye(k)
+    return np.vstack([axes, -axes]), np.full(2 * k, 0.5 / k)
 
 
 def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
@@ -237,5 +251,5 @@ def _at_nodes(
     found: Floats,
 ) -> None:
     work = of_kind(fit, kind)
-    for cloud in clouds(fit, rows, nodes, solved, PARAMETER_NODES):
+    for cloud in clouds(fit, rows, nodes, solved, PARAMETER_NODES, is_fine=True):
         found[cloud.rows] = over_points(cloud, work)

@@ -75,8 +75,8 @@ def predict(
       offset: (rows of `newdata`,) numbers, needed where the fit was given its offset as an array.
       averaged: average responses and chances over the uncertainty of fixed and random effects, rather than take
         them at the estimates: fixed effects are normal; effects of a single grouping factor have their
-        distribution given the data, and those of several, or of several linear predictors, are normal about
-        their means.
+        distribution given the data, and those of several are normal about their means. Several linear
+        predictors are averaged over jointly.
     Returns:
       predictions: one a row, with the index of `newdata` where it has one, else the positions of the
         rows in the fitted data; NaN for rows of `newdata` with a missing value. Probabilities are a data frame

@@ -14,6 +14,8 @@ import lmeformula as lf
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.model.family import Family, family
 from lmeformula.model.family.predicted import with_predictors
+from lmeformula.result.averaged import _steps
+from lmeformula.result.parameter_errors import location_covariance
 from lmeformula.result.predictive_density import mean_over
 from lmeformula.result.predictor import family_values
 from lmeformula.result.scores import averaged_chances
@@ -29,8 +31,8 @@ def data() -> pd.DataFrame:
 
 CASES = {
     "zero_inflated_poisson": {"mu": "count ~ x + (1 | p | g) + (1 | h)", "zi": "~ x + (1 | p | g)"},
-    "categorical": "kind ~ x + (1 | p | g)",
-    "cumulative": {"mu": "rating ~ x + (1 | p | g)", "disc": "~ x + (1 | p | g)"},
+    "categorical": "kind ~ x + (1 | p | g) + (1 | h)",
+    "cumulative": {"mu": "rating ~ x + (1 | p | g) + (1 | h)", "disc": "~ x + (1 | p | g)"},
 }
 fitted = cache(lambda name: lf.fit(CASES[name], data(), name, method="laplace"))
 # What the others show, it does: it takes a while to compile.
@@ -87,6 +89,42 @@ def test_averages_of_known_levels_are_over_the_joint_errors(name):
         assert (np.abs(found[row] - mean) < 5.0 * error + 1e-4 * mean).all()
 
 
+def test_averages_of_levels_of_one_factor_are_integrals_over_the_posterior():
+    """Two effects a level, parameters taken as known: a grid of 401 x 401 points of the two."""
+    frame = data()
+    fit = lf.fit("kind ~ x + (1 | p | g)", frame, "categorical", method="laplace")
+    p = len(fit.fixef)
+    known = replace(fit, fixed_vcov=np.zeros((p, p)))
+    found = known.predict(averaged=True, kind="prob").to_numpy()
+    root = cholesky_semidefinite(fit.params.covariances[0])
+    z = np.linspace(-7.0, 7.0, 401)
+    points = np.stack(np.meshgrid(z, z, indexing="ij"), -1).reshape(-1, 2)
+    effects = (points @ root.T).T
+    base = known.predict(kind="link", re_form="NA").to_numpy()
+    codes = pd.Categorical(frame["kind"], ["a", "b", "c"]).codes
+    for level in (0, 5):
+        rows = np.flatnonzero(frame["g"] == level)
+        chances = [known.model.family.probabilities(base[r][:, None] + effects, ()) for r in rows]
+        logs = -0.5 * (points**2).sum(axis=1)
+        logs = logs + sum(np.log(at[:, codes[r]]) for at, r in zip(chances, rows, strict=True))
+        mass = np.exp(logs - logs.max())
+        mass /= mass.sum()
+        for at, r in zip(chances, rows, strict=True):
+            np.testing.assert_allclose(found[r], mass @ at, rtol=1e-5)
+
+
+def test_rules_over_errors_of_parameters_have_the_moments_of_normal_ones():
+    """Up to the fifth power on a grid, to the third on the axes."""
+    steps, shares = _steps(5, 2, True)
+    np.testing.assert_allclose(shares @ steps**4, 3.0)
+    np.testing.assert_allclose(shares @ (steps[:, 0] ** 2 * steps[:, 1] ** 2), 1.0)
+    coarse, chances = _steps(5, 2, False)
+    np.testing.assert_allclose(coarse.T * chances @ coarse, np.eye(2), atol=1e-12)
+    one, alone = _steps(5, 1, True)
+    np.testing.assert_allclose(one[:, 0], np.polynomial.hermite_e.hermegauss(5)[0])
+    assert alone.sum() == pytest.approx(1.0)
+
+
 def dense_predictors(fit: lf.Fit, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """How far means of predictors are from modes (r, K), and their covariances (r, K, K), by dense algebra.
 
@@ -95,9 +133,12 @@ def dense_predictors(fit: lf.Fit, rows: list[int]) -> tuple[np.ndarray, np.ndarr
     """
     model, design = fit.model, fit.model.design
     k, n = design.num_predictors, design.n
-    p = len(fit.params.beta)
     # Coefficients of all effects, (K n, q), and of the fixed ones, (K n, p).
     X = np.vstack([design.X * (np.array(design.column_predictors) == a) for a in range(k)])
+    C = fit.fixed_vcov
+    if model.family.thresholds:
+        # The first predictor is measured from the mean of the thresholds, which is uncertain, too.
+        X, C = np.column_stack([X, -np.repeat(np.eye(k)[0], n)]), location_covariance(fit)
     # Effects of unit variance: a covariance may be singular.
     blocks = []
     for term, covariance in zip(design.terms, fit.params.covariances, strict=True):
@@ -121,7 +162,7 @@ def dense_predictors(fit: lf.Fit, rows: list[int]) -> tuple[np.ndarray, np.ndarr
     pull = 0.5 * np.einsum("nabc,bcn->an", third, within).reshape(-1)
     moved = (Z @ (H @ (Z.T @ pull))).reshape(k, n)
     T = X - Z @ (H @ (Z.T @ (W @ X)))
-    whole = given + T @ fit.fixed_vcov[:p, :p] @ T.T
+    whole = given + T @ C @ T.T
     picked = [np.arange(k) * n + row for row in rows]
     return moved[:, rows].T, np.array([whole[np.ix_(at, at)] for at in picked])
 
