@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 CONFOUNDED = "(confounded)"
 
 
-class Tested(NamedTuple):
+class PredictorGroup(NamedTuple):
     """A predictor whose terms are tested, or several of the same terms, tested together.
 
     Attributes:
@@ -112,23 +112,25 @@ def joint_tests(
     )
 
 
-def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[Tested, ...]:
+def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[PredictorGroup, ...]:
     """The predictors whose terms are listed; those of categories as one, unless they are asked for."""
     if asked is not None:
         names = [asked] if isinstance(asked, str) else list(asked)
         parts = [part_named(fit, name) for name in names]
         return tuple(
-            Tested((part,), f"{part.name}: " if is_unordered(fit.model.family) else part.before)
+            PredictorGroup(
+                (part,), f"{part.name}: " if is_unordered(fit.model.family) else part.before
+            )
             for part in parts
         )
     parts = list(predictor_parts(fit))
     if is_unordered(fit.model.family):
-        return (Tested(tuple(parts), ""),)
-    return tuple(Tested((part,), part.before) for part in parts)
+        return (PredictorGroup(tuple(parts), ""),)
+    return tuple(PredictorGroup((part,), part.before) for part in parts)
 
 
 def _asked(
-    fit: FittedModel, tested: Sequence[Tested], terms: Sequence[str] | None
+    fit: FittedModel, tested: Sequence[PredictorGroup], terms: Sequence[str] | None
 ) -> list[list[frozenset[str]] | None]:
     """The terms of each that are asked for, as sets of variables; None for all."""
     if terms is None:
@@ -157,7 +159,7 @@ def _asked(
 
 
 def _tests(
-    fit: FittedModel, of: Tested, wanted: Sequence[frozenset[str]] | None, method: Freedom
+    fit: FittedModel, of: PredictorGroup, wanted: Sequence[frozenset[str]] | None, method: Freedom
 ) -> list[tuple[str, FTest]]:
     """The tests of a predictor's terms, of all or of those that are wanted."""
     design, beta = of.parts[0].design, fit.params.beta
