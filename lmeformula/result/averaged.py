@@ -151,12 +151,14 @@ class Cloud(NamedTuple):
       eta: (m, r) linear predictors; of several (m, K, r).
       weights: (m, r) chances, which add up to one for each row.
       errors: (r,) variances by the errors of the parameters; of several predictors the largest.
+      centres: (c, r) or (c, K, r) the points without these errors, in the order of the others.
     """
 
     rows: NDArray[np.int64]
     eta: Floats
     weights: Floats
     errors: Floats
+    centres: Floats
 
 
 def clouds(
@@ -205,6 +207,7 @@ def clouds(
             spread.reshape(-1, *spread.shape[2:]),
             shared.reshape(-1, len(part)),
             errors,
+            eta,
         )
 
 

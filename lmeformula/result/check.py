@@ -24,7 +24,6 @@ from lmeformula.result.check_scores import score_doubts
 from lmeformula.result.check_test import Doubt
 from lmeformula.result.diagnostics import singular_terms
 from lmeformula.result.ending import endless
-from lmeformula.result.several_predictors import need_one_predictor
 from lmeformula.store.absent import has_rows
 
 ROW_DOUBTS = (tails, unequal, steps, spread, narrow, zeros)
@@ -118,7 +117,6 @@ def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
       >>> [finding.name for finding in found.findings]
       ['ratings']
     """
-    need_one_predictor(fit, "checks", 'Look at fit.residuals("quantile") and fit.diagnostics.')
     doubts = list(_doubts(fit, seed))
     found = [doubt for doubt in doubts if doubt.p_value < level / max(len(doubts), 1)]
     is_bounded = any(doubt.name == "ratings" for doubt in found)

@@ -20,6 +20,7 @@ from lmeformula.result.distribution import draw_rows, is_normal
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refit import check_refit
+from lmeformula.result.several_predictors import stacked_predictor
 from lmeformula.result.simulate import with_drawn
 
 Floats = NDArray[np.float64]
@@ -102,6 +103,7 @@ class Scores(NamedTuple):
       first: (n,) of the responses observed.
       weights: (n,) their variances under the model.
       drawn: (m, n) those of drawn responses; m is 0 for Gaussian models, whose scores are normal.
+    With several predictors all are of stacked rows (v n,); see `lmeformula.model.stack`.
     """
 
     first: Floats
@@ -155,9 +157,9 @@ def influence(fit: FittedModel, place: int, scores: Scores, seed: int = 0) -> In
     References:
       Cook (1977), Technometrics 19, 15-18; Demidenko, Stukel (2005), Statist. Med. 24, 893-909.
     """
-    design = fit.model.design
-    block, modes, W = design.terms[place], fit.modes[place], scores.weights
-    X, Z, count, k = design.X, block.values, len(block.levels), len(block.columns)
+    stack = fit.model.stack
+    block, modes, W = stack.terms[place], fit.modes[place], scores.weights
+    X, Z, count, k = stack.X, block.values, len(block.levels), len(block.columns)
 
     def by_level(columns: Floats) -> Floats:
         sums = np.zeros((count, columns.shape[1]))
@@ -219,9 +221,10 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
         weights = row_precisions(fit)
         return Scores(weights * (response[0] - eta), weights, np.zeros((0, design.n)))
     free = fit.model.space.own.scale.to_free(fit.params.own)
-    first = row_derivatives(fit.model).slopes(eta, free).first
+    at, num_stacked = stacked_predictor(fit, eta), len(fit.model.stack.X)
+    first = np.asarray(row_derivatives(fit.model).slopes(at, free).first, float)
     drawn = []
-    count = int(np.clip(MOST_NUMBERS // design.n, FEWEST_DRAWS, MOST_DRAWS))
+    count = int(np.clip(MOST_NUMBERS // num_stacked, FEWEST_DRAWS, MOST_DRAWS))
     # All at once: of small models a draw costs what starting one costs.
     each = np.repeat(eta[None], count, axis=0)
     for responses in draw_rows(fit, each, response, np.random.SeedSequence([seed, 4])):
@@ -232,10 +235,21 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
             # A constant, or a category that was not drawn.
             continue
         model = replace(fit.model, design=changed)
-        drawn.append(np.asarray(row_derivatives(model).slopes(eta, free).first, float))
+        # The rows are the same: so is how they are stacked.
+        vars(model)["stack"] = fit.model.stack
+        drawn.append(np.asarray(row_derivatives(model).slopes(at, free).first, float))
     if len(drawn) < FEWEST_DRAWS:
-        return Scores(
-            np.asarray(first, float), np.maximum(row_precisions(fit), 0.0), np.zeros((0, design.n))
-        )
+        held = row_derivatives(fit.model).held(row_precisions(fit))
+        return Scores(first, held, np.zeros((0, num_stacked)))
     found = np.array(drawn)
-    return Scores(np.asarray(first, float), np.square(found).mean(axis=0), found)
+    return Scores(first, _variances(fit, found), found)
+
+
+def _variances(fit: FittedModel, drawn: Floats) -> Floats:
+    """(v n,) variances of drawn scores, and covariances of those of several predictors, as stacked weights."""
+    mixture = fit.model.stack.mixture
+    if mixture is None:
+        return np.asarray(np.square(drawn).mean(axis=0))
+    k = mixture.num_predictors
+    each = drawn[:, : k * mixture.num_rows].reshape(len(drawn), k, -1)
+    return mixture.to_weights(np.einsum("man,mbn->nab", each, each) / len(drawn))

@@ -11,26 +11,42 @@ from numpy.typing import NDArray
 
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import FittedModel
+from lmeformula.result.calibration import transforms
 from lmeformula.result.check_test import Doubt
-from lmeformula.result.distribution import distribution, draw_rows, is_normal
+from lmeformula.result.distribution import distribution, draw_rows
 from lmeformula.result.equations import equations
+from lmeformula.result.leave_one_out import has_leave_one_out, leave_one_out
+from lmeformula.result.normal_points import normal_points
 from lmeformula.result.own_limits import own_at_limits
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import family_values, linear_predictor, mean_response
-from lmeformula.result.residuals import observed_mean, residuals
+from lmeformula.result.residuals import LEAST, observed_mean, residuals
+from lmeformula.result.several_predictors import row_family
 
 Floats = NDArray[np.float64]
 
 # Draws of the response from which the spread of its squared residuals is estimated.
 NUM_DRAWS = 100
-# Nodes of the quadrature over the uncertainty of a linear predictor.
-NUM_NODES = 9
 # The test of tails is an approximation from this many rows on (Anscombe, Glynn 1983).
 FEWEST_ROWS = 20
 # A row of which the fit leaves less than this share to a residual has none.
 LEAST_SHARE = 1e-6
+# Predictors of which a chance is evaluated at a time.
+MOST_NUMBERS = 2**20
 # As many fixed columns are tried for going with the scatter.
 MOST_COLUMNS = 30
+
+
+class Standard(NamedTuple):
+    """Normal residuals, each over the standard deviation that its row has given the others.
+
+    Attributes:
+      values: (m,) of the rows that have one.
+      rows: (n,) which these are.
+    """
+
+    values: Floats
+    rows: NDArray[np.bool_]
 
 
 class RowFacts(NamedTuple):
@@ -38,44 +54,67 @@ class RowFacts(NamedTuple):
 
     Attributes:
       fit: the fit.
-      eta: (n,) linear predictors, at the modes.
+      eta: (n,) linear predictors, at the modes; of several (K, n).
       response: the response arrays.
-      variances: (n,) of the errors of the linear predictors; zeros where the equations are too large.
-      leverages: (n,) the share of a row's variance that the fit takes up.
+      spread: (n,) variances of the errors of the linear predictors, or (n, K, K) covariances; zeros where the
+        equations are too large.
+      leverages: (n,) the share of a row's variance that the fit takes up, of one predictor.
       seed: of random numbers.
+      standard: normal residuals over their standard deviations; None of others, or of too few.
     """
 
     fit: FittedModel
     eta: Floats
     response: tuple[Floats, ...]
-    variances: Floats
+    spread: Floats
     leverages: Floats
     seed: int
+    standard: Standard | None = None
 
 
 def row_facts(fit: FittedModel, seed: int) -> RowFacts:
     """Work out what the tests of rows share."""
-    design = fit.model.design
-    variances = np.zeros(design.n)
+    design, k = fit.model.design, fit.model.design.num_predictors
+    spread = np.zeros(design.n if k == 1 else (design.n, k, k))
     if choose_solver(fit.model, "laplace", "auto") == "direct" and not fit.params.freedom:
         found = equations(fit)
-        variances = found.variances(design, parameters=True, effects=True, new_levels=False)
-    # A row's precision may be negative where its log density is not concave.
-    leverages = np.clip(row_precisions(fit) * variances, 0.0, 1.0)
+        spread = found.spread(design, parameters=True, effects=True, new_levels=False)
+    leverages = np.zeros(design.n)
+    if k == 1:
+        # A row's precision may be negative where its log density is not concave.
+        leverages = np.clip(row_precisions(fit) * spread, 0.0, 1.0)
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)
-    return RowFacts(fit, eta, response, variances, leverages, seed)
+    facts = RowFacts(fit, eta, response, spread, leverages, seed)
+    return facts._replace(standard=_standard(facts))
+
+
+def _standard(facts: RowFacts) -> Standard | None:
+    """The residuals of normal rows; None of others, or of too few.
+
+    Of one predictor a residual's variance is what the leverage leaves of the row's own. Of several, where the
+    scale is uncertain too, they are normal scores of the chances that the other rows give: of one the same.
+    """
+    fit = facts.fit
+    if not (fit.model.family.base or fit.model.family).is_normal:
+        return None
+    left = 1.0 - facts.leverages
+    rows = left > LEAST_SHARE
+    if rows.sum() < FEWEST_ROWS:
+        return None
+    if facts.eta.ndim == 1:
+        return Standard(residuals(fit, "quantile").to_numpy()[rows] / np.sqrt(left[rows]), rows)
+    if not has_leave_one_out(fit):
+        return None
+    chance = transforms(fit, leave_one_out(fit), facts.seed)
+    return Standard(scipy.special.ndtri(np.clip(chance, LEAST, 1.0 - LEAST)), rows)
 
 
 def tails(facts: RowFacts) -> Doubt | None:
     """Heavier tails of normal residuals, each over its own standard deviation: a test of their kurtosis."""
-    fit = facts.fit
-    left = 1.0 - facts.leverages
-    rows = left > LEAST_SHARE
-    if not is_normal(fit.model.family) or rows.sum() < FEWEST_ROWS:
+    standard = facts.standard
+    if standard is None or np.ptp(standard.values) == 0.0:
         return None
-    scaled = residuals(fit, "quantile").to_numpy()[rows] / np.sqrt(left[rows])
-    if np.ptp(scaled) == 0.0:
-        return None
+    scaled = standard.values
     kurtosis = float(scipy.stats.kurtosis(scaled))
     return Doubt(
         "tails",
@@ -93,14 +132,13 @@ def steps(facts: RowFacts) -> Doubt | None:
     Were the response normal and rounded, the chance of no row beyond the largest value would be the product of
     the rows' chances; minus its logarithm is exponential, and for both ends the sum has two of them.
     """
-    fit = facts.fit
+    family, eta, own = row_family(facts.fit, facts.eta, family_values(facts.fit))
     y = facts.response[0]
-    if not is_normal(fit.model.family) or (y != np.round(y)).any():
+    if not family.is_normal or (y != np.round(y)).any():
         return None
-    assert fit.params.sigma is not None
-    sds = fit.params.sigma / np.sqrt(facts.response[1])
-    above = -scipy.special.log_ndtr((y.max() + 0.5 - facts.eta) / sds).sum()
-    below = -scipy.special.log_ndtr((facts.eta - y.min() + 0.5) / sds).sum()
+    sds = own[0] / np.sqrt(facts.response[1])
+    above = -scipy.special.log_ndtr((y.max() + 0.5 - eta) / sds).sum()
+    below = -scipy.special.log_ndtr((eta - y.min() + 0.5) / sds).sum()
     expected, distinct = float(above + below), len(np.unique(y))
     low, high = int(y.min()), int(y.max())
     advice = (
@@ -125,15 +163,14 @@ def unequal(facts: RowFacts) -> Doubt | None:
 
     Rank correlations: the one of the smallest chance, times the number of those tried.
     """
-    fit = facts.fit
-    left = 1.0 - facts.leverages
-    rows = left > LEAST_SHARE
-    if not is_normal(fit.model.family) or rows.sum() < FEWEST_ROWS:
+    standard = facts.standard
+    if standard is None:
         return None
-    away = np.abs(residuals(fit, "quantile").to_numpy()[rows]) / np.sqrt(left[rows])
-    design = fit.model.design
-    along = {"the fit": facts.eta[rows]}
-    along |= {name: design.X[rows, k] for k, name in enumerate(design.names[:MOST_COLUMNS])}
+    rows, away, design = standard.rows, np.abs(standard.values), facts.fit.model.design
+    along = {"the fit": np.atleast_2d(facts.eta)[0, rows]}
+    for part in [each.design for each in design.parts] or [design]:
+        for k, name in enumerate(part.names[:MOST_COLUMNS]):
+            along.setdefault(name, part.X[rows, k])
     tried = {
         name: scipy.stats.spearmanr(away, values)
         for name, values in along.items()
@@ -149,7 +186,9 @@ def unequal(facts: RowFacts) -> Doubt | None:
         correlation,
         f"residuals scatter {'more' if correlation > 0 else 'less'} where {name} is larger: rank correlation "
         f"{correlation:.2g}",
-        "Transform the response (its logarithm, if it is positive), or give sigma a formula: "
+        "Give the formula of sigma that column, or a curve of it."
+        if design.parts
+        else "Transform the response (its logarithm, if it is positive), or give sigma a formula: "
         'lf.fit({"mu": ..., "sigma": "~ ..."}, data).',
     )
 
@@ -235,10 +274,13 @@ def zeros(facts: RowFacts) -> Doubt | None:
     is_count = family.link == "log" and not family.has_trials and family.categories is None
     if not is_count or (y != np.round(y)).any() or (y < 0).any() or not (y == 0).any():
         return None
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
-    eta = facts.eta + nodes[:, None] * np.sqrt(facts.variances)
-    logs = np.asarray(distribution(fit, eta, facts.response).log_prob(np.zeros(len(y))), float)
-    chance = weights @ np.exp(logs) / weights.sum()
+    points, weights = zip(*normal_points(facts.eta, facts.spread), strict=True)
+    size = max(1, MOST_NUMBERS // facts.eta.size)
+    chance = np.zeros(len(y))
+    for start in range(0, len(points), size):
+        part = slice(start, start + size)
+        none = distribution(fit, np.array(points[part]), facts.response).log_prob(np.zeros(len(y)))
+        chance += np.array(weights[part]) @ np.exp(np.asarray(none, float))
     expected, found = float(chance.sum()), int((y == 0).sum())
     z = (found - expected) / np.sqrt(max(float((chance * (1.0 - chance)).sum()), 1e-300))
     # One with a dispersion of its own may account for them.
@@ -248,7 +290,9 @@ def zeros(facts: RowFacts) -> Doubt | None:
         float(scipy.special.ndtr(-z)),
         found / expected,
         f"there are {found:,} zeros, and the fit expects {expected:,.0f}",
-        (
+        "A formula lacks a column or a curve: that of the chance of zero, if it has one, else that of the mean."
+        if family.predictors
+        else (
             "Zeros of their own: "
             if has_dispersion
             else 'Fit family="nbinom2" first, and look again; '

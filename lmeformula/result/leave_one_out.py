@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.fit import FittedModel
-from lmeformula.result.averaged import clouds, moved_means
+from lmeformula.model.family import Family
+from lmeformula.result.averaged import Cloud, clouds, moved_means
 from lmeformula.result.equations import Equations, equations, has_equations
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
 from lmeformula.result.normal_points import normal_points, row_roots
@@ -72,12 +75,14 @@ class LeftOut(NamedTuple):
     def pairs(self, size: int) -> Iterator[tuple[Ints, Floats, Floats]]:
         """Rows with a predictor and its chance, some at a time: all points that count, of all rows."""
         some: list[tuple[Ints, Floats, Floats]] = []
+        held = 0
         for eta, weights in self.points():
             rows = np.flatnonzero(weights > LEAST_CHANCE)
             some.append((rows, eta[..., rows], weights[rows]))
-            if sum(len(part[0]) for part in some) > size:
+            held += len(rows)
+            if held > size:
                 yield _joined(some)
-                some = []
+                some, held = [], 0
         if some:
             yield _joined(some)
 
@@ -208,12 +213,7 @@ def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOu
     standard, weights, errors = [], [], np.zeros(n)
     for cloud in clouds(fit, design, nodes, solved, PARAMETER_NODES):
         rows = tuple(array[cloud.rows] for array in response)
-        logs = row_log_density(family, rows, own, np.moveaxis(cloud.eta, 0, -1)).T
-        # A row that is impossible at a point has no chance there with the others either.
-        with np.errstate(divide="ignore"):
-            chance = np.where(np.isfinite(logs), np.log(cloud.weights) - logs, -np.inf)
-        mass = np.exp(chance - chance.max(axis=0))
-        mass /= mass.sum(axis=0)
+        mass = _without(cloud, functools.partial(_row_logs, family, rows, own))
         each = cloud.eta.reshape(len(mass), k, -1)
         mean = (mass[:, None] * each).sum(axis=0)
         away = each - mean
@@ -226,6 +226,33 @@ def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOu
     if not family.predictors:
         eta, variances, points = eta[0], variances[:, 0, 0], points[:, 0]
     return LeftOut(eta, variances, points, np.hstack(weights), errors)
+
+
+def _row_logs(family: Family, response: tuple[Floats, ...], own: Floats, eta: Floats) -> Floats:
+    """(m, r) log densities of rows at points (m, r) or (m, K, r)."""
+    return row_log_density(family, response, own, np.moveaxis(eta, 0, -1)).T
+
+
+def _without(cloud: Cloud, logs_at: Callable[[Floats], Floats]) -> Floats:
+    """(m, r) chances of the points of a cloud, given all rows but each itself.
+
+    At the parameters as they are a point's chance has the row's density as a factor, which is taken out. What
+    the other rows then say of the row is its density as the parameters move, and that is taken out of theirs:
+    so no far point, where the row is next to impossible, is moved to where it is less so.
+    """
+    c, r = len(cloud.centres), cloud.weights.shape[1]
+    shared = cloud.weights.reshape(c, -1, r)
+    own = logs_at(cloud.centres)
+    with np.errstate(divide="ignore"):
+        # A row that is impossible at a point has no chance there with the others either.
+        others = np.where(np.isfinite(own), np.log(shared.sum(axis=1)) - own, -np.inf)
+        shares = np.log(shared.sum(axis=0))
+    others -= logsumexp(others, axis=0)
+    moved = np.nan_to_num(logs_at(cloud.eta), nan=-np.inf, posinf=-np.inf, neginf=-np.inf)
+    density = logsumexp(others[:, None] + moved.reshape(c, -1, r), axis=0)
+    found = others[:, None] + np.where(np.isfinite(density), shares - density, -np.inf)
+    mass = np.exp(found - found.max(axis=(0, 1)))
+    return np.asarray((mass / mass.sum(axis=(0, 1))).reshape(-1, r))
 
 
 def has_leave_one_out(fit: FittedModel) -> bool:

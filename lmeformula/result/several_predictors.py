@@ -1,4 +1,4 @@
-"""Result stage: models with several linear predictors - their rows, and what they have no answer for."""
+"""Result stage: models with several linear predictors - their rows and names."""
 
 from __future__ import annotations
 
@@ -10,29 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design, NewRows, TermBlock
-from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 
 Floats = NDArray[np.float64]
-
-
-def need_one_predictor(fit: FittedModel, what: str, instead: str) -> None:
-    """Refuse a model with several linear predictors.
-
-    Args:
-      fit: a fitted model.
-      what: is asked for, in the plural.
-      instead: what to do, a sentence.
-    Raises:
-      ModelError: that says so.
-    """
-    if fit.model.family.predictors:
-        names = ", ".join(fit.model.family.predictors)
-        raise ModelError(
-            f"{what} are of models with one linear predictor, and this one has {names}",
-            hint=instead,
-        )
 
 
 def predictor_name(fit: FittedModel, name: str) -> str:

@@ -76,6 +76,20 @@ def test_one_factor_is_exact_given_the_parameters(name):
     np.testing.assert_allclose(np.log(density), logs, atol=0.01)
 
 
+def test_errors_of_the_parameters_move_no_row_to_where_it_is_next_to_impossible():
+    """Levels of a few rows, one with a small scale far out: it had been predicted at -4.4 of -0.34 +- 0.5."""
+    rng = np.random.default_rng(3)
+    g, x, _ = rng.integers(0, 30, 300), rng.normal(size=300), rng.normal(size=300)
+    u = rng.normal(size=(30, 2)) @ np.array([[0.7, 0.1], [0.0, 0.3]])
+    y = 0.5 + 0.4 * x + u[g, 0] + np.exp(-0.2 + 0.3 * x + u[g, 1]) * rng.normal(size=300)
+    formulas = {"mu": "y ~ x + (1 | p | g)", "sigma": "~ x + (1 | p | g)"}
+    fit = lf.fit(formulas, pd.DataFrame({"g": g, "x": x, "y": y}), method="laplace")
+    found, (means, spread, _) = leave_one_out(fit), without_each_row(fit)
+    sds = np.sqrt(np.einsum("nkk->kn", spread))
+    assert np.abs((found.eta - means) / sds).max() < 1.0
+    assert (np.einsum("nkk->kn", found.variances) > 0.8 * sds**2).all()
+
+
 @cache
 def many_rows() -> lf.Fit:
     """Twelve levels of twenty rows: likelihoods of a level's other rows that are near normal."""

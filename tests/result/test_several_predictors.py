@@ -204,17 +204,6 @@ def test_categories_have_chances():
             fit.residuals(kind)
 
 
-REFUSED = {
-    "checks": lambda fit: fit.check(),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_for_one_predictor_is_refused(what):
-    with pytest.raises(ModelError, match=f"{what} are of models with one linear predictor"):
-        REFUSED[what](scale())
-
-
 @pytest.mark.parametrize(
     ("formulas", "family", "message"),
     [
