@@ -25,6 +25,7 @@ from lmeformula.model.family.limits import limits_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 # The mean curvature of the rows that a direction moves, below which their likelihood counts as flat: a logistic
 # likelihood has it where the predictor is 14.
@@ -57,18 +58,21 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     if has_chances and found.approximation.value > -math.log(2.0):
         mask[: space.num_fixed], mask[own] = True, True
         return mask
-    at_zero = _at_zero(model, found)
-    for predictor, (columns, weights) in enumerate(_predictors(model, found)):
+    weights, at_zero = found.approximation.mode.weights, _at_zero(model, found)
+    for group in _groups(model):
+        columns = np.isin(_places(model), group)
         X, estimates = model.design.X[:, columns], found.params.beta[columns]
-        if family.thresholds and predictor == 0:
+        within = _places(model)[columns] - group[0]
+        if family.thresholds and group[0] == 0:
             # Moving all thresholds down is moving all rows up.
-            X = np.column_stack([X, np.ones(len(X))])
+            X, within = np.column_stack([X, np.ones(len(X))]), np.append(within, 0)
             estimates = np.append(estimates, -np.mean(found.params.own))
-        if weights is None or not X.shape[1]:
+        if not X.shape[1]:
             continue
-        named = _endless(X, estimates, weights, at_zero[predictor])
+        here, before = _blocks(model, weights, group), _blocks(model, at_zero, group)
+        named = _endless(X, within, estimates, here, before)
         mask[: space.num_fixed][columns] = named[: int(columns.sum())]
-        if family.thresholds and predictor == 0:
+        if family.thresholds and group[0] == 0:
             mask[own] = named[-1]
     return mask
 
@@ -85,16 +89,15 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
     mask = np.zeros(model.space.size, dtype=bool)
     if model.stack.mixture is None or model.family.within is None:
         return mask
-    blocks = model.stack.mixture.to_blocks(found.approximation.mode.weights)
-    places = np.array(model.design.column_predictors, int)
     at_zero = _at_zero(model, found)
     for predictor, limit in _limits(model).items():
-        columns = places == predictor
+        columns = _places(model) == predictor
         X, estimates = model.design.X[:, columns], found.params.beta[columns]
-        weights = np.abs(blocks[:, predictor, predictor])
         if not X.shape[1]:
             continue
-        named = _endless(X, estimates, weights, at_zero[predictor])
+        here = _blocks(model, found.approximation.mode.weights, [predictor])
+        before, weights = _blocks(model, at_zero, [predictor]), here[:, 0, 0]
+        named = _endless(X, np.zeros(X.shape[1], int), estimates, here, before)
         reached = X @ estimates
         moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (weights < FLAT)
         if moved.any() and ((reached if limit.is_upwards else -reached)[moved] > 0.0).all():
@@ -118,54 +121,69 @@ def _limits(model: Model) -> dict[int, Limit]:
     return found
 
 
-def _predictors(model: Model, found: LaplaceFit) -> list[tuple[Mask, Floats | None]]:
-    """The fixed columns (p,) of each linear predictor, and the rows' curvatures (n,) in it.
+def _places(model: Model) -> Ints:
+    """(p,) the number of the predictor that each fixed column is of."""
+    design = model.design
+    return np.array(design.column_predictors or [0] * len(design.names), int)
 
-    None for those with units of their own, and for logarithms of dispersions, which have other reasons to be
-    endless; see `without_end`.
+
+def _groups(model: Model) -> list[list[int]]:
+    """Predictors whose coefficients may be endless, those together that only are so together.
+
+    A category may be told from all others, whose predictors then move as one. Left out are predictors with
+    units of their own, and logarithms of dispersions, which have other reasons to be endless; see
+    `without_end`.
     """
-    design, family = model.design, model.family
-    weights, mixture = found.approximation.mode.weights, model.stack.mixture
+    family = model.family
     is_first = family.link != "identity"
-    if mixture is None:
-        whole = np.ones(len(design.names), bool)
-        return [(whole, np.abs(weights) if is_first else None)]
-    links = [family.link] * len(family.predictors)
     if family.within is not None:
         of = {rule.name: rule.link for rule in family.base.parts}
-        links = [family.link, *(of[name] for name in family.predictors[1:])]
-    blocks, places = mixture.to_blocks(weights), np.array(design.column_predictors, int)
-    return [
-        (
-            places == k,
-            np.abs(blocks[:, k, k]) if (is_first if k == 0 else link == "logit") else None,
-        )
-        for k, link in enumerate(links)
-    ]
+        further = [[k] for k, name in enumerate(family.predictors) if k and of[name] == "logit"]
+        return [*([[0]] if is_first else []), *further]
+    every = list(range(max(1, len(family.predictors))))
+    return [every] if is_first else []
+
+
+def _blocks(model: Model, weights: Floats, group: list[int]) -> Floats:
+    """(n, g, g) the rows' curvatures in some predictors, from those of the stacked rows."""
+    mixture = model.stack.mixture
+    blocks = weights[:, None, None] if mixture is None else mixture.to_blocks(weights)
+    found = blocks[:, group][:, :, group]
+    return np.asarray(np.abs(found) if len(group) == 1 else found)
 
 
 def _at_zero(model: Model, found: LaplaceFit) -> Floats:
-    """(K, n) the rows' curvatures in each predictor where all are zero, or amid the thresholds."""
+    """(v n,) the stacked rows' curvatures where all predictors are zero, or amid the thresholds."""
     free = own_parameters(model.space, model.space.to_free(found.params))
     eta = np.zeros_like(found.problem.offset)
     if model.family.thresholds:
         eta[: model.design.n] = np.mean(found.params.own)
-    weights = -found.problem.rows.slopes(eta, free).second
-    mixture = model.stack.mixture
-    if mixture is None:
-        return np.abs(weights)[None]
-    return np.asarray(np.abs(np.einsum("nkk->kn", mixture.to_blocks(weights))))
+    return np.asarray(-found.problem.rows.slopes(eta, free).second)
 
 
-def _endless(X: Floats, estimates: Floats, weights: Floats, at_zero: Floats) -> Mask:
+def _endless(X: Floats, places: Ints, estimates: Floats, weights: Floats, at_zero: Floats) -> Mask:
     """(p,) which columns have a part in a direction in which the likelihood is flat, having gone far.
 
     Rows without trials are flat everywhere: they predict nothing perfectly.
+
+    Args:
+      X: (n, p) columns.
+      places: (p,) which of g predictors each is of.
+      estimates: (p,) their coefficients.
+      weights: (n, g, g) the rows' curvatures in the predictors.
+      at_zero: the same where all predictors are zero.
     """
-    Q, R = np.linalg.qr(X)
+    p = X.shape[1]
+    Q, R = np.zeros_like(X), np.zeros((p, p))
+    for place in range(weights.shape[1]):
+        own = places == place
+        Q[:, own], R[np.ix_(own, own)] = np.linalg.qr(X[:, own])
 
     def curvature(rows: Floats) -> Floats:
-        return np.asarray(Q.T @ (np.minimum(rows, MOST_WEIGHT)[:, None] * Q))
+        most = np.abs(np.einsum("nkk->nk", rows)).max(axis=1)
+        capped = rows / np.maximum(most, MOST_WEIGHT)[:, None, None]
+        pairs = capped[:, places[:, None], places[None, :]]
+        return np.asarray(np.einsum("na,nab,nb->ab", Q, pairs, Q))
 
     curvatures, directions = np.linalg.eigh(curvature(weights))
     stderr = 1.0 / np.sqrt(np.maximum(curvatures, np.finfo(float).tiny))

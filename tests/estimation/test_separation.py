@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 import lmeformula as lf
 from lmeformula.errors import ConvergenceError
@@ -157,3 +158,59 @@ def test_the_limit_is_that_of_the_fit_without_these_rows():
     assert fit.loglik.value == pytest.approx(without.loglik.value, abs=1e-5)
     np.testing.assert_allclose(fit.fixef[["Intercept", "x"]], without.fixef, atol=1e-4)
     np.testing.assert_allclose(fit.stderr[["Intercept", "x"]], without.stderr, rtol=1e-3)
+
+
+def unordered(seed: int) -> dict[str, np.ndarray]:
+    """Rows of three categories, told from each other by an indicator, by a number, or not."""
+    r = np.random.default_rng(seed)
+    n = 90
+    x, z = r.normal(size=n), (np.arange(n) % 3 == 0).astype(float)
+    chance = r.random(n)
+    kind = np.where(chance < 0.4, "a", np.where(chance < 0.7, "b", "c"))
+    way = seed % 4
+    if way == 0:
+        kind = np.where((z == 1.0) & (kind == "c"), "b", kind)
+    elif way == 1:
+        kind = np.where(x > 0.5, "a", np.where(kind == "a", "b", kind))
+    elif way == 2:
+        kind = np.where(x + z > 0.8, "c", np.where(kind == "c", "a", kind))
+    return {"x": x, "z": z, "kind": kind, "g": np.arange(n) % 9}
+
+
+def endless(data: dict[str, np.ndarray]) -> set[str]:
+    """Coefficients that are not zero in some direction in which no row's chance falls, by linear programs.
+
+    Albert, Anderson (1984): x_i'(gamma of its category - gamma of another) >= 0 for all rows and categories.
+    """
+    names = np.unique(data["kind"])
+    X = np.column_stack([np.ones(len(data["x"])), data["x"], data["z"]])
+    rows = []
+    for x, kind in zip(X, data["kind"], strict=True):
+        own = np.flatnonzero(names == kind)[0]
+        for other in range(len(names)):
+            if other != own:
+                row = np.zeros((len(names), 3))
+                row[own], row[other] = x, -x
+                rows.append(row[1:].ravel())
+    A = np.array(rows)
+    found = set()
+    labels = [f"{column}[{name}]" for name in names[1:] for column in ("Intercept", "x", "z")]
+    for place, label in enumerate(labels):
+        for sign in (-1.0, 1.0):
+            cost = np.zeros(len(labels))
+            cost[place] = sign
+            best = scipy.optimize.linprog(cost, -A, np.zeros(len(A)), bounds=(-1.0, 1.0))
+            if best.fun < -1e-6:
+                found.add(label)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_categories_that_are_told_from_others_together(seed):
+    data = unordered(seed)
+    fit = lf.fit("kind ~ x + z + (1 | g)", data, "categorical", method="laplace")
+    expected = endless(data)
+    assert (fit.outcome is lf.Outcome.SEPARATION) == bool(expected) == (seed % 4 < 3)
+    named = {name for name, error in fit.stderr.items() if np.isnan(error)}
+    assert named <= expected
+    assert bool(named) == bool(expected)
