@@ -91,11 +91,12 @@ def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
 
     Tails of residuals heavier than normal, residuals that scatter with the fit or with a column, and ratings or
     counts taken for measurements (Gaussian models); counts or successes that vary more than their family, or
-    less, and more zeros than it has; a curve along a column of numbers that the fixed part lacks; rows that are
-    like the ones before them, in the order of the data or of a group; random effects far from normal; levels
-    that contradict the others; singular covariances; and, where the fit ended so, coefficients without a finite
-    estimate. But for the last two each is a test, and a finding is one whose chance under a model that is right
-    is below `level` over their number (Bonferroni).
+    less, and more zeros than it has; a curve along a column of numbers that the fixed part lacks, and in one of
+    several linear predictors a column that another has; rows that are like the ones before them, in the order
+    of the data or of a group; random effects far from normal; levels that contradict the others; singular
+    covariances; and, where the fit ended so, coefficients without a finite estimate. But for the last two each
+    is a test, and a finding is one whose chance under a model that is right is below `level` over their number
+    (Bonferroni).
     With many rows small departures are found, too: look at the figure before the model is changed.
 
     Args:
