@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
-from lmeformula.arguments.spelled import spelled
+from lmeformula.arguments.spelled import elsewhere, spelled
 from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
@@ -70,8 +70,8 @@ def estimate(
 
     Args:
       model: from `lmeformula.compile`.
-      method: "exact" (Gaussian models: no Monte Carlo), "mcem" (Monte Carlo EM), or "auto", which is exact
-        where that is possible.
+      method: "exact" (Gaussian models: no Monte Carlo), "laplace" (the Laplace approximation, of any other
+        model), "mcem" (Monte Carlo EM), or "auto": exact where that is possible, mcem otherwise.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
       solver: "direct" factors a dense block of all effects but those of the largest term; "iterative" never
@@ -128,7 +128,21 @@ def estimate(
     return fitted
 
 
+# Arguments of lme4, glmmTMB and brms that are said otherwise here.
+FORMULAS = 'Give a formula for each parameter, {{"mu": "y ~ x + (1 | g)", "{}": "~ x"}}{}.'
+ELSEWHERE = {
+    "ziformula": FORMULAS.format("zi", ', with a family such as "zero_inflated_poisson"'),
+    "dispformula": FORMULAS.format("sigma", "; the family says what the parameter is called"),
+    "nAGQ": 'Use method="laplace" for nAGQ = 1, method="mcem" to go beyond it.',
+    "subset": 'Give those rows alone as the data, data[data["x"] > 0].',
+    "na_action": "Rows with missing values are left out, and counted in the summary.",
+    "control": "Its parts are arguments themselves: tolerance, max_iterations, solver.",
+    "prior": "There are none: this is maximum likelihood.",
+}
+
+
 @spelled(REML="reml", weight="weights")
+@elsewhere(**ELSEWHERE)
 @kinds.takes(**EFFORT)
 def fit(
     formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],

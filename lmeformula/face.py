@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
 from lmeformula.arguments.kept import KEPT, Kept
-from lmeformula.arguments.spelled import spelled
+from lmeformula.arguments.spelled import elsewhere, spelled
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
@@ -94,6 +94,10 @@ class Fit(FittedModel):
         return fitted(self)
 
     @spelled(type="kind")
+    @elsewhere(
+        se_fit='Use interval="confidence": estimate, lower and upper.',
+        allow_new_levels='Use new_levels="sample", or "population" for an effect of zero.',
+    )
     @kinds.takes()
     def predict(
         self,

@@ -81,13 +81,18 @@ def _say_unknown(
     function: Callable[..., object], signature: inspect.Signature, given: Mapping[str, object]
 ) -> None:
     """Name an argument that a function does not have, and the one that may be meant."""
-    known = [one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY]
     every = signature.parameters
     unknown = [name for name in given if name not in every]
     if not unknown or any(one.kind is one.VAR_KEYWORD for one in every.values()):
         return
-    near = difflib.get_close_matches(unknown[0].casefold(), every, n=1, cutoff=0.6)
-    cure = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(known or every)}."
+    # Those that can be given by name.
+    known = [
+        one.name
+        for one in every.values()
+        if one.kind is not one.VAR_POSITIONAL and one.name != "self"
+    ]
+    near = difflib.get_close_matches(unknown[0].casefold(), known, n=1, cutoff=0.6)
+    cure = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(known)}."
     raise TypeError(
         f"{getattr(function, '__name__', 'it')}() got an unexpected keyword argument {unknown[0]!r}. {cure}"
     )

@@ -1,4 +1,4 @@
-"""Other spellings of arguments, R's and earlier ones: taken, with a word on what they are called."""
+"""Arguments that go by other names elsewhere: taken with a word, or answered with what to write here."""
 
 from __future__ import annotations
 
@@ -47,5 +47,38 @@ def spelled(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             return function(*args, **kwargs)
 
         return taken
+
+    return decorate
+
+
+def elsewhere(**cures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function say what to write for arguments that it does not have and other packages do.
+
+    Args:
+      **cures: the other packages' argument -> what to write here, a sentence.
+    Returns:
+      A decorator.
+    Raises:
+      TypeError: by the function that it makes, for such an argument.
+    Example:
+      >>> @elsewhere(subset="Give it the rows alone.")
+      ... def fit(data):
+      ...     return len(data)
+      >>> fit([1], subset=[True])
+      Traceback (most recent call last):
+      ...
+      TypeError: fit() has no argument 'subset'. Give it the rows alone.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def known(*args: P.args, **kwargs: P.kwargs) -> R:
+            for other, cure in cures.items():
+                if other in kwargs:
+                    call = getattr(function, "__name__", "it")
+                    raise TypeError(f"{call}() has no argument {other!r}. {cure}")
+            return function(*args, **kwargs)
+
+        return known
 
     return decorate

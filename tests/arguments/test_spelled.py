@@ -51,3 +51,36 @@ def test_both_spellings_are_too_many(name):
     call, other, ours = CALLS[name]
     with pytest.raises(TypeError, match="which are one argument"):
         call(fitted(), **other, **ours)
+
+
+FORMULA = "Reaction ~ Days + (Days | Subject)"
+# What other packages take -> a word of what to write here.
+ELSEWHERE = [
+    ("ziformula", "~ 1", r"has no argument 'ziformula'\. .*\"zi\": \"~ x\""),
+    ("dispformula", "~ Days", r"has no argument 'dispformula'\. .*\"sigma\": \"~ x\""),
+    ("nAGQ", 1, r'method="laplace"'),
+    ("subset", [True], r"rows alone"),
+    ("na_action", "omit", r"left out"),
+    ("control", {}, r"max_iterations"),
+    ("prior", {}, r"maximum likelihood"),
+]
+
+
+@pytest.mark.parametrize(("argument", "value", "cure"), ELSEWHERE, ids=lambda one: str(one)[:12])
+def test_what_other_packages_take_is_answered_with_what_to_write(argument, value, cure):
+    with pytest.raises(TypeError, match=rf"^fit\(\) .*{cure}"):
+        lf.fit(FORMULA, lf.datasets.load("sleepstudy"), **{argument: value})
+
+
+def test_predictions_say_so_too():
+    with pytest.raises(TypeError, match=r"^predict\(\) has no argument 'se_fit'.*interval="):
+        fitted().predict(se_fit=True)
+    with pytest.raises(TypeError, match=r"^predict\(\) has no argument .*new_levels="):
+        fitted().predict(allow_new_levels=True)
+
+
+def test_an_unknown_argument_is_never_taken_for_the_fit_itself():
+    with pytest.raises(TypeError, match=r"'sef'\. It takes newdata, interval"):
+        fitted().predict(sef=True)
+    with pytest.raises(TypeError, match=r"'k'\. It takes folds, by"):
+        fitted().cross_validate(k=5)
