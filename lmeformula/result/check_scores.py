@@ -103,6 +103,24 @@ def score_doubts(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]
     """
     if not has_equations(fit):
         return
+    projected, size = projection(fit, scores), fit.model.design.n * fit.model.design.num_predictors
+    one = scores._replace(first=scores.first[:size], drawn=scores.drawn[:, :size])
+    for doubt in (
+        _curvature(fit, one, projected),
+        _lacking(fit, one, projected),
+        _neighbours(fit, one, projected, seed),
+    ):
+        if doubt is not None:
+            yield doubt
+
+
+def projection(fit: FittedModel, scores: Scores) -> Projected:
+    """What takes working responses of a fit's rows to scores.
+
+    Args:
+      fit: a fitted model with its rows.
+      scores: of the rows, of which the variances are taken.
+    """
     vcov = location_covariance(fit) if has_thresholds(fit) else fit.fixed_vcov
     stack, size = fit.model.stack, fit.model.design.n * fit.model.design.num_predictors
     plan = layout(stack.terms)
@@ -114,15 +132,7 @@ def score_doubts(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]
     weights = scores.weights[:, None, None]
     if stack.mixture is not None:
         weights = stack.mixture.to_blocks(scores.weights)
-    projected = Projected(solved, weights, stacked_columns(fit, len(vcov))[:size])
-    one = scores._replace(first=scores.first[:size], drawn=scores.drawn[:, :size])
-    for doubt in (
-        _curvature(fit, one, projected),
-        _lacking(fit, one, projected),
-        _neighbours(fit, one, projected, seed),
-    ):
-        if doubt is not None:
-            yield doubt
+    return Projected(solved, weights, stacked_columns(fit, len(vcov))[:size])
 
 
 def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | None:

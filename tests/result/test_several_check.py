@@ -11,6 +11,8 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.result.check import _doubts
+from lmeformula.result.check_groups import row_scores
+from lmeformula.result.check_scores import _drawn, projection
 
 ROWS, LEVELS = 300, 30
 
@@ -107,6 +109,59 @@ def test_what_a_column_would_add_is_what_fits_with_it_gain(family, slope):
     assert np.sign(doubt.evidence) == np.sign(large.fixef[f"{name}_x"])
     assert abs(abs(doubt.evidence) - root) < 0.15 * root + 0.15
     assert doubt.p_value == pytest.approx(2 * stats.norm.sf(abs(doubt.evidence)))
+
+
+@cache
+def dense(family: str) -> tuple[lf.Fit, np.ndarray, np.ndarray]:
+    """A fit, P of its n K working responses written out, and W."""
+    fit = fit_of(family, 1)
+    projected = projection(fit, row_scores(fit, 0))
+    n, k, _ = projected.weights.shape
+    design = fit.model.design
+    W = np.block([[np.diag(projected.weights[:, a, b]) for b in range(k)] for a in range(k)])
+    V = np.linalg.inv(W)
+    for block, covariance in zip(design.terms, fit.params.covariances, strict=True):
+        Z = np.zeros((k, n, len(block.levels) * len(covariance)))
+        for column, predictor in enumerate(block.predictors):
+            place = block.index * len(covariance) + column
+            Z[predictor, np.arange(n), place] = block.values[:, column]
+        Z = Z.reshape(k * n, -1)
+        V += Z @ np.kron(np.eye(len(block.levels)), covariance) @ Z.T
+    X = np.vstack([design.X * (np.array(design.column_predictors) == a) for a in range(k)])
+    inverse = np.linalg.inv(V)
+    return fit, inverse - inverse @ X @ fit.fixed_vcov @ X.T @ inverse, W
+
+
+@pytest.mark.parametrize("family", ["gaussian", "zero_inflated_poisson"])
+def test_what_takes_working_responses_to_scores_is_the_matrix_written_out(family):
+    fit, P, W = dense(family)
+    some = np.arange(0, len(P), 37)
+    found = projection(fit, row_scores(fit, 0)).given(W[:, some])
+    np.testing.assert_allclose(found, P[:, some], rtol=1e-6, atol=1e-8)
+
+
+def test_drawn_scores_have_the_covariance_of_the_observed():
+    """Sums of squares of 100 draws of each predictor's scores, over all rows: P V P, near P."""
+    fit, P, _ = dense("gaussian")
+    scores = row_scores(fit, 0)
+    n = fit.nobs
+    one = scores._replace(first=scores.first[: 2 * n], drawn=scores.drawn[:, : 2 * n])
+    found = _drawn(fit, one, projection(fit, scores), 0)
+    for part in (slice(0, n), slice(n, 2 * n)):
+        squares = (found[part] ** 2).sum(axis=0)
+        error = squares.std(ddof=1) / np.sqrt(len(squares))
+        assert abs(squares.mean() - np.trace(P[part, part])) < 4 * error
+    # Of each level of g, whose effects of both predictors the draws have: the sum of its scores.
+    index = fit.model.design.terms[0].index
+    for start in (0, n):
+        sums = np.array([found[start : start + n][index == j].sum(axis=0) for j in range(LEVELS)])
+        expected = [
+            P[start + np.flatnonzero(index == j)][:, start + np.flatnonzero(index == j)].sum()
+            for j in range(LEVELS)
+        ]
+        squares = (sums**2).sum(axis=0)
+        error = squares.std(ddof=1) / np.sqrt(len(squares))
+        assert abs(squares.mean() - np.sum(expected)) < 4 * error
 
 
 def test_heavy_tails_beside_a_scale_that_varies():

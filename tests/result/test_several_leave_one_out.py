@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,10 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.result.calibration import calibration, transforms
-from lmeformula.result.leave_one_out import leave_one_out
+from lmeformula.result.leave_one_out import _downdated, leave_one_out
 from lmeformula.result.predictive_density import row_log_density
 from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.row_slopes import row_slopes
 from tests.result.test_several_held_out import data, fit_of
 
 
@@ -74,6 +76,33 @@ def test_one_factor_is_exact_given_the_parameters(name):
             row_log_density(family, response, family_values(fit), eta[:, :, None])[:, 0]
         )
     np.testing.assert_allclose(np.log(density), logs, atol=0.01)
+
+
+def test_a_row_is_taken_out_as_matrices_say():
+    """(V^-1 + H)^-1 and its mean, with inverses written out, of any moves and third derivatives."""
+    fit, rng = many_rows(), np.random.default_rng(6)
+    eta = linear_predictor(fit, fit.model.design)
+    roots = 0.2 * rng.normal(size=(240, 2, 2))
+    spread, moved = roots @ roots.transpose(0, 2, 1), 0.3 * rng.normal(size=(2, 240))
+    thirds = rng.normal(size=(240, 2, 2, 2))
+    thirds = sum(thirds.transpose(0, *order) for order in permutations((1, 2, 3)))
+    found = _downdated(fit, eta, moved, thirds, spread, 0.5 * spread)
+    response = fit.model.family.response(fit.model.design)
+    slopes = row_slopes(fit.model.family, response, 2)(eta, family_values(fit))
+    compared = 0
+    for row in range(240):
+        V, H = spread[row], slopes.second[row]
+        precision = np.linalg.inv(V) + H
+        if np.linalg.eigvalsh(precision)[0] < 0.1:
+            continue
+        without = np.linalg.inv(precision)
+        pulled = 0.5 * np.einsum("kab,ab->k", thirds[row], V)
+        apart = np.linalg.solve(np.eye(2) + V @ H, moved[:, row] - V @ pulled)
+        mean = eta[:, row] - without @ slopes.first[row] + apart
+        np.testing.assert_allclose(found.variances[row], without, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(found.eta[:, row], mean, rtol=1e-6, atol=1e-8)
+        compared += 1
+    assert compared > 200
 
 
 def test_errors_of_the_parameters_move_no_row_to_where_it_is_next_to_impossible():
