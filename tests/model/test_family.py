@@ -11,6 +11,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.model.family import FAMILIES, family
+from lmeformula.model.family.table import ELSEWHERE
 from tests.simulate import frame
 
 
@@ -24,8 +25,46 @@ def test_unknown():
     with pytest.raises(ModelError) as caught:
         family("gausian")
     assert str(caught.value) == (
-        "there is no family 'gausian'\nFamilies that can be fitted: " + ", ".join(FAMILIES) + "."
+        "there is no family 'gausian'\nDid you mean \"gaussian\"? Families that can be fitted: "
+        + ", ".join(FAMILIES)
+        + "."
     )
+
+
+# As other packages call them, and with typos -> the family here.
+NEAR = {
+    "negbinomial": "nbinom2",
+    "negbinomial(link='log')": "nbinom2",
+    "negative.binomial(2)": "nbinom2",
+    "t": "student",
+    "normal": "gaussian",
+    "Poisson": "poisson",
+    "Gamma(link = 'log')": "gamma",
+    "betabinomial": "beta_binomial",
+    "multinomial": "categorical",
+    "zero_inflated_negbinomial": "zero_inflated_nbinom2",
+    "weibull": None,
+}
+
+
+@pytest.mark.parametrize("written", NEAR)
+def test_another_name_is_answered_with_the_family_that_may_be_meant(written):
+    with pytest.raises(ModelError, match="there is no family") as caught:
+        family(written)
+    meant = NEAR[written]
+    assert caught.value.hint.startswith(f'Did you mean "{meant}"?') is (meant is not None)
+    assert "Families that can be fitted: gaussian, " in caught.value.hint
+
+
+def test_names_elsewhere_are_of_families_here():
+    assert set(ELSEWHERE.values()) <= set(FAMILIES)
+    assert not set(ELSEWHERE) & set(FAMILIES)
+
+
+@pytest.mark.parametrize("given", [3, None, str])
+def test_what_is_no_family_is_said_by_the_argument(given):
+    with pytest.raises(ModelError, match="^family is "):
+        lf.fit("y ~ x + (1 | g)", frame(), given)
 
 
 REFUSED = {
@@ -79,6 +118,10 @@ def test_links_are_written_in_parentheses(written, link):
     [
         ("cumulative(cauchit)", "the cumulative family has no link 'cauchit'"),
         ("poisson(sqrt)", "the poisson family has no link 'sqrt'"),
+        (
+            "binomial(link='probit')",
+            "the family \"binomial(link='probit')\" is not written as families are",
+        ),
         ("probit", "there is no family 'probit'"),
         ("cumulative(probit", "there is no family 'cumulative(probit'"),
     ],

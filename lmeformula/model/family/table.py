@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 
@@ -66,13 +67,39 @@ FAMILIES: dict[str, Family] = {
     "tweedie": TWEEDIE,
 }
 
+# What other packages call them, as far as letters alone do not tell.
+ELSEWHERE = {
+    "normal": "gaussian",
+    "t": "student",
+    "logistic": "bernoulli",
+    "multinomial": "categorical",
+    "ordinal": "cumulative",
+    "clmm": "cumulative",
+    "nb": "nbinom2",
+    "nbinom": "nbinom2",
+    "negbinomial": "nbinom2",
+    "negative_binomial": "nbinom2",
+    "negative.binomial": "nbinom2",
+    "genpois": "generalized_poisson",
+    "ordbeta": "ordered_beta",
+    "zip": "zero_inflated_poisson",
+    "zinb": "zero_inflated_nbinom2",
+    "zero_inflated_negbinomial": "zero_inflated_nbinom2",
+    "truncated_poisson": "hurdle_poisson",
+    "truncated_nbinom2": "hurdle_nbinom2",
+    "hurdle_negbinomial": "hurdle_nbinom2",
+}
 
-@kinds.takes(
-    name=kinds.either(
-        kinds.instance(Family, ""),
-        kinds.instance(str, 'Give a name, such as "poisson", or what lf.Family returns.'),
-    )
-)
+
+def _a_family(_: str, value: object) -> None:
+    """A name or a record; it is the argument `family` of what is called."""
+    if not isinstance(value, str | Family):
+        raise kinds.refuse(
+            "family", value, 'Give a name, such as "poisson", or what lf.Family returns.'
+        )
+
+
+@kinds.takes(name=_a_family)
 def family(name: str | Family) -> Family:
     """The family of that name.
 
@@ -94,7 +121,7 @@ def family(name: str | Family) -> Family:
     if plain not in FAMILIES:
         raise ModelError(
             f"there is no family {name!r}",
-            hint=f"Families that can be fitted: {', '.join(FAMILIES)}.",
+            hint=f"{_guess(plain)}Families that can be fitted: {', '.join(FAMILIES)}.",
         )
     default = FAMILIES[plain]
     links = LINKED[plain][1] if plain in LINKED else (default.link,)
@@ -108,12 +135,22 @@ def family(name: str | Family) -> Family:
     return default if link in (None, default.link) else LINKED[plain][0](link)
 
 
+def _guess(name: str) -> str:
+    """The family that may be meant, in a sentence; no words where none is near."""
+    folded = name.casefold()
+    near = [ELSEWHERE[folded]] if folded in ELSEWHERE else []
+    near = near or difflib.get_close_matches(folded, FAMILIES, n=1, cutoff=0.7)
+    return f'Did you mean "{near[0]}"? ' if near else ""
+
+
 def _parts(written: str) -> tuple[str, str | None, str | None]:
     """Name, link and thresholds of name, name(link), name(thresholds=...), name(link, thresholds=...)."""
-    found = re.fullmatch(r"\s*(\w+)\s*\(([\w\s,=]*)\)\s*", written)
+    found = re.fullmatch(r"\s*([\w.]+)\s*\((.*)\)\s*", written)
     if found is None:
         return written.strip(), None, None
     link, pattern = None, None
+    if found[1] not in FAMILIES:
+        return found[1], link, pattern
     for place, argument in enumerate(found[2].split(",")):
         key, is_option, value = (part.strip() for part in argument.partition("="))
         if is_option and key == "thresholds" and pattern is None and value:
