@@ -19,7 +19,8 @@ REFUSED = {
     "family": (
         "y ~ x + (1 | g)",
         {"family": "normal"},
-        f"there is no family 'normal'\nDid you mean \"gaussian\"? Families that can be fitted: {', '.join(FAMILIES)}.",
+        "there is no family 'normal'\n"
+        f'Did you mean "gaussian"? Families that can be fitted: {", ".join(FAMILIES)}.',
     ),
     "dtype": (
         "y ~ x + (1 | g)",

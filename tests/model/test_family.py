@@ -63,7 +63,7 @@ def test_names_elsewhere_are_of_families_here():
 
 @pytest.mark.parametrize("given", [3, None, str])
 def test_what_is_no_family_is_said_by_the_argument(given):
-    with pytest.raises(ModelError, match="^family is "):
+    with pytest.raises(ModelError, match=r"^family is "):
         lf.fit("y ~ x + (1 | g)", frame(), given)
 
 
