@@ -158,9 +158,8 @@ def anova(*fits: FittedModel, level: float = 0.05) -> Anova:
 
 
 def _alone(fit: FittedModel) -> Compared:
-    formula = fit.model.design.formula
     return Compared(
-        formula=" ".join((formula.text or str(formula)).split()),
+        formula=" ".join(fit.formula.written.split()),
         npar=fit.loglik.df,
         aic=fit.aic,
         bic=fit.bic,

@@ -142,6 +142,8 @@ def test_a_constant_scale_is_nested_in_one_that_varies():
     small = lf.fit("y ~ x + (1 | g) + (1 | h)", data())
     table = small.anova(scale()).to_frame()
     assert table["Df"].iloc[1] == 3
+    assert table["formula"][0] == "y ~ x + (1 | g) + (1 | h)"
+    assert table["formula"][1].startswith("y ~ x + (1 | p | g) + (1 | h); sigma ~ ")
 
 
 def test_a_mean_without_a_column_of_the_other_fit_is_not_nested():
