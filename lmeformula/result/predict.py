@@ -26,6 +26,7 @@ from lmeformula.result.predictor import (
     linear_predictor,
     mean_response,
     only_columns,
+    some_effects,
 )
 
 Floats = NDArray[np.float64]
@@ -35,7 +36,7 @@ NEW_LEVELS = ("error", "population", "sample")
 
 @kinds.takes(
     kind=kinds.one_of("response", "link", "prob"),
-    re_form=kinds.optional(kinds.texts),
+    re_form=some_effects,
     new_levels=kinds.one_of(*NEW_LEVELS),
     averaged=kinds.flag,
 )

@@ -22,6 +22,7 @@ from lmeformula.result.predictor import (
     kept_terms,
     linear_predictor,
     mean_response,
+    some_effects,
 )
 from lmeformula.result.refuse_student import tails
 from lmeformula.result.several_predictors import contribution
@@ -33,7 +34,7 @@ MOST_NUMBERS = 2**27
 @kinds.takes(
     num_draws=kinds.count,
     seed=kinds.seed,
-    re_form=kinds.optional(kinds.texts),
+    re_form=some_effects,
     new_levels=kinds.one_of(*NEW_LEVELS),
 )
 def predict_draws(

@@ -26,6 +26,7 @@ from lmeformula.result.predictor import (
     mean_response,
     only_columns,
     only_terms,
+    some_effects,
 )
 from lmeformula.result.predictor_intervals import link_intervals, simulated_quantiles, uncertain
 
@@ -42,7 +43,7 @@ MOST_DRAWS = 1_000_000
     interval=kinds.one_of(*DEFAULTS),
     level=kinds.coverage,
     kind=kinds.one_of("response", "link", "prob"),
-    re_form=kinds.optional(kinds.texts),
+    re_form=some_effects,
     new_levels=kinds.one_of(*NEW_LEVELS),
     include=kinds.optional(kinds.names),
     seed=kinds.seed,

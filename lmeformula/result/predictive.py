@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
-from lmeformula.result.predictor import ReForm, category_names, kept_terms
+from lmeformula.result.predictor import ReForm, category_names, kept_terms, some_effects
 from lmeformula.result.simulate import responses, sampler_of
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Frequencies(NamedTuple):
 @kinds.takes(
     num_draws=kinds.whole(1, MOST_DRAWS),
     level=kinds.coverage,
-    re_form=kinds.optional(kinds.texts),
+    re_form=some_effects,
     seed=kinds.seed,
 )
 def frequencies(

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arguments import kinds
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.labels import label
 from lmeformula.design.predictors import columns_of_terms
@@ -147,6 +148,15 @@ def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) ->
 
 # None, "NA" or a formula; or one of these for each of several predictors by name.
 ReForm: TypeAlias = str | Mapping[str, str | None] | None
+
+
+def some_effects(name: str, value: object) -> None:
+    """Which random effects: None for all, a text, or one for each predictor by name."""
+    if value is not None and not isinstance(value, str | Mapping):
+        raise kinds.refuse(
+            name, value, 'Give None for all random effects, "NA" for none, or some: "~ (1 | g)".'
+        )
+    kinds.optional(kinds.texts)(name, value)
 
 
 def kept_terms(fit: FittedModel, re_form: ReForm) -> tuple[bool, ...]:

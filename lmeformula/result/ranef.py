@@ -118,9 +118,9 @@ def effects_of(fit: FittedModel, group: str | None = None, column: str | None = 
     ]
     if not found:
         known = ", ".join(f"{', '.join(b.columns)} by {b.group}" for b in fit.model.design.terms)
-        asked = f"{column or 'any coefficient'} by {group or 'any group'}"
+        asked = (f" {column}" if column else "") + (f" by {group}" if group else "")
         raise ModelError(
-            f"the fit has no random effect {asked}",
+            f"the fit has no random effects{asked}",
             hint=f"It has {known}." if known else "The formula has no random-effects term.",
         )
     block, j, place = found[0]

@@ -26,6 +26,7 @@ from lmeformula.result.predictor import (
     check_levels_are_known,
     kept_terms,
     linear_predictor,
+    some_effects,
 )
 from lmeformula.result.refuse_student import tails
 from lmeformula.result.several_predictors import contribution
@@ -40,7 +41,7 @@ MOST_NUMBERS = 2**28
 @kinds.takes(
     n=kinds.count,
     seed=kinds.seed,
-    re_form=kinds.optional(kinds.texts),
+    re_form=some_effects,
     new_levels=kinds.one_of(*NEW_LEVELS),
 )
 def simulate(

@@ -65,7 +65,12 @@ def test_effects_of_one_coefficient(group, column, label, sd):
     assert len(chosen.values) == len(chosen.levels) == len(chosen.cond_sd)
 
 
-def test_unknown_effect_names_those_there_are():
-    with pytest.raises(ModelError, match="no random effect any coefficient by school") as caught:
-        effects_of(fake_fit(), "school")
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [(("school",), " by school"), ((None, "z"), " z"), (("g", "z"), " z by g")],
+)
+def test_unknown_effect_names_those_there_are(asked, said):
+    with pytest.raises(ModelError) as caught:
+        effects_of(fake_fit(), *asked)
+    assert str(caught.value).splitlines()[0] == f"the fit has no random effects{said}"
     assert "Intercept, x by g" in str(caught.value)
