@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ CHANCES = ("classes", "shares")
 # Simulated numbers in all, and simulated responses.
 MOST_BINS = 10_000
 MOST_NUMBERS, MOST_SIMULATED, FEWEST_SIMULATED = 40_000_000, 2000, 200
-CHUNK = 2_000_000
+CHUNK, AT_ONCE = 2_000_000, 20_000
 # Chances that differ by this many times what a row's own response makes of them are different.
 NEAR = 2.0
 # Responses drawn to see how predictions from the rest scatter: rows in all, and at least so many responses.
@@ -217,7 +218,14 @@ def _others(fit: FittedModel, bins: int, seed: int) -> Iterator[_Made]:
 
 def _averages(found: LeftOut, work: Callable[[Floats], Floats]) -> Floats:
     """(n, c) averages over each row's predictor of what is worked out of predictors."""
-    return np.asarray(sum(weight[:, None] * work(eta) for eta, weight in found.points()), float)
+    points, total = found.points(), 0.0
+    # Many points at a time: of few rows a call costs more than what is worked out.
+    size = max(1, AT_ONCE // found.num_rows)
+    while some := list(itertools.islice(points, size)):
+        each = work(np.concatenate([eta for eta, _ in some], axis=-1))
+        weights = np.array([weight for _, weight in some])
+        total = total + np.einsum("mn,mnc->nc", weights, each.reshape(*weights.shape, -1))
+    return np.asarray(total, float)
 
 
 def _draw_successes(
