@@ -89,7 +89,9 @@ def _changed(formula: Formula, change: str) -> Formula:
     right = _DOT.sub(lambda _: f"({fixed_text(formula.fixed)})", right)
     left = _DOT.sub(lambda _: response, left).strip() or response
     text = " + ".join([f"{left} ~ {right.strip()}", *map(random_text, kept)])
-    return parse_one(text.strip(), closed=False)
+    changed = parse_one(text.strip(), closed=False)
+    # Written as what it has come to, without what was added and taken away; warnings point into the text.
+    return changed if changed.diagnostics else parse_one(formula_text(changed), closed=False)
 
 
 def _without_old_labels(

@@ -29,7 +29,9 @@ CASES = [
 
 @pytest.mark.parametrize(("formula", "change", "expected"), CASES)
 def test_changes(formula, change, expected):
-    assert str(update_formula(parse(formula), change)) == expected
+    changed = update_formula(parse(formula), change)
+    assert str(changed) == expected
+    assert changed.written == expected
 
 
 @pytest.mark.parametrize(("formula", "_change", "_expected"), CASES)
