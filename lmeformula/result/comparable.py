@@ -99,7 +99,7 @@ def _check_rows(one: FittedModel, other: FittedModel, *, one_family: bool = Fals
     if a.n != b.n:
         raise ModelError(
             f"the fits are of different rows: {a.n:,} and {b.n:,}",
-            hint="Rows with missing values are left out, by each formula others: fit both to the same rows.",
+            hint="Rows with missing values in a formula are left out: fit both to the same rows.",
         )
     are_counts = all(_family(fit).measure == "counts" for fit in (one, other))
     if not one_family and _kind(one) != _kind(other) and not are_counts:

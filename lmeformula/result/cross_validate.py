@@ -257,7 +257,7 @@ def cross_validate(
     if len(division.of_row) != fit.nobs:
         raise ModelError(
             f"the folds are of {len(division.of_row):,} rows, and the fit of {fit.nobs:,}",
-            hint="Rows with missing values are left out, by each formula others: fit both to the same rows.",
+            hint="Rows with missing values in a formula are left out: fit both to the same rows.",
         )
     check_folds(fit, division)
     design, family = fit.model.design, fit.model.family
