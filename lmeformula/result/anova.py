@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -27,6 +27,7 @@ class Compared:
 
     Attributes:
       formula: as text.
+      family: of the response, by name.
       npar: number of estimated parameters.
       aic, bic, loglik, deviance: of the fit.
       mc_error: Monte Carlo standard error of the log-likelihood.
@@ -40,6 +41,7 @@ class Compared:
     """
 
     formula: str
+    family: str
     npar: int
     aic: float
     bic: float
@@ -111,7 +113,11 @@ class Anova:
         ]
         if is_noisy:
             columns.append(Column("verdict", tuple(m.verdict for m in rows), "text"))
-        labels = tuple(f"{number}: {m.formula}" for number, m in enumerate(rows, 1))
+        is_of_one = len({m.family for m in rows}) == 1
+        labels = tuple(
+            f"{number}: {m.formula}" + ("" if is_of_one else f", {m.family}")
+            for number, m in enumerate(rows, 1)
+        )
         return Table("Likelihood-ratio tests", tuple(columns), labels + self.notes)
 
     def __repr__(self) -> str:
@@ -158,8 +164,10 @@ def anova(*fits: FittedModel, level: float = 0.05) -> Anova:
 
 
 def _alone(fit: FittedModel) -> Compared:
+    family = fit.model.family
     return Compared(
         formula=" ".join(fit.formula.written.split()),
+        family=(family.base or family).name,
         npar=fit.loglik.df,
         aic=fit.aic,
         bic=fit.bic,
@@ -181,21 +189,15 @@ def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared
     verdict = "significant" if p < level else "not significant"
     if low < level <= high:
         verdict = "undecided"
-    return Compared(
-        alone.formula,
-        alone.npar,
-        alone.aic,
-        alone.bic,
-        alone.loglik,
-        alone.deviance,
-        alone.mc_error,
-        chisq,
-        error,
-        df,
-        p,
-        low,
-        high,
-        verdict,
+    return replace(
+        alone,
+        chisq=chisq,
+        chisq_mc_error=error,
+        df=df,
+        p=p,
+        p_low=low,
+        p_high=high,
+        verdict=verdict,
     )
 
 

@@ -106,6 +106,14 @@ def test_monte_carlo_errors_are_carried_through(difference, error, verdict):
     assert row.verdict == verdict
 
 
+def test_families_are_named_where_they_differ():
+    data, formula = lf.datasets.load("epil2"), "y ~ Visit + (1 | subject)"
+    fits = [lf.fit(formula, data, name, method="laplace") for name in ("poisson", "nbinom2")]
+    labels = repr(lf.anova(*fits)).splitlines()
+    assert f"1: {formula}, poisson" in labels
+    assert f"2: {formula}, nbinom2" in labels
+
+
 def test_what_the_error_could_account_for_is_said():
     undecided = lf.anova(*noisy(2.0, 0.1))
     assert undecided.to_frame()["verdict"][1] == "undecided"
