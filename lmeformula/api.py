@@ -145,7 +145,7 @@ ELSEWHERE = {
 @elsewhere(**ELSEWHERE)
 @kinds.takes(**EFFORT)
 def fit(
-    formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],
+    formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...] | list[str],
     data: Any,
     family: str | Family = "gaussian",
     *,

@@ -48,7 +48,7 @@ Contrasts: TypeAlias = Mapping[str, "str | tuple[str, str | int] | NDArray[Any]"
     functions=kinds.optional(kinds.functions),
 )
 def design(
-    formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...],
+    formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...] | list[str],
     data: object,
     *,
     contrasts: Contrasts | None = None,

@@ -19,7 +19,7 @@ def parse(text: object, *, double_bar: str = "split") -> Formula:
 
     Args:
       text: the formula as a str, such as "y ~ x + (1 | g)"; a Formula is returned as it is. Of a model with
-        several predictors a mapping, {"mu": "y ~ x + (1 | g)", "sigma": "~ x"}, or a tuple,
+        several predictors a mapping, {"mu": "y ~ x + (1 | g)", "sigma": "~ x"}, or a tuple or list,
         ("y ~ x + (1 | g)", "sigma ~ x"); labels (1 |ID| g) link terms of all of them.
       double_bar: what (x || g) means. "split" (as in lme4): one term for each term before the bar, so
         that the levels of a factor stay correlated; "diag": independent columns, as diag(x | g).
@@ -37,7 +37,7 @@ def parse(text: object, *, double_bar: str = "split") -> Formula:
     """
     if isinstance(text, Formula):
         return text
-    if (isinstance(text, Mapping) or type(text) is tuple) and text:
+    if (isinstance(text, Mapping) or type(text) in (tuple, list)) and text:
         return join_formulas(
             [
                 (name, parse_one(value, double_bar, closed=False))

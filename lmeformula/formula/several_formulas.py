@@ -29,10 +29,10 @@ def formulas_of(formula: Formula) -> tuple[tuple[str, Formula], ...]:
 def named_formulas(
     given: Mapping[str, object] | Sequence[object],
 ) -> tuple[tuple[str, object], ...]:
-    """Name the formulas of a mapping, or of a tuple of texts such as ("y ~ x", "sigma ~ x").
+    """Name the formulas of a mapping, or of a tuple or list of texts such as ("y ~ x", "sigma ~ x").
 
     Raises:
-      FormulaSyntaxError: where a text of a tuple does not begin with the name of its predictor.
+      FormulaSyntaxError: where a text of these does not begin with the name of its predictor.
     """
     if isinstance(given, Mapping):
         return tuple((str(name), value) for name, value in given.items())

@@ -15,12 +15,13 @@ GIVEN = [
     {"mu": MU, "sigma": SIGMA},
     {"sigma": SIGMA, "mu": MU},
     (MU, "sigma " + SIGMA),
+    [MU, "sigma " + SIGMA],
     {"mu": MU, "sigma": parse("~ z + (1 | g)")},
 ]
 
 
-@pytest.mark.parametrize("given", GIVEN[:3])
-def test_a_mapping_and_a_tuple_mean_the_same(given):
+@pytest.mark.parametrize("given", GIVEN[:4])
+def test_a_mapping_a_tuple_and_a_list_mean_the_same(given):
     formula = parse(given)
     assert formula == parse(GIVEN[0])
     assert [name for name, _ in formulas_of(formula)] == ["mu", "sigma"]
