@@ -62,7 +62,10 @@ class Fit(FittedModel):
 
     @kinds.takes()
     def ranef(self, cond_sd: bool = True) -> pd.DataFrame:
-        """Random effects, a row each: group, level, term, value and, unless told not to, sd."""
+        """Random effects, a row each: group, level, term, value and, unless told not to, sd.
+
+        See `lmeformula.result.ranef.ranef`.
+        """
         from lmeformula.result.ranef import ranef
 
         return ranef(self, cond_sd)
@@ -117,7 +120,8 @@ class Fit(FittedModel):
     ) -> pd.Series | pd.DataFrame:
         """Predict means; with `interval`, "confidence" or "prediction", a frame of estimate, lower and upper.
 
-        With kind="draws" a column for each draw of the effects. See `lmeformula.result.predictions`.
+        With kind="draws" a column for each draw of the effects. What each argument may be stands in
+        `lmeformula.result.predictions.predictions`.
         """
         from lmeformula.result.predictions import predictions
 
@@ -169,7 +173,10 @@ class Fit(FittedModel):
     @spelled(type="kind")
     @kinds.takes()
     def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
-        """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile"."""
+        """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile".
+
+        See `lmeformula.result.residuals.residuals`.
+        """
         from lmeformula.result.residuals import residuals
 
         return residuals(self, kind, seed=seed)
@@ -178,7 +185,8 @@ class Fit(FittedModel):
     def tidy(self, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
         """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error, ...
 
-        With `ddf`, such as "satterthwaite", fixed effects are tested by Student's t, as lmerTest does.
+        With `ddf`, such as "satterthwaite", fixed effects are tested by Student's t, as lmerTest does. See
+        `lmeformula.result.tidy.tidy`.
         """
         from lmeformula.result.tidy import tidy
 
@@ -192,7 +200,10 @@ class Fit(FittedModel):
 
     @kinds.takes()
     def summary(self, *, ddf: str | None = None) -> Summary:
-        """The summary page: text in the REPL, HTML in a notebook; `ddf` adds tests of fixed effects."""
+        """The summary page: text in the REPL, HTML in a notebook; `ddf` adds tests of fixed effects.
+
+        See `lmeformula.views.summary.summary`.
+        """
         from lmeformula.views.summary import summary
 
         return summary(self, ddf)
@@ -231,14 +242,17 @@ class Fit(FittedModel):
 
     @kinds.takes()
     def anova(self, *others: Fit, level: float = 0.05) -> Anova:
-        """Likelihood-ratio tests between this fit and others, by number of parameters."""
+        """Likelihood-ratio tests between this fit and others; see `lmeformula.result.anova.anova`."""
         from lmeformula.result.anova import anova
 
         return anova(self, *others, level=level)
 
     @kinds.takes()
     def profile(self, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
-        """Profile likelihoods of some parameters, or of all, out to an interval of that level."""
+        """Profile likelihoods of some parameters, or of all, out to an interval of that level.
+
+        See `lmeformula.result.profile.profile`.
+        """
         from lmeformula.result.profile import profile
 
         return profile(self, parm, level)
@@ -299,7 +313,10 @@ class Fit(FittedModel):
 
     @kinds.takes()
     def save(self, path: str | PathLike[str], *, data: bool = False) -> Path:
-        """Save to a file that `lmeformula.load` reads, with `data` the rows too; see `lmeformula.store`."""
+        """Save to a file that `lmeformula.load` reads, with `data` the rows too.
+
+        See `lmeformula.store.save`.
+        """
         from lmeformula.store.save import save
 
         return save(self, path, data=data)
@@ -367,7 +384,10 @@ class Fit(FittedModel):
         ddf: str = "auto",
         predictor: str | Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value."""
+        """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value.
+
+        See `lmeformula.result.joint_tests.joint_tests`.
+        """
         from lmeformula.result.joint_tests import joint_tests
 
         return joint_tests(self, terms, ddf=ddf, predictor=predictor)
@@ -412,7 +432,11 @@ class Fit(FittedModel):
         options: Options | None = None,
         progress: Progress | None = None,
     ) -> Fit:
-        """Fit a changed formula, "~ . - x" or {"sigma": "~ . - x"}, to data; see `lmeformula.result.update`."""
+        """Fit a changed formula, "~ . - x" or {"sigma": "~ . - x"}, to data.
+
+        What is "as it was" stays so unless it is given; None takes weights, an offset or a fixed sigma away.
+        See `lmeformula.result.update.update`.
+        """
         from lmeformula.result.update import update
 
         changed = update(
@@ -439,7 +463,10 @@ class Fit(FittedModel):
     def to_marginaleffects(
         self, data: object, *, kind: str = "response", predictor: str | None = None
     ) -> Any:
-        """The model that the `marginaleffects` package takes; see `lmeformula.result.marginal_effects`."""
+        """The model that the `marginaleffects` package takes.
+
+        See `lmeformula.result.marginal_effects.marginaleffects_model`.
+        """
         from lmeformula.result.marginal_effects import marginaleffects_model
 
         return marginaleffects_model(self, data, kind=kind, predictor=predictor)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -75,6 +77,19 @@ def test_a_method_has_the_arguments_of_its_function(name: str) -> None:
     if name in PLACES:
         behind = {"others": inspect.Parameter.empty} | behind
     assert arguments(method) == behind
+
+
+@pytest.mark.parametrize("name", methods(lf.Fit))
+def test_a_method_with_arguments_says_where_they_are_explained(name: str) -> None:
+    """What `help` finds there has a line for each."""
+    behind = function(BEHIND[name])
+    if not arguments(behind):
+        return
+    places = re.findall(r"`(lmeformula\.[\w.]+)`", str(methods(lf.Fit)[name].__doc__))
+    assert behind in map(pydoc.locate, places)
+    explained = str(inspect.getdoc(behind))
+    for argument in arguments(behind):
+        assert re.search(rf"^ +(\w+, )*{argument}(, \w+)*: ", explained, re.MULTILINE), argument
 
 
 # Plots that are drawn in other files than plots.py.
