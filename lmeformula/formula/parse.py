@@ -37,7 +37,7 @@ def parse(text: object, *, double_bar: str = "split") -> Formula:
     """
     if isinstance(text, Formula):
         return text
-    if (isinstance(text, Mapping) or type(text) in (tuple, list)) and text:
+    if (isinstance(text, Mapping | list) or type(text) is tuple) and text:
         return join_formulas(
             [
                 (name, parse_one(value, double_bar, closed=False))
