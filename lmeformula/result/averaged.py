@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 PARAMETER_NODES, CHUNK = 5, 2_000_000
 # Of a grid over the errors of several predictors, along each, and of how many at most.
 FINE_NODES, MOST_FINE = 3, 3
+# Predictors at which a mean is tried for what it is in them: of the first one, and of all others.
+TRIED, OTHERS = np.array([-2.0, -0.7, 0.4, 1.9]), (0.0, 1.0)
 
 
 def averaged_over(
@@ -73,7 +75,7 @@ def averaged_over(
             spread = solved.spread(used, parameters=True, effects=any(kept), new_levels=False)
         if nodes is None and any(kept):
             eta = eta + moved_means(fit, solved, used)[0]
-    if new_levels and not is_linear(fit, eta):
+    if new_levels and not is_linear(fit):
         spread = spread + fresh_spread(used, normal_covariances(fit))
         found = over_errors(fit, kind, eta, with_fresh(fit, used.terms, spread))
     else:
@@ -84,12 +86,23 @@ def averaged_over(
     return found
 
 
-def is_linear(fit: FittedModel, eta: Floats) -> bool:
+def is_linear(fit: FittedModel) -> bool:
     """Whether the mean response is the (first) linear predictor itself, whatever its link is called."""
     if fit.model.family.categories is not None:
         return False
-    mean = fit.model.family.mean(eta, family_values(fit))
-    return bool(np.array_equal(mean, np.atleast_2d(eta)[0]))
+    own = family_values(fit)
+    return all(
+        np.array_equal(fit.model.family.mean(tried(fit, others), own), TRIED) for others in OTHERS
+    )
+
+
+def tried(fit: FittedModel, others: float) -> Floats:
+    """Predictors (4,) or (K, 4) at which a mean is tried, the same for the first of any model."""
+    if not fit.model.design.parts:
+        return TRIED
+    found = np.full((fit.model.design.num_predictors, len(TRIED)), others)
+    found[0] = TRIED
+    return found
 
 
 def _normal(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> Floats:
@@ -108,7 +121,7 @@ def over_errors(fit: FittedModel, kind: str, eta: Floats, errors: HeavyErrors) -
 
 def _over_draws(fit: FittedModel, kind: str, what: Uncertain) -> Floats:
     """Averages over draws of effects by Student's t; exact where all are of unseen levels."""
-    if is_linear(fit, what.eta):
+    if is_linear(fit):
         return what.eta[:, None]
     if what.sampled is None:
         heavy = what.heavy(what.rows)

@@ -27,7 +27,7 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Column
 from lmeformula.formula.show import expression_text
-from lmeformula.result.averaged import is_linear
+from lmeformula.result.averaged import OTHERS, TRIED, is_linear, tried
 from lmeformula.result.back_transform import BackTransform, back_transform
 from lmeformula.result.grid import Cells
 from lmeformula.result.mean_intervals import (
@@ -49,8 +49,8 @@ from lmeformula.store.absent import has_rows
 Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 
-# Predictors at which a mean is tried for being exponential or logistic in them, and how nearly.
-TRIED, NEARLY = np.array([-2.0, -0.7, 0.4, 1.9]), 1e-9
+# How nearly a mean that is tried is exponential or logistic in the predictor.
+NEARLY = 1e-9
 ODDS, RATIO = "odds ratio", "ratio of means"
 
 
@@ -138,7 +138,7 @@ def on_response(fit: FittedModel, cells: Cells, part: PredictorPart, *, alone: b
     if fit.model.family.categories is not None:
         return averaged_means(fit, cells, "response")
     eta = cells.rows @ fit.params.beta + cells.offset
-    if is_linear(fit, _tried(fit)):
+    if is_linear(fit):
         return Working(cells.rows, eta, cells.missed, None, _undone(fit))
     if needs_all(fit, part, alone=alone):
         return averaged_means(fit, cells, "response")
@@ -199,13 +199,10 @@ def _of_parameter(fit: FittedModel, cells: Cells, part: PredictorPart) -> Workin
 
 def _is_mean(fit: FittedModel, inverse: Function) -> bool:
     """Whether the inverse link of the first predictor is the mean response, whatever the others are."""
-    for others in (0.0, 1.0):
-        at = _tried(fit)
-        if at.ndim > 1:
-            at[1:] = others
-        if not np.allclose(mean_response(fit, at), inverse(TRIED), rtol=NEARLY, atol=0.0):
-            return False
-    return True
+    return all(
+        np.allclose(mean_response(fit, tried(fit, others)), inverse(TRIED), rtol=NEARLY, atol=0.0)
+        for others in OTHERS
+    )
 
 
 def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
@@ -314,13 +311,6 @@ def _has_numbers(fit: FittedModel) -> bool:
 def mean_is_linear(fit: FittedModel) -> bool:
     """Whether the mean of the response, as it is written, is the first linear predictor."""
     try:
-        return is_linear(fit, _tried(fit))
+        return is_linear(fit)
     except ModelError:  # a family of the user's without a mean
         return False
-
-
-def _tried(fit: FittedModel) -> Floats:
-    """Predictors (4,) or (K, 4) at which the mean is tried, the same for the first of any model."""
-    found = np.zeros((max(fit.model.design.num_predictors, 1), len(TRIED)))
-    found[0] = TRIED
-    return found if fit.model.design.parts else TRIED

@@ -62,7 +62,7 @@ def observed_together(designs: Sequence[Design], *, needs_counts: bool = False) 
         pd.DataFrame(one.cells, columns=[c.name for c in one.factors])
         for one in (each if whole is None else [whole])
     ]
-    cells = _consistent(tables)[names].to_numpy(np.int64).reshape(-1, len(names))
+    cells = _consistent(tables)[names].to_numpy(np.int64)
     counts = np.ones(len(cells), np.int64) if whole is None else whole.counts
     return Observed(tuple(columns.values()), cells, counts, offset=0.0)
 

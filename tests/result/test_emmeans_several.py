@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import tensorflow as tf
+import tensorflow_probability as tfp
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
@@ -268,6 +270,39 @@ def test_means_of_the_response_are_averages_of_predictions(name):
     if name in ("lognormal", "cumulative"):
         again = fit.emmeans(variable, kind="response").to_frame().set_index(variable)["estimate"]
         np.testing.assert_allclose(again[expected.index], expected, rtol=1e-9)
+
+
+@cache
+def moved_by_its_scale() -> lf.Fit:
+    """A family whose mean, mu + log(scale), is mu only where the scale's predictor is zero."""
+
+    def made(mu, scale):
+        return tfp.distributions.Normal(mu + tf.math.log(scale), scale)
+
+    family = lf.Family(
+        "moved", made, link="identity", parameters={"scale": tfp.bijectors.Exp()}, support="real"
+    )
+    return lf.fit({"mu": "y ~ x + (1 | g)", "scale": "~ x"}, crossed(), family, method="laplace")
+
+
+def test_a_mean_that_is_the_first_predictor_at_zero_only_is_taken_as_it_is():
+    fit, rows = moved_by_its_scale(), pd.DataFrame({"x": [-1.0, 0.0, 2.0]})
+    eta = fit.predict(rows, kind="link", re_form="NA")
+    found = fit.emmeans("x", at={"x": rows["x"].tolist()}, kind="mean").to_frame()
+    np.testing.assert_allclose(found["estimate"], eta["mu"] + eta["scale"], rtol=1e-12)
+
+
+def test_means_at_numbers_need_no_factor():
+    fit, rows = numbers_only(), pd.DataFrame({"x": [-1.0, 0.0, 2.0]})
+    expected = fit.predict(rows.assign(h=crossed()["h"].mean()), re_form="NA")
+    found = fit.emmeans("x", at={"x": rows["x"].tolist()}, kind="mean").to_frame()
+    np.testing.assert_allclose(found["estimate"], expected, rtol=1e-9)
+
+
+@cache
+def numbers_only() -> lf.Fit:
+    formulas = {"mu": "positive ~ x + (1 | g)", "sigma": "~ x + h"}
+    return lf.fit(formulas, crossed(), "lognormal", method="laplace")
 
 
 def dense(fit: lf.Fit, work) -> np.ndarray:
