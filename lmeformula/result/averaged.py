@@ -60,7 +60,8 @@ def averaged_over(
       uncertain: whether fixed effects, and effects of known levels, are uncertain.
       new_levels: whether effects of unseen levels are drawn from their distribution.
     Returns:
-      (n, 1) expected responses, or (n, K) chances.
+      (n, 1) expected responses, or (n, K) chances; nan for rows of coefficients on their way to infinity,
+      whose errors have no number.
     """
     used = only_terms(rows, kept)
     eta = linear_predictor(fit, used, with_random=any(kept))
@@ -83,6 +84,8 @@ def averaged_over(
     if nodes is not None and solved is not None:
         # Levels that the fit has seen have points of their own.
         _at_nodes(fit, kind, used, nodes, solved, found)
+    # Rows of a coefficient on its way to infinity have no errors to average over.
+    found[~np.isfinite(spread).reshape(len(found), -1).all(axis=1)] = np.nan
     return found
 
 

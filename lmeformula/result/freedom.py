@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 # A direction whose variance is this small beside the largest is no direction of its own.
 RANK_TOLERANCE = 1e-10
+# A share of a coefficient that is this small beside a combination's largest is rounding.
+ROUNDING = 1e-9
 
 
 class FTest(NamedTuple):
@@ -72,6 +74,33 @@ class Asymptotic(NamedTuple):
         return FTest(statistic, len(rotated), np.inf)
 
 
+def combined(rows: Floats, vcov: Floats) -> Floats:
+    """(r, r) covariance of combinations (r, p).
+
+    A coefficient on its way to infinity has no covariance, nan: nor have combinations that it is part of. Those
+    of others alone do have theirs.
+    """
+    known, inner, lost = _with_errors(rows, vcov)
+    found = known @ inner @ known.T
+    return np.where(lost[:, None] | lost, np.nan, found)
+
+
+def combined_variances(rows: Floats, vcov: Floats) -> Floats:
+    """(r,) the diagonal of `combined`, for many rows."""
+    known, inner, lost = _with_errors(rows, vcov)
+    return np.where(lost, np.nan, np.einsum("ri,ij,rj->r", known, inner, known))
+
+
+def _with_errors(rows: Floats, vcov: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Combinations of the m coefficients that have errors (r, m), these (m, m), and which lack others (r,)."""
+    is_known = np.isfinite(np.diag(vcov))
+    if is_known.all():
+        return rows, vcov, np.zeros(len(rows), bool)
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    lost = np.abs(rows[:, ~is_known]).max(axis=1, initial=0.0) > ROUNDING * largest
+    return rows[:, is_known], vcov[np.ix_(is_known, is_known)], lost
+
+
 def wald_statistic(rows: Floats, vcov: Floats, estimates: Floats) -> tuple[float, Floats]:
     """The mean square of independent, standardised combinations, and those combinations (m, p).
 
@@ -80,9 +109,14 @@ def wald_statistic(rows: Floats, vcov: Floats, estimates: Floats) -> tuple[float
       vcov: (p, p).
       estimates: (r,) of the combinations.
     Returns:
-      F statistic (nan if there is no combination), and m <= r independent combinations with the same span.
+      F statistic (nan if there is no combination, or one without a covariance), and m <= r independent
+      combinations with the same span.
     """
-    variances, directions = np.linalg.eigh(rows @ vcov @ rows.T)
+    covariance = combined(rows, vcov)
+    if not np.isfinite(covariance).all():
+        _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
+        return float("nan"), directions[sizes > ROUNDING * sizes.max(initial=0.0)]
+    variances, directions = np.linalg.eigh(covariance)
     kept = variances > RANK_TOLERANCE * max(float(variances.max(initial=0.0)), 1e-300)
     rotated = directions[:, kept].T
     if not len(rotated):

@@ -14,7 +14,7 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.adjust import adjusted_p, check_adjustment, critical_values
 from lmeformula.result.contrasts import ContrastMethod, contrast_matrix
-from lmeformula.result.freedom import Freedom, FTest
+from lmeformula.result.freedom import Freedom, FTest, combined, combined_variances
 from lmeformula.result.grid import ESTIMABLE, estimable
 from lmeformula.result.mean_scales import Scale
 from lmeformula.text.render import to_html, to_text
@@ -82,7 +82,7 @@ class MarginalMeans:
     def vcov(self) -> Floats:
         """(r, r) covariance of `estimates`."""
         lost = np.where(self.determined, 0.0, np.nan)
-        return np.asarray(self.rows @ self.freedom.vcov @ self.rows.T + lost[:, None] + lost)
+        return combined(self.rows, self.freedom.vcov) + lost[:, None] + lost
 
     @kinds.takes(adjust=kinds.optional(kinds.text))
     def contrasts(
@@ -161,7 +161,7 @@ class MarginalMeans:
         """
         estimates = self.estimates
         known = self.determined
-        errors = np.sqrt(np.einsum("ri,ij,rj->r", self.rows, self.freedom.vcov, self.rows))
+        errors = np.sqrt(combined_variances(self.rows, self.freedom.vcov))
         errors = np.where(known, errors, np.nan)
         df = np.where(known, self.freedom.df(self.rows), np.nan)
         width, p_values = np.empty(len(df)), np.empty(len(df))

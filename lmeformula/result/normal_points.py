@@ -54,14 +54,14 @@ def normal_points(
 
     Args:
       eta: (n,) or (K, n) means of the linear predictors.
-      spread: (n,) variances, or (n, K, K) covariances.
+      spread: (n,) variances, or (n, K, K) covariances; what is nan counts as none.
       units: (n, K) of several predictors, in which what is averaged is about as smooth as the logistic is.
     Returns:
       Predictors like `eta`, and a chance for each, in all one. Averages over more than three predictors, or
       very wide ones, have an error of about 1e-4 of what is averaged; others are exact to some ten digits.
     """
     if eta.ndim == 1:
-        sds = np.sqrt(spread)
+        sds = np.sqrt(np.nan_to_num(spread))
         for node, weight in zip(*normal_rule(float(sds.max(initial=0.0))), strict=True):
             yield eta + sds * node, weight
         return
@@ -100,7 +100,10 @@ def drawn_normals(k: int, count: int, seed: int) -> Floats:
 
 
 def row_roots(covariances: Floats) -> Floats:
-    """(n, K, K) lower triangular roots of positive semidefinite covariances (n, K, K), whatever their units."""
+    """(n, K, K) lower triangular roots of positive semidefinite covariances (n, K, K), whatever their units.
+
+    Predictors without a covariance, nan, as on their way to infinity, have rows and columns of zeros.
+    """
     k = covariances.shape[-1]
     roots = np.zeros_like(covariances)
     for j in range(k):
