@@ -208,7 +208,8 @@ def cross_validate(
     and effects of levels that other rows have about their estimates with their joint uncertainty, effects of
     levels without other rows about zero with their term's covariance. Densities and expected responses are
     averaged over it, by quadrature, row by row: rows of one unseen level do not learn from one another.
-    Variances and other parameters are at their estimates.
+    Variances and other parameters are at their estimates, and so are predictors with a coefficient that has no
+    finite estimate without a fold, which the printed scores name as not converged.
 
     Every fold is the design with fewer rows. Gaussian models are fitted exactly, from the estimates at
     hand; what other families compile is compiled once for folds of any size.

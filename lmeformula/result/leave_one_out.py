@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.result.averaged import Cloud, clouds, moved_means
+from lmeformula.result.ending import endless
 from lmeformula.result.equations import Equations, equations, has_equations
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
 from lmeformula.result.normal_points import normal_points, row_roots
@@ -128,7 +130,8 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
     Returns:
       Means and variances; exact for Gaussian models.
     Raises:
-      ModelError: for a model whose equations are too large to be factored.
+      ModelError: for a model whose equations are too large to be factored, or coefficients without a finite
+        estimate, which have no errors to take a row's part out of.
     References:
       Vehtari, Mononen, Tolvanen, Sivula, Winther (2016), Bayesian leave-one-out cross-validation
       approximations for Gaussian latent variable models, J. Mach. Learn. Res. 17(103), 1-38, sections 3 and 4.
@@ -140,6 +143,12 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
       >>> bool((abs(y - found.eta) > abs(y - seen)).all())
       True
     """
+    lost = endless(fit)
+    if lost:
+        raise ModelError(
+            f"{', '.join(lost[:6])} have no finite estimate: predictions without a row have no errors",
+            hint="Leave such a column out, or join its category with another; fit.cross_validate() fits anew.",
+        )
     design, solved = fit.model.design, equations(fit)
     nodes = level_nodes(fit)
     if (
@@ -257,7 +266,7 @@ def _without(cloud: Cloud, logs_at: Callable[[Floats], Floats]) -> Floats:
 
 def has_leave_one_out(fit: FittedModel) -> bool:
     """Whether `leave_one_out` has an answer for this model."""
-    return has_equations(fit)
+    return has_equations(fit) and not endless(fit)
 
 
 def _slopes(fit: FittedModel, eta: Floats) -> RowSlopes:

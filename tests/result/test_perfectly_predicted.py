@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.errors import ModelError
+from lmeformula.result.calibration import calibration
 
 FAMILIES = ("bernoulli", "binomial", "poisson", "cumulative")
 
@@ -72,3 +74,54 @@ def test_rows_without_a_predictor_are_drawn_as_nan():
     fit, eta = separated("poisson"), np.array([[0.0, np.nan, 1.0]])
     drawn = draw_rows(fit, eta, (np.zeros(3),), np.random.SeedSequence(1))
     assert np.isnan(drawn).tolist() == [[False, True, False]]
+
+
+@functools.cache
+def beside() -> lf.Fit:
+    """The first level of a tells that the response is yes; b does not."""
+    rng = np.random.default_rng(2)
+    g, a, b = np.repeat(np.arange(10), 9), np.tile(list("pqr"), 30), np.array(["u", "v"])
+    b = b[rng.integers(2, size=90)]
+    y = (a == "p") | (rng.uniform(size=90) < np.where(b == "u", 0.35, 0.65))
+    data = {"y": y.astype(int), "a": a, "b": b, "g": g}
+    fit = lf.fit("y ~ a + b + (1 | g)", data, "bernoulli", method="laplace")
+    assert fit.outcome is lf.Outcome.SEPARATION
+    return fit
+
+
+def test_what_does_not_rest_on_endless_coefficients_has_its_errors():
+    """Levels of a are each a difference from an endless one; the coefficient of b is not."""
+    fit = beside()
+    z = (fit.fixef["b[T.v]"] / fit.stderr["b[T.v]"]) ** 2
+    tests = fit.joint_tests().set_index("term")
+    assert tests.loc["b", "statistic"] == pytest.approx(z, rel=1e-9)
+    assert tests.loc["a", "df1"] == 2
+    assert np.isnan(tests.loc["a", "p_value"])
+    wald = fit.drop1("F").set_index("term")
+    assert wald.loc["b", "statistic"] == pytest.approx(z, rel=1e-9)
+    assert list(wald["df1"]) == [2, 1]
+    contrast = fit.emmeans("b").contrasts().to_frame()
+    assert contrast["std_error"][0] == pytest.approx(fit.stderr["b[T.v]"], rel=1e-9)
+    assert fit.emmeans("a").contrasts().to_frame()["std_error"].isna().all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_averages_are_numbers_or_not_known_where_intervals_are_not(family):
+    fit = separated(family)
+    unknown = fit.predict(interval="confidence")["lower"].isna()
+    assert unknown.any()
+    np.testing.assert_array_equal(fit.predict(averaged=True).isna(), unknown)
+
+
+def test_folds_that_are_predicted_perfectly_are_scored_at_the_estimates():
+    fit = beside()
+    found = fit.cross_validate(2, seed=1)
+    assert "separation" in found.outcomes
+    assert np.isfinite(found.totals()["estimate"]).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_left_out_are_refused_by_the_names_of_endless_coefficients(family):
+    fit = separated(family)
+    with pytest.raises(ModelError, match="no finite estimate"):
+        calibration(fit)
