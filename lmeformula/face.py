@@ -420,7 +420,7 @@ class Fit(FittedModel):
         *,
         family: str | Family | Kept = KEPT,
         sigma: float | Kept | None = KEPT,
-        contrasts: Mapping[str, str] | None = None,
+        contrasts: Mapping[str, str] | Kept | None = KEPT,
         functions: Mapping[str, Callable[..., Any]] | Kept | None = KEPT,
         weights: Any = KEPT,
         offset: Any = KEPT,

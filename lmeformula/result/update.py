@@ -9,11 +9,14 @@ from lmeformula.arguments import kinds
 from lmeformula.arguments.kept import KEPT, Kept, given, or_kept
 from lmeformula.design.build import design
 from lmeformula.design.frame import open_frame
+from lmeformula.design.labels import label
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.fit import FittedModel
+from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import FIRST
+from lmeformula.formula.several_formulas import formulas_of
 from lmeformula.formula.update import update_formula
 from lmeformula.model.compile import compile
 from lmeformula.model.family import family as find_family
@@ -38,7 +41,7 @@ def update(
     *,
     family: str | Family | Kept = KEPT,
     sigma: float | Kept | None = KEPT,
-    contrasts: Mapping[str, str] | None = None,
+    contrasts: Mapping[str, str] | Kept | None = KEPT,
     functions: Mapping[str, Callable[..., Any]] | Kept | None = KEPT,
     weights: Any = KEPT,
     offset: Any = KEPT,
@@ -61,7 +64,7 @@ def update(
         label (1 |ID| g) whose other terms are gone goes too. Unordered categories have one formula.
       data: what to fit it to; a fit does not keep its data.
       family, sigma, dtype: as in `lf.fit`; those of the fit unless they are given.
-      contrasts: coding of categorical variables by name; that of the fit is not kept.
+      contrasts: coding of categorical variables by name; those of the fit for the variables that are left.
       functions: functions that the formula may call; those of the fit.
       weights, offset: the name of a column, or an array for data with as many rows; those of the fit.
       method: that of the fit, but Laplace where that is exact and the changed model has no exact likelihood.
@@ -103,7 +106,7 @@ def update(
             offset = _again(fit, "offset", recipe.offset, data)
     made = given(functions=functions, weights=weights, offset=offset)
     model = compile(
-        design(changed, data, contrasts=contrasts, **made),
+        design(changed, data, contrasts=or_kept(contrasts, _contrasts(fit, changed)), **made),
         rule,
         sigma=or_kept(sigma, fit.model.sigma),
         dtype=or_kept(dtype, fit.model.dtype),
@@ -124,6 +127,25 @@ def update(
         options=options,
         progress=progress,
     )
+
+
+def _contrasts(fit: FittedModel, changed: Formula) -> dict[str, Any]:
+    """How factors of the fit were coded, of those that a changed formula has."""
+    left = {
+        label(variable)
+        for _, part in formulas_of(changed)
+        for terms in (part.fixed.sum, *(term.columns for term in part.random))
+        for term in terms.terms
+        for variable in term.variables
+    }
+    design = fit.model.design
+    recipes = [each.recipe for each in (design, *(part.design for part in design.parts))]
+    factors = [pair for each in recipes if each is not None for pair in each.factors.items()]
+    return {
+        label(variable): factor.coding
+        for variable, factor in factors
+        if factor.coding is not None and label(variable) in left
+    }
 
 
 def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> Any:

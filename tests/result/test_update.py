@@ -103,3 +103,26 @@ def test_a_restricted_likelihood_is_given_up_by_word_only():
     np.testing.assert_array_equal(
         found.param_values, fit_of("constant").update({"sigma": "~ x"}, data()).param_values
     )
+
+
+CAKE: dict[str, Any] = {
+    "one predictor": "angle ~ recipe * temperature + (1 | replicate)",
+    "several": {"mu": "angle ~ recipe + (1 | replicate)", "sigma": "~ temperature"},
+}
+
+
+@pytest.mark.parametrize("name", CAKE)
+def test_contrasts_stay_unless_others_are_given(name, tmp_path):
+    cake = lf.datasets.load("cake")
+    codings = {"recipe": "sum", "temperature": "helmert"}
+    fit = lf.fit(CAKE[name], cake, contrasts=codings, method="laplace")
+    for before in (fit, lf.load(fit.save(tmp_path / "fit.zip"))):
+        again = before.update("~ .", cake)
+        np.testing.assert_array_equal(again.param_values, fit.param_values)
+        assert again.param_names == fit.param_names
+        # What is left of them, where a factor goes.
+        left = before.update("angle ~ recipe + (1 | replicate)", cake)
+        assert {"recipe[S.A]", "recipe[S.B]"} <= set(left.param_names)
+    other = fit.update("~ .", cake, contrasts={"recipe": "helmert"})
+    assert "recipe[H.B]" in other.param_names
+    assert "recipe[T.B]" in fit.update("~ .", cake, contrasts=None).param_names
