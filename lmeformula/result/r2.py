@@ -66,6 +66,9 @@ class R2(NamedTuple):
     marginal: float
     conditional: float
 
+    def __repr__(self) -> str:
+        return f"R2(marginal={self.marginal:.4f}, conditional={self.conditional:.4f})"
+
 
 @kinds.takes(
     observation=kinds.one_of(*OBSERVATION),

@@ -11,7 +11,7 @@ import scipy.special
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
-from lmeformula.result.r2 import variances
+from lmeformula.result.r2 import R2, variances
 from tests.result.after_fit import CLOSE, REFERENCE, data, fit_of
 
 VARIANCE = REFERENCE["variance"]
@@ -119,3 +119,7 @@ def test_what_does_not_go_together_is_refused(name, options, problem):
         options = options | {"null": fit_of(options["null"])}
     with pytest.raises(ModelError, match=problem):
         fit_of(name).r2(**options)
+
+
+def test_shows_four_digits():
+    assert repr(R2(0.26856412501338955, 0.5)) == "R2(marginal=0.2686, conditional=0.5000)"
