@@ -70,8 +70,8 @@ def estimate(
 
     Args:
       model: from `lmeformula.compile`.
-      method: "exact" (Gaussian models: no Monte Carlo), "laplace" (the Laplace approximation, of any other
-        model), "mcem" (Monte Carlo EM), or "auto": exact where that is possible, mcem otherwise.
+      method: "exact" (Gaussian models: no Monte Carlo), "laplace" (the Laplace approximation), "mcem" (Monte
+        Carlo EM), or "auto": exact where that is possible, mcem otherwise.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
       solver: "direct" factors a dense block of all effects but those of the largest term; "iterative" never
