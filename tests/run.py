@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 # Folders that fit many shapes of data are divided: their files are dealt to so many parts.
-LOTS = {"estimation": 5, "model": 2, "result": 2}
+LOTS = {"estimation": 5, "model": 2, "result": 4}
 # The folders that are done soon share so many processes: each takes seconds to start.
 SMALL_LOTS = 4
 # What takes longest comes first, so that no processor waits for it at the end.

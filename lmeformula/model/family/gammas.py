@@ -108,19 +108,38 @@ def _bent(x: Tensor) -> Tensor:
     """(1 + x) log(1 + x) - x for x >= 0, which begins with x^2 / 2."""
     import tensorflow as tf
 
-    is_small = x < SMALL
-    near = tf.where(is_small, x, tf.zeros_like(x))
-    total = tf.zeros_like(x)
-    for k in range(NUM_TERMS, 1, -1):
-        total = total * near + (-1.0) ** k / (k * (k - 1.0))
-    far = tf.where(is_small, tf.ones_like(x), x)
-    return tf.where(is_small, near * near * total, (1.0 + far) * tf.math.log1p(far) - far)
+    # Its derivative is log(1 + x): eighteen terms, differentiated three times, take many seconds to trace.
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def bent(x: Tensor) -> tuple[Tensor, Any]:
+        is_small = x < SMALL
+        near = tf.where(is_small, x, tf.zeros_like(x))
+        total = tf.zeros_like(x)
+        for k in range(NUM_TERMS, 1, -1):
+            total = total * near + (-1.0) ** k / (k * (k - 1.0))
+        far = tf.where(is_small, tf.ones_like(x), x)
+        value = tf.where(is_small, near * near * total, (1.0 + far) * tf.math.log1p(far) - far)
+        return value, lambda upstream: upstream * tf.math.log1p(x)
+
+    return bent(x)
 
 
-def _remainder(x: Tensor) -> Tensor:
-    inverse = 1.0 / x
-    square = inverse * inverse
-    total = REMAINDER[-1] * square
-    for term in REMAINDER[-2:0:-1]:
-        total = (total + term) * square
-    return (total + REMAINDER[0]) * inverse
+def _remainder(x: Tensor, order: int = 0) -> Tensor:
+    """What Stirling's formula leaves of log gamma, or its derivative of an order: sum of c_j / x^(2 j - 1)."""
+    import tensorflow as tf
+
+    powers = range(1, 2 * len(REMAINDER), 2)
+    # (-1)^order p (p + 1) ... (p + order - 1)
+    factors = [(-1.0) ** order * math.prod(range(p, p + order)) for p in powers]
+    terms = [c * factor for c, factor in zip(REMAINDER, factors, strict=True)]
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def remainder(x: Tensor) -> tuple[Tensor, Any]:
+        inverse = 1.0 / x
+        square = inverse * inverse
+        total = terms[-1] * square
+        for term in terms[-2:0:-1]:
+            total = (total + term) * square
+        value = (total + terms[0]) * inverse ** (1 + order)
+        return value, lambda upstream: upstream * _remainder(x, order + 1)
+
+    return remainder(x)
