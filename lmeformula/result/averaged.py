@@ -14,6 +14,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations, equations, fresh_spread
 from lmeformula.result.heavy_errors import HeavyErrors, means_over, normal_covariances, with_fresh
 from lmeformula.result.level_posterior import LevelNodes, at_effects, level_nodes, shifts
+from lmeformula.result.mean_intervals import mean_slopes, moved_by
 from lmeformula.result.normal_points import row_roots
 from lmeformula.result.predictive_density import mean_over
 from lmeformula.result.predictor import PredictionKind, family_values, linear_predictor, only_terms
@@ -60,8 +61,8 @@ def averaged_over(
       uncertain: whether fixed effects, and effects of known levels, are uncertain.
       new_levels: whether effects of unseen levels are drawn from their distribution.
     Returns:
-      (n, 1) expected responses, or (n, K) chances; nan for rows of coefficients on their way to infinity,
-      whose errors have no number.
+      (n, 1) expected responses, or (n, K) chances; nan for rows whose mean moves with a coefficient on its
+      way to infinity, whose errors have no number.
     """
     used = only_terms(rows, kept)
     eta = linear_predictor(fit, used, with_random=any(kept))
@@ -84,9 +85,17 @@ def averaged_over(
     if nodes is not None and solved is not None:
         # Levels that the fit has seen have points of their own.
         _at_nodes(fit, kind, used, nodes, solved, found)
-    # Rows of a coefficient on its way to infinity have no errors to average over.
-    found[~np.isfinite(spread).reshape(len(found), -1).all(axis=1)] = np.nan
+    found[_is_unknown(fit, kind, eta, spread)] = np.nan
     return found
+
+
+def _is_unknown(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> NDArray[np.bool_]:
+    """(n,) rows whose mean moves with a predictor without a variance, as one on its way to infinity is."""
+    variances = spread[:, None] if eta.ndim == 1 else np.einsum("nkk->nk", spread)
+    lost = np.isnan(variances)
+    if not lost.any():
+        return np.zeros(len(lost), bool)
+    return np.asarray(moved_by(mean_slopes(fit, eta, kind), list(lost.T)).any(axis=1))
 
 
 def is_linear(fit: FittedModel) -> bool:

@@ -120,7 +120,7 @@ def levels_apart(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]
         # As many levels as rows are no groups.
         if 3 <= len(block.levels) < fit.nobs and block.distribution == "gaussian"
     ]
-    if not names or not places:
+    if not places or not np.isfinite(np.diag(fit.fixed_vcov)).any():
         return
     for place in places:
         block = fit.model.design.terms[place]
@@ -159,7 +159,10 @@ def influence(fit: FittedModel, place: int, scores: Scores, seed: int = 0) -> In
     """
     stack = fit.model.stack
     block, modes, W = stack.terms[place], fit.modes[place], scores.weights
-    X, Z, count, k = stack.X, block.values, len(block.levels), len(block.columns)
+    # Coefficients on their way to infinity have no errors, and no level moves them.
+    is_known = np.isfinite(np.diag(fit.fixed_vcov))
+    X, vcov = stack.X[:, is_known], fit.fixed_vcov[np.ix_(is_known, is_known)]
+    Z, count, k = block.values, len(block.levels), len(block.columns)
 
     def by_level(columns: Floats) -> Floats:
         sums = np.zeros((count, columns.shape[1]))
@@ -175,8 +178,8 @@ def influence(fit: FittedModel, place: int, scores: Scores, seed: int = 0) -> In
     inner = np.eye(k) + root.T @ ZWZ @ root
     M = root @ np.linalg.solve(inner, np.broadcast_to(root.T, (count, k, k)))
     # In units of the standard errors, so that the scale of columns does not decide what is rounding.
-    sd = np.sqrt(np.diag(fit.fixed_vcov))
-    correlation = fit.fixed_vcov / np.outer(sd, sd)
+    sd = np.sqrt(np.diag(vcov))
+    correlation = vcov / np.outer(sd, sd)
 
     def score(first: Floats, effects: Floats) -> Floats:
         pull = by_level(Z * first[:, None]) + np.einsum("lab,lb->la", ZWZ, effects)
@@ -200,7 +203,8 @@ def influence(fit: FittedModel, place: int, scores: Scores, seed: int = 0) -> In
     shape = np.divide(mean, scale, out=np.ones(count), where=rank > 0)
     p_values = np.where(rank > 0, scipy.stats.gamma.sf(statistic, shape, scale=scale), 1.0)
     rest = np.linalg.inv(correlation) - information
-    shifts = -np.einsum("lpq,lq->lp", np.linalg.pinv(rest, hermitian=True), observed)
+    shifts = np.zeros((count, len(is_known)))
+    shifts[:, is_known] = -np.einsum("lpq,lq->lp", np.linalg.pinv(rest, hermitian=True), observed)
     return Influence(np.asarray(p_values, float), shifts)
 
 

@@ -24,6 +24,7 @@ from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.fit import FittedModel
+from lmeformula.result.freedom import combined_variances
 from lmeformula.result.parameter_errors import has_thresholds, location_covariance
 from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refuse_student import has_tails, refuse_heavy
@@ -111,7 +112,7 @@ class Equations:
                 seen = seen - sum(
                     plan.matrices[j] @ self.crossed[plan.place(j)] for j in range(len(plan.sizes))
                 )
-            found += np.einsum("ni,ij,nj->n", seen, self.fixed_vcov, seen)
+            found += combined_variances(seen, self.fixed_vcov)
         if effects and plan is not None:
             inverse = self.factor.inverse()
             found += self.scale * leverages(plan, self.factor.lambdas, inverse.met(plan))

@@ -80,18 +80,18 @@ def combined(rows: Floats, vcov: Floats) -> Floats:
     A coefficient on its way to infinity has no covariance, nan: nor have combinations that it is part of. Those
     of others alone do have theirs.
     """
-    known, inner, lost = _with_errors(rows, vcov)
+    known, inner, lost = with_errors(rows, vcov)
     found = known @ inner @ known.T
     return np.where(lost[:, None] | lost, np.nan, found)
 
 
 def combined_variances(rows: Floats, vcov: Floats) -> Floats:
     """(r,) the diagonal of `combined`, for many rows."""
-    known, inner, lost = _with_errors(rows, vcov)
+    known, inner, lost = with_errors(rows, vcov)
     return np.where(lost, np.nan, np.einsum("ri,ij,rj->r", known, inner, known))
 
 
-def _with_errors(rows: Floats, vcov: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def with_errors(rows: Floats, vcov: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Combinations of the m coefficients that have errors (r, m), these (m, m), and which lack others (r,)."""
     is_known = np.isfinite(np.diag(vcov))
     if is_known.all():

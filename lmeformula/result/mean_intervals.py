@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmeformula.fit import FittedModel
+from lmeformula.result.freedom import ROUNDING, with_errors
 from lmeformula.result.parameter_errors import own_changes
 from lmeformula.result.predictor import family_values, mean_response
 
@@ -103,10 +104,26 @@ def mean_variances(
     f = len(slopes.in_own)
     if f:
         moves[:, :, d - f :] += np.moveaxis(slopes.in_own, 0, -1)
-    found = np.einsum("ncd,de,nce->nc", moves, vcov, moves, optimize=True)
+    known = np.where(np.isnan(vcov), 0.0, vcov)
+    found = np.einsum("ncd,de,nce->nc", moves, known, moves, optimize=True)
+    found[moved_by(slopes, [with_errors(load, vcov)[2] for load in loads])] = np.nan
     found += np.einsum("knc,nkl,lnc->nc", slopes.in_eta, effects, slopes.in_eta, optimize=True)
     # Rounding may leave a variance of zero below it.
     return np.asarray(np.maximum(found, 0.0))
+
+
+def moved_by(slopes: MeanSlopes, lost: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """(n, c) which means move with a predictor that has no errors, as one on its way to infinity has none.
+
+    Most stand still there: a chance of zeros that is nothing moves no mean.
+
+    Args:
+      slopes: of the means.
+      lost: for each predictor (n,) which rows have no errors.
+    """
+    sizes = np.abs(slopes.in_eta)
+    moves = sizes >= ROUNDING * sizes.max(axis=0)
+    return np.asarray((moves & np.array(lost)[:, :, None]).any(axis=0))
 
 
 def leading_predictor(slopes: MeanSlopes) -> int | None:

@@ -105,6 +105,7 @@ def row_roots(covariances: Floats) -> Floats:
     Predictors without a covariance, nan, as on their way to infinity, have rows and columns of zeros.
     """
     k = covariances.shape[-1]
+    covariances = np.where(np.isnan(covariances), 0.0, covariances)
     roots = np.zeros_like(covariances)
     for j in range(k):
         done = roots[:, j:, :j] @ roots[:, j, :j, None]

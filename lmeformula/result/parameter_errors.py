@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.fit import FittedModel
+from lmeformula.result.freedom import combined
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +42,7 @@ def parameter_covariance(fit: FittedModel) -> Floats:
     change[np.ix_(p + inside, p + inside)] = np.linalg.inv(jacobian[np.ix_(inside, inside)])
     held = p + np.flatnonzero(~known)
     covariance[held], covariance[:, held] = 0.0, 0.0
-    return np.asarray(change @ covariance @ change.T)
+    return combined(change, covariance)
 
 
 def own_changes(fit: FittedModel, step: float) -> tuple[tuple[Floats, Floats], ...]:
@@ -71,7 +72,7 @@ def location_covariance(fit: FittedModel) -> Floats:
     change = np.zeros((p + 1, p + own.size))
     change[:p, :p] = np.eye(p)
     change[p, p:] = location_slopes(fit)
-    return np.asarray(change @ parameter_covariance(fit) @ change.T)
+    return combined(change, parameter_covariance(fit))
 
 
 def has_thresholds(fit: FittedModel) -> bool:

@@ -21,6 +21,7 @@ from lmeformula.result.equations import (
     in_parts,
     terms_of,
 )
+from lmeformula.result.freedom import with_errors
 from lmeformula.result.heavy_errors import (
     HeavyErrors,
     half_widths,
@@ -185,10 +186,13 @@ class Uncertain:
     def _covariances(self, rows: Design | NewRows) -> Floats:
         found = self._effects(rows)
         if self.loads is not None:
-            loads = np.array(self._each_load(rows))
-            found = found + np.einsum(
-                "knd,de,lne->nkl", loads, self.loads.vcov, loads, optimize=True
-            )
+            each = np.array(self._each_load(rows))
+            k, n, d = each.shape
+            known, inner, lost = with_errors(each.reshape(k * n, d), self.loads.vcov)
+            loads = known.reshape(k, n, -1)
+            found = found + np.einsum("knd,de,lne->nkl", loads, inner, loads, optimize=True)
+            without = lost.reshape(k, n).T
+            found[without[:, :, None] | without[:, None, :]] = np.nan
             diagonal = np.arange(self.num_predictors)
             found[:, diagonal, diagonal] = np.maximum(found[:, diagonal, diagonal], 0.0)
         return found

@@ -125,3 +125,43 @@ def test_rows_left_out_are_refused_by_the_names_of_endless_coefficients(family):
     fit = separated(family)
     with pytest.raises(ModelError, match="no finite estimate"):
         calibration(fit)
+
+
+@functools.cache
+def without_zeros(formulas: bool) -> lf.Fit:
+    """Counts with fewer zeros than Poisson's: the chance of zeros of their own ends at nothing."""
+    rng = np.random.default_rng(4)
+    g, x = np.repeat(np.arange(10), 8), rng.normal(size=80)
+    a = np.array(list("pq"))[rng.integers(2, size=80)]
+    y = rng.binomial(4, 1.0 / (1.0 + np.exp(-0.3 * x - 0.4 * rng.normal(size=10)[g])))
+    mean = "y ~ a + x + (1 | g)"
+    data = {"y": y, "a": a, "x": x, "g": g}
+    asked = {"mu": mean, "zi": "~ 1"} if formulas else mean
+    fit = lf.fit(asked, data, "zero_inflated_poisson", method="laplace")
+    assert fit.outcome is lf.Outcome.BOUNDARY
+    return fit
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda fit: fit.predict(interval="confidence"),
+        lambda fit: fit.predict(interval="confidence", re_form="NA"),
+        lambda fit: fit.predict(averaged=True),
+        lambda fit: fit.emmeans("a", kind="mean").to_frame()[["std_error", "conf_low"]],
+        lambda fit: fit.joint_tests().query("df1 > 0")["p_value"],
+        lambda fit: [len(str(fit.check(seed=1))) > 0],
+    ],
+    ids=["intervals", "of the population", "averages", "means", "tests", "check"],
+)
+def test_a_predictor_that_ended_at_nothing_is_as_a_number_that_did(work):
+    """Means do not move with it there; the two ends differ by 1e-9 or so, and averages are by other rules."""
+    found, expected = (np.asarray(work(without_zeros(each)), float) for each in (True, False))
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_predictor_without_errors_takes_none_from_the_others():
+    frame = without_zeros(True).predict(interval="confidence", kind="link")
+    assert np.isfinite(frame["mu"]).all(axis=None)
+    assert frame["zi"]["lower"].isna().all()

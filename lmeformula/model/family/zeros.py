@@ -278,7 +278,8 @@ def _draw_positive(
     mean = surprise * left
     if own:
         growth = tf.math.expm1(mean / own[0])
-        gammas = tf.random.stateless_gamma(shape, of_mean, own[0] + 1.0, dtype=eta.dtype)
+        sizes = _spread(own[0] + 1.0, shape)
+        gammas = tf.random.stateless_gamma(shape, of_mean, sizes, dtype=eta.dtype)
         mean = growth * gammas
     return 1.0 + tf.random.stateless_poisson(shape, of_count, mean, dtype=eta.dtype)
 
