@@ -49,6 +49,29 @@ def test_chances_of_counts_add_up_to_one(name, eta):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_rows_are_drawn_with_own_parameters_of_each_draw(name):
+    """As prediction intervals do; within 5 standard errors, which the draws themselves give."""
+    case, record = CASES[name], family(name)
+    scales = np.array([[1.0], [1.05]])
+    response = tuple(
+        tf.constant(array) for array in arrays(name, np.full(len(ETA), case.responses[0]))
+    )
+    own = tuple(value * tf.constant(scales) for value in tensors(case.own))
+    rows = record.distribution(tf.constant(np.tile(ETA, (2, 1))), response, own)
+    draws = np.asarray(rows.sample(4000, seed=[2, 9]))
+    assert draws.shape == (4000, 2, len(ETA))
+    for place, scale in enumerate(scales[:, 0]):
+        alone = tuple(value * scale for value in tensors(case.own))
+        expected = np.asarray(
+            record.distribution(tf.constant(ETA), response, alone).sample(4000, seed=[4, 1])
+        )
+        both = draws[:, place], expected
+        error = np.sqrt(sum(part.var(axis=0) for part in both) / 4000)
+        away = np.abs(both[0].mean(axis=0) - both[1].mean(axis=0))
+        assert (away <= 5.0 * error + 1e-12).all()
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_draws_have_the_mean_and_the_variance(name):
     """Within 4.5 standard errors, which the draws themselves give."""
     case, record = CASES[name], family(name)
