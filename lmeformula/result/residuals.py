@@ -83,11 +83,12 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
 
 def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Floats:
     """(n,) of the responses, as shares of trials, at their means: with all that makes them vary."""
-    family, at, own = row_family(fit, eta, family_values(fit))
-    if family.categories is not None and family.probabilities is not None:
-        chances = family.probabilities(at, own)
+    whole = fit.model.family
+    if whole.categories is not None and whole.probabilities is not None:
+        chances = whole.probabilities(eta, family_values(fit))
         apart = 1.0 + np.arange(chances.shape[1]) - mu[:, None]
         return np.asarray((chances * apart**2).sum(axis=1) / weights)
+    family, _, own = row_family(fit, eta, family_values(fit))
     if family.variance is None:
         raise ModelError(
             f"the {family.name} family has no Pearson residuals here",

@@ -26,6 +26,15 @@ def test_columns_are_those_of_the_methods(name):
     assert list(fit.augment().columns[:2]) == [fit.model.design.response.name, "g"]
 
 
+def test_pearson_residuals_of_categories_are_by_the_variance_of_their_chances():
+    fit = fit_of("cumulative")
+    chances = fit.predict(kind="prob").to_numpy()
+    numbers = 1.0 + np.arange(chances.shape[1])
+    apart = numbers - chances @ numbers[:, None]
+    expected = fit.residuals() / np.sqrt((chances * apart**2).sum(axis=1))
+    np.testing.assert_allclose(fit.residuals("pearson"), expected, rtol=1e-10)
+
+
 def test_categories_without_an_order_have_chances():
     fit = fit_of("categorical")
     found, chances = fit.augment(), fit.predict(kind="prob")
