@@ -36,8 +36,10 @@ def test_what_one_predictor_alone_has_is_refused():
     model = lf.compile(lf.design(CASES["scale"].formulas, data_of("scale").columns))
     with pytest.raises(ModelError, match="no exact likelihood"):
         lf.estimate(model, method="exact")
-    with pytest.raises(ModelError, match="iterative solver is for models with one"):
-        lf.estimate(model, method="laplace", solver="iterative")
+    with pytest.raises(
+        ModelError, match="Monte Carlo EM by the iterative solver is for models with one"
+    ):
+        lf.estimate(model, method="mcem", solver="iterative")
     with pytest.raises(ModelError, match="not the restricted one"):
         lf.estimate(model, method="laplace", reml=True)
 
