@@ -147,7 +147,7 @@ def half_widths(errors: HeavyErrors, level: float) -> Floats:
     Example:
       >>> import numpy as np, scipy.stats
       >>> one = HeavyErrors(np.zeros(1), np.array([[2.0]]), (3.0,))
-      >>> bool(abs(half_widths(one, 0.9)[0] - 2.0 * scipy.stats.t(3.0).ppf(0.95)) < 1e-9)
+      >>> bool(abs(half_widths(one, 0.9)[0] - 2.0 * scipy.stats.t(3.0).ppf(0.95)) < 1e-6)
       True
     """
     found = cutoff(level) * np.sqrt(errors.variances)
