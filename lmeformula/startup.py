@@ -13,6 +13,7 @@ Environment:
 from __future__ import annotations
 
 import importlib.abc
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -103,6 +104,16 @@ class _Loader(importlib.abc.Loader):
                 if module.__name__ == "tensorflow" and _quiet:
                     # Looking for devices writes notes, too.
                     module.config.list_physical_devices()
+                    module.get_logger().addFilter(_says_something)
+
+
+# Notes on how TensorFlow traces, of no use to whoever fits models: new data are new shapes.
+_ON_TRACING = ("triggered tf.function retracing", "is not a valid node name")
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Whether a note of TensorFlow's own logging is about more than tracing."""
+    return not any(part in record.getMessage() for part in _ON_TRACING)
 
 
 def _make_settings() -> None:

@@ -195,3 +195,27 @@ def test_whichever_line_imports_tensorflow_first_it_is_quiet(tmp_path):
         check=True,
     )
     assert done.stderr == ""
+
+
+TRACING = """
+import sys
+import lmeformula
+import tensorflow as tf
+for name in ("5 out of the last 5 calls to f triggered tf.function retracing", "`_` is not a valid node name"):
+    tf.get_logger().warning(name)
+tf.get_logger().warning("something else")
+"""
+
+
+def test_notes_on_tracing_are_dropped_and_others_are_not(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", TRACING],
+        env=dict(os.environ) | {"LMEFORMULA_XLA_CACHE": str(tmp_path)},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "something else" in found.stderr
+    assert "tracing" not in found.stderr
+    assert "node name" not in found.stderr
