@@ -13,6 +13,7 @@ models, Biometrika 71, 1-10.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -58,7 +59,8 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     if has_chances and found.approximation.value > -math.log(2.0):
         mask[: space.num_fixed], mask[own] = True, True
         return mask
-    weights, at_zero = found.approximation.mode.weights, _at_zero(model, found)
+    weights = _blocks(model, found.approximation.mode.weights)
+    at_zero = _blocks(model, _at_zero(model, found))
     for group in _groups(model):
         columns = np.isin(_places(model), group)
         X, estimates = model.design.X[:, columns], found.params.beta[columns]
@@ -69,8 +71,7 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
             estimates = np.append(estimates, -np.mean(found.params.own))
         if not X.shape[1]:
             continue
-        here, before = _blocks(model, weights, group), _blocks(model, at_zero, group)
-        named = _endless(X, within, estimates, here, before)
+        named = _endless(X, within, estimates, _among(weights, group), _among(at_zero, group))
         mask[: space.num_fixed][columns] = named[: int(columns.sum())]
         if family.thresholds and group[0] == 0:
             mask[own] = named[-1]
@@ -89,17 +90,17 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
     mask = np.zeros(model.space.size, dtype=bool)
     if model.stack.mixture is None or model.family.within is None:
         return mask
-    at_zero = _at_zero(model, found)
+    weights = _blocks(model, found.approximation.mode.weights)
+    at_zero = _blocks(model, _at_zero(model, found))
     for predictor, limit in _limits(model).items():
         columns = _places(model) == predictor
         X, estimates = model.design.X[:, columns], found.params.beta[columns]
         if not X.shape[1]:
             continue
-        here = _blocks(model, found.approximation.mode.weights, [predictor])
-        before, weights = _blocks(model, at_zero, [predictor]), here[:, 0, 0]
+        here, before = _among(weights, [predictor]), _among(at_zero, [predictor])
         named = _endless(X, np.zeros(X.shape[1], int), estimates, here, before)
         reached = X @ estimates
-        moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (weights < FLAT)
+        moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (here[:, 0, 0] < FLAT)
         if moved.any() and ((reached if limit.is_upwards else -reached)[moved] > 0.0).all():
             mask[: len(columns)][columns] = named
     return mask
@@ -144,10 +145,14 @@ def _groups(model: Model) -> list[list[int]]:
     return [every] if is_first else []
 
 
-def _blocks(model: Model, weights: Floats, group: list[int]) -> Floats:
-    """(n, g, g) the rows' curvatures in some predictors, from those of the stacked rows."""
+def _blocks(model: Model, weights: Floats) -> Floats:
+    """(n, K, K) the rows' curvatures in the predictors, from those of the stacked rows."""
     mixture = model.stack.mixture
-    blocks = weights[:, None, None] if mixture is None else mixture.to_blocks(weights)
+    return weights[:, None, None] if mixture is None else mixture.to_blocks(weights)
+
+
+def _among(blocks: Floats, group: list[int]) -> Floats:
+    """(n, g, g) those in some of the predictors."""
     found = blocks[:, group][:, :, group]
     return np.asarray(np.abs(found) if len(group) == 1 else found)
 
@@ -175,15 +180,18 @@ def _endless(X: Floats, places: Ints, estimates: Floats, weights: Floats, at_zer
     """
     p = X.shape[1]
     Q, R = np.zeros_like(X), np.zeros((p, p))
-    for place in range(weights.shape[1]):
-        own = places == place
+    owns = [places == place for place in range(weights.shape[1])]
+    for own in owns:
         Q[:, own], R[np.ix_(own, own)] = np.linalg.qr(X[:, own])
 
     def curvature(rows: Floats) -> Floats:
         most = np.abs(np.einsum("nkk->nk", rows)).max(axis=1)
         capped = rows / np.maximum(most, MOST_WEIGHT)[:, None, None]
-        pairs = capped[:, places[:, None], places[None, :]]
-        return np.asarray(np.einsum("na,nab,nb->ab", Q, pairs, Q))
+        total = np.zeros((p, p))
+        # By pairs of predictors: no array has more numbers than X.
+        for (k, one), (m, other) in itertools.product(enumerate(owns), repeat=2):
+            total[np.ix_(one, other)] = Q[:, one].T @ (capped[:, k, m, None] * Q[:, other])
+        return total
 
     curvatures, directions = np.linalg.eigh(curvature(weights))
     stderr = 1.0 / np.sqrt(np.maximum(curvatures, np.finfo(float).tiny))

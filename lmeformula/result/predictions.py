@@ -99,8 +99,7 @@ def predictions(
         "seed": seed,
         "num_draws": num_draws,
     }
-    given = {name: value for name, value in own.items() if value is not NOT_GIVEN[name]}
-    given = {name: value for name, value in given.items() if not _is_default(name, value)}
+    given = {name: value for name, value in own.items() if not _is_default(name, value)}
     if kind == "draws" and interval is None:
         _refuse_others(given, DRAWS)
         return predict_draws(fit, newdata, **common, **given)
