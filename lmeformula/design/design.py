@@ -51,6 +51,11 @@ class TermBlock:
     distribution: str = "gaussian"
     predictors: tuple[int, ...] = ()
 
+    @property
+    def predictor_of(self) -> tuple[int, ...]:
+        """(k) which linear predictor each coefficient adds to; 0 where there is one."""
+        return self.predictors or (0,) * len(self.columns)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResponseBlock:
@@ -147,6 +152,11 @@ class Design:
     def num_predictors(self) -> int:
         """K, the number of linear predictors."""
         return 1 + len(self.further_offsets)
+
+    @property
+    def predictor_of(self) -> tuple[int, ...]:
+        """(p) which linear predictor each fixed column adds to; 0 where there is one."""
+        return self.column_predictors or (0,) * len(self.names)
 
     @property
     def first(self) -> Design:

@@ -124,8 +124,7 @@ def _limits(model: Model) -> dict[int, Limit]:
 
 def _places(model: Model) -> Ints:
     """(p,) the number of the predictor that each fixed column is of."""
-    design = model.design
-    return np.array(design.column_predictors or [0] * len(design.names), int)
+    return np.array(model.design.predictor_of, int)
 
 
 def _groups(model: Model) -> list[list[int]]:

@@ -235,7 +235,7 @@ def fixed_summands(design: Design, script: Script, predictor: int = 0) -> list[s
     """The fixed effects of a predictor times their columns."""
     summands = []
     bare = bare_columns(design)
-    places = design.column_predictors or (0,) * len(design.names)
+    places = design.predictor_of
     for name, whole, place in zip(part_names(design).effects, design.names, places, strict=True):
         if place != predictor:
             continue
@@ -255,7 +255,7 @@ def random_summands(
     """The random effects of each row times their columns, of those of a predictor."""
     summands = []
     bare = bare_columns(design)
-    places = term.predictors or (0,) * len(term.columns)
+    places = term.predictor_of
     for whole, label, place in zip(term.columns, coefficient_labels(term), places, strict=True):
         if place != predictor:
             continue

@@ -238,7 +238,7 @@ def predictor_equation(design: Design, notation: Notation) -> str:
 
 def _one_equation(design: Design, left: str, predictor: int) -> str:
     names, bare = part_names(design), bare_columns(design)
-    places = design.column_predictors or (0,) * len(design.names)
+    places = design.predictor_of
     products = [
         effect if bare[column] == "Intercept" else f"{effect} · {bare[column]}"
         for effect, column, place in zip(names.effects, design.names, places, strict=True)

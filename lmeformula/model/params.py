@@ -35,6 +35,11 @@ class Params(NamedTuple):
     own: Floats = NO_OWN.start
     freedom: tuple[float, ...] = ()
 
+    @property
+    def freedom_of(self) -> tuple[float, ...]:
+        """Degrees of freedom of each term's effects, infinite where they are Gaussian."""
+        return self.freedom or (float("inf"),) * len(self.covariances)
+
 
 class TermShape(NamedTuple):
     """What the parameter vector needs to know of one term: its name, columns, levels and structure."""

@@ -291,6 +291,6 @@ def _drawn(fit: FittedModel, scores: Scores, projected: Projected, seed: int) ->
             if place == 0:
                 standard = random.standard_normal((len(block.levels), noise.shape[1], len(root)))
             each = (standard @ root[place])[block.index]
-            predictor = block.predictors[place] if block.predictors else 0
+            predictor = block.predictor_of[place]
             moved[predictor] += block.values[:, place, None] * each
     return projected.given(noise + projected.times(moved.reshape(k * n, -1)))

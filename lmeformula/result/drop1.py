@@ -246,7 +246,7 @@ def _narrowed(design: Design, model: Reduced) -> Design:
 
 def _lost(fit: FittedModel, model: Reduced) -> Floats:
     """(r, p) combinations of the coefficients that are zero in the smaller model."""
-    of = np.array(fit.model.design.column_predictors or [0] * len(fit.params.beta))
+    of = np.array(fit.model.design.predictor_of, int)
     predictors = range(of.max(initial=0) + 1) if model.predictor is None else [model.predictor]
     found = []
     for predictor in predictors:

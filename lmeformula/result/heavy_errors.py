@@ -81,7 +81,7 @@ def with_fresh(fit: FittedModel, terms: Sequence[TermBlock], variances: Floats) 
     """
     scales, freedom = [], []
     for j, block in enumerate(terms):
-        df = fit.params.freedom[j] if fit.params.freedom else math.inf
+        df = fit.params.freedom_of[j]
         if math.isinf(df):
             continue
         each = fresh_variances((block,), (fit.params.covariances[j],))
@@ -98,10 +98,9 @@ def with_fresh(fit: FittedModel, terms: Sequence[TermBlock], variances: Floats) 
 
 def normal_covariances(fit: FittedModel) -> tuple[Floats, ...]:
     """(k, k) covariances of each term's effects, of zeros where they have a t distribution."""
-    freedom = fit.params.freedom or (math.inf,) * len(fit.params.covariances)
     return tuple(
         covariance if math.isinf(df) else np.zeros_like(covariance)
-        for covariance, df in zip(fit.params.covariances, freedom, strict=True)
+        for covariance, df in zip(fit.params.covariances, fit.params.freedom_of, strict=True)
     )
 
 

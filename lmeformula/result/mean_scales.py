@@ -216,7 +216,7 @@ def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
     """
     r, m, p = cells.grid.shape
     X = cells.grid.reshape(r * m, p)
-    of = np.array(fit.model.design.column_predictors or (0,) * p, int)
+    of = np.array(fit.model.design.predictor_of, int)
     offsets = cells.grid_offsets.reshape(len(cells.grid_offsets), -1)
     eta = np.array([(X * (of == k)) @ fit.params.beta + offset for k, offset in enumerate(offsets)])
     slopes = mean_slopes(fit, eta if fit.model.design.parts else eta[0], kind)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
@@ -98,9 +96,8 @@ def predict_draws(
     if any(kept):
         drawn = posterior_draws(fit, num_draws, seed).effects
         fresh = np.random.default_rng([seed, 1])
-        freedom = fit.params.freedom or (math.inf,) * len(kept)
         for block, effects, covariance, df, keep in zip(
-            rows.terms, drawn, fit.params.covariances, freedom, kept, strict=True
+            rows.terms, drawn, fit.params.covariances, fit.params.freedom_of, kept, strict=True
         ):
             if not keep:
                 continue

@@ -190,13 +190,13 @@ def variances(
     """
     _check_shares(fit)
     design = fit.model.design
-    of_first = np.equal(design.column_predictors or (0,) * len(fit.params.beta), 0)
+    of_first = np.equal(design.predictor_of, 0)
     eta = design.X @ np.where(of_first, fit.params.beta, 0.0)
     groups: dict[str, float] = {}
     own_rows = 0.0
     has_residual = _family(fit).has_sigma
     for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
-        is_first = np.equal(block.predictors or (0,) * len(block.columns), 0)
+        is_first = np.equal(block.predictor_of, 0)
         if not is_first.any():
             continue
         values = block.values * is_first

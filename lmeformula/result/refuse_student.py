@@ -40,10 +40,9 @@ def effect_covariances(fit: FittedModel) -> tuple[Floats, ...]:
 
     Infinite where the degrees of freedom are two or fewer.
     """
-    freedom = fit.params.freedom or (math.inf,) * len(fit.params.covariances)
     return tuple(
         covariance * _inflation(df)
-        for covariance, df in zip(fit.params.covariances, freedom, strict=True)
+        for covariance, df in zip(fit.params.covariances, fit.params.freedom_of, strict=True)
     )
 
 

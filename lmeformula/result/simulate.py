@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
@@ -157,7 +156,6 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
     num_predictors = 1 + len(rows.further_offsets)
     unseen = [_num_unseen(block.index) for block in rows.terms]
-    freedom = fit.params.freedom or (math.inf,) * len(rows.terms)
     source = np.random.SeedSequence(seed)
     for _ in range(n):
         (sequence,) = source.spawn(1)
@@ -166,7 +164,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
         for block, covariance, df, kept, is_new, count in zip(
             rows.terms,
             fit.params.covariances,
-            freedom,
+            fit.params.freedom_of,
             sampler.kept,
             sampler.is_new,
             unseen,

@@ -126,7 +126,7 @@ def _predictors(fit: FittedModel) -> tuple[Served, Planner]:
         raise NotServed(design.reserved[0])
     each = []
     parts = [part.design for part in design.parts] or [design]
-    of_columns = np.array(design.column_predictors or [0] * len(design.names), int)
+    of_columns = np.array(design.predictor_of, int)
     for number, (part, terms) in enumerate(zip(parts, columns_of_terms(design), strict=True)):
         beta = fit.params.beta[of_columns == number]
         modes = [fit.modes[place][:, columns] for place, columns in terms]
