@@ -7,14 +7,46 @@ without subtracting nearly equal numbers, so that they keep their digits where L
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import Factor, scale_both, scaled_schur
+from lmeformula.algebra.crossproducts import CrossProducts, Layout
+from lmeformula.algebra.lambdas import scale_both, scaled_schur
 
 Floats = NDArray[np.float64]
+
+
+class Factored(Protocol):
+    """What is read of M in blocks; `factor.Factor` is one, which has this file's answers as its own."""
+
+    @property
+    def plan(self) -> Layout:
+        """Layout of the effects."""
+
+    @property
+    def products(self) -> CrossProducts:
+        """Z'WZ."""
+
+    @property
+    def lambdas(self) -> tuple[Floats, ...]:
+        """The factor (k, k) of each term."""
+
+    @property
+    def lead_inverse(self) -> Floats:
+        """(l, k, k) D^(-1/2)."""
+
+    @property
+    def rest_inverse(self) -> Floats:
+        """(r, r) S^-1."""
+
+    @property
+    def lead_rows(self) -> Floats:
+        """(l, k, k) D^-1 Lambda_1'."""
+
+    def lead_forms(self) -> Floats:
+        """(l, k, k) diagonal blocks of F S^-1 F'."""
 
 
 class Complement(NamedTuple):
@@ -27,7 +59,7 @@ class Complement(NamedTuple):
       rest: (r, r) I - S^-1.
     """
 
-    factor: Factor
+    factor: Factored
     own: Floats
     forms: Floats
     rest: Floats
@@ -111,7 +143,7 @@ class Complement(NamedTuple):
             found[places[j], here] = found[here, places[j]].T
 
 
-def complement(factor: Factor) -> Complement:
+def complement(factor: Factored) -> Complement:
     """Work out I - M^-1.
 
     Args:
@@ -142,6 +174,6 @@ def _level_products(left: Floats, right: Floats, change: Floats) -> Floats:
     return np.asarray(np.einsum("sab,abcd,tcd->st", change, tensor, change, optimize=True))
 
 
-def _in_rest(factor: Factor, term: int) -> slice:
+def _in_rest(factor: Factored, term: int) -> slice:
     place, shift = factor.plan.place(term), factor.plan.lead_size
     return slice(place.start - shift, place.stop - shift)

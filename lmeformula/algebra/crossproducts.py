@@ -156,6 +156,18 @@ class CrossProducts:
             [first + self.between @ bottom, self.between.T @ top + self.rest @ bottom]
         )
 
+    def sums(self, plan: Layout) -> tuple[Floats, ...]:
+        """(k, k) sums of the diagonal blocks over each term's levels, in formula order."""
+        found = []
+        for j, (levels, k) in enumerate(plan.sizes):
+            if j == plan.lead:
+                found.append(self.lead.sum(axis=0))
+            else:
+                start = plan.starts[j] - plan.lead_size
+                here = start + np.arange(levels * k).reshape(levels, k)
+                found.append(self.rest[here[:, :, None], here[:, None, :]].sum(axis=0))
+        return tuple(found)
+
     def gram(self, middles: Floats) -> Floats:
         """(r, r): sum over the levels of C_l' K_l C_l, for symmetric K (l, k, k)."""
         if self.pairs is None:

@@ -20,8 +20,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from lmeformula.algebra.complement import Complement, complement
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
 from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
+from lmeformula.algebra.lambdas import apply_lambda, scalar_factors, scale_both, scaled_schur
+from lmeformula.algebra.precision import ByModes, Columns
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +37,7 @@ class Meets(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Factor:
+class Factor(ByModes):
     """M = L L' in blocks.
 
     Attributes:
@@ -62,6 +65,11 @@ class Factor:
     def solve(self, right: Floats) -> Floats:
         """M^-1 right, for right (q,) or (q, m)."""
         return self.solve_upper(self.solve_lower(right))
+
+    def solve_columns(self, right: Floats) -> tuple[Factor, Columns]:
+        """Solve for right (q, m)."""
+        half = self.solve_lower(right)
+        return self, Columns(half, half, self.solve_upper(half))
 
     def solve_lower(self, right: Floats) -> Floats:
         """L^-1 right, for right (q,) or (q, m)."""
@@ -131,6 +139,53 @@ class Factor:
             lead += self.lead_forms()
         blocks[plan.lead] = lead
         return tuple(blocks)
+
+    def log_det_slopes(self) -> tuple[Floats, ...]:
+        """d log |M| / 2 d Lambda: (k, k) of each term.
+
+        It is Lambda^-T (l I - sum of the diagonal blocks of M^-1), which loses digits only where Lambda is
+        nearly singular; the optimiser keeps its diagonal away from zero by more than that.
+        """
+        found = []
+        for (levels, k), factor, traces in zip(
+            self.plan.sizes, self.lambdas, self.inverse_traces(), strict=True
+        ):
+            missing = levels * np.eye(k) - traces
+            found.append(sl.solve_triangular(factor, missing, lower=True, trans="T"))
+        return tuple(found)
+
+    def log_det_slopes_each(self) -> tuple[Floats, ...]:
+        """The same as (1, k, k): what one probe says where nothing is left to chance."""
+        return tuple(slope[None] for slope in self.log_det_slopes())
+
+    def outer_form(self, directions: Floats) -> Floats:
+        """(t, t) a'Q a for a (q, t), Q = Z'WZ - Z'WZ Lambda M^-1 Lambda' Z'WZ."""
+        spread = self.products.times(directions)
+        half = self.solve_lower(apply_lambda(self.plan, self.lambdas, spread, transpose=True))
+        return np.asarray(directions.T @ spread - half.T @ half)
+
+    def outer_traces(self, changes: tuple[Floats, ...]) -> Floats:
+        """tr(Q T_i Q T_j) for changes T (t, k, k) of each term; (t in all, t in all)."""
+        # Q = Lambda^-T (I - M^-1) Lambda^-1
+        inward = tuple(
+            np.asarray(
+                np.linalg.solve(factor, np.linalg.solve(factor, change).transpose(0, 2, 1)), float
+            )
+            for factor, change in zip(self.lambdas, changes, strict=True)
+        )
+        return self._complement.trace_products(inward)
+
+    def outer_sums(self) -> tuple[Floats, ...]:
+        """(k, k) sums of the diagonal blocks of Q over each term's levels; Lambda may be nearly singular."""
+        sums = []
+        for factor, total in zip(self.lambdas, self._complement.sums(), strict=True):
+            outer = np.linalg.solve(factor.T, np.linalg.solve(factor.T, total).T)
+            sums.append(np.asarray(0.5 * (outer + outer.T), float))
+        return tuple(sums)
+
+    @cached_property
+    def _complement(self) -> Complement:
+        return complement(self)
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
@@ -253,56 +308,3 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
     rest = upper.T
     log_det += 2.0 * float(np.log(np.diag(rest)).sum())
     return Factor(plan, products, lambdas, lead, inverse, scaled, rest, log_det)
-
-
-def scaled_schur(
-    plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...], middles: Floats
-) -> Floats:
-    """(r, r) S - I on and below the diagonal: Lambda_2' (the rest less the gram of `middles`) Lambda_2."""
-    pairs, scales = products.pairs, scalar_factors(plan, lambdas)
-    if pairs is None or scales is None:
-        return scale_both(plan, lambdas, products.rest - products.gram(middles))
-    # Elements of the rest meet in rows, hence in levels: there are none elsewhere.
-    values = pairs.read(products.rest) - pairs.gram(middles)
-    return pairs.fill(values * scales[pairs.rows] * scales[pairs.columns], both=False)
-
-
-def scalar_factors(plan: Layout, lambdas: tuple[Floats, ...]) -> Floats | None:
-    """(r,) diagonal of Lambda_2, where all terms of the rest have one coefficient."""
-    if any(plan.sizes[j][1] > 1 for j in plan.rest):
-        return None
-    return np.concatenate([np.full(plan.sizes[j][0], lambdas[j][0, 0]) for j in plan.rest])
-
-
-def scale_both(plan: Layout, lambdas: tuple[Floats, ...], matrix: Floats) -> Floats:
-    """Lambda_2' matrix Lambda_2 for an (r, r) matrix of the rest; may overwrite it."""
-    scales = scalar_factors(plan, lambdas)
-    if scales is not None:
-        matrix *= scales[:, None]
-        matrix *= scales
-        return matrix
-    matrix = apply_lambda(plan, lambdas, matrix, transpose=True, rest_only=True)
-    return apply_lambda(plan, lambdas, matrix.T.copy(), transpose=True, rest_only=True)
-
-
-def apply_lambda(
-    plan: Layout,
-    lambdas: tuple[Floats, ...],
-    columns: Floats,
-    *,
-    transpose: bool = False,
-    rest_only: bool = False,
-) -> Floats:
-    """Lambda columns (or Lambda' columns) for effects (q,) or (q, m); (r, m) with `rest_only`."""
-    result = np.empty_like(columns)
-    shift = plan.lead_size if rest_only else 0
-    for j in plan.rest if rest_only else range(len(plan.sizes)):
-        factor = lambdas[j].T if transpose else lambdas[j]
-        place = slice(plan.place(j).start - shift, plan.place(j).stop - shift)
-        levels, k = plan.sizes[j]
-        if k == 1:
-            result[place] = factor[0, 0] * columns[place]
-        else:
-            part = columns[place].reshape(levels, k, -1)
-            result[place] = (factor @ part).reshape(columns[place].shape)
-    return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.eliminated import Eliminated, eliminate, times_lambda
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.precision import ByModes, Columns
 from lmeformula.algebra.probes import (
     Probed,
     Sides,
@@ -26,23 +28,30 @@ Floats = NDArray[np.float64]
 
 # Relative residual of single equations.
 TOLERANCE = 1e-9
+# The same for the average information, which only shapes the steps of an ascent.
+ROUGHLY = 1e-4
 # Rows are visited with so many probes at a time.
 COLUMNS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class ProbedFactor:
+class ProbedFactor(ByModes):
     """M = Lambda' Z'WZ Lambda + I; see `Factor` for what is asked of it.
 
     Attributes:
-      meetings: where the terms of the design meet.
       eliminated: M with its lead term eliminated.
       signs: (r, m) probes.
+      known: what the probes say, if they were solved beside other columns.
     """
 
-    meetings: Meetings
     eliminated: Eliminated
     signs: Floats
+    known: Probed | None = None
+
+    @property
+    def meetings(self) -> Meetings:
+        """Where the terms of the design meet."""
+        return self.eliminated.products.meetings
 
     @property
     def plan(self) -> Layout:
@@ -62,6 +71,8 @@ class ProbedFactor:
     @cached_property
     def probed(self) -> Probed:
         """What the probes say of the traces and of log |M|."""
+        if self.known is not None:
+            return self.known
         return summarize(self.eliminated, self.sides, self.num_probes)
 
     @property
@@ -74,14 +85,53 @@ class ProbedFactor:
         """log |M|, estimated."""
         return self.probed.log_det
 
-    def solve(self, right: Floats) -> Floats:
-        """M^-1 right, for right (q,) or (q, m)."""
+    @property
+    def converged(self) -> bool:
+        """Whether all equations of the probes, and beside them, were solved to their tolerance."""
+        return self.probed.converged
+
+    def solve(self, right: Floats, tolerance: float = TOLERANCE) -> Floats:
+        """M^-1 right, for right (q,) or (q, m), to a relative residual."""
         columns = right.reshape(right.shape[0], -1)
         size = self.plan.lead_size
         half = self.eliminated.lower(columns)
-        tolerance = np.full(columns.shape[1], TOLERANCE)
-        half[size:] = conjugate_gradients(self.eliminated.times, half[size:], tolerance).x
+        tolerances = np.full(columns.shape[1], tolerance)
+        half[size:] = conjugate_gradients(self.eliminated.times, half[size:], tolerances).x
         return self.eliminated.upper(half).reshape(right.shape)
+
+    def solve_columns(self, right: Floats) -> tuple[ProbedFactor, Columns]:
+        """Solve for right (q, m) to rounding, beside the probes: what a product costs is to read the matrix."""
+        size = self.plan.lead_size
+        half = self.eliminated.lower(right)
+        sides = solve_sides(self.eliminated, self.signs, half[size:])
+        probed = summarize(self.eliminated, sides, self.num_probes)
+        half[size:] = probed.solution
+        solved = self.eliminated.upper(half)
+        return replace(self, known=probed), Columns(right, solved, solved)
+
+    def log_det_slopes(self) -> tuple[Floats, ...]:
+        """d log |M| / 2 d Lambda = Lambda^-T (l I - trace): (k, k) of each term."""
+        return self._slopes(self.probed.traces)
+
+    def log_det_slopes_each(self) -> tuple[Floats, ...]:
+        """The same by each probe, (m, k, k) of each term."""
+        return self._slopes(self.probed.each)
+
+    def _slopes(self, traces: tuple[Floats, ...]) -> tuple[Floats, ...]:
+        found = []
+        for (levels, k), factor, trace in zip(self.plan.sizes, self.lambdas, traces, strict=True):
+            missing = levels * np.eye(k) - trace
+            found.append(np.asarray(np.linalg.solve(factor.T, missing), float))
+        return tuple(found)
+
+    def outer_form(self, directions: Floats) -> Floats:
+        """(t, t) a'Q a for a (q, t), to about four digits: it only shapes the steps of an ascent."""
+        spread = self.eliminated.products.times(directions)
+        half = self.eliminated.lower(apply_lambda(self.plan, self.lambdas, spread, transpose=True))
+        top, bottom = half[: self.plan.lead_size], half[self.plan.lead_size :]
+        tolerances = np.full(bottom.shape[1], ROUGHLY)
+        solved = conjugate_gradients(self.eliminated.times, bottom, tolerances)
+        return np.asarray(directions.T @ spread - (top.T @ top + bottom.T @ solved.x))
 
     def inverse_traces(self) -> tuple[Floats, ...]:
         """(k, k) sums over the levels of the diagonal blocks of M^-1, one per term in formula order."""
@@ -246,7 +296,7 @@ def factor_iteratively(
         weights).
     """
     products = sparse_products(meetings, weights)
-    return ProbedFactor(meetings, eliminate(meetings.plan, products, lambdas), signs)
+    return ProbedFactor(eliminate(meetings.plan, products, lambdas), signs)
 
 
 def _form(left: Floats, blocks: Floats, right: Floats) -> Floats:

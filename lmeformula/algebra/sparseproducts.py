@@ -53,22 +53,6 @@ class Pair(NamedTuple):
     backward: sp.csc_array
 
 
-class SparseProducts(NamedTuple):
-    """Z'WZ in blocks.
-
-    Attributes:
-      lead: (l, k, k) diagonal blocks of the lead term.
-      diagonal: (l, k, k) diagonal blocks of each term of the rest.
-      between: block between the lead term and each term of the rest.
-      across: the blocks within the rest that are not diagonal, with the places of their terms in the rest.
-    """
-
-    lead: Floats
-    diagonal: tuple[Floats, ...]
-    between: tuple[Pair, ...]
-    across: tuple[tuple[int, int, Pair], ...]
-
-
 class Meetings(NamedTuple):
     """Where the terms of a design meet; see `SparseProducts` for the order.
 
@@ -83,6 +67,54 @@ class Meetings(NamedTuple):
     terms: tuple[TermBlock, ...]
     between: tuple[Meeting, ...]
     across: tuple[tuple[int, int, Meeting], ...]
+
+
+class SparseProducts(NamedTuple):
+    """Z'WZ in blocks.
+
+    Attributes:
+      meetings: where the terms meet.
+      lead: (l, k, k) diagonal blocks of the lead term.
+      diagonal: (l, k, k) diagonal blocks of each term of the rest.
+      between: block between the lead term and each term of the rest.
+      across: the blocks within the rest that are not diagonal, with the places of their terms in the rest.
+    """
+
+    meetings: Meetings
+    lead: Floats
+    diagonal: tuple[Floats, ...]
+    between: tuple[Pair, ...]
+    across: tuple[tuple[int, int, Pair], ...]
+
+    @property
+    def plan(self) -> Layout:
+        """Layout of the effects."""
+        return self.meetings.plan
+
+    def times(self, columns: Floats) -> Floats:
+        """Z'WZ columns, for effects (q, m)."""
+        plan = self.plan
+        found = np.empty_like(columns)
+        diagonal = (self.lead, *self.diagonal)
+        places = [plan.place(j) for j in (plan.lead, *plan.rest)]
+        for place, blocks in zip(places, diagonal, strict=True):
+            levels, k, _ = blocks.shape
+            part = columns[place].reshape(levels, k, -1)
+            found[place] = (blocks @ part).reshape(levels * k, -1)
+        top, rest = places[0], places[1:]
+        for place, pair in zip(rest, self.between, strict=True):
+            found[top] += pair.forward @ columns[place]
+            found[place] += pair.backward @ columns[top]
+        for i, j, pair in self.across:
+            found[rest[i]] += pair.forward @ columns[rest[j]]
+            found[rest[j]] += pair.backward @ columns[rest[i]]
+        return found
+
+    def sums(self, plan: Layout) -> tuple[Floats, ...]:
+        """(k, k) sums of the diagonal blocks over each term's levels, in formula order."""
+        blocks = {plan.lead: self.lead}
+        blocks |= dict(zip(plan.rest, self.diagonal, strict=True))
+        return tuple(blocks[j].sum(axis=0) for j in range(len(blocks)))
 
 
 def find_meetings(plan: Layout, terms: tuple[TermBlock, ...]) -> Meetings:
@@ -110,6 +142,7 @@ def sparse_products(meetings: Meetings, weights: Floats | None) -> SparseProduct
     lead = terms[plan.lead]
     rest = [terms[j] for j in plan.rest]
     return SparseProducts(
+        meetings,
         _own_blocks(lead, weights),
         tuple(_own_blocks(term, weights) for term in rest),
         tuple(
@@ -182,22 +215,3 @@ def _own_blocks(term: TermBlock, weights: Floats | None) -> Floats:
             found = np.bincount(term.index, left * term.values[:, b], levels)
             blocks[:, a, b] = blocks[:, b, a] = found
     return blocks
-
-
-def times_products(plan: Layout, products: SparseProducts, columns: Floats) -> Floats:
-    """Z'WZ columns, for effects (q, m)."""
-    found = np.empty_like(columns)
-    diagonal = (products.lead, *products.diagonal)
-    places = [plan.place(j) for j in (plan.lead, *plan.rest)]
-    for place, blocks in zip(places, diagonal, strict=True):
-        levels, k, _ = blocks.shape
-        part = columns[place].reshape(levels, k, -1)
-        found[place] = (blocks @ part).reshape(levels * k, -1)
-    top, rest = places[0], places[1:]
-    for place, pair in zip(rest, products.between, strict=True):
-        found[top] += pair.forward @ columns[place]
-        found[place] += pair.backward @ columns[top]
-    for i, j, pair in products.across:
-        found[rest[i]] += pair.forward @ columns[rest[j]]
-        found[rest[j]] += pair.backward @ columns[rest[i]]
-    return found

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
 
 Floats = NDArray[np.float64]
 

@@ -17,11 +17,11 @@ from lmeformula.estimation.coordinates import (
     told,
 )
 from lmeformula.estimation.nearness import nearness
-from lmeformula.gaussian.exact import ExactFit, column_scales
+from lmeformula.gaussian.exact import ExactFit
 from lmeformula.gaussian.from_residuals import EXACTLY, Rows
-from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.second_opinion import score, witness_at
+from lmeformula.gaussian.sums import Sums
 from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameters
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.laplace.next_term import next_term
@@ -100,7 +100,7 @@ def certify_exact(
     pulls = inner.pulls(tuple(-2.0 * pull for pull in witness.in_relative))
     least = least_known(space, psi)
     # Where effects are large beside sigma, an information is a small difference of what it would be by itself.
-    sizes = zip(column_scales(inner.data), lambdas, strict=True)
+    sizes = zip(inner.data.column_scales(), lambdas, strict=True)
     reach = max(float(np.linalg.norm(scale[:, None] * factor, 2)) for scale, factor in sizes)
     rounding = min(4.0 * np.finfo(float).eps * data.n * reach**2, MOST_ROUNDING)
     expected = expected * max(1.0, rounding / NO_INFORMATION)

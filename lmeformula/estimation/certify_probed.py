@@ -16,9 +16,9 @@ from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
-from lmeformula.gaussian import sparse
-from lmeformula.gaussian.freedom import freedom_of
-from lmeformula.gaussian.iterative import IterativeFit, log_likelihood
+from lmeformula.gaussian.iterative import IterativeFit
+from lmeformula.gaussian.likelihood import log_likelihood_of, score
+from lmeformula.gaussian.sums import Sums
 from lmeformula.laplace.fit import place
 from lmeformula.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
 from lmeformula.laplace.likelihood import approximate
@@ -40,7 +40,7 @@ STAND_IN = 1e-2
 
 
 def certify_probed(
-    data: sparse.SparseSums,
+    data: Sums,
     model: Model,
     found: IterativeFit,
     stderr: Floats,
@@ -60,17 +60,16 @@ def certify_probed(
       The certificate.
     """
     space = model.space
-    signs = random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED)
-
-    scores, there = sparse.score(data, space, found.psi, signs, reml)
+    data = data._replace(signs=random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED))
+    scores, there = score(data, space, found.psi, reml)
     units = tuple(space.residual_sd(found.psi) / scale for scale in data.column_scales())
     close = _close_by(space, found.psi, found.inside, units)
     bounds: tuple[Bound, ...] = ()
     if close is not None:
-        bounds = _bounds(
-            space, close, found.inside, sparse.score(data, space, close, signs, reml)[0]
-        )
-    second = log_likelihood(data, there, space.residual_sd(found.psi), freedom_of(data, reml), reml)
+        bounds = _bounds(space, close, found.inside, score(data, space, close, reml)[0])
+    assert isinstance(there.factor, ProbedFactor)
+    log_dets = there.factor.probed.log_det_each
+    second = log_likelihood_of(data, there, space.residual_sd(found.psi) ** 2, reml)
     return _certify_probes(
         model,
         found.psi,
@@ -83,7 +82,7 @@ def certify_probed(
         bounds,
         found.loglik,
         second,
-        math.hypot(found.loglik_error, loglik_error(there.probed.log_det_each)),
+        math.hypot(found.loglik_error, loglik_error(log_dets)),
     )
 
 

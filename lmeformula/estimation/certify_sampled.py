@@ -12,8 +12,8 @@ from lmeformula.em.types import Problem, Solution
 from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING, names_alike
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
-from lmeformula.gaussian.likelihood import Sums
 from lmeformula.gaussian.second_opinion import score, witness_at
+from lmeformula.gaussian.sums import Sums
 from lmeformula.history import LogLik
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace

@@ -34,13 +34,14 @@ from lmeformula.estimation.common import (
 )
 from lmeformula.estimation.finish import Effects, Errors, Run, finish
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.exact import ExactFit, column_roots, column_scales, densely, fit_exact
+from lmeformula.gaussian.exact import ExactFit, densely, fit_exact
 from lmeformula.gaussian.information import observed_information
-from lmeformula.gaussian.likelihood import Solved, Sums, log_likelihood, sums
+from lmeformula.gaussian.likelihood import Solved, log_likelihood
 from lmeformula.gaussian.no_residual import runs_away, without_residual
 from lmeformula.gaussian.orthogonal import Orthogonal
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.gaussian.restricted import restricted, restricted_information
+from lmeformula.gaussian.sums import Sums, sums
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
@@ -80,7 +81,7 @@ def estimate_exact(
             found, examined = _examined(closer, model, reml, start)
     sigma, psi = found.params.sigma, space.to_free(found.params)
     assert sigma is not None
-    effects = Effects(*found.inner.effects(*conditional(found.inner.data, found.solution, sigma)))
+    effects = Effects(*found.inner.effects(*conditional(found.solution, sigma)))
     seconds = time.perf_counter() - began
     return finish(
         model,
@@ -175,7 +176,7 @@ def _errors(
     if found.perfect:
         return _Examined(nothing, certify_perfect(data.rows, sigma), Outcome.PERFECT_FIT)
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma, column_scales(data))
+    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma, data.column_scales())
     if bound is not None:
         inside[-1] = False
     solved = None if found.singular else found.solution
@@ -249,7 +250,7 @@ def estimate_mcem(
     params = space.to_natural(limit)
     sigma = space.residual_sd(psi)
     value, _, found = log_likelihood(data, space, psi)
-    modes, mode_cov = conditional(data, found, sigma)
+    modes, mode_cov = conditional(found, sigma)
     if solution.info is not None:
         modes = plan.split(np.asarray(solution.info.latent_mean, float))
     # On the reporting scale, whose fixed effects may be those of other columns.
@@ -284,7 +285,7 @@ def estimate_mcem(
         outcome=solution.outcome,
         certificate=certificate,
         singular=bool(solution.held)
-        or any_singular(found.factor.lambdas, column_roots(data, space)),
+        or any_singular(found.factor.lambdas, data.column_roots(space)),
         seconds=Seconds(
             design=0.0,
             compile=ran.compile,

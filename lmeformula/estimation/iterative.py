@@ -7,7 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.probes import estimate_blocks, solve_sides
+from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
@@ -17,11 +17,10 @@ from lmeformula.estimation.common import most_probes, report_mc_error, report_vc
 from lmeformula.estimation.coordinates import coordinates
 from lmeformula.estimation.finish import Effects, Errors, finish
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.dense import MOST_EFFECTS
 from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
-from lmeformula.gaussian.likelihood import sums
-from lmeformula.gaussian.sparse import SparseSums, outward, sparse_sums
+from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.gaussian.sums import sums
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
@@ -36,7 +35,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
     with the same probes.
     """
     began = time.perf_counter()
-    data, space = sparse_sums(model.design), model.space
+    data, space = sums(model.design, factored=False), model.space
     found = fit_iterative(
         data,
         space,
@@ -49,18 +48,13 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
     )
     sigma = found.params.sigma
     assert sigma is not None
-    plan, lambdas = data.plan, found.solution.factor.lambdas
-    modes = plan.split(outward(plan, lambdas, found.solution.u[:, None])[:, 0])
+    solution = found.solution
     if found.perfect or found.lost:
-        mode_cov = tuple(np.full((levels, k, k), np.nan) for levels, k in plan.sizes)
+        modes = solution.factor.effects(solution.u, solution.w)
+        mode_cov = tuple(np.full((levels, k, k), np.nan) for levels, k in data.plan.sizes)
     else:
-        solved = solve_sides(found.solution.factor, found.signs)
-        blocks = estimate_blocks(found.solution.factor, solved, found.signs.shape[1])
-        mode_cov = tuple(
-            sigma**2 * (factor @ block @ factor.T)
-            for factor, block in zip(lambdas, blocks, strict=True)
-        )
-    fixed_vcov = _fixed_covariance(data, found, sigma)
+        modes, mode_cov = conditional(solution, sigma)
+    fixed_vcov = fixed_covariance(data, solution, sigma)
     vcov = report_vcov(
         model, found.psi, found.information, found.inside, fixed_vcov, data.R, apart=True
     )
@@ -106,12 +100,3 @@ def _outcome(found: IterativeFit) -> Outcome:
     if found.lost or not found.converged:
         return Outcome.OPTIMIZER_STALLED
     return Outcome.CONVERGED if found.is_sharp else Outcome.DRAWS_EXHAUSTED
-
-
-def _fixed_covariance(data: SparseSums, found: IterativeFit, sigma: float) -> Floats:
-    """(p, p) covariance of the fixed effects, sigma^2 (X'V^-1 X)^-1 at the estimated covariances."""
-    if not data.R.size:
-        return np.zeros((0, 0))
-    return np.asarray(
-        sigma**2 * np.linalg.inv(data.R.T @ found.solution.information @ data.R), float
-    )

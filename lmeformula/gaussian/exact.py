@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.algebra.crossproducts import CrossProducts
+from lmeformula.algebra.precision import Exact, Precision
+from lmeformula.algebra.small import MOST_EFFECTS, dense_products
 from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.gaussian.dense import MOST_EFFECTS, dense_products
-from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.from_residuals import is_perfect
 from lmeformula.gaussian.information import profile_information
-from lmeformula.gaussian.likelihood import (
-    MOST_DENSE,
-    Solved,
-    Sums,
-    fit_gradient,
-    fixed_gradient,
-    log_det_gradient,
-    solve_quickly,
-)
+from lmeformula.gaussian.likelihood import MOST_DENSE, profile, solve_quickly, variance_of
 from lmeformula.gaussian.moments import moment_start
 from lmeformula.gaussian.no_residual import may_lack_residual, without_limit
-from lmeformula.gaussian.orthogonal import Orthogonal, mean_products, orthogonal
+from lmeformula.gaussian.orthogonal import Orthogonal, orthogonal
 from lmeformula.gaussian.restricted import restricted
+from lmeformula.gaussian.solution import Solution
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
-from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
+from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.measured import with_measured
 from lmeformula.model.params import Params, ParamSpace
 
@@ -61,7 +57,7 @@ class ExactFit(NamedTuple):
     """
 
     params: Params
-    solution: Solved
+    solution: Solution[Exact]
     loglik: float
     gain: float
     converged: bool
@@ -102,22 +98,14 @@ def fit_exact(
     References:
       Gilmour, Thompson, Cullis (1995), Biometrics 51, 1440-1450, for the average information.
     """
-    scales = column_scales(data)
-    roots = column_roots(data, space)
+    scales = data.column_scales()
+    roots = data.column_roots(space)
     elements = factor_space(space, roots)
     inner = orthogonal(data)
     contrasts = restricted(inner.data) if reml else None
     work, apart = (inner.data, reml) if contrasts is None else (contrasts, False)
 
-    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
-        value, slopes, found = deviance(work, inner.factors(lambdas), space.fixed_sigma, apart)
-        changes = inner.factors(elements.changes(coordinates))
-        information = profile_information(work, found, changes, space.fixed_sigma, apart)
-        uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
-        information += elements.falling(coordinates, uphill)
-        score = elements.pull_back(coordinates, uphill)
-        return Point(coordinates, -0.5 * value, score, information, uphill, found)
-
+    look = looker(work, space, elements, inner, apart)
     evaluate = where_told(look, elements.factors)
 
     def measure(point: Point, free: NDArray[np.bool_]) -> Point:
@@ -182,6 +170,31 @@ def fit_exact(
     )
 
 
+def looker(
+    data: Sums, space: ParamSpace, charts: FactorSpace, inner: Orthogonal, reml: bool
+) -> Callable[[Floats, tuple[Floats, ...]], Point]:
+    """Coordinates of the charts, and the factors there -> what an ascent asks of the profiled likelihood.
+
+    Args:
+      data: cross products of the columns of `inner`, or contrasts of them.
+      space: the model's parameter space.
+      charts: of the relative factors.
+      inner: the columns.
+      reml: of the restricted likelihood.
+    """
+
+    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
+        value, slopes, found = deviance(data, inner.factors(lambdas), space.fixed_sigma, reml)
+        changes = inner.factors(charts.changes(coordinates))
+        information = profile_information(data, found, changes, space.fixed_sigma, reml)
+        uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
+        information += charts.falling(coordinates, uphill)
+        score = charts.pull_back(coordinates, uphill)
+        return Point(coordinates, -0.5 * value, score, information, uphill, found)
+
+    return look
+
+
 def densely(data: Sums) -> Sums | None:
     """What a fit by blocks that came close to its responses, or to no maximum, is to be found with once more.
 
@@ -194,6 +207,7 @@ def densely(data: Sums) -> Sums | None:
     """
     if data.dense is not None or data.n * data.plan.num_effects > MOST_DENSE:
         return None
+    assert isinstance(data.products, CrossProducts)
     dense = dense_products(data.plan, data.products, MOST_CLOSELY)
     return None if dense is None else data._replace(dense=dense)
 
@@ -229,53 +243,24 @@ def _only(elements: FactorSpace, terms: tuple[int, ...]) -> Floats:
     )
 
 
-def column_scales(data: Sums) -> tuple[Floats, ...]:
-    """(k,) root mean squares of the columns of each random-effects term."""
-    roots = (np.sqrt(np.diag(products)) for products in mean_products(data))
-    return tuple(np.where(root > 0, root, 1.0) for root in roots)
-
-
-def column_roots(data: Sums, space: ParamSpace) -> tuple[Floats, ...]:
-    """(k, k) root of the mean products of each term's columns; see `column_root`."""
-    return tuple(
-        column_root(products, term.structure.correlations == "each")
-        for products, term in zip(mean_products(data), space.terms, strict=True)
-    )
-
-
-def profile(data: Sums, found: Solved, sigma: float | None, reml: bool) -> float:
-    """Deviance (-2 log-likelihood) at the optimal fixed effects and, unless given, sigma."""
-    freedom = freedom_of(data, reml)
-    variance = found.rss / freedom if sigma is None else sigma**2
-    value = found.factor.log_det - data.log_weights
-    value += freedom * np.log(2 * np.pi * variance) + found.rss / variance
-    if reml:
-        value += np.linalg.slogdet(found.information)[1] + 2 * np.log(np.abs(np.diag(data.R))).sum()
-    return float(value)
-
-
 def deviance(
     data: Sums, lambdas: tuple[Floats, ...], sigma: float | None, reml: bool
-) -> tuple[float, tuple[Floats, ...], Solved]:
+) -> tuple[float, tuple[Floats, ...], Solution[Precision]]:
     """The profiled deviance, its (k, k) derivatives in the elements of each Lambda, and the solution."""
     found = solve_quickly(data, lambdas)
-    freedom = freedom_of(data, reml)
-    variance = found.rss / freedom if sigma is None else sigma**2
+    variance = variance_of(data, found, sigma, reml)
     pulls = []
-    further = (
-        fixed_gradient(data, found) if reml else tuple(np.zeros_like(factor) for factor in lambdas)
-    )
+    further = found.fixed_slopes() if reml else tuple(np.zeros_like(factor) for factor in lambdas)
     for spread, fit, fixed in zip(
-        log_det_gradient(data, found), fit_gradient(data, found), further, strict=True
+        found.factor.log_det_slopes(), found.fit_slopes(), further, strict=True
     ):
         pulls.append(2.0 * (spread - fit / variance - fixed))
     return profile(data, found, sigma, reml), tuple(pulls), found
 
 
-def natural(data: Sums, space: ParamSpace, found: Solved, reml: bool) -> Params:
+def natural(data: Sums, space: ParamSpace, found: Solution[Precision], reml: bool) -> Params:
     """Parameters on their natural scale from a solved problem."""
-    freedom = freedom_of(data, reml)
-    sigma = space.fixed_sigma or float(np.sqrt(found.rss / freedom))
+    sigma = space.fixed_sigma or float(np.sqrt(found.rss / data.freedom(reml)))
     beta = data.ols + (np.linalg.solve(data.R, found.gamma) if data.R.size else found.gamma)
     covariances = tuple(sigma**2 * (factor @ factor.T) for factor in found.factor.lambdas)
     return Params(beta, covariances, sigma)

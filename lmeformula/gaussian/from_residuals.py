@@ -11,7 +11,7 @@ References: Golub, Van Loan (2013), Matrix Computations, section 5.3.8, for the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy.linalg as sl
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.lambdas import apply_lambda
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +70,21 @@ class Rows(NamedTuple):
         for j, matrix in enumerate(plan.transposed):
             found[plan.place(j)] = matrix @ held
         return found
+
+
+class Solves(Protocol):
+    """M, as far as it is read here; see `algebra.precision`."""
+
+    @property
+    def plan(self) -> Layout:
+        """Layout of the effects."""
+
+    @property
+    def lambdas(self) -> tuple[Floats, ...]:
+        """The factor (k, k) of each term."""
+
+    def solve(self, right: Floats) -> Floats:
+        """M^-1 right, for right (q, m)."""
 
 
 class Closely(NamedTuple):
@@ -144,26 +160,24 @@ def leave(
     return Left(left, modes)
 
 
-def solve_closely(
-    plan: Layout,
-    rows: Rows,
-    lambdas: tuple[Floats, ...],
-    outward: Callable[[Floats], Floats],
-    inward: Callable[[Floats], Floats],
-    solve: Callable[[Floats], Floats],
-    gamma: Floats | None,
-) -> Closely:
+def solve_closely(rows: Rows, factor: Solves, gamma: Floats | None) -> Closely:
     """Solve for effects and fixed effects from the rows.
 
     Args:
-      plan: layout of the random effects.
       rows: residuals before there are effects.
-      lambdas: relative covariance factors in formula order.
-      outward, inward, solve: as in `leave`.
+      factor: M, with which equations are solved roughly.
       gamma: (p,) coefficients of the columns; None for the best.
     """
+    plan, lambdas = factor.plan, factor.lambdas
     columns = np.column_stack([rows.Q, rows.residual])
-    found = leave(plan, rows, columns, outward, inward, solve)
+    found = leave(
+        plan,
+        rows,
+        columns,
+        outward=lambda columns: apply_lambda(plan, lambdas, columns),
+        inward=lambda columns: apply_lambda(plan, lambdas, columns, transpose=True),
+        solve=factor.solve,
+    )
     products = found.products
     information, pull = products[:-1, :-1], products[:-1, -1]
     if gamma is None:

@@ -9,17 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from lmeformula.algebra.complement import Complement, complement
 from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
-from lmeformula.algebra.factor import apply_lambda
-from lmeformula.gaussian.dense import SmallSolution, trace_products
-from lmeformula.gaussian.freedom import freedom_of
-from lmeformula.gaussian.likelihood import (
-    Solution,
-    Solved,
-    Sums,
-    solve,
-)
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.precision import Precision
+from lmeformula.gaussian.likelihood import Solved, solve_exactly
+from lmeformula.gaussian.solution import Solution
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -68,15 +63,17 @@ def observed_information(
         parts = (turned(part) for part in zip(*blocks, strict=True))
         blocks = tuple(_Block(*block) for block in zip(*parts, strict=True))
     if found is None:
-        found = solve(data, tuple(block.factor for block in blocks), data.R @ (psi[:p] - data.ols))
+        found = solve_exactly(
+            data, tuple(block.factor for block in blocks), data.R @ (psi[:p] - data.ols)
+        )
     # Each term's own parameters, then the scale of its Lambda, which log sigma moves.
     changes = tuple(
         np.concatenate([outer_changes(block.first, block.factor), -2.0 * _squared(block.factor)])
         for block in blocks
     )
     directions = covariance_directions(data.plan, found.w, changes)
-    information = _quadratic(data, found, directions) / variance
-    traces, sums = _outer_traces(data, found, changes)
+    information = found.factor.outer_form(directions) / variance
+    traces, sums = found.factor.outer_traces(changes), found.factor.outer_sums()
     if reml and len(data.ols):
         less = _restriction(data, found, directions, changes)
         information -= less.quadratic / variance
@@ -130,7 +127,7 @@ def _restriction(
     inner = np.empty((total, K.shape[1], K.shape[1]))
     for c, column in enumerate(K.T):
         moved = covariance_directions(data.plan, column, changes)
-        traces += 2.0 * _quadratic(data, found, moved)
+        traces += 2.0 * found.factor.outer_form(moved)
         inner[:, c] = moved.T @ K
     flat = inner.reshape(total, -1)
     return _Restriction(
@@ -138,37 +135,6 @@ def _restriction(
         traces - flat @ flat.T,
         tuple(np.einsum("lap,lbp->ab", block, block) for block in blocks),
     )
-
-
-def _outer_traces(
-    data: Sums, found: Solved, changes: tuple[Floats, ...]
-) -> tuple[Floats, tuple[Floats, ...]]:
-    """tr(Q T_i Q T_j) for changes T_i, and the sums of the diagonal blocks of Q over each term's levels."""
-    if isinstance(found, SmallSolution):
-        return trace_products(data.plan, found.outer, changes), found.sums
-    lambdas = found.factor.lambdas
-    # Q = Lambda^-T (I - M^-1) Lambda^-1
-    inward = tuple(
-        np.asarray(
-            np.linalg.solve(factor, np.linalg.solve(factor, change).transpose(0, 2, 1)), float
-        )
-        for factor, change in zip(lambdas, changes, strict=True)
-    )
-    away = complement(found.factor)
-    return away.trace_products(inward), _outer_sums(away)
-
-
-def outer_sums(found: Solution) -> tuple[Floats, ...]:
-    """(k, k) sums of the diagonal blocks of Q over each term's levels; factors may be nearly singular."""
-    return _outer_sums(complement(found.factor))
-
-
-def _outer_sums(away: Complement) -> tuple[Floats, ...]:
-    sums = []
-    for factor, total in zip(away.factor.lambdas, away.sums(), strict=True):
-        outer = np.linalg.solve(factor.T, np.linalg.solve(factor.T, total).T)
-        sums.append(np.asarray(0.5 * (outer + outer.T), float))
-    return tuple(sums)
 
 
 class _Block(NamedTuple):
@@ -232,7 +198,15 @@ def _squared(factor: Floats) -> Floats:
     return np.asarray((factor @ factor.T)[None])
 
 
-def average_information(data: Sums, space: ParamSpace, psi: Floats, found: Solution) -> Floats:
+def _fixed_information(
+    data: Sums, found: Solution[Precision], space: ParamSpace, psi: Floats
+) -> Floats:
+    return np.asarray(data.R.T @ found.information @ data.R / space.residual_sd(psi) ** 2)
+
+
+def average_information(
+    data: Sums, space: ParamSpace, psi: Floats, found: Solution[Precision]
+) -> Floats:
     """(d, d) average of the observed and the expected information of psi; positive semidefinite.
 
     Args:
@@ -260,7 +234,7 @@ def average_information(data: Sums, space: ParamSpace, psi: Floats, found: Solut
         modes = apply_lambda(data.plan, found.factor.lambdas, found.u)
         directions = np.column_stack([directions, -2.0 * modes])
         scale = np.append(scale, 2.0)
-    quadratic = _quadratic(data, found, directions)
+    quadratic = found.factor.outer_form(directions)
     along = directions.T @ found.w
     quadratic += np.outer(scale, along) + np.outer(along, scale)
     quadratic += found.rss * np.outer(scale, scale)
@@ -272,7 +246,7 @@ def average_information(data: Sums, space: ParamSpace, psi: Floats, found: Solut
 
 def profile_information(
     data: Sums,
-    found: Solved,
+    found: Solution[Precision],
     bases: tuple[Floats, ...],
     sigma: float | None,
     reml: bool,
@@ -291,50 +265,14 @@ def profile_information(
         outer_changes(basis, factor) for basis, factor in zip(bases, lambdas, strict=True)
     )
     directions = covariance_directions(data.plan, found.w, changes)
-    information = _quadratic(data, found, directions)
+    information = found.factor.outer_form(directions)
     crossed = found.ZVQ.T @ directions
     if crossed.size:
         information -= crossed.T @ lapack.dposv(found.information, crossed)[1]
-    freedom = freedom_of(data, reml)
-    return scale_out(information, directions, found.w, found.rss, freedom, sigma)
-
-
-def scale_out(
-    quadratic: Floats,
-    directions: Floats,
-    w: Floats,
-    rss: float,
-    freedom: int,
-    sigma: float | None,
-) -> Floats:
-    """(t, t) average information with sigma profiled out, unless it is fixed.
-
-    Args:
-      quadratic: (t, t) r'V^-1 V_i V^-1 V_j V^-1 r sigma^2, fixed effects taken out.
-      directions: (q, t) of the changes of the covariances.
-      w: (q,) Z'V^-1 r sigma^2.
-      rss: penalised residual sum of squares.
-      freedom: rows, less fixed effects for the restricted likelihood.
-      sigma: the residual sd if it is fixed, else None.
-    """
-    variance = rss / freedom if sigma is None else sigma**2
-    information = quadratic * (0.5 / variance)
+    freedom = data.freedom(reml)
+    variance = found.rss / freedom if sigma is None else sigma**2
+    information *= 0.5 / variance
     if sigma is None:
-        with_scale = 0.5 * directions.T @ w / variance
+        with_scale = 0.5 * directions.T @ found.w / variance
         information -= np.outer(with_scale, with_scale) / (0.5 * freedom)
     return np.asarray(0.5 * (information + information.T))
-
-
-def _fixed_information(data: Sums, found: Solved, space: ParamSpace, psi: Floats) -> Floats:
-    return np.asarray(data.R.T @ found.information @ data.R / space.residual_sd(psi) ** 2)
-
-
-def _quadratic(data: Sums, found: Solved, directions: Floats) -> Floats:
-    """(t, t) sigma^2 a'Z'V^-1 Z a."""
-    if isinstance(found, SmallSolution):
-        return np.asarray(directions.T @ found.outer @ directions)
-    spread = data.products.times(directions)
-    half = found.factor.solve_lower(
-        apply_lambda(data.plan, found.factor.lambdas, spread, transpose=True)
-    )
-    return np.asarray(directions.T @ spread - half.T @ half)

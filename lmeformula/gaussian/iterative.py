@@ -7,26 +7,31 @@ over the probes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
+from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.algebra.probes import probe, random_signs
-from lmeformula.algebra.sparseproducts import times_products
-from lmeformula.gaussian import sparse
-from lmeformula.gaussian.exact import elements_at
-from lmeformula.gaussian.freedom import freedom_of
+from lmeformula.gaussian.exact import elements_at, looker, natural
 from lmeformula.gaussian.from_residuals import is_perfect
-from lmeformula.gaussian.information import scale_out
-from lmeformula.gaussian.sparse import SparseSolution, SparseSums
+from lmeformula.gaussian.likelihood import (
+    log_likelihood_of,
+    pull_of_data,
+    relative_factors,
+    score,
+    scores_of,
+    solve_probed,
+)
+from lmeformula.gaussian.orthogonal import Orthogonal
+from lmeformula.gaussian.solution import Solution
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model import probing
-from lmeformula.model.ascent import Point, Summit, ascend, where_told
+from lmeformula.model.ascent import Summit, ascend, where_told
 from lmeformula.model.bounds import off_bounds
-from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
+from lmeformula.model.factors import FactorSpace, any_singular, factor_space
 from lmeformula.model.integrated import integrated
 from lmeformula.model.params import Params, ParamSpace
 
@@ -70,7 +75,7 @@ class IterativeFit(NamedTuple):
     inside: NDArray[np.bool_]
     information: Floats
     mc_covariance: Floats
-    solution: SparseSolution
+    solution: Solution[ProbedFactor]
     signs: Floats
     loglik: float
     loglik_error: float
@@ -85,7 +90,7 @@ class IterativeFit(NamedTuple):
 
 
 def fit_iterative(
-    data: SparseSums,
+    data: Sums,
     space: ParamSpace,
     *,
     reml: bool = False,
@@ -112,7 +117,7 @@ def fit_iterative(
       The optimum, whether or not the optimiser converged. An interruption from the keyboard while probes are
       added returns what the last set of them gave.
     """
-    elements = factor_space(space, _roots(data, space))
+    elements = factor_space(space, data.column_roots(space))
     size = data.plan.num_effects - data.plan.lead_size
     count = min(probing.FIRST_PROBES, max_probes)
     rough = random_signs(size, probing.ROUGH_PROBES, seed)
@@ -139,7 +144,7 @@ def fit_iterative(
 
 
 def _ascend(
-    data: SparseSums,
+    data: Sums,
     space: ParamSpace,
     elements: FactorSpace,
     start: Floats,
@@ -148,32 +153,14 @@ def _ascend(
     negligible: float,
 ) -> Summit:
     """Climb to the root of the score by one set of probes."""
-    freedom = freedom_of(data, reml)
-
-    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
-        solved = sparse.solve(data, lambdas, signs)
-        variance = _variance(solved, space, freedom)
-        spreads = sparse.log_det_gradient(data, lambdas, solved.probed.traces)
-        fits = sparse.fit_gradient(data, solved)
-        uphill = [fit / variance - spread for fit, spread in zip(fits, spreads, strict=True)]
-        if reml:
-            further = sparse.fixed_gradient(data, solved)
-            uphill = [slope + fixed for slope, fixed in zip(uphill, further, strict=True)]
-        slopes = tuple(uphill)
-        changes = elements.changes(coordinates)
-        information = _profile_information(data, solved, changes, space.fixed_sigma, freedom, reml)
-        information += elements.falling(coordinates, slopes)
-        score = elements.pull_back(coordinates, slopes)
-        value = log_likelihood(data, solved, math.sqrt(variance), freedom, reml)
-        return Point(coordinates, value, score, information, slopes, solved)
-
+    data = data._replace(signs=signs)
+    look = looker(data, space, elements, Orthogonal(data, (), True), reml)
     evaluate = where_told(look, elements.factors)
-
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 
 
 def _fit_with(
-    data: SparseSums,
+    data: Sums,
     space: ParamSpace,
     elements: FactorSpace,
     start: Floats,
@@ -183,16 +170,13 @@ def _fit_with(
     ways: Ways | None,
 ) -> tuple[IterativeFit, Floats]:
     """The optimum by one set of probes, and its coordinates."""
-    freedom = freedom_of(data, reml)
     summit = _ascend(data, space, elements, start, signs, reml, probing.NEGLIGIBLE_GAIN)
     lambdas = elements.factors(summit.elements)
-    solution = sparse.solve(data, lambdas, signs) if summit.on_face else summit.point.detail
-    sigma = math.sqrt(_variance(solution, space, freedom))
-    params = Params(
-        data.ols + (np.linalg.solve(data.R, solution.gamma) if data.R.size else solution.gamma),
-        tuple(sigma**2 * (factor @ factor.T) for factor in lambdas),
-        sigma,
-    )
+    data = data._replace(signs=signs)
+    solution = solve_probed(data, lambdas) if summit.on_face else summit.point.detail
+    params = natural(data, space, solution, reml)
+    sigma = params.sigma
+    assert sigma is not None
     psi, inside = off_bounds(
         space, space.to_free(params), BOUNDARY_SD * sigma, data.column_scales()
     )
@@ -202,7 +186,7 @@ def _fit_with(
     if not perfect:
         try:
             scores, information = _derivatives(
-                data, space, psi, inside, lambdas, signs, solution, reml, earlier, ways
+                data, space, psi, inside, lambdas, solution, reml, earlier, ways
             )
         except np.linalg.LinAlgError:
             lost = True
@@ -218,13 +202,13 @@ def _fit_with(
         mc_covariance=mc_covariance,
         solution=solution,
         signs=signs,
-        loglik=log_likelihood(data, solution, sigma, freedom, reml),
-        loglik_error=probing.loglik_error(solution.probed.log_det_each),
+        loglik=log_likelihood_of(data, solution, sigma**2, reml),
+        loglik_error=probing.loglik_error(solution.factor.probed.log_det_each),
         gain=summit.gain,
-        converged=summit.converged and solution.converged,
+        converged=summit.converged and solution.factor.converged,
         is_sharp=False,
         interrupted=False,
-        singular=any_singular(lambdas, _roots(data, space)),
+        singular=any_singular(lambdas, data.column_roots(space)),
         num_evaluations=summit.num_evaluations,
         perfect=perfect,
         lost=lost,
@@ -233,29 +217,26 @@ def _fit_with(
 
 
 def _derivatives(
-    data: SparseSums,
+    data: Sums,
     space: ParamSpace,
     psi: Floats,
     inside: NDArray[np.bool_],
     lambdas: tuple[Floats, ...],
-    signs: Floats,
-    solution: SparseSolution,
+    solution: Solution[ProbedFactor],
     reml: bool,
     earlier: IterativeFit | None,
     ways: Ways | None,
 ) -> tuple[Floats, Floats]:
     """The score (m, d) by each probe at psi, and the observed information there (d, d)."""
     at = solution
-    settled = zip(lambdas, sparse.relative_factors(space, psi), strict=True)
+    settled = zip(lambdas, relative_factors(space, psi), strict=True)
     if not all(np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in settled):
         # On a face, or with the signs of some columns turned.
-        at = sparse.score(data, space, psi, signs, reml)[1]
-    scores = sparse.scores_of(data, space, psi, at, reml)
+        at = cast(Solution[ProbedFactor], score(data, space, psi, reml)[1])
+    scores = scores_of(data, space, psi, at, reml)
     if earlier is None or (earlier.inside != inside).any():
         along = np.eye(space.size) if ways is None else ways(psi, inside)
-        information = _observed_information(
-            data, space, psi, inside, signs, scores, at, reml, along
-        )
+        information = _observed_information(data, space, psi, inside, scores, at, reml, along)
     else:
         information = earlier.information
     return scores, information
@@ -264,79 +245,27 @@ def _derivatives(
 def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
     """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
     solution, signs = found.solution, found.signs
-    each = solution.probed.log_det_each
+    each = solution.factor.probed.log_det_each
     count = probing.loglik_probes(each)
     if count <= len(each):
         return found
     signs = random_signs(len(signs), count, seed)
-    further = probe(solution.factor, signs[:, len(each) :])
+    further = probe(solution.factor.eliminated, signs[:, len(each) :])
     whole = np.concatenate([each, further.log_det_each])
     return found._replace(
         signs=signs,
-        loglik=found.loglik - 0.5 * (float(whole.mean()) - solution.probed.log_det),
+        loglik=found.loglik - 0.5 * (float(whole.mean()) - solution.factor.log_det),
         loglik_error=probing.loglik_error(whole),
     )
 
 
-def _roots(data: SparseSums, space: ParamSpace) -> tuple[Floats, ...]:
-    return tuple(
-        column_root(products, term.structure.correlations == "each")
-        for products, term in zip(data.mean_products(), space.terms, strict=True)
-    )
-
-
-def _variance(found: SparseSolution, space: ParamSpace, freedom: int) -> float:
-    return found.rss / freedom if space.fixed_sigma is None else space.fixed_sigma**2
-
-
-def log_likelihood(
-    data: SparseSums, found: SparseSolution, sigma: float, freedom: int, reml: bool
-) -> float:
-    """The log-likelihood, or the restricted one, by the probes that its determinant was estimated with.
-
-    Args:
-      data: cross products of the design.
-      found: the penalised least squares problem, solved.
-      sigma: residual standard deviation, of whatever unit the responses have.
-      freedom: n, or of the restricted likelihood n - p.
-      reml: the restricted likelihood.
-    """
-    value = found.probed.log_det - data.log_weights
-    value += freedom * np.log(2 * np.pi * sigma**2) + found.rss / sigma**2
-    if reml:
-        value += np.linalg.slogdet(found.information)[1] + 2 * np.log(np.abs(np.diag(data.R))).sum()
-    return float(-0.5 * value)
-
-
-def _profile_information(
-    data: SparseSums,
-    found: SparseSolution,
-    changes: tuple[Floats, ...],
-    sigma: float | None,
-    freedom: int,
-    reml: bool,
-) -> Floats:
-    """(t, t) average information of the elements, fixed effects and sigma profiled out; see information.py."""
-    plan, lambdas = data.plan, found.factor.lambdas
-    outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
-    directions = covariance_directions(plan, found.w, outer)
-    spread = times_products(plan, data.products, directions)
-    right = sparse.turn(plan, lambdas, spread)
-    information = directions.T @ spread - sparse.roughly(found.factor, right)
-    crossed = found.ZVQ.T @ directions
-    if crossed.size:
-        information -= crossed.T @ np.linalg.solve(found.information, crossed)
-    return scale_out(information, directions, found.w, found.rss, freedom, sigma)
-
-
 def _observed_information(
-    data: SparseSums,
+    data: Sums,
     space: ParamSpace,
     psi: Floats,
     inside: NDArray[np.bool_],
-    signs: Floats,
     scores: Floats,
-    found: SparseSolution,
+    found: Solution[ProbedFactor],
     reml: bool,
     ways: Floats,
 ) -> Floats:
@@ -361,7 +290,7 @@ def _observed_information(
     for j, way in enumerate(along.T):
         moved = psi.copy()
         moved[theta] += DIFFERENCE * way
-        there = sparse.score(data, space, moved, signs, reml)[0].mean(axis=0)
+        there = score(data, space, moved, reml)[0].mean(axis=0)
         falls[:, j] = (here - there) / DIFFERENCE
     if len(theta):
         back = np.linalg.inv(along)
@@ -374,7 +303,7 @@ def _observed_information(
         grows = np.zeros(d)
         for term, place in zip(space.terms, space.theta_slices, strict=True):
             grows[place.start : place.start + term.structure.num_sds(len(term.columns))] = 1.0
-        pull = sparse.pull_of_data(data, space, psi, found)
+        pull = pull_of_data(space, psi, found)
         column = 2.0 * pull - grows @ information
         column[:p] = 0.0 if reml else column[:p] + 2.0 * here[:p]
         column[-1] = 2.0 * (found.rss / variance - grows @ pull) - grows @ column

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.gaussian.likelihood import Sums
+from lmeformula.algebra.crossproducts import CrossProducts
+from lmeformula.gaussian.sums import Sums
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +48,7 @@ def moment_start(data: Sums, scales: tuple[Floats, ...], sigma: float | None) ->
 def _moments(data: Sums) -> Floats:
     """(m + 1,) unbiased estimates, not always positive, of the m coefficients' variances and sigma^2."""
     plan, products = data.plan, data.products
+    assert isinstance(products, CrossProducts)
     counts = [k for _, k in plan.sizes]
     m = sum(counts)
     first = np.cumsum([0, *counts])
@@ -59,15 +61,13 @@ def _moments(data: Sums) -> Floats:
     member = (owner[:, None] == np.arange(m)).astype(float)
     diagonal = np.concatenate([np.einsum("laa->la", products.lead).ravel(), np.diag(products.rest)])
     share = member / np.where(diagonal > 0, diagonal, np.inf)[:, None]
-    squares = data._replace(
-        products=replace(
-            products,
-            lead=products.lead**2,
-            between=products.between.power(2),
-            rest=products.rest**2,
-        )
+    squares = replace(
+        products,
+        lead=products.lead**2,
+        between=products.between.power(2),
+        rest=products.rest**2,
     )
-    spread = squares.products.times(member)
+    spread = squares.times(member)
     # The direction of the fixed effects in which the totals vary most, as a rule the intercept.
     along = np.zeros(len(owner))
     if data.ZQ.shape[1]:

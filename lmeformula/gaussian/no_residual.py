@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.gaussian.likelihood import Sums
+from lmeformula.gaussian.sums import Sums
 
 Floats = NDArray[np.float64]
 

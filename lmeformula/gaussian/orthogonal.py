@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.incidence import find_incidence
-from lmeformula.gaussian.dense import dense_products
-from lmeformula.gaussian.likelihood import Sums
+from lmeformula.algebra.small import dense_products
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model.factors import column_root
 
 Floats = NDArray[np.float64]
@@ -69,21 +69,6 @@ class Orthogonal(NamedTuple):
         )
 
 
-def mean_products(data: Sums) -> tuple[Floats, ...]:
-    """(k, k) mean products of the columns of each random-effects term."""
-    found = []
-    shift = data.plan.lead_size
-    for j, (levels, k) in enumerate(data.plan.sizes):
-        if j == data.plan.lead:
-            total = data.products.lead.sum(axis=0)
-        else:
-            start = data.plan.starts[j] - shift
-            here = start + np.arange(levels * k).reshape(levels, k)
-            total = data.products.rest[here[:, :, None], here[:, None, :]].sum(axis=0)
-        found.append(total / data.n)
-    return tuple(found)
-
-
 def orthogonal(data: Sums) -> Orthogonal:
     """Take orthogonal columns where a term has some that are far from their origin.
 
@@ -92,7 +77,7 @@ def orthogonal(data: Sums) -> Orthogonal:
     Returns:
       The sums to work with.
     """
-    turns = tuple(_turn(products) for products in mean_products(data))
+    turns = tuple(_turn(products) for products in data.mean_products())
     if all(turn is None for turn in turns):
         return Orthogonal(data, (), True)
     whole = tuple(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import apply_lambda
-from lmeformula.gaussian.dense import SmallSolution
-from lmeformula.gaussian.likelihood import Solved, Sums
+from lmeformula.algebra.precision import Precision
+from lmeformula.gaussian.solution import Solution
+from lmeformula.gaussian.sums import Sums
 
 Floats = NDArray[np.float64]
 
 
-def fixed_covariance(data: Sums, found: Solved, sigma: float) -> Floats:
+def fixed_covariance(data: Sums, found: Solution[Precision], sigma: float) -> Floats:
     """(p, p) covariance of the fixed effects, sigma^2 (X'V^-1 X)^-1 at the estimated covariances."""
     if not data.R.size:
         return np.zeros((0, 0))
@@ -22,31 +22,8 @@ def fixed_covariance(data: Sums, found: Solved, sigma: float) -> Floats:
 
 
 def conditional(
-    data: Sums, found: Solved, sigma: float
+    found: Solution[Precision], sigma: float
 ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
     """Conditional modes (l, k) and covariances (l, k, k) of the random effects given y, for each term."""
-    lambdas = found.factor.lambdas
-    if isinstance(found, SmallSolution):
-        return _conditional_small(data, found, sigma)
-    modes = data.plan.split(apply_lambda(data.plan, lambdas, found.u))
-    blocks = found.factor.inverse_blocks()
-    covariances = tuple(
-        sigma**2 * (factor @ block @ factor.T)
-        for factor, block in zip(lambdas, blocks, strict=True)
-    )
-    return modes, covariances
-
-
-def _conditional_small(
-    data: Sums, found: SmallSolution, sigma: float
-) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
-    """T w and sigma^2 (T - T Q T), T = Lambda Lambda'."""
-    assert data.dense is not None
-    modes, covariances = [], []
-    flat = np.ascontiguousarray(found.outer).reshape(-1)
-    parts = zip(found.factor.lambdas, data.plan.split(found.w), data.dense.places, strict=True)
-    for factor, w, place in parts:
-        T = factor @ factor.T
-        modes.append(w @ T)
-        covariances.append(sigma**2 * (T - T @ flat[place] @ T))
-    return tuple(modes), tuple(covariances)
+    covariances = tuple(sigma**2 * blocks for blocks in found.factor.effect_blocks())
+    return found.factor.effects(found.u, found.w), covariances

@@ -8,16 +8,11 @@ import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import apply_lambda
-from lmeformula.gaussian.exact import profile
-from lmeformula.gaussian.likelihood import (
-    Solution,
-    Sums,
-    fit_gradient,
-    fixed_gradient,
-    log_det_gradient,
-    solve,
-)
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.gaussian.likelihood import log_likelihood_of, solve_exactly
+from lmeformula.gaussian.solution import Solution
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -72,21 +67,19 @@ def concentrated(
         for term, place in zip(space.terms, space.theta_slices, strict=True)
     ]
     lambdas = tuple(structure.cholesky(theta, k) / sigma for structure, theta, _, k in blocks)
-    found = solve(data, lambdas)
+    found = solve_exactly(data, lambdas)
     in_held = 0.0
     if held is not None:
         found, pull = _hold(data, found, held)
         in_held = pull / variance
-    further = (
-        fixed_gradient(data, found) if reml else tuple(np.zeros_like(factor) for factor in lambdas)
-    )
+    further = found.fixed_slopes() if reml else tuple(np.zeros_like(factor) for factor in lambdas)
     gradient = np.zeros(len(covariance))
     along = 0.0
     parts = zip(
         blocks,
         lambdas,
-        log_det_gradient(data, found),
-        fit_gradient(data, found),
+        found.factor.log_det_slopes(),
+        found.fit_slopes(),
         further,
         strict=True,
     )
@@ -96,13 +89,12 @@ def concentrated(
         gradient[start : start + len(theta)] = np.einsum("tab,ab->t", changes, slope)
         along += float(np.vdot(slope, factor))
     if space.estimates_sigma:
-        freedom = data.n - p if reml else data.n
         # Of the relative factors, too: they are those of the covariances divided by sigma.
-        gradient[-1] = found.rss / variance - freedom - along
-    return Concentrated(-0.5 * profile(data, found, sigma, reml), gradient, in_held)
+        gradient[-1] = found.rss / variance - data.freedom(reml) - along
+    return Concentrated(log_likelihood_of(data, found, variance, reml), gradient, in_held)
 
 
-def _hold(data: Sums, found: Solution, held: Held) -> tuple[Solution, float]:
+def _hold(data: Sums, found: Solution[Factor], held: Held) -> tuple[Solution[Factor], float]:
     """Move the coefficients of Q the shortest way, in the metric of their information, to the held value.
 
     Returns:

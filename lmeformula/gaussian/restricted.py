@@ -15,10 +15,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lmeformula.gaussian.dense import DenseProducts
+from lmeformula.algebra.small import DenseProducts
 from lmeformula.gaussian.from_residuals import Rows
 from lmeformula.gaussian.information import observed_information
-from lmeformula.gaussian.likelihood import Sums, solve_quickly
+from lmeformula.gaussian.likelihood import solve_exactly_quickly
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model.params import ParamSpace
 
 Floats = NDArray[np.float64]
@@ -81,9 +82,9 @@ def restricted_information(
         replace(space, fixed_names=()),
         psi[p:],
         free[p:],
-        solve_quickly(contrasts, lambdas),
+        solve_exactly_quickly(contrasts, lambdas),
         turned=turned,
     )
-    whole[:p, :p] = data.R.T @ solve_quickly(data, lambdas).information @ data.R / sigma**2
+    whole[:p, :p] = data.R.T @ solve_exactly_quickly(data, lambdas).information @ data.R / sigma**2
     whole[~free], whole[:, ~free] = 0.0, 0.0
     return whole

@@ -20,23 +20,14 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
 from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.precision import Exact
+from lmeformula.algebra.small import DenseProducts, trace_products
 from lmeformula.algebra.verified import log_det_by_products
 from lmeformula.covariance.chart import pull_of
-from lmeformula.gaussian.dense import DenseProducts, trace_products
-from lmeformula.gaussian.freedom import freedom_of
 from lmeformula.gaussian.from_residuals import Left, is_close, leave
-from lmeformula.gaussian.information import outer_sums
-from lmeformula.gaussian.likelihood import (
-    MOST_DENSE,
-    Solution,
-    Solved,
-    Sums,
-    fit_gradient,
-    fixed_gradient,
-    log_det_gradient,
-    solve,
-)
-from lmeformula.gaussian.orthogonal import mean_products
+from lmeformula.gaussian.likelihood import MOST_DENSE, solve_exactly
+from lmeformula.gaussian.solution import Solution
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model.factors import column_root
 from lmeformula.model.params import Params, ParamSpace
 
@@ -72,7 +63,7 @@ def witness_at(
     lambdas: tuple[Floats, ...],
     reml: bool,
     settled: tuple[Floats, ...] | None = None,
-    ended: Solved | None = None,
+    ended: Solution[Exact] | None = None,
 ) -> Witness:
     """Work out the likelihood at parameters.
 
@@ -93,7 +84,7 @@ def witness_at(
     places = data.dense.places
     q, p = data.ZQ.shape
     # Of orthogonal columns: of others, far from their origin, a determinant is a small difference.
-    roots = tuple(column_root(products) for products in mean_products(data))
+    roots = tuple(column_root(products) for products in data.mean_products())
     turn = data.dense.spread(tuple(np.asarray(np.linalg.inv(root), float) for root in roots))
     A, ZQ, Zy = turn.T @ data.dense.matrix @ turn, turn.T @ data.ZQ, turn.T @ data.Zy
     relative = tuple(
@@ -181,29 +172,29 @@ def _by_blocks(
     lambdas: tuple[Floats, ...],
     settled: tuple[Floats, ...] | None,
     reml: bool,
-    ended: Solved | None,
+    ended: Solution[Exact] | None,
 ) -> Witness:
     proven = None if settled is not None else _proven(data, lambdas, ended)
     if proven is None:
-        here = solve(data, lambdas, gamma)
+        here = solve_exactly(data, lambdas, gamma)
         log_det, way = here.factor.log_det, "a factorisation that is made anew"
     else:
-        here = solve(data, lambdas, gamma, proven.factor)
+        here = solve_exactly(data, lambdas, gamma, proven.factor)
         log_det, way = proven.log_det, "products with the matrix itself"
-    found = here if settled is None else solve(data, settled, gamma)
+    found = here if settled is None else solve_exactly(data, settled, gamma)
     factors = found.factor.lambdas
     pulls = []
     if settled is None:
         nothing = tuple(np.zeros_like(factor) for factor in lambdas)
-        further = fixed_gradient(data, found) if reml else nothing
-        parts = (log_det_gradient(data, found), fit_gradient(data, found), further)
+        further = found.fixed_slopes() if reml else nothing
+        parts = (found.factor.log_det_slopes(), found.fit_slopes(), further)
         for factor, spread, fit, fixed in zip(factors, *parts, strict=True):
             pulls.append(-0.5 * pull_of(factor, np.asarray(fit / variance - spread + fixed)))
     else:
         # The same without a division of differences by factors that are nearly singular.
         taken = _fixed_sums(data, found) if reml else tuple(0.0 * factor for factor in factors)
         shares = data.plan.split(found.w)
-        for total, less, part in zip(outer_sums(found), taken, shares, strict=True):
+        for total, less, part in zip(found.factor.outer_sums(), taken, shares, strict=True):
             pulls.append(0.5 * ((part.T @ part) / variance - total + less))
     relative = tuple(factor @ factor.T for factor in factors)
     return Witness(
@@ -223,18 +214,21 @@ class _Proven(NamedTuple):
     log_det: float
 
 
-def _proven(data: Sums, lambdas: tuple[Floats, ...], ended: Solved | None) -> _Proven | None:
+def _proven(
+    data: Sums, lambdas: tuple[Floats, ...], ended: Solution[Exact] | None
+) -> _Proven | None:
     """The factor that the optimiser ended with, if it is that of M at these relative factors."""
-    if not isinstance(ended, Solution) or ended.factor.products is not data.products:
+    factor = None if ended is None else ended.factor
+    if not isinstance(factor, Factor) or factor.products is not data.products:
         return None
-    pairs = zip(ended.factor.lambdas, lambdas, strict=True)
+    pairs = zip(factor.lambdas, lambdas, strict=True)
     if not all(np.array_equal(one, other) for one, other in pairs):
         return None
-    log_det = log_det_by_products(ended.factor)
-    return None if log_det is None else _Proven(ended.factor, log_det)
+    log_det = log_det_by_products(factor)
+    return None if log_det is None else _Proven(factor, log_det)
 
 
-def _fixed_sums(data: Sums, found: Solution) -> tuple[Floats, ...]:
+def _fixed_sums(data: Sums, found: Solution[Factor]) -> tuple[Floats, ...]:
     inverse = np.linalg.inv(found.information)
     return tuple(
         np.asarray(np.einsum("lap,pr,lbr->ab", block, inverse, block), float)
@@ -245,7 +239,7 @@ def _fixed_sums(data: Sums, found: Solution) -> tuple[Floats, ...]:
 def _value(
     data: Sums, log_det: float, rss: float, variance: float, information: Floats, reml: bool
 ) -> float:
-    freedom = freedom_of(data, reml)
+    freedom = data.freedom(reml)
     value = log_det - data.log_weights + freedom * np.log(2 * np.pi * variance) + rss / variance
     if reml:
         value += np.linalg.slogdet(information)[1] + 2 * np.log(np.abs(np.diag(data.R))).sum()
@@ -255,7 +249,7 @@ def _value(
 def _in_log_sigma(
     data: Sums, misfit: float, pulls: list[Floats], relative: tuple[Floats, ...], reml: bool
 ) -> float:
-    freedom = freedom_of(data, reml)
+    freedom = data.freedom(reml)
     along = sum(float(np.vdot(a, b)) for a, b in zip(pulls, relative, strict=True))
     return misfit - freedom - 2.0 * along
 

@@ -9,8 +9,9 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout, layout
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.design.design import TermBlock
 from lmeformula.laplace.information import (

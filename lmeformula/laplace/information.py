@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.laplace.likelihood import Approximation, Mode, Problem, collect, predictor
 from lmeformula.model.family import Depths
 

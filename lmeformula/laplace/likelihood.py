@@ -19,7 +19,8 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.rows import RowDerivatives
 from lmeformula.model.family import Depths, Slopes

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.laplace.likelihood import Mode, Problem, predictor
 
 # Pairs of draws: at least and at most, and numbers of rows looked at in all.

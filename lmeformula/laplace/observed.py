@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.laplace.fit import gradient, place, slopes_in_psi
 from lmeformula.laplace.likelihood import (
     EXACT_GAIN,

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.covariance.structure import Structure, cholesky_semidefinite
-from lmeformula.gaussian.dense import SmallSolution
-from lmeformula.gaussian.exact import column_scales
-from lmeformula.gaussian.freedom import freedom_of
-from lmeformula.gaussian.likelihood import Sums, log_det_gradient, solve_quickly
+from lmeformula.gaussian.likelihood import solve_exactly_quickly
+from lmeformula.gaussian.sums import Sums
 from lmeformula.model.params import Params, ParamSpace
 
 Floats = NDArray[np.float64]
@@ -68,7 +66,7 @@ def roots(data: Sums, space: ParamSpace, params: Params) -> tuple[Root, ...]:
     return tuple(
         _root(term.structure, covariance / params.sigma**2, scale)
         for term, covariance, scale in zip(
-            space.terms, params.covariances, column_scales(data), strict=True
+            space.terms, params.covariances, data.column_scales(), strict=True
         )
     )
 
@@ -118,7 +116,7 @@ def information(
     steps = STEP * np.concatenate(
         [*(np.full(len(term.elements), term.unit) for term in terms), [1.0]]
     )
-    scales = column_scales(data)
+    scales = data.column_scales()
 
     def score(at: Floats) -> Floats:
         parts = [at[a:b] for a, b in itertools.pairwise(starts)]
@@ -147,9 +145,8 @@ def _score(
         root @ root.T for root in (term.root(part) for term, part in zip(terms, parts, strict=True))
     ]
     lambdas = tuple(_full(T, scale, data) for T, scale in zip(relative, scales, strict=True))
-    found = solve_quickly(data, lambdas)
-    variance = sigma**2
-    spread = log_det_gradient(data, found)
+    found = solve_exactly_quickly(data, lambdas)
+    variance, sums = sigma**2, found.factor.outer_sums()
     residuals, fixed = data.plan.split(found.w), data.plan.split(found.ZVQ)
     inverse = np.linalg.inv(found.information) if reml else np.zeros_like(found.information)
     pieces = []
@@ -157,12 +154,9 @@ def _score(
         # The derivative of the log-likelihood in T, times two.
         pull = residuals[j].T @ residuals[j] / variance
         pull += np.einsum("lap,pr,lbr->ab", fixed[j], inverse, fixed[j], optimize=True)
-        if isinstance(found, SmallSolution):
-            pull -= found.sums[j]
-        else:
-            pull -= np.linalg.solve(lambdas[j].T, spread[j].T).T
+        pull -= sums[j]
         pieces.append(0.5 * np.einsum("tab,ab->t", term.changes(part), 0.5 * (pull + pull.T)))
-    freedom = freedom_of(data, reml)
+    freedom = data.freedom(reml)
     return np.concatenate([*pieces, [found.rss / variance - freedom]])
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout, cross_products, layout, model_matrix
-from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.inverse import leverages
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.likelihood import Sums, solve, sums
+from lmeformula.gaussian.likelihood import solve_exactly
+from lmeformula.gaussian.sums import Sums, sums
 from lmeformula.result.covariance_elements import generalised_inverse, roots
 from lmeformula.result.freedom import FTest, wald_statistic
 from lmeformula.result.satterthwaite import sandwich
@@ -192,7 +193,7 @@ def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Pro
     variance = fit.params.sigma**2
     covariances = fit.params.covariances
     lambdas = tuple(cholesky_semidefinite(cov / variance) for cov in covariances)
-    found = solve(data, lambdas)
+    found = solve_exactly(data, lambdas)
     zvx = found.ZVQ @ data.R / variance
     blocks = plan.split(zvx)
     gram = data.products.times(np.eye(plan.num_effects))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import cross_products, layout
-from lmeformula.algebra.factor import apply_lambda, factorize
+from lmeformula.algebra.factor import factorize
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
 from lmeformula.result.predictor import family_values, linear_predictor

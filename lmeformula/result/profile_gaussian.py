@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.table import structure_of
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.exact import column_scales, fit_exact
-from lmeformula.gaussian.likelihood import sums
+from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.profiled import Held, concentrated
+from lmeformula.gaussian.sums import sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, ParamSpace
 from lmeformula.result.parameters import Parameter
@@ -58,7 +58,7 @@ def of_fixed_effect(fit: FittedModel, parameter: Parameter, index: int) -> Slice
     if fit.reml:
         params = fit_exact(data, space).params
     estimate, unit = float(params.beta[index]), parameter.std_error
-    box = box_of(space, column_scales(data), params.sigma)
+    box = box_of(space, data.column_scales(), params.sigma)
 
     def value(at: Floats) -> tuple[float, Floats]:
         inside = np.clip(at[1:], box.lowest, box.highest)
@@ -88,7 +88,7 @@ def of_covariance(fit: FittedModel, parameter: Parameter, index: int) -> Slice:
         model, params, index = leading_pair(model, params, index)
     space, data = model.space, sums(model.design)
     place = index - space.num_fixed
-    box = box_of(space, column_scales(data), params.sigma)
+    box = box_of(space, data.column_scales(), params.sigma)
     psi = space.to_free(params)
     free = np.clip(psi[space.num_fixed :], box.lowest, box.highest)
 

@@ -19,7 +19,7 @@ from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.likelihood import Carrier, prepare, respond
+from lmeformula.gaussian.sums import Carrier, prepare, respond
 from lmeformula.model.compile import Model
 from lmeformula.result.predictor import category_names
 from lmeformula.result.refit_start import start_from

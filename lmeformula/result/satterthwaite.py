@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.likelihood import Sums, solve, sums
+from lmeformula.gaussian.likelihood import solve_exactly
+from lmeformula.gaussian.sums import Sums, sums
 from lmeformula.result.covariance_elements import Root, generalised_inverse, information, roots
 from lmeformula.result.equations import check_direct
 from lmeformula.result.freedom import FTest, wald_statistic
@@ -108,7 +109,7 @@ def _slopes(fit: FittedModel, data: Sums, terms: tuple[Root, ...]) -> Floats:
     sigma = fit.params.sigma
     assert sigma is not None
     lambdas = tuple(cholesky_semidefinite(cov) / sigma for cov in fit.params.covariances)
-    found = solve(data, lambdas)
+    found = solve_exactly(data, lambdas)
     crossed = data.plan.split(found.ZVQ @ data.R / sigma)
     slopes = [
         fit.fixed_vcov @ sandwich(block, change) @ fit.fixed_vcov

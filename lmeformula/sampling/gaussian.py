@@ -5,19 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.covariance.chart import pull_of
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.gaussian.information import average_information, observed_information
-from lmeformula.gaussian.likelihood import (
-    Solution,
-    Sums,
-    fit_gradient,
-    log_det_gradient,
-    log_likelihood,
-    solve,
-    sums,
-)
+from lmeformula.gaussian.likelihood import log_likelihood, solve_exactly
+from lmeformula.gaussian.solution import Solution
+from lmeformula.gaussian.sums import Sums, sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, noticeable
@@ -75,7 +70,7 @@ def _geometry(
     beta, sigma = psi[: space.num_fixed], space.residual_sd(psi)
     variance = sigma**2
     factors = space.factors(psi)
-    found = solve(
+    found = solve_exactly(
         data,
         tuple(factor / sigma for factor in factors),
         data.R @ (beta - data.ols),
@@ -124,8 +119,8 @@ def _curvatures(data: Sums, space: ParamSpace) -> Curvatures:
     ) -> dict[int, Floats]:
         sigma = space.residual_sd(params)
         lambdas = tuple(factor / sigma for factor in space.factors(params))
-        solution = solve(data, lambdas, data.R @ (params[: space.num_fixed] - data.ols))
-        spread, fit = log_det_gradient(data, solution), fit_gradient(data, solution)
+        solution = solve_exactly(data, lambdas, data.R @ (params[: space.num_fixed] - data.ols))
+        spread, fit = solution.factor.log_det_slopes(), solution.fit_slopes()
         found = {}
         for j in terms:
             slope = -pull_of(lambdas[j], fit[j] / sigma**2 - spread[j]) / sigma**2
@@ -145,7 +140,9 @@ def _own_only(space: ParamSpace, values: Floats) -> Floats:
     return found
 
 
-def _observed_information(data: Sums, space: ParamSpace, psi: Floats, found: Solution) -> Floats:
+def _observed_information(
+    data: Sums, space: ParamSpace, psi: Floats, found: Solution[Factor]
+) -> Floats:
     """The average information; within NEAR standard errors of the maximum the observed one.
 
     The average information costs nothing and is positive semidefinite anywhere; only the observed one makes

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor, ProbedFactor
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.laplace.fit import KnownMode, mode_at, own_parameters, slopes_in_psi

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.em.types import Geometry, Problem, Scores, Tensor
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace

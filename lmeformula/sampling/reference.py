@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.laplace.likelihood import Mode, Problem, collect, predictor
 from lmeformula.sampling.laplace import whitening_root
 from lmeformula.sampling.whitened import Whitening

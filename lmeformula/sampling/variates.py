@@ -24,8 +24,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lmeformula.algebra.factor import Factor, apply_lambda
+from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.inverse import loadings
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor
 from lmeformula.laplace.likelihood import Mode, Problem, collect, predictor, spread_out
 from lmeformula.model.family import Depths

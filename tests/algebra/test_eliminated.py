@@ -9,7 +9,7 @@ from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import cross_products, layout
 from lmeformula.algebra.eliminated import eliminate
 from lmeformula.algebra.factor import factorize
-from lmeformula.algebra.sparseproducts import find_meetings, sparse_products, times_products
+from lmeformula.algebra.sparseproducts import find_meetings, sparse_products
 from tests.simulate import FORMULAS, dense, make_design, random_lambdas
 
 CASES = [(name, weighted) for name in FORMULAS for weighted in (False, True)]
@@ -41,7 +41,7 @@ def test_products(name, weighted):
     )
     whole = np.zeros((plan.num_effects, plan.num_effects))
     whole[np.ix_(places, places)] = Z.T @ (Z if weights is None else weights[:, None] * Z)
-    found = times_products(plan, factor.products, np.eye(plan.num_effects))
+    found = factor.products.times(np.eye(plan.num_effects))
     np.testing.assert_allclose(found, whole, atol=1e-12)
 
 

@@ -11,7 +11,8 @@ from lmeformula.algebra.crossproducts import (
     cross_products,
     layout,
 )
-from lmeformula.algebra.factor import apply_lambda, factorize
+from lmeformula.algebra.factor import factorize
+from lmeformula.algebra.lambdas import apply_lambda
 from tests.simulate import FORMULAS, dense, make_design, random_lambdas
 
 # Condition numbers here are below 1e4, so that solving loses at most four of sixteen digits.

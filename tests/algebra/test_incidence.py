@@ -7,9 +7,10 @@ import pytest
 
 from lmeformula.algebra import incidence as module
 from lmeformula.algebra.crossproducts import cross_products, layout
-from lmeformula.algebra.factor import Factor, apply_lambda, factorize
+from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.inverse import loadings
+from lmeformula.algebra.lambdas import apply_lambda
 from tests.simulate import FORMULAS, make_design, random_lambdas
 
 

@@ -11,8 +11,9 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.verified import log_det_by_products
-from lmeformula.gaussian.likelihood import Sums, solve, sums
+from lmeformula.gaussian.likelihood import solve
 from lmeformula.gaussian.second_opinion import witness_at
+from lmeformula.gaussian.sums import Sums, sums
 from lmeformula.model.params import Params
 
 FORMULAS = ("y ~ 1 + (1 | g)", "y ~ 1 + (1 | g) + (1 | h)", "y ~ x + (x | g) + (x | h) + (1 | k)")

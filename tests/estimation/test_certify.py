@@ -11,8 +11,7 @@ from lmeformula.estimation.certify import certify_exact, certify_laplace
 from lmeformula.estimation.certify_probed import certify_probed, certify_probed_laplace
 from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.iterative import fit_iterative
-from lmeformula.gaussian.likelihood import sums
-from lmeformula.gaussian.sparse import sparse_sums
+from lmeformula.gaussian.sums import sums
 from lmeformula.laplace.fit import fit_laplace
 from lmeformula.laplace.iterative import fit_iteratively
 from lmeformula.laplace.observed import observed_information
@@ -55,7 +54,7 @@ def test_the_iterative_solver_is_certified_by_fresh_probes(family):
 @pytest.mark.parametrize("reml", [False, True], ids=["ml", "reml"])
 def test_fresh_probes_notice_an_end_that_is_none(reml):
     model = lf.compile(lf.design(FORMULA.format("y"), data()))
-    prepared, space = sparse_sums(model.design), model.space
+    prepared, space = sums(model.design, factored=False), model.space
     found = fit_iterative(prepared, space, reml=reml)
     stderr = np.ones(space.size)
     assert certify_probed(prepared, model, found, stderr, 0, reml).holds

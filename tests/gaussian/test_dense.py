@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.gaussian.dense import MOST_EFFECTS, SmallSolution, solve_small, trace_products
+from lmeformula.algebra.small import MOST_EFFECTS, SmallFactor, trace_products
+from lmeformula.gaussian.dense import solve_small
 from lmeformula.gaussian.exact import deviance, fit_exact
 from lmeformula.gaussian.information import observed_information
-from lmeformula.gaussian.likelihood import log_likelihood, solve, sums
+from lmeformula.gaussian.likelihood import log_likelihood, solve
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.gaussian.sums import sums
 from tests.simulate import FORMULAS, frame, make_design, random_lambdas
 
 # Condition numbers below 1e4 lose at most four of sixteen digits.
@@ -23,7 +25,7 @@ def both(name: str):
     data = sums(design)
     lambdas = random_lambdas(design, np.random.default_rng(len(name)))
     assert data.dense is not None
-    small = solve_small(data.dense, data.ZQ, data.Zy, data.yy, lambdas)
+    small = solve_small(data.plan, data.dense, data.ZQ, data.Zy, data.yy, lambdas)
     return design, data, solve(data, lambdas), small
 
 
@@ -34,9 +36,9 @@ def test_solution(name):
     assert small.rss == pytest.approx(blocks.rss, rel=1e-11)
     for field in ("gamma", "w", "information", "ZVQ"):
         np.testing.assert_allclose(getattr(small, field), getattr(blocks, field), **SOLVED)
-    for (_, k), total in zip(data.plan.sizes, small.sums, strict=True):
+    for (_, k), total in zip(data.plan.sizes, small.factor.outer_sums(), strict=True):
         assert total.shape == (k, k)
-    found, expected = conditional(data, small, 0.7), conditional(data, blocks, 0.7)
+    found, expected = conditional(small, 0.7), conditional(blocks, 0.7)
     for a, b in zip([*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
         np.testing.assert_allclose(a, b, **SOLVED)
     np.testing.assert_allclose(
@@ -51,7 +53,7 @@ def test_deviance_and_fit(name, reml):
     lambdas = blocks.factor.lambdas
     found = deviance(data, lambdas, None, reml)
     expected = deviance(data._replace(dense=None), lambdas, None, reml)
-    assert isinstance(found[2], SmallSolution)
+    assert isinstance(found[2].factor, SmallFactor)
     assert found[0] == pytest.approx(expected[0], rel=1e-12)
     for a, b in zip(found[1], expected[1], strict=True):
         np.testing.assert_allclose(a, b, **SOLVED)
@@ -70,10 +72,10 @@ def test_trace_products(name):
         raw = rng.normal(size=(2, k, k))
         changes.append(raw + raw.transpose(0, 2, 1))
         for change in changes[-1]:
-            full = np.zeros_like(small.outer)
+            full = np.zeros_like(small.factor.outer)
             full[data.plan.place(j), data.plan.place(j)] = np.kron(np.eye(levels), change)
             whole.append(full)
-    Q = small.outer
+    Q = small.factor.outer
     expected = [[np.trace(Q @ a @ Q @ b) for b in whole] for a in whole]
     np.testing.assert_allclose(
         trace_products(data.plan, Q, tuple(changes)), expected, rtol=1e-9, atol=1e-7
@@ -87,7 +89,7 @@ def test_observed_information(name):
     psi = np.random.default_rng(1).uniform(-0.5, 0.5, model.space.size)
     _, _, blocks = log_likelihood(data, model.space, psi)
     assert data.dense is not None
-    small = solve_small(data.dense, data.ZQ, data.Zy, data.yy, blocks.factor.lambdas)
+    small = solve_small(data.plan, data.dense, data.ZQ, data.Zy, data.yy, blocks.factor.lambdas)
     # It is solved at the optimal beta.
     at = psi.copy()
     at[: model.space.num_fixed] = data.ols + np.linalg.solve(data.R, small.gamma)

@@ -9,8 +9,9 @@ from scipy.optimize import minimize
 import lmeformula as lf
 from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.information import average_information, observed_information
-from lmeformula.gaussian.likelihood import log_likelihood, sums
+from lmeformula.gaussian.likelihood import log_likelihood
 from lmeformula.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.gaussian.sums import sums
 from lmeformula.model.factors import is_singular
 from tests.reference.read import DEVIANCE, IN_STDERR, gaussian_references, model_of, ours
 from tests.simulate import (
@@ -247,7 +248,7 @@ def test_conditional_distribution_and_fixed_covariance(name):
     data = sums(model.design)
     found = fit_exact(data, model.space)
     params, design = found.params, model.design
-    modes, covariances = conditional(data, found.solution, params.sigma)
+    modes, covariances = conditional(found.solution, params.sigma)
     V = marginal_covariance(design, params)
     matrices = dense(design)
     prior = matrices.spread(design, params.covariances)

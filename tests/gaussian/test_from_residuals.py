@@ -7,9 +7,9 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.gaussian.likelihood import log_likelihood as by_blocks
-from lmeformula.gaussian.likelihood import solve_quickly, sums
+from lmeformula.gaussian.likelihood import score, solve_quickly
 from lmeformula.gaussian.second_opinion import witness_at
-from lmeformula.gaussian.sparse import score, sparse_sums
+from lmeformula.gaussian.sums import sums
 from tests.gaussian.digits import log_likelihood
 
 FORMULAS = ("y ~ x + (1 | g)", "y ~ x + (1 | g) + (1 | h)", "y ~ x + (x | g)")
@@ -47,8 +47,9 @@ def test_value(formula, sigma, noise):
     params = model.space.to_natural(psi)
     lambdas = tuple(factor / params.sigma for factor in model.space.factors(psi))
     assert witness_at(data, params, lambdas, False).value == pytest.approx(expected, rel=1e-8)
-    sparse = sparse_sums(model.design)
-    _, found = score(sparse, model.space, psi, np.ones((3 if "h" in formula else 0, 2)))
+    probes = np.ones((3 if "h" in formula else 0, 2))
+    sparse = sums(model.design, factored=False)._replace(signs=probes)
+    _, found = score(sparse, model.space, psi)
     assert found.rss == pytest.approx(by_blocks(data, model.space, psi)[2].rss, rel=1e-7)
 
 

@@ -8,9 +8,10 @@ from scipy.stats import chi2
 
 import lmeformula as lf
 from lmeformula.em.outcome import Outcome
-from lmeformula.gaussian import iterative, sparse
+from lmeformula.gaussian import iterative
 from lmeformula.gaussian.exact import fit_exact
-from lmeformula.gaussian.likelihood import log_likelihood, sums
+from lmeformula.gaussian.likelihood import log_likelihood, score
+from lmeformula.gaussian.sums import sums
 from lmeformula.model import probing
 from tests.simulate import FORMULAS, make_design
 
@@ -77,9 +78,10 @@ def test_score_is_the_exact_one(name):
     psi = space.to_free(model.start)
     psi = psi + 0.1 * np.random.default_rng(3).normal(size=len(psi))
     value, expected, _ = log_likelihood(sums(design), space, psi)
-    data = sparse.sparse_sums(design)
+    data = sums(design, factored=False)
     signs = iterative.random_signs(data.plan.num_effects - data.plan.lead_size, 64, 0)
-    scores, found = sparse.score(data, space, psi, signs)
+    data = data._replace(signs=signs)
+    scores, found = score(data, space, psi)
     error = scores.std(axis=0, ddof=1) / 8.0
     assert (
         np.abs(scores.mean(axis=0) - expected) < 6.0 * error + 1e-6 * np.abs(expected) + 1e-6
@@ -88,8 +90,8 @@ def test_score_is_the_exact_one(name):
     assert (error < 0.02 * np.sqrt(design.n)).all()
     constant = design.n * np.log(2 * np.pi * space.residual_sd(psi) ** 2) - data.log_weights
     rss = found.rss / space.residual_sd(psi) ** 2
-    off = -0.5 * (found.probed.log_det + constant + rss) - value
-    assert abs(off) < 6.0 * probing.loglik_error(found.probed.log_det_each) + 1e-6
+    off = -0.5 * (found.factor.probed.log_det + constant + rss) - value
+    assert abs(off) < 6.0 * probing.loglik_error(found.factor.probed.log_det_each) + 1e-6
 
 
 def test_monte_carlo_errors_are_calibrated(data):
@@ -98,7 +100,7 @@ def test_monte_carlo_errors_are_calibrated(data):
     model = lf.compile(design)
     exact = model.space.to_free(fit_exact(sums(design), model.space).params)
     best = lf.estimate(model, solver="direct").loglik.value
-    products = sparse.sparse_sums(design)
+    products = sums(design, factored=False)
     p = model.space.num_fixed
     found, variances, logliks, errors = [], [], [], []
     for seed in range(20):
@@ -119,7 +121,7 @@ def test_monte_carlo_errors_are_calibrated(data):
 
 def test_probes_grow_until_the_errors_are_as_asked(data):
     design = lf.design("y ~ x + (1 | g) + (1 | h)", data)
-    products, space = sparse.sparse_sums(design), lf.compile(design).space
+    products, space = sums(design, factored=False), lf.compile(design).space
     few = iterative.fit_iterative(products, space)
     assert few.is_sharp
     tolerance = 0.3 * probing.excess(few.mc_covariance, few.information, few.inside, 1.0)
@@ -153,7 +155,7 @@ def test_a_variance_of_zero_is_found(data):
 
 def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
     design = lf.design("y ~ x + (1 | g) + (1 | h)", data)
-    products, space = sparse.sparse_sums(design), lf.compile(design).space
+    products, space = sums(design, factored=False), lf.compile(design).space
     calls = []
 
     def interrupted(*given):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.gaussian.likelihood import log_likelihood, solve, sums
+from lmeformula.gaussian.likelihood import log_likelihood, solve
+from lmeformula.gaussian.sums import sums
 from tests.simulate import (
     FORMULAS,
     dense,

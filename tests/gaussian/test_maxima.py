@@ -7,7 +7,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.gaussian.exact import fit_exact
-from lmeformula.gaussian.likelihood import sums
+from lmeformula.gaussian.sums import sums
 from lmeformula.model.params import Params
 
 FORMULAS = ("y ~ 0 + x + (x | g)", "y ~ a + (1 | g:h) + (x | g)", "y ~ x + (x || g) + (1 | h)")

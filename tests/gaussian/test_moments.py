@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.gaussian.exact import column_scales, fit_exact
-from lmeformula.gaussian.likelihood import sums
+from lmeformula.gaussian.exact import fit_exact
 from lmeformula.gaussian.moments import LEAST, MOST, USUAL, moment_start
+from lmeformula.gaussian.sums import sums
 from tests.simulate import make_design
 
 
@@ -22,7 +22,7 @@ def crossed(seed: int, sds: tuple[float, float, float]) -> dict[str, np.ndarray]
 
 def start(formula: str, data, sigma: float | None = None) -> np.ndarray:
     found = sums(lf.design(formula, data))
-    return moment_start(found, column_scales(found), sigma)
+    return moment_start(found, found.column_scales(), sigma)
 
 
 @pytest.mark.parametrize("sigma", [None, 2.0])

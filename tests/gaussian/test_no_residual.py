@@ -8,8 +8,8 @@ import pytest
 from scipy import optimize, stats
 
 import lmeformula as lf
-from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.no_residual import runs_away, without_limit, without_residual
+from lmeformula.gaussian.sums import sums
 
 SLOPES = "y ~ 1 + (1 | g) + (0 + x | row)"
 

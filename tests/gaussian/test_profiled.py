@@ -7,8 +7,9 @@ import pytest
 from scipy.optimize import minimize
 
 from lmeformula.gaussian.exact import fit_exact
-from lmeformula.gaussian.likelihood import log_likelihood, sums
+from lmeformula.gaussian.likelihood import log_likelihood
 from lmeformula.gaussian.profiled import Held, concentrated
+from lmeformula.gaussian.sums import sums
 from lmeformula.model.params import param_space
 from tests.simulate import FORMULAS, differences, make_design, random_psi
 

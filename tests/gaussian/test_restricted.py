@@ -9,8 +9,8 @@ import pytest
 import lmeformula as lf
 from lmeformula.gaussian.exact import deviance, fit_exact
 from lmeformula.gaussian.information import observed_information
-from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.restricted import restricted, restricted_information
+from lmeformula.gaussian.sums import sums
 
 
 def made(seed: int = 1) -> tuple:

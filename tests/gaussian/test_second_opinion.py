@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
-from lmeformula.gaussian.likelihood import sums
 from lmeformula.gaussian.second_opinion import score, witness_at
+from lmeformula.gaussian.sums import sums
 from lmeformula.model.params import ParamSpace
 
 FORMULAS = (

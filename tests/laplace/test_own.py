@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.gaussian.likelihood import log_likelihood, sums
+from lmeformula.gaussian.likelihood import log_likelihood
+from lmeformula.gaussian.sums import sums
 from lmeformula.laplace.fit import (
     fit_laplace,
     place,

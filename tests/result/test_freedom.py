@@ -12,7 +12,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
-from lmeformula.gaussian.likelihood import sums
+from lmeformula.gaussian.sums import sums
 from lmeformula.result.covariance_elements import generalised_inverse, information, roots
 from lmeformula.result.ddf import freedom
 from lmeformula.result.freedom import FTest

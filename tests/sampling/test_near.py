@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.laplace.fit import mode_at
 from lmeformula.laplace.likelihood import predictor
 from tests.sampling.test_roots import FORMULAS, start

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.algebra.factor import apply_lambda
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.laplace.fit import mode_at
 from lmeformula.laplace.iterative import fit_iteratively

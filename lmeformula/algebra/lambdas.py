@@ -1,0 +1,63 @@
+"""Lambda at every level: applied to columns of effects, and to both sides of the rest's block."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmeformula.algebra.crossproducts import CrossProducts, Layout
+
+Floats = NDArray[np.float64]
+
+
+def scaled_schur(
+    plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...], middles: Floats
+) -> Floats:
+    """(r, r) S - I on and below the diagonal: Lambda_2' (the rest less the gram of `middles`) Lambda_2."""
+    pairs, scales = products.pairs, scalar_factors(plan, lambdas)
+    if pairs is None or scales is None:
+        return scale_both(plan, lambdas, products.rest - products.gram(middles))
+    # Elements of the rest meet in rows, hence in levels: there are none elsewhere.
+    values = pairs.read(products.rest) - pairs.gram(middles)
+    return pairs.fill(values * scales[pairs.rows] * scales[pairs.columns], both=False)
+
+
+def scalar_factors(plan: Layout, lambdas: tuple[Floats, ...]) -> Floats | None:
+    """(r,) diagonal of Lambda_2, where all terms of the rest have one coefficient."""
+    if any(plan.sizes[j][1] > 1 for j in plan.rest):
+        return None
+    return np.concatenate([np.full(plan.sizes[j][0], lambdas[j][0, 0]) for j in plan.rest])
+
+
+def scale_both(plan: Layout, lambdas: tuple[Floats, ...], matrix: Floats) -> Floats:
+    """Lambda_2' matrix Lambda_2 for an (r, r) matrix of the rest; may overwrite it."""
+    scales = scalar_factors(plan, lambdas)
+    if scales is not None:
+        matrix *= scales[:, None]
+        matrix *= scales
+        return matrix
+    matrix = apply_lambda(plan, lambdas, matrix, transpose=True, rest_only=True)
+    return apply_lambda(plan, lambdas, matrix.T.copy(), transpose=True, rest_only=True)
+
+
+def apply_lambda(
+    plan: Layout,
+    lambdas: tuple[Floats, ...],
+    columns: Floats,
+    *,
+    transpose: bool = False,
+    rest_only: bool = False,
+) -> Floats:
+    """Lambda columns (or Lambda' columns) for effects (q,) or (q, m); (r, m) with `rest_only`."""
+    result = np.empty_like(columns)
+    shift = plan.lead_size if rest_only else 0
+    for j in plan.rest if rest_only else range(len(plan.sizes)):
+        factor = lambdas[j].T if transpose else lambdas[j]
+        place = slice(plan.place(j).start - shift, plan.place(j).stop - shift)
+        levels, k = plan.sizes[j]
+        if k == 1:
+            result[place] = factor[0, 0] * columns[place]
+        else:
+            part = columns[place].reshape(levels, k, -1)
+            result[place] = (factor @ part).reshape(columns[place].shape)
+    return result
