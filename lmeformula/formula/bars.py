@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lmeformula.formula import ast
-from lmeformula.formula.expression import bare, has_bar, is_bar
+from lmeformula.formula.expression import has_bar
+from lmeformula.formula.ir import (
+    Argument,
+    Call,
+    Column,
+    Constant,
+    Dot,
+    Expression,
+    Operation,
+    Span,
+    bare,
+    is_bar,
+)
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import STRUCTURES
+from lmeformula.formula.written import Bar
 
 
-def is_random(node: ast.Node) -> bool:
+def is_random(node: Expression) -> bool:
     """Whether a node is a random-effects term: bars in parentheses, or a structure around bars."""
     inner = bare(node)
-    if isinstance(inner, ast.Call):
+    if isinstance(inner, Call):
         return inner.function in STRUCTURES and any(map(has_bar, inner.arguments))
     return is_bar(inner)
 
 
-def read_bar(node: ast.Node, report: Report) -> list[ast.Bar]:
+def read_bar(node: Expression, report: Report) -> list[Bar]:
     """Read a random-effects term.
 
     Args:
@@ -28,16 +40,16 @@ def read_bar(node: ast.Node, report: Report) -> list[ast.Bar]:
       The term as a list of one; of none when it has a mistake.
     """
     inner = bare(node)
-    if not isinstance(inner, ast.Call):
+    if not isinstance(inner, Call):
         return read_sides(inner, "", None, (), node.span, report)
     first, *others = inner.arguments
     if not has_bar(first) or first.name:
         cure = f"The random-effects term comes first: {inner.function}(x | g)"
-        report.error("structure_argument", first.span, function=inner.function, cure=cure)
+        report.error("structure_argument", first.value.span, function=inner.function, cure=cure)
         return []
     mistakes = len(report.errors)
     homogeneous: bool | None = None
-    options: list[ast.Argument] = []
+    options: list[Argument] = []
     structure = STRUCTURES[inner.function]
     for argument in others:
         if not structure.is_fitted:
@@ -45,9 +57,11 @@ def read_bar(node: ast.Node, report: Report) -> list[ast.Bar]:
         elif not (structure.takes_hom and argument.name == "hom" and is_choice(argument.value)):
             known = "Its only argument is hom = TRUE or hom = FALSE."
             cure = known if structure.takes_hom else "It takes no argument but the term itself."
-            report.error("structure_argument", argument.span, function=inner.function, cure=cure)
+            report.error(
+                "structure_argument", argument.value.span, function=inner.function, cure=cure
+            )
         else:
-            homogeneous = argument.value == ast.Constant("TRUE")
+            homogeneous = argument.value == Constant(True)
     if len(report.errors) > mistakes:
         return []
     return read_sides(
@@ -55,53 +69,51 @@ def read_bar(node: ast.Node, report: Report) -> list[ast.Bar]:
     )
 
 
-def is_choice(node: ast.Node) -> bool:
+def is_choice(node: Expression) -> bool:
     """Whether a node is TRUE or FALSE."""
-    return isinstance(node, ast.Constant) and node.word in ("TRUE", "FALSE")
+    return isinstance(node, Constant) and isinstance(node.value, bool)
 
 
 def read_sides(
-    node: ast.Node,
+    node: Expression,
     structure: str,
     homogeneous: bool | None,
-    options: tuple[ast.Argument, ...],
-    span: tuple[int, int],
+    options: tuple[Argument, ...],
+    span: Span | None,
     report: Report,
-) -> list[ast.Bar]:
+) -> list[Bar]:
     """Read what stands left and right of the bar, and the label between two bars."""
-    assert isinstance(node, ast.Chain)
-    left, group = node.operands[0], node.operands[-1]
-    label = node.operands[1] if node.operators == ("|", "|") else None
+    assert is_bar(node)
+    first, *others = node.chain()
+    left, group = first.operands[0], node.operands[1]
+    label = (
+        first.operands[1] if [step.operator for step in (first, *others)] == ["|", "|"] else None
+    )
     for side in (left, group):
         nested = next(bars_within(side), None)
         if nested is not None:
             report.error("nested_bar", nested.span)
             return []
-    if len(node.operands) > 2 and not isinstance(label, ast.Name):
-        report.error("nested_bar", node.operator_spans[1])
+    if others and not isinstance(label, Column | Dot):
+        report.error("nested_bar", others[0].place)
         return []
-    is_double = node.operators[0] == "||"
+    is_double = first.operator == "||"
     if structure and is_double:
-        report.error("structure_with_double_bar", node.operator_spans[0], function=structure)
+        report.error("structure_with_double_bar", first.place, function=structure)
         return []
     if structure and label is not None:
         report.error("structure_label", label.span)
         return []
-    text = label.text if isinstance(label, ast.Name) else ""
+    text = "" if label is None else label.name if isinstance(label, Column) else "."
     structure = structure or "us"
-    return [ast.Bar(left, group, is_double, text, structure, homogeneous, options, span)]
+    return [Bar(left, group, is_double, text, structure, homogeneous, options, span)]
 
 
-def bars_within(node: ast.Node) -> Iterator[ast.Node]:
+def bars_within(node: Expression) -> Iterator[Expression]:
     """Yield the random-effects terms inside one side of a bar, as far as operators reach."""
     if is_random(node):
         yield node
         return
-    match node:
-        case ast.Parentheses():
-            yield from bars_within(node.inner)
-        case ast.Unary():
-            yield from bars_within(node.operand)
-        case ast.Chain():
-            for operand in node.operands:
-                yield from bars_within(operand)
+    if isinstance(node, Operation):
+        for operand in node.chained():
+            yield from bars_within(operand)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lmeformula.formula import ir
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.grammar import read_tree
+from lmeformula.formula.ir import Column, Expression, FixedPart, Response, Term, TermSum, walk
 from lmeformula.formula.mistakes import Report
-from lmeformula.formula.parts import addends_of
 from lmeformula.formula.show import name_text
 from lmeformula.formula.terms import evaluate
+from lmeformula.formula.written import addends_of
 
 
 def expand_dot(formula: Formula, columns: Sequence[str]) -> Formula:
@@ -38,24 +38,21 @@ def expand_dot(formula: Formula, columns: Sequence[str]) -> Formula:
     text = "~ " + formula.fixed.template
     tree = read_tree(text)
     report = Report(text)
-    terms = evaluate(addends_of(tree.right), report, columns=names).to_ir()
+    terms = evaluate(addends_of(tree.right), report, columns=names).sum
     report.raise_errors()
     # Places in the template are not places in the user's text.
-    plain = tuple(
-        ir.Term(tuple(without_place(variable) for variable in term.variables))
-        for term in terms.terms
-    )
-    fixed = ir.FixedPart(ir.TermSum(terms.intercept, plain), formula.fixed.offsets)
+    plain = tuple(Term(tuple(map(without_place, term.variables))) for term in terms.terms)
+    fixed = FixedPart(TermSum(terms.intercept, plain), formula.fixed.offsets)
     for name in grouping_columns(formula):
-        if ir.Term((ir.Column(name),)) in plain:
+        if Term((Column(name),)) in plain:
             report.warn("dot_includes_group", None, name=name_text(name))
     diagnostics = formula.diagnostics + tuple(report.warnings)
     return replace(formula, fixed=fixed, diagnostics=diagnostics)
 
 
-def without_place(variable: ir.Expression) -> ir.Expression:
+def without_place(variable: Expression) -> Expression:
     """Return a variable without its place; beside "." every variable is a column."""
-    return ir.Column(variable.name) if isinstance(variable, ir.Column) else variable
+    return Column(variable.name) if isinstance(variable, Column) else variable
 
 
 def grouping_columns(formula: Formula) -> Iterator[str]:
@@ -63,16 +60,10 @@ def grouping_columns(formula: Formula) -> Iterator[str]:
     yield from dict.fromkeys(name for term in formula.random for name in term.group.names)
 
 
-def columns_of_response(response: ir.Response | None) -> Iterator[str]:
+def columns_of_response(response: Response | None) -> Iterator[str]:
     """Yield the columns that a response uses, trials and weights included."""
     if response is None:
         return
-    pending = [response.expression, response.trials, response.weights, *response.reserved]
-    while pending:
-        match pending.pop():
-            case ir.Column(name=name):
-                yield name
-            case ir.Call(arguments=arguments):
-                pending += (argument.value for argument in arguments)
-            case ir.Operation(operands=operands):
-                pending += operands
+    further = (response.trials, response.weights, *response.reserved)
+    for expression in (response.expression, *(each for each in further if each is not None)):
+        yield from (node.name for node in walk(expression) if isinstance(node, Column))

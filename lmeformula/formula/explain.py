@@ -28,7 +28,7 @@ class Explanation(str):
         return str(self)
 
 
-def explain(formula: ir.FormulaParts) -> Explanation:
+def explain(formula: ir.FormulaRecord) -> Explanation:
     """Say what a formula means.
 
     Args:
@@ -76,7 +76,7 @@ def fixed_words(part: ir.FixedPart) -> str:
     return f"{text} (as written: {part.template})" if part.template else text
 
 
-def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.FormulaParts) -> list[str]:
+def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.FormulaRecord) -> list[str]:
     """Explain one random-effects term as written, which stands for one or more."""
     first = terms[0]
     written = random_text(first)

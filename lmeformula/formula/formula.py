@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lmeformula.formula.explain import Explanation, explain
-from lmeformula.formula.ir import FormulaParts
+from lmeformula.formula.ir import FormulaRecord
 from lmeformula.formula.latex import formula_latex
 from lmeformula.formula.serialize import formula_to_dict
 from lmeformula.formula.show import formula_repr, formula_text
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Formula(FormulaParts):
+class Formula(FormulaRecord):
     """A parsed formula: response, fixed part, random-effects terms in the order written.
 
-    Its attributes are those of `lmeformula.formula.ir.FormulaParts`.
+    Its attributes are those of `lmeformula.formula.ir.FormulaRecord`.
     """
 
     further: tuple[tuple[str, Formula], ...] = ()

@@ -8,10 +8,10 @@ from functools import cache
 from lark import Lark, Token, UnexpectedInput, UnexpectedToken
 
 from lmeformula.errors import FormulaSyntaxError
-from lmeformula.formula import ast
 from lmeformula.formula.ir import Span
 from lmeformula.formula.mistakes import Report, mistakes, read_grammar_file
 from lmeformula.formula.tree import TreeBuilder, TreeError, span_of
+from lmeformula.formula.written import Sides
 
 OPERANDS = frozenset({"NAME", "QUOTED_NAME", "NUMBER", "STRING", "CONSTANT"})
 OPERATORS = frozenset(
@@ -22,7 +22,7 @@ END = "$END"
 BY_COUNTING = frozenset({"unclosed_parenthesis", "unopened_parenthesis", "two_tildes"})
 
 
-def read_tree(text: str) -> ast.Formula:
+def read_tree(text: str) -> Sides:
     """Read a formula's text by the grammar.
 
     Args:
@@ -40,7 +40,7 @@ def read_tree(text: str) -> ast.Formula:
         report = Report(text)
         report.error(mistake.label, mistake.span, **mistake.fields)
         raise report.errors[0] from None
-    assert isinstance(tree, ast.Formula)
+    assert isinstance(tree, Sides)
     return tree
 
 

@@ -3,64 +3,90 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeGuard
 
-from lmeformula.formula import ast
+from lmeformula.formula.expression import is_number, values
+from lmeformula.formula.ir import (
+    Argument,
+    Call,
+    Column,
+    Dot,
+    Expression,
+    GroupingFactor,
+    Number,
+    Operation,
+    Span,
+    Text,
+    around,
+    is_binary,
+)
 from lmeformula.formula.mistakes import Report
-from lmeformula.formula.show import tree_text
+from lmeformula.formula.show import expression_text, name_text
+from lmeformula.formula.written import Bar, Separated
 
 MAX_FACTORS = 1000  # in one random-effects term, and names in one factor
 
-Groups = dict[frozenset[str], tuple[ast.Name, ...]]  # each factor's names, as displayed
+JOINING = ("+", "*", "/", ":")
+
+Groups = dict[frozenset[str], tuple[Column, ...]]  # each factor's columns, as displayed
 
 
-def expand_groups(model: ast.Model, report: Report) -> ast.Model:
+def expand_groups(model: Separated, report: Report) -> Separated:
     """Rewrite (e | g/h) as (e | g) + (e | h:g): one grouping factor for each term."""
-    expanded: list[ast.Bar] = []
+    expanded: list[Bar] = []
     for bar in model.random:
+        assert not isinstance(bar.group, GroupingFactor)
         if is_reserved_call(bar.group):
-            expanded.append(bar)
+            expanded.append(replace(bar, group=reserved_group(bar.group, report)))
             continue
-        for names in groups_of(bar.group, report).values():
-            group: ast.Node = names[0]
-            if len(names) > 1:
-                spans = (bar.group.span,) * (len(names) - 1)
-                group = ast.Chain((":",) * (len(names) - 1), names, spans, 2)
+        for columns in groups_of(bar.group, report).values():
+            names = tuple(column.name for column in columns)
+            group = GroupingFactor(names, span=around(columns[0], columns[-1]))
             expanded.append(replace(bar, group=group))
     return replace(model, random=tuple(expanded))
 
 
-def is_reserved_call(node: ast.Node) -> bool:
+def is_reserved_call(node: Expression | GroupingFactor) -> TypeGuard[Call]:
     """Whether a group is gr(g, by = a) or mm(g, h) of brms; gr(g) alone is g."""
-    if not isinstance(node, ast.Call):
+    if not isinstance(node, Call):
         return False
-    positional = [a.value for a in node.arguments if not a.name]
-    if not all(isinstance(name, ast.Name) and is_column(name) for name in positional):
+    positional = [argument.value for argument in node.arguments if not argument.name]
+    if not all(isinstance(value, Column) for value in positional):
         return False
     if node.function == "gr":
         return len(positional) == 1 and len(node.arguments) > 1
     return node.function == "mm" and len(positional) > 1
 
 
-def is_column(node: ast.Name) -> bool:
-    """Whether a name is a column's and not the "." of a fixed part."""
-    return node.is_quoted or node.text != "."
+def reserved_group(call: Call, report: Report) -> GroupingFactor:
+    """Return the grouping factor of a reserved call, named by its text after an "@".
+
+    Of brms's arguments of gr() the distribution of the effects is ours as well.
+    """
+    values(call, report)
+    match call.arguments:
+        case (
+            Argument(Column(name), ""),
+            Argument(Text("gaussian" | "student" as distribution), "dist"),
+        ) if call.function == "gr":
+            return GroupingFactor((name,), None, distribution, call.span)
+    return GroupingFactor(("@" + expression_text(call),), call, span=call.span)
 
 
-def groups_of(node: ast.Node, report: Report) -> Groups:
+def groups_of(node: Expression, report: Report) -> Groups:
     """Return the grouping factors that a group expression stands for, outermost first."""
     match node:
-        case ast.Name() if is_column(node):
-            return {frozenset((node.text,)): (node,)}
-        case ast.Parentheses():
-            return groups_of(node.inner, report)
-        case ast.Call(function="gr", arguments=(ast.Argument(value=inner, name=""),)):
+        case Column(name):
+            return {frozenset((name,)): (node,)}
+        case Operation("(", (inner,)) | Call("gr", (Argument(inner, ""),)):
             return groups_of(inner, report)
-        case ast.Chain() if all(o in ("+", "*", "/", ":") for o in node.operators):
-            if len(node.operands) > MAX_FACTORS:
+        case Operation(operands=(_, _)) if all(step.operator in JOINING for step in node.chain()):
+            steps = node.chain()
+            if len(steps) >= MAX_FACTORS:
                 report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
-            groups = groups_of(node.operands[0], report)
-            for operator, operand in zip(node.operators, node.operands[1:], strict=True):
-                groups = combine(groups, operator, operand, report)
+            groups = groups_of(steps[0].operands[0], report)
+            for step in steps:
+                groups = combine(groups, step.operator, step.operands[1], report)
                 if any(len(names) > MAX_FACTORS for names in groups.values()):
                     report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
             return groups
@@ -69,7 +95,7 @@ def groups_of(node: ast.Node, report: Report) -> Groups:
     return {}
 
 
-def combine(left: Groups, operator: str, node: ast.Node, report: Report) -> Groups:
+def combine(left: Groups, operator: str, node: Expression, report: Report) -> Groups:
     """Apply one operator; what comes out twice is merged."""
     right = groups_of(node, report)
     if not left or not right:
@@ -77,7 +103,7 @@ def combine(left: Groups, operator: str, node: ast.Node, report: Report) -> Grou
     if len(left) * len(right) > MAX_FACTORS:
         report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
     if len(left) == 1 and left.keys() == right.keys() and operator != "+":
-        name = tree_text(node)
+        name = expression_text(node)
         report.warn("repeated_group", node.span, text=f"{name}{operator}{name}", name=name)
     if operator == "+":
         return merged(left, right)
@@ -88,7 +114,7 @@ def combine(left: Groups, operator: str, node: ast.Node, report: Report) -> Grou
     # Nested factors are displayed inner first, as lme4 does: g/h/s is g + h:g + s:h:g.
     outer = tuple(all_names(left))
     nested = (join(inner, outer) for inner in right.values())
-    return merged(left, {frozenset(name.text for name in names): names for names in nested})
+    return merged(left, {frozenset(name.name for name in names): names for names in nested})
 
 
 def merged(*parts: Groups) -> Groups:
@@ -105,39 +131,41 @@ def crossed(left: Groups, right: Groups) -> Groups:
     joined = (join(one, other) for one in left.values() for other in right.values())
     result: Groups = {}
     for names in joined:
-        result.setdefault(frozenset(name.text for name in names), names)
+        result.setdefault(frozenset(name.name for name in names), names)
     return result
 
 
-def join(one: tuple[ast.Name, ...], other: tuple[ast.Name, ...]) -> tuple[ast.Name, ...]:
+def join(one: tuple[Column, ...], other: tuple[Column, ...]) -> tuple[Column, ...]:
     """Append the names of `other` that `one` lacks."""
-    known = {name.text for name in one}
-    return *one, *(name for name in other if name.text not in known)
+    known = {name.name for name in one}
+    return *one, *(name for name in other if name.name not in known)
 
 
-def all_names(groups: Groups) -> tuple[ast.Name, ...]:
+def all_names(groups: Groups) -> tuple[Column, ...]:
     """Return the names of all factors, in the order of the largest one."""
-    names: tuple[ast.Name, ...] = ()
+    names: tuple[Column, ...] = ()
     for factor in sorted(groups.values(), key=len, reverse=True):
         names = join(names, factor)
     return names
 
 
-def cure_of(node: ast.Node) -> tuple[tuple[int, int], str]:
+def cure_of(node: Expression) -> tuple[Span | None, str]:
     """Return the place of what is wrong in a group expression, and what to write instead."""
     compute = "Compute it as a column of the data first, and use the column's name."
-    if isinstance(node, ast.Chain):
-        operators = zip(node.operators, node.operator_spans, strict=True)
-        operator, span = next((o, s) for o, s in operators if o not in ("+", "*", "/", ":"))
-        if operator == "&":
-            return span, "Write g:h for the combinations (Julia's g & h)."
-        if operator == "%in%":
-            return span, "Write g:h for g within h."
-        return span, compute
-    if isinstance(node, ast.Number):
-        return node.span, "For one common intercept, leave the term out; it is in the fixed part."
-    if isinstance(node, ast.Name):
-        return node.span, "List the grouping factors, each in a term of its own."
-    if isinstance(node, ast.String):
-        return node.span, f"Write the name without quotes: {tree_text(ast.Name(node.value))}"
-    return node.span, compute
+    if is_binary(node):
+        step = next(step for step in node.chain() if step.operator not in JOINING)
+        if step.operator == "&":
+            return step.place, "Write g:h for the combinations (Julia's g & h)."
+        if step.operator == "%in%":
+            return step.place, "Write g:h for g within h."
+        return step.place, compute
+    match node:
+        case Number() if is_number(node):
+            cure = "For one common intercept, leave the term out; it is in the fixed part."
+        case Dot():
+            cure = "List the grouping factors, each in a term of its own."
+        case Text():
+            cure = f"Write the name without quotes: {name_text(node.value)}"
+        case _:
+            cure = compute
+    return node.span, cure

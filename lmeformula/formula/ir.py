@@ -5,8 +5,9 @@ Frozen, hashable records, compared by meaning: spans, source text and diagnostic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias, TypeGuard
 
 Span: TypeAlias = tuple[int, int]
 
@@ -14,7 +15,7 @@ Span: TypeAlias = tuple[int, int]
 FIRST = "mu"
 
 
-# ---- value expressions: what is inside I(), log(), a response, an offset --------------------------------
+# ---- expressions: what the parser reads, and what is inside I(), log(), a response, an offset ----------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +24,42 @@ class Column:
 
     name: str
     span: Span | None = field(default=None, compare=False, repr=False)
+    depth: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A numeric constant inside a value expression."""
+    """A numeric constant; 1, 1L, 1e0 and 0x1 are the same, and Inf is one."""
 
     value: float
     span: Span | None = field(default=None, compare=False, repr=False)
+    depth: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string constant inside a value expression."""
+    """A string constant, its escapes resolved."""
 
     value: str
     span: Span | None = field(default=None, compare=False, repr=False)
+    depth: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """TRUE, FALSE or NULL inside a value expression (True, False, None)."""
+    """TRUE, FALSE or NULL (True, False, None); or the word NA, or one of its kin, that no value has."""
 
-    value: bool | None
+    value: bool | str | None
     span: Span | None = field(default=None, compare=False, repr=False)
+    depth: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """The "." of a fixed part: all columns but the response. `expand_dot` replaces it."""
+
+    span: Span | None = field(default=None, compare=False, repr=False)
+    depth: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +77,32 @@ class Call:
     function: str
     arguments: tuple[Argument, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+    depth: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        depths = (argument.value.depth for argument in self.arguments)
+        object.__setattr__(self, "depth", 1 + max(depths, default=0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """Arithmetic, comparison or logic inside a call, in R's operators: one or two operands.
+    """One or two operands and an operator of R: arithmetic, a comparison, logic; the algebra of terms; a bar.
 
-    `operator` is one of + - * / ^ %% %/% %in% : == != < <= > >= & | ! and "(" for kept parentheses.
+    `operator` is "(" for kept parentheses, whose span includes them. Operators of one precedence are applied
+    from the left, so that a chain such as a + b - c leans to the left as far as it is long; only what stands
+    on the right of an operator, in parentheses or in a call adds to its `depth`. `place` is the operator's.
     """
 
     operator: str
     operands: tuple[Expression, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+    place: Span | None = field(default=None, compare=False, repr=False)
+    depth: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        left, *right = self.operands
+        on_the_left = left.depth + (not self._goes_on())
+        object.__setattr__(self, "depth", max([on_the_left, *(1 + each.depth for each in right)]))
 
     def __eq__(self, other: object) -> bool:
         return self._spine() == other._spine() if isinstance(other, Operation) else NotImplemented
@@ -83,26 +110,123 @@ class Operation:
     def __hash__(self) -> int:
         return hash(self._spine())
 
-    # A chain such as a + b + ... leans to the left as far as it is long. It is compared along the chain:
-    # the == of nested dataclasses would exhaust the stack after some two hundred operations.
+    # A chain is compared along itself: the == of nested dataclasses would exhaust the stack after some two
+    # hundred operations.
     def _spine(self) -> tuple[object, ...]:
         """Return the chain's operators and right operands, outermost first, and its first operand."""
-        parts: list[object] = []
+        found: list[object] = []
         node: Expression = self
         while isinstance(node, Operation):
-            parts += (node.operator, *node.operands[1:])
+            found += (node.operator, *node.operands[1:])
             node = node.operands[0]
-        return *parts, node
+        return *found, node
 
+    def _goes_on(self) -> bool:
+        """Whether the left operand is the beginning of the same chain."""
+        left = self.operands[0]
+        return is_binary(self) and is_binary(left) and precedence(left) == precedence(self)
 
-@dataclass(frozen=True, slots=True)
-class Dot:
-    """The "." of a fixed part: all columns but the response. `expand_dot` replaces it."""
+    def chain(self) -> tuple[Operation, ...]:
+        """Return the operations of a chain of one precedence, that of its first two operands first."""
+        found = [self]
+        while found[-1]._goes_on():
+            found.append(found[-1].operands[0])  # type: ignore[arg-type]
+        return tuple(reversed(found))
 
-    span: Span | None = field(default=None, compare=False, repr=False)
+    def chained(self) -> tuple[Expression, ...]:
+        """Return the operands of a whole chain, in order."""
+        first, *others = self.chain()
+        return *first.operands, *(step.operands[1] for step in others)
 
 
 Expression: TypeAlias = "Column | Number | Text | Constant | Call | Operation | Dot"
+
+# From loose to tight; operators of one line are applied from the left, and "^" from the right.
+OPERATORS = (
+    ("|", "||"),
+    ("&", "&&"),
+    ("!",),
+    ("==", "!=", "<", "<=", ">", ">="),
+    ("+", "-"),
+    ("*", "/"),
+    ("%in%", "%%", "%/%"),
+    (":",),
+    ("sign",),
+    ("^",),
+    ("(",),
+)
+PRECEDENCE = {name: level for level, names in enumerate(OPERATORS, 1) for name in names}
+CALLABLE = PRECEDENCE["("]  # what needs no parentheses anywhere
+
+
+def precedence(node: Expression) -> int:
+    """Return the precedence of an expression's operator; the tightest where it has none."""
+    if not isinstance(node, Operation):
+        return CALLABLE
+    if len(node.operands) == 1 and node.operator in ("+", "-"):
+        return PRECEDENCE["sign"]
+    # Whatever stands between two percent signs.
+    return PRECEDENCE.get(node.operator, PRECEDENCE["%in%"])
+
+
+def is_binary(node: Expression) -> TypeGuard[Operation]:
+    """Whether an expression is an operation of two operands."""
+    return isinstance(node, Operation) and len(node.operands) == 2
+
+
+def is_sum(node: Expression) -> TypeGuard[Operation]:
+    """Whether an expression is `left + right` or `left - right`."""
+    return is_binary(node) and node.operator in ("+", "-")
+
+
+def is_bar(node: Expression) -> TypeGuard[Operation]:
+    """Whether an expression is `left | right` or `left || right`."""
+    return isinstance(node, Operation) and node.operator in ("|", "||")
+
+
+def is_sign(node: Expression) -> TypeGuard[Operation]:
+    """Whether an expression is +x or -x."""
+    return isinstance(node, Operation) and precedence(node) == PRECEDENCE["sign"]
+
+
+def ends_in_negation(node: Expression) -> bool:
+    """Whether an expression ends in a negation that is not in parentheses."""
+    while isinstance(node, Operation) and node.operator not in ("(", "!"):
+        node = node.operands[-1]
+    return isinstance(node, Operation) and node.operator == "!"
+
+
+def bare(node: Expression) -> Expression:
+    """Take parentheses off."""
+    while isinstance(node, Operation) and node.operator == "(":
+        (node,) = node.operands
+    return node
+
+
+def inside(node: Expression) -> tuple[Expression, ...]:
+    """Return the operands of an operation, or the arguments of a call; nothing for others."""
+    if isinstance(node, Call):
+        return tuple(argument.value for argument in node.arguments)
+    return node.operands if isinstance(node, Operation) else ()
+
+
+def walk(node: Expression) -> Iterator[Expression]:
+    """Yield an expression and all that is inside it, a long chain without recursion."""
+    waiting = [node]
+    while waiting:
+        yield (found := waiting.pop())
+        waiting += inside(found)
+
+
+def joined(left: Expression, operator: str, right: Expression, place: Span | None) -> Operation:
+    """Join two expressions by an operator at a place of the text."""
+    return Operation(operator, (left, right), around(left, right), place)
+
+
+def around(*nodes: Column | Expression) -> Span:
+    """Return the place of several expressions together."""
+    spans = [node.span or (0, 0) for node in nodes]
+    return min(start for start, _ in spans), max(stop for _, stop in spans)
 
 
 # ---- terms ----------------------------------------------------------------------------------------------
@@ -217,7 +341,7 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, slots=True)
-class FormulaParts:
+class FormulaRecord:
     """What a parsed formula holds: response, fixed part, random-effects terms in the order written.
 
     `response` is None for a one-sided formula. `text` is the source as the user wrote it. `further` holds the
@@ -229,4 +353,4 @@ class FormulaParts:
     random: tuple[RandomTerm, ...]
     text: str = field(default="", compare=False, repr=False)
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
-    further: tuple[tuple[str, FormulaParts], ...] = ()
+    further: tuple[tuple[str, FormulaRecord], ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lmeformula.formula import ir
 from lmeformula.formula.kinds import KINDS, UNSTRUCTURED, Symbols
-from lmeformula.formula.show import call_text, expression_text, name_text
+from lmeformula.formula.show import expression_text, name_text
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -16,7 +16,7 @@ SPECIAL = {
 }
 
 
-def formula_latex(formula: ir.FormulaParts) -> str:
+def formula_latex(formula: ir.FormulaRecord) -> str:
     """Write the model's equation: the linear predictor, and how the random effects vary.
 
     Args:
@@ -68,7 +68,7 @@ def fixed_addends(part: ir.FixedPart) -> Iterator[str]:
 
 def level(group: ir.GroupingFactor) -> str:
     """Write the level of a grouping factor in row i."""
-    names = (call_text(group.reserved),) if group.reserved else map(name_text, group.names)
+    names = (expression_text(group.reserved),) if group.reserved else map(name_text, group.names)
     return text(":".join(names)) + "[i]"
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from lmeformula.formula import ast, ir
 from lmeformula.formula.groups import groups_of, is_reserved_call
+from lmeformula.formula.ir import GroupingFactor, RandomTerm
 from lmeformula.formula.mistakes import Report
+from lmeformula.formula.written import Bar, Separated
 
 
-def check_labels(model: ast.Model, report: Report) -> ast.Model:
+def check_labels(model: Separated, report: Report) -> Separated:
     """Note labels that occur once, or with several grouping factors; the model stays as it is."""
-    linked: dict[str, list[ast.Bar]] = defaultdict(list)
+    linked: dict[str, list[Bar]] = defaultdict(list)
     for bar in model.random:
         if bar.label:
             linked[bar.label].append(bar)
@@ -27,7 +28,7 @@ def check_labels(model: ast.Model, report: Report) -> ast.Model:
     return model
 
 
-def linked_terms(terms: Sequence[ir.RandomTerm]) -> tuple[tuple[ir.RandomTerm, ...], ...]:
+def linked_terms(terms: Sequence[RandomTerm]) -> tuple[tuple[RandomTerm, ...], ...]:
     """Part random-effects terms into those that share one covariance matrix.
 
     Args:
@@ -40,15 +41,15 @@ def linked_terms(terms: Sequence[ir.RandomTerm]) -> tuple[tuple[ir.RandomTerm, .
       >>> [len(part) for part in parts]
       [2, 1]
     """
-    parts: dict[object, list[ir.RandomTerm]] = {}
+    parts: dict[object, list[RandomTerm]] = {}
     for position, term in enumerate(terms):
         parts.setdefault(term.block or position, []).append(term)
     return tuple(tuple(part) for part in parts.values())
 
 
-def factors_of(bar: ast.Bar, report: Report) -> set[frozenset[str]]:
+def factors_of(bar: Bar, report: Report) -> set[frozenset[str]]:
     """Return the sets of columns that a term's groups are made of."""
-    if is_reserved_call(bar.group):
+    if is_reserved_call(bar.group) or isinstance(bar.group, GroupingFactor):
         return set()
     # Mistakes of the group itself are noted when it is expanded.
     return set(groups_of(bar.group, Report(report.text)))

@@ -1,4 +1,4 @@
-"""Syntax tree to IR: an ordered tuple of small passes, then the pieces frozen into a Formula."""
+"""A formula as written to its meaning: an ordered tuple of small passes, then the pieces frozen."""
 
 from __future__ import annotations
 
@@ -6,25 +6,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from lmeformula.formula import ast, ir
 from lmeformula.formula.checks import check_formula
 from lmeformula.formula.expression import value
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.groups import expand_groups
+from lmeformula.formula.ir import (
+    Covariance,
+    Expression,
+    FixedPart,
+    GroupingFactor,
+    RandomTerm,
+    TermSum,
+)
 from lmeformula.formula.links import check_labels
 from lmeformula.formula.mistakes import Report
-from lmeformula.formula.parts import addends_of, joined, separate
 from lmeformula.formula.reserved import STRUCTURES
-from lmeformula.formula.response import arguments_of, read_response
-from lmeformula.formula.show import call_text
-from lmeformula.formula.terms import Sum, evaluate
+from lmeformula.formula.response import read_response
+from lmeformula.formula.separate import addends_text, separate
+from lmeformula.formula.show import expression_text
+from lmeformula.formula.terms import evaluate
+from lmeformula.formula.written import Bar, Separated, Sides, addends_of
 
-Pass: TypeAlias = Callable[[ast.Model, Report], ast.Model]
+Pass: TypeAlias = Callable[[Separated, Report], Separated]
 
 
-def lower(
-    tree: ast.Formula, text: str, double_bar: str = "split", *, closed: bool = True
-) -> Formula:
+def lower(tree: Sides, text: str, double_bar: str = "split", *, closed: bool = True) -> Formula:
     """Apply the passes in order, then freeze.
 
     Args:
@@ -47,36 +53,25 @@ def lower(
     return formula
 
 
-def split_double_bars(model: ast.Model, report: Report) -> ast.Model:
+def split_double_bars(model: Separated, report: Report) -> Separated:
     """Rewrite (x || g) as (1 | g) + (0 + x | g): one term for each TERM before the bar, as lme4 does."""
-    bars: list[ast.Bar] = []
+    bars: list[Bar] = []
     for bar in model.random:
         bars += split(bar, report) if bar.is_double else [bar]
     return replace(model, random=tuple(bars))
 
 
-def split(bar: ast.Bar, report: Report) -> list[ast.Bar]:
+def split(bar: Bar, report: Report) -> list[Bar]:
     """Split one term; the levels of a factor stay together, and so stay correlated."""
-    num_errors = len(report.errors)
-    terms = evaluate(addends_of(bar.left), report, is_random=True)
-    if len(report.errors) > num_errors:
+    columns = columns_of(bar, report)
+    if columns is None:
         return []
-    lefts: list[ast.Node] = [ast.Number(1, bar.left.span)] if terms.intercept else []
-    for product in terms.products:
-        variables = tuple(terms.nodes[number] for number in product)
-        spans = (bar.left.span,) * len(product)
-        node = (
-            variables[0]
-            if len(product) == 1
-            else ast.Chain((":",) * (len(product) - 1), variables, spans)
-        )
-        lefts.append(ast.Chain(("+",), (ast.Number(0, bar.left.span), node), spans[:1]))
-    if not lefts:
-        report.error("no_coefficient", bar.span)
+    lefts = [TermSum(True, ())] if columns.intercept else []
+    lefts += [TermSum(False, (term,)) for term in columns.terms]
     return [replace(bar, left=left, is_double=False, was_split=True) for left in lefts]
 
 
-def diagonal_double_bars(model: ast.Model, report: Report) -> ast.Model:
+def diagonal_double_bars(model: Separated, report: Report) -> Separated:
     """Rewrite (x || g) as diag(x | g): independent columns, as glmmTMB, brms and lme4 2 can do."""
     del report
     bars = (
@@ -97,22 +92,18 @@ DIAGONAL_PASSES: tuple[Pass, ...] = (check_labels, diagonal_double_bars, expand_
 # ---- freezing -------------------------------------------------------------------------------------------
 
 
-def freeze(model: ast.Model, report: Report) -> Formula:
+def freeze(model: Separated, report: Report) -> Formula:
     """Make the IR of a model whose bars are single and whose groups are single factors."""
     response = None if model.response is None else read_response(model.response, report)
     terms = evaluate(model.fixed, report)
-    offsets: dict[ir.Expression, None] = {}
+    offsets: dict[Expression, None] = {}
     for call in model.offsets:
         offset = value(call.arguments[0].value, report, "offset")
         if offset in offsets:
-            report.warn(
-                "duplicate_term",
-                call.span,
-                name=call_text(ir.Call("offset", (ir.Argument(offset),))),
-            )
+            report.warn("duplicate_term", call.span, name=expression_text(call))
         offsets[offset] = None
-    template = joined(model.fixed) if terms.uses_dot else ""
-    fixed = ir.FixedPart(terms.to_ir(), tuple(offsets), template)
+    template = addends_text(model.fixed) if terms.uses_dot else ""
+    fixed = FixedPart(terms.sum, tuple(offsets), template)
     random = tuple(term for bar in model.random for term in random_terms(bar, report))
     formula = Formula(response, fixed, random, report.text)
     if not report.errors:
@@ -120,55 +111,39 @@ def freeze(model: ast.Model, report: Report) -> Formula:
     return replace(formula, diagnostics=tuple(report.warnings))
 
 
-def random_terms(bar: ast.Bar, report: Report) -> list[ir.RandomTerm]:
+def random_terms(bar: Bar, report: Report) -> list[RandomTerm]:
     """Freeze a random-effects term; an empty list after a mistake."""
-    num_errors = len(report.errors)
-    terms = evaluate(addends_of(bar.left), report, is_random=True)
-    if len(report.errors) == num_errors:
-        check_columns(bar, terms, report)
+    columns = columns_of(bar, report)
     covariance = covariance_of(bar, report)
-    group = group_of(bar.group, report)
-    if len(report.errors) > num_errors:
+    if columns is None or report.errors:
         return []
-    columns = terms.to_ir()
-    return [ir.RandomTerm(columns, group, covariance, bar.label, bar.was_split, bar.span)]
+    assert isinstance(bar.group, GroupingFactor)
+    return [RandomTerm(columns, bar.group, covariance, bar.label, bar.was_split, bar.span)]
 
 
-def check_columns(bar: ast.Bar, terms: Sum, report: Report) -> None:
-    """Note a term without a coefficient, and what ar1() cannot order in time."""
-    if not terms.intercept and not terms.products:
+def columns_of(bar: Bar, report: Report) -> TermSum | None:
+    """Return what a term has before the bar; None after a mistake, such as what ar1() cannot order in time."""
+    if isinstance(bar.left, TermSum):
+        return bar.left
+    num_errors = len(report.errors)
+    columns = evaluate(addends_of(bar.left), report, is_random=True).sum
+    if len(report.errors) > num_errors:
+        return None
+    if not columns.intercept and not columns.terms:
         report.error("no_coefficient", bar.span)
-    elif STRUCTURES[bar.structure].is_over_time and (
-        terms.intercept or [len(product) for product in terms.products] != [1]
+        return None
+    if STRUCTURES[bar.structure].is_over_time and (
+        columns.intercept or [len(term.variables) for term in columns.terms] != [1]
     ):
         report.error("structure_columns", bar.left.span)
+        return None
+    return columns
 
 
-def covariance_of(bar: ast.Bar, report: Report) -> ir.Covariance:
+def covariance_of(bar: Bar, report: Report) -> Covariance:
     """Return a term's covariance."""
     structure = STRUCTURES[bar.structure]
-    options = tuple(
-        ir.Argument(value(option.value, report, bar.structure), option.name)
-        for option in bar.options
-    )
+    for option in bar.options:
+        value(option.value, report, bar.structure)
     homogeneous = structure.homogeneous if bar.homogeneous is None else bar.homogeneous
-    return ir.Covariance(structure.kind, homogeneous, options)
-
-
-def group_of(node: ast.Node, report: Report) -> ir.GroupingFactor:
-    """Return a grouping factor; a reserved call is named by its text after an "@".
-
-    Of brms's arguments of gr() the distribution of the effects is ours as well.
-    """
-    if isinstance(node, ast.Call):
-        call = ir.Call(node.function, arguments_of(node, report), node.span)
-        match call.arguments:
-            case (
-                ir.Argument(ir.Column(name), ""),
-                ir.Argument(ir.Text("gaussian" | "student" as distribution), "dist"),
-            ) if node.function == "gr":
-                return ir.GroupingFactor((name,), None, distribution, node.span)
-        return ir.GroupingFactor(("@" + call_text(call),), call, span=node.span)
-    names = node.operands if isinstance(node, ast.Chain) else (node,)
-    texts = tuple(name.text for name in names if isinstance(name, ast.Name))
-    return ir.GroupingFactor(texts, span=node.span)
+    return Covariance(structure.kind, homogeneous, bar.options)

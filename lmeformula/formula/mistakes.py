@@ -72,7 +72,7 @@ class Report:
     errors: list[FormulaSyntaxError] = field(default_factory=list)
     warnings: list[Diagnostic] = field(default_factory=list)
 
-    def error(self, mistake_label: str, span: Span, **fields: str) -> None:
+    def error(self, mistake_label: str, span: Span | None, **fields: str) -> None:
         """Note a mistake: the label names it in mistakes.toml, `fields` fill its message and hint."""
         mistake = mistakes()[mistake_label]
         self.errors.append(
@@ -80,12 +80,12 @@ class Report:
                 mistake.message.format(**fields),
                 mistake.code,
                 self.text,
-                span,
+                span or (0, 0),
                 mistake.hint.format(**fields),
             )
         )
 
-    def stop(self, mistake_label: str, span: Span, **fields: str) -> NoReturn:
+    def stop(self, mistake_label: str, span: Span | None, **fields: str) -> NoReturn:
         """Raise a mistake at once, where going on would cost too much."""
         self.error(mistake_label, span, **fields)
         raise self.errors[-1]

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lmeformula.formula import ast, ir
-from lmeformula.formula.expression import bare, is_bar, value
+from lmeformula.formula.expression import value, values
+from lmeformula.formula.ir import (
+    Call,
+    Column,
+    Expression,
+    Operation,
+    Response,
+    bare,
+    is_bar,
+)
 from lmeformula.formula.mistakes import Report
-from lmeformula.formula.parts import addends_of
 from lmeformula.formula.reserved import RESERVED_ADDITIONS
-from lmeformula.formula.show import shortened, tree_text
+from lmeformula.formula.show import expression_text, shortened
+from lmeformula.formula.written import addends_of
 
 RESERVED_BAMBI = frozenset({"censored", "truncated", "constrained"})
 BAMBI = frozenset({"p", "prop", "proportion", "weighted"}) | RESERVED_BAMBI
 
 
-def read_response(node: ast.Node, report: Report) -> ir.Response | None:
+def read_response(node: Expression, report: Report) -> Response | None:
     """Read the response.
 
     Args:
@@ -30,42 +38,40 @@ def read_response(node: ast.Node, report: Report) -> ir.Response | None:
     if is_bar(inner):
         report.error("response_bar", node.span)
         return None
-    if isinstance(inner, ast.Call) and inner.function in BAMBI and len(inner.arguments) > 1:
+    if isinstance(inner, Call) and inner.function in BAMBI and len(inner.arguments) > 1:
         return read_bambi(inner, report)
     if not is_response(inner):
-        report.error("response", node.span, found=shortened(tree_text(inner)))
+        report.error("response", node.span, found=shortened(expression_text(inner)))
         return None
-    return ir.Response(value(inner, report), span=node.span)
+    return Response(value(inner, report), span=node.span)
 
 
-def is_response(node: ast.Node) -> bool:
+def is_response(node: Expression) -> bool:
     """Whether an expression has something of the data in it, as far as one sees without data."""
-    match node:
-        case ast.Name():
-            return node.is_quoted or node.text != "."
-        case ast.Call():
-            return node.function != "offset"
-        case ast.Parentheses():
-            return is_response(node.inner)
-        case ast.Unary():
-            return is_response(node.operand)
-        case ast.Chain():
-            return any(map(is_response, node.operands))
+    waiting = [node]
+    while waiting:
+        match waiting.pop():
+            case Column():
+                return True
+            case Call(function=function) if function != "offset":
+                return True
+            case Operation(operands=operands):
+                waiting += operands
     return False
 
 
-def read_bambi(call: ast.Call, report: Report) -> ir.Response | None:
+def read_bambi(call: Call, report: Report) -> Response | None:
     """Read what bambi writes around a response: p(y, n), weighted(y, w), censored(y, status)."""
     first, second, *_ = call.arguments
     if is_bar(bare(first.value)):
-        report.error("response_bar", first.span)
+        report.error("response_bar", first.value.span)
         return None
     response = read_response(first.value, report)
     if response is None:
         return None
     if len(call.arguments) > 2 or call.function in RESERVED_BAMBI:
-        reserved = ir.Call(call.function, arguments_of(call, report), call.span)
-        return replace(response, reserved=(*response.reserved, reserved), span=call.span)
+        reserved = (*response.reserved, values(call, report))
+        return replace(response, reserved=reserved, span=call.span)
     other = value(second.value, report)
     if call.function == "weighted" and response.weights is None:
         return replace(response, weights=other, span=call.span)
@@ -75,11 +81,12 @@ def read_bambi(call: ast.Call, report: Report) -> ir.Response | None:
     return None
 
 
-def read_additions(node: ast.Node, report: Report) -> ir.Response | None:
+def read_additions(node: Expression, report: Report) -> Response | None:
     """Read y | trials(n) + weights(w)."""
-    assert isinstance(node, ast.Chain)
-    if node.operators != ("|",):
-        report.error("response_bar", node.operator_spans[0])
+    assert is_bar(node)
+    (first, *others) = node.chain()
+    if others or node.operator != "|":
+        report.error("response_bar", first.place)
         return None
     response = read_response(node.operands[0], report)
     if response is None:
@@ -88,23 +95,15 @@ def read_additions(node: ast.Node, report: Report) -> ir.Response | None:
     reserved = list(response.reserved)
     for addend in addends_of(bare(node.operands[1])):
         call = bare(addend.node)
-        name = call.function if isinstance(call, ast.Call) else ""
-        if addend.is_subtracted or not isinstance(call, ast.Call):
+        name = call.function if isinstance(call, Call) else ""
+        if addend.is_subtracted or not isinstance(call, Call):
             report.error("response_bar", addend.node.span)
         elif name in found and len(call.arguments) == 1 and found[name] is None:
             found[name] = value(call.arguments[0].value, report)
         elif name in RESERVED_ADDITIONS:
-            reserved.append(ir.Call(name, arguments_of(call, report), call.span))
+            reserved.append(values(call, report))
         else:
             report.error("response_bar", call.span)
-    return ir.Response(
+    return Response(
         response.expression, found["trials"], found["weights"], tuple(reserved), node.span
-    )
-
-
-def arguments_of(call: ast.Call, report: Report) -> tuple[ir.Argument, ...]:
-    """Read a call's arguments, of which there may be none."""
-    return tuple(
-        ir.Argument(value(argument.value, report, call.function), argument.name)
-        for argument in call.arguments
     )

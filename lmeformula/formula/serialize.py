@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from lmeformula.formula import ir
 from lmeformula.formula.ir import FIRST
-from lmeformula.formula.show import call_text, expression_text, formula_text
+from lmeformula.formula.show import expression_text, formula_text
 
 VERSION = 1
 
 
-def formula_to_dict(formula: ir.FormulaParts) -> dict[str, object]:
+def formula_to_dict(formula: ir.FormulaRecord) -> dict[str, object]:
     """Write a formula as a dictionary of texts, booleans, lists and dictionaries.
 
     Args:
@@ -55,7 +55,7 @@ def response_record(response: ir.Response) -> dict[str, object]:
         "expression": expression_text(response.expression),
         "trials": None if response.trials is None else expression_text(response.trials),
         "weights": None if response.weights is None else expression_text(response.weights),
-        "reserved": [call_text(call) for call in response.reserved],
+        "reserved": [expression_text(call) for call in response.reserved],
     }
 
 

@@ -1,4 +1,4 @@
-"""Trees and IR to text: canonical formulas that parse back to themselves, and the golden dump."""
+"""Expressions and formulas to text: canonical formulas that parse back to themselves, and the golden dump."""
 
 from __future__ import annotations
 
@@ -7,7 +7,30 @@ import re
 import unicodedata
 from decimal import Decimal
 
-from lmeformula.formula import ast, ir
+from lmeformula.formula.ir import (
+    CALLABLE,
+    PRECEDENCE,
+    Argument,
+    Call,
+    Column,
+    Constant,
+    Covariance,
+    Dot,
+    Expression,
+    FixedPart,
+    FormulaRecord,
+    GroupingFactor,
+    Number,
+    Operation,
+    RandomTerm,
+    Response,
+    Term,
+    TermSum,
+    Text,
+    ends_in_negation,
+    is_binary,
+    precedence,
+)
 from lmeformula.formula.reserved import STRUCTURES
 
 # As in the grammar; the circumflex letter would be taken for an operator.
@@ -29,19 +52,6 @@ NOT_NAMES = frozenset(
     }
 )
 SPACED = frozenset({"+", "-", "*", "<", ">", "<=", ">=", "==", "!=", "&", "&&", "|", "||", "%in%"})
-PRECEDENCE = {
-    **dict.fromkeys(("|", "||"), 1),
-    **dict.fromkeys(("&", "&&"), 2),
-    "!": 3,
-    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), 4),
-    **dict.fromkeys(("+", "-"), 5),
-    **dict.fromkeys(("*", "/"), 6),
-    **dict.fromkeys(("%in%", "%%", "%/%"), 7),
-    ":": 8,
-    "unary": 9,
-    "^": 10,
-}
-CALLABLE = 11  # what needs no parentheses anywhere
 LONGEST = 72
 
 
@@ -97,44 +107,10 @@ def shortened(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 4] + " ..."
 
 
-# ---- trees ----------------------------------------------------------------------------------------------
-
-
-def tree_text(node: ast.Node) -> str:
-    """Write a syntax tree as canonical text."""
-    match node:
-        case ast.Name():
-            return "." if node.text == "." and not node.is_quoted else name_text(node.text)
-        case ast.Number():
-            return number_text(node.value)
-        case ast.String():
-            return string_text(node.value)
-        case ast.Constant():
-            return node.word
-        case ast.Call():
-            arguments = ", ".join(map(argument_text, node.arguments))
-            return f"{name_text(node.function)}({arguments})"
-        case ast.Parentheses():
-            return f"({tree_text(node.inner)})"
-        case ast.Unary():
-            return node.operator + tree_text(node.operand)
-        case ast.Chain():
-            parts = [tree_text(node.operands[0])]
-            for operator, operand in zip(node.operators, node.operands[1:], strict=True):
-                parts += operator_text(operator), tree_text(operand)
-            return "".join(parts)
-
-
-def argument_text(argument: ast.Argument) -> str:
-    """Write an argument of a call."""
-    name = f"{name_text(argument.name)} = " if argument.name else ""
-    return name + tree_text(argument.value)
-
-
 # ---- expressions ----------------------------------------------------------------------------------------
 
 
-def expression_text(expression: ir.Expression) -> str:
+def expression_text(expression: Expression) -> str:
     """Write a value expression as canonical text, in R's syntax.
 
     Args:
@@ -143,119 +119,95 @@ def expression_text(expression: ir.Expression) -> str:
       text: parsed, it gives the expression again.
     """
     match expression:
-        case ir.Column():
+        case Column():
             return name_text(expression.name)
-        case ir.Dot():
+        case Dot():
             return "."
-        case ir.Number():
+        case Number():
             return number_text(expression.value)
-        case ir.Text():
+        case Text():
             return string_text(expression.value)
-        case ir.Constant():
-            return {True: "TRUE", False: "FALSE", None: "NULL"}[expression.value]
-        case ir.Call():
-            return call_text(expression)
-        case ir.Operation(operator="(", operands=(inner,)):
+        case Constant(value):
+            if value is None:
+                return "NULL"
+            return value if isinstance(value, str) else str(value).upper()
+        case Call():
+            arguments = ", ".join(map(argument_text, expression.arguments))
+            return f"{name_text(expression.function)}({arguments})"
+        case Operation("(", (inner,)):
             return f"({expression_text(inner)})"
-        case ir.Operation(operator=operator, operands=(operand,)):
-            limit = PRECEDENCE["!" if operator == "!" else "unary"]
-            return operator + operand_text(operand, limit)
-        case ir.Operation():
+        case Operation(operator, (operand,)):
+            return operator + operand_text(operand, precedence(expression))
+        case Operation():
             return binary_text(expression)
     raise TypeError(f"not an expression: {expression!r}")
 
 
-def call_text(call: ir.Call) -> str:
-    """Write a call as canonical text."""
-    arguments = (
-        (f"{name_text(argument.name)} = " if argument.name else "")
-        + expression_text(argument.value)
-        for argument in call.arguments
-    )
-    return f"{name_text(call.function)}({', '.join(arguments)})"
+def argument_text(argument: Argument) -> str:
+    """Write an argument of a call."""
+    name = f"{name_text(argument.name)} = " if argument.name else ""
+    return name + expression_text(argument.value)
 
 
-def binary_text(operation: ir.Operation) -> str:
+def binary_text(operation: Operation) -> str:
     """Write an operation of two operands; along a chain such as a + b + c without recursion."""
-    parts: list[str] = []
-    node: ir.Expression = operation
+    backwards: list[str] = []
+    node: Expression = operation
     limit = 0
-    while isinstance(node, ir.Operation) and len(node.operands) == 2 and level_of(node) >= limit:
+    while is_binary(node) and precedence(node) >= limit:
         operator, (left, right) = node.operator, node.operands
-        level = PRECEDENCE[operator]
+        level = precedence(node)
         is_power = operator == "^"
         # A comparison takes no other comparison on either side; "^" takes a sign on its right.
         limit = level + (is_power or level == PRECEDENCE["=="])
-        right_limit = PRECEDENCE["unary"] if is_power else level + 1
+        right_limit = PRECEDENCE["sign"] if is_power else level + 1
         # A negation may stand on the right of these; it then takes everything that follows.
-        if is_negation(right) and PRECEDENCE["!"] < level < PRECEDENCE[":"]:
+        if precedence(right) == PRECEDENCE["!"] < level < PRECEDENCE[":"]:
             right_limit = 0
         if level > PRECEDENCE["!"] and ends_in_negation(left):
             limit = CALLABLE
-        parts += operand_text(right, right_limit), operator_text(operator)
+        backwards += operand_text(right, right_limit), operator_text(operator)
         node = left
-    parts.append(operand_text(node, limit))
-    return "".join(reversed(parts))
+    backwards.append(operand_text(node, limit))
+    return "".join(reversed(backwards))
 
 
-def operand_text(expression: ir.Expression, limit: int) -> str:
+def operand_text(expression: Expression, limit: int) -> str:
     """Write an operand, in parentheses where its operator binds looser than `limit`."""
     text = expression_text(expression)
-    return text if level_of(expression) >= limit else f"({text})"
-
-
-def level_of(expression: ir.Expression) -> int:
-    """Return the precedence of an expression's operator; the tightest where it has none."""
-    if not isinstance(expression, ir.Operation) or expression.operator == "(":
-        return CALLABLE
-    is_sign = len(expression.operands) == 1 and expression.operator != "!"
-    return PRECEDENCE["unary" if is_sign else expression.operator]
-
-
-def is_negation(expression: ir.Expression) -> bool:
-    """Whether an expression is !x."""
-    return isinstance(expression, ir.Operation) and expression.operator == "!"
-
-
-def ends_in_negation(expression: ir.Expression) -> bool:
-    """Whether the text of an expression ends in a negation outside parentheses, or may do so."""
-    while isinstance(expression, ir.Operation) and expression.operator != "(":
-        if expression.operator == "!":
-            return True
-        expression = expression.operands[-1]
-    return False
+    return text if precedence(expression) >= limit else f"({text})"
 
 
 # ---- formulas -------------------------------------------------------------------------------------------
 
 
-def term_text(term: ir.Term) -> str:
+def term_text(term: Term) -> str:
     """Write a term, such as a:log(x)."""
     return ":".join(map(expression_text, term.variables))
 
 
-def sum_text(terms: ir.TermSum) -> str:
+def sum_text(terms: TermSum) -> str:
     """Write an intercept and terms: "1 + x + a:x", "0 + x"."""
     return " + ".join(["1" if terms.intercept else "0", *map(term_text, terms.terms)])
 
 
-def fixed_text(part: ir.FixedPart) -> str:
+def fixed_text(part: FixedPart) -> str:
     """Write the fixed part with its offsets."""
     offsets = (f"offset({expression_text(offset)})" for offset in part.offsets)
     return " + ".join([part.template or sum_text(part.sum), *offsets])
 
 
-def group_text(group: ir.GroupingFactor) -> str:
+def group_text(group: GroupingFactor) -> str:
     """Write a grouping factor: "g", "`my group`:h", "gr(g, by = a)"."""
     if group.reserved is not None:
-        return call_text(group.reserved)
+        return expression_text(group.reserved)
     names = ":".join(map(name_text, group.names))
     if group.distribution != "gaussian":
         return f'gr({names}, dist = "{group.distribution}")'
     return names
 
 
-def sides_text(term: ir.RandomTerm) -> str:
+def sides_text(term: RandomTerm) -> str:
     """Write what stands around the bar: "1 + x | g"."""
     columns = sum_text(term.columns)
     if term.columns.intercept is False and not term.columns.terms:
@@ -264,34 +216,31 @@ def sides_text(term: ir.RandomTerm) -> str:
     return f"{columns} | {label}{group_text(term.group)}"
 
 
-def random_text(term: ir.RandomTerm) -> str:
+def random_text(term: RandomTerm) -> str:
     """Write a random-effects term: "(1 + x | g)", "cs(1 + a | g, hom = TRUE)"."""
     covariance = term.covariance
-    if covariance == ir.Covariance():
+    if covariance == Covariance():
         return f"({sides_text(term)})"
     default = STRUCTURES[covariance.kind].homogeneous
-    options = [
-        (f"{name_text(option.name)} = " if option.name else "") + expression_text(option.value)
-        for option in covariance.options
-    ]
+    options = list(map(argument_text, covariance.options))
     if covariance.homogeneous != default:
         options.insert(0, f"hom = {'TRUE' if covariance.homogeneous else 'FALSE'}")
     return f"{covariance.kind}({', '.join([sides_text(term), *options])})"
 
 
-def response_text(response: ir.Response) -> str:
+def response_text(response: Response) -> str:
     """Write the response and what follows its bar."""
     additions = [
         f"{name}({expression_text(value)})"
         for name, value in (("trials", response.trials), ("weights", response.weights))
         if value is not None
     ]
-    additions += map(call_text, response.reserved)
+    additions += map(expression_text, response.reserved)
     text = expression_text(response.expression)
     return f"{text} | {' + '.join(additions)}" if additions else text
 
 
-def formula_text(formula: ir.FormulaParts) -> str:
+def formula_text(formula: FormulaRecord) -> str:
     """Write a formula as canonical text, which parses to an equal formula.
 
     Example:
@@ -305,13 +254,13 @@ def formula_text(formula: ir.FormulaParts) -> str:
     return left + "~ " + right + "".join(others)
 
 
-def formula_repr(formula: ir.FormulaParts) -> str:
+def formula_repr(formula: FormulaRecord) -> str:
     """Write a formula for the REPL: the call that makes it, and what was noticed about it."""
     texts = formula_text(formula).split("; ") if formula.further else [formula_text(formula)]
     return f"parse({texts[0]!r})" if len(texts) == 1 else f"parse({tuple(texts)!r})"
 
 
-def dump(formula: ir.FormulaParts) -> str:
+def dump(formula: FormulaRecord) -> str:
     """Write a formula as a table, one part in a line, for golden tests and for reading.
 
     Example:
@@ -329,7 +278,7 @@ def dump(formula: ir.FormulaParts) -> str:
     lines.append(("fixed", formula.fixed.template or sum_text(formula.fixed.sum)))
     lines += (("offset", expression_text(offset)) for offset in formula.fixed.offsets)
     for term in formula.random:
-        is_plain = term.covariance == ir.Covariance()
+        is_plain = term.covariance == Covariance()
         lines.append(("random", sides_text(term) if is_plain else random_text(term)))
     lines += (("warning", f"{found.code} {found.message}") for found in formula.diagnostics)
     return "\n".join(f"{key:<9} {text}" for key, text in lines)

@@ -1,4 +1,4 @@
-"""Tokens to syntax tree: the actions of the grammar's rules, one method for each."""
+"""Tokens to expressions: the actions of the grammar's rules, one method for each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ import re
 import unicodedata
 from typing import Any
 
-from lark import Token, Transformer
+from lark import Token, Transformer, v_args
 
-from lmeformula.formula import ast
-from lmeformula.formula.ir import Span
+from lmeformula.formula.ir import (
+    Argument,
+    Call,
+    Column,
+    Constant,
+    Dot,
+    Expression,
+    Number,
+    Operation,
+    Span,
+    Text,
+    joined,
+)
+from lmeformula.formula.written import Sides
 
 # The tree is walked recursively from here on, and so are the dataclasses' == and hash, formulaic and
 # Python's own compiler; R stops at 50 nested parentheses.
@@ -31,138 +43,116 @@ class TreeError(Exception):
         self.fields = fields
 
 
+@v_args(inline=True)
 class TreeBuilder(Transformer[Token, Any]):
     """Called by lark while it parses, innermost rules first: no recursion, whatever the nesting."""
 
-    def two_sided(self, children: list[Any]) -> ast.Formula:
+    def two_sided(
+        self, left: Expression, _: Token, right: Expression, semicolon: Token | None = None
+    ) -> Sides:
         """Read response ~ terms."""
-        left, _, right, *semicolon = children
-        return ast.Formula(left, right, span_of(semicolon[0]) if semicolon else None)
+        return Sides(left, right, span_of(semicolon) if semicolon else None)
 
-    def one_sided(self, children: list[Any]) -> ast.Formula:
+    def one_sided(self, _: Token, right: Expression, semicolon: Token | None = None) -> Sides:
         """Read ~ terms."""
-        _, right, *semicolon = children
-        return ast.Formula(None, right, span_of(semicolon[0]) if semicolon else None)
+        return Sides(None, right, span_of(semicolon) if semicolon else None)
 
-    def _chain(self, children: list[Any]) -> ast.Chain:
-        operands, operators = tuple(children[::2]), children[1::2]
-        return ast.Chain(
-            tuple("^" if operator == "**" else str(operator) for operator in operators),
-            operands,
-            tuple(span_of(operator) for operator in operators),
-            deeper(operands, span_of(operators[0])),
-        )
+    def _chain(self, node: Expression, *rest: Any) -> Expression:
+        for operator, operand in zip(rest[::2], rest[1::2], strict=True):
+            name = "^" if operator == "**" else str(operator)
+            node = joined(node, name, operand, span_of(operator))
+        return not_too_deep(node, rest[0])
 
     disjunction = conjunction = comparison = sum = product = within = interaction = power = _chain
 
-    def unary(self, children: list[Any]) -> ast.Unary:
-        """Read a sign and its operand."""
-        operator, operand = children
-        span = (operator.start_pos, operand.span[1])
-        return ast.Unary(str(operator), operand, span, deeper((operand,), span_of(operator)))
+    def unary(self, operator: Token, operand: Any) -> Expression:
+        """Read a sign or a negation, and its operand."""
+        place = span_of(operator)
+        span = (place[0], operand.span[1])
+        return not_too_deep(Operation(str(operator), (operand,), span, place), operator)
 
-    def not_(self, children: list[Any]) -> ast.Unary:
-        """Read a negation and its operand."""
-        return self.unary(children)
-
-    def parentheses(self, children: list[Any]) -> ast.Parentheses:
+    def parentheses(self, opening: Token, inner: Expression, closing: Token) -> Expression:
         """Read ( expression )."""
-        opening, inner, closing = children
-        span = (opening.start_pos, closing.end_pos)
-        return ast.Parentheses(inner, span, deeper((inner,), span_of(opening)))
+        node = Operation("(", (inner,), from_to(opening, closing), span_of(opening))
+        return not_too_deep(node, opening)
 
-    def call(self, children: list[Any]) -> ast.Call:
+    def call(self, name: Token, opening: Token, *rest: Any) -> Expression:
         """Read function(arguments)."""
-        name, opening, *rest, closing = children
-        arguments = tuple(rest[::2])
-        span = (name.span[0], closing.end_pos)
-        return ast.Call(name.text, arguments, span, name.span, deeper(arguments, span_of(opening)))
+        *arguments, closing = rest
+        node = Call(name_of(name), tuple(arguments[::2]), from_to(name, closing))
+        return not_too_deep(node, opening)
 
-    def empty_call(self, children: list[Any]) -> ast.Call:
-        """Read function()."""
-        name, _, closing = children
-        return ast.Call(name.text, (), (name.span[0], closing.end_pos), name.span)
-
-    def function(self, children: list[Any]) -> ast.Name:
+    def function(self, *tokens: Token) -> Token:
         """Read a function's name, without its package."""
-        return word(children[-1])
+        return tokens[-1]
 
-    def argument(self, children: list[Any]) -> ast.Argument:
+    def argument(self, *parts: Any) -> Argument:
         """Read an argument, perhaps named."""
-        value = children[-1]
-        name = children[0] if len(children) > 1 else ""
-        return ast.Argument(value, name, value.span, value.depth)
+        return Argument(parts[-1], parts[0] if len(parts) > 1 else "")
 
-    def argument_name(self, children: list[Any]) -> str:
+    def argument_name(self, token: Token) -> str:
         """Read the name of an argument."""
-        (token,) = children
-        return unquote(token).value if token.type == "STRING" else word(token).text
+        return self.string(token).value if token.type == "STRING" else name_of(token)
 
-    def name(self, children: list[Any]) -> ast.Name:
+    def name(self, token: Token) -> Column | Dot:
         """Read a column, or "."."""
-        return word(children[0])
+        return Dot(span_of(token)) if str(token) == "." else Column(name_of(token), span_of(token))
 
-    quoted_name = name
-
-    def number(self, children: list[Any]) -> ast.Number:
+    def number(self, token: Token) -> Number:
         """Read a number, as R reads it."""
-        (token,) = children
         digits = token.removesuffix("L")
-        if digits[:2] not in ("0x", "0X"):
-            return ast.Number(float(digits), span_of(token))
         try:
-            return ast.Number(float.fromhex(digits), span_of(token))
+            value = float.fromhex(digits) if digits[:2] in ("0x", "0X") else float(digits)
         except OverflowError:
-            return ast.Number(math.inf, span_of(token))
+            value = math.inf
+        return Number(value, span_of(token))
 
-    def string(self, children: list[Any]) -> ast.String:
-        """Read a string, its escapes resolved."""
-        return unquote(children[0])
+    def string(self, token: Token) -> Text:
+        """Read a string, its escapes resolved as R does; TreeError for an escape that R does not know."""
+        start, stop = span_of(token)
 
-    def constant(self, children: list[Any]) -> ast.Constant:
+        def resolve(match: re.Match[str]) -> str:
+            code = match[1] or match[2]
+            place = (start + 1 + match.start(), start + 1 + match.end())
+            if code:
+                if int(code, 16) > 0x10FFFF or 0xD800 <= int(code, 16) < 0xE000:
+                    raise TreeError("bad_escape", place, escape=match[0])
+                return chr(int(code, 16))
+            if match[3] not in ESCAPES:
+                raise TreeError("bad_escape", place, escape=match[0])
+            return ESCAPES[match[3]]
+
+        return Text(ESCAPE.sub(resolve, token[1:-1]), (start, stop))
+
+    def constant(self, token: Token) -> Constant | Number:
         """Read a constant of R."""
-        return ast.Constant(str(children[0]), span_of(children[0]))
-
-
-setattr(TreeBuilder, "not", TreeBuilder.not_)  # the rule's name is a Python keyword
+        word = str(token)
+        if word == "Inf":
+            return Number(math.inf, span_of(token))
+        known = {"TRUE": True, "FALSE": False, "NULL": None}
+        return Constant(known.get(word, word), span_of(token))
 
 
 def span_of(token: Token) -> Span:
     """Return where a token stands in the text."""
-    assert token.start_pos is not None
-    assert token.end_pos is not None
-    return token.start_pos, token.end_pos
+    return from_to(token, token)
 
 
-def deeper(children: tuple[Any, ...], span: Span) -> int:
-    """Return the depth of a node over `children`; TreeError when that is too deep."""
-    depth: int = 1 + max(child.depth for child in children)
-    if depth > MAX_DEPTH:
-        raise TreeError("too_deep", span, limit=str(MAX_DEPTH))
-    return depth
+def from_to(first: Token, last: Token) -> Span:
+    """Return the place from one token to another."""
+    assert first.start_pos is not None
+    assert last.end_pos is not None
+    return first.start_pos, last.end_pos
 
 
-def word(token: Token) -> ast.Name:
+def not_too_deep(node: Expression, place: Token) -> Expression:
+    """Return a node; TreeError at `place` when it is too deep."""
+    if node.depth > MAX_DEPTH:
+        raise TreeError("too_deep", span_of(place), limit=str(MAX_DEPTH))
+    return node
+
+
+def name_of(token: Token) -> str:
     """Read a name, quoted by backticks or not; names are NFC-normalised."""
-    if token.type == "NAME":
-        return ast.Name(unicodedata.normalize("NFC", str(token)), span_of(token))
-    text = re.sub(r"\\([\\`])", r"\1", token[1:-1])
-    return ast.Name(unicodedata.normalize("NFC", text), span_of(token), is_quoted=True)
-
-
-def unquote(token: Token) -> ast.String:
-    """Resolve a string's escapes as R does; TreeError for an escape that R does not know."""
-    start, stop = span_of(token)
-
-    def resolve(match: re.Match[str]) -> str:
-        code = match[1] or match[2]
-        place = (start + 1 + match.start(), start + 1 + match.end())
-        if code:
-            if int(code, 16) > 0x10FFFF or 0xD800 <= int(code, 16) < 0xE000:
-                raise TreeError("bad_escape", place, escape=match[0])
-            return chr(int(code, 16))
-        if match[3] not in ESCAPES:
-            raise TreeError("bad_escape", place, escape=match[0])
-        return ESCAPES[match[3]]
-
-    return ast.String(ESCAPE.sub(resolve, token[1:-1]), (start, stop))
+    text = str(token) if token.type == "NAME" else re.sub(r"\\([\\`])", r"\1", token[1:-1])
+    return unicodedata.normalize("NFC", text)

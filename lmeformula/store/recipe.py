@@ -18,7 +18,7 @@ from lmeformula.design.values import Categories, Coding, Column, Logicals, Numbe
 from lmeformula.errors import FormulaDataError, SavedFitError
 from lmeformula.formula import ir
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.show import call_text
+from lmeformula.formula.show import expression_text
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Text, Whole, Writer
 from lmeformula.store.containers import Array, Each, Levels, Pairs, Record
@@ -126,13 +126,13 @@ def recipe_codec(formula: Formula, functions: Functions) -> Record:
       formula: of the design.
       functions: those that the caller gave for reading.
     """
-    all_calls = {call_text(c): c for e in expressions(formula) for c in calls(e)}
+    all_calls = {expression_text(c): c for e in expressions(formula) for c in calls(e)}
     variables = {label(v): v for v in predictors(formula)}
     groups = {term.group.label: term.group.names for term in formula.random}
     memory = Record(
         Memory,
         {
-            "calls": Pairs(call_text, _found_in(all_calls), _learned, _check_learned),
+            "calls": Pairs(expression_text, _found_in(all_calls), _learned, _check_learned),
             "columns": Pairs(str, Text().read, lambda name: _KnownColumn()),
         },
     )
@@ -158,7 +158,7 @@ def check_recipe(recipe: Recipe, formula: Formula, source: Reader) -> None:
             if call.function in recipe.functions or function is None or not function.is_stateful:
                 continue
             if call not in recipe.memory.calls:
-                source.refuse(f"what {call_text(call)} learned is missing")
+                source.refuse(f"what {expression_text(call)} learned is missing")
     for term in formula.random:
         if term.group.names not in recipe.groupings:
             source.refuse(f"the levels of {term.group.label} are missing")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lmeformula.errors import FormulaSyntaxError
-from lmeformula.formula import ast, parse
+from lmeformula.formula import parse
 from lmeformula.formula.grammar import LOOKALIKES, parser, read_tree
+from lmeformula.formula.ir import Expression, Operation
 from lmeformula.formula.mistakes import mistakes, read_grammar_file
 from lmeformula.formula.reserved import (
     RESERVED_ADDITIONS,
@@ -23,7 +24,7 @@ README = (Path(__file__).parents[2] / "grammar" / "README.md").read_text(encodin
 TIGHTER = ["|", "&", "==", "+", "*", "%in%", ":", "^"]
 
 
-def tree(text: str) -> ast.Node:
+def tree(text: str) -> Expression:
     return read_tree(f"~ {text}").right
 
 
@@ -31,8 +32,8 @@ def tree(text: str) -> ast.Node:
 def test_precedence(loose: str, tight: str) -> None:
     for text in (f"a {loose} b {tight} c", f"a {tight} b {loose} c"):
         top = tree(text)
-        assert isinstance(top, ast.Chain)
-        assert top.operators == (loose,)
+        assert isinstance(top, Operation)
+        assert [step.operator for step in top.chain()] == [loose]
 
 
 @pytest.mark.parametrize(
@@ -58,25 +59,18 @@ def test_groups_as_r_does(text: str, grouped: str) -> None:
     assert bare(tree(text)) == bare(tree(grouped))
 
 
-def bare(node: ast.Node) -> object:
-    """Reduce a tree to nested tuples, chains from the left, without parentheses."""
-    match node:
-        case ast.Parentheses():
-            return bare(node.inner)
-        case ast.Unary():
-            return node.operator, bare(node.operand)
-        case ast.Chain():
-            result = bare(node.operands[0])
-            for operator, operand in zip(node.operators, node.operands[1:], strict=True):
-                result = (operator, result, bare(operand))
-            return result
-    return node
+def bare(node: Expression) -> object:
+    """Reduce a tree to nested tuples, without parentheses."""
+    if isinstance(node, Operation) and node.operator == "(":
+        return bare(node.operands[0])
+    return (node.operator, *map(bare, node.operands)) if isinstance(node, Operation) else node
 
 
-def test_chains_of_one_level_are_flat() -> None:
+def test_a_chain_of_one_level_is_no_nesting() -> None:
     top = tree(" + ".join(f"x{i}" for i in range(1000)))
-    assert isinstance(top, ast.Chain)
-    assert len(top.operands) == 1000
+    assert isinstance(top, Operation)
+    assert len(top.chain()) == 999
+    assert len(top.chained()) == 1000
     assert top.depth == 2
 
 
