@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.design.arguments import check_contrasts_used, read_contrasts, row_argument
-from lmeformula.design.design import Design, Part
+from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.evaluate import Memory, Scope, data_columns
 from lmeformula.design.fixed import columns_of, independent_columns
 from lmeformula.design.frame import column_of, open_frame
@@ -117,11 +117,9 @@ def design(
     check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
     made = [_arrays(each, on, rows) for each, on in zip(evaluated, variables, strict=True)]
     given = Given(index, *(_whole(each) for each in (weights, offset)))
-    if not parsed.further:
-        return replace(made[0], given=given)
     names = [name for name, _ in formulas_of(parsed)]
     patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]
-    return replace(joined(parsed, tuple(map(Part, names, patterns, made))), given=given)
+    return replace(joined(parsed, tuple(map(LinearPredictor, names, patterns, made))), given=given)
 
 
 def _whole(argument: object) -> object:
@@ -198,7 +196,7 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
         X=X.values if not dropped else np.ascontiguousarray(X.values[:, kept]),
         names=tuple(X.names[i] for i in kept),
         terms=terms,
-        offset=total_offset,
+        offsets=(total_offset,),
         weights=prior_weights(model, values, part.weights.values, rows, text),
         rows=np.arange(num_rows, dtype=np.int64) if rows is None else rows,
         num_missing=frame.num_rows - num_rows,

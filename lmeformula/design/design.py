@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lmeformula.design.given import NOTHING, Given
 from lmeformula.design.recipe import Recipe
 from lmeformula.formula.formula import Formula
+from lmeformula.formula.ir import FIRST
 from lmeformula.formula.kinds import UNSTRUCTURED
 
 Floats = NDArray[np.float64]
@@ -35,7 +36,7 @@ class TermBlock:
       homogeneous: one variance for all its coefficients, where there is such a choice.
       block: the label of the linked terms (e |ID| g) that this is, or "".
       distribution: of the coefficients of a level: "gaussian" or "student".
-      predictors: (k) which of the model's linear predictors each coefficient adds to; () where there is one.
+      predictors: (k) which of the model's linear predictors each coefficient adds to; by default the first.
     """
 
     name: str
@@ -51,10 +52,9 @@ class TermBlock:
     distribution: str = "gaussian"
     predictors: tuple[int, ...] = ()
 
-    @property
-    def predictor_of(self) -> tuple[int, ...]:
-        """(k) which linear predictor each coefficient adds to; 0 where there is one."""
-        return self.predictors or (0,) * len(self.columns)
+    def __post_init__(self) -> None:
+        if not self.predictors:
+            object.__setattr__(self, "predictors", (0,) * len(self.columns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +87,7 @@ class Design:
       X: (n, p) float64 fixed-effects model matrix of full column rank.
       names: (p) its columns' names.
       terms: the random-effects terms, in formula order; linked ones, (e |ID| g), are one.
-      offset: (n,) float64, sum of the offsets (zeros without).
+      offsets: of each linear predictor (n,) float64, the sum of its offsets (zeros without).
       weights: (n,) float64 prior weights, or None.
       rows: (n,) positions in the data frame of the rows that are used (complete cases).
       num_missing: rows left out because a used column is missing there.
@@ -95,10 +95,8 @@ class Design:
       reserved: parts of the formula, in its words, that are other packages' syntax: they parse, take no part
         in the arrays, and cannot be fitted.
       recipe: what `rebuild` needs; None for a design that was put together by hand.
-      parts: the designs of the linear predictors, where there are several; the arrays above are theirs side by
-        side, but for the offset, which is that of the first.
-      column_predictors: (p) which linear predictor each fixed column adds to; () where there is one.
-      further_offsets: (n,) the offset of each predictor but the first.
+      side_by_side: the linear predictors whose designs' arrays stand side by side above; () where these are of
+        one. What reads a design asks for its `predictors`.
       given: labels of the rows, and arrays that were given beside the formula; not saved.
     """
 
@@ -107,16 +105,14 @@ class Design:
     X: Floats
     names: tuple[str, ...]
     terms: tuple[TermBlock, ...]
-    offset: Floats
+    offsets: tuple[Floats, ...]
     weights: Floats | None
     rows: NDArray[np.int64]
     num_missing: int = 0
     dropped: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     recipe: Recipe | None = None
-    parts: tuple[Part, ...] = ()
-    column_predictors: tuple[int, ...] = ()
-    further_offsets: tuple[Floats, ...] = ()
+    side_by_side: tuple[LinearPredictor, ...] = ()
     given: Given = NOTHING
     # The arrays of new rows: rebuild.py's, which stands above this file; bound by the folder's front.
     rebuild: ClassVar[Callable[..., NewRows]]
@@ -151,29 +147,56 @@ class Design:
     @property
     def num_predictors(self) -> int:
         """K, the number of linear predictors."""
-        return 1 + len(self.further_offsets)
+        return len(self.offsets)
 
     @property
-    def predictor_of(self) -> tuple[int, ...]:
-        """(p) which linear predictor each fixed column adds to; 0 where there is one."""
-        return self.column_predictors or (0,) * len(self.names)
+    def predictors(self) -> tuple[LinearPredictor, ...]:
+        """The K linear predictors, in order: of one, the design itself."""
+        return self.side_by_side or (LinearPredictor(FIRST, "{}", self),)
+
+    @property
+    def predictor_names(self) -> tuple[str, ...]:
+        """What the linear predictors are called in the formulas: by aliases, where these were used."""
+        return tuple(each.name for each in self.predictors)
+
+    @property
+    def column_predictors(self) -> tuple[int, ...]:
+        """(p) which linear predictor each fixed column adds to."""
+        return tuple(k for k, each in enumerate(self.predictors) for _ in each.design.names)
+
+    @property
+    def offset(self) -> Floats:
+        """(n,) the offset of the first linear predictor."""
+        return self.offsets[0]
+
+    def as_rows(self) -> NewRows:
+        """The rows of the data as new ones are."""
+        return NewRows(
+            self.X,
+            self.names,
+            self.terms,
+            self.offsets,
+            self.column_predictors,
+            rows=self.rows,
+            num_rows=self.n + self.num_missing,
+            response=self.response,
+            weights=self.weights,
+        )
 
     @property
     def first(self) -> Design:
         """The design of the first linear predictor, with the response, and the weights, of the whole."""
-        if not self.parts:
-            return self
-        return replace(self.parts[0].design, response=self.response, weights=self.weights)
+        return replace(self.predictors[0].design, response=self.response, weights=self.weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """One of several linear predictors.
+class LinearPredictor:
+    """One of the K >= 1 linear predictors of a design, eta = X beta + Z b + offset.
 
     Attributes:
       name: such as "sigma"; "mu" for the first.
       pattern: how its columns are called in the whole, with {} for the column: "{}", "sigma_{}", "{}[b]".
-      design: its arrays; the response is in the first part's.
+      design: its own arrays; the response is in the first one's.
     """
 
     name: str
@@ -203,23 +226,32 @@ class NewRows:
       names: (p) their names.
       terms: the random-effects terms with the design's levels; index is -1, -2, ... for the first, second, ...
         level that is not among them, in the order of `unseen`.
-      offset: (n,) float64.
+      offsets: of each linear predictor (n,) float64.
+      column_predictors: (p) which linear predictor each fixed column adds to.
       unseen: the levels that are not among the design's, by the group's display name.
       rows: (n,) positions in the new data of its complete rows.
       num_rows: how many rows the new data has, incomplete ones included.
       response: the response, if it was asked for.
       weights: (n,) prior weights, if the response was asked for and there are any.
-      column_predictors, further_offsets: as of the design.
     """
 
     X: Floats
     names: tuple[str, ...]
     terms: tuple[TermBlock, ...]
-    offset: Floats
+    offsets: tuple[Floats, ...]
+    column_predictors: tuple[int, ...]
     unseen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     num_rows: int = 0
     response: ResponseBlock | None = None
     weights: Floats | None = None
-    column_predictors: tuple[int, ...] = ()
-    further_offsets: tuple[Floats, ...] = ()
+
+    @property
+    def num_predictors(self) -> int:
+        """K, the number of linear predictors."""
+        return len(self.offsets)
+
+    @property
+    def offset(self) -> Floats:
+        """(n,) the offset of the first linear predictor."""
+        return self.offsets[0]

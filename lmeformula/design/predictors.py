@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design, NewRows, Part, TermBlock
+from lmeformula.design.design import Design, LinearPredictor, NewRows, TermBlock
 from lmeformula.design.random import unique_name
 from lmeformula.design.select import select_rows
 from lmeformula.errors import FormulaDataError
@@ -20,8 +20,8 @@ from lmeformula.formula.links import linked_terms
 Floats = NDArray[np.float64]
 
 
-def joined(formula: Formula, parts: tuple[Part, ...]) -> Design:
-    """Put the designs of several predictors side by side.
+def joined(formula: Formula, parts: tuple[LinearPredictor, ...]) -> Design:
+    """Put the designs of linear predictors side by side; that of one stays as it is.
 
     Args:
       formula: of all of them.
@@ -31,6 +31,8 @@ def joined(formula: Formula, parts: tuple[Part, ...]) -> Design:
       one term, whose coefficients belong to several predictors.
     """
     first = parts[0].design
+    if len(parts) == 1:
+        return replace(first, formula=formula)
     names = tuple(name for part in parts for name in part.named(part.design.names))
     terms = joined_terms(parts, [part.design.terms for part in parts])
     for columns in (names, *(term.columns for term in terms)):
@@ -43,11 +45,8 @@ def joined(formula: Formula, parts: tuple[Part, ...]) -> Design:
         terms=terms,
         dropped=tuple(name for part in parts for name in part.named(part.design.dropped)),
         reserved=tuple(dict.fromkeys(r for part in parts for r in part.design.reserved)),
-        parts=parts,
-        column_predictors=tuple(
-            number for number, part in enumerate(parts) for _ in part.design.names
-        ),
-        further_offsets=tuple(part.design.offset for part in parts[1:]),
+        offsets=tuple(part.design.offset for part in parts),
+        side_by_side=parts,
     )
 
 
@@ -70,10 +69,10 @@ def joined_rows(design: Design, rows: Sequence[NewRows]) -> NewRows:
         rows[0],
         X=np.hstack([each.X for each in rows]),
         names=design.names,
-        terms=joined_terms(design.parts, [each.terms for each in rows]) if has_groups else (),
-        unseen=unseen,
+        terms=joined_terms(design.predictors, [each.terms for each in rows]) if has_groups else (),
+        offsets=tuple(each.offset for each in rows),
         column_predictors=design.column_predictors,
-        further_offsets=tuple(each.offset for each in rows[1:]),
+        unseen=unseen,
     )
 
 
@@ -85,7 +84,7 @@ def _only(rows: NewRows, places: NDArray[np.int64]) -> NewRows:
 
 
 def joined_terms(
-    parts: Sequence[Part], terms: Sequence[tuple[TermBlock, ...]]
+    parts: Sequence[LinearPredictor], terms: Sequence[tuple[TermBlock, ...]]
 ) -> tuple[TermBlock, ...]:
     """The terms of several predictors, one after the other; of the same label as one."""
     linked: dict[int, list[tuple[int, TermBlock]]] = {}
@@ -130,7 +129,7 @@ def term_places(terms: Sequence[Sequence[TermBlock]]) -> tuple[tuple[int, ...], 
 
 def columns_of_terms(design: Design) -> tuple[tuple[tuple[int, slice], ...], ...]:
     """Of each term of each predictor: which of the design's terms it is in, and its columns there."""
-    parts = [part.design for part in design.parts] or [design]
+    parts = [part.design for part in design.predictors]
     used = [0] * len(design.terms)
     found = []
     for part, places in zip(parts, term_places([part.terms for part in parts]), strict=True):
@@ -175,7 +174,7 @@ def _check_alike(members: Sequence[TermBlock]) -> None:
 
 def written_terms(design: Design) -> tuple[tuple[tuple[str, RandomTerm], ...], ...]:
     """The terms of the formulas behind each term of a design, in its order, with their formulas' texts."""
-    designs = [part.design for part in design.parts] or [design]
+    designs = [part.design for part in design.predictors]
     found: dict[int, list[tuple[str, RandomTerm]]] = {}
     for each, places in zip(designs, term_places([one.terms for one in designs]), strict=True):
         written = each.formula

@@ -73,8 +73,8 @@ def rebuild(
       ([[1.0, 1.0]], [-1], {'g': ('7',)})
     """
     built = groups if isinstance(groups, tuple) else (groups,) * len(design.terms)
-    if design.parts:
-        return _rebuild_parts(design, newdata, built, (response, sizes), (offset, weights))
+    if design.side_by_side:
+        return _rebuild_each(design, newdata, built, (response, sizes), (offset, weights))
     if sizes and design.response is not None and design.response.kind == "matrix":
         response, sizes = True, False
     recipe = recipe_of(design)
@@ -128,7 +128,8 @@ def rebuild(
         )
         if has_groups
         else (),
-        offset=sum_offsets(values, offset_given, rows, num_rows, text),
+        offsets=(sum_offsets(values, offset_given, rows, num_rows, text),),
+        column_predictors=design.column_predictors,
         unseen=unseen,
         rows=_positions(rows, num_rows),
         num_rows=frame.num_rows,
@@ -181,7 +182,7 @@ def _sizes_block(
     return replace(design.response, values=zeros, trials=sizes)
 
 
-def _rebuild_parts(
+def _rebuild_each(
     design: Design,
     newdata: object,
     built: tuple[bool, ...],
@@ -191,11 +192,11 @@ def _rebuild_parts(
     """New rows of several predictors; offset and weights, if given, belong to the first."""
     made: dict[tuple[int, tuple[bool, ...]], NewRows] = {}
     rows = []
-    places = term_places([part.design.terms for part in design.parts])
-    for part, of_part in zip(design.parts, places, strict=True):
+    places = term_places([part.design.terms for part in design.predictors])
+    for part, of_part in zip(design.predictors, places, strict=True):
         groups = tuple(built[place] for place in of_part)
         # The predictors of a response's categories have one design.
-        is_first = part.design is design.parts[0].design
+        is_first = part.design is design.predictors[0].design
         key = (id(part.design), groups)
         if key not in made:
             offset, weights = given if is_first else (None, None)

@@ -41,12 +41,11 @@ def select_rows(design: SomeRows, places: NDArray[np.int64]) -> SomeRows:
             replace(term, values=term.values[places], index=term.index[places])
             for term in design.terms
         ),
-        offset=design.offset[places],
+        offsets=tuple(offset[places] for offset in design.offsets),
         weights=None if design.weights is None else design.weights[places],
         rows=design.rows[places],
-        further_offsets=tuple(offset[places] for offset in design.further_offsets),
     )
     if isinstance(some, Design):
-        parts = (replace(part, design=select_rows(part.design, places)) for part in some.parts)
-        some = replace(some, parts=tuple(parts))
+        each = (replace(one, design=select_rows(one.design, places)) for one in some.side_by_side)
+        some = replace(some, side_by_side=tuple(each))
     return some

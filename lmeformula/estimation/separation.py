@@ -23,6 +23,7 @@ from lmeformula.laplace.fit import LaplaceFit, own_parameters
 from lmeformula.model.compile import Model
 from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.limits import limits_of
+from lmeformula.model.family.predicted import predicted_of
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -54,7 +55,7 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     if not (space.num_fixed or family.thresholds):
         return mask
     own = space.own_slice if family.thresholds else slice(0, 0)
-    kinds = family.base or family
+    kinds = family.base
     has_chances = kinds.measure in ("classes", "categories") or bool(family.thresholds)
     if has_chances and found.approximation.value > -math.log(2.0):
         mask[: space.num_fixed], mask[own] = True, True
@@ -88,11 +89,12 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
       (d,) True for those that take part in a direction in which the likelihood is flat, towards the limit.
     """
     mask = np.zeros(model.space.size, dtype=bool)
-    if model.stack.mixture is None or model.family.within is None:
+    limits = _limits(model)
+    if not limits:
         return mask
     weights = _blocks(model, found.approximation.mode.weights)
     at_zero = _blocks(model, _at_zero(model, found))
-    for predictor, limit in _limits(model).items():
+    for predictor, limit in limits.items():
         columns = _places(model) == predictor
         X, estimates = model.design.X[:, columns], found.params.beta[columns]
         if not X.shape[1]:
@@ -109,22 +111,20 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
 def _limits(model: Model) -> dict[int, Limit]:
     """The limits of the own parameters that have predictors, by the number of the predictor."""
     family = model.family
-    if family.base is None:
-        return {}
-    parts = {rule.name: rule for rule in family.base.parts}
-    own = family.base.own(model.design.first).names
-    by_name = {limit.name: limit for limit in limits_of(family.base)}
-    found = {}
-    for number, name in enumerate(family.predictors[1:], 1):
-        place = parts[name].place
-        if place is not None and own[place] in by_name:
-            found[number] = by_name[own[place]]
+    places = {rule.name: rule.place for rule in family.base.parts}
+    by_name = {limit.name: limit for limit in limits_of(family)}
+    found: dict[int, Limit] = {}
+    for number, name in enumerate(family.predictors):
+        place = places.get(name)
+        if place is not None:
+            own = family.base.own(model.design.first).names[place]
+            found |= {number: by_name[own]} if own in by_name else {}
     return found
 
 
 def _places(model: Model) -> Ints:
     """(p,) the number of the predictor that each fixed column is of."""
-    return np.array(model.design.predictor_of, int)
+    return np.array(model.design.column_predictors, int)
 
 
 def _groups(model: Model) -> list[list[int]]:
@@ -135,19 +135,15 @@ def _groups(model: Model) -> list[list[int]]:
     `without_end`.
     """
     family = model.family
-    is_first = family.link != "identity"
-    if family.within is not None:
-        of = {rule.name: rule.link for rule in family.base.parts}
-        further = [[k] for k, name in enumerate(family.predictors) if k and of[name] == "logit"]
-        return [*([[0]] if is_first else []), *further]
-    every = list(range(max(1, len(family.predictors))))
-    return [every] if is_first else []
+    if family.is_unordered:
+        return [list(range(len(family.predictors)))]
+    links = [family.link, *(predicted_of(family.base, one).link for one in family.further)]
+    return [[k] for k, link in enumerate(links) if (link == "logit" if k else link != "identity")]
 
 
 def _blocks(model: Model, weights: Floats) -> Floats:
     """(n, K, K) the rows' curvatures in the predictors, from those of the stacked rows."""
-    mixture = model.stack.mixture
-    return weights[:, None, None] if mixture is None else mixture.to_blocks(weights)
+    return model.stack.mixture.to_blocks(weights)
 
 
 def _among(blocks: Floats, group: list[int]) -> Floats:

@@ -61,7 +61,7 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
     if solver not in SOLVERS:
         raise ModelError(f"there is no solver {solver!r}", hint=f"Solvers: {', '.join(SOLVERS)}.")
     # Chains of several predictors are whitened by a factor.
-    only_direct = bool(model.family.predictors) and method == "mcem"
+    only_direct = model.design.num_predictors > 1 and method == "mcem"
     if only_direct:
         if solver == "iterative":
             raise ModelError(
@@ -97,6 +97,6 @@ def estimate_direct(model: Model, method: str) -> Estimate:
         # The inverse's block between the lead term and the rest is dense.
         memory += 8.0 * lead * order
     # As the methods read them: a row for each predictor, and for each pair of them.
-    k = max(len(model.family.predictors), 1)
+    k = design.num_predictors
     rows = design.n * (k * (k + 1) // 2) * sum(len(term.columns) for term in design.terms)
     return Estimate(order, memory, order**3 / DENSE_SPEED, SPARSE_WORK * rows / SPARSE_SPEED)

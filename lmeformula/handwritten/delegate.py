@@ -87,7 +87,7 @@ def model_of(structure: Structure) -> Model:
         X=structure.X,
         names=names,
         terms=terms,
-        offset=structure.offset,
+        offsets=(structure.offset,),
         weights=None,
         rows=np.arange(len(structure.response)),
     )

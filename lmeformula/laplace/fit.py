@@ -434,7 +434,7 @@ def conditional(
 
 def _column_root(term: TermBlock, units: Floats, is_unstructured: bool) -> Floats:
     """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
-    predictors = np.array(term.predictor_of)
+    predictors = np.array(term.predictors)
     # Of different predictors no two are in one row.
     products = term.values.T @ term.values / len(term.values)
     products = np.where(predictors[:, None] == predictors, products, 0.0)

@@ -264,7 +264,7 @@ def _ways(
     size, flat = np.linalg.norm(every, axis=1), every[:, ~kept]
     beyond = np.linalg.norm(flat, axis=1) / np.where(size > 0.0, size, 1.0)
     found = every[:, kept] / np.sqrt(np.abs(values[kept]))
-    units = model.units[list(design.predictor_of)]
+    units = model.units[list(design.column_predictors)]
     reach = np.sqrt(np.mean(design.X**2, axis=0)) / units
     moved = np.abs(reach @ found[:p]) if len(reach) else np.zeros(found.shape[1])
     moved = np.maximum(moved, np.abs(found[own]).max(axis=0, initial=0.0))

@@ -53,7 +53,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
     mixture = model.stack.mixture
     form = (
         form_of(family, response)
-        if mixture is None
+        if mixture.num_predictors == 1
         else automatic_stacked(family, response, mixture)
     )
 
@@ -67,11 +67,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
             found = form.depths(eta, response, scale.to_natural(free))
             return in_free(found, scale, free) if len(free) else found
 
-    return RowDerivatives(slopes, depths, _no_less_than_zero if mixture is None else mixture.held)
-
-
-def _no_less_than_zero(weights: Floats) -> Floats:
-    return np.maximum(weights, 0.0)
+    return RowDerivatives(slopes, depths, mixture.held)
 
 
 def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:

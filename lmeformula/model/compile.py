@@ -24,7 +24,7 @@ from lmeformula.model.graph import Graph, build_graph
 from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.residual import check_residual
 from lmeformula.model.stack import Stack, stack
-from lmeformula.model.start import starting_predictors, starting_values
+from lmeformula.model.start import starting_predictors
 
 if TYPE_CHECKING:
     from lmeformula.model.joint import Joint
@@ -76,15 +76,13 @@ class Model:
         """Rough parameters: what the variables of `joint` hold in a model that was not fitted."""
         family, design = self.family, self.design
         working = family.working(family.response(design))
-        if family.starts is not None:
-            return starting_predictors(
-                design,
-                self.space,
-                working,
-                family.starts(design.first),
-                has_intercept=family.has_intercept,
-            )
-        return starting_values(design, self.space, working, has_intercept=family.has_intercept)
+        return starting_predictors(
+            design,
+            self.space,
+            working,
+            family.starts(design.first),
+            has_intercept=family.has_intercept,
+        )
 
     @cached_property
     def stack(self) -> Stack:
@@ -102,7 +100,7 @@ class Model:
         first = self.start.sigma
         if first is None:
             first = 1.0 if self.family.link != "identity" else self._spread()
-        return np.array([first, *(1.0 for _ in self.design.further_offsets)])
+        return np.array([first, *(1.0 for _ in self.design.predictors[1:])])
 
     def _spread(self) -> float:
         working = self.family.working(self.family.response(self.design))
@@ -188,45 +186,53 @@ def compile(
     """
     rule = find_family(family)
     has_residual = rule.has_sigma
-    if rule.expand is not None and not design.parts:
-        parts = rule.expand(design)
-        design = joined(design.formula, parts)
-        rule = with_predictors(rule, tuple(part.name for part in parts))
-    elif design.parts:
-        design, rule = several_predictors(design, rule)
+    if rule.expand is not None and design.num_predictors == 1:
+        predictors = rule.expand(design)
+        design = joined(design.formula, predictors)
+        rule = with_predictors(rule, tuple(each.name for each in predictors))
+        keeps: tuple[bool, ...] = (True,) * len(predictors)
+    else:
+        rule, keeps = _with_formulas(rule, design)
     _check_sigma(rule, sigma)
     _check_terms(design)
     check_design(design)
     if has_residual and sigma is None:
         check_residual(design)
     rule.response(design)
-    if not rule.has_intercept and not design.parts:
-        design = without_intercept(design)
+    design = _without_constants(design, keeps)
     own = NO_OWN if rule.has_sigma else rule.own(design.first)
     space = param_space(design, has_sigma=rule.has_sigma, fixed_sigma=sigma, own=own)
     return Model(design, rule, space, dtype)
 
 
-def several_predictors(design: Design, family: Family) -> tuple[Design, Family]:
-    """Give a family the predictors that a design has parts for; leave out constants that it has already.
+def _with_formulas(family: Family, design: Design) -> tuple[Family, tuple[bool, ...]]:
+    """Give a family the predictors that a design has.
 
+    Returns:
+      The family; and of each predictor whether its constant is none that the family has already.
     Raises:
-      ModelError: if a part is for no parameter of the family's, or for one that has another part.
+      ModelError: if a predictor is for no parameter of the family's, or for one that has another.
     """
-    rules = [predicted_of(family, part.name) for part in design.parts[1:]]
+    given = [each.name for each in design.predictors[1:]]
+    rules = [predicted_of(family, name) for name in given]
     names = tuple(rule.name for rule in rules)
     if len(set(names)) < len(names):
         raise ModelError(
-            f"a parameter has several formulas: {', '.join(part.name for part in design.parts[1:])}",
+            f"a parameter has several formulas: {', '.join(given)}",
             hint="Write all its terms in one.",
         )
-    keeps = [family.has_intercept, *(rule.has_intercept for rule in rules)]
-    parts = tuple(
-        part if keep else replace(part, design=without_intercept(part.design))
-        for part, keep in zip(design.parts, keeps, strict=True)
+    keeps = (family.has_intercept, *(rule.has_intercept for rule in rules))
+    return with_predictors(family, names), keeps
+
+
+def _without_constants(design: Design, keeps: tuple[bool, ...]) -> Design:
+    if all(keeps):
+        return design
+    predictors = tuple(
+        each if is_kept else replace(each, design=without_intercept(each.design))
+        for each, is_kept in zip(design.predictors, keeps, strict=True)
     )
-    design = design if all(keeps) else joined(design.formula, parts)
-    return design, with_predictors(family, names)
+    return joined(design.formula, predictors)
 
 
 def without_intercept(design: Design) -> Design:
@@ -294,7 +300,7 @@ def _check_terms(design: Design) -> None:
                 span=written[0][1].span,
                 hint=f"Structures that can: {', '.join(KINDS)}; all but us with hom = TRUE or FALSE.",
             )
-        if term.distribution != "gaussian" and design.parts:
+        if term.distribution != "gaussian" and design.num_predictors > 1:
             raise ModelError(
                 "effects by Student's t distribution are of models with one linear predictor",
                 formula=written[0][0],

@@ -77,7 +77,7 @@ def build_equation(
       ...                  np.array([0, 0, 1], np.int32))
       >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
       >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
-      ...                 np.ones((3, 1)), ("Intercept",), (term,), np.zeros(3), None, np.arange(3))
+      ...                 np.ones((3, 1)), ("Intercept",), (term,), (np.zeros(3),), None, np.arange(3))
       >>> build_equation(design)
       y_i = intercept + g_j[i] + e_i
       g_j ~ Normal(0, stddev_g²)    j = 1 … 2
@@ -116,13 +116,13 @@ def model_lines(
             found += random_summands(design, term, letters[term.group], script, k)
         effects += effect_lines(term, part, letters[term.group], script)
         matrices += [covariance_line(term, part, script)] if is_correlated(term) else []
-    for found, offset in zip(sums, (design.offset, *design.further_offsets), strict=True):
+    for found, offset in zip(sums, design.offsets, strict=True):
         if np.any(offset != 0.0):
             found.append(script.indexed(script.label("offset"), "i"))
 
     label = "y" if design.response is None else design.response.name
     response = script.indexed(script.label(label), "i")
-    if design.parts:
+    if notation.predictors:
         return [*predictor_lines(notation, response, sums, design, script), *effects, *matrices]
     summands = sums[0]
     if not notation.parameter:
@@ -235,7 +235,7 @@ def fixed_summands(design: Design, script: Script, predictor: int = 0) -> list[s
     """The fixed effects of a predictor times their columns."""
     summands = []
     bare = bare_columns(design)
-    places = design.predictor_of
+    places = design.column_predictors
     for name, whole, place in zip(part_names(design).effects, design.names, places, strict=True):
         if place != predictor:
             continue
@@ -255,7 +255,7 @@ def random_summands(
     """The random effects of each row times their columns, of those of a predictor."""
     summands = []
     bare = bare_columns(design)
-    places = term.predictor_of
+    places = term.predictors
     for whole, label, place in zip(term.columns, coefficient_labels(term), places, strict=True):
         if place != predictor:
             continue

@@ -126,7 +126,7 @@ def build_graph(design: Design, *, family: Any = "gaussian", sigma: float | None
       ...                  np.array([0, 0, 1], np.int32))
       >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
       >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
-      ...                 np.ones((3, 1)), ("Intercept",), (term,), np.zeros(3), None, np.arange(3))
+      ...                 np.ones((3, 1)), ("Intercept",), (term,), (np.zeros(3),), None, np.arange(3))
       >>> build_graph(design)
       stddev_g ─▶ g ~ Normal(0, stddev_g), 2 levels ─┐
       intercept ─────────────────────────────────────┤
@@ -238,7 +238,7 @@ def predictor_equation(design: Design, notation: Notation) -> str:
 
 def _one_equation(design: Design, left: str, predictor: int) -> str:
     names, bare = part_names(design), bare_columns(design)
-    places = design.predictor_of
+    places = design.column_predictors
     products = [
         effect if bare[column] == "Intercept" else f"{effect} · {bare[column]}"
         for effect, column, place in zip(names.effects, design.names, places, strict=True)
@@ -249,11 +249,11 @@ def _one_equation(design: Design, left: str, predictor: int) -> str:
     for term, part in zip(design.terms, names.terms, strict=True):
         k = len(term.columns)
         for j, column in enumerate(term.columns):
-            if term.predictors and term.predictors[j] != predictor:
+            if term.predictors[j] != predictor:
                 continue
             effect = part if k == 1 else f"{part}[{j}]"
             products.append(effect if bare[column] == "Intercept" else f"{effect} · {bare[column]}")
-    offset = (design.offset, *design.further_offsets)[predictor]
+    offset = design.offsets[predictor]
     products += ["offset"] if bool(np.any(offset != 0.0)) else []
     return f"{left} = {' + '.join(products) or '0'}"
 

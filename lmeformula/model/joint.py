@@ -115,7 +115,7 @@ def build_joint(
       ...                  np.array([0, 0, 1], np.int32))
       >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
       >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
-      ...                 np.ones((3, 1)), ("Intercept",), (term,), np.zeros(3), None, np.arange(3))
+      ...                 np.ones((3, 1)), ("Intercept",), (term,), (np.zeros(3),), None, np.arange(3))
       >>> start = Params(np.array([1.0]), (np.array([[4.0]]),), 0.5)
       >>> joint = build_joint(design, start)
       >>> joint
@@ -266,11 +266,11 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         self._terms = tuple(term.predictors for term in design.terms)
         # Of several predictors, whether each column of X adds to each: (K, p), and their offsets (K, n).
         self._of_columns = self._offsets = None
-        if design.further_offsets:
+        if design.num_predictors > 1:
             places = np.array(design.column_predictors, int)
             wanted = np.arange(design.num_predictors)[:, None] == places
             self._of_columns = tf.constant(wanted.astype(float), dtype)
-            offsets = np.array([design.offset, *design.further_offsets])
+            offsets = np.array(design.offsets)
             self._offsets = tf.constant(offsets, dtype)
         self._indexes = tuple(tf.constant(term.index) for term in design.terms)
         self._values = tuple(
@@ -288,7 +288,9 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
             values = tf.convert_to_tensor(self._own)
             own = tuple(tf.unstack(values)) if values.shape.rank else (values,)
         several = self._offsets is not None
-        eta = self.linear_predictors(parts) if several else self.linear_predictor(parts)
+        eta = (
+            self.linear_predictors(parts) if several else self.linear_predictor(parts)[..., None, :]
+        )
         rows = weighted_rows(self._rule, eta, self._rows, own)
         return tfd.Independent(rows, 1)
 

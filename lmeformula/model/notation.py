@@ -84,30 +84,22 @@ def is_correlated(term: TermBlock) -> bool:
 def data_columns(design: Design) -> tuple[str, ...]:
     """The columns that multiply a coefficient, fixed or random, in order of appearance."""
     columns = [*design.names, *(column for term in design.terms for column in term.columns)]
-    if design.parts:
-        bare = bare_columns(design)
-        columns = [bare[column] for column in columns]
-    return tuple(dict.fromkeys(column for column in columns if column != "Intercept"))
+    bare = bare_columns(design)
+    return tuple(dict.fromkeys(bare[each] for each in columns if bare[each] != "Intercept"))
 
 
 def bare_columns(design: Design) -> dict[str, str]:
     """The columns of the data behind the columns of a design, such as "x" for "sigma_x"."""
-    if not design.parts:
-        columns = [*design.names, *(column for term in design.terms for column in term.columns)]
-        return {column: column for column in columns}
-    found = {}
     pairs = [
         *zip(design.names, design.column_predictors, strict=True),
         *(pair for t in design.terms for pair in zip(t.columns, t.predictors, strict=True)),
     ]
-    for column, predictor in pairs:
-        found[column] = design.parts[predictor].bare(column)
-    return found
+    return {column: design.predictors[predictor].bare(column) for column, predictor in pairs}
 
 
 def has_offset(design: Design) -> bool:
     """Whether any row has an offset, in any of the linear predictors."""
-    return any(bool(np.any(offset != 0.0)) for offset in (design.offset, *design.further_offsets))
+    return any(bool(np.any(offset != 0.0)) for offset in design.offsets)
 
 
 # ---- families ----------------------------------------------------------------------------------
@@ -125,7 +117,7 @@ def family_notation(family: Any, design: Design) -> Notation:
       >>> family_notation("poisson", design("y ~ 1 + (1 | g)", data)).link
       'log'
     """
-    if getattr(family, "predictors", ()):
+    if len(getattr(family, "predictors", ())) > 1:
         return _several(family, design)
     written, _, link = family.partition("(") if isinstance(family, str) else (family.name, "", "")
     link = link.rstrip(") ").partition(",")[0].strip()

@@ -158,7 +158,7 @@ def terms_kept_far(model: Model) -> tuple[str, ...]:
     """Names of terms with columns far from their origin that hold in these columns only, and so keep them."""
     found = []
     for block, term in zip(model.design.terms, model.space.terms, strict=True):
-        groups = _groups(block.predictors, len(block.columns))
+        groups = _groups(block.predictors)
         is_far = any(_inverse_root(block.values[:, columns]) is not None for _, columns in groups)
         if is_far and not _is_turned(_of_term(block, term)):
             found.append(block.name)
@@ -184,7 +184,7 @@ def _of_fixed(model: Model) -> tuple[Floats, Floats]:
     X, family = model.design.X, model.family
     p = X.shape[1]
     back, center = np.eye(p), np.zeros(p)
-    for number, columns in _groups(model.design.column_predictors, p):
+    for number, columns in _groups(model.design.column_predictors):
         own = X[:, columns]
         # Thresholds stand for a constant that the columns do not have.
         has_thresholds = number == 0 and not family.has_intercept
@@ -209,7 +209,7 @@ def _of_term(block: TermBlock, term: TermShape) -> Floats:
     is_any = k == 2 and term.structure.num_params(k) == 3
     if k < 2 or not (term.structure.correlations == "each" or is_any):
         return back
-    for _, columns in _groups(block.predictors, k):
+    for _, columns in _groups(block.predictors):
         found = _inverse_root(block.values[:, columns])
         if found is not None:
             back[np.ix_(columns, columns)] = found
@@ -223,12 +223,11 @@ def _in_new_columns(term: TermShape) -> TermShape:
     return term._replace(structure=STRUCTURES[("us", False)])
 
 
-def _groups(predictors: Sequence[int], size: int) -> list[tuple[int, list[int]]]:
-    """The columns of each linear predictor; of those of several there are no sums."""
-    of_each = list(predictors) or [0] * size
+def _groups(predictors: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """The columns of each linear predictor that has some; of those of several there are no sums."""
     return [
-        (number, [place for place, other in enumerate(of_each) if other == number])
-        for number in sorted(set(of_each))
+        (number, [place for place, other in enumerate(predictors) if other == number])
+        for number in sorted(set(predictors))
     ]
 
 
@@ -257,12 +256,11 @@ def _inverse_root(columns: Floats) -> Floats | None:
 
 def _turned(design: Design, turn: Turn) -> Design:
     X = (design.X - turn.center) @ turn.fixed
-    # The designs of several predictors hold the same columns once more, each its own.
-    parts = tuple(
-        replace(part, design=replace(part.design, X=X[:, columns], recipe=None))
-        for part, (_, columns) in zip(
-            design.parts, _all_groups(design.column_predictors, len(design.parts)), strict=True
-        )
+    # The designs of predictors side by side hold the same columns once more, each its own.
+    of = np.array(design.column_predictors, int)
+    predictors = tuple(
+        replace(each, design=replace(each.design, X=X[:, np.flatnonzero(of == k)], recipe=None))
+        for k, each in enumerate(design.side_by_side)
     )
     terms = tuple(
         replace(block, values=np.ascontiguousarray(block.values @ back), covariance="us")
@@ -270,13 +268,9 @@ def _turned(design: Design, turn: Turn) -> Design:
         else block
         for block, back in zip(design.terms, turn.terms, strict=True)
     )
-    return replace(design, X=np.ascontiguousarray(X), terms=terms, parts=parts, recipe=None)
-
-
-def _all_groups(predictors: Sequence[int], count: int) -> list[tuple[int, list[int]]]:
-    """The columns of each of so many predictors, those without any included."""
-    found = dict(_groups(predictors, len(predictors)))
-    return [(number, found.get(number, [])) for number in range(count)]
+    return replace(
+        design, X=np.ascontiguousarray(X), terms=terms, side_by_side=predictors, recipe=None
+    )
 
 
 def _is_turned(back: Floats) -> bool:

@@ -40,7 +40,7 @@ def check_residual(design: Design) -> None:
     places = [(linked[0][0], linked[0][1].span) for linked in written_terms(design)]
     for position, term in enumerate(design.terms):
         # What varies in another predictor than the mean's is not a residual.
-        columns = np.array(term.predictor_of) == 0
+        columns = np.array(term.predictors) == 0
         count = len(term.levels) * int(columns.sum())
         if columns.any() and count >= design.n and not _is_apart(design, term, columns):
             place = places[position] if position < len(places) else (design.formula.text, None)

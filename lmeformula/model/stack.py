@@ -67,6 +67,8 @@ class Mixture(NamedTuple):
     def held(self, weights: Floats) -> Floats:
         """Stacked weights whose W have their negative eigenvalues cut off, in units of the predictors."""
         k = self.num_predictors
+        if k == 1:
+            return np.maximum(weights, 0.0)
         # The rows of pairs read one over the unit of both.
         scale = np.ones(k)
         for row, (a, b) in zip(self.readers[k:], self.pairs[k:], strict=True):
@@ -84,17 +86,17 @@ class Stack(NamedTuple):
       X: (v n, p).
       offset: (v n,).
       terms: with their columns on the stacked rows.
-      mixture: how they read the predictors; None where there is one, and the arrays are the design's own.
+      mixture: how they read the predictors; where there is one, the arrays are the design's own.
     """
 
     X: Floats
     offset: Floats
     terms: tuple[TermBlock, ...]
-    mixture: Mixture | None = None
+    mixture: Mixture
 
     def orthogonal(self) -> tuple[Floats, Floats]:
         """X = Q R, with the columns of Q orthogonal on the rows of the predictors."""
-        if self.mixture is None:
+        if self.mixture.num_predictors == 1:
             found = np.linalg.qr(self.X)
             return np.asarray(found[0], float), np.asarray(found[1], float)
         R = self.triangle()
@@ -102,9 +104,7 @@ class Stack(NamedTuple):
 
     def triangle(self) -> Floats:
         """(p, p) R alone of X = Q R."""
-        own = self.X
-        if self.mixture is not None:
-            own = own[: self.mixture.num_predictors * self.mixture.num_rows]
+        own = self.X[: self.mixture.num_predictors * self.mixture.num_rows]
         return np.asarray(np.linalg.qr(own, mode="r"), float)
 
 
@@ -112,14 +112,14 @@ def stack(design: Design, units: Floats) -> Stack:
     """Stack the rows of a design.
 
     Args:
-      design: of one predictor or of several.
+      design: of K predictors.
       units: (K,) what each predictor is measured in.
     Returns:
       The stack.
     """
-    if not design.further_offsets:
-        return Stack(design.X, design.offset, design.terms)
     found = mixture(units, design.n)
+    if design.num_predictors == 1:
+        return Stack(design.X, design.offset, design.terms, found)
     fixed = found.readers[:, list(design.column_predictors)]
     terms = []
     for term in design.terms:
@@ -131,7 +131,7 @@ def stack(design: Design, units: Floats) -> Stack:
                 index=np.tile(term.index, len(reads)),
             )
         )
-    offsets = found.readers @ np.array([design.offset, *design.further_offsets])
+    offsets = found.readers @ np.array(design.offsets)
     X = np.vstack([design.X * row for row in fixed])
     return Stack(X, offsets.reshape(-1), tuple(terms), found)
 

@@ -78,7 +78,7 @@ def starting_predictors(
     *,
     has_intercept: bool = True,
 ) -> Params:
-    """Starting values of a model with several linear predictors.
+    """Starting values of a model with K linear predictors.
 
     Args:
       design: the design.
@@ -94,7 +94,7 @@ def starting_predictors(
         design.first, _space_of_first(design, space), working, has_intercept=has_intercept
     )
     beta = [first.beta]
-    for part, start in zip(design.parts[1:], starts, strict=True):
+    for part, start in zip(design.predictors[1:], starts, strict=True):
         target = start - part.design.offset
         beta.append(np.asarray(np.linalg.lstsq(part.design.X, target, rcond=None)[0], float))
     # Terms of the first predictor alone have their place among its terms; linked ones have others' columns too.
@@ -117,7 +117,7 @@ def starting_predictors(
                 ]
             )
         )
-    return Params(np.concatenate(beta), tuple(covariances), None, first.own, _freedom(design))
+    return first._replace(beta=np.concatenate(beta), covariances=tuple(covariances))
 
 
 def _space_of_first(design: Design, space: ParamSpace) -> ParamSpace:

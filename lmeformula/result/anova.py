@@ -167,7 +167,7 @@ def _alone(fit: FittedModel) -> Compared:
     family = fit.model.family
     return Compared(
         formula=" ".join(fit.formula.written.split()),
-        family=(family.base or family).name,
+        family=family.base.name,
         npar=fit.loglik.df,
         aic=fit.aic,
         bic=fit.bic,

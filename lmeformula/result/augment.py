@@ -74,8 +74,8 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
 
 def _links(fit: FittedModel, eta: np.ndarray) -> dict[str, np.ndarray]:
     """The linear predictors by the names of their columns."""
-    names = [part.name for part in fit.model.design.parts]
-    if not names:
+    names = fit.model.design.predictor_names
+    if len(names) == 1:
         return {".link": eta}
     return {f".link[{name}]": each for name, each in zip(names, eta, strict=True)}
 
@@ -96,7 +96,7 @@ def _leverages(fit: FittedModel) -> np.ndarray:
     with one_blas_thread():
         spread = equations(fit).spread(design, parameters=True, effects=True, new_levels=False)
     weights, mixture = row_precisions(fit), fit.model.stack.mixture
-    if mixture is None:
+    if mixture.num_predictors == 1:
         return np.asarray(np.clip(weights * spread, 0.0, 1.0))
     shares = np.einsum("nab,nba->n", mixture.to_blocks(weights), spread)
     return np.asarray(np.clip(shares, 0.0, mixture.num_predictors))

@@ -110,11 +110,9 @@ def is_linear(fit: FittedModel) -> bool:
 
 def tried(fit: FittedModel, others: float) -> Floats:
     """Predictors (4,) or (K, 4) at which a mean is tried, the same for the first of any model."""
-    if not fit.model.design.parts:
-        return TRIED
     found = np.full((fit.model.design.num_predictors, len(TRIED)), others)
     found[0] = TRIED
-    return found
+    return np.asarray(fit.model.family.as_taken(found))
 
 
 def _normal(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> Floats:
@@ -158,7 +156,7 @@ def moved_means(
       moved: (n,) of these rows; with several predictors (K, n).
       thirds: (n, K, K, K) third derivatives of the fitted rows' log density.
     """
-    n, k = len(rows.offset), 1 + len(rows.further_offsets)
+    n, k = len(rows.offset), rows.num_predictors
     found = np.zeros(n if k == 1 else (k, n))
     effects, thirds = shifts(fit, solved)
     for block, moves in zip(rows.terms, effects, strict=True):
@@ -213,7 +211,7 @@ def clouds(
     left = both - given
     base = linear_predictor(fit, rows, with_random=False)
     known = np.flatnonzero(np.logical_and.reduce([block.index >= 0 for block in rows.terms]))
-    steps, shares = _steps(num_errors, 1 + len(rows.further_offsets), is_fine)
+    steps, shares = _steps(num_errors, rows.num_predictors, is_fine)
     size = max(1, CHUNK // (len(nodes.effects) * len(steps)))
     for start in range(0, len(known), size):
         part = known[start : start + size]

@@ -114,7 +114,7 @@ def calibration(
     """
     family = fit.model.family
     found = leave_one_out(fit)
-    if family.categories is not None or (family.base or family).measure in CHANCES:
+    if family.categories is not None or family.base.measure in CHANCES:
         curves = _curves(fit, found, num_bins, level, seed)
         return Calibration(curves, np.zeros(0), 0.0, 0.0, np.zeros(0), level)
     pit = transforms(fit, found, seed)

@@ -252,7 +252,7 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
 def _variances(fit: FittedModel, drawn: Floats) -> Floats:
     """(v n,) variances of drawn scores, and covariances of those of several predictors, as stacked weights."""
     mixture = fit.model.stack.mixture
-    if mixture is None:
+    if mixture.num_predictors == 1:
         return np.asarray(np.square(drawn).mean(axis=0))
     k = mixture.num_predictors
     each = drawn[:, : k * mixture.num_rows].reshape(len(drawn), k, -1)

@@ -95,7 +95,7 @@ def _standard(facts: RowFacts) -> Standard | None:
     scale is uncertain too, they are normal scores of the chances that the other rows give: of one the same.
     """
     fit = facts.fit
-    if not (fit.model.family.base or fit.model.family).is_normal:
+    if not fit.model.family.base.is_normal:
         return None
     left = 1.0 - facts.leverages
     rows = left > LEAST_SHARE
@@ -168,7 +168,7 @@ def unequal(facts: RowFacts) -> Doubt | None:
         return None
     rows, away, design = standard.rows, np.abs(standard.values), facts.fit.model.design
     along = {"the fit": np.atleast_2d(facts.eta)[0, rows]}
-    for part in [each.design for each in design.parts] or [design]:
+    for part in [each.design for each in design.predictors]:
         for k, name in enumerate(part.names[:MOST_COLUMNS]):
             along.setdefault(name, part.X[rows, k])
     tried = {
@@ -187,7 +187,7 @@ def unequal(facts: RowFacts) -> Doubt | None:
         f"residuals scatter {'more' if correlation > 0 else 'less'} where {name} is larger: rank correlation "
         f"{correlation:.2g}",
         "Give the formula of sigma that column, or a curve of it."
-        if design.parts
+        if "sigma" in facts.fit.model.family.predictors
         else "Transform the response (its logarithm, if it is positive), or give sigma a formula: "
         'lf.fit({"mu": ..., "sigma": "~ ..."}, data).',
     )
@@ -291,7 +291,7 @@ def zeros(facts: RowFacts) -> Doubt | None:
         found / expected,
         f"there are {found:,} zeros, and the fit expects {expected:,.0f}",
         "A formula lacks a column or a curve: that of the chance of zero, if it has one, else that of the mean."
-        if family.predictors
+        if family.is_distributional
         else (
             "Zeros of their own: "
             if has_dispersion

@@ -129,9 +129,7 @@ def projection(fit: FittedModel, scores: Scores) -> Projected:
     # as the gamma, and what is divided by it would not be like what is drawn.
     factor = factorize(plan, cross_products(plan, scores.weights), lambdas)
     solved = Equations(factor, np.zeros((0, 0)), vcov, fit.params.covariances, 1.0)
-    weights = scores.weights[:, None, None]
-    if stack.mixture is not None:
-        weights = stack.mixture.to_blocks(scores.weights)
+    weights = stack.mixture.to_blocks(scores.weights)
     return Projected(solved, weights, stacked_columns(fit, len(vcov))[:size])
 
 
@@ -145,16 +143,14 @@ def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt 
         return None
     centred = design.X[:, columns] - design.X[:, columns].mean(axis=0)
     squares = (centred / centred.std(axis=0)) ** 2
-    of = (
-        tuple(design.column_predictors[k] for k in columns) if design.parts else (0,) * len(columns)
-    )
+    of = tuple(design.column_predictors[k] for k in columns)
     names = tuple(design.names[k] for k in columns)
     found = _best(scores, projected, _placed(names, of, squares, design.num_predictors))
     if found is None:
         return None
     chance, z, name, predictor = found
-    what = "the response bends" if predictor == 0 else f"{design.parts[predictor].name} bends"
-    bare = design.parts[predictor].bare(name) if design.parts else name
+    what = "the response bends" if predictor == 0 else f"{design.predictors[predictor].name} bends"
+    bare = design.predictors[predictor].bare(name)
     return Doubt(
         "curvature",
         chance,
@@ -170,10 +166,10 @@ def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | 
     names, of, columns = [], [], []
     every = {
         name: part.design.X[:, k]
-        for part in design.parts
+        for part in design.predictors
         for k, name in enumerate(part.design.names)
     }
-    for place, part in enumerate(design.parts):
+    for place, part in enumerate(design.predictors):
         for name, column in every.items():
             if name not in part.design.names and np.ptp(column) > 0.0:
                 names.append(name)
@@ -186,7 +182,7 @@ def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | 
     if found is None:
         return None
     chance, z, name, predictor = found
-    which = design.parts[predictor].name
+    which = design.predictors[predictor].name
     return Doubt(
         "columns",
         chance,
@@ -247,7 +243,7 @@ def _neighbours(fit: FittedModel, scores: Scores, projected: Projected, seed: in
     if not found:
         return None
     chance, correlation, where, predictor = min(found)
-    of = f", in {fit.model.design.parts[predictor].name}," if predictor else ""
+    of = f", in {fit.model.design.predictors[predictor].name}," if predictor else ""
     return Doubt(
         "autocorrelation",
         min(1.0, len(found) * chance),
@@ -291,6 +287,6 @@ def _drawn(fit: FittedModel, scores: Scores, projected: Projected, seed: int) ->
             if place == 0:
                 standard = random.standard_normal((len(block.levels), noise.shape[1], len(root)))
             each = (standard @ root[place])[block.index]
-            predictor = block.predictor_of[place]
+            predictor = block.predictors[place]
             moved[predictor] += block.values[:, place, None] * each
     return projected.given(noise + projected.times(moved.reshape(k * n, -1)))

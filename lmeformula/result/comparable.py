@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.model.family import Family
 from lmeformula.result.parameters import parameters
 
 A_FIT = "Give fits, as lf.fit returns them."
@@ -22,7 +21,7 @@ SHARED = ("counts", "numbers")
 def same_measure(one: FittedModel, other: FittedModel) -> bool:
     """Whether log densities of rows by two fits are of the same numbers, so that they can be subtracted."""
     kinds = {_kind(one), _kind(other)}
-    measures = {_family(fit).measure for fit in (one, other)}
+    measures = {fit.model.family.base.measure for fit in (one, other)}
     both_ordered = all(fit.model.family.categories is not None for fit in (one, other))
     shared = len(measures) == 1 and measures <= set(SHARED)
     return len(kinds) == 1 or shared or both_ordered
@@ -101,7 +100,7 @@ def _check_rows(one: FittedModel, other: FittedModel, *, one_family: bool = Fals
             f"the fits are of different rows: {a.n:,} and {b.n:,}",
             hint="Rows with missing values in a formula are left out: fit both to the same rows.",
         )
-    are_counts = all(_family(fit).measure == "counts" for fit in (one, other))
+    are_counts = all(fit.model.family.base.measure == "counts" for fit in (one, other))
     if not one_family and _kind(one) != _kind(other) and not are_counts:
         raise ModelError(
             f"the families differ: {one.model.family.name} and {other.model.family.name}",
@@ -161,11 +160,9 @@ def _is_nested(smaller: FittedModel, larger: FittedModel) -> bool:
 def _fixed_columns(fit: FittedModel) -> dict[str, NDArray[np.float64]]:
     """The fixed columns (n, p) of each linear predictor; an own parameter without one is a constant."""
     design, family = fit.model.design, fit.model.family
-    names = family.predictors or ("mu",)
-    found = {name: part.design.X for name, part in zip(names, design.parts, strict=False)} or {
-        "mu": design.X
-    }
-    rules = (family.base or family).parts
+    each = zip(family.predictors, design.predictors, strict=True)
+    found = {name: predictor.design.X for name, predictor in each}
+    rules = family.base.parts
     empty = np.zeros((design.n, 0))
     return {rule.name: empty for rule in rules if not rule.has_intercept} | found
 
@@ -189,15 +186,9 @@ def _num_sds(fit: FittedModel) -> int:
     return sum(parameter.effect == "sd" for parameter in parameters(fit))
 
 
-def _family(fit: FittedModel) -> Family:
-    """The family, without the predictors that it has besides the first."""
-    base: Family = fit.model.family.base or fit.model.family
-    return base
-
-
 def _kind(fit: FittedModel) -> str:
     """The family's name without its link, and without the predictors that it has besides the first."""
-    return _family(fit).name.partition("(")[0]
+    return fit.model.family.base.name.partition("(")[0]
 
 
 def _has_exact_likelihood(fit: FittedModel) -> bool:
@@ -205,7 +196,7 @@ def _has_exact_likelihood(fit: FittedModel) -> bool:
     is_mean = all(
         predictor == 0 for term in fit.model.design.terms for predictor in term.predictors
     )
-    return _family(fit).is_normal and is_mean
+    return fit.model.family.base.is_normal and is_mean
 
 
 def row_weights(fit: FittedModel) -> NDArray[np.float64]:

@@ -38,7 +38,12 @@ def response_arrays(fit: FittedModel, rows: Design | NewRows) -> Arrays:
     assert design.response is not None
     num_rows = len(rows.offset)
     made = replace(
-        design, X=rows.X, terms=rows.terms, offset=rows.offset, rows=rows.rows, weights=rows.weights
+        design,
+        X=rows.X,
+        terms=rows.terms,
+        offsets=rows.offsets,
+        rows=rows.rows,
+        weights=rows.weights,
     )
     if needs_response(fit):
         if rows.response is not None:
@@ -103,7 +108,7 @@ def draw_rows(
         own = np.where(lost[:, None], family_values(fit), own)
         unknown = unknown | lost.reshape(-1, *[1] * (eta.ndim - 1))
     drawn = np.asarray(distribution(fit, held, response, own).sample(seed=key), np.float64)
-    rows = unknown.any(axis=-2) if family.predictors else unknown
+    rows = unknown.any(axis=-2) if family.predictors[1:] else unknown
     return np.where(rows, np.nan, drawn)
 
 

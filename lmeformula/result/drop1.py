@@ -13,7 +13,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
-from lmeformula.design.design import Design, Part
+from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
 from lmeformula.design.made import recipe_of
@@ -154,19 +154,16 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
 def _predictors(fit: FittedModel) -> Iterator[tuple[int | None, str, FittedModel]]:
     """Each linear predictor: its number, what comes before its terms in names, and the fit without others."""
     design, family = fit.model.design, fit.model.family
-    if not design.parts:
-        yield 0, "", fit
-        return
     base = family.base
     if base.expand is not None:
-        yield None, "", _alone(fit, design.parts[0], base.has_intercept)
+        yield None, "", _alone(fit, design.predictors[0], base.has_intercept)
         return
-    for number, part in enumerate(design.parts):
+    for number, part in enumerate(design.predictors):
         keeps = predicted_of(base, part.name).has_intercept if number else base.has_intercept
         yield number, f"{part.name}: " if number else "", _alone(fit, part, keeps)
 
 
-def _alone(fit: FittedModel, part: Part, has_intercept: bool) -> FittedModel:
+def _alone(fit: FittedModel, part: LinearPredictor, has_intercept: bool) -> FittedModel:
     family = fit.model.family._replace(has_intercept=has_intercept)
     return replace(fit, model=replace(fit.model, design=part.design, family=family))
 
@@ -222,15 +219,13 @@ def _by_columns_of_fit(fit: FittedModel, grid: Floats) -> Floats:
 def _narrow(fit: FittedModel, model: Reduced) -> Design:
     """The design without a term; where all predictors lack it, that from which they are made."""
     design = fit.model.design
-    if not design.parts:
-        return _narrowed(design, model)
     if model.predictor is None:
         return _narrowed(design.first, model)
-    parts = tuple(
-        replace(part, design=_narrowed(part.design, model)) if number == model.predictor else part
-        for number, part in enumerate(design.parts)
+    predictors = tuple(
+        replace(each, design=_narrowed(each.design, model)) if k == model.predictor else each
+        for k, each in enumerate(design.predictors)
     )
-    made = joined(design.formula, parts)
+    made = joined(design.formula, predictors)
     return replace(made, response=design.response, weights=design.weights, given=design.given)
 
 
@@ -246,7 +241,7 @@ def _narrowed(design: Design, model: Reduced) -> Design:
 
 def _lost(fit: FittedModel, model: Reduced) -> Floats:
     """(r, p) combinations of the coefficients that are zero in the smaller model."""
-    of = np.array(fit.model.design.predictor_of, int)
+    of = np.array(fit.model.design.column_predictors, int)
     predictors = range(of.max(initial=0) + 1) if model.predictor is None else [model.predictor]
     found = []
     for predictor in predictors:
@@ -267,6 +262,6 @@ def _lost_of_one(within: Floats, p: int) -> Floats:
 
 
 def _estimate(fit: FittedModel, design: Design, seed: int, options: Options | None) -> FittedModel:
-    family = fit.model.family.base or fit.model.family
+    family = fit.model.family.base
     model = compile(design, family, sigma=fit.model.sigma, dtype=fit.model.dtype)
     return estimate(model, method=fit.method, seed=seed, options=options)

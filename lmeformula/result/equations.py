@@ -92,15 +92,15 @@ class Equations:
                 read, parameters=parameters, effects=effects, new_levels=new_levels
             )
 
-        if not rows.further_offsets:
+        if rows.num_predictors == 1:
             return variances(rows)
         if parameters and rows.X.shape[1] < len(self.fixed_vcov):
             rows = replace(
-                rows,
+                rows.as_rows() if isinstance(rows, Design) else rows,
                 X=with_location(rows.X, len(self.fixed_vcov)),
                 column_predictors=(*rows.column_predictors, 0),
             )
-        return polarised(rows, variances, 1 + len(rows.further_offsets))
+        return polarised(rows, variances, rows.num_predictors)
 
     def _variances(
         self, X: Floats, terms: tuple[TermBlock, ...], parameters: bool, effects: bool
@@ -156,9 +156,9 @@ def fresh_spread(rows: Design | NewRows, covariances: tuple[Floats, ...]) -> Flo
     def variances(read: Design | NewRows) -> Floats:
         return fresh_variances(read.terms, covariances) + np.zeros(len(read.offset))
 
-    if not rows.further_offsets:
+    if rows.num_predictors == 1:
         return variances(rows)
-    return polarised(rows, variances, 1 + len(rows.further_offsets))
+    return polarised(rows, variances, rows.num_predictors)
 
 
 def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, tuple[TermBlock, ...]]]:
@@ -236,7 +236,7 @@ def stacked_columns(fit: FittedModel, num_columns: int) -> Floats:
 
 def _reads_first(fit: FittedModel) -> Floats | float:
     mixture = fit.model.stack.mixture
-    return 1.0 if mixture is None else np.repeat(mixture.readers[:, 0], mixture.num_rows)
+    return np.repeat(mixture.readers[:, 0], mixture.num_rows)
 
 
 def is_direct(fit: FittedModel) -> bool:

@@ -109,8 +109,7 @@ def check_folds(fit: FittedModel, folds: Folds) -> None:
     """
     design, family = fit.model.design, fit.model.family
     # Columns of several predictors are alike without determining one another.
-    bases = [np.linalg.qr(part.design.X)[0] for part in design.parts]
-    bases = bases or [np.linalg.qr(design.X)[0]]
+    bases = [np.linalg.qr(part.design.X)[0] for part in design.predictors]
     num_fixed = design.X.shape[1]
     codes = None
     if family.categories is not None:

@@ -115,7 +115,7 @@ def cells(
     known = {column.name: column for column in observed.columns}
     for name in [*kept, *(at or {})]:
         if name not in known:
-            of = f" of {parts[0].name}" if len(parts) == 1 and fit.model.design.parts else ""
+            of = f" of {parts[0].name}" if len(parts) == 1 < fit.model.design.num_predictors else ""
             raise ModelError(
                 f"{name!r} is not a column of the fixed effects{of}",
                 hint=f"Columns: {', '.join(known)}." if known else "The fixed part has no columns.",

@@ -138,7 +138,7 @@ def _by_draws(
             what.rows,
             X=what.rows.X[part],
             terms=terms_of(what.rows.terms, part),
-            offset=what.rows.offset[part],
+            offsets=tuple(each[part] for each in what.rows.offsets),
         )
         drawn = what.eta[part] + what.shifts(rows, what.heavy(rows))
         if family.is_normal:

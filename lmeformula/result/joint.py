@@ -75,8 +75,7 @@ def _design_of(design: Design, rows: NewRows) -> Design:
         design,
         X=rows.X,
         terms=tuple(_with_unseen(term, rows.unseen.get(term.group, ())) for term in rows.terms),
-        offset=rows.offset,
-        further_offsets=rows.further_offsets,
+        offsets=rows.offsets,
         weights=rows.weights,
         rows=rows.rows,
     )

@@ -232,7 +232,7 @@ def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOu
         standard.append(away / np.sqrt(np.maximum(np.einsum("rkk->kr", spread), 1e-300)))
         weights.append(mass)
     points = np.concatenate(standard, axis=-1)
-    if not family.predictors:
+    if k == 1:
         eta, variances, points = eta[0], variances[:, 0, 0], points[:, 0]
     return LeftOut(eta, variances, points, np.hstack(weights), errors)
 

@@ -77,7 +77,7 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
         )
     ):
         return None
-    along_each = (NODES_OF_SEVERAL if fit.model.family.predictors else NODES)[num_effects]
+    along_each = (NODES_OF_SEVERAL if design.num_predictors > 1 else NODES)[num_effects]
     num_nodes = along_each**num_effects
     if design.n * num_nodes > MOST_DENSITIES:
         return None
@@ -88,8 +88,7 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
     middle = modes @ np.linalg.pinv(root).T
     stack = fit.model.stack
     ZL = np.hstack([term.values for term in stack.terms]) @ root
-    weights = row_precisions(fit)
-    weights = np.maximum(weights, 0.0) if stack.mixture is None else stack.mixture.held(weights)
+    weights = stack.mixture.held(row_precisions(fit))
     outer = (weights[:, None, None] * ZL[:, :, None] * ZL[:, None, :]).reshape(len(ZL), -1)
     inside = _collector(stack.terms[0].index, count) @ outer
     precision = np.eye(num_effects) + inside.reshape(count, num_effects, num_effects)
@@ -186,7 +185,7 @@ def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Flo
         return plan.split(np.zeros(plan.num_effects)), np.zeros((n, k, k, k))
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
 
-    rows = NewRows(stack.X, design.names, stack.terms, stack.offset)
+    rows = NewRows(stack.X, design.names, stack.terms, (stack.offset,), (0,) * len(design.names))
     variances = solved.variances(rows, parameters=False, effects=True, new_levels=False)
     free = fit.model.space.own.scale.to_free(fit.params.own)
     eta = stacked_predictor(fit, linear_predictor(fit, design))
@@ -196,6 +195,6 @@ def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Flo
     pulls = np.zeros((len(thirds), n))
     pulls[:k] = 0.5 * np.einsum("vkn,vn->kn", thirds, variances.reshape(-1, n))
     pulled = solved.collected(pulls.reshape(-1, 1))
-    readers = np.ones((1, 1)) if stack.mixture is None else stack.mixture.readers
+    readers = stack.mixture.readers
     every = np.einsum("vkn,va,vb->nkab", thirds, readers, readers)
     return plan.split(pulled[:, 0]), every

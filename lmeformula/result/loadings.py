@@ -62,7 +62,7 @@ class Loadings:
 
 
 def _is_of(predictors: Sequence[int], k: int, count: int) -> Floats:
-    return np.equal(predictors or (0,) * count, k).astype(float)
+    return np.equal(predictors, k).astype(float)
 
 
 def loadings(fit: FittedModel, solved: Equations | None) -> Loadings:
@@ -110,4 +110,4 @@ def _slopes_in_own(fit: FittedModel) -> Floats:
 
 def predictors_of(rows: Design | NewRows) -> tuple[int, ...]:
     """Which predictor each column of X is of; () where there is one."""
-    return tuple(rows.column_predictors) if rows.further_offsets else ()
+    return rows.column_predictors

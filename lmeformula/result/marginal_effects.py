@@ -111,9 +111,6 @@ def _predictions(
         eta = [rows[:, part.columns] @ beta[part.columns] for part in parts]
         return np.asarray(eta) + rows[:, p:].T
 
-    def at(eta: Floats) -> Floats:
-        return eta if fit.model.design.parts else eta[0]
-
     by_category = is_unordered(fit.model.family)
     if kind == "link":
         is_all = by_category and predictor is None
@@ -127,7 +124,9 @@ def _predictions(
             lambda beta, rows: chances(predictors(beta, rows), family_values(fit)),
             category_names(fit),
         )
-    return lambda beta, rows: mean_response(fit, at(predictors(beta, rows)))[:, None], ()
+    return lambda beta, rows: mean_response(fit, fit.model.family.as_taken(predictors(beta, rows)))[
+        :, None
+    ], ()
 
 
 def design_rows(fit: FittedModel, newdata: Any) -> Floats:
@@ -146,7 +145,7 @@ def design_rows(fit: FittedModel, newdata: Any) -> Floats:
     assert first.recipe is not None
     given = None if first.recipe.offset == "" else np.full(len(newdata), observed_of(first).offset)
     rows = rebuild(design, table or newdata, groups=False, offset=given)
-    return np.column_stack([rows.X, rows.offset, *rows.further_offsets])
+    return np.column_stack([rows.X, *rows.offsets])
 
 
 def _observed(fit: FittedModel) -> Observed:

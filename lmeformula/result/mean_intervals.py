@@ -174,16 +174,16 @@ def num_categories(fit: FittedModel) -> int:
     """How many categories the response has."""
     family = fit.model.family
     assert family.probabilities is not None
-    at = np.zeros((len(family.predictors), 1)) if family.predictors else np.zeros(1)
-    return int(family.probabilities(at, family_values(fit)).shape[1])
+    at = np.zeros((len(family.predictors), 1))
+    return int(family.probabilities(family.as_taken(at), family_values(fit)).shape[1])
 
 
 def is_positive(fit: FittedModel) -> bool:
     """Whether the mean of the response is positive at any predictor."""
     family = fit.model.family
-    at = np.zeros((max(len(family.predictors), 1), 2))
+    at = np.zeros((len(family.predictors), 2))
     at[0] = [-FAR, FAR]
-    found = np.asarray(family.mean(at if family.predictors else at[0], family_values(fit)))
+    found = np.asarray(family.mean(family.as_taken(at), family_values(fit)))
     return bool((found > 0.0).all())
 
 

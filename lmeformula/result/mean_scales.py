@@ -116,7 +116,7 @@ def link_scale(fit: FittedModel, part: PredictorPart) -> Scale:
         return Scale(f"mean{of}", f"difference{of}")
     if part.number == 0 and mean_is_linear(fit):
         return Scale("mean" + _of_text(fit), "difference" + _of_text(fit))
-    name = f"{part.name}, " if fit.model.design.parts else ""
+    name = f"{part.name}, " if fit.model.family.is_distributional else ""
     of = f" of the linear predictor ({name}{link_of(fit, part)[0]})"
     origin = ", from the mean of the thresholds" if _is_located(fit, part) else ""
     return Scale(f"mean{of}{origin}", f"difference{of}")
@@ -216,10 +216,10 @@ def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
     """
     r, m, p = cells.grid.shape
     X = cells.grid.reshape(r * m, p)
-    of = np.array(fit.model.design.predictor_of, int)
+    of = np.array(fit.model.design.column_predictors, int)
     offsets = cells.grid_offsets.reshape(len(cells.grid_offsets), -1)
     eta = np.array([(X * (of == k)) @ fit.params.beta + offset for k, offset in enumerate(offsets)])
-    slopes = mean_slopes(fit, eta if fit.model.design.parts else eta[0], kind)
+    slopes = mean_slopes(fit, fit.model.family.as_taken(eta), kind)
     c = slopes.values.shape[1]
     # (r m, c, d): each coefficient moves the mean by its own predictor.
     in_beta = slopes.in_eta[of].transpose(1, 2, 0) * X[:, None, :]

@@ -88,4 +88,4 @@ def location_slopes(fit: FittedModel) -> Floats:
 
 def has_location(fit: FittedModel) -> bool:
     """Whether the one predictor is measured from thresholds."""
-    return has_thresholds(fit) and not fit.model.family.predictors
+    return has_thresholds(fit) and not fit.model.family.is_distributional

@@ -92,8 +92,8 @@ def predict(
     columns: tuple[str, ...] = ("prediction",)
     if kind == "prob":
         columns = category_names(fit)
-    elif kind == "link" and fit.model.family.predictors:
-        columns = tuple(part.name for part in fit.model.design.parts)
+    elif kind == "link" and fit.model.family.predictors[1:]:
+        columns = fit.model.design.predictor_names
     if newdata is None:
         design = only_columns(fit.model.design, masks)
         found = _at(fit, kind, design, kept, averaged, False)

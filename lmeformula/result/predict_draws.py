@@ -108,7 +108,7 @@ def predict_draws(
             unseen = noise @ root.T * (new_levels == "sample")
             # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.
             every = np.concatenate([effects, unseen[:, ::-1]], axis=1)
-            eta += contribution(block, every[:, block.index], 1 + len(rows.further_offsets))
+            eta += contribution(block, every[:, block.index], rows.num_predictors)
     values = np.full((num_rows, num_draws), np.nan)
     values[places] = np.column_stack([mean_response(fit, one) for one in eta])
     return pd.DataFrame(values, index=index, columns=[f"draw_{i + 1}" for i in range(num_draws)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -142,7 +143,7 @@ def predict_interval(
     index: pd.Index
     if newdata is None:
         places, num_rows, index = np.arange(design.n), design.n, row_labels(design)
-        rows = _without_terms(design)
+        rows = replace(design.as_rows(), terms=())
         if with_random:
             rows = only_columns(only_terms(design, kept), masks)
     else:
@@ -170,7 +171,7 @@ def predict_interval(
         num_draws=num_draws,
         seed=seed,
     )
-    if kind == "link" and family.predictors:
+    if kind == "link" and family.predictors[1:]:
         frame = link_intervals(fit, what.eta, what.covariances(), level)
     elif kind == "prob":
         frame = chances_frame(what.means("prob", level), category_names(fit))
@@ -216,16 +217,3 @@ def _take_averages(
 
 def _framed(columns: Sequence[Floats]) -> pd.DataFrame:
     return pd.DataFrame(np.column_stack(columns), columns=list(COLUMNS))
-
-
-def _without_terms(design: Design) -> NewRows:
-    return NewRows(
-        design.X,
-        design.names,
-        (),
-        design.offset,
-        response=design.response,
-        weights=design.weights,
-        column_predictors=design.column_predictors,
-        further_offsets=design.further_offsets,
-    )

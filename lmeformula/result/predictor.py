@@ -16,7 +16,7 @@ from lmeformula.design.labels import label
 from lmeformula.design.predictors import columns_of_terms
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.formula.ir import FIRST, RandomTerm
+from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.links import linked_terms
 from lmeformula.formula.parse import parse_one
 from lmeformula.formula.show import random_text
@@ -75,13 +75,13 @@ def linear_predictor(
     Returns:
       eta: (n,) the linear predictor, offset included; with several predictors (K, n).
     """
-    num_predictors = 1 + len(rows.further_offsets)
+    num_predictors = rows.num_predictors
     if num_predictors == 1:
         eta = rows.X @ fit.params.beta + rows.offset
     else:
         of_columns = np.eye(num_predictors)[:, list(rows.column_predictors)]
         eta = (of_columns * fit.params.beta) @ rows.X.T
-        eta += np.array([rows.offset, *rows.further_offsets])
+        eta += np.array(rows.offsets)
     added = (with_random,) * len(rows.terms) if isinstance(with_random, bool) else with_random
     if any(added):
         for block, modes, is_added in zip(rows.terms, fit.modes, added, strict=True):
@@ -225,7 +225,7 @@ def _written(
 ) -> dict[str, tuple[_Written, ...]]:
     """The terms of each predictor's formula."""
     design = fit.model.design
-    parts = {part.name: part.design for part in design.parts} or {FIRST: design}
+    parts = {part.name: part.design for part in design.predictors}
     return {
         name: tuple(
             _Written(linked, term.columns, masks[place][columns])

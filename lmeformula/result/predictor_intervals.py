@@ -265,8 +265,7 @@ def _some(rows: Design | NewRows, part: slice, terms: tuple[TermBlock, ...]) -> 
         rows,
         X=rows.X[part],
         terms=terms,
-        offset=rows.offset[part],
-        further_offsets=tuple(each[part] for each in rows.further_offsets),
+        offsets=tuple(each[part] for each in rows.offsets),
     )
 
 
@@ -284,7 +283,7 @@ def link_intervals(
       frame: n rows, and for each predictor the columns estimate, lower, upper, below its name.
     """
     half = cutoff(level) * np.sqrt(np.maximum(np.einsum("nkk->kn", covariances), 0.0))
-    names = [part.name for part in fit.model.design.parts]
+    names = list(fit.model.design.predictor_names)
     return pd.DataFrame(
         np.stack([eta, eta - half, eta + half]).transpose(2, 1, 0).reshape(eta.shape[1], -1),
         columns=pd.MultiIndex.from_product([names, COLUMNS]),

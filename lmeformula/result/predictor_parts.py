@@ -42,8 +42,6 @@ class PredictorPart(NamedTuple):
 def predictor_parts(fit: FittedModel) -> tuple[PredictorPart, ...]:
     """The K linear predictors of a fit, in order."""
     design = fit.model.design
-    if not design.parts:
-        return (PredictorPart(0, FIRST, "", design, np.arange(len(design.names))),)
     of, is_plain = np.array(design.column_predictors, int), is_unordered(fit.model.family)
     return tuple(
         PredictorPart(
@@ -53,7 +51,7 @@ def predictor_parts(fit: FittedModel) -> tuple[PredictorPart, ...]:
             part.design,
             np.flatnonzero(of == number),
         )
-        for number, part in enumerate(design.parts)
+        for number, part in enumerate(design.predictors)
     )
 
 
@@ -66,7 +64,7 @@ def part_named(fit: FittedModel, name: str | None) -> PredictorPart:
     parts = predictor_parts(fit)
     if name is None:
         return parts[0]
-    own = fit.model.family.base or fit.model.family
+    own = fit.model.family.base
     for part in parts:
         if name == part.name:
             return part

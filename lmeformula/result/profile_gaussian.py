@@ -213,7 +213,7 @@ def leading_pair(model: Model, params: Params, index: int) -> tuple[Model, Param
     order = [first, second, *(j for j in range(k) if j not in (first, second))]
     names = tuple(term.columns[j] for j in order)
     blocks, shapes = list(design.terms), list(space.terms)
-    predictors = tuple(term.predictors[j] for j in order) if term.predictors else ()
+    predictors = tuple(term.predictors[j] for j in order)
     blocks[number] = replace(
         term, columns=names, values=term.values[:, order], predictors=predictors
     )

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.model.family import Family
 from lmeformula.model.family.links import LINKS
 from lmeformula.result.comparable import A_FIT
 from lmeformula.result.normal_points import normal_points
@@ -190,13 +189,13 @@ def variances(
     """
     _check_shares(fit)
     design = fit.model.design
-    of_first = np.equal(design.predictor_of, 0)
+    of_first = np.equal(design.column_predictors, 0)
     eta = design.X @ np.where(of_first, fit.params.beta, 0.0)
     groups: dict[str, float] = {}
     own_rows = 0.0
-    has_residual = _family(fit).has_sigma
+    has_residual = fit.model.family.base.has_sigma
     for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
-        is_first = np.equal(block.predictor_of, 0)
+        is_first = np.equal(block.predictors, 0)
         if not is_first.any():
             continue
         values = block.values * is_first
@@ -211,12 +210,6 @@ def variances(
     return Variances(fixed, groups, residual + own_rows)
 
 
-def _family(fit: FittedModel) -> Family:
-    """The family with one predictor."""
-    family = fit.model.family
-    return family if family.base is None else family.base
-
-
 def _check_shares(fit: FittedModel) -> None:
     """Refuse models whose variance nobody has parted.
 
@@ -227,10 +220,10 @@ def _check_shares(fit: FittedModel) -> None:
     if is_unordered(family):
         raise ModelError("categories without an order have no variance to share", hint=hint)
     # A chance that has a formula, or could have one, is that of zeros of their own; a user's is what they say.
-    parts = _family(fit).parts if family.predictors else ()
+    parts = family.base.parts if family.is_distributional else ()
     if any(part.link == "logit" and part.bounds is None for part in parts):
         raise ModelError(
-            f"there is no agreed R2 of the {_family(fit).name} family where parameters have formulas",
+            f"there is no agreed R2 of the {fit.model.family.base.name} family where parameters have formulas",
             hint=hint,
         )
 
@@ -256,7 +249,7 @@ def _observation_variance(
     fit: FittedModel, observation: str, mean: float | None, null: FittedModel | None
 ) -> Callable[[RowFamily], Floats]:
     """The observation-level variance of rows with given own parameters and a predictor of one."""
-    family = _family(fit)
+    family = fit.model.family.base
     if family.is_normal:
         return lambda rows: rows.own[0] ** 2
     if family.predictor_variance is not None:
@@ -319,7 +312,7 @@ def _mean(fit: FittedModel, mean: float | None, null: FittedModel | None) -> flo
         raise ModelError("both a mean and a null fit were given", hint="Give one of them.")
     if mean is not None:
         return float(mean)
-    family = _family(fit)
+    family = fit.model.family.base
     if null is None:
         observed, weights = observed_mean(family, fit.model.design)
         return float(np.average(observed, weights=weights))
@@ -336,7 +329,7 @@ def _mean(fit: FittedModel, mean: float | None, null: FittedModel | None) -> flo
 
 def _mean_slope(fit: FittedModel, mean: float) -> float:
     """Derivative of the inverse link where it has that value."""
-    name = _family(fit).link
+    name = fit.model.family.base.link
     if name not in LINKS:
         raise ModelError(
             f"the link {name!r} has no derivative here",

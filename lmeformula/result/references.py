@@ -156,7 +156,7 @@ def references(fit: FittedModel) -> References:
 
 def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     yield MIXED, "model and equations"
-    family = fit.model.family.base or fit.model.family
+    family = fit.model.family.base
     if fit.model.family.within is not None:
         yield DISTRIBUTIONAL, "predictors of several parameters"
     if family.paper is not None:

@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 
 def predictor_name(fit: FittedModel, name: str) -> str:
     """The name by which the formulas of a fit have a predictor that its family may call otherwise, as zi."""
-    family = fit.model.family.base or fit.model.family
-    known = [part.name for part in fit.model.design.parts]
+    family = fit.model.family.base
+    known = fit.model.design.predictor_names
     called = [(part.name, *part.aliases) for part in family.parts]
     alike = next((names for names in called if name in names), ())
     return name if name in known else next((each for each in known if each in alike), name)
@@ -109,4 +109,4 @@ def _read(rows: Design | NewRows, predictors: tuple[int, ...]) -> Design | NewRo
 
 def is_unordered(family: Family) -> bool:
     """Whether the response has categories without an order, which have no mean."""
-    return family.categories is not None and family.base is not None and bool(family.base.expand)
+    return family.is_unordered

@@ -17,7 +17,7 @@ from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.result.distribution import draw_rows, is_normal, needs_response, response_arrays
+from lmeformula.result.distribution import draw_rows, needs_response, response_arrays
 from lmeformula.result.predict import NEW_LEVELS
 from lmeformula.result.predictor import (
     ReForm,
@@ -154,7 +154,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     """
     fit, rows = sampler.fit, sampler.rows
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
-    num_predictors = 1 + len(rows.further_offsets)
+    num_predictors = rows.num_predictors
     unseen = [_num_unseen(block.index) for block in rows.terms]
     source = np.random.SeedSequence(seed)
     for _ in range(n):
@@ -227,7 +227,7 @@ def _of_its_kind(sampler: Sampler, drawn: Floats, places: Places, num_rows: int)
     if block.levels:
         codes = np.where(is_missing, -1, values).astype(np.int64)
         return pd.Categorical.from_codes(codes, list(block.levels), ordered=block.kind == "ordered")
-    if block.kind == "logical" and not is_normal(fit.model.family.base or fit.model.family):
+    if block.kind == "logical" and not fit.model.family.base.is_normal:
         truth = pd.array(values == 1.0, dtype="boolean")
         truth[is_missing] = pd.NA
         return truth if is_missing.any() else truth.to_numpy(bool)

@@ -86,7 +86,7 @@ def update(
       >>> str(update(fit, "~ . - (Days | Subject) + (1 | Subject)", data).formula)
       'Reaction ~ 1 + Days + (1 | Subject)'
     """
-    rule = find_family(or_kept(family, fit.model.family.base or fit.model.family))
+    rule = find_family(or_kept(family, fit.model.family.base))
     changes = {FIRST: formula} if isinstance(formula, str) else formula
     for name, change in changes.items():
         if name != FIRST and change is not None:
@@ -139,7 +139,7 @@ def _contrasts(fit: FittedModel, changed: Formula) -> dict[str, Any]:
         for variable in term.variables
     }
     design = fit.model.design
-    recipes = [each.recipe for each in (design, *(part.design for part in design.parts))]
+    recipes = [each.design.recipe for each in design.predictors]
     factors = [pair for each in recipes if each is not None for pair in each.factors.items()]
     return {
         label(variable): factor.coding

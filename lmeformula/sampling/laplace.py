@@ -162,7 +162,7 @@ def blank_whitening(model: Model, plan: Layout) -> Whitening:
         bend=np.zeros((n, space.size)),
         bends=np.zeros(space.size),
         cubic=()
-        if model.stack.mixture is not None
+        if model.design.num_predictors > 1
         else Cubic(
             half=np.zeros(n),
             twist=np.zeros((n, space.size)),

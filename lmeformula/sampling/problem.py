@@ -57,8 +57,7 @@ def whitened_problem(
         has_own=space.own.size > 0,
     )
     scale = family.own(model.design.first).scale
-    mixture = model.stack.mixture
-    of_rows = row_density(family, scale, 1 if mixture is None else mixture.num_predictors)
+    of_rows = row_density(family, scale)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
         return whitened.density(sizes, of_rows, white, given, z)

@@ -92,7 +92,7 @@ def integrand(model: Model, plan: Layout, blocks: Blocks) -> Integrand | None:
     local[by_block] = np.arange(len(by_block)) - firsts[blocks.of_effects[by_block]]
     order = np.argsort(blocks.of_rows, kind="stable")
     ends = np.searchsorted(blocks.of_rows[order], np.arange(blocks.size + 1))
-    mixture, family = model.stack.mixture, model.family
+    family = model.family
     scale = family.own(model.design.first).scale
     return Integrand(
         model=model,
@@ -102,7 +102,7 @@ def integrand(model: Model, plan: Layout, blocks: Blocks) -> Integrand | None:
         local=local,
         order=order,
         ends=ends,
-        of_rows=row_density(family, scale, 1 if mixture is None else mixture.num_predictors),
+        of_rows=row_density(family, scale),
         response=family.response(model.design),
     )
 

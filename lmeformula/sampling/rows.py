@@ -10,17 +10,16 @@ from lmeformula.model.family.own import Scale
 from lmeformula.sampling.whitened import RowDensity
 
 
-def row_density(family: Family, scale: Scale, num_predictors: int = 1) -> RowDensity:
+def row_density(family: Family, scale: Scale) -> RowDensity:
     """The density of a family's rows, in its unconstrained own parameters.
 
     Args:
-      family: the family.
-      scale: from unconstrained own parameters to natural ones.
-      num_predictors: K; with several the predictors are those of stacked rows (v n, c), see
+      family: the family; with several predictors these are those of stacked rows (v n, c), see
         `lmeformula.model.stack`, of which the first K n count.
+      scale: from unconstrained own parameters to natural ones.
     """
-    if num_predictors > 1:
-        return _stacked(family, scale, num_predictors)
+    if len(family.predictors) > 1:
+        return _stacked(family, scale, len(family.predictors))
 
     def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
         own = scale.tensors(tf.unstack(extra))

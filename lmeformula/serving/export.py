@@ -111,7 +111,7 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
         beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    predictors = tuple(part.name for part in fit.model.design.parts)
+    predictors = fit.model.design.predictor_names if fit.model.design.num_predictors > 1 else ()
     return Exported(target, module.inputs, module.outputs, module.reason, predictors)
 
 

@@ -125,8 +125,8 @@ def _predictors(fit: FittedModel) -> tuple[Served, Planner]:
     if design.reserved:
         raise NotServed(design.reserved[0])
     each = []
-    parts = [part.design for part in design.parts] or [design]
-    of_columns = np.array(design.predictor_of, int)
+    parts = [part.design for part in design.predictors]
+    of_columns = np.array(design.column_predictors, int)
     for number, (part, terms) in enumerate(zip(parts, columns_of_terms(design), strict=True)):
         beta = fit.params.beta[of_columns == number]
         modes = [fit.modes[place][:, columns] for place, columns in terms]
@@ -346,7 +346,12 @@ def _one_response(fit: FittedModel) -> tuple[np.ndarray, ...]:
     """The response arrays of one row with one trial, for what a distribution reads of them."""
     design = fit.model.design
     rows = NewRows(
-        np.zeros((1, len(design.names))), design.names, (), np.zeros(1), rows=np.zeros(1, np.int64)
+        np.zeros((1, len(design.names))),
+        design.names,
+        (),
+        (np.zeros(1),) * design.num_predictors,
+        design.column_predictors,
+        rows=np.zeros(1, np.int64),
     )
     assert design.response is not None
     probabilities = fit.model.family.probabilities

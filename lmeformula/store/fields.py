@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
@@ -249,4 +250,9 @@ def design_codec(formula: Formula, functions: Functions) -> Record:
         "reserved": Each(Text()),
         "recipe": Maybe(recipe_codec(formula, functions)),
     }
-    return Record(Design, fields)
+    return Record(of_one, fields)
+
+
+def of_one(offset: NDArray[np.float64], **others: Any) -> Design:
+    """The design of one linear predictor."""
+    return Design(offsets=(offset,), **others)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lmeformula.design.design import Design, Part
+from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.predictors import joined
 from lmeformula.errors import FormulaDataError, FormulaSyntaxError
 from lmeformula.formula.ir import FIRST
@@ -30,12 +30,12 @@ class DesignCodec:
 
     def write(self, value: Design, out: Writer) -> Json:
         """Its fields, or those of each part."""
-        if not value.parts:
+        if not value.side_by_side:
             return design_codec(value.formula, {}).write(value, out)
         found: list[Json] = []
         # The predictors of a response's categories have one design, kept once.
         places: dict[int, int] = {}
-        for number, part in enumerate(value.parts):
+        for number, part in enumerate(value.side_by_side):
             record: dict[str, Json] = {"name": part.name, "pattern": part.pattern}
             if id(part.design) in places:
                 record["same"] = places[id(part.design)]
@@ -51,7 +51,7 @@ class DesignCodec:
         """Put together again."""
         if not isinstance(found, dict) or set(found) != {"parts"}:
             return self._read_one(found, source)
-        parts: list[Part] = []
+        parts: list[LinearPredictor] = []
         records = found["parts"]
         if not isinstance(records, list) or len(records) < 2:
             source.refuse("its parts are not a list of several")
@@ -60,7 +60,9 @@ class DesignCodec:
                 parts.append(self._read_part(record, tuple(parts), source))
         return self._joined(tuple(parts), source)
 
-    def _read_part(self, found: Json, before: tuple[Part, ...], source: Reader) -> Part:
+    def _read_part(
+        self, found: Json, before: tuple[LinearPredictor, ...], source: Reader
+    ) -> LinearPredictor:
         is_same = isinstance(found, dict) and "same" in found
         fields: dict[str, Codec] = {
             "name": Text(),
@@ -70,9 +72,9 @@ class DesignCodec:
         name, pattern, design = read_fields(fields, found, source).values()
         if pattern.count("{}") != 1:
             source.refuse(f"the pattern of names {pattern!r} has no one place for a name")
-        return Part(name, pattern, design)
+        return LinearPredictor(name, pattern, design)
 
-    def _joined(self, parts: tuple[Part, ...], source: Reader) -> Design:
+    def _joined(self, parts: tuple[LinearPredictor, ...], source: Reader) -> Design:
         first = parts[0].design
         if first.response is None:
             source.refuse("its first part has no response")
@@ -122,7 +124,7 @@ class _One:
 class _Place:
     """The design of an earlier part, by its number."""
 
-    before: tuple[Part, ...]
+    before: tuple[LinearPredictor, ...]
 
     def write(self, value: int, out: Writer) -> Json:
         """As it is."""

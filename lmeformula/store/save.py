@@ -144,7 +144,7 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
     design, rule = values["design"], values["family"]
     own = _with_scale(values["own"], rule, source)
     _check_design(design, source)
-    if design.num_predictors != max(len(rule.predictors), 1):
+    if design.num_predictors != len(rule.predictors):
         source.refuse("the family has another number of linear predictors")
     if not np.isfinite(own.start).all():
         source.refuse("the family's parameters start from no number")
@@ -188,9 +188,8 @@ class _FamilyCodec:
 
     def write(self, value: Family, out: Writer) -> Json:
         """Its name, link and thresholds, and whether it is in the table."""
-        base = value.base or value
-        names = value.predictors if base.grow is not None else value.predictors[1:]
-        further = {"predictors": list(names)} if names else {}
+        base = value.base
+        further = {"predictors": list(value.further)} if value.further else {}
         return {
             "name": base.name,
             "link": base.link,
@@ -214,7 +213,7 @@ class _FamilyCodec:
             found = {key: value for key, value in found.items() if key != "predictors"}
         family = self._of_one(*read_fields(fields, found, source).values(), source=source)
         try:
-            return with_predictors(family, names) if names else family
+            return with_predictors(family, names)
         except ModelError as error:
             source.refuse(error.problem)
 
@@ -238,9 +237,9 @@ class _FamilyCodec:
 
 def _check_design(design: Design, source: Reader) -> None:
     with source.at("design"):
-        if design.parts:
-            for part in design.parts:
-                _check_design(part.design, source)
+        for each in design.side_by_side:
+            _check_design(each.design, source)
+        if design.side_by_side:
             return
         blocks = linked_terms(design.formula.random)
         if len(design.terms) != len(blocks):

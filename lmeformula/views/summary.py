@@ -147,11 +147,9 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
 
 
 def _title(fit: FittedModel) -> str:
-    predictors, base = fit.model.family.predictors, fit.model.family.base
-    if base is not None and base.grow is None:
-        return (
-            f"Distributional mixed model ({base.name}, {base.link} link; {', '.join(predictors)})"
-        )
+    if fit.model.family.is_distributional:
+        base, names = fit.model.family.base, ", ".join(fit.model.family.predictors)
+        return f"Distributional mixed model ({base.name}, {base.link} link; {names})"
     family, link = fit.model.family.name, fit.model.family.link
     mixed = "mixed model" if fit.model.design.terms else "model"
     if family == "gaussian" and link == "identity":

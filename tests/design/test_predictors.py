@@ -34,7 +34,7 @@ def test_columns_stand_side_by_side():
     np.testing.assert_array_equal(design.X[:, 1], [0.0, 2.0, 0.5, 1.5, 2.5])
     np.testing.assert_array_equal(design.X[:, 3], [0.0, 0.0, 1.0, 0.0, 1.0])
     np.testing.assert_array_equal(design.offset, [0.1, 0.3, 0.4, 0.5, 0.6])
-    np.testing.assert_array_equal(design.further_offsets[0], [1.0, 2.0, 1.0, 0.0, 3.0])
+    np.testing.assert_array_equal(design.offsets[1], [1.0, 2.0, 1.0, 0.0, 3.0])
     assert design.num_predictors == 2
     assert design.first.names == ("Intercept", "x")
     np.testing.assert_array_equal(design.first.weights, design.weights)
@@ -68,7 +68,7 @@ def test_new_rows_are_complete_in_all_predictors():
     rows = design.rebuild(new)
     assert rows.rows.tolist() == [0, 1]
     np.testing.assert_array_equal(rows.X, [[1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 1.0, 0.0]])
-    np.testing.assert_array_equal(rows.further_offsets[0], [2.0, 1.0])
+    np.testing.assert_array_equal(rows.offsets[1], [2.0, 1.0])
     assert rows.terms[0].index.tolist() == [2, -1]
     np.testing.assert_array_equal(rows.terms[0].values, [[1.0, 1.0, 1.0], [1.0, 2.0, 1.0]])
     assert dict(rows.unseen) == {"g": ("9",)}

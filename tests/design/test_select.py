@@ -72,4 +72,4 @@ def test_every_array_over_the_rows_is_cut_with_several_predictors():
 
     assert 40 in lengths(made)
     assert 40 not in lengths(some)
-    np.testing.assert_array_equal(some.further_offsets[0], [1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(some.offsets[1], [1.0, 1.0, 1.0])

@@ -18,8 +18,7 @@ from lmeformula.estimation.solver import choose_solver, estimate_direct
 def model(n: int, *terms: tuple[int, int]) -> SimpleNamespace:
     """Something with the sizes of a model of one predictor: rows, and (levels, columns) of each term."""
     blocks = [SimpleNamespace(levels=range(levels), columns=range(k)) for levels, k in terms]
-    family = SimpleNamespace(predictors=())
-    return SimpleNamespace(design=SimpleNamespace(n=n, terms=blocks), family=family)
+    return SimpleNamespace(design=SimpleNamespace(n=n, terms=blocks, num_predictors=1))
 
 
 CASES = {
@@ -55,13 +54,13 @@ SEVERAL = {
 def test_choice_for_several_predictors(name):
     terms, method, asked, memory, choice = SEVERAL[name]
     given = model(10**6, *terms)
-    given.family.predictors = ("mu", "sigma")
+    given.design.num_predictors = 2
     assert choose_solver(given, method, asked, memory * GIB) == choice
 
 
 def test_the_iterative_solver_does_not_draw_for_several_predictors():
     given = model(10**6, *CROSSED)
-    given.family.predictors = ("mu", "sigma")
+    given.design.num_predictors = 2
     with pytest.raises(ModelError, match=r'one linear predictor\nUse solver="direct", or method'):
         choose_solver(given, "mcem", "iterative", 8 * GIB)
     with pytest.raises(ModelError, match=r'dense block .*\nUse method="laplace"'):

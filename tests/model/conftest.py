@@ -31,8 +31,8 @@ def term(name, index, columns=("Intercept",), values=None, **kind):
 def design(terms, *, names=("Intercept", "x"), response=None, offset=None, weights=None):
     y = ResponseBlock("y", "numeric", _RNG.normal(size=N)) if response is None else response
     X = np.column_stack([np.ones(N), _X, _X**2])[:, : len(names)]
-    offset = np.zeros(N) if offset is None else offset
-    return Design(FORMULA, y, X, names, tuple(terms), offset, weights, np.arange(N))
+    offsets = (np.zeros(N) if offset is None else offset,)
+    return Design(FORMULA, y, X, names, tuple(terms), offsets, weights, np.arange(N))
 
 
 def counts(name="y", **kind):

@@ -51,7 +51,7 @@ def tutorial(designs, make_term):
         names=("Intercept", "service"),
         X=np.ones((n, 2)),
         response=response,
-        offset=np.zeros(n),
+        offsets=(np.zeros(n),),
     )
 
 

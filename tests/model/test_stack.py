@@ -8,7 +8,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import find_incidence
-from lmeformula.design.design import Part
+from lmeformula.design.design import LinearPredictor
 from lmeformula.design.predictors import joined
 from lmeformula.model.stack import mixture, stack
 
@@ -113,13 +113,13 @@ def test_one_predictor_is_its_own_stack():
     assert found.X is design.X
     assert found.terms is design.terms
     assert found.offset is design.offset
-    assert found.mixture is None
+    assert found.mixture.readers.tolist() == [[1.0]]
 
 
 def test_parts_with_one_design_are_predictors_of_their_own():
     data = {"y": [1.0, 2.0, 4.0, 3.0], "g": [1, 1, 2, 2]}
     design = lf.design({"mu": "y ~ 1 + (1 | p | g)"}, data)
-    parts = tuple(Part(name, f"{{}}[{name}]", design) for name in "ab")
+    parts = tuple(LinearPredictor(name, f"{{}}[{name}]", design) for name in "ab")
     both = joined(design.formula, parts)
     assert both.names == ("Intercept[a]", "Intercept[b]")
     assert [term.columns for term in both.terms] == [("Intercept[a]", "Intercept[b]")]

@@ -323,7 +323,7 @@ def dense(fit: lf.Fit, work) -> np.ndarray:
 def test_errors_of_means_are_by_the_delta_method_over_all_parameters(name):
     fit, (rows, variable) = fitted(name), grid(name)
     built, family = fit.model.design.rebuild(rows, groups=False), fit.model.family
-    of = np.array(built.column_predictors or [0] * len(built.names))
+    of = np.array(built.column_predictors)
     group = pd.factorize(rows[variable])[0] == np.arange(2)[:, None]
 
     def work(beta, own):
@@ -337,7 +337,7 @@ def test_errors_of_means_are_by_the_delta_method_over_all_parameters(name):
 def test_errors_of_chances_are_by_the_delta_method():
     fit = kinds()
     rows = pd.DataFrame({"a": ["a1", "a2"], "x": crossed()["x"].mean()})
-    X = fit.model.design.parts[0].design.rebuild(rows, groups=False).X
+    X = fit.model.design.predictors[0].design.rebuild(rows, groups=False).X
 
     def work(beta, own):
         odds = np.exp(np.column_stack([np.zeros(2), *(X @ b for b in beta.reshape(2, -1))]))

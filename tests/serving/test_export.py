@@ -146,7 +146,7 @@ def test_raw_columns_and_design_rows_predict_as_the_fit_does(name, tmp_path):
     raw = signatures["serving_default"](**{k: tf.constant(v) for k, v in given.items()})
     built = fit.model.design.rebuild(rows)
     arrays = {"X": built.X, "offset": built.offset}
-    arrays |= {f"offset_{k}": each for k, each in enumerate(built.further_offsets, 2)}
+    arrays |= {f"offset_{k}": each for k, each in enumerate(built.offsets[1:], 2)}
     for number, block in enumerate(built.terms, 1):
         arrays |= {f"values_{number}": block.values, f"index_{number}": block.index.astype(int)}
     direct = signatures["design_rows"](**{k: tf.constant(v) for k, v in arrays.items()})

@@ -197,7 +197,7 @@ def lf_params(design: lf.Design, rng: np.random.Generator) -> Any:
     from lmeformula.model.params import Params
 
     covariances = tuple(np.eye(len(term.columns)) for term in design.terms)
-    sigma = None if design.parts else 1.0
+    sigma = 1.0 if design.num_predictors == 1 else None
     return Params(rng.normal(size=len(design.names)), covariances, sigma)
 
 
@@ -411,13 +411,14 @@ def names_of(kind: Any) -> set[str]:
 
 def test_every_field_of_every_record_is_stored() -> None:
     kinds = {make for make, _ in records()}
-    assert {Recipe, lf.Design} <= kinds
-    # Of several predictors the parts are stored, and put together again.
-    put_together = {
-        lf.Design: {"parts", "column_predictors", "further_offsets", "given"},
-        TermBlock: {"predictors"},
-    }
+    assert {Recipe, fields.of_one} <= kinds
+    # Designs of several predictors are stored one by one, and put together again.
+    put_together = {TermBlock: {"predictors"}}
     for make, names in records():
+        if make is fields.of_one:
+            kept = (names - {"offset"}) | {"offsets", "side_by_side", "given"}
+            assert kept == names_of(lf.Design)
+            continue
         assert names | put_together.get(make, set()) == names_of(make), make
     assert names_of(Fit) == {*fields.FIT, "model"}, "give the new field a line in store/fields.py"
     # The estimates that a fit's model has are the fit's, which gives them to it.

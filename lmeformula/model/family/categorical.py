@@ -15,7 +15,7 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design, Part
+from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.errors import ModelError
 from lmeformula.model.family import papers
 from lmeformula.model.family.categories import indicators
@@ -53,7 +53,7 @@ def _response(design: Design) -> Arrays:
     return codes.astype(np.float64), indicators(design, codes, len(block.levels))
 
 
-def _parts(design: Design) -> tuple[Part, ...]:
+def _parts(design: Design) -> tuple[LinearPredictor, ...]:
     block, counts = response_of(design), _response(design)[1].sum(axis=0)
     if not counts.all():
         absent = block.levels[int(np.flatnonzero(counts == 0)[0])]
@@ -61,7 +61,9 @@ def _parts(design: Design) -> tuple[Part, ...]:
             f"no row has the category {absent!r} of the response {block.name!r}",
             hint="A category without rows has no coefficients: remove it from the categories.",
         )
-    return tuple(Part(level, f"{{}}[{level}]", design) for level in category_levels(design)[1:])
+    return tuple(
+        LinearPredictor(level, f"{{}}[{level}]", design) for level in category_levels(design)[1:]
+    )
 
 
 def _log_shares(design: Design) -> Floats:
@@ -115,7 +117,7 @@ def _grown(names: tuple[str, ...]) -> Family:
         probabilities=_probabilities,
         predictors=names,
         starts=lambda design: tuple(_log_shares(design)[1:]),
-        base=CATEGORICAL,
+        grown_from=CATEGORICAL,
         expand=None,
         grow=None,
     )
@@ -136,6 +138,8 @@ CATEGORICAL = Family(
     mean=_no_mean,
     working=_working,
     categories=category_levels,
+    # A design tells them.
+    predictors=(),
     expand=_parts,
     grow=_grown,
     paper=papers.CATEGORICAL,

@@ -27,7 +27,7 @@ Held = tuple[tuple[int, float], ...]
 
 def limits_of(family: Family) -> tuple[Limit, ...]:
     """The limits that own parameters of a family have."""
-    return tuple((family.base or family).limits)
+    return tuple(family.base.limits)
 
 
 # Values are of the data: a study of many data sets would keep families forever.

@@ -29,10 +29,7 @@ def by_name(family: Family) -> tuple[str, tuple[str, ...]] | None:
       written: the family with one predictor, as users write it.
       names: of its further predictors.
     """
-    base = family.base or family
-    if not is_from_table(base):
-        return None
-    return base.written, family.predictors if base.grow is not None else family.predictors[1:]
+    return (family.base.written, family.further) if is_from_table(family.base) else None
 
 
 def found(written: str, names: tuple[str, ...]) -> Family:
@@ -43,7 +40,7 @@ def found(written: str, names: tuple[str, ...]) -> Family:
       True
     """
     family = find_family(written)
-    return with_predictors(family, names) if names else family
+    return with_predictors(family, names)
 
 
 def reduced(family: Family) -> tuple[Callable[..., Family], tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
+from lmeformula.formula.ir import FIRST
 from lmeformula.model.family.bijected import Bijected
 from lmeformula.model.family.limits import others
 from lmeformula.model.family.own_links import link_of_own
@@ -69,6 +70,8 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
       The family. Its functions take predictors (K, n) in NumPy, (K, n, c) in `log_density` and (..., K, n) in
       `distribution`; `within` gives the family with one predictor, and what its functions take.
     """
+    if not names:
+        return family
     if family.grow is not None:
         return family.grow(names)  # type: ignore[no-any-return]
     parts = tuple(predicted_of(family, name) for name in names)
@@ -135,10 +138,10 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         closed=None,
         probabilities=None if family.probabilities is None else probabilities,
         parts=(),
-        predictors=("mu", *(part.name for part in parts)),
+        predictors=(FIRST, *(part.name for part in parts)),
         within=lambda eta, own: (family, *within(list(eta), own, tensors=False)),
         starts=lambda design: tuple(_start(family, part, design) for part in parts),
-        base=family,
+        grown_from=family,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.design.design import Design, Part
+from lmeformula.design.design import Design, LinearPredictor
+from lmeformula.formula.ir import FIRST
 from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.notation import Notation
 from lmeformula.model.family.own import NO_OWN, Own, Scale
@@ -88,6 +89,11 @@ class Predicted(NamedTuple):
     bounds: tuple[float, float] | None = None
 
 
+def _no_further(design: Design) -> tuple[float, ...]:
+    """Where further predictors start, of which there are none: a named function, which goes into pickles."""
+    return ()
+
+
 class Family(NamedTuple):
     """One response family with its link.
 
@@ -142,13 +148,12 @@ class Family(NamedTuple):
       own_names: names of the own parameters of a user's family, which no table has.
       scale: of these, which no file can hold.
       parts: the own parameters that may have a predictor of their own.
-      predictors: names of the K linear predictors, where there are several; () where there is one. The
-        functions above then take (K, n) predictors in NumPy, (K, n, c) in `log_density` and (..., K, n) in
-        `distribution`.
+      predictors: names of the K linear predictors. Where K is above one the functions above take (K, n)
+        predictors in NumPy, (K, n, c) in `log_density` and (..., K, n) in `distribution`: see `as_taken`.
       within: (predictors (K, n), own) -> the family with one predictor behind this one, its predictor (n,),
         and its own parameters, some (n,); None where there is none behind it.
       starts: Design of the first predictor -> where each further predictor starts.
-      base: the family with one predictor behind this one.
+      grown_from: the family with one predictor behind this one; None where it is that itself.
       expand: Design -> the parts of a design with a predictor for each category, for families that have.
       grow: names of such predictors -> the family with them.
       held_of: the family whose own parameters are held in this one, and which of them where; None of others.
@@ -188,13 +193,37 @@ class Family(NamedTuple):
     own_names: tuple[str, ...] = ()
     scale: Scale | None = None
     parts: tuple[Predicted, ...] = ()
-    predictors: tuple[str, ...] = ()
+    predictors: tuple[str, ...] = (FIRST,)
     within: Callable[[Floats, Floats], tuple[Any, Floats, Any]] | None = None
-    starts: Callable[[Design], tuple[float, ...]] | None = None
-    base: Any = None
-    expand: Callable[[Design], tuple[Part, ...]] | None = None
+    starts: Callable[[Design], tuple[float, ...]] = _no_further
+    grown_from: Any = None
+    expand: Callable[[Design], tuple[LinearPredictor, ...]] | None = None
     grow: Callable[[tuple[str, ...]], Any] | None = None
     held_of: Any = None
+
+    @property
+    def base(self) -> Family:
+        """The family with one predictor: behind this one, or itself."""
+        return self if self.grown_from is None else self.grown_from
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """What `with_predictors` makes this family with from `base`."""
+        return self.predictors if self.base.grow is not None else self.predictors[1:]
+
+    @property
+    def is_distributional(self) -> bool:
+        """Whether own parameters have linear predictors."""
+        return self.within is not None
+
+    @property
+    def is_unordered(self) -> bool:
+        """Whether the response has categories without an order, which have no mean."""
+        return self.base.expand is not None
+
+    def as_taken(self, eta: Any) -> Any:
+        """Predictors (..., K, n) as the functions of this family take them: (..., n) where there is one."""
+        return eta[..., 0, :] if len(self.predictors) == 1 else eta
 
     @property
     def written(self) -> str:

@@ -50,7 +50,7 @@ def met_exactly(family: Family, names: tuple[str, ...], response: Any, own: Floa
       'shape'
     """
     values = dict(zip(names, own, strict=True))
-    for one in (family.base or family).runaways:
+    for one in family.base.runaways:
         if one.name not in names:
             continue
         left = one.spread(response, values)
@@ -61,5 +61,5 @@ def met_exactly(family: Family, names: tuple[str, ...], response: Any, own: Floa
 
 def meets(family: Family) -> Runaway | None:
     """The own parameter that runs off where a family's responses are met exactly, if that is so."""
-    kinds = (family.base or family).runaways
+    kinds = family.base.runaways
     return next((one for one in kinds if one.is_met), None)

@@ -18,18 +18,18 @@ def weighted_rows(
     A row of weight w counts as w rows with the same response; one of these is what is drawn.
 
     Args:
-      family: of one predictor or of several.
-      eta: (..., n) or (..., K, n) linear predictors.
+      family: of K predictors.
+      eta: (..., K, n) linear predictors.
       response: the response arrays.
       own: own parameters.
     """
     import tensorflow as tf
 
-    made = family.distribution(eta, response, own)
+    made = family.distribution(family.as_taken(eta), response, own)
     if not family.has_weights:
         return made
     return rowwise(
-        eta[..., 0, :] if family.predictors else eta,
+        eta[..., 0, :],
         lambda y: made.log_prob(y) * response[-1],
         lambda shape, seed: tf.cast(made.sample(shape[0], seed=seed), eta.dtype),
         made.cdf,
