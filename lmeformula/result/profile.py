@@ -19,8 +19,8 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.intervals import chosen, cutoff, interval_frame
 from lmeformula.result.parameters import Parameter
-from lmeformula.result.profile_coordinates import slice_of
-from lmeformula.result.profile_gaussian import Slice
+from lmeformula.result.profile_likelihoods import slice_of
+from lmeformula.result.profile_surface import Slice
 from lmeformula.result.profile_walk import HigherGroundError, Ridge, Stop
 from lmeformula.text.names import drawn
 from lmeformula.text.render import to_text
