@@ -33,7 +33,7 @@ class FittedModel:
     Attributes:
       model: what was fitted; the variables of its joint distribution hold the estimates. The model that was
         compiled keeps its start values.
-      method: "exact" or "mcem".
+      method: "exact", "laplace" or "mcem"; see `is_exact`, `has_modes`, `is_drawn`.
       reml: whether the restricted likelihood was maximised.
       params: the estimates on their natural scale.
       param_names: (d) names of all estimated parameters on the reporting scale.
@@ -102,6 +102,26 @@ class FittedModel:
     def converged(self) -> bool:
         """Whether the estimates are the maximum-likelihood ones, to their reported error."""
         return self.outcome.converged
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether estimates are from draws of the effects, by Monte Carlo EM."""
+        return self.method == "mcem"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the likelihood that was maximised is exact, but for the iterative solver's probes."""
+        return self.method == "exact"
+
+    @property
+    def is_factored(self) -> bool:
+        """Whether the equations of the effects were factored, and can be again."""
+        return self.solver == "direct"
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether `modes` are posterior modes where means are others: by Laplace's approximation."""
+        return self.method == "laplace"
 
     @property
     def sigma(self) -> float | None:

@@ -113,3 +113,47 @@ def test_no_module_asks_for_a_covariance_by_kind() -> None:
 )
 def test_a_planted_kind_is_caught(line: str) -> None:
     assert list(covariances_by_kind(line)) == [1]
+
+
+# Where methods and solvers are told apart: the record that says what a fit is, what makes fits, what takes
+# their names as words or writes them down.
+METHODS_OWN = (
+    "lmeformula.fit",
+    "lmeformula.estimation",
+    "lmeformula.api",
+    "lmeformula.cli",
+    "lmeformula.store",
+)
+NAMES = {"exact", "laplace", "mcem", "direct", "iterative"}
+
+
+def methods_by_name(source: str) -> Iterator[int]:
+    """Lines that compare with the name of a method or a solver, or look something up by one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            words = {
+                each.value
+                for side in (node.left, *node.comparators)
+                for each in ast.walk(side)
+                if isinstance(each, ast.Constant)
+            }
+            # What an information is worked out by is another question, with words of its own.
+            if words & NAMES and not ast.unparse(node.left).endswith(".information"):
+                yield node.lineno
+
+
+def test_no_module_asks_for_a_method_or_a_solver_by_name() -> None:
+    found = [
+        f"{module}:{line}"
+        for module, source in sources().items()
+        if not module.startswith(METHODS_OWN)
+        for line in methods_by_name(source)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "line", ['fit.method == "mcem"', 'how in ("exact", "laplace")', '"direct" != fit.solver']
+)
+def test_a_planted_method_is_caught(line: str) -> None:
+    assert list(methods_by_name(line)) == [1]

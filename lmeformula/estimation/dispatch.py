@@ -13,6 +13,7 @@ from lmeformula.estimation.solver import choose_solver
 from lmeformula.estimation.student_effects import estimate_heavy, is_heavy, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
+from lmeformula.model.params import Params
 from lmeformula.startup import import_tensorflow
 
 METHODS = ("auto", "exact", "laplace", "mcem")
@@ -27,6 +28,7 @@ def estimate(
     solver: str = "auto",
     options: Options | None = None,
     progress: Progress | None = None,
+    start: Params | None = None,
 ) -> FittedModel:
     """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
 
@@ -38,6 +40,7 @@ def estimate(
       solver: "auto", "direct" or "iterative".
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
+      start: parameters to start from, with covariances of full rank; rough ones by default.
     Raises:
       ModelError: for a method or a solver that does not exist or does not do what is asked.
     """
@@ -60,6 +63,7 @@ def estimate(
             hint='Use method="exact" with reml=True, for a gaussian model.',
         )
     settings = Options() if options is None else options
+    model = model.starting(start)
     if is_gaussian and method == "laplace":
         # The Laplace approximation of a Gaussian model is its exact likelihood.
         method = "exact"
@@ -82,7 +86,7 @@ def estimate(
             if method == "exact" and solver == "iterative":
                 return iterative.estimate_exact(model, reml, seed, settings)
             if method == "exact":
-                return gaussian.estimate_exact(model, reml)
+                return gaussian.estimate_exact(model, reml, start=start)
             return in_orthogonal_columns(
                 model, lambda turned: gaussian.estimate_mcem(turned, seed, settings, progress)
             )

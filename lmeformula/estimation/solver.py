@@ -87,6 +87,11 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
     return "iterative" if needs.memory > MEMORY_SHARE * memory or is_slow else "direct"
 
 
+def can_be_factored(model: Model) -> bool:
+    """Whether the equations of a model are small enough for the direct solver."""
+    return choose_solver(model, "laplace", "auto") == "direct"
+
+
 def estimate_direct(model: Model, method: str) -> Estimate:
     """What the direct solver would need; see `Estimate`."""
     design = model.design

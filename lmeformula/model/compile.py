@@ -46,6 +46,7 @@ class Model:
       dtype: "float64" or "float32", of the joint distribution and of Monte Carlo fits.
       estimates: what the variables of `joint` hold: those of the fit whose `model` this is; None for a model
         that was compiled, whose variables hold the start.
+      known_start: where a fit is to start; None for rough parameters.
     """
 
     design: Design
@@ -53,10 +54,11 @@ class Model:
     space: ParamSpace
     dtype: str = "float64"
     estimates: Params | None = None
+    known_start: Params | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What is built on first use is built anew: TensorFlow's variables do not go into a pickle.
-        kept = ("design", "family", "space", "dtype", "estimates", "start")
+        kept = ("design", "family", "space", "dtype", "estimates", "known_start", "start")
         return {name: value for name, value in vars(self).items() if name in kept}
 
     @property
@@ -71,9 +73,21 @@ class Model:
         vars(found).update({k: v for k, v in vars(self).items() if k in ("start", "stack")})
         return found
 
+    def responding(self, design: Design) -> Model:
+        """The same model of the same rows with another response: how rows are stacked stays."""
+        found = replace(self, design=design)
+        vars(found).update({k: v for k, v in vars(self).items() if k == "stack"})
+        return found
+
+    def starting(self, params: Params | None) -> Model:
+        """The same model with fits that start from these parameters; from where they always do for None."""
+        return self if params is None else replace(self, known_start=params)
+
     @cached_property
     def start(self) -> Params:
         """Rough parameters: what the variables of `joint` hold in a model that was not fitted."""
+        if self.known_start is not None:
+            return self.known_start
         family, design = self.family, self.design
         working = family.working(family.response(design))
         return starting_predictors(

@@ -142,7 +142,7 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
       >>> bootstrap(fit, 20).values.shape
       (20, 3)
     """
-    if fit.solver != "direct":
+    if not fit.is_factored:
         raise ModelError(
             "no bootstrap of a model fitted by the iterative solver",
             hint='It would be refitted hundreds of times; use method="wald".',
@@ -215,24 +215,23 @@ def _exactly(fit: FittedModel) -> tuple[Refit, Floats | None]:
 def _by_laplace(fit: FittedModel) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
     model = fit.model
-    care = Care(looks_far=fit.method == "laplace")
+    care = Care(looks_far=fit.has_modes)
     first = fit_laplace(model, care=care)
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates
 
     def again(design: Design) -> Floats | None:
-        changed = replace(model, design=design)
+        changed = replace(model, design=design, known_start=first.params)
         try:
             check_refit(fit, design)
         except (FormulaDataError, ModelError):
             # A constant, or a category that was not drawn: this response has no estimates.
             return None
-        vars(changed)["start"] = first.params
         found = fit_laplace(changed, start=start, care=care)
         if not found.converged:
             return None
         return model.space.to_report(model.space.to_free(found.params))
 
-    if fit.method != "mcem":
+    if not fit.is_drawn:
         return again, None
     return again, model.space.to_report(model.space.to_free(first.params)) - fit.param_values

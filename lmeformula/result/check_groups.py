@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -238,9 +237,7 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
         except (FormulaDataError, ModelError):
             # A constant, or a category that was not drawn.
             continue
-        model = replace(fit.model, design=changed)
-        # The rows are the same: so is how they are stacked.
-        vars(model)["stack"] = fit.model.stack
+        model = fit.model.responding(changed)
         drawn.append(np.asarray(row_derivatives(model).slopes(at, free).first, float))
     if len(drawn) < FEWEST_DRAWS:
         held = row_derivatives(fit.model).held(row_precisions(fit))

@@ -9,7 +9,7 @@ import scipy.special
 import scipy.stats
 from numpy.typing import NDArray
 
-from lmeformula.estimation.solver import choose_solver
+from lmeformula.estimation.solver import can_be_factored
 from lmeformula.fit import FittedModel
 from lmeformula.result.calibration import transforms
 from lmeformula.result.check_test import Doubt
@@ -76,7 +76,7 @@ def row_facts(fit: FittedModel, seed: int) -> RowFacts:
     """Work out what the tests of rows share."""
     design, k = fit.model.design, fit.model.design.num_predictors
     spread = np.zeros(design.n if k == 1 else (design.n, k, k))
-    if choose_solver(fit.model, "laplace", "auto") == "direct" and not fit.params.freedom:
+    if can_be_factored(fit.model) and not fit.params.freedom:
         found = equations(fit)
         spread = found.spread(design, parameters=True, effects=True, new_levels=False)
     leverages = np.zeros(design.n)

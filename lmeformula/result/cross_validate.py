@@ -17,7 +17,6 @@ from lmeformula.design.select import select_rows
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
-from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.estimation.student_effects import is_heavy, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.result.comparable import row_weights, same_measure
@@ -322,14 +321,14 @@ def _check(
             )
     how = method
     if is_heavy(fit.model):
-        if how not in (None, "mcem"):
+        if how is not None:
             refuse(how, fit.solver, fit.model.dtype)
         how = "mcem"
     if how is None:
         how = "exact" if fit.model.family.is_normal else "laplace"
     if how not in FIT_METHODS:
         raise ModelError(f"method is {method!r}", hint=f"Choose one of {', '.join(FIT_METHODS)}.")
-    if fit.solver != "direct":
+    if not fit.is_factored:
         raise ModelError(
             "no cross-validation of a model fitted by the iterative solver",
             hint="It would be fitted many times over. Fit some of the rows, and predict the others.",
@@ -352,12 +351,15 @@ def _fit_rows(
     model = replace(fit.model, design=select_rows(fit.model.design, places))
     if is_heavy(model):
         return refit_heavy(fit, model, seed, options)
-    if method == "exact" and fit.model.family.is_normal:
-        with one_blas_thread():
-            # On a boundary there is no direction to go.
-            return estimate_exact(model, fit.reml, start=None if fit.singular else fit.params)
-    start_from(fit, model)
-    return estimate(model, method=method, seed=seed, solver=fit.solver, options=options)
+    return estimate(
+        model,
+        method=method,
+        seed=seed,
+        reml=fit.reml and method == fit.method,
+        solver=fit.solver,
+        options=options,
+        start=start_from(fit, model),
+    )
 
 
 def _each(of: CrossValidation, metric: str) -> Floats:

@@ -202,7 +202,7 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
         error = found.stderr_error
         source += f", to {_percent(error.in_stderr)} ({error.name})"
     facts.append(("std errors", source + _condition(found.condition)))
-    facts.append(("seconds", _seconds(found.seconds, found.method)))
+    facts.append(("seconds", _seconds(found.seconds, found.sampling is not None)))
     facts += [("note", sentence) for sentence in found.advice]
     return facts
 
@@ -256,11 +256,11 @@ def _condition(condition: float) -> str:
     return f"; condition of the estimates' correlations {_brief(condition)}"
 
 
-def _seconds(seconds: Seconds, method: str) -> str:
+def _seconds(seconds: Seconds, is_drawn: bool) -> str:
     parts = {
         "design": seconds.design,
         "compile": seconds.compile,
-        "Laplace" if method == "mcem" else "fit": seconds.start,
+        "Laplace" if is_drawn else "fit": seconds.start,
         "whitening": seconds.whitening,
         "E- and M-steps": seconds.iterations,
         "log-likelihood": seconds.bridge,

@@ -39,7 +39,7 @@ def diagnostics(fit: FittedModel) -> Diagnostics:
     """
     sampling = fit.sampling
     largest = None
-    if fit.method == "mcem":
+    if fit.is_drawn:
         largest = _largest(fit.param_names, fit.param_mc_error / fit.param_stderr)
     condition = _condition(fit.param_vcov)
     singular = singular_terms(fit)

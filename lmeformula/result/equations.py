@@ -23,7 +23,7 @@ from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import ModelError
-from lmeformula.estimation.solver import choose_solver
+from lmeformula.estimation.solver import can_be_factored
 from lmeformula.fit import FittedModel
 from lmeformula.result.freedom import combined_variances
 from lmeformula.result.parameter_errors import has_thresholds, location_covariance
@@ -241,7 +241,7 @@ def _reads_first(fit: FittedModel) -> Floats | float:
 
 def is_direct(fit: FittedModel) -> bool:
     """Whether the equations of a model are small enough to be factored."""
-    return choose_solver(fit.model, "laplace", "auto") != "iterative"
+    return can_be_factored(fit.model)
 
 
 def has_equations(fit: FittedModel) -> bool:

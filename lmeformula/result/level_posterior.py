@@ -181,7 +181,7 @@ def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Flo
     """
     plan, design, stack = solved.factor.plan, fit.model.design, fit.model.stack
     k, n = design.num_predictors, design.n
-    if fit.model.family.is_normal or fit.method != "laplace":
+    if not fit.has_modes:
         return plan.split(np.zeros(plan.num_effects)), np.zeros((n, k, k, k))
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
 

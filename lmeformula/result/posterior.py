@@ -61,7 +61,7 @@ def posterior_draws(
       Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the equations.
     """
     random = np.random.default_rng(seed)
-    if fit.solver == "direct" if jointly is None else jointly:
+    if fit.is_factored if jointly is None else jointly:
         if has_tails(fit):
             return PosteriorDraws(effect_sample(fit, num_draws, seed).effects, SAMPLED)
         return PosteriorDraws(_joint(fit, num_draws, random), JOINT)

@@ -40,7 +40,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
     Raises:
       ModelError: if the likelihood of the fit cannot be evaluated without Monte Carlo error.
     """
-    if fit.solver == "iterative":
+    if not fit.is_factored:
         raise ModelError(
             "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
             hint='Use method="wald".',
@@ -50,7 +50,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
         _check_freedom(fit)
         return slice_by(ByQuadrature, fit.model, params, parameter, index, fit.param_stderr)
     if not fit.model.family.is_normal:
-        if fit.method != "laplace":
+        if fit.is_drawn:
             raise ModelError(
                 f"no profile likelihood of a {fit.model.family.name} model fitted by {fit.method}",
                 hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '

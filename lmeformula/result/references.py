@@ -164,13 +164,13 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     if fit.reml:
         yield REML, "restricted likelihood"
     if not fit.model.family.is_normal:
-        use = "starting values" if fit.method == "mcem" else "likelihood"
+        use = "starting values" if fit.is_drawn else "likelihood"
         yield LAPLACE, f"Laplace approximation, for {use}"
         yield LAPLACE_GRADIENT, "its gradient"
-    if fit.solver == "iterative":
+    if not fit.is_factored:
         yield CONJUGATE, "equations by conjugate gradients"
         yield PROBES, "determinants by random probes"
-    if fit.method == "mcem":
+    if fit.is_drawn:
         yield MCEM, "Monte Carlo EM"
         yield HMC, "draws of the random effects"
         yield VARIATES, "control variates of the scores"
@@ -181,5 +181,5 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
         yield RHAT, "convergence of the chains"
         if not fit.model.family.is_normal:
             yield BRIDGE, "log-likelihood"
-            if fit.solver == "direct":
+            if fit.is_factored:
                 yield NEARER, "the Gaussian that the log-likelihood starts from"

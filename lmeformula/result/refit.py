@@ -72,10 +72,9 @@ def refit(
     design = with_response(old.design, y)
     check_refit(fit, design)
     model = replace(old, design=design)
-    if fit.method == "exact" and fit.solver == "direct":
+    if fit.is_exact and fit.is_factored:
         found = refit_exactly(fit, model)
     else:
-        start_from(fit, model)
         found = estimate(
             model,
             method=fit.method,
@@ -84,6 +83,7 @@ def refit(
             solver=fit.solver,
             options=options,
             progress=progress,
+            start=start_from(fit, model),
         )
     return replace(found, seconds=found.seconds._replace(total=time.perf_counter() - began))
 

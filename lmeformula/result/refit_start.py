@@ -10,8 +10,8 @@ from lmeformula.model.params import Params
 from lmeformula.result.own_limits import own_at_limits
 
 
-def start_from(fit: FittedModel, model: Model) -> None:
-    """Start the fit of a model from the estimates of another fit, where there is a direction to go from them.
+def start_from(fit: FittedModel, model: Model) -> Params | None:
+    """The estimates of a fit as a start for another, where there is a direction to go from them; else None.
 
     A singular covariance has none, and the model keeps its own start. Nor has an own parameter of the family
     that ended at its limit: it starts where it always does.
@@ -21,12 +21,7 @@ def start_from(fit: FittedModel, model: Model) -> None:
       model: the one to be fitted.
     """
     if fit.singular:
-        return
-    vars(model)["start"] = _off_limits(fit, model)
-
-
-def _off_limits(fit: FittedModel, model: Model) -> Params:
-    """The estimates of a fit, but for own parameters at their limits."""
+        return None
     resting = own_at_limits(fit)
     if not resting.any():
         return fit.params

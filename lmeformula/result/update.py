@@ -112,7 +112,7 @@ def update(
         dtype=or_kept(dtype, fit.model.dtype),
     )
     is_normal = model.family.is_normal
-    before = "laplace" if fit.method == "exact" and not is_normal else fit.method
+    before = "laplace" if fit.is_exact and not is_normal else fit.method
     if fit.reml and reml is KEPT and not is_normal:
         raise ModelError(
             f"the fit is by the restricted likelihood, which a {model.family.name} model does not have",

@@ -52,7 +52,7 @@ def write_report(fit: FittedModel, folder: Path, *, data: bool = False) -> list[
         }
         for group, name in file_names(groups).items():
             drawings[f"effects-{name}.png"] = partial(_draw_effects, fit, group)
-        if fit.method == "mcem":
+        if fit.is_drawn:
             drawings["convergence.png"] = partial(_draw_convergence, fit)
         pictures = {name: picture(draw) for name, draw in drawings.items()}
     folder.mkdir(parents=True, exist_ok=True)

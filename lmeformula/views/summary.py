@@ -165,7 +165,7 @@ def _formula_text(fit: FittedModel) -> str:
 
 def _method(fit: FittedModel) -> str:
     method = f"restricted {_METHODS[fit.method]}" if fit.reml else _METHODS[fit.method]
-    return f"{method}, iterative solver" if fit.solver == "iterative" else method
+    return method if fit.is_factored else f"{method}, iterative solver"
 
 
 def _effort(fit: FittedModel) -> str:
