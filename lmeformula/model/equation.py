@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
-from lmeformula.covariance.table import structure_of
-from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.family.categories import categories
-from lmeformula.model.family.notation import Notation
-from lmeformula.model.notation import (
-    bare_columns,
-    family_notation,
-    is_correlated,
-    part_names,
-)
+from lmeformula.design.design import Design
 from lmeformula.model.scripts import LATEX, TEXT, Script
+from lmeformula.model.symbols import (
+    Coefficient,
+    Effects,
+    Predictor,
+    SymbolicModel,
+    shortened,
+    symbolic_model,
+)
 
 TEXT_WIDTH = 100
 # Beyond this many fixed effects the middle ones are left out.
 MOST_WRITTEN = 12
 # Summands on one line of LaTeX.
 LATEX_SUMMANDS = 6
-# i counts rows; every grouping factor has its own letter.
-LEVEL_LETTERS = "jklmqrstuvw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +63,16 @@ def build_equation(
       Gelman and Hill (2007), Data Analysis Using Regression and Multilevel/Hierarchical Models,
       section 1.1 and chapter 11.
     Example:
-      >>> import numpy as np
-      >>> from lmeformula.design.design import ResponseBlock
-      >>> from lmeformula.formula.formula import Formula
-      >>> from lmeformula.formula.ir import Column, FixedPart, Response, TermSum
-      >>> term = TermBlock("g", ("Intercept",), np.ones((3, 1)), "g", ("g",), ("a", "b"),
-      ...                  np.array([0, 0, 1], np.int32))
-      >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
-      >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
-      ...                 np.ones((3, 1)), ("Intercept",), (term,), (np.zeros(3),), None, np.arange(3))
-      >>> build_equation(design)
+      >>> from lmeformula.design import design
+      >>> data = {"y": [1.0, 2.0, 4.0], "g": ["a", "a", "b"]}
+      >>> build_equation(design("y ~ 1 + (1 | g)", data))
       y_i = intercept + g_j[i] + e_i
       g_j ~ Normal(0, stddev_g²)    j = 1 … 2
       e_i ~ Normal(0, sigma²)       i = 1 … 3
     """
-    notation = family_notation(family, design)
-    text = text_lines(model_lines(design, notation, sigma, TEXT))
-    latex = latex_lines(model_lines(design, notation, sigma, LATEX))
-    return Equation(text, latex)
+    model = symbolic_model(design, family=family, sigma=sigma)
+    text, latex = (list(model_lines(model, script)) for script in (TEXT, LATEX))
+    return Equation(text_lines(text), latex_lines(latex))
 
 
 # ---- what is written, in either script ---------------------------------------------------------
@@ -103,211 +89,111 @@ class Line:
     count: int = 0
 
 
-def model_lines(
-    design: Design, notation: Notation, sigma: float | None, script: Script
-) -> list[Line]:
+def model_lines(model: SymbolicModel, script: Script) -> Iterator[Line]:
     """The response, the random effects, the residuals, then what the symbols of these stand for."""
-    letters = level_letters(design)
-    sums = [list(fixed_summands(design, script, k)) for k in range(design.num_predictors)]
-    effects: list[Line] = []
-    matrices: list[Line] = []
-    for term, part in zip(design.terms, part_names(design).terms, strict=True):
-        for k, found in enumerate(sums):
-            found += random_summands(design, term, letters[term.group], script, k)
-        effects += effect_lines(term, part, letters[term.group], script)
-        matrices += [covariance_line(term, part, script)] if is_correlated(term) else []
-    for found, offset in zip(sums, design.offsets, strict=True):
-        if np.any(offset != 0.0):
-            found.append(script.indexed(script.label("offset"), "i"))
-
-    label = "y" if design.response is None else design.response.name
-    response = script.indexed(script.label(label), "i")
-    if notation.predictors:
-        return [*predictor_lines(notation, response, sums, design, script), *effects, *matrices]
-    summands = sums[0]
-    if not notation.parameter:
+    response = script.indexed(script.label(model.label), "i")
+    sums = [tuple(summands(predictor, script)) for predictor in model.predictors]
+    effects = [line for each in model.effects for line in effect_lines(each, script)]
+    if model.is_additive:
         residual = script.indexed(script.residual, "i")
-        spread = script.sigma if sigma is None else f"{sigma:g}"
-        variance = spread + script.squared
-        if design.weights is not None:
-            variance += " / " + script.indexed(script.label("weights"), "i")
-        error = script.function(notation.distribution, f"0, {variance}")
-        return [
-            Line(response, "=", (*summands, residual)),
-            *effects,
-            Line(residual, "~", (error,), "i", design.n),
-            *matrices,
-        ]
-    mean = script.indexed(script.mean(notation), "i")
-    if notation.is_ordered:
-        return [
-            *ordered_lines(notation, mean, response, tuple(summands), design, script),
-            *effects,
-            *matrices,
-        ]
-    trials = script.indexed(script.label("trials"), "i") + ", " if notation.has_trials else ""
-    names = notation.parts or ((notation.own,) if notation.own else ())
-    own = "".join(f", {script.own(name)}" for name in names)
-    drawn = script.function(notation.distribution, trials + mean + own)
-    linked = mean if notation.link == "identity" else script.function(notation.link, mean)
-    return [
-        Line(response, "~", (_weighted(drawn, notation, design, script),), "i", design.n),
-        Line(linked, "=", tuple(summands) or ("0",)),
-        *effects,
-        *matrices,
-    ]
-
-
-def ordered_lines(
-    notation: Notation,
-    predictor: str,
-    response: str,
-    summands: tuple[str, ...],
-    design: Design,
-    script: Script,
-) -> list[Line]:
-    """Chances of categories by thresholds, such as that of one or a lower one, then the predictor."""
-    event = notation.chance.format(y=response, le=script.at_most)
-    link = script.function(notation.link, script.function("P", event))
-    threshold = script.indexed(script.own(notation.own), "k")
-    last = len(categories(design)[1]) - 1
-    first, second = (predictor, threshold) if notation.is_above else (threshold, predictor)
-    spread = f"{first} {script.minus} {second}"
-    return [
-        Line(link, "=", (spread,), "k", last),
-        Line(predictor, "=", summands or ("0",)),
-    ]
-
-
-def level_letters(design: Design) -> dict[str, str]:
-    """An index letter for each grouping factor."""
-    groups = dict.fromkeys(term.group for term in design.terms)
-    more = (f"{letter}'" for letter in LEVEL_LETTERS)
-    return dict(zip(groups, [*LEVEL_LETTERS, *more], strict=False))
-
-
-def predictor_lines(
-    notation: Notation,
-    response: str,
-    sums: Sequence[Sequence[str]],
-    design: Design,
-    script: Script,
-) -> list[Line]:
-    """The response by the parameters that have predictors and those that have none, then each predictor."""
-    symbols = [script.indexed(script.own(name), "i") for name, _ in notation.predictors]
-    if notation.is_ordered:
-        # The one further predictor of ordered categories is that of the latent scale.
-        (chance, *_) = ordered_lines(notation, symbols[0], response, (), design, script)
-        scaled = f"{symbols[1]}{script.times}({chance.summands[0]})"
-        lines = [Line(chance.left, "=", (scaled,), chance.index, chance.count)]
-    else:
-        trials = [script.indexed(script.label("trials"), "i")] if notation.has_trials else []
-        reference = ["0"] if notation.distribution == "Softmax" else []
-        arguments = [*trials, *reference, *symbols, *map(script.own, notation.rest)]
-        if notation.distribution == "Normal":
-            weights = script.indexed(script.label("weights"), "i")
-            weighted = "" if design.weights is None else f" / {weights}"
-            arguments[-1] += script.squared + weighted
-        drawn = script.function(notation.distribution, ", ".join(arguments))
-        drawn = _weighted(drawn, notation, design, script)
-        lines = [Line(response, "~", (drawn,), "i", design.n)]
-    for (_, link), symbol, summands in zip(notation.predictors, symbols, sums, strict=True):
-        left = symbol if link in ("", "identity") else _linked(link, symbol, script)
-        lines.append(Line(left, "=", tuple(summands) or ("0",)))
-    return lines
-
-
-def _weighted(drawn: str, notation: Notation, design: Design, script: Script) -> str:
-    """A density to the power of its weight, where the family's are multiplied by prior weights."""
-    if not notation.has_weights or design.weights is None:
-        return drawn
-    return script.power(drawn, script.indexed(script.label("weights"), "i"))
-
-
-def _linked(link: str, symbol: str, script: Script) -> str:
-    name, _, shifted = link.partition("(")
-    # A dot stands for the parameter, but where it is a number's.
-    within = re.sub(r"(?<!\d)\.(?!\d)", lambda _: symbol, shifted.rstrip(")"))
-    return script.function(name, within or symbol)
-
-
-def fixed_summands(design: Design, script: Script, predictor: int = 0) -> list[str]:
-    """The fixed effects of a predictor times their columns."""
-    summands = []
-    bare = bare_columns(design)
-    places = design.column_predictors
-    for name, whole, place in zip(part_names(design).effects, design.names, places, strict=True):
-        if place != predictor:
-            continue
-        column = bare[whole]
-        effect = script.effect(name, whole)
-        if column != "Intercept":
-            effect += script.times + script.indexed(script.label(column), "i")
-        summands.append(effect)
-    if len(summands) > MOST_WRITTEN:
-        return [*summands[:4], script.dots, summands[-1]]
-    return summands
-
-
-def random_summands(
-    design: Design, term: TermBlock, letter: str, script: Script, predictor: int = 0
-) -> list[str]:
-    """The random effects of each row times their columns, of those of a predictor."""
-    summands = []
-    bare = bare_columns(design)
-    places = term.predictors
-    for whole, label, place in zip(term.columns, coefficient_labels(term), places, strict=True):
-        if place != predictor:
-            continue
-        column = bare[whole]
-        effect = script.indexed(script.label(label), f"{letter}[i]")
-        if column != "Intercept":
-            effect += script.times + script.indexed(script.label(column), "i")
-        summands.append(effect)
-    return summands
-
-
-def coefficient_labels(term: TermBlock) -> tuple[str, ...]:
-    """A term's coefficients: the group's name, with the column's unless it is a random intercept."""
-    if term.columns == ("Intercept",):
-        return (term.name,)
-    return tuple(f"{term.group}.{column}" for column in term.columns)
-
-
-def effect_lines(term: TermBlock, part: str, letter: str, script: Script) -> list[Line]:
-    """How the random effects of a term are distributed: jointly where they are correlated."""
-    k, num_levels = len(term.columns), len(term.levels)
-    labels = coefficient_labels(term)
-    symbols = [script.indexed(script.label(label), letter) for label in labels]
-    if is_correlated(term):
-        drawn = drawn_from(term, script.covariance(term.name), script)
-        return [Line(f"({', '.join(symbols)})", "~", (drawn,), letter, num_levels)]
-    lines = []
-    for place, (label, symbol) in enumerate(zip(labels, symbols, strict=True)):
-        is_shared = k > 1 and term.homogeneous
-        in_vector = k > 1 and not term.homogeneous
-        spread = script.spread(
-            part, term.name if is_shared else label, place if in_vector else None
+        spread = script.own(model.sigma) if model.sigma == "sigma" else model.sigma
+        error = script.function(
+            "Normal", f"0, {spread}{script.squared}{over_weights(model, script)}"
         )
-        squared = script.squared if term.distribution == "gaussian" else ""
-        drawn = drawn_from(term, spread + squared, script)
-        lines.append(Line(symbol, "~", (drawn,), letter, num_levels))
-    return lines
+        yield Line(response, "=", (*sums[0], residual))
+        yield from effects
+        yield Line(residual, "~", (error,), "i", model.num_rows)
+    else:
+        symbols = [script.indexed(script.parameter(each), "i") for each in model.predictors]
+        yield response_line(model, response, symbols, script)
+        for predictor, symbol, found in zip(model.predictors, symbols, sums, strict=True):
+            yield Line(predictor.left(symbol, script.function), "=", found or ("0",))
+        yield from effects
+    yield from (covariance_line(each, script) for each in model.effects if each.is_correlated)
 
 
-def drawn_from(term: TermBlock, spread: str, script: Script) -> str:
-    """The distribution of a term's effects: by variance where it is normal, by scale where it is a t."""
-    if term.distribution == "student":
+def response_line(
+    model: SymbolicModel, response: str, symbols: Sequence[str], script: Script
+) -> Line:
+    """The response's distribution; of ordered categories their chances, such as that of one or a lower one."""
+    notation = model.notation
+    if notation.is_ordered:
+        event = notation.chance.format(y=response, le=script.at_most)
+        link = script.function(notation.link, script.function("P", event))
+        pair = (script.indexed(script.own(model.own[0]), "k"), symbols[0])
+        first, second = reversed(pair) if notation.is_above else pair
+        spread = f"{first} {script.minus} {second}"
+        # The one further predictor of ordered categories is that of the latent scale.
+        scaled = [f"{scale}{script.times}({spread})" for scale in symbols[1:]]
+        return Line(link, "=", tuple(scaled) or (spread,), "k", model.num_thresholds)
+    trials = [script.indexed(script.label("trials"), "i")] if notation.has_trials else []
+    reference = ["0"] if notation.distribution == "Softmax" else []
+    arguments = [*trials, *reference, *symbols, *map(script.own, model.own)]
+    if notation.distribution == "Normal":
+        arguments[-1] += script.squared + over_weights(model, script)
+    drawn = script.function(notation.distribution, ", ".join(arguments))
+    if notation.has_weights and model.has_prior_weights:
+        drawn = script.power(drawn, script.indexed(script.label("weights"), "i"))
+    return Line(response, "~", (drawn,), "i", model.num_rows)
+
+
+def over_weights(model: SymbolicModel, script: Script) -> str:
+    """What a variance is divided by."""
+    weights = script.indexed(script.label("weights"), "i")
+    return f" / {weights}" if model.has_prior_weights else ""
+
+
+def summands(predictor: Predictor, script: Script) -> Iterator[str]:
+    """The coefficients of a linear predictor times their columns, and its offset."""
+    fixed = [
+        summand(script.effect(each.name, each.label), each, script) for each in predictor.fixed
+    ]
+    yield from shortened(fixed, MOST_WRITTEN, 4, script.dots)
+    for each in predictor.random:
+        symbol = script.indexed(script.label(each.label), f"{each.letter}[i]")
+        yield summand(symbol, each, script)
+    if predictor.has_offset:
+        yield script.indexed(script.label("offset"), "i")
+
+
+def summand(symbol: str, coefficient: Coefficient, script: Script) -> str:
+    """A coefficient's symbol, times the column in row i unless it is an intercept."""
+    column = coefficient.column
+    return symbol + (script.times + script.indexed(script.label(column), "i") if column else "")
+
+
+def effect_lines(effects: Effects, script: Script) -> Iterator[Line]:
+    """How the random effects of a term are distributed: jointly where they are correlated."""
+    letter, num_levels = effects.letter, effects.num_levels
+    labels = [each.label for each in effects.coefficients]
+    symbols = [script.indexed(script.label(label), letter) for label in labels]
+    if effects.is_correlated:
+        drawn = drawn_from(effects, script.covariance(effects.label), script)
+        yield Line(f"({', '.join(symbols)})", "~", (drawn,), letter, num_levels)
+        return
+    for place, (label, symbol) in enumerate(zip(labels, symbols, strict=True)):
+        of = effects.label if effects.has_one_variance else label
+        in_vector = len(labels) > 1 and not effects.has_one_variance
+        spread = script.spread(effects.name, of, place if in_vector else None)
+        # A normal distribution is written by its variance, a t by its scale.
+        drawn = drawn_from(effects, spread + script.squared * (not effects.is_heavy), script)
+        yield Line(symbol, "~", (drawn,), letter, num_levels)
+
+
+def drawn_from(effects: Effects, spread: str, script: Script) -> str:
+    """The distribution of a term's effects."""
+    if effects.is_heavy:
         return script.function("StudentT", f"{script.own('df')}, 0, {spread}")
     return script.function("Normal", f"0, {spread}")
 
 
-def covariance_line(term: TermBlock, part: str, script: Script) -> Line:
+def covariance_line(effects: Effects, script: Script) -> Line:
     """A covariance matrix in terms of the standard deviations."""
-    spread = script.spread(part, term.name, None)
-    scaled = script.shared(spread) if term.homogeneous else script.correlated(spread)
-    factors = scaled + script.matrix(structure_of(term), part, term.name, len(term.columns))
-    return Line(script.covariance(term.name), "=", (factors,))
+    name, label = effects.name, effects.label
+    spread = script.spread(name, label, None)
+    scaled = script.shared(spread) if effects.has_one_variance else script.correlated(spread)
+    factors = scaled + script.matrix(effects.structure, name, label, len(effects.columns))
+    return Line(script.covariance(label), "=", (factors,))
 
 
 # ---- laying out --------------------------------------------------------------------------------

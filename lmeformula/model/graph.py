@@ -9,21 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lmeformula.covariance.table import structure_of
-from lmeformula.design.design import Design, TermBlock
+from lmeformula.design.design import Design
 from lmeformula.files import write_whole
-from lmeformula.model.family.categories import categories
-from lmeformula.model.family.notation import Notation
 from lmeformula.model.graphviz import run_dot
-from lmeformula.model.notation import (
-    bare_columns,
-    data_columns,
-    family_notation,
-    has_offset,
-    is_correlated,
-    part_names,
+from lmeformula.model.symbols import (
+    Effects,
+    Predictor,
+    SymbolicModel,
+    shortened,
+    symbolic_model,
 )
 
 TEXT_WIDTH = 100
@@ -118,16 +112,9 @@ def build_graph(design: Design, *, family: Any = "gaussian", sigma: float | None
     Returns:
       graph: its parameters and parts are named as those of the joint distribution.
     Example:
-      >>> import numpy as np
-      >>> from lmeformula.design.design import ResponseBlock
-      >>> from lmeformula.formula.formula import Formula
-      >>> from lmeformula.formula.ir import Column, FixedPart, Response, TermSum
-      >>> term = TermBlock("g", ("Intercept",), np.ones((3, 1)), "g", ("g",), ("a", "b"),
-      ...                  np.array([0, 0, 1], np.int32))
-      >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
-      >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
-      ...                 np.ones((3, 1)), ("Intercept",), (term,), (np.zeros(3),), None, np.arange(3))
-      >>> build_graph(design)
+      >>> from lmeformula.design import design
+      >>> data = {"y": [1.0, 2.0, 4.0], "g": ["a", "a", "b"]}
+      >>> build_graph(design("y ~ 1 + (1 | g)", data))
       stddev_g ─▶ g ~ Normal(0, stddev_g), 2 levels ─┐
       intercept ─────────────────────────────────────┤
       sigma ─────────────────────────────────────────┤
@@ -135,64 +122,66 @@ def build_graph(design: Design, *, family: Any = "gaussian", sigma: float | None
                           y ~ Normal(eta, sigma), 3 rows
                                  eta = intercept + g
     """
-    names, notation = part_names(design), family_notation(family, design)
-    response, n = names.response, design.n
+    model = symbolic_model(design, family=family, sigma=sigma)
+    notation, response, n = model.notation, model.name, model.num_rows
     nodes: list[Node] = []
     edges: list[tuple[str, str]] = []
+    for effects in model.effects:
+        parameters = covariance_parameters(effects)
+        nodes += [*parameters, latent_node(effects)]
+        edges += [(parameter.name, effects.name) for parameter in parameters]
+        edges.append((effects.name, response))
 
-    for term, part in zip(design.terms, names.terms, strict=True):
-        parameters = covariance_parameters(term, part)
-        latent = latent_node(term, part)
-        nodes += [*parameters, latent]
-        edges += [(parameter.name, part) for parameter in parameters]
-        edges.append((part, response))
-
-    inputs = [Node(name, "parameter", ()) for name in names.effects]
-    rows = [*data_columns(design)]
-    rows += ["offset"] if has_offset(design) else []
+    inputs = [Node(each.name, "parameter", ()) for p in model.predictors for each in p.fixed]
+    rows = list(model.columns)
+    rows += ["offset"] if any(predictor.has_offset for predictor in model.predictors) else []
     has_weights = notation.has_sigma or notation.has_weights
-    rows += ["weights"] if has_weights and design.weights is not None else []
+    rows += ["weights"] if has_weights and model.has_prior_weights else []
     rows += ["trials"] if notation.has_trials else []
-    taken = {node.name for node in nodes} | {node.name for node in inputs} | {response}
+    taken = {response, *(node.name for node in (*nodes, *inputs))}
     for column in rows:
         name = column if column not in taken else f"{column} (data)"
         inputs.append(Node(name, "data", (n,), f"{n:,} rows"))
-    if notation.has_sigma and sigma is None:
+    if model.sigma == "sigma":
         inputs.append(Node("sigma", "parameter", ()))
     if notation.own:
-        inputs.append(Node(notation.own, "parameter", own_shape(notation, design)))
+        size = model.num_thresholds or len(model.own)
+        shape = (size,) if size > 1 or notation.is_ordered else ()
+        inputs.append(Node(notation.own, "parameter", shape))
     nodes += inputs
     edges += [(node.name, response) for node in inputs]
 
-    text = f"{response_distribution(notation, design, sigma)}, {n:,} rows"
+    text = f"{response_distribution(model)}, {n:,} rows"
     nodes.append(Node(response, "response", (n,), text))
-    return Graph(tuple(nodes), tuple(edges), predictor_equation(design, notation))
+    equations = "; ".join(map(predictor_equation, model.predictors))
+    return Graph(tuple(nodes), tuple(edges), equations)
 
 
-def covariance_parameters(term: TermBlock, part: str) -> list[Node]:
+def covariance_parameters(effects: Effects) -> list[Node]:
     """The standard deviations of a term, and its correlations where it has any."""
-    k = len(term.columns)
-    shape = () if k == 1 or term.homogeneous else (k,)
-    parameters = [Node(f"stddev_{part}", "parameter", shape)]
-    if is_correlated(term):
-        pairs = {"one": (), "lags": (k - 1,), "each": (k, k)}[structure_of(term).correlations]
-        parameters.append(Node(f"correlation_{part}", "parameter", pairs))
-    if term.distribution == "student":
-        parameters.append(Node(f"df_{part}", "parameter", ()))
+    k, name = len(effects.columns), effects.name
+    shape = () if k == 1 or effects.has_one_variance else (k,)
+    parameters = [Node(f"stddev_{name}", "parameter", shape)]
+    if effects.is_correlated:
+        pairs = {"one": (), "lags": (k - 1,), "each": (k, k)}[effects.structure.correlations]
+        parameters.append(Node(f"correlation_{name}", "parameter", pairs))
+    if effects.is_heavy:
+        parameters.append(Node(f"df_{name}", "parameter", ()))
     return parameters
 
 
-def latent_node(term: TermBlock, part: str) -> Node:
+def latent_node(effects: Effects) -> Node:
     """The random effects of a term."""
-    k, num_levels = len(term.columns), len(term.levels)
-    levels = f"{num_levels:,} level{'s' * (num_levels != 1)}"
-    family = f"StudentT(df_{part}, " if term.distribution == "student" else "Normal("
-    if k == 1:
-        of = "" if term.columns == ("Intercept",) else f" of {term.columns[0]}"
-        return Node(part, "latent", (num_levels,), f"{family}0, stddev_{part}), {levels}{of}")
-    scale = "Sigma" if is_correlated(term) else f"stddev_{part}"
-    columns = textwrap.shorten(", ".join(term.columns), 40, placeholder=" ...")
-    return Node(part, "latent", (num_levels, k), f"{family}0, {scale}), {levels} of ({columns})")
+    k, num_levels, name = len(effects.columns), effects.num_levels, effects.name
+    family = f"StudentT(df_{name}, " if effects.is_heavy else "Normal("
+    scale = "Sigma" if effects.is_correlated else f"stddev_{name}"
+    of = ""
+    if k > 1:
+        of = f" of ({textwrap.shorten(', '.join(effects.columns), 40, placeholder=' ...')})"
+    elif effects.columns != ("Intercept",):
+        of = f" of {effects.columns[0]}"
+    text = f"{family}0, {scale}), {num_levels:,} level{'s' * (num_levels != 1)}{of}"
+    return Node(name, "latent", (num_levels,) if k == 1 else (num_levels, k), text)
 
 
 def is_own(node: Node) -> bool:
@@ -200,61 +189,29 @@ def is_own(node: Node) -> bool:
     return node.kind == "parameter" and not node.name.startswith(EFFECTS)
 
 
-def own_shape(notation: Notation, design: Design) -> tuple[int, ...]:
-    """The shape of a family's own parameter: thresholds are a vector."""
-    if notation.predictors and not notation.is_ordered:
-        return (len(notation.rest),) if len(notation.rest) > 1 else ()
-    if not notation.is_ordered:
-        return (len(notation.parts),) if notation.parts else ()
-    return (len(categories(design)[1]) - 1,)
-
-
-def response_distribution(notation: Notation, design: Design, sigma: float | None) -> str:
+def response_distribution(model: SymbolicModel) -> str:
     """The response's distribution given its predictor, such as "Normal(eta, sigma)"."""
-    if notation.has_sigma:
-        scale = "sigma" if sigma is None else f"{sigma:g}"
-        scale += "" if design.weights is None else " / sqrt(weights)"
-        return f"{notation.distribution}(eta, {scale})"
-    trials = "trials, " if notation.has_trials else ""
-    if notation.predictors:
-        symbols = ", ".join([*(name for name, _ in notation.predictors), *notation.rest])
-        return f"{notation.distribution}({trials}{symbols})"
-    own = f", {notation.own}" if notation.own else ""
-    return f"{notation.distribution}({trials}{notation.parameter}{own})"
+    notation = model.notation
+    arguments = ["trials"] if notation.has_trials else []
+    arguments += [predictor.symbol for predictor in model.predictors]
+    if model.sigma:
+        arguments.append(model.sigma + (" / sqrt(weights)" if model.has_prior_weights else ""))
+    elif len(model.predictors) > 1:
+        arguments += model.own
+    elif notation.own:
+        arguments.append(notation.own)
+    return f"{notation.distribution}({', '.join(arguments)})"
 
 
-def predictor_equation(design: Design, notation: Notation) -> str:
-    """The linear predictor in the names of the nodes; several, one after the other."""
-    if notation.predictors:
-        return "; ".join(
-            _one_equation(design, f"{link}({name})" if link not in ("", "identity") else name, k)
-            for k, (name, link) in enumerate(notation.predictors)
-        )
-    left = f"{notation.link}({notation.parameter})" if notation.parameter else "eta"
-    if notation.is_ordered or notation.link == "identity":
-        left = notation.parameter
-    return _one_equation(design, left, 0)
-
-
-def _one_equation(design: Design, left: str, predictor: int) -> str:
-    names, bare = part_names(design), bare_columns(design)
-    places = design.column_predictors
-    products = [
-        effect if bare[column] == "Intercept" else f"{effect} · {bare[column]}"
-        for effect, column, place in zip(names.effects, design.names, places, strict=True)
-        if place == predictor
-    ]
-    if len(products) > MOST_DRAWN:
-        products = [*products[:3], "...", products[-1]]
-    for term, part in zip(design.terms, names.terms, strict=True):
-        k = len(term.columns)
-        for j, column in enumerate(term.columns):
-            if term.predictors[j] != predictor:
-                continue
-            effect = part if k == 1 else f"{part}[{j}]"
-            products.append(effect if bare[column] == "Intercept" else f"{effect} · {bare[column]}")
-    offset = design.offsets[predictor]
-    products += ["offset"] if bool(np.any(offset != 0.0)) else []
+def predictor_equation(predictor: Predictor) -> str:
+    """A linear predictor in the names of the nodes."""
+    left = predictor.left(predictor.symbol, lambda name, argument: f"{name}({argument})")
+    fixed, random = (
+        [each.name + (f" · {each.column}" if each.column else "") for each in coefficients]
+        for coefficients in (predictor.fixed, predictor.random)
+    )
+    products = shortened(fixed, MOST_DRAWN, 3, "...") + random
+    products += ["offset"] if predictor.has_offset else []
     return f"{left} = {' + '.join(products) or '0'}"
 
 

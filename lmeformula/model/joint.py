@@ -22,7 +22,7 @@ from lmeformula.model.family import NO_OWN, Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.weighted import weighted_rows
 from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint
-from lmeformula.model.notation import is_correlated, part_names
+from lmeformula.model.notation import is_correlated, names_of
 from lmeformula.model.regular import held_up
 from lmeformula.model.start import FIRST_FREEDOM
 from lmeformula.model.startable import Start, check_start
@@ -127,7 +127,7 @@ def build_joint(
     rows = rule.response(design) if rows is None else rows
     check_start(design, start, rule, sigma)
 
-    names = part_names(design)
+    names = names_of(design)
     variables: dict[str, Variable] = {}
     model: OrderedDict[str, Any] = OrderedDict()
 

@@ -1,4 +1,4 @@
-"""The names and symbols of a model, shared by its joint distribution, graph and equation; no TensorFlow."""
+"""What the variables of a model and the parameters of its family are called; no TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from keyword import iskeyword
 from typing import Any
-
-import numpy as np
 
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
@@ -20,8 +18,8 @@ RESERVED = frozenset({"name", "sample_shape", "seed", "self", "value"})
 
 
 @dataclass(frozen=True, slots=True)
-class PartNames:
-    """What the parts and parameters of a model are called in code.
+class Names:
+    """What the random variables and the fixed effects of a model are called in code.
 
     Attributes:
       terms: one name per random-effects term.
@@ -34,8 +32,8 @@ class PartNames:
     effects: tuple[str, ...]
 
 
-def part_names(design: Design) -> PartNames:
-    """Name the parts of a design.
+def names_of(design: Design) -> Names:
+    """Name the random variables and the fixed effects of a design.
 
     Args:
       design: the data as arrays; the response of a one-sided formula is called "y".
@@ -45,7 +43,7 @@ def part_names(design: Design) -> PartNames:
     response = "y" if design.response is None else design.response.name
     *terms, response = identifiers([*(term.name for term in design.terms), response])
     effects = ["intercept" if name == "Intercept" else f"effect_{name}" for name in design.names]
-    return PartNames(tuple(terms), response, identifiers(effects))
+    return Names(tuple(terms), response, identifiers(effects))
 
 
 def identifiers(labels: Iterable[str]) -> tuple[str, ...]:
@@ -71,35 +69,9 @@ def identifiers(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def is_intercept(term: TermBlock) -> bool:
-    """Whether the term is a random intercept and nothing else."""
-    return term.columns == ("Intercept",)
-
-
 def is_correlated(term: TermBlock) -> bool:
     """Whether the term's coefficients have correlations."""
     return len(term.columns) > 1 and structure_of(term).correlations != "none"
-
-
-def data_columns(design: Design) -> tuple[str, ...]:
-    """The columns that multiply a coefficient, fixed or random, in order of appearance."""
-    columns = [*design.names, *(column for term in design.terms for column in term.columns)]
-    bare = bare_columns(design)
-    return tuple(dict.fromkeys(bare[each] for each in columns if bare[each] != "Intercept"))
-
-
-def bare_columns(design: Design) -> dict[str, str]:
-    """The columns of the data behind the columns of a design, such as "x" for "sigma_x"."""
-    pairs = [
-        *zip(design.names, design.column_predictors, strict=True),
-        *(pair for t in design.terms for pair in zip(t.columns, t.predictors, strict=True)),
-    ]
-    return {column: design.predictors[predictor].bare(column) for column, predictor in pairs}
-
-
-def has_offset(design: Design) -> bool:
-    """Whether any row has an offset, in any of the linear predictors."""
-    return any(bool(np.any(offset != 0.0)) for offset in design.offsets)
 
 
 # ---- families ----------------------------------------------------------------------------------
@@ -117,8 +89,6 @@ def family_notation(family: Any, design: Design) -> Notation:
       >>> family_notation("poisson", design("y ~ 1 + (1 | g)", data)).link
       'log'
     """
-    if len(getattr(family, "predictors", ())) > 1:
-        return _several(family, design)
     written, _, link = family.partition("(") if isinstance(family, str) else (family.name, "", "")
     link = link.rstrip(") ").partition(",")[0].strip()
     name = written.strip()
@@ -149,24 +119,32 @@ def family_notation(family: Any, design: Design) -> Notation:
     return replace(known, link=link)
 
 
-def _several(family: Any, design: Design) -> Notation:
-    """The notation of a family with several linear predictors."""
-    if family.base.grow is not None:
-        symbols = tuple((f"eta[{name}]", "") for name in family.predictors)
-        return Notation("Softmax", "eta", predictors=symbols)
-    first = family_notation(family.base, design.first)
-    names = family.predictors[1:]
+def parameters(
+    family: Any, design: Design
+) -> tuple[Notation, tuple[tuple[str, str, str], ...], tuple[str, ...]]:
+    """The parameters of a response's distribution.
+
+    Args:
+      family: by name or as a record, perhaps with several linear predictors.
+      design: the data as arrays.
+    Returns:
+      notation: of the family, its own parameters those without a predictor.
+      predicted: symbol, LaTeX ("" for the name) and link of each parameter with a predictor.
+      own: the names of those without one.
+    """
+    names = getattr(family, "predictors", ())
+    is_several = len(names) > 1
+    if is_several and family.base.grow is not None:
+        return Notation("Softmax", "eta"), tuple((f"eta[{name}]", "", "") for name in names), ()
+    notation = family_notation(family.base if is_several else family, design.first)
+    link = "" if notation.is_ordered else notation.link
+    own = notation.parts or ((notation.own,) if notation.own else ())
+    if not is_several:
+        return notation, ((notation.parameter or "eta", notation.latex, link),), own
     rules = {rule.name: rule.link for rule in family.base.parts}
-    owned = ("sigma",) if first.has_sigma else first.parts or ((first.own,) if first.own else ())
-    return replace(
-        first,
-        parameter=first.parameter or "mu",
-        has_sigma=False,
-        own="_and_".join(name for name in owned if name not in names),
-        parts=(),
-        predictors=(
-            ("eta", "") if first.is_ordered else ("mu", first.link),
-            *((name, rules[name]) for name in names),
-        ),
-        rest=tuple(name for name in owned if name not in names),
-    )
+    owned = ("sigma",) if notation.has_sigma else own
+    rest = tuple(name for name in owned if name not in names)
+    first = "eta" if notation.is_ordered else "mu"
+    predicted = ((first, "", link), *((name, "", rules[name]) for name in names[1:]))
+    notation = replace(notation, parameter=first, has_sigma=False, own="_and_".join(rest), parts=())
+    return notation, predicted, rest

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmeformula.covariance.structure import Structure
-from lmeformula.model.family.notation import Notation
+from lmeformula.model.symbols import Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Script:
       spread: (part's name, display name, place in its vector or None) -> a standard deviation.
       function: (name, argument) -> name(argument).
       power: (symbol, exponent) -> the one to the power of the other.
-      times, dots, squared, residual, sigma, mean, at_most, minus: symbols.
+      parameter: (predictor) -> the parameter that it gives.
+      times, dots, squared, residual, at_most, minus: symbols.
       own: (name) -> a family's own parameter.
       covariance: (display name) -> a covariance matrix.
       correlated: (standard deviations) -> a covariance matrix's factors in words and symbols.
@@ -39,12 +40,11 @@ class Script:
     correlated: Callable[[str], str]
     shared: Callable[[str], str]
     matrix: Callable[[Structure, str, str, int], str]
-    mean: Callable[[Notation], str]
+    parameter: Callable[[Predictor], str]
     times: str
     dots: str
     squared: str
     residual: str
-    sigma: str
     own: Callable[[str], str]
     at_most: str
     minus: str
@@ -73,6 +73,12 @@ def _latex_effect(name: str, column: str) -> str:
     return r"\beta_0" if column == "Intercept" else rf"\beta_{{{latex_label(column)}}}"
 
 
+def _latex_own(name: str) -> str:
+    greek = {"thresholds": "tau", "dispersion": "phi", "df": "nu"}
+    letter = greek.get(name, name if name in ("mu", "eta", "sigma") else "")
+    return f"\\{letter}" if letter else latex_label(name)
+
+
 def _latex_function(name: str, argument: str) -> str:
     command = {"Normal": r"\mathcal{N}", "log": r"\log"}.get(name, rf"\operatorname{{{name}}}")
     return f"{command}({argument})"
@@ -89,12 +95,11 @@ TEXT = Script(
     correlated=lambda spread: f"D R D, D = diag({spread}), ",
     shared=lambda spread: f"{spread}² R, ",
     matrix=lambda structure, part, label, k: structure.matrix_text(part, k),
-    mean=lambda notation: notation.parameter,
+    parameter=lambda predictor: predictor.symbol,
     times=" · ",
     dots="…",
     squared="²",
     residual="e",
-    sigma="sigma",
     own=str,
     at_most="≤",
     minus="-",
@@ -110,20 +115,12 @@ LATEX = Script(
     correlated=lambda spread: rf"D R D, \quad D = \operatorname{{diag}}({spread}), \quad ",
     shared=lambda spread: rf"{spread}^2 R, \quad ",
     matrix=lambda structure, part, label, k: structure.matrix_latex(latex_label(label), k),
-    mean=lambda notation: notation.latex,
+    parameter=lambda predictor: predictor.latex or _latex_own(predictor.symbol),
     times=r"\,",
     dots=r"\dots",
     squared="^2",
     residual=r"\varepsilon",
-    sigma=r"\sigma",
-    own=lambda name: {
-        "thresholds": r"\tau",
-        "mu": r"\mu",
-        "eta": r"\eta",
-        "dispersion": r"\phi",
-        "sigma": r"\sigma",
-        "df": r"\nu",
-    }.get(name, latex_label(name)),
+    own=_latex_own,
     at_most=r"\le",
     minus="-",
 )

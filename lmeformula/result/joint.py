@@ -12,7 +12,7 @@ from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.design.rebuild import rebuild
 from lmeformula.fit import FittedModel
 from lmeformula.model.joint import build_joint
-from lmeformula.model.notation import part_names
+from lmeformula.model.notation import names_of
 from lmeformula.result.distribution import needs_response, response_arrays
 
 Floats = NDArray[np.float64]
@@ -62,7 +62,7 @@ def joint_for(fit: FittedModel, newdata: Any, *, offset: Any = None, weights: An
 
 def joint_effects(fit: FittedModel) -> dict[str, Floats]:
     """Posterior means of the random effects, (l,) or (l, k) each, by their parts of the joint distribution."""
-    parts = part_names(fit.model.design).terms
+    parts = names_of(fit.model.design).terms
     return {
         part: modes[:, 0].copy() if modes.shape[1] == 1 else modes.copy()
         for part, modes in zip(parts, fit.modes, strict=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import lmeformula as lf
 from lmeformula.errors import LmeFormulaError
 from lmeformula.model.graph import Graph, build_graph
 
@@ -166,6 +167,12 @@ def test_text_of_other_models(designs, name, family, sigma, lines):
         assert line in text
     assert ("sigma" in text) == (family == "gaussian" and sigma is None)
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_shifted_link_is_written_around_its_parameter():
+    data = {"y": [1.0, 2.0, 4.0, 3.0], "x": [0.0, 1.0, 3.0, 2.0], "g": [1, 1, 2, 2]}
+    model = lf.compile(lf.design({"mu": "y ~ x + (1 | g)", "df": "~ x"}, data), "student")
+    assert "log(df - 1) = effect_df_Intercept + effect_df_x · x" in model.graph().text()
 
 
 def test_many_fixed_effects_stay_readable(designs):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmeformula.model.notation import data_columns, family_notation, identifiers, part_names
+from lmeformula.model.notation import family_notation, identifiers, names_of
+from lmeformula.model.symbols import symbolic_model
 
 
 @pytest.mark.parametrize(
@@ -26,12 +27,12 @@ def test_identifiers(labels, names):
     assert identifiers(labels) == names
 
 
-def test_parts_of_a_design(designs):
-    names = part_names(designs["slope only"])
+def test_names_of_a_design(designs):
+    names = names_of(designs["slope only"])
     assert names.terms == ("g", "g_1")
     assert (names.response, names.effects) == ("y", ("intercept", "effect_x"))
-    assert part_names(designs["cbind"]).response == "cbind_s_f"
-    assert data_columns(designs["three columns"]) == ("x", "z")
+    assert names_of(designs["cbind"]).response == "cbind_s_f"
+    assert symbolic_model(designs["three columns"]).columns == ("x", "z")
 
 
 @pytest.mark.parametrize(

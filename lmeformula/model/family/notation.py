@@ -23,8 +23,6 @@ class Notation:
       chance: the event of which the link of ordered categories takes the chance, for the kth threshold; {y} is
         the response, {le} at most.
       is_above: whether that is the chance of higher categories: thresholds are taken from the predictor then.
-      predictors: symbol and link of each linear predictor, where there are several.
-      rest: the own parameters without one, then.
       alone: the notation of single trials, where that is another.
     """
 
@@ -40,8 +38,6 @@ class Notation:
     is_ordered: bool = False
     chance: str = ""
     is_above: bool = False
-    predictors: tuple[tuple[str, str], ...] = ()
-    rest: tuple[str, ...] = ()
     alone: Notation | None = None
 
 
