@@ -12,6 +12,7 @@ from lmeformula.em.types import Problem, Solution
 from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING, names_alike
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
+from lmeformula.estimation.monte_carlo import Facts
 from lmeformula.gaussian.second_opinion import score, witness_at
 from lmeformula.gaussian.sums import Sums
 from lmeformula.history import LogLik
@@ -101,27 +102,20 @@ def certify_sampled_gaussian(
 def certify_sampled(
     model: Model,
     problem: Problem,
-    solution: Solution,
-    vcov: Floats,
-    inside: Mask,
-    loglik: LogLik,
+    facts: Facts,
     tolerance: float,
-    undetermined: Mask | None = None,
 ) -> Certificate:
     """Examine a Monte Carlo fit by what its last draws say.
 
     Args:
       model: the model.
       problem: that was run.
-      solution: what the engine found.
-      vcov: (d, d) the reported covariance of the estimates, whatever it is from.
-      inside: (d,) what is not held at a bound.
-      loglik: the reported log-likelihood.
+      facts: what is reported.
       tolerance: that was asked for.
-      undetermined: as in `certify_sampled_gaussian`.
     Returns:
       The certificate: stationarity, chains, curvature, boundaries, covariance, log-likelihood.
     """
+    solution, inside, vcov, loglik = facts.solution, facts.inside, facts.errors.vcov, facts.loglik
     space, info = model.space, solution.info
     stderr = np.sqrt(np.maximum(np.diag(vcov), 0.0))
     jacobian = space.report_jacobian(solution.params)
@@ -155,7 +149,7 @@ def certify_sampled(
             allowed=math.nan,
             way="",
             num_fixed=space.num_fixed,
-            alike=names_alike(space, undetermined),
+            alike=names_alike(space, facts.undetermined),
         )
     )
     claims = (common[name] for name in ("curvature", "boundaries", "covariance"))

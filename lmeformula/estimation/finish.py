@@ -35,12 +35,14 @@ class Errors(NamedTuple):
       vcov: (d, d) covariance of what is reported; nan on boundaries.
       stderr_error: (d,) Monte Carlo errors of the standard errors; None for those that have none.
       fixed_vcov: (p, p) of the fixed effects, where it is another than that of all parameters.
+      information: (d, d) of the unconstrained parameters, where they are from one that is exact.
     """
 
     source: Information
     vcov: Floats
     stderr_error: Floats | None = None
     fixed_vcov: Floats | None = None
+    information: Floats | None = None
 
 
 class Run(NamedTuple):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
-from lmeformula.em.types import Options
+from lmeformula.em.types import Options, Solution
 from lmeformula.estimation.certify import (
     LEAST_DIFFERENCE,
     ROUNDING,
@@ -24,15 +24,12 @@ from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
 from lmeformula.estimation.claims import Bound, ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
-    report_mc_error,
     report_vcov,
     stderr_of,
-    timed_run,
-    undetermined_of,
-    watch,
     without_errors,
 )
-from lmeformula.estimation.finish import Effects, Errors, Run, finish
+from lmeformula.estimation.finish import Effects, Errors, finish
+from lmeformula.estimation.monte_carlo import Before, Drawn, End, Facts, run_mcem
 from lmeformula.fit import FittedModel
 from lmeformula.gaussian.exact import ExactFit, densely, fit_exact
 from lmeformula.gaussian.information import observed_information
@@ -46,10 +43,7 @@ from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.confounded import alike
-from lmeformula.model.factors import any_singular
-from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params, ParamSpace
-from lmeformula.sampling.edges import on_edges
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -236,62 +230,41 @@ def estimate_mcem(
 
     began = time.perf_counter()
     data, space = sums(model.design), model.space
-    plan = data.plan
-    watched, positions = watch(model, plan.starts)
-    problem = gaussian_problem(model)
-    solution, ran = timed_run(
-        problem, options._replace(watched=positions), seed, model.dtype, progress
-    )
-    assert problem.edges is not None
-    psi = solution.params
-    # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
-    limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
-    model = at_rest(model, psi, limit)
-    params = space.to_natural(limit)
-    sigma = space.residual_sd(psi)
-    value, _, found = log_likelihood(data, space, psi)
-    modes, mode_cov = conditional(found, sigma)
-    if solution.info is not None:
-        modes = plan.split(np.asarray(solution.info.latent_mean, float))
-    # On the reporting scale, whose fixed effects may be those of other columns.
-    fixed = space.report_jacobian(psi)[: space.num_fixed, : space.num_fixed]
-    fixed_vcov = fixed @ fixed_covariance(data, found, sigma) @ fixed.T
-    information = observed_information(data, space, psi, inside)
-    vcov = report_vcov(model, psi, information, inside, fixed_vcov, data.R, apart=True)
-    undetermined = undetermined_of(model, plan, params.covariances)
-    if undetermined is not None:
-        vcov = without_errors(vcov, space.num_fixed, undetermined)
-    certificate = certify_sampled_gaussian(
-        data,
-        model,
-        psi,
-        inside,
-        information,
-        solution.mc_covariance,
-        stderr_of(vcov),
-        value,
-        undetermined,
-    )
-    return finish(
-        model,
-        "mcem",
-        params=params,
-        values=space.to_report(limit),
-        errors=Errors("exact", vcov, fixed_vcov=fixed_vcov),
-        mc_error=report_mc_error(model, psi, solution.mc_covariance),
-        effects=Effects(modes, mode_cov),
+
+    def roots(psi: Floats) -> tuple[Floats, ...]:
+        sigma = space.residual_sd(psi)
+        return tuple(root / sigma for root in data.column_roots(space))
+
+    def end(model: Model, psi: Floats) -> End:
+        sigma = space.residual_sd(psi)
+        value, _, found = log_likelihood(data, space, psi)
+        # On the reporting scale, whose fixed effects may be those of other columns.
+        fixed = model.space.report_jacobian(psi)[: space.num_fixed, : space.num_fixed]
+        fixed_vcov = fixed @ fixed_covariance(data, found, sigma) @ fixed.T
+
+        def errors(solution: Solution, inside: Mask) -> Errors:
+            information = observed_information(data, space, psi, inside)
+            vcov = report_vcov(model, psi, information, inside, fixed_vcov, data.R, apart=True)
+            return Errors("exact", vcov, fixed_vcov=fixed_vcov, information=information)
+
+        def certificate(facts: Facts) -> Certificate:
+            assert facts.errors.information is not None
+            return certify_sampled_gaussian(
+                data,
+                model,
+                psi,
+                facts.inside,
+                facts.errors.information,
+                facts.solution.mc_covariance,
+                stderr_of(facts.told.vcov),
+                facts.loglik.value,
+                facts.undetermined,
+            )
+
         # Given the estimates the likelihood of a Gaussian model is exact.
-        loglik=LogLik(value, 0.0, space.size, model.design.n),
-        outcome=solution.outcome,
-        certificate=certificate,
-        singular=bool(solution.held)
-        or any_singular(found.factor.lambdas, data.column_roots(space)),
-        seconds=Seconds(
-            design=0.0,
-            compile=ran.compile,
-            total=time.perf_counter() - began,
-            whitening=ran.whitening,
-            iterations=ran.iterations,
-        ),
-        run=Run(solution, options, watched),
-    )
+        loglik = LogLik(value, 0.0, space.size, data.n)
+        effects = Effects(*conditional(found, sigma))
+        return End(effects, lambda solution, options: loglik, errors, certificate)
+
+    drawn = Drawn(data.plan, gaussian_problem(model), roots, end)
+    return run_mcem(drawn, model, seed, options, progress, Before(began))

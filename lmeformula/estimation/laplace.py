@@ -18,19 +18,23 @@ from lmeformula.estimation.certify_sampled import certify_sampled
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
     stderr_of,
-    timed_run,
-    undetermined_of,
     watch,
-    without_errors,
 )
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.exact_start import exact_errors, exact_start
-from lmeformula.estimation.finish import Effects, Errors, Run
+from lmeformula.estimation.finish import Effects, Errors
+from lmeformula.estimation.monte_carlo import (
+    Before,
+    Drawn,
+    End,
+    run_mcem,
+    sampled_covariance,
+    unit_roots,
+)
 from lmeformula.estimation.monte_carlo_loglik import log_likelihood
-from lmeformula.estimation.sampled import fit_of_run, sampled_covariance
 from lmeformula.fit import FittedModel
-from lmeformula.history import Ascent, Seconds
+from lmeformula.history import Ascent
 from lmeformula.laplace.fit import (
     Care,
     conditional,
@@ -40,10 +44,9 @@ from lmeformula.laplace.limits import held_model
 from lmeformula.laplace.observed import observed_information
 from lmeformula.model.ascent import CONVERGED_GAIN
 from lmeformula.model.compile import Model
-from lmeformula.model.orthogonal import at_rest
-from lmeformula.sampling.edges import on_edges
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
 START_TOLERANCE = 0.1
@@ -90,8 +93,7 @@ def estimate_mcem(
     from lmeformula.sampling.laplace import laplace_problem
 
     began = time.perf_counter()
-    watched, positions = watch(model, layout(model.stack.terms).starts)
-    settings = options._replace(watched=positions)
+    settings = options._replace(watched=watch(model, layout(model.stack.terms).starts)[1])
     # One core compiles while the other one fits.
     with ThreadPoolExecutor(1) as beside:
         compiling = beside.submit(_compile_ahead, model, settings, solver)
@@ -125,48 +127,28 @@ def estimate_mcem(
     if exact is not None:
         first, information, at_start = exact
     problem = laplace_problem(model, arrays, first, information, at_start)
-    assert problem.edges is not None
-    solution, ran = timed_run(problem, settings, seed, model.dtype, progress)
-    psi = solution.params
-    # What is held on a boundary is there in the report; a stand-in close by is as good for all the rest.
-    limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
-    model = at_rest(model, psi, limit)
-    mode = mode_at(model, arrays, psi, at_start)
-    modes, mode_cov = conditional(mode.factor, mode.u)
-    if solution.info is not None:
-        modes = arrays.plan.split(np.asarray(solution.info.latent_mean, float))
-    bridging = time.perf_counter()
-    loglik = log_likelihood(model, arrays, problem, settings, solution, mode, seed)
-    bridge_seconds = time.perf_counter() - bridging
-    errors = _errors(model, start, solver, solution, inside, mode.u)
-    undetermined = undetermined_of(model, arrays.plan, space.to_natural(limit).covariances)
-    told = errors
-    if undetermined is not None:
-        told = errors._replace(vcov=without_errors(errors.vcov, space.num_fixed, undetermined))
-    return fit_of_run(
-        model,
-        Run(solution, options, watched),
-        limit=limit,
-        held=bool(solution.held),
-        effects=Effects(modes, mode_cov),
-        loglik=loglik,
-        errors=told,
-        certificate=certify_sampled(
-            model, problem, solution, errors.vcov, inside, loglik, options.tolerance, undetermined
-        ),
-        seconds=Seconds(
-            design=0.0,
-            compile=wait_seconds + ran.compile,
-            total=time.perf_counter() - began,
-            start=start_seconds,
-            whitening=ran.whitening,
-            iterations=ran.iterations,
-            bridge=bridge_seconds,
-        ),
-        solver=solver,
-        ascent=Ascent(start.found.num_evaluations, start.found.gain),
-        laplace_values=space.to_report(space.to_free(start.found.params)),
+
+    def end(model: Model, psi: Floats) -> End:
+        mode = mode_at(model, arrays, psi, at_start)
+        return End(
+            Effects(*conditional(mode.factor, mode.u)),
+            lambda solution, options: log_likelihood(
+                model, arrays, problem, options, solution, mode, seed
+            ),
+            lambda solution, inside: _errors(model, start, solver, solution, inside, mode.u),
+            lambda facts: certify_sampled(model, problem, facts, options.tolerance),
+        )
+
+    before = Before(
+        began,
+        start_seconds,
+        wait_seconds,
+        solver,
+        Ascent(start.found.num_evaluations, start.found.gain),
+        space.to_report(space.to_free(start.found.params)),
     )
+    drawn = Drawn(arrays.plan, problem, unit_roots(arrays.plan), end)
+    return run_mcem(drawn, model, seed, options, progress, before)
 
 
 def _nowhere(start: Start) -> Floats:

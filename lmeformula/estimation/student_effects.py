@@ -15,28 +15,30 @@ from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
 from lmeformula.estimation.certify_sampled import certify_sampled
-from lmeformula.estimation.common import (
-    BOUNDARY_SD,
-    timed_run,
-    watch,
+from lmeformula.estimation.common import BOUNDARY_SD
+from lmeformula.estimation.finish import Effects, Errors
+from lmeformula.estimation.monte_carlo import (
+    Before,
+    Drawn,
+    End,
+    run_mcem,
+    sampled_covariance,
+    unit_roots,
 )
-from lmeformula.estimation.finish import Effects, Errors, Run
 from lmeformula.estimation.monte_carlo_loglik import of_value, unknown
-from lmeformula.estimation.sampled import fit_of_run, sampled_covariance
 from lmeformula.fit import FittedModel
-from lmeformula.history import LogLik, Seconds
+from lmeformula.history import LogLik
 from lmeformula.laplace.fit import Care, conditional, fit_laplace
 from lmeformula.laplace.information import upright
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import term_shape
-from lmeformula.sampling.edges import on_edges
 
 if TYPE_CHECKING:
     from lmeformula.sampling.student_problem import HeavyModel
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 # Degrees of freedom to begin with, and between which the start is looked for; the engine goes beyond.
 FIRST, FEWEST, MOST = 6.0, 1.1, 60.0
@@ -85,46 +87,21 @@ def estimate_heavy(
     from lmeformula.sampling.student_problem import HeavyModel, heavy_problem
 
     began = time.perf_counter()
-    of, space = HeavyModel(model), model.space
+    of = HeavyModel(model)
     start = _start(model, of)
-    start_seconds = time.perf_counter() - began
-    watched, positions = watch(model, of.plan.starts)
-    settings = options._replace(watched=positions)
+    before = Before(began, time.perf_counter() - began)
     problem = heavy_problem(of, start)
-    assert problem.edges is not None
-    solution, ran = timed_run(problem, settings, seed, of.model.dtype, progress)
-    psi = solution.params
-    limit, inside = on_edges(space, psi, problem.edges(psi), solution.held)
-    model = at_rest(model, psi, limit)
-    modes, mode_cov = stand_in_modes(of, psi)
-    if solution.info is not None:
-        modes = of.plan.split(np.asarray(solution.info.latent_mean, float))
-    bridging = time.perf_counter()
-    loglik = _log_likelihood(of, problem, settings, solution, seed)
-    bridge_seconds = time.perf_counter() - bridging
-    errors = _errors(of, model, solution, inside)
-    held = any(not name.startswith("df ") for name in solution.held)
-    return fit_of_run(
-        model,
-        Run(solution, options, watched),
-        limit=limit,
-        held=held,
-        effects=Effects(modes, mode_cov),
-        loglik=loglik,
-        errors=errors,
-        certificate=certify_sampled(
-            model, problem, solution, errors.vcov, inside, loglik, options.tolerance
-        ),
-        seconds=Seconds(
-            design=0.0,
-            compile=ran.compile,
-            total=time.perf_counter() - began,
-            start=start_seconds,
-            whitening=ran.whitening,
-            iterations=ran.iterations,
-            bridge=bridge_seconds,
-        ),
-    )
+
+    def end(model: Model, psi: Floats) -> End:
+        return End(
+            Effects(*stand_in_modes(of, psi)),
+            lambda solution, options: _log_likelihood(of, problem, options, solution, seed),
+            lambda solution, inside: _errors(of, model, solution, inside),
+            lambda facts: certify_sampled(model, problem, facts, options.tolerance),
+        )
+
+    drawn = Drawn(of.plan, problem, unit_roots(of.plan), end)
+    return run_mcem(drawn, model, seed, options, progress, before)
 
 
 def stand_in_modes(of: HeavyModel, psi: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
