@@ -170,7 +170,8 @@ def test_text_of_other_models(designs, name, family, sigma, lines):
 
 
 def test_a_shifted_link_is_written_around_its_parameter():
-    data = {"y": [1.0, 2.0, 4.0, 3.0], "x": [0.0, 1.0, 3.0, 2.0], "g": [1, 1, 2, 2]}
+    x = np.arange(8.0)
+    data = {"y": np.cos(x), "x": np.sqrt(x), "g": x % 2}
     model = lf.compile(lf.design({"mu": "y ~ x + (1 | g)", "df": "~ x"}, data), "student")
     assert "log(df - 1) = effect_df_Intercept + effect_df_x · x" in model.graph().text()
 
