@@ -106,7 +106,26 @@ def any_rows(
         return cast(Callable[[Any], Any], tf.function(autograph=False, reduce_retracing=True))
     arrays = tuple(tf.TensorSpec([None, *shape], tf.float64) for shape in shapes)
     signature = (tf.TensorSpec(eta, tf.float64), tf.TensorSpec([num_own], tf.float64), arrays)
-    return cast(Callable[[Any], Any], tf.function(autograph=False, input_signature=signature))
+    return lambda derivatives: Straight(
+        tf.function(derivatives, autograph=False, input_signature=signature)
+    )
+
+
+class Straight:
+    """A program of a signature, run without the comparison of each argument with it.
+
+    That comparison takes longer than the derivatives of some hundred rows, and these are asked for hundreds of
+    times in a fit.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self.experimental_get_tracing_count = program.experimental_get_tracing_count
+        self._traced = functools.cache(program.get_concrete_function)
+
+    def __call__(self, eta: Any, own: Any, given: tuple[Any, ...]) -> Any:
+        """As the program does, of tensors."""
+        traced = self._traced()
+        return traced._call_flat([eta, own, *given], traced.captured_inputs)
 
 
 def _is_of_user(family: Family) -> bool:
