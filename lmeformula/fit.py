@@ -126,16 +126,14 @@ class FittedModel:
     @property
     def sigma(self) -> float | None:
         """The residual standard deviation, or None for families without one."""
-        return self.params.sigma
+        return self.params.residual_sd if self.model.family.is_normal else None
 
     @property
     def family_params(self) -> pd.Series:
         """The family's own parameters: sigma, all thresholds, a dispersion; empty for families without."""
-        space, sigma = self.model.space, self.params.sigma
-        if sigma is not None:
-            return self._by_name(np.array([sigma]), ("sigma",), "estimate")
-        if space.own.values:
-            return self._by_name(self.params.own, space.own.values, "estimate")
+        space = self.model.space
+        if space.own.values or self.model.family.is_normal:
+            return self._by_name(self.params.own, space.own.values or space.own.names, "estimate")
         # At a limit these hold the limit itself, where `params` has a finite number next to it.
         return self._by_name(self.param_values[space.own_slice], space.own.names, "estimate")
 
@@ -160,7 +158,7 @@ class FittedModel:
     @property
     def theta(self) -> Floats:
         """Covariance parameters as lme4 has them: Cholesky factors over sigma, lower triangles by column."""
-        scale = self.params.sigma or 1.0
+        scale = self.sigma or 1.0
         factors = (
             cholesky_semidefinite(covariance) / scale for covariance in self.params.covariances
         )

@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 import lmeformula as lf
 from lmeformula.design.design import Design
+from lmeformula.model.family.own import positive
 from lmeformula.model.params import Params, ParamSpace
 
 
@@ -38,6 +39,8 @@ def frame(seed: int = 20240611) -> dict[str, np.ndarray]:
     return {"y": y, "x": x, "z": z, "g": g, "h": h, "c": c, "w": w, "o": o, "v": v}
 
 
+# The own parameter of Gaussian models.
+SIGMA = positive("sigma", 1.0)
 # Terms of one, two and three coefficients, each as the lead term of the elimination (the one with the most
 # effects) and among the rest.
 FORMULAS = {
@@ -117,7 +120,7 @@ def marginal_covariance(design: Design, params: Params) -> np.ndarray:
     """(n, n) Z Sigma Z' + sigma^2 W^-1."""
     matrices = dense(design)
     between = matrices.spread(design, params.covariances)
-    return matrices.Z @ between @ matrices.Z.T + params.sigma**2 * np.diag(1.0 / matrices.W)
+    return matrices.Z @ between @ matrices.Z.T + params.residual_sd**2 * np.diag(1.0 / matrices.W)
 
 
 def dense_log_likelihood(design: Design, params: Params) -> float:

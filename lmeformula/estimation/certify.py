@@ -22,7 +22,7 @@ from lmeformula.gaussian.from_residuals import EXACTLY, Rows
 from lmeformula.gaussian.restricted import restricted
 from lmeformula.gaussian.second_opinion import score, witness_at
 from lmeformula.gaussian.sums import Sums
-from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces, own_parameters
+from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces
 from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.laplace.next_term import next_term
 from lmeformula.model.ascent import FREEING_CURVATURE
@@ -192,7 +192,7 @@ def certify_laplace(
     space, charts, elements = model.space, found.charts, found.elements
     settled = charts.settle(elements)
     lambdas = charts.factors(settled)
-    at = At(found.params.beta, lambdas, own_parameters(space, psi))
+    at = At(found.params.beta, lambdas, psi[space.own_slice])
     nowhere = np.zeros(found.problem.plan.num_effects)
     try:
         again = approximate(found.problem, at, nowhere, EXACT_GAIN)

@@ -73,8 +73,7 @@ def estimate_exact(
         closer = densely(data)
         if closer is not None:
             found, examined = _examined(closer, model, reml, start)
-    sigma, psi = found.params.sigma, space.to_free(found.params)
-    assert sigma is not None
+    sigma, psi = found.params.residual_sd, space.to_free(found.params)
     effects = Effects(*found.inner.effects(*conditional(found.solution, sigma)))
     seconds = time.perf_counter() - began
     return finish(
@@ -120,17 +119,16 @@ def _settled(
     data: Sums, space: ParamSpace, found: ExactFit, reml: bool
 ) -> tuple[ExactFit, Bound | None]:
     """Rest sigma on its bound, zero, where the likelihood is as high there, as covariances are on theirs."""
-    if space.fixed_sigma is not None or found.perfect:
+    if space.held_sd is not None or found.perfect:
         return found, None
-    assert found.params.sigma is not None
-    if runs_away(data, found.params.covariances, found.params.sigma, reml):
+    if runs_away(data, found.params.covariances, found.params.residual_sd, reml):
         return found._replace(perfect=True), None
     there = without_residual(data, found.params.covariances, reml)
     # Two ways to a likelihood differ by rounding; which of the two is higher, the sign of the derivative tells.
     rounding = LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n)
     if there is None or there.value < found.loglik - rounding:
         return found, None
-    held = replace(space, fixed_sigma=there.stand_in)
+    held = replace(space, own=space.own.held_at(there.stand_in))
     resting = fit_exact(data, held, reml=reml, start=found.params, thorough=False)
     there = without_residual(data, resting.params.covariances, reml)
     if there is None or there.rise > AS_GOOD or not resting.converged:
@@ -163,8 +161,7 @@ def _errors(
     undetermined: Mask | None,
 ) -> _Examined:
     """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
-    space, sigma = model.space, found.params.sigma
-    assert sigma is not None
+    space, sigma = model.space, found.params.residual_sd
     d, p = space.size, space.num_fixed
     nothing = Errors("exact", np.full((d, d), np.nan), fixed_vcov=np.full((p, p), np.nan))
     if found.perfect:
@@ -172,7 +169,7 @@ def _errors(
     # Parameters on the boundary have no information; a stand-in keeps the others' finite.
     stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma, data.column_scales())
     if bound is not None:
-        inside[-1] = False
+        inside[space.own_slice] = False
     solved = None if found.singular else found.solution
     place = stand_in
     if bound is not None:

@@ -46,8 +46,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         ways=lambda psi, inside: coordinates(model, psi, inside, data.R),
         start=_highest(model, reml) if data.plan.num_effects <= MOST_EFFECTS else None,
     )
-    sigma = found.params.sigma
-    assert sigma is not None
+    sigma = found.params.residual_sd
     solution = found.solution
     if found.perfect or found.lost:
         modes = solution.factor.effects(solution.u, solution.w)

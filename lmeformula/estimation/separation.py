@@ -19,7 +19,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lmeformula.laplace.fit import LaplaceFit, own_parameters
+from lmeformula.laplace.fit import LaplaceFit
 from lmeformula.model.compile import Model
 from lmeformula.model.family.limit import Limit
 from lmeformula.model.family.limits import limits_of
@@ -154,7 +154,7 @@ def _among(blocks: Floats, group: list[int]) -> Floats:
 
 def _at_zero(model: Model, found: LaplaceFit) -> Floats:
     """(v n,) the stacked rows' curvatures where all predictors are zero, or amid the thresholds."""
-    free = own_parameters(model.space, model.space.to_free(found.params))
+    free = model.space.own.scale.to_free(found.params.own)
     eta = np.zeros_like(found.problem.offset)
     if model.family.thresholds:
         eta[: model.design.n] = np.mean(found.params.own)

@@ -61,7 +61,7 @@ def heavy_range(fit: FittedModel) -> Range:
     """The range of the parameters of a fit's model."""
     model, space = fit.model, fit.model.space
     # A predictor without residual errors is on the scale of its link.
-    unit = fit.params.sigma or 1.0
+    unit = fit.sigma or 1.0
     scales = [np.sqrt(np.mean(term.values**2, axis=0)) for term in model.design.terms]
     lowest, highest = np.full(space.size, -np.inf), np.full(space.size, np.inf)
     for term, place, scale in zip(space.terms, space.theta_slices, scales, strict=True):

@@ -115,7 +115,7 @@ def fit_exact(
         return point if point.detail is None else with_measured(score, point, free)
 
     first = _first_elements(data, space, elements, scales, start)
-    endless = () if reml or space.fixed_sigma is not None else without_limit(data)
+    endless = () if reml or space.held_sd is not None else without_limit(data)
     if endless:
         # Wherever else there is a maximum, it is none of the likelihood's.
         first, thorough = _only(elements, endless), False
@@ -145,14 +145,14 @@ def fit_exact(
             if solution is None:
                 raise
             lambdas = elements.factors(elements.settle(summit.elements))
-    loglik = -0.5 * profile(work, solution, space.fixed_sigma, apart)
+    loglik = -0.5 * profile(work, solution, space.held_sd, apart)
     if contrasts is not None:
         solution = solve_quickly(inner.data, inner.factors(lambdas))
     params = natural(data, space, solution, reml)
     if not inner.is_same:
-        assert params.sigma is not None
+        variance = params.residual_sd**2
         params = params._replace(
-            covariances=tuple(params.sigma**2 * (factor @ factor.T) for factor in lambdas)
+            covariances=tuple(variance * (factor @ factor.T) for factor in lambdas)
         )
     return ExactFit(
         params=params,
@@ -163,7 +163,7 @@ def fit_exact(
         singular=any_singular(lambdas, roots),
         num_evaluations=summit.num_evaluations,
         perfect=bool(endless)
-        or (space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed)),
+        or (space.held_sd is None and is_perfect(data.rows, solution.rss, solution.missed)),
         charts=elements,
         elements=summit.elements,
         inner=inner,
@@ -184,9 +184,9 @@ def looker(
     """
 
     def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
-        value, slopes, found = deviance(data, inner.factors(lambdas), space.fixed_sigma, reml)
+        value, slopes, found = deviance(data, inner.factors(lambdas), space.held_sd, reml)
         changes = inner.factors(charts.changes(coordinates))
-        information = profile_information(data, found, changes, space.fixed_sigma, reml)
+        information = profile_information(data, found, changes, space.held_sd, reml)
         uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
         information += charts.falling(coordinates, uphill)
         score = charts.pull_back(coordinates, uphill)
@@ -221,7 +221,7 @@ def _first_elements(
 ) -> Floats:
     if start is not None:
         return elements_at(elements, start)
-    sds = moment_start(data, scales, space.fixed_sigma)
+    sds = moment_start(data, scales, space.held_sd)
     return np.concatenate(
         [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
     )
@@ -229,10 +229,9 @@ def _first_elements(
 
 def elements_at(elements: FactorSpace, params: Params) -> Floats:
     """(t,) elements of the factors of these covariances, relative to sigma."""
-    sigma = params.sigma
-    assert sigma is not None
+    sd = params.residual_sd
     return elements.near(
-        tuple(cholesky_semidefinite(covariance) / sigma for covariance in params.covariances)
+        tuple(cholesky_semidefinite(covariance) / sd for covariance in params.covariances)
     )
 
 
@@ -260,7 +259,7 @@ def deviance(
 
 def natural(data: Sums, space: ParamSpace, found: Solution[Precision], reml: bool) -> Params:
     """Parameters on their natural scale from a solved problem."""
-    sigma = space.fixed_sigma or float(np.sqrt(found.rss / data.freedom(reml)))
+    sigma = space.held_sd or float(np.sqrt(found.rss / data.freedom(reml)))
     beta = data.ols + (np.linalg.solve(data.R, found.gamma) if data.R.size else found.gamma)
     covariances = tuple(sigma**2 * (factor @ factor.T) for factor in found.factor.lambdas)
-    return Params(beta, covariances, sigma)
+    return Params(beta, covariances, np.array([sigma]))

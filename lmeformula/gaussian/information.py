@@ -90,12 +90,12 @@ def observed_information(
     gather = _gather(space, blocks)
     quadratic = gather.T @ information @ gather
     with_beta = data.R.T @ found.ZVQ.T @ directions @ gather / variance
-    if space.estimates_sigma:
-        explicit = gather.T @ (directions.T @ found.w) / variance
-        quadratic[-1] += explicit
-        quadratic[:, -1] += explicit
-        quadratic[-1, -1] += 2.0 * found.rss / variance
-        with_beta[:, -1] += 2.0 * data.R.T @ found.score / variance
+    explicit = gather.T @ (directions.T @ found.w) / variance
+    own = slice(space.own_slice.start - p, None)
+    quadratic[own] += explicit
+    quadratic[:, own] += explicit[:, None]
+    quadratic[own, own] += 2.0 * found.rss / variance
+    with_beta[:, own] += (2.0 * data.R.T @ found.score / variance)[:, None]
     whole = np.zeros((space.size, space.size))
     whole[:p, :p] = _fixed_information(data, found, space, psi)
     if not reml:
@@ -188,8 +188,7 @@ def _gather(space: ParamSpace, blocks: tuple[_Block, ...]) -> Floats:
     for block in blocks:
         t = len(block.first)
         gather[row : row + t, column : column + t] = np.eye(t)
-        if space.estimates_sigma:
-            gather[row + t, -1] = 1.0
+        gather[row + t, space.own_slice.start - space.num_fixed :] = 1.0
         row, column = row + t + 1, column + t
     return gather
 
@@ -229,11 +228,9 @@ def average_information(
     )
     directions = covariance_directions(data.plan, found.w, changes)
     # V_i V^-1 r = Z a for theta; 2 r - Z a, a = 2 Lambda Lambda' Z'V^-1 r, for log sigma
-    scale = np.zeros(directions.shape[1])
-    if space.estimates_sigma:
-        modes = apply_lambda(data.plan, found.factor.lambdas, found.u)
-        directions = np.column_stack([directions, -2.0 * modes])
-        scale = np.append(scale, 2.0)
+    scale = np.append(np.zeros(directions.shape[1]), np.full(space.own.size, 2.0))
+    modes = apply_lambda(data.plan, found.factor.lambdas, found.u)
+    directions = np.column_stack([directions, *[-2.0 * modes] * space.own.size])
     quadratic = found.factor.outer_form(directions)
     along = directions.T @ found.w
     quadratic += np.outer(scale, along) + np.outer(along, scale)

@@ -175,12 +175,11 @@ def _fit_with(
     data = data._replace(signs=signs)
     solution = solve_probed(data, lambdas) if summit.on_face else summit.point.detail
     params = natural(data, space, solution, reml)
-    sigma = params.sigma
-    assert sigma is not None
+    sigma = params.residual_sd
     psi, inside = off_bounds(
         space, space.to_free(params), BOUNDARY_SD * sigma, data.column_scales()
     )
-    perfect = space.fixed_sigma is None and is_perfect(data.rows, solution.rss, solution.missed)
+    perfect = space.held_sd is None and is_perfect(data.rows, solution.rss, solution.missed)
     d = space.size
     information, mc_covariance, lost = np.zeros((d, d)), np.zeros((d, d)), False
     if not perfect:
@@ -283,8 +282,8 @@ def _observed_information(
     here = scores.mean(axis=0)
     variance = space.residual_sd(psi) ** 2
     information[:p, :p] = data.R.T @ found.information @ data.R / variance
-    last = d - 1 if space.estimates_sigma else d
-    theta = np.flatnonzero(inside[p:last]) + p
+    own = space.own_slice
+    theta = np.flatnonzero(inside[p : own.start]) + p
     along = ways[np.ix_(theta, theta)]
     falls = np.zeros((d, len(theta)))
     for j, way in enumerate(along.T):
@@ -299,15 +298,14 @@ def _observed_information(
         if not reml:
             mixed = falls[:p] @ back
             information[:p, theta], information[theta, :p] = mixed, mixed.T
-    if space.estimates_sigma:
-        grows = np.zeros(d)
-        for term, place in zip(space.terms, space.theta_slices, strict=True):
-            grows[place.start : place.start + term.structure.num_sds(len(term.columns))] = 1.0
-        pull = pull_of_data(space, psi, found)
-        column = 2.0 * pull - grows @ information
-        column[:p] = 0.0 if reml else column[:p] + 2.0 * here[:p]
-        column[-1] = 2.0 * (found.rss / variance - grows @ pull) - grows @ column
-        information[-1] = information[:, -1] = column
+    grows = np.zeros(d)
+    for term, place in zip(space.terms, space.theta_slices, strict=True):
+        grows[place.start : place.start + term.structure.num_sds(len(term.columns))] = 1.0
+    pull = pull_of_data(space, psi, found)
+    column = 2.0 * pull - grows @ information
+    column[:p] = 0.0 if reml else column[:p] + 2.0 * here[:p]
+    column[own] = 2.0 * (found.rss / variance - grows @ pull) - grows @ column
+    information[own], information[:, own] = column, column[:, None]
     information[~inside] = 0.0
     information[:, ~inside] = 0.0
     return information

@@ -188,8 +188,8 @@ def scores_of(
             "tab,mab->mt", changes[j] / residual_sd, in_lambda
         )
         scale += np.einsum("mab,ab->m", in_lambda, factor.lambdas[j])
-    if space.estimates_sigma:
-        scores[:, -1] = -data.freedom(reml) + found.rss / variance - scale
+    in_sigma = -data.freedom(reml) + found.rss / variance - scale
+    scores[:, space.own_slice] = np.reshape(in_sigma, (-1, 1))
     return scores
 
 

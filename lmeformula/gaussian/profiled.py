@@ -88,9 +88,8 @@ def concentrated(
         changes = structure.cholesky_jacobian(theta, k) / sigma
         gradient[start : start + len(theta)] = np.einsum("tab,ab->t", changes, slope)
         along += float(np.vdot(slope, factor))
-    if space.estimates_sigma:
-        # Of the relative factors, too: they are those of the covariances divided by sigma.
-        gradient[-1] = found.rss / variance - data.freedom(reml) - along
+    # Of the relative factors, too: they are those of the covariances divided by sigma.
+    gradient[space.own_slice.start - p :] = found.rss / variance - data.freedom(reml) - along
     return Concentrated(log_likelihood_of(data, found, variance, reml), gradient, in_held)
 
 

@@ -76,9 +76,8 @@ def witness_at(
         are taken there.
       ended: what the optimiser ended with.
     """
-    assert params.sigma is not None
     gamma = data.R @ (params.beta - data.ols)
-    variance = params.sigma**2
+    variance = params.residual_sd**2
     if data.dense is None:
         return _by_blocks(data, gamma, variance, lambdas, settled, reml, ended)
     places = data.dense.places
@@ -290,6 +289,5 @@ def score(
     if found.outer is not None:
         own = np.diag(trace_products(data.plan, found.outer, changes))
         expected[space.num_fixed : space.num_fixed + len(own)] = 0.5 * own
-    if space.estimates_sigma:
-        gradient[-1] = found.in_log_sigma
+    gradient[space.own_slice] = found.in_log_sigma
     return gradient, expected

@@ -73,7 +73,7 @@ def model_of(structure: Structure) -> Model:
     trials, sigma = None, None
     if family.has_trials:
         trials = np.broadcast_to(structure.others["total_count"], structure.response.shape)
-    if family.has_sigma and structure.residual is None:
+    if family.is_normal and structure.residual is None:
         scales = np.unique(structure.others["scale"])
         if len(scales) != 1:
             raise NotRecognised("residual standard deviations differ")

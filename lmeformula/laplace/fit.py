@@ -153,12 +153,11 @@ def fit_laplace(
     lowest, highest = own_ends(model)
 
     def place_of(coordinates: Floats) -> At:
-        own = coordinates[p:m] if m > p else own_parameters(space, first)
-        return At(coordinates[:p], elements.factors(coordinates[m:]), own)
+        return At(coordinates[:p], elements.factors(coordinates[m:]), coordinates[p:m])
 
     def score_of(coordinates: Floats, found: Approximation) -> Floats:
         in_elements = elements.pull_back(coordinates[m:], found.in_factors)
-        return np.concatenate([found.in_beta, found.in_own[: m - p], in_elements])
+        return np.concatenate([found.in_beta, found.in_own, in_elements])
 
     def measure(point: Point, free: NDArray[np.bool_]) -> Point:
         def score(coordinates: Floats) -> Floats:
@@ -176,7 +175,7 @@ def fit_laplace(
             return nowhere(coordinates, ())
         try:
             found = approximate(problem, place_of(coordinates), begin)
-            coefficients = upright(coefficient_information(problem, found)[:m, :m])
+            coefficients = upright(coefficient_information(problem, found))
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
@@ -244,14 +243,8 @@ def fit_laplace(
         approximation = on_faces(problem, at, approximation)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
     covariances = tuple(factor @ factor.T for factor in lambdas)
-    natural = space.own.scale.to_natural(coordinates[p:m])
-    if space.has_sigma:
-        sigma = float(natural[0]) if space.estimates_sigma else space.fixed_sigma
-        params = Params(beta, covariances, sigma)
-    else:
-        params = Params(beta, covariances, None, natural)
     return LaplaceFit(
-        params=params,
+        params=Params(beta, covariances, space.own.scale.to_natural(coordinates[p:m])),
         coordinates=coordinates,
         approximation=approximation,
         problem=problem._replace(X=stack.X),
@@ -387,7 +380,7 @@ def slopes_in_psi(
     slopes = np.empty((space.size, len(mode.u)))
     slopes[:p] = by_block[:p]
     slopes[space.own_slice] = by_block[p : p + f]
-    slopes[p : space.size - f] = by_block[p + len(depths.own) :]
+    slopes[p : space.size - f] = by_block[p + f :]
     return slopes
 
 
@@ -398,20 +391,13 @@ def gradient(space: ParamSpace, psi: Floats, found: Approximation | DeterminantS
     changes = space.factor_changes(psi)
     for change, where, slope in zip(changes, space.theta_slices, found.in_factors, strict=True):
         in_psi[where] = np.einsum("tab,ab->t", change, slope)
-    in_psi[space.own_slice] = found.in_own[: space.own.size]
+    in_psi[space.own_slice] = found.in_own
     return in_psi
 
 
 def place(space: ParamSpace, psi: Floats) -> At:
     """The parameters as the approximation takes them."""
-    return At(psi[: space.num_fixed], space.factors(psi), own_parameters(space, psi))
-
-
-def own_parameters(space: ParamSpace, psi: Floats) -> Floats:
-    """(f,) unconstrained own parameters of the family, a residual sd that is fixed included."""
-    if space.has_sigma:
-        return np.array([np.log(space.residual_sd(psi))])
-    return psi[space.own_slice]
+    return At(psi[: space.num_fixed], space.factors(psi), psi[space.own_slice])
 
 
 def mode_at(model: Model, problem: Problem, psi: Floats, start: Floats) -> Mode:

@@ -61,11 +61,11 @@ class Climbed(NamedTuple):
 def held_model(model: Model, at_limits: tuple[AtLimit, ...]) -> Model:
     """The model with these own parameters held next to their limits."""
     held = tuple((one.place, one.stand_in) for one in at_limits)
-    own = others(model.space.family_own, tuple(place for place, _ in held))
+    own = others(model.space.own, tuple(place for place, _ in held))
     return Model(
         model.design,
         hold(model.family, held),
-        replace(model.space, family_own=own),
+        replace(model.space, own=own),
         model.dtype,
     )
 

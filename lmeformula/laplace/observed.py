@@ -185,10 +185,8 @@ def complete_information(
     predictors = np.column_stack([predictor(plan, column) for column in effects.T])
     predictors[:, :p] += problem.X
     mixed = np.zeros_like(paired)
-    f = space.own.size
-    if f:
-        paired[own] += depths.own_first[:f] @ predictors
-        mixed[own, own] = depths.own_own[:f, :f]
+    paired[own] += depths.own_first @ predictors
+    mixed[own, own] = depths.own_own
     found = predictors.T @ (mode.weights[:, None] * predictors) + moves @ moves.T
     return np.asarray(found - paired - paired.T - mixed)
 

@@ -44,12 +44,11 @@ def row_derivatives(model: Model) -> RowDerivatives:
     Args:
       model: the model.
     Returns:
-      Functions of the linear predictor and of the unconstrained own parameters: all that the family has, a
-      residual sd that is fixed included.
+      Functions of the linear predictor and of the unconstrained own parameters.
     """
     family = model.family
     response = family.response(model.design)
-    scale = family.own(model.design.first).scale
+    scale = model.space.own.scale
     mixture = model.stack.mixture
     form = (
         form_of(family, response)
@@ -65,7 +64,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
     def depths(eta: Floats, free: Floats) -> Depths:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
             found = form.depths(eta, response, scale.to_natural(free))
-            return in_free(found, scale, free) if len(free) else found
+            return in_free(found, scale, free) if len(found.own) else found
 
     return RowDerivatives(slopes, depths, mixture.held)
 

@@ -17,7 +17,7 @@ from lmeformula.design.predictors import joined, written_terms
 from lmeformula.errors import ModelError
 from lmeformula.formula.kinds import KINDS
 from lmeformula.model.equation import build_equation
-from lmeformula.model.family import NO_OWN, Family
+from lmeformula.model.family import Family
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import predicted_of, with_predictors
 from lmeformula.model.graph import Graph, build_graph
@@ -64,7 +64,7 @@ class Model:
     @property
     def sigma(self) -> float | None:
         """The residual standard deviation where the user fixed it."""
-        return self.space.fixed_sigma
+        return self.space.held_sd
 
     def at(self, params: Params) -> Model:
         """The same model with a joint distribution of its own, whose variables hold these parameters."""
@@ -90,13 +90,7 @@ class Model:
             return self.known_start
         family, design = self.family, self.design
         working = family.working(family.response(design))
-        return starting_predictors(
-            design,
-            self.space,
-            working,
-            family.starts(design.first),
-            has_intercept=family.has_intercept,
-        )
+        return starting_predictors(design, self.space, family, working)
 
     @cached_property
     def stack(self) -> Stack:
@@ -111,8 +105,9 @@ class Model:
     @property
     def units(self) -> Floats:
         """(K,) what each linear predictor is measured in: the response's unit for one that is the mean."""
-        first = self.start.sigma
-        if first is None:
+        if self.family.is_normal:
+            first = self.start.residual_sd
+        else:
             first = 1.0 if self.family.link != "identity" else self._spread()
         return np.array([first, *(1.0 for _ in self.design.predictors[1:])])
 
@@ -199,7 +194,7 @@ def compile(
       family gaussian (identity), 30 rows, 1 fixed effects, 6 random effects (6 Batch)
     """
     rule = find_family(family)
-    has_residual = rule.has_sigma
+    has_residual = rule.is_normal
     if rule.expand is not None and design.num_predictors == 1:
         predictors = rule.expand(design)
         design = joined(design.formula, predictors)
@@ -214,9 +209,9 @@ def compile(
         check_residual(design)
     rule.response(design)
     design = _without_constants(design, keeps)
-    own = NO_OWN if rule.has_sigma else rule.own(design.first)
-    space = param_space(design, has_sigma=rule.has_sigma, fixed_sigma=sigma, own=own)
-    return Model(design, rule, space, dtype)
+    own = rule.own(design.first)
+    own = own if sigma is None else own.held_at(float(sigma))
+    return Model(design, rule, param_space(design, own), dtype)
 
 
 def _with_formulas(family: Family, design: Design) -> tuple[Family, tuple[bool, ...]]:
@@ -275,7 +270,7 @@ def without_intercept(design: Design) -> Design:
 
 
 def _check_sigma(family: Family, sigma: float | None) -> None:
-    if sigma is not None and not family.has_sigma:
+    if sigma is not None and not family.is_normal:
         raise ModelError(
             f"the {family.name} family has no residual sd to fix", hint="Leave sigma out."
         )

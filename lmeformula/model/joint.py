@@ -116,7 +116,7 @@ def build_joint(
       >>> formula = Formula(Response(Column("y")), FixedPart(TermSum(True, ())), ())
       >>> design = Design(formula, ResponseBlock("y", "numeric", np.array([1.0, 2.0, 4.0])),
       ...                 np.ones((3, 1)), ("Intercept",), (term,), (np.zeros(3),), None, np.arange(3))
-      >>> start = Params(np.array([1.0]), (np.array([[4.0]]),), 0.5)
+      >>> start = Params(np.array([1.0]), (np.array([[4.0]]),), np.array([0.5]))
       >>> joint = build_joint(design, start)
       >>> joint
       Joint(parts: g (2,), y (3,); variables: intercept, stddev_g, sigma)
@@ -133,12 +133,14 @@ def build_joint(
 
     effects = fixed_effects(names.effects, start.beta, dtype)
     variables.update(effects)
-    unit = start.sigma if sigma is None else sigma
+    unit = 1.0
+    if rule.is_normal:
+        unit = float(start.own[0]) if sigma is None else sigma
     freedoms = getattr(start, "freedom", ()) or (np.inf,) * len(design.terms)
     for term, covariance, part, freedom in zip(
         design.terms, start.covariances, names.terms, freedoms, strict=True
     ):
-        regular = held_up(covariance, 1.0 if unit is None else float(unit))
+        regular = held_up(covariance, unit)
         model[part], of_term = random_effects(term, regular, part, dtype, freedom)
         variables.update(of_term)
     own, of_family = own_parameters(fitted or design, start, rule, sigma, dtype)
@@ -226,9 +228,9 @@ def own_parameters(
     own = rule.own(design.first)
     if own is NO_OWN:
         return None, {}
-    if rule.has_sigma and sigma is not None:
+    if sigma is not None:
         return tf.constant(float(sigma), dtype), {}
-    natural = np.array([start.sigma]) if rule.has_sigma else np.asarray(start.own)
+    natural = np.asarray(start.own)
     # A bijector of vectors takes the whole, one of scalars the single element.
     bijector = own.scale.bijector()
     value = natural if bijector.forward_min_event_ndims else natural[0]

@@ -144,9 +144,7 @@ def orthogonal_model(model: Model) -> Model | None:
         space=TurnedSpace(
             fixed_names=space.fixed_names,
             terms=shapes,
-            fixed_sigma=space.fixed_sigma,
-            has_sigma=space.has_sigma,
-            family_own=space.family_own,
+            own=space.own,
             turn=turn,
             of_terms=space.names[space.num_fixed : space.own_slice.start],
         ),

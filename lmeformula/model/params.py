@@ -12,7 +12,7 @@ from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.student import Heavy, free_of, freedom_of
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.family.own import NO_OWN, Own, positive
+from lmeformula.model.family.own import NO_OWN, Own
 
 Floats = NDArray[np.float64]
 
@@ -23,17 +23,20 @@ class Params(NamedTuple):
     Attributes:
       beta: (p) fixed effects, on the scale of the linear predictor.
       covariances: one (k, k) covariance matrix per random-effects term, in squared units of the predictor.
-      sigma: residual standard deviation, or None for families without one.
-      own: (v) the family's other parameters of its own, as its functions take them: thresholds, a dispersion.
+      own: (v) the family's own parameters, as its functions take them: a residual sd, thresholds, a dispersion.
       freedom: degrees of freedom of each term's effects, infinite where they are Gaussian; empty where all are.
         Covariances are scale matrices where they are finite.
     """
 
     beta: Floats
     covariances: tuple[Floats, ...]
-    sigma: float | None = None
     own: Floats = NO_OWN.start
     freedom: tuple[float, ...] = ()
+
+    @property
+    def residual_sd(self) -> float:
+        """The residual standard deviation, for families that have one."""
+        return float(self.own[0])
 
     @property
     def freedom_of(self) -> tuple[float, ...]:
@@ -56,33 +59,17 @@ class ParamSpace:
 
     theta is a term's log standard deviations, then the unconstrained form of its correlations
     (see covariance.py). The family's own parameters are log sigma, the free form of thresholds, or the log
-    of a dispersion; a sigma that is fixed takes no place in psi.
+    of a dispersion; those that are held take no place in psi.
 
     Attributes:
       fixed_names: (p) names of the fixed effects.
       terms: the random-effects terms.
-      fixed_sigma: the residual sd where the user fixed it.
-      has_sigma: whether the family has a residual sd at all; it is the family's own parameter then.
-      family_own: the own parameters of a family without.
+      own: the family's own parameters, the last elements of psi.
     """
 
     fixed_names: tuple[str, ...]
     terms: tuple[TermShape, ...]
-    fixed_sigma: float | None
-    has_sigma: bool
-    family_own: Own = NO_OWN
-
-    @property
-    def estimates_sigma(self) -> bool:
-        """Whether log sigma is the last element of psi."""
-        return self.has_sigma and self.fixed_sigma is None
-
-    @property
-    def own(self) -> Own:
-        """The family's own parameters that are estimated, the last elements of psi."""
-        if self.has_sigma:
-            return _SIGMA if self.estimates_sigma else NO_OWN
-        return self.family_own
+    own: Own
 
     @property
     def num_fixed(self) -> int:
@@ -118,17 +105,17 @@ class ParamSpace:
             names += term.structure.param_names(term.name, term.columns)
         return (*names, *self.own.names)
 
+    @property
+    def held_sd(self) -> float | None:
+        """The residual standard deviation where the user holds it; None where it is estimated."""
+        return float(self.own.start[0]) if self.own.is_held else None
+
     def residual_sd(self, psi: Floats) -> float:
-        """The residual standard deviation, from psi or as fixed; for families that have one."""
-        if self.estimates_sigma:
-            return float(np.exp(psi[-1]))
-        assert self.fixed_sigma is not None
-        return self.fixed_sigma
+        """The residual standard deviation, from psi or as held; for families that have one."""
+        return float(self.family_values(psi)[0])
 
     def family_values(self, psi: Floats) -> Floats:
-        """(v,) all parameters of the family on their natural scale, fixed or not."""
-        if self.has_sigma:
-            return np.array([self.residual_sd(psi)])
+        """(v,) all parameters of the family on their natural scale, held or not."""
         return self.own.scale.to_natural(psi[self.own_slice])
 
     def factors(self, psi: Floats) -> tuple[Floats, ...]:
@@ -149,10 +136,7 @@ class ParamSpace:
         """Parameters on their natural scale from the unconstrained vector psi (d)."""
         covariances = tuple(square(factor) for factor in self.factors(psi))
         beta = np.array(psi[: self.num_fixed])
-        freedom = self.freedom(psi)
-        if self.has_sigma:
-            return Params(beta, covariances, self.residual_sd(psi), freedom=freedom)
-        return Params(beta, covariances, None, self.family_values(psi), freedom)
+        return Params(beta, covariances, self.family_values(psi), self.freedom(psi))
 
     def freedom(self, psi: Floats) -> tuple[float, ...]:
         """Degrees of freedom of each term's effects; empty where all are Gaussian."""
@@ -175,11 +159,7 @@ class ParamSpace:
             parts.append(term.structure.to_free(covariance))
             if isinstance(term.structure, Heavy) and params.freedom:
                 parts[-1][-1] = free_of(params.freedom[j])
-        own = params.own
-        if self.has_sigma:
-            assert params.sigma is not None
-            own = np.array([params.sigma] if self.estimates_sigma else [])
-        parts.append(self.own.scale.to_free(own))
+        parts.append(self.own.scale.to_free(params.own))
         return np.concatenate(parts)
 
     def to_report(self, psi: Floats) -> Floats:
@@ -200,32 +180,14 @@ class ParamSpace:
         return jacobian
 
 
-_SIGMA = positive("sigma", 1.0)
-
-
 def square(factor: Floats) -> Floats:
     """L L' of a lower-triangular factor L."""
     return factor @ factor.T
 
 
-def param_space(
-    design: Design, *, has_sigma: bool, fixed_sigma: float | None, own: Own = NO_OWN
-) -> ParamSpace:
-    """The parameter space of a design.
-
-    Args:
-      design: the design.
-      has_sigma: whether the family has a residual sd.
-      fixed_sigma: what the user fixed it at, or None.
-      own: the own parameters of a family without a residual sd.
-    """
-    return ParamSpace(
-        fixed_names=design.names,
-        terms=tuple(term_shape(term) for term in design.terms),
-        fixed_sigma=fixed_sigma,
-        has_sigma=has_sigma,
-        family_own=own,
-    )
+def param_space(design: Design, own: Own) -> ParamSpace:
+    """The parameter space of a design with the own parameters of its family."""
+    return ParamSpace(design.names, tuple(term_shape(term) for term in design.terms), own)
 
 
 def term_shape(term: TermBlock) -> TermShape:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.design.design import Design
+from lmeformula.model.family import Family
 from lmeformula.model.params import Params, ParamSpace, term_shape
 
 # Standard deviation of what varies in further predictors, which are logarithms or logits.
@@ -20,27 +21,24 @@ FIRST_FREEDOM = 6.0
 def starting_values(
     design: Design,
     space: ParamSpace,
-    working: NDArray[np.float64] | None = None,
-    *,
-    has_intercept: bool = True,
+    family: Family,
+    working: NDArray[np.float64],
 ) -> Params:
     """Starting values of a model.
 
     Args:
       design: the design; the response is (n,).
       space: the parameter space of the model.
-      working: (n,) responses on the scale of the linear predictor; by default the responses themselves.
-      has_intercept: False where thresholds take the place of a fixed intercept. They are moved to the mean of
-        the predictor.
+      family: its family. Thresholds that take the place of a fixed intercept are moved to the mean of the
+        predictor.
+      working: (n,) responses on the scale of the linear predictor.
     Returns:
       Least squares for the fixed effects; for each term standard deviations that give its predictor, together
       with the other terms, half the residual sd, uncorrelated; most of the residual sd for sigma; what the
       family says for other parameters of its own.
     """
-    working = design.y if working is None else working
-    assert working is not None
     root = np.ones(design.n) if design.weights is None else np.sqrt(design.weights)
-    columns = design.X if has_intercept else np.column_stack([design.X, np.ones(design.n)])
+    columns = design.X if family.has_intercept else np.column_stack([design.X, np.ones(design.n)])
     target = (working - design.offset) * root
     coefficients = np.linalg.lstsq(columns * root[:, None], target, rcond=None)[0]
     residual = target - columns @ coefficients * root
@@ -51,14 +49,12 @@ def starting_values(
         scale = np.sqrt(np.mean(term.values**2, axis=0))
         share = 0.5 * sd / np.sqrt(len(term.columns) * len(design.terms))
         covariances.append(np.diag((share / np.maximum(scale, 1e-12)) ** 2))
-    if space.has_sigma:
-        return Params(
-            beta, tuple(covariances), space.fixed_sigma or 0.85 * sd, freedom=_freedom(design)
-        )
     own = space.own.start
-    if not has_intercept:
+    if family.is_normal and not space.own.is_held:
+        own = np.array([0.85 * sd])
+    if not family.has_intercept:
         own = own + np.mean(design.X @ beta + design.offset)
-    return Params(beta, tuple(covariances), None, own, _freedom(design))
+    return Params(beta, tuple(covariances), own, _freedom(design))
 
 
 def _freedom(design: Design) -> tuple[float, ...]:
@@ -73,28 +69,23 @@ def _freedom(design: Design) -> tuple[float, ...]:
 def starting_predictors(
     design: Design,
     space: ParamSpace,
+    family: Family,
     working: NDArray[np.float64],
-    starts: tuple[float, ...],
-    *,
-    has_intercept: bool = True,
 ) -> Params:
     """Starting values of a model with K linear predictors.
 
     Args:
       design: the design.
       space: the parameter space of the model.
+      family: its family, which says what each further predictor is to be for all rows.
       working: (n,) responses on the scale of the first predictor.
-      starts: what each further predictor is to be for all rows.
-      has_intercept: as in `starting_values`.
     Returns:
       For the first predictor what `starting_values` says; for the fixed effects of the others what comes
       nearest to a constant, and small standard deviations.
     """
-    first = starting_values(
-        design.first, _space_of_first(design, space), working, has_intercept=has_intercept
-    )
+    first = starting_values(design.first, _space_of_first(design, space), family, working)
     beta = [first.beta]
-    for part, start in zip(design.predictors[1:], starts, strict=True):
+    for part, start in zip(design.predictors[1:], family.starts(design.first), strict=True):
         target = start - part.design.offset
         beta.append(np.asarray(np.linalg.lstsq(part.design.X, target, rcond=None)[0], float))
     # Terms of the first predictor alone have their place among its terms; linked ones have others' columns too.

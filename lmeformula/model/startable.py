@@ -28,12 +28,8 @@ class Start(Protocol):
         """One (k, k) covariance matrix per term."""
 
     @property
-    def sigma(self) -> float | None:
-        """Residual standard deviation, or None for families without one."""
-
-    @property
     def own(self) -> Floats:
-        """(f,) the family's other parameters of its own."""
+        """(v,) the family's own parameters."""
 
 
 def check_start(design: Design, start: Start, rule: Family, sigma: float | None) -> None:
@@ -56,10 +52,10 @@ def check_start(design: Design, start: Start, rule: Family, sigma: float | None)
             "terms that share a covariance, as in (x |ID| g), have no joint distribution here",
             hint="Write them as one term, or without the shared label.",
         )
-    if sigma is not None and not rule.has_sigma:
+    if sigma is not None and not rule.is_normal:
         raise ModelError(f"the {rule.name} family has no residual standard deviation to fix")
-    used = start.sigma if sigma is None else sigma
-    if rule.has_sigma and not (used is not None and np.isfinite(used) and used > 0):
+    used = sigma if sigma is not None or not len(start.own) else float(start.own[0])
+    if rule.is_normal and not (used is not None and np.isfinite(used) and used > 0):
         raise ModelError(f"the residual standard deviation must be positive, not {used}")
 
 

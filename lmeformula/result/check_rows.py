@@ -243,7 +243,7 @@ def narrow(facts: RowFacts) -> Doubt | None:
 def _spread(facts: RowFacts) -> Spread | None:
     fit = facts.fit
     family, design = fit.model.family, fit.model.design
-    if family.variance is None or family.has_sigma or not own_at_limits(fit).all():
+    if family.variance is None or family.is_normal or not own_at_limits(fit).all():
         return None
     if family.has_weights and design.weights is not None:
         # Rows that count as several alike have no spread of their own.

@@ -62,9 +62,8 @@ def roots(data: Sums, space: ParamSpace, params: Params) -> tuple[Root, ...]:
       space: the parameter space.
       params: the estimates.
     """
-    assert params.sigma is not None
     return tuple(
-        _root(term.structure, covariance / params.sigma**2, scale)
+        _root(term.structure, covariance / params.residual_sd**2, scale)
         for term, covariance, scale in zip(
             space.terms, params.covariances, data.column_scales(), strict=True
         )
@@ -122,7 +121,7 @@ def information(
         parts = [at[a:b] for a, b in itertools.pairwise(starts)]
         return _score(data, terms, parts, scales, float(np.exp(at[-1])), reml)
 
-    m = len(point) if space.estimates_sigma else len(point) - 1
+    m = len(point) - 1 + space.own.size
     found = np.empty((m, m))
     for j in range(m):
         step = np.zeros(len(point))

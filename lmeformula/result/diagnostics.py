@@ -126,7 +126,7 @@ def singular_terms(fit: FittedModel) -> tuple[str, ...]:
     """
     found = []
     is_whole = has_rows(fit.model.design)
-    sigma = fit.params.sigma or 1.0
+    sigma = fit.sigma or 1.0
     for term, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
         scale = np.ones(len(term.columns))
         if is_whole:

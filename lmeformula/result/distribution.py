@@ -196,5 +196,4 @@ def _summed(made: Any, observed: Floats) -> tuple[Floats, Floats]:
 
 def _sds(fit: FittedModel, response: Arrays) -> Floats:
     """(n,) residual standard deviations of normal rows."""
-    assert fit.params.sigma is not None
-    return fit.params.sigma / np.sqrt(response[1])
+    return fit.params.residual_sd / np.sqrt(response[1])

@@ -52,7 +52,7 @@ def at_limits(fit: FittedModel) -> tuple[str, ...]:
     if fit.outcome is Outcome.BOUNDARY and endless.any():
         # Coefficients of an own parameter with a formula.
         return tuple(np.array(design.names, object)[endless])
-    if fit.outcome is Outcome.BOUNDARY and fit.model.space.estimates_sigma:
+    if fit.outcome is Outcome.BOUNDARY and fit.model.family.is_normal:
         return ("sigma at 0 (effects alone account for the responses)",)
     resting = np.array(fit.model.space.own.names, object)[own_at_limits(fit)]
     return tuple(f"{name} at {limits[name].value:g} ({limits[name].becomes})" for name in resting)

@@ -194,10 +194,8 @@ def equations(fit: FittedModel) -> Equations:
     refuse_heavy(fit, "mixed-model equations, as for errors of rows left out,")
     design, stack = fit.model.design, fit.model.stack
     plan = layout(stack.terms)
-    sigma = fit.params.sigma
     if fit.model.family.is_normal:
-        assert sigma is not None
-        scale, weights = sigma**2, design.weights
+        scale, weights = fit.params.residual_sd**2, design.weights
     else:
         scale, weights = 1.0, _curvature(fit)
     lambdas = tuple(cholesky_semidefinite(cov / scale) for cov in fit.params.covariances)
@@ -268,7 +266,4 @@ def _curvature(fit: FittedModel) -> Floats:
     model = fit.model
     eta = stacked_predictor(fit, linear_predictor(fit, model.design))
     own = model.space.own.scale.to_free(fit.params.own)
-    if model.space.has_sigma:
-        assert fit.params.sigma is not None
-        own = np.array([np.log(fit.params.sigma)])
     return np.asarray(-row_derivatives(model).slopes(eta, own).second)

@@ -141,7 +141,6 @@ def kenward_roger(fit: FittedModel) -> KenwardRoger:
 def _directions(fit: FittedModel, data: Sums) -> list[Direction]:
     """The covariance parameters: the term of each, and the (k, k) derivative of its covariance."""
     space = fit.model.space
-    assert fit.params.sigma is not None
     found: list[Direction] = []
     for j, (term, block, root) in enumerate(
         zip(space.terms, fit.model.design.terms, roots(data, space, fit.params), strict=True)
@@ -189,8 +188,7 @@ class _Products(NamedTuple):
 def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Products:
     """The matrices; the residual's follow from V being the sum of its parts, V^-1 V V^-1 = V^-1."""
     plan, space = data.plan, fit.model.space
-    assert fit.params.sigma is not None
-    variance = fit.params.sigma**2
+    variance = fit.params.residual_sd**2
     covariances = fit.params.covariances
     lambdas = tuple(cholesky_semidefinite(cov / variance) for cov in covariances)
     found = solve_exactly(data, lambdas)
@@ -220,7 +218,7 @@ def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Pro
             spread = np.einsum("ac,lcmd->lamd", change, grid) @ other
             traces[i, j] = traces[j, i] = float(np.vdot(spread, grid))
     keep = slice(0, parameters)
-    if not space.estimates_sigma:
+    if not space.own.size:
         return _Products(P[keep], Q[keep, keep], traces[keep, keep])
     terms = slice(parameters, m)
     rest_P = (data.R.T @ found.information @ data.R / variance - P[terms].sum(axis=0)) / variance

@@ -72,8 +72,8 @@ def parameters(fit: FittedModel) -> tuple[Parameter, ...]:
         ]
     own = fit.model.space.own
     bounds = POSITIVE if isinstance(own.scale, Positive) else ANYTHING
-    if fit.model.space.has_sigma:
-        labels += [("residual", "Residual", "", bounds)] * (len(fit.param_names) - len(labels))
+    if fit.model.family.is_normal:
+        labels += [("residual", "Residual", "", bounds)] * own.size
     else:
         each = (
             own.scale.bounds

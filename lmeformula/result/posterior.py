@@ -97,7 +97,7 @@ def row_precisions(fit: FittedModel) -> Floats:
         return np.asarray(weights / own[0] ** 2)
     from lmeformula.laplace.rows import row_derivatives  # may start TensorFlow
 
-    free = family.own(design.first).scale.to_free(own)
+    free = fit.model.space.own.scale.to_free(own)
     eta = stacked_predictor(fit, linear_predictor(fit, design))
     second = row_derivatives(fit.model).slopes(eta, free).second
     return np.asarray(-second, float)

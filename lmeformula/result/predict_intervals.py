@@ -181,8 +181,7 @@ def predict_interval(
     elif is_gaussian or kind == "link":
         added: Floats | float = 0.0
         if has_residual:
-            assert fit.params.sigma is not None
-            added = fit.params.sigma**2 / (1.0 if rows.weights is None else rows.weights)
+            added = fit.params.residual_sd**2 / (1.0 if rows.weights is None else rows.weights)
         frame = _framed([what.eta, *(what.eta + what.ends(level, added))])
     else:
         frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))

@@ -100,8 +100,7 @@ def mean_response(fit: FittedModel, eta: Floats) -> Floats:
 
 def family_values(fit: FittedModel) -> Floats:
     """(f,) the family's own parameters on their natural scale."""
-    sigma = fit.params.sigma
-    return np.asarray(fit.params.own if sigma is None else [sigma], float)
+    return np.asarray(fit.params.own, float)
 
 
 def has_new_level(rows: NewRows, used: Sequence[bool] | None = None) -> NDArray[np.bool_]:

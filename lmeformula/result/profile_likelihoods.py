@@ -62,10 +62,8 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
     if fit.reml and not reml:
         params = fit_exact(sums(fit.model.design), fit.model.space).params
         parameter = replace(parameter, estimate=float(params.beta[index]))
-    sigma = params.sigma
-    assert sigma is not None
     return slice_by(
-        lambda model: Exact(model, sigma, reml),
+        lambda model: Exact(model, params.residual_sd, reml),
         fit.model,
         params,
         parameter,

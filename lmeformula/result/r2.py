@@ -193,7 +193,7 @@ def variances(
     eta = design.X @ np.where(of_first, fit.params.beta, 0.0)
     groups: dict[str, float] = {}
     own_rows = 0.0
-    has_residual = fit.model.family.base.has_sigma
+    has_residual = fit.model.family.base.is_normal
     for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
         is_first = np.equal(block.predictors, 0)
         if not is_first.any():
@@ -292,8 +292,6 @@ def _observation_variance(
                 f"mean is {mean:g}, which no response of the {family.name} family has",
                 hint="Give a mean in the range of the responses.",
             )
-        if family.has_sigma:
-            variance = variance * rows.own[0] ** 2
         if family.link != "log":
             return np.asarray(variance / slope**2)
         squared_cv = variance / at**2

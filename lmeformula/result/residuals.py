@@ -97,10 +97,7 @@ def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Fl
     if family.overdispersion is not None:
         trials = family.response(fit.model.design)[1]
         weights = weights / family.overdispersion(trials, own)
-    variance = family.variance(mu, own)
-    if family.has_sigma:
-        variance = variance * own[0] ** 2
-    return np.asarray(variance / weights)
+    return np.asarray(family.variance(mu, own) / weights)
 
 
 def _named(fit: FittedModel, values: Floats) -> pd.Series:

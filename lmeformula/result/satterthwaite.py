@@ -91,12 +91,9 @@ def satterthwaite(fit: FittedModel) -> Satterthwaite:
     check_direct(fit, "Satterthwaite's degrees of freedom")
     space = fit.model.space
     data = sums(fit.model.design)
-    assert fit.params.sigma is not None
     terms = roots(data, space, fit.params)
-    free = np.concatenate(
-        [*(term.moving for term in terms), np.full(int(space.estimates_sigma), True)]
-    )
-    observed = information(data, space, fit.params.sigma, terms, reml=fit.reml)
+    free = np.concatenate([*(term.moving for term in terms), np.full(space.own.size, True)])
+    observed = information(data, space, fit.params.residual_sd, terms, reml=fit.reml)
     return Satterthwaite(
         vcov=fit.fixed_vcov,
         slopes=_slopes(fit, data, terms)[free],
@@ -106,8 +103,7 @@ def satterthwaite(fit: FittedModel) -> Satterthwaite:
 
 def _slopes(fit: FittedModel, data: Sums, terms: tuple[Root, ...]) -> Floats:
     """(m, p, p) derivatives of C: C X'V^-1 V_i V^-1 X C, V_i that of V in the i-th covariance parameter."""
-    sigma = fit.params.sigma
-    assert sigma is not None
+    sigma = fit.params.residual_sd
     lambdas = tuple(cholesky_semidefinite(cov) / sigma for cov in fit.params.covariances)
     found = solve_exactly(data, lambdas)
     crossed = data.plan.split(found.ZVQ @ data.R / sigma)
@@ -116,8 +112,7 @@ def _slopes(fit: FittedModel, data: Sums, terms: tuple[Root, ...]) -> Floats:
         for term, block in zip(terms, crossed, strict=True)
         for change in term.changes(term.elements)
     ]
-    if fit.model.space.estimates_sigma:
-        slopes.append(2.0 * fit.fixed_vcov)
+    slopes += [2.0 * fit.fixed_vcov] * fit.model.space.own.size
     return np.array(slopes).reshape(-1, *fit.fixed_vcov.shape)
 
 

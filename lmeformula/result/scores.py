@@ -65,10 +65,9 @@ def category_chances(
         spread = equations(fit).spread(rows, parameters=True, effects=True, new_levels=True)
     if family.probabilities is None:
         assert values is not None
-        assert fit.params.sigma is not None
         numbers = np.asarray(values, float)
         midpoints = (numbers[1:] + numbers[:-1]) / 2.0
-        sds = np.sqrt(spread + fit.params.sigma**2)[:, None]
+        sds = np.sqrt(spread + fit.params.residual_sd**2)[:, None]
         away = (midpoints - eta[:, None]) / sds
         ends = np.zeros((len(eta), 1))
         return np.diff(np.hstack([ends, scipy.special.ndtr(away), ends + 1.0]), axis=1)

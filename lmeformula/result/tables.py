@@ -112,7 +112,7 @@ def family_table(fit: FittedModel) -> Table:
     rows = [p for p in parameters(fit) if p.effect == "family"]
     own = fit.model.space.own
     cells = [(p.term, p.estimate, p.std_error) for p in rows]
-    if own.values:
+    if rows and own.values:
         others = thresholds(fit).drop(index=list(own.names), errors="ignore")
         cells += [
             (str(row.Index), float(row.estimate), float(row.std_error))

@@ -108,7 +108,7 @@ def glance(fit: FittedModel) -> pd.DataFrame:
             "aic": [fit.aic],
             "bic": [fit.bic],
             "aic_mc_error": [2.0 * fit.loglik.mc_error],
-            "sigma": [np.nan if fit.params.sigma is None else fit.params.sigma],
+            "sigma": [np.nan if fit.sigma is None else fit.sigma],
             "method": [fit.method],
             "outcome": [fit.outcome.name],
             "converged": [fit.converged],

@@ -156,5 +156,4 @@ def varcorr(fit: FittedModel) -> VarCorr:
         kind = structure_of(block).correlations
         df = freedom[len(terms)] if block.distribution == "student" else None
         terms.append(TermCovariance(block.group, block.columns, sd, corr, kind, df))
-    sigma = fit.params.sigma
-    return VarCorr(tuple(terms), None if sigma is None else float(sigma))
+    return VarCorr(tuple(terms), fit.sigma)

@@ -98,7 +98,7 @@ def _geometry(
         bend=_own_only(space, weights[:, None]),
         bends=_own_only(space, np.array([leverage])),
         cubic=(),
-        extra=np.array([np.log(sigma)]),
+        extra=psi[space.own_slice],
     )
     p = space.num_fixed
     coefficients = np.zeros((p + space.own.size, p + space.own.size))
@@ -161,7 +161,5 @@ def _pull(
 ) -> Floats:
     """Derivatives in u of the scores of beta and log sigma."""
     by_beta = -apply_lambda(data.plan, factors, data.ZQ @ data.R, transpose=True) / variance
-    if not space.estimates_sigma:
-        return by_beta
     # Z'W r Lambda = u at the conditional modes
-    return np.column_stack([by_beta, -2.0 * modes])
+    return np.column_stack([by_beta, *[-2.0 * modes] * space.own.size])

@@ -12,7 +12,7 @@ from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor, ProbedFactor
 from lmeformula.em.types import Geometry, Problem
-from lmeformula.laplace.fit import KnownMode, mode_at, own_parameters, slopes_in_psi
+from lmeformula.laplace.fit import KnownMode, mode_at, slopes_in_psi
 from lmeformula.laplace.information import complete_block, upright
 from lmeformula.laplace.likelihood import Mode, collect
 from lmeformula.laplace.likelihood import Problem as Arrays
@@ -132,9 +132,9 @@ def whitening_at(
         bend=np.zeros((len(mode.eta), space.size)),
         bends=np.zeros(space.size),
         cubic=(),
-        extra=own_parameters(space, psi),
+        extra=psi[space.own_slice],
     )
-    complete = complete_information(space, plan, changes, upright(square[:m, :m]))
+    complete = complete_information(space, plan, changes, upright(square))
     return AtMode(white, complete, depths, changes)
 
 
@@ -172,7 +172,7 @@ def blank_whitening(model: Model, plan: Layout) -> Whitening:
             ),
             linear=np.zeros((q, space.size)),
         ),
-        extra=own_parameters(space, np.zeros(space.size)),
+        extra=np.zeros(space.own.size),
     )
 
 

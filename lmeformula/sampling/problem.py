@@ -56,7 +56,7 @@ def whitened_problem(
         formula_order=tuple(order.index(j) for j in range(len(order))),
         has_own=space.own.size > 0,
     )
-    scale = family.own(model.design.first).scale
+    scale = space.own.scale
     of_rows = row_density(family, scale)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,7 @@ def _longest_step(model: Model) -> Floats:
     """
     space, stack = model.space, model.stack
     fixed = np.full(space.num_fixed, np.inf)
-    if not space.has_sigma and model.family.link != "identity":
+    if not model.family.is_normal and model.family.link != "identity":
         size = np.abs(stack.X).max(axis=0, initial=0.0)
         fixed = LONGEST / np.where(size > 0, size, 1.0)
     return np.concatenate([fixed, np.ones(space.size - space.num_fixed)])

@@ -19,7 +19,6 @@ from scipy.special import logsumexp
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.em.types import Tensor
-from lmeformula.laplace.fit import own_parameters
 from lmeformula.model.compile import Model
 from lmeformula.sampling.blocks import Blocks
 from lmeformula.sampling.rows import row_density
@@ -93,7 +92,7 @@ def integrand(model: Model, plan: Layout, blocks: Blocks) -> Integrand | None:
     order = np.argsort(blocks.of_rows, kind="stable")
     ends = np.searchsorted(blocks.of_rows[order], np.arange(blocks.size + 1))
     family = model.family
-    scale = family.own(model.design.first).scale
+    scale = model.space.own.scale
     return Integrand(
         model=model,
         plan=plan,
@@ -146,7 +145,7 @@ def integrate(
     for j, (term, factor) in enumerate(zip(stack.terms, space.factors(psi), strict=True)):
         columns = of.local[_effects_of_rows(of.plan, j, term.index)]
         np.put_along_axis(loads, columns, term.values @ factor, axis=1)
-    at = _At(of, psi, base, loads, tf.constant(own_parameters(space, psi)), space.freedom(psi))
+    at = _At(of, psi, base, loads, tf.constant(psi[space.own_slice]), space.freedom(psi))
 
     centre, prior = np.zeros((of.blocks.size, k)), np.ones((of.blocks.size, k))
     centre[of.blocks.of_effects, of.local] = modes

@@ -134,11 +134,7 @@ def _at_draws(
     white = tf.nest.map_structure(lambda part: tf.constant(np.asarray(part)), geometry.arrays)
     data = tf.nest.map_structure(lambda part: tf.constant(np.asarray(part)), problem.data)
     effects = np.asarray(problem.to_latents(tf.constant(columns), white, data), float)
-    own = (
-        np.array([np.log(space.residual_sd(params))])
-        if space.has_sigma
-        else params[space.own_slice]
-    )
+    own = params[space.own_slice]
     base = stack.offset + stack.X @ params[: space.num_fixed]
     found = {
         j: np.empty((m * c, len(space.terms[j].columns), len(space.terms[j].columns)))

@@ -22,7 +22,7 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
         return _stacked(family, scale, len(family.predictors))
 
     def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
-        own = scale.tensors(tf.unstack(extra))
+        own = _natural(scale, extra, eta)
         if family.slope is not None:
             return log_density(family, eta, response, own), family.slope(eta, response, own)
         with tf.GradientTape() as tape:
@@ -41,6 +41,11 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
     return RowDensity(slope, own_scores)
 
 
+def _natural(scale: Scale, extra: Tensor, like: Tensor) -> tuple[Tensor, ...]:
+    """The natural own parameters, those that are held included, of the precision of predictors."""
+    return tuple(tf.convert_to_tensor(v, like.dtype) for v in scale.tensors(tf.unstack(extra)))
+
+
 def _stacked(family: Family, scale: Scale, k: int) -> RowDensity:
     size = k * (k + 1) // 2
 
@@ -49,7 +54,7 @@ def _stacked(family: Family, scale: Scale, k: int) -> RowDensity:
 
     def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
         etas = read(eta)
-        own = scale.tensors(tf.unstack(extra))
+        own = _natural(scale, extra, etas)
         with tf.GradientTape() as tape:
             tape.watch(etas)
             value = log_density(family, etas, response, own)

@@ -211,7 +211,7 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
         has_own=space.own.size > 0,
     )
     sizes = HeavySizes(base, tuple(is_heavy[j] for j in order))
-    scale = family.own(model.design).scale
+    scale = space.own.scale
     of_rows = row_density(family, scale)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:

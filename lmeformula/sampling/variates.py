@@ -70,14 +70,13 @@ def bend_and_cubic(
         row are of all their combinations, and where what stands for M does not know its covariances.
     """
     reach, own = _reach(space, arrays, mode, factor, pull, changes), space.own_slice
-    f = space.own.size
     if depths.third.ndim > 1 or not isinstance(factor, Factor):
         bend = spread_out(0.5 * depths.third, reach)
-        bend[:, own] += 0.5 * depths.own_second[:f].T
+        bend[:, own] += 0.5 * depths.own_second.T
         return factor.leverages() @ bend, bend, ()
     half = 0.5 * depths.third
     bend = half[:, None] * reach
-    bend[:, own] += 0.5 * depths.own_second[:f].T
+    bend[:, own] += 0.5 * depths.own_second.T
 
     loads, shared = loadings(arrays.plan, mode.at.lambdas), factor.covariances()
     pairs = zip(loads, shared, strict=True)
@@ -87,7 +86,7 @@ def bend_and_cubic(
     usable = length > np.sqrt(np.finfo(float).eps) * np.abs(mode.eta)
     per_length = np.where(usable, 1.0 / length, 0.0)
     twist = (per_length * (ahead.third - depths.third) / 6.0)[:, None] * reach
-    twist[:, own] += (per_length * (ahead.own_second - depths.own_second)[:f] / 6.0).T
+    twist[:, own] += (per_length * (ahead.own_second - depths.own_second) / 6.0).T
 
     blocks = _blocks(space, arrays, mode, bend, loads, changes)
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
-from lmeformula.fit import Information
+from lmeformula.fit import FittedModel, Information
 from lmeformula.formula.formula import Formula
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.family.bijected import Bijected
@@ -70,8 +70,31 @@ TERM = Record(
     own=("k",),
 )
 
+
+class Kept(NamedTuple):
+    """Parameters as a file has them: a residual standard deviation stands by itself, not among the own ones."""
+
+    beta: NDArray[np.float64]
+    covariances: tuple[NDArray[np.float64], ...]
+    sigma: float | None
+    own: NDArray[np.float64]
+    freedom: tuple[float, ...]
+
+    @classmethod
+    def of(cls, fit: FittedModel) -> Kept:
+        """Those of a fit."""
+        beta, covariances, own, freedom = fit.params
+        return cls(beta, covariances, fit.sigma, own if fit.sigma is None else own[1:], freedom)
+
+    @property
+    def params(self) -> Params:
+        """The parameters of the fit."""
+        own = self.own if self.sigma is None else np.append(self.sigma, self.own)
+        return Params(self.beta, self.covariances, own, self.freedom)
+
+
 PARAMS = Record(
-    Params,
+    Kept,
     {
         "beta": Array(("p",)),
         "covariances": Each(Array(("", "")), "terms"),

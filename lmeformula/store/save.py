@@ -15,7 +15,7 @@ from lmeformula.errors import ModelError, SavedFitError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
-from lmeformula.model.family import Family, Own, is_from_table
+from lmeformula.model.family import NO_OWN, Family, Own, is_from_table
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import with_predictors
 from lmeformula.model.family.thresholds import Patterned
@@ -30,7 +30,7 @@ from lmeformula.store.archive import (
 )
 from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Real, Text, Writer
 from lmeformula.store.containers import Each, read_fields
-from lmeformula.store.fields import FIT, LATER, OWN
+from lmeformula.store.fields import FIT, LATER, OWN, Kept
 from lmeformula.store.parts import DesignCodec
 from lmeformula.store.recipe import Functions, check_recipe
 
@@ -68,12 +68,14 @@ def save(fit: FittedModel, path: str | PathLike[str], *, data: bool = False) -> 
         header["model"] = {
             "family": _put(out, "family", _FamilyCodec(), model.family),
             "dtype": model.dtype,
-            "fixed_sigma": model.space.fixed_sigma,
-            "own": _put(out, "own", OWN, model.space.family_own),
+            "fixed_sigma": model.sigma,
+            "own": _put(out, "own", OWN, NO_OWN if model.family.is_normal else model.space.own),
             "design": _put(out, "design", DesignCodec({}), model.design),
         }
+    kept = {"params": Kept.of(fit)}
     header["fit"] = {
-        name: _put(out, name, codec, getattr(fit, name)) for name, codec in FIT.items()
+        name: _put(out, name, codec, kept.get(name) or getattr(fit, name))
+        for name, codec in FIT.items()
     }
     header["texts"] = list(map(list, out.texts))
     target = Path(fspath(path))
@@ -102,7 +104,11 @@ def load(
             kept = header["fit"]
             if isinstance(kept, dict):
                 kept = dict.fromkeys(LATER) | kept
-            found = FittedModel(model=model, **read_fields(FIT, kept, source))
+            fields = read_fields(FIT, kept, source)
+            if (fields["params"].sigma is None) == model.family.is_normal:
+                source.refuse("sigma does not go with the family")
+            fields["params"] = fields["params"].params
+            found = FittedModel(model=model, **fields)
             _check_fit(found, source)
     return found
 
@@ -150,10 +156,10 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         source.refuse("the family's parameters start from no number")
     if not _fits(own):
         source.refuse("the family's parameters do not go with their scale")
-    space = param_space(
-        design, has_sigma=rule.has_sigma, fixed_sigma=values["fixed_sigma"], own=own
-    )
-    return Model(design, rule, space, values["dtype"])
+    if rule.is_normal:
+        own, sigma = rule.own(design.first), values["fixed_sigma"]
+        own = own if sigma is None else own.held_at(sigma)
+    return Model(design, rule, param_space(design, own), values["dtype"])
 
 
 def _with_scale(own: Own, rule: Family, source: Reader) -> Own:
@@ -273,14 +279,12 @@ def _check_fit(fit: FittedModel, source: Reader) -> None:
         for name, (shape, expected) in shapes.items():
             if shape != expected:
                 source.refuse(f"{name} of {term.name} has the shape {shape}, not {expected}")
-    if (fit.params.sigma is None) == fit.model.family.has_sigma:
-        source.refuse("sigma does not go with the family")
-    if len(fit.params.own) != (0 if fit.model.family.has_sigma else len(fit.model.space.own.start)):
+    if len(fit.params.own) != len(fit.model.space.own.start):
         source.refuse("the family has another number of parameters")
     if fit.outcome is Outcome.NONFINITE:
         return
+    if fit.sigma is not None and not 0 <= fit.sigma < np.inf:
+        source.refuse("sigma is not a positive number")
     numbers = (fit.params.beta, *fit.params.covariances, fit.params.own, *fit.modes)
     if not all(np.isfinite(array).all() for array in numbers):
         source.refuse("estimates are not finite, though the fit says that they are")
-    if fit.params.sigma is not None and not 0 <= fit.params.sigma < np.inf:
-        source.refuse("sigma is not a positive number")

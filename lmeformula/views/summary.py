@@ -126,8 +126,8 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
         for p in rows
         if p.effect == "family"
     ]
-    if fit.params.sigma is not None:
-        sds.append(f"residual {short(fit.params.sigma)}")
+    if fit.sigma is not None:
+        sds.append(f"residual {short(fit.sigma)}")
     facts = (
         ("formula", _formula_text(fit)),
         (

@@ -93,7 +93,7 @@ def test_the_second_opinion_is_the_same_with_a_factor_and_without(formula, reml)
     data, lambdas = prepared(formula)
     data = data._replace(dense=None)
     ended = solve(data, lambdas)
-    params = Params(data.ols + np.linalg.solve(data.R, ended.gamma), (), 1.3)
+    params = Params(data.ols + np.linalg.solve(data.R, ended.gamma), (), np.array([1.3]))
     anew = witness_at(data, params, lambdas, reml)
     by_products = witness_at(data, params, lambdas, reml, ended=ended)
     assert (anew.way, by_products.way) == (

@@ -101,7 +101,7 @@ def test_an_exact_end_that_is_none_is_noticed(reml):
     assert certificate(found.elements, found.params).holds
     far = found.elements * np.array([1.1, 1.0])
     lambdas = found.charts.factors(far)
-    covariances = tuple(found.params.sigma**2 * factor @ factor.T for factor in lambdas)
+    covariances = tuple(found.params.residual_sd**2 * factor @ factor.T for factor in lambdas)
     wrong = certificate(far, found.params._replace(covariances=covariances))
     assert {claim.name for claim in wrong.failing} == {"stationarity", "second opinion"}
 

@@ -258,7 +258,7 @@ def test_gradients_and_scores_are_derivatives():
                 else stats.multivariate_t(mean, covariance, df)
             )
             total += rule.logpdf(parts[j]).sum()
-        return total + stats.norm(eta, params.sigma).logpdf(model.design.y).sum()
+        return total + stats.norm(eta, params.residual_sd).logpdf(model.design.y).sum()
 
     scores = problem.score(psi, z, slope, white, rows)
     h = 1e-6

@@ -26,7 +26,7 @@ def log_likelihood(model: Any, psi: np.ndarray) -> float:
         weights = _exact(np.ones(n) if design.weights is None else design.weights)
         V = [[Decimal(0)] * n for _ in range(n)]
         for i in range(n):
-            V[i][i] = Decimal(float(params.sigma)) ** 2 / weights[i]
+            V[i][i] = Decimal(float(params.residual_sd)) ** 2 / weights[i]
         for term, covariance in zip(design.terms, params.covariances, strict=True):
             Z, T = _exact(term.values), _exact(covariance)
             for i in range(n):

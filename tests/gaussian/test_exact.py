@@ -188,7 +188,7 @@ def test_maximum_is_that_of_a_derivative_free_search(name, reml):
             for c in found.params.covariances
         ]
     )
-    start = flat / found.params.sigma
+    start = flat / found.params.residual_sd
     # lme4's REML constant differs from this by nothing: both keep log |X'V^-1 X|.
     assert -2 * found.loglik == pytest.approx(deviance(start), abs=1e-7)
     best = minimize(
@@ -248,7 +248,7 @@ def test_conditional_distribution_and_fixed_covariance(name):
     data = sums(model.design)
     found = fit_exact(data, model.space)
     params, design = found.params, model.design
-    modes, covariances = conditional(found.solution, params.sigma)
+    modes, covariances = conditional(found.solution, params.residual_sd)
     V = marginal_covariance(design, params)
     matrices = dense(design)
     prior = matrices.spread(design, params.covariances)
@@ -266,7 +266,7 @@ def test_conditional_distribution_and_fixed_covariance(name):
         start += levels * k
     expected = np.linalg.inv(design.X.T @ np.linalg.inv(V) @ design.X)
     np.testing.assert_allclose(
-        fixed_covariance(data, found.solution, params.sigma), expected, rtol=1e-9, atol=1e-12
+        fixed_covariance(data, found.solution, params.residual_sd), expected, rtol=1e-9, atol=1e-12
     )
 
 

@@ -45,7 +45,7 @@ def test_value(formula, sigma, noise):
         expected, rel=1e-8, abs=10 * np.finfo(float).eps / sigma**2
     )
     params = model.space.to_natural(psi)
-    lambdas = tuple(factor / params.sigma for factor in model.space.factors(psi))
+    lambdas = tuple(factor / params.residual_sd for factor in model.space.factors(psi))
     assert witness_at(data, params, lambdas, False).value == pytest.approx(expected, rel=1e-8)
     probes = np.ones((3 if "h" in formula else 0, 2))
     sparse = sums(model.design, factored=False)._replace(signs=probes)
@@ -57,7 +57,7 @@ def test_value(formula, sigma, noise):
 def test_the_witness_at_the_smallest(formula):
     model, psi = place(formula, SMALLEST, SMALLEST)
     data, params = sums(model.design), model.space.to_natural(psi)
-    lambdas = tuple(factor / params.sigma for factor in model.space.factors(psi))
+    lambdas = tuple(factor / params.residual_sd for factor in model.space.factors(psi))
     found = witness_at(data, params, lambdas, False).value
     assert found == pytest.approx(log_likelihood(model, psi), rel=1e-6)
 

@@ -38,6 +38,6 @@ def test_no_other_start_finds_more(formula, seed):
             if term.structure.correlations != "each":
                 root = np.diag(np.diag(root))
             covariances.append(root @ root.T + 1e-6 * np.eye(k))
-        start = Params(best.params.beta, tuple(covariances), 1.0)
+        start = Params(best.params.beta, tuple(covariances), np.ones(1))
         other = fit_exact(data, model.space, start=start, thorough=False)
         assert other.loglik < best.loglik + 1e-5

@@ -11,14 +11,14 @@ from lmeformula.gaussian.likelihood import log_likelihood
 from lmeformula.gaussian.profiled import Held, concentrated
 from lmeformula.gaussian.sums import sums
 from lmeformula.model.params import param_space
-from tests.simulate import FORMULAS, differences, make_design, random_psi
+from tests.simulate import FORMULAS, SIGMA, differences, make_design, random_psi
 
 NAMES = [name for name in FORMULAS if name != "no fixed effects"]
 
 
 def setting(name: str):
     design = make_design(name)
-    space = param_space(design, has_sigma=True, fixed_sigma=None)
+    space = param_space(design, SIGMA)
     return sums(design), space, random_psi(space, np.random.default_rng(5))
 
 
@@ -82,7 +82,7 @@ def test_derivatives(name, kind):
 @pytest.mark.parametrize("reml", [False, True])
 def test_its_maximum_is_that_of_the_exact_fit(reml):
     design = make_design("two columns")
-    space = param_space(design, has_sigma=True, fixed_sigma=None)
+    space = param_space(design, SIGMA)
     data = sums(design)
     best = fit_exact(data, space, reml=reml)
     at = space.to_free(best.params)[space.num_fixed :]

@@ -65,7 +65,7 @@ def test_value_and_gradient_are_those_of_the_dense_likelihood(formula, reml):
     if reml:
         psi[: space.num_fixed] = _best(model, psi)
     prepared, params = sums(model.design), space.to_natural(psi)
-    lambdas = tuple(factor / params.sigma for factor in space.factors(psi))
+    lambdas = tuple(factor / params.residual_sd for factor in space.factors(psi))
     found = witness_at(prepared, params, lambdas, reml)
     assert found.value == pytest.approx(dense(model, psi, reml), abs=1e-9)
     gradient, expected = score(space, prepared, found, psi)

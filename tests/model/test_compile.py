@@ -82,7 +82,7 @@ def test_refused(case):
 
 
 def test_sigma_of_a_family_without_one():
-    without = FAMILIES["gaussian"]._replace(name="count", link="log", has_sigma=False)
+    without = FAMILIES["gaussian"]._replace(name="count", link="log", is_normal=False)
     with pytest.raises(ModelError, match="the count family has no residual sd to fix"):
         lf.compile(make_design("crossed"), without, sigma=1.0)
 

@@ -88,7 +88,7 @@ def test_the_graph_is_that_of_the_joint_distribution(designs, name, family):
 
     design = designs[name]
     covariances = tuple(np.eye(len(term.columns)) for term in design.terms)
-    start = Params(np.zeros(len(design.names)), covariances, 1.0)
+    start = Params(np.zeros(len(design.names)), covariances, np.ones(1))
     joint = build_joint(design, start, family=family)
     graph = build_graph(design, family=family)
     parts = {node.name: node for node in graph.nodes if node.kind in ("latent", "response")}

@@ -60,7 +60,7 @@ def generic_params(design) -> Params:
         if term.homogeneous:
             covariance = covariance[0, 0] * np.eye(k)
         covariances.append(covariance)
-    return Params(rng.normal(size=len(design.names)), tuple(covariances), 0.8)
+    return Params(rng.normal(size=len(design.names)), tuple(covariances), np.array([0.8]))
 
 
 def generic_effects(joint) -> dict[str, np.ndarray]:
@@ -79,7 +79,7 @@ def log_density(design, family: str, params: Params, effects: list[np.ndarray]) 
     y, trials = design.y, design.response.trials
     if family == "gaussian":
         weights = np.ones(design.n) if design.weights is None else design.weights
-        return total + stats.norm(eta, params.sigma / np.sqrt(weights)).logpdf(y).sum()
+        return total + stats.norm(eta, params.residual_sd / np.sqrt(weights)).logpdf(y).sum()
     if family == "poisson":
         return total + stats.poisson(np.exp(eta)).logpmf(y).sum()
     if y.ndim == 2:
@@ -148,7 +148,7 @@ def test_variables_move_the_density(designs):
     design = designs["slope"]
     joint = build_joint(design, generic_params(design))
     covariance = np.array([[4.0, -0.6], [-0.6, 0.25]])
-    other = Params(np.array([0.5, -2.0]), (covariance,), 1.7)
+    other = Params(np.array([0.5, -2.0]), (covariance,), np.array([1.7]))
     sd = np.sqrt(np.diag(covariance))
     joint.variables["intercept"].assign(0.5)
     joint.variables["effect_x"].assign(-2.0)
@@ -254,7 +254,7 @@ def test_samples_have_the_moments_of_the_model(designs):
     drawn = joint.distribution.sample(num_draws, seed=[3, 4])[joint.response].numpy()
     Z = design.terms[0].values
     variances = np.einsum("nj,jk,nk->n", Z, params.covariances[0], Z)
-    variances += params.sigma**2 / design.weights
+    variances += params.residual_sd**2 / design.weights
     error = variances * np.sqrt(2 / num_draws)
     assert np.all(np.abs(drawn.var(axis=0) - variances) < 6 * error)
     mean_error = np.sqrt(variances / num_draws)
@@ -268,9 +268,11 @@ def test_a_fixed_sigma_is_no_variable(designs, sigma):
     joint = build_joint(design, params, sigma=sigma)
     assert "sigma" not in joint.variables
     effects = generic_effects(joint)
-    expected = log_density(design, "gaussian", params._replace(sigma=sigma), list(effects.values()))
+    expected = log_density(
+        design, "gaussian", params._replace(own=np.array([sigma])), list(effects.values())
+    )
     np.testing.assert_allclose(joint.pin().log_prob(effects), expected, rtol=1e-12)
-    assert build_joint(design, params._replace(sigma=None), sigma=sigma).variables
+    assert build_joint(design, params._replace(own=np.zeros(0)), sigma=sigma).variables
 
 
 def test_single_precision(designs):
@@ -357,11 +359,11 @@ def test_three_column_matrix_is_no_binomial_response(designs):
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (Params(np.zeros(3), (np.eye(2),), 1.0), "3 fixed effects, and the design 2"),
-        (Params(np.zeros(2), (), 1.0), "0 covariance matrices"),
+        (Params(np.zeros(3), (np.eye(2),), np.ones(1)), "3 fixed effects, and the design 2"),
+        (Params(np.zeros(2), (), np.ones(1)), "0 covariance matrices"),
         (Params(np.zeros(2), (np.eye(1),), 1.0), r"shape \(1, 1\), not \(2, 2\)"),
-        (Params(np.zeros(2), (-np.eye(2),), 1.0), "covariance of term 'g' is not one"),
-        (Params(np.zeros(2), (np.eye(2),), None), "must be positive, not None"),
+        (Params(np.zeros(2), (-np.eye(2),), np.ones(1)), "covariance of term 'g' is not one"),
+        (Params(np.zeros(2), (np.eye(2),)), "must be positive, not None"),
     ],
 )
 def test_start_values_that_do_not_fit_are_refused(designs, start, message):

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.model.family import NO_OWN
 from lmeformula.model.params import param_space
-from tests.simulate import FORMULAS, differences, make_design, random_psi
+from tests.simulate import FORMULAS, SIGMA, differences, make_design, random_psi
 
 CASES = [(name, sigma) for name in FORMULAS for sigma in (None, 0.7)]
 
 
 def space_of(name, sigma):
-    return param_space(make_design(name), has_sigma=True, fixed_sigma=sigma)
+    return param_space(make_design(name), SIGMA if sigma is None else SIGMA.held_at(sigma))
 
 
 @pytest.mark.parametrize(("name", "sigma"), CASES)
@@ -22,8 +23,8 @@ def test_round_trip(name, sigma):
     psi = random_psi(space, np.random.default_rng(1))
     params = space.to_natural(psi)
     np.testing.assert_allclose(space.to_free(params), psi, rtol=1e-10, atol=1e-12)
-    assert params.sigma == pytest.approx(np.exp(psi[-1]) if sigma is None else sigma)
-    assert space.residual_sd(psi) == params.sigma
+    assert params.residual_sd == pytest.approx(np.exp(psi[-1]) if sigma is None else sigma)
+    assert space.residual_sd(psi) == params.residual_sd
     for covariance, term in zip(params.covariances, space.terms, strict=True):
         assert covariance.shape == (len(term.columns),) * 2
         assert np.linalg.eigvalsh(covariance)[0] > 0
@@ -35,10 +36,11 @@ def test_layout(name, sigma):
     covered = [*range(space.num_fixed)]
     for place in space.theta_slices:
         covered += range(place.start, place.stop)
-    covered += [space.size - 1] if space.estimates_sigma else []
+    covered += [] if space.own.is_held else [space.size - 1]
     assert covered == list(range(space.size))
     assert len(space.names) == len(set(space.names)) == space.size
-    assert space.estimates_sigma == (sigma is None) == (space.names[-1] == "sigma")
+    assert space.held_sd == sigma
+    assert (sigma is None) == (space.names[-1] == "sigma")
 
 
 @pytest.mark.parametrize(("name", "sigma"), CASES)
@@ -67,7 +69,7 @@ def test_report(name, sigma):
                     found = report[f"cor({term.name})"] ** apart
                 assert found == pytest.approx(covariance[a, b] / sd[a] / sd[b], abs=1e-12)
     if sigma is None:
-        assert report["sigma"] == pytest.approx(params.sigma)
+        assert report["sigma"] == pytest.approx(params.residual_sd)
     expected = differences(space.to_report, psi).T
     np.testing.assert_allclose(space.report_jacobian(psi), expected, rtol=1e-7, atol=1e-8)
 
@@ -96,15 +98,15 @@ def test_names(name, expected):
 
 
 def test_a_family_without_sigma_has_none():
-    space = param_space(make_design("crossed"), has_sigma=False, fixed_sigma=None)
-    assert not space.estimates_sigma
+    space = param_space(make_design("crossed"), NO_OWN)
     assert "sigma" not in space.names
-    assert space.to_natural(np.zeros(space.size)).sigma is None
+    assert space.held_sd is None
+    assert space.to_natural(np.zeros(space.size)).own.size == 0
 
 
 def test_zero_sd_becomes_minus_infinity():
     space = space_of("crossed", None)
-    params = lf.model.Params(np.zeros(2), (np.array([[0.0]]), np.array([[4.0]])), 1.0)
+    params = lf.model.Params(np.zeros(2), (np.array([[0.0]]), np.array([[4.0]])), np.ones(1))
     psi = space.to_free(params)
     assert psi.tolist() == [0.0, 0.0, -np.inf, np.log(2.0), 0.0]
     assert space.to_natural(psi).covariances[0] == 0.0

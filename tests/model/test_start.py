@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lmeformula.model.family import FAMILIES
 from lmeformula.model.params import param_space
 from lmeformula.model.start import starting_values
-from tests.simulate import FORMULAS, dense, frame, make_design
+from tests.simulate import FORMULAS, SIGMA, dense, frame, make_design
 
 
 def start_of(design, sigma=None):
-    space = param_space(design, has_sigma=True, fixed_sigma=sigma)
-    return space, starting_values(design, space)
+    space = param_space(design, SIGMA if sigma is None else SIGMA.held_at(sigma))
+    return space, starting_values(design, space, FAMILIES["gaussian"], design.y)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -39,11 +40,11 @@ def test_variances_are_inside_and_of_the_right_size(name):
     residual = root * (design.y - design.offset - design.X @ start.beta)
     variance = residual @ residual / (design.n - len(start.beta))
     assert share == pytest.approx(0.25 * variance, rel=1e-10)
-    assert start.sigma == pytest.approx(0.85 * np.sqrt(variance))
+    assert start.residual_sd == pytest.approx(0.85 * np.sqrt(variance))
 
 
 def test_a_fixed_sigma_is_kept():
-    assert start_of(make_design("crossed"), sigma=3.0)[1].sigma == 3.0
+    assert start_of(make_design("crossed"), sigma=3.0)[1].residual_sd == 3.0
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
@@ -54,6 +55,6 @@ def test_follows_the_scale_of_response_and_columns(scale):
     plain = start_of(lf.design("y ~ x + (x | g)", data))[1]
     moved = {**data, "y": data["y"] * scale, "x": data["x"] * scale}
     scaled = start_of(lf.design("y ~ x + (x | g)", moved))[1]
-    assert scaled.sigma == pytest.approx(scale * plain.sigma)
+    assert scaled.residual_sd == pytest.approx(scale * plain.residual_sd)
     expected = plain.covariances[0] * np.diag([scale**2, 1.0])
     np.testing.assert_allclose(scaled.covariances[0], expected, rtol=1e-9)

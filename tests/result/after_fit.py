@@ -90,7 +90,6 @@ def small_fit(formula: str = "y ~ x + (x | g) + (1 | h)", reml: bool = True) -> 
 def dense(fit: lf.Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
     """X (n, p), Z (n, q), V (n, n) and the (q, q) selectors of each term, written out."""
     design, params = fit.model.design, fit.params
-    assert params.sigma is not None
     blocks, covariances = [], []
     for term, covariance in zip(design.terms, params.covariances, strict=True):
         k = len(term.columns)
@@ -100,5 +99,5 @@ def dense(fit: lf.Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndar
         blocks.append(block)
         covariances.append(block @ np.kron(np.eye(len(term.levels)), covariance) @ block.T)
     weights = np.ones(design.n) if design.weights is None else design.weights
-    V = sum(covariances) + np.diag(params.sigma**2 / weights)
+    V = sum(covariances) + np.diag(params.residual_sd**2 / weights)
     return design.X, np.hstack(blocks), V, blocks

@@ -15,6 +15,7 @@ from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model import Model
 from lmeformula.model.family import family as find_family
 from lmeformula.model.params import Params, param_space
+from tests.simulate import SIGMA
 
 FORMULA = "y ~ x + (x | g) + (1 | h)"
 DATA = pd.DataFrame(
@@ -35,12 +36,11 @@ def fake_fit(
     data: pd.DataFrame = DATA,
     *,
     family: str = "gaussian",
-    sigma: float | None = 0.5,
     **changes: Any,
 ) -> Fit:
     """Twelve rows, three levels of g, two of h, and every estimate chosen."""
     designed = changes.pop("design", None) or design(formula, data)
-    space = param_space(designed, has_sigma=True, fixed_sigma=None)
+    space = param_space(designed, SIGMA)
     fields: dict[str, Any] = {
         "model": Model(designed, find_family(family), space),
         "method": "exact",
@@ -48,7 +48,7 @@ def fake_fit(
         "params": Params(
             beta=np.array([1.0, 0.9]),
             covariances=(np.array([[0.25, -0.06], [-0.06, 0.04]]), np.array([[0.09]])),
-            sigma=sigma,
+            own=np.array([0.5]),
         ),
         "param_names": NAMES,
         "param_values": VALUES,

@@ -85,16 +85,16 @@ def true_fit(name: str) -> lf.Fit:
     model = lf.compile(lf.design(formula, table()), family)
     rng = np.random.default_rng(7)
     own = np.array([OWN[name]]) if name in OWN else model.space.own.start
+    own = np.array([1.3]) if family.is_normal else own
     beta = np.array([0.3, 0.5])[-len(model.design.names) :]
-    sigma = 1.3 if family.has_sigma else None
-    params = Params(beta, (np.array([[0.49]]),), sigma, own[:0] if family.has_sigma else own)
+    params = Params(beta, (np.array([[0.49]]),), own)
     modes = (0.7 * rng.standard_normal((LEVELS, 1)),)
     fit = fake_fit(
         model=model,
         params=params,
         modes=modes,
         mode_cov=(np.full((LEVELS, 1, 1), 1e-12),),
-        method="exact" if family.has_sigma else "laplace",
+        method="exact" if family.is_normal else "laplace",
         param_names=model.space.names,
         fixed_vcov=np.eye(len(beta)) * 1e-12,
     )

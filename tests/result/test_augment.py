@@ -26,7 +26,7 @@ def test_leverages_are_the_diagonal_of_the_hat_matrix():
     fit = small_fit(reml=False)
     X, Z, V, _ = dense(fit)
     # y-hat = X b + (V - R) V^-1 (y - X b), with R the residual covariance.
-    R = np.diag(fit.params.sigma**2 / fit.model.design.weights)
+    R = np.diag(fit.params.residual_sd**2 / fit.model.design.weights)
     W = np.linalg.inv(V)
     onto = X @ np.linalg.solve(X.T @ W @ X, X.T @ W)
     hat = onto + (V - R) @ W @ (np.eye(len(X)) - onto)

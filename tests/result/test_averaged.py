@@ -165,27 +165,23 @@ def test_averages_over_new_levels_are_integrals_whatever_the_link_is_called(fami
     model = lf.compile(lf.design(formula, frame), find_family(family))
     own = model.space.own.start
     beta = np.array([0.2, 0.5])[-len(model.design.names) :]
-    has_sigma = model.family.has_sigma
-    params = Params(
-        beta, (np.array([[1.44]]),), 1.0 if has_sigma else None, own[: 0 if has_sigma else None]
-    )
+    params = Params(beta, (np.array([[1.44]]),), own)
     fit = fake_fit(
         model=model,
         params=params,
         modes=(np.zeros((20, 1)),),
         mode_cov=(np.full((20, 1, 1), 0.1),),
-        method="exact" if has_sigma else "laplace",
+        method="exact" if model.family.is_normal else "laplace",
         param_names=model.space.names,
         fixed_vcov=np.zeros((len(beta), len(beta))),
     )
     new = pd.DataFrame({"x": [-1.0, 0.0, 2.0], "g": "new", "size": 5})
     eta = model.design.rebuild(new).X @ beta
     weights = np.exp(-0.5 * GRID**2) / np.exp(-0.5 * GRID**2).sum()
-    values = np.array([1.0]) if has_sigma else own
     for kind in ("response", *(["prob"] if model.family.categories is not None else [])):
         work = model.family.mean if kind == "response" else model.family.probabilities
         at = (eta[:, None] + 1.2 * GRID).reshape(-1)
-        each = np.asarray(work(at, values)).reshape(3, len(GRID), -1)
+        each = np.asarray(work(at, own)).reshape(3, len(GRID), -1)
         right = np.einsum("ngc,g->nc", each, weights)
         found = np.asarray(fit.predict(new, kind=kind, new_levels="sample"), float)
         np.testing.assert_allclose(found.reshape(3, -1), right, rtol=2e-7)

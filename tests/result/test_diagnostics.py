@@ -57,7 +57,9 @@ def test_condition_is_that_of_the_correlations():
 
 
 def test_singular_terms_are_named():
-    params = Params(VALUES[:2], (np.array([[0.25, -0.1], [-0.1, 0.04]]), np.array([[0.09]])), 0.5)
+    params = Params(
+        VALUES[:2], (np.array([[0.25, -0.1], [-0.1, 0.04]]), np.array([[0.09]])), np.array([0.5])
+    )
     found = fake_fit(params=params, singular=True).diagnostics
     assert found.singular_terms == ("g",)
     assert "covariance of g is singular" in found.advice[0]

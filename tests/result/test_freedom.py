@@ -125,7 +125,7 @@ def _covariances(fit: lf.Fit, theta: np.ndarray) -> list[np.ndarray]:
 
 def _elements(fit: lf.Fit) -> np.ndarray:
     parts = [cov[np.tril_indices(len(cov))] for cov in fit.params.covariances]
-    return np.concatenate([*parts, [fit.params.sigma**2]])
+    return np.concatenate([*parts, [fit.params.residual_sd**2]])
 
 
 @pytest.mark.parametrize("reml", [True, False])
@@ -315,7 +315,7 @@ def test_large_and_small_solvers_have_one_information(formula, seed):
     free = np.append(np.concatenate([t.moving for t in terms]), True)
     ours, theirs = (
         generalised_inverse(
-            information(part, space, params.sigma, terms, reml=True)[np.ix_(free, free)], 1e-7
+            information(part, space, params.residual_sd, terms, reml=True)[np.ix_(free, free)], 1e-7
         )
         for part in (small, large)
     )

@@ -19,7 +19,7 @@ def test_gaussian_ones_are_exact(reml):
     fit = small_fit(reml=reml)
     found = leave_one_out(fit)
     X, _, V, _ = dense(fit)
-    y, own = fit.model.design.y, fit.params.sigma**2 / fit.model.design.weights
+    y, own = fit.model.design.y, fit.params.residual_sd**2 / fit.model.design.weights
     for i in range(0, 120, 17):
         rest = np.arange(120) != i
         W = np.linalg.inv(V[np.ix_(rest, rest)])

@@ -111,7 +111,7 @@ def ordinal_fit(data: pd.DataFrame = DATA) -> Fit:
     return replace(
         plain,
         model=lf.compile(design, "cumulative"),
-        params=plain.params._replace(beta=np.array([0.9]), sigma=None, own=np.array([0.5, 2.0])),
+        params=plain.params._replace(beta=np.array([0.9]), own=np.array([0.5, 2.0])),
     )
 
 

@@ -23,7 +23,7 @@ Z = scipy.stats.norm.ppf(0.975)
 def henderson(fit: lf.Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """X, Z, the inverse of the mixed-model equations, and that of their random part alone."""
     X, effects, _, _ = dense(fit)
-    weights = fit.model.design.weights / fit.params.sigma**2
+    weights = fit.model.design.weights / fit.params.residual_sd**2
     prior = scipy.linalg.block_diag(
         *(
             np.linalg.inv(cov)

@@ -325,7 +325,7 @@ def test_zeta_is_a_straight_line_where_the_likelihood_is_quadratic():
 
 def test_a_fit_that_is_not_at_the_maximum_is_told_so():
     fit = sleepstudy()
-    params = fit.params._replace(sigma=2.0 * fit.params.sigma)
+    params = fit.params._replace(own=2.0 * fit.params.own)
     with pytest.raises(ModelError, match="the fit is not at its maximum"):
         replace(fit, params=params).profile("sd(Subject:Days)")
 

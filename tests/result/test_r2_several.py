@@ -171,15 +171,7 @@ def test_parts_are_those_of_simulated_responses():
 def test_a_constant_parameter_is_that_of_one_predictor(family, formulas, own):
     term = (np.array([[0.5]]),)
     several = chosen(formulas, family, beta=np.array([0.2, 0.3, math.log(own)]), covariances=term)
-    is_sigma = family == "gaussian"
-    one = chosen(
-        formulas["mu"],
-        family,
-        beta=np.array([0.2, 0.3]),
-        covariances=term,
-        sigma=own if is_sigma else None,
-        own=() if is_sigma else (own,),
-    )
+    one = chosen(formulas["mu"], family, beta=np.array([0.2, 0.3]), covariances=term, own=(own,))
     found, expected = variances(several), variances(one)
     assert found.groups == expected.groups
     assert found[::2] == pytest.approx(expected[::2], rel=1e-12)

@@ -242,7 +242,7 @@ def test_a_scale_of_one_coefficient_differs_by_what_its_error_does(by):
         slope = spread[:, 0, 1] / spread[:, 1, 1]
         left = spread[:, 0, 0] - slope * spread[:, 0, 1]
         np.testing.assert_allclose(left, variance, rtol=0.1)
-        log_sigma = np.log(fitted.params.sigma)
+        log_sigma = np.log(fitted.params.residual_sd)
         total = np.zeros(len(held))
         for node, weight in zip(z, weights / weights.sum(), strict=True):
             away = sd * node

@@ -99,7 +99,9 @@ def test_effects_are_kept_by_formula():
     """
     data = table()
     fit = lf.fit("y ~ x + (1 | g) + (1 | h)", data)
-    params = fit.params._replace(covariances=(np.array([[4.0]]), np.array([[9.0]])), sigma=0.1)
+    params = fit.params._replace(
+        covariances=(np.array([[4.0]]), np.array([[9.0]])), own=np.array([0.1])
+    )
     fit = replace(fit, params=params)
     drawn = {
         re_form: (
@@ -123,7 +125,7 @@ def test_effects_are_kept_by_formula():
 def test_rows_of_a_new_level_share_its_effect():
     fit = lf.fit("y ~ x + (x | g)", frame())
     covariance = np.array([[4.0, 0.0], [0.0, 1e-12]])
-    fit = replace(fit, params=fit.params._replace(covariances=(covariance,), sigma=1e-6))
+    fit = replace(fit, params=fit.params._replace(covariances=(covariance,), own=np.array([1e-6])))
     new = {"x": np.zeros(5), "g": [1000, 2000, 1000, 3, 2000]}
     draws = fit.simulate(300, newdata=new, seed=3).to_numpy()
     np.testing.assert_allclose(draws[[0, 1]], draws[[2, 4]], atol=1e-4)

@@ -53,7 +53,7 @@ def test_a_variance_of_zero_leaves_the_correlation_undefined():
 
 
 def test_family_without_residual_has_no_residual_row():
-    assert "Residual" not in set(varcorr(fake_fit(sigma=None)).to_frame()["group"])
+    assert "Residual" not in set(varcorr(fake_fit(family="bernoulli")).to_frame()["group"])
 
 
 def test_correlations_that_are_zero_by_choice_are_not_listed():

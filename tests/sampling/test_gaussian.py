@@ -58,7 +58,7 @@ def complete_information(model, psi) -> np.ndarray:
     space, params = model.space, model.space.to_natural(psi)
     information = np.zeros((space.size, space.size))
     p = space.num_fixed
-    W = dense(model.design).W[:, None] / params.sigma**2
+    W = dense(model.design).W[:, None] / params.residual_sd**2
     information[:p, :p] = model.design.X.T @ (W * model.design.X)
     for term, place, covariance in zip(
         model.design.terms, space.theta_slices, params.covariances, strict=True
@@ -76,8 +76,7 @@ def complete_information(model, psi) -> np.ndarray:
         information[place, place] = (
             0.5 * len(term.levels) * np.einsum("sab,tba->st", products, products)
         )
-    if space.estimates_sigma:
-        information[-1, -1] = 2 * model.design.n
+    information[space.own_slice, space.own_slice] = 2 * model.design.n
     return information
 
 
@@ -95,7 +94,7 @@ def test_latents_are_the_random_effects(name):
     flat = np.concatenate([part.reshape(-1, q + 1) for part in parts])
     params, matrices = model.space.to_natural(psi), dense(model.design)
     prior = matrices.spread(model.design, params.covariances)
-    V = matrices.Z @ prior @ matrices.Z.T + params.sigma**2 * np.diag(1 / matrices.W)
+    V = matrices.Z @ prior @ matrices.Z.T + params.residual_sd**2 * np.diag(1 / matrices.W)
     residual = model.design.y - model.design.X @ params.beta
     pull = prior @ matrices.Z.T @ np.linalg.inv(V)
     np.testing.assert_allclose(flat[:, 0], pull @ residual, atol=1e-9)

@@ -83,7 +83,7 @@ def joint_log_prob(model: Model, psi: np.ndarray, effects) -> float:
             )
         values[part] = tf.constant(b[:, 0] if len(sd) == 1 else b)
     if "sigma" in parts.variables:
-        parts.variables["sigma"].assign(np.float64(params.sigma))
+        parts.variables["sigma"].assign(np.float64(params.residual_sd))
     return float(parts.distribution.log_prob({**values, parts.response: parts.observed}))
 
 
@@ -178,7 +178,7 @@ def sizes_of(at: Point) -> whitened.Sizes:
     return whitened.Sizes(
         tuple(plan.sizes[j] for j in order),
         tuple(order.index(j) for j in range(len(order))),
-        at.model.space.estimates_sigma,
+        at.model.space.own.size > 0,
     )
 
 

@@ -197,8 +197,8 @@ def lf_params(design: lf.Design, rng: np.random.Generator) -> Any:
     from lmeformula.model.params import Params
 
     covariances = tuple(np.eye(len(term.columns)) for term in design.terms)
-    sigma = 1.0 if design.num_predictors == 1 else None
-    return Params(rng.normal(size=len(design.names)), covariances, sigma)
+    own = np.ones(1 if design.num_predictors == 1 else 0)
+    return Params(rng.normal(size=len(design.names)), covariances, own)
 
 
 def assert_rebuilds_the_same(design: lf.Design, loaded: lf.Design, newdata: Any) -> None:
@@ -423,8 +423,8 @@ def test_every_field_of_every_record_is_stored() -> None:
     assert names_of(Fit) == {*fields.FIT, "model"}, "give the new field a line in store/fields.py"
     # The estimates that a fit's model has are the fit's, which gives them to it.
     assert names_of(Model) - {"estimates"} == {"design", "family", "space", "dtype"}
-    # Of the space the first two follow from the design, and the fourth from the family.
-    space = {"fixed_names", "terms", "fixed_sigma", "has_sigma", "family_own"}
+    # Of the space the first two follow from the design.
+    space = {"fixed_names", "terms", "own"}
     assert names_of(type(fitted("exact").model.space)) == space
     stored = {"codes", *recipe.FACTOR.fields}
     assert stored == names_of(lf_values("Categories"))

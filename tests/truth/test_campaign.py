@@ -80,9 +80,9 @@ def test_missing_standard_errors_are_seen(monkeypatch):
 
 def test_a_fit_that_stops_short_is_seen(monkeypatch):
     def spoil(fit: lf.Fit) -> lf.Fit:
-        values, sigma = fit.param_values.copy(), 1.2 * fit.params.sigma
+        values, sigma = fit.param_values.copy(), 1.2 * fit.params.residual_sd
         values[-1] = sigma
-        params = fit.params._replace(sigma=sigma)
+        params = fit.params._replace(own=np.array([sigma]))
         return replace(fit, param_values=values, params=params)
 
     assert "stationary" in failing(plain(), monkeypatch, spoil)

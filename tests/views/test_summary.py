@@ -79,7 +79,7 @@ def test_many_coefficients_are_counted_in_the_repr():
     num_fixed = len(fit.model.design.names)
     fit = replace(
         fit,
-        params=Params(np.full(num_fixed, 0.5), (), 0.5),
+        params=Params(np.full(num_fixed, 0.5), (), np.array([0.5])),
         param_names=(*fit.model.design.names, "sigma"),
         param_values=np.full(num_fixed + 1, 0.5),
         param_stderr=np.full(num_fixed + 1, 0.1),

@@ -119,6 +119,44 @@ class Ascending:
         return tfp.bijectors.Ascending()
 
 
+@dataclass(frozen=True)
+class Held:
+    """Numbers that are held: nothing of them is free.
+
+    Attributes:
+      values: (v) the natural values.
+    Example:
+      >>> Held((1.5,)).to_natural(np.zeros(0)).tolist()
+      [1.5]
+    """
+
+    values: tuple[float, ...]
+
+    def to_natural(self, free: Floats) -> Floats:
+        """What they are held at."""
+        return np.array(self.values)
+
+    def to_free(self, natural: Floats) -> Floats:
+        """None."""
+        return np.zeros(0)
+
+    def jacobian(self, free: Floats) -> Floats:
+        """No columns."""
+        return np.zeros((len(self.values), 0))
+
+    def bend(self, free: Floats, slope: Floats) -> Floats:
+        """Empty."""
+        return np.zeros((0, 0))
+
+    def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Numbers, of the precision of what they are combined with."""
+        return self.values
+
+    def bijector(self) -> Any:
+        """None: there is no variable behind them."""
+        return None
+
+
 class Own(NamedTuple):
     """The own parameters of a family, for one response.
 
@@ -142,6 +180,22 @@ class Own(NamedTuple):
     def size(self) -> int:
         """f, how many are estimated."""
         return len(self.names)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the user holds them: they start and stay at `start`."""
+        return isinstance(self.scale, Held)
+
+    def held_at(self, *values: float) -> Own:
+        """The same, held at natural values (v): none is estimated."""
+        return Own(
+            self.variable,
+            (),
+            np.array(values),
+            Held(values),
+            self.values or self.names,
+            np.zeros((0, len(values))),
+        )
 
     def to_report(self, free: Floats) -> Floats:
         """(f,) what is reported at unconstrained values (f,)."""

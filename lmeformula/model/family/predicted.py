@@ -132,7 +132,6 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         predictor_variance=None,
         is_latent=False,
         overdispersion=None,
-        has_sigma=False,
         log_density=log_density,
         slope=None,
         closed=None,

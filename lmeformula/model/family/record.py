@@ -113,13 +113,14 @@ class Family(NamedTuple):
         proportion, of ordered categories their number, from 1.
       working: response arrays -> (n,) rough responses on the scale of the linear predictor, to start from.
       own: Design -> its own parameters.
-      variance: (mean (n,), own (f,)) -> variance of a response of weight one, up to the residual variance.
+      variance: (mean (n,), own (f,)) -> variance of a response of weight one.
       deviance: (response (n,), mean (n,), own (f,)) -> unit deviances (n,), of weight and dispersion one: twice
         what a mean that is the response would gain; None where the mean does not say how much that is.
       measure: what its densities are of: "counts", "numbers", "classes" (two, yes or no), "shares" (of
         successes out of trials), "categories"; "" for what no other family has. Likelihoods of the same counts
         or numbers can be compared.
-      is_normal: whether responses are normal about their predictor: the likelihood is known exactly then.
+      is_normal: whether responses are normal about their predictor: the likelihood is known exactly then, and
+        the own parameter is the residual standard deviation, which can be held fixed.
       predictor_variance: own -> variance of what the predictor is the mean of, where that is not the
         response.
       is_latent: whether the response says between which thresholds a variable lies, whose distribution is the
@@ -132,7 +133,6 @@ class Family(NamedTuple):
       notation: how it is written; None for one that is written by its own name and parameters.
       overdispersion: of successes out of trials that vary more than independent ones, (trials (n,), own (f,))
         -> how many times as much their share varies.
-      has_sigma: whether its own parameter is a residual standard deviation, which can be held fixed.
       has_trials: whether the response counts successes out of trials, the second of its arrays.
       has_weights: whether log densities are multiplied by prior weights, the last of the response's arrays.
       has_intercept: False where own parameters take the place of a fixed intercept.
@@ -178,7 +178,6 @@ class Family(NamedTuple):
     notation: Notation | None = None
     tfp: tuple[str, str] | None = None
     overdispersion: Callable[[Floats, Floats], Floats] | None = None
-    has_sigma: bool = False
     has_trials: bool = False
     has_weights: bool = False
     has_intercept: bool = True
