@@ -1,7 +1,9 @@
-"""Run the tests, a process for each part of them, two at a time.
+"""Run the tests: two processes take them part by part, and each is started anew when its memory has grown.
 
-TensorFlow keeps memory for every new shape of data until its process ends: one process for all tests would
-need more than ten gigabytes. What a part prints is shown when it has ended, in the order in which they end.
+What a process has compiled for one part serves the next, so parts that fit alike models stand together, and
+the processes begin at the two ends of the list. TensorFlow keeps memory for every new shape of data until its
+process ends: one process for all tests would need more than ten gigabytes. What a part prints is shown when
+it has ended.
 
     python tests/run.py                 the tests but for the slow ones
     python tests/run.py --slow          all of them
@@ -10,81 +12,82 @@ need more than ten gigabytes. What a part prints is shown when it has ended, in 
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-# Folders that fit many shapes of data are divided: their files are dealt to so many parts.
-LOTS = {"estimation": 5, "model": 2, "result": 4}
-# The folders that are done soon share so many processes: each takes seconds to start.
-SMALL_LOTS = 4
-# What takes longest comes first, so that no processor waits for it at the end.
-LONGEST = (
-    "tests/laplace",
-    "tests/result",
-    "tests/model",
-    "tests/test_api.py",
-    "tests/em",
-    "tests/truth",
-    "tests/estimation",
-    "tests/sampling",
-    "tests/test_startup.py",
-)
-# Of the single files, those that start other processes are parts of their own.
-ALONE = ("test_startup", "test_cli", "test_any_argument")
 AT_ONCE = 2
+# A process that had more memory (MiB) when a part ended gets no other: a part needs up to a gigabyte.
+ENOUGH = 1800.0
+# Folders that are one part for each of their files; other folders are parts.
+DIVIDED = ("estimation", "gaussian", "laplace", "model", "result")
+# Files that start other processes or watch their own memory have a process of their own, at the beginning.
+ALONE = ("tests/test_any_argument", "tests/test_startup", "tests/test_cli")
+# What is fitted alike stands together, from Laplace fits with several predictors to Monte Carlo ones. What no
+# pattern tells stands in the middle, where the processes meet: these parts are short.
+FIRST = (
+    r"tests/laplace/test_.*several",
+    r"tests/result/.*several",
+    r"tests/result/.*student",
+    r"tests/laplace/",
+    r"tests/result/",
+    r"tests/model/",
+)
+LAST = (
+    r"tests/truth",
+    r"tests/test_docs",
+    r"tests/test_\w+",
+    r"lmeformula",
+    r"tests/estimation/",
+    r"tests/sampling",
+    r"tests/em",
+)
 # Two processes with two threads each for products of small matrices wait for one another: they need twice the
 # processor time, and no less time.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# Of pytest, for no tests.
 NO_TESTS = 5
 # What each part says of its slowest tests: those that could be done without belong into slow.txt.
 SLOWEST = ("--durations=10", "--durations-min=3")
 COUNTS = ("passed", "failed", "error", "skipped", "xfailed")
 
 
-def parts() -> list[list[str]]:
-    """What each process is given: every folder and file of tests once, and the package's doctests."""
-    folders = sorted(
-        p for p in (ROOT / "tests").iterdir() if p.is_dir() and any(p.rglob("test_*.py"))
+def parts() -> list[str]:
+    """Every folder and file of tests once, and the package's doctests, in the order of `FIRST` and `LAST`."""
+    tests = ROOT / "tests"
+    found = ["lmeformula", *(f"tests/{path.name}" for path in tests.glob("test_*.py"))]
+    for folder in (path for path in tests.iterdir() if path.is_dir()):
+        files = [str(path.relative_to(ROOT)) for path in folder.rglob("test_*.py")]
+        found += files if folder.name in DIVIDED else [f"tests/{folder.name}"] if files else []
+    return sorted(found, key=lambda part: (_rank(part), part))
+
+
+def _rank(part: str) -> int:
+    """The place of a part's kind in the list."""
+    if part.startswith(ALONE):
+        return -1
+    for place, pattern in enumerate(FIRST):
+        if re.match(pattern, part):
+            return place
+    middle = len(FIRST)
+    return next(
+        (middle + 1 + p for p, pattern in enumerate(LAST) if re.match(pattern, part)), middle
     )
-    names = [f"tests/{p.name}" for p in folders if p.name not in LOTS]
-    whole = [[name] for name in names if name in LONGEST]
-    small = [name for name in names if name not in LONGEST]
-    files = [
-        lot
-        for name, count in LOTS.items()
-        for lot in dealt(
-            [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests" / name).rglob("test_*.py"))],
-            count,
-        )
-    ]
-    singles = sorted((ROOT / "tests").glob("test_*.py"))
-    alone = [[f"tests/{p.name}"] for p in singles if p.stem in ALONE]
-    others = [f"tests/{p.name}" for p in singles if p.stem not in ALONE]
-    found = [others, *alone, *whole, *files, *dealt(small, SMALL_LOTS), ["lmeformula"]]
-    return sorted(found, key=_rank)
-
-
-def dealt(paths: list[str], count: int) -> list[list[str]]:
-    """So many lots, one path after the other to each."""
-    return [paths[start::count] for start in range(count)]
-
-
-def _rank(part: list[str]) -> int:
-    """The place of a part: of what takes longest by its folder, of the others the last."""
-    ranks = (place for place, name in enumerate(LONGEST) if part[0].startswith(name))
-    return next(ranks, len(LONGEST))
 
 
 class Done(NamedTuple):
-    """A process that ended: its exit status, what it printed, its seconds, and the most memory it had (MiB)."""
+    """A part that ended: its exit status, what it printed, its seconds, and the memory of its process (MiB)."""
 
     status: int
     text: str
@@ -92,45 +95,133 @@ class Done(NamedTuple):
     most: float
 
 
-def run(part: list[str], options: list[str]) -> Done:
-    """Run the tests of one part in a process of its own."""
-    command = [sys.executable, "-m", "pytest", "-q", *SLOWEST, *options, *part]
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as printed:
-        process = subprocess.Popen(
-            command,
+class Worker:
+    """A process that runs parts, one after the other."""
+
+    def __init__(self, options: list[str]) -> None:
+        self.printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        answers, told = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, f"--worker={told}", *options],
             cwd=ROOT,
             env={**os.environ, **ONE_THREAD},
-            stdout=printed,
+            stdin=subprocess.PIPE,
+            stdout=self.printed,
             stderr=subprocess.STDOUT,
+            pass_fds=(told,),
+            text=True,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        printed.seek(0)
-        text = f"{' '.join(part)}\n{printed.read()}"
-    # Of Linux in KiB.
-    most = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return Done(process.returncode, text, time.perf_counter() - began, most)
+        os.close(told)
+        self.answers = os.fdopen(answers)
+
+    def run(self, part: str) -> Done:
+        """Have it run a part."""
+        began, place = time.perf_counter(), os.fstat(self.printed.fileno()).st_size
+        assert self.process.stdin
+        print(part, file=self.process.stdin, flush=True)
+        answer = self.answers.readline()
+        self.printed.seek(place)
+        text = f"{part}\n{self.printed.read()}"
+        seconds = time.perf_counter() - began
+        if not answer:
+            # It was killed, or left by a test.
+            return Done(self.process.wait() or 1, text, seconds, ENOUGH + 1)
+        status, most = json.loads(answer)
+        return Done(status, text, seconds, most)
+
+    def end(self) -> None:
+        """Let it go."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+        self.answers.close()
+        self.printed.close()
+
+
+def work(told: int, options: list[str]) -> None:
+    """Be a worker: run the parts that standard input names, and tell how each ended."""
+    os.set_inheritable(told, False)
+    sys.path.insert(0, str(ROOT))
+    import pytest
+
+    named, sys.stdin = sys.stdin, open(os.devnull)  # noqa: PTH123, SIM115 - for as long as the process
+    for part in iter(named.readline, ""):
+        status = pytest.main(["-q", *SLOWEST, *options, part.strip()])
+        sys.stdout.flush()
+        # Of Linux in KiB.
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        os.write(told, f"{json.dumps([int(status), most])}\n".encode())
+        # What one part leaves is not looked through again and again in the next ones.
+        gc.freeze()
+
+
+class Report:
+    """Shows what ended, and counts."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.totals, self.worst, self.most = dict.fromkeys(COUNTS, 0), 0, 0.0
+
+    def add(self, done: Done) -> None:
+        """Show a part."""
+        last = (done.text.rstrip().splitlines() or [""])[-1]
+        with self.lock:
+            print(f"{done.text}{done.seconds:.0f} s, {done.most:,.0f} MiB at most\n", flush=True)
+            for number, word in re.findall(rf"(\d+) ({'|'.join(COUNTS)})", last):
+                self.totals[word] += int(number)
+            self.worst = max(self.worst, 0 if done.status == NO_TESTS else abs(done.status))
+            self.most = max(self.most, done.most)
+
+
+def take(queue: deque[str], from_end: bool, options: list[str], report: Report) -> None:
+    """Have the parts run from one end of the list on, until there are none."""
+    worker: Worker | None = None
+    while queue:
+        try:
+            part = queue.pop() if from_end else queue.popleft()
+        except IndexError:
+            break
+        alone = part.startswith(ALONE)
+        if worker and alone:
+            worker.end()
+            worker = None
+        worker = worker or Worker(options)
+        done = worker.run(part)
+        report.add(done)
+        if alone or done.most > ENOUGH:
+            worker.end()
+            worker = None
+    if worker:
+        worker.end()
 
 
 def main(arguments: list[str]) -> int:
     """Run all parts, or pytest with the arguments; the exit status is 0 if nothing failed."""
+    if arguments and arguments[0].startswith("--worker="):
+        work(int(arguments[0].partition("=")[2]), arguments[1:])
+        return 0
     marks = [] if "--slow" in arguments else ["-m", "not slow"]
     given = [a for a in arguments if a != "--slow"]
     if given:
         return subprocess.run([sys.executable, "-m", "pytest", *marks, *given], cwd=ROOT).returncode
-    totals, worst = dict.fromkeys(COUNTS, 0), 0
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for future in as_completed([pool.submit(run, part, marks) for part in parts()]):
-            done = future.result()
-            print(f"{done.text}{done.seconds:.0f} s, {done.most:,.0f} MiB at most\n", flush=True)
-            last = done.text.rstrip().splitlines()[-1]
-            for number, word in re.findall(rf"(\d+) ({'|'.join(COUNTS)})", last):
-                totals[word] += int(number)
-            worst = max(worst, 0 if done.status == NO_TESTS else abs(done.status))
-    failed = totals["failed"] + totals["error"]
-    print(f"{totals['passed']} passed, {failed} failed, {totals['skipped']} skipped")
-    return worst or int(failed > 0)
+    began, queue, report = time.perf_counter(), deque(parts()), Report()
+    takers = [
+        threading.Thread(target=take, args=(queue, side % 2 == 1, marks, report), daemon=True)
+        for side in range(AT_ONCE)
+    ]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join()
+    failed = report.totals["failed"] + report.totals["error"]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{time.perf_counter() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processors, "
+        f"{report.most:,.0f} MiB at most in a process"
+    )
+    print(f"{report.totals['passed']} passed, {failed} failed, {report.totals['skipped']} skipped")
+    return report.worst or int(failed > 0)
 
 
 if __name__ == "__main__":
