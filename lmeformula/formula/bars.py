@@ -4,33 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lmeformula.formula import ir
 from lmeformula.formula.expression import has_bar
-from lmeformula.formula.ir import (
-    Argument,
-    Call,
-    Column,
-    Constant,
-    Dot,
-    Expression,
-    Operation,
-    Span,
-    bare,
-    is_bar,
-)
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import STRUCTURES
 from lmeformula.formula.written import Bar
 
 
-def is_random(node: Expression) -> bool:
+def is_random(node: ir.Expression) -> bool:
     """Whether a node is a random-effects term: bars in parentheses, or a structure around bars."""
-    inner = bare(node)
-    if isinstance(inner, Call):
+    inner = ir.bare(node)
+    if isinstance(inner, ir.Call):
         return inner.function in STRUCTURES and any(map(has_bar, inner.arguments))
-    return is_bar(inner)
+    return ir.is_bar(inner)
 
 
-def read_bar(node: Expression, report: Report) -> list[Bar]:
+def read_bar(node: ir.Expression, report: Report) -> list[Bar]:
     """Read a random-effects term.
 
     Args:
@@ -39,8 +28,8 @@ def read_bar(node: Expression, report: Report) -> list[Bar]:
     Returns:
       The term as a list of one; of none when it has a mistake.
     """
-    inner = bare(node)
-    if not isinstance(inner, Call):
+    inner = ir.bare(node)
+    if not isinstance(inner, ir.Call):
         return read_sides(inner, "", None, (), node.span, report)
     first, *others = inner.arguments
     if not has_bar(first) or first.name:
@@ -49,7 +38,7 @@ def read_bar(node: Expression, report: Report) -> list[Bar]:
         return []
     mistakes = len(report.errors)
     homogeneous: bool | None = None
-    options: list[Argument] = []
+    options: list[ir.Argument] = []
     structure = STRUCTURES[inner.function]
     for argument in others:
         if not structure.is_fitted:
@@ -61,29 +50,29 @@ def read_bar(node: Expression, report: Report) -> list[Bar]:
                 "structure_argument", argument.value.span, function=inner.function, cure=cure
             )
         else:
-            homogeneous = argument.value == Constant(True)
+            homogeneous = argument.value == ir.Constant(True)
     if len(report.errors) > mistakes:
         return []
     return read_sides(
-        bare(first.value), inner.function, homogeneous, tuple(options), node.span, report
+        ir.bare(first.value), inner.function, homogeneous, tuple(options), node.span, report
     )
 
 
-def is_choice(node: Expression) -> bool:
+def is_choice(node: ir.Expression) -> bool:
     """Whether a node is TRUE or FALSE."""
-    return isinstance(node, Constant) and isinstance(node.value, bool)
+    return isinstance(node, ir.Constant) and isinstance(node.value, bool)
 
 
 def read_sides(
-    node: Expression,
+    node: ir.Expression,
     structure: str,
     homogeneous: bool | None,
-    options: tuple[Argument, ...],
-    span: Span | None,
+    options: tuple[ir.Argument, ...],
+    span: ir.Span | None,
     report: Report,
 ) -> list[Bar]:
     """Read what stands left and right of the bar, and the label between two bars."""
-    assert is_bar(node)
+    assert ir.is_bar(node)
     first, *others = node.chain()
     left, group = first.operands[0], node.operands[1]
     label = (
@@ -94,7 +83,7 @@ def read_sides(
         if nested is not None:
             report.error("nested_bar", nested.span)
             return []
-    if others and not isinstance(label, Column | Dot):
+    if others and not isinstance(label, ir.Column | ir.Dot):
         report.error("nested_bar", others[0].place)
         return []
     is_double = first.operator == "||"
@@ -104,16 +93,16 @@ def read_sides(
     if structure and label is not None:
         report.error("structure_label", label.span)
         return []
-    text = "" if label is None else label.name if isinstance(label, Column) else "."
+    text = "" if label is None else label.name if isinstance(label, ir.Column) else "."
     structure = structure or "us"
     return [Bar(left, group, is_double, text, structure, homogeneous, options, span)]
 
 
-def bars_within(node: Expression) -> Iterator[Expression]:
+def bars_within(node: ir.Expression) -> Iterator[ir.Expression]:
     """Yield the random-effects terms inside one side of a bar, as far as operators reach."""
     if is_random(node):
         yield node
         return
-    if isinstance(node, Operation):
+    if isinstance(node, ir.Operation):
         for operand in node.chained():
             yield from bars_within(operand)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lmeformula.formula.ir import Call, Column, Expression, FormulaRecord, TermSum
+from lmeformula.formula import ir
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import expression_text, group_text, name_text, term_text
 
 
 def check_formula(
-    formula: FormulaRecord, fixed_variables: tuple[Expression, ...], report: Report
+    formula: ir.FormulaRecord, fixed_variables: tuple[ir.Expression, ...], report: Report
 ) -> None:
     """Check a formula as a whole.
 
@@ -25,7 +25,7 @@ def check_formula(
     check_random_terms(formula, report)
 
 
-def check_response_on_right(formula: FormulaRecord, report: Report) -> None:
+def check_response_on_right(formula: ir.FormulaRecord, report: Report) -> None:
     """Note the response where it is also an explanatory variable."""
     if formula.response is None:
         return
@@ -37,35 +37,35 @@ def check_response_on_right(formula: FormulaRecord, report: Report) -> None:
                 if variable == response and variable.span is not None:
                     report.error("response_on_right", variable.span, name=name)
     for random in formula.random:
-        if isinstance(response, Column) and response.name in random.group.names:
+        if isinstance(response, ir.Column) and response.name in random.group.names:
             assert random.group.span is not None
             report.error("response_on_right", random.group.span, name=name)
 
 
 def check_dot(
-    formula: FormulaRecord, fixed_variables: tuple[Expression, ...], report: Report
+    formula: ir.FormulaRecord, fixed_variables: tuple[ir.Expression, ...], report: Report
 ) -> None:
     """Note computed variables beside "."."""
-    computed = [variable for variable in fixed_variables if isinstance(variable, Call)]
-    if formula.response is not None and not isinstance(formula.response.expression, Column):
+    computed = [variable for variable in fixed_variables if isinstance(variable, ir.Call)]
+    if formula.response is not None and not isinstance(formula.response.expression, ir.Column):
         computed.append(formula.response.expression)  # type: ignore[arg-type]
     computed += formula.fixed.offsets  # type: ignore[arg-type]
     for random in formula.random:
         for variable in variables_of(random.columns):
-            if isinstance(variable, Call):
+            if isinstance(variable, ir.Call):
                 computed.append(variable)
     for variable in computed:
         assert variable.span is not None
         report.error("dot_with_transform", variable.span)
 
 
-def variables_of(terms: TermSum) -> Iterator[Expression]:
+def variables_of(terms: ir.TermSum) -> Iterator[ir.Expression]:
     """Yield the variables of a sum's terms."""
     for term in terms.terms:
         yield from term.variables
 
 
-def check_random_terms(formula: FormulaRecord, report: Report) -> None:
+def check_random_terms(formula: ir.FormulaRecord, report: Report) -> None:
     """Warn of variance components that cannot be told apart."""
     seen: dict[tuple[frozenset[str], str], str] = {}
     spelling: dict[frozenset[str], str] = {}
@@ -81,5 +81,5 @@ def check_random_terms(formula: FormulaRecord, report: Report) -> None:
                 report.warn("duplicate_random", random.span, name=column, group=known)
             seen[factor, column] = group
         for variable in variables_of(random.columns):
-            if isinstance(variable, Column) and variable.name in factor:
+            if isinstance(variable, ir.Column) and variable.name in factor:
                 report.warn("same_on_both_sides", random.span, name=name_text(variable.name))

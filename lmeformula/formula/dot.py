@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from lmeformula.formula import ir
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.grammar import read_tree
-from lmeformula.formula.ir import Column, Expression, FixedPart, Response, Term, TermSum, walk
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import name_text
 from lmeformula.formula.terms import evaluate
@@ -41,18 +41,18 @@ def expand_dot(formula: Formula, columns: Sequence[str]) -> Formula:
     terms = evaluate(addends_of(tree.right), report, columns=names).sum
     report.raise_errors()
     # Places in the template are not places in the user's text.
-    plain = tuple(Term(tuple(map(without_place, term.variables))) for term in terms.terms)
-    fixed = FixedPart(TermSum(terms.intercept, plain), formula.fixed.offsets)
+    plain = tuple(ir.Term(tuple(map(without_place, term.variables))) for term in terms.terms)
+    fixed = ir.FixedPart(ir.TermSum(terms.intercept, plain), formula.fixed.offsets)
     for name in grouping_columns(formula):
-        if Term((Column(name),)) in plain:
+        if ir.Term((ir.Column(name),)) in plain:
             report.warn("dot_includes_group", None, name=name_text(name))
     diagnostics = formula.diagnostics + tuple(report.warnings)
     return replace(formula, fixed=fixed, diagnostics=diagnostics)
 
 
-def without_place(variable: Expression) -> Expression:
+def without_place(variable: ir.Expression) -> ir.Expression:
     """Return a variable without its place; beside "." every variable is a column."""
-    return Column(variable.name) if isinstance(variable, Column) else variable
+    return ir.Column(variable.name) if isinstance(variable, ir.Column) else variable
 
 
 def grouping_columns(formula: Formula) -> Iterator[str]:
@@ -60,10 +60,10 @@ def grouping_columns(formula: Formula) -> Iterator[str]:
     yield from dict.fromkeys(name for term in formula.random for name in term.group.names)
 
 
-def columns_of_response(response: Response | None) -> Iterator[str]:
+def columns_of_response(response: ir.Response | None) -> Iterator[str]:
     """Yield the columns that a response uses, trials and weights included."""
     if response is None:
         return
     further = (response.trials, response.weights, *response.reserved)
     for expression in (response.expression, *(each for each in further if each is not None)):
-        yield from (node.name for node in walk(expression) if isinstance(node, Column))
+        yield from (node.name for node in ir.walk(expression) if isinstance(node, ir.Column))

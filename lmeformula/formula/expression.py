@@ -5,21 +5,7 @@ from __future__ import annotations
 import math
 from difflib import get_close_matches
 
-from lmeformula.formula.ir import (
-    Argument,
-    Call,
-    Constant,
-    Dot,
-    Expression,
-    Number,
-    Operation,
-    bare,
-    ends_in_negation,
-    inside,
-    is_bar,
-    is_binary,
-    is_sign,
-)
+from lmeformula.formula import ir
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import ONLY_STRUCTURES, STRUCTURES, VALUE_FUNCTIONS
 from lmeformula.formula.tree import MAX_DEPTH
@@ -34,7 +20,7 @@ COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 KNOWN_OPERATORS = ARITHMETIC | COMPARISONS | {"%in%", "&", "|", "||"}
 
 
-def value(node: Expression, report: Report, function: str = "") -> Expression:
+def value(node: ir.Expression, report: Report, function: str = "") -> ir.Expression:
     """Check that an expression's value is a column.
 
     Args:
@@ -53,39 +39,39 @@ def value(node: Expression, report: Report, function: str = "") -> Expression:
     return node
 
 
-def values(call: Call, report: Report) -> Call:
+def values(call: ir.Call, report: Report) -> ir.Call:
     """Check the arguments of a call, of which there may be none, and return it."""
     for argument in call.arguments:
         value(argument.value, report, call.function)
     return call
 
 
-def height(node: Expression) -> int:
+def height(node: ir.Expression) -> int:
     """Return how many operations and calls of an expression are nested, each step of a chain counted."""
     count, level = -1, [node]
     while level:
-        count, level = count + 1, [each for above in level for each in inside(above)]
+        count, level = count + 1, [each for above in level for each in ir.inside(above)]
     return count
 
 
-def check(node: Expression, report: Report, function: str) -> None:
+def check(node: ir.Expression, report: Report, function: str) -> None:
     """Check an expression, or a part of it, whose size has been checked."""
     match node:
-        case Dot():
+        case ir.Dot():
             report.error("dot_in_call", node.span)
-        case Constant(value=str(word)):
+        case ir.Constant(value=str(word)):
             report.error("missing_constant", node.span, word=word)
-        case Call():
+        case ir.Call():
             check_call(node, report)
             for argument in node.arguments:
                 check(argument.value, report, node.function)
-        case Operation():
+        case ir.Operation():
             check_operators(node, report, function)
             for operand in node.chained():
                 check(operand, report, function)
 
 
-def check_call(node: Call, report: Report) -> None:
+def check_call(node: ir.Call, report: Report) -> None:
     """Note a call that is not of a function of columns: of a covariance structure, or an offset."""
     if node.function == "offset":
         report.error("offset_in_operator", node.span)
@@ -95,22 +81,22 @@ def check_call(node: Call, report: Report) -> None:
         report.error("structure_without_bar", node.span, function=node.function)
 
 
-def has_bar(argument: Argument) -> bool:
+def has_bar(argument: ir.Argument) -> bool:
     """Whether an argument is a bar expression, in parentheses or not."""
-    return is_bar(bare(argument.value))
+    return ir.is_bar(ir.bare(argument.value))
 
 
-def check_operators(node: Operation, report: Report, function: str) -> None:
+def check_operators(node: ir.Operation, report: Report, function: str) -> None:
     """Note operators of a chain that have no meaning between columns."""
-    for step in node.chain() if is_binary(node) else ():
+    for step in node.chain() if ir.is_binary(node) else ():
         operator, place = step.operator, step.place
-        if is_bar(step) and not is_logical_or(node, operator, function):
+        if ir.is_bar(step) and not is_logical_or(node, operator, function):
             if operator == "||" and function in VALUE_FUNCTIONS:
                 report.error("double_bar_in_call", place, function=function)
             else:
                 report.error("bar_in_call", place, function=function, cure=bar_cure(function))
             break
-        if operator in COMPARISONS and ends_in_negation(step.operands[0]):
+        if operator in COMPARISONS and ir.ends_in_negation(step.operands[0]):
             # In a == !b == c the negation has taken the first comparison; R refuses the second.
             report.error("chained_comparison", place)
         elif operator == "&&":
@@ -119,7 +105,7 @@ def check_operators(node: Operation, report: Report, function: str) -> None:
             report.error("unknown_operator", place, operator=operator)
 
 
-def is_logical_or(node: Operation, operator: str, function: str) -> bool:
+def is_logical_or(node: ir.Operation, operator: str, function: str) -> bool:
     """Whether a bar is the logical or of two columns: I(1 | g) is a misplaced random-effects term."""
     return (
         function in VALUE_FUNCTIONS
@@ -128,17 +114,17 @@ def is_logical_or(node: Operation, operator: str, function: str) -> bool:
     )
 
 
-def is_numeric(node: Expression) -> bool:
+def is_numeric(node: ir.Expression) -> bool:
     """Whether a node is a number or arithmetic, which no logical operand is."""
-    node = bare(node)
-    if is_binary(node):
+    node = ir.bare(node)
+    if ir.is_binary(node):
         return node.chain()[0].operator in ARITHMETIC
-    return is_number(node) or is_sign(node)
+    return is_number(node) or ir.is_sign(node)
 
 
-def is_number(node: Expression) -> bool:
+def is_number(node: ir.Expression) -> bool:
     """Whether a node is a finite number."""
-    return isinstance(node, Number) and math.isfinite(node.value)
+    return isinstance(node, ir.Number) and math.isfinite(node.value)
 
 
 def bar_cure(function: str) -> str:

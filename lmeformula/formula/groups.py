@@ -5,21 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeGuard
 
+from lmeformula.formula import ir
 from lmeformula.formula.expression import is_number, values
-from lmeformula.formula.ir import (
-    Argument,
-    Call,
-    Column,
-    Dot,
-    Expression,
-    GroupingFactor,
-    Number,
-    Operation,
-    Span,
-    Text,
-    around,
-    is_binary,
-)
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import expression_text, name_text
 from lmeformula.formula.written import Bar, Separated
@@ -28,37 +15,37 @@ MAX_FACTORS = 1000  # in one random-effects term, and names in one factor
 
 JOINING = ("+", "*", "/", ":")
 
-Groups = dict[frozenset[str], tuple[Column, ...]]  # each factor's columns, as displayed
+Groups = dict[frozenset[str], tuple[ir.Column, ...]]  # each factor's columns, as displayed
 
 
 def expand_groups(model: Separated, report: Report) -> Separated:
     """Rewrite (e | g/h) as (e | g) + (e | h:g): one grouping factor for each term."""
     expanded: list[Bar] = []
     for bar in model.random:
-        assert not isinstance(bar.group, GroupingFactor)
+        assert not isinstance(bar.group, ir.GroupingFactor)
         if is_reserved_call(bar.group):
             expanded.append(replace(bar, group=reserved_group(bar.group, report)))
             continue
         for columns in groups_of(bar.group, report).values():
             names = tuple(column.name for column in columns)
-            group = GroupingFactor(names, span=around(columns[0], columns[-1]))
+            group = ir.GroupingFactor(names, span=ir.around(columns[0], columns[-1]))
             expanded.append(replace(bar, group=group))
     return replace(model, random=tuple(expanded))
 
 
-def is_reserved_call(node: Expression | GroupingFactor) -> TypeGuard[Call]:
+def is_reserved_call(node: ir.Expression | ir.GroupingFactor) -> TypeGuard[ir.Call]:
     """Whether a group is gr(g, by = a) or mm(g, h) of brms; gr(g) alone is g."""
-    if not isinstance(node, Call):
+    if not isinstance(node, ir.Call):
         return False
     positional = [argument.value for argument in node.arguments if not argument.name]
-    if not all(isinstance(value, Column) for value in positional):
+    if not all(isinstance(value, ir.Column) for value in positional):
         return False
     if node.function == "gr":
         return len(positional) == 1 and len(node.arguments) > 1
     return node.function == "mm" and len(positional) > 1
 
 
-def reserved_group(call: Call, report: Report) -> GroupingFactor:
+def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
     """Return the grouping factor of a reserved call, named by its text after an "@".
 
     Of brms's arguments of gr() the distribution of the effects is ours as well.
@@ -66,21 +53,23 @@ def reserved_group(call: Call, report: Report) -> GroupingFactor:
     values(call, report)
     match call.arguments:
         case (
-            Argument(Column(name), ""),
-            Argument(Text("gaussian" | "student" as distribution), "dist"),
+            ir.Argument(ir.Column(name), ""),
+            ir.Argument(ir.Text("gaussian" | "student" as distribution), "dist"),
         ) if call.function == "gr":
-            return GroupingFactor((name,), None, distribution, call.span)
-    return GroupingFactor(("@" + expression_text(call),), call, span=call.span)
+            return ir.GroupingFactor((name,), None, distribution, call.span)
+    return ir.GroupingFactor(("@" + expression_text(call),), call, span=call.span)
 
 
-def groups_of(node: Expression, report: Report) -> Groups:
+def groups_of(node: ir.Expression, report: Report) -> Groups:
     """Return the grouping factors that a group expression stands for, outermost first."""
     match node:
-        case Column(name):
+        case ir.Column(name):
             return {frozenset((name,)): (node,)}
-        case Operation("(", (inner,)) | Call("gr", (Argument(inner, ""),)):
+        case ir.Operation("(", (inner,)) | ir.Call("gr", (ir.Argument(inner, ""),)):
             return groups_of(inner, report)
-        case Operation(operands=(_, _)) if all(step.operator in JOINING for step in node.chain()):
+        case ir.Operation(operands=(_, _)) if all(
+            step.operator in JOINING for step in node.chain()
+        ):
             steps = node.chain()
             if len(steps) >= MAX_FACTORS:
                 report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
@@ -95,7 +84,7 @@ def groups_of(node: Expression, report: Report) -> Groups:
     return {}
 
 
-def combine(left: Groups, operator: str, node: Expression, report: Report) -> Groups:
+def combine(left: Groups, operator: str, node: ir.Expression, report: Report) -> Groups:
     """Apply one operator; what comes out twice is merged."""
     right = groups_of(node, report)
     if not left or not right:
@@ -135,24 +124,24 @@ def crossed(left: Groups, right: Groups) -> Groups:
     return result
 
 
-def join(one: tuple[Column, ...], other: tuple[Column, ...]) -> tuple[Column, ...]:
+def join(one: tuple[ir.Column, ...], other: tuple[ir.Column, ...]) -> tuple[ir.Column, ...]:
     """Append the names of `other` that `one` lacks."""
     known = {name.name for name in one}
     return *one, *(name for name in other if name.name not in known)
 
 
-def all_names(groups: Groups) -> tuple[Column, ...]:
+def all_names(groups: Groups) -> tuple[ir.Column, ...]:
     """Return the names of all factors, in the order of the largest one."""
-    names: tuple[Column, ...] = ()
+    names: tuple[ir.Column, ...] = ()
     for factor in sorted(groups.values(), key=len, reverse=True):
         names = join(names, factor)
     return names
 
 
-def cure_of(node: Expression) -> tuple[Span | None, str]:
+def cure_of(node: ir.Expression) -> tuple[ir.Span | None, str]:
     """Return the place of what is wrong in a group expression, and what to write instead."""
     compute = "Compute it as a column of the data first, and use the column's name."
-    if is_binary(node):
+    if ir.is_binary(node):
         step = next(step for step in node.chain() if step.operator not in JOINING)
         if step.operator == "&":
             return step.place, "Write g:h for the combinations (Julia's g & h)."
@@ -160,11 +149,11 @@ def cure_of(node: Expression) -> tuple[Span | None, str]:
             return step.place, "Write g:h for g within h."
         return step.place, compute
     match node:
-        case Number() if is_number(node):
+        case ir.Number() if is_number(node):
             cure = "For one common intercept, leave the term out; it is in the fixed part."
-        case Dot():
+        case ir.Dot():
             cure = "List the grouping factors, each in a term of its own."
-        case Text():
+        case ir.Text():
             cure = f"Write the name without quotes: {name_text(node.value)}"
         case _:
             cure = compute

@@ -6,18 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
+from lmeformula.formula import ir
 from lmeformula.formula.checks import check_formula
 from lmeformula.formula.expression import value
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.groups import expand_groups
-from lmeformula.formula.ir import (
-    Covariance,
-    Expression,
-    FixedPart,
-    GroupingFactor,
-    RandomTerm,
-    TermSum,
-)
 from lmeformula.formula.links import check_labels
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import STRUCTURES
@@ -66,8 +59,8 @@ def split(bar: Bar, report: Report) -> list[Bar]:
     columns = columns_of(bar, report)
     if columns is None:
         return []
-    lefts = [TermSum(True, ())] if columns.intercept else []
-    lefts += [TermSum(False, (term,)) for term in columns.terms]
+    lefts = [ir.TermSum(True, ())] if columns.intercept else []
+    lefts += [ir.TermSum(False, (term,)) for term in columns.terms]
     return [replace(bar, left=left, is_double=False, was_split=True) for left in lefts]
 
 
@@ -96,14 +89,14 @@ def freeze(model: Separated, report: Report) -> Formula:
     """Make the IR of a model whose bars are single and whose groups are single factors."""
     response = None if model.response is None else read_response(model.response, report)
     terms = evaluate(model.fixed, report)
-    offsets: dict[Expression, None] = {}
+    offsets: dict[ir.Expression, None] = {}
     for call in model.offsets:
         offset = value(call.arguments[0].value, report, "offset")
         if offset in offsets:
             report.warn("duplicate_term", call.span, name=expression_text(call))
         offsets[offset] = None
     template = addends_text(model.fixed) if terms.uses_dot else ""
-    fixed = FixedPart(terms.sum, tuple(offsets), template)
+    fixed = ir.FixedPart(terms.sum, tuple(offsets), template)
     random = tuple(term for bar in model.random for term in random_terms(bar, report))
     formula = Formula(response, fixed, random, report.text)
     if not report.errors:
@@ -111,19 +104,19 @@ def freeze(model: Separated, report: Report) -> Formula:
     return replace(formula, diagnostics=tuple(report.warnings))
 
 
-def random_terms(bar: Bar, report: Report) -> list[RandomTerm]:
+def random_terms(bar: Bar, report: Report) -> list[ir.RandomTerm]:
     """Freeze a random-effects term; an empty list after a mistake."""
     columns = columns_of(bar, report)
     covariance = covariance_of(bar, report)
     if columns is None or report.errors:
         return []
-    assert isinstance(bar.group, GroupingFactor)
-    return [RandomTerm(columns, bar.group, covariance, bar.label, bar.was_split, bar.span)]
+    assert isinstance(bar.group, ir.GroupingFactor)
+    return [ir.RandomTerm(columns, bar.group, covariance, bar.label, bar.was_split, bar.span)]
 
 
-def columns_of(bar: Bar, report: Report) -> TermSum | None:
+def columns_of(bar: Bar, report: Report) -> ir.TermSum | None:
     """Return what a term has before the bar; None after a mistake, such as what ar1() cannot order in time."""
-    if isinstance(bar.left, TermSum):
+    if isinstance(bar.left, ir.TermSum):
         return bar.left
     num_errors = len(report.errors)
     columns = evaluate(addends_of(bar.left), report, is_random=True).sum
@@ -140,10 +133,10 @@ def columns_of(bar: Bar, report: Report) -> TermSum | None:
     return columns
 
 
-def covariance_of(bar: Bar, report: Report) -> Covariance:
+def covariance_of(bar: Bar, report: Report) -> ir.Covariance:
     """Return a term's covariance."""
     structure = STRUCTURES[bar.structure]
     for option in bar.options:
         value(option.value, report, bar.structure)
     homogeneous = structure.homogeneous if bar.homogeneous is None else bar.homogeneous
-    return Covariance(structure.kind, homogeneous, bar.options)
+    return ir.Covariance(structure.kind, homogeneous, bar.options)

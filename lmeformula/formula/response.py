@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lmeformula.formula import ir
 from lmeformula.formula.expression import value, values
-from lmeformula.formula.ir import (
-    Call,
-    Column,
-    Expression,
-    Operation,
-    Response,
-    bare,
-    is_bar,
-)
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.reserved import RESERVED_ADDITIONS
 from lmeformula.formula.show import expression_text, shortened
@@ -23,7 +15,7 @@ RESERVED_BAMBI = frozenset({"censored", "truncated", "constrained"})
 BAMBI = frozenset({"p", "prop", "proportion", "weighted"}) | RESERVED_BAMBI
 
 
-def read_response(node: Expression, report: Report) -> Response | None:
+def read_response(node: ir.Expression, report: Report) -> ir.Response | None:
     """Read the response.
 
     Args:
@@ -32,38 +24,38 @@ def read_response(node: Expression, report: Report) -> Response | None:
     Returns:
       The response, without superfluous parentheses; None after a mistake.
     """
-    if is_bar(node):
+    if ir.is_bar(node):
         return read_additions(node, report)
-    inner = bare(node)
-    if is_bar(inner):
+    inner = ir.bare(node)
+    if ir.is_bar(inner):
         report.error("response_bar", node.span)
         return None
-    if isinstance(inner, Call) and inner.function in BAMBI and len(inner.arguments) > 1:
+    if isinstance(inner, ir.Call) and inner.function in BAMBI and len(inner.arguments) > 1:
         return read_bambi(inner, report)
     if not is_response(inner):
         report.error("response", node.span, found=shortened(expression_text(inner)))
         return None
-    return Response(value(inner, report), span=node.span)
+    return ir.Response(value(inner, report), span=node.span)
 
 
-def is_response(node: Expression) -> bool:
+def is_response(node: ir.Expression) -> bool:
     """Whether an expression has something of the data in it, as far as one sees without data."""
     waiting = [node]
     while waiting:
         match waiting.pop():
-            case Column():
+            case ir.Column():
                 return True
-            case Call(function=function) if function != "offset":
+            case ir.Call(function=function) if function != "offset":
                 return True
-            case Operation(operands=operands):
+            case ir.Operation(operands=operands):
                 waiting += operands
     return False
 
 
-def read_bambi(call: Call, report: Report) -> Response | None:
+def read_bambi(call: ir.Call, report: Report) -> ir.Response | None:
     """Read what bambi writes around a response: p(y, n), weighted(y, w), censored(y, status)."""
     first, second, *_ = call.arguments
-    if is_bar(bare(first.value)):
+    if ir.is_bar(ir.bare(first.value)):
         report.error("response_bar", first.value.span)
         return None
     response = read_response(first.value, report)
@@ -81,9 +73,9 @@ def read_bambi(call: Call, report: Report) -> Response | None:
     return None
 
 
-def read_additions(node: Expression, report: Report) -> Response | None:
+def read_additions(node: ir.Expression, report: Report) -> ir.Response | None:
     """Read y | trials(n) + weights(w)."""
-    assert is_bar(node)
+    assert ir.is_bar(node)
     (first, *others) = node.chain()
     if others or node.operator != "|":
         report.error("response_bar", first.place)
@@ -93,10 +85,10 @@ def read_additions(node: Expression, report: Report) -> Response | None:
         return None
     found = {"trials": response.trials, "weights": response.weights}
     reserved = list(response.reserved)
-    for addend in addends_of(bare(node.operands[1])):
-        call = bare(addend.node)
-        name = call.function if isinstance(call, Call) else ""
-        if addend.is_subtracted or not isinstance(call, Call):
+    for addend in addends_of(ir.bare(node.operands[1])):
+        call = ir.bare(addend.node)
+        name = call.function if isinstance(call, ir.Call) else ""
+        if addend.is_subtracted or not isinstance(call, ir.Call):
             report.error("response_bar", addend.node.span)
         elif name in found and len(call.arguments) == 1 and found[name] is None:
             found[name] = value(call.arguments[0].value, report)
@@ -104,6 +96,6 @@ def read_additions(node: Expression, report: Report) -> Response | None:
             reserved.append(values(call, report))
         else:
             report.error("response_bar", call.span)
-    return Response(
+    return ir.Response(
         response.expression, found["trials"], found["weights"], tuple(reserved), node.span
     )

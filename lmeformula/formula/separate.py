@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lmeformula.formula import ir
 from lmeformula.formula.bars import is_random, read_bar
-from lmeformula.formula.ir import (
-    Call,
-    Expression,
-    Number,
-    Operation,
-    around,
-    bare,
-    is_bar,
-    is_binary,
-    is_sign,
-    is_sum,
-    joined,
-)
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import expression_text, shortened
 from lmeformula.formula.written import Addend, Bar, Separated, Sides, addends_of
@@ -32,7 +20,7 @@ class Found:
 
     report: Report
     fixed: list[Addend] = field(default_factory=list)
-    offsets: list[Call] = field(default_factory=list)
+    offsets: list[ir.Call] = field(default_factory=list)
     random: list[Bar] = field(default_factory=list)
 
 
@@ -46,7 +34,7 @@ def separate(tree: Sides, report: Report) -> Separated:
       What was found; parentheses around purely fixed sums stay closed.
     """
     found = Found(report)
-    if is_bar(tree.right):
+    if ir.is_bar(tree.right):
         note_unparenthesised(tree.right, report)
     else:
         open_sum(tree.right, found)
@@ -55,17 +43,17 @@ def separate(tree: Sides, report: Report) -> Separated:
     return Separated(tree.left, tuple(found.fixed), tuple(found.offsets), tuple(found.random))
 
 
-def note_unparenthesised(node: Expression, report: Report) -> None:
+def note_unparenthesised(node: ir.Expression, report: Report) -> None:
     """Note a bar that is not in parentheses, with the term in parentheses as the cure."""
-    assert is_bar(node)
+    assert ir.is_bar(node)
     steps = node.chain()
     bar, left, right = steps[0].operator, steps[0].operands[0], node.operands[1]
     cure = "(1 | g) + (x | h), each random-effects term in its own parentheses"
-    if len(steps) == 1 and not (isinstance(right, Operation) and right.operator != "("):
+    if len(steps) == 1 and not (isinstance(right, ir.Operation) and right.operator != "("):
         before = ""
         *first, varying = addends_of(left)
         # In `0 + x | g` and `1 + x | g` the number belongs to what varies; in `z + x | g` only x does.
-        if first and not all(isinstance(addend.node, Number) for addend in first):
+        if first and not all(isinstance(addend.node, ir.Number) for addend in first):
             before = addends_text(first) + " + "
             left = varying.node
         cure = f"{before}({expression_text(left)} {bar} {expression_text(right)})"
@@ -81,7 +69,7 @@ def addends_text(addends: Sequence[Addend]) -> str:
     return text[3:] if text.startswith(" + ") else "-" + text[3:]
 
 
-def open_sum(node: Expression, found: Found) -> None:
+def open_sum(node: ir.Expression, found: Found) -> None:
     """Sort a sum's addends into `found`, opening the parentheses that hold more than fixed terms."""
     report = found.report
     random_before = fixed_before = False
@@ -105,12 +93,12 @@ def open_sum(node: Expression, found: Found) -> None:
             found.offsets.extend(read_offset(inner, report))
             fixed_before = True
         else:
-            open_nested(bare(inner), found)
+            open_nested(ir.bare(inner), found)
         random_before |= len(found.random) > num_random
         fixed_before |= len(found.fixed) + len(found.offsets) > num_fixed
 
 
-def open_nested(node: Expression, found: Found) -> None:
+def open_nested(node: ir.Expression, found: Found) -> None:
     """Open a sum in parentheses; its fixed addends stay together, as a removal among them is theirs."""
     nested = Found(found.report, offsets=found.offsets, random=found.random)
     open_sum(node, nested)
@@ -121,49 +109,51 @@ def open_nested(node: Expression, found: Found) -> None:
     together = first.node
     for addend in rest:
         operator = "-" if addend.is_subtracted else "+"
-        together = joined(together, operator, addend.node, addend.node.span)
-    found.fixed.append(Addend(Operation("(", (together,), around(together))))
+        together = ir.joined(together, operator, addend.node, addend.node.span)
+    found.fixed.append(Addend(ir.Operation("(", (together,), ir.around(together))))
 
 
-def without_sign(addend: Addend) -> tuple[Expression, bool]:
+def without_sign(addend: Addend) -> tuple[ir.Expression, bool]:
     """Take the signs off an addend: what it is, and whether a minus sign is among them."""
     node, has_minus = addend.node, addend.is_subtracted
-    while is_sign(node):
+    while ir.is_sign(node):
         has_minus |= node.operator == "-"
         (node,) = node.operands
     return node, has_minus
 
 
-def first_special(node: Expression) -> Expression | None:
+def first_special(node: ir.Expression) -> ir.Expression | None:
     """Return the first random-effects term or offset that is an addend of a sum, however deep; or None."""
-    inner = bare(node)
+    inner = ir.bare(node)
     if is_random(inner):
-        return node if isinstance(node, Operation) and node.operator == "(" else inner
+        return node if isinstance(node, ir.Operation) and node.operator == "(" else inner
     if is_offset(inner):
         return inner
-    if is_sign(inner):
+    if ir.is_sign(inner):
         return first_special(inner.operands[0])
-    specials = (first_special(addend.node) for addend in addends_of(inner)) if is_sum(inner) else ()
+    specials = (
+        (first_special(addend.node) for addend in addends_of(inner)) if ir.is_sum(inner) else ()
+    )
     return next((special for special in specials if special is not None), None)
 
 
-def is_offset(node: Expression) -> bool:
+def is_offset(node: ir.Expression) -> bool:
     """Whether a node is a call of offset()."""
-    inner = bare(node)
-    return isinstance(inner, Call) and inner.function == "offset"
+    inner = ir.bare(node)
+    return isinstance(inner, ir.Call) and inner.function == "offset"
 
 
-def read_offset(node: Expression, report: Report) -> list[Call]:
+def read_offset(node: ir.Expression, report: Report) -> list[ir.Call]:
     """Return an offset as a list of one; of none when its arguments are wrong."""
-    call = bare(node)
-    assert isinstance(call, Call)
+    call = ir.bare(node)
+    assert isinstance(call, ir.Call)
     if len(call.arguments) != 1 or call.arguments[0].name:
         report.error("offset_arguments", call.span)
         return []
     return [call]
 
 
-def is_in_place(node: Expression, operator: str, report: Report) -> bool:
+def is_in_place(node: ir.Expression, operator: str, report: Report) -> bool:
     """Whether no random-effects term or offset is an operand inside `node`; notes those that are.
 
     Args:
@@ -177,13 +167,13 @@ def is_in_place(node: Expression, operator: str, report: Report) -> bool:
     if is_offset(node):
         report.error("offset_in_operator", node.span)
         return False
-    if isinstance(node, Operation) and (node.operator == "(" or is_sign(node)):
+    if isinstance(node, ir.Operation) and (node.operator == "(" or ir.is_sign(node)):
         return is_in_place(node.operands[0], operator, report)
-    if not is_binary(node):
+    if not ir.is_binary(node):
         return True
     first = node.chain()[0].operator
     if first not in JOINING and not first.startswith("%"):
         return True  # a comparison is refused as a whole, by the algebra of terms
-    around_operands = operator if is_sum(node) else first
+    around_operands = operator if ir.is_sum(node) else first
     found = [is_in_place(operand, around_operands, report) for operand in node.chained()]
     return all(found)  # every operand has been looked at

@@ -7,30 +7,7 @@ import re
 import unicodedata
 from decimal import Decimal
 
-from lmeformula.formula.ir import (
-    CALLABLE,
-    PRECEDENCE,
-    Argument,
-    Call,
-    Column,
-    Constant,
-    Covariance,
-    Dot,
-    Expression,
-    FixedPart,
-    FormulaRecord,
-    GroupingFactor,
-    Number,
-    Operation,
-    RandomTerm,
-    Response,
-    Term,
-    TermSum,
-    Text,
-    ends_in_negation,
-    is_binary,
-    precedence,
-)
+from lmeformula.formula import ir
 from lmeformula.formula.reserved import STRUCTURES
 
 # As in the grammar; the circumflex letter would be taken for an operator.
@@ -110,7 +87,7 @@ def shortened(text: str) -> str:
 # ---- expressions ----------------------------------------------------------------------------------------
 
 
-def expression_text(expression: Expression) -> str:
+def expression_text(expression: ir.Expression) -> str:
     """Write a value expression as canonical text, in R's syntax.
 
     Args:
@@ -119,85 +96,85 @@ def expression_text(expression: Expression) -> str:
       text: parsed, it gives the expression again.
     """
     match expression:
-        case Column():
+        case ir.Column():
             return name_text(expression.name)
-        case Dot():
+        case ir.Dot():
             return "."
-        case Number():
+        case ir.Number():
             return number_text(expression.value)
-        case Text():
+        case ir.Text():
             return string_text(expression.value)
-        case Constant(value):
+        case ir.Constant(value):
             if value is None:
                 return "NULL"
             return value if isinstance(value, str) else str(value).upper()
-        case Call():
+        case ir.Call():
             arguments = ", ".join(map(argument_text, expression.arguments))
             return f"{name_text(expression.function)}({arguments})"
-        case Operation("(", (inner,)):
+        case ir.Operation("(", (inner,)):
             return f"({expression_text(inner)})"
-        case Operation(operator, (operand,)):
-            return operator + operand_text(operand, precedence(expression))
-        case Operation():
+        case ir.Operation(operator, (operand,)):
+            return operator + operand_text(operand, ir.precedence(expression))
+        case ir.Operation():
             return binary_text(expression)
     raise TypeError(f"not an expression: {expression!r}")
 
 
-def argument_text(argument: Argument) -> str:
+def argument_text(argument: ir.Argument) -> str:
     """Write an argument of a call."""
     name = f"{name_text(argument.name)} = " if argument.name else ""
     return name + expression_text(argument.value)
 
 
-def binary_text(operation: Operation) -> str:
+def binary_text(operation: ir.Operation) -> str:
     """Write an operation of two operands; along a chain such as a + b + c without recursion."""
     backwards: list[str] = []
-    node: Expression = operation
+    node: ir.Expression = operation
     limit = 0
-    while is_binary(node) and precedence(node) >= limit:
+    while ir.is_binary(node) and ir.precedence(node) >= limit:
         operator, (left, right) = node.operator, node.operands
-        level = precedence(node)
+        level = ir.precedence(node)
         is_power = operator == "^"
         # A comparison takes no other comparison on either side; "^" takes a sign on its right.
-        limit = level + (is_power or level == PRECEDENCE["=="])
-        right_limit = PRECEDENCE["sign"] if is_power else level + 1
+        limit = level + (is_power or level == ir.PRECEDENCE["=="])
+        right_limit = ir.PRECEDENCE["sign"] if is_power else level + 1
         # A negation may stand on the right of these; it then takes everything that follows.
-        if precedence(right) == PRECEDENCE["!"] < level < PRECEDENCE[":"]:
+        if ir.precedence(right) == ir.PRECEDENCE["!"] < level < ir.PRECEDENCE[":"]:
             right_limit = 0
-        if level > PRECEDENCE["!"] and ends_in_negation(left):
-            limit = CALLABLE
+        if level > ir.PRECEDENCE["!"] and ir.ends_in_negation(left):
+            limit = ir.CALLABLE
         backwards += operand_text(right, right_limit), operator_text(operator)
         node = left
     backwards.append(operand_text(node, limit))
     return "".join(reversed(backwards))
 
 
-def operand_text(expression: Expression, limit: int) -> str:
+def operand_text(expression: ir.Expression, limit: int) -> str:
     """Write an operand, in parentheses where its operator binds looser than `limit`."""
     text = expression_text(expression)
-    return text if precedence(expression) >= limit else f"({text})"
+    return text if ir.precedence(expression) >= limit else f"({text})"
 
 
 # ---- formulas -------------------------------------------------------------------------------------------
 
 
-def term_text(term: Term) -> str:
+def term_text(term: ir.Term) -> str:
     """Write a term, such as a:log(x)."""
     return ":".join(map(expression_text, term.variables))
 
 
-def sum_text(terms: TermSum) -> str:
+def sum_text(terms: ir.TermSum) -> str:
     """Write an intercept and terms: "1 + x + a:x", "0 + x"."""
     return " + ".join(["1" if terms.intercept else "0", *map(term_text, terms.terms)])
 
 
-def fixed_text(part: FixedPart) -> str:
+def fixed_text(part: ir.FixedPart) -> str:
     """Write the fixed part with its offsets."""
     offsets = (f"offset({expression_text(offset)})" for offset in part.offsets)
     return " + ".join([part.template or sum_text(part.sum), *offsets])
 
 
-def group_text(group: GroupingFactor) -> str:
+def group_text(group: ir.GroupingFactor) -> str:
     """Write a grouping factor: "g", "`my group`:h", "gr(g, by = a)"."""
     if group.reserved is not None:
         return expression_text(group.reserved)
@@ -207,7 +184,7 @@ def group_text(group: GroupingFactor) -> str:
     return names
 
 
-def sides_text(term: RandomTerm) -> str:
+def sides_text(term: ir.RandomTerm) -> str:
     """Write what stands around the bar: "1 + x | g"."""
     columns = sum_text(term.columns)
     if term.columns.intercept is False and not term.columns.terms:
@@ -216,10 +193,10 @@ def sides_text(term: RandomTerm) -> str:
     return f"{columns} | {label}{group_text(term.group)}"
 
 
-def random_text(term: RandomTerm) -> str:
+def random_text(term: ir.RandomTerm) -> str:
     """Write a random-effects term: "(1 + x | g)", "cs(1 + a | g, hom = TRUE)"."""
     covariance = term.covariance
-    if covariance == Covariance():
+    if covariance == ir.Covariance():
         return f"({sides_text(term)})"
     default = STRUCTURES[covariance.kind].homogeneous
     options = list(map(argument_text, covariance.options))
@@ -228,7 +205,7 @@ def random_text(term: RandomTerm) -> str:
     return f"{covariance.kind}({', '.join([sides_text(term), *options])})"
 
 
-def response_text(response: Response) -> str:
+def response_text(response: ir.Response) -> str:
     """Write the response and what follows its bar."""
     additions = [
         f"{name}({expression_text(value)})"
@@ -240,7 +217,7 @@ def response_text(response: Response) -> str:
     return f"{text} | {' + '.join(additions)}" if additions else text
 
 
-def formula_text(formula: FormulaRecord) -> str:
+def formula_text(formula: ir.FormulaRecord) -> str:
     """Write a formula as canonical text, which parses to an equal formula.
 
     Example:
@@ -254,13 +231,13 @@ def formula_text(formula: FormulaRecord) -> str:
     return left + "~ " + right + "".join(others)
 
 
-def formula_repr(formula: FormulaRecord) -> str:
+def formula_repr(formula: ir.FormulaRecord) -> str:
     """Write a formula for the REPL: the call that makes it, and what was noticed about it."""
     texts = formula_text(formula).split("; ") if formula.further else [formula_text(formula)]
     return f"parse({texts[0]!r})" if len(texts) == 1 else f"parse({tuple(texts)!r})"
 
 
-def dump(formula: FormulaRecord) -> str:
+def dump(formula: ir.FormulaRecord) -> str:
     """Write a formula as a table, one part in a line, for golden tests and for reading.
 
     Example:
@@ -278,7 +255,7 @@ def dump(formula: FormulaRecord) -> str:
     lines.append(("fixed", formula.fixed.template or sum_text(formula.fixed.sum)))
     lines += (("offset", expression_text(offset)) for offset in formula.fixed.offsets)
     for term in formula.random:
-        is_plain = term.covariance == Covariance()
+        is_plain = term.covariance == ir.Covariance()
         lines.append(("random", sides_text(term) if is_plain else random_text(term)))
     lines += (("warning", f"{found.code} {found.message}") for found in formula.diagnostics)
     return "\n".join(f"{key:<9} {text}" for key, text in lines)

@@ -6,25 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from lmeformula.formula import ir
 from lmeformula.formula.expression import is_number, value
-from lmeformula.formula.ir import (
-    Call,
-    Column,
-    Constant,
-    Dot,
-    Expression,
-    Number,
-    Operation,
-    Span,
-    Term,
-    TermSum,
-    Text,
-    around,
-    bare,
-    is_bar,
-    is_sign,
-    is_sum,
-)
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import expression_text
 from lmeformula.formula.written import Addend
@@ -34,7 +17,7 @@ MAX_VARIABLES = 10_000  # in one product
 MAX_WORK = 1_000_000  # variables in all products made on the way
 
 Product: TypeAlias = frozenset[int]  # numbers of variables
-Products: TypeAlias = dict[Product, Span]  # in order of first appearance; where each was written
+Products: TypeAlias = dict[Product, ir.Span]  # in order of first appearance; where each was written
 
 
 @dataclass(slots=True)
@@ -54,7 +37,7 @@ class Scope:
     report: Report
     is_random: bool = False
     columns: tuple[str, ...] | None = None
-    variables: dict[Expression, int] = field(default_factory=dict)
+    variables: dict[ir.Expression, int] = field(default_factory=dict)
     intercept: bool = True
     uses_dot: bool = False
     work: int = 0
@@ -63,8 +46,8 @@ class Scope:
 class Evaluated(NamedTuple):
     """What a sum has come to: its terms in R's order; all variables it has named; whether "." was met."""
 
-    sum: TermSum
-    variables: tuple[Expression, ...]
+    sum: ir.TermSum
+    variables: tuple[ir.Expression, ...]
     uses_dot: bool
 
 
@@ -97,17 +80,17 @@ def evaluate(
             rank.setdefault(number, len(rank))
     variables = tuple(scope.variables)
     terms = (
-        Term(
+        ir.Term(
             tuple(variables[number] for number in sorted(product, key=rank.__getitem__)),
             products[product],
         )
         for product in ordered
     )
-    return Evaluated(TermSum(scope.intercept, tuple(terms)), variables, scope.uses_dot)
+    return Evaluated(ir.TermSum(scope.intercept, tuple(terms)), variables, scope.uses_dot)
 
 
 def join(
-    products: Products, node: Expression, is_subtracted: bool, adds: bool, scope: Scope
+    products: Products, node: ir.Expression, is_subtracted: bool, adds: bool, scope: Scope
 ) -> None:
     """Add a node's products to `products`, or take them away; `adds` says what a 1 in it does."""
     found = products_of(node, scope, adds != is_subtracted)
@@ -115,57 +98,61 @@ def join(
         for product in found:
             products.pop(product, None)
         return
-    if isinstance(node, Column | Dot | Call) and len(found) == 1 and next(iter(found)) in products:
+    if (
+        isinstance(node, ir.Column | ir.Dot | ir.Call)
+        and len(found) == 1
+        and next(iter(found)) in products
+    ):
         scope.report.warn("duplicate_term", node.span, name=expression_text(node))
     for product, span in found.items():
         products.setdefault(product, span)
     check_size(len(products), node, scope)
 
 
-def products_of(node: Expression, scope: Scope, adds: bool) -> Products:
+def products_of(node: ir.Expression, scope: Scope, adds: bool) -> Products:
     """Return the products that a node stands for; 1 and 0 in it set the scope's intercept."""
     report = scope.report
     match node:
-        case Dot():
+        case ir.Dot():
             return dot(node, scope)
-        case Call(function="offset"):
+        case ir.Call(function="offset"):
             report.error(f"offset_in_{'random' if scope.is_random else 'operator'}", node.span)
-        case Column() | Call():
-            return {frozenset((number_of(value(node, report), scope),)): around(node)}
-        case Number() if node.value in (0, 1):
+        case ir.Column() | ir.Call():
+            return {frozenset((number_of(value(node, report), scope),)): ir.around(node)}
+        case ir.Number() if node.value in (0, 1):
             scope.intercept = (node.value == 1) == adds
-        case Number() if is_number(node):
+        case ir.Number() if is_number(node):
             report.error("number_term", node.span, number=expression_text(node))
-        case Text():
+        case ir.Text():
             report.error("string_term", node.span, text=node.value)
-        case Constant() | Number():
+        case ir.Constant() | ir.Number():
             report.error("reserved_term", node.span, word=expression_text(node))
-        case Operation("(", (inner,)):
+        case ir.Operation("(", (inner,)):
             return products_of(inner, scope, adds)
-        case Operation(operands=(_,)):
+        case ir.Operation(operands=(_,)):
             return signed(node, scope, adds)
-        case Operation():
+        case ir.Operation():
             return chained(node, scope, adds)
     return {}
 
 
-def number_of(variable: Expression, scope: Scope) -> int:
+def number_of(variable: ir.Expression, scope: Scope) -> int:
     """Number a variable; two spellings of one expression are the same variable."""
     return scope.variables.setdefault(variable, len(scope.variables))
 
 
-def dot(node: Dot, scope: Scope) -> Products:
+def dot(node: ir.Dot, scope: Scope) -> Products:
     """Return what "." stands for: all columns, or itself as long as they are unknown."""
     scope.uses_dot = True
     if scope.is_random:
         scope.report.error("dot_in_random", node.span)
         return {}
     names = scope.columns
-    found = (node,) if names is None else (Column(name, node.span) for name in names)
-    return {frozenset((number_of(each, scope),)): around(node) for each in found}
+    found = (node,) if names is None else (ir.Column(name, node.span) for name in names)
+    return {frozenset((number_of(each, scope),)): ir.around(node) for each in found}
 
 
-def signed(node: Operation, scope: Scope, adds: bool) -> Products:
+def signed(node: ir.Operation, scope: Scope, adds: bool) -> Products:
     """Read +term, -1 and -0; a minus sign before anything else is a mistake, as it does not negate."""
     (operand,) = node.operands
     if node.operator == "!":
@@ -173,20 +160,20 @@ def signed(node: Operation, scope: Scope, adds: bool) -> Products:
         return {}
     if node.operator == "+":
         return products_of(operand, scope, adds)
-    innermost = bare(operand)
-    while is_sign(innermost):
-        innermost = bare(innermost.operands[0])
+    innermost = ir.bare(operand)
+    while ir.is_sign(innermost):
+        innermost = ir.bare(innermost.operands[0])
     if not is_number(innermost):
         scope.report.error("unary_minus", node.span)
         return {}
     return products_of(operand, scope, not adds)
 
 
-def chained(node: Operation, scope: Scope, adds: bool) -> Products:
+def chained(node: ir.Operation, scope: Scope, adds: bool) -> Products:
     """Evaluate operands joined by operators of one precedence."""
     steps = node.chain()
     start, first = steps[0].operands[0], steps[0].operator
-    if is_sum(node):
+    if ir.is_sum(node):
         products = products_of(start, scope, adds)
         for step in steps:
             join(products, step.operands[1], step.operator == "-", adds, scope)
@@ -208,11 +195,11 @@ def chained(node: Operation, scope: Scope, adds: bool) -> Products:
     return products
 
 
-def refused_operator(node: Operation) -> str:
+def refused_operator(node: ir.Operation) -> str:
     """Name the mistake of an operator that has no meaning between terms; "" for one that has."""
     if node.operator in ("*", "/", ":", "%in%"):
         return ""
-    if is_bar(node):
+    if ir.is_bar(node):
         return "nested_bar"
     if node.operator in ("%%", "%/%"):
         return "bare_arithmetic"
@@ -221,17 +208,17 @@ def refused_operator(node: Operation) -> str:
     return "bare_and" if node.operator == "&" else "bare_logical"
 
 
-def operand_products(node: Expression, operator: str, scope: Scope, adds: bool) -> Products:
+def operand_products(node: ir.Expression, operator: str, scope: Scope, adds: bool) -> Products:
     """Return the products of an operand of * / : %in%, which must not be a number."""
-    inner = bare(node)
-    if is_number(bare(inner.operands[0]) if is_sign(inner) else inner):
+    inner = ir.bare(node)
+    if is_number(ir.bare(inner.operands[0]) if ir.is_sign(inner) else inner):
         scope.report.error("number_operand", node.span, operator=operator)
         return {}
     return products_of(node, scope, adds)
 
 
 def combine(
-    left: Products, operator: str, right: Products, node: Expression, scope: Scope
+    left: Products, operator: str, right: Products, node: ir.Expression, scope: Scope
 ) -> Products:
     """Apply * / : or %in% to the products on its two sides; `node` is the right operand."""
     if operator in ("*", ":") and len(left) == 1 and left.keys() == right.keys():
@@ -253,13 +240,13 @@ def combine(
     return left
 
 
-def united(products: Products, node: Expression, scope: Scope) -> Products:
+def united(products: Products, node: ir.Expression, scope: Scope) -> Products:
     """Return the one product of all variables; nothing for nothing."""
     scope.work += sum(map(len, products))
-    return {frozenset[int]().union(*products): around(node)} if products else {}
+    return {frozenset[int]().union(*products): ir.around(node)} if products else {}
 
 
-def multiply(left: Products, right: Products, node: Expression, scope: Scope) -> Products:
+def multiply(left: Products, right: Products, node: ir.Expression, scope: Scope) -> Products:
     """Join each product of one side with each of the other."""
     # One product and one product make what the text spells out: a canonical text is never too much.
     is_spelled_out = len(left) == len(right) == 1
@@ -276,11 +263,11 @@ def multiply(left: Products, right: Products, node: Expression, scope: Scope) ->
     return result
 
 
-def power(node: Operation, scope: Scope, adds: bool) -> Products:
+def power(node: ir.Operation, scope: Scope, adds: bool) -> Products:
     """Evaluate (sum)^n: all products of up to n of its terms."""
     base, exponent = node.operands
-    number = bare(exponent)
-    if not isinstance(number, Number) or number.value < 1 or number.value % 1:
+    number = ir.bare(exponent)
+    if not isinstance(number, ir.Number) or number.value < 1 or number.value % 1:
         scope.report.error("power", exponent.span)
         return {}
     terms = operand_products(base, "^", scope, adds)
@@ -297,7 +284,7 @@ def power(node: Operation, scope: Scope, adds: bool) -> Products:
     return products
 
 
-def check_size(size: int, node: Expression, scope: Scope, limit: int = MAX_TERMS) -> None:
+def check_size(size: int, node: ir.Expression, scope: Scope, limit: int = MAX_TERMS) -> None:
     """Stop before an expansion exhausts memory or patience."""
     if size > limit:
         scope.report.stop("too_many_terms", node.span, limit=f"{MAX_TERMS:,}")

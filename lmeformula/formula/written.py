@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lmeformula.formula.ir import (
-    Argument,
-    Call,
-    Expression,
-    GroupingFactor,
-    Span,
-    TermSum,
-    is_sum,
-)
+from lmeformula.formula import ir
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
     """`left ~ right`; `left` is None for a one-sided formula, `semicolon` marks a trailing one."""
 
-    left: Expression | None
-    right: Expression
-    semicolon: Span | None = field(compare=False, default=None)
+    left: ir.Expression | None
+    right: ir.Expression
+    semicolon: ir.Span | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Addend:
     """One addend of a sum, added or taken away."""
 
-    node: Expression
+    node: ir.Expression
     is_subtracted: bool = False
 
 
@@ -48,14 +40,14 @@ class Bar:
       was_split: it comes from splitting a "||".
     """
 
-    left: Expression | TermSum
-    group: Expression | GroupingFactor
+    left: ir.Expression | ir.TermSum
+    group: ir.Expression | ir.GroupingFactor
     is_double: bool
     label: str
     structure: str
     homogeneous: bool | None
-    options: tuple[Argument, ...]
-    span: Span | None = field(compare=False, default=None)
+    options: tuple[ir.Argument, ...]
+    span: ir.Span | None = field(compare=False, default=None)
     was_split: bool = field(compare=False, default=False)
 
 
@@ -63,15 +55,15 @@ class Bar:
 class Separated:
     """A formula's response, fixed addends, offsets, and random-effects terms in the order written."""
 
-    response: Expression | None
+    response: ir.Expression | None
     fixed: tuple[Addend, ...]
-    offsets: tuple[Call, ...]
+    offsets: tuple[ir.Call, ...]
     random: tuple[Bar, ...]
 
 
-def addends_of(node: Expression) -> tuple[Addend, ...]:
+def addends_of(node: ir.Expression) -> tuple[Addend, ...]:
     """Return the addends of a sum, or the node as the only one."""
-    if not is_sum(node):
+    if not ir.is_sum(node):
         return (Addend(node),)
     steps = node.chain()
     rest = (Addend(step.operands[1], step.operator == "-") for step in steps)
