@@ -31,31 +31,29 @@ def read_bar(node: ir.Expression, report: Report) -> list[Bar]:
     inner = ir.bare(node)
     if not isinstance(inner, ir.Call):
         return read_sides(inner, "", None, (), node.span, report)
-    first, *others = inner.arguments
+    name, (first, *others) = inner.function, inner.arguments
+    structure = STRUCTURES[name]
+
+    def refuse(argument: ir.Argument, cure: str) -> None:
+        report.error("structure_argument", argument.value.span, function=name, cure=cure)
+
     if not has_bar(first) or first.name:
-        cure = f"The random-effects term comes first: {inner.function}(x | g)"
-        report.error("structure_argument", first.value.span, function=inner.function, cure=cure)
+        refuse(first, f"The random-effects term comes first: {name}(x | g)")
         return []
-    mistakes = len(report.errors)
+    if not structure.is_fitted:
+        return read_sides(ir.bare(first.value), name, None, tuple(others), node.span, report)
     homogeneous: bool | None = None
-    options: list[ir.Argument] = []
-    structure = STRUCTURES[inner.function]
+    mistakes = len(report.errors)
     for argument in others:
-        if not structure.is_fitted:
-            options.append(argument)
-        elif not (structure.takes_hom and argument.name == "hom" and is_choice(argument.value)):
-            known = "Its only argument is hom = TRUE or hom = FALSE."
-            cure = known if structure.takes_hom else "It takes no argument but the term itself."
-            report.error(
-                "structure_argument", argument.value.span, function=inner.function, cure=cure
-            )
-        else:
+        if structure.takes_hom and argument.name == "hom" and is_choice(argument.value):
             homogeneous = argument.value == ir.Constant(True)
+        elif structure.takes_hom:
+            refuse(argument, "Its only argument is hom = TRUE or hom = FALSE.")
+        else:
+            refuse(argument, "It takes no argument but the term itself.")
     if len(report.errors) > mistakes:
         return []
-    return read_sides(
-        ir.bare(first.value), inner.function, homogeneous, tuple(options), node.span, report
-    )
+    return read_sides(ir.bare(first.value), name, homogeneous, (), node.span, report)
 
 
 def is_choice(node: ir.Expression) -> bool:
@@ -75,14 +73,12 @@ def read_sides(
     assert ir.is_bar(node)
     first, *others = node.chain()
     left, group = first.operands[0], node.operands[1]
-    label = (
-        first.operands[1] if [step.operator for step in (first, *others)] == ["|", "|"] else None
-    )
-    for side in (left, group):
-        nested = next(bars_within(side), None)
-        if nested is not None:
-            report.error("nested_bar", nested.span)
-            return []
+    operators = [step.operator for step in (first, *others)]
+    label = first.operands[1] if operators == ["|", "|"] else None
+    nested = next((bar for side in (left, group) for bar in bars_within(side)), None)
+    if nested is not None:
+        report.error("nested_bar", nested.span)
+        return []
     if others and not isinstance(label, ir.Column | ir.Dot):
         report.error("nested_bar", others[0].place)
         return []

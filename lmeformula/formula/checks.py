@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from lmeformula.formula import ir
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.show import expression_text, group_text, name_text, term_text
@@ -31,14 +29,12 @@ def check_response_on_right(formula: ir.FormulaRecord, report: Report) -> None:
         return
     response = formula.response.expression
     name = expression_text(response)
-    for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
-        for term in terms.terms:
-            for variable in term.variables:
-                if variable == response and variable.span is not None:
-                    report.error("response_on_right", variable.span, name=name)
+    for columns in (formula.fixed.sum, *(term.columns for term in formula.random)):
+        for variable in columns.variables:
+            if variable == response:
+                report.error("response_on_right", variable.span, name=name)
     for random in formula.random:
         if isinstance(response, ir.Column) and response.name in random.group.names:
-            assert random.group.span is not None
             report.error("response_on_right", random.group.span, name=name)
 
 
@@ -46,23 +42,12 @@ def check_dot(
     formula: ir.FormulaRecord, fixed_variables: tuple[ir.Expression, ...], report: Report
 ) -> None:
     """Note computed variables beside "."."""
-    computed = [variable for variable in fixed_variables if isinstance(variable, ir.Call)]
-    if formula.response is not None and not isinstance(formula.response.expression, ir.Column):
-        computed.append(formula.response.expression)  # type: ignore[arg-type]
-    computed += formula.fixed.offsets  # type: ignore[arg-type]
-    for random in formula.random:
-        for variable in variables_of(random.columns):
-            if isinstance(variable, ir.Call):
-                computed.append(variable)
-    for variable in computed:
-        assert variable.span is not None
-        report.error("dot_with_transform", variable.span)
-
-
-def variables_of(terms: ir.TermSum) -> Iterator[ir.Expression]:
-    """Yield the variables of a sum's terms."""
-    for term in terms.terms:
-        yield from term.variables
+    variables = [*fixed_variables, *(v for term in formula.random for v in term.columns.variables)]
+    computed = [variable for variable in variables if isinstance(variable, ir.Call)]
+    response = () if formula.response is None else (formula.response.expression,)
+    computed_response = (each for each in response if not isinstance(each, ir.Column))
+    for expression in (*computed, *computed_response, *formula.fixed.offsets):
+        report.error("dot_with_transform", expression.span)
 
 
 def check_random_terms(formula: ir.FormulaRecord, report: Report) -> None:
@@ -80,6 +65,6 @@ def check_random_terms(formula: ir.FormulaRecord, report: Report) -> None:
             if (factor, column) in seen:
                 report.warn("duplicate_random", random.span, name=column, group=known)
             seen[factor, column] = group
-        for variable in variables_of(random.columns):
+        for variable in random.columns.variables:
             if isinstance(variable, ir.Column) and variable.name in factor:
                 report.warn("same_on_both_sides", random.span, name=name_text(variable.name))

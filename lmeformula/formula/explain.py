@@ -82,14 +82,14 @@ def term_lines(terms: tuple[ir.RandomTerm, ...], formula: ir.FormulaRecord) -> l
     written = random_text(first)
     if first.span is not None and formula.text:
         written = " ".join(formula.text[slice(*first.span)].split())
-    parts: list[str] = []
+    varying: list[str] = []
     said = ""
     for columns, same in groupby(terms, key=lambda term: term.columns):
         over = ", and over ".join(group_words(term.group, terms) for term in same)
         where = "" if over == said else f" varying over {over}"
-        parts.append(("independently " if parts else "") + column_words(columns) + where)
+        varying.append(("independently " if varying else "") + column_words(columns) + where)
         said = over
-    meaning = ", and ".join(parts) + covariance_words(first)
+    meaning = ", and ".join(varying) + covariance_words(first)
     sides = [
         random_text(term) if term.covariance.kind != UNSTRUCTURED else random_text(term)[1:-1]
         for term in terms

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeGuard
+from functools import reduce
+from typing import TypeAlias, TypeGuard
 
 from lmeformula.formula import ir
 from lmeformula.formula.expression import is_number, values
@@ -15,7 +17,7 @@ MAX_FACTORS = 1000  # in one random-effects term, and names in one factor
 
 JOINING = ("+", "*", "/", ":")
 
-Groups = dict[frozenset[str], tuple[ir.Column, ...]]  # each factor's columns, as displayed
+Factor: TypeAlias = tuple[ir.Column, ...]  # its columns, as displayed
 
 
 def expand_groups(model: Separated, report: Report) -> Separated:
@@ -26,7 +28,7 @@ def expand_groups(model: Separated, report: Report) -> Separated:
         if is_reserved_call(bar.group):
             expanded.append(replace(bar, group=reserved_group(bar.group, report)))
             continue
-        for columns in groups_of(bar.group, report).values():
+        for columns in groups_of(bar.group, report):
             names = tuple(column.name for column in columns)
             group = ir.GroupingFactor(names, span=ir.around(columns[0], columns[-1]))
             expanded.append(replace(bar, group=group))
@@ -60,11 +62,11 @@ def reserved_group(call: ir.Call, report: Report) -> ir.GroupingFactor:
     return ir.GroupingFactor(("@" + expression_text(call),), call, span=call.span)
 
 
-def groups_of(node: ir.Expression, report: Report) -> Groups:
+def groups_of(node: ir.Expression, report: Report) -> list[Factor]:
     """Return the grouping factors that a group expression stands for, outermost first."""
     match node:
-        case ir.Column(name):
-            return {frozenset((name,)): (node,)}
+        case ir.Column():
+            return [(node,)]
         case ir.Operation("(", (inner,)) | ir.Call("gr", (ir.Argument(inner, ""),)):
             return groups_of(inner, report)
         case ir.Operation(operands=(_, _)) if all(
@@ -76,66 +78,51 @@ def groups_of(node: ir.Expression, report: Report) -> Groups:
             groups = groups_of(steps[0].operands[0], report)
             for step in steps:
                 groups = combine(groups, step.operator, step.operands[1], report)
-                if any(len(names) > MAX_FACTORS for names in groups.values()):
+                if any(len(factor) > MAX_FACTORS for factor in groups):
                     report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
             return groups
     span, cure = cure_of(node)
     report.error("group_expression", span, cure=cure)
-    return {}
+    return []
 
 
-def combine(left: Groups, operator: str, node: ir.Expression, report: Report) -> Groups:
+def combine(left: list[Factor], operator: str, node: ir.Expression, report: Report) -> list[Factor]:
     """Apply one operator; what comes out twice is merged."""
     right = groups_of(node, report)
     if not left or not right:
-        return {}
+        return []
     if len(left) * len(right) > MAX_FACTORS:
         report.stop("too_many_terms", node.span, limit=f"{MAX_FACTORS:,}")
-    if len(left) == 1 and left.keys() == right.keys() and operator != "+":
+    if len(left) == 1 and set(map(names_of, left)) == set(map(names_of, right)) and operator != "+":
         name = expression_text(node)
         report.warn("repeated_group", node.span, text=f"{name}{operator}{name}", name=name)
     if operator == "+":
-        return merged(left, right)
-    if operator == "*":
-        return merged(left, right, crossed(left, right))
-    if operator == ":":
-        return crossed(left, right)
-    # Nested factors are displayed inner first, as lme4 does: g/h/s is g + h:g + s:h:g.
-    outer = tuple(all_names(left))
-    nested = (join(inner, outer) for inner in right.values())
-    return merged(left, {frozenset(name.name for name in names): names for names in nested})
+        return distinct([*left, *right])
+    if operator == "/":
+        # Nested factors are displayed inner first, as lme4 does: g/h/s is g + h:g + s:h:g.
+        outer = reduce(join, sorted(left, key=len, reverse=True))
+        return distinct([*left, *(join(inner, outer) for inner in right)])
+    crossed = [join(one, other) for one in left for other in right]
+    return distinct([*left, *right, *crossed] if operator == "*" else crossed)
 
 
-def merged(*parts: Groups) -> Groups:
-    """Unite groups; the first way to write a factor is kept."""
-    result: Groups = {}
-    for part in parts:
-        for key, names in part.items():
-            result.setdefault(key, names)
-    return result
+def names_of(factor: Factor) -> frozenset[str]:
+    """Return the names of a factor's columns, which say what it is."""
+    return frozenset(column.name for column in factor)
 
 
-def crossed(left: Groups, right: Groups) -> Groups:
-    """Join each factor of one side with each of the other, names as written."""
-    joined = (join(one, other) for one in left.values() for other in right.values())
-    result: Groups = {}
-    for names in joined:
-        result.setdefault(frozenset(name.name for name in names), names)
-    return result
+def distinct(factors: Iterable[Factor]) -> list[Factor]:
+    """Leave out what is there already; the first way to write a factor is kept."""
+    found: dict[frozenset[str], Factor] = {}
+    for factor in factors:
+        found.setdefault(names_of(factor), factor)
+    return list(found.values())
 
 
-def join(one: tuple[ir.Column, ...], other: tuple[ir.Column, ...]) -> tuple[ir.Column, ...]:
-    """Append the names of `other` that `one` lacks."""
-    known = {name.name for name in one}
-    return *one, *(name for name in other if name.name not in known)
-
-
-def all_names(groups: Groups) -> tuple[ir.Column, ...]:
-    """Return the names of all factors, in the order of the largest one."""
-    names: tuple[ir.Column, ...] = ()
-    for factor in sorted(groups.values(), key=len, reverse=True):
-        names = join(names, factor)
-    return names
+def join(one: Factor, other: Factor) -> Factor:
+    """Append the columns of `other` that `one` lacks."""
+    known = names_of(one)
+    return *one, *(column for column in other if column.name not in known)
 
 
 def cure_of(node: ir.Expression) -> tuple[ir.Span | None, str]:

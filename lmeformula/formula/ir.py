@@ -247,6 +247,11 @@ class TermSum:
     intercept: bool
     terms: tuple[Term, ...]
 
+    @property
+    def variables(self) -> tuple[Expression, ...]:
+        """Those of all terms, each as often as it stands there."""
+        return tuple(variable for term in self.terms for variable in term.variables)
+
 
 @dataclass(frozen=True, slots=True)
 class FixedPart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from lmeformula.formula.groups import groups_of, is_reserved_call
+from lmeformula.formula.groups import groups_of, is_reserved_call, names_of
 from lmeformula.formula.ir import GroupingFactor, RandomTerm
 from lmeformula.formula.mistakes import Report
 from lmeformula.formula.written import Bar, Separated
@@ -37,14 +37,14 @@ def linked_terms(terms: Sequence[RandomTerm]) -> tuple[tuple[RandomTerm, ...], .
       Tuples of terms with the same label, each where the first of them stands; a term without a label alone.
     Example:
       >>> from lmeformula.formula import parse
-      >>> parts = linked_terms(parse("y ~ (1 | p | g) + (1 | h) + (0 + x | p | g)").random)
-      >>> [len(part) for part in parts]
+      >>> linked = linked_terms(parse("y ~ (1 | p | g) + (1 | h) + (0 + x | p | g)").random)
+      >>> [len(terms) for terms in linked]
       [2, 1]
     """
-    parts: dict[object, list[RandomTerm]] = {}
+    linked: dict[object, list[RandomTerm]] = {}
     for position, term in enumerate(terms):
-        parts.setdefault(term.block or position, []).append(term)
-    return tuple(tuple(part) for part in parts.values())
+        linked.setdefault(term.block or position, []).append(term)
+    return tuple(map(tuple, linked.values()))
 
 
 def factors_of(bar: Bar, report: Report) -> set[frozenset[str]]:
@@ -52,4 +52,4 @@ def factors_of(bar: Bar, report: Report) -> set[frozenset[str]]:
     if is_reserved_call(bar.group) or isinstance(bar.group, GroupingFactor):
         return set()
     # Mistakes of the group itself are noted when it is expanded.
-    return set(groups_of(bar.group, Report(report.text)))
+    return set(map(names_of, groups_of(bar.group, Report(report.text))))

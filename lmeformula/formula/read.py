@@ -44,16 +44,16 @@ def formula_from_dict(record: Mapping[str, object]) -> Formula:
 
 def several_from_dict(record: Mapping[str, object]) -> Formula:
     """Read the formulas of several predictors, each as `formula_from_dict` does."""
-    parts = record["formulas"]
-    if not isinstance(parts, list) or len(parts) < 2:
+    pairs = record["formulas"]
+    if not isinstance(pairs, list) or len(pairs) < 2:
         raise refused("the formulas of this formula record are not a list of several")
     named = []
-    for part in parts:
-        if not (isinstance(part, list) and len(part) == 2 and isinstance(part[0], str)):
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise refused("the formulas of this formula record are not pairs of name and formula")
-        if isinstance(part[1], Mapping) and "formulas" in part[1]:
+        if isinstance(pair[1], Mapping) and "formulas" in pair[1]:
             raise refused("a formula of this formula record has formulas of its own")
-        named.append((part[0], formula_from_dict(part[1])))
+        named.append((pair[0], formula_from_dict(pair[1])))
     return join_formulas(named)
 
 

@@ -69,18 +69,10 @@ ONLY_STRUCTURES = frozenset(
     name for name, one in STRUCTURES.items() if one.is_fitted and name not in RESERVED_FUNCTIONS
 )
 
-# What brms allows after the bar of a response, and what bambi writes around one; neither can be fitted.
-RESERVED_ADDITIONS = frozenset(
-    {"cens", "trunc", "se", "rate", "thres", "subset", "dec", "mi", "cat", "vint", "vreal"}
-    | {
-        "index",
-        "bhaz",
-        "p",
-        "prop",
-        "proportion",
-        "weighted",
-        "censored",
-        "truncated",
-        "constrained",
-    }
+# What bambi writes around a response, and what brms allows after its bar; few of these can be fitted.
+RESERVED_BAMBI = frozenset({"censored", "truncated", "constrained"})
+BAMBI = frozenset({"p", "prop", "proportion", "weighted"}) | RESERVED_BAMBI
+RESERVED_ADDITIONS = BAMBI | frozenset(
+    {"cens", "trunc", "se", "rate", "thres", "subset", "dec"}
+    | {"mi", "cat", "vint", "vreal", "index", "bhaz"}
 )

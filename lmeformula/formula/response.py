@@ -7,12 +7,9 @@ from dataclasses import replace
 from lmeformula.formula import ir
 from lmeformula.formula.expression import value, values
 from lmeformula.formula.mistakes import Report
-from lmeformula.formula.reserved import RESERVED_ADDITIONS
+from lmeformula.formula.reserved import BAMBI, RESERVED_ADDITIONS, RESERVED_BAMBI
 from lmeformula.formula.show import expression_text, shortened
 from lmeformula.formula.written import addends_of
-
-RESERVED_BAMBI = frozenset({"censored", "truncated", "constrained"})
-BAMBI = frozenset({"p", "prop", "proportion", "weighted"}) | RESERVED_BAMBI
 
 
 def read_response(node: ir.Expression, report: Report) -> ir.Response | None:

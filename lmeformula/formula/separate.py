@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from lmeformula.formula import ir
 from lmeformula.formula.bars import is_random, read_bar
@@ -89,8 +90,11 @@ def open_sum(node: ir.Expression, found: Found) -> None:
         elif is_random(inner):
             found.random.extend(read_bar(inner, report))
             random_before = True
-        elif is_offset(inner):
-            found.offsets.extend(read_offset(inner, report))
+        elif is_offset(call := ir.bare(inner)):
+            if len(call.arguments) == 1 and not call.arguments[0].name:
+                found.offsets.append(call)
+            else:
+                report.error("offset_arguments", call.span)
             fixed_before = True
         else:
             open_nested(ir.bare(inner), found)
@@ -137,20 +141,9 @@ def first_special(node: ir.Expression) -> ir.Expression | None:
     return next((special for special in specials if special is not None), None)
 
 
-def is_offset(node: ir.Expression) -> bool:
+def is_offset(node: ir.Expression) -> TypeGuard[ir.Call]:
     """Whether a node is a call of offset()."""
-    inner = ir.bare(node)
-    return isinstance(inner, ir.Call) and inner.function == "offset"
-
-
-def read_offset(node: ir.Expression, report: Report) -> list[ir.Call]:
-    """Return an offset as a list of one; of none when its arguments are wrong."""
-    call = ir.bare(node)
-    assert isinstance(call, ir.Call)
-    if len(call.arguments) != 1 or call.arguments[0].name:
-        report.error("offset_arguments", call.span)
-        return []
-    return [call]
+    return isinstance(node, ir.Call) and node.function == "offset"
 
 
 def is_in_place(node: ir.Expression, operator: str, report: Report) -> bool:
@@ -164,7 +157,7 @@ def is_in_place(node: ir.Expression, operator: str, report: Report) -> bool:
     if is_random(node):
         report.error("random_in_operator", node.span, operator=operator)
         return False
-    if is_offset(node):
+    if is_offset(ir.bare(node)):
         report.error("offset_in_operator", node.span)
         return False
     if isinstance(node, ir.Operation) and (node.operator == "(" or ir.is_sign(node)):

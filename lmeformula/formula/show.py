@@ -13,20 +13,9 @@ from lmeformula.formula.reserved import STRUCTURES
 # As in the grammar; the circumflex letter would be taken for an operator.
 PLAIN_NAME = re.compile(r"(?:[^\W\d_\u02C6]|\.(?!\d))[\w.]*")
 NOT_NAMES = frozenset(
-    {"TRUE", "FALSE", "NULL", "Inf", "NaN", "NA", "NA_integer_", "NA_real_", "NA_complex_"}
-    | {
-        "NA_character_",
-        "if",
-        "else",
-        "for",
-        "while",
-        "repeat",
-        "function",
-        "next",
-        "break",
-        "in",
-        ".",
-    }
+    {"TRUE", "FALSE", "NULL", "Inf", "NaN", "."}
+    | {"NA", "NA_integer_", "NA_real_", "NA_complex_", "NA_character_"}
+    | {"if", "else", "for", "while", "repeat", "function", "next", "break", "in"}
 )
 SPACED = frozenset({"+", "-", "*", "<", ">", "<=", ">=", "==", "!=", "&", "&&", "|", "||", "%in%"})
 LONGEST = 72
@@ -186,11 +175,8 @@ def group_text(group: ir.GroupingFactor) -> str:
 
 def sides_text(term: ir.RandomTerm) -> str:
     """Write what stands around the bar: "1 + x | g"."""
-    columns = sum_text(term.columns)
-    if term.columns.intercept is False and not term.columns.terms:
-        columns = "0"
     label = f"{name_text(term.block)} | " if term.block else ""
-    return f"{columns} | {label}{group_text(term.group)}"
+    return f"{sum_text(term.columns)} | {label}{group_text(term.group)}"
 
 
 def random_text(term: ir.RandomTerm) -> str:

@@ -46,29 +46,29 @@ def update_formula(
       >>> str(update_formula(several, {"sigma": "~ . + z"}))
       'y ~ 1 + x + (1 | g); sigma ~ 1 + x + z'
     """
-    parts = dict(formulas_of(formula))
+    formulas = dict(formulas_of(formula))
     for name, each in ({FIRST: change} if isinstance(change, str) else change).items():
         if each is None:
-            _take_away(parts, name)
+            _take_away(formulas, name)
         else:
-            parts[name] = _changed(parts.get(name, parse("~ 1")), each)
+            formulas[name] = _changed(formulas.get(name, parse("~ 1")), each)
     if closed:
-        parts = _without_old_labels(parts, dict(formulas_of(formula)))
-    return join_formulas(list(parts.items()), closed=closed)
+        formulas = _without_old_labels(formulas, dict(formulas_of(formula)))
+    return join_formulas(list(formulas.items()), closed=closed)
 
 
-def _take_away(parts: dict[str, Formula], name: str) -> None:
+def _take_away(formulas: dict[str, Formula], name: str) -> None:
     if name == FIRST:
         raise FormulaSyntaxError(
             f"the formula of {FIRST!r} has the response, and is not taken away",
             hint=f'Change it, {{"{FIRST}": "~ . - x"}}.',
         )
-    if name not in parts:
+    if name not in formulas:
         raise FormulaSyntaxError(
             f"there is no formula of {name!r} to take away",
-            hint=f"There are those of {', '.join(parts)}.",
+            hint=f"There are those of {', '.join(formulas)}.",
         )
-    del parts[name]
+    del formulas[name]
 
 
 def _changed(formula: Formula, change: str) -> Formula:
@@ -95,20 +95,20 @@ def _changed(formula: Formula, change: str) -> Formula:
 
 
 def _without_old_labels(
-    parts: Mapping[str, Formula], old: Mapping[str, Formula]
+    formulas: Mapping[str, Formula], old: Mapping[str, Formula]
 ) -> dict[str, Formula]:
     """The formulas, where terms that stayed lose a label whose other terms have all gone."""
-    count = Counter(term.block for part in parts.values() for term in part.random)
+    count = Counter(term.block for each in formulas.values() for term in each.random)
     found = {}
-    for name, part in parts.items():
+    for name, each in formulas.items():
         stayed = old[name].random if name in old else ()
         random = tuple(
             replace(term, block="") if count[term.block] == 1 and term in stayed else term
-            for term in part.random
+            for term in each.random
         )
         # Its text, and the places of terms in it, are those of what is left.
-        text = formula_text(replace(part, random=random))
-        found[name] = part if random == part.random else parse_one(text, closed=False)
+        text = formula_text(replace(each, random=random))
+        found[name] = each if random == each.random else parse_one(text, closed=False)
     return found
 
 
