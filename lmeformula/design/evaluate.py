@@ -132,16 +132,7 @@ def evaluate(expression: ir.Expression, scope: Scope) -> Value:
 
 def data_columns(expression: ir.Expression) -> tuple[ir.Column, ...]:
     """List the columns that an expression mentions, in order."""
-    match expression:
-        case ir.Column():
-            return (expression,)
-        case ir.Call():
-            parts = [argument.value for argument in expression.arguments]
-        case ir.Operation():
-            parts = list(expression.operands)
-        case _:
-            return ()
-    return tuple(column for part in parts for column in data_columns(part))
+    return tuple(node for node in ir.walk(expression) if isinstance(node, ir.Column))
 
 
 def _located(compute: Callable[[], Value], span: ir.Span | None, scope: Scope) -> Value:

@@ -211,11 +211,11 @@ def inside(node: Expression) -> tuple[Expression, ...]:
 
 
 def walk(node: Expression) -> Iterator[Expression]:
-    """Yield an expression and all that is inside it, a long chain without recursion."""
+    """Yield an expression and all that is inside it, in the order of the text; without recursion."""
     waiting = [node]
     while waiting:
         yield (found := waiting.pop())
-        waiting += inside(found)
+        waiting += reversed(inside(found))
 
 
 def joined(left: Expression, operator: str, right: Expression, place: Span | None) -> Operation:

@@ -59,11 +59,4 @@ def predictors(formula: Formula) -> Iterator[ir.Expression]:
 
 def calls(expression: ir.Expression) -> Iterator[ir.Call]:
     """All calls within an expression, itself included."""
-    match expression:
-        case ir.Call():
-            yield expression
-            for argument in expression.arguments:
-                yield from calls(argument.value)
-        case ir.Operation():
-            for operand in expression.operands:
-                yield from calls(operand)
+    return (node for node in ir.walk(expression) if isinstance(node, ir.Call))
