@@ -17,7 +17,7 @@ from lmeformula.result.distribution import draw_rows
 from lmeformula.result.equations import equations
 from lmeformula.result.loadings import loadings, predictors_of
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
-from lmeformula.result.predictor import family_values, linear_predictor, mean_response
+from lmeformula.result.predictor import linear_predictor, mean_response
 from lmeformula.result.several_predictors import contribution
 from lmeformula.store.absent import has_rows
 
@@ -271,7 +271,7 @@ def _row_groups(
         if moved is not None:
             eta += moved.eta[part]
             of_draw = moved.own[part] if moved.own is not None else None
-        values = family_values(fit) if of_draw is None else of_draw[0]
+        values = fit.params.own if of_draw is None else of_draw[0]
         own = tuple(tf.constant(value, tf.float64) for value in values)
         # The density has the rows, or the predictors and then the rows, in front.
         turned = tf.constant(np.moveaxis(eta, 0, -1))

@@ -14,7 +14,6 @@ from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import (
     category_names,
-    family_values,
     linear_predictor,
     mean_response,
 )
@@ -84,7 +83,7 @@ def _chances(fit: FittedModel, what: str, eta: np.ndarray) -> dict[str, np.ndarr
     """Those of each category."""
     probabilities = fit.model.family.probabilities
     assert probabilities is not None
-    each = probabilities(eta, family_values(fit)).T
+    each = probabilities(eta, fit.params.own).T
     return {f"{what}[{name}]": of for name, of in zip(category_names(fit), each, strict=True)}
 
 

@@ -17,7 +17,7 @@ from lmeformula.result.level_posterior import LevelNodes, at_effects, level_node
 from lmeformula.result.mean_intervals import mean_slopes, moved_by
 from lmeformula.result.normal_points import row_roots
 from lmeformula.result.predictive_density import mean_over
-from lmeformula.result.predictor import PredictionKind, family_values, linear_predictor, only_terms
+from lmeformula.result.predictor import PredictionKind, linear_predictor, only_terms
 from lmeformula.result.predictor_intervals import Uncertain
 from lmeformula.result.predictor_intervals import uncertain as errors_of
 from lmeformula.result.refuse_student import has_tails
@@ -102,7 +102,7 @@ def is_linear(fit: FittedModel) -> bool:
     """Whether the mean response is the (first) linear predictor itself, whatever its link is called."""
     if fit.model.family.categories is not None:
         return False
-    own = family_values(fit)
+    own = fit.params.own
     return all(
         np.array_equal(fit.model.family.mean(tried(fit, others), own), TRIED) for others in OTHERS
     )
@@ -260,7 +260,7 @@ def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
 
 def of_kind(fit: FittedModel, kind: str) -> Callable[[Floats], Floats]:
     """What is predicted at linear predictors (r,): means (r, 1), or chances (r, K)."""
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     if kind == "prob":
         assert family.probabilities is not None
         probabilities = family.probabilities

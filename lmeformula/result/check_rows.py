@@ -19,7 +19,7 @@ from lmeformula.result.leave_one_out import has_leave_one_out, leave_one_out
 from lmeformula.result.normal_points import normal_points
 from lmeformula.result.own_limits import own_at_limits
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predictor import family_values, linear_predictor, mean_response
+from lmeformula.result.predictor import linear_predictor, mean_response
 from lmeformula.result.residuals import LEAST, observed_mean, residuals
 from lmeformula.result.several_predictors import row_family
 
@@ -132,7 +132,7 @@ def steps(facts: RowFacts) -> Doubt | None:
     Were the response normal and rounded, the chance of no row beyond the largest value would be the product of
     the rows' chances; minus its logarithm is exponential, and for both ends the sum has two of them.
     """
-    family, eta, own = row_family(facts.fit, facts.eta, family_values(facts.fit))
+    family, eta, own = row_family(facts.fit, facts.eta, facts.fit.params.own)
     y = facts.response[0]
     if not family.is_normal or (y != np.round(y)).any():
         return None
@@ -253,7 +253,7 @@ def _spread(facts: RowFacts) -> Spread | None:
     if not family.has_trials and (observed.max() <= 1.0 or (observed != np.round(observed)).any()):
         # One yes or no cannot vary more than another.
         return None
-    variance = family.variance(mu, family_values(fit))
+    variance = family.variance(mu, fit.params.own)
     # Rows that are predicted perfectly do not vary at all.
     scale = np.divide(weights, variance, out=np.zeros_like(variance), where=variance > 0.0)
     squares = (observed - mu) ** 2 * scale

@@ -13,7 +13,6 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
-from lmeformula.result.predictor import family_values
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]
@@ -105,7 +104,7 @@ def draw_rows(
     held = np.where(unknown, 0.0, eta)
     if own is not None:
         lost = np.asarray(np.isnan(own).any(axis=1))
-        own = np.where(lost[:, None], family_values(fit), own)
+        own = np.where(lost[:, None], fit.params.own, own)
         unknown = unknown | lost.reshape(-1, *[1] * (eta.ndim - 1))
     drawn = np.asarray(distribution(fit, held, response, own).sample(seed=key), np.float64)
     rows = unknown.any(axis=-2) if family.predictors[1:] else unknown
@@ -117,7 +116,7 @@ def distribution(fit: FittedModel, eta: Floats, response: Arrays, own: Floats | 
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
-    values = family_values(fit) if own is None else own.T[:, :, None]
+    values = fit.params.own if own is None else own.T[:, :, None]
     each = tuple(tf.constant(value, tf.float64) for value in values)
     return fit.model.family.distribution(tf.constant(eta, tf.float64), given, each)
 
@@ -156,7 +155,7 @@ def chances(
         found = np.asarray(scipy.special.ndtr(standardized(fit, eta, response)))
         return found, found
     if family.categories is not None and family.probabilities is not None:
-        each = family.probabilities(eta, family_values(fit))
+        each = family.probabilities(eta, fit.params.own)
         sums = np.hstack([np.zeros((len(each), 1)), np.cumsum(each, axis=1)])
         place, rows = observed.astype(np.int64), np.arange(len(each))
         return sums[rows, place], np.minimum(sums[rows, place + 1], 1.0)

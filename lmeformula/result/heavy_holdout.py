@@ -20,7 +20,7 @@ from lmeformula.result.averaged import of_kind, over_errors
 from lmeformula.result.equations import terms_of
 from lmeformula.result.heavy_errors import normals
 from lmeformula.result.predictive_density import LogDensities, log_predictive, row_log_density
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.predictor_intervals import Uncertain, uncertain
 from lmeformula.startup import import_tensorflow
 
@@ -125,7 +125,7 @@ def _by_draws(
 ) -> tuple[LogDensities, list[Floats]]:
     fit = what.fit
     assert what.sampled is not None
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     variances, random = what.variances(), np.random.default_rng([seed, 4])
     work = [of_kind(fit, kind) for kind in kinds]
     logs: list[Floats] = []

@@ -20,7 +20,7 @@ from lmeformula.result.equations import Equations, equations, has_equations
 from lmeformula.result.level_posterior import LevelNodes, level_nodes
 from lmeformula.result.normal_points import normal_points, row_roots
 from lmeformula.result.predictive_density import row_log_density
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.row_slopes import RowSlopes, row_slopes
 
 Floats = NDArray[np.float64]
@@ -215,7 +215,7 @@ def _units(fit: FittedModel, second: Floats) -> Floats:
 
 
 def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOut:
-    design, family, own = fit.model.design, fit.model.family, family_values(fit)
+    design, family, own = fit.model.design, fit.model.family, fit.params.own
     response = family.response(design)
     n, k = design.n, design.num_predictors
     eta, variances = np.zeros((k, n)), np.zeros((n, k, k))
@@ -271,7 +271,7 @@ def has_leave_one_out(fit: FittedModel) -> bool:
 
 def _slopes(fit: FittedModel, eta: Floats) -> RowSlopes:
     """First and second derivatives of the rows' log density."""
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     response = family.response(fit.model.design)
     if family.is_normal:
         precision = response[1] / own[0] ** 2

@@ -27,7 +27,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictive_density import row_log_density
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.several_predictors import contribution, stacked_predictor
 from lmeformula.store.absent import has_rows
 
@@ -150,7 +150,7 @@ def _block_diagonal(blocks: list[Floats]) -> Floats:
 
 def _row_sums(fit: FittedModel, effects: Floats, starts: Sequence[int]) -> Floats:
     """(M, l) log densities of each level's rows, at its points."""
-    family, own, design = fit.model.family, family_values(fit), fit.model.design
+    family, own, design = fit.model.family, fit.params.own, fit.model.design
     response = family.response(design)
     base = linear_predictor(fit, design, with_random=False)
     collect = _collector(design.terms[0].index, effects.shape[1])

@@ -17,7 +17,7 @@ from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.observed_together import observed_of, observed_together
-from lmeformula.result.predictor import category_names, family_values, mean_response
+from lmeformula.result.predictor import category_names, mean_response
 from lmeformula.result.predictor_parts import part_named, predictor_parts
 from lmeformula.result.several_predictors import is_unordered
 
@@ -121,7 +121,7 @@ def _predictions(
         chances = fit.model.family.probabilities
         assert chances is not None
         return (
-            lambda beta, rows: chances(predictors(beta, rows), family_values(fit)),
+            lambda beta, rows: chances(predictors(beta, rows), fit.params.own),
             category_names(fit),
         )
     return lambda beta, rows: mean_response(fit, fit.model.family.as_taken(predictors(beta, rows)))[

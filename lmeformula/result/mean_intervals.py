@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lmeformula.fit import FittedModel
 from lmeformula.result.freedom import ROUNDING, with_errors
 from lmeformula.result.parameter_errors import own_changes
-from lmeformula.result.predictor import family_values, mean_response
+from lmeformula.result.predictor import mean_response
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def mean_slopes(fit: FittedModel, eta: Floats, kind: str = "response") -> MeanSl
     Raises:
       ModelError: if the family has no mean, or no chances.
     """
-    at, own = _of_kind(fit, kind), family_values(fit)
+    at, own = _of_kind(fit, kind), fit.params.own
     stacked = np.atleast_2d(eta)
     slopes = []
     for k in range(len(stacked)):
@@ -175,7 +175,7 @@ def num_categories(fit: FittedModel) -> int:
     family = fit.model.family
     assert family.probabilities is not None
     at = np.zeros((len(family.predictors), 1))
-    return int(family.probabilities(family.as_taken(at), family_values(fit)).shape[1])
+    return int(family.probabilities(family.as_taken(at), fit.params.own).shape[1])
 
 
 def is_positive(fit: FittedModel) -> bool:
@@ -183,7 +183,7 @@ def is_positive(fit: FittedModel) -> bool:
     family = fit.model.family
     at = np.zeros((len(family.predictors), 2))
     at[0] = [-FAR, FAR]
-    found = np.asarray(family.mean(family.as_taken(at), family_values(fit)))
+    found = np.asarray(family.mean(family.as_taken(at), fit.params.own))
     return bool((found > 0.0).all())
 
 

@@ -41,7 +41,7 @@ from lmeformula.result.parameter_errors import (
     location_covariance,
     parameter_covariance,
 )
-from lmeformula.result.predictor import category_names, family_values, mean_response
+from lmeformula.result.predictor import category_names, mean_response
 from lmeformula.result.predictor_parts import PredictorPart, link_of
 from lmeformula.result.several_predictors import is_unordered
 from lmeformula.store.absent import has_rows
@@ -100,7 +100,7 @@ def on_link(fit: FittedModel, cells: Cells, part: PredictorPart) -> Working:
     if not _is_located(fit, part):
         return Working(cells.rows, values, cells.missed, None, scale)
     rows = np.column_stack([cells.rows, np.full(len(values), -1.0)])
-    level = float(family_values(fit).mean())
+    level = float(fit.params.own.mean())
     return Working(rows, values - level, cells.missed, location_covariance(fit), scale)
 
 
@@ -246,7 +246,7 @@ def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
 
 def _ratio(fit: FittedModel) -> str:
     """What differences of the predictor are logarithms of, wherever they are: of the mean, or of its odds."""
-    mean = np.asarray(fit.model.family.mean(TRIED, family_values(fit)), float)
+    mean = np.asarray(fit.model.family.mean(TRIED, fit.params.own), float)
     with np.errstate(all="ignore"):
         tried = {RATIO: np.log(mean), ODDS: np.log(mean) - np.log1p(-mean)}
     for name, values in tried.items():

@@ -73,7 +73,7 @@ def parameters(fit: FittedModel) -> tuple[Parameter, ...]:
     own = fit.model.space.own
     bounds = POSITIVE if isinstance(own.scale, Positive) else ANYTHING
     if fit.model.family.is_normal:
-        labels += [("residual", "Residual", "", bounds)] * own.size
+        labels += [("residual", "Residual", "", bounds)] * (len(fit.param_names) - len(labels))
     else:
         each = (
             own.scale.bounds

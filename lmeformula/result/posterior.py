@@ -12,7 +12,7 @@ from lmeformula.algebra.factor import factorize
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refuse_student import has_tails
 from lmeformula.result.sampled_effects import effect_sample
 from lmeformula.result.several_predictors import stacked_predictor
@@ -91,7 +91,7 @@ def row_precisions(fit: FittedModel) -> Floats:
     With several predictors they are those of stacked rows; see `lmeformula.model.stack`.
     """
     design, family = fit.model.design, fit.model.family
-    own = family_values(fit)
+    own = fit.params.own
     if family.is_normal:
         weights = np.ones(design.n) if design.weights is None else design.weights
         return np.asarray(weights / own[0] ** 2)

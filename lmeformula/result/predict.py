@@ -20,7 +20,6 @@ from lmeformula.result.predictor import (
     ReForm,
     category_names,
     check_levels_are_known,
-    family_values,
     has_new_level,
     kept_columns,
     linear_predictor,
@@ -132,7 +131,7 @@ def _on_scale(fit: FittedModel, kind: PredictionKind, eta: Floats) -> Floats:
         return mean_response(fit, eta)[:, None]
     probabilities = fit.model.family.probabilities
     assert probabilities is not None
-    return probabilities(eta, family_values(fit))
+    return probabilities(eta, fit.params.own)
 
 
 def _frame(values: Floats, index: pd.Index, columns: Sequence[str]) -> pd.Series | pd.DataFrame:

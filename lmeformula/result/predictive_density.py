@@ -13,7 +13,6 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.model.family import log_density as density_of
 from lmeformula.result.normal_points import REACH, normal_points, row_roots
-from lmeformula.result.predictor import family_values
 from lmeformula.result.row_slopes import row_slopes
 
 Floats = NDArray[np.float64]
@@ -108,7 +107,7 @@ def log_predictive(fit: FittedModel, response: Arrays, eta: Floats, spread: Floa
       Trefethen, Weideman (2014), The exponentially convergent trapezoidal rule, SIAM Review 56, 385-458; Owen
       (2013), Monte Carlo theory, methods and examples, sections 9.1 and 17.3, for draws.
     """
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     if family.is_normal:
         total = spread + own[0] ** 2 / response[1]
         residual = response[0] - eta
@@ -154,7 +153,7 @@ def mean_over(fit: FittedModel, eta: Floats, spread: Floats) -> Floats:
       eta: (n,) or (K, n) means of the linear predictors.
       spread: (n,) their variances, or (n, K, K) covariances.
     """
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     at = np.asarray(family.mean(eta, own))
     if np.array_equal(at, np.atleast_2d(eta)[0]):
         # The mean is the predictor, whatever the link is called: so is its average.

@@ -95,12 +95,7 @@ def linear_predictor(
 
 def mean_response(fit: FittedModel, eta: Floats) -> Floats:
     """The expected response (n,) at linear predictors (n,); ordered categories count as 1, 2, ...."""
-    return fit.model.family.mean(eta, family_values(fit))
-
-
-def family_values(fit: FittedModel) -> Floats:
-    """(f,) the family's own parameters on their natural scale."""
-    return np.asarray(fit.params.own, float)
+    return fit.model.family.mean(eta, fit.params.own)
 
 
 def has_new_level(rows: NewRows, used: Sequence[bool] | None = None) -> NDArray[np.bool_]:

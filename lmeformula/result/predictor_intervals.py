@@ -39,7 +39,6 @@ from lmeformula.result.mean_intervals import (
     transformed,
 )
 from lmeformula.result.parameter_errors import has_location, location_slopes
-from lmeformula.result.predictor import family_values
 from lmeformula.result.refuse_student import has_tails
 from lmeformula.result.sampled_effects import EffectSample, effect_sample, kernel_quantiles
 from lmeformula.result.several_predictors import polarised
@@ -361,7 +360,7 @@ def _own_draws(
     of_own = vcov[p:, p:]
     root = cholesky_semidefinite(of_own)
     moved = np.random.default_rng(seed).standard_normal((num_draws, len(root))) @ root.T
-    free = scale.to_free(family_values(what.fit))
+    free = scale.to_free(what.fit.params.own)
     natural = np.array([scale.to_natural(free + move) for move in moved])
     # The predictors' regression on the own parameters.
     back = vcov[:, p:] @ np.linalg.pinv(of_own, hermitian=True)

@@ -21,7 +21,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family.links import LINKS
 from lmeformula.result.comparable import A_FIT
 from lmeformula.result.normal_points import normal_points
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refuse_student import effect_covariances
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.several_predictors import RowFamily, is_unordered, row_family
@@ -230,7 +230,7 @@ def _check_shares(fit: FittedModel) -> None:
 
 def _scattered(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
     """Rows with a predictor of one and own parameters at points of the effects in those formulas; chances."""
-    design, own = fit.model.design, family_values(fit)
+    design, own = fit.model.design, fit.params.own
     num_predictors = design.num_predictors
     if num_predictors == 1:
         yield row_family(fit, np.ones(1), own), 1.0
@@ -322,7 +322,7 @@ def _mean(fit: FittedModel, mean: float | None, null: FittedModel | None) -> flo
     centre = float(null.params.beta[0])
     if family.link == "log":
         centre += 0.5 * variances(null, observation="delta", mean=1.0).random
-    return float(family.mean(np.array([centre]), family_values(null))[0])
+    return float(family.mean(np.array([centre]), null.params.own)[0])
 
 
 def _mean_slope(fit: FittedModel, mean: float) -> float:

@@ -17,7 +17,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers
 from lmeformula.result.distribution import chances, is_normal, standardized
-from lmeformula.result.predictor import family_values, linear_predictor, mean_response
+from lmeformula.result.predictor import linear_predictor, mean_response
 from lmeformula.result.several_predictors import row_family
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
                 hint='Use kind="quantile", which every family has.',
             )
         # Rounding may leave a deviance of zero below it.
-        found = np.maximum(family.deviance(observed, mu, family_values(fit)), 0.0)
+        found = np.maximum(family.deviance(observed, mu, fit.params.own), 0.0)
         return _named(fit, np.sign(values) * np.sqrt(weights * found))
     if kind == "pearson":
         # What is predicted perfectly is met, with no variance that a number could hold.
@@ -85,10 +85,10 @@ def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Fl
     """(n,) of the responses, as shares of trials, at their means: with all that makes them vary."""
     whole = fit.model.family
     if whole.categories is not None and whole.probabilities is not None:
-        chances = whole.probabilities(eta, family_values(fit))
+        chances = whole.probabilities(eta, fit.params.own)
         apart = 1.0 + np.arange(chances.shape[1]) - mu[:, None]
         return np.asarray((chances * apart**2).sum(axis=1) / weights)
-    family, _, own = row_family(fit, eta, family_values(fit))
+    family, _, own = row_family(fit, eta, fit.params.own)
     if family.variance is None:
         raise ModelError(
             f"the {family.name} family has no Pearson residuals here",

@@ -15,7 +15,7 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import equations
 from lmeformula.result.normal_points import normal_points
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -84,7 +84,7 @@ def averaged_chances(fit: FittedModel, eta: Floats, spread: Floats) -> Floats:
     Returns:
       chances: (n, c).
     """
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     assert family.probabilities is not None
     total = np.zeros_like(family.probabilities(eta, own))
     for there, weight in normal_points(eta, spread):

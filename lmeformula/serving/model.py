@@ -22,7 +22,7 @@ from lmeformula.model.family import log_density
 from lmeformula.model.family.own_links import link_of_own
 from lmeformula.model.family.predicted import predicted_of
 from lmeformula.result.distribution import needs_response, response_arrays
-from lmeformula.result.predictor import family_values, mean_response
+from lmeformula.result.predictor import mean_response
 from lmeformula.result.several_predictors import is_unordered
 from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
 from lmeformula.serving.tables import TermTable, term_tables
@@ -269,7 +269,7 @@ def _scales(fit: FittedModel) -> Scale:
     family = fit.model.family
     num_predictors = fit.model.design.num_predictors
     response = tuple(tf.constant(array, tf.float64) for array in _one_response(fit))
-    own = tuple(tf.constant(value, tf.float64) for value in family_values(fit))
+    own = tuple(tf.constant(value, tf.float64) for value in fit.params.own)
 
     def read(eta: Tensor) -> Tensor:
         """Predictors as the family's functions take them: (n,), or several as (K, n)."""
@@ -303,7 +303,7 @@ def _scales(fit: FittedModel) -> Scale:
     if is_unordered(family):
         name = "probabilities"
         assert family.probabilities is not None
-        expected = family.probabilities(at, family_values(fit))
+        expected = family.probabilities(at, fit.params.own)
     else:
         ways, name = (more, _multiple(fit)), "prediction"
         expected = mean_response(fit, at)

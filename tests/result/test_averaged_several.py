@@ -17,7 +17,6 @@ from lmeformula.model.family.predicted import with_predictors
 from lmeformula.result.averaged import _steps
 from lmeformula.result.parameter_errors import location_covariance
 from lmeformula.result.predictive_density import mean_over
-from lmeformula.result.predictor import family_values
 from lmeformula.result.scores import averaged_chances
 from tests.laplace.test_several import simulated
 
@@ -50,7 +49,7 @@ def drawn_means(fit: lf.Fit, kind: str, eta: np.ndarray, covariance: np.ndarray,
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     drawn = eta[:, None] + root @ r.standard_normal((len(eta), NUM_DRAWS))
     work = fit.model.family.mean if kind == "response" else fit.model.family.probabilities
-    each = np.asarray(work(drawn, family_values(fit))).reshape(NUM_DRAWS, -1)
+    each = np.asarray(work(drawn, fit.params.own)).reshape(NUM_DRAWS, -1)
     return each.mean(axis=0), each.std(axis=0) / np.sqrt(NUM_DRAWS)
 
 
@@ -149,7 +148,7 @@ def dense_predictors(fit: lf.Fit, rows: list[int]) -> tuple[np.ndarray, np.ndarr
         blocks.append((block @ cholesky_semidefinite(covariance)).reshape(k * n, levels * size))
     Z = np.hstack(blocks)
     eta = fit.predict(kind="link").to_numpy().T
-    third, second = row_thirds(model, eta, family_values(fit))
+    third, second = row_thirds(model, eta, fit.params.own)
     W = np.zeros((k * n, k * n))
     for a in range(k):
         for b in range(k):

@@ -17,7 +17,6 @@ from lmeformula.model.family.counts import count_arrays
 from lmeformula.result.cross_validate import _fit_rows
 from lmeformula.result.folds import make_folds
 from lmeformula.result.predictive_density import log_predictive, mean_over, row_log_density
-from lmeformula.result.predictor import family_values
 from lmeformula.result.scores import category_chances, score
 from tests.result.after_fit import dense, small_fit
 from tests.result.families import true_fit
@@ -82,7 +81,7 @@ def test_scores_of_categories_are_those_of_predicting_new_rows():
 )
 def test_densities_are_the_integrals(name, variance):
     fit = true_fit(name)
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     response = tuple(array[:8] for array in family.response(fit.model.design))
     eta = np.linspace(-2.0, 1.5, 8)
     found = log_predictive(fit, response, eta, np.full(8, variance))

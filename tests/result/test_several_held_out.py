@@ -18,7 +18,7 @@ from lmeformula.result.equations import equations
 from lmeformula.result.folds import check_folds, make_folds
 from lmeformula.result.normal_points import normal_points, row_roots
 from lmeformula.result.predictive_density import log_predictive, mean_over, row_log_density
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.row_slopes import row_slopes
 from lmeformula.result.scores import category_chances
 from tests.laplace.test_several import simulated
@@ -66,7 +66,7 @@ def drawn(eta: np.ndarray, covariance: np.ndarray, seed: int) -> np.ndarray:
 def test_densities_and_means_are_averages_over_joint_draws(name, scale):
     """Within 4.5 standard errors of 200,000 draws of each row's predictors."""
     fit = fit_of(name)
-    family, own, count = fit.model.family, family_values(fit), 6
+    family, own, count = fit.model.family, fit.params.own, 6
     response = tuple(array[:count] for array in family.response(fit.model.design))
     eta = linear_predictor(fit, fit.model.design)[:, :count]
     spread = wide(len(eta), count, scale)
@@ -141,7 +141,7 @@ def test_roots_are_of_their_covariances_in_any_unit():
 
 def test_slopes_of_rows_are_differences_of_their_densities():
     fit = fit_of("zero_inflated_poisson")
-    family, own = fit.model.family, family_values(fit)
+    family, own = fit.model.family, fit.params.own
     response = family.response(fit.model.design)
     eta = linear_predictor(fit, fit.model.design)
     found, step = row_slopes(family, response, 2)(eta, own), 1e-4
@@ -166,7 +166,7 @@ def test_covariances_are_those_of_the_dense_equations(name):
     design, k = fit.model.design, fit.model.design.num_predictors
     n, eta = design.n, linear_predictor(fit, fit.model.design)
     slopes = row_slopes(fit.model.family, fit.model.family.response(design), k)
-    W = -slopes(eta, family_values(fit)).second
+    W = -slopes(eta, fit.params.own).second
     columns = np.eye(k)[list(design.column_predictors)]
     X = np.einsum("np,pk->nkp", design.X, columns)
     vcov = fit.fixed_vcov
@@ -315,7 +315,7 @@ def test_chances_of_new_rows_are_averages_over_joint_draws(name):
     spread = equations(fit).spread(rows, parameters=True, effects=True, new_levels=True)
     assert spread[1, 0, 0] > spread[0, 0, 0]
     for i in range(2):
-        each = fit.model.family.probabilities(drawn(eta[:, i], spread[i], i), family_values(fit))
+        each = fit.model.family.probabilities(drawn(eta[:, i], spread[i], i), fit.params.own)
         error = each.std(axis=0) / np.sqrt(NUM_DRAWS)
         assert (np.abs(each.mean(axis=0) - found[i]) < 4.5 * error).all()
 

@@ -15,7 +15,7 @@ import lmeformula as lf
 from lmeformula.result.calibration import calibration, transforms
 from lmeformula.result.leave_one_out import _downdated, leave_one_out
 from lmeformula.result.predictive_density import row_log_density
-from lmeformula.result.predictor import family_values, linear_predictor
+from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.row_slopes import row_slopes
 from tests.result.test_several_held_out import data, fit_of
 
@@ -31,7 +31,7 @@ def without_each_row(fit: lf.Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     By sums over 121 points along each of a level's two effects, eight standard deviations apart.
     """
-    design, family, own = fit.model.design, fit.model.family, family_values(fit)
+    design, family, own = fit.model.design, fit.model.family, fit.params.own
     (block,), (covariance,) = design.terms, fit.params.covariances
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
@@ -73,7 +73,7 @@ def test_one_factor_is_exact_given_the_parameters(name):
     density = np.zeros(fit.nobs)
     for eta, weights in found.points():
         density += weights * np.exp(
-            row_log_density(family, response, family_values(fit), eta[:, :, None])[:, 0]
+            row_log_density(family, response, fit.params.own, eta[:, :, None])[:, 0]
         )
     np.testing.assert_allclose(np.log(density), logs, atol=0.01)
 
@@ -88,7 +88,7 @@ def test_a_row_is_taken_out_as_matrices_say():
     thirds = sum(thirds.transpose(0, *order) for order in permutations((1, 2, 3)))
     found = _downdated(fit, eta, moved, thirds, spread, 0.5 * spread)
     response = fit.model.family.response(fit.model.design)
-    slopes = row_slopes(fit.model.family, response, 2)(eta, family_values(fit))
+    slopes = row_slopes(fit.model.family, response, 2)(eta, fit.params.own)
     compared = 0
     for row in range(240):
         V, H = spread[row], slopes.second[row]
