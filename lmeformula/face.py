@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from lmeformula.result.check import Check
     from lmeformula.result.cross_validate import CrossValidation
     from lmeformula.result.diagnosis import Diagnostics
+    from lmeformula.result.kept_effects import ReForm
     from lmeformula.result.marginal_means import MarginalMeans
-    from lmeformula.result.predictor import ReForm
     from lmeformula.result.profile import Profile
     from lmeformula.result.r2 import R2
     from lmeformula.result.references import References

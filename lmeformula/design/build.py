@@ -19,10 +19,10 @@ from lmeformula.design.given import Given, in_order, index_of
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
 from lmeformula.design.observed import aliases_of, observe
-from lmeformula.design.predictors import joined
 from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
+from lmeformula.design.side_by_side import joined
 from lmeformula.design.values import Categories, Coding, Column, Floats, Ints, Numbers, take
 from lmeformula.design.variables import (
     Evaluated,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.design.predictors import written_terms
+from lmeformula.design.side_by_side import written_terms
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.formula.ir import Span
 from lmeformula.formula.kinds import KINDS

@@ -56,6 +56,16 @@ class TermBlock:
         if not self.predictors:
             object.__setattr__(self, "predictors", (0,) * len(self.columns))
 
+    def added(self, effects: Floats, num_predictors: int) -> Floats:
+        """(..., K, n) what effects (..., n, k) of the rows' levels add to the K linear predictors."""
+        if num_predictors == 1:
+            return np.asarray(np.einsum("nk,...nk->...n", self.values, effects))[..., None, :]
+        each = self.values * effects
+        found = np.zeros((*each.shape[:-2], num_predictors, each.shape[-2]))
+        for column, predictor in enumerate(self.predictors):
+            found[..., predictor, :] += each[..., column]
+        return found
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResponseBlock:

@@ -16,9 +16,9 @@ from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
 from lmeformula.design.made import recipe_of
-from lmeformula.design.predictors import joined_rows, term_places
 from lmeformula.design.random import term_blocks
 from lmeformula.design.response import check_trials, response_block, response_parts
+from lmeformula.design.side_by_side import joined_rows, term_places
 from lmeformula.design.values import Column, Floats, Ints, Numbers, as_floats, take
 from lmeformula.design.variables import (
     check_finite,

@@ -59,7 +59,7 @@ def met_by_design(model: Model) -> Known | None:
       predictors of own parameters.
     """
     running, own = meets(model.family), model.space.own
-    if running is None or model.design.num_predictors > 1 or running.name not in own.names:
+    if running is None or model.family.is_distributional or running.name not in own.names:
         return None
     assert running.linear is not None
     assert running.stand_in is not None

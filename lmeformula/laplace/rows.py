@@ -18,6 +18,7 @@ from lmeformula.model.compile import Model
 from lmeformula.model.family import ClosedForm, Depths, Family, Slopes, log_density
 from lmeformula.model.family.limits import without_held
 from lmeformula.model.family.own import Scale
+from lmeformula.model.stack import Mixture
 from lmeformula.startup import import_tensorflow
 
 Floats = NDArray[np.float64]
@@ -50,11 +51,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
     response = family.response(model.design)
     scale = model.space.own.scale
     mixture = model.stack.mixture
-    form = (
-        form_of(family, response)
-        if mixture.num_predictors == 1
-        else automatic_stacked(family, response, mixture)
-    )
+    form = stacked_form(family, response, mixture)
 
     def slopes(eta: Floats, free: Floats) -> Slopes:
         # Far from the mode a density may overflow: such steps are shortened, not warned about.
@@ -79,6 +76,19 @@ def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
         own_first=jacobian.T @ found.own_first,
         own_second=jacobian.T @ found.own_second,
     )
+
+
+def stacked_form(family: Family, response: tuple[Floats, ...], mixture: Mixture) -> ClosedForm:
+    """The derivatives of a family's rows, as stacked rows (v n,) take them.
+
+    Args:
+      family: of K predictors.
+      response: its response arrays.
+      mixture: how stacked rows read the predictors.
+    """
+    if mixture.num_predictors == 1:
+        return form_of(family, response)
+    return automatic_stacked(family, response, mixture)
 
 
 def form_of(family: Family, response: tuple[Floats, ...]) -> ClosedForm:

@@ -13,7 +13,7 @@ from lmeformula.arguments import kinds
 from lmeformula.covariance.table import STRUCTURES, structure_of
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
-from lmeformula.design.predictors import joined, written_terms
+from lmeformula.design.side_by_side import joined, written_terms
 from lmeformula.errors import ModelError
 from lmeformula.formula.kinds import KINDS
 from lmeformula.model.equation import build_equation
@@ -195,7 +195,7 @@ def compile(
     """
     rule = find_family(family)
     has_residual = rule.is_normal
-    if rule.expand is not None and design.num_predictors == 1:
+    if rule.expand is not None:
         predictors = rule.expand(design)
         design = joined(design.formula, predictors)
         rule = with_predictors(rule, tuple(each.name for each in predictors))

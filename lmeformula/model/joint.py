@@ -264,16 +264,14 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         self._effects = tuple(effects)
         self._own = own
         self._X = tf.constant(design.X, dtype)
-        self._offset = tf.constant(design.offset, dtype)
+        self._offsets = tf.constant(np.array(design.offsets), dtype)
         self._terms = tuple(term.predictors for term in design.terms)
-        # Of several predictors, whether each column of X adds to each: (K, p), and their offsets (K, n).
-        self._of_columns = self._offsets = None
+        # Whether each column of X adds to each predictor: (K, p); None where there is one.
+        self._of_columns = None
         if design.num_predictors > 1:
             places = np.array(design.column_predictors, int)
             wanted = np.arange(design.num_predictors)[:, None] == places
             self._of_columns = tf.constant(wanted.astype(float), dtype)
-            offsets = np.array(design.offsets)
-            self._offsets = tf.constant(offsets, dtype)
         self._indexes = tuple(tf.constant(term.index) for term in design.terms)
         self._values = tuple(
             None
@@ -289,16 +287,13 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         if self._own is not None:
             values = tf.convert_to_tensor(self._own)
             own = tuple(tf.unstack(values)) if values.shape.rank else (values,)
-        several = self._offsets is not None
-        eta = (
-            self.linear_predictors(parts) if several else self.linear_predictor(parts)[..., None, :]
-        )
+        eta = self.linear_predictors(parts)
         rows = weighted_rows(self._rule, eta, self._rows, own)
         return tfd.Independent(rows, 1)
 
-    def linear_predictor(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """eta = X beta + Z b + offset, (..., n)."""
-        eta = self._offset
+    def _linear_predictor(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """The one predictor, (..., n)."""
+        eta = self._offsets[0]
         if self._effects:
             eta = eta + tf.linalg.matvec(self._X, tf.stack(self._effects))
         for part, index, values in zip(self._parents, self._indexes, self._values, strict=True):
@@ -312,9 +307,10 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         return eta
 
     def linear_predictors(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """eta = X beta + Z b + offset of several predictors, (..., K, n)."""
+        """eta = X beta + Z b + offset, (..., K, n)."""
+        if self._of_columns is None:
+            return self._linear_predictor(parts)[..., None, :]
         offsets = self._offsets
-        assert offsets is not None
         if self._effects:
             beta = self._of_columns * tf.stack(self._effects)
             offsets = offsets + tf.matmul(beta, self._X, transpose_b=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.design.predictors import written_terms
+from lmeformula.design.side_by_side import written_terms
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Span
 from lmeformula.model.params import term_shape

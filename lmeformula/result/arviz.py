@@ -15,10 +15,9 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family import log_density
 from lmeformula.result.distribution import draw_rows
 from lmeformula.result.equations import equations
-from lmeformula.result.loadings import loadings, predictors_of
+from lmeformula.result.loadings import loadings
 from lmeformula.result.posterior import PosteriorDraws, posterior_draws
 from lmeformula.result.predictor import linear_predictor, mean_response
-from lmeformula.result.several_predictors import contribution
 from lmeformula.store.absent import has_rows
 
 Floats = NDArray[np.float64]
@@ -221,7 +220,7 @@ class _Moved(NamedTuple):
     """Parameters drawn with their errors.
 
     Attributes:
-      eta: (m, n) or (m, K, n) what their errors add to the predictors, effects moving along.
+      eta: (m, K, n) what their errors add to the predictors, effects moving along.
       own: (m, v) own parameters; None where they are held.
     """
 
@@ -233,11 +232,11 @@ def _moved_parameters(fit: FittedModel, num_draws: int, seed: int) -> _Moved:
     design, loads = fit.model.design, loadings(fit, equations(fit))
     noise = np.random.default_rng([seed, 5]).standard_normal((num_draws, len(loads.vcov)))
     moves = noise @ cholesky_semidefinite(loads.vcov).T
-    columns = predictors_of(design)
+    columns = design.column_predictors
     each = [
         moves @ loads.of(design.X, design.terms, columns, k).T for k in range(design.num_predictors)
     ]
-    eta = each[0] if len(each) == 1 else np.stack(each, axis=1)
+    eta = np.stack(each, axis=1)
     p = loads.num_fixed
     if len(loads.vcov) == p:
         return _Moved(eta, None)
@@ -266,15 +265,15 @@ def _row_groups(
         part = slice(start, start + size)
         eta = np.repeat(fixed[None], len(range(*part.indices(num_draws))), axis=0)
         for block, effects in zip(design.terms, draws.effects, strict=True):
-            eta += contribution(block, effects[part][:, block.index], design.num_predictors)
+            eta += block.added(effects[part][:, block.index], design.num_predictors)
         of_draw = None
         if moved is not None:
             eta += moved.eta[part]
             of_draw = moved.own[part] if moved.own is not None else None
         values = fit.params.own if of_draw is None else of_draw[0]
         own = tuple(tf.constant(value, tf.float64) for value in values)
-        # The density has the rows, or the predictors and then the rows, in front.
-        turned = tf.constant(np.moveaxis(eta, 0, -1))
+        # The density has the predictors and then the rows in front.
+        turned = tf.constant(family.as_taken(np.moveaxis(eta, 0, -1), 0))
         likelihood[0, part] = np.transpose(log_density(family, turned, response, own).numpy())
         sequence = np.random.SeedSequence([seed, number])
         simulated[0, part] = draw_rows(fit, eta, arrays, sequence, of_draw)

@@ -14,11 +14,12 @@ from lmeformula.result.equations import equations, has_equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictor import (
     category_names,
+    chances_at,
     linear_predictor,
+    link_columns,
     mean_response,
 )
 from lmeformula.result.residuals import observed_mean
-from lmeformula.result.several_predictors import is_unordered
 
 
 @kinds.takes(
@@ -57,7 +58,7 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
     design, family = fit.model.design, fit.model.family
     eta = linear_predictor(fit, design)
     alone = linear_predictor(fit, design, with_random=False)
-    if is_unordered(family):
+    if family.is_unordered:
         observed = np.array(category_names(fit), object)[family.response(design)[0].astype(int)]
         found = {**_chances(fit, ".fitted", eta), **_chances(fit, ".fixed", alone)}
     else:
@@ -73,17 +74,13 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
 
 def _links(fit: FittedModel, eta: np.ndarray) -> dict[str, np.ndarray]:
     """The linear predictors by the names of their columns."""
-    names = fit.model.design.predictor_names
-    if len(names) == 1:
-        return {".link": eta}
-    return {f".link[{name}]": each for name, each in zip(names, eta, strict=True)}
+    names = [f".link[{name}]" for name in link_columns(fit)] or [".link"]
+    return dict(zip(names, eta, strict=True))
 
 
 def _chances(fit: FittedModel, what: str, eta: np.ndarray) -> dict[str, np.ndarray]:
     """Those of each category."""
-    probabilities = fit.model.family.probabilities
-    assert probabilities is not None
-    each = probabilities(eta, fit.params.own).T
+    each = chances_at(fit, eta).T
     return {f"{what}[{name}]": of for name, of in zip(category_names(fit), each, strict=True)}
 
 
@@ -94,11 +91,9 @@ def _leverages(fit: FittedModel) -> np.ndarray:
         return np.full(design.n, np.nan)
     with one_blas_thread():
         spread = equations(fit).spread(design, parameters=True, effects=True, new_levels=False)
-    weights, mixture = row_precisions(fit), fit.model.stack.mixture
-    if mixture.num_predictors == 1:
-        return np.asarray(np.clip(weights * spread, 0.0, 1.0))
-    shares = np.einsum("nab,nba->n", mixture.to_blocks(weights), spread)
-    return np.asarray(np.clip(shares, 0.0, mixture.num_predictors))
+    precisions = fit.model.stack.mixture.to_blocks(row_precisions(fit))
+    shares = np.einsum("nab,nba->n", precisions, spread)
+    return np.asarray(np.clip(shares, 0.0, design.num_predictors))
 
 
 def _observed(fit: FittedModel, observed: np.ndarray) -> pd.DataFrame:

@@ -13,16 +13,16 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations, equations, fresh_spread
 from lmeformula.result.heavy_errors import HeavyErrors, means_over, normal_covariances, with_fresh
+from lmeformula.result.kept_effects import only_terms
 from lmeformula.result.level_posterior import LevelNodes, at_effects, level_nodes, shifts
 from lmeformula.result.mean_intervals import mean_slopes, moved_by
 from lmeformula.result.normal_points import row_roots
 from lmeformula.result.predictive_density import mean_over
-from lmeformula.result.predictor import PredictionKind, linear_predictor, only_terms
+from lmeformula.result.predictor import PredictionKind, chances_at, linear_predictor, mean_response
 from lmeformula.result.predictor_intervals import Uncertain
 from lmeformula.result.predictor_intervals import uncertain as errors_of
 from lmeformula.result.refuse_student import has_tails
 from lmeformula.result.scores import averaged_chances
-from lmeformula.result.several_predictors import contribution
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def averaged_over(
     if uncertain and has_tails(fit):
         what = errors_of(fit, used, eta, parameters=True, effects=any(kept), new_levels=new_levels)
         return _over_draws(fit, kind, what)
-    spread = np.zeros(eta.shape if eta.ndim == 1 else (eta.shape[1], len(eta), len(eta)))
+    spread = np.zeros((eta.shape[1], len(eta), len(eta)))
     solved = equations(fit) if uncertain else None
     nodes = level_nodes(fit) if uncertain and any(kept) else None
     if solved is not None:
@@ -79,7 +79,7 @@ def averaged_over(
             eta = eta + moved_means(fit, solved, used)[0]
     if new_levels and not is_linear(fit):
         spread = spread + fresh_spread(used, normal_covariances(fit))
-        found = over_errors(fit, kind, eta, with_fresh(fit, used.terms, spread))
+        found = over_errors(fit, kind, eta, spread, with_fresh(fit, used.terms, spread[:, 0, 0]))
     else:
         found = _normal(fit, kind, eta, spread)
     if nodes is not None and solved is not None:
@@ -91,8 +91,7 @@ def averaged_over(
 
 def _is_unknown(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> NDArray[np.bool_]:
     """(n,) rows whose mean moves with a predictor without a variance, as one on its way to infinity is."""
-    variances = spread[:, None] if eta.ndim == 1 else np.einsum("nkk->nk", spread)
-    lost = np.isnan(variances)
+    lost = np.isnan(np.einsum("nkk->nk", spread))
     if not lost.any():
         return np.zeros(len(lost), bool)
     return np.asarray(moved_by(mean_slopes(fit, eta, kind), list(lost.T)).any(axis=1))
@@ -102,17 +101,14 @@ def is_linear(fit: FittedModel) -> bool:
     """Whether the mean response is the (first) linear predictor itself, whatever its link is called."""
     if fit.model.family.categories is not None:
         return False
-    own = fit.params.own
-    return all(
-        np.array_equal(fit.model.family.mean(tried(fit, others), own), TRIED) for others in OTHERS
-    )
+    return all(np.array_equal(mean_response(fit, tried(fit, others)), TRIED) for others in OTHERS)
 
 
 def tried(fit: FittedModel, others: float) -> Floats:
-    """Predictors (4,) or (K, 4) at which a mean is tried, the same for the first of any model."""
+    """Predictors (K, 4) at which a mean is tried, the same for the first of any model."""
     found = np.full((fit.model.design.num_predictors, len(TRIED)), others)
     found[0] = TRIED
-    return np.asarray(fit.model.family.as_taken(found))
+    return found
 
 
 def _normal(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> Floats:
@@ -121,28 +117,41 @@ def _normal(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> Floats:
     return mean_over(fit, eta, spread)[:, None]
 
 
-def over_errors(fit: FittedModel, kind: str, eta: Floats, errors: HeavyErrors) -> Floats:
-    """(n, c) what is predicted, averaged over normal and t errors of the predictors (n,)."""
-    found, is_heavy = _normal(fit, kind, eta, errors.variances), errors.is_heavy
+def over_errors(
+    fit: FittedModel, kind: str, eta: Floats, spread: Floats, errors: HeavyErrors
+) -> Floats:
+    """(n, c) what is predicted, averaged over the errors of predictors (K, n).
+
+    Args:
+      fit: a fitted model.
+      kind: "response" or "prob".
+      eta: its predictors.
+      spread: (n, K, K) covariances of their normal errors.
+      errors: those of the first one, by Student's t as well.
+    """
+    found, is_heavy = _normal(fit, kind, eta, spread), errors.is_heavy
     if is_heavy.any():
-        found[is_heavy] = means_over(errors.at(is_heavy), eta[is_heavy], of_kind(fit, kind))
+        work = of_kind(fit, kind)
+        one = eta[0, is_heavy]
+        found[is_heavy] = means_over(errors.at(is_heavy), one, lambda at: work(at[None]))
     return found
 
 
 def _over_draws(fit: FittedModel, kind: str, what: Uncertain) -> Floats:
     """Averages over draws of effects by Student's t; exact where all are of unseen levels."""
     if is_linear(fit):
-        return what.eta[:, None]
+        return what.eta.T
     if what.sampled is None:
-        heavy = what.heavy(what.rows)
-        return over_errors(fit, kind, what.eta, heavy._replace(variances=what.variances()))
+        variances = what.variances()
+        heavy = what.heavy(what.rows)._replace(variances=variances)
+        return over_errors(fit, kind, what.eta, variances[:, None, None], heavy)
     work, random = of_kind(fit, kind), np.random.default_rng(0)
     sds = np.sqrt(what.variances())
 
     def means(part: slice, rows: Design | NewRows) -> Floats:
-        drawn = what.eta[part] + what.shifts(rows, what.heavy(rows))
+        drawn = what.eta[0, part] + what.shifts(rows, what.heavy(rows))
         drawn += sds[part] * random.standard_normal(drawn.shape)
-        return np.asarray(work(drawn.ravel()).reshape(*drawn.shape, -1).mean(axis=0))
+        return np.asarray(work(drawn.reshape(1, -1)).reshape(*drawn.shape, -1).mean(axis=0))
 
     return what.together(means)
 
@@ -153,15 +162,14 @@ def moved_means(
     """How far means of predictors are from their values at the modes of the effects.
 
     Returns:
-      moved: (n,) of these rows; with several predictors (K, n).
+      moved: (K, n) of these rows.
       thirds: (n, K, K, K) third derivatives of the fitted rows' log density.
     """
-    n, k = len(rows.offset), rows.num_predictors
-    found = np.zeros(n if k == 1 else (k, n))
+    found = np.zeros((rows.num_predictors, len(rows.offset)))
     effects, thirds = shifts(fit, solved)
     for block, moves in zip(rows.terms, effects, strict=True):
         known = block.index >= 0
-        each = contribution(block, moves[np.where(known, block.index, 0)], k)
+        each = block.added(moves[np.where(known, block.index, 0)], len(found))
         found += np.where(known, each, 0.0)
     return found, thirds
 
@@ -171,10 +179,10 @@ class Cloud(NamedTuple):
 
     Attributes:
       rows: (r,) which rows.
-      eta: (m, r) linear predictors; of several (m, K, r).
+      eta: (m, K, r) linear predictors.
       weights: (m, r) chances, which add up to one for each row.
-      errors: (r,) variances by the errors of the parameters; of several predictors the largest.
-      centres: (c, r) or (c, K, r) the points without these errors, in the order of the others.
+      errors: (r,) variances by the errors of the parameters, the largest of the predictors'.
+      centres: (c, K, r) the points without these errors, in the order of the others.
     """
 
     rows: NDArray[np.int64]
@@ -217,12 +225,8 @@ def clouds(
         part = known[start : start + size]
         eta = at_effects(base, rows.terms, nodes.effects, nodes.starts, part)
         weights = nodes.weights[:, rows.terms[0].index[part]]
-        if base.ndim == 1:
-            sds = np.sqrt(np.maximum(left[part], 0.0))
-            moves, errors = steps * sds, np.square(sds)
-        else:
-            moves = np.einsum("nab,eb->ean", row_roots(left[part]), steps)
-            errors = np.maximum(np.einsum("nkk->nk", left[part]), 0.0).max(axis=1)
+        moves = np.einsum("nab,eb->ean", row_roots(left[part]), steps)
+        errors = np.maximum(np.einsum("nkk->nk", left[part]), 0.0).max(axis=1)
         spread = eta[:, None] + moves
         shared = weights[:, None] * shares[:, None]
         yield Cloud(
@@ -249,7 +253,7 @@ def _steps(count: int, num_predictors: int, is_fine: bool) -> tuple[Floats, Floa
 
 
 def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
-    """(r, c) averages over the points of a cloud of what is worked out of predictors (r,), as (r, c)."""
+    """(r, c) averages over the points of a cloud of what is worked out of predictors (K, r), as (r, c)."""
     total: Floats | None = None
     for eta, weights in zip(cloud.eta, cloud.weights, strict=True):
         part = weights[:, None] * work(eta)
@@ -259,13 +263,10 @@ def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
 
 
 def of_kind(fit: FittedModel, kind: str) -> Callable[[Floats], Floats]:
-    """What is predicted at linear predictors (r,): means (r, 1), or chances (r, K)."""
-    family, own = fit.model.family, fit.params.own
+    """What is predicted at linear predictors (K, r): means (r, 1), or chances (r, c)."""
     if kind == "prob":
-        assert family.probabilities is not None
-        probabilities = family.probabilities
-        return lambda eta: probabilities(eta, own)
-    return lambda eta: np.asarray(family.mean(eta, own))[:, None]
+        return lambda eta: chances_at(fit, eta)
+    return lambda eta: np.asarray(mean_response(fit, eta))[:, None]
 
 
 def _at_nodes(

@@ -136,8 +136,8 @@ def transforms(fit: FittedModel, found: LeftOut, seed: int) -> Floats:
     """
     response = fit.model.family.response(fit.model.design)
     if is_normal(fit.model.family):
-        total = np.sqrt(found.variances + fit.params.residual_sd**2 / response[1])
-        return np.asarray(scipy.stats.norm.cdf((response[0] - found.eta) / total))
+        total = np.sqrt(found.variances[:, 0, 0] + fit.params.residual_sd**2 / response[1])
+        return np.asarray(scipy.stats.norm.cdf((response[0] - found.eta[0]) / total))
     probe, places = np.random.SeedSequence(seed).spawn(2)
     below, upto = np.zeros(found.num_rows), np.zeros(found.num_rows)
     for rows, eta, weights in found.pairs(CHUNK):

@@ -17,9 +17,8 @@ from lmeformula.laplace.rows import row_derivatives
 from lmeformula.result.check_test import Doubt
 from lmeformula.result.distribution import draw_rows, is_normal
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.predictor import linear_predictor, stacked_predictor
 from lmeformula.result.refit import check_refit
-from lmeformula.result.several_predictors import stacked_predictor
 from lmeformula.result.simulate import with_drawn
 
 Floats = NDArray[np.float64]
@@ -222,7 +221,7 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)
     if is_normal(fit.model.family):
         weights = row_precisions(fit)
-        return Scores(weights * (response[0] - eta), weights, np.zeros((0, design.n)))
+        return Scores(weights * (response[0] - eta[0]), weights, np.zeros((0, design.n)))
     free = fit.model.space.own.scale.to_free(fit.params.own)
     at, num_stacked = stacked_predictor(fit, eta), len(fit.model.stack.X)
     first = np.asarray(row_derivatives(fit.model).slopes(at, free).first, float)
@@ -249,8 +248,7 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
 def _variances(fit: FittedModel, drawn: Floats) -> Floats:
     """(v n,) variances of drawn scores, and covariances of those of several predictors, as stacked weights."""
     mixture = fit.model.stack.mixture
-    if mixture.num_predictors == 1:
-        return np.asarray(np.square(drawn).mean(axis=0))
     k = mixture.num_predictors
     each = drawn[:, : k * mixture.num_rows].reshape(len(drawn), k, -1)
-    return mixture.to_weights(np.einsum("man,mbn->nab", each, each) / len(drawn))
+    products = each[:, :, None] * each[:, None, :]
+    return mixture.to_weights(np.moveaxis(products.mean(axis=0), -1, 0))

@@ -19,9 +19,8 @@ from lmeformula.result.leave_one_out import has_leave_one_out, leave_one_out
 from lmeformula.result.normal_points import normal_points
 from lmeformula.result.own_limits import own_at_limits
 from lmeformula.result.posterior import row_precisions
-from lmeformula.result.predictor import linear_predictor, mean_response
+from lmeformula.result.predictor import linear_predictor, mean_response, row_family
 from lmeformula.result.residuals import LEAST, observed_mean, residuals
-from lmeformula.result.several_predictors import row_family
 
 Floats = NDArray[np.float64]
 
@@ -54,11 +53,10 @@ class RowFacts(NamedTuple):
 
     Attributes:
       fit: the fit.
-      eta: (n,) linear predictors, at the modes; of several (K, n).
+      eta: (K, n) linear predictors, at the modes.
       response: the response arrays.
-      spread: (n,) variances of the errors of the linear predictors, or (n, K, K) covariances; zeros where the
+      spread: (n, K, K) covariances of the errors of the linear predictors; zeros where the
         equations are too large.
-      leverages: (n,) the share of a row's variance that the fit takes up, of one predictor.
       seed: of random numbers.
       standard: normal residuals over their standard deviations; None of others, or of too few.
     """
@@ -67,7 +65,6 @@ class RowFacts(NamedTuple):
     eta: Floats
     response: tuple[Floats, ...]
     spread: Floats
-    leverages: Floats
     seed: int
     standard: Standard | None = None
 
@@ -75,16 +72,12 @@ class RowFacts(NamedTuple):
 def row_facts(fit: FittedModel, seed: int) -> RowFacts:
     """Work out what the tests of rows share."""
     design, k = fit.model.design, fit.model.design.num_predictors
-    spread = np.zeros(design.n if k == 1 else (design.n, k, k))
+    spread = np.zeros((design.n, k, k))
     if can_be_factored(fit.model) and not fit.params.freedom:
         found = equations(fit)
         spread = found.spread(design, parameters=True, effects=True, new_levels=False)
-    leverages = np.zeros(design.n)
-    if k == 1:
-        # A row's precision may be negative where its log density is not concave.
-        leverages = np.clip(row_precisions(fit) * spread, 0.0, 1.0)
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)
-    facts = RowFacts(fit, eta, response, spread, leverages, seed)
+    facts = RowFacts(fit, eta, response, spread, seed)
     return facts._replace(standard=_standard(facts))
 
 
@@ -97,16 +90,25 @@ def _standard(facts: RowFacts) -> Standard | None:
     fit = facts.fit
     if not fit.model.family.base.is_normal:
         return None
-    left = 1.0 - facts.leverages
-    rows = left > LEAST_SHARE
-    if rows.sum() < FEWEST_ROWS:
-        return None
-    if facts.eta.ndim == 1:
+    if fit.model.family.is_normal:
+        left = _left(facts)
+        rows = left > LEAST_SHARE
+        if rows.sum() < FEWEST_ROWS:
+            return None
         return Standard(residuals(fit, "quantile").to_numpy()[rows] / np.sqrt(left[rows]), rows)
-    if not has_leave_one_out(fit):
+    if fit.nobs < FEWEST_ROWS or not has_leave_one_out(fit):
         return None
     chance = transforms(fit, leave_one_out(fit), facts.seed)
-    return Standard(scipy.special.ndtri(np.clip(chance, LEAST, 1.0 - LEAST)), rows)
+    return Standard(
+        scipy.special.ndtri(np.clip(chance, LEAST, 1.0 - LEAST)), np.ones(fit.nobs, bool)
+    )
+
+
+def _left(facts: RowFacts) -> Floats:
+    """(n,) what the fit leaves of the variance of rows about their mean."""
+    # A row's precision may be negative where its log density is not concave.
+    taken_up = row_precisions(facts.fit) * facts.spread[:, 0, 0]
+    return 1.0 - np.clip(taken_up, 0.0, 1.0)
 
 
 def tails(facts: RowFacts) -> Doubt | None:
@@ -167,7 +169,7 @@ def unequal(facts: RowFacts) -> Doubt | None:
     if standard is None:
         return None
     rows, away, design = standard.rows, np.abs(standard.values), facts.fit.model.design
-    along = {"the fit": np.atleast_2d(facts.eta)[0, rows]}
+    along = {"the fit": facts.eta[0, rows]}
     for part in [each.design for each in design.predictors]:
         for k, name in enumerate(part.names[:MOST_COLUMNS]):
             along.setdefault(name, part.X[rows, k])
@@ -261,7 +263,7 @@ def _spread(facts: RowFacts) -> Spread | None:
     eta = np.repeat(facts.eta[None], NUM_DRAWS, axis=0)
     drawn = draw_rows(fit, eta, facts.response, np.random.SeedSequence([facts.seed, 1]))
     chance = ((drawn / divisor - mu) ** 2 * scale).var(axis=0)
-    left = 1.0 - facts.leverages
+    left = _left(facts)
     z = (squares.sum() - left.sum()) / np.sqrt((chance * left).sum())
     words = "successes" if family.has_trials else "counts"
     return Spread(float(squares.sum() / left.sum()), float(z), words, family.name)

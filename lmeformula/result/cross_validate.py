@@ -28,7 +28,6 @@ from lmeformula.result.predictor import linear_predictor
 from lmeformula.result.refit_start import start_from
 from lmeformula.result.residuals import observed_mean
 from lmeformula.result.scores import averaged_chances, score
-from lmeformula.result.several_predictors import is_unordered
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Table
 
@@ -287,7 +286,7 @@ def cross_validate(
             densities = log_predictive(found, given, eta, spread)
             log_densities[held] = densities.values
             error += densities.error
-        predicted[held] = np.nan if is_unordered(family) else mean_over(found, eta, spread)
+        predicted[held] = np.nan if family.is_unordered else mean_over(found, eta, spread)
         if ranked is not None:
             chances = averaged_chances(found, eta, spread)
             ranked[held] = score(chances, given[0].astype(np.int64)).each[:, 1]
@@ -299,7 +298,7 @@ def cross_validate(
         log_densities=log_densities,
         error=error,
         predicted=predicted,
-        observed=response[0] if is_unordered(family) else observed_mean(family, design)[0],
+        observed=response[0] if family.is_unordered else observed_mean(family, design)[0],
         ranked=ranked,
         outcomes=tuple(outcomes),
         seconds=time.perf_counter() - began,
@@ -339,7 +338,7 @@ def _check(
 
 def _metrics_of(fit: FittedModel) -> tuple[str, ...]:
     """Those that the family has: categories without an order have no mean, and only ordered ones have ranks."""
-    if is_unordered(fit.model.family):
+    if fit.model.family.is_unordered:
         return METRICS[:1]
     return METRICS if fit.model.family.categories is not None else METRICS[:2]
 

@@ -13,6 +13,7 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
+from lmeformula.result.predictor import chances_at
 
 Floats = NDArray[np.float64]
 Arrays = tuple[Floats, ...]
@@ -86,7 +87,7 @@ def draw_rows(
 
     Args:
       fit: of which the family and its own parameters are taken.
-      eta: (..., n) linear predictors.
+      eta: (..., K, n) linear predictors.
       response: what `response_arrays` gives for the rows.
       seed: of the draws: the same one, the same draws.
       own: (m, v) own parameters of each of m draws, for eta of m in front; those of the fit by default.
@@ -96,8 +97,9 @@ def draw_rows(
     family = fit.model.family
     if is_normal(family):
         # Without TensorFlow, which exact fits do not start.
-        errors = np.random.default_rng(seed).standard_normal(eta.shape)
-        return np.asarray(eta + _sds(fit, response) * errors)
+        one = family.as_taken(eta)
+        errors = np.random.default_rng(seed).standard_normal(one.shape)
+        return np.asarray(one + _sds(fit, response) * errors)
     key = seed.generate_state(2).astype(np.int32)
     # Samplers that reject draws would go on without end.
     unknown = ~np.isfinite(eta)
@@ -107,18 +109,18 @@ def draw_rows(
         own = np.where(lost[:, None], fit.params.own, own)
         unknown = unknown | lost.reshape(-1, *[1] * (eta.ndim - 1))
     drawn = np.asarray(distribution(fit, held, response, own).sample(seed=key), np.float64)
-    rows = unknown.any(axis=-2) if family.predictors[1:] else unknown
-    return np.where(rows, np.nan, drawn)
+    return np.where(unknown.any(axis=-2), np.nan, drawn)
 
 
 def distribution(fit: FittedModel, eta: Floats, response: Arrays, own: Floats | None = None) -> Any:
-    """The TFP distribution of rows at predictors (..., n), and own parameters (m, v) of draws or the fit's."""
+    """The TFP distribution of rows at predictors (..., K, n); own parameters (m, v) of draws, or the fit's."""
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
     values = fit.params.own if own is None else own.T[:, :, None]
     each = tuple(tf.constant(value, tf.float64) for value in values)
-    return fit.model.family.distribution(tf.constant(eta, tf.float64), given, each)
+    at = tf.constant(fit.model.family.as_taken(eta), tf.float64)
+    return fit.model.family.distribution(at, given, each)
 
 
 def is_normal(family: Family) -> bool:
@@ -128,7 +130,7 @@ def is_normal(family: Family) -> bool:
 
 def standardized(fit: FittedModel, eta: Floats, response: Arrays) -> Floats:
     """(n,) normal responses less their means, over their standard deviations."""
-    return np.asarray((response[0] - eta) / _sds(fit, response))
+    return np.asarray((response[0] - eta[0]) / _sds(fit, response))
 
 
 def chances(
@@ -141,7 +143,7 @@ def chances(
 
     Args:
       fit: of which the family and its own parameters are taken.
-      eta: (n,) linear predictors.
+      eta: (K, n) linear predictors.
       response: the rows' response arrays.
       seed: of draws that tell whether the distribution has whole numbers only.
     Returns:
@@ -155,7 +157,7 @@ def chances(
         found = np.asarray(scipy.special.ndtr(standardized(fit, eta, response)))
         return found, found
     if family.categories is not None and family.probabilities is not None:
-        each = family.probabilities(eta, fit.params.own)
+        each = chances_at(fit, eta)
         sums = np.hstack([np.zeros((len(each), 1)), np.cumsum(each, axis=1)])
         place, rows = observed.astype(np.int64), np.arange(len(each))
         return sums[rows, place], np.minimum(sums[rows, place + 1], 1.0)

@@ -17,7 +17,7 @@ from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
 from lmeformula.design.made import recipe_of
-from lmeformula.design.predictors import joined
+from lmeformula.design.side_by_side import joined
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate

@@ -26,14 +26,9 @@ from lmeformula.result.mean_scales import (
     on_link,
     on_response,
 )
+from lmeformula.result.named_predictor import NamedPredictor, named_predictors, predictor_named
 from lmeformula.result.observed_together import observed_of
 from lmeformula.result.predictor import category_names
-from lmeformula.result.predictor_parts import (
-    PredictorPart,
-    part_named,
-    predictor_parts,
-)
-from lmeformula.result.several_predictors import is_unordered
 
 Floats = NDArray[np.float64]
 
@@ -163,15 +158,15 @@ class _Asked(NamedTuple):
       categories: those that there is a row for.
     """
 
-    among: tuple[PredictorPart, ...]
+    among: tuple[NamedPredictor, ...]
     alone: bool
     response: str = ""
     categories: tuple[str, ...] = ()
 
 
 def _asked(fit: FittedModel, predictor: str | None, kind: str, kept: Sequence[str]) -> _Asked:
-    parts = predictor_parts(fit)
-    if kind == "mean" and (predictor is not None or is_unordered(fit.model.family)):
+    parts = named_predictors(fit)
+    if kind == "mean" and (predictor is not None or fit.model.family.is_unordered):
         raise ModelError(
             "the mean response is of no predictor by itself"
             if predictor is not None
@@ -180,12 +175,12 @@ def _asked(fit: FittedModel, predictor: str | None, kind: str, kept: Sequence[st
             if predictor is not None
             else 'Use kind="response" for the chances of the categories.',
         )
-    if is_unordered(fit.model.family) and predictor is None:
+    if fit.model.family.is_unordered and predictor is None:
         response, names = fit.model.design.response, category_names(fit)
         assert response is not None
         listed = names if kind == "response" else names[1:]
         return _Asked(parts, False, response.name, listed)
-    part = part_named(fit, predictor)
+    part = predictor_named(fit, predictor)
     alone = predictor is not None or len(parts) > 1
     is_joint = kind == "mean" and not mean_is_linear(fit)
     if is_joint or (kind == "response" and needs_all(fit, part, alone=alone)):
@@ -259,7 +254,7 @@ def _by_category(
     )
 
 
-def _slope_step(among: Sequence[PredictorPart], var: str) -> float:
+def _slope_step(among: Sequence[NamedPredictor], var: str) -> float:
     columns = observed_of(among[0].design).columns
     found = {column.name: column for column in columns}.get(var)
     if found is None or not found.high > found.low:

@@ -27,9 +27,9 @@ from lmeformula.estimation.solver import can_be_factored
 from lmeformula.fit import FittedModel
 from lmeformula.result.freedom import combined_variances
 from lmeformula.result.parameter_errors import has_thresholds, location_covariance
-from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.polarised import polarised
+from lmeformula.result.predictor import linear_predictor, stacked_predictor
 from lmeformula.result.refuse_student import has_tails, refuse_heavy
-from lmeformula.result.several_predictors import polarised, stacked_predictor
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +80,7 @@ class Equations:
     def spread(
         self, rows: Design | NewRows, *, parameters: bool, effects: bool, new_levels: bool
     ) -> Floats:
-        """(n,) variances, or of several predictors (n, K, K) covariances, of the errors of linear predictors.
+        """(n, K, K) covariances of the errors of linear predictors.
 
         Args:
           rows: fitted or new rows.
@@ -92,15 +92,13 @@ class Equations:
                 read, parameters=parameters, effects=effects, new_levels=new_levels
             )
 
-        if rows.num_predictors == 1:
-            return variances(rows)
         if parameters and rows.X.shape[1] < len(self.fixed_vcov):
             rows = replace(
                 rows.as_rows() if isinstance(rows, Design) else rows,
                 X=with_location(rows.X, len(self.fixed_vcov)),
                 column_predictors=(*rows.column_predictors, 0),
             )
-        return polarised(rows, variances, rows.num_predictors)
+        return polarised(rows, variances)
 
     def _variances(
         self, X: Floats, terms: tuple[TermBlock, ...], parameters: bool, effects: bool
@@ -146,7 +144,7 @@ def fresh_variances(terms: tuple[TermBlock, ...], covariances: tuple[Floats, ...
 
 
 def fresh_spread(rows: Design | NewRows, covariances: tuple[Floats, ...]) -> Floats:
-    """(n,) the same of rows, or of several predictors (n, K, K) covariances.
+    """(n, K, K) the same of each of the predictors, and their covariances.
 
     Args:
       rows: fitted or new rows.
@@ -156,9 +154,7 @@ def fresh_spread(rows: Design | NewRows, covariances: tuple[Floats, ...]) -> Flo
     def variances(read: Design | NewRows) -> Floats:
         return fresh_variances(read.terms, covariances) + np.zeros(len(read.offset))
 
-    if rows.num_predictors == 1:
-        return variances(rows)
-    return polarised(rows, variances, rows.num_predictors)
+    return polarised(rows, variances)
 
 
 def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, tuple[TermBlock, ...]]]:

@@ -18,9 +18,9 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import TermSum
+from lmeformula.result.named_predictor import NamedPredictor, named_predictors
 from lmeformula.result.nesting import Nesting, find_nesting
 from lmeformula.result.observed_together import observed_of, observed_together, terms_together
-from lmeformula.result.predictor_parts import PredictorPart, predictor_parts
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, object]
@@ -85,7 +85,7 @@ def cells(
     at: Values | None = None,
     weights: str = "equal",
     shift: Mapping[str, float] | None = None,
-    among: Sequence[PredictorPart] | None = None,
+    among: Sequence[NamedPredictor] | None = None,
 ) -> Cells:
     """Average the rows of the reference grid over the variables that are not kept.
 
@@ -109,13 +109,13 @@ def cells(
     References:
       Searle, Speed, Milliken (1980), The American Statistician 34, 216-221.
     """
-    parts = predictor_parts(fit)[:1] if among is None else tuple(among)
+    parts = named_predictors(fit)[:1] if among is None else tuple(among)
     designs = list({id(part.design): part.design for part in parts}.values())
     observed = observed_together(designs, needs_counts=weights == "proportional")
     known = {column.name: column for column in observed.columns}
     for name in [*kept, *(at or {})]:
         if name not in known:
-            of = f" of {parts[0].name}" if len(parts) == 1 < fit.model.design.num_predictors else ""
+            of = f" of {parts[0].name}" if len(parts) < fit.model.design.num_predictors else ""
             raise ModelError(
                 f"{name!r} is not a column of the fixed effects{of}",
                 hint=f"Columns: {', '.join(known)}." if known else "The fixed part has no columns.",
@@ -213,7 +213,7 @@ def _column(column: ObservedColumn, values: list[object]) -> object:
 
 
 def _rebuild_all(
-    parts: Sequence[PredictorPart], num_fixed: int, data: Mapping[str, object], num_rows: int
+    parts: Sequence[NamedPredictor], num_fixed: int, data: Mapping[str, object], num_rows: int
 ) -> tuple[Floats, Floats, Floats]:
     """X (n, p), the offset of each predictor (J, n), and what dropped columns miss in all of them (n, d)."""
     X, offsets = np.zeros((num_rows, num_fixed)), np.zeros((len(parts), num_rows))

@@ -111,12 +111,13 @@ def _by_mixture(
     fit, eta = what.fit, what.eta
     errors = what.heavy(what.rows)._replace(variances=what.variances())
     parts = [
-        (np.log(chance), log_predictive(fit, response, eta, variances))
+        (np.log(chance), log_predictive(fit, response, eta, variances[:, None, None]))
         for chance, variances in normals(errors)
     ]
     values = logsumexp([log + each.values for log, each in parts], axis=0)
     error = max(each.error for _, each in parts)
-    means = [over_errors(fit, kind, eta, errors) for kind in kinds]
+    spread = errors.variances[:, None, None]
+    means = [over_errors(fit, kind, eta, spread, errors) for kind in kinds]
     return LogDensities(np.asarray(values), error), means
 
 
@@ -140,16 +141,16 @@ def _by_draws(
             terms=terms_of(what.rows.terms, part),
             offsets=tuple(each[part] for each in what.rows.offsets),
         )
-        drawn = what.eta[part] + what.shifts(rows, what.heavy(rows))
+        drawn = what.eta[0, part] + what.shifts(rows, what.heavy(rows))
         if family.is_normal:
             total = variances[part] + own[0] ** 2 / given[1]
             each = -0.5 * (np.log(2.0 * np.pi * total) + (given[0] - drawn) ** 2 / total)
         drawn = drawn + np.sqrt(variances[part]) * random.standard_normal(drawn.shape)
         if not family.is_normal:
-            each = row_log_density(family, given, own, drawn.T).T
+            each = row_log_density(family, given, own, drawn.T[None]).T
         logs.append(each)
         for found, mean in zip(means, work, strict=True):
-            found.append(mean(drawn.ravel()).reshape(*drawn.shape, -1).mean(axis=0))
+            found.append(mean(drawn.reshape(1, -1)).reshape(*drawn.shape, -1).mean(axis=0))
     whole = np.concatenate(logs, axis=1)
     values = logsumexp(whole, axis=0) - np.log(len(whole))
     # Rows share the draws: their sum has the error of one series of all of them.

@@ -21,14 +21,9 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.freedom import Freedom, FTest
 from lmeformula.result.grid import MAX_ROWS, cells, estimable
+from lmeformula.result.named_predictor import NamedPredictor, named_predictors, predictor_named
 from lmeformula.result.nesting import Nesting, find_nesting, term_columns
 from lmeformula.result.observed_together import observed_of
-from lmeformula.result.predictor_parts import (
-    PredictorPart,
-    part_named,
-    predictor_parts,
-)
-from lmeformula.result.several_predictors import is_unordered
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +38,7 @@ class PredictorGroup(NamedTuple):
       before: what comes before its terms in their names.
     """
 
-    parts: tuple[PredictorPart, ...]
+    parts: tuple[NamedPredictor, ...]
     before: str
 
 
@@ -116,15 +111,15 @@ def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[Predic
     """The predictors whose terms are listed; those of categories as one, unless they are asked for."""
     if asked is not None:
         names = [asked] if isinstance(asked, str) else list(asked)
-        parts = [part_named(fit, name) for name in names]
+        parts = [predictor_named(fit, name) for name in names]
         return tuple(
             PredictorGroup(
-                (part,), f"{part.name}: " if is_unordered(fit.model.family) else part.before
+                (part,), f"{part.name}: " if fit.model.family.is_unordered else part.before
             )
             for part in parts
         )
-    parts = list(predictor_parts(fit))
-    if is_unordered(fit.model.family):
+    parts = list(named_predictors(fit))
+    if fit.model.family.is_unordered:
         return (PredictorGroup(tuple(parts), ""),)
     return tuple(PredictorGroup((part,), part.before) for part in parts)
 
@@ -248,7 +243,7 @@ def _points(design: Design, column: ObservedColumn) -> list[object]:
 
 def _differences(
     fit: FittedModel,
-    parts: Sequence[PredictorPart],
+    parts: Sequence[NamedPredictor],
     kept: list[str],
     points: dict[str, list[object]],
     nesting: Nesting,
@@ -272,7 +267,7 @@ def _differences(
     return _of_each(estimable(made @ found.rows, made @ found.missed), parts)
 
 
-def _of_each(rows: Floats, parts: Sequence[PredictorPart]) -> Floats:
+def _of_each(rows: Floats, parts: Sequence[NamedPredictor]) -> Floats:
     """(r K, p) combinations of the first predictor's coefficients, and the same of the others'."""
     if len(parts) == 1:
         return rows
@@ -300,7 +295,7 @@ def _neighbours(within: Mapping[tuple[object, ...], int], size: int) -> list[Flo
 
 def _confounded(
     fit: FittedModel,
-    parts: Sequence[PredictorPart],
+    parts: Sequence[NamedPredictor],
     points: dict[str, list[object]],
     rows: Sequence[Floats],
     method: Freedom,

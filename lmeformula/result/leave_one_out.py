@@ -42,10 +42,9 @@ class LeftOut(NamedTuple):
     """Linear predictors of the rows, each given all rows but itself.
 
     Attributes:
-      eta: (n,) means; with several predictors (K, n).
-      variances: (n,) of fixed and random effects together; with several predictors (n, K, K) covariances.
-      nodes: (m, n) points of each predictor, in its standard deviations from its mean; () where it is normal.
-        With several predictors (m, K, n).
+      eta: (K, n) means.
+      variances: (n, K, K) covariances of fixed and random effects together.
+      nodes: (m, K, n) points of each predictor, in its standard deviations from its mean; () for a normal one.
       weights: (m, n) their chances, which add up to one for each row.
       errors: (n,) variances by the errors of the parameters: about as much a yes in place of a no moves the
         predictor of a row, through the estimates; of several predictors the largest.
@@ -89,24 +88,19 @@ class LeftOut(NamedTuple):
             yield _joined(some)
 
     def drawn(self, count: int, random: np.random.Generator) -> Floats:
-        """(m, n) or (m, K, n) predictors."""
+        """(m, K, n) predictors."""
         if self.nodes.size:
             # The first point whose chances with those before it come to a uniform number.
             n = self.num_rows
             sums, uniform = np.cumsum(self.weights, axis=0), random.uniform(size=(count, n))
             each = [np.searchsorted(sums[:-1, row], uniform[:, row]) for row in range(n)]
-            at = np.array(each).T
-            at = at if self.eta.ndim == 1 else at[:, None]
+            at = np.array(each).T[:, None]
             return np.asarray(self.eta + self._sds() * np.take_along_axis(self.nodes, at, axis=0))
         noise = random.standard_normal((count, *self.eta.shape))
-        if self.eta.ndim == 1:
-            return np.asarray(self.eta + np.sqrt(self.variances) * noise)
         return np.asarray(self.eta + np.einsum("nab,mbn->man", row_roots(self.variances), noise))
 
     def _sds(self) -> Floats:
         """Like `eta`, of each predictor."""
-        if self.eta.ndim == 1:
-            return np.asarray(np.sqrt(self.variances))
         return np.asarray(np.sqrt(np.einsum("nkk->kn", self.variances)))
 
 
@@ -161,17 +155,7 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
         spread = solved.spread(design, parameters=True, effects=True, new_levels=False)
         given = solved.spread(design, parameters=False, effects=True, new_levels=False)
     moved, thirds = moved_means(fit, solved, design)
-    if eta.ndim > 1:
-        return _downdated(fit, eta, moved, thirds, spread, given)
-    one = _downdated(
-        fit,
-        eta[None],
-        moved[None],
-        thirds,
-        spread[:, None, None],
-        given[:, None, None],
-    )
-    return one._replace(eta=one.eta[0], variances=one.variances[:, 0, 0])
+    return _downdated(fit, eta, moved, thirds, spread, given)
 
 
 def _downdated(
@@ -232,13 +216,11 @@ def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOu
         standard.append(away / np.sqrt(np.maximum(np.einsum("rkk->kr", spread), 1e-300)))
         weights.append(mass)
     points = np.concatenate(standard, axis=-1)
-    if k == 1:
-        eta, variances, points = eta[0], variances[:, 0, 0], points[:, 0]
     return LeftOut(eta, variances, points, np.hstack(weights), errors)
 
 
 def _row_logs(family: Family, response: tuple[Floats, ...], own: Floats, eta: Floats) -> Floats:
-    """(m, r) log densities of rows at points (m, r) or (m, K, r)."""
+    """(m, r) log densities of rows at points (m, K, r)."""
     return row_log_density(family, response, own, np.moveaxis(eta, 0, -1)).T
 
 
@@ -277,4 +259,4 @@ def _slopes(fit: FittedModel, eta: Floats) -> RowSlopes:
         precision = response[1] / own[0] ** 2
         first = precision * (response[0] - eta[0])
         return RowSlopes(first[:, None], -precision[:, None, None])
-    return row_slopes(family, response, len(eta))(eta, own)
+    return row_slopes(family, response)(eta, own)

@@ -27,15 +27,14 @@ from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations
 from lmeformula.result.posterior import row_precisions
 from lmeformula.result.predictive_density import row_log_density
-from lmeformula.result.predictor import linear_predictor
-from lmeformula.result.several_predictors import contribution, stacked_predictor
+from lmeformula.result.predictor import linear_predictor, stacked_predictor
 from lmeformula.store.absent import has_rows
 
 Floats = NDArray[np.float64]
 
 # Nodes of each effect by the number of effects of a level, also where they add to several predictors, whose
 # errors take more points; and how many prior standard deviations they reach.
-NODES, NODES_OF_SEVERAL, REACH = {1: 41, 2: 35}, {1: 41, 2: 25}, 8.0
+NODES, REACH = {1: {1: 41, 2: 35}, 2: {1: 41, 2: 25}}, 8.0
 # More densities of rows than this are too many, and so are more numbers at a time.
 MOST_DENSITIES, CHUNK = 2**28, 2_000_000
 
@@ -70,14 +69,14 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
         fit.model.family.is_normal
         or fit.params.freedom
         or not has_rows(design)
-        or num_effects not in NODES
+        or num_effects not in NODES[1]
         or any(
             term.levels != terms[0].levels or not np.array_equal(term.index, terms[0].index)
             for term in terms
         )
     ):
         return None
-    along_each = (NODES_OF_SEVERAL if design.num_predictors > 1 else NODES)[num_effects]
+    along_each = NODES[min(design.num_predictors, 2)][num_effects]
     num_nodes = along_each**num_effects
     if design.n * num_nodes > MOST_DENSITIES:
         return None
@@ -114,21 +113,20 @@ def at_effects(
     starts: Sequence[int],
     part: slice | NDArray[np.int64],
 ) -> Floats:
-    """(m, r) predictors of some rows at the points (m, l, k) of their levels; of several ones (m, K, r).
+    """(m, K, r) predictors of some rows at the points (m, l, k) of their levels.
 
     Args:
-      base: (n,) or (K, n) without effects.
+      base: (K, n) without effects.
       terms: of the rows.
       nodes: the points.
       starts: where each term's columns begin among the k.
       part: which rows.
     """
-    count = 1 if base.ndim == 1 else len(base)
     eta = np.repeat(base[None, ..., part], len(nodes), axis=0)
     for block, first in zip(terms, starts, strict=True):
         columns = slice(first, first + len(block.columns))
         some = replace(block, values=block.values[part])
-        eta += contribution(some, nodes[:, block.index[part], columns], count)
+        eta += some.added(nodes[:, block.index[part], columns], len(base))
     return eta
 
 

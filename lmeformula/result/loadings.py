@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.design.design import TermBlock
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import Equations
 from lmeformula.result.parameter_errors import parameter_covariance
-from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.predictor import linear_predictor, stacked_predictor
 from lmeformula.result.sampled_effects import EffectSample
-from lmeformula.result.several_predictors import stacked_predictor
 
 Floats = NDArray[np.float64]
 
@@ -44,25 +43,19 @@ class Loadings:
         Args:
           X: (n, p).
           terms: of these rows; levels that the fit has not seen do not move.
-          column_predictors: which predictor each column of X is of; () where there is one.
+          column_predictors: which predictor each column of X is of.
           k: the predictor.
         """
         found = np.zeros((len(X), len(self.vcov)))
-        found[:, : self.num_fixed] = X * _is_of(column_predictors, k, X.shape[1])
+        found[:, : self.num_fixed] = X * np.equal(column_predictors, k)
         if self.moves is None or self.plan is None:
             return found
         for moved, block in zip(self.plan.split(self.moves), terms, strict=True):
             known = block.index >= 0
             each = moved[np.where(known, block.index, 0)]
-            values = np.where(known[:, None], block.values, 0.0) * _is_of(
-                block.predictors, k, block.values.shape[1]
-            )
+            values = np.where(known[:, None], block.values, 0.0) * np.equal(block.predictors, k)
             found += np.einsum("na,nad->nd", values, each)
         return found
-
-
-def _is_of(predictors: Sequence[int], k: int, count: int) -> Floats:
-    return np.equal(predictors, k).astype(float)
 
 
 def loadings(fit: FittedModel, solved: Equations | None) -> Loadings:
@@ -106,8 +99,3 @@ def _slopes_in_own(fit: FittedModel) -> Floats:
     free = fit.model.space.own.scale.to_free(fit.params.own)
     found = row_derivatives(fit.model).depths(eta, free).own_first.T
     return np.asarray(np.where(np.isfinite(free), found, 0.0))
-
-
-def predictors_of(rows: Design | NewRows) -> tuple[int, ...]:
-    """Which predictor each column of X is of; () where there is one."""
-    return rows.column_predictors

@@ -16,10 +16,9 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.design.values import Categories, Logicals
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.result.named_predictor import named_predictors, predictor_named
 from lmeformula.result.observed_together import observed_of, observed_together
-from lmeformula.result.predictor import category_names, mean_response
-from lmeformula.result.predictor_parts import part_named, predictor_parts
-from lmeformula.result.several_predictors import is_unordered
+from lmeformula.result.predictor import category_names, chances_at, mean_response
 
 Floats = NDArray[np.float64]
 
@@ -104,29 +103,23 @@ def _predictions(
     fit: FittedModel, kind: str, predictor: str | None
 ) -> tuple[Callable[[Floats, Floats], Floats], tuple[str, ...]]:
     """(fixed effects (p,), X and offsets (n, p + K)) -> estimates (n, c), and the names of the c groups."""
-    parts = predictor_parts(fit)
+    parts = named_predictors(fit)
     count, p = len(parts), len(fit.params.beta)
 
     def predictors(beta: Floats, rows: Floats) -> Floats:
         eta = [rows[:, part.columns] @ beta[part.columns] for part in parts]
         return np.asarray(eta) + rows[:, p:].T
 
-    by_category = is_unordered(fit.model.family)
+    by_category = fit.model.family.is_unordered
     if kind == "link":
         is_all = by_category and predictor is None
-        chosen = list(range(count)) if is_all else [part_named(fit, predictor).number]
+        chosen = list(range(count)) if is_all else [predictor_named(fit, predictor).number]
         names = tuple(parts[k].name for k in chosen) if is_all else ()
         return lambda beta, rows: predictors(beta, rows)[chosen].T, names
     if by_category:
-        chances = fit.model.family.probabilities
-        assert chances is not None
-        return (
-            lambda beta, rows: chances(predictors(beta, rows), fit.params.own),
-            category_names(fit),
-        )
-    return lambda beta, rows: mean_response(fit, fit.model.family.as_taken(predictors(beta, rows)))[
-        :, None
-    ], ()
+        names = category_names(fit)
+        return lambda beta, rows: chances_at(fit, predictors(beta, rows)), names
+    return lambda beta, rows: mean_response(fit, predictors(beta, rows))[:, None], ()
 
 
 def design_rows(fit: FittedModel, newdata: Any) -> Floats:
@@ -141,7 +134,7 @@ def design_rows(fit: FittedModel, newdata: Any) -> Floats:
         is_text = any(isinstance(value, str) for value in values)
         table[observed.name] = np.array(values, object) if is_text else np.array(values)
     design = fit.model.design
-    first = predictor_parts(fit)[0].design
+    first = named_predictors(fit)[0].design
     assert first.recipe is not None
     given = None if first.recipe.offset == "" else np.full(len(newdata), observed_of(first).offset)
     rows = rebuild(design, table or newdata, groups=False, offset=given)
@@ -150,7 +143,7 @@ def design_rows(fit: FittedModel, newdata: Any) -> Floats:
 
 def _observed(fit: FittedModel) -> Observed:
     """The columns of all linear predictors."""
-    designs = {id(part.design): part.design for part in predictor_parts(fit)}
+    designs = {id(part.design): part.design for part in named_predictors(fit)}
     return observed_together(list(designs.values()))
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lmeformula.fit import FittedModel
 from lmeformula.result.freedom import ROUNDING, with_errors
 from lmeformula.result.parameter_errors import own_changes
-from lmeformula.result.predictor import mean_response
+from lmeformula.result.predictor import chances_at, mean_response
 
 Floats = NDArray[np.float64]
 
@@ -53,23 +53,20 @@ def mean_slopes(fit: FittedModel, eta: Floats, kind: str = "response") -> MeanSl
 
     Args:
       fit: a fitted model.
-      eta: (n,) or (K, n) linear predictors.
+      eta: (K, n) linear predictors.
       kind: "response" or "prob".
     Raises:
       ModelError: if the family has no mean, or no chances.
     """
     at, own = _of_kind(fit, kind), fit.params.own
-    stacked = np.atleast_2d(eta)
     slopes = []
-    for k in range(len(stacked)):
-        step = np.maximum(STEP, RELATIVE_STEP * np.abs(stacked[k]))
-        moved = np.zeros_like(stacked)
+    for k in range(len(eta)):
+        step = np.maximum(STEP, RELATIVE_STEP * np.abs(eta[k]))
+        moved = np.zeros_like(eta)
         moved[k] = step
-        ahead, behind = (stacked + moved, stacked - moved)
-        if eta.ndim == 1:
-            ahead, behind = ahead[0], behind[0]
+        ahead, behind = (eta + moved, eta - moved)
         # What was added and taken away in the end, not what should have been.
-        width = (ahead - behind)[k] if eta.ndim > 1 else ahead - behind
+        width = (ahead - behind)[k]
         slopes.append((at(ahead, own) - at(behind, own)) / width[:, None])
     changes = own_changes(fit, OWN_STEP)
     in_own = [(at(eta, high) - at(eta, low)) / (2.0 * OWN_STEP) for high, low in changes]
@@ -80,9 +77,10 @@ def mean_slopes(fit: FittedModel, eta: Floats, kind: str = "response") -> MeanSl
 def _of_kind(fit: FittedModel, kind: str) -> Callable[[Floats, Floats], Floats]:
     family = fit.model.family
     if kind == "prob":
-        assert family.probabilities is not None
-        return family.probabilities
-    return lambda eta, own: np.asarray(family.mean(eta, own))[:, None]
+        chances = family.probabilities
+        assert chances is not None
+        return lambda eta, own: chances(family.as_taken(eta), own)
+    return lambda eta, own: np.asarray(family.mean(family.as_taken(eta), own))[:, None]
 
 
 def mean_variances(
@@ -137,13 +135,12 @@ def transformed(fit: FittedModel, eta: Floats, k: int, away: Floats) -> Floats:
 
     Args:
       fit: a fitted model.
-      eta: (n,) or (K, n) its predictors.
+      eta: (K, n) its predictors.
       k: the one.
       away: (2, n) how far from it the ends of its intervals are.
     """
-    moves = np.zeros((2, *np.atleast_2d(eta).shape))
+    low, high = moves = np.zeros((2, *eta.shape))
     moves[:, k] = away
-    low, high = moves if eta.ndim > 1 else moves[:, 0]
     ends = [mean_response(fit, part) for part in (eta, eta + low, eta + high)]
     return np.column_stack([ends[0], np.minimum(*ends[1:]), np.maximum(*ends[1:])])
 
@@ -172,19 +169,15 @@ def by_delta(fit: FittedModel, kind: str, values: Floats, away: Floats) -> Float
 
 def num_categories(fit: FittedModel) -> int:
     """How many categories the response has."""
-    family = fit.model.family
-    assert family.probabilities is not None
-    at = np.zeros((len(family.predictors), 1))
-    return int(family.probabilities(family.as_taken(at), fit.params.own).shape[1])
+    at = np.zeros((fit.model.design.num_predictors, 1))
+    return int(chances_at(fit, at).shape[1])
 
 
 def is_positive(fit: FittedModel) -> bool:
     """Whether the mean of the response is positive at any predictor."""
-    family = fit.model.family
-    at = np.zeros((len(family.predictors), 2))
+    at = np.zeros((fit.model.design.num_predictors, 2))
     at[0] = [-FAR, FAR]
-    found = np.asarray(family.mean(family.as_taken(at), fit.params.own))
-    return bool((found > 0.0).all())
+    return bool((np.asarray(mean_response(fit, at)) > 0.0).all())
 
 
 def chances_frame(each: Floats, names: Sequence[str]) -> pd.DataFrame:

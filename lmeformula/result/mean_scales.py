@@ -36,14 +36,13 @@ from lmeformula.result.mean_intervals import (
     mean_slopes,
     num_categories,
 )
+from lmeformula.result.named_predictor import NamedPredictor, link_of
 from lmeformula.result.parameter_errors import (
     has_thresholds,
     location_covariance,
     parameter_covariance,
 )
 from lmeformula.result.predictor import category_names, mean_response
-from lmeformula.result.predictor_parts import PredictorPart, link_of
-from lmeformula.result.several_predictors import is_unordered
 from lmeformula.store.absent import has_rows
 
 Floats = NDArray[np.float64]
@@ -93,7 +92,7 @@ class Working(NamedTuple):
     scale: Scale
 
 
-def on_link(fit: FittedModel, cells: Cells, part: PredictorPart) -> Working:
+def on_link(fit: FittedModel, cells: Cells, part: NamedPredictor) -> Working:
     """Means of a linear predictor."""
     values = cells.rows @ fit.params.beta + cells.offset
     scale = link_scale(fit, part)
@@ -104,14 +103,14 @@ def on_link(fit: FittedModel, cells: Cells, part: PredictorPart) -> Working:
     return Working(rows, values - level, cells.missed, location_covariance(fit), scale)
 
 
-def _is_located(fit: FittedModel, part: PredictorPart) -> bool:
+def _is_located(fit: FittedModel, part: NamedPredictor) -> bool:
     """Whether the predictor is measured from thresholds."""
     return has_thresholds(fit) and part.number == 0
 
 
-def link_scale(fit: FittedModel, part: PredictorPart) -> Scale:
+def link_scale(fit: FittedModel, part: NamedPredictor) -> Scale:
     """What means of a linear predictor are called."""
-    if is_unordered(fit.model.family):
+    if fit.model.family.is_unordered:
         of = f" of the log odds of {part.name} against {category_names(fit)[0]}"
         return Scale(f"mean{of}", f"difference{of}")
     if part.number == 0 and mean_is_linear(fit):
@@ -122,7 +121,7 @@ def link_scale(fit: FittedModel, part: PredictorPart) -> Scale:
     return Scale(f"mean{of}{origin}", f"difference{of}")
 
 
-def on_response(fit: FittedModel, cells: Cells, part: PredictorPart, *, alone: bool) -> Working:
+def on_response(fit: FittedModel, cells: Cells, part: NamedPredictor, *, alone: bool) -> Working:
     """Means of the response, or of a parameter of its distribution, on the scale that they are worked out on.
 
     Args:
@@ -133,7 +132,7 @@ def on_response(fit: FittedModel, cells: Cells, part: PredictorPart, *, alone: b
     Raises:
       ModelError: for a transformed response whose transform cannot be undone, or a family without a mean.
     """
-    if part.number > 0 or is_unordered(fit.model.family):
+    if part.number > 0 or fit.model.family.is_unordered:
         return _of_parameter(fit, cells, part)
     if fit.model.family.categories is not None:
         return averaged_means(fit, cells, "response")
@@ -144,12 +143,12 @@ def on_response(fit: FittedModel, cells: Cells, part: PredictorPart, *, alone: b
         return averaged_means(fit, cells, "response")
     if alone:
         return _of_parameter(fit, cells, part)
-    slopes = mean_slopes(fit, eta)
+    slopes = mean_slopes(fit, eta[None])
     name = "mean" + _of_text(fit)
     if leading_predictor(slopes) is not None:
 
         def outward(values: Floats) -> Floats:
-            return np.asarray(mean_response(fit, values))
+            return np.asarray(mean_response(fit, values[None]))
 
         scale = Scale(name, link_scale(fit, part).difference, _ratio(fit), outward)
         return Working(cells.rows, eta, cells.missed, None, scale)
@@ -164,13 +163,13 @@ def on_response(fit: FittedModel, cells: Cells, part: PredictorPart, *, alone: b
     return Working(rows, values, missed, vcov, Scale(name, "difference of means"))
 
 
-def needs_all(fit: FittedModel, part: PredictorPart, *, alone: bool) -> bool:
+def needs_all(fit: FittedModel, part: NamedPredictor, *, alone: bool) -> bool:
     """Whether the mean on the response's scale is worked out of all predictors.
 
     Such are mean categories, and means that no inverse link gives of the predictor: of a lognormal response
     the predictor is the mean of the logarithm, whose scale it has no link to leave.
     """
-    if part.number > 0 or is_unordered(fit.model.family):
+    if part.number > 0 or fit.model.family.is_unordered:
         return False
     if fit.model.family.categories is not None:
         return True
@@ -178,13 +177,13 @@ def needs_all(fit: FittedModel, part: PredictorPart, *, alone: bool) -> bool:
     return alone and not mean_is_linear(fit) and (inverse is None or link == "identity")
 
 
-def _of_parameter(fit: FittedModel, cells: Cells, part: PredictorPart) -> Working:
+def _of_parameter(fit: FittedModel, cells: Cells, part: NamedPredictor) -> Working:
     """What a linear predictor is the link of, whatever the other predictors are."""
     eta = cells.rows @ fit.params.beta + cells.offset
     link, inverse = link_of(fit, part)
     assert inverse is not None
     difference, ratio = link_scale(fit, part).difference, ""
-    if is_unordered(fit.model.family):
+    if fit.model.family.is_unordered:
         name = f"odds of {part.name} against {category_names(fit)[0]}"
         return Working(cells.rows, eta, cells.missed, None, Scale(name, difference, ODDS, inverse))
     name = f"{part.name}, by the inverse of its link ({link})"
@@ -219,7 +218,7 @@ def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
     of = np.array(fit.model.design.column_predictors, int)
     offsets = cells.grid_offsets.reshape(len(cells.grid_offsets), -1)
     eta = np.array([(X * (of == k)) @ fit.params.beta + offset for k, offset in enumerate(offsets)])
-    slopes = mean_slopes(fit, fit.model.family.as_taken(eta), kind)
+    slopes = mean_slopes(fit, eta, kind)
     c = slopes.values.shape[1]
     # (r m, c, d): each coefficient moves the mean by its own predictor.
     in_beta = slopes.in_eta[of].transpose(1, 2, 0) * X[:, None, :]
@@ -246,7 +245,7 @@ def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
 
 def _ratio(fit: FittedModel) -> str:
     """What differences of the predictor are logarithms of, wherever they are: of the mean, or of its odds."""
-    mean = np.asarray(fit.model.family.mean(TRIED, fit.params.own), float)
+    mean = np.asarray(mean_response(fit, TRIED[None]), float)
     with np.errstate(all="ignore"):
         tried = {RATIO: np.log(mean), ODDS: np.log(mean) - np.log1p(-mean)}
     for name, values in tried.items():

@@ -53,20 +53,20 @@ def normal_points(
     """Predictors and their chances, for averages of what is smooth in them.
 
     Args:
-      eta: (n,) or (K, n) means of the linear predictors.
-      spread: (n,) variances, or (n, K, K) covariances; what is nan counts as none.
+      eta: (K, n) means of the linear predictors.
+      spread: (n, K, K) covariances; what is nan counts as none.
       units: (n, K) of several predictors, in which what is averaged is about as smooth as the logistic is.
     Returns:
       Predictors like `eta`, and a chance for each, in all one. Averages over more than three predictors, or
       very wide ones, have an error of about 1e-4 of what is averaged; others are exact to some ten digits.
     """
-    if eta.ndim == 1:
-        sds = np.sqrt(np.nan_to_num(spread))
-        for node, weight in zip(*normal_rule(float(sds.max(initial=0.0))), strict=True):
-            yield eta + sds * node, weight
-        return
     roots = row_roots(spread)
-    rule = _joint_rule(roots / np.broadcast_to(units, eta.T.shape)[:, :, None])
+    if len(eta) == 1:
+        # As dense as the widest row takes, whatever its units: of one predictor no point is too many.
+        nodes, weights = normal_rule(float(roots.max(initial=0.0)))
+        rule = nodes[:, None], weights
+    else:
+        rule = _joint_rule(roots / np.broadcast_to(units, eta.T.shape)[:, :, None])
     for point, weight in zip(*rule, strict=True):
         yield eta + (roots @ point).T, weight
 

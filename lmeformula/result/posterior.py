@@ -12,10 +12,9 @@ from lmeformula.algebra.factor import factorize
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
-from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.predictor import linear_predictor, stacked_predictor
 from lmeformula.result.refuse_student import has_tails
 from lmeformula.result.sampled_effects import effect_sample
-from lmeformula.result.several_predictors import stacked_predictor
 
 Floats = NDArray[np.float64]
 

@@ -15,17 +15,16 @@ from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.fit import FittedModel
 from lmeformula.result.averaged import averaged_over
+from lmeformula.result.kept_effects import ReForm, kept_columns, only_columns, some_effects
 from lmeformula.result.predictor import (
     PredictionKind,
-    ReForm,
     category_names,
+    chances_at,
     check_levels_are_known,
     has_new_level,
-    kept_columns,
     linear_predictor,
+    link_columns,
     mean_response,
-    only_columns,
-    some_effects,
 )
 
 Floats = NDArray[np.float64]
@@ -91,8 +90,8 @@ def predict(
     columns: tuple[str, ...] = ("prediction",)
     if kind == "prob":
         columns = category_names(fit)
-    elif kind == "link" and fit.model.family.predictors[1:]:
-        columns = fit.model.design.predictor_names
+    elif kind == "link":
+        columns = link_columns(fit) or columns
     if newdata is None:
         design = only_columns(fit.model.design, masks)
         found = _at(fit, kind, design, kept, averaged, False)
@@ -124,14 +123,12 @@ def _at(
 
 
 def _on_scale(fit: FittedModel, kind: PredictionKind, eta: Floats) -> Floats:
-    """(n, columns) what is predicted at linear predictors (n,)."""
+    """(n, columns) what is predicted at linear predictors (K, n)."""
     if kind == "link":
-        return eta[:, None] if eta.ndim == 1 else eta.T
+        return eta.T
     if kind == "response":
         return mean_response(fit, eta)[:, None]
-    probabilities = fit.model.family.probabilities
-    assert probabilities is not None
-    return probabilities(eta, fit.params.own)
+    return chances_at(fit, eta)
 
 
 def _frame(values: Floats, index: pd.Index, columns: Sequence[str]) -> pd.Series | pd.DataFrame:

@@ -12,18 +12,11 @@ from lmeformula.design.made import row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.result.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.result.posterior import posterior_draws
 from lmeformula.result.predict import NEW_LEVELS
-from lmeformula.result.predictor import (
-    ReForm,
-    check_levels_are_known,
-    kept_terms,
-    linear_predictor,
-    mean_response,
-    some_effects,
-)
+from lmeformula.result.predictor import check_levels_are_known, linear_predictor, mean_response
 from lmeformula.result.refuse_student import tails
-from lmeformula.result.several_predictors import contribution
 
 # More numbers than this are asked for by mistake more often than not.
 MOST_NUMBERS = 2**27
@@ -108,7 +101,7 @@ def predict_draws(
             unseen = noise @ root.T * (new_levels == "sample")
             # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.
             every = np.concatenate([effects, unseen[:, ::-1]], axis=1)
-            eta += contribution(block, every[:, block.index], rows.num_predictors)
+            eta += block.added(every[:, block.index], rows.num_predictors)
     values = np.full((num_rows, num_draws), np.nan)
     values[places] = np.column_stack([mean_response(fit, one) for one in eta])
     return pd.DataFrame(values, index=index, columns=[f"draw_{i + 1}" for i in range(num_draws)])

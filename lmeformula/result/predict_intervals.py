@@ -16,18 +16,21 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.distribution import needs_response
-from lmeformula.result.mean_intervals import COLUMNS, chances_frame
-from lmeformula.result.predict import NEW_LEVELS, predict
-from lmeformula.result.predictor import (
+from lmeformula.result.kept_effects import (
     ReForm,
-    category_names,
-    check_levels_are_known,
     kept_columns,
-    linear_predictor,
-    mean_response,
     only_columns,
     only_terms,
     some_effects,
+)
+from lmeformula.result.mean_intervals import COLUMNS, chances_frame
+from lmeformula.result.predict import NEW_LEVELS, predict
+from lmeformula.result.predictor import (
+    category_names,
+    check_levels_are_known,
+    linear_predictor,
+    link_columns,
+    mean_response,
 )
 from lmeformula.result.predictor_intervals import link_intervals, simulated_quantiles, uncertain
 
@@ -160,7 +163,6 @@ def predict_interval(
         rows = only_columns(only_terms(new, kept), masks)
         places, num_rows = new.rows, new.num_rows
         index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
-    family = fit.model.family
     what = uncertain(
         fit,
         rows,
@@ -171,7 +173,7 @@ def predict_interval(
         num_draws=num_draws,
         seed=seed,
     )
-    if kind == "link" and family.predictors[1:]:
+    if kind == "link" and link_columns(fit):
         frame = link_intervals(fit, what.eta, what.covariances(), level)
     elif kind == "prob":
         frame = chances_frame(what.means("prob", level), category_names(fit))
@@ -182,7 +184,7 @@ def predict_interval(
         added: Floats | float = 0.0
         if has_residual:
             added = fit.params.residual_sd**2 / (1.0 if rows.weights is None else rows.weights)
-        frame = _framed([what.eta, *(what.eta + what.ends(level, added))])
+        frame = _framed([what.eta[0], *(what.eta[0] + what.ends(level, added))])
     else:
         frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))
     if new_levels == "sample" and newdata is not None and not is_gaussian and kind != "link":

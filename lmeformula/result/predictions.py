@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.result.kept_effects import ReForm
 from lmeformula.result.predict import predict
 from lmeformula.result.predict_draws import predict_draws
 from lmeformula.result.predict_intervals import predict_interval
-from lmeformula.result.predictor import ReForm
 
 if TYPE_CHECKING:
     import pandas as pd

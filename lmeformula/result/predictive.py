@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
-from lmeformula.result.predictor import ReForm, category_names, kept_terms, some_effects
+from lmeformula.result.kept_effects import ReForm, kept_terms, some_effects
+from lmeformula.result.predictor import category_names
 from lmeformula.result.simulate import responses, sampler_of
 
 Floats = NDArray[np.float64]

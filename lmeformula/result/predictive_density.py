@@ -13,6 +13,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.model.family import log_density as density_of
 from lmeformula.result.normal_points import REACH, normal_points, row_roots
+from lmeformula.result.predictor import mean_response
 from lmeformula.result.row_slopes import row_slopes
 
 Floats = NDArray[np.float64]
@@ -28,8 +29,6 @@ CHUNK = 2_000_000
 # in search of the best: along an exponential slope Newton's own creep.
 MOST_STEPS, NEAR = 60, 1e-3
 LENGTHS = 2.0 ** np.arange(-8.0, 4.0)
-# Where nothing is uncertain the integrand is a point.
-LEAST_VARIANCE = 1e-16
 
 
 class LogDensities(NamedTuple):
@@ -67,9 +66,7 @@ class _Rows(NamedTuple):
     def log_integrand(self, z: Floats) -> Floats:
         """(n, c) log density less half the square of z (n, c, K); none where it is not a number."""
         eta = self.at(z)
-        logs = row_log_density(
-            self.family, self.response, self.own, eta[0] if len(eta) == 1 else eta
-        )
+        logs = row_log_density(self.family, self.response, self.own, eta)
         logs = np.nan_to_num(logs, nan=-np.inf, posinf=np.inf)
         return np.asarray(logs - 0.5 * (z**2).sum(axis=-1))
 
@@ -99,8 +96,8 @@ def log_predictive(fit: FittedModel, response: Arrays, eta: Floats, spread: Floa
     Args:
       fit: of which the family and its own parameters are taken.
       response: the rows' response arrays, as the family has them.
-      eta: (n,) or (K, n) means of the linear predictors.
-      spread: (n,) their variances, or (n, K, K) covariances.
+      eta: (K, n) means of the linear predictors.
+      spread: (n, K, K) their covariances.
     Returns:
       The log densities.
     References:
@@ -109,13 +106,11 @@ def log_predictive(fit: FittedModel, response: Arrays, eta: Floats, spread: Floa
     """
     family, own = fit.model.family, fit.params.own
     if family.is_normal:
-        total = spread + own[0] ** 2 / response[1]
-        residual = response[0] - eta
+        total = spread[:, 0, 0] + own[0] ** 2 / response[1]
+        residual = response[0] - eta[0]
         values = -0.5 * (np.log(2.0 * np.pi * total) + residual**2 / total)
         return LogDensities(np.asarray(values), 0.0)
-    stacked = np.atleast_2d(eta)
-    k, n = stacked.shape
-    covariances = np.maximum(spread, LEAST_VARIANCE)[:, None, None] if eta.ndim == 1 else spread
+    k, n = eta.shape
     num_points = NUM_NODES[k] ** k if k in NUM_NODES else NUM_SETS * NUM_DRAWN
     found = np.empty(n)
     errors: list[Floats] = []
@@ -126,8 +121,8 @@ def log_predictive(fit: FittedModel, response: Arrays, eta: Floats, spread: Floa
             family,
             tuple(array[part] for array in response),
             own,
-            stacked[:, part],
-            row_roots(covariances[part]),
+            eta[:, part],
+            row_roots(spread[part]),
         )
         work = _integrate if k in NUM_NODES else _sample
         found[part], rough = work(rows, _middle(rows))
@@ -150,24 +145,23 @@ def mean_over(fit: FittedModel, eta: Floats, spread: Floats) -> Floats:
 
     Args:
       fit: a fitted model.
-      eta: (n,) or (K, n) means of the linear predictors.
-      spread: (n,) their variances, or (n, K, K) covariances.
+      eta: (K, n) means of the linear predictors.
+      spread: (n, K, K) their covariances.
     """
-    family, own = fit.model.family, fit.params.own
-    at = np.asarray(family.mean(eta, own))
-    if np.array_equal(at, np.atleast_2d(eta)[0]):
+    at = np.asarray(mean_response(fit, eta))
+    if np.array_equal(at, eta[0]):
         # The mean is the predictor, whatever the link is called: so is its average.
         return at
     total = np.zeros(len(at))
     for there, weight in normal_points(eta, spread):
-        total += weight * family.mean(there, own)
+        total += weight * mean_response(fit, there)
     return total
 
 
 def _middle(rows: _Rows) -> _Middle:
     """The greatest points of the integrands: Newton's directions, the best of several lengths along each."""
     k, n = rows.eta.shape
-    slopes = row_slopes(rows.family, rows.response, k)
+    slopes = row_slopes(rows.family, rows.response)
     z = np.zeros((n, k))
     for _ in range(MOST_STEPS):
         found = slopes(rows.at(z[:, None])[:, :, 0], rows.own)
@@ -248,16 +242,16 @@ def _sample(rows: _Rows, middle: _Middle) -> tuple[Floats, Floats]:
 
 
 def row_log_density(family: Family, response: Arrays, own: Floats, eta: Floats) -> Floats:
-    """(n, c) log densities of rows, each at c linear predictors (n, c), or (K, n, c) of several."""
+    """(n, c) log densities of rows, each at c points of their linear predictors (K, n, c)."""
     if family.probabilities is not None and family.categories is not None:
         # Without TensorFlow, and in no memory but that of the chances.
         n, c = eta.shape[-2:]
         codes = np.repeat(response[0].astype(np.int64), c)
-        chances = family.probabilities(eta.reshape(*eta.shape[:-2], n * c), own)
+        chances = family.probabilities(family.as_taken(eta.reshape(-1, n * c)), own)
         with np.errstate(divide="ignore"):
             return np.log(chances[np.arange(n * c), codes]).reshape(n, c)
     import tensorflow as tf
 
     given = tuple(tf.constant(array, tf.float64) for array in response)
     values = tuple(tf.constant(value, tf.float64) for value in own)
-    return np.asarray(density_of(family, tf.constant(eta), given, values))
+    return np.asarray(density_of(family, tf.constant(family.as_taken(eta, 0)), given, values))

@@ -17,7 +17,7 @@ from lmeformula.result.distribution import draw_rows, response_arrays
 from lmeformula.result.equations import (
     Equations,
     equations,
-    fresh_variances,
+    fresh_spread,
     in_parts,
     terms_of,
 )
@@ -29,7 +29,7 @@ from lmeformula.result.heavy_errors import (
     with_fresh,
 )
 from lmeformula.result.intervals import cutoff
-from lmeformula.result.loadings import Loadings, loadings, predictors_of, sampled_loadings
+from lmeformula.result.loadings import Loadings, loadings, sampled_loadings
 from lmeformula.result.mean_intervals import (
     COLUMNS,
     by_delta,
@@ -38,10 +38,11 @@ from lmeformula.result.mean_intervals import (
     mean_variances,
     transformed,
 )
+from lmeformula.result.normal_points import row_roots
 from lmeformula.result.parameter_errors import has_location, location_slopes
+from lmeformula.result.polarised import polarised
 from lmeformula.result.refuse_student import has_tails
 from lmeformula.result.sampled_effects import EffectSample, effect_sample, kernel_quantiles
-from lmeformula.result.several_predictors import polarised
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ class Uncertain:
     Attributes:
       fit: a fitted model.
       rows: fitted or new rows, with those terms that take part.
-      eta: (n,) or (K, n) their linear predictors.
+      eta: (K, n) their linear predictors.
       loads: how they follow the parameters; None where these are taken as known.
       solved: the mixed-model equations, where normal effects are uncertain, given the data; else None.
       sampled: draws of the effects, where these have heavy tails and are uncertain; else None.
@@ -76,7 +77,7 @@ class Uncertain:
     @property
     def num_predictors(self) -> int:
         """K."""
-        return 1 if self.eta.ndim == 1 else len(self.eta)
+        return len(self.eta)
 
     def variances(self) -> Floats:
         """(n,) of the normal errors of the one linear predictor; thresholds are measured from their mean."""
@@ -127,7 +128,7 @@ class Uncertain:
           level: coverage.
           added: (n,) variances of a normal error that is added to it.
         """
-        more = np.broadcast_to(added, self.eta.shape)
+        more = np.broadcast_to(added, self.eta.shape[1:])
 
         def work(part: slice, rows: Design | NewRows) -> Floats:
             variances = self._variances(rows) + more[part]
@@ -179,7 +180,7 @@ class Uncertain:
 
     def _each_load(self, rows: Design | NewRows) -> list[Floats]:
         assert self.loads is not None
-        columns = predictors_of(rows)
+        columns = rows.column_predictors
         return [self.loads.of(rows.X, rows.terms, columns, k) for k in range(self.num_predictors)]
 
     def _covariances(self, rows: Design | NewRows) -> Floats:
@@ -207,18 +208,12 @@ class Uncertain:
             with one_blas_thread():
                 return solved.variances(read, parameters=False, effects=True, new_levels=False)
 
-        return found + polarised(rows, variances, self.num_predictors)
+        return found + polarised(rows, variances)
 
     def _fresh(self, rows: Design | NewRows) -> Floats:
-        count = self.num_predictors
-        if not self.new_levels:
-            return np.zeros((len(rows.offset), count, count))
-        covariances = normal_covariances(self.fit)
-        return polarised(
-            rows,
-            lambda read: fresh_variances(read.terms, covariances) + np.zeros(len(read.offset)),
-            count,
-        )
+        if self.new_levels:
+            return fresh_spread(rows, normal_covariances(self.fit))
+        return np.zeros((len(rows.offset), *[self.num_predictors] * 2))
 
 
 def uncertain(
@@ -237,7 +232,7 @@ def uncertain(
     Args:
       fit: a fitted model.
       rows: fitted or new rows, with those terms that take part.
-      eta: (n,) or (K, n) their linear predictors.
+      eta: (K, n) their linear predictors.
       parameters: whether fixed effects and own parameters are uncertain.
       effects: whether random effects are, given the data.
       new_levels: whether effects of unseen levels are drawn from their distribution.
@@ -321,7 +316,7 @@ def simulated_quantiles(
 def _draws(
     what: Uncertain, num_draws: int, seed: int
 ) -> Iterator[tuple[slice, Floats, Floats | None, np.random.SeedSequence]]:
-    """Some rows at a time: their place, predictors (m, n) or (m, K, n), own parameters (m, v), and a seed."""
+    """Some rows at a time: their place, predictors (m, K, n), own parameters (m, v), and a seed."""
     count, n = what.num_predictors, what.eta.shape[-1]
     of_own, *_ = np.random.SeedSequence([seed, n]).spawn(1)
     covariances, pulls, own = what.covariances(), None, None
@@ -334,20 +329,16 @@ def _draws(
         part = slice(start, start + size)
         of_noise, of_rows = np.random.SeedSequence([seed, number]).spawn(2)
         noise = np.random.default_rng(of_noise)
-        if count == 1:
-            sds = np.sqrt(np.maximum(covariances[part, 0, 0], 0.0))
-            drawn = what.eta[part] + sds * noise.standard_normal((num_draws, len(sds)))
-            if what.sampled is not None:
-                drawn += what.sampled.shifts(what.fit, terms_of(what.rows.terms, part))
-            for scales, df in zip(heavy.scales[:, part], heavy.freedom, strict=True):
-                drawn += scales * noise.standard_t(df, size=drawn.shape)
-        else:
-            roots = np.array([cholesky_semidefinite(each) for each in covariances[part]])
-            z = noise.standard_normal((num_draws, len(roots), count))
-            drawn = what.eta[:, part] + np.einsum("nab,mnb->man", roots, z)
+        roots = row_roots(covariances[part])
+        z = noise.standard_normal((num_draws, len(roots), count))
+        drawn = what.eta[:, part] + np.einsum("nab,mnb->man", roots, z)
+        # Effects by Student's t are those of the one predictor.
+        if what.sampled is not None:
+            drawn += what.sampled.shifts(what.fit, terms_of(what.rows.terms, part))[:, None]
+        for scales, df in zip(heavy.scales[:, part], heavy.freedom, strict=True):
+            drawn += scales * noise.standard_t(df, size=drawn.shape)
         if pulls is not None:
-            shift = np.einsum("mf,knf->mkn", moved, pulls[:, part])
-            drawn = drawn + (shift[:, 0] if count == 1 else shift)
+            drawn = drawn + np.einsum("mf,knf->mkn", moved, pulls[:, part])
         yield part, drawn, own, of_rows
 
 

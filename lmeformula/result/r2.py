@@ -21,10 +21,9 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family.links import LINKS
 from lmeformula.result.comparable import A_FIT
 from lmeformula.result.normal_points import normal_points
-from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.predictor import RowFamily, linear_predictor, row_family
 from lmeformula.result.refuse_student import effect_covariances
 from lmeformula.result.residuals import observed_mean
-from lmeformula.result.several_predictors import RowFamily, is_unordered, row_family
 
 Floats = NDArray[np.float64]
 
@@ -190,7 +189,7 @@ def variances(
     _check_shares(fit)
     design = fit.model.design
     of_first = np.equal(design.column_predictors, 0)
-    eta = design.X @ np.where(of_first, fit.params.beta, 0.0)
+    of_fixed = design.X @ np.where(of_first, fit.params.beta, 0.0)
     groups: dict[str, float] = {}
     own_rows = 0.0
     has_residual = fit.model.family.base.is_normal
@@ -199,14 +198,14 @@ def variances(
         if not is_first.any():
             continue
         values = block.values * is_first
-        share = float(np.einsum("na,ab,nb->", values, covariance, values)) / len(eta)
-        if len(block.levels) == len(eta) and not has_residual:
+        share = float(np.einsum("na,ab,nb->", values, covariance, values)) / len(of_fixed)
+        if len(block.levels) == len(of_fixed) and not has_residual:
             own_rows += share
         else:
             groups[block.group] = groups.get(block.group, 0.0) + share
     of_rows = _observation_variance(fit, observation, mean, null)
     residual = sum(weight * float(np.mean(of_rows(rows))) for rows, weight in _scattered(fit))
-    fixed = float(np.var(eta, ddof=1)) if len(eta) > 1 else 0.0
+    fixed = float(np.var(of_fixed, ddof=1)) if len(of_fixed) > 1 else 0.0
     return Variances(fixed, groups, residual + own_rows)
 
 
@@ -217,7 +216,7 @@ def _check_shares(fit: FittedModel) -> None:
       ModelError: that says so.
     """
     family, hint = fit.model.family, "Compare fits by fit.anova(other), or by held-out predictions."
-    if is_unordered(family):
+    if family.is_unordered:
         raise ModelError("categories without an order have no variance to share", hint=hint)
     # A chance that has a formula, or could have one, is that of zeros of their own; a user's is what they say.
     parts = family.base.parts if family.is_distributional else ()
@@ -232,16 +231,16 @@ def _scattered(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
     """Rows with a predictor of one and own parameters at points of the effects in those formulas; chances."""
     design, own = fit.model.design, fit.params.own
     num_predictors = design.num_predictors
-    if num_predictors == 1:
-        yield row_family(fit, np.ones(1), own), 1.0
+    if not fit.model.family.is_distributional:
+        # Own parameters that are numbers are those of any row.
+        yield row_family(fit, np.ones((1, 1)), own), 1.0
         return
     spread = np.zeros((design.n, num_predictors, num_predictors))
     for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
         values = block.values[:, :, None] * np.eye(num_predictors)[list(block.predictors)]
         spread += np.einsum("nap,ab,nbq->npq", values, covariance, values, optimize=True)
     eta, spread = linear_predictor(fit, design, with_random=False)[1:], spread[:, 1:, 1:]
-    points = normal_points(eta, spread) if len(eta) > 1 else normal_points(eta[0], spread[:, 0, 0])
-    for further, weight in points if spread.any() else [(eta, 1.0)]:
+    for further, weight in normal_points(eta, spread) if spread.any() else [(eta, 1.0)]:
         yield row_family(fit, np.vstack([np.ones(design.n), further]), own), weight
 
 

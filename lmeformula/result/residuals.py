@@ -17,8 +17,12 @@ from lmeformula.fit import FittedModel
 from lmeformula.model.family import Family
 from lmeformula.model.family.categories import category_numbers
 from lmeformula.result.distribution import chances, is_normal, standardized
-from lmeformula.result.predictor import linear_predictor, mean_response
-from lmeformula.result.several_predictors import row_family
+from lmeformula.result.predictor import (
+    chances_at,
+    linear_predictor,
+    mean_response,
+    row_family,
+)
 
 Floats = NDArray[np.float64]
 ResidualKind: TypeAlias = Literal["response", "pearson", "deviance", "quantile"]
@@ -85,7 +89,7 @@ def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Fl
     """(n,) of the responses, as shares of trials, at their means: with all that makes them vary."""
     whole = fit.model.family
     if whole.categories is not None and whole.probabilities is not None:
-        chances = whole.probabilities(eta, fit.params.own)
+        chances = chances_at(fit, eta)
         apart = 1.0 + np.arange(chances.shape[1]) - mu[:, None]
         return np.asarray((chances * apart**2).sum(axis=1) / weights)
     family, _, own = row_family(fit, eta, fit.params.own)

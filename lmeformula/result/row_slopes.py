@@ -27,36 +27,23 @@ class RowSlopes(NamedTuple):
     second: Floats
 
 
-def row_slopes(
-    family: Family, response: Arrays, num_predictors: int
-) -> Callable[[Floats, Floats], RowSlopes]:
+def row_slopes(family: Family, response: Arrays) -> Callable[[Floats, Floats], RowSlopes]:
     """The derivatives of rows as a function of predictors (K, n) and own parameters (f,).
 
     Args:
-      family: the family.
+      family: of K predictors.
       response: the response arrays of n rows.
-      num_predictors: K.
     """
-    from lmeformula.laplace.rows import form_of  # may start TensorFlow
-    from lmeformula.laplace.stacked import automatic_stacked
+    from lmeformula.laplace.rows import stacked_form  # may start TensorFlow
 
-    n = len(response[0])
-    if num_predictors == 1:
-        form = form_of(family, response)
+    k, n = len(family.predictors), len(response[0])
+    stacking = mixture(np.ones(k), n)
+    form = stacked_form(family, response, stacking)
 
-        def slopes(eta: Floats, own: Floats) -> RowSlopes:
-            with np.errstate(all="ignore"):
-                found = form.slopes(eta[0], response, own)
-            return RowSlopes(found.first[:, None], found.second[:, None, None])
-
-        return slopes
-    stacking = mixture(np.ones(num_predictors), n)
-    stacked = automatic_stacked(family, response, stacking)
-
-    def several(eta: Floats, own: Floats) -> RowSlopes:
+    def slopes(eta: Floats, own: Floats) -> RowSlopes:
         with np.errstate(all="ignore"):
-            found = stacked.slopes(eta.reshape(-1), response, own)
-            first = found.first[: num_predictors * n].reshape(num_predictors, n).T
+            found = form.slopes(eta.reshape(-1), response, own)
+            first = found.first[: k * n].reshape(k, n).T
             return RowSlopes(first, stacking.to_blocks(found.second))
 
-    return several
+    return slopes

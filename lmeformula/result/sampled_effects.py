@@ -15,7 +15,6 @@ from lmeformula.design.design import TermBlock
 from lmeformula.estimation.common import BOUNDARY_SD, watch
 from lmeformula.fit import FittedModel
 from lmeformula.model.bounds import off_bounds
-from lmeformula.result.several_predictors import contribution
 from lmeformula.startup import import_tensorflow
 
 Floats = NDArray[np.float64]
@@ -49,7 +48,7 @@ class EffectSample(NamedTuple):
         for block, drawn, modes in zip(terms, self.effects, fit.modes, strict=True):
             known = block.index >= 0
             each = (drawn - modes)[:, np.where(known, block.index, 0)]
-            found += np.where(known, contribution(block, each, 1), 0.0)
+            found += np.where(known, block.added(each, 1)[:, 0], 0.0)
         return found
 
 

@@ -15,7 +15,7 @@ from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.equations import equations
 from lmeformula.result.normal_points import normal_points
-from lmeformula.result.predictor import linear_predictor
+from lmeformula.result.predictor import chances_at, linear_predictor
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -67,9 +67,9 @@ def category_chances(
         assert values is not None
         numbers = np.asarray(values, float)
         midpoints = (numbers[1:] + numbers[:-1]) / 2.0
-        sds = np.sqrt(spread + fit.params.residual_sd**2)[:, None]
-        away = (midpoints - eta[:, None]) / sds
-        ends = np.zeros((len(eta), 1))
+        sds = np.sqrt(spread[:, 0] + fit.params.residual_sd**2)
+        away = (midpoints - eta.T) / sds
+        ends = np.zeros((len(sds), 1))
         return np.diff(np.hstack([ends, scipy.special.ndtr(away), ends + 1.0]), axis=1)
     return averaged_chances(fit, eta, spread)
 
@@ -79,16 +79,14 @@ def averaged_chances(fit: FittedModel, eta: Floats, spread: Floats) -> Floats:
 
     Args:
       fit: of categories.
-      eta: (n,) or (K, n) means of the linear predictors.
-      spread: (n,) their variances, or (n, K, K) covariances.
+      eta: (K, n) means of the linear predictors.
+      spread: (n, K, K) their covariances.
     Returns:
       chances: (n, c).
     """
-    family, own = fit.model.family, fit.params.own
-    assert family.probabilities is not None
-    total = np.zeros_like(family.probabilities(eta, own))
+    total = np.zeros_like(chances_at(fit, eta))
     for there, weight in normal_points(eta, spread):
-        total += weight * family.probabilities(there, own)
+        total += weight * chances_at(fit, there)
     return total
 
 

@@ -18,17 +18,10 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.distribution import draw_rows, needs_response, response_arrays
+from lmeformula.result.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.result.predict import NEW_LEVELS
-from lmeformula.result.predictor import (
-    ReForm,
-    category_names,
-    check_levels_are_known,
-    kept_terms,
-    linear_predictor,
-    some_effects,
-)
+from lmeformula.result.predictor import category_names, check_levels_are_known, linear_predictor
 from lmeformula.result.refuse_student import tails
-from lmeformula.result.several_predictors import contribution
 
 Floats = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.int64]
@@ -154,7 +147,6 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     """
     fit, rows = sampler.fit, sampler.rows
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
-    num_predictors = rows.num_predictors
     unseen = [_num_unseen(block.index) for block in rows.terms]
     source = np.random.SeedSequence(seed)
     for _ in range(n):
@@ -180,7 +172,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
                 effects[num_known:] = 0.0
             # Levels that the fit has not seen are -1, -2, ...: they stand behind the others.
             place = np.where(block.index < 0, num_known - 1 - block.index, block.index)
-            eta += contribution(block, effects[place], num_predictors)
+            eta += block.added(effects[place], rows.num_predictors)
         yield draw_rows(fit, eta, sampler.response, sequence.spawn(1)[0])
 
 

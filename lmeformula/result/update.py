@@ -22,7 +22,7 @@ from lmeformula.model.compile import compile
 from lmeformula.model.family import family as find_family
 from lmeformula.model.family.predicted import predicted_of
 from lmeformula.model.family.record import Family
-from lmeformula.result.several_predictors import predictor_name
+from lmeformula.result.named_predictor import name_in_formulas
 
 if TYPE_CHECKING:
     from lmeformula.em.progress import Progress
@@ -93,7 +93,7 @@ def update(
             predicted_of(rule, name)  # or it says which there are
     changed = update_formula(
         fit.formula,
-        {predictor_name(fit, name): change for name, change in changes.items()},
+        {name_in_formulas(fit, name): change for name, change in changes.items()},
         # Labels (1 |ID| g) may link the categories of the response.
         closed=rule.expand is None,
     )

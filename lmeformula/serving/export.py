@@ -13,6 +13,7 @@ from typing import Any
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.result.predictor import link_columns
 from lmeformula.serving.expressions import LEVEL, NUMBER, Input
 from lmeformula.serving.model import serving_module
 from lmeformula.startup import import_tensorflow
@@ -111,8 +112,7 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
         beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    predictors = fit.model.design.predictor_names if fit.model.design.num_predictors > 1 else ()
-    return Exported(target, module.inputs, module.outputs, module.reason, predictors)
+    return Exported(target, module.inputs, module.outputs, module.reason, link_columns(fit))
 
 
 def _write(module: Any, folder: Path) -> None:

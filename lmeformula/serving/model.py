@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lmeformula.design.design import Design, NewRows
-from lmeformula.design.predictors import columns_of_terms
 from lmeformula.design.random import builder_of
+from lmeformula.design.side_by_side import columns_of_terms
 from lmeformula.design.values import Categories, Column
 from lmeformula.design.variables import group_columns
 from lmeformula.errors import FormulaDataError, ModelError
@@ -22,8 +22,8 @@ from lmeformula.model.family import log_density
 from lmeformula.model.family.own_links import link_of_own
 from lmeformula.model.family.predicted import predicted_of
 from lmeformula.result.distribution import needs_response, response_arrays
-from lmeformula.result.predictor import mean_response
-from lmeformula.result.several_predictors import is_unordered
+from lmeformula.result.mean_intervals import num_categories
+from lmeformula.result.predictor import chances_at, link_columns, mean_response
 from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
 from lmeformula.serving.tables import TermTable, term_tables
 
@@ -272,8 +272,8 @@ def _scales(fit: FittedModel) -> Scale:
     own = tuple(tf.constant(value, tf.float64) for value in fit.params.own)
 
     def read(eta: Tensor) -> Tensor:
-        """Predictors as the family's functions take them: (n,), or several as (K, n)."""
-        return eta[:, 0] if num_predictors == 1 else tf.transpose(eta)
+        """Predictors as the family's functions take them."""
+        return family.as_taken(tf.transpose(eta))
 
     def chances(eta: Tensor) -> dict[str, Tensor]:
         num_categories = response[1].shape[1]
@@ -283,7 +283,7 @@ def _scales(fit: FittedModel) -> Scale:
             given = (tf.constant([float(number)], tf.float64), row)
             each.append(tf.exp(log_density(family, read(eta)[..., None], given, own)))
         found = tf.concat(each, axis=1)
-        if is_unordered(family):
+        if family.is_unordered:
             return {"probabilities": found}
         numbers = tf.range(1.0, num_categories + 1.0, dtype=tf.float64)
         return {"prediction": tf.linalg.matvec(found, numbers), "probabilities": found}
@@ -292,21 +292,20 @@ def _scales(fit: FittedModel) -> Scale:
         return {"prediction": family.distribution(read(eta), response, own).mean()}
 
     def link(eta: Tensor) -> dict[str, Tensor]:
-        return {"link": eta[:, 0] if num_predictors == 1 else eta}
+        return {"link": eta if link_columns(fit) else eta[:, 0]}
 
     more: Scale = chances if family.categories is not None else means
     ways: tuple[Scale, ...] = (more,)
     if family.link == "identity" and family.is_normal:
         return lambda eta: {**link(eta), "prediction": tf.identity(eta[:, 0])}
     grid = np.stack([np.roll(GRID, 4 * k) for k in range(num_predictors)])
-    at, points = grid[0] if num_predictors == 1 else grid, tf.constant(grid.T)
-    if is_unordered(family):
+    points = tf.constant(grid.T)
+    if family.is_unordered:
         name = "probabilities"
-        assert family.probabilities is not None
-        expected = family.probabilities(at, fit.params.own)
+        expected = chances_at(fit, grid)
     else:
         ways, name = (more, _multiple(fit)), "prediction"
-        expected = mean_response(fit, at)
+        expected = mean_response(fit, grid)
     for way in ways:
         try:
             found = way(points)[name]
@@ -337,7 +336,7 @@ def _multiple(fit: FittedModel) -> Scale:
         return found
 
     origin = np.zeros((fit.model.design.num_predictors, 1))
-    mean = mean_response(fit, origin if len(origin) > 1 else origin[0])
+    mean = mean_response(fit, origin)
     multiple = tf.constant(mean / rest(tf.constant(origin.T)).numpy())
     return lambda eta: {"prediction": multiple * rest(eta)}
 
@@ -354,11 +353,8 @@ def _one_response(fit: FittedModel) -> tuple[np.ndarray, ...]:
         rows=np.zeros(1, np.int64),
     )
     assert design.response is not None
-    probabilities = fit.model.family.probabilities
-    if fit.model.family.categories is not None and probabilities is not None:
-        origin = np.zeros((design.num_predictors, 1))
-        size = probabilities(origin if len(origin) > 1 else origin[0], fit.params.own).shape[1]
-        return np.zeros(1), np.eye(size)[:1]
+    if fit.model.family.categories is not None:
+        return np.zeros(1), np.eye(num_categories(fit))[:1]
     if needs_response(fit):
         ones = np.ones(1)
         is_matrix = design.response.kind == "matrix"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmeformula.design.design import Design, LinearPredictor
-from lmeformula.design.predictors import joined
+from lmeformula.design.side_by_side import joined
 from lmeformula.errors import FormulaDataError, FormulaSyntaxError
 from lmeformula.formula.ir import FIRST
 from lmeformula.formula.several_formulas import join_formulas

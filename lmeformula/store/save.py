@@ -242,30 +242,31 @@ class _FamilyCodec:
 
 
 def _check_design(design: Design, source: Reader) -> None:
-    with source.at("design"):
-        for each in design.side_by_side:
-            _check_design(each.design, source)
-        if design.side_by_side:
-            return
-        blocks = linked_terms(design.formula.random)
-        if len(design.terms) != len(blocks):
-            source.refuse("the terms are not those of the formula")
-        for term, written in zip(design.terms, blocks, strict=True):
-            if term.factors != written[0].group.names or not term.levels:
-                source.refuse("the grouping factors are not those of the formula")
-            if (term.covariance, term.homogeneous) not in STRUCTURES:
-                source.refuse(f"there is no covariance structure {term.covariance!r}")
-            index: object = term.index
-            if isinstance(index, np.ndarray) and not (
-                ((index >= 0) & (index < len(term.levels))).all()
-            ):
-                source.refuse(f"rows have levels of {term.group} that do not exist")
-        if design.recipe is None:
-            return
-        check_recipe(design.recipe, design.formula, source)
-        for term in design.terms:
-            if design.recipe.groupings[term.factors].levels != term.levels:
-                source.refuse(f"the levels of {term.group} are not the same everywhere")
+    for each in design.predictors:
+        with source.at("design"):
+            _check_predictor(each.design, source)
+
+
+def _check_predictor(design: Design, source: Reader) -> None:
+    blocks = linked_terms(design.formula.random)
+    if len(design.terms) != len(blocks):
+        source.refuse("the terms are not those of the formula")
+    for term, written in zip(design.terms, blocks, strict=True):
+        if term.factors != written[0].group.names or not term.levels:
+            source.refuse("the grouping factors are not those of the formula")
+        if (term.covariance, term.homogeneous) not in STRUCTURES:
+            source.refuse(f"there is no covariance structure {term.covariance!r}")
+        index: object = term.index
+        if isinstance(index, np.ndarray) and not (
+            ((index >= 0) & (index < len(term.levels))).all()
+        ):
+            source.refuse(f"rows have levels of {term.group} that do not exist")
+    if design.recipe is None:
+        return
+    check_recipe(design.recipe, design.formula, source)
+    for term in design.terms:
+        if design.recipe.groupings[term.factors].levels != term.levels:
+            source.refuse(f"the levels of {term.group} are not the same everywhere")
 
 
 def _check_fit(fit: FittedModel, source: Reader) -> None:

@@ -10,8 +10,8 @@ import scipy.special
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
 from lmeformula.fit import FittedModel
+from lmeformula.result.kept_effects import ReForm
 from lmeformula.result.predictive import frequencies
-from lmeformula.result.predictor import ReForm
 from lmeformula.result.residuals import residuals
 from lmeformula.text.names import drawn
 

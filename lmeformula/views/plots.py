@@ -24,7 +24,7 @@ from lmeformula.axes import (
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.result.draws import effect_draws
-from lmeformula.result.predictor import ReForm
+from lmeformula.result.kept_effects import ReForm
 from lmeformula.result.ranef import effects_of
 from lmeformula.result.residuals import residuals as residuals_of
 from lmeformula.text.names import BESIDE, drawn

@@ -9,7 +9,7 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.design.design import LinearPredictor
-from lmeformula.design.predictors import joined
+from lmeformula.design.side_by_side import joined
 from lmeformula.model.stack import mixture, stack
 
 UNITS = np.array([50.0, 1.0, 0.2])

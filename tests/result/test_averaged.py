@@ -47,9 +47,9 @@ def test_averages_of_rare_events_are_integrals_over_the_posterior():
         without = logs[row // 12] - scipy.special.log_expit(eta if y[row] else -eta)
         share = np.exp(without - without.max())
         share /= share.sum()
-        chance = sum(w[row] * scipy.special.expit(at[row]) for at, w in left.points())
+        chance = sum(w[row] * scipy.special.expit(at[0, row]) for at, w in left.points())
         assert chance == pytest.approx(share @ scipy.special.expit(eta), rel=1e-6)
-        assert left.eta[row] == pytest.approx(share @ eta, rel=1e-6)
+        assert left.eta[0, row] == pytest.approx(share @ eta, rel=1e-6)
     assert sd > 1.0
 
 

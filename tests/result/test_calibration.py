@@ -42,7 +42,7 @@ def test_transforms_are_uniform_where_the_model_is_true(family):
     error = np.sqrt(2 / 500)
     assert abs(stats.norm.ppf(found).var() - 1) < 3.5 * error
     own = leave_one_out(fit)._replace(
-        eta=fit.predict(kind="link").to_numpy(), variances=np.zeros(500)
+        eta=fit.predict(kind="link").to_numpy()[None], variances=np.zeros((500, 1, 1))
     )
     assert stats.norm.ppf(transforms(fit, own, seed=1)).var() < 1 - 3.5 * error
 
@@ -73,7 +73,9 @@ def test_chances_are_those_predicted_and_come_true_as_often_as_counted():
     assert curve.rows.tolist() == [100] * 5
     left = leave_one_out(fit)
     noise = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)[:, None]
-    chance = (1 / (1 + np.exp(-(left.eta + np.sqrt(left.variances) * noise)))).mean(axis=0)
+    chance = (1 / (1 + np.exp(-(left.eta[0] + np.sqrt(left.variances[:, 0, 0]) * noise)))).mean(
+        axis=0
+    )
     order = np.argsort(chance)
     np.testing.assert_allclose(curve.predicted, chance[order].reshape(5, 100).mean(1), atol=1e-4)
     np.testing.assert_allclose(

@@ -84,15 +84,15 @@ def test_densities_are_the_integrals(name, variance):
     family, own = fit.model.family, fit.params.own
     response = tuple(array[:8] for array in family.response(fit.model.design))
     eta = np.linspace(-2.0, 1.5, 8)
-    found = log_predictive(fit, response, eta, np.full(8, variance))
+    found = log_predictive(fit, response, eta[None], np.full((8, 1, 1), variance))
     for i in range(8):
         row = tuple(array[i : i + 1] for array in response)
         if variance == 0.0:
-            expected = row_log_density(family, row, own, eta[i : i + 1, None])[0, 0]
+            expected = row_log_density(family, row, own, eta[None, i : i + 1, None])[0, 0]
         else:
             # By brute force: the trapezoidal rule on a grid much finer than any density here is narrow.
             z = np.linspace(-14.0, 14.0, 40_001)
-            logs = row_log_density(family, row, own, eta[i] + np.sqrt(variance) * z[None])[0]
+            logs = row_log_density(family, row, own, eta[i] + np.sqrt(variance) * z[None, None])[0]
             logs = np.nan_to_num(logs, nan=-np.inf) + stats.norm.logpdf(z)
             expected = logs.max() + np.log(integrate.trapezoid(np.exp(logs - logs.max()), z))
         assert found.values[i] == pytest.approx(expected, abs=1e-7)
@@ -103,7 +103,7 @@ def test_a_large_count_is_a_sharp_peak_far_out():
     fit = true_fit("poisson")
     counts = np.array([900.0, 30.0])
     eta, variance = np.array([0.0, 5.0]), np.array([1.0, 4.0])
-    found = log_predictive(fit, count_arrays(counts), eta, variance)
+    found = log_predictive(fit, count_arrays(counts), eta[None], variance[:, None, None])
 
     def density(x, i):
         return stats.poisson.pmf((900, 30)[i], np.exp(x)) * stats.norm.pdf(
@@ -117,7 +117,7 @@ def test_a_large_count_is_a_sharp_peak_far_out():
 
 def test_means_are_averages_over_the_predictor():
     fit = true_fit("poisson")
-    found = mean_over(fit, np.array([0.3, -1.0]), np.array([0.5, 2.0]))
+    found = mean_over(fit, np.array([[0.3, -1.0]]), np.array([0.5, 2.0])[:, None, None])
     np.testing.assert_allclose(found, np.exp([0.3 + 0.25, -1.0 + 1.0]), rtol=1e-10)
 
 

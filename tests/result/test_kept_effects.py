@@ -15,7 +15,7 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
-from lmeformula.result.predictor import kept_columns
+from lmeformula.result.kept_effects import kept_columns
 from tests.laplace.test_several import simulated
 
 FORMULAS = {

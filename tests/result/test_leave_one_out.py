@@ -27,9 +27,9 @@ def test_gaussian_ones_are_exact(reml):
         beta = C @ X[rest].T @ W @ y[rest]
         pull = V[i, rest] @ W
         away = X[i] - pull @ X[rest]
-        assert found.eta[i] == pytest.approx(X[i] @ beta + pull @ (y[rest] - X[rest] @ beta))
+        assert found.eta[0, i] == pytest.approx(X[i] @ beta + pull @ (y[rest] - X[rest] @ beta))
         variance = V[i, i] - own[i] - pull @ V[rest, i] + away @ C @ away
-        assert found.variances[i] == pytest.approx(variance)
+        assert found.variances[i, 0, 0] == pytest.approx(variance)
 
 
 def test_others_are_close_to_the_mode_without_the_row():
@@ -47,7 +47,7 @@ def test_others_are_close_to_the_mode_without_the_row():
         place = model.design.terms[0].index[i]
         eta = model.design.X[i] @ fit.params.beta + effects[place, 0]
         # Skewness of the other rows' likelihood is what the normal approximation leaves out.
-        assert abs(found.eta[i] - eta) < 0.12 * np.sqrt(found.variances[i])
+        assert abs(found.eta[0, i] - eta) < 0.12 * np.sqrt(found.variances[i, 0, 0])
 
 
 def lf_layout(model: lf.Model):

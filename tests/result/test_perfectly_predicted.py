@@ -71,7 +71,7 @@ def test_rows_without_a_predictor_are_drawn_as_nan():
     """A sampler that rejects draws would go on without end."""
     from lmeformula.result.distribution import draw_rows
 
-    fit, eta = separated("poisson"), np.array([[0.0, np.nan, 1.0]])
+    fit, eta = separated("poisson"), np.array([[[0.0, np.nan, 1.0]]])
     drawn = draw_rows(fit, eta, (np.zeros(3),), np.random.SeedSequence(1))
     assert np.isnan(drawn).tolist() == [[False, True, False]]
 

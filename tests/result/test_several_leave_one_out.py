@@ -88,7 +88,7 @@ def test_a_row_is_taken_out_as_matrices_say():
     thirds = sum(thirds.transpose(0, *order) for order in permutations((1, 2, 3)))
     found = _downdated(fit, eta, moved, thirds, spread, 0.5 * spread)
     response = fit.model.family.response(fit.model.design)
-    slopes = row_slopes(fit.model.family, response, 2)(eta, fit.params.own)
+    slopes = row_slopes(fit.model.family, response)(eta, fit.params.own)
     compared = 0
     for row in range(240):
         V, H = spread[row], slopes.second[row]

@@ -20,6 +20,7 @@ from lmeformula.errors import ModelError
 from lmeformula.model.family import papers
 from lmeformula.model.family.categories import indicators
 from lmeformula.model.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.model.family.predicted import predicted_of
 from lmeformula.model.family.record import Arrays, Family
 
 Floats = NDArray[np.float64]
@@ -54,6 +55,8 @@ def _response(design: Design) -> Arrays:
 
 
 def _parts(design: Design) -> tuple[LinearPredictor, ...]:
+    for further in design.predictors[1:]:
+        predicted_of(CATEGORICAL, further.name)  # refuses it
     block, counts = response_of(design), _response(design)[1].sum(axis=0)
     if not counts.all():
         absent = block.levels[int(np.flatnonzero(counts == 0)[0])]

@@ -220,9 +220,16 @@ class Family(NamedTuple):
         """Whether the response has categories without an order, which have no mean."""
         return self.base.expand is not None
 
-    def as_taken(self, eta: Any) -> Any:
-        """Predictors (..., K, n) as the functions of this family take them: (..., n) where there is one."""
-        return eta[..., 0, :] if len(self.predictors) == 1 else eta
+    def as_taken(self, eta: Any, axis: int = -2) -> Any:
+        """Predictors (..., K, n) as the functions of this family take them: (..., n) where there is one.
+
+        Args:
+          eta: the predictors, an array or a tensor.
+          axis: along which they lie: -2, or 0 of (K, n, c).
+        """
+        if len(self.predictors) > 1:
+            return eta
+        return eta[0] if axis == 0 else eta[..., 0, :]
 
     @property
     def written(self) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.design.predictors import written_terms
+from lmeformula.design.side_by_side import written_terms
 from lmeformula.errors import FormulaDataError
 
 DATA = {
