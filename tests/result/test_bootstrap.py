@@ -51,10 +51,10 @@ def test_automatic_derivatives_are_compiled_once_for_all_refits():
     from tests.store.fits import data
 
     fit = lf.fit("c ~ x + (1 | g)", data(), "generalized_poisson", method="laplace")
-    _programs.cache_clear()
+    before = _programs.cache_info().misses
     found = bootstrap(fit, 3)
     assert len(found.values) + found.num_lost == 3
-    assert _programs.cache_info().misses == 1
+    assert _programs.cache_info().misses == before
     response = fit.model.family.response(fit.model.design)
     shallow, deep = _programs(fit.model.family, 1, tuple(array.shape[1:] for array in response))
     assert (
