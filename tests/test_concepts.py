@@ -174,7 +174,7 @@ TOLD_APART = {
     "lmeformula.sampling.laplace": "the cubic variate is of third derivatives in one predictor",
     "lmeformula.estimation.solver": "chains of several predictors are whitened by a factor",
     "lmeformula.store.save": "a saved family of one predictor has none besides",
-    "lmeformula.store.parts": "a saved design of one predictor stands as it is, of several in a list",
+    "lmeformula.store.designs": "a saved design of one predictor stands as it is, of several in a list",
     "lmeformula.result.normal_points": "a rule for one predictor; a grid, or draws, for several",
     "lmeformula.result.averaged": "likewise",
     "lmeformula.result.predictor": "users get a column without a name, or one for each predictor by name",

@@ -20,33 +20,33 @@ from lmeformula.formula.links import linked_terms
 Floats = NDArray[np.float64]
 
 
-def joined(formula: Formula, parts: tuple[LinearPredictor, ...]) -> Design:
+def joined(formula: Formula, predictors: tuple[LinearPredictor, ...]) -> Design:
     """Put the designs of linear predictors side by side; that of one stays as it is.
 
     Args:
       formula: of all of them.
-      parts: on the same rows; the first has the response.
+      predictors: on the same rows; the first has the response.
     Returns:
-      The design, whose columns are called as the parts' patterns say; terms with the same label (e |ID| g) are
+      The design, whose columns are called as the predictors' patterns say; terms with one label (e |ID| g) are
       one term, whose coefficients belong to several predictors.
     """
-    first = parts[0].design
-    if len(parts) == 1:
+    first = predictors[0].design
+    if len(predictors) == 1:
         return replace(first, formula=formula)
-    names = tuple(name for part in parts for name in part.named(part.design.names))
-    terms = joined_terms(parts, [part.design.terms for part in parts])
+    names = tuple(name for each in predictors for name in each.named(each.design.names))
+    terms = joined_terms(predictors, [each.design.terms for each in predictors])
     for columns in (names, *(term.columns for term in terms)):
         _check_distinct(columns)
     return replace(
         first,
         formula=formula,
-        X=_beside([part.design.X for part in parts]),
+        X=_beside([each.design.X for each in predictors]),
         names=names,
         terms=terms,
-        dropped=tuple(name for part in parts for name in part.named(part.design.dropped)),
-        reserved=tuple(dict.fromkeys(r for part in parts for r in part.design.reserved)),
-        offsets=tuple(part.design.offset for part in parts),
-        side_by_side=parts,
+        dropped=tuple(name for each in predictors for name in each.named(each.design.dropped)),
+        reserved=tuple(dict.fromkeys(r for each in predictors for r in each.design.reserved)),
+        offsets=tuple(each.design.offset for each in predictors),
+        side_by_side=predictors,
     )
 
 
@@ -55,7 +55,7 @@ def joined_rows(design: Design, rows: Sequence[NewRows]) -> NewRows:
 
     Args:
       design: of several predictors.
-      rows: of each of its parts, from the same table.
+      rows: of each of its predictors, from the same table.
     """
     common = rows[0].rows
     for each in rows[1:]:
@@ -84,14 +84,14 @@ def _only(rows: NewRows, places: NDArray[np.int64]) -> NewRows:
 
 
 def joined_terms(
-    parts: Sequence[LinearPredictor], terms: Sequence[tuple[TermBlock, ...]]
+    predictors: Sequence[LinearPredictor], terms: Sequence[tuple[TermBlock, ...]]
 ) -> tuple[TermBlock, ...]:
     """The terms of several predictors, one after the other; of the same label as one."""
     linked: dict[int, list[tuple[int, TermBlock]]] = {}
-    for number, (of_part, places) in enumerate(zip(terms, term_places(terms), strict=True)):
-        for place, term in zip(places, of_part, strict=True):
+    for number, (of_one, places) in enumerate(zip(terms, term_places(terms), strict=True)):
+        for place, term in zip(places, of_one, strict=True):
             linked.setdefault(place, []).append((number, term))
-    taken = {term.group for of_part in terms for term in of_part}
+    taken = {term.group for of_one in terms for term in of_one}
     seen: Counter[str] = Counter()
     found = []
     for members in linked.values():
@@ -102,7 +102,9 @@ def joined_terms(
                 first,
                 name=unique_name(first.group, seen, taken),
                 columns=tuple(
-                    name for number, term in members for name in parts[number].named(term.columns)
+                    name
+                    for number, term in members
+                    for name in predictors[number].named(term.columns)
                 ),
                 values=_beside([term.values for _, term in members]),
                 predictors=tuple(number for number, term in members for _ in term.columns),
@@ -121,23 +123,25 @@ def term_places(terms: Sequence[Sequence[TermBlock]]) -> tuple[tuple[int, ...], 
     return tuple(
         tuple(
             numbers.setdefault(term.block or (number, place), len(numbers))
-            for place, term in enumerate(of_part)
+            for place, term in enumerate(of_one)
         )
-        for number, of_part in enumerate(terms)
+        for number, of_one in enumerate(terms)
     )
 
 
 def columns_of_terms(design: Design) -> tuple[tuple[tuple[int, slice], ...], ...]:
     """Of each term of each predictor: which of the design's terms it is in, and its columns there."""
-    parts = [part.design for part in design.predictors]
+    predictors = [each.design for each in design.predictors]
     used = [0] * len(design.terms)
     found = []
-    for part, places in zip(parts, term_places([part.terms for part in parts]), strict=True):
-        of_part = []
-        for term, place in zip(part.terms, places, strict=True):
+    for each, places in zip(
+        predictors, term_places([each.terms for each in predictors]), strict=True
+    ):
+        of_one = []
+        for term, place in zip(each.terms, places, strict=True):
             start, used[place] = used[place], used[place] + len(term.columns)
-            of_part.append((place, slice(start, used[place])))
-        found.append(tuple(of_part))
+            of_one.append((place, slice(start, used[place])))
+        found.append(tuple(of_one))
     return tuple(found)
 
 
@@ -174,7 +178,7 @@ def _check_alike(members: Sequence[TermBlock]) -> None:
 
 def written_terms(design: Design) -> tuple[tuple[tuple[str, RandomTerm], ...], ...]:
     """The terms of the formulas behind each term of a design, in its order, with their formulas' texts."""
-    designs = [part.design for part in design.predictors]
+    designs = [each.design for each in design.predictors]
     found: dict[int, list[tuple[str, RandomTerm]]] = {}
     for each, places in zip(designs, term_places([one.terms for one in designs]), strict=True):
         written = each.formula

@@ -13,7 +13,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
-from lmeformula.design.design import Design, LinearPredictor
+from lmeformula.design.design import Design
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
 from lmeformula.design.made import recipe_of
@@ -28,6 +28,7 @@ from lmeformula.model.family.predicted import predicted_of
 from lmeformula.result.ddf import METHODS, freedom
 from lmeformula.result.grid import grid_rows
 from lmeformula.result.joint_tests import points_of
+from lmeformula.result.named_predictor import NamedPredictor, named_predictors
 from lmeformula.result.observed_together import observed_of
 
 Floats = NDArray[np.float64]
@@ -153,19 +154,20 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
 
 def _predictors(fit: FittedModel) -> Iterator[tuple[int | None, str, FittedModel]]:
     """Each linear predictor: its number, what comes before its terms in names, and the fit without others."""
-    design, family = fit.model.design, fit.model.family
-    base = family.base
-    if base.expand is not None:
-        yield None, "", _alone(fit, design.predictors[0], base.has_intercept)
+    family = fit.model.family
+    first, *further = named_predictors(fit)
+    if family.is_unordered:
+        yield None, "", _alone(fit, first, family.has_intercept)
         return
-    for number, part in enumerate(design.predictors):
-        keeps = predicted_of(base, part.name).has_intercept if number else base.has_intercept
-        yield number, f"{part.name}: " if number else "", _alone(fit, part, keeps)
+    yield 0, "", _alone(fit, first, family.has_intercept)
+    for each in further:
+        rule = predicted_of(family.base, each.name)
+        yield each.number, each.before, _alone(fit, each, rule.has_intercept)
 
 
-def _alone(fit: FittedModel, part: LinearPredictor, has_intercept: bool) -> FittedModel:
+def _alone(fit: FittedModel, predictor: NamedPredictor, has_intercept: bool) -> FittedModel:
     family = fit.model.family._replace(has_intercept=has_intercept)
-    return replace(fit, model=replace(fit.model, design=part.design, family=family))
+    return replace(fit, model=replace(fit.model, design=predictor.design, family=family))
 
 
 def _reduce(fit: FittedModel, term: Term, predictor: int | None, before: str) -> Reduced:

@@ -165,7 +165,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(fit: FittedModel, predictor: str | None, kind: str, kept: Sequence[str]) -> _Asked:
-    parts = named_predictors(fit)
+    every = named_predictors(fit)
     if kind == "mean" and (predictor is not None or fit.model.family.is_unordered):
         raise ModelError(
             "the mean response is of no predictor by itself"
@@ -179,13 +179,13 @@ def _asked(fit: FittedModel, predictor: str | None, kind: str, kept: Sequence[st
         response, names = fit.model.design.response, category_names(fit)
         assert response is not None
         listed = names if kind == "response" else names[1:]
-        return _Asked(parts, False, response.name, listed)
-    part = predictor_named(fit, predictor)
-    alone = predictor is not None or len(parts) > 1
+        return _Asked(every, False, response.name, listed)
+    chosen = predictor_named(fit, predictor)
+    alone = predictor is not None or fit.model.family.is_distributional
     is_joint = kind == "mean" and not mean_is_linear(fit)
-    if is_joint or (kind == "response" and needs_all(fit, part, alone=alone)):
-        return _Asked(parts, alone)
-    return _Asked((part,), alone)
+    if is_joint or (kind == "response" and needs_all(fit, chosen, alone=alone)):
+        return _Asked(every, alone)
+    return _Asked((chosen,), alone)
 
 
 def _means(fit: FittedModel, asked: _Asked, found: Cells, kind: str) -> Working:

@@ -109,13 +109,14 @@ def cells(
     References:
       Searle, Speed, Milliken (1980), The American Statistician 34, 216-221.
     """
-    parts = named_predictors(fit)[:1] if among is None else tuple(among)
-    designs = list({id(part.design): part.design for part in parts}.values())
+    predictors = named_predictors(fit)[:1] if among is None else tuple(among)
+    designs = list({id(each.design): each.design for each in predictors}.values())
     observed = observed_together(designs, needs_counts=weights == "proportional")
     known = {column.name: column for column in observed.columns}
     for name in [*kept, *(at or {})]:
         if name not in known:
-            of = f" of {parts[0].name}" if len(parts) < fit.model.design.num_predictors else ""
+            is_one_of = len(predictors) < fit.model.design.num_predictors
+            of = f" of {predictors[0].name}" if is_one_of else ""
             raise ModelError(
                 f"{name!r} is not a column of the fixed effects{of}",
                 hint=f"Columns: {', '.join(known)}." if known else "The fixed part has no columns.",
@@ -148,7 +149,7 @@ def cells(
     }
     for name, step in (shift or {}).items():
         data[name] = np.asarray(data[name], float) + step
-    X, offset, missed = _rebuild_all(parts, len(fit.params.beta), data, len(places))
+    X, offset, missed = _rebuild_all(predictors, len(fit.params.beta), data, len(places))
     shape = (len(outer), len(inner))
     share = np.tile(_shares(observed, rest, values, np.array(inner), weights), (shape[0], 1))
     share *= _occurring(observed, nesting, values, places, rest, weights).reshape(shape)
@@ -156,7 +157,7 @@ def cells(
     share = share[occurs] / share[occurs].sum(axis=1, keepdims=True)
     outer = [place for place, it_does in zip(outer, occurs, strict=True) if it_does]
     grid, beyond = (part.reshape(*shape, part.shape[1])[occurs] for part in (X, missed))
-    offsets = offset.reshape(len(parts), *shape)[:, occurs]
+    offsets = offset.reshape(len(predictors), *shape)[:, occurs]
     rows, missed = (np.einsum("orc,or->oc", part, share) for part in (grid, beyond))
     frame = pd.DataFrame(
         {name: [values[name][place[-1 - j]] for place in outer] for j, name in enumerate(kept)},
@@ -213,16 +214,16 @@ def _column(column: ObservedColumn, values: list[object]) -> object:
 
 
 def _rebuild_all(
-    parts: Sequence[NamedPredictor], num_fixed: int, data: Mapping[str, object], num_rows: int
+    predictors: Sequence[NamedPredictor], num_fixed: int, data: Mapping[str, object], num_rows: int
 ) -> tuple[Floats, Floats, Floats]:
     """X (n, p), the offset of each predictor (J, n), and what dropped columns miss in all of them (n, d)."""
-    X, offsets = np.zeros((num_rows, num_fixed)), np.zeros((len(parts), num_rows))
+    X, offsets = np.zeros((num_rows, num_fixed)), np.zeros((len(predictors), num_rows))
     # The predictors of a response's categories have one design.
     made: dict[int, tuple[Floats, Floats, Floats]] = {}
-    for place, part in enumerate(parts):
-        if id(part.design) not in made:
-            made[id(part.design)] = _rebuild(part.design, data, num_rows)
-        X[:, part.columns], offsets[place], _ = made[id(part.design)]
+    for place, each in enumerate(predictors):
+        if id(each.design) not in made:
+            made[id(each.design)] = _rebuild(each.design, data, num_rows)
+        X[:, each.columns], offsets[place], _ = made[id(each.design)]
     return X, offsets, np.hstack([missed for _, _, missed in made.values()])
 
 

@@ -34,11 +34,11 @@ class PredictorGroup(NamedTuple):
     """A predictor whose terms are tested, or several of the same terms, tested together.
 
     Attributes:
-      parts: the predictors.
+      predictors: one, or those of the same terms.
       before: what comes before its terms in their names.
     """
 
-    parts: tuple[NamedPredictor, ...]
+    predictors: tuple[NamedPredictor, ...]
     before: str
 
 
@@ -111,17 +111,14 @@ def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[Predic
     """The predictors whose terms are listed; those of categories as one, unless they are asked for."""
     if asked is not None:
         names = [asked] if isinstance(asked, str) else list(asked)
-        parts = [predictor_named(fit, name) for name in names]
         return tuple(
-            PredictorGroup(
-                (part,), f"{part.name}: " if fit.model.family.is_unordered else part.before
-            )
-            for part in parts
+            PredictorGroup((one,), f"{one.name}: " if fit.model.family.is_unordered else one.before)
+            for one in (predictor_named(fit, name) for name in names)
         )
-    parts = list(named_predictors(fit))
+    every = named_predictors(fit)
     if fit.model.family.is_unordered:
-        return (PredictorGroup(tuple(parts), ""),)
-    return tuple(PredictorGroup((part,), part.before) for part in parts)
+        return (PredictorGroup(every, ""),)
+    return tuple(PredictorGroup((one,), one.before) for one in every)
 
 
 def _asked(
@@ -131,7 +128,7 @@ def _asked(
     if terms is None:
         return [None] * len(tested)
     found: list[list[frozenset[str]] | None] = [[] for _ in tested]
-    listed = [_margins_of(of.parts[0].design) for of in tested]
+    listed = [_margins_of(of.predictors[0].design) for of in tested]
     for name in [terms] if isinstance(terms, str) else terms:
         place = max(
             (i for i, of in enumerate(tested) if name.startswith(of.before)),
@@ -157,13 +154,13 @@ def _tests(
     fit: FittedModel, of: PredictorGroup, wanted: Sequence[frozenset[str]] | None, method: Freedom
 ) -> list[tuple[str, FTest]]:
     """The tests of a predictor's terms, of all or of those that are wanted."""
-    design, beta = of.parts[0].design, fit.params.beta
+    design, beta = of.predictors[0].design, fit.params.beta
     points = points_of(design)
     several, margins = _margins_of(design)
     nesting = find_nesting(observed_of(design), design.formula.fixed.sum, several)
     keys = margins if wanted is None else wanted
     rows = [
-        _differences(fit, of.parts, [n for n in several if n in key], points, nesting)
+        _differences(fit, of.predictors, [n for n in several if n in key], points, nesting)
         for key in keys
     ]
     names = [":".join(n for n in several if n in key) for key in keys]
@@ -173,7 +170,7 @@ def _tests(
         names = [name for name, test in zip(names, tests, strict=True) if test.df1]
         rows = [each for each, test in zip(rows, tests, strict=True) if test.df1]
         tests = [test for test in tests if test.df1]
-        further = _confounded(fit, of.parts, points, rows, method)
+        further = _confounded(fit, of.predictors, points, rows, method)
         if further is not None:
             names, tests = [*names, CONFOUNDED], [*tests, further]
     return list(zip(names, tests, strict=True))
@@ -243,7 +240,7 @@ def _points(design: Design, column: ObservedColumn) -> list[object]:
 
 def _differences(
     fit: FittedModel,
-    parts: Sequence[NamedPredictor],
+    predictors: Sequence[NamedPredictor],
     kept: list[str],
     points: dict[str, list[object]],
     nesting: Nesting,
@@ -253,7 +250,7 @@ def _differences(
     Those of nested variables are within the values of what they are nested in.
     """
     at = {name: values for name, values in points.items() if name in kept}
-    found = cells(fit, kept, at=at, among=parts[:1])
+    found = cells(fit, kept, at=at, among=predictors[:1])
     outer = [n for n in kept if any(n in nesting.get(other, ()) for other in kept)]
     inner = [n for n in kept if n not in outer]
     groups: dict[tuple[object, ...], dict[tuple[object, ...], int]] = {}
@@ -264,16 +261,14 @@ def _differences(
         made for within in groups.values() for made in _neighbours(within, len(found.frame))
     ]
     made = np.array(contrasts).reshape(-1, len(found.frame))
-    return _of_each(estimable(made @ found.rows, made @ found.missed), parts)
+    return _of_each(estimable(made @ found.rows, made @ found.missed), predictors)
 
 
-def _of_each(rows: Floats, parts: Sequence[NamedPredictor]) -> Floats:
+def _of_each(rows: Floats, predictors: Sequence[NamedPredictor]) -> Floats:
     """(r K, p) combinations of the first predictor's coefficients, and the same of the others'."""
-    if len(parts) == 1:
-        return rows
-    found = np.zeros((len(parts), *rows.shape))
-    for place, part in enumerate(parts):
-        found[place][:, part.columns] = rows[:, parts[0].columns]
+    found = np.zeros((len(predictors), *rows.shape))
+    for place, predictor in enumerate(predictors):
+        found[place][:, predictor.columns] = rows[:, predictors[0].columns]
     return found.reshape(-1, rows.shape[1])
 
 
@@ -295,7 +290,7 @@ def _neighbours(within: Mapping[tuple[object, ...], int], size: int) -> list[Flo
 
 def _confounded(
     fit: FittedModel,
-    parts: Sequence[NamedPredictor],
+    predictors: Sequence[NamedPredictor],
     points: dict[str, list[object]],
     rows: Sequence[Floats],
     method: Freedom,
@@ -304,9 +299,9 @@ def _confounded(
     if not points or np.prod([float(len(values)) for values in points.values()]) > MAX_ROWS:
         return None
     beta = fit.params.beta
-    found = cells(fit, list(points), at=points, among=parts[:1])
+    found = cells(fit, list(points), at=points, among=predictors[:1])
     differences = found.rows[1:] - found.rows[:1]
-    whole = _of_each(estimable(differences, found.missed[1:] - found.missed[:1]), parts)
+    whole = _of_each(estimable(differences, found.missed[1:] - found.missed[:1]), predictors)
     listed = np.concatenate([*rows, np.zeros((0, len(beta)))])
     every, known = method.test(whole, whole @ beta), method.test(listed, listed @ beta)
     df1 = every.df1 - known.df1

@@ -134,15 +134,14 @@ def _written(
 ) -> dict[str, tuple[_Written, ...]]:
     """The terms of each predictor's formula."""
     design = fit.model.design
-    parts = {part.name: part.design for part in design.predictors}
     return {
-        name: tuple(
+        each.name: tuple(
             _Written(linked, term.columns, masks[place][columns])
             for linked, term, (place, columns) in zip(
-                linked_terms(part.formula.random), part.terms, of_part, strict=True
+                linked_terms(each.design.formula.random), each.design.terms, of_one, strict=True
             )
         )
-        for (name, part), of_part in zip(parts.items(), columns_of_terms(design), strict=True)
+        for each, of_one in zip(design.predictors, columns_of_terms(design), strict=True)
     }
 
 

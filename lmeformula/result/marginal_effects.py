@@ -103,18 +103,18 @@ def _predictions(
     fit: FittedModel, kind: str, predictor: str | None
 ) -> tuple[Callable[[Floats, Floats], Floats], tuple[str, ...]]:
     """(fixed effects (p,), X and offsets (n, p + K)) -> estimates (n, c), and the names of the c groups."""
-    parts = named_predictors(fit)
-    count, p = len(parts), len(fit.params.beta)
+    every = named_predictors(fit)
+    count, p = len(every), len(fit.params.beta)
 
     def predictors(beta: Floats, rows: Floats) -> Floats:
-        eta = [rows[:, part.columns] @ beta[part.columns] for part in parts]
+        eta = [rows[:, each.columns] @ beta[each.columns] for each in every]
         return np.asarray(eta) + rows[:, p:].T
 
     by_category = fit.model.family.is_unordered
     if kind == "link":
         is_all = by_category and predictor is None
         chosen = list(range(count)) if is_all else [predictor_named(fit, predictor).number]
-        names = tuple(parts[k].name for k in chosen) if is_all else ()
+        names = tuple(every[k].name for k in chosen) if is_all else ()
         return lambda beta, rows: predictors(beta, rows)[chosen].T, names
     if by_category:
         names = category_names(fit)
@@ -143,7 +143,7 @@ def design_rows(fit: FittedModel, newdata: Any) -> Floats:
 
 def _observed(fit: FittedModel) -> Observed:
     """The columns of all linear predictors."""
-    designs = {id(part.design): part.design for part in named_predictors(fit)}
+    designs = {id(each.design): each.design for each in named_predictors(fit)}
     return observed_together(list(designs.values()))
 
 

@@ -30,8 +30,8 @@ from lmeformula.store.archive import (
 )
 from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Real, Text, Writer
 from lmeformula.store.containers import Each, read_fields
+from lmeformula.store.designs import DesignCodec
 from lmeformula.store.fields import FIT, LATER, OWN, Kept
-from lmeformula.store.parts import DesignCodec
 from lmeformula.store.recipe import Functions, check_recipe
 
 FORMAT = "lmeformula fit"
