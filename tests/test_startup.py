@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +41,16 @@ def run(cache: Path | str, *arguments: str, **environment: str) -> subprocess.Co
     )
 
 
-def test_a_second_process_finds_the_programs_of_other_data_of_the_same_shape(tmp_path):
-    first = run(tmp_path, "1")
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Programs that a first process has kept, and what it printed."""
+    kept = tmp_path_factory.mktemp("compiled")
+    return kept, run(kept, "1")
+
+
+def test_a_second_process_finds_the_programs_of_other_data_of_the_same_shape(compiled, tmp_path):
+    kept, first = compiled
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
     programs = list(tmp_path.glob("*/*.pb"))
     assert len(programs) >= 2  # drawing, and evaluating draws
     largest = max(programs, key=lambda path: path.stat().st_size)
@@ -116,8 +125,8 @@ def test_what_is_a_note(line, expected):
 
 
 @pytest.mark.parametrize("damage", ["cut", "scrambled", "emptied"])
-def test_a_damaged_program_is_compiled_anew(damage, tmp_path):
-    run(tmp_path, "1")
+def test_a_damaged_program_is_compiled_anew(damage, compiled, tmp_path):
+    shutil.copytree(compiled[0], tmp_path, dirs_exist_ok=True)
     for path in tmp_path.glob("*/*.pb"):
         content = path.read_bytes()
         changed = {"cut": content[:100], "scrambled": content[::-1], "emptied": b""}[damage]

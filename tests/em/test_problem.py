@@ -150,10 +150,10 @@ def test_from_joint_reports_transformed_variables_on_their_own_scale():
     problem = from_joint(model.parts.pin(), list(variables.values()))
     names = dict(zip(problem.names, problem.params, strict=True))
     assert names["intercept"] == pytest.approx(model.start.beta[0])
-    assert names["sigma"] == pytest.approx(np.log(model.start.sigma))  # unconstrained
+    assert names["sigma"] == pytest.approx(np.log(model.start.residual_sd))  # unconstrained
     values, jacobian = problem.report(problem.params)
     reported = dict(zip(problem.names, values, strict=True))
-    assert reported["sigma"] == pytest.approx(model.start.sigma)
+    assert reported["sigma"] == pytest.approx(model.start.residual_sd)
     expected = differences(lambda at: problem.report(at)[0], problem.params).T
     np.testing.assert_allclose(jacobian, expected, rtol=1e-7, atol=1e-8)
 
