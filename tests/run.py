@@ -28,10 +28,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2
-# A process that had more memory (MiB) when a part ended gets no other: a part needs up to a gigabyte.
-ENOUGH = 1800.0
+# A process that had more memory (MiB) when a part ended gets no other: a part adds up to a gigabyte.
+ENOUGH = 1500.0
 # Folders that are one part for each of their files; other folders are parts.
-DIVIDED = ("estimation", "gaussian", "laplace", "model", "result")
+DIVIDED = ("estimation", "gaussian", "laplace", "model", "result", "sampling")
 # Files that start other processes or watch their own memory have a process of their own, at the beginning.
 ALONE = ("tests/test_any_argument", "tests/test_startup", "tests/test_cli")
 # What is fitted alike stands together, from Laplace fits with several predictors to Monte Carlo ones. What no
