@@ -171,7 +171,7 @@ def row_thirds(model, eta: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.
     from lmeformula.result.row_slopes import row_slopes
 
     k, n = eta.shape
-    slopes = row_slopes(model.family, model.family.response(model.design), k)
+    slopes = row_slopes(model.family, model.family.response(model.design))
     step, third = 1e-4, np.zeros((n, k, k, k))
     for a in range(k):
         move = np.zeros((k, 1))

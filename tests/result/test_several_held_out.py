@@ -144,7 +144,7 @@ def test_slopes_of_rows_are_differences_of_their_densities():
     family, own = fit.model.family, fit.params.own
     response = family.response(fit.model.design)
     eta = linear_predictor(fit, fit.model.design)
-    found, step = row_slopes(family, response, 2)(eta, own), 1e-4
+    found, step = row_slopes(family, response)(eta, own), 1e-4
 
     def density(a: float, b: float) -> np.ndarray:
         moved = eta + step * np.array([[a], [b]])
@@ -165,7 +165,7 @@ def test_covariances_are_those_of_the_dense_equations(name):
     fit = fit_of(name)
     design, k = fit.model.design, fit.model.design.num_predictors
     n, eta = design.n, linear_predictor(fit, fit.model.design)
-    slopes = row_slopes(fit.model.family, fit.model.family.response(design), k)
+    slopes = row_slopes(fit.model.family, fit.model.family.response(design))
     W = -slopes(eta, fit.params.own).second
     columns = np.eye(k)[list(design.column_predictors)]
     X = np.einsum("np,pk->nkp", design.X, columns)
