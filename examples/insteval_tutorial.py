@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 from matplotlib.figure import Figure
 
 import lmeformula as lf
-from lmeformula.result.holdout import holdout, split_rows
+from lmeformula.checking.holdout import holdout, split_rows
 from lmeformula.views import plots
 
 tfb, tfd = tfp.bijectors, tfp.distributions

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
     from lmeformula.errors import SavedFitError as SavedFitError
     from lmeformula.face import Fit as Fit
+    from lmeformula.family.custom import Family as Family
     from lmeformula.formula import Formula as Formula
     from lmeformula.formula import parse as parse
+    from lmeformula.inference.anova import anova as anova
+    from lmeformula.inference.compare import compare as compare
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
-    from lmeformula.model.family.custom import Family as Family
-    from lmeformula.result.anova import anova as anova
-    from lmeformula.result.compare import compare as compare
 
 __version__ = "0.1.0"
 
@@ -62,9 +62,9 @@ _HOME = {
     "fit": "api",
     "load": "api",
     "Fit": "face",
-    "Family": "model.family.custom",
-    "anova": "result.anova",
-    "compare": "result.compare",
+    "Family": "family.custom",
+    "anova": "inference.anova",
+    "compare": "inference.compare",
     "Outcome": "em.outcome",
     "LmeFormulaError": "errors",
     "FormulaSyntaxError": "errors",

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
 from lmeformula.arguments.spelled import elsewhere, spelled
+from lmeformula.checking.ending import how_it_ended
 from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
 from lmeformula.estimation import estimate as estimate_quietly
 from lmeformula.face import Fit
+from lmeformula.family import family as find_family
 from lmeformula.formula import parse
 from lmeformula.formula.formula import Formula
 from lmeformula.model import Family, Model
 from lmeformula.model import compile as compile_model
-from lmeformula.model.family import family as find_family
-from lmeformula.result.ending import how_it_ended
 from lmeformula.store.archive import MAX_BYTES
 from lmeformula.store.save import load as read
 from lmeformula.views.progress import progress_display

@@ -116,7 +116,7 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def run_fit(options: argparse.Namespace) -> int:
     """Fit a formula to a table, print the summary, write the report if asked."""
-    from lmeformula.model.family import family
+    from lmeformula.family import family
 
     # A mistake in the formula or in the family shows before the slow imports.
     lf.parse(options.formula)

@@ -16,10 +16,10 @@ import pandas as pd
 from rich.console import Console
 
 import lmeformula as lf
-from lmeformula.result.ending import how_it_ended
-from lmeformula.result.holdout import Holdout, holdout, split_rows
-from lmeformula.result.scores import category_chances, score
-from lmeformula.result.tables import Reference, comparison_table, reference_of
+from lmeformula.checking.ending import how_it_ended
+from lmeformula.checking.holdout import Holdout, holdout, split_rows
+from lmeformula.inference.tables import Reference, comparison_table, reference_of
+from lmeformula.prediction.scores import category_chances, score
 from lmeformula.startup import import_tensorflow
 from lmeformula.text.render import to_text
 from lmeformula.text.table import Column, Table

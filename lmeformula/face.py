@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from lmeformula.checking.check import Check
+    from lmeformula.checking.cross_validate import CrossValidation
+    from lmeformula.checking.diagnosis import Diagnostics
     from lmeformula.em.progress import Progress
     from lmeformula.em.types import Options
-    from lmeformula.model.family.record import Family
-    from lmeformula.result.anova import Anova
-    from lmeformula.result.check import Check
-    from lmeformula.result.cross_validate import CrossValidation
-    from lmeformula.result.diagnosis import Diagnostics
-    from lmeformula.result.kept_effects import ReForm
-    from lmeformula.result.marginal_means import MarginalMeans
-    from lmeformula.result.profile import Profile
-    from lmeformula.result.r2 import R2
-    from lmeformula.result.references import References
-    from lmeformula.result.residuals import ResidualKind
-    from lmeformula.result.varcorr import VarCorr
+    from lmeformula.family.record import Family
+    from lmeformula.handing.references import References
+    from lmeformula.inference.anova import Anova
+    from lmeformula.inference.marginal_means import MarginalMeans
+    from lmeformula.inference.profile import Profile
+    from lmeformula.inference.r2 import R2
+    from lmeformula.prediction.kept_effects import ReForm
+    from lmeformula.prediction.residuals import ResidualKind
+    from lmeformula.prediction.varcorr import VarCorr
     from lmeformula.serving.export import Exported
     from lmeformula.views.plots import Plots
     from lmeformula.views.summary import Summary
@@ -56,7 +56,7 @@ class Fit(FittedModel):
     @property
     def varcorr(self) -> VarCorr:
         """Standard deviations and correlations of the random effects, and sigma."""
-        from lmeformula.result.varcorr import varcorr
+        from lmeformula.prediction.varcorr import varcorr
 
         return varcorr(self)
 
@@ -64,15 +64,15 @@ class Fit(FittedModel):
     def ranef(self, cond_sd: bool = True) -> pd.DataFrame:
         """Random effects, a row each: group, level, term, value and, unless told not to, sd.
 
-        See `lmeformula.result.ranef.ranef`.
+        See `lmeformula.prediction.ranef.ranef`.
         """
-        from lmeformula.result.ranef import ranef
+        from lmeformula.prediction.ranef import ranef
 
         return ranef(self, cond_sd)
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Fixed plus random effects, a table for each grouping factor."""
-        from lmeformula.result.ranef import coef
+        from lmeformula.prediction.ranef import coef
 
         return coef(self)
 
@@ -85,14 +85,14 @@ class Fit(FittedModel):
         options: Options | None = None,
         progress: Progress | None = None,
     ) -> Fit:
-        """The same model fitted to another response; see `lmeformula.result.refit.refit`."""
-        from lmeformula.result.refit import refit
+        """The same model fitted to another response; see `lmeformula.inference.refit.refit`."""
+        from lmeformula.inference.refit import refit
 
         return Fit.of(refit(self, y, seed=seed, options=options, progress=progress))
 
     def fitted(self) -> pd.Series:
         """Expected responses of the rows used, random effects included."""
-        from lmeformula.result.predict import fitted
+        from lmeformula.prediction.predict import fitted
 
         return fitted(self)
 
@@ -121,9 +121,9 @@ class Fit(FittedModel):
         """Predict means; with `interval`, "confidence" or "prediction", a frame of estimate, lower and upper.
 
         With kind="draws" a column for each draw of the effects. What each argument may be stands in
-        `lmeformula.result.predictions.predictions`.
+        `lmeformula.prediction.predictions.predictions`.
         """
-        from lmeformula.result.predictions import predictions
+        from lmeformula.prediction.predictions import predictions
 
         return predictions(
             self,
@@ -153,11 +153,11 @@ class Fit(FittedModel):
         offset: object = None,
         weights: object = None,
     ) -> pd.DataFrame:
-        """Responses drawn from the model, a column each; see `lmeformula.result.simulate.simulate`.
+        """Responses drawn from the model, a column each; see `lmeformula.prediction.simulate.simulate`.
 
         Random effects are drawn anew unless `re_form` keeps them, as in lme4.
         """
-        from lmeformula.result.simulate import simulate
+        from lmeformula.prediction.simulate import simulate
 
         return simulate(
             self,
@@ -175,9 +175,9 @@ class Fit(FittedModel):
     def residuals(self, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
         """Residuals of the rows used: "response", "pearson", "deviance" or, with random numbers, "quantile".
 
-        See `lmeformula.result.residuals.residuals`.
+        See `lmeformula.prediction.residuals.residuals`.
         """
-        from lmeformula.result.residuals import residuals
+        from lmeformula.prediction.residuals import residuals
 
         return residuals(self, kind, seed=seed)
 
@@ -186,15 +186,15 @@ class Fit(FittedModel):
         """A row for each parameter: effect, group, term, estimate, std_error, statistic, mc_error, ...
 
         With `ddf`, such as "satterthwaite", fixed effects are tested by Student's t, as lmerTest does. See
-        `lmeformula.result.tidy.tidy`.
+        `lmeformula.inference.tidy.tidy`.
         """
-        from lmeformula.result.tidy import tidy
+        from lmeformula.inference.tidy import tidy
 
         return tidy(self, level, ddf=ddf)
 
     def glance(self) -> pd.DataFrame:
         """One row: log-likelihood, criteria, number of rows, method, outcome."""
-        from lmeformula.result.tidy import glance
+        from lmeformula.inference.tidy import glance
 
         return glance(self)
 
@@ -220,30 +220,30 @@ class Fit(FittedModel):
     ) -> pd.DataFrame:
         """Intervals, "wald", "profile" or "boot": parameter, estimate, lower, upper, note.
 
-        See `lmeformula.result.confint.confint`; `num_refits` and `seed` are those of "boot".
+        See `lmeformula.inference.confint.confint`; `num_refits` and `seed` are those of "boot".
         """
-        from lmeformula.result.confint import confint
+        from lmeformula.inference.confint import confint
 
         return confint(self, method, level, parm, num_refits=num_refits, seed=seed)
 
     @property
     def diagnostics(self) -> Diagnostics:
         """How the fit was come by, how sure it is, and where the time went; prints in words."""
-        from lmeformula.result.diagnostics import diagnostics
+        from lmeformula.checking.diagnostics import diagnostics
 
         return diagnostics(self)
 
     @kinds.takes()
     def check(self, *, level: float = 0.01, seed: int = 0) -> Check:
-        """What seems wrong with the model, and what to try; see `lmeformula.result.check.check`."""
-        from lmeformula.result.check import check
+        """What seems wrong with the model, and what to try; see `lmeformula.checking.check.check`."""
+        from lmeformula.checking.check import check
 
         return check(self, level=level, seed=seed)
 
     @kinds.takes()
     def anova(self, *others: Fit, level: float = 0.05) -> Anova:
-        """Likelihood-ratio tests between this fit and others; see `lmeformula.result.anova.anova`."""
-        from lmeformula.result.anova import anova
+        """Likelihood-ratio tests between this fit and others; see `lmeformula.inference.anova.anova`."""
+        from lmeformula.inference.anova import anova
 
         return anova(self, *others, level=level)
 
@@ -251,9 +251,9 @@ class Fit(FittedModel):
     def profile(self, parm: Sequence[str] | str | None = None, level: float = 0.99) -> Profile:
         """Profile likelihoods of some parameters, or of all, out to an interval of that level.
 
-        See `lmeformula.result.profile.profile`.
+        See `lmeformula.inference.profile.profile`.
         """
-        from lmeformula.result.profile import profile
+        from lmeformula.inference.profile import profile
 
         return profile(self, parm, level)
 
@@ -275,8 +275,8 @@ class Fit(FittedModel):
         seed: int = 0,
         options: Options | None = None,
     ) -> CrossValidation:
-        """Score predictions of rows held out; see `lmeformula.result.cross_validate.cross_validate`."""
-        from lmeformula.result.cross_validate import cross_validate
+        """Score predictions of rows held out; see `lmeformula.checking.cross_validate.cross_validate`."""
+        from lmeformula.checking.cross_validate import cross_validate
 
         return cross_validate(
             self, folds, by=by, metrics=metrics, method=method, seed=seed, options=options
@@ -284,8 +284,8 @@ class Fit(FittedModel):
 
     @kinds.takes()
     def augment(self, data: pd.DataFrame | None = None) -> pd.DataFrame:
-        """The rows with predictions and residuals; see `lmeformula.result.augment.augment`."""
-        from lmeformula.result.augment import augment
+        """The rows with predictions and residuals; see `lmeformula.handing.augment.augment`."""
+        from lmeformula.handing.augment import augment
 
         return augment(self, data)
 
@@ -299,8 +299,8 @@ class Fit(FittedModel):
         watched: bool = True,
         parameters: str = "estimates",
     ) -> Any:
-        """Draws of the effects, log-likelihoods and rows for ArviZ; see `lmeformula.result.arviz.to_arviz`."""
-        from lmeformula.result.arviz import to_arviz
+        """Draws of the effects, log-likelihoods and rows for ArviZ; see `lmeformula.handing.arviz.to_arviz`."""
+        from lmeformula.handing.arviz import to_arviz
 
         return to_arviz(
             self,
@@ -336,14 +336,14 @@ class Fit(FittedModel):
     @property
     def joint_effects(self) -> dict[str, Any]:
         """Posterior means of the random effects, by their parts of the joint distribution."""
-        from lmeformula.result.joint import joint_effects
+        from lmeformula.prediction.joint import joint_effects
 
         return joint_effects(self)
 
     @kinds.takes()
     def joint_for(self, newdata: Any, *, offset: Any = None, weights: Any = None) -> Any:
-        """The joint distribution of new rows at the estimates; see `lmeformula.result.joint.joint_for`."""
-        from lmeformula.result.joint import joint_for
+        """The joint distribution of new rows at the estimates; see `lmeformula.prediction.joint.joint_for`."""
+        from lmeformula.prediction.joint import joint_for
 
         return joint_for(self, newdata, offset=offset, weights=weights)
 
@@ -361,8 +361,8 @@ class Fit(FittedModel):
         ddf: str = "auto",
         predictor: str | None = None,
     ) -> MarginalMeans:
-        """Marginal means or slopes, with contrasts; see `lmeformula.result.emmeans.emmeans`."""
-        from lmeformula.result.emmeans import emmeans
+        """Marginal means or slopes, with contrasts; see `lmeformula.inference.emmeans.emmeans`."""
+        from lmeformula.inference.emmeans import emmeans
 
         return emmeans(
             self,
@@ -386,15 +386,15 @@ class Fit(FittedModel):
     ) -> pd.DataFrame:
         """F tests of whole terms, whatever the contrasts: term, df1, df2, statistic, p_value.
 
-        See `lmeformula.result.joint_tests.joint_tests`.
+        See `lmeformula.inference.joint_tests.joint_tests`.
         """
-        from lmeformula.result.joint_tests import joint_tests
+        from lmeformula.inference.joint_tests import joint_tests
 
         return joint_tests(self, terms, ddf=ddf, predictor=predictor)
 
     def references(self) -> References:
         """The papers of the model and of the methods that this fit used."""
-        from lmeformula.result.references import references
+        from lmeformula.handing.references import references
 
         return references(self)
 
@@ -407,8 +407,8 @@ class Fit(FittedModel):
         seed: int = 0,
         options: Options | None = None,
     ) -> pd.DataFrame:
-        """Leave out each term of the fixed part, by "lrt" or "F"; see `lmeformula.result.drop1.drop1`."""
-        from lmeformula.result.drop1 import drop1
+        """Leave out each term of the fixed part, by "lrt" or "F"; see `lmeformula.inference.drop1.drop1`."""
+        from lmeformula.inference.drop1 import drop1
 
         return drop1(self, test, ddf=ddf, seed=seed, options=options)
 
@@ -435,9 +435,9 @@ class Fit(FittedModel):
         """Fit a changed formula, "~ . - x" or {"sigma": "~ . - x"}, to data.
 
         What is "as it was" stays so unless it is given; None takes weights, an offset or a fixed sigma away.
-        See `lmeformula.result.update.update`.
+        See `lmeformula.inference.update.update`.
         """
-        from lmeformula.result.update import update
+        from lmeformula.inference.update import update
 
         changed = update(
             self,
@@ -465,9 +465,9 @@ class Fit(FittedModel):
     ) -> Any:
         """The model that the `marginaleffects` package takes.
 
-        See `lmeformula.result.marginal_effects.marginaleffects_model`.
+        See `lmeformula.inference.marginal_effects.marginaleffects_model`.
         """
-        from lmeformula.result.marginal_effects import marginaleffects_model
+        from lmeformula.inference.marginal_effects import marginaleffects_model
 
         return marginaleffects_model(self, data, kind=kind, predictor=predictor)
 
@@ -479,8 +479,8 @@ class Fit(FittedModel):
         mean: float | None = None,
         null: FittedModel | None = None,
     ) -> pd.DataFrame:
-        """Intraclass correlations; see `lmeformula.result.r2.icc`."""
-        from lmeformula.result.r2 import icc
+        """Intraclass correlations; see `lmeformula.inference.r2.icc`."""
+        from lmeformula.inference.r2 import icc
 
         return icc(self, observation=observation, mean=mean, null=null)
 
@@ -492,8 +492,8 @@ class Fit(FittedModel):
         mean: float | None = None,
         null: FittedModel | None = None,
     ) -> R2:
-        """Marginal and conditional R2; see `lmeformula.result.r2.r2`."""
-        from lmeformula.result.r2 import r2
+        """Marginal and conditional R2; see `lmeformula.inference.r2.r2`."""
+        from lmeformula.inference.r2 import r2
 
         return r2(self, observation=observation, mean=mean, null=null)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from lmeformula.formula.formula import Formula
 
-Floats = NDArray[np.float64]
 # What the observed information behind standard errors is; see `FittedModel.information`.
 Information = Literal["exact", "laplace", "monte carlo", "quadrature"]
 

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from lmeformula.api import fit as fit_formula
 from lmeformula.api import load
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.errors import FormulaDataError, MissingLibraryError, ModelError
+from lmeformula.family.table import family as find_family
 from lmeformula.formula import ir, parse
-from lmeformula.model.family.table import family as find_family
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -191,7 +192,7 @@ class MixedModelRegressor(RegressorMixin, _MixedModel):  # type: ignore[misc]
         self._fit_result(X, y)
         return self
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any) -> Floats:
         """Predict the mean of the response: (n,), nan for rows with a missing value."""
         return np.asarray(self._predict(X, "response"), float)
 
@@ -264,7 +265,7 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
         self._fit_result(X, y)
         return self
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> Floats:
         """Predict (n, classes) probabilities, in the order of `classes_`."""
         if not self._is_ordered:
             chance = np.asarray(self._predict(X, "response"), float)

@@ -31,18 +31,27 @@ AT_ONCE = 2
 # A process that had more memory (MiB) when a part ended gets no other: a part adds up to a gigabyte.
 ENOUGH = 1500.0
 # Folders that are one part for each of their files; other folders are parts.
-DIVIDED = ("estimation", "gaussian", "laplace", "model", "result", "sampling")
+DIVIDED = (
+    "checking",
+    "estimation",
+    "family",
+    "inference",
+    "likelihood",
+    "model",
+    "prediction",
+    "sampling",
+)
 # Files that start other processes or watch their own memory have a process of their own, at the beginning.
 ALONE = ("tests/test_any_argument", "tests/test_startup", "tests/test_cli")
 # What is fitted alike stands together, from Laplace fits with several predictors to Monte Carlo ones. What no
 # pattern tells stands in the middle, where the processes meet: these parts are short.
 FIRST = (
-    r"tests/laplace/test_.*several",
-    r"tests/result/.*several",
-    r"tests/result/.*student",
-    r"tests/laplace/",
-    r"tests/result/",
-    r"tests/model/",
+    r"tests/likelihood/laplace/test_.*several",
+    r"tests/(checking|handing|inference|prediction)/.*several",
+    r"tests/(checking|handing|inference|prediction)/.*student",
+    r"tests/likelihood/laplace/",
+    r"tests/(checking|handing|inference|prediction)/",
+    r"tests/(family|model)/",
 )
 LAST = (
     r"tests/truth",

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 import lmeformula as lf
 from lmeformula.design.design import Design
-from lmeformula.model.family.own import positive
+from lmeformula.family.own import positive
 from lmeformula.model.params import Params, ParamSpace
 
 

@@ -235,31 +235,31 @@ def calls_of_a_fit(fit: lf.Fit) -> Iterator[Call]:
     yield call(
         "confint boot",
         fit.confint,
-        "result.bootstrap.bootstrap_intervals",
+        "inference.bootstrap.bootstrap_intervals",
         method="boot",
         num_refits=100,
         level=0.9,
     )
-    yield call("cross_validate", fit.cross_validate, "result.cross_validate.cross_validate")
+    yield call("cross_validate", fit.cross_validate, "checking.cross_validate.cross_validate")
     yield call(
-        "cross_validate 2", fit.cross_validate, "result.cross_validate.cross_validate", folds=2
+        "cross_validate 2", fit.cross_validate, "checking.cross_validate.cross_validate", folds=2
     )
-    yield call("drop1", fit.drop1, "result.drop1.drop1")
-    yield call("emmeans", fit.emmeans, "result.emmeans.emmeans", specs="f")
-    yield call("emmeans slopes", fit.emmeans, "result.emmeans.emmeans", specs="f", var="x")
+    yield call("drop1", fit.drop1, "inference.drop1.drop1")
+    yield call("emmeans", fit.emmeans, "inference.emmeans.emmeans", specs="f")
+    yield call("emmeans slopes", fit.emmeans, "inference.emmeans.emmeans", specs="f", var="x")
     means = fit.emmeans("f")
     yield call("emmeans.contrasts", means.contrasts)
     yield call("emmeans.to_frame", means.to_frame)
-    yield call("icc", fit.icc, "result.r2.icc")
-    yield call("r2", fit.r2, "result.r2.r2")
-    yield call("joint_for", fit.joint_for, "result.joint.joint_for", newdata=ROWS)
+    yield call("icc", fit.icc, "inference.r2.icc")
+    yield call("r2", fit.r2, "inference.r2.r2")
+    yield call("joint_for", fit.joint_for, "prediction.joint.joint_for", newdata=ROWS)
     yield call("joint_tests", fit.joint_tests)
-    yield call("predict", fit.predict, "result.predict.predict")
-    yield call("predict rows", fit.predict, "result.predict.predict", newdata=ROWS)
+    yield call("predict", fit.predict, "prediction.predict.predict")
+    yield call("predict rows", fit.predict, "prediction.predict.predict", newdata=ROWS)
     yield call(
         "predict draws",
         fit.predict,
-        "result.predict_draws.predict_draws",
+        "prediction.predict_draws.predict_draws",
         kind="draws",
         newdata=ROWS,
     )
@@ -267,21 +267,21 @@ def calls_of_a_fit(fit: lf.Fit) -> Iterator[Call]:
         yield call(
             f"predict {interval}",
             fit.predict,
-            "result.predict_intervals.predict_interval",
+            "prediction.predict_intervals.predict_interval",
             interval=interval,
             newdata=ROWS,
         )
     yield call("profile", fit.profile, parm="x")
     yield call("profile.confint", fit.profile("x").confint)
     yield call("ranef", fit.ranef)
-    yield call("refit", fit.refit, "result.refit.refit", y=fit.model.design.y)
+    yield call("refit", fit.refit, "inference.refit.refit", y=fit.model.design.y)
     yield call("residuals", fit.residuals)
-    yield call("simulate", fit.simulate, "result.simulate.simulate")
-    yield call("simulate rows", fit.simulate, "result.simulate.simulate", newdata=ROWS)
+    yield call("simulate", fit.simulate, "prediction.simulate.simulate")
+    yield call("simulate rows", fit.simulate, "prediction.simulate.simulate", newdata=ROWS)
     yield call("summary", fit.summary)
     yield call("to_text", fit.summary().to_text)
     yield call("tidy", fit.tidy)
-    yield call("to_arviz", fit.to_arviz, "result.arviz.to_arviz", num_draws=5)
+    yield call("to_arviz", fit.to_arviz, "handing.arviz.to_arviz", num_draws=5)
     yield call("to_marginaleffects", fit.to_marginaleffects, data=ROWS)
     yield call("update", fit.update, formula="~ . - x", data=ROWS)
     yield call("save", fit.save, path="fit.zip")

@@ -17,7 +17,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.cli import exit_status, main
-from tests.result.fakes import fake_fit
+from tests.prediction.fakes import fake_fit
 from tests.store.fits import fitted
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"

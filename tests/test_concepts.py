@@ -11,7 +11,7 @@ import pytest
 from tests.test_imports import sources
 
 # Where names of families are told apart: their own folder, and the command line, which takes them as words.
-FAMILIES_OWN = ("lmeformula.model.family", "lmeformula.cli", "lmeformula.demo")
+FAMILIES_OWN = ("lmeformula.family", "lmeformula.cli", "lmeformula.demo")
 
 
 def is_name(node: ast.expr) -> bool:
@@ -161,7 +161,7 @@ def test_a_planted_method_is_caught(line: str) -> None:
 
 
 # Where one linear predictor and several may be told apart: where they are made.
-PREDICTORS_OWN = ("lmeformula.formula", "lmeformula.design", "lmeformula.model.family")
+PREDICTORS_OWN = ("lmeformula.formula", "lmeformula.design", "lmeformula.family")
 # And these, for a reason that is theirs.
 TOLD_APART = {
     "lmeformula.model.compile": "effects by t are of one predictor",
@@ -169,15 +169,15 @@ TOLD_APART = {
     "lmeformula.model.joint": "what is compiled for one predictor has no matrix of them",
     "lmeformula.model.notation": "one predictor is written as the response's mean, without a symbol",
     "lmeformula.model.graph": "beside several predictors the own parameters left are shown one by one",
-    "lmeformula.laplace.rows": "derivatives written out in NumPy are in one predictor",
+    "lmeformula.likelihood.laplace.rows": "derivatives written out in NumPy are in one predictor",
     "lmeformula.sampling.rows": "and so are slopes that a family has; what is compiled for several is another",
     "lmeformula.sampling.laplace": "the cubic variate is of third derivatives in one predictor",
     "lmeformula.estimation.solver": "chains of several predictors are whitened by a factor",
     "lmeformula.store.save": "a saved family of one predictor has none besides",
     "lmeformula.store.designs": "a saved design of one predictor stands as it is, of several in a list",
-    "lmeformula.result.normal_points": "a rule for one predictor; a grid, or draws, for several",
-    "lmeformula.result.averaged": "likewise",
-    "lmeformula.result.predictor": "users get a column without a name, or one for each predictor by name",
+    "lmeformula.prediction.normal_points": "a rule for one predictor; a grid, or draws, for several",
+    "lmeformula.prediction.averaged": "likewise",
+    "lmeformula.prediction.predictor": "users get a column without a name, or one for each predictor by name",
 }
 COUNTED = {"predictors", "offsets", "predictor_names", "readers", "eta", "side_by_side"}
 

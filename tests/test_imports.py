@@ -20,7 +20,7 @@ PACKAGE = ROOT / "lmeformula"
 
 # A module imports from its own folder and from folders further left; those in one group not from one another.
 LAYERS = (
-    ("errors", "files", "streams"),
+    ("errors", "arrays", "files", "streams"),
     ("arguments",),
     ("startup",),
     ("em", "datasets"),
@@ -28,8 +28,9 @@ LAYERS = (
     ("covariance",),
     ("design",),
     ("algebra",),
+    ("family",),
     ("model",),
-    ("gaussian", "laplace"),
+    ("likelihood",),
     ("sampling",),
     ("history", "certificate"),
     ("fit",),
@@ -37,7 +38,10 @@ LAYERS = (
     ("handwritten",),
     ("store",),
     ("text", "axes"),
-    ("result",),
+    ("prediction",),
+    ("inference",),
+    ("checking",),
+    ("handing",),
     ("serving",),
     ("views",),
     ("face",),
@@ -50,7 +54,7 @@ LAYERS = (
 RANK = {name: rank for rank, group in enumerate(LAYERS) for name in group}
 
 # The engine knows nothing of formulas, and a data set nothing of models.
-ONLY_BASE, BASE = ("em", "datasets"), ("errors", "arguments", "files", "startup")
+ONLY_BASE, BASE = ("em", "datasets"), ("errors", "arrays", "arguments", "files", "startup")
 # The demo and the command line are users of the public names, as anybody is.
 ENTRY_POINTS = ("demo", "cli")
 
@@ -169,7 +173,11 @@ def test_imports_point_left() -> None:
         ),
         ("views.text", "import lmeformula as lf", "import its names from the module that defines"),
         ("newcomer", "import math", "give 'newcomer' a place"),
-        ("fit", "from lmeformula.result.tidy import tidy", "result is not to the left of fit"),
+        (
+            "fit",
+            "from lmeformula.inference.tidy import tidy",
+            "inference is not to the left of fit",
+        ),
         ("fit", "def f():\n    from lmeformula.api import fit", "api is not to the left of fit"),
         ("model.compile", "def f():\n    import lmeformula.views", "views is not to the left"),
         ("em.run", "if TYPE_CHECKING:\n    import lmeformula.model", "nothing of the package but"),
@@ -190,7 +198,7 @@ def test_a_planted_import_is_caught(module: str, line: str, why: str) -> None:
         ("em.run", "import tensorflow as tf\nfrom lmeformula.errors import ModelError"),
         ("cli", "from lmeformula import datasets\nfrom lmeformula.api import fit"),
         ("demo", "import lmeformula as lf\nfrom lmeformula import parse"),
-        ("face", "class Fit:\n    def tidy(self):\n        from lmeformula.result import tidy"),
+        ("face", "class Fit:\n    def tidy(self):\n        from lmeformula.inference import tidy"),
         ("face", "if TYPE_CHECKING:\n    from lmeformula.views.summary import Summary"),
     ],
 )

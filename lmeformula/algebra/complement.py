@@ -10,12 +10,10 @@ import itertools
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.lambdas import scale_both, scaled_schur
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 
 class Factored(Protocol):

@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 MAX_ITERATIONS = 500
 

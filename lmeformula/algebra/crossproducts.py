@@ -12,13 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.pairs import Pairs
+from lmeformula.arrays import Floats
 from lmeformula.design.design import TermBlock
-
-Floats = NDArray[np.float64]
 
 
 class Layout(NamedTuple):

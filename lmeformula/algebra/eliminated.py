@@ -12,12 +12,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.sparseproducts import Pair, SparseProducts
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Codes, Floats
 
 
 class Eliminated(NamedTuple):
@@ -227,7 +225,7 @@ def _sandwich(outer: Floats, inner: Floats) -> Floats:
     return np.asarray(outer @ inner @ outer.transpose(0, 2, 1))
 
 
-def _sum_by(level: NDArray[np.int32], blocks: Floats, num_levels: int) -> Floats:
+def _sum_by(level: Codes, blocks: Floats, num_levels: int) -> Floats:
     k = blocks.shape[1]
     found = np.empty((num_levels, k, k))
     for a in range(k):

@@ -17,7 +17,6 @@ from typing import Protocol
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.complement import Complement, complement
@@ -25,8 +24,7 @@ from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
 from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
 from lmeformula.algebra.lambdas import apply_lambda, scalar_factors, scale_both, scaled_schur
 from lmeformula.algebra.precision import ByModes, Columns
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 
 class Meets(Protocol):

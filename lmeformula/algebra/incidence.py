@@ -11,17 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.inverse import Met
 from lmeformula.algebra.pairs import PairPattern, find_pattern
 from lmeformula.algebra.sparseproducts import Meeting, meet
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int32]
-Places = NDArray[np.int64]
+from lmeformula.arrays import Codes, Floats, Places
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 
 class Met(NamedTuple):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 
 def scaled_schur(

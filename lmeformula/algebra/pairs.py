@@ -9,9 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Places = NDArray[np.int64]
-Codes = NDArray[np.int32]
+from lmeformula.arrays import Codes, Floats, Mask, Places
 
 # Most pairs of elements that are listed: 12 bytes for each, and for each pair of the lead's coefficients.
 MAX_PAIRS = 20_000_000
@@ -36,7 +34,7 @@ class Pairs:
     columns: Places
     places: Places
     shares: tuple[tuple[sp.csr_array, ...], ...]
-    is_diagonal: NDArray[np.bool_]
+    is_diagonal: Mask
 
     def fill(self, values: Floats, *, both: bool) -> Floats:
         """(r, r) matrix of the values (m,) below the diagonal, on `both` sides of it or with zeros above."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.lambdas import apply_lambda
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 
 class Columns(NamedTuple):

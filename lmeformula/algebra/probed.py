@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout
@@ -23,8 +22,7 @@ from lmeformula.algebra.probes import (
     summarize,
 )
 from lmeformula.algebra.sparseproducts import Meetings, sparse_products
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 # Relative residual of single equations.
 TOLERANCE = 1e-9

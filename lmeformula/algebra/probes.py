@@ -17,12 +17,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.conjugate import Solved, conjugate_gradients
 from lmeformula.algebra.eliminated import Eliminated
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 # Directions of small terms are worked out one by one: as many as a set of probes, and without error.
 SMALL_TERM = 32

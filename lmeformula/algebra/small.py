@@ -10,14 +10,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import Columns
-
-Floats = NDArray[np.float64]
-Places = NDArray[np.int64]
+from lmeformula.arrays import Floats, Places
 
 # Most effects for which the dense products are faster than the blocks.
 MOST_EFFECTS = 100

@@ -9,13 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.design.design import TermBlock
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int32]
 
 
 class Meeting(NamedTuple):
@@ -31,7 +28,7 @@ class Meeting(NamedTuple):
     slot: Codes
     first: Codes
     second: Codes
-    pointers: NDArray[np.int64]
+    pointers: Ints
 
 
 class Pair(NamedTuple):

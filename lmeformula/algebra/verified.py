@@ -11,12 +11,10 @@ Hutchinson (1990), Commun. Stat. Simul. 19(2), for the trace by random signs.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
-
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 PROBES, SEED = 4, 20261129
 # Differences, as shares of a vector's size, that are rounding.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.angles import Angles
 from lmeformula.covariance.chart import SHORT, SMALLEST, Escape, off_zero
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Angles that are tried where the present one says nothing, as shares of the way from end to end.
 ANGLES = np.linspace(0.02, np.pi / 2 - 0.02, 33) / (np.pi / 2)

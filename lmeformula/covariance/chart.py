@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from lmeformula.arrays import Floats, Ints, Mask
 
 # Elements are kept at least this far from where a factor becomes singular: there the derivative of log |M|
 # loses digits as the inverse square of it. Faces that are reached are taken exactly in the result.
@@ -44,7 +42,7 @@ class Chart(Protocol):
       faces: positions of the elements of each face.
     """
 
-    faces: tuple[NDArray[np.int64], ...]
+    faces: tuple[Ints, ...]
 
     @property
     def size(self) -> int:

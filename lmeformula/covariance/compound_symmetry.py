@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.jets import power, times
-
-Floats = NDArray[np.float64]
-Tensor: TypeAlias = Any
 
 
 class CompoundSymmetry:

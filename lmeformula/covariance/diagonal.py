@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart, LinearChart
-from lmeformula.covariance.structure import Correlations, Tensor, log_sds, names_of
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from lmeformula.covariance.structure import Correlations, log_sds, names_of
 
 
 class Diagonal:

@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 import scipy.special
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Ints, Mask, Tensor
 from lmeformula.covariance.angle_chart import AngleChart
 from lmeformula.covariance.chart import Chart, LinearChart
 from lmeformula.covariance.pattern import Pattern
-from lmeformula.covariance.structure import Correlations, Tensor, log_sds, names_of
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from lmeformula.covariance.structure import Correlations, log_sds, names_of
 
 # The correlation's stand-in on its bound: the share of the admissible interval that it keeps away, squared root
 # as far from zero as a standard deviation's.
@@ -171,5 +168,5 @@ class OneAngle:
         share = np.clip((rho - lowest) / (1.0 - lowest), 0.0, 1.0)
         return np.array([np.arcsin(np.sqrt(share))])
 
-    def idle(self, angles: Floats, active: NDArray[np.int64]) -> Mask:
+    def idle(self, angles: Floats, active: Ints) -> Mask:
         return np.array([len(active) < 2])

@@ -7,13 +7,9 @@ beyond only changes the signs of columns.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
-Tensor: TypeAlias = Any
+from lmeformula.arrays import Floats, Tensor
 
 
 class Pattern(Protocol):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Tensor: TypeAlias = Any
 # Of the coefficients of a term: none, one between them all, one for each number of steps, or for each pair.
 Correlations = Literal["none", "one", "lags", "each"]
 

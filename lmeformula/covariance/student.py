@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart
-from lmeformula.covariance.structure import Correlations, Tensor, names_of
+from lmeformula.covariance.structure import Correlations, names_of
 from lmeformula.covariance.unstructured import Unstructured
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Degrees of freedom are above this, as in brms: below it effects have no mean.
 LEAST_FREEDOM = 1.0

@@ -19,15 +19,12 @@ from typing import Any
 
 import numpy as np
 import scipy.special
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Ints, Mask, Tensor
 from lmeformula.covariance.angle_chart import AngleChart
 from lmeformula.covariance.chart import SMALLEST, Chart, LinearChart
 from lmeformula.covariance.one_correlation import LARGEST_LOGIT
-from lmeformula.covariance.structure import Correlations, Tensor, log_sds, names_of
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from lmeformula.covariance.structure import Correlations, log_sds, names_of
 
 
 class Toeplitz:
@@ -188,7 +185,7 @@ class Lags:
         lags = np.array([part.mean() if len(part) else np.nan for part in known])
         return np.asarray(np.arcsin(np.clip(_partial(lags), -1.0, 1.0)))
 
-    def idle(self, angles: Floats, active: NDArray[np.int64]) -> Mask:
+    def idle(self, angles: Floats, active: Ints) -> Mask:
         steps = np.arange(1, len(angles) + 1)
         reach = active.max() - active.min() if len(active) else 0
         at_bound = np.cos(angles) < 2.0 * SMALLEST

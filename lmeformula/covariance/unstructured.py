@@ -13,20 +13,16 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart, LinearChart
 from lmeformula.covariance.structure import (
     Correlations,
-    Tensor,
     below_diagonal,
     cholesky_semidefinite,
     log_sds,
     names_of,
 )
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # A coefficient that the earlier ones determine, up to this share of its standard deviation, is on the bound.
 DETERMINED = 1e-6

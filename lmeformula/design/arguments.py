@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.arrays import Floats
 from lmeformula.design.factors import coding_named
 from lmeformula.design.frame import Frame, column_of, missing_column, open_frame
 from lmeformula.design.labels import label
-from lmeformula.design.values import Categories, Coding, Column, Floats, Numbers
+from lmeformula.design.values import Categories, Coding, Column, Numbers
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression
 

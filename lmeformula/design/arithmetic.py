@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.design.values import (
     Categories,
     Coding,
     Column,
-    Floats,
     Logicals,
     Numbers,
     Scalar,

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.arrays import Floats
 from lmeformula.design.coding import b_spline_basis, natural_spline_basis, poly_basis
 from lmeformula.design.sizes import MOST_COLUMNS, MOST_LEVELS, check_room, whole_number
-from lmeformula.design.values import Floats, Numbers, Value, as_floats, describe
+from lmeformula.design.values import Numbers, Value, as_floats, describe
 from lmeformula.errors import FormulaDataError
 
 # B-splines of higher degree are lost to rounding.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.arguments import check_contrasts_used, read_contrasts, row_argument
 from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.evaluate import Memory, Scope, data_columns
@@ -23,7 +24,7 @@ from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
 from lmeformula.design.side_by_side import joined
-from lmeformula.design.values import Categories, Coding, Column, Floats, Ints, Numbers, take
+from lmeformula.design.values import Categories, Coding, Column, Numbers, take
 from lmeformula.design.variables import (
     Evaluated,
     check_finite,

@@ -28,7 +28,8 @@ from formulaic.transforms.contrasts import (
     TreatmentContrasts,
 )
 
-from lmeformula.design.values import Categories, Coding, Column, Floats, Numbers, categories, listed
+from lmeformula.arrays import Floats
+from lmeformula.design.values import Categories, Coding, Column, Numbers, categories, listed
 from lmeformula.errors import FormulaDataError
 
 

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.design.given import NOTHING, Given
 from lmeformula.design.recipe import Recipe
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import FIRST
 from lmeformula.formula.kinds import UNSTRUCTURED
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +114,7 @@ class Design:
     terms: tuple[TermBlock, ...]
     offsets: tuple[Floats, ...]
     weights: Floats | None
-    rows: NDArray[np.int64]
+    rows: Ints
     num_missing: int = 0
     dropped: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
@@ -251,7 +248,7 @@ class NewRows:
     offsets: tuple[Floats, ...]
     column_predictors: tuple[int, ...]
     unseen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    rows: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     num_rows: int = 0
     response: ResponseBlock | None = None
     weights: Floats | None = None

@@ -8,9 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from lmeformula.arrays import Floats
 from lmeformula.design.coding import Variable, model_matrix
 from lmeformula.design.labels import label
-from lmeformula.design.values import Categories, Column, Floats, Numbers
+from lmeformula.design.values import Categories, Column, Numbers
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, TermSum
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.design.values import (
     Categories,
     Column,
@@ -308,7 +309,7 @@ def _has_null(series: nw.Series[Any]) -> bool:
     return bool(series.is_null().any())
 
 
-def _floats(series: nw.Series[Any]) -> NDArray[np.float64]:
+def _floats(series: nw.Series[Any]) -> Floats:
     cast = series.cast(nw.Float64)
     if _has_null(cast):
         cast = cast.fill_null(float("nan"))

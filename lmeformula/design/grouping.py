@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmeformula.design.values import Categories, Ints, drop_unused, recode
+from lmeformula.arrays import Ints
+from lmeformula.design.values import Categories, drop_unused, recode
 
 
 @dataclass(frozen=True, slots=True, eq=False)

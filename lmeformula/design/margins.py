@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lmeformula.arrays import Floats
 from lmeformula.design.coding import Variable, model_matrix
-from lmeformula.design.values import Floats, Numbers
+from lmeformula.design.values import Numbers
 
 
 def model_matrix_by_margins(

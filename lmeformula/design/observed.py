@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.evaluate import data_columns
 from lmeformula.design.frame import Frame, column_of
 from lmeformula.design.values import (
     Categories,
     Column,
-    Floats,
-    Ints,
     Logicals,
     Numbers,
     drop_unused,

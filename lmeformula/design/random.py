@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lmeformula.arrays import Ints
 from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import TermBlock
 from lmeformula.design.fixed import Builder, columns_of, independent_columns
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.margins import model_matrix_by_margins
-from lmeformula.design.values import Categories, Column, Ints, Logicals
+from lmeformula.design.values import Categories, Column, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, RandomTerm

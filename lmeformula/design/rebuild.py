@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.arguments import row_argument
 from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
 from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock
@@ -19,7 +20,7 @@ from lmeformula.design.made import recipe_of
 from lmeformula.design.random import term_blocks
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.side_by_side import joined_rows, term_places
-from lmeformula.design.values import Column, Floats, Ints, Numbers, as_floats, take
+from lmeformula.design.values import Column, Numbers, as_floats, take
 from lmeformula.design.variables import (
     check_finite,
     complete_rows,

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, ResponseBlock
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.given import in_order
 from lmeformula.design.made import row_labels
 from lmeformula.design.response import response_block, response_parts
-from lmeformula.design.values import Column, Floats, Numbers, categories, missing, num_rows, take
+from lmeformula.design.values import Column, Numbers, categories, missing, num_rows, take
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression
 

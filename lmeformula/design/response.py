@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmeformula.arrays import Floats
 from lmeformula.design.design import ResponseBlock
 from lmeformula.design.labels import label
 from lmeformula.design.values import (
     Categories,
     Column,
-    Floats,
     Logicals,
     Numbers,
     as_floats,

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Ints
 from lmeformula.design.design import Design, NewRows
 
 SomeRows = TypeVar("SomeRows", Design, NewRows)
 
 
-def select_rows(design: SomeRows, places: NDArray[np.int64]) -> SomeRows:
+def select_rows(design: SomeRows, places: Ints) -> SomeRows:
     """Take some rows of a design; columns, levels and what it remembers of its data stay as they are.
 
     Args:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.design import Design, LinearPredictor, NewRows, TermBlock
 from lmeformula.design.random import unique_name
 from lmeformula.design.select import select_rows
@@ -16,8 +16,6 @@ from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import RandomTerm
 from lmeformula.formula.links import linked_terms
-
-Floats = NDArray[np.float64]
 
 
 def joined(formula: Formula, predictors: tuple[LinearPredictor, ...]) -> Design:
@@ -76,7 +74,7 @@ def joined_rows(design: Design, rows: Sequence[NewRows]) -> NewRows:
     )
 
 
-def _only(rows: NewRows, places: NDArray[np.int64]) -> NewRows:
+def _only(rows: NewRows, places: Ints) -> NewRows:
     """Some of the complete rows, by their places in the table; levels not seen keep their numbers."""
     if len(places) == len(rows.rows):
         return rows

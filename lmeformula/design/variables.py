@@ -8,6 +8,7 @@ from itertools import chain
 
 import numpy as np
 
+from lmeformula.arrays import Ints
 from lmeformula.design.coding import check_coding
 from lmeformula.design.evaluate import Scope, data_columns, evaluate_column
 from lmeformula.design.frame import column_of
@@ -18,7 +19,6 @@ from lmeformula.design.values import (
     Categories,
     Coding,
     Column,
-    Ints,
     Logicals,
     Numbers,
     categories,

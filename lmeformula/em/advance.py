@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.draws import Draws
 from lmeformula.em.mstep import newton
 from lmeformula.em.series import effective_draws, mean_covariance
-
-Floats = NDArray[np.float64]
 
 # A fraction of observed information below this is taken for none: the parameter is not identified, or at
 # its boundary.

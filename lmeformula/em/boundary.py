@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Edge, Look
-
-Floats = NDArray[np.float64]
 
 # An edge that the score points to is tried where it is at most this near and the step leads there, or where the
 # step is long and it is not far. Towards a variance of zero Newton's step is a half in its logarithm anywhere.

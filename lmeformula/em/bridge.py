@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, log_expit, logsumexp
 
+from lmeformula.arrays import Floats
 from lmeformula.em.programs import programs, tensors_of
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem
-
-Floats = NDArray[np.float64]
 
 # Beyond the smallest and the largest log ratio of densities, where no estimate lies.
 MARGIN = 50.0

@@ -8,12 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.cached_program import Kept
-from lmeformula.em.types import Tensor
-
-Floats = NDArray[np.float64]
 
 # Directions of one call of products with the Hessian.
 DIRECTIONS = 64

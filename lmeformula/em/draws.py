@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control, information_stride
 from lmeformula.em.programs import Programs, tensors_of
 from lmeformula.em.types import Geometry, Problem
-
-Floats = NDArray[np.float64]
 
 # Positions are kept for the information and the likelihood, up to this many numbers.
 KEPT_NUMBERS = 8_000_000

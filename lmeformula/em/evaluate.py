@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.programs import Programs, tensors_of
 from lmeformula.em.types import Geometry
-
-Floats = NDArray[np.float64]
 
 
 class Call(NamedTuple):

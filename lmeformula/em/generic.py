@@ -6,8 +6,8 @@ import threading
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.em.density import Density
 from lmeformula.em.geometry.dense import Start, dense_problem, find_start
 from lmeformula.em.large import Large
@@ -16,9 +16,6 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Most latents whose Hessian is held as a matrix.
 MOST_DENSE = 1500

@@ -21,15 +21,13 @@ from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.draws import Draws, with_coefficients
 from lmeformula.em.evaluate import calls_of, evaluator, together
 from lmeformula.em.observed import Information
 from lmeformula.em.programs import Programs, num_rows
 from lmeformula.em.types import Problem
-
-Floats = NDArray[np.float64]
 
 # Step of the differences, in conditional standard errors. The error of a central one is a sixth of its square
 # times the relative third derivative, that of one to a single side half its length times the same.

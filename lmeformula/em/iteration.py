@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em import boundary, schedule
 from lmeformula.em.advance import (
     LOWEST_FLOOR,
@@ -32,8 +32,6 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Programs, num_rows
 from lmeformula.em.series import split_rhat
 from lmeformula.em.types import Edge, Geometry, Info, Options, Problem
-
-Floats = NDArray[np.float64]
 
 # Transitions before the first draw of the first iteration and of later ones.
 WARMUP = (10, 2)

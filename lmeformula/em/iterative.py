@@ -19,14 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.density import Density, latent_gradient
 from lmeformula.em.geometry.laplace import STEP
 from lmeformula.em.geometry.scales import Scale
-from lmeformula.em.types import Tensor
-
-Floats = NDArray[np.float64]
 
 # Vectors that are solved for side by side.
 WIDTH = 8

@@ -10,8 +10,8 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.em.density import Density
 from lmeformula.em.geometry.scales import (
     STAND_IN,
@@ -25,9 +25,6 @@ from lmeformula.em.iterative import Iterative, Probe, Score
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Probes to begin with, and the most of them.
 FIRST_PROBES, MOST_PROBES = 24, 384

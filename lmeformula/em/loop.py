@@ -6,9 +6,9 @@ import time
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.em import boundary, schedule
 from lmeformula.em.advance import Advance, Moments
 from lmeformula.em.boundary import Held
@@ -44,8 +44,6 @@ from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.refine import refine
 from lmeformula.em.series import split_rhat
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
-
-Floats = NDArray[np.float64]
 
 DEFAULTS = Options()
 

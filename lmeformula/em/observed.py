@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.series import mean_covariance
-
-Floats = NDArray[np.float64]
 
 # Relative errors of standard errors above this say that nothing is known of them.
 KNOWN = 0.5

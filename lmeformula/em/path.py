@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.bridge import ENOUGH, LogRatio, overlap, shares
 from lmeformula.em.draws import Walkers, start_walkers, take
 from lmeformula.em.evaluate import calls_of
 from lmeformula.em.programs import Programs, num_rows, programs, tensors_of
 from lmeformula.em.series import mean_covariance
-from lmeformula.em.types import Geometry, Options, Problem, Scores, Tensor
-
-Floats = NDArray[np.float64]
+from lmeformula.em.types import Geometry, Options, Problem, Scores
 
 # Powers to begin with, and most of them.
 FIRST_POWERS, MOST_POWERS = 6, 40

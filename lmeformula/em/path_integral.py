@@ -15,16 +15,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.bridge import LogRatio
 from lmeformula.em.draws import start_walkers
 from lmeformula.em.path import Stop, independent, tempered, walk
 from lmeformula.em.programs import num_rows, programs
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem
-
-Floats = NDArray[np.float64]
 
 # Nodes in (0, 1): of Gauss and Legendre, exact for polynomials up to the fifth degree.
 NODES, WEIGHTS = (part / 2.0 for part in np.polynomial.legendre.leggauss(3))

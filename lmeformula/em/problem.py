@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.em.density import (
     Bind,
     Bound,
@@ -23,10 +23,8 @@ from lmeformula.em.generic import Solver
 from lmeformula.em.programs import tensors_of
 from lmeformula.em.recognise import recognised
 from lmeformula.em.structures import blocks_of, flatten
-from lmeformula.em.types import Problem, Scores, Tensor
+from lmeformula.em.types import Problem, Scores
 from lmeformula.errors import ModelError
-
-Floats = NDArray[np.float64]
 
 
 @kinds.takes(
@@ -227,7 +225,7 @@ def _problem(
     report: Callable[[Floats], tuple[Floats, Floats]],
     data: Any,
     precision: str,
-    blocks: dict[int, NDArray[np.bool_]] | None,
+    blocks: dict[int, Mask] | None,
 ) -> Problem:
     # The density need not know of batches, so the chains are written out one by one; they are few.
     def density(psi: Tensor, position: Tensor, arrays: Any, data: Any) -> Any:

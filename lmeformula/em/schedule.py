@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 # Where the Monte Carlo error is nil (control variates of a Gaussian posterior), a step is small enough at this
 # fraction of the tolerated error.

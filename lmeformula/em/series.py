@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 # Batches for Monte Carlo errors: at least this many draws long, at most this many of each chain.
 BATCH_LENGTH = 4

@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from lmeformula.em.types import Tensor
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.errors import ModelError
-
-Floats = NDArray[np.float64]
 
 
 def flatten(structure: Any) -> tuple[Floats, Callable[[Tensor], Any]]:
@@ -36,7 +33,7 @@ def flatten(structure: Any) -> tuple[Floats, Callable[[Tensor], Any]]:
 
 def blocks_of(
     scales: str | Mapping[str, Any], names: tuple[str, ...], latents: Any, size: int
-) -> dict[int, NDArray[np.bool_]] | None:
+) -> dict[int, Mask] | None:
     """The latents of each parameter that is said to be a scale, by its place; None where none is said to be.
 
     Raises:

@@ -6,16 +6,13 @@ Shapes: d parameters, q latents, c chains (always the last axis of what is sampl
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
-
-Floats: TypeAlias = NDArray[np.float64]
-Tensor: TypeAlias = Any  # TensorFlow is untyped
 
 
 class Geometry(NamedTuple):

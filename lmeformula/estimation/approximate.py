@@ -7,8 +7,8 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
@@ -30,9 +30,10 @@ from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
 from lmeformula.estimation.finish import Effects, Errors, finish
 from lmeformula.estimation.separation import separated, without_end
+from lmeformula.family.running import Met, met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
-from lmeformula.laplace.fit import (
+from lmeformula.likelihood.laplace.fit import (
     WHOLE,
     Care,
     LaplaceFit,
@@ -41,19 +42,21 @@ from lmeformula.laplace.fit import (
     curvature_of,
     fit_laplace,
 )
-from lmeformula.laplace.iterative import IterativeLaplace, fit_iteratively
-from lmeformula.laplace.iterative_limits import climb_iteratively
-from lmeformula.laplace.limits import AtLimit, Climbed, climb, held_model
-from lmeformula.laplace.observed import Observed, along_ways, nothing_observed, observed_information
-from lmeformula.laplace.perfect_fit import Known, met_by_design
+from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
+from lmeformula.likelihood.laplace.iterative_limits import climb_iteratively
+from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model
+from lmeformula.likelihood.laplace.observed import (
+    Observed,
+    along_ways,
+    nothing_observed,
+    observed_information,
+)
+from lmeformula.likelihood.laplace.perfect_fit import Known, met_by_design
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.confounded import alike
-from lmeformula.model.family.running import Met, met_exactly
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params
-
-Floats = NDArray[np.float64]
 
 # Error of the information by the iterative solver, relative to its diagonal.
 PROBED_NOISE = 1e-7
@@ -82,7 +85,7 @@ class Start(NamedTuple):
 
     found: LaplaceFit
     psi: Floats
-    inside: NDArray[np.bool_]
+    inside: Mask
     observed: Observed
     mc_covariance: Floats
     loglik: float
@@ -91,7 +94,7 @@ class Start(NamedTuple):
     probed: IterativeLaplace | None = None
     at_limits: tuple[AtLimit, ...] = ()
     met: Met | None = None
-    undetermined: NDArray[np.bool_] | None = None
+    undetermined: Mask | None = None
 
 
 def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
@@ -279,7 +282,7 @@ def _climb_held(model: Model, known: Known) -> Climbed:
     return Climbed(simpler, fit_laplace(simpler), known.held)
 
 
-def _representing(model: Model, found: LaplaceFit) -> tuple[LaplaceFit, NDArray[np.bool_] | None]:
+def _representing(model: Model, found: LaplaceFit) -> tuple[LaplaceFit, Mask | None]:
     """The maximum at covariances that stand for all with its likelihood, and which parameters (t,) differ."""
     others = alike(found.problem.plan, model.space, found.params.covariances)
     if others is None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.outcome import Outcome
 from lmeformula.fit import FittedModel
-from lmeformula.laplace.limits import AtLimit
+from lmeformula.likelihood.laplace.limits import AtLimit
 from lmeformula.model.compile import Model
-
-Floats = NDArray[np.float64]
 
 
 def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> FittedModel:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.covariance.chart import LinearChart
 from lmeformula.estimation.claims import MOST_GAIN, Bound, Evidence, certify
@@ -17,22 +17,19 @@ from lmeformula.estimation.coordinates import (
     told,
 )
 from lmeformula.estimation.nearness import nearness
-from lmeformula.gaussian.exact import ExactFit
-from lmeformula.gaussian.from_residuals import EXACTLY, Rows
-from lmeformula.gaussian.restricted import restricted
-from lmeformula.gaussian.second_opinion import score, witness_at
-from lmeformula.gaussian.sums import Sums
-from lmeformula.laplace.fit import LaplaceFit, gradient, on_faces
-from lmeformula.laplace.likelihood import EXACT_GAIN, At, approximate
-from lmeformula.laplace.next_term import next_term
+from lmeformula.family.running import Met
+from lmeformula.likelihood.gaussian.exact import ExactFit
+from lmeformula.likelihood.gaussian.from_residuals import EXACTLY, Rows
+from lmeformula.likelihood.gaussian.restricted import restricted
+from lmeformula.likelihood.gaussian.second_opinion import score, witness_at
+from lmeformula.likelihood.gaussian.sums import Sums
+from lmeformula.likelihood.laplace.fit import LaplaceFit, gradient, on_faces
+from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
+from lmeformula.likelihood.laplace.next_term import next_term
 from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace
-from lmeformula.model.family.running import Met
 from lmeformula.model.params import ParamSpace
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Two ways to a log-likelihood differ by rounding: of its own size, and of the rows' terms that it sums.
 ROUNDING = 1e-10

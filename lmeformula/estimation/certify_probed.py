@@ -8,26 +8,23 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.algebra.probes import random_signs
+from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
-from lmeformula.gaussian.iterative import IterativeFit
-from lmeformula.gaussian.likelihood import log_likelihood_of, score
-from lmeformula.gaussian.sums import Sums
-from lmeformula.laplace.fit import place
-from lmeformula.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
-from lmeformula.laplace.likelihood import approximate
+from lmeformula.likelihood.gaussian.iterative import IterativeFit
+from lmeformula.likelihood.gaussian.likelihood import log_likelihood_of, score
+from lmeformula.likelihood.gaussian.sums import Sums
+from lmeformula.likelihood.laplace.fit import place
+from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
+from lmeformula.likelihood.laplace.likelihood import approximate
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.model.probing import loglik_error
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Fresh probes: their scatter is the error of what they say.
 FRESH = 16

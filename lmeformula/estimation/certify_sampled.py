@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.types import Problem, Solution
 from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING, names_alike
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
 from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.estimation.monte_carlo import Facts
-from lmeformula.gaussian.second_opinion import score, witness_at
-from lmeformula.gaussian.sums import Sums
 from lmeformula.history import LogLik
+from lmeformula.likelihood.gaussian.second_opinion import score, witness_at
+from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Error of a reported covariance by draws, relative to its diagonal.
 DRAWN_NOISE = 1e-4

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
 from lmeformula.errors import FormulaDataError
-
-Floats = NDArray[np.float64]
 
 # Squares, summed over rows, must be numbers, and so must their inverses.
 LARGEST, SMALLEST = 1e140, 1e-130

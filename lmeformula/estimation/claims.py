@@ -12,14 +12,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
 from lmeformula.estimation.coordinates import NO_INFORMATION, told
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Most that the log-likelihood may rise still, over all directions.
 MOST_GAIN = 1e-6

@@ -7,17 +7,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.arrays import Floats, Mask
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
 from lmeformula.history import Sampling, Watched
 from lmeformula.model.compile import Model
 from lmeformula.model.confounded import alike
-
-Floats = NDArray[np.float64]
 
 # Draws of the first levels of each term are kept for trace plots.
 WATCHED_LEVELS = 8
@@ -31,7 +29,7 @@ def report_vcov(
     model: Model,
     psi: Floats,
     information: Floats,
-    inside: NDArray[np.bool_],
+    inside: Mask,
     fixed_vcov: Floats,
     R: Floats,
     *,
@@ -73,9 +71,7 @@ def stderr_of(covariance: Floats) -> Floats:
         return np.asarray(np.sqrt(np.diag(covariance)))
 
 
-def undetermined_of(
-    model: Model, plan: Layout, covariances: tuple[Floats, ...]
-) -> NDArray[np.bool_] | None:
+def undetermined_of(model: Model, plan: Layout, covariances: tuple[Floats, ...]) -> Mask | None:
     """(t,) parameters of covariances (k, k) that the design does not tell apart; None where it tells all.
 
     Of effects by a t distribution, covariances of the predictors are not all that there is.
@@ -86,7 +82,7 @@ def undetermined_of(
     return None if found is None else found.undetermined
 
 
-def without_errors(covariance: Floats, num_fixed: int, undetermined: NDArray[np.bool_]) -> Floats:
+def without_errors(covariance: Floats, num_fixed: int, undetermined: Mask) -> Floats:
     """A covariance (d, d) with nan for parameters (t,) of random effects that are not determined.
 
     Example:

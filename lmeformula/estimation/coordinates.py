@@ -11,14 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.model.ways import covariance_ways
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # A direction has no information where less than this share of its coordinates' own is left, for each of them.
 NO_INFORMATION = 1e-8

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmeformula.laplace.observed import Observed
+from lmeformula.arrays import Floats
+from lmeformula.likelihood.laplace.observed import Observed
 from lmeformula.model.params import ParamSpace
-
-Floats = NDArray[np.float64]
 
 # Rounding of an information along its ways, relative to its diagonal.
 ROUNDING = 1e-13

@@ -7,21 +7,19 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 import scipy.optimize
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.estimation.common import stderr_of
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
-from lmeformula.laplace.fit import mode_at
-from lmeformula.laplace.information import upright
-from lmeformula.laplace.likelihood import Problem as Arrays
-from lmeformula.laplace.observed import along_ways
+from lmeformula.likelihood.laplace.fit import mode_at
+from lmeformula.likelihood.laplace.information import upright
+from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
+from lmeformula.likelihood.laplace.observed import along_ways
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.blocks import blocks_of
-
-Floats = NDArray[np.float64]
 
 # A start that is nearer to the maximum than this, in standard errors, is left alone.
 NEAR = 0.5
@@ -93,7 +91,7 @@ def exact_errors(
     arrays: Arrays,
     psi: Floats,
     mc_covariance: Floats,
-    inside: NDArray[np.bool_],
+    inside: Mask,
     modes: Floats,
 ) -> tuple[Floats, Floats] | None:
     """Standard errors by quadrature, where it reaches.
@@ -186,7 +184,7 @@ class _Likelihood:
         beside, value = self.climb(start, held)
         return self.climb(beside) if np.isfinite(value) else (start, value)
 
-    def climb(self, start: Floats, held: NDArray[np.bool_] | None = None) -> tuple[Floats, float]:
+    def climb(self, start: Floats, held: Mask | None = None) -> tuple[Floats, float]:
         """The maximum from a start, and its value; minus infinity where there is none.
 
         Args:

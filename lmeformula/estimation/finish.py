@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Solution
@@ -16,8 +14,6 @@ from lmeformula.fit import FittedModel, Information
 from lmeformula.history import Ascent, LogLik, Seconds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
-
-Floats = NDArray[np.float64]
 
 
 class Effects(NamedTuple):

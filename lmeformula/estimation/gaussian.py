@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
@@ -31,22 +31,19 @@ from lmeformula.estimation.common import (
 from lmeformula.estimation.finish import Effects, Errors, finish
 from lmeformula.estimation.monte_carlo import Before, Drawn, End, Facts, run_mcem
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.exact import ExactFit, densely, fit_exact
-from lmeformula.gaussian.information import observed_information
-from lmeformula.gaussian.likelihood import Solved, log_likelihood
-from lmeformula.gaussian.no_residual import runs_away, without_residual
-from lmeformula.gaussian.orthogonal import Orthogonal
-from lmeformula.gaussian.posterior import conditional, fixed_covariance
-from lmeformula.gaussian.restricted import restricted, restricted_information
-from lmeformula.gaussian.sums import Sums, sums
 from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.likelihood.gaussian.exact import ExactFit, densely, fit_exact
+from lmeformula.likelihood.gaussian.information import observed_information
+from lmeformula.likelihood.gaussian.likelihood import Solved, log_likelihood
+from lmeformula.likelihood.gaussian.no_residual import runs_away, without_residual
+from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
+from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.likelihood.gaussian.restricted import restricted, restricted_information
+from lmeformula.likelihood.gaussian.sums import Sums, sums
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.confounded import alike
 from lmeformula.model.params import Params, ParamSpace
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Between a rise and a fall in sigma squared, as shares, lies what other parameters' ascent leaves.
 AS_GOOD = 1e-4
@@ -209,7 +206,7 @@ def _information(
     inner: Orthogonal,
     space: ParamSpace,
     psi: Floats,
-    inside: NDArray[np.bool_],
+    inside: Mask,
     solved: Solved | None,
     reml: bool,
 ) -> Floats:

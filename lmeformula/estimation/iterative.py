@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.certificate import Certificate
@@ -17,15 +16,13 @@ from lmeformula.estimation.common import most_probes, report_mc_error, report_vc
 from lmeformula.estimation.coordinates import coordinates
 from lmeformula.estimation.finish import Effects, Errors, finish
 from lmeformula.fit import FittedModel
-from lmeformula.gaussian.exact import fit_exact
-from lmeformula.gaussian.iterative import IterativeFit, fit_iterative
-from lmeformula.gaussian.posterior import conditional, fixed_covariance
-from lmeformula.gaussian.sums import sums
 from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.likelihood.gaussian.exact import fit_exact
+from lmeformula.likelihood.gaussian.iterative import IterativeFit, fit_iterative
+from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
+from lmeformula.likelihood.gaussian.sums import sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
-
-Floats = NDArray[np.float64]
 
 
 def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> FittedModel:

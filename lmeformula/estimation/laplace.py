@@ -6,9 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import layout
+from lmeformula.arrays import Floats, Mask
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Geometry, Options, Solution
@@ -35,18 +35,15 @@ from lmeformula.estimation.monte_carlo import (
 from lmeformula.estimation.monte_carlo_loglik import log_likelihood
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent
-from lmeformula.laplace.fit import (
+from lmeformula.likelihood.laplace.fit import (
     Care,
     conditional,
     mode_at,
 )
-from lmeformula.laplace.limits import held_model
-from lmeformula.laplace.observed import observed_information
+from lmeformula.likelihood.laplace.limits import held_model
+from lmeformula.likelihood.laplace.observed import observed_information
 from lmeformula.model.ascent import CONVERGED_GAIN
 from lmeformula.model.compile import Model
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
 START_TOLERANCE = 0.1
@@ -175,7 +172,7 @@ def _errors(
     start: Start,
     solver: str,
     solution: Solution,
-    inside: NDArray[np.bool_],
+    inside: Mask,
     mode: Floats,
 ) -> Errors:
     """The standard errors.

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
 from lmeformula.em.observed import Reported, reported
 from lmeformula.em.progress import Progress
@@ -32,9 +32,6 @@ from lmeformula.model.compile import Model
 from lmeformula.model.factors import any_singular
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.sampling.edges import on_edges
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 class End(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lmeformula.certificate import Claim
-from lmeformula.laplace.next_term import NextTerm
+from lmeformula.likelihood.laplace.next_term import NextTerm
 
 # So much of a log-likelihood makes no difference to what is inferred from it.
 NEAR = 0.5

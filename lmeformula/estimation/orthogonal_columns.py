@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lmeformula.arrays import Floats
 from lmeformula.fit import FittedModel
 from lmeformula.history import Watched
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import TurnedSpace, orthogonal_model
-
-Floats = NDArray[np.float64]
 
 
 def in_orthogonal_columns(model: Model, estimate: Callable[[Model], FittedModel]) -> FittedModel:

@@ -17,17 +17,13 @@ import itertools
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmeformula.laplace.fit import LaplaceFit
+from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.family.limit import Limit
+from lmeformula.family.limits import limits_of
+from lmeformula.family.predicted import predicted_of
+from lmeformula.likelihood.laplace.fit import LaplaceFit
 from lmeformula.model.compile import Model
-from lmeformula.model.family.limit import Limit
-from lmeformula.model.family.limits import limits_of
-from lmeformula.model.family.predicted import predicted_of
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 # The mean curvature of the rows that a direction moves, below which their likelihood counts as flat: a logistic
 # likelihood has it where the predictor is 14.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.optimize
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.student import Heavy, free_of
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
@@ -28,8 +28,8 @@ from lmeformula.estimation.monte_carlo import (
 from lmeformula.estimation.monte_carlo_loglik import of_value, unknown
 from lmeformula.fit import FittedModel
 from lmeformula.history import LogLik
-from lmeformula.laplace.fit import Care, conditional, fit_laplace
-from lmeformula.laplace.information import upright
+from lmeformula.likelihood.laplace.fit import Care, conditional, fit_laplace
+from lmeformula.likelihood.laplace.information import upright
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import term_shape
@@ -37,8 +37,6 @@ from lmeformula.model.params import term_shape
 if TYPE_CHECKING:
     from lmeformula.sampling.student_problem import HeavyModel
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Degrees of freedom to begin with, and between which the start is looked for; the engine goes beyond.
 FIRST, FEWEST, MOST = 6.0, 1.1, 60.0
@@ -197,7 +195,7 @@ def _log_likelihood(
     return of_value(of.model, solution, correction.value - 0.5 * log_det, correction.mc_error)
 
 
-def _errors(of: HeavyModel, model: Model, solution: Solution, inside: NDArray[np.bool_]) -> Errors:
+def _errors(of: HeavyModel, model: Model, solution: Solution, inside: Mask) -> Errors:
     """The standard errors: from the draws, or else from the stand-in."""
     space, psi = model.space, solution.params
     sampled = sampled_covariance(model, solution)

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.optimize
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.covariance.student import MANY, Heavy
 from lmeformula.em.outcome import Outcome
 from lmeformula.estimation.common import stderr_of
 from lmeformula.estimation.student_effects import stand_in_modes
 from lmeformula.fit import FittedModel
-from lmeformula.laplace.information import upright
+from lmeformula.likelihood.laplace.information import upright
 from lmeformula.model.compile import Model
-
-Floats = NDArray[np.float64]
 
 # Standard deviations, relative, and degrees of freedom above one that are as good as their least; and the range
 # in which correlations lie, unconstrained.

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arrays import Floats, Ints
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.generic import with_digits
 from lmeformula.em.loop import run
@@ -18,17 +18,15 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import LmeFormulaError
+from lmeformula.family.table import FAMILIES
 from lmeformula.formula import parse
 from lmeformula.handwritten.structure import Effects, NotRecognised, Structure, recognise
-from lmeformula.laplace.fit import Care, fit_laplace
-from lmeformula.laplace.observed import observed_information
+from lmeformula.likelihood.laplace.fit import Care, fit_laplace
+from lmeformula.likelihood.laplace.observed import observed_information
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model, compile
-from lmeformula.model.family.table import FAMILIES
 from lmeformula.sampling.gaussian import gaussian_problem
 from lmeformula.sampling.laplace import laplace_problem
-
-Floats = NDArray[np.float64]
 
 # (class of the rows' distribution, its parameter that is the predictor) -> family.
 SEEN = {family.tfp: family for family in FAMILIES.values() if family.tfp is not None}
@@ -286,8 +284,8 @@ class _Latents(NamedTuple):
       scales: (Q,) for each latent the place of its log standard deviation among the model's parameters.
     """
 
-    order: NDArray[np.int64]
-    scales: NDArray[np.int64]
+    order: Ints
+    scales: Ints
 
     @classmethod
     def of(cls, structure: Structure, model: Model, latents: Sequence[tuple[str, int]]) -> _Latents:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from numpy.typing import NDArray
+
+from lmeformula.arrays import Floats, Ints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 tfd = tfp.distributions
-Floats = NDArray[np.float64]
 Variable = Any
 
 # How exactly derivatives must agree.
@@ -47,7 +47,7 @@ class Effects(NamedTuple):
 
     name: str
     size: int
-    reads: NDArray[np.int64]
+    reads: Ints
     weights: Floats
     scale: int
 

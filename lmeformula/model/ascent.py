@@ -6,13 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.model.factors import FactorSpace
 from lmeformula.model.newton import LONGEST_STEP, Ways, ways_of
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 MAX_STEPS = 200
 # A maximum is higher than one that was found if it is by this; along a level way there are no others.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.model.params import ParamSpace
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 def off_bounds(

@@ -7,19 +7,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.covariance.table import STRUCTURES, structure_of
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
 from lmeformula.design.side_by_side import joined, written_terms
 from lmeformula.errors import ModelError
+from lmeformula.family import Family
+from lmeformula.family import family as find_family
+from lmeformula.family.predicted import predicted_of, with_predictors
 from lmeformula.formula.kinds import KINDS
 from lmeformula.model.equation import build_equation
-from lmeformula.model.family import Family
-from lmeformula.model.family import family as find_family
-from lmeformula.model.family.predicted import predicted_of, with_predictors
 from lmeformula.model.graph import Graph, build_graph
 from lmeformula.model.params import Params, ParamSpace, param_space
 from lmeformula.model.residual import check_residual
@@ -29,7 +29,6 @@ from lmeformula.model.start import starting_predictors
 if TYPE_CHECKING:
     from lmeformula.model.joint import Joint
 
-Floats = NDArray[np.float64]
 DTYPES = ("float64", "float32")
 
 

@@ -15,16 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.chart import positive_part
 from lmeformula.covariance.structure import Structure
 from lmeformula.model.factors import column_root
 from lmeformula.model.params import ParamSpace, TermShape
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # A change of the covariances that keeps less than this share of its size, squared, in V is none of V.
 UNSEEN = 1e-12

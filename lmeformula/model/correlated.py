@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import TermBlock
 
-Floats = NDArray[np.float64]
-Tensor: TypeAlias = Any
 Variable: TypeAlias = Any
 
 

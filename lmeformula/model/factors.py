@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lapack
 
+from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.covariance.chart import (
     SHORT,
     SMALLEST,
@@ -21,9 +21,6 @@ from lmeformula.covariance.chart import (
 from lmeformula.covariance.structure import below_diagonal, cholesky_semidefinite
 from lmeformula.covariance.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # A standard deviation of so many standard errors or less may be zero at another, higher maximum.
 DOUBTFUL = 4.0
@@ -63,7 +60,7 @@ class FactorSpace(NamedTuple):
             for face in range(len(chart.faces))
         )
 
-    def places(self, term: int, face: int) -> NDArray[np.int64]:
+    def places(self, term: int, face: int) -> Ints:
         """Positions of the elements of a face."""
         before = sum(chart.size for chart in self.charts[:term])
         return before + self.charts[term].faces[face]
@@ -132,7 +129,7 @@ class FactorSpace(NamedTuple):
                 yield chart, own, slice(start, start + chart.size)
             start += chart.size
 
-    def alone(self) -> NDArray[np.int64]:
+    def alone(self) -> Ints:
         """Places of standard deviations without correlations: each is a face of its own."""
         found = []
         for term, face in self.faces:

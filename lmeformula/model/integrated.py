@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.model.ascent import Point
-
-Floats = NDArray[np.float64]
 
 # Changes of the log-likelihood below this are integrals of the score.
 SMALL_CHANGE = 1.0

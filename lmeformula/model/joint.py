@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.design.design import Design, TermBlock
+from lmeformula.family import NO_OWN, Family
+from lmeformula.family import family as find_family
+from lmeformula.family.weighted import weighted_rows
 from lmeformula.model.correlated import correlation_variable, deferred_factor
-from lmeformula.model.family import NO_OWN, Family
-from lmeformula.model.family import family as find_family
-from lmeformula.model.family.weighted import weighted_rows
 from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint
 from lmeformula.model.notation import is_correlated, names_of
 from lmeformula.model.regular import held_up
@@ -29,8 +29,6 @@ from lmeformula.model.startable import Start, check_start
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
-Floats = NDArray[np.float64]
-Tensor: TypeAlias = Any
 Variable: TypeAlias = Any
 Distribution: TypeAlias = Any
 

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.model.ascent import Point
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Steps of the differences in conditional standard errors: truncation counts by their square.
 STEP = 1e-3

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from lmeformula.arrays import Tensor
 from lmeformula.errors import ModelError
 
-Tensor: TypeAlias = Any
 Variable: TypeAlias = Any
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from lmeformula.arrays import Floats, Mask
 
 # A step changes an element of a factor by at most this, plus its own size.
 LONGEST_STEP = 0.5

@@ -15,15 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import below_diagonal
 from lmeformula.covariance.table import STRUCTURES
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, ParamSpace, TermShape
-
-Floats = NDArray[np.float64]
 
 # Columns that keep less than this share of their squares beside those before them are far from their origin;
 # what those keep that keep less than the second one is not known.

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.student import Heavy, free_of, freedom_of
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.family.own import NO_OWN, Own
-
-Floats = NDArray[np.float64]
+from lmeformula.family.own import NO_OWN, Own
 
 
 class Params(NamedTuple):

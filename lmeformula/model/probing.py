@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.model.params import Params, ParamSpace
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Probes of the first ascent: their scatter must tell the error, and designs seldom need more. Two of them lead
 # most of the way, to about a tenth of a standard error.

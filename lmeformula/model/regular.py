@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 # A standard deviation, and the distance of a correlation from one, that stand for zero.
 LEAST_SD = 1e-6

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import outer_changes
+from lmeformula.arrays import Mask
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.design.side_by_side import written_terms
 from lmeformula.errors import FormulaDataError
@@ -47,7 +47,7 @@ def check_residual(design: Design) -> None:
             raise _refusal(design, term, int(columns.sum()), place)
 
 
-def _is_apart(design: Design, term: TermBlock, columns: NDArray[np.bool_]) -> bool:
+def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
     """Whether W^-1 is no combination of what the term's parameters change."""
     values, k = term.values, len(term.columns)
     scale = np.sqrt(np.mean(values**2, axis=0))

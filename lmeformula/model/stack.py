@@ -19,11 +19,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, TermBlock
-
-Floats = NDArray[np.float64]
 
 
 class Mixture(NamedTuple):

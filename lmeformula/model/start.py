@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
-from lmeformula.model.family import Family
+from lmeformula.family import Family
 from lmeformula.model.params import Params, ParamSpace, term_shape
 
 # Standard deviation of what varies in further predictors, which are logarithms or logits.
@@ -22,7 +22,7 @@ def starting_values(
     design: Design,
     space: ParamSpace,
     family: Family,
-    working: NDArray[np.float64],
+    working: Floats,
 ) -> Params:
     """Starting values of a model.
 
@@ -70,7 +70,7 @@ def starting_predictors(
     design: Design,
     space: ParamSpace,
     family: Family,
-    working: NDArray[np.float64],
+    working: Floats,
 ) -> Params:
     """Starting values of a model with K linear predictors.
 

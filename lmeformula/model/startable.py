@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.covariance.table import STRUCTURES
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
+from lmeformula.family import Family
 from lmeformula.formula.kinds import KINDS
-from lmeformula.model.family import Family
-
-Floats = NDArray[np.float64]
 
 
 class Start(Protocol):

@@ -13,8 +13,8 @@ import numpy as np
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.model.family.categories import categories
-from lmeformula.model.family.notation import Notation
+from lmeformula.family.categories import categories
+from lmeformula.family.notation import Notation
 from lmeformula.model.notation import is_correlated, names_of, parameters
 
 # i counts rows; every grouping factor has its own letter.

@@ -8,12 +8,9 @@ determine the covariance well.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.model.compile import Model
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Coordinates that are worse conditioned than this have no directions.
 WORST = 1e15

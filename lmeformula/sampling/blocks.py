@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.arrays import Ints
 from lmeformula.model.compile import Model
-
-Ints = NDArray[np.int64]
 
 
 class Blocks(NamedTuple):

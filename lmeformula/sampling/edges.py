@@ -13,16 +13,13 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.special
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import below_diagonal
 from lmeformula.em.boundary import TINY
 from lmeformula.em.types import Edge
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace, TermShape
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # Distances in units of the noticeable: what stands for the boundary, and where a parameter that does not belong
 # there starts again.

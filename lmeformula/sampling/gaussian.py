@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.arrays import Floats
 from lmeformula.covariance.chart import pull_of
 from lmeformula.em.types import Geometry, Problem
-from lmeformula.gaussian.information import average_information, observed_information
-from lmeformula.gaussian.likelihood import log_likelihood, solve_exactly
-from lmeformula.gaussian.solution import Solution
-from lmeformula.gaussian.sums import Sums, sums
+from lmeformula.likelihood.gaussian.information import average_information, observed_information
+from lmeformula.likelihood.gaussian.likelihood import log_likelihood, solve_exactly
+from lmeformula.likelihood.gaussian.solution import Solution
+from lmeformula.likelihood.gaussian.sums import Sums, sums
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, noticeable
@@ -26,8 +26,6 @@ from lmeformula.sampling.problem import (
 )
 from lmeformula.sampling.rising import Curvatures, looker
 from lmeformula.sampling.whitened import Rows, Whitening
-
-Floats = NDArray[np.float64]
 
 # Distance from the maximum, in standard errors, where Newton's own metric is worth its cost.
 NEAR = 0.3

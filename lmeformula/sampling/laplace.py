@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor, ProbedFactor
+from lmeformula.arrays import Floats
 from lmeformula.em.types import Geometry, Problem
-from lmeformula.laplace.fit import KnownMode, mode_at, slopes_in_psi
-from lmeformula.laplace.information import complete_block, upright
-from lmeformula.laplace.likelihood import Mode, collect
-from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.fit import KnownMode, mode_at, slopes_in_psi
+from lmeformula.likelihood.laplace.information import complete_block, upright
+from lmeformula.likelihood.laplace.likelihood import Mode, collect
+from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
-from lmeformula.model.family import Depths
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
@@ -30,9 +30,6 @@ from lmeformula.sampling.rising import drawn_curvatures, looker
 from lmeformula.sampling.roots import BlockRoot
 from lmeformula.sampling.variates import bend_and_cubic
 from lmeformula.sampling.whitened import Cubic, Whitening
-
-Floats = NDArray[np.float64]
-
 
 # Parameters within this many standard errors of those that a mode is known at take its derivatives from there.
 NEARBY = 0.01

@@ -6,21 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.em.types import Geometry, Problem, Scores, Tensor
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.em.types import Geometry, Problem, Scores
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import whitened
 from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.whitened import Rows, Sizes
-
-Floats = NDArray[np.float64]
-
 
 # Most that one step of a fixed effect moves any predictor: of a logit, or a logarithm, far.
 LONGEST = 3.0

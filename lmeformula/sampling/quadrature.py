@@ -14,19 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.em.types import Tensor
+from lmeformula.arrays import Codes, Floats, Ints, Mask, Tensor
 from lmeformula.model.compile import Model
 from lmeformula.sampling.blocks import Blocks
 from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.student_prior import log_prior
 from lmeformula.sampling.whitened import RowDensity
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 # Blocks of more effects are not integrated here.
 WIDEST = 2
@@ -195,7 +191,7 @@ def _reach(at: _At) -> float:
     return REACH if np.isinf(least) else min(FARTHEST, max(REACH, TAIL ** (-1.0 / least)))
 
 
-def _effects_of_rows(plan: Layout, j: int, index: NDArray[np.int32]) -> Ints:
+def _effects_of_rows(plan: Layout, j: int, index: Codes) -> Ints:
     """(v n, k) which effects of a term each row reads."""
     k = plan.sizes[j][1]
     return np.asarray(plan.starts[j] + k * index.astype(np.int64)[:, None] + np.arange(k))
@@ -321,7 +317,7 @@ def _log_priors(at: _At, levels: Ints, nodes: Floats) -> Floats:
     return found
 
 
-def _squares(at: _At, j: int, levels: Ints, nodes: Floats) -> tuple[NDArray[np.bool_], Floats]:
+def _squares(at: _At, j: int, levels: Ints, nodes: Floats) -> tuple[Mask, Floats]:
     """Which blocks (l,) have effects of term j, and the squared lengths (h, N) of these at nodes."""
     of = at.of
     count, width = of.plan.sizes[j]

@@ -13,15 +13,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.laplace.likelihood import Mode, Problem, collect, predictor
+from lmeformula.arrays import Floats
+from lmeformula.likelihood.laplace.likelihood import Mode, Problem, collect, predictor
 from lmeformula.sampling.laplace import whitening_root
 from lmeformula.sampling.whitened import Whitening
-
-Floats = NDArray[np.float64]
 
 # Nodes of the quadrature for the rows' mean derivatives.
 NUM_NODES = 7

@@ -17,15 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.types import Edge, Geometry, Look, Problem
-from lmeformula.laplace.likelihood import Problem as Arrays
-from lmeformula.laplace.likelihood import predictor
+from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
+from lmeformula.likelihood.laplace.likelihood import predictor
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace, TermShape
-
-Floats = NDArray[np.float64]
 
 # As many draws are looked at as hold these numbers and are not more than so many of each chain; at least a few.
 NUMBERS, DRAWS = 10_000_000, (20, 1000)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lmeformula.em.types import Tensor
+from lmeformula.arrays import Tensor
 
 
 class BlockRoot(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from lmeformula.em.types import Tensor
-from lmeformula.model.family import Family, log_density
-from lmeformula.model.family.own import Scale
+from lmeformula.arrays import Tensor
+from lmeformula.family import Family, log_density
+from lmeformula.family.own import Scale
 from lmeformula.sampling.whitened import RowDensity
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.draws import start_walkers, take
 from lmeformula.em.programs import programs, tensors_of
 from lmeformula.em.series import effective_draws
 from lmeformula.em.types import Geometry, Options
 from lmeformula.sampling.student_problem import HeavyModel, heavy_problem, whitening_of
-
-Floats = NDArray[np.float64]
 
 # Transitions before the first draw, and of each draw that is kept: the next ones are much like it.
 WARMUP, THINNING = 200, 4

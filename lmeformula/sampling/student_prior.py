@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from lmeformula.arrays import Tensor
 from lmeformula.covariance.student import LEAST_FREEDOM
-from lmeformula.em.types import Scores, Tensor
-from lmeformula.model.family.gammas import log_rising
+from lmeformula.em.types import Scores
+from lmeformula.family.gammas import log_rising
 from lmeformula.sampling import whitened
 from lmeformula.sampling.whitened import RowDensity, Rows, Sizes, Whitening
 

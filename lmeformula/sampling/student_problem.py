@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.special import betaln, gammaln, polygamma
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import Incidence, find_incidence
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.student import LEAST_FREEDOM, Heavy, free_of
-from lmeformula.em.types import Edge, Geometry, Problem, Scores, Tensor
-from lmeformula.laplace.fit import arrays_of, place
-from lmeformula.laplace.information import upright
-from lmeformula.laplace.likelihood import Mode, find_mode
-from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.em.types import Edge, Geometry, Problem, Scores
+from lmeformula.likelihood.laplace.fit import arrays_of, place
+from lmeformula.likelihood.laplace.information import upright
+from lmeformula.likelihood.laplace.likelihood import Mode, find_mode
+from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import student_prior
@@ -28,8 +28,6 @@ from lmeformula.sampling.rising import drawn_curvatures, looker
 from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.student_prior import HeavySizes, HeavyWhitening
 from lmeformula.sampling.whitened import Sizes
-
-Floats = NDArray[np.float64]
 
 # Steps of second differences of the stand-in's log-likelihood, and how far a second derivative is taken along,
 # in standard errors and unconstrained units.

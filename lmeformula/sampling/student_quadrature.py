@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.sampling.blocks import blocks_of
 from lmeformula.sampling.quadrature import Integral, Integrand, integrand, integrate
 from lmeformula.sampling.student_problem import HeavyModel
-
-Floats = NDArray[np.float64]
 
 
 class HeavyLikelihood:

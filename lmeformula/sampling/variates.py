@@ -22,18 +22,16 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.inverse import loadings
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor
-from lmeformula.laplace.likelihood import Mode, Problem, collect, predictor, spread_out
-from lmeformula.model.family import Depths
+from lmeformula.arrays import Codes, Floats
+from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.likelihood import Mode, Problem, collect, predictor, spread_out
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.whitened import Cubic
-
-Floats = NDArray[np.float64]
 
 # Step of the difference for fourth derivatives, in conditional standard deviations of the predictor: any rough
 # value is as right as another in a control variate.
@@ -173,7 +171,7 @@ def _linear(
     return direct + apply_lambda(plan, mode.at.lambdas, crossed, transpose=True)
 
 
-def _level(arrays: Problem, term: int) -> NDArray[np.int32]:
+def _level(arrays: Problem, term: int) -> Codes:
     """(n,) the level of a term that each row has."""
     k = arrays.plan.sizes[term][1]
     return np.asarray(arrays.plan.matrices[term].indices[::k] // k)

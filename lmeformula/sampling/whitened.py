@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lmeformula.em.types import Scores, Tensor
+from lmeformula.arrays import Tensor
+from lmeformula.em.types import Scores
 from lmeformula.sampling.roots import BlockRoot, inverse_down, inverse_up
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.result.predictor import link_columns
+from lmeformula.prediction.predictor import link_columns
 from lmeformula.serving.expressions import LEVEL, NUMBER, Input
 from lmeformula.serving.model import serving_module
 from lmeformula.startup import import_tensorflow

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.evaluate import Scope, evaluate
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.recipe import Recipe
-from lmeformula.design.values import Categories, Column, Floats, Logicals, Numbers
+from lmeformula.design.values import Categories, Column, Logicals, Numbers
 from lmeformula.formula import ir
 
-Tensor = Any
 Inputs = dict[str, Tensor]
 Served = Callable[[Inputs], Tensor]
 

@@ -9,25 +9,25 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lmeformula.arrays import Tensor
 from lmeformula.design.design import Design, NewRows
 from lmeformula.design.random import builder_of
 from lmeformula.design.side_by_side import columns_of_terms
 from lmeformula.design.values import Categories, Column
 from lmeformula.design.variables import group_columns
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.family import log_density
+from lmeformula.family.own_links import link_of_own
+from lmeformula.family.predicted import predicted_of
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Expression
 from lmeformula.formula.links import linked_terms
-from lmeformula.model.family import log_density
-from lmeformula.model.family.own_links import link_of_own
-from lmeformula.model.family.predicted import predicted_of
-from lmeformula.result.distribution import needs_response, response_arrays
-from lmeformula.result.mean_intervals import num_categories
-from lmeformula.result.predictor import chances_at, link_columns, mean_response
+from lmeformula.prediction.distribution import needs_response, response_arrays
+from lmeformula.prediction.mean_intervals import num_categories
+from lmeformula.prediction.predictor import chances_at, link_columns, mean_response
 from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
 from lmeformula.serving.tables import TermTable, term_tables
 
-Tensor = Any
 # Linear predictors (n, K) -> what is returned of them.
 Scale: TypeAlias = Callable[[Tensor], dict[str, Tensor]]
 OFFSET = "offset"

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
+from lmeformula.family.bijected import Bijected
+from lmeformula.family.bounded import Bounded
+from lmeformula.family.own import Ascending, Own, Positive
+from lmeformula.family.thresholds import Patterned
 from lmeformula.fit import FittedModel, Information
 from lmeformula.formula.formula import Formula
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
-from lmeformula.model.family.bijected import Bijected
-from lmeformula.model.family.bounded import Bounded
-from lmeformula.model.family.own import Ascending, Own, Positive
-from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import Params
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import (
@@ -74,10 +74,10 @@ TERM = Record(
 class Kept(NamedTuple):
     """Parameters as a file has them: a residual standard deviation stands by itself, not among the own ones."""
 
-    beta: NDArray[np.float64]
-    covariances: tuple[NDArray[np.float64], ...]
+    beta: Floats
+    covariances: tuple[Floats, ...]
     sigma: float | None
-    own: NDArray[np.float64]
+    own: Floats
     freedom: tuple[float, ...]
 
     @classmethod
@@ -276,6 +276,6 @@ def design_codec(formula: Formula, functions: Functions) -> Record:
     return Record(of_one, fields)
 
 
-def of_one(offset: NDArray[np.float64], **others: Any) -> Design:
+def of_one(offset: Floats, **others: Any) -> Design:
     """The design of one linear predictor."""
     return Design(offsets=(offset,), **others)

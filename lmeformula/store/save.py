@@ -12,13 +12,13 @@ from lmeformula.covariance.table import STRUCTURES
 from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError, SavedFitError
+from lmeformula.family import NO_OWN, Family, Own, is_from_table
+from lmeformula.family import family as find_family
+from lmeformula.family.predicted import with_predictors
+from lmeformula.family.thresholds import Patterned
 from lmeformula.fit import FittedModel
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
-from lmeformula.model.family import NO_OWN, Family, Own, is_from_table
-from lmeformula.model.family import family as find_family
-from lmeformula.model.family.predicted import with_predictors
-from lmeformula.model.family.thresholds import Patterned
 from lmeformula.model.params import param_space
 from lmeformula.store.archive import (
     HEADER,

@@ -8,9 +8,9 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
+from lmeformula.checking.calibration import Calibration, Reliability
+from lmeformula.checking.calibration import calibration as computed
 from lmeformula.fit import FittedModel
-from lmeformula.result.calibration import Calibration, Reliability
-from lmeformula.result.calibration import calibration as computed
 from lmeformula.text.names import BESIDE, drawn
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def calibration(
     Args:
       fit: a fitted model with its rows.
       ax: axes to draw on; a new figure by default.
-      num_bins, level, seed: as in `lmeformula.result.calibration.calibration`.
+      num_bins, level, seed: as in `lmeformula.checking.calibration.calibration`.
     Returns:
       ax: the axes drawn on. Of yes and no, successes and categories: how often what had some chance came true,
         on a line where the chances are right, within the bands (95 % each) where chance explains the rest.

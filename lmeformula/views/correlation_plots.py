@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
 from lmeformula.axes import BLUE, ORANGE, lighten, new_axes, one_axes
 from lmeformula.fit import FittedModel
-from lmeformula.result.correlations import correlations
+from lmeformula.inference.correlations import correlations
 from lmeformula.text.names import BESIDE, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
 
 # With more rows than these the numbers, and the names, are left out.
 NUMBERED, NAMED = 14, 60

@@ -9,10 +9,10 @@ import scipy.special
 
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
+from lmeformula.checking.predictive import frequencies
 from lmeformula.fit import FittedModel
-from lmeformula.result.kept_effects import ReForm
-from lmeformula.result.predictive import frequencies
-from lmeformula.result.residuals import residuals
+from lmeformula.prediction.kept_effects import ReForm
+from lmeformula.prediction.residuals import residuals
 from lmeformula.text.names import drawn
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def ppc(
     Args:
       fit: a fitted model with its rows.
       ax: axes to draw on; a new figure by default.
-      num_draws, level, re_form, seed: as in `lmeformula.result.predictive.frequencies`.
+      num_draws, level, re_form, seed: as in `lmeformula.checking.predictive.frequencies`.
     Returns:
       ax: the axes drawn on: bars for the data, points and 90 % intervals (or another level) for the draws.
     """

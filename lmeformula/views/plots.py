@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats, Ints
 from lmeformula.axes import (
     BLUE,
     GREY,
@@ -23,10 +24,10 @@ from lmeformula.axes import (
 )
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.result.draws import effect_draws
-from lmeformula.result.kept_effects import ReForm
-from lmeformula.result.ranef import effects_of
-from lmeformula.result.residuals import residuals as residuals_of
+from lmeformula.prediction.draws import effect_draws
+from lmeformula.prediction.kept_effects import ReForm
+from lmeformula.prediction.ranef import effects_of
+from lmeformula.prediction.residuals import residuals as residuals_of
 from lmeformula.text.names import BESIDE, drawn
 from lmeformula.text.numbers import decimals_for, short
 
@@ -350,9 +351,7 @@ def effects(
     return ax
 
 
-def _convergence_panel(
-    ax: Axes, iterations: NDArray[np.int64], values: NDArray[np.float64], error: float
-) -> None:
+def _convergence_panel(ax: Axes, iterations: Ints, values: Floats, error: float) -> None:
     last = float(values[-1])
     scale = error if math.isfinite(error) and error > 0 else float(np.ptp(values)) or 1.0
     if math.isfinite(error):
@@ -368,7 +367,7 @@ def _convergence_panel(
     lighten(ax, grid=None)
 
 
-def _density(ax: Axes, values: NDArray[np.float64], label: str) -> None:
+def _density(ax: Axes, values: Floats, label: str) -> None:
     # Freedman-Diaconis widths, within limits that keep a bar visible and a shape recognisable.
     edges = np.histogram_bin_edges(values, "fd") if len(values) > 1 else np.array([0.0, 1.0])
     bins = int(np.clip(len(edges) - 1, 10, 60))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from lmeformula.axes import picture_of
 from lmeformula.files import write_whole
 from lmeformula.fit import FittedModel
-from lmeformula.result.ranef import ranef
-from lmeformula.result.tidy import tidy
+from lmeformula.inference.tidy import tidy
+from lmeformula.prediction.ranef import ranef
 from lmeformula.store.save import save
 from lmeformula.text.names import file_names
 from lmeformula.views.plots import convergence, effects, residuals

@@ -7,12 +7,12 @@ import textwrap
 from dataclasses import dataclass
 
 from lmeformula.arguments import kinds
+from lmeformula.checking.diagnostics import stderr_source
+from lmeformula.checking.ending import how_it_ended
 from lmeformula.fit import FittedModel
-from lmeformula.result.ddf import METHODS
-from lmeformula.result.diagnostics import stderr_source
-from lmeformula.result.ending import how_it_ended
-from lmeformula.result.parameters import parameters
-from lmeformula.result.tables import coefficient_table, family_table, variance_table
+from lmeformula.inference.ddf import METHODS
+from lmeformula.inference.tables import coefficient_table, family_table, variance_table
+from lmeformula.prediction.parameters import parameters
 from lmeformula.text.numbers import short
 from lmeformula.text.render import markdown_text, to_html, to_latex, to_markdown, to_text
 from lmeformula.text.table import Table

@@ -11,9 +11,9 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.verified import log_det_by_products
-from lmeformula.gaussian.likelihood import solve
-from lmeformula.gaussian.second_opinion import witness_at
-from lmeformula.gaussian.sums import Sums, sums
+from lmeformula.likelihood.gaussian.likelihood import solve
+from lmeformula.likelihood.gaussian.second_opinion import witness_at
+from lmeformula.likelihood.gaussian.sums import Sums, sums
 from lmeformula.model.params import Params
 
 FORMULAS = ("y ~ 1 + (1 | g)", "y ~ 1 + (1 | g) + (1 | h)", "y ~ x + (x | g) + (x | h) + (1 | k)")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.checking.cross_validate import _fit_rows
 from lmeformula.design.select import select_rows
-from lmeformula.result.cross_validate import _fit_rows
-from tests.result.families import CASES, table
+from tests.prediction.families import CASES, table
 
 
 @pytest.mark.parametrize(

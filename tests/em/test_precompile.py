@@ -11,8 +11,8 @@ from lmeformula.algebra.crossproducts import layout
 from lmeformula.em.loop import run
 from lmeformula.em.precompile import compile_ahead
 from lmeformula.em.types import Geometry, Options
-from lmeformula.laplace.fit import fit_laplace
-from lmeformula.laplace.observed import observed_information
+from lmeformula.likelihood.laplace.fit import fit_laplace
+from lmeformula.likelihood.laplace.observed import observed_information
 from lmeformula.sampling.laplace import blank_whitening, laplace_problem
 from lmeformula.sampling.problem import whitened_problem
 

@@ -9,12 +9,12 @@ import pytest
 import lmeformula as lf
 from lmeformula.estimation.certify import certify_exact, certify_laplace
 from lmeformula.estimation.certify_probed import certify_probed, certify_probed_laplace
-from lmeformula.gaussian.exact import fit_exact
-from lmeformula.gaussian.iterative import fit_iterative
-from lmeformula.gaussian.sums import sums
-from lmeformula.laplace.fit import fit_laplace
-from lmeformula.laplace.iterative import fit_iteratively
-from lmeformula.laplace.observed import observed_information
+from lmeformula.likelihood.gaussian.exact import fit_exact
+from lmeformula.likelihood.gaussian.iterative import fit_iterative
+from lmeformula.likelihood.gaussian.sums import sums
+from lmeformula.likelihood.laplace.fit import fit_laplace
+from lmeformula.likelihood.laplace.iterative import fit_iteratively
+from lmeformula.likelihood.laplace.observed import observed_information
 
 
 def data(n: int = 900) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 
 from lmeformula.estimation.coordinates import LEAST_KNOWN
 from lmeformula.estimation.covariance import covariance_of
-from lmeformula.laplace.observed import along_ways
+from lmeformula.likelihood.laplace.observed import along_ways
 
 
 def least(size: int, num_fixed: int = 0) -> np.ndarray:

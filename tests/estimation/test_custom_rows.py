@@ -10,9 +10,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import lmeformula as lf
-from lmeformula.model.family import family as built_in
-from lmeformula.model.family import log_density
-from lmeformula.model.family.predicted import with_predictors
+from lmeformula.family import family as built_in
+from lmeformula.family import log_density
+from lmeformula.family.predicted import with_predictors
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 GROUPS, ROWS = 20, 12

@@ -35,7 +35,9 @@ FLAT = {
 def test_what_is_flat_is_named(monkeypatch, name, blocks):
     formula, reml, flat = FLAT[name]
     if blocks:
-        monkeypatch.setattr("lmeformula.gaussian.likelihood.dense_products", lambda *given: None)
+        monkeypatch.setattr(
+            "lmeformula.likelihood.gaussian.likelihood.dense_products", lambda *given: None
+        )
     data = rows()
     order = np.random.default_rng(3).permutation(48)
     permuted = {key: np.asarray(column)[order] for key, column in data.items()}

@@ -11,8 +11,8 @@ from scipy import stats
 from scipy.special import expit, gammaln, logsumexp
 
 import lmeformula as lf
+from lmeformula.checking.leave_one_out import leave_one_out
 from lmeformula.covariance.student import Heavy
-from lmeformula.result.leave_one_out import leave_one_out
 from lmeformula.sampling import student_prior as heavy
 from lmeformula.sampling.student_problem import HeavyModel
 from tests.estimation.quadrature import Truth, climb

@@ -12,7 +12,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.errors import LmeFormulaError, ModelError
-from lmeformula.model.family import FAMILIES
+from lmeformula.family import FAMILIES
 from tests.simulate import FORMULAS, frame, make_design
 
 REFUSED = {

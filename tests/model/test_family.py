@@ -10,8 +10,8 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.errors import ModelError
-from lmeformula.model.family import FAMILIES, family
-from lmeformula.model.family.table import ELSEWHERE
+from lmeformula.family import FAMILIES, family
+from lmeformula.family.table import ELSEWHERE
 from tests.simulate import frame
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from lmeformula.covariance.table import STRUCTURES
 from lmeformula.errors import ModelError
-from lmeformula.model.family import FAMILIES
+from lmeformula.family import FAMILIES
 from lmeformula.model.joint import build_joint
 from lmeformula.model.params import Params
 

@@ -9,9 +9,9 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.laplace.fit import arrays_of, place
-from lmeformula.laplace.likelihood import predictor
-from tests.laplace.test_several import CASES, simulated
+from lmeformula.likelihood.laplace.fit import arrays_of, place
+from lmeformula.likelihood.laplace.likelihood import predictor
+from tests.likelihood.laplace.test_several import CASES, simulated
 
 NAMES = ("gaussian", "zero_inflated_poisson", "categorical", "cumulative(probit)")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.model.family import NO_OWN
+from lmeformula.family import NO_OWN
 from lmeformula.model.params import param_space
 from tests.simulate import FORMULAS, SIGMA, differences, make_design, random_psi
 

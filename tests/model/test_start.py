@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmeformula.model.family import FAMILIES
+from lmeformula.family import FAMILIES
 from lmeformula.model.params import param_space
 from lmeformula.model.start import starting_values
 from tests.simulate import FORMULAS, SIGMA, dense, frame, make_design

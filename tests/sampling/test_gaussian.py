@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import lmeformula as lf
-from lmeformula.gaussian.information import average_information
-from lmeformula.gaussian.likelihood import log_likelihood
-from lmeformula.gaussian.sums import sums
+from lmeformula.likelihood.gaussian.information import average_information
+from lmeformula.likelihood.gaussian.likelihood import log_likelihood
+from lmeformula.likelihood.gaussian.sums import sums
 from lmeformula.sampling.gaussian import gaussian_problem
 from tests.simulate import FORMULAS, dense, differences, make_design, random_psi
 

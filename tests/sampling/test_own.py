@@ -12,7 +12,7 @@ from scipy import optimize, special, stats
 
 import lmeformula as lf
 from lmeformula.em.loop import run
-from lmeformula.laplace.fit import fit_laplace
+from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.model import Model
 from lmeformula.sampling.laplace import laplace_problem
 from tests.simulate import differences

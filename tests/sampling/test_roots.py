@@ -8,10 +8,10 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.laplace.fit import mode_at
-from lmeformula.laplace.iterative import fit_iteratively
+from lmeformula.likelihood.laplace.fit import mode_at
+from lmeformula.likelihood.laplace.iterative import fit_iteratively
 from lmeformula.sampling.laplace import laplace_problem, whitening_factor
-from tests.laplace.test_iterative import frame
+from tests.likelihood.laplace.test_iterative import frame
 
 FORMULAS = {
     "crossed": "yes ~ x + (1 | g) + (1 | h)",

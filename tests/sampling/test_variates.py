@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import lmeformula as lf
 from lmeformula.em.types import Problem
-from lmeformula.laplace.fit import fit_laplace
-from lmeformula.laplace.likelihood import Problem as Arrays
+from lmeformula.likelihood.laplace.fit import fit_laplace
+from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import whitened
 from lmeformula.sampling.laplace import laplace_problem

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 import lmeformula as lf
 from lmeformula.em.types import Problem
-from lmeformula.gaussian.likelihood import log_likelihood
-from lmeformula.gaussian.sums import sums
+from lmeformula.likelihood.gaussian.likelihood import log_likelihood
+from lmeformula.likelihood.gaussian.sums import sums
 from lmeformula.model import Model
 from lmeformula.sampling import whitened
 from lmeformula.sampling.gaussian import gaussian_problem

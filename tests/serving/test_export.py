@@ -20,7 +20,7 @@ import tensorflow as tf
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.model.params import Params
-from lmeformula.result.predictor import mean_response
+from lmeformula.prediction.predictor import mean_response
 from lmeformula.serving.model import _scales
 
 # What a program without this package does: load, call by names, print.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.model.family.bounded import Bounded
-from tests.laplace.test_single import simulated
+from lmeformula.family.bounded import Bounded
+from tests.likelihood.laplace.test_single import simulated
 
 
 @pytest.mark.parametrize(

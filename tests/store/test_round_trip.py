@@ -25,7 +25,7 @@ from lmeformula.model.compile import Model
 from lmeformula.store import fields, recipe
 from lmeformula.store.containers import Record, Stacked
 from lmeformula.store.learned import LEARNED
-from tests.result.fakes import fake_fit
+from tests.prediction.fakes import fake_fit
 from tests.store.fits import CASES, data, fitted, new_rows
 
 
@@ -59,7 +59,7 @@ def assert_same(a: Any, b: Any, where: str = "fit", *, rows: bool) -> None:
         assert callable(b), where
     elif isinstance(a, float):
         assert a == b or (np.isnan(a) and np.isnan(b)), where
-    elif type(a).__module__ == "lmeformula.model.family.own":
+    elif type(a).__module__ == "lmeformula.family.own":
         assert type(a) is type(b), where
     else:
         assert a == b, where

@@ -10,10 +10,10 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from lmeformula.axes import BLUE, ORANGE
+from lmeformula.checking.calibration import calibration
 from lmeformula.errors import ModelError
-from lmeformula.result.calibration import calibration
-from lmeformula.result.correlations import correlations
-from tests.result.fakes import NAMES, fake_fit
+from lmeformula.inference.correlations import correlations
+from tests.prediction.fakes import NAMES, fake_fit
 from tests.store.fits import fitted
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lmeformula.result.predictive import frequencies
+from lmeformula.checking.predictive import frequencies
 from lmeformula.views import fit_plots
-from tests.result.families import true_fit
+from tests.prediction.families import true_fit
 from tests.store.fits import fitted
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.views.page import DARK, LIGHT, page, pictures, write_page
-from tests.result.fakes import DATA, fake_fit, fake_mcem_fit
+from tests.prediction.fakes import DATA, fake_fit, fake_mcem_fit
 from tests.store.fits import fitted
 
 VOID = {"meta", "img", "source", "br"}

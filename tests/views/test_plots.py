@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from lmeformula.errors import LmeFormulaError, ModelError
 from lmeformula.views import plots
 from lmeformula.views.report import write_report
-from tests.result.fakes import NAMES, VALUES, fake_fit, fake_mcem_fit
+from tests.prediction.fakes import NAMES, VALUES, fake_fit, fake_mcem_fit
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from lmeformula.em.outcome import Outcome
 from lmeformula.model.params import Params
 from lmeformula.views.summary import short_repr, summary
-from tests.result.fakes import DATA, fake_fit, fake_mcem_fit
+from tests.prediction.fakes import DATA, fake_fit, fake_mcem_fit
 
 SUMMARY = """\
 Converged: the estimates no longer move by more than their own error.

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from lmeformula.em.types import Tensor
+from lmeformula.arrays import Tensor
 
 Density = Callable[[Tensor], tuple[Tensor, Tensor]]
 

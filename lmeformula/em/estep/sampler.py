@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from lmeformula.arrays import Tensor
 from lmeformula.em.estep import hmc
-from lmeformula.em.types import Options, Problem, Tensor
+from lmeformula.em.types import Options, Problem
 
 
 class Control(NamedTuple):

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.em.density import Density, latent_gradient, param_gradient
 from lmeformula.em.geometry.laplace import (
     Approximation,
@@ -37,9 +37,7 @@ from lmeformula.em.geometry.scales import (
     with_unit,
 )
 from lmeformula.em.geometry.separate import MOST_PARAMS, Separate, is_separate
-from lmeformula.em.types import Edge, Geometry, Problem, Scores, Tensor
-
-Floats = NDArray[np.float64]
+from lmeformula.em.types import Edge, Geometry, Problem, Scores
 
 # A scale that comes this near to zero, and gains no more than this by staying away, starts at zero.
 NEAR, GAIN = 0.05, 1e-6
@@ -79,10 +77,10 @@ class Start(NamedTuple):
     converged: bool
     scales: tuple[Scale, ...]
     held: tuple[str, ...]
-    fixed: NDArray[np.bool_]
+    fixed: Mask
     observed: Floats
-    endless: NDArray[np.bool_]
-    loose: NDArray[np.bool_]
+    endless: Mask
+    loose: Mask
 
 
 def find_start(
@@ -90,7 +88,7 @@ def find_start(
     names: tuple[str, ...],
     psi: Floats,
     latents: Floats,
-    wanted: dict[int, NDArray[np.bool_]] | None,
+    wanted: dict[int, Mask] | None,
 ) -> Start:
     """Maximise the likelihood or what stands for it, and look at the scales that came near to zero.
 
@@ -170,7 +168,7 @@ def _likelihood(density: Density, psi: Floats, latents: Floats) -> Approximation
     return Approximation(density)
 
 
-def _information(of: Approximation, at: Laplace, fixed: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _information(of: Approximation, at: Laplace, fixed: Mask) -> tuple[Floats, Floats]:
     """The observed information, held up where there is none, and where there is little.
 
     Returns:

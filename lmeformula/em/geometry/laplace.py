@@ -17,12 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.density import Density
 from lmeformula.em.geometry.modes import find_mode
-
-Floats = NDArray[np.float64]
 
 # Steps of the differences of Hessians, in conditional standard errors of a parameter, and the longest of them.
 STEP = {"float64": 1e-3, "float32": 3e-2}

@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats
 from lmeformula.em.density import Density
-
-Floats = NDArray[np.float64]
 
 MOST_STEPS = 100
 # Half of what a Newton step would still gain, at the mode, relative to the rounding of the log density.

@@ -14,14 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize as so
-from numpy.typing import NDArray
 
+from lmeformula.arrays import Floats, Mask
 from lmeformula.em.density import Density
 from lmeformula.em.types import Edge
 from lmeformula.errors import ModelError
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 # How exactly derivatives must agree, relative to themselves.
 ALIKE = {"float64": 1e-7, "float32": 1e-3}

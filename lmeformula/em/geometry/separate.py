@@ -20,14 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from numpy.polynomial import chebyshev
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.density import Density, latent_gradient
 from lmeformula.em.geometry.laplace import Approximation, Laplace, laplace_at
-from lmeformula.em.types import Tensor
-
-Floats = NDArray[np.float64]
 
 # Elements of the Hessian off its diagonal, relative to that, up to which they are none.
 NONE = {"float64": 1e-10, "float32": 1e-4}

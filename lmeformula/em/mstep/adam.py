@@ -6,9 +6,8 @@ Reference: Kingma and Ba (2015), Adam: a method for stochastic optimization, alg
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from lmeformula.arrays import Floats
 
 DECAY = (0.9, 0.999)
 SMALL = 1e-8

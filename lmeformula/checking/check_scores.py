@@ -1,0 +1,289 @@
+"""Tests by scores: what a further column, or a correlation of neighbours, would add to a model.
+
+At the modes of the effects the rows' scores are s = P z for working responses z with the covariance
+V = W^-1 + Z Psi Z', and P = V^-1 - V^-1 X C X'V^-1, where C is the covariance of the fixed effects. A further
+column x has the score x's, whose variance is x'P x. Products of neighbours' scores are compared with those of
+drawn responses, of which the same P is taken: so what fitting does to neighbours is in both.
+
+References: Rao (1948), Proc. Camb. Phil. Soc. 44, 50-57, for score tests; Durbin, Watson (1950), Biometrika 37,
+409-428, and Jacqmin-Gadda, Commenges (1995), JASA 90, 1237-1246, for correlations left among residuals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+
+from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.factor import factorize
+from lmeformula.arrays import Floats, Ints
+from lmeformula.checking.check_groups import Scores
+from lmeformula.checking.check_test import Doubt
+from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.equations import Equations, has_equations, stacked_columns
+from lmeformula.prediction.normal_points import row_roots
+from lmeformula.prediction.parameter_errors import has_thresholds, location_covariance
+
+# As many columns are tried for a curve, and no columns with as few different values.
+MOST_COLUMNS, FEWEST_VALUES = 30, 3
+# A square of which the model leaves less than this share is in the model.
+LEAST_SHARE = 1e-6
+# Neighbours that say anything about their correlation.
+FEWEST_PAIRS = 20
+# Draws of the scores of normal rows, and numbers that are held at a time.
+FEWEST_DRAWS, MOST_DRAWS, MOST_NUMBERS = 20, 100, 2**23
+
+
+class Projected(NamedTuple):
+    """What takes working responses to scores, of n rows and K predictors one after the other.
+
+    Attributes:
+      solved: the mixed-model equations.
+      weights: (n, K, K) W.
+      X: (K n, p) fixed columns, with one for the location of thresholds.
+    """
+
+    solved: Equations
+    weights: Floats
+    X: Floats
+
+    def given(self, weighted: Floats) -> Floats:
+        """(K n, c) P z, from W z (K n, c)."""
+        found = self._inverse(weighted)
+        across = self.solved.fixed_vcov @ (self.X.T @ found)
+        return np.asarray(found - self._inverse(self.times(self.X @ across)))
+
+    def times(self, z: Floats) -> Floats:
+        """(K n, c) W z."""
+        n, k, _ = self.weights.shape
+        each = np.einsum("nab,bnc->anc", self.weights, z.reshape(k, n, -1))
+        return np.asarray(each.reshape(k * n, -1))
+
+    def _inverse(self, weighted: Floats) -> Floats:
+        """V^-1 z, from W z."""
+        plan, size = self.solved.factor.plan, len(weighted)
+        # The rows of pairs of predictors are there for the weights alone.
+        read = np.zeros((plan.matrices[0].shape[0], weighted.shape[1]))
+        read[:size] = weighted
+        effects = self.solved.collected(read)
+        moved = sum(plan.matrices[j] @ effects[plan.place(j)] for j in range(len(plan.sizes)))
+        return np.asarray(weighted - self.times(np.asarray(moved)[:size]))
+
+
+class Placed(NamedTuple):
+    """Columns, each of one linear predictor.
+
+    Attributes:
+      names: (c) of the columns.
+      of: (c) which predictor each would add to.
+      values: (K n, c) zeros where they are of another one.
+    """
+
+    names: tuple[str, ...]
+    of: tuple[int, ...]
+    values: Floats
+
+
+def score_doubts(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]:
+    """Columns whose square is missing, columns of other predictors, and neighbouring rows that are alike.
+
+    Where the equations can be solved.
+
+    Args:
+      fit: a fitted model with its rows.
+      scores: of the rows.
+      seed: of drawn responses.
+    """
+    if not has_equations(fit):
+        return
+    projected, size = projection(fit, scores), fit.model.design.n * fit.model.design.num_predictors
+    one = scores._replace(first=scores.first[:size], drawn=scores.drawn[:, :size])
+    for doubt in (
+        _curvature(fit, one, projected),
+        _lacking(fit, one, projected),
+        _neighbours(fit, one, projected, seed),
+    ):
+        if doubt is not None:
+            yield doubt
+
+
+def projection(fit: FittedModel, scores: Scores) -> Projected:
+    """What takes working responses of a fit's rows to scores.
+
+    Args:
+      fit: a fitted model with its rows.
+      scores: of the rows, of which the variances are taken.
+    """
+    vcov = location_covariance(fit) if has_thresholds(fit) else fit.fixed_vcov
+    stack, size = fit.model.stack, fit.model.design.n * fit.model.design.num_predictors
+    plan = layout(stack.terms)
+    lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
+    # Variances of the scores under the model: the curvature of a row goes with its score in some families, such
+    # as the gamma, and what is divided by it would not be like what is drawn.
+    factor = factorize(plan, cross_products(plan, scores.weights), lambdas)
+    solved = Equations(factor, np.zeros((0, 0)), vcov, fit.params.covariances, 1.0)
+    weights = stack.mixture.to_blocks(scores.weights)
+    return Projected(solved, weights, stacked_columns(fit, len(vcov))[:size])
+
+
+def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | None:
+    """The square of a numeric column: the one that would add most, times the number of those tried."""
+    design = fit.model.design
+    columns = [
+        k for k in range(design.X.shape[1]) if len(np.unique(design.X[:, k])) >= FEWEST_VALUES
+    ][:MOST_COLUMNS]
+    if not columns:
+        return None
+    centred = design.X[:, columns] - design.X[:, columns].mean(axis=0)
+    squares = (centred / centred.std(axis=0)) ** 2
+    of = tuple(design.column_predictors[k] for k in columns)
+    names = tuple(design.names[k] for k in columns)
+    found = _best(scores, projected, _placed(names, of, squares, design.num_predictors))
+    if found is None:
+        return None
+    chance, z, name, predictor = found
+    what = "the response bends" if predictor == 0 else f"{design.predictors[predictor].name} bends"
+    bare = design.predictors[predictor].bare(name)
+    return Doubt(
+        "curvature",
+        chance,
+        z,
+        f"{what} {'up' if z > 0 else 'down'} along {bare}: its square would have a z of {z:.1f}",
+        f"Add a curve: poly({bare}, 2), or ns({bare}, 4); or transform the column.",
+    )
+
+
+def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | None:
+    """A column of one predictor's formula that another's lacks, where there are several."""
+    design = fit.model.design
+    names, of, columns = [], [], []
+    every = {
+        name: part.design.X[:, k]
+        for part in design.predictors
+        for k, name in enumerate(part.design.names)
+    }
+    for place, part in enumerate(design.predictors):
+        for name, column in every.items():
+            if name not in part.design.names and np.ptp(column) > 0.0:
+                names.append(name)
+                of.append(place)
+                columns.append((column - column.mean()) / column.std())
+    if not columns:
+        return None
+    tried = np.column_stack(columns[:MOST_COLUMNS])
+    found = _best(scores, projected, _placed(tuple(names), tuple(of), tried, design.num_predictors))
+    if found is None:
+        return None
+    chance, z, name, predictor = found
+    which = design.predictors[predictor].name
+    return Doubt(
+        "columns",
+        chance,
+        z,
+        f"{which} goes {'up' if z > 0 else 'down'} with {name}, which its formula lacks: a z of {z:.1f}",
+        f"Give the formula of {which} that column.",
+    )
+
+
+def _placed(
+    names: tuple[str, ...], of: tuple[int, ...], columns: Floats, num_predictors: int
+) -> Placed:
+    """Columns (n, c) in the rows of their predictors."""
+    values = np.zeros((num_predictors, *columns.shape))
+    for column, predictor in enumerate(of[: columns.shape[1]]):
+        values[predictor, :, column] = columns[:, column]
+    return Placed(names, of, values.reshape(-1, columns.shape[1]))
+
+
+def _best(
+    scores: Scores, projected: Projected, columns: Placed
+) -> tuple[float, float, str, int] | None:
+    """Of the column that would add most: its chance, times the number of those tried, z, name and predictor."""
+    weighted = projected.times(columns.values)
+    variances = (columns.values * projected.given(weighted)).sum(axis=0)
+    whole = (columns.values * weighted).sum(axis=0)
+    tried = np.flatnonzero(variances > LEAST_SHARE * whole)
+    if not len(tried):
+        return None
+    z = (columns.values.T @ scores.first)[tried] / np.sqrt(variances[tried])
+    best = int(np.argmax(np.abs(z)))
+    place = int(tried[best])
+    chance = min(1.0, len(tried) * 2.0 * float(scipy.stats.norm.sf(abs(z[best]))))
+    return chance, float(z[best]), columns.names[place], columns.of[place]
+
+
+def _neighbours(fit: FittedModel, scores: Scores, projected: Projected, seed: int) -> Doubt | None:
+    """Rows that follow each other, in the data or among those of a level, and are alike, or apart."""
+    pairs = _pairs(fit)
+    if not pairs:
+        return None
+    n, k, _ = projected.weights.shape
+    own = np.einsum("nkk->kn", projected.weights)
+    size = np.sqrt(np.where(own > 0.0, own, np.inf))
+    each = scores.first.reshape(k, n) / size
+    every = _drawn(fit, scores, projected, seed).reshape(k, n, -1) / size[:, :, None]
+    found = []
+    for predictor, (observed, drawn) in enumerate(zip(each, every, strict=True)):
+        for where, (left, right) in pairs.items():
+            products = (drawn[left] * drawn[right]).sum(axis=0)
+            beyond = float((observed[left] * observed[right]).sum() - products.mean())
+            count = len(products)
+            spread = float(products.std(ddof=1)) * np.sqrt(1.0 + 1.0 / count)
+            scale = float(np.mean(observed**2)) * len(left)
+            if spread > 0.0 and scale > 0.0:
+                chance = 2.0 * float(scipy.stats.t.sf(abs(beyond) / spread, count - 1))
+                found.append((chance, beyond / scale, where, predictor))
+    if not found:
+        return None
+    chance, correlation, where, predictor = min(found)
+    of = f", in {fit.model.design.predictors[predictor].name}," if predictor else ""
+    return Doubt(
+        "autocorrelation",
+        min(1.0, len(found) * chance),
+        correlation,
+        f"rows next to each other {where} are{of} {'alike' if correlation > 0 else 'apart'} beyond what "
+        f"the model says: a correlation of {correlation:.2g}",
+        "If their order is that of time, model it: a trend, a slope that varies, or effects of time that are "
+        "correlated, ar1(0 + factor(time) | g).",
+    )
+
+
+def _pairs(fit: FittedModel) -> dict[str, tuple[Ints, Ints]]:
+    """Places of rows and of those that follow them: in the order of the data, and within levels."""
+    n = fit.model.design.n
+    found = {"in the data": (np.arange(n - 1), np.arange(1, n))}
+    for block in fit.model.design.terms:
+        if not 1 < len(block.levels) < n:
+            continue
+        order = np.argsort(block.index, kind="stable")
+        same = block.index[order][1:] == block.index[order][:-1]
+        found.setdefault(f"within {block.group}", (order[:-1][same], order[1:][same]))
+    return {where: pair for where, pair in found.items() if len(pair[0]) >= FEWEST_PAIRS}
+
+
+def _drawn(fit: FittedModel, scores: Scores, projected: Projected, seed: int) -> Floats:
+    """(n, m) scores of drawn responses, with effects drawn, too, and fitted again to first order."""
+    design, (n, k, _) = fit.model.design, projected.weights.shape
+    random = np.random.default_rng([seed, 5])
+    count = int(np.clip(MOST_NUMBERS // (k * n), FEWEST_DRAWS, MOST_DRAWS))
+    if len(scores.drawn):
+        noise = scores.drawn[:count].T
+    else:
+        standard = random.standard_normal((k * n, count)).reshape(k, n, count)
+        noise = np.einsum("nab,bnc->anc", row_roots(projected.weights), standard)
+        noise = noise.reshape(k * n, count)
+    moved = np.zeros((k, n, noise.shape[1]))
+    for block, covariance in zip(design.terms, fit.params.covariances, strict=True):
+        root = cholesky_semidefinite(covariance)
+        for place in range(len(block.columns)):
+            # One coefficient of all levels at a time; those of a level share the noise behind them.
+            if place == 0:
+                standard = random.standard_normal((len(block.levels), noise.shape[1], len(root)))
+            each = (standard @ root[place])[block.index]
+            predictor = block.predictors[place]
+            moved[predictor] += block.values[:, place, None] * each
+    return projected.given(noise + projected.times(moved.reshape(k * n, -1)))

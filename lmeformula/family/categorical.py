@@ -1,0 +1,147 @@
+"""Categories without an order: a softmax against the first one, with a linear predictor for each other.
+
+The chance of category k is exp(eta_k) over the sum of all, and eta is zero for the reference. One formula gives
+the columns of all predictors; each has coefficients of its own.
+
+Reference: Agresti (2013), Categorical Data Analysis, 3rd ed., section 8.1, baseline-category logits.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design, LinearPredictor
+from lmeformula.errors import ModelError
+from lmeformula.family import papers
+from lmeformula.family.categories import indicators
+from lmeformula.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.family.predicted import predicted_of
+from lmeformula.family.record import Arrays, Family
+
+
+def category_levels(design: Design) -> tuple[str, ...]:
+    """The names of the response's categories, the reference first."""
+    return response_of(design).levels
+
+
+def _response(design: Design) -> Arrays:
+    """The category of each row, from 0, and its indicators (n, K + 1)."""
+    block = response_of(design)
+    if block.kind not in ("categorical", "ordered"):
+        raise unsuitable(
+            design,
+            "categorical",
+            "categories",
+            'Make the column a categorical, or text; for yes and no use family="bernoulli".',
+        )
+    refuse_weights(design, "categorical")
+    codes = block.values.astype(np.int64)
+    if len(block.levels) < 3:
+        raise unsuitable(
+            design,
+            "categorical",
+            "three categories or more",
+            'For two of them use family="bernoulli".',
+        )
+    return codes.astype(np.float64), indicators(design, codes, len(block.levels))
+
+
+def _parts(design: Design) -> tuple[LinearPredictor, ...]:
+    for further in design.predictors[1:]:
+        predicted_of(CATEGORICAL, further.name)  # refuses it
+    block, counts = response_of(design), _response(design)[1].sum(axis=0)
+    if not counts.all():
+        absent = block.levels[int(np.flatnonzero(counts == 0)[0])]
+        raise ModelError(
+            f"no row has the category {absent!r} of the response {block.name!r}",
+            hint="A category without rows has no coefficients: remove it from the categories.",
+        )
+    return tuple(
+        LinearPredictor(level, f"{{}}[{level}]", design) for level in category_levels(design)[1:]
+    )
+
+
+def _log_shares(design: Design) -> Floats:
+    """(K,) logarithms of how often each category is seen, over how often the reference is."""
+    shares = _response(design)[1].mean(axis=0)
+    return np.asarray(np.log(shares[1:] / shares[0]))
+
+
+def _working(response: Arrays) -> Floats:
+    reference, first = response[1][:, 0], response[1][:, 1]
+    centre = np.log(first.mean() / reference.mean()) - first.mean() + reference.mean()
+    return np.asarray(centre + first - reference)
+
+
+def _no_mean(eta: Floats, own: Floats) -> Floats:
+    raise ModelError(
+        "categories without an order have no mean",
+        hint='Predict their chances, fit.predict(kind="prob"); of residuals there are those of '
+        'kind="quantile".',
+    )
+
+
+def _density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    indicators = response[1]
+    chosen = sum(indicators[:, k + 1, None] * eta[k] for k in range(eta.shape[0]))
+    logits = tf.concat([tf.zeros_like(eta[:1]), eta], axis=0)
+    return chosen - tf.reduce_logsumexp(logits, axis=0)
+
+
+def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    logits = tf.concat([tf.zeros_like(eta[..., :1, :]), eta], axis=-2)
+    return tfp.distributions.Categorical(logits=tf.linalg.matrix_transpose(logits), dtype=eta.dtype)
+
+
+def _probabilities(eta: Floats, own: Floats) -> Floats:
+    logits = np.vstack([np.zeros((1, eta.shape[1])), eta])
+    return np.asarray(scipy.special.softmax(logits, axis=0).T)
+
+
+@functools.cache
+def _grown(names: tuple[str, ...]) -> Family:
+    """The family with the predictors of these categories."""
+    return CATEGORICAL._replace(
+        distribution=_distribution,
+        log_density=_density,
+        probabilities=_probabilities,
+        predictors=names,
+        starts=lambda design: tuple(_log_shares(design)[1:]),
+        grown_from=CATEGORICAL,
+        expand=None,
+        grow=None,
+    )
+
+
+def _not_yet(*_: Any) -> Any:
+    raise ModelError(
+        "the categorical family has a predictor for each category, which its response tells",
+        hint='Compile it with a design: lf.compile(design, "categorical").',
+    )
+
+
+CATEGORICAL = Family(
+    name="categorical",
+    link="logit",
+    response=_response,
+    distribution=_not_yet,
+    mean=_no_mean,
+    working=_working,
+    categories=category_levels,
+    # A design tells them.
+    predictors=(),
+    expand=_parts,
+    grow=_grown,
+    paper=papers.CATEGORICAL,
+    measure="categories",
+)

@@ -1,0 +1,250 @@
+"""Positive responses by the gamma and the inverse Gaussian distribution, proportions by the beta."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design
+from lmeformula.family import papers
+from lmeformula.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.family.counts import stirling_remainder
+from lmeformula.family.deviances import of_gamma, of_inverse_gaussian
+from lmeformula.family.gammas import less_powers
+from lmeformula.family.location_scale import positive_response
+from lmeformula.family.notation import Notation
+from lmeformula.family.own import Own, positive
+from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.family.runaway import MET, Runaway, least_of, logs_of, middle_of
+
+
+def _share_response(design: Design) -> Arrays:
+    needs = "numbers strictly between 0 and 1"
+    hint = 'Proportions of counted trials, 0 and 1 among them, are for family="binomial".'
+    values = numbers(design, "beta", needs, hint)
+    check_rows(design, "beta", (values <= 0) | (values >= 1), needs, hint)
+    refuse_weights(design, "beta")
+    return values, np.log(values), np.log1p(-values)
+
+
+def _shape(design: Design) -> Own:
+    spread = float(np.var(np.log(response_of(design).values)))
+    return positive("shape", float(np.clip(1.0 / max(spread, 1e-3), 0.1, 100.0)))
+
+
+def _precision(design: Design) -> Own:
+    return positive("precision", precision_of(response_of(design).values))
+
+
+def precision_of(shares: Floats) -> float:
+    """The precision of shares (n,) strictly between 0 and 1, by moments."""
+    mean, variance = float(shares.mean()), float(shares.var())
+    found = mean * (1.0 - mean) / max(variance, 1e-6) - 1.0
+    return float(np.clip(found, 0.5, 1000.0))
+
+
+def _gamma(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.Gamma(concentration=own[0], log_rate=tf.math.log(own[0]) - eta)
+
+
+def _gamma_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    log_y, shape = response[1][:, None], own[0]
+    apart = log_y - eta
+    return shape * (apart - tf.math.expm1(apart)) - less_powers(shape) - log_y
+
+
+def _gamma_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    return own[0] * tf.math.expm1(response[1][:, None] - eta)
+
+
+def _gamma_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    log_y, shape = response[1], own[0]
+    apart = log_y - eta
+    ratio = np.exp(apart)
+    # From the peak of each density, in which large shapes and rows that say much keep their digits.
+    peak = 0.5 * np.log(shape / (2.0 * np.pi)) - float(stirling_remainder(np.full(1, shape))[0])
+    value = shape * (apart - np.expm1(apart)).sum() + len(eta) * peak - log_y.sum()
+    return Slopes(float(value), shape * np.expm1(apart), -shape * ratio)
+
+
+def _gamma_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    shape = own[0]
+    apart = response[1] - eta
+    ratio = np.exp(apart)
+    constant = np.log(shape) + 1.0 - scipy.special.digamma(shape)
+    bend = 1.0 / shape - float(scipy.special.polygamma(1, shape))
+    return Depths(
+        third=shape * ratio,
+        own=np.array([(apart - ratio + constant).sum()]),
+        own_own=np.array([[len(eta) * bend]]),
+        own_first=np.expm1(apart)[None],
+        own_second=-ratio[None],
+    )
+
+
+def _waiting_shape(design: Design) -> Own:
+    """By moments: the variance over the cubed mean, some of which is for the random effects."""
+    values = response_of(design).values
+    mean = float(values.mean())
+    variance = float((values / mean).var())
+    return positive("shape", mean * float(np.clip(2.0 / max(variance, 1e-300), 0.1, 1e3)))
+
+
+def _inverse_gaussian(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.InverseGaussian(loc=tf.exp(eta), concentration=own[0])
+
+
+def _inverse_gaussian_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, log_y = (array[:, None] for array in response)
+    constant = 0.5 * (tf.math.log(own[0]) - np.log(2.0 * np.pi) - 3.0 * log_y)
+    # (y - mu)^2 / (mu^2 y), where the mean may overflow and y over it does not
+    return constant - 0.5 * own[0] / y * tf.square(tf.math.expm1(log_y - eta))
+
+
+def _inverse_gaussian_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, log_y = (array[:, None] for array in response)
+    return own[0] / y * tf.math.expm1(log_y - eta) * tf.exp(log_y - eta)
+
+
+def _inverse_gaussian_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    (y, log_y), shape = response, own[0]
+    excess, ratio = np.expm1(log_y - eta), np.exp(log_y - eta)
+    constant = 0.5 * (len(eta) * np.log(shape / (2.0 * np.pi)) - 3.0 * log_y.sum())
+    pull = shape / y * ratio
+    value = constant - 0.5 * shape * (excess**2 / y).sum()
+    return Slopes(float(value), pull * excess, pull * (1.0 - 2.0 * ratio))
+
+
+def _inverse_gaussian_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    (y, log_y), shape = response, own[0]
+    excess, ratio = np.expm1(log_y - eta), np.exp(log_y - eta)
+    pull = ratio / y
+    return Depths(
+        third=shape * pull * (4.0 * ratio - 1.0),
+        own=np.array([0.5 * (len(eta) / shape - (excess**2 / y).sum())]),
+        own_own=np.array([[-0.5 * len(eta) / shape**2]]),
+        own_first=(pull * excess)[None],
+        own_second=(pull * (1.0 - 2.0 * ratio))[None],
+    )
+
+
+def _beta(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.Beta(
+        concentration1=own[0] * tf.math.sigmoid(eta), concentration0=own[0] * tf.math.sigmoid(-eta)
+    )
+
+
+def _beta_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    _, log_y, log_rest = (array[:, None] for array in response)
+    a, b = own[0] * tf.math.sigmoid(eta), own[0] * tf.math.sigmoid(-eta)
+    norm = less_powers(own[0]) - less_powers(a) - less_powers(b)
+    # Powers of the share over the mean: a large precision costs no digits.
+    apart = a * (log_y + tf.math.softplus(-eta)) + b * (log_rest + tf.math.softplus(eta))
+    return norm + apart - log_y - log_rest
+
+
+GAMMA = Family(
+    name="gamma",
+    link="log",
+    response=positive_response("gamma"),
+    distribution=_gamma,
+    mean=lambda eta, own: np.exp(eta),
+    working=lambda response: response[1],
+    own=_shape,
+    variance=lambda mean, own: mean**2 / own[0],
+    log_density=_gamma_density,
+    slope=_gamma_slope,
+    closed=ClosedForm(_gamma_slopes, _gamma_depths),
+    parts=(Predicted("shape", "log"),),
+    deviance=of_gamma,
+    paper=papers.GLM,
+    runaways=(
+        Runaway(
+            "shape",
+            MET,
+            lambda response, own: own["shape"] ** -0.5,
+            math.inf,
+            logs_of,
+            lambda response, spread: spread**-2.0,
+        ),
+    ),
+    measure="numbers",
+    notation=Notation("Gamma", "μ", r"\mu", "log", own="shape"),
+)
+
+INVERSE_GAUSSIAN = Family(
+    name="inverse_gaussian",
+    link="log",
+    response=positive_response("inverse_gaussian"),
+    distribution=_inverse_gaussian,
+    mean=lambda eta, own: np.exp(eta),
+    working=lambda response: response[1],
+    own=_waiting_shape,
+    variance=lambda mean, own: mean**3 / own[0],
+    log_density=_inverse_gaussian_density,
+    slope=_inverse_gaussian_slope,
+    closed=ClosedForm(_inverse_gaussian_slopes, _inverse_gaussian_depths),
+    parts=(Predicted("shape", "log"),),
+    deviance=of_inverse_gaussian,
+    paper=papers.GLM,
+    runaways=(
+        Runaway(
+            "shape",
+            MET,
+            lambda response, own: math.exp(0.5 * middle_of(response)) * own["shape"] ** -0.5,
+            math.inf,
+            logs_of,
+            lambda response, spread: math.exp(middle_of(response)) / spread**2.0,
+        ),
+    ),
+    measure="numbers",
+    notation=Notation("InverseGaussian", "μ", r"\mu", "log", own="shape"),
+)
+
+BETA = Family(
+    name="beta",
+    link="logit",
+    response=_share_response,
+    distribution=_beta,
+    mean=lambda eta, own: scipy.special.expit(eta),
+    working=lambda response: response[1] - response[2],
+    own=_precision,
+    variance=lambda mean, own: mean * (1.0 - mean) / (1.0 + own[0]),
+    log_density=_beta_density,
+    parts=(Predicted("precision", "log", aliases=("phi",)),),
+    paper=papers.BETA,
+    runaways=(
+        Runaway(
+            "precision",
+            MET,
+            lambda response, own: own["precision"] ** -0.5,
+            math.inf,
+            lambda response: response[1] - response[2],
+            lambda response, spread: spread**-2.0 * math.exp(-least_of(response)),
+        ),
+    ),
+    notation=Notation("Beta", "μ", r"\mu", "logit", own="precision"),
+)

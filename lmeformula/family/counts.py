@@ -1,0 +1,119 @@
+"""Counts by the Poisson distribution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design
+from lmeformula.family import papers
+from lmeformula.family.checks import numbers, refuse_weights, unsuitable
+from lmeformula.family.deviances import of_counts
+from lmeformula.family.gammas import LARGE, REMAINDER
+from lmeformula.family.notation import Notation
+from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+
+
+def count_response(family: str) -> Any:
+    """Design -> `count_arrays`, refused in the name of `family` where the response is not of counts."""
+
+    def response(design: Design) -> Arrays:
+        needs = "counts: whole numbers from zero"
+        hint = "For rates, give counts and an offset: y ~ ... + offset(log(exposure))."
+        values = numbers(design, family, needs, hint)
+        if (values < 0).any() or (values != np.round(values)).any():
+            raise unsuitable(design, family, needs, hint)
+        refuse_weights(design, family)
+        return count_arrays(values)
+
+    return response
+
+
+def count_arrays(counts: Floats) -> Arrays:
+    """What densities of counts (n,) take.
+
+    Returns:
+      The counts, the logarithms of their factorials, their own logarithms (of zero: zero), and the log density
+      of each by the Poisson distribution that has it for its mean: from there large counts keep their digits.
+    """
+    log_counts = np.log(np.maximum(counts, 1.0))
+    return counts, scipy.special.gammaln(counts + 1.0), log_counts, _peaks(counts)
+
+
+def _peaks(counts: Floats) -> Floats:
+    """(n,) log of y^y exp(-y) / y!, by Stirling's formula with its remainder."""
+    some = np.maximum(counts, 1.0)
+    found = -0.5 * np.log(2.0 * np.pi * some) - stirling_remainder(some)
+    return np.asarray(np.where(counts > 0.0, found, 0.0))
+
+
+def stirling_remainder(x: Floats) -> Floats:
+    """What Stirling's formula leaves of the log gamma function at x > 0.
+
+    Example:
+      >>> stirling_remainder(np.array([1.0, 1e3, 1e9])).round(7).tolist()
+      [0.0810615, 8.33e-05, 0.0]
+    """
+    large = np.maximum(x, LARGE)
+    found = sum(factor * large ** -(2.0 * j + 1.0) for j, factor in enumerate(REMAINDER))
+    small = np.minimum(x, LARGE)
+    direct = scipy.special.gammaln(small) - (small - 0.5) * np.log(small) + small
+    return np.asarray(np.where(x >= LARGE, found, direct - 0.5 * np.log(2.0 * np.pi)))
+
+
+def log_mean(response: Arrays) -> Floats:
+    """Logarithms of the counts, kept off zero."""
+    return np.asarray(np.log(response[0] + 0.5))
+
+
+def _poisson(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.Poisson(log_rate=eta)
+
+
+def _poisson_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    return response[0][:, None] * eta - tf.exp(eta) - response[1][:, None]
+
+
+def _poisson_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    return response[0][:, None] - tf.exp(eta)
+
+
+def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    counts, _, log_counts, peaks = response
+    mean, apart = np.exp(eta), eta - log_counts
+    # From the density's peak: sums of counts times logarithms would leave no digit of large ones.
+    value = np.where(counts > 0.0, counts * (apart - np.expm1(apart)), -mean) + peaks
+    return Slopes(float(value.sum()), counts - mean, -mean)
+
+
+def _poisson_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    none, rows = np.zeros(0), np.zeros((0, len(eta)))
+    return Depths(-np.exp(eta), none, np.zeros((0, 0)), rows, rows)
+
+
+POISSON = Family(
+    name="poisson",
+    link="log",
+    response=count_response("poisson"),
+    distribution=_poisson,
+    mean=lambda eta, own: np.exp(eta),
+    working=log_mean,
+    variance=lambda mean, own: mean,
+    log_density=_poisson_density,
+    slope=_poisson_slope,
+    closed=ClosedForm(_poisson_slopes, _poisson_depths),
+    deviance=of_counts,
+    paper=papers.GLM,
+    measure="counts",
+    notation=Notation("Poisson", "μ", r"\mu", "log"),
+    tfp=("Poisson", "log_rate"),
+)

@@ -1,0 +1,81 @@
+"""The normal distribution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lmeformula.arrays import Tensor
+from lmeformula.design.design import Design
+from lmeformula.errors import ModelError
+from lmeformula.family.checks import response_of
+from lmeformula.family.deviances import of_normal
+from lmeformula.family.notation import Notation
+from lmeformula.family.own import Own, positive
+from lmeformula.family.record import Arrays, Family, Predicted
+
+
+def _response(design: Design) -> Arrays:
+    response = response_of(design)
+    if response.kind not in ("numeric", "logical") or response.trials is not None:
+        raise ModelError(
+            f"the response {response.name!r} is {response.kind}, and the gaussian family needs numbers",
+            formula=design.formula.text,
+            span=None if design.formula.response is None else design.formula.response.span,
+            hint='Use a numeric column; for an ordered rating there is family="cumulative".',
+        )
+    weights = np.ones(design.n) if design.weights is None else design.weights
+    return response.values, weights
+
+
+def _own(design: Design) -> Own:
+    return positive("sigma", 1.0)
+
+
+def _log_residual_sd(design: Design) -> float:
+    values = response_of(design).values - design.offset
+    rest = values - design.X @ np.linalg.lstsq(design.X, values, rcond=None)[0]
+    return float(np.log(0.85 * rest.std() or 1.0))
+
+
+def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    # A row of prior weight w has residual sd sigma / sqrt(w).
+    return tfp.distributions.Normal(loc=eta, scale=own[0] / tf.sqrt(response[1]))
+
+
+def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, weights = response
+    precision = weights[:, None] / own[0] ** 2
+    constant = 0.5 * tf.math.log(precision / (2.0 * np.pi))
+    return constant - 0.5 * precision * tf.square(y[:, None] - eta)
+
+
+def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    y, weights = response
+    return weights[:, None] / own[0] ** 2 * (y[:, None] - eta)
+
+
+GAUSSIAN = Family(
+    name="gaussian",
+    link="identity",
+    response=_response,
+    distribution=_distribution,
+    mean=lambda eta, own: eta,
+    working=lambda response: response[0],
+    own=_own,
+    variance=lambda mean, own: np.full_like(mean, own[0] ** 2),
+    log_density=_log_density,
+    slope=_slope,
+    parts=(Predicted("sigma", "log", start=_log_residual_sd),),
+    deviance=of_normal,
+    measure="numbers",
+    is_normal=True,
+    notation=Notation("Normal", has_sigma=True),
+    tfp=("Normal", "loc"),
+)

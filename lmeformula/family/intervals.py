@@ -1,0 +1,110 @@
+"""Derivatives of log(F(upper - eta) - F(lower - eta)) for any F: of ordered categories, of yes and no.
+
+With A = f(a) / P, B = f(b) / P, P = F(a) - F(b) and D = A - B, the first derivative in eta is -D; A and B
+change with a by A (l(a) - A) and -A B, with b by A B and B (l(b) + B), where l = (log f)'. The rest follows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lmeformula.arrays import Floats, Ints
+from lmeformula.family.link_distributions import Tails
+from lmeformula.family.record import Arrays, ClosedForm, Depths, Slopes
+
+Codes = Ints
+
+
+class _Edges(NamedTuple):
+    """Of each row's interval: log P; at its ends f / P, zero where there is none; (log f)' and (log f)''."""
+
+    log_chance: Floats
+    A: Floats
+    B: Floats
+    slope_a: Floats
+    slope_b: Floats
+    bend_a: Floats
+    bend_b: Floats
+
+
+def ordered_form(tails: Tails) -> ClosedForm:
+    """The derivatives of a cumulative family with that distribution function; own parameters are thresholds."""
+
+    def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+        at = _edges(tails, eta, response[0].astype(np.int64), own)
+        D = at.A - at.B
+        second = at.A * at.slope_a - at.B * at.slope_b - D**2
+        return Slopes(float(at.log_chance.sum()), -D, second)
+
+    def depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+        codes = response[0].astype(np.int64)
+        _, A, B, slope_a, slope_b, bend_a, bend_b = _edges(tails, eta, codes, own)
+        D = A - B
+        # Derivatives of A and B in the upper and in the lower threshold.
+        A_a, A_b, B_a, B_b = A * (slope_a - A), A * B, -A * B, B * (slope_b + B)
+        # Of the second derivative in the predictor, A l(a) - B l(b) - D^2.
+        upper = A_a * slope_a + A * bend_a - B_a * slope_b - 2.0 * D * (A_a - B_a)
+        lower = A_b * slope_a - B_b * slope_b - B * bend_b - 2.0 * D * (A_b - B_b)
+        f, n = len(own), len(eta)
+        own_first, own_second = np.zeros((f, n)), np.zeros((f, n))
+        own_slope, own_own = np.zeros(f), np.zeros((f, f))
+        for k in range(f):
+            ends, starts = codes == k, codes == k + 1
+            own_first[k] = np.where(ends, B_a - A_a, np.where(starts, B_b - A_b, 0.0))
+            own_second[k] = np.where(ends, upper, np.where(starts, lower, 0.0))
+            own_slope[k] = A[ends].sum() - B[starts].sum()
+            own_own[k, k] = A_a[ends].sum() - B_b[starts].sum()
+            if k:
+                # The rows between this threshold and the one below.
+                own_own[k, k - 1] = own_own[k - 1, k] = A_b[ends].sum()
+        return Depths(-upper - lower, own_slope, own_own, own_first, own_second)
+
+    return ClosedForm(slopes, depths)
+
+
+def binary_form(tails: Tails) -> ClosedForm:
+    """The derivatives of successes out of trials, whose chance is F(eta)."""
+
+    def parts(eta: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        log_yes, log_no = tails.log_cdf(eta), tails.log_survival(eta)
+        log_density = tails.log_density(eta)
+        A, B = np.exp(log_density - log_yes), np.exp(log_density - log_no)
+        return log_yes, log_no, A, B, tails.slope(eta)
+
+    def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+        successes, trials, log_ways = response
+        log_yes, log_no, A, B, slope = parts(eta)
+        failures = trials - successes
+        value = float(successes @ log_yes + failures @ log_no + log_ways.sum())
+        first = successes * A - failures * B
+        return Slopes(value, first, successes * A * (slope - A) - failures * B * (slope + B))
+
+    def depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+        successes, trials, _ = response
+        *_, A, B, slope = parts(eta)
+        bend = tails.bend(eta)
+        A_turn, B_turn = A * (slope - A), B * (slope + B)
+        yes = A_turn * (slope - A) + A * (bend - A_turn)
+        no = B_turn * (slope + B) + B * (bend + B_turn)
+        rows = np.zeros((0, len(eta)))
+        third = successes * yes - (trials - successes) * no
+        return Depths(third, np.zeros(0), np.zeros((0, 0)), rows, rows)
+
+    return ClosedForm(slopes, depths)
+
+
+def _edges(tails: Tails, eta: Floats, codes: Codes, own: Floats) -> _Edges:
+    last = len(own)
+    is_first, is_last = codes == 0, codes == last
+    a = own[np.minimum(codes, last - 1)] - eta
+    b = own[np.maximum(codes - 1, 0)] - eta
+    log_chance = np.empty(len(eta))
+    log_chance[is_first] = tails.log_cdf(a[is_first])
+    log_chance[is_last] = tails.log_survival(b[is_last])
+    between = ~(is_first | is_last)
+    log_chance[between] = tails.log_between(a[between], b[between])
+    A = np.where(is_last, 0.0, np.exp(tails.log_density(a) - log_chance))
+    B = np.where(is_first, 0.0, np.exp(tails.log_density(b) - log_chance))
+    return _Edges(log_chance, A, B, tails.slope(a), tails.slope(b), tails.bend(a), tails.bend(b))

@@ -1,0 +1,205 @@
+"""Responses around a location: heavy tails by Student's t distribution, positive numbers by the lognormal one.
+
+References: Lange, Little, Taylor (1989), Robust statistical modeling using the t distribution, JASA 84,
+881-896; Johnson, Kotz, Balakrishnan (1994), Continuous Univariate Distributions 1, chapter 14.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design
+from lmeformula.family import papers
+from lmeformula.family.bounded import POSITIVE, Bounded
+from lmeformula.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.family.gammas import log_rising
+from lmeformula.family.limit import of_rows, upwards
+from lmeformula.family.notation import Notation
+from lmeformula.family.own import Own, positive
+from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.family.runaway import LOCATED, Runaway, largest_of, logs_of
+
+# A t distribution has a mean above one degree of freedom, which the predictor is. Near none its likelihood is
+# unbounded, too: a row that is fitted exactly outweighs all others.
+LEAST_FREEDOM = 1.0
+# Half the distance between the quartiles of a normal distribution of sd one.
+QUARTILE = 0.6744897501960817
+HALF_LOG_TAU = 0.5 * math.log(2.0 * math.pi)
+
+
+def _any_number(design: Design) -> Arrays:
+    values = numbers(design, "student", "numbers", "Use a numeric column.")
+    refuse_weights(design, "student")
+    return (values,)
+
+
+def positive_response(family: str) -> Any:
+    """Design -> (positive numbers, their logarithms), refused in the name of `family` where they are none."""
+
+    def response(design: Design) -> Arrays:
+        needs = "positive numbers"
+        hint = f"Zeros have no place in the {family.replace('_', ' ')} distribution."
+        values = numbers(design, family, needs, hint)
+        check_rows(design, family, values <= 0.0, needs, hint)
+        refuse_weights(design, family)
+        return values, np.log(values)
+
+    return response
+
+
+def _residuals(design: Design, values: Floats) -> Floats:
+    target = values - design.offset
+    return np.asarray(target - design.X @ np.linalg.lstsq(design.X, target, rcond=None)[0])
+
+
+def _robust_sd(residuals: Floats) -> float:
+    low, high = np.quantile(residuals, [0.25, 0.75])
+    # Where half of the rows are alike the quartiles say nothing.
+    found = 0.5 * (high - low) / QUARTILE or float(residuals.std())
+    return float(found) or 1.0
+
+
+def _scale_and_freedom(design: Design) -> Own:
+    scale = 0.8 * _robust_sd(_residuals(design, response_of(design).values))
+    bounds = Bounded((POSITIVE, (LEAST_FREEDOM, math.inf)))
+    return Own("scale_df", ("scale", "df"), np.array([scale, 6.0]), bounds)
+
+
+def _log_sd(design: Design) -> Own:
+    residuals = _residuals(design, np.log(response_of(design).values))
+    return positive("sigma", 0.85 * (float(residuals.std()) or 1.0))
+
+
+def _student(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.StudentT(df=own[1], loc=eta, scale=own[0])
+
+
+def _student_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    scale, df = own
+    apart = (response[0][:, None] - eta) / scale
+    half = tf.cast(0.5, eta.dtype)
+    norm = log_rising(half * df, half) - half * tf.math.log(np.pi * df)
+    return norm - tf.math.log(scale) - half * (df + 1.0) * tf.math.log1p(tf.square(apart) / df)
+
+
+def _student_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    scale, df = own
+    apart = (response[0][:, None] - eta) / scale
+    return (df + 1.0) * apart / (scale * (df + apart**2))
+
+
+def _student_variance(mean: Floats, own: Floats) -> Floats:
+    scale, df = own
+    # Up to two degrees of freedom there is none.
+    variance = scale**2 * df / np.where(df > 2.0, df - 2.0, np.nan)
+    return np.asarray(variance + np.zeros_like(mean))
+
+
+def _lognormal(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.LogNormal(loc=eta, scale=own[0])
+
+
+def _lognormal_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    log_y = response[1][:, None]
+    return -0.5 * tf.square((log_y - eta) / own[0]) - tf.math.log(own[0]) - HALF_LOG_TAU - log_y
+
+
+def _lognormal_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    return (response[1][:, None] - eta) / own[0] ** 2
+
+
+def _lognormal_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    log_y, sigma = response[1], own[0]
+    apart = log_y - eta
+    value = -0.5 * float(apart @ apart) / sigma**2 - log_y.sum()
+    value -= len(eta) * (np.log(sigma) + HALF_LOG_TAU)
+    return Slopes(float(value), apart / sigma**2, np.full_like(eta, -1.0 / sigma**2))
+
+
+def _lognormal_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    n, sigma = len(eta), own[0]
+    apart = response[1] - eta
+    square = float(apart @ apart)
+    return Depths(
+        third=np.zeros(n),
+        own=np.array([square / sigma**3 - n / sigma]),
+        own_own=np.array([[n / sigma**2 - 3.0 * square / sigma**4]]),
+        own_first=-2.0 * apart[None] / sigma**3,
+        own_second=np.full((1, n), 2.0 / sigma**3),
+    )
+
+
+STUDENT = Family(
+    name="student",
+    link="identity",
+    response=_any_number,
+    distribution=_student,
+    mean=lambda eta, own: eta,
+    working=lambda response: response[0],
+    own=_scale_and_freedom,
+    variance=_student_variance,
+    log_density=_student_density,
+    slope=_student_slope,
+    parts=(
+        Predicted("scale", "log", aliases=("sigma",)),
+        Predicted("df", "log(. - 1)", 1, aliases=("nu",)),
+    ),
+    paper=papers.STUDENT,
+    limits=(upwards("df", "normal", of_rows),),
+    runaways=(
+        Runaway(
+            "scale",
+            LOCATED,
+            lambda response, own: own["scale"] / largest_of(response),
+            0.0,
+            lambda response: response[0],
+            lambda response, spread: spread * largest_of(response),
+            # Where all residuals are zero, the normal density is the highest.
+            beside="df",
+        ),
+    ),
+    measure="numbers",
+    notation=Notation("StudentT", "μ", r"\mu", "identity", own="scale_df", parts=("scale", "df")),
+)
+
+# The predictor is the mean of the logarithm; a fit of log(y) has the same estimates, and a log-likelihood
+# that is larger by the sum of these logarithms.
+LOGNORMAL = Family(
+    name="lognormal",
+    link="identity",
+    response=positive_response("lognormal"),
+    distribution=_lognormal,
+    mean=lambda eta, own: np.exp(eta + 0.5 * own[0] ** 2),
+    working=lambda response: response[1],
+    own=_log_sd,
+    variance=lambda mean, own: np.expm1(own[0] ** 2) * mean**2,
+    log_density=_lognormal_density,
+    slope=_lognormal_slope,
+    closed=ClosedForm(_lognormal_slopes, _lognormal_depths),
+    parts=(Predicted("sigma", "log"),),
+    runaways=(
+        Runaway(
+            "sigma",
+            LOCATED,
+            lambda response, own: own["sigma"],
+            0.0,
+            logs_of,
+            lambda response, spread: spread,
+        ),
+    ),
+    measure="numbers",
+    predictor_variance=lambda own: own[0] ** 2,
+    notation=Notation("LogNormal", "μ", r"\mu", "identity", own="sigma"),
+)

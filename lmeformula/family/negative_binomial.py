@@ -1,0 +1,206 @@
+"""Counts that vary more than Poisson: variance quadratic or linear in the mean.
+
+Reference: Hardin, Hilbe (2018), Generalized Linear Models and Extensions, 4th ed., chapter 13, for NB1 and NB2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design
+from lmeformula.family import papers
+from lmeformula.family.counts import count_response, log_mean, stirling_remainder
+from lmeformula.family.deviances import of_nbinom2
+from lmeformula.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
+from lmeformula.family.limit import downwards, of_squares, of_total, upwards
+from lmeformula.family.links import softplus
+from lmeformula.family.notation import Notation
+from lmeformula.family.own import Own, positive
+from lmeformula.family.polya_urn import is_short, summed
+from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.family.rising import rising
+
+
+def _moments(design: Design) -> tuple[float, float]:
+    """The mean of the counts, and their variance over its square, of whatever size they are."""
+    assert design.response is not None
+    counts = design.response.values
+    mean = max(float(counts.mean()), 1e-3)
+    return mean, float((counts / mean).var())
+
+
+def _quadratic_own(design: Design) -> Own:
+    mean, variance = _moments(design)
+    excess = max(variance - 1.0 / mean, 1e-3)
+    return positive("dispersion", float(np.clip(1.0 / excess, 0.1, 20.0)))
+
+
+def _linear_own(design: Design) -> Own:
+    mean, variance = _moments(design)
+    return positive("dispersion", float(np.clip(0.5 * (variance * mean - 1.0), 0.1, 20.0)))
+
+
+def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.NegativeBinomial(total_count=own[0], logits=eta - tf.math.log(own[0]))
+
+
+def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    counts, log_factorials, *_ = (array[:, None] for array in response)
+    size = own[0]
+    log_ratio = eta - tf.math.log(size)
+    value = counts * eta - (counts + size) * tf.math.softplus(log_ratio)
+    return value + log_rising_ratio(size, counts) - log_factorials
+
+
+def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    counts, size = response[0][:, None], own[0]
+    log_ratio = eta - tf.math.log(size)
+    return counts * tf.math.sigmoid(-log_ratio) - size * tf.math.sigmoid(log_ratio)
+
+
+def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    counts, _, log_counts, peaks = response
+    size = own[0]
+    log_ratio, apart = eta - np.log(size), eta - log_counts
+    # The rest of the share by itself: one less the share has no digits where means are 1e16 times the size.
+    share, rest = scipy.special.expit(log_ratio), scipy.special.expit(-log_ratio)
+    # From the density's peak, at a mean that is the count itself, where the share is `whole`.
+    whole = counts / (counts + size)
+    fall = counts * apart - (counts + size) * np.log1p(whole * np.expm1(apart))
+    top = peaks - 0.5 * np.log1p(counts / size)
+    top += stirling_remainder(counts + size) - stirling_remainder(np.full(1, size))
+    of_zero = -size * softplus(log_ratio, share)
+    value = np.where(counts > 0.0, fall + top, of_zero)
+    second = -(counts + size) * share * rest
+    return Slopes(float(value.sum()), counts * rest - size * share, second)
+
+
+def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    counts, size = response[0], own[0]
+    log_ratio = eta - np.log(size)
+    share, rest = scipy.special.expit(log_ratio), scipy.special.expit(-log_ratio)
+    bend = share * rest
+    # y - mean over mean + size, where the mean may overflow and its share of the sum does not
+    excess = counts * rest / size - share
+    _, rise, rise_twice = rising(counts, size)
+    spread = (counts + size) * share / size
+    own_first = share * excess
+    own_slope = spread - softplus(log_ratio, share) + rise
+    squares = share / size - spread * ((2.0 - share) / size - 1.0 / (counts + size)) + rise_twice
+    return Depths(
+        third=-(counts + size) * bend * (1.0 - 2.0 * share),
+        own=np.array([own_slope.sum()]),
+        own_own=np.array([[squares.sum()]]),
+        own_first=own_first[None],
+        own_second=(bend * excess - share * (counts + size) * bend / size)[None],
+    )
+
+
+def _linear(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return tfp.distributions.NegativeBinomial(
+        total_count=tf.exp(eta) / own[0], logits=tf.math.log(own[0]) + tf.zeros_like(eta)
+    )
+
+
+def _linear_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    counts, log_factorials, *_ = (array[:, None] for array in response)
+    mean = tf.exp(eta)
+    # Poisson's density, and what goes to zero with the dispersion.
+    value = counts * eta - mean * log1p_ratio(own[0]) - counts * tf.math.log1p(own[0])
+    return value + log_rising_ratio(mean / own[0], counts) - log_factorials
+
+
+def _linear_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    counts, log_factorials, *_ = response
+    mean, draws = np.exp(eta), summed(eta, response[0], 1.0 / own[0])
+    rate, *_ = _log1p_ratio(own[0])
+    value = draws.value - counts * np.log1p(own[0]) - mean * rate - log_factorials
+    return Slopes(float(value.sum()), draws.share - mean * rate, draws.spread - mean * rate)
+
+
+def _linear_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    # The chance of y counts is a product of (mean + j dispersion) over j < y, over (1 + dispersion)^y.
+    counts, dispersion = response[0], own[0]
+    mean, draws = np.exp(eta), summed(eta, counts, 1.0 / dispersion)
+    rate, rate_slope, rate_bend = _log1p_ratio(dispersion)
+    each = 1.0 / (1.0 + dispersion)
+    slope = draws.rest / dispersion - counts * each - mean * rate_slope
+    bend = counts * each**2 - draws.square / dispersion**2 - mean * rate_bend
+    return Depths(
+        third=draws.skew - mean * rate,
+        own=np.array([slope.sum()]),
+        own_own=np.array([[bend.sum()]]),
+        own_first=(-draws.spread / dispersion - mean * rate_slope)[None],
+        own_second=(-draws.skew / dispersion - mean * rate_slope)[None],
+    )
+
+
+def _log1p_ratio(x: float) -> tuple[float, float, float]:
+    """log(1 + x) / x for x > 0, with two derivatives."""
+    if x < SMALL:
+        k = np.arange(NUM_TERMS + 3.0)
+        series = np.polynomial.Polynomial((-1.0) ** k / (k + 1.0))
+        return float(series(x)), float(series.deriv()(x)), float(series.deriv(2)(x))
+    log, above = np.log1p(x), 1.0 + x
+    slope = 1.0 / (x * above) - log / x**2
+    return (
+        log / x,
+        slope,
+        -(1.0 + 2.0 * x) / (x * above) ** 2 - 1.0 / (x**2 * above) + 2.0 * log / x**3,
+    )
+
+
+NBINOM2 = Family(
+    name="nbinom2",
+    link="log",
+    response=count_response("nbinom2"),
+    distribution=_quadratic,
+    mean=lambda eta, own: np.exp(eta),
+    working=log_mean,
+    own=_quadratic_own,
+    variance=lambda mean, own: mean + mean**2 / own[0],
+    log_density=_quadratic_density,
+    slope=_quadratic_slope,
+    closed=ClosedForm(_quadratic_slopes, _quadratic_depths),
+    parts=(Predicted("dispersion", "log", aliases=("shape",)),),
+    deviance=of_nbinom2,
+    paper=papers.NEGATIVE_BINOMIAL,
+    limits=(upwards("dispersion", "poisson", of_squares),),
+    measure="counts",
+    notation=Notation("NB2", "μ", r"\mu", "log", own="dispersion"),
+)
+
+NBINOM1 = Family(
+    name="nbinom1",
+    link="log",
+    response=count_response("nbinom1"),
+    distribution=_linear,
+    mean=lambda eta, own: np.exp(eta),
+    working=log_mean,
+    own=_linear_own,
+    variance=lambda mean, own: mean * (1.0 + own[0]),
+    log_density=_linear_density,
+    closed=ClosedForm(_linear_slopes, _linear_depths),
+    serves=lambda response: is_short(response[0]),
+    parts=(Predicted("dispersion", "log", aliases=("shape",)),),
+    paper=papers.NEGATIVE_BINOMIAL,
+    limits=(downwards("dispersion", "poisson", of_total),),
+    measure="counts",
+    notation=Notation("NB1", "μ", r"\mu", "log", own="dispersion"),
+)

@@ -1,0 +1,186 @@
+"""Ordered categories: cumulative link models.
+
+P(y <= k) = F(threshold_k - eta), so that a larger predictor makes higher categories likelier.
+
+References: McCullagh (1980), J. R. Stat. Soc. B 42, 109-142; signs as in R's ordinal::clmm.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design
+from lmeformula.family import papers
+from lmeformula.family.categories import categories, category_names, ordered_response
+from lmeformula.family.intervals import ordered_form
+from lmeformula.family.link_distributions import TAILS
+from lmeformula.family.links import LINKS, Link, log1mexp, softplus
+from lmeformula.family.notation import ordered
+from lmeformula.family.own import Own
+from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.family.thresholds import Pattern, threshold_own
+
+
+@functools.cache
+def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
+    """Ordered categories, with that link and that pattern of the thresholds."""
+    chosen = LINKS[link]
+
+    def own(design: Design) -> Own:
+        codes, levels = categories(design, "cumulative")
+        shares = np.bincount(codes, minlength=len(levels)) / len(codes)
+        start = chosen.forward(np.cumsum(shares)[:-1])
+        return threshold_own("cumulative", thresholds, levels, start, is_ordered=True)
+
+    def working(response: Arrays) -> Floats:
+        # The middle of each category's share of the latent distribution.
+        shares = response[1].mean(axis=0)
+        middles = np.cumsum(shares) - 0.5 * shares
+        return response[1] @ chosen.forward(middles)
+
+    def density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+        return _density(chosen, eta, response, own)
+
+    def probabilities(eta: Floats, own: Floats) -> Floats:
+        below = chosen.inverse(own - eta[:, None])
+        # Differences of the smaller tail keep their digits in both.
+        above = _survival(chosen, own - eta[:, None])
+        ends = np.zeros((len(eta), 1))
+        low = np.diff(np.hstack([ends, below, ends + 1.0]))
+        high = -np.diff(np.hstack([ends + 1.0, above, ends]))
+        return np.where(np.hstack([below, ends + 1.0]) < 0.5, low, high)
+
+    is_logit = link == "logit"
+    return Family(
+        name="cumulative",
+        link=link,
+        response=ordered_response("cumulative"),
+        distribution=lambda eta, response, own: _distribution(chosen, eta, own),
+        mean=lambda eta, own: probabilities(eta, own) @ np.arange(1.0, len(own) + 2.0),
+        working=working,
+        own=own,
+        has_intercept=False,
+        log_density=_logit_density if is_logit else density,
+        slope=_logit_slope if is_logit else None,
+        closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else ordered_form(TAILS[link]),
+        categories=category_names,
+        probabilities=probabilities,
+        thresholds=thresholds,
+        parts=(Predicted("disc", "log", None, has_intercept=False),),
+        paper=papers.ORDINAL,
+        is_latent=True,
+        notation=ordered("Cumulative", "{y} {le} k"),
+    )
+
+
+def _survival(link: Link, x: Floats) -> Floats:
+    # Logistic and normal are symmetric; the complementary log-log is written out.
+    return np.exp(-np.exp(np.minimum(x, 80.0))) if link.name == "cloglog" else link.inverse(-x)
+
+
+def _thresholds(indicators: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The upper and the lower threshold of each row; zero where there is none."""
+    upper = sum(indicators[:, k, None] * own[k] for k in range(len(own)))
+    lower = sum(indicators[:, k + 1, None] * own[k] for k in range(len(own)))
+    return upper, lower
+
+
+def _logit_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    """The difference of two logistic functions is their product, times a factor without eta."""
+    import tensorflow as tf
+
+    indicators = response[1]
+    upper, lower = _thresholds(indicators, own)
+    has_upper, has_lower = 1.0 - indicators[:, len(own) :], 1.0 - indicators[:, :1]
+    value = -has_upper * tf.math.softplus(eta - upper) - has_lower * tf.math.softplus(lower - eta)
+    for k in range(1, len(own)):
+        value += indicators[:, k, None] * log1mexp(own[k] - own[k - 1])
+    return value
+
+
+def _logit_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    indicators = response[1]
+    upper, lower = _thresholds(indicators, own)
+    has_upper, has_lower = 1.0 - indicators[:, len(own) :], 1.0 - indicators[:, :1]
+    return has_lower * tf.math.sigmoid(lower - eta) - has_upper * tf.math.sigmoid(eta - upper)
+
+
+def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    assert link.log_cdf is not None
+    assert link.log_survival is not None
+    assert link.log_between is not None
+    indicators, last = response[1], len(own)
+    is_first, is_last = indicators[:, :1], indicators[:, last:]
+    ends = is_first * link.log_cdf(own[0] - eta) + is_last * link.log_survival(own[-1] - eta)
+    if last == 1:
+        return ends
+    upper, lower = _thresholds(indicators, own)
+    # Rows at the ends get two thresholds that do not count, but are in order: their product with 0 is 0.
+    upper = upper + is_first * (own[1] - own[0]) + is_last * own[-1]
+    lower = lower + is_first * own[0] + is_last * (own[-2] - own[-1])
+    return ends + (1.0 - is_first - is_last) * link.log_between(upper - eta, lower - eta)
+
+
+def _distribution(link: Link, eta: Tensor, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    assert link.log_cdf is not None
+    assert link.log_survival is not None
+    assert link.log_between is not None
+    logs = [link.log_cdf(own[0] - eta)]
+    logs += [link.log_between(b - eta, a - eta) for a, b in itertools.pairwise(own)]
+    logs.append(link.log_survival(own[-1] - eta))
+    return tfp.distributions.Categorical(logits=tf.stack(logs, axis=-1), dtype=eta.dtype)
+
+
+def _logit_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    codes = response[0].astype(np.int64)
+    last = len(own)
+    above = eta - np.concatenate([own, [np.inf]])[codes]
+    below = np.concatenate([[-np.inf], own])[codes] - eta
+    chance_above, chance_below = scipy.special.expit(above), scipy.special.expit(below)
+    value = -softplus(above, chance_above).sum() - softplus(below, chance_below).sum()
+    if last > 1:
+        counts = np.bincount(codes, minlength=last + 1)[1:-1]
+        value += float(counts @ np.log(-np.expm1(-np.diff(own))))
+    second = -chance_above * (1.0 - chance_above) - chance_below * (1.0 - chance_below)
+    return Slopes(float(value), chance_below - chance_above, second)
+
+
+def _logit_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
+    codes = response[0].astype(np.int64)
+    last = len(own)
+    above = scipy.special.expit(eta - np.concatenate([own, [np.inf]])[codes])
+    below = scipy.special.expit(np.concatenate([[-np.inf], own])[codes] - eta)
+    bend_above, bend_below = above * (1.0 - above), below * (1.0 - below)
+    turn_above, turn_below = bend_above * (2.0 * above - 1.0), bend_below * (1.0 - 2.0 * below)
+    first, second = np.zeros((last, len(eta))), np.zeros((last, len(eta)))
+    slope, bend = np.zeros(last), np.zeros((last, last))
+    for k in range(last):
+        ends, starts = np.flatnonzero(codes == k), np.flatnonzero(codes == k + 1)
+        first[k, ends], first[k, starts] = bend_above[ends], bend_below[starts]
+        second[k, ends], second[k, starts] = -turn_above[ends], -turn_below[starts]
+        slope[k] = above[ends].sum() - below[starts].sum()
+        bend[k, k] = -bend_above[ends].sum() - bend_below[starts].sum()
+    # The factor of the distance between two thresholds, for the rows between them.
+    counts = np.bincount(codes, minlength=last + 1)[1:-1]
+    gap = np.diff(own)
+    pull = counts / np.expm1(gap)
+    push = -pull * (1.0 + 1.0 / np.expm1(gap))
+    for k in range(1, last):
+        slope[k] += pull[k - 1]
+        slope[k - 1] -= pull[k - 1]
+        bend[k, k] += push[k - 1]
+        bend[k - 1, k - 1] += push[k - 1]
+        bend[k, k - 1] -= push[k - 1]
+        bend[k - 1, k] -= push[k - 1]
+    return Depths(turn_above + turn_below, slope, bend, first, second)

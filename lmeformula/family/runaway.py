@@ -1,0 +1,74 @@
+"""An own parameter that runs off, and the likelihood with it, where the data are known exactly.
+
+Responses that are met exactly leave nothing for a shape or a scale to be estimated from; amounts that are all
+alike leave nothing for a power. There the likelihood has no limit, and its density no digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from lmeformula.arrays import Floats
+
+# Below this relative spread a density that multiplies its logarithm by 1 / spread^2 has no digit left; one of a
+# location, whose residual is divided by its scale, has them up to here.
+MET, LOCATED = 1e-7, 1e-12
+# Below this relative spread of amounts they are all alike.
+ALIKE = 1e-6
+
+# How far responses spread around what is predicted, relative to the response, or for logarithms in their unit.
+Spread = Callable[[tuple[Floats, ...], dict[str, float]], float]
+
+
+class Runaway(NamedTuple):
+    """An own parameter that runs off, and the likelihood with it, to a place that the data know exactly.
+
+    Attributes:
+      name: of the parameter.
+      least: below this spread the data are known to be there.
+      spread: response arrays, natural own parameters by name -> what is left.
+      limit: what the parameter tends to.
+      linear: response arrays -> (n,) the predictors that meet them; not finite where none does.
+      stand_in: response arrays, spread -> the natural value with about that spread.
+      beside: another own parameter, which goes to infinity then.
+      says: what that says of the data, in words.
+    """
+
+    name: str
+    least: float
+    spread: Spread
+    limit: float
+    linear: Callable[[tuple[Floats, ...]], Floats] | None = None
+    stand_in: Callable[[tuple[Floats, ...], float], float] | None = None
+    beside: str = ""
+    says: str = "the model meets the responses exactly"
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it is that the model predicts the responses."""
+        return self.linear is not None
+
+
+def logs_of(response: tuple[Floats, ...]) -> Floats:
+    """(n,) logarithms of positive responses, the second of the arrays."""
+    # Of zeros there are none.
+    return np.where(response[0] > 0.0, response[1], -math.inf)
+
+
+def middle_of(response: tuple[Floats, ...]) -> float:
+    """The median logarithm of the positive responses."""
+    return float(np.median(response[1][response[0] > 0.0]))
+
+
+def least_of(response: tuple[Floats, ...]) -> float:
+    """The logarithm of the smallest share, or of what is left of the largest."""
+    return min(float(response[1].min()), float(response[2].min()))
+
+
+def largest_of(response: tuple[Floats, ...]) -> float:
+    """The size of the largest response."""
+    return max(float(np.abs(response[0]).max()), 1e-300)

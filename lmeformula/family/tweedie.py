@@ -1,0 +1,260 @@
+"""Positive amounts with exact zeros: the Tweedie distribution with a power between one and two.
+
+A Poisson number of gamma amounts: variance dispersion mu^power. The density of a positive response is a series
+over that number; its terms are summed around the largest one, as far as they count.
+
+Reference: Dunn, Smyth (2005), Series evaluation of Tweedie exponential dispersion model densities, Statistics
+and Computing 15, 267-280.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design
+from lmeformula.family import papers
+from lmeformula.family.bounded import POSITIVE, Bounded
+from lmeformula.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.family.gammas import less_powers
+from lmeformula.family.limit import MOST_AMOUNTS, NOTHING, Limit
+from lmeformula.family.notation import Notation
+from lmeformula.family.own import Own
+from lmeformula.family.record import Arrays, Family, Predicted
+from lmeformula.family.rowwise import rowwise
+from lmeformula.family.runaway import ALIKE, MET, Runaway, logs_of, middle_of
+from lmeformula.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH
+
+FIRST_POWER = 1.5
+# The relative variance of the number of amounts below which their sum is a gamma variable: this power of the
+# precision, which is as much as the terms of so many amounts are off by.
+NEARLY_GAMMA = 0.55
+# A shape of amounts so small that, for chances, they are so many.
+MANY = 1e-7
+
+
+def _response(design: Design) -> Arrays:
+    needs, hint = "numbers from zero", "Negative amounts have no place in it."
+    values = numbers(design, "tweedie", needs, hint)
+    check_rows(design, "tweedie", values < 0.0, needs, hint)
+    if (values == 0.0).all():
+        check_rows(design, "tweedie", values == 0.0, "some positive numbers", "All are zero.")
+    refuse_weights(design, "tweedie")
+    return values, np.log(np.where(values > 0.0, values, 1.0))
+
+
+def _own(design: Design) -> Own:
+    """The dispersion by moments, half of the variation for the random effects; the power half-way."""
+    values = response_of(design).values
+    mean = max(float(values.mean()), 1e-300)
+    dispersion = 0.5 * float((values / mean).var()) * mean ** (2.0 - FIRST_POWER)
+    bounds = Bounded((POSITIVE, (1.0, 2.0)))
+    start = np.array([max(dispersion, 1e-6), FIRST_POWER])
+    return Own("dispersion_power", ("dispersion", "power"), start, bounds)
+
+
+def _working(response: Arrays) -> Floats:
+    positive = response[0][response[0] > 0.0]
+    return np.asarray(np.log(response[0] + 0.2 * float(positive.mean())))
+
+
+def _parts(eta: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean number of amounts, their gamma shape and their scale."""
+    import tensorflow as tf
+
+    dispersion, power = own
+    number = tf.exp((2.0 - power) * eta) / (dispersion * (2.0 - power))
+    scale = dispersion * (power - 1.0) * tf.exp((power - 1.0) * eta)
+    return number, (2.0 - power) / (power - 1.0), scale
+
+
+def _peak(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
+    """Log density (n, c) of a positive response where that is the mean, times the response; see `amounts`.
+
+    Whole numbers are summed as far as the window reaches; beyond, every h-th term of a function so smooth is
+    the sum over h.
+    """
+    import tensorflow as tf
+
+    dispersion, power = own
+    rest, more = 2.0 - power, power - 1.0
+    log_shape = rest * log_y - tf.math.log(dispersion * more)
+    gamma = 0.5 * tf.math.log(more) - less_powers(tf.exp(log_shape))
+    # The relative variance of the number of amounts: what a gamma density leaves out is of its order.
+    variance = tf.exp(-log_shape) * rest
+    spread = tf.exp(log_shape) * more / rest
+    nothing = tf.cast(np.finfo(log_y.dtype.as_numpy_dtype).eps ** NEARLY_GAMMA, log_y.dtype)
+    is_gamma = (variance < nothing) & (spread > (HALF_WINDOW / REACH) ** 2)
+    # Each branch gets arguments that it can take: a gradient flows through both.
+    ordinary = tf.cast(FIRST_POWER, log_y.dtype)
+    held = tf.where(is_gamma, tf.ones_like(log_y), dispersion), tf.where(is_gamma, ordinary, power)
+    return tf.where(is_gamma, gamma, _series(log_y, held))
+
+
+def _series(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    dispersion, power = (value[..., None] for value in own)
+    shape = (2.0 - power) / (power - 1.0)
+    log_k = (2.0 - power) * log_y[..., None] - tf.math.log(dispersion * (2.0 - power))
+    # Where the terms are looked at is no part of what they are: no gradient goes through it.
+    largest = tf.stop_gradient(tf.exp(log_k))
+    spread = tf.stop_gradient(tf.sqrt(largest * (power - 1.0)))
+    step = tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread))
+    window = tf.range(-HALF_WINDOW, HALF_WINDOW + 1, dtype=step.dtype)
+    number = tf.maximum(tf.round(largest), tf.ones_like(largest)) + step * window
+    is_there = number >= 1.0
+    held = tf.where(is_there, number, tf.ones_like(number))
+    apart = log_k - tf.math.log(held)
+    terms = (1.0 + shape) * held * (apart - tf.math.expm1(apart)) - tf.math.log(held)
+    terms -= less_powers(held) + less_powers(held * shape)
+    nothing = tf.cast(-math.inf, terms.dtype)
+    return tf.reduce_logsumexp(tf.where(is_there, terms, nothing), axis=-1) + tf.math.log(
+        step[..., 0]
+    )
+
+
+def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    y, log_y = (array[:, None] for array in response)
+    dispersion, power = own
+    rest, more = 2.0 - power, power - 1.0
+    number, _, _ = _parts(eta, own)
+    apart = log_y - eta
+    left = tf.math.expm1(more * apart) / more + tf.math.expm1(-rest * apart) / rest
+    left *= tf.exp(rest * log_y) / dispersion
+    return tf.where(y > 0.0, _peak(log_y + 0.0 * dispersion, own) - log_y - left, -number)
+
+
+def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
+    import tensorflow as tf
+
+    dispersion, power = own
+    y = response[0][:, None]
+    return (y * tf.exp((1.0 - power) * eta) - tf.exp((2.0 - power) * eta)) / dispersion
+
+
+def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    import tensorflow as tf
+
+    number, shape, scale = _parts(eta, own)
+    shape += tf.zeros_like(number)
+
+    def log_density(y: Tensor) -> Tensor:
+        flat = tf.broadcast_to(y, tf.broadcast_dynamic_shape(tf.shape(y), tf.shape(eta)))
+        wide = tf.zeros_like(flat)
+        column = tf.reshape(flat, [-1])
+        log_y = tf.math.log(tf.where(column > 0.0, column, tf.ones_like(column)))
+        parameters = tuple(tf.reshape(value + wide, [-1, 1]) for value in own)
+        found = _log_density(tf.reshape(eta + wide, [-1, 1]), (column, log_y), parameters)
+        return tf.reshape(found, tf.shape(flat))
+
+    def sample(outer: Any, seed: Any) -> Tensor:
+        first, second = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        count = tf.random.stateless_poisson(outer, first, number + tf.zeros_like(eta), eta.dtype)
+        some = tf.maximum(count, tf.ones_like(count)) * shape
+        amount = tf.random.stateless_gamma(outer, second, some, dtype=eta.dtype) * scale
+        return tf.where(count > 0.0, amount, tf.zeros_like(amount))
+
+    return rowwise(eta, log_density, sample, _chances(number, shape, scale))
+
+
+def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
+    """The distribution function: chances of numbers of amounts, times those of their sum."""
+    import tensorflow as tf
+
+    # Of so many amounts chances of a number have no digits left, and their sum has a gamma variable's.
+    is_gamma = shape < MANY
+
+    def cdf(y: Tensor) -> Tensor:
+        spread = tf.sqrt(number)
+        step = tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread))[..., None]
+        window = tf.range(-HALF_WINDOW, HALF_WINDOW + 1, dtype=number.dtype)
+        count = tf.maximum(tf.round(number), tf.ones_like(number))[..., None] + step * window
+        held = tf.maximum(count, tf.ones_like(count))
+        several = number[..., None]
+        log_chance = held * tf.math.log(several) - several - tf.math.lgamma(held + 1.0)
+        below = tf.math.igamma(held * shape[..., None], (y / scale)[..., None])
+        terms = tf.where(count >= 1.0, step * tf.exp(log_chance) * below, tf.zeros_like(below))
+        found = tf.exp(-number) + tf.reduce_sum(terms, axis=-1)
+        found = tf.where(is_gamma, tf.math.igamma(number * shape, y / scale), found)
+        return tf.where(y < 0.0, tf.zeros_like(found), tf.minimum(found, tf.ones_like(found)))
+
+    return cdf
+
+
+def _amounts(response: tuple[Floats, ...]) -> float:
+    return 1.0 + float(np.sum(1.0 + np.abs(response[1])))
+
+
+# Many amounts a row are a gamma variable; there is no zero among those.
+_POWER_AT_TWO = Limit(
+    "power",
+    2.0,
+    "gamma",
+    lambda response: 2.0 - max(NOTHING / _amounts(response), MOST_AMOUNTS),
+    lambda response: 2.0 - 1e-3 / _amounts(response),
+    lambda response: bool((response[0] > 0.0).all()),
+)
+
+
+def _amount(response: tuple[Floats, ...], own: dict[str, float]) -> float:
+    """The relative standard deviation of a positive response of the median size."""
+    # Where it is held, the power is two.
+    rest = 1.0 - 0.5 * own.get("power", 2.0)
+    return math.sqrt(own["dispersion"]) * math.exp(-rest * middle_of(response))
+
+
+def _apart(response: tuple[Floats, ...], own: dict[str, float]) -> float:
+    """The relative standard deviation of one amount."""
+    return math.sqrt((own["power"] - 1.0) / max(2.0 - own["power"], MOST_AMOUNTS))
+
+
+TWEEDIE = Family(
+    name="tweedie",
+    link="log",
+    response=_response,
+    distribution=_distribution,
+    mean=lambda eta, own: np.exp(eta),
+    working=_working,
+    own=_own,
+    variance=lambda mean, own: own[0] * mean ** own[1],
+    atoms=(0.0,),
+    log_density=_log_density,
+    slope=_slope,
+    closed=AMOUNTS,
+    parts=(Predicted("dispersion", "log"),),
+    paper=papers.TWEEDIE,
+    limits=(_POWER_AT_TWO,),
+    runaways=(
+        Runaway(
+            "dispersion",
+            MET,
+            _amount,
+            0.0,
+            logs_of,
+            lambda response, spread: (
+                spread**2 * math.exp((2.0 - FIRST_POWER) * middle_of(response))
+            ),
+        ),
+        Runaway(
+            "power",
+            ALIKE,
+            _apart,
+            1.0,
+            says="the responses are whole multiples of one number",
+        ),
+    ),
+    notation=Notation(
+        "Tweedie",
+        "μ",
+        r"\mu",
+        "log",
+        own="dispersion_power",
+        parts=("dispersion", "power"),
+    ),
+)

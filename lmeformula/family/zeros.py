@@ -1,0 +1,365 @@
+"""Counts with zeros of their own: mixed into a distribution of counts, or instead of its zeros.
+
+Zero-inflated counts are zero with a chance of their own, and otherwise counts of which some are zero, too.
+Hurdle counts are zero with that chance alone, and otherwise counts that are not. The zero part is one number
+for all rows, unless it has a formula.
+
+References: Lambert (1992), Zero-inflated Poisson regression, Technometrics 34, 1-14; Mullahy (1986),
+Specification and testing of some modified count data models, J. Econometrics 33, 341-365.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.special
+
+from lmeformula.arrays import Floats, Tensor
+from lmeformula.design.design import Design
+from lmeformula.errors import ModelError
+from lmeformula.family import papers
+from lmeformula.family.bounded import CHANCE, Bounded
+from lmeformula.family.checks import response_of
+from lmeformula.family.counts import POISSON, count_response, log_mean
+from lmeformula.family.gammas import log_rising_ratio
+from lmeformula.family.limit import downwards, of_rows
+from lmeformula.family.links import LINKS
+from lmeformula.family.negative_binomial import NBINOM2
+from lmeformula.family.notation import Notation
+from lmeformula.family.own import Own
+from lmeformula.family.record import Arrays, Family, Predicted
+from lmeformula.family.rowwise import rowwise
+
+Tensors = tuple[Tensor, ...]
+
+ZERO = "zero_probability"
+# How the own parameters of both parts are called together, in the joint distribution.
+BOTH = "dispersion_and_zero"
+
+
+class _Counts(NamedTuple):
+    """The distribution of counts that zeros are added to.
+
+    Attributes:
+      family: its family.
+      own: the names of its own parameters, all positive.
+      notation: the name of its distribution.
+    """
+
+    family: Family
+    own: tuple[str, ...]
+    notation: str
+
+
+COUNTS = {
+    "poisson": _Counts(POISSON, (), "Poisson"),
+    "nbinom2": _Counts(NBINOM2, ("dispersion",), "NB2"),
+}
+
+
+def zero_inflated(counts: str) -> Family:
+    """Counts of that family, or zero with a chance of its own."""
+    return _with_zeros("zero_inflated", counts, _INFLATED)
+
+
+def hurdle(counts: str) -> Family:
+    """Zero with a chance of its own, or counts of that family that are not zero."""
+    return _with_zeros("hurdle", counts, _CLEARED)
+
+
+class _Rule(NamedTuple):
+    """What zeros of their own and counts make together; `own` ends with the chance of such a zero.
+
+    Attributes:
+      density: (counts, eta, response, own) -> log density, elementwise.
+      draw: (counts, eta of a shape, response, own without the chance, shape, seed) -> counts of that shape.
+      mean: (mean of the counts, own without the chance) -> mean of those that are drawn.
+      variance: (counts, mean, own) -> variance, for the mean of all.
+      share: of the zeros seen, how many are such zeros, to start from.
+      aliases: what else a formula of the zero part may be given as.
+      title: what stands before the name of its distribution.
+      paper: that it is from.
+      may_have_none: whether counts of zero may account for all zeros.
+    """
+
+    density: Callable[..., Tensor]
+    draw: Callable[..., Tensor]
+    mean: Callable[[Floats, Floats], Floats]
+    variance: Callable[[_Counts, Floats, Floats], Floats]
+    share: float
+    aliases: tuple[str, ...]
+    title: str
+    paper: papers.Paper
+    may_have_none: bool
+
+
+def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
+    base, name = COUNTS[counts], f"{kind}_{counts}"
+
+    def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
+        return rule.density(base, eta, tuple(array[:, None] for array in response), own)
+
+    def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
+        def sample(shape: Any, seed: Tensor) -> Tensor:
+            import tensorflow_probability as tfp
+
+            of_zero, of_counts = tfp.random.split_seed(seed)
+            drawn = rule.draw(base, _spread(eta, shape), response, own[:-1], shape, of_counts)
+            return _unless(own[-1], drawn, shape, of_zero)
+
+        return rowwise(eta, lambda y: rule.density(base, eta, (y, _log_factorial(y)), own), sample)
+
+    def mean(eta: Floats, own: Floats) -> Floats:
+        return np.asarray((1.0 - own[-1]) * rule.mean(np.exp(eta), own[:-1]))
+
+    return Family(
+        name=name,
+        link="log",
+        response=count_response(name),
+        distribution=distribution,
+        mean=mean,
+        working=log_mean,
+        own=lambda design: _own(base, design, name, rule.share),
+        variance=lambda mean, own: rule.variance(base, mean, own),
+        limits=(
+            *(limit._replace(becomes=f"{kind}_{limit.becomes}") for limit in base.family.limits),
+            *((downwards(ZERO, counts, of_rows),) if rule.may_have_none else ()),
+        ),
+        paper=rule.paper,
+        notation=Notation(
+            rule.title + base.notation,
+            "μ",
+            r"\mu",
+            "log",
+            own="_and_".join([*base.own, "zero"]) if base.own else ZERO,
+            parts=(*base.own, ZERO) if base.own else (),
+        ),
+        log_density=density,
+        parts=(
+            *(Predicted(own, "log", place) for place, own in enumerate(base.own)),
+            Predicted(ZERO, "logit", len(base.own), rule.aliases),
+        ),
+        measure="counts",
+    )
+
+
+def _own(base: _Counts, design: Design, name: str, of_zeros: float) -> Own:
+    counts = response_of(design).values
+    share = float((counts == 0.0).mean())
+    if share in (0.0, 1.0):
+        raise ModelError(
+            f"the response {response_of(design).name!r} has {'no' if share == 0.0 else 'nothing but'} zeros, "
+            f"and the {name} family is for counts with zeros and others",
+            hint="Use one of the families of counts without a zero part: poisson, nbinom2, nbinom1.",
+        )
+    others = base.family.own(design).start if base.own else np.zeros(0)
+    bounds = ((0.0, np.inf),) * len(base.own)
+    return Own(
+        BOTH if base.own else ZERO,
+        (*base.own, ZERO),
+        np.array([*others, of_zeros * share]),
+        Bounded((*bounds, CHANCE)),
+    )
+
+
+# ---- densities ----------------------------------------------------------------------------------
+
+
+def _inflated(base: _Counts, eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
+    """log(chance + rest * density) of a zero, log(rest * density) of another count; elementwise."""
+    import tensorflow as tf
+
+    is_zero = response[0] == 0.0
+    log_chance, log_rest = tf.math.log(own[-1]), tf.math.log1p(-own[-1])
+    surprise = _surprise_of_zero(eta, own[:-1])
+    of_zero = log_chance + tf.math.softplus(log_rest - log_chance - surprise)
+    return tf.where(is_zero, of_zero, log_rest + _counted(base, eta, response, own[:-1], is_zero))
+
+
+def _cleared(base: _Counts, eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
+    """log(chance) of a zero, log(rest * density / (1 - density of zero)) of another count; elementwise."""
+    import tensorflow as tf
+
+    is_zero = response[0] == 0.0
+    log_rest = tf.math.log1p(-own[-1])
+    counted = _counted(base, eta, response, own[:-1], is_zero)
+    counted -= _log_of_some(tf.where(is_zero, tf.zeros_like(eta), eta), own[:-1])
+    return tf.where(is_zero, tf.math.log(own[-1]) + tf.zeros_like(eta), log_rest + counted)
+
+
+def _counted(
+    base: _Counts, eta: Tensor, response: Tensors, own: Tensors, is_zero: Tensor
+) -> Tensor:
+    """The log density of counts, of zeros at a predictor that cannot overflow: it is not used there."""
+    import tensorflow as tf
+
+    counts, log_factorials, *_ = response
+    held = tf.where(is_zero, tf.zeros_like(eta), eta)
+    if not own:
+        return counts * held - tf.exp(held) - log_factorials
+    log_ratio = held - tf.math.log(own[0])
+    value = counts * held - (counts + own[0]) * tf.math.softplus(log_ratio)
+    return value + log_rising_ratio(own[0], counts) - log_factorials
+
+
+def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:
+    """-log of the chance that a count is zero, flat where this chance is none."""
+    import tensorflow as tf
+
+    if not own:
+        return tf.exp(tf.minimum(eta, tf.cast(80.0, eta.dtype)))
+    return own[0] * tf.math.softplus(eta - tf.math.log(own[0]))
+
+
+def _log_of_some(eta: Tensor, own: Tensors) -> Tensor:
+    """log of the chance that a count is not zero, 1 - exp(-surprise), with its digits where that is small."""
+    import tensorflow as tf
+
+    above = LINKS["cloglog"].log_cdf
+    assert above is not None
+    if not own:
+        return above(eta)
+    log_size = tf.math.log(own[0])
+    log_ratio = eta - log_size
+    # log softplus(x) = x - e^x / 2 + ..., which underflows where x does not.
+    is_small = log_ratio < -30.0
+    low = tf.minimum(log_ratio, tf.cast(-30.0, eta.dtype))
+    high = tf.where(is_small, tf.zeros_like(log_ratio), log_ratio)
+    log_plus = tf.where(is_small, low - 0.5 * tf.exp(low), tf.math.log(tf.math.softplus(high)))
+    return above(log_size + log_plus)
+
+
+def _log_factorial(counts: Tensor) -> Tensor:
+    import tensorflow as tf
+
+    return tf.math.lgamma(counts + 1.0)
+
+
+# ---- samples ------------------------------------------------------------------------------------
+
+
+def _spread(eta: Tensor, shape: Any) -> Tensor:
+    import tensorflow as tf
+
+    return eta + tf.zeros(shape, eta.dtype)
+
+
+def _unless(chance: Tensor, counts: Tensor, shape: Any, seed: Tensor) -> Tensor:
+    """The counts, each zero instead with that chance."""
+    import tensorflow as tf
+
+    is_zero = tf.random.stateless_uniform(shape, seed, dtype=counts.dtype) < chance
+    return tf.where(is_zero, tf.zeros_like(counts), counts)
+
+
+def _draw_positive(
+    base: _Counts, eta: Tensor, response: Arrays, own: Tensors, shape: Any, seed: Tensor
+) -> Tensor:
+    """Counts given that they are not zero: the first event's time, and how many follow it.
+
+    Events come at the rate mu, or, of a negative binomial count, at (size + how many came) log(1 + mu / size).
+    The first one's time is exponential, given that it is below 1; of the rest there are as many as of a count
+    with that much less time, and of size + 1.
+    """
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    of_time, of_mean, of_count = tfp.random.split_seed(seed, n=3)
+    surprise = _surprise_of_zero(eta, own)
+    u = tf.random.stateless_uniform(shape, of_time, dtype=eta.dtype)
+    # The share of the time that is left; where hardly any count is not zero that is uniform, too.
+    is_rare = surprise < 1e-12
+    rate = tf.where(is_rare, tf.ones_like(surprise), surprise)
+    left = tf.where(is_rare, u, 1.0 + tf.math.log1p(u * tf.math.expm1(-rate)) / rate)
+    mean = surprise * left
+    if own:
+        growth = tf.math.expm1(mean / own[0])
+        sizes = _spread(own[0] + 1.0, shape)
+        gammas = tf.random.stateless_gamma(shape, of_mean, sizes, dtype=eta.dtype)
+        mean = growth * gammas
+    return 1.0 + tf.random.stateless_poisson(shape, of_count, mean, dtype=eta.dtype)
+
+
+def _draw_any(
+    base: _Counts, eta: Tensor, response: Arrays, own: Tensors, shape: Any, seed: Tensor
+) -> Tensor:
+    """Counts."""
+    return base.family.distribution(eta, response, own).sample(seed=seed)
+
+
+# ---- moments ------------------------------------------------------------------------------------
+
+
+def _variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
+    assert base.family.variance is not None
+    return base.family.variance(mean, own[:-1])
+
+
+def _inflated_variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
+    rest = 1.0 - own[-1]
+    within = mean / rest
+    return np.asarray(rest * (_variance(base, within, own) + within**2) - mean**2)
+
+
+def _cleared_variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
+    rest = 1.0 - own[-1]
+    given = mean / rest
+    whole = _whole_mean(given, own[:-1])
+    # The second moment of counts that are not zero is that of all of them, over the chance of these.
+    square = given * (_variance(base, whole, own) / whole + whole)
+    return np.asarray(rest * square - mean**2)
+
+
+def _chance_of_some(mean: Floats, own: Floats) -> Floats:
+    surprise = mean if not len(own) else own[0] * np.log1p(mean / own[0])
+    return np.asarray(-np.expm1(-surprise))
+
+
+def _positive_mean(mean: Floats, own: Floats) -> Floats:
+    """The mean of counts that are not zero, from that of all; 1 where hardly any is not zero."""
+    held = np.maximum(mean, 1e-300)
+    return np.asarray(held / _chance_of_some(held, own))
+
+
+def _whole_mean(positive: Floats, own: Floats) -> Floats:
+    """The inverse of `_positive_mean`."""
+    given = np.maximum(positive, 1.0 + 1e-12)
+    if not len(own):
+        return np.asarray(given + scipy.special.lambertw(-given * np.exp(-given)).real)
+    # mean - given * chance(mean) is convex, and positive at `given`: Newton's steps fall to its root.
+    mean = given.copy()
+    for _ in range(60):
+        chance = _chance_of_some(mean, own)
+        slope = 1.0 - given * (1.0 + mean / own[0]) ** (-own[0] - 1.0)
+        step = (mean - given * chance) / slope
+        mean = np.maximum(mean - step, 1e-12)
+        if (np.abs(step) <= 1e-13 * mean).all():
+            break
+    return np.asarray(mean)
+
+
+# Of the zeros of a zero-inflated distribution, some are those of its counts.
+_INFLATED = _Rule(
+    _inflated,
+    _draw_any,
+    lambda mean, own: mean,
+    _inflated_variance,
+    0.5,
+    ("zi",),
+    "ZeroInflated",
+    papers.ZERO_INFLATED,
+    True,
+)
+_CLEARED = _Rule(
+    _cleared,
+    _draw_positive,
+    _positive_mean,
+    _cleared_variance,
+    1.0,
+    ("hu", "zi"),
+    "Hurdle",
+    papers.HURDLE,
+    False,
+)

@@ -1,0 +1,1 @@
+"""A fit for other tools: data frames, ArviZ, references."""

@@ -1,0 +1,278 @@
+"""A fit for ArviZ - draws of the random effects, log-likelihoods, observed and predicted rows."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
+from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.errors import MissingLibraryError, ModelError
+from lmeformula.family import log_density
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.distribution import draw_rows
+from lmeformula.prediction.equations import equations
+from lmeformula.prediction.loadings import loadings
+from lmeformula.prediction.posterior import PosteriorDraws, posterior_draws
+from lmeformula.prediction.predictor import linear_predictor, mean_response
+from lmeformula.store.absent import has_rows
+
+LAST_ESTEP = "last E-step of Monte Carlo EM"
+# More numbers than this for each row and draw are asked for by mistake more often than not.
+MOST_NUMBERS = 2**27
+CHUNK = 2**21
+# What the groups of rows say of their parameters.
+PARAMETERS = {
+    "estimates": "held at their estimates: arviz.loo and arviz.compare take no account of estimating them, and "
+    'prefer columns of noise; use to_arviz(parameters="drawn")',
+    "drawn": "fixed effects and own parameters drawn from their normal approximation; sigma of normal rows and "
+    "covariances of effects held at their estimates",
+}
+
+
+@kinds.takes(
+    num_draws=kinds.whole(2, MOST_NUMBERS),
+    seed=kinds.seed,
+    rows=kinds.flag,
+    watched=kinds.flag,
+    parameters=kinds.one_of(*PARAMETERS),
+)
+def to_arviz(
+    fit: FittedModel,
+    *,
+    num_draws: int = 500,
+    seed: int = 0,
+    rows: bool = True,
+    watched: bool = True,
+    parameters: str = "estimates",
+) -> Any:
+    """Hand a fit to ArviZ.
+
+    The parameters are maximum-likelihood estimates and stand in `constant_data`; what has a distribution is the
+    random effects given the data and the estimates. Draws of a Monte Carlo fit are those that it kept in its
+    last E-step, of the first levels of each factor; for other fits, and for the groups that need all
+    effects, they are drawn from the normal approximation around the posterior means (for Gaussian fits the
+    exact distribution). The attribute `draws` of each group says which.
+
+    Args:
+      fit: a fitted model.
+      num_draws: draws from the normal approximation.
+      seed: of the random numbers.
+      rows: whether to have the groups with a number for each row and draw: log_likelihood and
+        posterior_predictive. A fit that was loaded without its rows has none of them.
+      watched: False draws all levels from the normal approximation for a Monte Carlo fit too.
+      parameters: "estimates" holds the parameters at their estimates in the groups of rows, where `arviz.loo`
+        and `arviz.compare` then take no account of what estimating them costs, and prefer columns of noise;
+        "drawn" draws fixed effects and the family's own parameters from their normal approximation, and moves
+        the effects with them (sigma of normal rows and covariances stay). The attribute `parameters` of these
+        groups says which.
+    Returns:
+      data: ArviZ's InferenceData before its version 1, an xarray DataTree from then on, with the groups
+        posterior, log_likelihood, posterior_predictive, observed_data and constant_data. The posterior has a
+        variable "column|term" for each coefficient, over the levels of its grouping factor.
+    Raises:
+      MissingLibraryError: if ArviZ is not installed.
+      ModelError: if rows times draws are too many.
+    References:
+      Kumar, Carroll, Hartikainen, Martin (2019), J. Open Source Softw. 4(33), 1143, for the schema.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Yield ~ 1 + (1|Batch)", lf.datasets.load("dyestuff"))
+      >>> data = fit.to_arviz(num_draws=100, rows=False)
+      >>> data["posterior"]["Intercept|Batch"].sizes["Batch_level"]
+      6
+    """
+    arviz, xarray = _libraries()
+    design = fit.model.design
+    is_whole = has_rows(design)
+    draws = posterior_draws(fit, num_draws, seed, jointly=None if is_whole else False)
+    groups = {"posterior": _posterior(xarray, fit, draws)}
+    if fit.watched is not None and watched:
+        groups["posterior"] = _kept(xarray, fit)
+    if is_whole:
+        if rows:
+            _check_size(design.n, num_draws)
+            moved = _moved_parameters(fit, num_draws, seed) if parameters == "drawn" else None
+            likelihood, simulated = _row_groups(fit, draws, seed, moved)
+            name = _response_name(fit)
+            how = {"draws": draws.how, "parameters": PARAMETERS[parameters]}
+            dims = ("chain", "draw", "row")
+            groups["log_likelihood"] = _dataset(xarray, fit, {name: (dims, likelihood)}, how)
+            groups["posterior_predictive"] = _dataset(xarray, fit, {name: (dims, simulated)}, how)
+        observed = np.asarray(fit.model.family.response(design)[0], float)
+        groups["observed_data"] = _dataset(
+            xarray, fit, {_response_name(fit): (("row",), observed)}, {}
+        )
+    groups["constant_data"] = _constants(xarray, fit)
+    return _container(arviz, xarray, groups)
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("arviz"), importlib.import_module("xarray")
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"to_arviz() needs ArviZ, which cannot be imported: {error}",
+            hint="Install it: pip install lmeformula[arviz].",
+        ) from error
+
+
+def _container(arviz: Any, xarray: Any, groups: dict[str, Any]) -> Any:
+    if int(arviz.__version__.split(".")[0]) < 1:
+        return arviz.InferenceData(**groups)
+    return xarray.DataTree.from_dict(groups)
+
+
+def _check_size(num_rows: int, num_draws: int) -> None:
+    if num_rows * num_draws > MOST_NUMBERS:
+        raise ModelError(
+            f"{num_rows:,} rows times {num_draws:,} draws are too many numbers",
+            hint=f"Take num_draws={MOST_NUMBERS // num_rows} or fewer, or rows=False.",
+        )
+
+
+def _dataset(
+    xarray: Any, fit: FittedModel, variables: dict[str, Any], attrs: dict[str, str]
+) -> Any:
+    coords: dict[str, Any] = {}
+    for dims, values in variables.values():
+        for dim, size in zip(dims, np.shape(values), strict=True):
+            if dim in ("chain", "draw"):
+                coords[dim] = np.arange(size)
+            elif dim == "row":
+                coords[dim] = np.asarray(fit.model.design.rows)
+            elif dim == "coefficient":
+                coords[dim] = list(fit.model.design.names)
+            elif dim == "parameter":
+                coords[dim] = list(fit.param_names)
+    about = {
+        "inference_library": "lmeformula",
+        "formula": str(fit.formula),
+        "family": f"{fit.model.family.name}({fit.model.family.link})",
+        "method": fit.method,
+    }
+    return xarray.Dataset(variables, coords=coords, attrs={**about, **attrs})
+
+
+def _posterior(xarray: Any, fit: FittedModel, draws: PosteriorDraws) -> Any:
+    variables, coords = {}, {}
+    for block, effects in zip(fit.model.design.terms, draws.effects, strict=True):
+        dim = f"{block.group}_level"
+        coords[dim] = list(block.levels)
+        for j, column in enumerate(block.columns):
+            values = effects[None, :, :, j]
+            variables[f"{column}|{block.name}"] = (("chain", "draw", dim), values)
+    found = _dataset(xarray, fit, variables, {"draws": draws.how})
+    return found.assign_coords(coords)
+
+
+def _kept(xarray: Any, fit: FittedModel) -> Any:
+    """The draws that a Monte Carlo fit kept, of the first levels of each term."""
+    assert fit.watched is not None
+    place = {name: i for i, name in enumerate(fit.watched.names)}
+    blocks = fit.model.design.terms
+    # Terms on one grouping factor share a dimension: the levels of which all coefficients were kept.
+    coords: dict[str, list[str]] = {}
+    for block in blocks:
+        dim = f"{block.group}_level"
+        known = coords.get(dim, list(block.levels))
+        coords[dim] = [
+            level
+            for level in known
+            if all((block.name, level, column) in place for column in block.columns)
+        ]
+    variables = {}
+    for block in blocks:
+        dim = f"{block.group}_level"
+        for column in block.columns:
+            columns = [place[block.name, level, column] for level in coords[dim]]
+            values = fit.watched.draws[None, :, columns]
+            variables[f"{column}|{block.name}"] = (("chain", "draw", dim), values)
+    found = _dataset(xarray, fit, variables, {"draws": LAST_ESTEP})
+    return found.assign_coords(coords)
+
+
+def _constants(xarray: Any, fit: FittedModel) -> Any:
+    variables: dict[str, Any] = {
+        "fixef": (("coefficient",), fit.params.beta),
+        "estimate": (("parameter",), fit.param_values),
+        "std_error": (("parameter",), fit.param_stderr),
+    }
+    is_unordered = fit.model.family.categories is not None and not fit.model.family.thresholds
+    if has_rows(fit.model.design) and not is_unordered:
+        eta = linear_predictor(fit, fit.model.design)
+        variables["fitted"] = (("row",), mean_response(fit, eta))
+    return _dataset(xarray, fit, variables, {})
+
+
+def _response_name(fit: FittedModel) -> str:
+    response = fit.model.design.response
+    assert response is not None
+    return response.name
+
+
+class _Moved(NamedTuple):
+    """Parameters drawn with their errors.
+
+    Attributes:
+      eta: (m, K, n) what their errors add to the predictors, effects moving along.
+      own: (m, v) own parameters; None where they are held.
+    """
+
+    eta: Floats
+    own: Floats | None
+
+
+def _moved_parameters(fit: FittedModel, num_draws: int, seed: int) -> _Moved:
+    design, loads = fit.model.design, loadings(fit, equations(fit))
+    noise = np.random.default_rng([seed, 5]).standard_normal((num_draws, len(loads.vcov)))
+    moves = noise @ cholesky_semidefinite(loads.vcov).T
+    columns = design.column_predictors
+    each = [
+        moves @ loads.of(design.X, design.terms, columns, k).T for k in range(design.num_predictors)
+    ]
+    eta = np.stack(each, axis=1)
+    p = loads.num_fixed
+    if len(loads.vcov) == p:
+        return _Moved(eta, None)
+    scale = fit.model.space.own.scale
+    free = scale.to_free(fit.params.own)
+    return _Moved(eta, np.array([scale.to_natural(free + move) for move in moves[:, p:]]))
+
+
+def _row_groups(
+    fit: FittedModel, draws: PosteriorDraws, seed: int, moved: _Moved | None
+) -> tuple[Floats, Floats]:
+    """(1, m, n) log densities of the rows, and (1, m, n) simulated responses, at each draw of the effects."""
+    import tensorflow as tf
+
+    design, family = fit.model.design, fit.model.family
+    num_draws = len(draws.effects[0])
+    arrays = family.response(design)
+    response = tuple(tf.constant(array, tf.float64) for array in arrays)
+    fixed = linear_predictor(fit, design, with_random=False)
+    likelihood = np.empty((1, num_draws, design.n))
+    simulated = np.empty((1, num_draws, design.n))
+    has_own = moved is not None and moved.own is not None
+    # Own parameters of their own are a row of numbers for each draw.
+    size = 1 if has_own else max(1, CHUNK // design.n)
+    for number, start in enumerate(range(0, num_draws, size)):
+        part = slice(start, start + size)
+        eta = np.repeat(fixed[None], len(range(*part.indices(num_draws))), axis=0)
+        for block, effects in zip(design.terms, draws.effects, strict=True):
+            eta += block.added(effects[part][:, block.index], design.num_predictors)
+        of_draw = None
+        if moved is not None:
+            eta += moved.eta[part]
+            of_draw = moved.own[part] if moved.own is not None else None
+        values = fit.params.own if of_draw is None else of_draw[0]
+        own = tuple(tf.constant(value, tf.float64) for value in values)
+        # The density has the predictors and then the rows in front.
+        turned = tf.constant(family.as_taken(np.moveaxis(eta, 0, -1), 0))
+        likelihood[0, part] = np.transpose(log_density(family, turned, response, own).numpy())
+        sequence = np.random.SeedSequence([seed, number])
+        simulated[0, part] = draw_rows(fit, eta, arrays, sequence, of_draw)
+    return likelihood, simulated

@@ -1,0 +1,267 @@
+"""What each term of the fixed part adds, by leaving it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.linalg
+import scipy.stats
+
+from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
+from lmeformula.design.design import Design
+from lmeformula.design.fixed import independent_columns
+from lmeformula.design.labels import label
+from lmeformula.design.made import recipe_of
+from lmeformula.design.side_by_side import joined
+from lmeformula.em.types import Options
+from lmeformula.errors import ModelError
+from lmeformula.estimation.dispatch import estimate
+from lmeformula.family.predicted import predicted_of
+from lmeformula.fit import FittedModel
+from lmeformula.formula.ir import Term, TermSum
+from lmeformula.inference.ddf import METHODS, freedom
+from lmeformula.inference.grid import grid_rows
+from lmeformula.inference.joint_tests import points_of
+from lmeformula.model.compile import compile
+from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors
+from lmeformula.prediction.observed_together import observed_of
+
+# Columns of the smaller model are combinations of the larger one's up to this, relative to their length.
+WITHIN = 1e-6
+
+
+class Reduced(NamedTuple):
+    """The fixed part without one term.
+
+    Attributes:
+      predictor: which linear predictor the term is of; None where all have it, as those of categories do.
+      term: what was left out, in canonical text, after the name of a further predictor.
+      names: (r) of the columns that it has then.
+      within: (p + c, r) those columns as combinations of the columns of the fit and, with c = 1, of a constant
+        that thresholds stand for.
+    """
+
+    predictor: int | None
+    term: str
+    names: tuple[str, ...]
+    within: Floats
+
+
+@kinds.takes(
+    test=kinds.one_of("lrt", "F"),
+    ddf=kinds.one_of(*METHODS),
+    seed=kinds.seed,
+    options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+)
+def drop1(
+    fit: FittedModel,
+    test: str = "lrt",
+    *,
+    ddf: str = "auto",
+    seed: int = 0,
+    options: Options | None = None,
+) -> pd.DataFrame:
+    """Leave out each term of the fixed part that no other term contains, one at a time.
+
+    Of a model with several linear predictors the terms of each are left out, those of a further one under its
+    name, such as "sigma: x"; a term of unordered categories is left out of the predictors of all of them.
+
+    Args:
+      fit: a fitted model.
+      test: "lrt" fits each smaller model by maximum likelihood, and this one again if it is a REML fit; "F"
+        tests the coefficients of this fit that the smaller model lacks, without another fit.
+      ddf: degrees of freedom of F tests: "auto" (Satterthwaite's for Gaussian fits), "satterthwaite",
+        "kenward-roger" or "none".
+      seed: of Monte Carlo refits.
+      options: of the Monte Carlo EM engine, for them.
+    Returns:
+      frame: for "lrt" term ("<none>" first), df (how many coefficients less), loglik, aic, statistic (twice the
+        difference of log-likelihoods), p_value (chi-square), mc_error (of the statistic); for "F" term, df1,
+        df2, statistic, p_value.
+    Raises:
+      ModelError: if the test is neither, or the design does not know how its columns were made.
+    References:
+      Venables, Ripley (2002), Modern Applied Statistics with S, section 6.8, for which terms may be left out.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("score ~ Machine + (1 | Worker)", lf.datasets.load("Machines"))
+      >>> drop1(fit)[["term", "df", "statistic"]].round(2).to_dict("records")[1]
+      {'term': 'Machine', 'df': 2.0, 'statistic': 75.47}
+    """
+    smaller = [
+        _reduce(part, term, predictor, name)
+        for predictor, name, part in _predictors(fit)
+        for term in droppable(part.formula.fixed.sum)
+    ]
+    if test == "F":
+        method = freedom(fit, ddf)
+        tests = []
+        for model in smaller:
+            # The coefficients are those of the smaller model where these combinations are zero.
+            rows = _lost(fit, model)
+            tests.append(method.test(rows, rows @ fit.params.beta))
+        return pd.DataFrame(
+            {
+                "term": [model.term for model in smaller],
+                "df1": [found.df1 for found in tests],
+                "df2": [found.df2 for found in tests],
+                "statistic": [found.statistic for found in tests],
+                "p_value": [found.p_value for found in tests],
+            }
+        )
+    full = _estimate(fit, fit.model.design, seed, options) if fit.reml else fit  # of one predictor
+    fits = [full, *(_estimate(fit, _narrow(fit, model), seed, options) for model in smaller)]
+    df = np.array([full.loglik.df - other.loglik.df for other in fits], float)
+    statistics = np.array([2.0 * (full.loglik.value - other.loglik.value) for other in fits])
+    errors = [2.0 * float(np.hypot(full.loglik.mc_error, f.loglik.mc_error)) for f in fits]
+    p_values = scipy.stats.chi2.sf(np.maximum(statistics, 0.0), np.maximum(df, 1.0))
+    is_first = np.arange(len(fits)) == 0
+    return pd.DataFrame(
+        {
+            "term": ["<none>", *(model.term for model in smaller)],
+            "df": np.where(is_first, np.nan, df),
+            "loglik": [found.loglik.value for found in fits],
+            "aic": [found.aic for found in fits],
+            "statistic": np.where(is_first, np.nan, statistics),
+            "p_value": np.where(is_first, np.nan, p_values),
+            "mc_error": np.where(is_first, np.nan, errors),
+        }
+    )
+
+
+def droppable(terms: TermSum) -> tuple[Term, ...]:
+    """The terms that are not contained in another one: a and b are not where there is a:b.
+
+    Example:
+      >>> import lmeformula as lf
+      >>> [len(t.variables) for t in droppable(lf.parse("y ~ a * b + z + (1 | g)").fixed.sum)]
+      [1, 2]
+    """
+    sets = [frozenset(term.variables) for term in terms.terms]
+    return tuple(
+        term
+        for term, own in zip(terms.terms, sets, strict=True)
+        if not any(own < other for other in sets)
+    )
+
+
+def _predictors(fit: FittedModel) -> Iterator[tuple[int | None, str, FittedModel]]:
+    """Each linear predictor: its number, what comes before its terms in names, and the fit without others."""
+    family = fit.model.family
+    first, *further = named_predictors(fit)
+    if family.is_unordered:
+        yield None, "", _alone(fit, first, family.has_intercept)
+        return
+    yield 0, "", _alone(fit, first, family.has_intercept)
+    for each in further:
+        rule = predicted_of(family.base, each.name)
+        yield each.number, each.before, _alone(fit, each, rule.has_intercept)
+
+
+def _alone(fit: FittedModel, predictor: NamedPredictor, has_intercept: bool) -> FittedModel:
+    family = fit.model.family._replace(has_intercept=has_intercept)
+    return replace(fit, model=replace(fit.model, design=predictor.design, family=family))
+
+
+def _reduce(fit: FittedModel, term: Term, predictor: int | None, before: str) -> Reduced:
+    """The fixed part without a term; found on a grid that tells all columns apart."""
+    total = fit.model.design.formula.fixed.sum
+    rest = TermSum(total.intercept, tuple(other for other in total.terms if other != term))
+    name = ":".join(label(variable) for variable in term.variables)
+    grid = grid_rows(fit.model.design, points_of(fit.model.design))
+    X, smaller = grid(total), grid(rest)
+    solved: Floats = np.asarray(np.linalg.lstsq(X.values, smaller.values)[0], float)
+    missed = np.abs(X.values @ solved - smaller.values).max(initial=0.0)
+    if missed > WITHIN * (1.0 + np.abs(smaller.values).max(initial=0.0)):
+        raise ModelError(
+            f"the columns without {name} cannot be told from the summary of the data",
+            hint="Fit the smaller model with fit.update(..., data=...), and compare with anova.",
+        )
+    within: Floats = np.asarray(_by_columns_of_fit(fit, X.values) @ solved)
+    # A factor's full coding may leave more columns than the span has dimensions.
+    chosen = independent_columns(within)
+    names = tuple(smaller.names[i] for i in chosen)
+    return Reduced(predictor, before + name, names, within[:, chosen])
+
+
+def _by_columns_of_fit(fit: FittedModel, grid: Floats) -> Floats:
+    """(p + c, k) all k columns of the formula, in the data, as combinations of the p of the fit.
+
+    Those that the fit left out follow from the others as they did in the data, not as they do on the grid.
+    With c = 1 a constant is added to the fit's, where thresholds stand for it.
+    """
+    design = fit.model.design
+    recipe, k = recipe_of(design), grid.shape[1]
+    aliases = observed_of(design).aliases
+    kept = list(range(k)) if aliases is None else list(aliases.kept)
+    whole: Floats = np.zeros((len(kept), k))
+    whole[:, kept] = np.eye(len(kept))
+    if aliases is not None:
+        whole[:, list(aliases.dropped)] = aliases.relation
+    if fit.model.family.has_intercept:
+        return whole
+    # What was taken for the constant is one on the grid, too: the intercept, or one less other levels.
+    base: Floats = np.column_stack([grid[:, list(recipe.kept)], np.ones(len(grid))])
+    rows: Floats = np.zeros((base.shape[1], len(kept)))
+    for place, column in enumerate(kept):
+        if column in recipe.kept:
+            rows[recipe.kept.index(column), place] = 1.0
+        else:
+            rows[:, place] = np.asarray(np.linalg.lstsq(base, grid[:, column])[0], float)
+    return np.asarray(rows @ whole)
+
+
+def _narrow(fit: FittedModel, model: Reduced) -> Design:
+    """The design without a term; where all predictors lack it, that from which they are made."""
+    design = fit.model.design
+    if model.predictor is None:
+        return _narrowed(design.first, model)
+    predictors = tuple(
+        replace(each, design=_narrowed(each.design, model)) if k == model.predictor else each
+        for k, each in enumerate(design.predictors)
+    )
+    made = joined(design.formula, predictors)
+    return replace(made, response=design.response, weights=design.weights, given=design.given)
+
+
+def _narrowed(design: Design, model: Reduced) -> Design:
+    constant = np.ones((design.n, len(model.within) - design.X.shape[1]))
+    return replace(
+        design,
+        X=np.ascontiguousarray(np.column_stack([design.X, constant]) @ model.within),
+        names=model.names,
+        recipe=None,
+    )
+
+
+def _lost(fit: FittedModel, model: Reduced) -> Floats:
+    """(r, p) combinations of the coefficients that are zero in the smaller model."""
+    of = np.array(fit.model.design.column_predictors, int)
+    predictors = range(of.max(initial=0) + 1) if model.predictor is None else [model.predictor]
+    found = []
+    for predictor in predictors:
+        places = np.flatnonzero(of == predictor)
+        rows = _lost_of_one(model.within, len(places))
+        found.append(np.zeros((len(rows), len(of))))
+        found[-1][:, places] = rows
+    return np.concatenate(found)
+
+
+def _lost_of_one(within: Floats, p: int) -> Floats:
+    """(r, p) the same of one predictor with p columns."""
+    if len(within) > p:
+        constant: Floats = np.zeros((len(within), 1))
+        constant[-1] = 1.0
+        within = np.column_stack([within, constant])
+    return np.asarray(scipy.linalg.null_space(within.T, rcond=WITHIN).T[:, :p])
+
+
+def _estimate(fit: FittedModel, design: Design, seed: int, options: Options | None) -> FittedModel:
+    family = fit.model.family.base
+    model = compile(design, family, sigma=fit.model.sigma, dtype=fit.model.dtype)
+    return estimate(model, method=fit.method, seed=seed, options=options)

@@ -1,0 +1,320 @@
+"""Profile likelihoods, a parameter at a time, and the intervals that they give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.interpolate import CubicHermiteSpline
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
+from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_panels, several_axes
+from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
+from lmeformula.inference.profile_likelihoods import slice_of
+from lmeformula.inference.profile_surface import Slice
+from lmeformula.inference.profile_walk import HigherGroundError, Ridge, Stop
+from lmeformula.prediction.intervals import chosen, cutoff, interval_frame
+from lmeformula.prediction.parameters import Parameter
+from lmeformula.text.names import drawn
+from lmeformula.text.render import to_text
+from lmeformula.text.table import Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+# A profile has points at these steps of zeta.
+SPACING = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParameterProfile:
+    """The profile likelihood of one parameter.
+
+    Attributes:
+      parameter: which.
+      values: (m,) ascending, on the reporting scale; the estimate is one of them.
+      zeta: (m,) signed roots of twice the fall of the log-likelihood, the other parameters at their best: near
+        a straight line where the normal approximation holds on this scale.
+      slopes: (m,) derivative of the value in zeta; infinite at a boundary.
+      bounded: whether the first and the last value are the parameter's bounds, where the log-likelihood has
+        not yet fallen as far as was asked for.
+      is_sound: whether zeta rises with the value throughout, and every search for the best others ended.
+    """
+
+    parameter: Parameter
+    values: Floats
+    zeta: Floats
+    slopes: Floats
+    bounded: tuple[bool, bool]
+    is_sound: bool
+
+    def at(self, zeta: float) -> float:
+        """The value at a given zeta, from the cubic between the nearest points; a bound, or nan, outside."""
+        if zeta < self.zeta[0]:
+            return float(self.values[0]) if self.bounded[0] else math.nan
+        if zeta > self.zeta[-1]:
+            return float(self.values[-1]) if self.bounded[1] else math.nan
+        # Where the profile is not sound it may turn back: what turns back is left out.
+        rising = np.append(True, self.zeta[1:] > np.maximum.accumulate(self.zeta)[:-1])
+        x, y, slopes = self.zeta[rising], self.values[rising], self.slopes[rising]
+        # Slopes are held where they would bend a cubic out of its monotone course (Fritsch, Carlson 1980).
+        secants = np.diff(y) / np.diff(x)
+        least = np.minimum(np.append(secants, np.inf), np.append(np.inf, secants))
+        return float(CubicHermiteSpline(x, y, np.clip(slopes, 0.0, 3.0 * least))(zeta))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Profile:
+    """Profile likelihoods of some parameters of a fit.
+
+    Attributes:
+      profiles: one for each parameter.
+      restricted: whether those of the covariance parameters are of the restricted likelihood.
+      level: coverage that the points reach out to.
+    """
+
+    profiles: tuple[ParameterProfile, ...]
+    restricted: bool
+    level: float
+
+    @kinds.takes(level=kinds.coverage)
+    def confint(self, level: float = 0.95) -> pd.DataFrame:
+        """Intervals by interpolation between the points; see `Fit.confint` for those that are searched for.
+
+        Args:
+          level: coverage, up to that of the profile.
+        Returns:
+          frame: parameter, estimate, lower, upper, note.
+        Raises:
+          ModelError: for a level that the profile does not reach.
+        """
+        if not 0 < level <= self.level:
+            raise ModelError(
+                f"level is {level:g}, and the profile goes out to {self.level:g}",
+                hint="Ask for it with fit.profile(level=...).",
+            )
+        cut = cutoff(level)
+        return interval_frame(
+            [p.parameter for p in self.profiles],
+            [(p.at(-cut), p.at(cut)) for p in self.profiles],
+            [
+                note_of(p.parameter, p.bounded[0] and p.zeta[0] > -cut, p.is_sound)
+                for p in self.profiles
+            ],
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each point: parameter, value, zeta."""
+        return pd.concat(
+            [
+                pd.DataFrame({"parameter": p.parameter.name, "value": p.values, "zeta": p.zeta})
+                for p in self.profiles
+            ],
+            ignore_index=True,
+        )
+
+    def plot(self, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
+        """Draw zeta of each parameter; see `lmeformula.inference.profile.zeta_plot`."""
+        return zeta_plot(self, axes)
+
+    def __repr__(self) -> str:
+        return profile_text(self)
+
+
+@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
+def profile(
+    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.99
+) -> Profile:
+    """Profile the likelihood of some parameters.
+
+    Each point is a maximum over all other parameters with the one held, started from the last point. Of a
+    REML fit the covariance parameters are profiled over the restricted likelihood, and the fixed effects, which
+    that has none of, over the likelihood. (lme4 profiles the likelihood for all of them.)
+
+    Args:
+      fit: an exact or Laplace fit, or one with effects by Student's t in blocks of one or two.
+      parm: parameter names, one or several; all by default.
+      level: coverage that the points reach out to.
+    Returns:
+      The profiles.
+    Raises:
+      ModelError: for a parameter or a method that cannot be profiled, or if the fit is not at the maximum.
+    """
+    cut = cutoff(level)
+    targets = [*np.arange(SPACING, cut - 0.5 * SPACING, SPACING), cut]
+    found = []
+    with one_blas_thread():
+        for index in chosen(fit, parm):
+            cross = slice_of(fit, index)
+            try:
+                found.append(_profile(cross, targets))
+            except HigherGroundError as error:
+                raise not_at_maximum(cross.parameter, error) from None
+    return Profile(tuple(found), fit.reml, level)
+
+
+@kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
+def profile_intervals(
+    fit: FittedModel, parm: Sequence[str] | str | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """Intervals of the values whose profile log-likelihood is not significantly below the maximum.
+
+    The ends are searched for: zeta there is that of the level to 1e-3, before a last step of Newton's
+    method which leaves about the square of that, so that they are good to some 1e-5 standard errors.
+
+    Args:
+      fit: an exact or Laplace fit, or one with effects by Student's t in blocks of one or two.
+      parm: parameter names, one or several; all by default.
+      level: coverage.
+    Returns:
+      frame: parameter, estimate, lower, upper, note. A bound of the parameter (an sd of zero, a correlation
+        of 1) is the end where the log-likelihood does not fall far enough before it.
+    Raises:
+      ModelError: as `profile`.
+    """
+    cut = cutoff(level)
+    rows, ends, notes = [], [], []
+    with one_blas_thread():
+        for index in chosen(fit, parm):
+            cross = slice_of(fit, index)
+            try:
+                ridge = Ridge(cross.surface)
+                stops = [_end(cross, ridge, sign * cut) for sign in (-1.0, 1.0)]
+            except HigherGroundError as error:
+                raise not_at_maximum(cross.parameter, error) from None
+            rows.append(cross.parameter)
+            ends.append(_ends(cross, stops))
+            notes.append(
+                note_of(
+                    cross.parameter,
+                    ends[-1][0] == cross.parameter.bounds[0],
+                    all(stop.settled for stop in stops),
+                )
+            )
+    return interval_frame(rows, ends, notes)
+
+
+def note_of(parameter: Parameter, touches: bool, is_sound: bool) -> str:
+    """What a reader should know of a profile interval."""
+    if not is_sound:
+        return (
+            "rough: the log-likelihood is flat or has several maxima; look at fit.profile().plot()"
+        )
+    if touches and parameter.bounds[0] == 0.0:
+        return "zero is not excluded"
+    return ""
+
+
+def not_at_maximum(parameter: Parameter, error: HigherGroundError) -> ModelError:
+    """The error of a profile that climbs above the fit."""
+    return ModelError(
+        f"the log-likelihood is higher by {error.args[0]:.3g} at other values of {parameter.name}: "
+        "the fit is not at its maximum",
+        hint="See fit.outcome; rescale the columns, or simplify the random-effects terms, and fit again.",
+    )
+
+
+def _profile(cross: Slice, targets: Sequence[float]) -> ParameterProfile:
+    ridge = Ridge(cross.surface)
+    sides: list[list[Stop]] = []
+    bounded = []
+    for sign, limit in zip((-1.0, 1.0), cross.surface.limits, strict=True):
+        side: list[Stop] = []
+        for target in targets:
+            last = side[-1] if side else ridge.summit
+            if last.at != limit and last.settled:
+                side.append(ridge.seek(sign * target, side[-1] if side else None))
+        last = side[-1] if side else ridge.summit
+        sides.append(side)
+        bounded.append(last.at == limit)
+    below, above = sides
+    stops = [*reversed(below), ridge.summit, *above]
+    lost = any(math.isnan(stop.at) for stop in stops)
+    stops = [stop for stop in stops if not math.isnan(stop.at)]
+    values = np.array([cross.report(stop.at) for stop in stops])
+    zeta = np.array([stop.zeta for stop in stops])
+    slopes = np.array(
+        [cross.report_slope(s.at) / s.slope if s.slope > 0 else np.inf for s in stops]
+    )
+    rises = bool((np.diff(zeta) > 0).all()) and all(stop.settled for stop in stops) and not lost
+    if values[0] > values[-1]:
+        values, zeta, slopes, bounded = values[::-1], -zeta[::-1], slopes[::-1], bounded[::-1]
+    return ParameterProfile(cross.parameter, values, zeta, slopes, (bounded[0], bounded[1]), rises)
+
+
+def _end(cross: Slice, ridge: Ridge, target: float) -> Stop:
+    """One end of an interval."""
+    at_limit = ridge.summit.at == cross.surface.limits[1 if target > 0 else 0]
+    return ridge.summit if at_limit else ridge.seek(target)
+
+
+def _ends(cross: Slice, stops: Sequence[Stop]) -> tuple[float, float]:
+    lower, upper = (math.nan if math.isnan(s.at) else cross.report(s.at) for s in stops)
+    return (upper, lower) if lower > upper else (lower, upper)
+
+
+def profile_text(profile: Profile) -> str:
+    """Show the profiles by the 95 % intervals that they give, or narrower ones if they end before.
+
+    Args:
+      profile: the profiles.
+    Returns:
+      text: no newline at the end.
+    """
+    level = min(0.95, profile.level)
+    frame = profile.confint(level)
+    columns = [
+        Column("", tuple(frame["parameter"]), "text"),
+        Column("estimate", tuple(map(float, frame["estimate"]))),
+        Column("lower", tuple(map(float, frame["lower"]))),
+        Column("upper", tuple(map(float, frame["upper"]))),
+    ]
+    if frame["note"].any():
+        columns.append(Column("note", tuple(frame["note"]), "text"))
+    what = "Restricted profile likelihood" if profile.restricted else "Profile likelihood"
+    points = sum(len(p.values) for p in profile.profiles)
+    return to_text(Table(f"{what}, {points} points, {100 * level:g} % intervals", tuple(columns)))
+
+
+@kinds.takes(axes=kinds.optional(several_axes))
+def zeta_plot(profile: Profile, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
+    """Draw zeta against each parameter: a straight line where its likelihood is that of a normal distribution.
+
+    Horizontal lines mark the 95 % interval, vertical ones its ends.
+
+    Args:
+      profile: the profiles.
+      axes: one for each parameter; a new figure by default.
+    Returns:
+      axes: (number of parameters,) of those drawn on.
+    """
+    drawn = (
+        new_panels(len(profile.profiles)) if axes is None else np.asarray(axes, object).reshape(-1)
+    )
+    level = min(0.95, profile.level)
+    ends = profile.confint(level)
+    for number, (one, ax) in enumerate(zip(profile.profiles, drawn, strict=True)):
+        _draw(one, ax, float(ends["lower"][number]), float(ends["upper"][number]))
+    return drawn
+
+
+def _draw(profile: ParameterProfile, ax: Axes, lower: float, upper: float) -> None:
+    fine = np.linspace(profile.zeta[0], profile.zeta[-1], 101)
+    ax.axhline(0.0, color=GREY, linewidth=0.8)
+    ax.plot([profile.at(zeta) for zeta in fine], fine, color=BLUE, linewidth=1.2)
+    ax.plot(profile.values, profile.zeta, "o", color=BLUE, markersize=2.5)
+    for end in (lower, upper):
+        if math.isfinite(end):
+            ax.axvline(end, color=ORANGE, linewidth=1.0)
+    ax.set_title(drawn(profile.parameter.name), loc="left", fontsize="medium")
+    ax.set_ylabel("zeta")
+    lighten(ax, grid="y")

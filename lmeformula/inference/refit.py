@@ -1,0 +1,128 @@
+"""The same model fitted to another response."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arguments import kinds
+from lmeformula.design.checks import check_response
+from lmeformula.design.design import Design
+from lmeformula.design.respond import with_response
+from lmeformula.em.types import Options
+from lmeformula.errors import ModelError
+from lmeformula.estimation.dispatch import estimate
+from lmeformula.estimation.gaussian import estimate_exact
+from lmeformula.fit import FittedModel
+from lmeformula.inference.refit_start import start_from
+from lmeformula.likelihood.gaussian.sums import Carrier, prepare, respond
+from lmeformula.model.compile import Model
+from lmeformula.prediction.predictor import category_names
+
+if TYPE_CHECKING:
+    from lmeformula.em.progress import Progress
+
+# What does not depend on the response, kept for as long as the model is in use.
+_carriers: WeakKeyDictionary[Model, Carrier] = WeakKeyDictionary()
+
+
+@kinds.takes(
+    seed=kinds.seed,
+    progress=kinds.optional(kinds.display),
+    options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
+)
+def refit(
+    fit: FittedModel,
+    y: Any,
+    *,
+    seed: int = 0,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> FittedModel:
+    """Fit a model to another response, by the same method, from the estimates at hand.
+
+    What depends on the predictors and groups alone is worked out once for all refits of a Gaussian model.
+
+    Args:
+      fit: of the model.
+      y: a value of the response for each row that the fit used, or for each row of its data; on the scale of
+        the formula's left-hand side, such as log(y). A column of `fit.simulate` is one.
+      seed: of Monte Carlo fits.
+      options: of the Monte Carlo EM engine.
+      progress: shown the iterations of the engine.
+    Returns:
+      The fit; that of `lmeformula.fit` to data with this response.
+    Raises:
+      FormulaDataError: if the values do not fit the rows or the first response's kind.
+      ModelError: if the family does not take them, or one of its categories is not among them.
+    Example:
+      >>> import lmeformula as lf
+      >>> fitted = lf.fit("Reaction ~ Days + (Days|Subject)", lf.datasets.load("sleepstudy"))
+      >>> twice = fitted.refit(2.0 * fitted.model.design.y)
+      >>> twice.fixef.round(2).to_dict()
+      {'Intercept': 502.81, 'Days': 20.93}
+    """
+    began = time.perf_counter()
+    old = fit.model
+    design = with_response(old.design, y)
+    check_refit(fit, design)
+    model = replace(old, design=design)
+    if fit.is_exact and fit.is_factored:
+        found = refit_exactly(fit, model)
+    else:
+        found = estimate(
+            model,
+            method=fit.method,
+            seed=seed,
+            reml=fit.reml,
+            solver=fit.solver,
+            options=options,
+            progress=progress,
+            start=start_from(fit, model),
+        )
+    return replace(found, seconds=found.seconds._replace(total=time.perf_counter() - began))
+
+
+def check_refit(fit: FittedModel, design: Design) -> None:
+    """Refuse a design whose response the model of a fit cannot be fitted to.
+
+    Args:
+      fit: of the model.
+      design: its design with another response.
+    Raises:
+      FormulaDataError: for a constant.
+      ModelError: if the family does not take the response, or no row has one of the categories.
+    """
+    check_response(design)
+    family = fit.model.family
+    values = family.response(design)[0]
+    if family.categories is None:
+        return
+    names = category_names(fit)
+    counts = np.bincount(values.astype(np.int64), minlength=len(names))
+    if len(counts) > len(names) or not counts.all():
+        absent = [name for name, count in zip(names, counts, strict=False) if not count]
+        wrong = f"has no {absent[0]}" if absent else f"goes up to {len(counts)}"
+        raise ModelError(
+            f"the new response {wrong}, and the model's categories are {', '.join(names)}",
+            hint="A category without rows has no threshold: fit the formula to the data anew.",
+        )
+
+
+def refit_exactly(fit: FittedModel, model: Model) -> FittedModel:
+    """Fit a Gaussian model exactly that differs from that of a fit in its response only."""
+    carrier = _carriers.get(fit.model)
+    if carrier is None:
+        carrier = _carriers[fit.model] = prepare(fit.model.design)
+    _carriers[model] = carrier
+    assert model.design.y is not None
+    with one_blas_thread():
+        data = respond(carrier, model.design.y)
+        return estimate_exact(
+            model, fit.reml, data=data, start=None if fit.singular else fit.params
+        )

@@ -1,0 +1,267 @@
+"""Exact maximum likelihood and REML for Gaussian models, profiled over the fixed effects and sigma."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from lmeformula.algebra.crossproducts import CrossProducts
+from lmeformula.algebra.precision import Exact, Precision
+from lmeformula.algebra.small import MOST_EFFECTS, dense_products
+from lmeformula.arrays import Floats, Mask
+from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.likelihood.gaussian.from_residuals import is_perfect
+from lmeformula.likelihood.gaussian.information import profile_information
+from lmeformula.likelihood.gaussian.likelihood import (
+    MOST_DENSE,
+    profile,
+    solve_quickly,
+    variance_of,
+)
+from lmeformula.likelihood.gaussian.moments import moment_start
+from lmeformula.likelihood.gaussian.no_residual import may_lack_residual, without_limit
+from lmeformula.likelihood.gaussian.orthogonal import Orthogonal, orthogonal
+from lmeformula.likelihood.gaussian.restricted import restricted
+from lmeformula.likelihood.gaussian.solution import Solution
+from lmeformula.likelihood.gaussian.sums import Sums
+from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
+from lmeformula.model.factors import FactorSpace, any_singular, factor_space
+from lmeformula.model.measured import with_measured
+from lmeformula.model.params import Params, ParamSpace
+
+# How often a start that cannot be evaluated is divided by ten.
+MOST_RETREATS = 8
+# Most effects that are done densely where blocks have no digits.
+MOST_CLOSELY = 300
+# Of few rows the likelihood may have a second maximum at large standard deviations, tried from these.
+LARGE_SDS = (5.0, 50.0)
+# Where the likelihood has no limit as sigma goes to zero, it is from here that it is seen to grow.
+ENDLESS_SD = 1e4
+
+
+class ExactFit(NamedTuple):
+    """The optimum.
+
+    Attributes:
+      params: estimates on the natural scale; a variance on the boundary is exactly zero.
+      solution: the penalised least squares problem at the optimum, of the columns of `inner`.
+      loglik: maximised log-likelihood (or REML criterion), on R's constants.
+      gain: rise of the log-likelihood that another step promises.
+      converged: whether that is nil.
+      singular: whether some covariance matrix is singular.
+      num_evaluations: how often the likelihood was evaluated.
+      perfect: whether the model meets its responses exactly.
+      charts: of the relative factors.
+      elements: (t,) of the charts; those that rest on a face do so exactly.
+      inner: the sums that it was found with.
+    """
+
+    params: Params
+    solution: Solution[Exact]
+    loglik: float
+    gain: float
+    converged: bool
+    singular: bool
+    num_evaluations: int
+    perfect: bool
+    charts: FactorSpace
+    elements: Floats
+    inner: Orthogonal
+
+
+def fit_exact(
+    data: Sums,
+    space: ParamSpace,
+    *,
+    reml: bool = False,
+    start: Params | None = None,
+    thorough: bool = True,
+    polished: bool = True,
+    alone: bool = False,
+) -> ExactFit:
+    """Maximise the Gaussian likelihood over the relative covariance factors, by Newton's method.
+
+    The second derivative in Lambda has two parts, that in Lambda Lambda', for which the average information
+    stands, and that of Lambda Lambda' in Lambda, which vanishes at a regular maximum and rules near a
+    variance of zero; its negative definite part is taken.
+
+    Args:
+      data: cross products of the design.
+      space: the model's parameter space.
+      reml: maximise the restricted likelihood instead.
+      start: parameters to start from, with covariances of full rank; moment estimates by default.
+      thorough: where effects are few, look for other maxima from where this one is.
+      polished: where effects are few, go on as far as numbers tell.
+      alone: climb from that start only; see `ascend`.
+    Returns:
+      The optimum, whether or not the optimiser converged.
+    References:
+      Gilmour, Thompson, Cullis (1995), Biometrics 51, 1440-1450, for the average information.
+    """
+    scales = data.column_scales()
+    roots = data.column_roots(space)
+    elements = factor_space(space, roots)
+    inner = orthogonal(data)
+    contrasts = restricted(inner.data) if reml else None
+    work, apart = (inner.data, reml) if contrasts is None else (contrasts, False)
+
+    look = looker(work, space, elements, inner, apart)
+    evaluate = where_told(look, elements.factors)
+
+    def measure(point: Point, free: Mask) -> Point:
+        def score(coordinates: Floats) -> Floats:
+            return look(coordinates, elements.factors(coordinates)).score
+
+        return point if point.detail is None else with_measured(score, point, free)
+
+    first = _first_elements(data, space, elements, scales, start)
+    endless = () if reml or space.held_sd is not None else without_limit(data)
+    if endless:
+        # Wherever else there is a maximum, it is none of the likelihood's.
+        first, thorough = _only(elements, endless), False
+    for _ in range(MOST_RETREATS):
+        if np.isfinite(evaluate(first).value):
+            break
+        first = elements.settle(0.1 * first)
+    is_few = data.plan.num_effects <= MOST_EFFECTS or data.n <= FEW_ROWS
+    is_far = thorough and (data.n <= FEW_ROWS or may_lack_residual(data))
+    summit = ascend(
+        evaluate,
+        elements,
+        first,
+        data.n,
+        thorough=thorough and is_few,
+        further=tuple(map(elements.start, LARGE_SDS)) if is_far else (),
+        measure=measure,
+        polished=polished and is_few,
+        alone=alone,
+    )
+    lambdas, solution = elements.factors(summit.elements), summit.point.detail
+    if summit.on_face or solution is None:
+        try:
+            solution = solve_quickly(work, inner.factors(lambdas))
+        except np.linalg.LinAlgError:
+            # On the face itself numbers of this precision do not reach; next to it they did.
+            if solution is None:
+                raise
+            lambdas = elements.factors(elements.settle(summit.elements))
+    loglik = -0.5 * profile(work, solution, space.held_sd, apart)
+    if contrasts is not None:
+        solution = solve_quickly(inner.data, inner.factors(lambdas))
+    params = natural(data, space, solution, reml)
+    if not inner.is_same:
+        variance = params.residual_sd**2
+        params = params._replace(
+            covariances=tuple(variance * (factor @ factor.T) for factor in lambdas)
+        )
+    return ExactFit(
+        params=params,
+        solution=solution,
+        loglik=loglik,
+        gain=summit.gain,
+        converged=summit.converged,
+        singular=any_singular(lambdas, roots),
+        num_evaluations=summit.num_evaluations,
+        perfect=bool(endless)
+        or (space.held_sd is None and is_perfect(data.rows, solution.rss, solution.missed)),
+        charts=elements,
+        elements=summit.elements,
+        inner=inner,
+    )
+
+
+def looker(
+    data: Sums, space: ParamSpace, charts: FactorSpace, inner: Orthogonal, reml: bool
+) -> Callable[[Floats, tuple[Floats, ...]], Point]:
+    """Coordinates of the charts, and the factors there -> what an ascent asks of the profiled likelihood.
+
+    Args:
+      data: cross products of the columns of `inner`, or contrasts of them.
+      space: the model's parameter space.
+      charts: of the relative factors.
+      inner: the columns.
+      reml: of the restricted likelihood.
+    """
+
+    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
+        value, slopes, found = deviance(data, inner.factors(lambdas), space.held_sd, reml)
+        changes = inner.factors(charts.changes(coordinates))
+        information = profile_information(data, found, changes, space.held_sd, reml)
+        uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
+        information += charts.falling(coordinates, uphill)
+        score = charts.pull_back(coordinates, uphill)
+        return Point(coordinates, -0.5 * value, score, information, uphill, found)
+
+    return look
+
+
+def densely(data: Sums) -> Sums | None:
+    """What a fit by blocks that came close to its responses, or to no maximum, is to be found with once more.
+
+    Blocks divide by factors, and keep few digits of derivatives where sigma is a small share of the effects.
+
+    Args:
+      data: cross products of the design.
+    Returns:
+      The same with Z'WZ as one matrix; None where it was so, and with too many effects.
+    """
+    if data.dense is not None or data.n * data.plan.num_effects > MOST_DENSE:
+        return None
+    assert isinstance(data.products, CrossProducts)
+    dense = dense_products(data.plan, data.products, MOST_CLOSELY)
+    return None if dense is None else data._replace(dense=dense)
+
+
+def _first_elements(
+    data: Sums,
+    space: ParamSpace,
+    elements: FactorSpace,
+    scales: tuple[Floats, ...],
+    start: Params | None,
+) -> Floats:
+    if start is not None:
+        return elements_at(elements, start)
+    sds = moment_start(data, scales, space.held_sd)
+    return np.concatenate(
+        [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
+    )
+
+
+def elements_at(elements: FactorSpace, params: Params) -> Floats:
+    """(t,) elements of the factors of these covariances, relative to sigma."""
+    sd = params.residual_sd
+    return elements.near(
+        tuple(cholesky_semidefinite(covariance) / sd for covariance in params.covariances)
+    )
+
+
+def _only(elements: FactorSpace, terms: tuple[int, ...]) -> Floats:
+    """(t,) elements of some terms alone, beside which a residual is next to nothing."""
+    return np.concatenate(
+        [chart.start(ENDLESS_SD if j in terms else 0.0) for j, chart in enumerate(elements.charts)]
+    )
+
+
+def deviance(
+    data: Sums, lambdas: tuple[Floats, ...], sigma: float | None, reml: bool
+) -> tuple[float, tuple[Floats, ...], Solution[Precision]]:
+    """The profiled deviance, its (k, k) derivatives in the elements of each Lambda, and the solution."""
+    found = solve_quickly(data, lambdas)
+    variance = variance_of(data, found, sigma, reml)
+    pulls = []
+    further = found.fixed_slopes() if reml else tuple(np.zeros_like(factor) for factor in lambdas)
+    for spread, fit, fixed in zip(
+        found.factor.log_det_slopes(), found.fit_slopes(), further, strict=True
+    ):
+        pulls.append(2.0 * (spread - fit / variance - fixed))
+    return profile(data, found, sigma, reml), tuple(pulls), found
+
+
+def natural(data: Sums, space: ParamSpace, found: Solution[Precision], reml: bool) -> Params:
+    """Parameters on their natural scale from a solved problem."""
+    sigma = space.held_sd or float(np.sqrt(found.rss / data.freedom(reml)))
+    beta = data.ols + (np.linalg.solve(data.R, found.gamma) if data.R.size else found.gamma)
+    covariances = tuple(sigma**2 * (factor @ factor.T) for factor in found.factor.lambdas)
+    return Params(beta, covariances, np.array([sigma]))

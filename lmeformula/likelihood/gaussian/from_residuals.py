@@ -1,0 +1,239 @@
+"""Penalised least squares from residuals of the rows, where differences of cross products are rounding.
+
+A residual sum of squares that is a tiny share of the responses' own, as under a tiny sigma or a nearly perfect
+fit, and an information of fixed effects next to effects with huge variances, have no digits as differences. As
+sums of squares of residuals, at modes that are corrected by what the normal equations leave, they keep theirs:
+an error of the modes matters by its square only.
+
+References: Golub, Van Loan (2013), Matrix Computations, section 5.3.8, for the correction of least squares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import scipy.linalg as sl
+from scipy.linalg import lapack
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.arrays import Floats
+
+# Below this share of the whole a difference of cross products is not trusted.
+CLOSE = 1e-7
+# Corrections of the modes.
+CORRECTIONS = 3
+# Residuals of this size, relative to the responses, are rounding.
+ROUNDING = 1e-14
+# Below it, a model meets its responses exactly.
+EXACTLY = 1e-12
+# Sums of squares of responses that are all zero are taken for this.
+SMALLEST = 1e-280
+# Where sigma is below this share of what fixed effects leave, and so little of the penalised sum of squares is
+# from residuals, a model meets its responses by effects without limit.
+VANISHING, BY_EFFECTS = 1e-7, 1e-6
+
+
+class Rows(NamedTuple):
+    """What the rows have, beyond their cross products; all times the root of their weights.
+
+    Attributes:
+      Q: (n, p) orthogonal columns of the fixed effects.
+      residual: (n,) of the regression on them alone.
+      root: (n,) of the weights; None where there are none.
+      size: root sum of squares of the responses.
+    """
+
+    Q: Floats
+    residual: Floats
+    root: Floats | None
+    size: float
+
+    @property
+    def least(self) -> float:
+        """The sum of squares that is left where the fit is exact but for rounding."""
+        return max((ROUNDING * self.size) ** 2, SMALLEST)
+
+    def spread(self, plan: Layout, effects: Floats) -> Floats:
+        """Z effects, (n, m), for effects (q, m)."""
+        found = sum(matrix @ effects[plan.place(j)] for j, matrix in enumerate(plan.matrices))
+        return np.asarray(found if self.root is None else found * self.root[:, None])
+
+    def gather(self, plan: Layout, columns: Floats) -> Floats:
+        """Z' columns, (q, m), for columns (n, m)."""
+        held = columns if self.root is None else columns * self.root[:, None]
+        found = np.empty((plan.num_effects, columns.shape[1]))
+        for j, matrix in enumerate(plan.transposed):
+            found[plan.place(j)] = matrix @ held
+        return found
+
+
+class Solves(Protocol):
+    """M, as far as it is read here; see `algebra.precision`."""
+
+    @property
+    def plan(self) -> Layout:
+        """Layout of the effects."""
+
+    @property
+    def lambdas(self) -> tuple[Floats, ...]:
+        """The factor (k, k) of each term."""
+
+    def solve(self, right: Floats) -> Floats:
+        """M^-1 right, for right (q, m)."""
+
+
+class Closely(NamedTuple):
+    """The solution; attributes as in `likelihood.Solution`."""
+
+    gamma: Floats
+    u: Floats
+    w: Floats
+    rss: float
+    information: Floats
+    ZVQ: Floats
+    score: Floats
+    missed: float
+
+
+def is_close(rss: float, yy: float, information: Floats, close: float = CLOSE) -> bool:
+    """Whether the sum of squares, or a direction of an information out of one, is too small a difference."""
+    return is_small(rss, yy, close) or not has_digits(information, close)
+
+
+def is_small(rss: float, yy: float, close: float = CLOSE) -> bool:
+    """Whether a residual sum of squares is too small a difference of sums of squares."""
+    return rss < close * yy
+
+
+def has_digits(information: Floats, close: float = CLOSE) -> bool:
+    """Whether an information out of one keeps digits in every direction."""
+    if not len(information):
+        return True
+    root, status = lapack.dpotrf(information, lower=1, clean=0)
+    return status == 0 and not bool((root.diagonal() ** 2 < close).any())
+
+
+class Left(NamedTuple):
+    """What effects leave of columns, each by itself.
+
+    Attributes:
+      residuals: (n, m).
+      modes: (q, m) of the spherical effects.
+    """
+
+    residuals: Floats
+    modes: Floats
+
+    @property
+    def products(self) -> Floats:
+        """(m, m) columns' V^-1 columns sigma^2: an error of the modes matters by its square."""
+        return np.asarray(self.residuals.T @ self.residuals + self.modes.T @ self.modes)
+
+
+def leave(
+    plan: Layout,
+    rows: Rows,
+    columns: Floats,
+    outward: Callable[[Floats], Floats],
+    inward: Callable[[Floats], Floats],
+    solve: Callable[[Floats], Floats],
+) -> Left:
+    """Solve for the effects of columns (n, m), and correct them by their residuals.
+
+    Args:
+      plan: layout of the random effects.
+      rows: the root of their weights is read.
+      columns: times the root of the weights.
+      outward, inward: Lambda times, and Lambda' times columns (q, m).
+      solve: M^-1 times columns (q, m), M = Lambda' Z'WZ Lambda + I, roughly.
+    """
+    modes = np.zeros((plan.num_effects, columns.shape[1]))
+    left = columns
+    for _ in range(1 + CORRECTIONS):
+        modes = modes + solve(inward(rows.gather(plan, left)) - modes)
+        left = columns - rows.spread(plan, outward(modes))
+    return Left(left, modes)
+
+
+def solve_closely(rows: Rows, factor: Solves, gamma: Floats | None) -> Closely:
+    """Solve for effects and fixed effects from the rows.
+
+    Args:
+      rows: residuals before there are effects.
+      factor: M, with which equations are solved roughly.
+      gamma: (p,) coefficients of the columns; None for the best.
+    """
+    plan, lambdas = factor.plan, factor.lambdas
+    columns = np.column_stack([rows.Q, rows.residual])
+    found = leave(
+        plan,
+        rows,
+        columns,
+        outward=lambda columns: apply_lambda(plan, lambdas, columns),
+        inward=lambda columns: apply_lambda(plan, lambdas, columns, transpose=True),
+        solve=factor.solve,
+    )
+    products = found.products
+    information, pull = products[:-1, :-1], products[:-1, -1]
+    if gamma is None:
+        gamma = best_coefficients(information, pull)
+    to_residual = np.append(-gamma, 1.0)
+    missed, u = found.residuals @ to_residual, found.modes @ to_residual
+    totals = rows.gather(plan, found.residuals)
+    return Closely(
+        gamma=gamma,
+        u=u,
+        w=_pull(plan, rows, lambdas, totals @ to_residual, u),
+        rss=max(float(missed @ missed + u @ u), rows.least),
+        information=information,
+        ZVQ=totals[:, :-1],
+        score=found.residuals[:, :-1].T @ missed + found.modes[:, :-1].T @ u,
+        missed=float(missed @ missed),
+    )
+
+
+def _pull(
+    plan: Layout, rows: Rows, lambdas: tuple[Floats, ...], totals: Floats, u: Floats
+) -> Floats:
+    """(q,) Z'V^-1 r sigma^2: of each term from totals of residuals or from Lambda'w = u, what loses less."""
+    w = totals.copy()
+    for j, (factor, part) in enumerate(zip(lambdas, plan.split(u), strict=True)):
+        # Totals have the rounding of the responses, modes their own, by how much their covariance enlarges it.
+        least = np.linalg.svd(factor)[1][-1]
+        if np.linalg.norm(part) < least * rows.size:
+            w[plan.place(j)] = sl.solve_triangular(factor, part.T, lower=True, trans="T").T.ravel()
+    return w
+
+
+def best_coefficients(information: Floats, pull: Floats) -> Floats:
+    """(p,) coefficients of the orthogonal columns, from Q'V^-1 Q and Q'V^-1 r, times sigma^2.
+
+    Raises:
+      LinAlgError: if the information is not positive definite, each column on its own scale.
+    """
+    if not pull.size:
+        return pull
+    scale = np.sqrt(np.maximum(information.diagonal(), np.finfo(float).tiny))
+    scaled = information / np.outer(scale, scale)
+    _, found, status = lapack.dposv(scaled, pull / scale)
+    if status != 0:
+        raise np.linalg.LinAlgError("the information of the fixed effects is not positive definite")
+    return np.asarray(found / scale, float)
+
+
+def is_perfect(rows: Rows, rss: float, missed: float | None) -> bool:
+    """Whether a model meets its responses exactly: by its columns, or by effects that grow without limit.
+
+    Args:
+      rows: residuals before there are effects.
+      rss: penalised residual sum of squares.
+      missed: the part of it that is from residuals; None where the fit is not close.
+    """
+    if missed is None:
+        return rss <= (EXACTLY * rows.size) ** 2
+    yy = float(rows.residual @ rows.residual)
+    by_effects = rss < VANISHING**2 * yy and missed < BY_EFFECTS * rss
+    return by_effects or rss <= (EXACTLY * rows.size) ** 2

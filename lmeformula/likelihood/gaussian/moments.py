@@ -1,0 +1,84 @@
+"""A start for the optimiser: relative standard deviations from sums of squares of the level totals.
+
+Henderson's first method. The squared residual totals of the levels of every coefficient have expectations that
+are linear in all variances, with coefficients read off Z'WZ; correlations are left at zero, and of the fixed
+effects only the direction that the totals know best is taken out.
+
+References: Searle, Casella, McCulloch (1992), Variance Components, section 5.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from lmeformula.algebra.crossproducts import CrossProducts
+from lmeformula.arrays import Floats
+from lmeformula.likelihood.gaussian.sums import Sums
+
+# What a start must lie between, where the moments say otherwise or nothing.
+LEAST, USUAL, MOST = 0.05, 0.4, 50.0
+
+
+def moment_start(data: Sums, scales: tuple[Floats, ...], sigma: float | None) -> Floats:
+    """Relative standard deviations of the terms, on the scale of their columns.
+
+    Args:
+      data: cross products.
+      scales: (k,) root mean squares of the columns of each term.
+      sigma: the residual sd if it is fixed, else None.
+    Returns:
+      (number of terms,) root mean squares over the coefficients of each term, within bounds.
+    """
+    variances = _moments(data)
+    noise = variances[-1] if sigma is None else sigma**2
+    starts, place = [], 0
+    for scale in scales:
+        own = variances[place : place + len(scale)] * scale**2
+        place += len(scale)
+        ratio = float(own.mean()) / noise if noise > 0 else np.inf
+        usable = np.isfinite(ratio) and ratio > 0
+        starts.append(np.clip(np.sqrt(ratio), LEAST, MOST) if usable else USUAL)
+    return np.array(starts)
+
+
+def _moments(data: Sums) -> Floats:
+    """(m + 1,) unbiased estimates, not always positive, of the m coefficients' variances and sigma^2."""
+    plan, products = data.plan, data.products
+    assert isinstance(products, CrossProducts)
+    counts = [k for _, k in plan.sizes]
+    m = sum(counts)
+    first = np.cumsum([0, *counts])
+    owner = plan.join(
+        tuple(
+            np.tile(np.arange(start, start + k), (levels, 1))
+            for start, (levels, k) in zip(first[:-1], plan.sizes, strict=True)
+        )
+    )
+    member = (owner[:, None] == np.arange(m)).astype(float)
+    diagonal = np.concatenate([np.einsum("laa->la", products.lead).ravel(), np.diag(products.rest)])
+    share = member / np.where(diagonal > 0, diagonal, np.inf)[:, None]
+    squares = replace(
+        products,
+        lead=products.lead**2,
+        between=products.between.power(2),
+        rest=products.rest**2,
+    )
+    spread = squares.times(member)
+    # The direction of the fixed effects in which the totals vary most, as a rule the intercept.
+    along = np.zeros(len(owner))
+    if data.ZQ.shape[1]:
+        _, directions = np.linalg.eigh(data.ZQ.T @ data.ZQ)
+        along = data.ZQ @ directions[:, -1]
+    mine = along[:, None] * member
+    spread -= 2.0 * along[:, None] * products.times(mine)
+    spread += np.outer(along**2, (mine**2).sum(axis=0))
+    left = diagonal - along**2
+    system = np.empty((m + 1, m + 1))
+    system[:m, :m] = share.T @ spread
+    system[:m, m] = share.T @ left
+    system[m, :m] = left @ member
+    system[m, m] = data.n - len(data.ols)
+    totals = np.append(share.T @ data.Zy**2, data.yy)
+    return np.asarray(np.linalg.lstsq(system, totals, rcond=None)[0], float)

@@ -1,0 +1,168 @@
+"""Cross products of a Gaussian model's rows, formed once: all that its likelihood needs of the data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from lmeformula.algebra.crossproducts import CrossProducts, Layout, layout
+from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.memory import check_dense
+from lmeformula.algebra.small import DenseProducts, dense_products
+from lmeformula.algebra.sparseproducts import SparseProducts, find_meetings, sparse_products
+from lmeformula.arrays import Floats
+from lmeformula.design.design import Design
+from lmeformula.likelihood.gaussian.from_residuals import Rows
+from lmeformula.model.factors import column_root
+from lmeformula.model.params import ParamSpace
+
+
+class Sums(NamedTuple):
+    """What the likelihood needs of the data.
+
+    X is replaced by Q of W^(1/2) X = Q R and y by what Q leaves of it, so that large means or scales of
+    the columns cost no digits.
+
+    Attributes:
+      plan: layout of the random effects.
+      products: Z'WZ in blocks, some of them dense, or all sparse.
+      ZQ: (q, p), Z'W^(1/2) Q.
+      Zy: (q,), Z'W^(1/2) times the least-squares residual.
+      yy: residual sum of squares of the regression of y on X alone.
+      R: (p, p) upper-triangular factor of W^(1/2) X.
+      ols: (p,) coefficients of that regression.
+      n: number of rows.
+      log_weights: sum of the log prior weights.
+      rows: Q and what it leaves of y.
+      dense: Z'WZ as one matrix, where there are few effects.
+      signs: (r, m) probes, where the products are sparse: M is then not factored.
+    """
+
+    plan: Layout
+    products: CrossProducts | SparseProducts
+    ZQ: Floats
+    Zy: Floats
+    yy: float
+    R: Floats
+    ols: Floats
+    n: int
+    log_weights: float
+    rows: Rows
+    dense: DenseProducts | None = None
+    signs: Floats | None = None
+
+    def freedom(self, reml: bool) -> int:
+        """How many residuals are free: rows, of the restricted likelihood less fixed effects."""
+        return self.n - len(self.ols) if reml else self.n
+
+    def mean_products(self) -> tuple[Floats, ...]:
+        """(k, k) mean products of the columns of each random-effects term."""
+        return tuple(total / self.n for total in self.products.sums(self.plan))
+
+    def column_scales(self) -> tuple[Floats, ...]:
+        """(k,) root mean squares of the columns of each random-effects term."""
+        roots = (np.sqrt(np.diag(products)) for products in self.mean_products())
+        return tuple(np.where(root > 0, root, 1.0) for root in roots)
+
+    def column_roots(self, space: ParamSpace) -> tuple[Floats, ...]:
+        """(k, k) root of the mean products of each term's columns; see `column_root`."""
+        return tuple(
+            column_root(products, term.structure.correlations == "each")
+            for products, term in zip(self.mean_products(), space.terms, strict=True)
+        )
+
+
+class Carrier(NamedTuple):
+    """What `Sums` has of a design without its response: formed once for many responses.
+
+    Attributes:
+      plan, products, ZQ, R, n, log_weights, dense: as in `Sums`.
+      Q: (n, p) of W^(1/2) X = Q R.
+      root: (n,) W^(1/2), or None.
+      gather: (l k, n) sparse Z' of each term, lead first.
+      offset: (n,).
+    """
+
+    plan: Layout
+    products: CrossProducts | SparseProducts
+    ZQ: Floats
+    R: Floats
+    n: int
+    log_weights: float
+    Q: Floats
+    root: Floats | None
+    gather: tuple[sp.csc_array, ...]
+    offset: Floats
+    dense: DenseProducts | None
+
+
+def prepare(design: Design, *, factored: bool = True) -> Carrier:
+    """Form the cross products of a design with at least one random term.
+
+    Args:
+      design: the design.
+      factored: in blocks that can be factored; sparse ones otherwise, of which there may be very many.
+    Raises:
+      ModelError: if the block that is dense would not fit into memory.
+    """
+    plan = layout(design.terms)
+    root = None if design.weights is None else np.sqrt(design.weights)
+    Q, R = np.linalg.qr(design.X if root is None else design.X * root[:, None])
+    carried = Q if root is None else Q * root[:, None]
+    gather = tuple(plan.transposed[j] for j in (plan.lead, *plan.rest))
+    products: CrossProducts | SparseProducts
+    dense = None
+    if factored:
+        check_dense(plan.num_effects - plan.lead_size)
+        # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
+        weights = np.ones(design.n) if design.weights is None else design.weights
+        products = find_incidence(plan).products(weights)
+        dense = dense_products(plan, products)
+    else:
+        products = sparse_products(find_meetings(plan, design.terms), design.weights)
+    return Carrier(
+        plan=plan,
+        products=products,
+        ZQ=np.concatenate([matrix @ carried for matrix in gather]),
+        R=R,
+        n=design.n,
+        log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+        Q=Q,
+        root=root,
+        gather=gather,
+        offset=design.offset,
+        dense=dense,
+    )
+
+
+def respond(carrier: Carrier, y: Floats) -> Sums:
+    """Add a response (n,) to a design's cross products."""
+    root = carrier.root
+    y = y - carrier.offset
+    y = y if root is None else y * root
+    Qy = carrier.Q.T @ y
+    residual = y - carrier.Q @ Qy
+    # Once more: of a large mean the first residual keeps the rounding, which is in the columns' span.
+    residual -= carrier.Q @ (carrier.Q.T @ residual)
+    scaled = residual if root is None else residual * root
+    return Sums(
+        plan=carrier.plan,
+        products=carrier.products,
+        ZQ=carrier.ZQ,
+        Zy=np.concatenate([matrix @ scaled for matrix in carrier.gather]),
+        yy=float(residual @ residual),
+        R=carrier.R,
+        ols=np.asarray(np.linalg.solve(carrier.R, Qy), float),
+        n=carrier.n,
+        log_weights=carrier.log_weights,
+        rows=Rows(carrier.Q, residual, root, float(np.linalg.norm(y))),
+        dense=carrier.dense,
+    )
+
+
+def sums(design: Design, *, factored: bool = True) -> Sums:
+    """Form the cross products of a design with a numeric response and at least one random term."""
+    assert design.y is not None
+    return respond(prepare(design, factored=factored), design.y)

@@ -1,0 +1,426 @@
+"""Maximise the Laplace approximation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg as sl
+
+from lmeformula.algebra.crossproducts import Layout, layout
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.arrays import Floats, Mask
+from lmeformula.design.design import TermBlock
+from lmeformula.family import Depths
+from lmeformula.family.limits import limits_of
+from lmeformula.likelihood.laplace.information import (
+    average_information,
+    coefficient_information,
+    complete_block,
+    upright,
+)
+from lmeformula.likelihood.laplace.likelihood import (
+    EXACT_GAIN,
+    Approximation,
+    At,
+    DeterminantSlopes,
+    Factorize,
+    Mode,
+    Problem,
+    approximate,
+    collect,
+    find_mode,
+    predictor,
+)
+from lmeformula.likelihood.laplace.rows import row_derivatives
+from lmeformula.likelihood.laplace.secants import Move, corrected, remember
+from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, Summit, ascend, nowhere
+from lmeformula.model.compile import Model
+from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
+from lmeformula.model.integrated import integrated
+from lmeformula.model.measured import with_measured
+from lmeformula.model.params import Params, ParamSpace
+
+# Where the optimiser starts: the sd of every coefficient, in units of the predictor.
+FIRST_SD = 0.5
+# Where rows' densities bend upwards, the approximation has several maxima, and grows without limit next to
+# where the mode has no curvature: an ascent that came there has none, and others start from these.
+OTHER_SDS = (0.1, 2.0)
+# Where effects predict responses nearly perfectly, the approximation has a further maximum, or none, far out.
+LARGE_SD = 5.0
+# The approximation is none, and is not climbed, where an effect has less than this share of its prior's
+# curvature.
+NO_CURVATURE = 1e-2
+# An own parameter of the family goes no further beyond a stand-in for its limit, unconstrained.
+BEYOND = 10.0
+# With no more effects than this, other maxima are looked for from where the first one is.
+MOST_EFFECTS = 100
+# Steps from another start, before it is known to lead higher.
+QUICK_STEPS = 40
+
+
+class Care(NamedTuple):
+    """How much care an ascent takes.
+
+    Attributes:
+      negligible: a further step that promises less than this is not taken.
+      looks_far: whether small fits look for a maximum far out as well. The approximation may be higher there
+        where the likelihood is not: it is no place for Monte Carlo EM to start from.
+    """
+
+    negligible: float = NEGLIGIBLE_GAIN
+    looks_far: bool = True
+
+
+WHOLE = Care()
+
+
+class LaplaceFit(NamedTuple):
+    """The maximum of the approximation.
+
+    Attributes:
+      params: estimates on the natural scale; a variance on the boundary is exactly zero.
+      coordinates: the same where the optimiser works, to start from again.
+      approximation: the approximation there.
+      problem: the model's arrays.
+      gain: rise of the approximation that another step promises.
+      converged: whether that is nil.
+      singular: whether some covariance matrix is singular.
+      num_evaluations: how often the approximation was evaluated.
+      charts: of the factors.
+      elements: (t,) of the charts; those that rest on a face do so exactly.
+    """
+
+    params: Params
+    coordinates: Floats
+    approximation: Approximation
+    problem: Problem
+    gain: float
+    converged: bool
+    singular: bool
+    num_evaluations: int
+    charts: FactorSpace
+    elements: Floats
+
+
+def fit_laplace(
+    model: Model,
+    factorize: Factorize | None = None,
+    *,
+    start: Floats | None = None,
+    care: Care = WHOLE,
+    alone: bool = False,
+) -> LaplaceFit:
+    """Maximise the Laplace approximation of a model.
+
+    Args:
+      model: the model; a gaussian one, too, whose approximation is its likelihood.
+      factorize: how M is made solvable, if it is not to be factored. That gives estimates of the approximation
+        and of its gradient, and the ascent follows the latter alone.
+      start: coordinates of an earlier fit to start from.
+      care: how much the ascent takes.
+      alone: whether to climb from that start only; see `ascend`.
+    Returns:
+      The maximum, whether or not the optimiser converged.
+    Raises:
+      numpy.linalg.LinAlgError: if the density is not finite where the ascent starts.
+    """
+    design, space, stack = model.design, model.space, model.stack
+    plan = layout(stack.terms)
+    # Orthogonal columns: the scale and the correlation of the user's cost no digits.
+    Q, R = stack.orthogonal()
+    problem = arrays_of(model, plan, factorize)._replace(X=Q)
+    units = model.units
+    roots = tuple(
+        _column_root(term, units, shape.structure.correlations == "each")
+        for term, shape in zip(design.terms, space.terms, strict=True)
+    )
+    elements = factor_space(space, roots)
+    p = space.num_fixed
+    # The fixed effects, then the family's own parameters, then the elements of the factors.
+    m = p + space.own.size
+    first = space.to_free(model.start)
+    # Searches for the mode start from where the last one and its derivative put it.
+    last: KnownMode | None = None
+    latest: tuple[Floats, Floats] | None = None
+    moves: tuple[Move, ...] = ()
+
+    lowest, highest = own_ends(model)
+
+    def place_of(coordinates: Floats) -> At:
+        return At(coordinates[:p], elements.factors(coordinates[m:]), coordinates[p:m])
+
+    def score_of(coordinates: Floats, found: Approximation) -> Floats:
+        in_elements = elements.pull_back(coordinates[m:], found.in_factors)
+        return np.concatenate([found.in_beta, found.in_own, in_elements])
+
+    def measure(point: Point, free: Mask) -> Point:
+        def score(coordinates: Floats) -> Floats:
+            begin = point.detail.mode.u
+            found = approximate(problem, place_of(coordinates), begin, EXACT_GAIN)
+            return score_of(coordinates, found)
+
+        return point if point.detail is None else with_measured(score, point, free)
+
+    def evaluate(coordinates: Floats) -> Point:
+        nonlocal last, latest, moves
+        begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
+        own = coordinates[p:m]
+        if ((own < lowest) | (own > highest)).any():
+            return nowhere(coordinates, ())
+        try:
+            found = approximate(problem, place_of(coordinates), begin)
+            coefficients = upright(coefficient_information(problem, found))
+        except np.linalg.LinAlgError:
+            # No curvature where the density overflows: to the ascent a step that went too far.
+            return nowhere(coordinates, ())
+        if curvature_of(found.mode) < NO_CURVATURE:
+            return nowhere(coordinates, ())
+        changes, slopes = elements.changes(coordinates[m:]), found.in_factors
+        if np.isfinite(found.value):
+            by_block = mode_slopes(problem, found.mode, found.depths, changes)
+            last = KnownMode(
+                coordinates,
+                found.mode.u,
+                np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0),
+            )
+        information = np.zeros((len(coordinates), len(coordinates)))
+        information[:m, :m] = coefficients
+        information[m:, m:] = average_information(problem, found, changes)
+        information[m:, m:] += elements.falling(coordinates[m:], slopes)
+        score = score_of(coordinates, found)
+        # Own parameters are logarithms, but for a location: a step is held to about one.
+        held = np.arange(p, m)
+        information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
+        if not np.isfinite(found.value):
+            return Point(coordinates, -np.inf, score, information, slopes, found)
+        if latest is not None and m > p:
+            moves = remember(moves, coordinates - latest[0], latest[1] - score)
+        latest = coordinates, score
+        return Point(coordinates, found.value, score, corrected(information, moves), slopes, found)
+
+    # From a place that is known there is one way; the iterative solver's ascents look nowhere else.
+    looks_around = start is None and factorize is None
+    is_thorough = looks_around and plan.num_effects <= MOST_EFFECTS
+    before = np.concatenate([R @ first[:p], first[space.own_slice]])
+    climb = evaluate if factorize is None else integrated(evaluate)
+
+    def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
+        nonlocal last, latest, moves
+        last, latest, moves = None, None, ()
+        if quickly:
+            return ascend(climb, elements, where, design.n, care.negligible, max_steps=QUICK_STEPS)
+        return ascend(
+            climb,
+            elements,
+            where,
+            design.n,
+            care.negligible,
+            thorough=is_thorough,
+            further=(elements.start(LARGE_SD),) if is_thorough and care.looks_far else (),
+            measure=measure,
+            alone=alone,
+        )
+
+    summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)
+    is_doubtful = is_thorough or (looks_around and not summit.converged)
+    if is_doubtful and _bends_upwards(summit):
+        for sd in OTHER_SDS:
+            other = climb_from(np.append(before, elements.start(sd)), quickly=True)
+            if other.point.value > summit.point.value or other.converged > summit.converged:
+                summit = max(summit, climb_from(other.point.coordinates), key=_rank)
+    if summit.point.detail is None or not np.isfinite(summit.point.value):
+        raise np.linalg.LinAlgError("the density is not finite wherever the ascent could start")
+    coordinates, approximation = summit.point.coordinates, summit.point.detail
+    lambdas = elements.factors(summit.elements)
+    if summit.on_face and factorize is None:
+        at = place_of(coordinates)._replace(lambdas=lambdas)
+        approximation = on_faces(problem, at, approximation)
+    beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
+    covariances = tuple(factor @ factor.T for factor in lambdas)
+    return LaplaceFit(
+        params=Params(beta, covariances, space.own.scale.to_natural(coordinates[p:m])),
+        coordinates=coordinates,
+        approximation=approximation,
+        problem=problem._replace(X=stack.X),
+        gain=summit.gain,
+        converged=summit.converged,
+        singular=any_singular(lambdas, roots),
+        num_evaluations=summit.num_evaluations,
+        charts=elements,
+        elements=summit.elements,
+    )
+
+
+def _rank(summit: Summit) -> tuple[bool, float]:
+    """What converged stands before what did not, then what is higher."""
+    return summit.converged, summit.point.value
+
+
+def _bends_upwards(summit: Summit) -> bool:
+    """Whether some row's density is not concave where an ascent ended."""
+    return summit.point.detail is None or bool((summit.point.detail.mode.weights < 0.0).any())
+
+
+def own_ends(model: Model) -> tuple[Floats, Floats]:
+    """(f,) unconstrained own parameters of the family between which densities have digits.
+
+    Beyond a value that no likelihood tells from the limit there is nothing but rounding.
+    """
+    own = model.space.own
+    lowest, highest = np.full(own.size, -np.inf), np.full(own.size, np.inf)
+    limits = [limit for limit in limits_of(model.family) if limit.name in own.names]
+    response = model.family.response(model.design) if limits else ()
+    for limit in limits:
+        place = own.names.index(limit.name)
+        natural = np.array(own.start, float)
+        natural[place] = limit.stand_in(response)
+        end = float(own.scale.to_free(natural)[place])
+        if limit.is_upwards:
+            highest[place] = end + BEYOND
+        else:
+            lowest[place] = end - BEYOND
+    return lowest, highest
+
+
+def curvature_of(mode: Mode) -> float:
+    """The least share of its prior's curvature that an effect has at a mode; 1 where that is not worked out."""
+    if not isinstance(mode.factor, Factor) or not (mode.weights < 0.0).any():
+        return 1.0
+    return mode.factor.least_pivot
+
+
+def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
+    """The approximation at covariances that are singular, with its derivatives from next to there.
+
+    A standard deviation that is kept off zero, beside a perfect correlation, costs the log-likelihood as much
+    as its slope there, times its size: more than rounding.
+
+    Args:
+      problem: the arrays.
+      at: the parameters; factors may be singular.
+      beside: the approximation next to there.
+    """
+    try:
+        mode = find_mode(problem, at, beside.mode.u)
+    except np.linalg.LinAlgError:
+        return beside
+    value = mode.value - 0.5 * mode.factor.log_det
+    return beside._replace(value=value, mode=mode) if np.isfinite(value) else beside
+
+
+class KnownMode(NamedTuple):
+    """A mode (q,) at some coordinates (d,), and its derivatives (d, q) in them."""
+
+    coordinates: Floats
+    u: Floats
+    slopes: Floats
+
+    def mode_at(self, coordinates: Floats) -> Floats:
+        """Where the mode is expected at other coordinates, by a step that can be trusted."""
+        move = (coordinates - self.coordinates) @ self.slopes
+        return self.u + move / max(1.0, float(np.abs(move).max()))
+
+
+def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) -> Problem:
+    """A model's arrays.
+
+    Args:
+      model: the model.
+      plan: layout of its random effects.
+      factorize: how M is made solvable; factored by default, with the meetings of the terms found once.
+    """
+    if factorize is None:
+        factorize = find_incidence(plan).factorize
+    stack = model.stack
+    return Problem(plan, stack.X, stack.offset, row_derivatives(model), factorize)
+
+
+def mode_slopes(
+    problem: Problem, mode: Mode, depths: Depths, changes: tuple[Floats, ...]
+) -> Floats:
+    """How the mode moves with the parameters, by the implicit function theorem.
+
+    Args:
+      problem: the arrays.
+      mode: the mode.
+      depths: the rows' further derivatives there.
+      changes: (t, k, k) derivatives of each Lambda in its parameters.
+    Returns:
+      (p + f + t, q) derivatives of the mode in the fixed effects, the family's own parameters and those of
+      the factors.
+    """
+    plan, lambdas = problem.plan, mode.at.lambdas
+    columns, _ = complete_block(problem, mode, depths)
+    moved = [collect(plan, -column) for column in columns.T]
+    moved = [apply_lambda(plan, lambdas, column, transpose=True) for column in moved]
+    u, first = plan.split(mode.u), plan.split(collect(plan, mode.rows.first))
+    for j, change in enumerate(changes):
+        for matrix in change:
+            effects = np.zeros(plan.num_effects)
+            effects[plan.place(j)] = (u[j] @ matrix.T).ravel()
+            pull = collect(plan, -mode.weights * predictor(plan, effects))
+            gradient = apply_lambda(plan, lambdas, pull, transpose=True)
+            gradient[plan.place(j)] += (first[j] @ matrix).ravel()
+            moved.append(gradient)
+    return np.asarray(mode.factor.solve(np.column_stack(moved)).T)
+
+
+def slopes_in_psi(
+    space: ParamSpace, problem: Problem, psi: Floats, mode: Mode, depths: Depths
+) -> Floats:
+    """(d, q) derivatives of the mode in psi (d,); see `mode_slopes`."""
+    by_block = mode_slopes(problem, mode, depths, space.factor_changes(psi))
+    p, f = space.num_fixed, space.own.size
+    slopes = np.empty((space.size, len(mode.u)))
+    slopes[:p] = by_block[:p]
+    slopes[space.own_slice] = by_block[p : p + f]
+    slopes[p : space.size - f] = by_block[p + f :]
+    return slopes
+
+
+def gradient(space: ParamSpace, psi: Floats, found: Approximation | DeterminantSlopes) -> Floats:
+    """The gradient in psi (d,) of an approximation there."""
+    in_psi = np.empty(space.size)
+    in_psi[: space.num_fixed] = found.in_beta
+    changes = space.factor_changes(psi)
+    for change, where, slope in zip(changes, space.theta_slices, found.in_factors, strict=True):
+        in_psi[where] = np.einsum("tab,ab->t", change, slope)
+    in_psi[space.own_slice] = found.in_own
+    return in_psi
+
+
+def place(space: ParamSpace, psi: Floats) -> At:
+    """The parameters as the approximation takes them."""
+    return At(psi[: space.num_fixed], space.factors(psi), psi[space.own_slice])
+
+
+def mode_at(model: Model, problem: Problem, psi: Floats, start: Floats) -> Mode:
+    """The conditional mode at psi (d,)."""
+    return find_mode(problem, place(model.space, psi), start)
+
+
+def conditional(
+    factor: Factor | ProbedFactor, u: Floats
+) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+    """Modes (l, k) and approximate covariances (l, k, k) of the random effects, for each term."""
+    lambdas = factor.lambdas
+    modes = factor.plan.split(apply_lambda(factor.plan, lambdas, u))
+    covariances = tuple(
+        matrix @ block @ matrix.T
+        for matrix, block in zip(lambdas, factor.inverse_blocks(), strict=True)
+    )
+    return modes, covariances
+
+
+def _column_root(term: TermBlock, units: Floats, is_unstructured: bool) -> Floats:
+    """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
+    predictors = np.array(term.predictors)
+    # Of different predictors no two are in one row.
+    products = term.values.T @ term.values / len(term.values)
+    products = np.where(predictors[:, None] == predictors, products, 0.0)
+    # Squares of very small units have no number.
+    return np.asarray(column_root(products, is_unstructured) / units[predictors])

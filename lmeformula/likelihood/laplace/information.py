@@ -1,0 +1,74 @@
+"""The information of the parameters at the mode: of coefficients and of covariance factors, block by block."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.arrays import Floats
+from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.likelihood import (
+    Approximation,
+    Mode,
+    Problem,
+    collect,
+    predictor,
+)
+
+
+def coefficient_information(problem: Problem, found: Approximation) -> Floats:
+    """(p + f, p + f) information of the fixed effects and of the family's own parameters, unconstrained.
+
+    The negative second derivative of the log joint density, its maximum over the effects taken: H_cc - H_cu
+    M^-1 H_uc. For the fixed effects that is X'V^-1 X of the working linear model at the mode.
+    """
+    columns, square = complete_block(problem, found.mode, found.depths)
+    if not columns.shape[1]:
+        return square
+    plan, mode = problem.plan, found.mode
+    crossed = np.column_stack([collect(plan, column) for column in columns.T])
+    right = apply_lambda(plan, mode.at.lambdas, crossed, transpose=True)
+    return np.asarray(square - right.T @ mode.factor.solve(right))
+
+
+def complete_block(problem: Problem, mode: Mode, depths: Depths) -> tuple[Floats, Floats]:
+    """Negative second derivatives of the log joint density at the mode.
+
+    Returns:
+      columns: (n, p + f) in each row's predictor and in the fixed effects and own parameters.
+      square: (p + f, p + f) in the fixed effects and own parameters.
+    """
+    weighted = problem.X * mode.weights[:, None]
+    p, f = weighted.shape[1], len(depths.own)
+    square = np.empty((p + f, p + f))
+    square[:p, :p] = problem.X.T @ weighted
+    square[p:, :p] = -depths.own_first @ problem.X
+    square[:p, p:] = square[p:, :p].T
+    square[p:, p:] = -depths.own_own
+    return np.column_stack([weighted, -depths.own_first.T]), square
+
+
+def upright(information: Floats) -> Floats:
+    """A symmetric matrix with the signs of its eigenvalues, on its own scale, taken away."""
+    scale = np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-300))
+    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    if len(values) == 0 or values[0] > 0.0:
+        return information
+    held = (vectors * np.maximum(np.abs(values), 1e-6)) @ vectors.T
+    return np.asarray(held * np.outer(scale, scale))
+
+
+def average_information(
+    problem: Problem, found: Approximation, changes: tuple[Floats, ...]
+) -> Floats:
+    """(t, t) average information of the working linear model, for changes (t_j, k, k) of each Lambda."""
+    plan, mode = problem.plan, found.mode
+    lambdas = mode.at.lambdas
+    outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
+    directions = covariance_directions(plan, collect(plan, mode.rows.first), outer)
+    spread = np.column_stack(
+        [collect(plan, mode.weights * predictor(plan, column)) for column in directions.T]
+    )
+    right = apply_lambda(plan, lambdas, spread, transpose=True)
+    return np.asarray(0.5 * (directions.T @ spread - right.T @ mode.factor.solve(right)))

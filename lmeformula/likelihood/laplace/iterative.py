@@ -1,0 +1,195 @@
+"""The Laplace approximation where M is too large to factor: mode by conjugate gradients, gradient by probes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lmeformula.algebra.crossproducts import layout
+from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
+from lmeformula.algebra.probes import probe, random_signs
+from lmeformula.algebra.sparseproducts import Meetings, find_meetings
+from lmeformula.arrays import Floats, Mask
+from lmeformula.likelihood.laplace.fit import (
+    Care,
+    LaplaceFit,
+    fit_laplace,
+    gradient,
+    place,
+)
+from lmeformula.likelihood.laplace.likelihood import (
+    Approximation,
+    Factorize,
+    Problem,
+    approximate,
+    assemble,
+)
+from lmeformula.likelihood.laplace.observed import observed_information
+from lmeformula.model import probing
+from lmeformula.model.bounds import off_bounds
+from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
+
+# Step of the differences for the observed information, in conditional standard errors and log sds: equations
+# are good to eight digits.
+DIFFERENCE = 3e-3
+
+
+class IterativeLaplace(NamedTuple):
+    """The maximum, as far as probes see it.
+
+    Attributes:
+      found: the fit, its parameters those of psi.
+      psi: (d,) estimates, unconstrained; boundary parameters hold a finite stand-in.
+      inside: (d,) which parameters are not at their boundary.
+      information: (d, d) negative second derivative of the approximation; zero outside.
+      mc_covariance: (d, d) Monte Carlo covariance of psi; zero outside.
+      loglik: the approximation's value.
+      loglik_error: its Monte Carlo standard error.
+      is_sharp: whether every Monte Carlo error is as small as was asked.
+      interrupted: whether the user stopped it before it was.
+    """
+
+    found: LaplaceFit
+    psi: Floats
+    inside: Mask
+    information: Floats
+    mc_covariance: Floats
+    loglik: float
+    loglik_error: float
+    is_sharp: bool
+    interrupted: bool
+
+
+def fit_iteratively(
+    model: Model, boundary_sd: float, *, seed: int, tolerance: float, max_probes: int
+) -> IterativeLaplace:
+    """Maximise the Laplace approximation of a model.
+
+    Args:
+      model: the model.
+      boundary_sd: what stands for standard deviations of zero.
+      seed: of the probes.
+      tolerance: probes are added until every Monte Carlo error is below this fraction of the parameter's
+        standard error.
+      max_probes: most probes.
+    Returns:
+      The maximum, whether or not the optimiser converged. An interruption from the keyboard while probes are
+      added returns what the last set of them gave.
+    """
+    plan = layout(model.stack.terms)
+    meetings = find_meetings(plan, model.stack.terms)
+    size = plan.num_effects - plan.lead_size
+    count = min(probing.FIRST_PROBES, max_probes)
+    rough = _probing(meetings, random_signs(size, probing.ROUGH_PROBES, seed))
+    start = fit_laplace(model, rough, care=Care(probing.ROUGH_GAIN))
+    evaluations = start.num_evaluations
+    last: IterativeLaplace | None = None
+    coordinates = start.coordinates
+    while True:
+        try:
+            factorize = _probing(meetings, random_signs(size, count, seed))
+            last = _fit_with(model, factorize, coordinates, boundary_sd, last)
+        except KeyboardInterrupt:
+            if last is None:
+                raise
+            return last._replace(interrupted=True)
+        evaluations += last.found.num_evaluations
+        coordinates = last.found.coordinates
+        too_large = probing.excess(last.mc_covariance, last.information, last.inside, tolerance)
+        if too_large <= 1.0 or count >= max_probes or not last.found.converged:
+            found = last.found._replace(num_evaluations=evaluations)
+            return _sharpen(last._replace(found=found, is_sharp=too_large <= 1.0), seed)
+        count = probing.more_probes(count, too_large, max_probes)
+
+
+def _probing(meetings: Meetings, signs: Floats) -> Factorize:
+    """A way to make M solvable, with these probes."""
+
+    def factorize(weights: Floats, lambdas: tuple[Floats, ...]) -> ProbedFactor:
+        return factor_iteratively(meetings, weights, lambdas, signs)
+
+    return factorize
+
+
+def fresh_probes(model: Model, count: int, seed: int) -> Factorize:
+    """A way to make a model's M solvable with other probes than its fit's.
+
+    Args:
+      model: the model.
+      count: number of probes.
+      seed: of the probes.
+    """
+    plan = layout(model.stack.terms)
+    signs = random_signs(plan.num_effects - plan.lead_size, count, seed)
+    return _probing(find_meetings(plan, model.stack.terms), signs)
+
+
+def _fit_with(
+    model: Model,
+    factorize: Factorize,
+    start: Floats,
+    boundary_sd: float,
+    earlier: IterativeLaplace | None,
+) -> IterativeLaplace:
+    """The maximum by one set of probes."""
+    space = model.space
+    found = fit_laplace(model, factorize, start=start, care=Care(probing.NEGLIGIBLE_GAIN))
+    psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
+    mode = found.approximation.mode
+    at = approximate(found.problem, place(space, psi), mode.u)
+    scores = scores_by_probe(space, found.problem, psi, at)
+    if earlier is None or (earlier.inside != inside).any():
+        information = observed_information(
+            model, found.problem, psi, inside, mode.u, DIFFERENCE
+        ).matrix
+    else:
+        information = earlier.information
+    psi, params = probing.last_step(
+        space, psi, inside, information, scores.mean(axis=0), found.params
+    )
+    factor = at.mode.factor
+    assert isinstance(factor, ProbedFactor)
+    return IterativeLaplace(
+        found=found._replace(params=params, approximation=at),
+        psi=psi,
+        inside=inside,
+        information=information,
+        mc_covariance=probing.mc_covariance(scores, information, inside),
+        loglik=at.value,
+        loglik_error=probing.loglik_error(factor.probed.log_det_each),
+        is_sharp=False,
+        interrupted=False,
+    )
+
+
+def scores_by_probe(
+    space: ParamSpace, problem: Problem, psi: Floats, found: Approximation
+) -> Floats:
+    """(m, d) the gradient of the approximation in psi by each probe, whose mean is that of `found`."""
+    factor = found.mode.factor
+    assert isinstance(factor, ProbedFactor)
+    scores = np.empty((factor.num_probes, space.size))
+    for number, leverages in enumerate(factor.leverages_by_probe()):
+        traces = tuple(each[number] for each in factor.probed.each)
+        alone = assemble(problem, found.mode, found.depths, leverages, traces)
+        scores[number] = gradient(space, psi, alone)
+    return scores
+
+
+def _sharpen(last: IterativeLaplace, seed: int) -> IterativeLaplace:
+    """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
+    factor = last.found.approximation.mode.factor
+    assert isinstance(factor, ProbedFactor)
+    each = factor.probed.log_det_each
+    count = probing.loglik_probes(each)
+    if count <= len(each):
+        return last
+    signs = random_signs(len(factor.signs), count, seed)
+    further = probe(factor.eliminated, signs[:, len(each) :])
+    whole = np.concatenate([each, further.log_det_each])
+    return last._replace(
+        loglik=last.loglik - 0.5 * (float(whole.mean()) - factor.log_det),
+        loglik_error=probing.loglik_error(whole),
+    )

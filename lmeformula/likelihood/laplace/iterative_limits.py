@@ -1,0 +1,67 @@
+"""The Laplace approximation by probes where a family's own parameter may end at its limit.
+
+The same rules as in `limits`, with the errors of the probes allowed for.
+"""
+
+from __future__ import annotations
+
+import math
+
+from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
+from lmeformula.likelihood.laplace.limits import (
+    EQUAL,
+    FAR,
+    AtLimit,
+    Climbed,
+    held_model,
+    limits_left,
+    outwards,
+)
+from lmeformula.model.compile import Model
+
+# Errors of the probes by which log-likelihoods may differ.
+RARE = 4.0
+
+
+def climb_iteratively(
+    whole: Model, boundary_sd: float, *, seed: int, tolerance: float, max_probes: int
+) -> tuple[Model, IterativeLaplace, tuple[AtLimit, ...]]:
+    """Maximise the approximation, limits of own parameters included.
+
+    Args:
+      whole: the model.
+      boundary_sd, seed, tolerance, max_probes: as of `fit_iteratively`.
+    Returns:
+      model: without the own parameters that are at their limits.
+      last: its maximum.
+      at_limits: these, in order of their places.
+    """
+
+    def fit(model: Model) -> IterativeLaplace:
+        return fit_iteratively(
+            model, boundary_sd, seed=seed, tolerance=tolerance, max_probes=max_probes
+        )
+
+    model, last = whole, fit(whole)
+    held: tuple[AtLimit, ...] = ()
+    for one in limits_left(whole, ()):
+        if last.interrupted or not _is_doubtful(model, last, whole.space.own.names[one.place]):
+            continue
+        near = tuple(sorted((*held, one), key=lambda other: other.place))
+        simpler = held_model(whole, near)
+        found = fit(simpler)
+        errors = math.hypot(last.loglik_error, found.loglik_error)
+        if found.interrupted or last.loglik > found.loglik + EQUAL + RARE * errors:
+            continue
+        if outwards(whole, Climbed(simpler, found.found, near), one)[2] > EQUAL:
+            continue
+        model, last, held = simpler, found, near
+    return model, last, held
+
+
+def _is_doubtful(model: Model, last: IterativeLaplace, name: str) -> bool:
+    """Whether the parameter is hardly told from its limit, or the ascent did not arrive."""
+    if not last.found.converged:
+        return True
+    place = model.space.own_slice.start + model.space.own.names.index(name)
+    return not last.information[place, place] > FAR**2

@@ -1,0 +1,309 @@
+"""The Laplace approximation to the marginal log-likelihood, and its gradient.
+
+With u_hat the mode of log p(y | u) - |u|^2 / 2 and M = Lambda' Z'WZ Lambda + I its negative Hessian there,
+W the negative second derivatives of the rows, it is log p(y | u_hat) - |u_hat|^2 / 2 - log |M| / 2. The
+gradient takes along that the mode and W move with the parameters.
+
+References: Tierney, Kadane (1986), JASA 81, 82-86; Bates (2014), Computational methods for mixed models, for
+penalised iteratively reweighted least squares; the adjoint form of the implicit derivative is as in
+Kristensen, Nielsen, Berg, Skaug, Bell (2016), J. Stat. Softw. 70(5), section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import scipy.linalg as sl
+
+from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.arrays import Floats
+from lmeformula.family import Depths, Slopes
+from lmeformula.likelihood.laplace.rows import RowDerivatives
+
+MAX_NEWTON_STEPS = 60
+# The mode is found when Newton's next step would raise the log joint density by less than this.
+MODE_GAIN = 1e-16
+# The same where gradients of neighbouring points are to be subtracted from each other.
+EXACT_GAIN = 1e-18
+# Next to the mode Newton's whole step is right, whatever rounding makes of the density of large counts.
+NEXT_TO = 1e-7
+# Newton's method converges quadratically: a small gain that falls no faster than this is rounding.
+SMALL_GAIN, STALLED = 1e-13, 0.1
+# Rounding of a log joint density, relative to it: with a count of 1e18 a gain below this is none.
+ROUNDING = 2e-16
+
+
+# row weights (n,), covariance factors -> M, factored or otherwise made solvable
+Factorize: TypeAlias = Callable[[Floats, tuple[Floats, ...]], Factor | ProbedFactor]
+
+
+class Problem(NamedTuple):
+    """A model's arrays, as the approximation needs them.
+
+    Attributes:
+      plan: layout of the random effects.
+      X: (n, p) fixed-effects model matrix.
+      offset: (n,).
+      rows: derivatives of the rows' log density.
+      factorize: how M is made solvable.
+    """
+
+    plan: Layout
+    X: Floats
+    offset: Floats
+    rows: RowDerivatives
+    factorize: Factorize
+
+
+class At(NamedTuple):
+    """Where the approximation is looked at.
+
+    Attributes:
+      beta: (p,) fixed effects.
+      lambdas: (k, k) factor of each term's covariance, with a diagonal other than zero.
+      own: (f,) the family's own parameters, unconstrained.
+    """
+
+    beta: Floats
+    lambdas: tuple[Floats, ...]
+    own: Floats
+
+
+class Mode(NamedTuple):
+    """The conditional mode of the random effects at given parameters.
+
+    Attributes:
+      at: the parameters.
+      u: (q,) spherical effects.
+      eta: (n,) linear predictor there.
+      rows: the rows' derivatives there.
+      weights: (n,) W, the negative second derivatives.
+      factor: of M.
+      value: log joint density there, without the constant of the effects' density.
+      num_steps: Newton steps taken.
+    """
+
+    at: At
+    u: Floats
+    eta: Floats
+    rows: Slopes
+    weights: Floats
+    factor: Factor | ProbedFactor
+    value: float
+    num_steps: int
+
+
+class Approximation(NamedTuple):
+    """The approximate log-likelihood at given parameters.
+
+    Attributes:
+      value: the approximation.
+      in_beta: (p,) its derivative in the fixed effects.
+      in_factors: (k, k) its derivative in Lambda, one for each term.
+      in_own: (f,) its derivative in the family's own parameters, unconstrained.
+      mode: what it was worked out at.
+      depths: the rows' further derivatives there.
+    """
+
+    value: float
+    in_beta: Floats
+    in_factors: tuple[Floats, ...]
+    in_own: Floats
+    mode: Mode
+    depths: Depths
+
+
+def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN) -> Mode:
+    """Newton's method for the conditional mode, each step halved until the density rises.
+
+    Args:
+      problem: the arrays.
+      at: the parameters.
+      start: (q,) spherical effects to start from.
+      enough: a step that promises less than this is not taken.
+    Returns:
+      The mode; its rows hold nan where the density is not finite.
+    Raises:
+      numpy.linalg.LinAlgError: if the density is not finite at the start.
+    """
+    plan, lambdas = problem.plan, at.lambdas
+    base = problem.offset + problem.X @ at.beta
+    u = start
+    eta = base + predictor(plan, apply_lambda(plan, lambdas, u))
+    rows = problem.rows.slopes(eta, at.own)
+    value = rows.value - 0.5 * float(u @ u)
+    before = np.inf
+    for number in range(MAX_NEWTON_STEPS + 1):
+        gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
+        weights, factor, step = _newton_step(problem, -rows.second, lambdas, gradient)
+        gain = float(gradient @ step)
+        is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
+        if not gain > enough or is_rounding or number == MAX_NEWTON_STEPS:
+            break
+        before = gain
+        move = predictor(plan, apply_lambda(plan, lambdas, step))
+        share = 1.0
+        while share > 1e-6:
+            following = problem.rows.slopes(eta + share * move, at.own)
+            moved = u + share * step
+            reached = following.value - 0.5 * float(moved @ moved)
+            rises = reached >= value + 1e-4 * share * gain - 1e-13 * abs(value)
+            if rises or (gain < NEXT_TO and np.isfinite(reached)):
+                break
+            share *= 0.5
+        else:
+            break
+        u, eta, rows, value = moved, eta + share * move, following, reached
+    return Mode(at, u, eta, rows, weights, factor, value, number)
+
+
+def _newton_step(
+    problem: Problem, weights: Floats, lambdas: tuple[Floats, ...], gradient: Floats
+) -> tuple[Floats, Factor | ProbedFactor, Floats]:
+    """M^-1 times the gradient; where M is indefinite, the density not log-concave, with the weights cut off.
+
+    At a mode M is positive definite. Elsewhere Newton's step still rises with the weights cut off at zero.
+    """
+    try:
+        factor = problem.factorize(weights, lambdas)
+        # Nothing is factored by the iterative solver: that M is indefinite is seen when it is solved with.
+        return weights, factor, factor.solve(gradient)
+    except np.linalg.LinAlgError:
+        held = problem.rows.held(weights)
+        factor = problem.factorize(held, lambdas)
+        return held, factor, factor.solve(gradient)
+
+
+def approximate(
+    problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
+) -> Approximation:
+    """The Laplace approximation and its gradient.
+
+    Args:
+      problem: the arrays.
+      at: the parameters.
+      start: (q,) where to start the search for the mode.
+      enough: how well the mode is found; see `find_mode`.
+    Returns:
+      The approximation.
+    """
+    mode = find_mode(problem, at, start, enough)
+    depths = problem.rows.depths(mode.eta, at.own)
+    return assemble(problem, mode, depths, mode.factor.leverages(), mode.factor.inverse_traces())
+
+
+def assemble(
+    problem: Problem, mode: Mode, depths: Depths, leverages: Floats, traces: tuple[Floats, ...]
+) -> Approximation:
+    """The approximation at a mode, from what its gradient needs of M^-1.
+
+    Args:
+      problem: the arrays.
+      mode: the mode.
+      depths: the rows' further derivatives there.
+      leverages: (n,) diagonal of Z Lambda M^-1 Lambda' Z'.
+      traces: (k, k) sum over the levels of the diagonal blocks of M^-1, for each term.
+    Returns:
+      The approximation; its gradient is linear in leverages and traces.
+    """
+    by_determinant = determinant_slopes(problem, mode, depths, leverages, traces)
+    first, u = mode.rows.first, problem.plan.split(mode.u)
+    by_first = problem.plan.split(collect(problem.plan, first))
+    return Approximation(
+        value=mode.value - 0.5 * mode.factor.log_det,
+        in_beta=problem.X.T @ first + by_determinant.in_beta,
+        in_factors=tuple(
+            pull.T @ effects + slope
+            for pull, effects, slope in zip(by_first, u, by_determinant.in_factors, strict=True)
+        ),
+        in_own=depths.own + by_determinant.in_own,
+        mode=mode,
+        depths=depths,
+    )
+
+
+class DeterminantSlopes(NamedTuple):
+    """How -log |M| / 2 moves with the parameters, the effects moving along: as in `Approximation`."""
+
+    in_beta: Floats
+    in_factors: tuple[Floats, ...]
+    in_own: Floats
+
+
+def determinant_slopes(
+    problem: Problem, mode: Mode, depths: Depths, leverages: Floats, traces: tuple[Floats, ...]
+) -> DeterminantSlopes:
+    """The part of the gradient that is from -log |M| / 2; arguments as of `assemble`.
+
+    Effects that are not at the mode are moved as the mode would be, by the same derivatives.
+    """
+    plan, factor, lambdas = problem.plan, mode.factor, mode.at.lambdas
+    # How it changes with each row's predictor, through that row's weight.
+    leverages = 0.5 * leverages
+    pull = deepened(depths.third, leverages)
+    adjoint = factor.solve(apply_lambda(plan, lambdas, collect(plan, pull), transpose=True))
+    along = predictor(plan, apply_lambda(plan, lambdas, adjoint))
+    slope = pull - mode.weights * along
+    by_slope, by_first = (
+        plan.split(collect(plan, slope)),
+        plan.split(collect(plan, mode.rows.first)),
+    )
+    u, a = plan.split(mode.u), plan.split(adjoint)
+    in_factors = []
+    for j, (levels, k) in enumerate(plan.sizes):
+        missing = levels * np.eye(k) - traces[j]
+        if not np.isfinite(missing).all():
+            raise np.linalg.LinAlgError("the density has no finite curvature here")
+        spread = sl.solve_triangular(lambdas[j], missing, lower=True, trans="T")
+        in_factors.append(by_slope[j].T @ u[j] + by_first[j].T @ a[j] - spread)
+    return DeterminantSlopes(
+        in_beta=problem.X.T @ slope,
+        in_factors=tuple(in_factors),
+        # Through the rows' weights in log|M|, and through the mode that log|M| is taken at.
+        in_own=depths.own_second @ leverages + depths.own_first @ along,
+    )
+
+
+def deepened(third: Floats, values: Floats) -> Floats:
+    """What values (v n,) or (v n, m) of the rows give with their third derivatives, as a derivative in eta.
+
+    Args:
+      third: (n,) third derivatives; with several predictors (v, K, n), derivatives of the stacked second
+        derivatives in the predictors.
+      values: each is of a stacked row; those of pairs of predictors read nothing.
+    """
+    if third.ndim == 1:
+        return third * values if values.ndim == 1 else third[:, None] * values
+    size, k, n = third.shape
+    found = np.zeros_like(values)
+    parts = values.reshape(size, n, -1)
+    found[: k * n] = np.einsum("vkn,vnm->knm", third, parts).reshape(k * n, *values.shape[1:])
+    return found
+
+
+def spread_out(third: Floats, moves: Floats) -> Floats:
+    """How second derivatives (v n, m) move with the predictors (v n, m): the adjoint of `deepened`."""
+    if third.ndim == 1:
+        return third[:, None] * moves
+    size, k, n = third.shape
+    parts = moves[: k * n].reshape(k, n, -1)
+    return np.asarray(np.einsum("vkn,knm->vnm", third, parts).reshape(size * n, -1))
+
+
+def predictor(plan: Layout, effects: Floats) -> Floats:
+    """Z b (n,) for effects b (q,)."""
+    parts = (plan.matrices[j] @ effects[plan.place(j)] for j in range(len(plan.sizes)))
+    return np.asarray(sum(parts), float)
+
+
+def collect(plan: Layout, rows: Floats) -> Floats:
+    """Z' rows (q,) for rows (n,)."""
+    found = np.empty(plan.num_effects)
+    for j, matrix in enumerate(plan.transposed):
+        found[plan.place(j)] = matrix @ rows
+    return found

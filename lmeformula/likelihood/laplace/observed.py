@@ -1,0 +1,278 @@
+"""The observed information of a Laplace approximation: written out, but for what its determinant adds.
+
+The approximation is the log joint density at the mode less log |M| / 2. Where rows say much the first part has
+nearly all the information, in sums that cancel: its second derivative is written out. With d_j = (e_j, u_j')
+the direction in which parameter j takes the mode along, it is the second derivative of the log joint density
+along d_j and d_k, in which an error of u' counts by its square. The second part is of the size of the number of
+effects whatever the rows say, and so is the rounding of its slopes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.arrays import Floats, Mask
+from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.fit import gradient, place, slopes_in_psi
+from lmeformula.likelihood.laplace.likelihood import (
+    EXACT_GAIN,
+    At,
+    Mode,
+    Problem,
+    collect,
+    determinant_slopes,
+    find_mode,
+    predictor,
+)
+from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
+from lmeformula.model.ways import covariance_ways
+
+# Step of one-sided differences, in conditional standard errors or units of psi, of two-sided ones, and of those
+# that are extrapolated.
+ONE_SIDED, TWO_SIDED, LONG = 1e-6, 1e-5, 1e-3
+# Beyond so many rows differences are one-sided first.
+MANY_ROWS = 20_000
+# Differences with short steps are taken where they are good to this part of the information.
+GOOD = 1e-5
+# Rounding of the information of the complete data, relative to its diagonal.
+ROUNDING = 1e-13
+# What a column of unit length may have of another one's information by rounding: its square, with room.
+MIXED = 1e-28
+# Of second derivatives of the factors in their parameters, which are smooth functions of a few numbers.
+BEND = 1e-5
+
+
+class Observed(NamedTuple):
+    """The observed information.
+
+    Attributes:
+      matrix: (d, d) negative second derivative of the approximation; zero for what is not free.
+      ways: (d, m) directions of which the free parameters are made, those of coefficients and own parameters
+        as long as their standard errors; fewer than the parameters where some have no curvature at all.
+      along: (m, m) the same along them.
+      noise: its error as two sets of differences disagree, relative to the roots of its diagonal.
+      beyond: (d,) the share of each parameter in directions that have no curvature at all.
+    """
+
+    matrix: Floats
+    ways: Floats
+    along: Floats
+    noise: float
+    beyond: Floats
+
+
+def nothing_observed(free: Mask) -> Observed:
+    """What there is where the density has no curvature: nothing."""
+    d = len(free)
+    none = np.zeros((free.sum(),) * 2)
+    return Observed(np.zeros((d, d)), np.eye(d)[:, free], none, np.inf, np.zeros(d))
+
+
+def along_ways(matrix: Floats, free: Mask, R: Floats, noise: float) -> Observed:
+    """An information (d, d) that is there already, looked at for orthogonal columns: X = Q R."""
+    ways = _basis(free, R)
+    return Observed(matrix, ways, ways.T @ matrix @ ways, noise, np.zeros(len(matrix)))
+
+
+def observed_information(
+    model: Model,
+    problem: Problem,
+    psi: Floats,
+    free: Mask,
+    start: Floats,
+    difference: float | None = None,
+) -> Observed:
+    """The negative second derivative of the approximation.
+
+    Args:
+      model: the model.
+      problem: its arrays, with X as it is in the model.
+      psi: (d,) the maximum; boundary parameters hold a finite stand-in.
+      free: (d,) parameters inside their boundary; the others get zero rows and columns.
+      start: (q,) the mode there.
+      difference: step of the differences of the determinant's slopes, where these are rough; by default as
+        rounding allows.
+    Raises:
+      numpy.linalg.LinAlgError: if the density has no curvature at psi.
+    """
+    space = model.space
+    mode = find_mode(problem, place(space, psi), start, EXACT_GAIN)
+    depths = problem.rows.depths(mode.eta, mode.at.own)
+    moves = np.where(free[:, None], slopes_in_psi(space, problem, psi, mode, depths), 0.0)
+    complete = complete_information(space, problem, psi, mode, depths, moves)
+    complete = np.where(np.outer(free, free), complete, 0.0)
+    ways, flat, beyond = _ways(model, psi, complete, free)
+    if not ways.shape[1]:
+        return Observed(complete, ways, np.zeros((0, 0)), 0.0, beyond)
+    back = np.linalg.pinv(np.column_stack([ways, flat]))[: ways.shape[1]]
+    nothing = (complete == 0.0).all(axis=1)
+    before = ways.T @ complete @ ways
+    scale = np.sqrt(np.maximum(np.abs(np.diag(before)), 1e-300))
+
+    def slopes(step: Floats) -> Floats:
+        found = _determinant(space, problem, psi + step, mode.u + step @ moves)
+        return np.where(free, found, 0.0) @ ways
+
+    def two_sided(step: Floats) -> Floats:
+        return 0.5 * (slopes(step) - slopes(-step))
+
+    # All parameters at once, in a direction that no set of differences has by itself.
+    signs = np.where(np.arange(ways.shape[1]) % 2 == 0, 1.0, -1.0)
+    across = ways @ signs
+
+    def finish(found: Floats, check: Floats) -> Observed:
+        bend = -0.5 * (found + found.T)
+        error = np.abs(check - signs @ found) / scale / np.linalg.norm(scale)
+        asymmetry = np.abs(found - found.T) / np.outer(scale, scale)
+        noise = max(float(error.max()), float(asymmetry.max()))
+        noise = noise if np.isfinite(noise) else np.inf
+        matrix = complete + back.T @ bend @ back
+        # Where the joint density has no curvature, the determinant has none: what is left is rounding.
+        matrix[nothing], matrix[:, nothing] = 0.0, 0.0
+        return Observed(matrix, ways, before + bend, noise, beyond)
+
+    if difference is not None:
+        found = np.array([two_sided(difference * way) / difference for way in ways.T])
+        return finish(found, two_sided(0.5 * difference * across) / (0.5 * difference))
+    check = _extrapolated(two_sided, across)
+    if model.design.n > MANY_ROWS:
+        here = slopes(np.zeros_like(psi))
+        first = [(slopes(ONE_SIDED * way) - here) / ONE_SIDED for way in ways.T]
+    else:
+        first = [two_sided(TWO_SIDED * way) / TWO_SIDED for way in ways.T]
+    rough = finish(np.array(first), check)
+    if rough.noise < GOOD:
+        return rough
+    fine = finish(np.array([_extrapolated(two_sided, way) for way in ways.T]), check)
+    return fine if fine.noise < rough.noise else rough
+
+
+def complete_information(
+    space: ParamSpace, problem: Problem, psi: Floats, mode: Mode, depths: Depths, moves: Floats
+) -> Floats:
+    """(d, d) negative second derivative of the log joint density at its mode, which moves along.
+
+    Args:
+      space: the parameter space.
+      problem: the arrays.
+      psi: (d,) where.
+      mode: the mode there.
+      depths: the rows' further derivatives there.
+      moves: (d, q) derivatives of the mode.
+    """
+    plan, lambdas = problem.plan, mode.at.lambdas
+    p, own = space.num_fixed, space.own_slice
+    u, first = plan.split(mode.u), plan.split(collect(plan, mode.rows.first))
+    effects = np.column_stack([apply_lambda(plan, lambdas, move) for move in moves])
+    # How the density's slope in the factors pairs with the moves, before it is made symmetric.
+    paired = np.zeros((space.size, space.size))
+    for j, (changes, where) in enumerate(
+        zip(space.factor_changes(psi), space.theta_slices, strict=True)
+    ):
+        moved = plan.split(moves.T)[j]
+        for number, change in zip(range(where.start, where.stop), changes, strict=True):
+            effects[plan.place(j), number] += (u[j] @ change.T).ravel()
+            paired[number] = np.einsum("la,ab,lbd->d", first[j], change, moved, optimize=True)
+        paired[where, where] += 0.5 * _bends(space, psi, j, first[j].T @ u[j])
+    predictors = np.column_stack([predictor(plan, column) for column in effects.T])
+    predictors[:, :p] += problem.X
+    mixed = np.zeros_like(paired)
+    paired[own] += depths.own_first @ predictors
+    mixed[own, own] = depths.own_own
+    found = predictors.T @ (mode.weights[:, None] * predictors) + moves @ moves.T
+    return np.asarray(found - paired - paired.T - mixed)
+
+
+def _bends(space: ParamSpace, psi: Floats, term: int, slope: Floats) -> Floats:
+    """(t, t) second derivative of a term's factor in its parameters, combined with a slope (k, k)."""
+    structure, where = space.terms[term].structure, space.theta_slices[term]
+    theta, k = psi[where], len(space.terms[term].columns)
+    found = np.empty((len(theta), len(theta)))
+    for place_, step in enumerate(BEND * np.eye(len(theta))):
+        ends = [structure.cholesky_jacobian(theta + side * step, k) for side in (1.0, -1.0)]
+        found[place_] = np.einsum("tab,ab->t", ends[0] - ends[1], slope) / (2.0 * BEND)
+    return 0.5 * (found + found.T)
+
+
+def _determinant(space: ParamSpace, problem: Problem, psi: Floats, u: Floats) -> Floats:
+    """(d,) slopes of -log |M| / 2 in psi, at effects u that need not be at the mode."""
+    at = place(space, psi)
+    mode = _look(problem, at, u)
+    depths = problem.rows.depths(mode.eta, at.own)
+    factor = mode.factor
+    found = determinant_slopes(problem, mode, depths, factor.leverages(), factor.inverse_traces())
+    return gradient(space, psi, found)
+
+
+def _look(problem: Problem, at: At, u: Floats) -> Mode:
+    """The derivatives of the rows at effects u, as of a mode."""
+    plan = problem.plan
+    eta = problem.offset + problem.X @ at.beta
+    eta = eta + predictor(plan, apply_lambda(plan, at.lambdas, u))
+    rows = problem.rows.slopes(eta, at.own)
+    weights = -rows.second
+    factor = problem.factorize(weights, at.lambdas)
+    return Mode(at, u, eta, rows, weights, factor, rows.value - 0.5 * float(u @ u), 0)
+
+
+def _extrapolated(two_sided: Callable[[Floats], Floats], step: Floats) -> Floats:
+    """Richardson's extrapolation of two-sided differences along a step of length one."""
+    whole, half = two_sided(LONG * step) / LONG, two_sided(0.5 * LONG * step) / (0.5 * LONG)
+    return np.asarray((4.0 * half - whole) / 3.0)
+
+
+def _ways(
+    model: Model, psi: Floats, information: Floats, free: Mask
+) -> tuple[Floats, Floats, Floats]:
+    """Directions in psi of which the free parameters are made.
+
+    Those of coefficients and own parameters are those in which the information is diagonal, each as long as its
+    standard error: nearly equal columns, and thresholds far from where the rows are, cost no digits. None is so
+    long that it moves a predictor or an own parameter by more than its unit. Those of covariances are of
+    orthogonal columns where they can be, and move no parameter by more than one.
+
+    Returns:
+      ways: (d, m).
+      flat: (d, l) directions of coefficients and own parameters without curvature.
+      beyond: (d,) the share of each parameter in these.
+    """
+    space, design = model.space, model.design
+    p, own = space.num_fixed, space.own_slice
+    theta = slice(p, own.start)
+    basis = _basis(free, model.triangle)
+    is_theta = (basis[theta] != 0.0).any(axis=0)
+    others = basis[:, ~is_theta]
+    block = others.T @ information @ others
+    diagonal = np.abs(np.diag(block))
+    # Of rows that say nothing a column that is made orthogonal has what it got of the others by rounding.
+    has_some = diagonal > MIXED * diagonal.max(initial=0.0)
+    block = np.where(np.outer(has_some, has_some), block, 0.0)
+    scale = 1.0 / np.sqrt(np.where(has_some, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(block * np.outer(scale, scale))
+    kept = np.abs(values) > ROUNDING * len(values)
+    every = others @ (scale[:, None] * vectors)
+    size, flat = np.linalg.norm(every, axis=1), every[:, ~kept]
+    beyond = np.linalg.norm(flat, axis=1) / np.where(size > 0.0, size, 1.0)
+    found = every[:, kept] / np.sqrt(np.abs(values[kept]))
+    units = model.units[list(design.column_predictors)]
+    reach = np.sqrt(np.mean(design.X**2, axis=0)) / units
+    moved = np.abs(reach @ found[:p]) if len(reach) else np.zeros(found.shape[1])
+    moved = np.maximum(moved, np.abs(found[own]).max(axis=0, initial=0.0))
+    turned = covariance_ways(model, psi, free)[:, theta][:, free[theta]]
+    turned = turned / np.abs(turned).max(axis=0, initial=0.0)
+    ways = np.column_stack([turned, found / np.maximum(moved, 1.0)])
+    return ways, flat / np.maximum(np.linalg.norm(flat, axis=0), 1e-300), beyond
+
+
+def _basis(free: Mask, R: Floats) -> Floats:
+    """(d, m) the free parameters, the coefficients' columns made orthogonal on the rows."""
+    basis = np.diag(free.astype(float))
+    kept = np.flatnonzero(free[: len(R)])
+    if len(kept):
+        basis[np.ix_(kept, kept)] = np.linalg.inv(np.linalg.qr(R[:, kept], mode="r"))
+    return basis[:, free]

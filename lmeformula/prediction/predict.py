@@ -1,0 +1,147 @@
+"""Predictions for the fitted rows and for new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
+from lmeformula.design.design import Design, NewRows
+from lmeformula.design.made import row_labels
+from lmeformula.design.rebuild import rebuild
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.averaged import averaged_over
+from lmeformula.prediction.kept_effects import ReForm, kept_columns, only_columns, some_effects
+from lmeformula.prediction.predictor import (
+    PredictionKind,
+    category_names,
+    chances_at,
+    check_levels_are_known,
+    has_new_level,
+    linear_predictor,
+    link_columns,
+    mean_response,
+)
+
+NewLevels: TypeAlias = Literal["error", "population", "sample"]
+NEW_LEVELS = ("error", "population", "sample")
+
+
+@kinds.takes(
+    kind=kinds.one_of("response", "link", "prob"),
+    re_form=some_effects,
+    new_levels=kinds.one_of(*NEW_LEVELS),
+    averaged=kinds.flag,
+)
+def predict(
+    fit: FittedModel,
+    newdata: object = None,
+    *,
+    kind: PredictionKind = "response",
+    re_form: ReForm = None,
+    new_levels: NewLevels = "error",
+    offset: object = None,
+    averaged: bool = False,
+) -> pd.Series | pd.DataFrame:
+    """Predict the mean of the response, or the chances of its categories.
+
+    Of a model with several linear predictors `kind="link"` gives a data frame with a column for each.
+    A response that is written as a function, such as log(y), is predicted as it is written, as lme4 does;
+    `fit.emmeans(..., kind="response")` brings marginal means back, and family="lognormal" has means of y.
+
+    Args:
+      fit: a fitted model.
+      newdata: a data frame with the columns that the formula uses (the response may be missing); the
+        fitted rows by default.
+      kind: "response" for the scale of the response, "link" for the linear predictor, "prob" for the
+        probabilities of ordered categories. On the response scale a nonlinear link is applied to the linear
+        predictor at the conditional modes, as lme4 does, unless `averaged`; there ordered categories count as
+        1, 2, ....
+      re_form: None adds the random effects of each row's levels; "NA" leaves them all out and predicts
+        the population; a formula with some of the terms, or some of their coefficients, such as "~ (1 | g)",
+        adds those, and asks for no columns of the others. With several predictors a formula is for each that
+        has its terms; a mapping, {"mu": "~ (1 | g)", "sigma": "~ 0"}, says it by predictor, and those that it
+        does not name keep all.
+      new_levels: what to do with rows whose level the fit has not seen: "error"; "population" to predict them
+        with an effect of zero for that factor; "sample" to average responses and chances over the distribution
+        of its effects, which a nonlinear link makes different; infinite where effects have a t distribution and
+        the link's inverse grows faster than its tails fall, as exp does.
+      offset: (rows of `newdata`,) numbers, needed where the fit was given its offset as an array.
+      averaged: average responses and chances over the uncertainty of fixed and random effects, rather than take
+        them at the estimates: fixed effects are normal; effects of a single grouping factor have their
+        distribution given the data, and those of several are normal about their means. Several linear
+        predictors are averaged over jointly.
+    Returns:
+      predictions: one a row, with the index of `newdata` where it has one, else the positions of the
+        rows in the fitted data; NaN for rows of `newdata` with a missing value. Probabilities are a data frame
+        with a column for each category.
+    Raises:
+      FormulaDataError: if `newdata` lacks a column, or has new levels and `new_levels` is "error".
+      ModelError: if an option is not one of those named here, or the uncertainty is asked of a model whose
+        equations are too large.
+    """
+    masks = kept_columns(fit, re_form)
+    kept = tuple(bool(mask.any()) for mask in masks)
+    columns: tuple[str, ...] = ("prediction",)
+    if kind == "prob":
+        columns = category_names(fit)
+    elif kind == "link":
+        columns = link_columns(fit) or columns
+    if newdata is None:
+        design = only_columns(fit.model.design, masks)
+        found = _at(fit, kind, design, kept, averaged, False)
+        return _frame(found, row_labels(design), columns)
+    rows = rebuild(fit.model.design, newdata, groups=kept, offset=offset)
+    if new_levels == "error":
+        check_levels_are_known(rows, kept)
+    rows = only_columns(rows, masks)
+    values = np.full((rows.num_rows, len(columns)), np.nan)
+    is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
+    values[rows.rows] = _at(fit, kind, rows, kept, averaged, is_drawn)
+    index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(rows.num_rows)
+    return _frame(values, index, columns)
+
+
+def _at(
+    fit: FittedModel,
+    kind: PredictionKind,
+    rows: Design | NewRows,
+    kept: tuple[bool, ...],
+    averaged: bool,
+    is_drawn: bool,
+) -> Floats:
+    """(n, columns) what is predicted of rows, at the estimates or averaged."""
+    eta = linear_predictor(fit, rows, with_random=kept)
+    if kind == "link" or not (averaged or is_drawn):
+        return _on_scale(fit, kind, eta)
+    return averaged_over(fit, kind, rows, kept, uncertain=averaged, new_levels=is_drawn)
+
+
+def _on_scale(fit: FittedModel, kind: PredictionKind, eta: Floats) -> Floats:
+    """(n, columns) what is predicted at linear predictors (K, n)."""
+    if kind == "link":
+        return eta.T
+    if kind == "response":
+        return mean_response(fit, eta)[:, None]
+    return chances_at(fit, eta)
+
+
+def _frame(values: Floats, index: pd.Index, columns: Sequence[str]) -> pd.Series | pd.DataFrame:
+    if columns[0] != "prediction":
+        return pd.DataFrame(values, index=index, columns=list(columns))
+    return pd.Series(values[:, 0], index=index, name=columns[0])
+
+
+def fitted(fit: FittedModel) -> pd.Series:
+    """Predict the rows that were fitted, with their random effects, on the response scale.
+
+    Args:
+      fit: a fitted model.
+    Returns:
+      fitted: (n,) indexed by the positions of the rows in the data.
+    """
+    return predict(fit).rename("fitted")

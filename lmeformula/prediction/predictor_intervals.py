@@ -1,0 +1,361 @@
+"""The errors of the linear predictors of rows, and what intervals are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.arrays import Floats
+from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.distribution import draw_rows, response_arrays
+from lmeformula.prediction.equations import (
+    Equations,
+    equations,
+    fresh_spread,
+    in_parts,
+    terms_of,
+)
+from lmeformula.prediction.freedom import with_errors
+from lmeformula.prediction.heavy_errors import (
+    HeavyErrors,
+    half_widths,
+    normal_covariances,
+    with_fresh,
+)
+from lmeformula.prediction.intervals import cutoff
+from lmeformula.prediction.loadings import Loadings, loadings, sampled_loadings
+from lmeformula.prediction.mean_intervals import (
+    COLUMNS,
+    by_delta,
+    leading_predictor,
+    mean_slopes,
+    mean_variances,
+    transformed,
+)
+from lmeformula.prediction.normal_points import row_roots
+from lmeformula.prediction.parameter_errors import has_location, location_slopes
+from lmeformula.prediction.polarised import polarised
+from lmeformula.prediction.refuse_student import has_tails
+from lmeformula.prediction.sampled_effects import EffectSample, effect_sample, kernel_quantiles
+
+# Rows whose errors are worked out, and numbers that are simulated, at a time.
+ROWS, NUMBERS = 16_384, 1_000_000
+# Draws of effects by Student's t.
+NUM_DRAWS = 4000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Uncertain:
+    """Rows with their linear predictors, and what of these is uncertain.
+
+    Attributes:
+      fit: a fitted model.
+      rows: fitted or new rows, with those terms that take part.
+      eta: (K, n) their linear predictors.
+      loads: how they follow the parameters; None where these are taken as known.
+      solved: the mixed-model equations, where normal effects are uncertain, given the data; else None.
+      sampled: draws of the effects, where these have heavy tails and are uncertain; else None.
+      new_levels: whether effects of levels that the fit has not seen are drawn from their distribution.
+    """
+
+    fit: FittedModel
+    rows: Design | NewRows
+    eta: Floats
+    loads: Loadings | None
+    solved: Equations | None
+    sampled: EffectSample | None
+    new_levels: bool
+
+    @property
+    def num_predictors(self) -> int:
+        """K."""
+        return len(self.eta)
+
+    def variances(self) -> Floats:
+        """(n,) of the normal errors of the one linear predictor; thresholds are measured from their mean."""
+        return self.together(lambda part, rows: self._variances(rows))
+
+    def _variances(self, rows: Design | NewRows) -> Floats:
+        if self.loads is None or not has_location(self.fit):
+            return self._covariances(rows)[:, 0, 0]
+        fresh = self._fresh(rows)[:, 0, 0]
+        if self.solved is not None:
+            with one_blas_thread():
+                known = self.solved.variances(rows, parameters=True, effects=True, new_levels=False)
+            return np.asarray(known + fresh)
+        loads = self._each_load(rows)[0]
+        loads[:, self.loads.num_fixed :] -= location_slopes(self.fit)
+        found = np.einsum("nd,de,ne->n", loads, self.loads.vcov, loads, optimize=True)
+        return np.asarray(np.maximum(found + fresh, 0.0))
+
+    def covariances(self) -> Floats:
+        """(n, K, K) of the errors of the linear predictors."""
+        return self.together(lambda part, rows: self._covariances(rows))
+
+    def means(self, kind: str, level: float) -> Floats:
+        """(n, c, 3) mean responses (c is 1) or chances of categories, with lower and upper ends."""
+        return self.together(lambda part, rows: self._means(self.eta[..., part], rows, kind, level))
+
+    def _means(self, eta: Floats, rows: Design | NewRows, kind: str, level: float) -> Floats:
+        slopes = mean_slopes(self.fit, eta, kind)
+        k = leading_predictor(slopes) if kind == "response" else None
+        if k is not None:
+            away = self._ends(rows, self._covariances(rows)[:, k, k, None], level)[..., 0]
+            return transformed(self.fit, eta, k, away)[:, None]
+        effects, count = self._effects(rows), self.num_predictors
+        if self.loads is None:
+            known = slopes._replace(in_own=slopes.in_own[:0])
+            nothing = [np.zeros((len(effects), 0))] * count
+            variances = mean_variances(known, nothing, np.zeros((0, 0)), effects)
+        else:
+            each = self._each_load(rows)
+            variances = mean_variances(slopes, each, self.loads.vcov, effects)
+        away = self._ends(rows, variances, level, slopes.in_eta[0])
+        return by_delta(self.fit, kind, slopes.values, away)
+
+    def ends(self, level: float, added: Floats | float = 0.0) -> Floats:
+        """(2, n) how far the ends of intervals are from the one linear predictor.
+
+        Args:
+          level: coverage.
+          added: (n,) variances of a normal error that is added to it.
+        """
+        more = np.broadcast_to(added, self.eta.shape[1:])
+
+        def work(part: slice, rows: Design | NewRows) -> Floats:
+            variances = self._variances(rows) + more[part]
+            return self._ends(rows, variances[:, None], level)[..., 0].T
+
+        return self.together(work).T
+
+    def _ends(
+        self, rows: Design | NewRows, variances: Floats, level: float, slopes: Floats | float = 1.0
+    ) -> Floats:
+        """(2, n, c) ends of what has normal errors (n, c), and follows other errors of the predictor."""
+        slope = np.broadcast_to(slopes, variances.shape)
+        heavy = self.heavy(rows)
+        if self.sampled is None:
+            scales = heavy.scales[..., None] * np.abs(slope)
+            half = half_widths(HeavyErrors(variances, scales, heavy.freedom), level)
+            return np.array([-half, half])
+        shifts, sds = self.shifts(rows, heavy), np.sqrt(variances)
+        each = [
+            kernel_quantiles(shifts * slope[:, c], sds[:, c], level) for c in range(sds.shape[1])
+        ]
+        return np.stack(each, axis=-1)
+
+    def heavy(self, rows: Design | NewRows) -> HeavyErrors:
+        """The errors by Student's t of rows of unseen levels, without normal ones."""
+        terms = rows.terms if self.new_levels else ()
+        return with_fresh(self.fit, terms, np.zeros(len(rows.offset)))
+
+    def shifts(self, rows: Design | NewRows, heavy: HeavyErrors) -> Floats:
+        """(m, n) draws of what sampled effects and t errors add to the one predictor."""
+        assert self.sampled is not None
+        found = self.sampled.shifts(self.fit, rows.terms)
+        random = np.random.default_rng(len(found))
+        for scales, df in zip(heavy.scales, heavy.freedom, strict=True):
+            found += scales * random.standard_t(df, size=found.shape)
+        return found
+
+    def together(self, work: Callable[[slice, Design | NewRows], Floats]) -> Floats:
+        """What is worked out for some rows at a time, for all."""
+        size = ROWS if self.sampled is None else max(1, NUMBERS // len(self.sampled.effects[0]))
+        found = [
+            work(
+                part,
+                _some(self.rows, part, terms),
+            )
+            for part, terms in in_parts(self.rows, size)
+        ]
+        return np.concatenate(found) if found else work(slice(0), self.rows)
+
+    def _each_load(self, rows: Design | NewRows) -> list[Floats]:
+        assert self.loads is not None
+        columns = rows.column_predictors
+        return [self.loads.of(rows.X, rows.terms, columns, k) for k in range(self.num_predictors)]
+
+    def _covariances(self, rows: Design | NewRows) -> Floats:
+        found = self._effects(rows)
+        if self.loads is not None:
+            each = np.array(self._each_load(rows))
+            k, n, d = each.shape
+            known, inner, lost = with_errors(each.reshape(k * n, d), self.loads.vcov)
+            loads = known.reshape(k, n, -1)
+            found = found + np.einsum("knd,de,lne->nkl", loads, inner, loads, optimize=True)
+            without = lost.reshape(k, n).T
+            found[without[:, :, None] | without[:, None, :]] = np.nan
+            diagonal = np.arange(self.num_predictors)
+            found[:, diagonal, diagonal] = np.maximum(found[:, diagonal, diagonal], 0.0)
+        return found
+
+    def _effects(self, rows: Design | NewRows) -> Floats:
+        """(n, K, K) what the effects add, the parameters known."""
+        found = self._fresh(rows)
+        solved = self.solved
+        if solved is None:
+            return found
+
+        def variances(read: Design | NewRows) -> Floats:
+            with one_blas_thread():
+                return solved.variances(read, parameters=False, effects=True, new_levels=False)
+
+        return found + polarised(rows, variances)
+
+    def _fresh(self, rows: Design | NewRows) -> Floats:
+        if self.new_levels:
+            return fresh_spread(rows, normal_covariances(self.fit))
+        return np.zeros((len(rows.offset), *[self.num_predictors] * 2))
+
+
+def uncertain(
+    fit: FittedModel,
+    rows: Design | NewRows,
+    eta: Floats,
+    *,
+    parameters: bool,
+    effects: bool,
+    new_levels: bool,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> Uncertain:
+    """Work out what the errors of rows' linear predictors are made of.
+
+    Args:
+      fit: a fitted model.
+      rows: fitted or new rows, with those terms that take part.
+      eta: (K, n) their linear predictors.
+      parameters: whether fixed effects and own parameters are uncertain.
+      effects: whether random effects are, given the data.
+      new_levels: whether effects of unseen levels are drawn from their distribution.
+      num_draws: of effects by Student's t.
+      seed: of these.
+    Raises:
+      ModelError: if effects are, and the equations are too large to be factored.
+    """
+    solved, sampled = None, None
+    if effects and has_tails(fit):
+        # Of unseen levels the data say nothing.
+        if any((block.index >= 0).any() and block.values.any() for block in rows.terms):
+            sampled = effect_sample(fit, num_draws, seed)
+    elif effects:
+        solved = equations(fit)
+    loads = None
+    if parameters:
+        loads = loadings(fit, solved) if sampled is None else sampled_loadings(fit, sampled)
+    return Uncertain(fit, rows, eta, loads, solved, sampled, new_levels)
+
+
+def _some(rows: Design | NewRows, part: slice, terms: tuple[TermBlock, ...]) -> Design | NewRows:
+    return replace(
+        rows,
+        X=rows.X[part],
+        terms=terms,
+        offsets=tuple(each[part] for each in rows.offsets),
+    )
+
+
+def link_intervals(
+    fit: FittedModel, eta: Floats, covariances: Floats, level: float
+) -> pd.DataFrame:
+    """Intervals of each predictor.
+
+    Args:
+      fit: a fitted model.
+      eta: (K, n) its predictors.
+      covariances: (n, K, K) of their errors.
+      level: coverage.
+    Returns:
+      frame: n rows, and for each predictor the columns estimate, lower, upper, below its name.
+    """
+    half = cutoff(level) * np.sqrt(np.maximum(np.einsum("nkk->kn", covariances), 0.0))
+    names = list(fit.model.design.predictor_names)
+    return pd.DataFrame(
+        np.stack([eta, eta - half, eta + half]).transpose(2, 1, 0).reshape(eta.shape[1], -1),
+        columns=pd.MultiIndex.from_product([names, COLUMNS]),
+    )
+
+
+def simulated_quantiles(
+    what: Uncertain, level: float, seed: int, num_draws: int
+) -> tuple[Floats, Floats]:
+    """(n,) quantiles of responses that are drawn given uncertain predictors and own parameters.
+
+    Own parameters are drawn once for all rows, and the predictors of each row given them: so thresholds and
+    predictors move together.
+
+    Args:
+      what: the rows.
+      level: the chance of what lies between the quantiles.
+      seed: of the draws.
+      num_draws: how many for each row.
+    """
+    fit, family = what.fit, what.fit.model.family
+    response = response_arrays(fit, what.rows)
+    trials = response[1] if family.has_trials else np.ones(what.eta.shape[-1])
+    first = 1.0 if family.categories is not None else 0.0
+    tails = [0.5 - level / 2, 0.5 + level / 2]
+    found = np.empty((2, what.eta.shape[-1]))
+    for part, drawn, own, of_rows in _draws(what, num_draws, seed):
+        arrays = tuple(array[part] for array in response)
+        draws = draw_rows(fit, drawn, arrays, of_rows, own)
+        # Quantiles that are values of the response, which may be whole numbers.
+        shares = draws / trials[part] + first
+        found[:, part] = np.quantile(shares, tails, axis=0, method="inverted_cdf")
+    return found[0], found[1]
+
+
+def _draws(
+    what: Uncertain, num_draws: int, seed: int
+) -> Iterator[tuple[slice, Floats, Floats | None, np.random.SeedSequence]]:
+    """Some rows at a time: their place, predictors (m, K, n), own parameters (m, v), and a seed."""
+    count, n = what.num_predictors, what.eta.shape[-1]
+    of_own, *_ = np.random.SeedSequence([seed, n]).spawn(1)
+    covariances, pulls, own = what.covariances(), None, None
+    if what.loads is not None and len(what.loads.vcov) > what.loads.num_fixed:
+        own, moved, pulls, taken_up = _own_draws(what, num_draws, of_own)
+        covariances = covariances - taken_up
+    heavy = what.heavy(what.rows)
+    size = max(NUMBERS // (num_draws * count), 1)
+    for number, start in enumerate(range(0, n, size)):
+        part = slice(start, start + size)
+        of_noise, of_rows = np.random.SeedSequence([seed, number]).spawn(2)
+        noise = np.random.default_rng(of_noise)
+        roots = row_roots(covariances[part])
+        z = noise.standard_normal((num_draws, len(roots), count))
+        drawn = what.eta[:, part] + np.einsum("nab,mnb->man", roots, z)
+        # Effects by Student's t are those of the one predictor.
+        if what.sampled is not None:
+            drawn += what.sampled.shifts(what.fit, terms_of(what.rows.terms, part))[:, None]
+        for scales, df in zip(heavy.scales[:, part], heavy.freedom, strict=True):
+            drawn += scales * noise.standard_t(df, size=drawn.shape)
+        if pulls is not None:
+            drawn = drawn + np.einsum("mf,knf->mkn", moved, pulls[:, part])
+        yield part, drawn, own, of_rows
+
+
+def _own_draws(
+    what: Uncertain, num_draws: int, seed: np.random.SeedSequence
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Own parameters (m, v), their moves (m, f), what these do to predictors (K, n, f), (n, K, K) of that."""
+    assert what.loads is not None
+    scale, vcov, p = what.fit.model.space.own.scale, what.loads.vcov, what.loads.num_fixed
+    of_own = vcov[p:, p:]
+    root = cholesky_semidefinite(of_own)
+    moved = np.random.default_rng(seed).standard_normal((num_draws, len(root))) @ root.T
+    free = scale.to_free(what.fit.params.own)
+    natural = np.array([scale.to_natural(free + move) for move in moved])
+    # The predictors' regression on the own parameters.
+    back = vcov[:, p:] @ np.linalg.pinv(of_own, hermitian=True)
+    pulls = what.together(
+        lambda part, rows: np.stack([load @ back for load in what._each_load(rows)], axis=1)
+    )
+    pulls = np.moveaxis(pulls, 1, 0)
+    taken_up = np.einsum("knf,fg,lng->nkl", pulls, of_own, pulls, optimize=True)
+    return natural, moved, pulls, taken_up

@@ -1,0 +1,145 @@
+"""Residuals of the fitted rows."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import scipy.special
+
+from lmeformula.arguments import kinds
+from lmeformula.arrays import Floats
+from lmeformula.design.design import Design, NewRows
+from lmeformula.design.made import row_labels
+from lmeformula.errors import ModelError
+from lmeformula.family import Family
+from lmeformula.family.categories import category_numbers
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.distribution import chances, is_normal, standardized
+from lmeformula.prediction.predictor import (
+    chances_at,
+    linear_predictor,
+    mean_response,
+    row_family,
+)
+
+ResidualKind: TypeAlias = Literal["response", "pearson", "deviance", "quantile"]
+KINDS = ("response", "pearson", "deviance", "quantile")
+
+# Chances nearer to zero or one than this are not told from them.
+LEAST = 2.0**-53
+
+
+@kinds.takes(kind=kinds.one_of(*KINDS), seed=kinds.seed)
+def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 0) -> pd.Series:
+    """Compute the residuals of the fitted rows.
+
+    Args:
+      fit: a fitted model.
+      kind: "response" for observed minus fitted; "pearson" divides that by the standard deviation that the
+        response has at its fitted mean: in every family with its dispersion or residual sd, its chance of zero,
+        the row's weight and number of trials, so that their mean square is about one (R's leave the dispersion
+        out for some families, such as the normal and the gamma); "deviance" for the signed square root of the
+        row's deviance, times that of its weight, as in R; "quantile" is the standard normal quantile of the
+        chance of a response up to the one observed, which is drawn between the chances below and up to it where
+        it is one of whole numbers. For every family these are normal where the model is true: a little
+        narrower than standard, since the random effects are fitted. Beyond 8 they are cut off, but for normal
+        responses.
+      seed: of the draws for "quantile".
+    Returns:
+      residuals: (n,) indexed by the positions of the rows in the data.
+    Raises:
+      ModelError: if the kind is unknown, or the family has no such residual.
+    References:
+      McCullagh, Nelder (1989), Generalized Linear Models, 2nd ed., section 2.4; Dunn, Smyth (1996), J. Comput.
+      Graph. Stat. 5, 236-244, for randomized quantile residuals.
+    Example:
+      >>> import lmeformula as lf
+      >>> ticks = lf.datasets.load("grouseticks")
+      >>> fit = lf.fit("TICKS ~ YEAR + (1 | BROOD)", ticks, "poisson", method="laplace")
+      >>> bool(0.7 < fit.residuals("quantile", seed=1).std() < 1.5)
+      True
+    """
+    if kind == "quantile":
+        return _named(fit, _quantiles(fit, seed))
+    design, family = fit.model.design, fit.model.family
+    eta = linear_predictor(fit, design)
+    mu = mean_response(fit, eta)
+    observed, weights = observed_mean(family, design)
+    values = observed - mu
+    if kind == "deviance":
+        if family.deviance is None:
+            raise ModelError(
+                f"the {family.name} family has no deviance residuals here",
+                hint='Use kind="quantile", which every family has.',
+            )
+        # Rounding may leave a deviance of zero below it.
+        found = np.maximum(family.deviance(observed, mu, fit.params.own), 0.0)
+        return _named(fit, np.sign(values) * np.sqrt(weights * found))
+    if kind == "pearson":
+        # What is predicted perfectly is met, with no variance that a number could hold.
+        spread = np.sqrt(_variances(fit, eta, mu, weights))
+        values = np.divide(values, spread, out=np.zeros_like(values), where=values != 0.0)
+    return _named(fit, values)
+
+
+def _variances(fit: FittedModel, eta: Floats, mu: Floats, weights: Floats) -> Floats:
+    """(n,) of the responses, as shares of trials, at their means: with all that makes them vary."""
+    whole = fit.model.family
+    if whole.categories is not None and whole.probabilities is not None:
+        chances = chances_at(fit, eta)
+        apart = 1.0 + np.arange(chances.shape[1]) - mu[:, None]
+        return np.asarray((chances * apart**2).sum(axis=1) / weights)
+    family, _, own = row_family(fit, eta, fit.params.own)
+    if family.variance is None:
+        raise ModelError(
+            f"the {family.name} family has no Pearson residuals here",
+            hint='Use kind="response".',
+        )
+    if family.overdispersion is not None:
+        trials = family.response(fit.model.design)[1]
+        weights = weights / family.overdispersion(trials, own)
+    return np.asarray(family.variance(mu, own) / weights)
+
+
+def _named(fit: FittedModel, values: Floats) -> pd.Series:
+    return pd.Series(values, index=row_labels(fit.model.design), name="residual")
+
+
+def _quantiles(fit: FittedModel, seed: int) -> Floats:
+    """(n,) randomized quantile residuals."""
+    design = fit.model.design
+    eta, response = linear_predictor(fit, design), fit.model.family.response(design)
+    if is_normal(fit.model.family):
+        return standardized(fit, eta, response)
+    uniform, probe = np.random.SeedSequence(seed).spawn(2)
+    below, upto = chances(fit, eta, response, probe)
+    place = below + np.random.default_rng(uniform).uniform(size=design.n) * (upto - below)
+    return np.asarray(scipy.special.ndtri(np.clip(place, LEAST, 1.0 - LEAST)))
+
+
+def observed_mean(family: Family, rows: Design | NewRows) -> tuple[Floats, Floats]:
+    """Bring the response to the scale of its mean: a proportion where it counts successes.
+
+    Args:
+      family: whose mean it is compared with.
+      rows: with a response of numbers, of two categories, or of successes and failures.
+    Returns:
+      observed: (n,) the response.
+      weights: (n,) prior weights times numbers of trials.
+    Raises:
+      ModelError: if the response has no mean to compare with, or there is none.
+    """
+    response = rows.response
+    if response is None or (response.values.ndim == 2 and response.values.shape[1] != 2):
+        raise ModelError("there are no residuals: the formula has no response with a mean")
+    weights = np.ones(len(rows.offset)) if rows.weights is None else rows.weights
+    if family.categories is not None:
+        return category_numbers(response), weights
+    if response.values.ndim == 2:
+        trials = response.values.sum(axis=1)
+        return response.values[:, 0] / trials, weights * trials
+    if response.trials is not None:
+        return response.values / response.trials, weights * response.trials
+    return response.values, weights

@@ -1,0 +1,227 @@
+"""Responses drawn from a fitted model, for its own rows or for new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lmeformula.arguments import kinds
+from lmeformula.arrays import Codes, Floats, Places
+from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.design import Design, NewRows, ResponseBlock
+from lmeformula.design.made import row_labels
+from lmeformula.design.rebuild import rebuild
+from lmeformula.errors import ModelError
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.distribution import draw_rows, needs_response, response_arrays
+from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
+from lmeformula.prediction.predict import NEW_LEVELS
+from lmeformula.prediction.predictor import category_names, check_levels_are_known, linear_predictor
+from lmeformula.prediction.refuse_student import tails
+
+# 2 GiB of drawn numbers.
+MOST_NUMBERS = 2**28
+
+
+@kinds.takes(
+    n=kinds.count,
+    seed=kinds.seed,
+    re_form=some_effects,
+    new_levels=kinds.one_of(*NEW_LEVELS),
+)
+def simulate(
+    fit: FittedModel,
+    n: int = 1,
+    *,
+    seed: int = 0,
+    re_form: ReForm = "NA",
+    newdata: object = None,
+    new_levels: str = "error",
+    offset: object = None,
+    weights: object = None,
+) -> pd.DataFrame:
+    """Draw responses from a fitted model.
+
+    As in lme4's `simulate`, random effects are drawn anew each time unless `re_form` says which to keep at
+    their conditional modes. (`fit.predict` has the other default: there None keeps them.) Parameters are at
+    their estimates.
+
+    Args:
+      fit: a fitted model.
+      n: how many responses to draw for each row.
+      seed: of the draws. The first draws with a seed are the same whatever n is.
+      re_form: "NA" draws all random effects; None keeps all at their modes; a formula with some of the terms,
+        such as "~ (1 | g)", keeps those and draws the others; a mapping says it by predictor, as in `predict`.
+      newdata: a data frame with the columns that the formula uses; the fitted rows by default. Columns of the
+        response are needed where it has trials or prior weights, and only those are read.
+      new_levels: levels that the fit has not seen, in terms that are kept: "error"; "population", an effect
+        of zero; "sample", an effect from the distribution. Where effects are drawn, theirs are drawn as well.
+      offset: as in `predict`.
+      weights: prior weights of `newdata` where the fit was given an array.
+    Returns:
+      frame: a row for each row of the data, indexed as predictions are, and columns sim_1, ..., sim_n; each of
+        the kind of the response: categories, truth values, numbers; successes out of trials as their
+        number. NaN for rows of `newdata` with a missing value. `fit.refit` takes a column.
+    Raises:
+      FormulaDataError: if `newdata` lacks a column, or has new levels and `new_levels` is "error".
+      ModelError: if an option is not one of those named here, or the fit was loaded without its rows and there
+        is no `newdata`.
+    References:
+      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, of lme4's `simulate`.
+    Example:
+      >>> import lmeformula as lf
+      >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", lf.datasets.load("sleepstudy"))
+      >>> simulate(fit, 3, seed=1).round(1).head(2)
+         sim_1  sim_2  sim_3
+      0  ...
+      1  ...
+    """
+    design = fit.model.design
+    kept = kept_terms(fit, re_form)
+    rows: Design | NewRows
+    index: pd.Index
+    if newdata is None:
+        rows, places, num_rows, index = design, np.arange(design.n), design.n, row_labels(design)
+    else:
+        rows = rebuild(design, newdata, sizes=needs_response(fit), offset=offset, weights=weights)
+        if new_levels == "error" and any(kept):
+            check_levels_are_known(rows, kept)
+        places, num_rows = rows.rows, rows.num_rows
+        index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
+    is_new = tuple(not keep or new_levels == "sample" for keep in kept)
+    if num_rows * n > MOST_NUMBERS:
+        raise ModelError(
+            f"{num_rows:,} rows times {n:,} responses are too many numbers",
+            hint=f"Take n={max(1, MOST_NUMBERS // num_rows)} or fewer, or some rows at a time.",
+        )
+    sampler = Sampler(fit, rows, response_arrays(fit, rows), kept, is_new)
+    return pd.DataFrame(
+        {
+            f"sim_{number + 1}": _of_its_kind(sampler, drawn, places, num_rows)
+            for number, drawn in enumerate(responses(sampler, n, seed))
+        },
+        index=index,
+    )
+
+
+class Sampler(NamedTuple):
+    """What draws of responses start from.
+
+    Attributes:
+      fit: the fitted model.
+      rows: its rows, or new ones.
+      response: the response arrays of the rows.
+      kept: whether each term is kept at its modes.
+      is_new: whether levels of each term that the fit has not seen get an effect.
+    """
+
+    fit: FittedModel
+    rows: Design | NewRows
+    response: tuple[Floats, ...]
+    kept: tuple[bool, ...]
+    is_new: tuple[bool, ...]
+
+
+def sampler_of(fit: FittedModel) -> Sampler:
+    """Of the fitted rows, with all random effects drawn."""
+    design = fit.model.design
+    terms = design.terms
+    response = response_arrays(fit, design)
+    return Sampler(fit, design, response, (False,) * len(terms), (True,) * len(terms))
+
+
+def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
+    """Draw n responses, each (rows,) as the family counts it; see `draw_rows`.
+
+    Args:
+      sampler: the model and its rows.
+      n: how many.
+      seed: of all.
+    """
+    fit, rows = sampler.fit, sampler.rows
+    fixed = linear_predictor(fit, rows, with_random=sampler.kept)
+    unseen = [_num_unseen(block.index) for block in rows.terms]
+    source = np.random.SeedSequence(seed)
+    for _ in range(n):
+        (sequence,) = source.spawn(1)
+        random = np.random.default_rng(sequence)
+        eta = fixed.copy()
+        for block, covariance, df, kept, is_new, count in zip(
+            rows.terms,
+            fit.params.covariances,
+            fit.params.freedom_of,
+            sampler.kept,
+            sampler.is_new,
+            unseen,
+            strict=True,
+        ):
+            num_known = len(block.levels)
+            noise = random.standard_normal((num_known + count, len(block.columns)))
+            noise *= tails(random, df, num_known + count)
+            effects = noise @ cholesky_semidefinite(covariance).T
+            if kept:
+                effects[:num_known] = 0.0
+            if not is_new:
+                effects[num_known:] = 0.0
+            # Levels that the fit has not seen are -1, -2, ...: they stand behind the others.
+            place = np.where(block.index < 0, num_known - 1 - block.index, block.index)
+            eta += block.added(effects[place], rows.num_predictors)
+        yield draw_rows(fit, eta, sampler.response, sequence.spawn(1)[0])
+
+
+def with_drawn(fit: FittedModel, drawn: Floats) -> Design:
+    """The design of a fit with drawn values as its response.
+
+    Args:
+      fit: a fitted model with its rows.
+      drawn: (n,) as `draw_rows` gives them.
+    """
+    design = fit.model.design
+    assert design.response is not None
+    block = design.response
+    values = _values(fit, block, design.weights, drawn)
+    if block.kind == "matrix":
+        values = np.column_stack([drawn, block.values.sum(axis=1) - drawn])
+    return replace(design, response=replace(block, values=values))
+
+
+def _values(
+    fit: FittedModel, block: ResponseBlock, weights: Floats | None, drawn: Floats
+) -> Floats:
+    """Drawn responses (n,) as a response block has them; of two columns the successes."""
+    family = fit.model.family
+    if family.has_trials and block.kind != "matrix" and block.trials is None:
+        assert weights is not None
+        return drawn / weights
+    if family.categories is None:
+        return drawn
+    if not block.levels:
+        return drawn + 1.0
+    place = [block.levels.index(name) for name in category_names(fit)]
+    return np.array(place, np.float64)[drawn.astype(np.int64)]
+
+
+def _of_its_kind(sampler: Sampler, drawn: Floats, places: Places, num_rows: int) -> Any:
+    """A column of a data frame, with a missing value for each incomplete row."""
+    fit, rows = sampler.fit, sampler.rows
+    block = fit.model.design.response
+    assert block is not None
+    values = np.full(num_rows, np.nan)
+    values[places] = _values(fit, block, rows.weights, drawn)
+    is_missing = np.isnan(values)
+    if block.levels:
+        codes = np.where(is_missing, -1, values).astype(np.int64)
+        return pd.Categorical.from_codes(codes, list(block.levels), ordered=block.kind == "ordered")
+    if block.kind == "logical" and not fit.model.family.base.is_normal:
+        truth = pd.array(values == 1.0, dtype="boolean")
+        truth[is_missing] = pd.NA
+        return truth if is_missing.any() else truth.to_numpy(bool)
+    return values
+
+
+def _num_unseen(index: Codes) -> int:
+    return max(0, -int(index.min(initial=0)))

@@ -1,1 +1,0 @@
-"""Result stage: statistics of a fit; numbers only, no printing."""

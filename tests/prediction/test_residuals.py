@@ -1,0 +1,145 @@
+"""Quantile residuals: normal where the model is true, in every family; and chances against plain sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+
+from lmeformula.errors import ModelError
+from lmeformula.prediction import distribution as module
+from lmeformula.prediction.distribution import chances
+from lmeformula.prediction.predictor import linear_predictor
+from tests.prediction.families import CASES, ROWS, table, true_fit
+from tests.store.fits import fitted
+
+# Smirnov: sqrt(n) D exceeds c with chance 2 exp(-2 c^2), which is 1e-6 for c = 2.69.
+FAR = 2.69
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_normal_where_the_model_is_true(name):
+    """Also among the rows with a large covariate, and among the small responses."""
+    fit = true_fit(name)
+    found = fit.residuals("quantile", seed=3)
+    assert found.index.equals(fit.residuals().index)
+    for rows in (np.ones(ROWS, bool), table()["x"] > 0.5):
+        part = found[np.asarray(rows)]
+        distance = scipy.stats.kstest(part, "norm").statistic
+        assert np.sqrt(len(part)) * distance < FAR
+
+
+@pytest.mark.parametrize("name", ["poisson", "gamma", "bernoulli", "cumulative", "gaussian"])
+def test_not_normal_where_the_predictor_is_wrong(name):
+    fit = true_fit(name)
+    beta = fit.params.beta - np.array([0.0, 0.8])[-len(fit.params.beta) :]
+    wrong = replace(fit, params=fit.params._replace(beta=beta))
+    found = wrong.residuals("quantile")[table()["x"].to_numpy() > 0.5]
+    assert np.sqrt(len(found)) * scipy.stats.kstest(found, "norm").statistic > FAR
+
+
+@pytest.mark.parametrize(
+    "name", ["poisson", "nbinom2", "nbinom1", "binomial of trials", "bernoulli", "cumulative"]
+)
+def test_chances_are_sums_of_probabilities(name):
+    fit = true_fit(name)
+    eta, response = (
+        linear_predictor(fit, fit.model.design),
+        fit.model.family.response(fit.model.design),
+    )
+    below, upto = chances(fit, eta, response, np.random.SeedSequence(0))
+    made = module.distribution(fit, eta, response)
+    expected = module._summed(made, response[0])
+    np.testing.assert_allclose(below, expected[0], atol=1e-10)
+    np.testing.assert_allclose(upto, expected[1], atol=1e-10)
+
+
+def no_cdf(value):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", ["poisson", "gamma"])
+def test_a_distribution_without_distribution_function(name, monkeypatch):
+    fit, real = true_fit(name), module.distribution
+
+    def bare(*arguments):
+        made = real(*arguments)
+        return SimpleNamespace(cdf=no_cdf, sample=made.sample, log_prob=made.log_prob)
+
+    expected = fit.residuals("quantile", seed=5)
+    monkeypatch.setattr(module, "distribution", bare)
+    if name == "poisson":
+        np.testing.assert_allclose(fit.residuals("quantile", seed=5), expected, atol=1e-7)
+    else:
+        with pytest.raises(ModelError, match="gamma family has no distribution function"):
+            fit.residuals("quantile")
+
+
+def test_gaussian_ones_are_the_others_over_their_sd():
+    fit = fitted("exact")
+    np.testing.assert_allclose(fit.residuals("quantile"), fit.residuals() / fit.sigma, rtol=1e-12)
+
+
+def test_seeds():
+    fit = fitted("poisson")
+    first, again, other = (fit.residuals("quantile", seed=seed) for seed in (1, 1, 2))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_far_responses_stay_finite():
+    fit = true_fit("poisson")
+    y = fit.model.design.y.copy()
+    y[0] = 500.0
+    design = replace(fit.model.design, response=replace(fit.model.design.response, values=y))
+    found = replace(fit, model=replace(fit.model, design=design)).residuals("quantile")
+    assert found.iloc[0] == pytest.approx(8.2, abs=0.1)
+    with pytest.raises(ModelError, match="kind is 'deviant'"):
+        fit.residuals("deviant")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["poisson", "nbinom2", "bernoulli", "binomial of trials", "binomial of shares", "gaussian"],
+)
+def test_deviances_are_what_a_perfect_mean_would_gain(name):
+    """Twice the difference of log-likelihoods, with the response as its own mean and with the fitted one."""
+    fit = true_fit(name)
+    design, own = fit.model.design, fit.params.own
+    y = fit.model.family.response(design)[0]
+    mu = fit.fitted().to_numpy()
+    trials = fit.model.family.response(design)[1] if fit.model.family.has_trials else np.ones(ROWS)
+    likelihoods = {
+        "poisson": lambda m: scipy.stats.poisson.logpmf(y, m),
+        "nbinom2": lambda m: scipy.stats.nbinom.logpmf(y, own[0], own[0] / (own[0] + m)),
+        "bernoulli": lambda m: scipy.stats.bernoulli.logpmf(y, m),
+        "binomial": lambda m: scipy.stats.binom.logpmf(y, trials, m),
+        "gaussian": lambda m: scipy.stats.norm.logpdf(y, m, design.weights**-0.5),
+    }
+    likelihood = likelihoods[fit.model.family.name]
+    gained = 2.0 * (likelihood(y / trials) - likelihood(mu))
+    found = fit.residuals("deviance")
+    np.testing.assert_allclose(found**2, gained, rtol=1e-7, atol=1e-8)
+    assert (np.sign(found) == np.sign(y / trials - mu)).all()
+
+
+@pytest.mark.parametrize(("name", "power"), [("gamma", 2), ("inverse_gaussian", 3)])
+def test_deviances_of_positive_responses_are_integrals(name, power):
+    """Twice the integral of (y - m) / m^p from the mean to the response, for the variance function m^p."""
+    fit = true_fit(name)
+    y, mu = fit.model.family.response(fit.model.design)[0][:20], fit.fitted().to_numpy()[:20]
+    found = fit.residuals("deviance").to_numpy()[:20]
+    for i in range(20):
+        score = partial(lambda m, own: (own - m) / m**power, own=y[i])
+        expected = 2.0 * scipy.integrate.quad(score, mu[i], y[i])[0]
+        assert found[i] ** 2 == pytest.approx(expected, rel=1e-6)
+
+
+def test_families_without_deviances_say_what_to_use():
+    with pytest.raises(ModelError, match="cumulative family has no deviance"):
+        true_fit("cumulative").residuals("deviance")
