@@ -84,6 +84,11 @@ class ProbedFactor(ByModes):
         return self.probed.log_det
 
     @property
+    def least_pivot(self) -> None:
+        """Nothing is factored: no pivot is known."""
+        return None
+
+    @property
     def converged(self) -> bool:
         """Whether all equations of the probes, and beside them, were solved to their tolerance."""
         return self.probed.converged

@@ -13,7 +13,7 @@ from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.common import BOUNDARY_SD
 from lmeformula.fit import FittedModel
 from lmeformula.inference.refit import check_refit
-from lmeformula.likelihood.laplace.fit import arrays_of, conditional, mode_at
+from lmeformula.likelihood.laplace.modes import arrays_of, conditional, mode_at
 from lmeformula.model.bounds import off_bounds
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
 

@@ -33,18 +33,11 @@ from lmeformula.estimation.separation import separated, without_end
 from lmeformula.family.running import Met, met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
-from lmeformula.likelihood.laplace.fit import (
-    WHOLE,
-    Care,
-    LaplaceFit,
-    arrays_of,
-    conditional,
-    curvature_of,
-    fit_laplace,
-)
+from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, curvature_of, fit_laplace
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.likelihood.laplace.iterative_limits import climb_iteratively
 from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model
+from lmeformula.likelihood.laplace.modes import arrays_of, conditional
 from lmeformula.likelihood.laplace.observed import (
     Observed,
     along_ways,

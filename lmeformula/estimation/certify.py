@@ -23,8 +23,9 @@ from lmeformula.likelihood.gaussian.from_residuals import EXACTLY, Rows
 from lmeformula.likelihood.gaussian.restricted import restricted
 from lmeformula.likelihood.gaussian.second_opinion import score, witness_at
 from lmeformula.likelihood.gaussian.sums import Sums
-from lmeformula.likelihood.laplace.fit import LaplaceFit, gradient, on_faces
+from lmeformula.likelihood.laplace.fit import LaplaceFit, on_faces
 from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
+from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import next_term
 from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model

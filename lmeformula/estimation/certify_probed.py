@@ -19,9 +19,9 @@ from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.likelihood.gaussian.iterative import IterativeFit
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood_of, score
 from lmeformula.likelihood.gaussian.sums import Sums
-from lmeformula.likelihood.laplace.fit import place
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
 from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import place
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.model.probing import loglik_error

@@ -12,9 +12,9 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.estimation.common import stderr_of
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
-from lmeformula.likelihood.laplace.fit import mode_at
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
+from lmeformula.likelihood.laplace.modes import mode_at
 from lmeformula.likelihood.laplace.observed import along_ways
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model

@@ -9,9 +9,9 @@ import numpy as np
 from lmeformula.algebra.factor import Factor
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.history import LogLik
-from lmeformula.likelihood.laplace.fit import mode_at
 from lmeformula.likelihood.laplace.likelihood import Mode
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
+from lmeformula.likelihood.laplace.modes import mode_at
 from lmeformula.model.compile import Model
 from lmeformula.sampling.blocks import blocks_of
 

@@ -28,8 +28,9 @@ from lmeformula.estimation.monte_carlo import (
 from lmeformula.estimation.monte_carlo_loglik import of_value, unknown
 from lmeformula.fit import FittedModel
 from lmeformula.history import LogLik
-from lmeformula.likelihood.laplace.fit import Care, conditional, fit_laplace
+from lmeformula.likelihood.laplace.fit import Care, fit_laplace
 from lmeformula.likelihood.laplace.information import upright
+from lmeformula.likelihood.laplace.modes import conditional
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import term_shape

@@ -17,8 +17,8 @@ from lmeformula.inference.profile_surface import Slice, slice_by
 from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.profiled import Held, concentrated
 from lmeformula.likelihood.gaussian.sums import Sums, sums
-from lmeformula.likelihood.laplace.fit import arrays_of, gradient, place
 from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import arrays_of, gradient, place
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.prediction.parameters import parameters

@@ -13,10 +13,10 @@ from lmeformula.algebra.probed import NearFactor, ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.family import Depths
-from lmeformula.likelihood.laplace.fit import KnownMode, mode_at, slopes_in_psi
 from lmeformula.likelihood.laplace.information import complete_block, upright
 from lmeformula.likelihood.laplace.likelihood import Mode, collect
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
+from lmeformula.likelihood.laplace.modes import KnownMode, mode_at, slopes_in_psi
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable

@@ -14,10 +14,10 @@ from lmeformula.algebra.incidence import Incidence, find_incidence
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.student import LEAST_FREEDOM, Heavy, free_of
 from lmeformula.em.types import Edge, Geometry, Problem, Scores
-from lmeformula.likelihood.laplace.fit import arrays_of, place
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Mode, find_mode
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
+from lmeformula.likelihood.laplace.modes import arrays_of, place
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import student_prior

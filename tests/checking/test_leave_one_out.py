@@ -10,7 +10,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.checking.leave_one_out import leave_one_out
 from lmeformula.design.select import select_rows
-from lmeformula.likelihood.laplace.fit import arrays_of, mode_at
+from lmeformula.likelihood.laplace.modes import arrays_of, mode_at
 from tests.prediction.after_fit import dense, fit_of, small_fit
 
 

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.estimation.exact_start import exact_start
-from lmeformula.likelihood.laplace.fit import arrays_of
+from lmeformula.likelihood.laplace.modes import arrays_of
 
 
 def alike(seed: int) -> dict[str, np.ndarray]:

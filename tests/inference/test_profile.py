@@ -19,8 +19,8 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.errors import ModelError
 from lmeformula.face import Fit
-from lmeformula.likelihood.laplace.fit import arrays_of, gradient, place
 from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import arrays_of, gradient, place
 from lmeformula.prediction.parameters import parameters
 from tests.prediction.fakes import fake_fit
 from tests.simulate import FORMULAS, frame, marginal_covariance

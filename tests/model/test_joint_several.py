@@ -9,8 +9,8 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.likelihood.laplace.fit import arrays_of, place
 from lmeformula.likelihood.laplace.likelihood import predictor
+from lmeformula.likelihood.laplace.modes import arrays_of, place
 from tests.likelihood.laplace.test_several import CASES, simulated
 
 NAMES = ("gaussian", "zero_inflated_poisson", "categorical", "cumulative(probit)")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.likelihood.laplace.fit import mode_at
 from lmeformula.likelihood.laplace.likelihood import predictor
+from lmeformula.likelihood.laplace.modes import mode_at
 from tests.sampling.test_roots import FORMULAS, start
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lmeformula.likelihood.laplace.fit import place
 from lmeformula.likelihood.laplace.likelihood import find_mode
+from lmeformula.likelihood.laplace.modes import place
 from lmeformula.sampling import whitened
 from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 from tests.sampling.test_variates import CASES, Point, point, tensors

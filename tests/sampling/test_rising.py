@@ -8,7 +8,7 @@ from scipy.special import expit
 
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.likelihood.laplace.fit import arrays_of, mode_at
+from lmeformula.likelihood.laplace.modes import arrays_of, mode_at
 from lmeformula.sampling.blocks import blocks_of
 from lmeformula.sampling.edges import STAND_IN, noticeable
 from lmeformula.sampling.laplace import laplace_problem

@@ -8,8 +8,8 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.likelihood.laplace.fit import mode_at
 from lmeformula.likelihood.laplace.iterative import fit_iteratively
+from lmeformula.likelihood.laplace.modes import mode_at
 from lmeformula.sampling.laplace import laplace_problem, whitening_factor
 from tests.likelihood.laplace.test_iterative import frame
 

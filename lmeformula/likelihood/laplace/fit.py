@@ -7,42 +7,33 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 
-from lmeformula.algebra.crossproducts import Layout, layout
-from lmeformula.algebra.factor import Factor
-from lmeformula.algebra.incidence import find_incidence
-from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.design.design import TermBlock
-from lmeformula.family import Depths
 from lmeformula.family.limits import limits_of
 from lmeformula.likelihood.laplace.information import (
     average_information,
     coefficient_information,
-    complete_block,
     upright,
 )
 from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
     Approximation,
     At,
-    DeterminantSlopes,
     Factorize,
     Mode,
     Problem,
     approximate,
-    collect,
     find_mode,
-    predictor,
 )
-from lmeformula.likelihood.laplace.rows import row_derivatives
+from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
 from lmeformula.likelihood.laplace.secants import Move, corrected, remember
 from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, Summit, ascend, nowhere
 from lmeformula.model.compile import Model
 from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
 from lmeformula.model.integrated import integrated
 from lmeformula.model.measured import with_measured
-from lmeformula.model.params import Params, ParamSpace
+from lmeformula.model.params import Params
 
 # Where the optimiser starts: the sd of every coefficient, in units of the predictor.
 FIRST_SD = 0.5
@@ -288,9 +279,8 @@ def own_ends(model: Model) -> tuple[Floats, Floats]:
 
 def curvature_of(mode: Mode) -> float:
     """The least share of its prior's curvature that an effect has at a mode; 1 where that is not worked out."""
-    if not isinstance(mode.factor, Factor) or not (mode.weights < 0.0).any():
-        return 1.0
-    return mode.factor.least_pivot
+    least = mode.factor.least_pivot
+    return 1.0 if least is None or not (mode.weights < 0.0).any() else least
 
 
 def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
@@ -310,110 +300,6 @@ def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
         return beside
     value = mode.value - 0.5 * mode.factor.log_det
     return beside._replace(value=value, mode=mode) if np.isfinite(value) else beside
-
-
-class KnownMode(NamedTuple):
-    """A mode (q,) at some coordinates (d,), and its derivatives (d, q) in them."""
-
-    coordinates: Floats
-    u: Floats
-    slopes: Floats
-
-    def mode_at(self, coordinates: Floats) -> Floats:
-        """Where the mode is expected at other coordinates, by a step that can be trusted."""
-        move = (coordinates - self.coordinates) @ self.slopes
-        return self.u + move / max(1.0, float(np.abs(move).max()))
-
-
-def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) -> Problem:
-    """A model's arrays.
-
-    Args:
-      model: the model.
-      plan: layout of its random effects.
-      factorize: how M is made solvable; factored by default, with the meetings of the terms found once.
-    """
-    if factorize is None:
-        factorize = find_incidence(plan).factorize
-    stack = model.stack
-    return Problem(plan, stack.X, stack.offset, row_derivatives(model), factorize)
-
-
-def mode_slopes(
-    problem: Problem, mode: Mode, depths: Depths, changes: tuple[Floats, ...]
-) -> Floats:
-    """How the mode moves with the parameters, by the implicit function theorem.
-
-    Args:
-      problem: the arrays.
-      mode: the mode.
-      depths: the rows' further derivatives there.
-      changes: (t, k, k) derivatives of each Lambda in its parameters.
-    Returns:
-      (p + f + t, q) derivatives of the mode in the fixed effects, the family's own parameters and those of
-      the factors.
-    """
-    plan, lambdas = problem.plan, mode.at.lambdas
-    columns, _ = complete_block(problem, mode, depths)
-    moved = [collect(plan, -column) for column in columns.T]
-    moved = [apply_lambda(plan, lambdas, column, transpose=True) for column in moved]
-    u, first = plan.split(mode.u), plan.split(collect(plan, mode.rows.first))
-    for j, change in enumerate(changes):
-        for matrix in change:
-            effects = np.zeros(plan.num_effects)
-            effects[plan.place(j)] = (u[j] @ matrix.T).ravel()
-            pull = collect(plan, -mode.weights * predictor(plan, effects))
-            gradient = apply_lambda(plan, lambdas, pull, transpose=True)
-            gradient[plan.place(j)] += (first[j] @ matrix).ravel()
-            moved.append(gradient)
-    return np.asarray(mode.factor.solve(np.column_stack(moved)).T)
-
-
-def slopes_in_psi(
-    space: ParamSpace, problem: Problem, psi: Floats, mode: Mode, depths: Depths
-) -> Floats:
-    """(d, q) derivatives of the mode in psi (d,); see `mode_slopes`."""
-    by_block = mode_slopes(problem, mode, depths, space.factor_changes(psi))
-    p, f = space.num_fixed, space.own.size
-    slopes = np.empty((space.size, len(mode.u)))
-    slopes[:p] = by_block[:p]
-    slopes[space.own_slice] = by_block[p : p + f]
-    slopes[p : space.size - f] = by_block[p + f :]
-    return slopes
-
-
-def gradient(space: ParamSpace, psi: Floats, found: Approximation | DeterminantSlopes) -> Floats:
-    """The gradient in psi (d,) of an approximation there."""
-    in_psi = np.empty(space.size)
-    in_psi[: space.num_fixed] = found.in_beta
-    changes = space.factor_changes(psi)
-    for change, where, slope in zip(changes, space.theta_slices, found.in_factors, strict=True):
-        in_psi[where] = np.einsum("tab,ab->t", change, slope)
-    in_psi[space.own_slice] = found.in_own
-    return in_psi
-
-
-def place(space: ParamSpace, psi: Floats) -> At:
-    """The parameters as the approximation takes them."""
-    return At(psi[: space.num_fixed], space.factors(psi), psi[space.own_slice])
-
-
-def mode_at(model: Model, problem: Problem, psi: Floats, start: Floats) -> Mode:
-    """The conditional mode at psi (d,)."""
-    return find_mode(problem, place(model.space, psi), start)
-
-
-def conditional(
-    factor: Factor | ProbedFactor, u: Floats
-) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
-    """Modes (l, k) and approximate covariances (l, k, k) of the random effects, for each term."""
-    lambdas = factor.lambdas
-    modes = factor.plan.split(apply_lambda(factor.plan, lambdas, u))
-    covariances = tuple(
-        matrix @ block @ matrix.T
-        for matrix, block in zip(lambdas, factor.inverse_blocks(), strict=True)
-    )
-    return modes, covariances
 
 
 def _column_root(term: TermBlock, units: Floats, is_unstructured: bool) -> Floats:

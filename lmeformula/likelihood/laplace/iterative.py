@@ -11,13 +11,7 @@ from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
 from lmeformula.arrays import Floats, Mask
-from lmeformula.likelihood.laplace.fit import (
-    Care,
-    LaplaceFit,
-    fit_laplace,
-    gradient,
-    place,
-)
+from lmeformula.likelihood.laplace.fit import Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.likelihood import (
     Approximation,
     Factorize,
@@ -25,6 +19,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     approximate,
     assemble,
 )
+from lmeformula.likelihood.laplace.modes import gradient, place
 from lmeformula.likelihood.laplace.observed import observed_information
 from lmeformula.model import probing
 from lmeformula.model.bounds import off_bounds

@@ -15,9 +15,10 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.family.limit import Limit
 from lmeformula.family.limits import hold, limits_of, others
-from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, arrays_of, fit_laplace
+from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.information import coefficient_information
 from lmeformula.likelihood.laplace.likelihood import Approximation, At, approximate
+from lmeformula.likelihood.laplace.modes import arrays_of
 from lmeformula.model.compile import Model
 
 # A parameter is told from its limit by so many conditional standard errors of its logarithm to one.

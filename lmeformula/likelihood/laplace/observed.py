@@ -17,7 +17,6 @@ import numpy as np
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats, Mask
 from lmeformula.family import Depths
-from lmeformula.likelihood.laplace.fit import gradient, place, slopes_in_psi
 from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
     At,
@@ -28,6 +27,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     find_mode,
     predictor,
 )
+from lmeformula.likelihood.laplace.modes import gradient, place, slopes_in_psi
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.model.ways import covariance_ways

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 import lmeformula as lf
-from lmeformula.likelihood.laplace.fit import fit_laplace, gradient, place
+from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import gradient, place
 from tests.simulate import differences
 
 

@@ -11,13 +11,9 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.likelihood.laplace.fit import (
-    fit_laplace,
-    gradient,
-    mode_slopes,
-    place,
-)
+from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import gradient, mode_slopes, place
 from lmeformula.likelihood.laplace.observed import observed_information
 
 REFERENCES = {

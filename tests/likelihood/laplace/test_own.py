@@ -12,12 +12,10 @@ import pytest
 import lmeformula as lf
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood
 from lmeformula.likelihood.gaussian.sums import sums
-from lmeformula.likelihood.laplace.fit import (
-    fit_laplace,
-    place,
-)
+from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.information import coefficient_information
 from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import place
 from lmeformula.likelihood.laplace.observed import observed_information
 from tests.likelihood.laplace.gradients import check_gradient
 from tests.simulate import FORMULAS, differences, make_design

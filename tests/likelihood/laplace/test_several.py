@@ -10,8 +10,8 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.likelihood.laplace.fit import arrays_of, gradient, place
 from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import arrays_of, gradient, place
 from tests.likelihood.laplace.gradients import check_gradient
 
 REFERENCES = {
