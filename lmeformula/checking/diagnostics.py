@@ -12,7 +12,7 @@ from lmeformula.checking.ending import at_limits, endless
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
 from lmeformula.history import Sampling
-from lmeformula.model.factors import is_singular
+from lmeformula.likelihood.singular import is_singular
 from lmeformula.model.orthogonal import terms_kept_far
 from lmeformula.store.absent import has_rows
 

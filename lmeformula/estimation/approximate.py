@@ -33,6 +33,7 @@ from lmeformula.estimation.separation import separated, without_end
 from lmeformula.family.running import Met, met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, curvature_of, fit_laplace
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.likelihood.laplace.iterative_limits import climb_iteratively
@@ -47,7 +48,6 @@ from lmeformula.likelihood.laplace.observed import (
 from lmeformula.likelihood.laplace.perfect_fit import Known, met_by_design
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.confounded import alike
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.model.params import Params
 
@@ -73,7 +73,7 @@ class Start(NamedTuple):
       at_limits: the family's own parameters that ended at their limits. By the iterative solver all the rest
         is of the model without them.
       met: what is left of responses that are known exactly.
-      undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
+      undetermined: (t,) parameters of covariances that the design does not tell apart; see `likelihood.alike`.
     """
 
     found: LaplaceFit

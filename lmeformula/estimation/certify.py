@@ -18,6 +18,8 @@ from lmeformula.estimation.coordinates import (
 )
 from lmeformula.estimation.nearness import nearness
 from lmeformula.family.running import Met
+from lmeformula.likelihood.ascent import FREEING_CURVATURE
+from lmeformula.likelihood.factors import FactorSpace
 from lmeformula.likelihood.gaussian.exact import ExactFit
 from lmeformula.likelihood.gaussian.from_residuals import EXACTLY, Rows
 from lmeformula.likelihood.gaussian.restricted import restricted
@@ -27,9 +29,7 @@ from lmeformula.likelihood.laplace.fit import LaplaceFit, on_faces
 from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import next_term
-from lmeformula.model.ascent import FREEING_CURVATURE
 from lmeformula.model.compile import Model
-from lmeformula.model.factors import FactorSpace
 from lmeformula.model.params import ParamSpace
 
 # Two ways to a log-likelihood differ by rounding: of its own size, and of the rows' terms that it sums.
@@ -71,7 +71,7 @@ def certify_exact(
       reml: of the restricted likelihood.
       R: (p, p) upper triangular, with coefficients R beta that are known alike, and apart.
       bound: sigma's, at zero, where it rests on that.
-      undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
+      undetermined: (t,) parameters of covariances that the design does not tell apart; see `likelihood.alike`.
     Returns:
       The certificate.
     """

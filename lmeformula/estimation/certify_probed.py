@@ -22,9 +22,9 @@ from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fresh_probes, scores_by_probe
 from lmeformula.likelihood.laplace.likelihood import approximate
 from lmeformula.likelihood.laplace.modes import place
+from lmeformula.likelihood.probing import loglik_error
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
-from lmeformula.model.probing import loglik_error
 
 # Fresh probes: their scatter is the error of what they say.
 FRESH = 16

@@ -50,7 +50,7 @@ def certify_sampled_gaussian(
       mc_covariance: (d, d) Monte Carlo covariance of psi.
       stderr: (d,) the reported standard errors.
       loglik: the reported log-likelihood.
-      undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
+      undetermined: (t,) parameters of covariances that the design does not tell apart; see `likelihood.alike`.
     Returns:
       The certificate.
     """

@@ -14,8 +14,8 @@ from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
 from lmeformula.history import Sampling, Watched
+from lmeformula.likelihood.confounded import alike
 from lmeformula.model.compile import Model
-from lmeformula.model.confounded import alike
 
 # Draws of the first levels of each term are kept for trace plots.
 WATCHED_LEVELS = 8

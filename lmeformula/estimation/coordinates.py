@@ -13,9 +13,9 @@ import numpy as np
 import scipy.linalg as sl
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.likelihood.ways import covariance_ways
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
-from lmeformula.model.ways import covariance_ways
 
 # A direction has no information where less than this share of its coordinates' own is left, for each of them.
 NO_INFORMATION = 1e-8

@@ -32,6 +32,7 @@ from lmeformula.estimation.finish import Effects, Errors, finish
 from lmeformula.estimation.monte_carlo import Before, Drawn, End, Facts, run_mcem
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.gaussian.exact import ExactFit, densely, fit_exact
 from lmeformula.likelihood.gaussian.information import observed_information
 from lmeformula.likelihood.gaussian.likelihood import Solved, log_likelihood
@@ -42,7 +43,6 @@ from lmeformula.likelihood.gaussian.restricted import restricted, restricted_inf
 from lmeformula.likelihood.gaussian.sums import Sums, sums
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.confounded import alike
 from lmeformula.model.params import Params, ParamSpace
 
 # Between a rise and a fall in sigma squared, as shares, lies what other parameters' ascent leaves.

@@ -35,11 +35,11 @@ from lmeformula.estimation.monte_carlo import (
 from lmeformula.estimation.monte_carlo_loglik import log_likelihood
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent
+from lmeformula.likelihood.evaluation import CONVERGED_GAIN
 from lmeformula.likelihood.laplace.fit import Care
 from lmeformula.likelihood.laplace.limits import held_model
 from lmeformula.likelihood.laplace.modes import conditional, mode_at
 from lmeformula.likelihood.laplace.observed import observed_information
-from lmeformula.model.ascent import CONVERGED_GAIN
 from lmeformula.model.compile import Model
 
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.

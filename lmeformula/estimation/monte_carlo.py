@@ -28,8 +28,8 @@ from lmeformula.estimation.common import (
 from lmeformula.estimation.finish import Effects, Errors, Run, finish
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.likelihood.singular import any_singular
 from lmeformula.model.compile import Model
-from lmeformula.model.factors import any_singular
 from lmeformula.model.orthogonal import at_rest
 from lmeformula.sampling.edges import on_edges
 

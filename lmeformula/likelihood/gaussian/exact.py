@@ -12,6 +12,9 @@ from lmeformula.algebra.precision import Exact, Precision
 from lmeformula.algebra.small import MOST_EFFECTS, dense_products
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.likelihood.ascent import FEW_ROWS, ascend
+from lmeformula.likelihood.evaluation import Evaluation, where_told
+from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.gaussian.from_residuals import is_perfect
 from lmeformula.likelihood.gaussian.information import profile_information
 from lmeformula.likelihood.gaussian.likelihood import (
@@ -26,9 +29,8 @@ from lmeformula.likelihood.gaussian.orthogonal import Orthogonal, orthogonal
 from lmeformula.likelihood.gaussian.restricted import restricted
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
-from lmeformula.model.ascent import FEW_ROWS, Point, ascend, where_told
-from lmeformula.model.factors import FactorSpace, any_singular, factor_space
-from lmeformula.model.measured import with_measured
+from lmeformula.likelihood.measured import with_measured
+from lmeformula.likelihood.singular import any_singular
 from lmeformula.model.params import Params, ParamSpace
 
 # How often a start that cannot be evaluated is divided by ten.
@@ -110,7 +112,7 @@ def fit_exact(
     look = looker(work, space, elements, inner, apart)
     evaluate = where_told(look, elements.factors)
 
-    def measure(point: Point, free: Mask) -> Point:
+    def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
             return look(coordinates, elements.factors(coordinates)).score
 
@@ -174,7 +176,7 @@ def fit_exact(
 
 def looker(
     data: Sums, space: ParamSpace, charts: FactorSpace, inner: Orthogonal, reml: bool
-) -> Callable[[Floats, tuple[Floats, ...]], Point]:
+) -> Callable[[Floats, tuple[Floats, ...]], Evaluation]:
     """Coordinates of the charts, and the factors there -> what an ascent asks of the profiled likelihood.
 
     Args:
@@ -185,14 +187,14 @@ def looker(
       reml: of the restricted likelihood.
     """
 
-    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Point:
+    def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Evaluation:
         value, slopes, found = deviance(data, inner.factors(lambdas), space.held_sd, reml)
         changes = inner.factors(charts.changes(coordinates))
         information = profile_information(data, found, changes, space.held_sd, reml)
         uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
         information += charts.falling(coordinates, uphill)
         score = charts.pull_back(coordinates, uphill)
-        return Point(coordinates, -0.5 * value, score, information, uphill, found)
+        return Evaluation(coordinates, -0.5 * value, score, information, uphill, found)
 
     return look
 

@@ -15,6 +15,10 @@ import numpy as np
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.arrays import Floats, Mask
+from lmeformula.likelihood import probing
+from lmeformula.likelihood.ascent import ascend
+from lmeformula.likelihood.evaluation import Summit, where_told
+from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.gaussian.exact import elements_at, looker, natural
 from lmeformula.likelihood.gaussian.from_residuals import is_perfect
 from lmeformula.likelihood.gaussian.likelihood import (
@@ -28,11 +32,9 @@ from lmeformula.likelihood.gaussian.likelihood import (
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
-from lmeformula.model import probing
-from lmeformula.model.ascent import Summit, ascend, where_told
+from lmeformula.likelihood.integrated import integrated
+from lmeformula.likelihood.singular import any_singular
 from lmeformula.model.bounds import off_bounds
-from lmeformula.model.factors import FactorSpace, any_singular, factor_space
-from lmeformula.model.integrated import integrated
 from lmeformula.model.params import Params, ParamSpace
 
 # Where the optimiser starts: the relative sd of every coefficient.

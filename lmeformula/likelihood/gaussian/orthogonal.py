@@ -17,7 +17,7 @@ from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.small import dense_products
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.gaussian.sums import Sums
-from lmeformula.model.factors import column_root
+from lmeformula.likelihood.singular import column_root
 
 # Columns that keep less than this share of their squares beside the others of their term are made orthogonal.
 FAR = 1e-3

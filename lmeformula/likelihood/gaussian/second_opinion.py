@@ -28,7 +28,7 @@ from lmeformula.likelihood.gaussian.from_residuals import Left, is_close, leave
 from lmeformula.likelihood.gaussian.likelihood import MOST_DENSE, solve_exactly
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
-from lmeformula.model.factors import column_root
+from lmeformula.likelihood.singular import column_root
 from lmeformula.model.params import Params, ParamSpace
 
 # A judge keeps more digits than who climbs: LU of a matrix that is not symmetric loses some of them.

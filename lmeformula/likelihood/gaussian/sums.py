@@ -15,7 +15,7 @@ from lmeformula.algebra.sparseproducts import SparseProducts, find_meetings, spa
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
 from lmeformula.likelihood.gaussian.from_residuals import Rows
-from lmeformula.model.factors import column_root
+from lmeformula.likelihood.singular import column_root
 from lmeformula.model.params import ParamSpace
 
 

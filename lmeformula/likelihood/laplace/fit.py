@@ -11,6 +11,10 @@ from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.design.design import TermBlock
 from lmeformula.family.limits import limits_of
+from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
+from lmeformula.likelihood.evaluation import Evaluation, Summit, nowhere
+from lmeformula.likelihood.factors import FactorSpace, factor_space
+from lmeformula.likelihood.integrated import integrated
 from lmeformula.likelihood.laplace.information import (
     average_information,
     coefficient_information,
@@ -28,11 +32,9 @@ from lmeformula.likelihood.laplace.likelihood import (
 )
 from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
 from lmeformula.likelihood.laplace.secants import Move, corrected, remember
-from lmeformula.model.ascent import NEGLIGIBLE_GAIN, Point, Summit, ascend, nowhere
+from lmeformula.likelihood.measured import with_measured
+from lmeformula.likelihood.singular import any_singular, column_root
 from lmeformula.model.compile import Model
-from lmeformula.model.factors import FactorSpace, any_singular, column_root, factor_space
-from lmeformula.model.integrated import integrated
-from lmeformula.model.measured import with_measured
 from lmeformula.model.params import Params
 
 # Where the optimiser starts: the sd of every coefficient, in units of the predictor.
@@ -148,7 +150,7 @@ def fit_laplace(
         in_elements = elements.pull_back(coordinates[m:], found.in_factors)
         return np.concatenate([found.in_beta, found.in_own, in_elements])
 
-    def measure(point: Point, free: Mask) -> Point:
+    def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
             begin = point.detail.mode.u
             found = approximate(problem, place_of(coordinates), begin, EXACT_GAIN)
@@ -156,7 +158,7 @@ def fit_laplace(
 
         return point if point.detail is None else with_measured(score, point, free)
 
-    def evaluate(coordinates: Floats) -> Point:
+    def evaluate(coordinates: Floats) -> Evaluation:
         nonlocal last, latest, moves
         begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
         own = coordinates[p:m]
@@ -187,11 +189,13 @@ def fit_laplace(
         held = np.arange(p, m)
         information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
         if not np.isfinite(found.value):
-            return Point(coordinates, -np.inf, score, information, slopes, found)
+            return Evaluation(coordinates, -np.inf, score, information, slopes, found)
         if latest is not None and m > p:
             moves = remember(moves, coordinates - latest[0], latest[1] - score)
         latest = coordinates, score
-        return Point(coordinates, found.value, score, corrected(information, moves), slopes, found)
+        return Evaluation(
+            coordinates, found.value, score, corrected(information, moves), slopes, found
+        )
 
     # From a place that is known there is one way; the iterative solver's ascents look nowhere else.
     looks_around = start is None and factorize is None

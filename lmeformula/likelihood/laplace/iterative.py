@@ -11,6 +11,7 @@ from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
 from lmeformula.arrays import Floats, Mask
+from lmeformula.likelihood import probing
 from lmeformula.likelihood.laplace.fit import Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.likelihood import (
     Approximation,
@@ -21,7 +22,6 @@ from lmeformula.likelihood.laplace.likelihood import (
 )
 from lmeformula.likelihood.laplace.modes import gradient, place
 from lmeformula.likelihood.laplace.observed import observed_information
-from lmeformula.model import probing
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace

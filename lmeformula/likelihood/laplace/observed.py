@@ -28,9 +28,9 @@ from lmeformula.likelihood.laplace.likelihood import (
     predictor,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place, slopes_in_psi
+from lmeformula.likelihood.ways import covariance_ways
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
-from lmeformula.model.ways import covariance_ways
 
 # Step of one-sided differences, in conditional standard errors or units of psi, of two-sided ones, and of those
 # that are extrapolated.

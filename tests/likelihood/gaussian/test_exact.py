@@ -12,7 +12,7 @@ from lmeformula.likelihood.gaussian.information import average_information, obse
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood
 from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.likelihood.gaussian.sums import sums
-from lmeformula.model.factors import is_singular
+from lmeformula.likelihood.singular import is_singular
 from tests.reference.read import DEVIANCE, IN_STDERR, gaussian_references, model_of, ours
 from tests.simulate import (
     FORMULAS,

@@ -8,11 +8,11 @@ from scipy.stats import chi2
 
 import lmeformula as lf
 from lmeformula.em.outcome import Outcome
+from lmeformula.likelihood import probing
 from lmeformula.likelihood.gaussian import iterative
 from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood, score
 from lmeformula.likelihood.gaussian.sums import sums
-from lmeformula.model import probing
 from tests.simulate import FORMULAS, make_design
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import lapack
 
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.covariance.chart import (
@@ -18,14 +17,12 @@ from lmeformula.covariance.chart import (
     pull_of,
     triangular,
 )
-from lmeformula.covariance.structure import below_diagonal, cholesky_semidefinite
+from lmeformula.covariance.structure import below_diagonal
 from lmeformula.covariance.unstructured import orthogonal_chart
 from lmeformula.model.params import ParamSpace
 
 # A standard deviation of so many standard errors or less may be zero at another, higher maximum.
 DOUBTFUL = 4.0
-# Columns of which less than this share of the squares is not in the others are copies.
-COPIES = 1e-11
 # Elements this near to a face are on it.
 ROUNDING = 1e-12
 # A standard deviation up to this, of a column of unit size and relative to sigma, changes no digit of V.
@@ -376,45 +373,3 @@ def factor_space(space: ParamSpace, roots: tuple[Floats, ...]) -> FactorSpace:
             for term, root in zip(space.terms, roots, strict=True)
         )
     )
-
-
-def column_root(products: Floats, is_unstructured: bool = True) -> Floats:
-    """(k, k) lower triangular B: B'B are the mean products of a term's columns, or their diagonal.
-
-    Args:
-      products: (k, k) mean products.
-      is_unstructured: whether the covariance is; only then it is so for all columns of the same span.
-    Returns:
-      B, of columns scaled to one where they are copies of each other; 1 of a column of zeros.
-    Example:
-      >>> column_root(np.array([[1.0, 2.0], [2.0, 5.0]])).round(3).tolist()
-      [[0.447, 0.0], [0.894, 2.236]]
-    """
-    scale = np.sqrt(np.diag(products))
-    scale = np.where(scale > 0.0, scale, 1.0)
-    if not is_unstructured:
-        return np.diag(scale)
-    backwards = (products / np.outer(scale, scale))[::-1, ::-1]
-    lower, status = lapack.dpotrf(backwards, lower=1, clean=1)
-    if status != 0 or (np.diag(lower) ** 2 < COPIES).any():
-        return np.diag(scale)
-    return np.asarray(lower[::-1, ::-1].T * scale)
-
-
-def any_singular(lambdas: tuple[Floats, ...], roots: tuple[Floats, ...]) -> bool:
-    """Whether the covariance of some term is singular, judged by what it does to the data.
-
-    Args:
-      lambdas: (k, k) relative factor of each term.
-      roots: (k, k) of each; see `column_root`.
-    """
-    for factor, root in zip(lambdas, roots, strict=True):
-        scaled = root @ factor
-        if is_singular(cholesky_semidefinite(scaled @ scaled.T)):
-            return True
-    return False
-
-
-def is_singular(factor: Floats, tolerance: float = 1e-4) -> bool:
-    """Whether a relative covariance factor is singular, to lme4's tolerance for its diagonal."""
-    return bool((np.abs(np.diag(factor)) < tolerance).any())

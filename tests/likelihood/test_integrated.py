@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmeformula.model.ascent import Point
-from lmeformula.model.integrated import SMALL_CHANGE, integrated
+from lmeformula.likelihood.evaluation import Evaluation
+from lmeformula.likelihood.integrated import SMALL_CHANGE, integrated
 
 
 def points(slope: float, scale: float = 1.0):
     """-scale x^2 / 2 with a score that is off by `slope`: they belong to different functions."""
 
     def evaluate(x):
-        return Point(x, -0.5 * scale * float(x @ x), -scale * x + slope, np.eye(1), (), None)
+        return Evaluation(x, -0.5 * scale * float(x @ x), -scale * x + slope, np.eye(1), (), None)
 
     return evaluate
 
@@ -40,7 +40,7 @@ def test_long_steps_keep_their_own_values():
 def test_steps_that_are_refused_leave_no_trace():
     def evaluate(x):
         # Not quadratic: the rule is off by a third of the second difference.
-        return Point(x, -0.25 * float(x[0] ** 4), -(x**3), np.eye(1), (), None)
+        return Evaluation(x, -0.25 * float(x[0] ** 4), -(x**3), np.eye(1), (), None)
 
     look = integrated(evaluate)
     first = look(np.array([0.1]))
@@ -52,7 +52,7 @@ def test_steps_that_are_refused_leave_no_trace():
 def test_where_the_density_is_not_finite_the_value_is_minus_infinity():
     def evaluate(x):
         value = float("nan") if x[0] > 1.0 else 0.0
-        return Point(x, value, np.zeros(1), np.eye(1), (), None)
+        return Evaluation(x, value, np.zeros(1), np.eye(1), (), None)
 
     look = integrated(evaluate)
     assert look(np.array([0.0])).value == 0.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
-from lmeformula.model.factors import FactorSpace
-from lmeformula.model.newton import LONGEST_STEP, Ways, ways_of
+from lmeformula.likelihood.evaluation import Evaluation, Measure, Summit
+from lmeformula.likelihood.factors import FactorSpace
+from lmeformula.likelihood.newton import LONGEST_STEP, Ways, ways_of
 
 MAX_STEPS = 200
 # A maximum is higher than one that was found if it is by this; along a level way there are no others.
@@ -28,8 +28,6 @@ MOST_TOPS, ASIDE = 4, (1 / 4, 1 / 9, 8 / 9, 3 / 4)
 LEAST_DAMPING = 1e-10
 # A further step that promises less than this in log-likelihood is not taken.
 NEGLIGIBLE_GAIN = 1e-9
-# A gain below which the maximum counts as found, whether or not another step could be taken.
-CONVERGED_GAIN = 1e-6
 # From so many steps on, or where none rises, the information is measured, where that can be done: one that
 # leaves out how coefficients and factors depend on each other leads to and fro across a ridge.
 SLOW_STEPS = 15
@@ -50,85 +48,8 @@ SHORTER = (1.0, 0.2, 0.04)
 MOST_LEVEL, LEVEL = 3, 0.01
 
 
-class Point(NamedTuple):
-    """The likelihood at one vector of coordinates: others first, then the elements of the factors.
-
-    Attributes:
-      coordinates: (m + t,).
-      value: log-likelihood.
-      score: its derivative in the coordinates.
-      information: an approximation to its negative second derivative.
-      slopes: (k, k) derivative in the factor Lambda of each term.
-      detail: whatever else was worked out on the way.
-    """
-
-    coordinates: Floats
-    value: float
-    score: Floats
-    information: Floats
-    slopes: tuple[Floats, ...]
-    detail: Any
-
-
-Measure: TypeAlias = Callable[[Point, Mask], Point]
-
-
-def nowhere(coordinates: Floats, factors: tuple[Floats, ...]) -> Point:
-    """A point where the likelihood cannot be worked out: every other one is higher."""
-    d = len(coordinates)
-    slopes = tuple(np.zeros_like(factor) for factor in factors)
-    return Point(coordinates, -np.inf, np.zeros(d), np.eye(d), slopes, None)
-
-
-def where_told(
-    look: Callable[[Floats, tuple[Floats, ...]], Point],
-    factors: Callable[[Floats], tuple[Floats, ...]],
-) -> Callable[[Floats], Point]:
-    """A likelihood (coordinates, factors there) -> Point as `ascend` takes it: for any coordinates.
-
-    Beyond what numbers of this precision tell apart it is nowhere.
-    """
-
-    def evaluate(coordinates: Floats) -> Point:
-        there = factors(coordinates)
-        try:
-            return look(coordinates, there)
-        except np.linalg.LinAlgError:
-            return nowhere(coordinates, there)
-
-    return evaluate
-
-
-class Summit(NamedTuple):
-    """Where the ascent ended.
-
-    Attributes:
-      point: the last point.
-      elements: (t,) elements of the factors there, those that rest on a face exactly.
-      resting: (t,) which do.
-      gain: twice the rise of the log-likelihood that is in sight, over all directions.
-      num_evaluations: how often the likelihood was evaluated.
-    """
-
-    point: Point
-    elements: Floats
-    resting: Mask
-    gain: float
-    num_evaluations: int
-
-    @property
-    def on_face(self) -> bool:
-        """Whether some elements rest on a face."""
-        return bool(self.resting.any())
-
-    @property
-    def converged(self) -> bool:
-        """Whether no rise is left."""
-        return self.gain < CONVERGED_GAIN
-
-
 def ascend(
-    evaluate: Callable[[Floats], Point],
+    evaluate: Callable[[Floats], Evaluation],
     space: FactorSpace,
     start: Floats,
     num_rows: int,
@@ -147,7 +68,7 @@ def ascend(
     the covariance is singular, are put to rest there, and set free if the likelihood rises away from it.
 
     Args:
-      evaluate: coordinates -> Point; elements are given settled, away from where factors are singular.
+      evaluate: coordinates -> Evaluation; elements are given settled, away from where factors are singular.
       space: the elements of the factors, the last coordinates.
       start: (m + t,) where to start; what is on a face rests there to begin with.
       num_rows: number of rows, the scale of the likelihood.
@@ -232,7 +153,7 @@ def _may_be_higher(found: Summit, best: Summit) -> bool:
 
 
 def _tops(
-    evaluate: Callable[[Floats], Point], space: FactorSpace, best: Summit, arc: Floats
+    evaluate: Callable[[Floats], Evaluation], space: FactorSpace, best: Summit, arc: Floats
 ) -> list[Floats]:
     """The highest of those elements (a, t) on a half circle that stand above their neighbours.
 
@@ -253,7 +174,7 @@ def _tops(
 
 
 def _polished(
-    evaluate: Callable[[Floats], Point],
+    evaluate: Callable[[Floats], Evaluation],
     space: FactorSpace,
     summit: Summit,
     others: int,
@@ -282,7 +203,7 @@ def _polished(
     return summit._replace(point=point, elements=elements, num_evaluations=count)
 
 
-def _look(point: Point, free: Mask, others: int) -> Ways:
+def _look(point: Evaluation, free: Mask, others: int) -> Ways:
     """Look at the likelihood in the directions of its information."""
     elements = point.coordinates[others:]
     limits = np.concatenate([np.full(others, np.inf), LONGEST_STEP + np.abs(elements)])
@@ -311,7 +232,7 @@ def _without_doubtful(
 
 
 def _climb(
-    evaluate: Callable[[Floats], Point],
+    evaluate: Callable[[Floats], Evaluation],
     space: FactorSpace,
     start: Floats,
     resting: Mask,
@@ -325,7 +246,7 @@ def _climb(
     others = len(start) - space.size
     count = 0
 
-    def look(coordinates: Floats) -> Point:
+    def look(coordinates: Floats) -> Evaluation:
         nonlocal count
         count += 1
         elements = space.settle(coordinates[others:])
@@ -378,8 +299,8 @@ def _climb(
 
 
 def _line_search(
-    look: Callable[[Floats], Point], point: Point, step: Floats, gain: float
-) -> Point | None:
+    look: Callable[[Floats], Evaluation], point: Evaluation, step: Floats, gain: float
+) -> Evaluation | None:
     """The first of the step, its half, its quarter ... that raises the likelihood enough."""
     rounding = 1e-13 * abs(point.value)
     for halvings in range(20):
@@ -391,8 +312,12 @@ def _line_search(
 
 
 def _rest_on_faces(
-    look: Callable[[Floats], Point], space: FactorSpace, point: Point, resting: Mask, others: int
-) -> tuple[Point, Mask]:
+    look: Callable[[Floats], Evaluation],
+    space: FactorSpace,
+    point: Evaluation,
+    resting: Mask,
+    others: int,
+) -> tuple[Evaluation, Mask]:
     """Take elements that lie next to a face there, where that does not lower the likelihood."""
     for term, face in space.faces:
         places, elements = space.places(term, face), point.coordinates[others:]
@@ -407,8 +332,12 @@ def _rest_on_faces(
 
 
 def _empty(
-    look: Callable[[Floats], Point], space: FactorSpace, point: Point, resting: Mask, others: int
-) -> tuple[Point, Mask] | None:
+    look: Callable[[Floats], Evaluation],
+    space: FactorSpace,
+    point: Evaluation,
+    resting: Mask,
+    others: int,
+) -> tuple[Evaluation, Mask] | None:
     """Take a variance that is next to nothing to zero, where that does not lower the likelihood."""
     for moved, at_rest in space.emptied(point.coordinates[others:], resting):
         there = look(np.concatenate([point.coordinates[:others], moved]))
@@ -418,13 +347,13 @@ def _empty(
 
 
 def _leave_a_face(
-    look: Callable[[Floats], Point],
+    look: Callable[[Floats], Evaluation],
     space: FactorSpace,
-    point: Point,
+    point: Evaluation,
     resting: Mask,
     others: int,
     num_rows: int,
-) -> tuple[Point, Mask] | None:
+) -> tuple[Evaluation, Mask] | None:
     """Set the elements of a face free away from which the likelihood rises, if there is one."""
     before, elements = point.coordinates[:others], point.coordinates[others:]
     if not np.isfinite(point.value):

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.model.ascent import Point
+from lmeformula.likelihood.evaluation import Evaluation
 
 # Changes of the log-likelihood below this are integrals of the score.
 SMALL_CHANGE = 1.0
 
 
-def integrated(evaluate: Callable[[Floats], Point]) -> Callable[[Floats], Point]:
+def integrated(evaluate: Callable[[Floats], Evaluation]) -> Callable[[Floats], Evaluation]:
     """Replace small changes of the value from one point to the next by the integral of the score.
 
     Where the score is a mean over probes, an estimate of the log-likelihood by the same probes has a gradient
@@ -23,15 +23,15 @@ def integrated(evaluate: Callable[[Floats], Point]) -> Callable[[Floats], Point]
     the one before: over steps of a line search that are refused their errors would add up to a fall.
 
     Args:
-      evaluate: coordinates -> Point.
+      evaluate: coordinates -> Evaluation.
     Returns:
       The same with other values; points of infinite or undefined value stay at minus infinity.
     """
-    last: Point | None = None
+    last: Evaluation | None = None
     # How far the values given out are from the points' own.
     offset = 0.0
 
-    def follow(coordinates: Floats) -> Point:
+    def follow(coordinates: Floats) -> Evaluation:
         nonlocal last, offset
         point = evaluate(coordinates)
         if not np.isfinite(point.value):

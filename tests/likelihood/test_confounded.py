@@ -7,8 +7,8 @@ import pytest
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.design import design
+from lmeformula.likelihood.confounded import alike
 from lmeformula.model.compile import Model, compile
-from lmeformula.model.confounded import alike
 
 CODINGS = [None, "sum", "helmert", "poly"]
 

@@ -20,7 +20,7 @@ from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.chart import positive_part
 from lmeformula.covariance.structure import Structure
-from lmeformula.model.factors import column_root
+from lmeformula.likelihood.singular import column_root
 from lmeformula.model.params import ParamSpace, TermShape
 
 # A change of the covariances that keeps less than this share of its size, squared, in V is none of V.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
-from lmeformula.model.ascent import Point
+from lmeformula.likelihood.evaluation import Evaluation
 
 # Steps of the differences in conditional standard errors: truncation counts by their square.
 STEP = 1e-3
@@ -20,7 +20,7 @@ STEP = 1e-3
 LONGEST = 1e-2
 
 
-def with_measured(score: Callable[[Floats], Floats], point: Point, free: Mask) -> Point:
+def with_measured(score: Callable[[Floats], Floats], point: Evaluation, free: Mask) -> Evaluation:
     """Put the negative second derivative in place of the approximation to it.
 
     Args:
