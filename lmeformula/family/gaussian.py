@@ -76,6 +76,6 @@ GAUSSIAN = Family(
     deviance=of_normal,
     measure="numbers",
     is_normal=True,
-    notation=Notation("Normal", has_sigma=True),
+    notation=Notation("Normal", own="sigma"),
     tfp=("Normal", "loc"),
 )

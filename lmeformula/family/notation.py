@@ -14,10 +14,9 @@ class Notation:
       parameter: the symbol that the link is applied to; "" where the predictor is the mean.
       latex: that symbol in LaTeX.
       link: name of the link function; "" for the identity.
-      has_sigma: whether there is a residual standard deviation.
       has_trials: whether the distribution also takes a number of trials.
       has_weights: whether its log density is multiplied by prior weights.
-      own: what its own parameter is called, other than a residual sd; "" where there is none.
+      own: what its own parameter is called; "" where there is none.
       parts: what the elements of `own` are called, where it has several.
       is_ordered: whether `own` are thresholds, from which the predictor is taken away.
       chance: the event of which the link of ordered categories takes the chance, for the kth threshold; {y} is
@@ -30,7 +29,6 @@ class Notation:
     parameter: str = ""
     latex: str = ""
     link: str = ""
-    has_sigma: bool = False
     has_trials: bool = False
     has_weights: bool = False
     own: str = ""

@@ -96,7 +96,8 @@ def model_lines(model: SymbolicModel, script: Script) -> Iterator[Line]:
     effects = [line for each in model.effects for line in effect_lines(each, script)]
     if model.is_additive:
         residual = script.indexed(script.residual, "i")
-        spread = script.own(model.sigma) if model.sigma == "sigma" else model.sigma
+        (own,) = model.own
+        spread = script.own(own) if own == model.notation.own else own
         error = script.function(
             "Normal", f"0, {spread}{script.squared}{over_weights(model, script)}"
         )

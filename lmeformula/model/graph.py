@@ -135,16 +135,14 @@ def build_graph(design: Design, *, family: Any = "gaussian", sigma: float | None
     inputs = [Node(each.name, "parameter", ()) for p in model.predictors for each in p.fixed]
     rows = list(model.columns)
     rows += ["offset"] if any(predictor.has_offset for predictor in model.predictors) else []
-    has_weights = notation.has_sigma or notation.has_weights
+    has_weights = model.is_additive or notation.has_weights
     rows += ["weights"] if has_weights and model.has_prior_weights else []
     rows += ["trials"] if notation.has_trials else []
     taken = {response, *(node.name for node in (*nodes, *inputs))}
     for column in rows:
         name = column if column not in taken else f"{column} (data)"
         inputs.append(Node(name, "data", (n,), f"{n:,} rows"))
-    if model.sigma == "sigma":
-        inputs.append(Node("sigma", "parameter", ()))
-    if notation.own:
+    if notation.own and sigma is None:
         size = model.num_thresholds or len(model.own)
         shape = (size,) if size > 1 or notation.is_ordered else ()
         inputs.append(Node(notation.own, "parameter", shape))
@@ -194,12 +192,12 @@ def response_distribution(model: SymbolicModel) -> str:
     notation = model.notation
     arguments = ["trials"] if notation.has_trials else []
     arguments += [predictor.symbol for predictor in model.predictors]
-    if model.sigma:
-        arguments.append(model.sigma + (" / sqrt(weights)" if model.has_prior_weights else ""))
-    elif len(model.predictors) > 1:
+    if model.is_additive or len(model.predictors) > 1:
         arguments += model.own
     elif notation.own:
         arguments.append(notation.own)
+    if model.is_additive and model.has_prior_weights:
+        arguments[-1] += " / sqrt(weights)"
     return f"{notation.distribution}({', '.join(arguments)})"
 
 

@@ -142,9 +142,8 @@ def parameters(
     if not is_several:
         return notation, ((notation.parameter or "eta", notation.latex, link),), own
     rules = {rule.name: rule.link for rule in family.base.parts}
-    owned = ("sigma",) if notation.has_sigma else own
-    rest = tuple(name for name in owned if name not in names)
+    rest = tuple(name for name in own if name not in names)
     first = "eta" if notation.is_ordered else "mu"
     predicted = ((first, "", link), *((name, "", rules[name]) for name in names[1:]))
-    notation = replace(notation, parameter=first, has_sigma=False, own="_and_".join(rest), parts=())
+    notation = replace(notation, parameter=first, own="_and_".join(rest), parts=())
     return notation, predicted, rest

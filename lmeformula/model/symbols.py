@@ -104,9 +104,9 @@ class SymbolicModel:
       notation: of the family.
       predictors: K of them.
       effects: one for each random-effects term.
-      own: the parameters of the response's distribution that have no predictor, but a residual sd.
+      own: the parameters of the response's distribution that have no predictor: names, or a number that one is
+        held at.
       num_thresholds: between ordered categories; 0 for other responses.
-      sigma: the residual standard deviation, by name or number; "" where there is none.
       has_prior_weights: whether rows have weights.
       columns: of the data that multiply a coefficient, fixed or random, in order of appearance.
     """
@@ -119,7 +119,6 @@ class SymbolicModel:
     effects: tuple[Effects, ...]
     own: tuple[str, ...]
     num_thresholds: int
-    sigma: str
     has_prior_weights: bool
     columns: tuple[str, ...]
 
@@ -143,8 +142,8 @@ def symbolic_model(
     Example:
       >>> from lmeformula.design import design
       >>> model = symbolic_model(design("y ~ 1 + (1 | g)", {"y": [1.0, 2.0, 0.0], "g": [1, 2, 2]}))
-      >>> model.predictors[0].random, model.sigma
-      ((Coefficient(name='g', label='g', column='', letter='j'),), 'sigma')
+      >>> model.predictors[0].random, model.own
+      ((Coefficient(name='g', label='g', column='', letter='j'),), ('sigma',))
     """
     notation, predicted, own = parameters(family, design)
     names = names_of(design)
@@ -179,9 +178,8 @@ def symbolic_model(
         notation,
         predictors,
         effects,
-        own,
+        own if sigma is None else (f"{sigma:g}",),
         len(categories(design)[1]) - 1 if notation.is_ordered else 0,
-        ("sigma" if sigma is None else f"{sigma:g}") if notation.has_sigma else "",
         design.weights is not None,
         tuple(dict.fromkeys(each.column for each in (*fixed, *random) if each.column)),
     )
