@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import layout
-from lmeformula.arrays import Floats, Mask
+from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
 from lmeformula.estimation.student_effects import is_heavy
 from lmeformula.fit import FittedModel
 from lmeformula.inference.profile_surface import Slice, slice_by
 from lmeformula.likelihood.gaussian.exact import fit_exact
-from lmeformula.likelihood.gaussian.profiled import Held, concentrated
-from lmeformula.likelihood.gaussian.sums import Sums, sums
-from lmeformula.likelihood.laplace.likelihood import approximate
-from lmeformula.likelihood.laplace.modes import arrays_of, gradient, place
+from lmeformula.likelihood.gaussian.profiled import ExactLikelihood
+from lmeformula.likelihood.gaussian.sums import sums
+from lmeformula.likelihood.laplace.in_psi import LaplaceLikelihood
+from lmeformula.likelihood.protocol import OnALink
 from lmeformula.model.compile import Model
-from lmeformula.model.params import ParamSpace
 from lmeformula.prediction.parameters import parameters
 from lmeformula.startup import import_tensorflow
 
@@ -53,14 +51,14 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
                 hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '
                 'method="laplace".',
             )
-        return slice_by(ByLaplace, fit.model, params, parameter, index, fit.param_stderr)
+        return slice_by(LaplaceLikelihood, fit.model, params, parameter, index, fit.param_stderr)
     # The restricted likelihood has no fixed effects.
     reml = fit.reml and parameter.effect != "fixed"
     if fit.reml and not reml:
         params = fit_exact(sums(fit.model.design), fit.model.space).params
         parameter = replace(parameter, estimate=float(params.beta[index]))
     return slice_by(
-        lambda model: Exact(model, params.residual_sd, reml),
+        lambda model: ExactLikelihood(model, params.residual_sd, reml),
         fit.model,
         params,
         parameter,
@@ -69,62 +67,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
     )
 
 
-class Exact:
-    """Of a Gaussian model, or the restricted one, at the best fixed effects.
-
-    Args:
-      model: the model.
-      sigma: residual standard deviation that others are judged by.
-      reml: the restricted likelihood.
-    """
-
-    def __init__(self, model: Model, sigma: float, reml: bool) -> None:
-        self.space, self.reml = model.space, reml
-        self.data: Sums = sums(model.design)
-        self.solved: Mask = np.arange(self.space.size) < self.space.num_fixed
-        self.scales = self.data.column_scales()
-        self.unit = sigma
-
-    def at(self, psi: Floats, held: int) -> tuple[float, Floats]:
-        """See `Likelihood`."""
-        p = self.space.num_fixed
-        fixed = Held(held, float(psi[held])) if held < p else None
-        found = concentrated(self.data, self.space, psi[p:], reml=self.reml, held=fixed)
-        slope = np.concatenate([np.zeros(p), found.gradient])
-        if fixed is not None:
-            slope[held] = found.in_held
-        return found.value, slope
-
-
-class _OfAll:
-    """A likelihood that solves for nothing, of a model whose predictors are on the scale of a link."""
-
-    unit = 1.0
-
-    def __init__(self, model: Model) -> None:
-        self.space: ParamSpace = model.space
-        self.solved: Mask = np.zeros(self.space.size, bool)
-        self.scales = tuple(np.sqrt(np.mean(t.values**2, axis=0)) for t in model.design.terms)
-
-
-class ByLaplace(_OfAll):
-    """The Laplace approximation; searches for the mode start from the last one."""
-
-    def __init__(self, model: Model) -> None:
-        super().__init__(model)
-        plan = layout(model.stack.terms)
-        self.problem = arrays_of(model, plan)
-        self.last = np.zeros(plan.num_effects)
-
-    def at(self, psi: Floats, held: int) -> tuple[float, Floats]:
-        """See `Likelihood`."""
-        found = approximate(self.problem, place(self.space, psi), self.last)
-        if np.isfinite(found.value):
-            self.last = found.mode.u
-        return found.value, gradient(self.space, psi, found)
-
-
-class ByQuadrature(_OfAll):
+class ByQuadrature(OnALink):
     """Of effects by Student's t distribution.
 
     Raises:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.arrays import Floats, Ints
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.table import structure_of
 from lmeformula.family.own import Ascending
 from lmeformula.inference.profile_walk import Surface
+from lmeformula.likelihood.protocol import Likelihood
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, ParamSpace
 from lmeformula.prediction.parameters import Parameter
@@ -31,23 +32,6 @@ STEEP = 1e3
 # of a correlation beyond that: further out the log-likelihood is flat.
 LEAST_SD = 0.03
 MOST_BEND = 4.0
-
-
-class Likelihood(Protocol):
-    """A log-likelihood, without Monte Carlo error, of all unconstrained parameters of a model.
-
-    Attributes:
-      solved: (d,) which parameters it finds the best values of by itself, unless they are held.
-      scales: (k,) what each term's columns are measured in.
-      unit: what standard deviations are judged by.
-    """
-
-    solved: Mask
-    scales: tuple[Floats, ...]
-    unit: float
-
-    def at(self, psi: Floats, held: int) -> tuple[float, Floats]:
-        """The value at psi (d,) and its gradient (d,), which is zero of what is solved for and not held."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

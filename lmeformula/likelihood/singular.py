@@ -1,4 +1,4 @@
-"""Roots of the columns of random-effects terms, and whether covariances are singular by what they do to rows."""
+"""Roots of the columns of random-effects terms, and whether covariances are singular for the rows."""
 
 from __future__ import annotations
 

@@ -9,10 +9,11 @@ import scipy.linalg as sl
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood_of, solve_exactly
 from lmeformula.likelihood.gaussian.solution import Solution
-from lmeformula.likelihood.gaussian.sums import Sums
+from lmeformula.likelihood.gaussian.sums import Sums, sums
+from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 
 
@@ -113,3 +114,30 @@ def _hold(data: Sums, found: Solution[Factor], held: Held) -> tuple[Solution[Fac
         score=found.score - found.information @ move,
     )
     return moved, -missing / length
+
+
+class ExactLikelihood:
+    """Of a Gaussian model, or the restricted one, at the best fixed effects.
+
+    Args:
+      model: the model.
+      sigma: residual standard deviation that others are judged by.
+      reml: the restricted likelihood.
+    """
+
+    def __init__(self, model: Model, sigma: float, reml: bool) -> None:
+        self.space, self.reml = model.space, reml
+        self.data: Sums = sums(model.design)
+        self.solved: Mask = np.arange(self.space.size) < self.space.num_fixed
+        self.scales = self.data.column_scales()
+        self.unit = sigma
+
+    def at(self, psi: Floats, held: int) -> tuple[float, Floats]:
+        """See `Likelihood`."""
+        p = self.space.num_fixed
+        fixed = Held(held, float(psi[held])) if held < p else None
+        found = concentrated(self.data, self.space, psi[p:], reml=self.reml, held=fixed)
+        slope = np.concatenate([np.zeros(p), found.gradient])
+        if fixed is not None:
+            slope[held] = found.in_held
+        return found.value, slope
