@@ -54,12 +54,16 @@ def num_columns(num_panels: int) -> int:
 def new_panels(num_panels: int) -> NDArray[np.object_]:
     """Axes of a new figure, in rows of three."""
     columns = num_columns(num_panels)
+    size = (3.2 * columns, 2.1 * -(-num_panels // columns))
+    return panels_on(_pyplot().figure(figsize=size, layout="constrained"), num_panels)
+
+
+def panels_on(figure: Figure, num_panels: int) -> NDArray[np.object_]:
+    """Axes on a figure, in rows of three."""
+    columns = num_columns(num_panels)
     rows = -(-num_panels // columns)
-    figure = _pyplot().figure(figsize=(3.2 * columns, 2.1 * rows), layout="constrained")
-    panels = np.empty(num_panels, dtype=object)
-    for i in range(num_panels):
-        panels[i] = figure.add_subplot(rows, columns, i + 1)
-    return panels
+    places = range(1, num_panels + 1)
+    return np.array([figure.add_subplot(rows, columns, i) for i in places], object)
 
 
 def new_axes(height: float = 4.0) -> Axes:
@@ -67,6 +71,14 @@ def new_axes(height: float = 4.0) -> Axes:
     _, ax = _pyplot().subplots(figsize=(7.0, height), layout="constrained")
     axes: Axes = ax
     return axes
+
+
+def finish(ax: Axes, title: str, grid: Literal["x", "y"] | None, **labels: str) -> Axes:
+    """Give axes their title and labels, take away what is not data, and hand them on."""
+    ax.set(**labels)
+    ax.set_title(title, loc="left")
+    lighten(ax, grid)
+    return ax
 
 
 def lighten(ax: Axes, grid: Literal["x", "y"] | None) -> None:

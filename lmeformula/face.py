@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lmeformula.prediction.residuals import ResidualKind
     from lmeformula.prediction.varcorr import VarCorr
     from lmeformula.serving.export import Exported
-    from lmeformula.views.plots import Plots
+    from lmeformula.views.plot_methods import Plots
     from lmeformula.views.summary import Summary
 
 
@@ -260,7 +260,7 @@ class Fit(FittedModel):
     @property
     def plot(self) -> Plots:
         """Plots of this fit, as methods."""
-        from lmeformula.views.plots import Plots
+        from lmeformula.views.plot_methods import Plots
 
         return Plots(self)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import lmeformula as lf
-from lmeformula.views.plots import Plots
+from lmeformula.views.plot_methods import Plots
 
 # Methods of a fit, and the functions behind them, whose first argument is the fit.
 BEHIND = {

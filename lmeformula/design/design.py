@@ -124,6 +124,11 @@ class Design:
     # The arrays of new rows: rebuild.py's, which stands above this file; bound by the folder's front.
     rebuild: ClassVar[Callable[..., NewRows]]
 
+    @property
+    def response_name(self) -> str:
+        """What the response is called; "the response" where there is none."""
+        return "the response" if self.response is None else self.response.name
+
     def __repr__(self) -> str:
         missing = f", {self.num_missing} left out for missing values" if self.num_missing else ""
         lines = [f"Design of {self.formula}", f"  rows      {self.n:,}{missing}"]

@@ -86,7 +86,7 @@ def to_arviz(
       6
     """
     arviz, xarray = _libraries()
-    design = fit.model.design
+    design, name = fit.model.design, fit.model.design.response_name
     is_whole = has_rows(design)
     draws = posterior_draws(fit, num_draws, seed, jointly=None if is_whole else False)
     groups = {"posterior": _posterior(xarray, fit, draws)}
@@ -97,15 +97,12 @@ def to_arviz(
             _check_size(design.n, num_draws)
             moved = _moved_parameters(fit, num_draws, seed) if parameters == "drawn" else None
             likelihood, simulated = _row_groups(fit, draws, seed, moved)
-            name = _response_name(fit)
             how = {"draws": draws.how, "parameters": PARAMETERS[parameters]}
             dims = ("chain", "draw", "row")
             groups["log_likelihood"] = _dataset(xarray, fit, {name: (dims, likelihood)}, how)
             groups["posterior_predictive"] = _dataset(xarray, fit, {name: (dims, simulated)}, how)
         observed = np.asarray(fit.model.family.response(design)[0], float)
-        groups["observed_data"] = _dataset(
-            xarray, fit, {_response_name(fit): (("row",), observed)}, {}
-        )
+        groups["observed_data"] = _dataset(xarray, fit, {name: (("row",), observed)}, {})
     groups["constant_data"] = _constants(xarray, fit)
     return _container(arviz, xarray, groups)
 
@@ -206,12 +203,6 @@ def _constants(xarray: Any, fit: FittedModel) -> Any:
         eta = linear_predictor(fit, fit.model.design)
         variables["fitted"] = (("row",), mean_response(fit, eta))
     return _dataset(xarray, fit, variables, {})
-
-
-def _response_name(fit: FittedModel) -> str:
-    response = fit.model.design.response
-    assert response is not None
-    return response.name
 
 
 class _Moved(NamedTuple):

@@ -99,8 +99,7 @@ def _leverages(fit: FittedModel) -> np.ndarray:
 def _observed(fit: FittedModel, observed: np.ndarray) -> pd.DataFrame:
     """The response and the levels of each grouping factor."""
     design = fit.model.design
-    assert design.response is not None
-    columns: dict[str, object] = {design.response.name: observed}
+    columns: dict[str, object] = {design.response_name: observed}
     for block in design.terms:
         if block.group not in columns:
             columns[block.group] = np.array(block.levels, object)[block.index]

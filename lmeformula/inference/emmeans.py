@@ -174,10 +174,8 @@ def _asked(fit: FittedModel, predictor: str | None, kind: str, kept: Sequence[st
             else 'Use kind="response" for the chances of the categories.',
         )
     if fit.model.family.is_unordered and predictor is None:
-        response, names = fit.model.design.response, category_names(fit)
-        assert response is not None
-        listed = names if kind == "response" else names[1:]
-        return _Asked(every, False, response.name, listed)
+        names = category_names(fit) if kind == "response" else category_names(fit)[1:]
+        return _Asked(every, False, fit.model.design.response_name, names)
     chosen = predictor_named(fit, predictor)
     alone = predictor is not None or fit.model.family.is_distributional
     is_joint = kind == "mean" and not mean_is_linear(fit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lmeformula.text.table import Cell, Column
 
@@ -24,13 +24,22 @@ def format_column(column: Column) -> tuple[str, ...]:
       >>> format_column(Column("", (0.0123456, float("nan")), "error"))
       ('0.012', '-')
     """
-    if column.kind == "text":
-        return tuple("" if cell is None else str(cell) for cell in column.cells)
-    if column.kind == "number":
-        decimals = decimals_for([cell for cell in column.cells if isinstance(cell, float | int)])
-        return tuple(_number(cell, decimals) for cell in column.cells)
-    write = {"statistic": _statistic, "error": _error, "count": _count}[column.kind]
-    return tuple(write(cell) for cell in column.cells)
+    numbers = [cell for cell in column.cells if isinstance(cell, float | int)]
+    decimals = decimals_for(numbers) if column.kind == "number" else 0
+    write = {
+        "number": lambda value: _number(value, decimals),
+        "statistic": lambda value: f"{value:.2f}",
+        "error": _error,
+        "count": lambda value: f"{round(value):,}",
+    }.get(column.kind, str)
+    return tuple(_cell(cell, write) for cell in column.cells)
+
+
+def _cell(cell: Cell, write: Callable[[float], str]) -> str:
+    """An empty cell, a text as it is, or a number as it is written."""
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    return MISSING if math.isnan(cell) and write is not str else write(cell)
 
 
 def decimals_for(values: Sequence[float]) -> int:
@@ -77,38 +86,16 @@ def short(value: float) -> str:
     return _number(value, decimals_for([value]))
 
 
-def _number(cell: Cell, decimals: int) -> str:
-    if cell is None or isinstance(cell, str):
-        return cell or ""
-    value = float(cell)
-    if math.isnan(value):
-        return MISSING
+def _number(value: float, decimals: int) -> str:
     # A number that would show no significant digit, or too many to take in, gets an exponent.
     if value != 0 and not 0.5 * 10**-decimals <= abs(value) < 1e12:
         return f"{value:.2e}"
     return f"{value:.{decimals}f}"
 
 
-def _statistic(cell: Cell) -> str:
-    if cell is None or isinstance(cell, str):
-        return cell or ""
-    return MISSING if math.isnan(cell) else f"{cell:.2f}"
-
-
-def _error(cell: Cell) -> str:
-    if cell is None or isinstance(cell, str):
-        return cell or ""
-    value = float(cell)
-    if math.isnan(value):
-        return MISSING
+def _error(value: float) -> str:
     if abs(value) < 1e-9:
         return "0" if value == 0 else "<1e-9"
     if not 1e-4 <= abs(value) < 1e6:
         return f"{value:.1e}"
     return f"{value:.{max(0, 1 - math.floor(math.log10(abs(value))))}f}"
-
-
-def _count(cell: Cell) -> str:
-    if cell is None or isinstance(cell, str):
-        return cell or ""
-    return MISSING if math.isnan(cell) else f"{round(cell):,}"

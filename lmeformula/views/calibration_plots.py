@@ -57,10 +57,9 @@ def calibration(
     else:
         _draw_lanes(ax, curves)
     lighten(ax, grid="y" if len(curves) == 1 else None)
-    response = fit.model.design.response
-    assert response is not None
     if curves:
-        ax.set_xlabel(f"chance predicted from the other rows, {drawn(response.name)}")
+        name = drawn(fit.model.design.response_name)
+        ax.set_xlabel(f"chance predicted from the other rows, {name}")
     return ax
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.axes import BLUE, ORANGE, lighten, new_axes, one_axes
+from lmeformula.axes import BLUE, ORANGE, finish, new_axes, one_axes
 from lmeformula.fit import FittedModel
 from lmeformula.inference.correlations import correlations
 from lmeformula.text.names import BESIDE, drawn
@@ -63,10 +63,8 @@ def correlation(fit: FittedModel, term: str | None = None, ax: Axes | None = Non
     )
     ax.set_yticks(places, [drawn(found.names[i + 1], BESIDE) for i in places])
     ax.tick_params(length=0, labelsize=size)
-    ax.set_title(f"Correlations of the {drawn(found.of_what)}", loc="left")
-    lighten(ax, grid=None)
     ax.spines[["left", "bottom"]].set_visible(False)
-    return ax
+    return finish(ax, f"Correlations of the {drawn(found.of_what)}", None)
 
 
 def _paint(values: Floats) -> Floats:

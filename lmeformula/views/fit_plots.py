@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 
 from lmeformula.arguments import kinds
-from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_axes, one_axes
+from lmeformula.axes import BLUE, GREY, ORANGE, finish, new_axes, one_axes
 from lmeformula.checking.predictive import frequencies
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.kept_effects import ReForm
@@ -50,11 +50,8 @@ def qq(fit: FittedModel, seed: int = 0, ax: Axes | None = None) -> Axes:
     ax.fill_between(normal, low, high, color=GREY, alpha=0.25, linewidth=0)
     ax.plot(normal, normal, color=ORANGE, linewidth=1.2)
     ax.plot(normal, found[places], "o", color=BLUE, markersize=3, alpha=0.7)
-    ax.set_xlabel("normal quantile")
-    ax.set_ylabel("quantile residual")
-    ax.set_title(f"Quantile residuals (n = {n:,}), with 95 % bands", loc="left")
-    lighten(ax, grid="y")
-    return ax
+    title = f"Quantile residuals (n = {n:,}), with 95 % bands"
+    return finish(ax, title, "y", xlabel="normal quantile", ylabel="quantile residual")
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
@@ -86,12 +83,7 @@ def ppc(
     if found.names:
         step = max(1, len(found.names) // 12)
         ax.set_xticks(middles[::step], list(map(drawn, found.names[::step])))
-    response = fit.model.design.response
-    assert response is not None
-    ax.set_xlabel(drawn(response.name))
-    ax.set_ylabel("rows")
     ax.set_ylim(0, 1.18 * max(float(found.observed.max()), float(found.upper.max())))
     ax.legend(loc="upper center", ncols=2, frameon=False, fontsize="small")
-    ax.set_title(f"Responses (n = {fit.nobs:,}), and what the model draws", loc="left")
-    lighten(ax, grid="y")
-    return ax
+    title = f"Responses (n = {fit.nobs:,}), and what the model draws"
+    return finish(ax, title, "y", xlabel=drawn(fit.model.design.response_name), ylabel="rows")

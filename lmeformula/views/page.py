@@ -18,11 +18,11 @@ from lmeformula.fit import FittedModel
 from lmeformula.inference.tidy import tidy
 from lmeformula.store.absent import has_rows
 from lmeformula.text.render import to_html
-from lmeformula.text.table import Cell, Column, Table
+from lmeformula.text.table import Column, Table
 from lmeformula.views.calibration_plots import calibration
 from lmeformula.views.fit_plots import qq
-from lmeformula.views.plots import convergence, effects, residuals
-from lmeformula.views.report import has_matplotlib
+from lmeformula.views.plots import residuals
+from lmeformula.views.report import MOST_PANELS, draw_convergence, draw_effects, has_matplotlib
 from lmeformula.views.summary import Summary, summary
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 130
-MOST_PANELS = 12
 # Paper and ink of the page and of its pictures.
 LIGHT = {"paper": "#ffffff", "ink": "#1f2328", "faint": "#59636e", "line": "#d1d9e0"}
 DARK = {"paper": "#0f1318", "ink": "#e6e9ee", "faint": "#9aa4b1", "line": "#333b45"}
@@ -121,7 +120,7 @@ def pictures(fit: FittedModel) -> list[Picture]:
                 Picture(
                     f"Effects: {of_what}",
                     "Conditional modes of the levels in order, with 95 % intervals.",
-                    partial(_draw_effects, fit, block.group, column),
+                    partial(draw_effects, fit, block.group, column),
                 )
             )
     if fit.iterations:
@@ -130,7 +129,7 @@ def pictures(fit: FittedModel) -> list[Picture]:
             Picture(
                 "The way to the estimates",
                 "Each parameter over the iterations; the band is one standard error around its estimate.",
-                partial(_draw_convergence, fit),
+                partial(draw_convergence, fit),
                 1.9 * -(-panels // 3) + 0.3,
             )
         )
@@ -140,16 +139,10 @@ def pictures(fit: FittedModel) -> list[Picture]:
 def _residuals(fit: FittedModel) -> Picture:
     """Of normal rows their histogram; of others, which have no one normal curve, quantile residuals."""
     if fit.sigma is not None:
-        return Picture(
-            "Residuals",
-            "What the model leaves unexplained, against a normal curve.",
-            lambda figure: residuals(fit, figure.subplots()),
-        )
-    return Picture(
-        "Residuals",
-        "Quantile residuals in order: on the line where the family is the right one.",
-        lambda figure: qq(fit, ax=figure.subplots()),
-    )
+        caption = "What the model leaves unexplained, against a normal curve."
+        return Picture("Residuals", caption, lambda figure: residuals(fit, figure.subplots()))
+    caption = "Quantile residuals in order: on the line where the family is the right one."
+    return Picture("Residuals", caption, lambda figure: qq(fit, ax=figure.subplots()))
 
 
 def interval_table(parameters: pd.DataFrame) -> Table:
@@ -158,27 +151,14 @@ def interval_table(parameters: pd.DataFrame) -> Table:
     Args:
       parameters: from `tidy`.
     """
-
-    def cells(name: str) -> tuple[Cell, ...]:
-        values = parameters[name].to_numpy(float)
-        return tuple(None if np.isnan(value) else float(value) for value in values)
-
-    texts = (
-        Column(heading, tuple(map(str, parameters[name])), "text")
-        for heading, name in (("effect", "effect"), ("group", "group"), ("term", "term"))
+    texts = (Column(name, tuple(parameters[name]), "text") for name in ("effect", "group", "term"))
+    headings = {"estimate": "estimate", "conf_low": "low", "conf_high": "high"}
+    numbers = (
+        Column(heading, tuple(None if np.isnan(v) else float(v) for v in parameters[name]))
+        for name, heading in headings.items()
     )
-    return Table(
-        "All parameters with 95 % intervals",
-        (
-            *texts,
-            Column("estimate", cells("estimate")),
-            Column("low", cells("conf_low")),
-            Column("high", cells("conf_high")),
-        ),
-        (
-            "Wald's intervals: those of standard deviations on the log scale, of correlations by Fisher's z.",
-        ),
-    )
+    note = "Wald's intervals: those of standard deviations on the log scale, of correlations by Fisher's z."
+    return Table("All parameters with 95 % intervals", (*texts, *numbers), (note,))
 
 
 def effort_table(fit: FittedModel) -> Table:
@@ -198,15 +178,9 @@ def effort_table(fit: FittedModel) -> Table:
     # The whole after its parts.
     seconds = fit.seconds._asdict()
     seconds["total"] = seconds.pop("total")
-    rows += [
-        (name.replace("_", " "), f"{spent:.2f} s")
-        for name, spent in seconds.items()
-        if spent >= 0.005
-    ]
-    names, texts = zip(*rows, strict=True)
-    return Table(
-        "How it was fitted", (Column("", tuple(names), "text"), Column("", tuple(texts), "text"))
-    )
+    rows += [(name.replace("_", " "), f"{s:.2f} s") for name, s in seconds.items() if s >= 0.005]
+    columns = (Column("", cells, "text") for cells in zip(*rows, strict=True))
+    return Table("How it was fitted", tuple(columns))
 
 
 def _head(fit: FittedModel, facts: Summary) -> str:
@@ -260,16 +234,6 @@ def _drawn(picture: Picture, colours: Mapping[str, str]) -> str:
         picture.draw(figure)
         content = picture_of(figure, DPI)
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
-
-
-def _draw_effects(fit: FittedModel, group: str, column: str, figure: Figure) -> None:
-    effects(fit, group, column, ax=figure.subplots())
-
-
-def _draw_convergence(fit: FittedModel, figure: Figure) -> None:
-    names = fit.param_names[:MOST_PANELS]
-    panels = [figure.add_subplot(-(-len(names) // 3), 3, i + 1) for i in range(len(names))]
-    convergence(fit, names, panels)
 
 
 def _style() -> str:

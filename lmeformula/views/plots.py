@@ -15,6 +15,7 @@ from lmeformula.axes import (
     BLUE,
     GREY,
     ORANGE,
+    finish,
     lighten,
     new_axes,
     new_panels,
@@ -25,7 +26,7 @@ from lmeformula.axes import (
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.draws import effect_draws
-from lmeformula.prediction.kept_effects import ReForm
+from lmeformula.prediction.intervals import chosen as places_of
 from lmeformula.prediction.ranef import effects_of
 from lmeformula.prediction.residuals import residuals as residuals_of
 from lmeformula.text.names import BESIDE, drawn
@@ -37,91 +38,6 @@ if TYPE_CHECKING:
 LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
 FEW_POINTS = 40  # no more points than this are marked on a line
 RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
-
-
-class Plots:
-    """The plots of one fit, as methods: `fit.plot.trace()` is `plots.trace(fit)`."""
-
-    def __init__(self, fit: FittedModel) -> None:
-        self._fit = fit
-
-    def __repr__(self) -> str:
-        names = [name for name in vars(type(self)) if not name.startswith("_")]
-        return f"Plots of a fit: {', '.join(f'.{name}()' for name in names)}"
-
-    @kinds.takes()
-    def convergence(
-        self, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
-    ) -> NDArray[np.object_]:
-        """Draw `plots.convergence` of this fit."""
-        return convergence(self._fit, parameters, axes)
-
-    @kinds.takes()
-    def trace(self, term: str | None = None, count: int = 7, ax: Axes | None = None) -> Axes:
-        """Draw `plots.trace` of this fit."""
-        return trace(self._fit, term, count, ax)
-
-    @kinds.takes()
-    def residuals(self, ax: Axes | None = None) -> Axes:
-        """Draw `plots.residuals` of this fit."""
-        return residuals(self._fit, ax)
-
-    @kinds.takes()
-    def histogram(
-        self, group: str | None = None, column: str | None = None, ax: Axes | None = None
-    ) -> Axes:
-        """Draw `plots.histogram` of this fit."""
-        return histogram(self._fit, group, column, ax)
-
-    @kinds.takes()
-    def effects(
-        self, group: str | None = None, column: str | None = None, ax: Axes | None = None
-    ) -> Axes:
-        """Draw `plots.effects` of this fit."""
-        return effects(self._fit, group, column, ax)
-
-    @kinds.takes()
-    def qq(self, seed: int = 0, ax: Axes | None = None) -> Axes:
-        """Draw `fit_plots.qq` of this fit."""
-        from lmeformula.views.fit_plots import qq
-
-        return qq(self._fit, seed, ax)
-
-    @kinds.takes()
-    def ppc(
-        self,
-        ax: Axes | None = None,
-        *,
-        num_draws: int = 200,
-        level: float = 0.9,
-        re_form: ReForm = "NA",
-        seed: int = 0,
-    ) -> Axes:
-        """Draw `fit_plots.ppc` of this fit."""
-        from lmeformula.views.fit_plots import ppc
-
-        return ppc(self._fit, ax, num_draws=num_draws, level=level, re_form=re_form, seed=seed)
-
-    @kinds.takes()
-    def calibration(
-        self,
-        ax: Axes | None = None,
-        *,
-        num_bins: int | None = None,
-        level: float = 0.95,
-        seed: int = 0,
-    ) -> Axes:
-        """Draw `calibration_plots.calibration` of this fit."""
-        from lmeformula.views.calibration_plots import calibration
-
-        return calibration(self._fit, ax, num_bins=num_bins, level=level, seed=seed)
-
-    @kinds.takes()
-    def correlation(self, term: str | None = None, ax: Axes | None = None) -> Axes:
-        """Draw `correlation_plots.correlation` of this fit."""
-        from lmeformula.views.correlation_plots import correlation
-
-        return correlation(self._fit, term, ax)
 
 
 @kinds.takes(parameters=kinds.optional(kinds.names), axes=kinds.optional(several_axes))
@@ -148,18 +64,12 @@ def convergence(
             f"a fit by the {fit.method} method keeps no iterations to draw",
             hint='Fit with method="mcem" to follow the parameters.',
         )
-    names = list(fit.param_names[:12] if parameters is None else parameters)
-    unknown = [name for name in names if name not in fit.param_names]
-    if unknown:
-        raise ModelError(
-            f"the fit has no parameter {unknown[0]!r}",
-            hint=f"Its parameters are {', '.join(fit.param_names)}.",
-        )
+    places = places_of(fit, fit.param_names[:12] if parameters is None else parameters)
+    names = [fit.param_names[place] for place in places]
     panels = new_panels(len(names)) if axes is None else np.asarray(axes, dtype=object).reshape(-1)
-    errors = dict(zip(fit.param_names, fit.param_stderr, strict=True))
-    for name, ax in zip(names, panels, strict=True):
+    for name, error, ax in zip(names, fit.param_stderr[places], panels, strict=True):
         values = history[name].to_numpy()
-        _convergence_panel(ax, history["iteration"].to_numpy(), values, float(errors[name]))
+        _convergence_panel(ax, history["iteration"].to_numpy(), values, float(error))
         ax.set_title(f"{drawn(name)}  {short(float(values[-1]))}", loc="left", fontsize="medium")
     for ax in panels[-num_columns(len(names)) :]:
         ax.set_xlabel("iteration")
@@ -212,12 +122,10 @@ def trace(
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.margins(x=0.01)
     ax.locator_params(axis="x", integer=True)
-    ax.set_xlabel("draw in the last E-step")
-    ax.set_ylabel(drawn(shown[0].term))
-    ax.set_title(f"Draws of {len(shown)} effects, with mean (sd)", loc="left")
-    lighten(ax, grid=None)
     ax.tick_params(axis="y", length=0)
-    return ax
+    title = f"Draws of {len(shown)} effects, with mean (sd)"
+    term = drawn(shown[0].term)
+    return finish(ax, title, None, xlabel="draw in the last E-step", ylabel=term)
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
@@ -253,12 +161,9 @@ def residual_histogram(
     if sd is not None:
         _normal_curve(ax, sd, f"normal, sd {short(sd)}")
     ax.axvline(0.0, color=GREY, linewidth=0.8)
-    ax.set_xlabel("observed - predicted")
-    ax.set_ylabel("density")
-    ax.set_title(f"{title} (n = {len(finite):,})", loc="left")
-    lighten(ax, grid="y")
     _legend_above(ax)
-    return ax
+    title = f"{title} (n = {len(finite):,})"
+    return finish(ax, title, "y", xlabel="observed - predicted", ylabel="density")
 
 
 @kinds.takes(
@@ -299,12 +204,10 @@ def histogram(
         _density(ax, chosen.values, "effects")
     if chosen.sd > 0:
         _normal_curve(ax, chosen.sd, f"estimated, sd {short(chosen.sd)}")
-    ax.set_xlabel(f"effect on {drawn(_response_name(fit))}")
-    ax.set_ylabel("density")
-    ax.set_title(f"{drawn(chosen.label)}: {len(chosen.values):,} levels", loc="left")
-    lighten(ax, grid="y")
     _legend_above(ax)
-    return ax
+    title = f"{drawn(chosen.label)}: {len(chosen.values):,} levels"
+    effect = f"effect on {drawn(fit.model.design.response_name)}"
+    return finish(ax, title, "y", xlabel=effect, ylabel="density")
 
 
 @kinds.takes(
@@ -345,10 +248,9 @@ def effects(
         ax.plot(values, places, color=BLUE, linewidth=1.5)
         ax.set_ylabel("rank")
     ax.set_ylim(0.3, len(values) + 0.7)
-    ax.set_xlabel(f"effect on {drawn(_response_name(fit))}, with 95 % intervals")
-    ax.set_title(f"{drawn(chosen.label)}: {len(values):,} levels", loc="left")
-    lighten(ax, grid="x")
-    return ax
+    title = f"{drawn(chosen.label)}: {len(values):,} levels"
+    effect = f"effect on {drawn(fit.model.design.response_name)}, with 95 % intervals"
+    return finish(ax, title, "x", xlabel=effect)
 
 
 def _convergence_panel(ax: Axes, iterations: Ints, values: Floats, error: float) -> None:
@@ -384,8 +286,3 @@ def _legend_above(ax: Axes) -> None:
     """Put the legend in a line of its own above what is drawn."""
     ax.set_ylim(0, 1.2 * ax.get_ylim()[1])
     ax.legend(loc="upper center", ncols=2, frameon=False, fontsize="small")
-
-
-def _response_name(fit: FittedModel) -> str:
-    response = fit.model.design.response
-    return "the response" if response is None else response.name

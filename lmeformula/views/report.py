@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeformula.axes import picture_of
+from lmeformula.axes import panels_on, picture_of
 from lmeformula.files import write_whole
 from lmeformula.fit import FittedModel
 from lmeformula.inference.tidy import tidy
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+MOST_PANELS = 12
 
 
 def write_report(fit: FittedModel, folder: Path, *, data: bool = False) -> list[Path]:
@@ -51,9 +52,9 @@ def write_report(fit: FittedModel, folder: Path, *, data: bool = False) -> list[
             "residuals.png": lambda figure: residuals(fit, figure.subplots())
         }
         for group, name in file_names(groups).items():
-            drawings[f"effects-{name}.png"] = partial(_draw_effects, fit, group)
+            drawings[f"effects-{name}.png"] = partial(draw_effects, fit, group, None)
         if fit.is_drawn:
-            drawings["convergence.png"] = partial(_draw_convergence, fit)
+            drawings["convergence.png"] = partial(draw_convergence, fit)
         pictures = {name: picture(draw) for name, draw in drawings.items()}
     folder.mkdir(parents=True, exist_ok=True)
     paths = [write_whole(folder / name, content) for name, content in contents.items()]
@@ -98,11 +99,12 @@ def picture(
     return picture_of(figure, DPI, kind)
 
 
-def _draw_effects(fit: FittedModel, group: str, figure: Figure) -> None:
-    effects(fit, group, ax=figure.subplots())
+def draw_effects(fit: FittedModel, group: str, column: str | None, figure: Figure) -> None:
+    """Draw the effects of a grouping factor on a figure of their own."""
+    effects(fit, group, column, ax=figure.subplots())
 
 
-def _draw_convergence(fit: FittedModel, figure: Figure) -> None:
-    names = fit.param_names[:12]
-    panels = [figure.add_subplot(-(-len(names) // 3), 3, i + 1) for i in range(len(names))]
-    convergence(fit, names, panels)
+def draw_convergence(fit: FittedModel, figure: Figure) -> None:
+    """Draw the way of the first parameters on a figure of their own."""
+    names = fit.param_names[:MOST_PANELS]
+    convergence(fit, names, list(panels_on(figure, len(names))))
