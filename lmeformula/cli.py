@@ -7,23 +7,27 @@ import json
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import Any, TextIO
 
 import lmeformula as lf
-from lmeformula.errors import (
-    LmeFormulaError,
-    LmeFormulaWarning,
-)
+from lmeformula.errors import LmeFormulaError, LmeFormulaWarning
 from lmeformula.files import write_whole
 from lmeformula.formula.show import dump
 from lmeformula.reading import read_table
 from lmeformula.startup import import_tensorflow
 from lmeformula.streams import drop_output, open_streams, write_utf8
 
-if TYPE_CHECKING:
-    pass
+# Arguments of several commands.
+SAVED_FIT: dict[str, Any] = {"type": Path, "metavar": "FIT.zip", "help": "what fit --out has saved"}
+FORMULA: dict[str, Any] = {"metavar": "FORMULA", "help": 'in quotes: "y ~ x + (1 | g)"'}
+SEED: dict[str, Any] = {"type": int, "default": 0, "help": "of the random numbers (%(default)s)"}
+NO_PROGRESS: dict[str, Any] = {
+    "dest": "progress",
+    "action": "store_false",
+    "help": "show no progress",
+}
 
 FINE, NOT_CONVERGED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -105,13 +109,11 @@ def run_demo(options: argparse.Namespace) -> int:
     """Fit the lecture ratings of InstEval, compare, predict, draw."""
     from lmeformula.demo import demo, ordinal_demo
 
+    how = {"rows": options.rows, "seed": options.seed, "progress": options.progress}
     if options.family == "cumulative":
-        return exit_status(
-            ordinal_demo(rows=options.rows, seed=options.seed, progress=options.progress)
-        )
+        return exit_status(ordinal_demo(**how))
     options.out.mkdir(parents=True, exist_ok=True)  # before the long part, lest it be in vain
-    fit = demo(options.out, rows=options.rows, seed=options.seed, progress=options.progress)
-    return exit_status(fit)
+    return exit_status(demo(options.out, **how))
 
 
 def run_fit(options: argparse.Namespace) -> int:
@@ -138,7 +140,7 @@ def run_fit(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=options.progress,
     )
-    print(fit.summary().to_text(_width()))
+    print(fit.summary().to_text(shutil.get_terminal_size().columns))
     if options.out is not None:
         from lmeformula.views.report import write_report
 
@@ -153,11 +155,8 @@ def run_predict(options: argparse.Namespace) -> int:
 
     fit = lf.load(options.fit)
     new = read_table(options.data)
-    found = fit.predict(
-        new, kind=options.kind, re_form=options.re_form, new_levels=options.new_levels
-    )
-    table = pd.concat([new, found], axis=1)
-    text = table.to_csv(index=False)
+    how = {"kind": options.kind, "re_form": options.re_form, "new_levels": options.new_levels}
+    text = pd.concat([new, fit.predict(new, **how)], axis=1).to_csv(index=False)
     if options.out is None:
         write_utf8(text)
     else:
@@ -169,8 +168,7 @@ def run_report(options: argparse.Namespace) -> int:
     """Write a saved fit as one HTML page."""
     from lmeformula.views.page import write_page
 
-    fit = lf.load(options.fit)
-    write_page(fit, options.out, _tell if options.progress else None)
+    write_page(lf.load(options.fit), options.out, _tell if options.progress else None)
     print(f"Written: {options.out}")
     return FINE
 
@@ -222,124 +220,73 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lmeformula {lf.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="fit 73,421 lecture ratings and draw the results")
-    demo.add_argument(
-        "--out",
-        type=Path,
-        default=Path("demo-output"),
-        metavar="DIR",
-        help="folder of the pictures",
-    )
-    demo.add_argument(
-        "--rows", type=_positive, metavar="N", help="use about N rows: random students"
-    )
-    demo.add_argument(
-        "--family",
-        choices=("gaussian", "cumulative"),
-        default="gaussian",
-        help="ratings as numbers (gaussian, the default), or as ordered categories, compared with that",
-    )
-    _add_run_options(demo)
-    demo.set_defaults(run=run_demo)
+    def command(
+        run: Callable[[argparse.Namespace], int], about: str, examples: str | None = None
+    ) -> Callable[..., argparse.Action]:
+        """A command by the name of its function; what comes back adds its arguments."""
+        made = commands.add_parser(
+            run.__name__.removeprefix("run_"),
+            help=about,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(run=run)
+        return made.add_argument
 
-    fit = commands.add_parser(
-        "fit",
-        help="fit a formula to a CSV or Parquet file",
-        epilog=FIT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    add = command(run_demo, "fit 73,421 lecture ratings and draw the results")
+    folder = Path("demo-output")
+    add("--out", type=Path, default=folder, metavar="DIR", help="folder of the pictures")
+    add("--rows", type=_positive, metavar="N", help="use about N rows: random students")
+    about = (
+        "ratings as numbers (gaussian, the default), or as ordered categories, compared with that"
     )
-    fit.add_argument(
-        "data",
-        metavar="DATA",
-        help="a CSV file with a header line, or a Parquet file; - reads either from standard input",
-    )
-    fit.add_argument("formula", metavar="FORMULA", help='in quotes: "y ~ x + (1 | g)"')
-    fit.add_argument(
-        "--family", default="gaussian", help="distribution of the response (%(default)s)"
-    )
-    fit.add_argument("--method", default="auto", help="auto, exact, laplace or mcem (%(default)s)")
-    fit.add_argument("--sigma", type=float, metavar="SD", help="fix the residual sd at this value")
-    fit.add_argument(
-        "--out", type=Path, metavar="DIR", help="write summary, tables and pictures there"
-    )
-    fit.add_argument(
-        "--keep-data", action="store_true", help="keep the rows of the data in DIR/fit.zip"
-    )
-    fit.add_argument("--reml", action="store_true", help="maximise the restricted likelihood")
-    fit.add_argument("--weights", metavar="COLUMN", help="column of prior weights")
-    fit.add_argument("--offset", metavar="COLUMN", help="column that is added to the predictor")
-    _add_run_options(fit)
-    fit.set_defaults(run=run_fit)
+    add("--family", choices=("gaussian", "cumulative"), default="gaussian", help=about)
+    add("--seed", **SEED)
+    add("--no-progress", **NO_PROGRESS)
 
-    predict = commands.add_parser(
-        "predict",
-        help="predict new rows from a saved fit",
-        epilog=PREDICT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    predict.add_argument("fit", type=Path, metavar="FIT.zip", help="what fit --out has saved")
-    predict.add_argument(
-        "data", metavar="NEW", help="the new rows: CSV or Parquet; - for standard input"
-    )
-    predict.add_argument(
-        "--kind",
-        default="response",
-        choices=("response", "link", "prob"),
-        help="scale of the predictions (%(default)s)",
-    )
-    predict.add_argument(
-        "--re-form", choices=("NA",), help="NA leaves the random effects out: the population"
-    )
-    predict.add_argument(
-        "--new-levels",
-        default="error",
-        choices=("error", "population"),
-        help="what to do with levels that the fit has not seen (%(default)s)",
-    )
-    predict.add_argument(
-        "--out", type=Path, metavar="FILE", help="write there, not to the terminal"
-    )
-    predict.set_defaults(run=run_predict)
+    add = command(run_fit, "fit a formula to a CSV or Parquet file", FIT_EXAMPLES)
+    about = "a CSV file with a header line, or a Parquet file; - reads either from standard input"
+    add("data", metavar="DATA", help=about)
+    add("formula", **FORMULA)
+    add("--family", default="gaussian", help="distribution of the response (%(default)s)")
+    add("--method", default="auto", help="auto, exact, laplace or mcem (%(default)s)")
+    add("--sigma", type=float, metavar="SD", help="fix the residual sd at this value")
+    add("--out", type=Path, metavar="DIR", help="write summary, tables and pictures there")
+    add("--keep-data", action="store_true", help="keep the rows of the data in DIR/fit.zip")
+    add("--reml", action="store_true", help="maximise the restricted likelihood")
+    add("--weights", metavar="COLUMN", help="column of prior weights")
+    add("--offset", metavar="COLUMN", help="column that is added to the predictor")
+    add("--seed", **SEED)
+    add("--no-progress", **NO_PROGRESS)
 
-    report = commands.add_parser(
-        "report",
-        help="write a saved fit as one HTML page",
-        epilog=REPORT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    report.add_argument("fit", type=Path, metavar="FIT.zip", help="what fit --out has saved")
-    report.add_argument("out", type=Path, metavar="OUT.html", help="the page")
-    report.add_argument(
-        "--no-progress", dest="progress", action="store_false", help="show no progress"
-    )
-    report.set_defaults(run=run_report)
+    add = command(run_predict, "predict new rows from a saved fit", PREDICT_EXAMPLES)
+    add("fit", **SAVED_FIT)
+    add("data", metavar="NEW", help="the new rows: CSV or Parquet; - for standard input")
+    scales, about = ("response", "link", "prob"), "scale of the predictions (%(default)s)"
+    add("--kind", default="response", choices=scales, help=about)
+    add("--re-form", choices=("NA",), help="NA leaves the random effects out: the population")
+    about = "what to do with levels that the fit has not seen (%(default)s)"
+    add("--new-levels", default="error", choices=("error", "population"), help=about)
+    add("--out", type=Path, metavar="FILE", help="write there, not to the terminal")
 
-    parse = commands.add_parser("parse", help="show what a formula means")
-    parse.add_argument("formula", metavar="FORMULA", help='in quotes: "y ~ x + (1 | g)"')
-    parse.add_argument("--json", action="store_true", help="as JSON, for programs")
-    parse.set_defaults(run=run_parse)
+    add = command(run_report, "write a saved fit as one HTML page", REPORT_EXAMPLES)
+    add("fit", **SAVED_FIT)
+    add("out", type=Path, metavar="OUT.html", help="the page")
+    add("--no-progress", **NO_PROGRESS)
 
-    datasets = commands.add_parser("datasets", help="list the data sets that come with the package")
-    datasets.add_argument("name", nargs="?", metavar="NAME", help="describe this one")
-    datasets.set_defaults(run=run_datasets)
+    add = command(run_parse, "show what a formula means")
+    add("formula", **FORMULA)
+    add("--json", action="store_true", help="as JSON, for programs")
+
+    add = command(run_datasets, "list the data sets that come with the package")
+    add("name", nargs="?", metavar="NAME", help="describe this one")
     return parser
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (%(default)s)")
-    parser.add_argument(
-        "--no-progress", dest="progress", action="store_false", help="show no progress"
-    )
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
-
-
-def _width() -> int:
-    return shutil.get_terminal_size().columns
 
 
 def _show_warning(

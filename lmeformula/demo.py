@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,17 +74,9 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
     Returns:
       fit: the Monte Carlo EM fit of the rows. Where that was interrupted nothing follows it.
     """
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    clock = Clock()
-    with clock("import of the libraries"):
-        import_tensorflow()
-        importlib.import_module("lmeformula.em.loop")
-        importlib.import_module("lmeformula.model.joint")
-
+    console, clock = _start("lmeformula.em.loop", "lmeformula.model.joint")
     with clock("data"):
-        data = lf.datasets.load("insteval")
-        if rows is not None:
-            data = ratings_of_some_students(data, rows, seed)
+        data = ratings(rows, seed)
 
     _heading(console, "The model")
     formula = lf.parse(FORMULA)
@@ -128,8 +120,7 @@ def demo(folder: Path, *, rows: int | None = None, seed: int = 0, progress: bool
             "None: they need matplotlib. Install it with: pip install 'lmeformula[plots]'"
         )
 
-    _heading(console, "Time and memory")
-    console.print(to_text(_cost_table(clock, fit), console.width))
+    _say_cost(console, clock, fit)
     return fit
 
 
@@ -143,26 +134,19 @@ def ordinal_demo(*, rows: int | None = None, seed: int = 0, progress: bool = Tru
     Returns:
       fit: the Monte Carlo EM fit of the rows. Where that did not converge nothing follows it.
     """
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    clock = Clock()
-    with clock("import of the libraries"):
-        import_tensorflow()
-        importlib.import_module("lmeformula.em.loop")
+    console, clock = _start("lmeformula.em.loop")
     with clock("data, design and model"):
-        data = lf.datasets.load("insteval")
-        if rows is not None:
-            data = ratings_of_some_students(data, rows, seed)
+        data = ratings(rows, seed)
         model = lf.compile(lf.design(FORMULA, data), "cumulative")
     _heading(console, "The model")
     console.print(f"{model.equation()}\n")
     _heading(console, f"The fit: Monte Carlo EM on {model.design.n:,} rows")
     with clock("fit by Monte Carlo EM"):
         fit = lf.estimate(model, method="mcem", seed=seed, progress=progress)
+    reference = CLMM
     if model.design.n < lf.datasets.describe("insteval").rows:
         with clock("Laplace fit, to compare"):
             reference = reference_of(lf.estimate(model, method="laplace"), "Laplace")
-    else:
-        reference = CLMM
     console.print(f"{how_it_ended(fit)}\n")
     console.print(to_text(comparison_table(fit, reference), console.width))
     if not fit.converged:
@@ -173,9 +157,24 @@ def ordinal_demo(*, rows: int | None = None, seed: int = 0, progress: bool = Tru
     with clock("fits without the held-out rows, predictions"):
         table = _score_table(data, seed)
     console.print(to_text(table, console.width))
-    _heading(console, "Time and memory")
-    console.print(to_text(_cost_table(clock, fit), console.width))
+    _say_cost(console, clock, fit)
     return fit
+
+
+def _start(*modules: str) -> tuple[Console, Clock]:
+    """A console and a clock, which has timed the import of TensorFlow and of these modules."""
+    clock = Clock()
+    with clock("import of the libraries"):
+        import_tensorflow()
+        for module in modules:
+            importlib.import_module(module)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True), clock
+
+
+def ratings(rows: int | None, seed: int) -> pd.DataFrame:
+    """The lecture ratings, or those of students drawn at random: see `ratings_of_some_students`."""
+    data = lf.datasets.load("insteval")
+    return data if rows is None else ratings_of_some_students(data, rows, seed)
 
 
 def ratings_of_some_students(data: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
@@ -226,24 +225,21 @@ def draw_pictures(fit: lf.Fit, held_out: Holdout, folder: Path) -> list[Path]:
         for ax, group in zip(figure.subplots(1, len(groups)), groups, strict=True):
             histogram(fit, group, ax=ax)
 
-    return [
-        save_figure(
-            lambda figure: convergence(fit, axes=figure.subplots(2, 3).flat),
-            folder / "convergence.png",
-            (10.5, 5.0),
-        ),
-        save_figure(
-            lambda figure: trace(fit, "instructors", ax=figure.subplots()),
-            folder / "traces-of-seven-instructors.png",
+    def draw_residuals(figure: Figure) -> None:
+        title = "Residuals of held-out ratings"
+        residual_histogram(held_out.residuals, fit.sigma, figure.subplots(), title)
+
+    drawings: dict[str, tuple[Callable[[Figure], object], tuple[float, float]]] = {
+        "convergence": (lambda f: convergence(fit, axes=f.subplots(2, 3).flat), (10.5, 5.0)),
+        "traces-of-seven-instructors": (
+            lambda f: trace(fit, "instructors", ax=f.subplots()),
             (9.0, 5.0),
         ),
-        save_figure(
-            lambda figure: residual_histogram(
-                held_out.residuals, fit.sigma, figure.subplots(), "Residuals of held-out ratings"
-            ),
-            folder / "residuals-of-held-out-ratings.png",
-        ),
-        save_figure(draw_histograms, folder / "effects.png", (4.2 * len(groups), 3.8)),
+        "residuals-of-held-out-ratings": (draw_residuals, (7.0, 4.5)),
+        "effects": (draw_histograms, (4.2 * len(groups), 3.8)),
+    }
+    return [
+        save_figure(draw, folder / f"{name}.png", size) for name, (draw, size) in drawings.items()
     ]
 
 
@@ -257,23 +253,18 @@ def _probability_table(fit: lf.Fit) -> Table:
     """Chances of the ratings: of lectures of average students and instructors, and of instructors far apart."""
     place = [block.group for block in fit.model.design.terms].index("instructors")
     typical = fit.predict(pd.DataFrame({"service": [0, 1]}), kind="prob", re_form="NA")
-    lectures = {
-        "not a service lecture": typical.iloc[0],
-        "a service lecture": typical.iloc[1],
-    }
     eta = np.quantile(fit.modes[place][:, 0], [0.05, 0.95])
     probabilities = fit.model.family.probabilities
     assert probabilities is not None
-    for label, row in zip(
-        ("one of the worst-rated instructors", "one of the best-rated instructors"),
-        probabilities(eta, fit.params.own),
-        strict=True,
-    ):
-        lectures[label] = pd.Series(row, index=typical.columns)
-    columns = [Column("a lecture that is", tuple(lectures), "text")]
-    for category in typical.columns:
-        cells = tuple(float(row[category]) for row in lectures.values())
-        columns.append(Column(f"P({category})", cells))
+    chances = np.vstack([typical, probabilities(eta, fit.params.own)])
+    lectures = (
+        "not a service lecture",
+        "a service lecture",
+        "one of the worst-rated instructors",
+        "one of the best-rated instructors",
+    )
+    columns = [Column("a lecture that is", lectures, "text")]
+    columns += [Column(f"P({c})", tuple(chances[:, j])) for j, c in enumerate(typical.columns)]
     note = (
         "All else average; the worst and the best are instructors at the 5 % and the 95 % quantile of the "
         "conditional modes, in lectures that are no service."
@@ -340,21 +331,18 @@ def _holdout_table(held_out: Holdout) -> Table:
     )
 
 
-def _cost_table(clock: Clock, fit: lf.Fit) -> Table:
-    seconds = clock.seconds
-    stages = [*seconds, "all"]
+def _say_cost(console: Console, clock: Clock, fit: lf.Fit) -> None:
+    seconds = {**clock.seconds, "all": sum(clock.seconds.values())}
+    columns = (
+        Column("stage", tuple(seconds), "text"),
+        Column("seconds", tuple(seconds.values()), "statistic"),
+    )
     notes = (
         f"Of the Monte Carlo EM fit, {fit.seconds.compile:.1f} s went into compiling.",
         f"Peak memory {_peak_memory()}.",
     )
-    return Table(
-        "",
-        (
-            Column("stage", tuple(stages), "text"),
-            Column("seconds", (*seconds.values(), sum(seconds.values())), "statistic"),
-        ),
-        notes,
-    )
+    _heading(console, "Time and memory")
+    console.print(to_text(Table("", columns, notes), console.width))
 
 
 def _peak_memory() -> str:

@@ -55,13 +55,14 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        formula: str,
-        family: str | Family,
-        method: str,
-        new_levels: str,
-        re_form: str | None,
-        random_state: int | None,
-        options: Mapping[str, Any] | None,
+        formula: str = "y ~ 1 + (1 | x0)",
+        *,
+        family: str | Family = "gaussian",
+        method: str = "auto",
+        new_levels: str = "population",
+        re_form: str | None = None,
+        random_state: int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.formula = formula
         self.family = family
@@ -71,7 +72,15 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.options = options
 
-    def _fit_result(self, X: Any, y: Any) -> None:
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the model.
+
+        Args:
+          X: (n, columns) a data frame with the columns that the formula names, or an array.
+          y: (n,) the response, numbers or classes; by default the column of X that the formula names.
+        Returns:
+          self.
+        """
         kinds.text("formula", self.formula)
         find_family(self.family)
         kinds.optional(kinds.seed)("random_state", self.random_state)
@@ -81,25 +90,23 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
             raise FormulaDataError(
                 f"a mixed model cannot be fitted to n_samples = {len(table)}", "E_DATA"
             )
-        if y is not None:
-            y = self._response(y)
-            check_consistent_length(table, y)
-            table = table.assign(**{name: y})
-        elif name not in table.columns:
+        if y is None and name not in table.columns:
             # The words are those that scikit-learn's own estimators have for this.
             raise FormulaDataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None",
                 "E_DATA",
                 hint=f"Or give the response as the column {name!r} of X.",
             )
-        else:
-            table = table.assign(**{name: self._response(table[name])})
-        formula = parse(self.formula)
-        text = self.formula if formula.response is not None else f"{name} {self.formula}"
-        options = {"progress": False, **(self.options if self.options is not None else {})}
+        y = self._response(table[name] if y is None else y)
+        check_consistent_length(table, y)
+        table = table.assign(**{name: y})
+        has_response = parse(self.formula).response is not None
+        text = self.formula if has_response else f"{name} {self.formula}"
+        options = {"progress": False, **(self.options or {})}
         self.result_ = fit_formula(
             text, table, self.family, method=self.method, seed=self.random_state or 0, **options
         )
+        return self
 
     def _response(self, y: Any) -> Any:
         raise NotImplementedError
@@ -113,11 +120,12 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
         validate_data(self, table, reset=fitting, skip_check_array=True)
         return table
 
-    def _predict(self, X: Any, kind: str) -> Any:
+    def _predict(self, X: Any, kind: str) -> Floats:
         check_is_fitted(self, "result_")
-        return self.result_.predict(
+        found = self.result_.predict(
             self._table(X), kind=kind, re_form=self.re_form, new_levels=self.new_levels
-        ).to_numpy()
+        )
+        return np.asarray(found, float)
 
     def __getstate__(self) -> dict[str, Any]:
         # A fit holds functions of its family, which no pickle can; its own format holds everything else.
@@ -167,34 +175,9 @@ class MixedModelRegressor(RegressorMixin, _MixedModel):  # type: ignore[misc]
       0.82
     """
 
-    def __init__(
-        self,
-        formula: str = "y ~ 1 + (1 | x0)",
-        *,
-        family: str | Family = "gaussian",
-        method: str = "auto",
-        new_levels: str = "population",
-        re_form: str | None = None,
-        random_state: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(formula, family, method, new_levels, re_form, random_state, options)
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the model.
-
-        Args:
-          X: (n, columns) a data frame with the columns that the formula names, or an array.
-          y: (n,) the response; by default the column of X that the formula names.
-        Returns:
-          self.
-        """
-        self._fit_result(X, y)
-        return self
-
     def predict(self, X: Any) -> Floats:
         """Predict the mean of the response: (n,), nan for rows with a missing value."""
-        return np.asarray(self._predict(X, "response"), float)
+        return self._predict(X, "response")
 
     def _response(self, y: Any) -> Any:
         return np.asarray(column_or_1d(y, warn=True, dtype=np.float64), float)
@@ -241,7 +224,15 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
         random_state: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(formula, family, method, new_levels, re_form, random_state, options)
+        super().__init__(
+            formula,
+            family=family,
+            method=method,
+            new_levels=new_levels,
+            re_form=re_form,
+            random_state=random_state,
+            options=options,
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -253,25 +244,12 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
         name = self.family if isinstance(self.family, str) else self.family.name
         return not name.strip().startswith("bernoulli")
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the model.
-
-        Args:
-          X: (n, columns) a data frame with the columns that the formula names, or an array.
-          y: (n,) the classes; by default the column of X that the formula names.
-        Returns:
-          self.
-        """
-        self._fit_result(X, y)
-        return self
-
     def predict_proba(self, X: Any) -> Floats:
         """Predict (n, classes) probabilities, in the order of `classes_`."""
         if not self._is_ordered:
-            chance = np.asarray(self._predict(X, "response"), float)
+            chance = self._predict(X, "response")
             return np.column_stack([1.0 - chance, chance])
-        found = np.asarray(self._predict(X, "prob"), float)
-        return found[:, self._places]
+        return np.asarray(self._predict(X, "prob")[:, self._places], float)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict (n,) the most probable class of each row."""
