@@ -35,7 +35,7 @@ class Depths(NamedTuple):
     """The further derivatives that the gradient of a Laplace approximation takes.
 
     Attributes:
-      third: (n,) in the linear predictor.
+      third: (n,) in the linear predictor; (v, K, n) of stacked rows, see `lmeformula.model.stack`.
       own: (f,) of the summed log density in the own parameters.
       own_own: (f, f) its second derivative in them.
       own_first: (f, n) mixed: derivative in the own parameters of the first one in the predictor.

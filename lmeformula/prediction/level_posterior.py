@@ -187,7 +187,6 @@ def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Flo
     eta = stacked_predictor(fit, linear_predictor(fit, design))
     # How the weights of stacked rows change with each predictor: so the rows' means are pulled.
     thirds = np.asarray(row_derivatives(fit.model).depths(eta, free).third, float)
-    thirds = thirds.reshape(-1, k, n)
     pulls = np.zeros((len(thirds), n))
     pulls[:k] = 0.5 * np.einsum("vkn,vn->kn", thirds, variances.reshape(-1, n))
     pulled = solved.collected(pulls.reshape(-1, 1))

@@ -68,11 +68,12 @@ def bend_and_cubic(
         row are of all their combinations, and where what stands for M does not know its covariances.
     """
     reach, own = _reach(space, arrays, mode, factor, pull, changes), space.own_slice
-    if depths.third.ndim > 1 or not isinstance(factor, Factor):
+    if depths.third.shape[1] > 1 or not isinstance(factor, Factor):
         bend = spread_out(0.5 * depths.third, reach)
         bend[:, own] += 0.5 * depths.own_second.T
         return factor.leverages() @ bend, bend, ()
-    half = 0.5 * depths.third
+    third = depths.third[0, 0]
+    half = 0.5 * third
     bend = half[:, None] * reach
     bend[:, own] += 0.5 * depths.own_second.T
 
@@ -83,7 +84,7 @@ def bend_and_cubic(
     ahead = arrays.rows.depths(mode.eta + length, mode.at.own)
     usable = length > np.sqrt(np.finfo(float).eps) * np.abs(mode.eta)
     per_length = np.where(usable, 1.0 / length, 0.0)
-    twist = (per_length * (ahead.third - depths.third) / 6.0)[:, None] * reach
+    twist = (per_length * (ahead.third[0, 0] - third) / 6.0)[:, None] * reach
     twist[:, own] += (per_length * (ahead.own_second - depths.own_second) / 6.0).T
 
     blocks = _blocks(space, arrays, mode, bend, loads, changes)

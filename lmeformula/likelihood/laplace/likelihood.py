@@ -273,12 +273,9 @@ def deepened(third: Floats, values: Floats) -> Floats:
     """What values (v n,) or (v n, m) of the rows give with their third derivatives, as a derivative in eta.
 
     Args:
-      third: (n,) third derivatives; with several predictors (v, K, n), derivatives of the stacked second
-        derivatives in the predictors.
+      third: (v, K, n) derivatives of the stacked second derivatives in the predictors.
       values: each is of a stacked row; those of pairs of predictors read nothing.
     """
-    if third.ndim == 1:
-        return third * values if values.ndim == 1 else third[:, None] * values
     size, k, n = third.shape
     found = np.zeros_like(values)
     parts = values.reshape(size, n, -1)
@@ -288,8 +285,6 @@ def deepened(third: Floats, values: Floats) -> Floats:
 
 def spread_out(third: Floats, moves: Floats) -> Floats:
     """How second derivatives (v n, m) move with the predictors (v n, m): the adjoint of `deepened`."""
-    if third.ndim == 1:
-        return third[:, None] * moves
     size, k, n = third.shape
     parts = moves[: k * n].reshape(k, n, -1)
     return np.asarray(np.einsum("vkn,knm->vnm", third, parts).reshape(size * n, -1))

@@ -49,6 +49,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
     response = family.response(model.design)
     scale = model.space.own.scale
     mixture = model.stack.mixture
+    k = mixture.num_predictors
     form = stacked_form(family, response, mixture)
 
     def slopes(eta: Floats, free: Floats) -> Slopes:
@@ -59,6 +60,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
     def depths(eta: Floats, free: Floats) -> Depths:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
             found = form.depths(eta, response, scale.to_natural(free))
+            found = found._replace(third=found.third.reshape(len(mixture.readers), k, -1))
             return in_free(found, scale, free) if len(found.own) else found
 
     return RowDerivatives(slopes, depths, mixture.held)
