@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,10 +16,22 @@ from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
 from lmeformula.inference.comparable import A_FIT, caveats, check_comparable
 from lmeformula.text.render import to_html, to_text
-from lmeformula.text.table import Column, Table
+from lmeformula.text.table import Column, Kind, Table, columns_of
 
 # Monte Carlo errors are taken this many times, as for an interval of 95 %.
 ERRORS = 1.959963984540054
+# The columns that are printed, as they are headed and written.
+WRITTEN: dict[str, tuple[str, Kind]] = {
+    "npar": ("npar", "count"),
+    "aic": ("AIC", "statistic"),
+    "bic": ("BIC", "statistic"),
+    "loglik": ("logLik", "statistic"),
+    "chisq": ("Chisq", "statistic"),
+    "chisq_mc_error": ("MC error", "error"),
+    "df": ("Df", "count"),
+    "p": ("p", "error"),
+    "verdict": ("verdict", "text"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,52 +86,30 @@ class Anova:
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each fit, with the columns of R's table, Monte Carlo errors and verdicts."""
-        rows = self.models
-        return pd.DataFrame(
-            {
-                "formula": [m.formula for m in rows],
-                "npar": [m.npar for m in rows],
-                "AIC": [m.aic for m in rows],
-                "BIC": [m.bic for m in rows],
-                "logLik": [m.loglik for m in rows],
-                "deviance": [m.deviance for m in rows],
-                "mc_error": [m.mc_error for m in rows],
-                "Chisq": pd.array([m.chisq for m in rows], "Float64"),
-                "Chisq_mc_error": pd.array([m.chisq_mc_error for m in rows], "Float64"),
-                "Df": pd.array([m.df for m in rows], "Int64"),
-                "p": pd.array([m.p for m in rows], "Float64"),
-                "p_low": pd.array([m.p_low for m in rows], "Float64"),
-                "p_high": pd.array([m.p_high for m in rows], "Float64"),
-                "verdict": [m.verdict for m in rows],
-            }
-        )
+        names = {"aic": "AIC", "bic": "BIC", "loglik": "logLik", "df": "Df"}
+        names |= {name: name.capitalize() for name in ("chisq", "chisq_mc_error")}
+        frame = pd.DataFrame(list(self.models)).drop(columns="family").rename(columns=names)
+        # Of what the first line lacks.
+        kinds = dict.fromkeys(("Chisq", "Chisq_mc_error", "p", "p_low", "p_high"), "Float64")
+        return frame.astype({**kinds, "Df": "Int64"})
 
     def to_table(self) -> Table:
         """As printed: Monte Carlo errors and the range of p only where there are any."""
         rows = self.models
         is_noisy = any(m.mc_error > 0 for m in rows)
-        columns = [
-            Column("", tuple(str(number) for number in range(1, len(rows) + 1)), "text"),
-            Column("npar", tuple(m.npar for m in rows), "count"),
-            Column("AIC", tuple(m.aic for m in rows), "statistic"),
-            Column("BIC", tuple(m.bic for m in rows), "statistic"),
-            Column("logLik", tuple(m.loglik for m in rows), "statistic"),
-            Column("Chisq", tuple(m.chisq for m in rows), "statistic"),
-        ]
-        if is_noisy:
-            columns.append(Column("MC error", tuple(m.chisq_mc_error for m in rows), "error"))
-        columns += [
-            Column("Df", tuple(m.df for m in rows), "count"),
-            Column("p", tuple(m.p for m in rows), "error"),
-        ]
-        if is_noisy:
-            columns.append(Column("verdict", tuple(m.verdict for m in rows), "text"))
+        shown = {
+            name: written
+            for name, written in WRITTEN.items()
+            if is_noisy or name not in ("chisq_mc_error", "verdict")
+        }
+        numbers = Column("", tuple(str(number) for number in range(1, len(rows) + 1)), "text")
         is_of_one = len({m.family for m in rows}) == 1
         labels = tuple(
             f"{number}: {m.formula}" + ("" if is_of_one else f", {m.family}")
             for number, m in enumerate(rows, 1)
         )
-        return Table("Likelihood-ratio tests", tuple(columns), labels + self.notes)
+        columns = (numbers, *columns_of(rows, shown))
+        return Table("Likelihood-ratio tests", columns, labels + self.notes)
 
     def __repr__(self) -> str:
         return to_text(self.to_table())
@@ -178,7 +169,6 @@ def _alone(fit: FittedModel) -> Compared:
 
 
 def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared:
-    alone = _alone(larger)
     chisq = 2.0 * (larger.loglik.value - smaller.loglik.value)
     error = 2.0 * math.hypot(larger.loglik.mc_error, smaller.loglik.mc_error)
     df = larger.loglik.df - smaller.loglik.df
@@ -189,6 +179,7 @@ def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared
     verdict = "significant" if p < level else "not significant"
     if low < level <= high:
         verdict = "undecided"
+    alone = _alone(larger)
     return replace(
         alone,
         chisq=chisq,
@@ -202,15 +193,11 @@ def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared
 
 
 def _undecided(models: Sequence[Compared]) -> list[str]:
-    notes = []
-    for number, model in enumerate(models, 1):
-        if model.verdict == "undecided":
-            assert model.p_low is not None
-            assert model.p_high is not None
-            notes.append(
-                f"{number}: undecided. The Monte Carlo error of the log-likelihoods could account for the "
-                f"difference: p lies between {np.format_float_positional(model.p_low, 2, fractional=False)} "
-                f"and {np.format_float_positional(model.p_high, 2, fractional=False)}. Fit with a smaller "
-                "tolerance to decide."
-            )
-    return notes
+    written = partial(np.format_float_positional, precision=2, fractional=False)
+    return [
+        f"{number}: undecided. The Monte Carlo error of the log-likelihoods could account for the difference: "
+        f"p lies between {written(model.p_low)} and {written(model.p_high)}. Fit with a smaller tolerance to "
+        "decide."
+        for number, model in enumerate(models, 1)
+        if model.verdict == "undecided" and model.p_low is not None and model.p_high is not None
+    ]

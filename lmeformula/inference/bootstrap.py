@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -23,14 +24,15 @@ from lmeformula.estimation.student_maximum import heavy_range, heavy_units, maxi
 from lmeformula.fit import FittedModel
 from lmeformula.inference.refit import check_refit, refit_exactly
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
+from lmeformula.model.compile import Model
 from lmeformula.prediction.distribution import is_normal
 from lmeformula.prediction.intervals import chosen, interval_frame
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
 from lmeformula.startup import import_tensorflow
 
-# A design with another response -> its estimates as they are reported, or None where there are none.
-Refit = Callable[[Design], Floats | None]
+# A model of another response -> its estimates as they are reported, or None where there are none.
+Refit = Callable[[Model], Floats | None]
 
 FEWEST, MOST = 100, 1_000_000
 # What stands for infinite values among others, and above what a quantile has come from them.
@@ -152,7 +154,9 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
         with one_blas_thread():
             again, moved = _how(fit, seed)
             for drawn in responses(sampler_of(fit), num_refits, seed):
-                values = again(with_drawn(fit, drawn))
+                design = with_drawn(fit, drawn)
+                is_fitted = _has_estimates(fit, design)
+                values = again(replace(fit.model, design=design)) if is_fitted else None
                 if values is None:
                     num_lost += 1
                 else:
@@ -166,71 +170,65 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
     return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
 
 
+def _has_estimates(fit: FittedModel, design: Design) -> bool:
+    """Whether a response is neither a constant nor without one of the categories."""
+    try:
+        check_refit(fit, design)
+    except (FormulaDataError, ModelError):
+        return False
+    return True
+
+
 def _how(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) by how much all refits are moved."""
     if is_heavy(fit.model):
-        return _with_heavy_tails(fit, seed), None
-    return _exactly(fit) if is_normal(fit.model.family) else _by_laplace(fit)
+        return _by_quadrature(fit) or partial(_by_monte_carlo, seed=seed), None
+    return (partial(_exactly, fit), None) if is_normal(fit.model.family) else _by_laplace(fit)
 
 
-def _with_heavy_tails(fit: FittedModel, seed: int) -> Refit:
+def _by_quadrature(fit: FittedModel) -> Refit | None:
+    """Refits with effects by Student's t distribution; None where their blocks are too large."""
     import_tensorflow()
     from lmeformula.sampling.student_problem import HeavyModel
     from lmeformula.sampling.student_quadrature import heavy_likelihood
 
-    model, space = fit.model, fit.model.space
-    start, within = space.to_free(fit.params), heavy_range(fit)
-    unit = heavy_units(fit)
-    is_small = heavy_likelihood(HeavyModel(model)) is not None
-    options = Options(tolerance=REFIT_TOLERANCE)
+    space = fit.model.space
+    start, within, unit = space.to_free(fit.params), heavy_range(fit), heavy_units(fit)
+    if heavy_likelihood(HeavyModel(fit.model)) is None:
+        return None
 
-    def again(design: Design) -> Floats | None:
-        changed = replace(model, design=design)
-        try:
-            check_refit(fit, design)
-        except (FormulaDataError, ModelError):
-            return None
-        if is_small:
-            likelihood = heavy_likelihood(HeavyModel(changed))
-            assert likelihood is not None
-            top = maximise(likelihood, start, unit, within)
-            return space.to_report(top.psi) if top.converged else None
-        found = estimate(changed, method="mcem", seed=seed, options=options)
-        if found.outcome is Outcome.INTERRUPTED:
-            raise KeyboardInterrupt
-        return found.param_values if found.converged else None
+    def again(model: Model) -> Floats | None:
+        likelihood = heavy_likelihood(HeavyModel(model))
+        assert likelihood is not None
+        top = maximise(likelihood, start, unit, within)
+        return space.to_report(top.psi) if top.converged else None
 
     return again
 
 
-def _exactly(fit: FittedModel) -> tuple[Refit, Floats | None]:
-    def again(design: Design) -> Floats | None:
-        found = refit_exactly(fit, replace(fit.model, design=design))
-        return found.param_values if found.converged else None
+def _by_monte_carlo(model: Model, seed: int) -> Floats | None:
+    found = estimate(model, method="mcem", seed=seed, options=Options(tolerance=REFIT_TOLERANCE))
+    if found.outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    return found.param_values if found.converged else None
 
-    return again, None
+
+def _exactly(fit: FittedModel, model: Model) -> Floats | None:
+    found = refit_exactly(fit, model)
+    return found.param_values if found.converged else None
 
 
 def _by_laplace(fit: FittedModel) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
-    model = fit.model
-    care = Care(looks_far=fit.has_modes)
-    first = fit_laplace(model, care=care)
+    space, care = fit.model.space, Care(looks_far=fit.has_modes)
+    first = fit_laplace(fit.model, care=care)
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates
 
-    def again(design: Design) -> Floats | None:
-        changed = replace(model, design=design, known_start=first.params)
-        try:
-            check_refit(fit, design)
-        except (FormulaDataError, ModelError):
-            # A constant, or a category that was not drawn: this response has no estimates.
-            return None
-        found = fit_laplace(changed, start=start, care=care)
-        if not found.converged:
-            return None
-        return model.space.to_report(model.space.to_free(found.params))
+    def again(model: Model) -> Floats | None:
+        found = fit_laplace(replace(model, known_start=first.params), start=start, care=care)
+        return space.to_report(space.to_free(found.params)) if found.converged else None
 
     if not fit.is_drawn:
         return again, None
-    return again, model.space.to_report(model.space.to_free(first.params)) - fit.param_values
+    return again, space.to_report(space.to_free(first.params)) - fit.param_values

@@ -13,7 +13,6 @@ from lmeformula.fit import FittedModel
 from lmeformula.prediction.parameters import parameters
 
 A_FIT = "Give fits, as lf.fit returns them."
-NO_LIKELIHOOD = "a fit that ended before its first iteration has no log-likelihood"
 # Measures that families share; densities of others are compared with the same family's only.
 SHARED = ("counts", "numbers")
 
@@ -47,9 +46,7 @@ def check_comparable(fits: Sequence[FittedModel]) -> None:
                 f"two fits have {one.loglik.df} parameters each: neither is a special case of the other",
                 hint="Compare their aic instead.",
             )
-        for fit in (one, other):
-            if not np.isfinite(fit.loglik.value):
-                raise ModelError(NO_LIKELIHOOD, hint="See fit.outcome.")
+        _check_ends(one, other)
 
 
 def check_criteria(one: FittedModel, other: FittedModel) -> None:
@@ -60,9 +57,7 @@ def check_criteria(one: FittedModel, other: FittedModel) -> None:
     """
     _check_rows(one, other, one_family=same_measure(one, other))
     _check_likelihoods(one, other)
-    for fit in (one, other):
-        if not np.isfinite(fit.loglik.value):
-            raise ModelError(NO_LIKELIHOOD, hint="See fit.outcome.")
+    _check_ends(one, other)
 
 
 def caveats(fits: Sequence[FittedModel]) -> list[str]:
@@ -133,6 +128,12 @@ def _check_likelihoods(one: FittedModel, other: FittedModel) -> None:
             f"one log-likelihood is by {one.method}, the other by {other.method}",
             hint="An approximation is off by more than models differ by: fit both by one method.",
         )
+
+
+def _check_ends(*fits: FittedModel) -> None:
+    if not all(np.isfinite(fit.loglik.value) for fit in fits):
+        wrong = "a fit that ended before its first iteration has no log-likelihood"
+        raise ModelError(wrong, hint="See fit.outcome.")
 
 
 def _boundary(smaller: FittedModel, larger: FittedModel, number: int) -> list[str]:

@@ -26,7 +26,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.grid import grid_rows
-from lmeformula.inference.joint_tests import points_of
+from lmeformula.inference.joint_tests import frame_of_tests, points_of
 from lmeformula.model.compile import compile
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors
 from lmeformula.prediction.observed_together import observed_of
@@ -100,19 +100,11 @@ def drop1(
     ]
     if test == "F":
         method = freedom(fit, ddf)
-        tests = []
-        for model in smaller:
-            # The coefficients are those of the smaller model where these combinations are zero.
-            rows = _lost(fit, model)
-            tests.append(method.test(rows, rows @ fit.params.beta))
-        return pd.DataFrame(
-            {
-                "term": [model.term for model in smaller],
-                "df1": [found.df1 for found in tests],
-                "df2": [found.df2 for found in tests],
-                "statistic": [found.statistic for found in tests],
-                "p_value": [found.p_value for found in tests],
-            }
+        # The coefficients are those of the smaller model where these combinations are zero.
+        lost = [_lost(fit, model) for model in smaller]
+        tests = [method.test(rows, rows @ fit.params.beta) for rows in lost]
+        return frame_of_tests(
+            [(model.term, test) for model, test in zip(smaller, tests, strict=True)]
         )
     full = _estimate(fit, fit.model.design, seed, options) if fit.reml else fit  # of one predictor
     fits = [full, *(_estimate(fit, _narrow(fit, model), seed, options) for model in smaller)]
@@ -120,18 +112,19 @@ def drop1(
     statistics = np.array([2.0 * (full.loglik.value - other.loglik.value) for other in fits])
     errors = [2.0 * float(np.hypot(full.loglik.mc_error, f.loglik.mc_error)) for f in fits]
     p_values = scipy.stats.chi2.sf(np.maximum(statistics, 0.0), np.maximum(df, 1.0))
-    is_first = np.arange(len(fits)) == 0
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "term": ["<none>", *(model.term for model in smaller)],
-            "df": np.where(is_first, np.nan, df),
+            "df": df,
             "loglik": [found.loglik.value for found in fits],
             "aic": [found.aic for found in fits],
-            "statistic": np.where(is_first, np.nan, statistics),
-            "p_value": np.where(is_first, np.nan, p_values),
-            "mc_error": np.where(is_first, np.nan, errors),
+            "statistic": statistics,
+            "p_value": p_values,
+            "mc_error": errors,
         }
     )
+    frame.loc[0, ["df", "statistic", "p_value", "mc_error"]] = np.nan
+    return frame
 
 
 def droppable(terms: TermSum) -> tuple[Term, ...]:

@@ -94,15 +94,13 @@ def joint_tests(
     found: list[tuple[str, FTest]] = []
     for of, wanted in zip(tested, _asked(fit, tested, terms), strict=True):
         found += [(of.before + name, test) for name, test in _tests(fit, of, wanted, method)]
-    return pd.DataFrame(
-        {
-            "term": [name for name, _ in found],
-            "df1": [test.df1 for _, test in found],
-            "df2": [test.df2 for _, test in found],
-            "statistic": [test.statistic for _, test in found],
-            "p_value": [test.p_value for _, test in found],
-        }
-    )
+    return frame_of_tests(found)
+
+
+def frame_of_tests(found: Sequence[tuple[str, FTest]]) -> pd.DataFrame:
+    """The tests of terms, a row each: term, df1, df2, statistic, p_value."""
+    rows = [(name, test.df1, test.df2, test.statistic, test.p_value) for name, test in found]
+    return pd.DataFrame(rows, columns=["term", "df1", "df2", "statistic", "p_value"])
 
 
 def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[PredictorGroup, ...]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,14 +25,22 @@ from lmeformula.prediction.intervals import chosen, cutoff, interval_frame
 from lmeformula.prediction.parameters import Parameter
 from lmeformula.text.names import drawn
 from lmeformula.text.render import to_text
-from lmeformula.text.table import Column, Table
+from lmeformula.text.table import Kind, Table, columns_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+T = TypeVar("T")
 # A profile has points at these steps of zeta.
 SPACING = 0.5
+# The columns of intervals as they are headed and written.
+WRITTEN: dict[str, tuple[str, Kind]] = {
+    "parameter": ("", "text"),
+    "estimate": ("estimate", "number"),
+    "lower": ("lower", "number"),
+    "upper": ("upper", "number"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,14 +159,7 @@ def profile(
     """
     cut = cutoff(level)
     targets = [*np.arange(SPACING, cut - 0.5 * SPACING, SPACING), cut]
-    found = []
-    with one_blas_thread():
-        for index in chosen(fit, parm):
-            cross = slice_of(fit, index)
-            try:
-                found.append(_profile(cross, targets))
-            except HigherGroundError as error:
-                raise not_at_maximum(cross.parameter, error) from None
+    found = _explored(fit, parm, lambda cross, ridge: _profile(cross, ridge, targets))
     return Profile(tuple(found), fit.reml, level)
 
 
@@ -182,25 +183,33 @@ def profile_intervals(
       ModelError: as `profile`.
     """
     cut = cutoff(level)
-    rows, ends, notes = [], [], []
+    found = _explored(fit, parm, lambda cross, ridge: _interval(cross, ridge, cut))
+    rows, ends, notes = zip(*found, strict=True) if found else ((), (), ())
+    return interval_frame(rows, ends, notes)
+
+
+def _explored(
+    fit: FittedModel, parm: Sequence[str] | str | None, explore: Callable[[Slice, Ridge], T]
+) -> list[T]:
+    """What is found along the ridge of each parameter.
+
+    Raises:
+      ModelError: if the log-likelihood is higher somewhere than at the fit.
+    """
+    found = []
     with one_blas_thread():
         for index in chosen(fit, parm):
             cross = slice_of(fit, index)
             try:
-                ridge = Ridge(cross.surface)
-                stops = [_end(cross, ridge, sign * cut) for sign in (-1.0, 1.0)]
+                found.append(explore(cross, Ridge(cross.surface)))
             except HigherGroundError as error:
-                raise not_at_maximum(cross.parameter, error) from None
-            rows.append(cross.parameter)
-            ends.append(_ends(cross, stops))
-            notes.append(
-                note_of(
-                    cross.parameter,
-                    ends[-1][0] == cross.parameter.bounds[0],
-                    all(stop.settled for stop in stops),
-                )
-            )
-    return interval_frame(rows, ends, notes)
+                raise ModelError(
+                    f"the log-likelihood is higher by {error.args[0]:.3g} at other values of "
+                    f"{cross.parameter.name}: the fit is not at its maximum",
+                    hint="See fit.outcome; rescale the columns, or simplify the random-effects terms, and fit "
+                    "again.",
+                ) from None
+    return found
 
 
 def note_of(parameter: Parameter, touches: bool, is_sound: bool) -> str:
@@ -214,17 +223,7 @@ def note_of(parameter: Parameter, touches: bool, is_sound: bool) -> str:
     return ""
 
 
-def not_at_maximum(parameter: Parameter, error: HigherGroundError) -> ModelError:
-    """The error of a profile that climbs above the fit."""
-    return ModelError(
-        f"the log-likelihood is higher by {error.args[0]:.3g} at other values of {parameter.name}: "
-        "the fit is not at its maximum",
-        hint="See fit.outcome; rescale the columns, or simplify the random-effects terms, and fit again.",
-    )
-
-
-def _profile(cross: Slice, targets: Sequence[float]) -> ParameterProfile:
-    ridge = Ridge(cross.surface)
+def _profile(cross: Slice, ridge: Ridge, targets: Sequence[float]) -> ParameterProfile:
     sides: list[list[Stop]] = []
     bounded = []
     for sign, limit in zip((-1.0, 1.0), cross.surface.limits, strict=True):
@@ -251,15 +250,17 @@ def _profile(cross: Slice, targets: Sequence[float]) -> ParameterProfile:
     return ParameterProfile(cross.parameter, values, zeta, slopes, (bounded[0], bounded[1]), rises)
 
 
-def _end(cross: Slice, ridge: Ridge, target: float) -> Stop:
-    """One end of an interval."""
-    at_limit = ridge.summit.at == cross.surface.limits[1 if target > 0 else 0]
-    return ridge.summit if at_limit else ridge.seek(target)
-
-
-def _ends(cross: Slice, stops: Sequence[Stop]) -> tuple[float, float]:
-    lower, upper = (math.nan if math.isnan(s.at) else cross.report(s.at) for s in stops)
-    return (upper, lower) if lower > upper else (lower, upper)
+def _interval(cross: Slice, ridge: Ridge, cut: float) -> tuple[Parameter, tuple[float, float], str]:
+    """A parameter, the ends of its interval, and what a reader should know of it."""
+    stops = [
+        ridge.summit if ridge.summit.at == limit else ridge.seek(target)
+        for target, limit in zip((-cut, cut), cross.surface.limits, strict=True)
+    ]
+    ends = [math.nan if math.isnan(s.at) else cross.report(s.at) for s in stops]
+    lower, upper = reversed(ends) if ends[0] > ends[1] else ends
+    is_sound = all(stop.settled for stop in stops)
+    note = note_of(cross.parameter, lower == cross.parameter.bounds[0], is_sound)
+    return cross.parameter, (lower, upper), note
 
 
 def profile_text(profile: Profile) -> str:
@@ -272,17 +273,11 @@ def profile_text(profile: Profile) -> str:
     """
     level = min(0.95, profile.level)
     frame = profile.confint(level)
-    columns = [
-        Column("", tuple(frame["parameter"]), "text"),
-        Column("estimate", tuple(map(float, frame["estimate"]))),
-        Column("lower", tuple(map(float, frame["lower"]))),
-        Column("upper", tuple(map(float, frame["upper"]))),
-    ]
-    if frame["note"].any():
-        columns.append(Column("note", tuple(frame["note"]), "text"))
+    headings = WRITTEN | ({"note": ("note", "text")} if frame["note"].any() else {})
     what = "Restricted profile likelihood" if profile.restricted else "Profile likelihood"
     points = sum(len(p.values) for p in profile.profiles)
-    return to_text(Table(f"{what}, {points} points, {100 * level:g} % intervals", tuple(columns)))
+    title = f"{what}, {points} points, {100 * level:g} % intervals"
+    return to_text(Table(title, columns_of(frame.itertuples(), headings)))
 
 
 @kinds.takes(axes=kinds.optional(several_axes))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.arrays import Floats, Ints
+from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.table import structure_of
 from lmeformula.family.own import Ascending
@@ -51,31 +51,6 @@ class Slice:
     report_slope: Callable[[float], float]
 
 
-class _Frame(NamedTuple):
-    """Coordinates of the other parameters: differences from the centre, in units.
-
-    Attributes:
-      centre, unit: (d,).
-      box: of all of psi.
-      others: (m - 1,) places of the others that are walked.
-    """
-
-    centre: Floats
-    unit: Floats
-    box: Box
-    others: Ints
-
-    def whole(self, at: Floats) -> Floats:
-        """(d,) psi at coordinates (m,), the first of which is not placed."""
-        psi = self.centre.copy()
-        psi[self.others] += self.unit[self.others] * at[1:]
-        return psi
-
-    def coordinates(self, first: float, psi: Floats) -> Floats:
-        """(m,) the first coordinate, and those of the others at psi (d,)."""
-        return np.concatenate([[first], ((psi - self.centre) / self.unit)[self.others]])
-
-
 def slice_by(
     likelihood_of: Callable[[Model], Likelihood],
     model: Model,
@@ -106,47 +81,51 @@ def slice_by(
     centre = np.clip(space.to_free(params), box.lowest, box.highest)
     unit = np.ones(space.size)
     unit[: space.num_fixed] = stderr[: space.num_fixed]
-    others = np.flatnonzero(~likelihood.solved & (np.arange(space.size) != index))
-    frame = _Frame(centre, unit, box, others)
-    start = space.own_slice.start
+    # The element of psi that the first coordinate moves, about its origin.
+    moved, origin, distances = index, float(centre[index]), slice(0, 0)
     if isinstance(space.own.scale, Ascending):
+        start = space.own_slice.start
         unit[start] = stderr[start]
         if start < index:
-            others = np.flatnonzero(~likelihood.solved & (np.arange(space.size) != start))
-            return _of_threshold(space, parameter, index, frame._replace(others=others), likelihood)
+            # A later threshold is held, and the first one is what the distances leave of it.
+            moved, distances = start, slice(start + 1, index + 1)
+            origin = float(space.to_report(centre)[index])
+    others = np.flatnonzero(~likelihood.solved & (np.arange(space.size) != moved))
 
     def form(at: float) -> float:
-        return math.sinh(at) if is_correlation else float(centre[index] + unit[index] * at)
+        return math.sinh(at) if is_correlation else origin + float(unit[moved]) * at
 
     def form_slope(at: float) -> float:
-        return math.cosh(at) if is_correlation else float(unit[index])
+        return math.cosh(at) if is_correlation else float(unit[moved])
 
-    def unorder(at: Floats) -> Floats:
-        psi = frame.whole(at)
-        psi[index] = form(at[0])
+    def whole(first: float, rest: Floats | float = 0.0) -> Floats:
+        """(d,) psi at the first coordinate and the others (m - 1,), differences from the centre in units."""
+        psi = centre.copy()
+        psi[others] += unit[others] * rest
+        psi[moved] = form(first) - np.exp(psi[distances]).sum()
         return psi
 
+    def coordinates(first: float, psi: Floats) -> Floats:
+        """(m,) the first coordinate, and those of the others at psi (d,)."""
+        return np.concatenate([[first], ((psi - centre) / unit)[others]])
+
     def value(at: Floats) -> tuple[float, Floats]:
-        asked = unorder(at)
+        asked = whole(at[0], at[1:])
         inside = np.clip(asked, box.lowest, box.highest)
         found, slope = likelihood.at(inside, index)
         slope = np.where(inside == asked, slope, 0.0)
-        return found, np.concatenate([[slope[index] * form_slope(at[0])], (slope * unit)[others]])
+        slope[distances] -= slope[moved] * np.exp(asked[distances])
+        return found, np.concatenate([[slope[moved] * form_slope(at[0])], (slope * unit)[others]])
 
     def interior(at: Floats) -> Floats:
-        return frame.coordinates(at[0], np.clip(unorder(at), box.low, box.high))
+        return coordinates(at[0], np.clip(whole(at[0], at[1:]), box.low, box.high))
 
-    ends = (float(box.lowest[index]), float(box.highest[index]))
+    ends = (float(box.lowest[moved]), float(box.highest[moved]))
     if is_correlation:
-        limits, first = (math.asinh(ends[0]), math.asinh(ends[1])), math.asinh(centre[index])
+        limits, first = (math.asinh(ends[0]), math.asinh(ends[1])), math.asinh(origin)
     else:
-        shifted = [(end - centre[index]) / unit[index] for end in ends]
+        shifted = [(end - centre[moved]) / unit[moved] for end in ends]
         limits, first = (float(shifted[0]), float(shifted[1])), 0.0
-
-    def whole(at: float) -> Floats:
-        psi = centre.copy()
-        psi[index] = form(at)
-        return psi
 
     def report(at: float) -> float:
         if not limits[0] < at < limits[1]:
@@ -154,40 +133,10 @@ def slice_by(
         return float(space.to_report(whole(at))[index])
 
     def report_slope(at: float) -> float:
-        return float(space.report_jacobian(whole(at))[index, index]) * form_slope(at)
+        return float(space.report_jacobian(whole(at))[index, moved]) * form_slope(at)
 
-    surface = Surface(value, frame.coordinates(first, centre), interior, limits)
+    surface = Surface(value, coordinates(first, centre), interior, limits)
     return Slice(parameter, surface, report, report_slope)
-
-
-def _of_threshold(
-    space: ParamSpace, parameter: Parameter, index: int, frame: _Frame, likelihood: Likelihood
-) -> Slice:
-    """A threshold after the first: it is held, and the first one is what the distances leave of it."""
-    centre, unit, box, others = frame
-    start = space.own_slice.start
-    steps = slice(start + 1, index + 1)
-    estimate = float(space.to_report(centre)[index])
-    scale = float(unit[start])
-
-    def unorder(at: Floats) -> Floats:
-        psi = frame.whole(at)
-        psi[start] = estimate + scale * at[0] - np.exp(psi[steps]).sum()
-        return psi
-
-    def value(at: Floats) -> tuple[float, Floats]:
-        asked = unorder(at)
-        inside = np.clip(asked, box.lowest, box.highest)
-        found, slope = likelihood.at(inside, index)
-        slope = np.where(inside == asked, slope, 0.0)
-        slope[steps] -= slope[start] * np.exp(asked[steps])
-        return found, np.concatenate([[slope[start] * scale], (slope * unit)[others]])
-
-    def interior(at: Floats) -> Floats:
-        return frame.coordinates(at[0], np.clip(unorder(at), box.low, box.high))
-
-    surface = Surface(value, np.zeros(1 + len(others)), interior, (-math.inf, math.inf))
-    return Slice(parameter, surface, lambda at: estimate + scale * at, lambda at: scale)
 
 
 class Box(NamedTuple):

@@ -30,6 +30,11 @@ LATENT = {"logit": math.pi**2 / 3, "probit": 1.0, "cloglog": math.pi**2 / 6}
 OBSERVATION = ("auto", "latent", "lognormal", "delta", "trigamma")
 # Step of the derivative of the inverse link.
 LINK_STEP = 1e-5
+_takes_observation = kinds.takes(
+    observation=kinds.one_of(*OBSERVATION),
+    mean=kinds.optional(kinds.number),
+    null=kinds.optional(kinds.instance(FittedModel, A_FIT)),
+)
 
 
 class Variances(NamedTuple):
@@ -66,11 +71,7 @@ class R2(NamedTuple):
         return f"R2(marginal={self.marginal:.4f}, conditional={self.conditional:.4f})"
 
 
-@kinds.takes(
-    observation=kinds.one_of(*OBSERVATION),
-    mean=kinds.optional(kinds.number),
-    null=kinds.optional(kinds.instance(FittedModel, A_FIT)),
-)
+@_takes_observation
 def r2(
     fit: FittedModel,
     *,
@@ -103,11 +104,7 @@ def r2(
     return R2(parts.fixed / total, (parts.fixed + parts.random) / total)
 
 
-@kinds.takes(
-    observation=kinds.one_of(*OBSERVATION),
-    mean=kinds.optional(kinds.number),
-    null=kinds.optional(kinds.instance(FittedModel, A_FIT)),
-)
+@_takes_observation
 def icc(
     fit: FittedModel,
     *,
@@ -132,21 +129,12 @@ def icc(
     """
     parts = variances(fit, observation=observation, mean=mean, null=null)
     rest = parts.random + parts.residual
-    of_groups = {**parts.groups, "all": parts.random}
-    return pd.DataFrame(
-        {
-            "group": list(of_groups),
-            "adjusted": [value / rest for value in of_groups.values()],
-            "unadjusted": [value / (rest + parts.fixed) for value in of_groups.values()],
-        }
-    )
+    shares = np.array([*parts.groups.values(), parts.random])
+    ratios = {"adjusted": shares / rest, "unadjusted": shares / (rest + parts.fixed)}
+    return pd.DataFrame({"group": [*parts.groups, "all"], **ratios})
 
 
-@kinds.takes(
-    observation=kinds.one_of(*OBSERVATION),
-    mean=kinds.optional(kinds.number),
-    null=kinds.optional(kinds.instance(FittedModel, A_FIT)),
-)
+@_takes_observation
 def variances(
     fit: FittedModel,
     *,

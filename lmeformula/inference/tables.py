@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.marginal_means import p_text
-from lmeformula.inference.tidy import fixed_tests
-from lmeformula.inference.wald import wald_interval
-from lmeformula.prediction.intervals import cutoff
-from lmeformula.prediction.parameters import Parameter, parameters
+from lmeformula.inference.tidy import tidy
+from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.thresholds import thresholds
 from lmeformula.prediction.varcorr import varcorr
-from lmeformula.text.table import Column, Table
+from lmeformula.text.table import Column, Kind, Table, columns_of
+
+ESTIMATES = ("estimate", "std_error")
+# What is shown of parameters, as it is headed and written.
+HEADINGS: dict[str, tuple[str, Kind]] = {
+    "name": ("", "text"),
+    "term": ("", "text"),
+    "estimate": ("estimate", "number"),
+    "std_error": ("std error", "number"),
+    "df": ("df", "statistic"),
+    "p": ("p", "text"),
+    "conf_low": ("2.5 %", "number"),
+    "conf_high": ("97.5 %", "number"),
+    "mc_error": ("MC error", "error"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +77,16 @@ def coefficient_table(fit: FittedModel, ddf: str | None = None) -> Table:
       table: one row a coefficient: estimate, standard error, z (their ratio), the ends of Wald's 95 % interval,
         and the Monte Carlo error where the method has one.
     """
-    fixed = [p for p in parameters(fit) if p.effect == "fixed"]
-    if ddf is not None:
-        return _tested(fit, fixed, ddf)
-    ends = [wald_interval(p, cutoff(0.95)) for p in fixed]
-    columns = (
-        Column("", tuple(p.term for p in fixed), "text"),
-        Column("estimate", tuple(p.estimate for p in fixed)),
-        Column("std error", tuple(p.std_error for p in fixed)),
-        Column("z", tuple(p.statistic for p in fixed), "statistic"),
-        Column("2.5 %", tuple(low for low, _ in ends)),
-        Column("97.5 %", tuple(high for _, high in ends)),
-    )
-    return Table("Fixed effects", columns + _mc_error_column(fit, fixed))
-
-
-def _tested(fit: FittedModel, fixed: list[Parameter], ddf: str) -> Table:
-    tests = fixed_tests(fit, ddf)
-    is_normal = bool(np.isinf(tests["df"]).all())
-    found = {name: tuple(map(float, tests[name])) for name in tests}
-    columns = (
-        Column("", tuple(p.term for p in fixed), "text"),
-        Column("estimate", tuple(p.estimate for p in fixed)),
-        Column("std error", found["std_error"]),
-        *(() if is_normal else (Column("df", found["df"], "statistic"),)),
-        Column("z" if is_normal else "t", found["statistic"], "statistic"),
-        Column("p", tuple(map(p_text, found["p_value"])), "text"),
-        Column("2.5 %", found["conf_low"]),
-        Column("97.5 %", found["conf_high"]),
-    )
-    names = {"auto": "satterthwaite"}
-    note = f"Degrees of freedom: {names.get(ddf, ddf).title()}."
-    return Table(
-        "Fixed effects", columns + _mc_error_column(fit, fixed), () if is_normal else (note,)
-    )
+    frame = tidy(fit, ddf=ddf).query("effect == 'fixed'")
+    is_normal = ddf is None or bool(np.isinf(frame["df"]).all())
+    known = HEADINGS | {"statistic": ("z" if is_normal else "t", "statistic")}
+    shown = ["term", *ESTIMATES, "df", "statistic", "p", "conf_low", "conf_high", *_noise(fit)]
+    hidden = (["df"] if is_normal else []) + (["p"] if ddf is None else [])
+    headings = {name: known[name] for name in shown if name not in hidden}
+    rows = frame.assign(p=frame["p_value"].map(p_text)).itertuples()
+    name = "satterthwaite" if ddf == "auto" else ddf
+    notes = () if is_normal else (f"Degrees of freedom: {str(name).title()}.",)
+    return Table("Fixed effects", columns_of(rows, headings), notes)
 
 
 def family_table(fit: FittedModel) -> Table:
@@ -109,24 +98,13 @@ def family_table(fit: FittedModel) -> Table:
       table: one row a parameter: estimate, standard error, and Monte Carlo error if any; no rows for a family
         without. Of thresholds in a pattern the location and the distances, then all the thresholds.
     """
-    rows = [p for p in parameters(fit) if p.effect == "family"]
+    rows: list[Any] = [p for p in parameters(fit) if p.effect == "family"]
     own = fit.model.space.own
-    cells = [(p.term, p.estimate, p.std_error) for p in rows]
     if rows and own.values:
         others = thresholds(fit).drop(index=list(own.names), errors="ignore")
-        cells += [
-            (str(row.Index), float(row.estimate), float(row.std_error))
-            for row in others.itertuples()
-        ]
-    columns = (
-        Column("", tuple(name for name, _, _ in cells), "text"),
-        Column("estimate", tuple(estimate for _, estimate, _ in cells)),
-        Column("std error", tuple(error for _, _, error in cells)),
-    )
-    # Of sums of what was estimated there is no Monte Carlo error.
-    empty = (None,) * (len(cells) - len(rows))
-    errors = (replace(column, cells=column.cells + empty) for column in _mc_error_column(fit, rows))
-    return Table(own.variable.capitalize(), (*columns, *errors))
+        # Of sums of what was estimated there is no Monte Carlo error.
+        rows += others.assign(term=others.index.astype(str), mc_error=None).itertuples()
+    return Table(own.variable.capitalize(), columns_of(rows, _headings(fit, "term")))
 
 
 def variance_table(fit: FittedModel) -> Table:
@@ -148,13 +126,8 @@ def parameter_table(fit: FittedModel) -> Table:
     Returns:
       table: one row a parameter: estimate, standard error, and Monte Carlo error if any.
     """
-    rows = parameters(fit)
-    columns = (
-        Column("", tuple(p.name for p in rows), "text"),
-        Column("estimate", tuple(p.estimate for p in rows)),
-        Column("std error", tuple(p.std_error for p in rows)),
-    )
-    return Table("Parameters", columns + _mc_error_column(fit, rows), _variance_notes(fit))
+    columns = columns_of(parameters(fit), _headings(fit, "name"))
+    return Table("Parameters", columns, _variance_notes(fit))
 
 
 def comparison_table(fit: FittedModel, reference: Reference) -> Table:
@@ -197,10 +170,13 @@ def comparison_table(fit: FittedModel, reference: Reference) -> Table:
     return Table(title, table.columns + beside, (*table.notes, *notes))
 
 
-def _mc_error_column(fit: FittedModel, rows: Sequence[Parameter]) -> tuple[Column, ...]:
-    if not (fit.param_mc_error > 0).any():
-        return ()
-    return (Column("MC error", tuple(p.mc_error for p in rows), "error"),)
+def _headings(fit: FittedModel, name: str) -> dict[str, tuple[str, Kind]]:
+    """Of a name, the estimates and their errors."""
+    return {shown: HEADINGS[shown] for shown in (name, *ESTIMATES, *_noise(fit))}
+
+
+def _noise(fit: FittedModel) -> tuple[str, ...]:
+    return ("mc_error",) if (fit.param_mc_error > 0).any() else ()
 
 
 def _variance_notes(fit: FittedModel) -> tuple[str, ...]:

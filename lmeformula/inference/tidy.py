@@ -14,6 +14,9 @@ from lmeformula.inference.wald import wald_interval
 from lmeformula.prediction.intervals import cutoff
 from lmeformula.prediction.parameters import parameters
 
+# What stands of each parameter as its record has it; tests and intervals stand before the last.
+PARAMETER_COLUMNS = ["effect", "group", "term", "estimate", "std_error", "mc_error"]
+
 
 @kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS))
 def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = None) -> pd.DataFrame:
@@ -36,24 +39,14 @@ def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = None) -> pd
     Raises:
       ModelError: if the level is not between 0 and 1.
     """
-    rows = parameters(fit)
-    quantile = cutoff(level)
+    rows, quantile = parameters(fit), cutoff(level)
     statistics = np.array([p.statistic if p.effect == "fixed" else np.nan for p in rows])
-    intervals = [wald_interval(p, quantile) for p in rows]
-    frame = pd.DataFrame(
-        {
-            "effect": [p.effect for p in rows],
-            "group": [p.group for p in rows],
-            "term": [p.term for p in rows],
-            "estimate": [p.estimate for p in rows],
-            "std_error": [p.std_error for p in rows],
-            "statistic": statistics,
-            "p_value": 2 * scipy.special.ndtr(-np.abs(statistics)),
-            "conf_low": [low for low, _ in intervals],
-            "conf_high": [high for _, high in intervals],
-            "mc_error": [p.mc_error for p in rows],
-        }
-    )
+    ends = np.array([wald_interval(p, quantile) for p in rows]).reshape(-1, 2)
+    frame = pd.DataFrame(list(rows), columns=PARAMETER_COLUMNS)
+    frame.insert(5, "statistic", statistics)
+    frame.insert(6, "p_value", 2 * scipy.special.ndtr(-np.abs(statistics)))
+    frame.insert(7, "conf_low", ends[:, 0])
+    frame.insert(8, "conf_high", ends[:, 1])
     if ddf is None:
         return frame
     tests = fixed_tests(fit, ddf, level)
@@ -99,19 +92,19 @@ def glance(fit: FittedModel) -> pd.DataFrame:
       frame: columns nobs, df, loglik, loglik_mc_error, aic, bic, aic_mc_error (that of bic is the same), sigma,
         method, outcome, converged, singular.
     """
-    return pd.DataFrame(
-        {
-            "nobs": [fit.loglik.nobs],
-            "df": [fit.loglik.df],
-            "loglik": [fit.loglik.value],
-            "loglik_mc_error": [fit.loglik.mc_error],
-            "aic": [fit.aic],
-            "bic": [fit.bic],
-            "aic_mc_error": [2.0 * fit.loglik.mc_error],
-            "sigma": [np.nan if fit.sigma is None else fit.sigma],
-            "method": [fit.method],
-            "outcome": [fit.outcome.name],
-            "converged": [fit.converged],
-            "singular": [fit.singular],
-        }
-    )
+    loglik = fit.loglik
+    facts = {
+        "nobs": loglik.nobs,
+        "df": loglik.df,
+        "loglik": loglik.value,
+        "loglik_mc_error": loglik.mc_error,
+        "aic": fit.aic,
+        "bic": fit.bic,
+        "aic_mc_error": 2.0 * loglik.mc_error,
+        "sigma": np.nan if fit.sigma is None else fit.sigma,
+        "method": fit.method,
+        "outcome": fit.outcome.name,
+        "converged": fit.converged,
+        "singular": fit.singular,
+    }
+    return pd.DataFrame([facts])

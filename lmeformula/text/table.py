@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -23,6 +24,25 @@ class Column:
     heading: str
     cells: tuple[Cell, ...]
     kind: Kind = "number"
+
+
+def columns_of(
+    rows: Iterable[object], headings: Mapping[str, tuple[str, Kind]]
+) -> tuple[Column, ...]:
+    """Columns of the attributes of records.
+
+    Args:
+      rows: records, one a row; of a data frame its `itertuples()`.
+      headings: of each attribute that is shown, the heading and the kind.
+    Example:
+      >>> columns_of([3 + 4j], {"imag": ("imaginary", "number")})
+      (Column(heading='imaginary', cells=(4.0,), kind='number'),)
+    """
+    records = tuple(rows)
+    return tuple(
+        Column(heading, tuple(getattr(record, name) for record in records), kind)
+        for name, (heading, kind) in headings.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
