@@ -85,7 +85,13 @@ def to_arviz(
       >>> data["posterior"]["Intercept|Batch"].sizes["Batch_level"]
       6
     """
-    arviz, xarray = _libraries()
+    try:
+        arviz, xarray = importlib.import_module("arviz"), importlib.import_module("xarray")
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"to_arviz() needs ArviZ, which cannot be imported: {error}",
+            hint="Install it: pip install lmeformula[arviz].",
+        ) from error
     design, name = fit.model.design, fit.model.design.response_name
     is_whole = has_rows(design)
     draws = posterior_draws(fit, num_draws, seed, jointly=None if is_whole else False)
@@ -104,20 +110,6 @@ def to_arviz(
         observed = np.asarray(fit.model.family.response(design)[0], float)
         groups["observed_data"] = _dataset(xarray, fit, {name: (("row",), observed)}, {})
     groups["constant_data"] = _constants(xarray, fit)
-    return _container(arviz, xarray, groups)
-
-
-def _libraries() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("arviz"), importlib.import_module("xarray")
-    except ImportError as error:
-        raise MissingLibraryError(
-            f"to_arviz() needs ArviZ, which cannot be imported: {error}",
-            hint="Install it: pip install lmeformula[arviz].",
-        ) from error
-
-
-def _container(arviz: Any, xarray: Any, groups: dict[str, Any]) -> Any:
     if int(arviz.__version__.split(".")[0]) < 1:
         return arviz.InferenceData(**groups)
     return xarray.DataTree.from_dict(groups)
@@ -134,17 +126,15 @@ def _check_size(num_rows: int, num_draws: int) -> None:
 def _dataset(
     xarray: Any, fit: FittedModel, variables: dict[str, Any], attrs: dict[str, str]
 ) -> Any:
+    design = fit.model.design
+    named = {"row": design.rows, "coefficient": design.names, "parameter": fit.param_names}
     coords: dict[str, Any] = {}
     for dims, values in variables.values():
         for dim, size in zip(dims, np.shape(values), strict=True):
             if dim in ("chain", "draw"):
                 coords[dim] = np.arange(size)
-            elif dim == "row":
-                coords[dim] = np.asarray(fit.model.design.rows)
-            elif dim == "coefficient":
-                coords[dim] = list(fit.model.design.names)
-            elif dim == "parameter":
-                coords[dim] = list(fit.param_names)
+            elif dim in named:
+                coords[dim] = np.asarray(named[dim])
     about = {
         "inference_library": "lmeformula",
         "formula": str(fit.formula),
@@ -155,15 +145,14 @@ def _dataset(
 
 
 def _posterior(xarray: Any, fit: FittedModel, draws: PosteriorDraws) -> Any:
-    variables, coords = {}, {}
-    for block, effects in zip(fit.model.design.terms, draws.effects, strict=True):
-        dim = f"{block.group}_level"
-        coords[dim] = list(block.levels)
-        for j, column in enumerate(block.columns):
-            values = effects[None, :, :, j]
-            variables[f"{column}|{block.name}"] = (("chain", "draw", dim), values)
-    found = _dataset(xarray, fit, variables, {"draws": draws.how})
-    return found.assign_coords(coords)
+    blocks = fit.model.design.terms
+    values = {
+        (block.name, column): effects[:, :, j]
+        for block, effects in zip(blocks, draws.effects, strict=True)
+        for j, column in enumerate(block.columns)
+    }
+    levels = {block.group: list(block.levels) for block in blocks}
+    return _effects(xarray, fit, values, levels, draws.how)
 
 
 def _kept(xarray: Any, fit: FittedModel) -> Any:
@@ -172,24 +161,41 @@ def _kept(xarray: Any, fit: FittedModel) -> Any:
     place = {name: i for i, name in enumerate(fit.watched.names)}
     blocks = fit.model.design.terms
     # Terms on one grouping factor share a dimension: the levels of which all coefficients were kept.
-    coords: dict[str, list[str]] = {}
+    levels = {block.group: list(block.levels) for block in blocks}
     for block in blocks:
-        dim = f"{block.group}_level"
-        known = coords.get(dim, list(block.levels))
-        coords[dim] = [
+        levels[block.group] = [
             level
-            for level in known
+            for level in levels[block.group]
             if all((block.name, level, column) in place for column in block.columns)
         ]
-    variables = {}
-    for block in blocks:
-        dim = f"{block.group}_level"
-        for column in block.columns:
-            columns = [place[block.name, level, column] for level in coords[dim]]
-            values = fit.watched.draws[None, :, columns]
-            variables[f"{column}|{block.name}"] = (("chain", "draw", dim), values)
-    found = _dataset(xarray, fit, variables, {"draws": LAST_ESTEP})
-    return found.assign_coords(coords)
+    values = {
+        (block.name, column): fit.watched.draws[
+            :, [place[block.name, level, column] for level in levels[block.group]]
+        ]
+        for block in blocks
+        for column in block.columns
+    }
+    return _effects(xarray, fit, values, levels, LAST_ESTEP)
+
+
+def _effects(
+    xarray: Any,
+    fit: FittedModel,
+    values: dict[tuple[str, str], Floats],
+    levels: dict[str, list[str]],
+    how: str,
+) -> Any:
+    """Draws (m, l) of each coefficient of each term, over the levels of its grouping factor."""
+    variables = {
+        f"{column}|{block.name}": (
+            ("chain", "draw", f"{block.group}_level"),
+            values[block.name, column][None],
+        )
+        for block in fit.model.design.terms
+        for column in block.columns
+    }
+    found = _dataset(xarray, fit, variables, {"draws": how})
+    return found.assign_coords({f"{group}_level": names for group, names in levels.items()})
 
 
 def _constants(xarray: Any, fit: FittedModel) -> Any:

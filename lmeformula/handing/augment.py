@@ -64,18 +64,13 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
     else:
         observed = observed_mean(family, design)[0]
         found = {".fitted": mean_response(fit, eta), ".fixed": mean_response(fit, alone)}
-    found |= _links(fit, eta)
+    names = [f".link[{name}]" for name in link_columns(fit)] or [".link"]
+    found |= dict(zip(names, eta, strict=True))
     if ".fitted" in found:
         found[".resid"] = observed - found[".fitted"]
     found[".hat"] = _leverages(fit)
     frame = _observed(fit, observed) if data is None else _rows_of(fit, data, tuple(found))
     return frame.assign(**found)
-
-
-def _links(fit: FittedModel, eta: np.ndarray) -> dict[str, np.ndarray]:
-    """The linear predictors by the names of their columns."""
-    names = [f".link[{name}]" for name in link_columns(fit)] or [".link"]
-    return dict(zip(names, eta, strict=True))
 
 
 def _chances(fit: FittedModel, what: str, eta: np.ndarray) -> dict[str, np.ndarray]:
@@ -101,8 +96,7 @@ def _observed(fit: FittedModel, observed: np.ndarray) -> pd.DataFrame:
     design = fit.model.design
     columns: dict[str, object] = {design.response_name: observed}
     for block in design.terms:
-        if block.group not in columns:
-            columns[block.group] = np.array(block.levels, object)[block.index]
+        columns.setdefault(block.group, np.array(block.levels, object)[block.index])
     return pd.DataFrame(columns, index=row_labels(design))
 
 

@@ -63,9 +63,9 @@ def contrast_matrix(method: ContrastMethod, labels: Sequence[str]) -> Contrasts:
             hint="Leave variables out of `by`, or name further ones.",
         )
     if method == "pairwise":
-        pairs = [(i, j) for i in range(m) for j in range(i + 1, m)]
-        names = [f"{labels[i]} - {labels[j]}" for i, j in pairs]
-        return Contrasts(names, np.array([unit[i] - unit[j] for i, j in pairs]), "tukey")
+        names = [f"{a} - {b}" for a, b in itertools.combinations(labels, 2)]
+        first, second = np.triu_indices(m, 1)
+        return Contrasts(names, unit[first] - unit[second], "tukey")
     if method == "trt.vs.ctrl":
         names = [f"{label} - {labels[0]}" for label in labels[1:]]
         return Contrasts(names, unit[1:] - unit[0], "holm")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lmeformula.arrays import Floats, Ints
+from lmeformula.arrays import Floats
 from lmeformula.design.columns import columns_on
 from lmeformula.design.design import Design
 from lmeformula.design.fixed import Matrix
@@ -130,37 +132,29 @@ def cells(
     rest = [name for name in known if name not in kept]
     values = {name: values[name] for name in (*kept, *rest)}
     sizes = {name: len(values[name]) for name in values}
-    total = int(np.prod([float(size) for size in sizes.values()]))
-    if total > MAX_ROWS:
-        raise ModelError(
-            f"the reference grid would have {total:,} rows",
-            hint="Give one value of some variables with at={...}.",
-        )
-    # The rest vary fastest: the rows of one kept combination are next to each other.
-    outer = list(itertools.product(*(range(sizes[name]) for name in reversed(kept))))
-    inner = list(itertools.product(*(range(sizes[name]) for name in rest)))
-    places = np.array([(*reversed(o), *i) for o in outer for i in inner], dtype=np.int64).reshape(
-        len(outer) * len(inner), len(values)
+    total = _num_rows(
+        values, "the reference grid", "Give one value of some variables with at={...}."
     )
-    data = {
-        name: _column(known[name], [values[name][i] for i in places[:, j]])
-        for j, name in enumerate(values)
-    }
+    # The rest vary fastest, in which the rows of one kept combination are next to each other.
+    order = [*reversed(kept), *rest]
+    places = np.indices([sizes[name] for name in order]).reshape(len(order), total)
+    table = {name: [values[name][i] for i in row] for name, row in zip(order, places, strict=True)}
+    data = {name: _column(known[name], table[name]) for name in values}
     for name, step in (shift or {}).items():
         data[name] = np.asarray(data[name], float) + step
-    X, offset, missed = _rebuild_all(predictors, len(fit.params.beta), data, len(places))
-    shape = (len(outer), len(inner))
-    share = np.tile(_shares(observed, rest, values, np.array(inner), weights), (shape[0], 1))
-    share *= _occurring(observed, nesting, values, places, rest, weights).reshape(shape)
+    X, offset, missed = _rebuild_all(predictors, len(fit.params.beta), data, total)
+    num_inner = math.prod(sizes[name] for name in rest)
+    shape = (total // num_inner, num_inner)
+    share = np.tile(_shares(observed, rest, table, num_inner, weights), (shape[0], 1))
+    share *= _occurring(observed, nesting, table, rest, weights).reshape(shape)
     occurs = share.sum(axis=1) > 0.0
     share = share[occurs] / share[occurs].sum(axis=1, keepdims=True)
-    outer = [place for place, it_does in zip(outer, occurs, strict=True) if it_does]
     grid, beyond = (part.reshape(*shape, part.shape[1])[occurs] for part in (X, missed))
     offsets = offset.reshape(len(predictors), *shape)[:, occurs]
     rows, missed = (np.einsum("orc,or->oc", part, share) for part in (grid, beyond))
+    firsts = np.flatnonzero(occurs) * num_inner
     frame = pd.DataFrame(
-        {name: [values[name][place[-1 - j]] for place in outer] for j, name in enumerate(kept)},
-        index=range(len(outer)),
+        {name: [table[name][i] for i in firsts] for name in kept}, index=range(len(firsts))
     )
     middle = (offsets[0] * share).sum(axis=1)
     return Cells(frame, rows, missed, middle, grid, offsets, beyond, share)
@@ -178,22 +172,24 @@ def grid_rows(design: Design, points: Mapping[str, list[object]]) -> Callable[[T
       ModelError: for a grid that is too large.
     """
     observed = {column.name: column for column in observed_of(design).columns}
-    total = int(np.prod([float(len(values)) for values in points.values()]))
-    if total > MAX_ROWS:
-        raise ModelError(
-            f"the grid of the fixed part would have {total:,} rows",
-            hint="Fit the smaller model with fit.update(..., data=...), and compare with anova.",
-        )
-    combinations = list(itertools.product(*points.values()))
-    data = {
-        name: _column(observed[name], [row[j] for row in combinations])
-        for j, name in enumerate(points)
-    } or {"": np.zeros(total)}
+    cure = "Fit the smaller model with fit.update(..., data=...), and compare with anova."
+    total = _num_rows(points, "the grid of the fixed part", cure)
+    columns = zip(points, zip(*itertools.product(*points.values()), strict=True), strict=False)
+    data = {name: _column(observed[name], list(values)) for name, values in columns} or {
+        "": np.zeros(total)
+    }
 
     def build(terms: TermSum) -> Matrix:
         return columns_on(design, data, terms)
 
     return build
+
+
+def _num_rows(points: Mapping[str, list[object]], what: str, cure: str) -> int:
+    total = math.prod(map(len, points.values()))
+    if total > MAX_ROWS:
+        raise ModelError(f"{what} would have {total:,} rows", hint=cure)
+    return total
 
 
 def _values(column: ObservedColumn, given: object) -> list[object]:
@@ -248,33 +244,24 @@ def _rebuild(
 def _occurring(
     observed: Observed,
     nesting: Nesting,
-    values: Mapping[str, list[object]],
-    places: Ints,
+    table: Mapping[str, list[object]],
     rest: Sequence[str],
     weights: str,
 ) -> Floats:
     """(n,) zero for rows of the grid whose nested levels do not occur; else what nested ones weigh more."""
     factors = [column.name for column in observed.factors]
-    names = list(values)
-    found = np.ones(len(places))
+    found = np.ones(max(map(len, table.values()), default=1))
     for name, nests in nesting.items():
         together = [n for n in (name, *nests) if n in factors]
         if len(together) < 2 or name not in factors:
             continue
-        columns = [observed.factors[factors.index(n)] for n in together]
-        seen = {
-            tuple(column.levels[cell[factors.index(column.name)]] for column in columns)
-            for cell in observed.cells
-        }
-        here = [tuple(values[n][row[names.index(n)]] for n in together) for row in places]
+        seen = set(_observed_levels(observed, together))
+        here = list(zip(*(table[n] for n in together), strict=True))
         occurs = np.array([levels in seen for levels in here], float)
         if name in rest and weights == "equal":
             # Averaged over first: each of the levels that occur within those it is nested in weighs the same.
-            count: dict[tuple[object, ...], set[object]] = {}
-            for levels, it_does in zip(here, occurs, strict=True):
-                if it_does:
-                    count.setdefault(levels[1:], set()).add(levels[0])
-            occurs /= np.array([max(len(count.get(levels[1:], ())), 1) for levels in here])
+            count = Counter(levels[1:] for levels in seen.intersection(here))
+            occurs /= np.array([max(count[levels[1:]], 1) for levels in here])
         found *= occurs
     return found
 
@@ -282,29 +269,30 @@ def _occurring(
 def _shares(
     observed: Observed,
     rest: Sequence[str],
-    values: Mapping[str, list[object]],
-    inner: Ints,
+    table: Mapping[str, list[object]],
+    num_inner: int,
     weights: str,
 ) -> Floats:
     """(m,) weights of the combinations that are averaged over; they add up to one."""
-    size = len(inner)
     if weights == "equal":
-        return np.full(size, 1.0 / size)
-    share = np.zeros(size)
-    factors = [column.name for column in observed.factors]
+        return np.full(num_inner, 1.0 / num_inner)
+    factors = {column.name for column in observed.factors}
     used = [name for name in rest if name in factors]
-    counts: dict[tuple[object, ...], float] = {}
-    for cell, count in zip(observed.cells, observed.counts, strict=True):
-        levels = tuple(
-            observed.factors[factors.index(n)].levels[cell[factors.index(n)]] for n in used
-        )
-        counts[levels] = counts.get(levels, 0.0) + float(count)
-    for i, places in enumerate(inner):
-        chosen = {name: values[name][place] for name, place in zip(rest, places, strict=True)}
-        share[i] = counts.get(tuple(chosen[name] for name in used), 0.0)
+    counts: Counter[tuple[object, ...]] = Counter()
+    for levels, count in zip(_observed_levels(observed, used), observed.counts, strict=True):
+        counts[levels] += int(count)
+    here = (tuple(table[name][i] for name in used) for i in range(num_inner))
+    share = np.array([counts[levels] for levels in here], float)
     if not share.any():
         raise ModelError(
             "none of the combinations that are averaged over occurs in the data",
             hint="Use weights='equal'.",
         )
     return np.asarray(share / share.sum())
+
+
+def _observed_levels(observed: Observed, names: Sequence[str]) -> list[tuple[object, ...]]:
+    """The levels of some factors in each combination that occurs."""
+    places = {column.name: place for place, column in enumerate(observed.factors)}
+    columns = [(places[name], observed.factors[places[name]].levels) for name in names]
+    return [tuple(levels[cell[place]] for place, levels in columns) for cell in observed.cells]

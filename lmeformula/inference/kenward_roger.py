@@ -160,13 +160,9 @@ def _elements(kind: str, homogeneous: bool, k: int) -> list[Floats] | None:
         return [np.eye(k), np.ones((k, k)) - np.eye(k)]
     if kind != "us":
         return None
-    found = []
-    for a in range(k):
-        for b in range(a + 1):
-            change = np.zeros((k, k))
-            change[a, b] = change[b, a] = 1.0
-            found.append(change)
-    return found
+    units = np.eye(k)
+    pairs = [np.multiply.outer(units[a], units[b]) for a in range(k) for b in range(a + 1)]
+    return [np.maximum(pair, pair.T) for pair in pairs]
 
 
 class _Products(NamedTuple):
@@ -199,7 +195,8 @@ def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Pro
     parameters = len(directions)
     all_of = [*directions, *enumerate(covariances)]
     p, m = len(data.ols), len(all_of)
-    P, Q, traces = np.empty((m, p, p)), np.empty((m, m, p, p)), np.empty((m, m))
+    # The last is the residual's.
+    P, Q, traces = np.empty((m + 1, p, p)), np.empty((m + 1, m + 1, p, p)), np.empty((m + 1, m + 1))
     alone = np.empty(m)
     for i, (a, change) in enumerate(all_of):
         levels, k = plan.sizes[a]
@@ -215,23 +212,14 @@ def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Pro
             grid = between.reshape(levels, k, *plan.sizes[b])
             spread = np.einsum("ac,lcmd->lamd", change, grid) @ other
             traces[i, j] = traces[j, i] = float(np.vdot(spread, grid))
-    keep = slice(0, parameters)
-    if not space.own.size:
-        return _Products(P[keep], Q[keep, keep], traces[keep, keep])
     terms = slice(parameters, m)
-    rest_P = (data.R.T @ found.information @ data.R / variance - P[terms].sum(axis=0)) / variance
-    rest_Q = (P - Q[:, terms].sum(axis=1)) / variance
-    rest_traces = (alone - traces[:, terms].sum(axis=1)) / variance
-    own_Q = (rest_P - rest_Q[terms].sum(axis=0)) / variance
-    own_trace = ((data.n - alone[terms].sum()) / variance - rest_traces[terms].sum()) / variance
-    size = parameters + 1
-    full = _Products(
-        np.concatenate([P[keep], rest_P[None]]),
-        np.empty((size, size, p, p)),
-        np.empty((size, size)),
-    )
-    full.Q[:-1, :-1], full.Q[:-1, -1] = Q[keep, keep], rest_Q[keep]
-    full.Q[-1, :-1], full.Q[-1, -1] = rest_Q[keep].transpose(0, 2, 1), own_Q
-    full.traces[:-1, :-1], full.traces[:-1, -1] = traces[keep, keep], rest_traces[keep]
-    full.traces[-1, :-1], full.traces[-1, -1] = rest_traces[keep], own_trace
-    return full
+    P[m] = (data.R.T @ found.information @ data.R / variance - P[terms].sum(axis=0)) / variance
+    Q[:m, m] = (P[:m] - Q[:m, terms].sum(axis=1)) / variance
+    Q[m, :m] = Q[:m, m].transpose(0, 2, 1)
+    Q[m, m] = (P[m] - Q[terms, m].sum(axis=0)) / variance
+    traces[:m, m] = traces[m, :m] = (alone - traces[:m, terms].sum(axis=1)) / variance
+    rest = (data.n - alone[terms].sum()) / variance
+    traces[m, m] = (rest - traces[terms, m].sum()) / variance
+    kept = [*range(parameters), *([m] if space.own.size else [])]
+    both = np.ix_(kept, kept)
+    return _Products(P[kept], Q[both], traces[both])

@@ -153,18 +153,18 @@ def _columns(fit: FittedModel, data: object, pl: Any) -> tuple[dict[str, Any], l
     found: dict[str, Any] = {}
     for observed in _observed(fit).columns:
         column = column_of(frame, observed.name)
+        levels = pl.Enum([str(level) for level in observed.levels])
         if _is_spelled(observed):
             values = np.asarray(column.values, float)[design.rows]  # type: ignore[union-attr]
-            levels = pl.Enum([str(level) for level in observed.levels])
-            found[observed.name] = pl.Series([str(v) for v in values.tolist()], dtype=levels)
+            series = pl.Series([str(v) for v in values.tolist()], dtype=levels)
         elif isinstance(column, Categories):
             spelled = np.array([*column.levels, None], dtype=object)[column.codes[design.rows]]
-            levels = pl.Enum([str(level) for level in observed.levels])
-            found[observed.name] = pl.Series(spelled.tolist(), dtype=levels)
+            series = pl.Series(spelled.tolist(), dtype=levels)
         elif isinstance(column, Logicals):
-            found[observed.name] = pl.Series((column.values[design.rows] > 0).tolist())
+            series = pl.Series((column.values[design.rows] > 0).tolist())
         else:
-            found[observed.name] = pl.Series(np.asarray(column.values)[design.rows])
+            series = pl.Series(np.asarray(column.values)[design.rows])
+        found[observed.name] = series
     response = design.response.name
     values = design.response.values
     values = values if values.ndim == 1 else values[:, 0]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Floats, Mask
+from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.adjust import adjusted_p, check_adjustment, critical_values
@@ -101,19 +101,15 @@ class MarginalMeans:
         Raises:
           ModelError: for a method or an adjustment that is not listed, or coefficients that do not fit.
         """
-        groups = self._groups()
         labels = self._labels()
-        names, rows, missed, values, keys = [], [], [], [], []
-        num_means = 0
-        default = "none"
-        for key, places in groups:
-            made = contrast_matrix(method, [labels[i] for i in places])
-            default, num_means = made.adjust, len(places)
-            names += made.names
-            rows.append(made.coefficients @ self.rows[places])
-            missed.append(made.coefficients @ self.missed[places])
-            values.append(made.coefficients @ self.values[places])
-            keys += [key] * len(made.names)
+        groups = self._groups()
+        made = [contrast_matrix(method, [labels[i] for i in places]) for places in groups]
+        default, num_means = made[-1].adjust, len(groups[-1])
+
+        def of(values: Floats) -> Floats:
+            parts = [m.coefficients @ values[i] for m, i in zip(made, groups, strict=True)]
+            return np.concatenate(parts)
+
         chosen = default if adjust is None else adjust
         check_adjustment(chosen)
         if chosen == "tukey" and method != "pairwise":
@@ -121,17 +117,18 @@ class MarginalMeans:
                 "Tukey's adjustment is for all pairs of means",
                 hint='Use adjust="holm", "bonferroni" or "sidak" for other contrasts.',
             )
-        frame = pd.DataFrame({"contrast": names})
-        for j, variable in enumerate(self.by):
-            frame[variable] = [key[j] for key in keys]
+        first = np.repeat([places[0] for places in groups], [len(one.names) for one in made])
+        frame = pd.DataFrame({"contrast": [name for one in made for name in one.names]})
+        for variable in self.by:
+            frame[variable] = self.frame[variable].iloc[first].to_list()
         is_ratio = self.is_response and bool(self.working.ratio)
         return replace(
             self,
             kind="contrast",
             frame=frame,
-            rows=np.concatenate(rows),
-            missed=np.concatenate(missed),
-            values=np.concatenate(values),
+            rows=of(self.rows),
+            missed=of(self.missed),
+            values=of(self.values),
             is_response=is_ratio,
             adjust=chosen,
             num_means=num_means,
@@ -165,7 +162,7 @@ class MarginalMeans:
         width, p_values = np.empty(len(df)), np.empty(len(df))
         with np.errstate(divide="ignore", invalid="ignore"):
             statistics = estimates / errors
-        for _, places in self._groups():
+        for places in self._groups():
             size = max(int(known[places].sum()), 1)
             width[places] = critical_values(df[places], level, self.adjust, self.num_means, size)
             p_values[places] = adjusted_p(
@@ -194,13 +191,12 @@ class MarginalMeans:
             numbers |= {"statistic": statistics, "p_value": p_values}
         return pd.concat([self.frame, pd.DataFrame(numbers)], axis=1)
 
-    def _groups(self) -> list[tuple[tuple[object, ...], list[int]]]:
+    def _groups(self) -> list[Ints]:
         """Positions of the rows of each combination of by-values, in order of appearance."""
-        found: dict[tuple[object, ...], list[int]] = {}
-        keys = zip(*(self.frame[name] for name in self.by), strict=True) if self.by else None
-        for i in range(len(self.frame)):
-            found.setdefault(() if keys is None else next(keys), []).append(i)
-        return list(found.items())
+        if not self.by:
+            return [np.arange(len(self.frame))]
+        codes = self.frame.groupby(list(self.by), sort=False, dropna=False).ngroup().to_numpy()
+        return [np.flatnonzero(codes == code) for code in range(codes.max(initial=-1) + 1)]
 
     def _labels(self) -> list[str]:
         names = [n for n in self.frame.columns if n not in self.by] or list(self.by)
@@ -246,26 +242,20 @@ def _table(means: MarginalMeans) -> Table:
     frame = means.to_frame()
     if np.isinf(frame["df"]).all():
         frame = frame.drop(columns="df")
-    statistic = "z" if "df" not in frame else "t"
-    columns = []
-    for name in frame.columns:
-        heading = {
-            "estimate": means.scale.split(" of ")[0].split(",")[0],
-            "statistic": statistic,
-        }.get(str(name), HEADINGS.get(str(name), str(name)))
-        is_key = name in means.frame.columns
-        columns.append(
-            Column(heading, tuple(map(shown, frame[name])), "text")
-            if is_key
-            else _column(heading, frame[name], str(name))
-        )
+    headings = HEADINGS | {
+        "estimate": means.scale.split(" of ")[0].split(",")[0],
+        "statistic": "t" if "df" in frame else "z",
+    }
+    keys = dict.fromkeys([*means.frame.columns, "p_value"], "text")
+    if "p_value" in frame:
+        frame["p_value"] = frame["p_value"].map(p_text)
+    columns = (
+        Column(headings.get(name, name), tuple(map(shown, frame[name])), "text")
+        if name in keys
+        else Column(headings.get(name, name), tuple(frame[name]), KINDS.get(name, "number"))
+        for name in map(str, frame.columns)
+    )
     return Table("", tuple(columns), _notes(means))
-
-
-def _column(heading: str, values: pd.Series, name: str) -> Column:
-    if name == "p_value":
-        return Column(heading, tuple(map(p_text, values)), "text")
-    return Column(heading, tuple(map(float, values)), KINDS.get(name, "number"))
 
 
 def shown(value: object) -> str:

@@ -154,12 +154,9 @@ def on_response(fit: FittedModel, cells: Cells, part: NamedPredictor, *, alone: 
     values, vcov = slopes.values[:, 0], parameter_covariance(fit)
     rows = np.column_stack([slopes.in_eta[0] * cells.rows, slopes.in_own[:, :, 0].T])
     missed = np.diag(np.abs(cells.missed).max(axis=1, initial=0.0))
-    if is_positive(fit):
-        if _ratio(fit) == RATIO:
-            missed = cells.missed
-        scale = Scale(name, "difference of log means", RATIO, np.exp)
-        return Working(rows / values[:, None], np.log(values), missed, vcov, scale)
-    return Working(rows, values, missed, vcov, Scale(name, "difference of means"))
+    if is_positive(fit) and _ratio(fit) == RATIO:
+        missed = cells.missed
+    return _of_means(fit, rows, values, missed, vcov)
 
 
 def needs_all(fit: FittedModel, part: NamedPredictor, *, alone: bool) -> bool:
@@ -231,15 +228,22 @@ def averaged_means(fit: FittedModel, cells: Cells, kind: str) -> Working:
     if kind == "prob":
         scale = Scale("chance", "difference of chances", ends=(0.0, 1.0))
     elif family.categories is not None:
-        scale = Scale(
-            "mean category", "difference of mean categories", ends=(1.0, float(num_categories(fit)))
-        )
-    elif is_positive(fit):
-        scale = Scale("mean" + _of_text(fit), "difference of log means", RATIO, np.exp)
-        return Working(rows / values[:, None], np.log(values), missed, vcov, scale)
+        ends = (1.0, float(num_categories(fit)))
+        scale = Scale("mean category", "difference of mean categories", ends=ends)
     else:
-        scale = Scale("mean" + _of_text(fit), "difference of means")
+        return _of_means(fit, rows, values, missed, vcov)
     return Working(rows, values, missed, vcov, scale)
+
+
+def _of_means(
+    fit: FittedModel, rows: Floats, values: Floats, missed: Floats, vcov: Floats
+) -> Working:
+    """Means of numbers and their derivatives: where they are positive their logarithms."""
+    name = "mean" + _of_text(fit)
+    if not is_positive(fit):
+        return Working(rows, values, missed, vcov, Scale(name, "difference of means"))
+    scale = Scale(name, "difference of log means", RATIO, np.exp)
+    return Working(rows / values[:, None], np.log(values), missed, vcov, scale)
 
 
 def _ratio(fit: FittedModel) -> str:

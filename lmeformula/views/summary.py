@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections import defaultdict
 from dataclasses import dataclass
 
 from lmeformula.arguments import kinds
@@ -90,14 +91,13 @@ def summary(fit: FittedModel, ddf: str | None = None) -> Summary:
     """
     design = fit.model.design
     left_out = f" ({design.num_missing:,} left out: missing values)" if design.num_missing else ""
-    rows = f"{design.n:,}{left_out}" + (f"; {_group_sizes(fit)}" if design.terms else "")
     facts = [
         ("formula", _formula_text(fit)),
         ("method", f"{_method(fit)}{_effort(fit)}"),
-        ("rows", rows),
+        ("rows", f"{design.n:,}{left_out}{_group_sizes(fit)}"),
         ("fit", _fit_line(fit)),
+        ("errors", f"standard errors from {stderr_source(fit)}"),
     ]
-    facts.append(("errors", f"standard errors from {stderr_source(fit)}"))
     if design.dropped:
         facts.append(("left out", f"{', '.join(design.dropped)} (determined by other columns)"))
     tables = (variance_table(fit), coefficient_table(fit, ddf), family_table(fit))
@@ -115,31 +115,23 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
     Returns:
       text: no newline at the end.
     """
-    rows = parameters(fit)
-    fixed = [
-        f"{p.term} {short(p.estimate)} ({short(p.std_error)})" for p in rows if p.effect == "fixed"
-    ]
-    sds = [f"{_inside(p.name)} {short(p.estimate)}" for p in rows if p.effect == "sd"]
-    tails = [f"{_inside(p.name)} {short(p.estimate)}" for p in rows if p.effect == "df"]
-    family = [
-        f"{p.term} {short(p.estimate)}" if len(fit.params.own) > 1 else short(p.estimate)
-        for p in rows
-        if p.effect == "family"
-    ]
+    shown: dict[str, list[str]] = defaultdict(list)
+    for p in parameters(fit):
+        # Of "sd(students)" what is between the brackets.
+        name = p.name[p.name.find("(") + 1 : -1] if p.effect in ("sd", "df") else p.term
+        error = f" ({short(p.std_error)})" if p.effect == "fixed" else ""
+        is_alone = p.effect == "family" and len(fit.params.own) == 1
+        shown[p.effect].append(f"{'' if is_alone else f'{name} '}{short(p.estimate)}{error}")
     if fit.sigma is not None:
-        sds.append(f"residual {short(fit.sigma)}")
+        shown["sd"].append(f"residual {short(fit.sigma)}")
     facts = (
         ("formula", _formula_text(fit)),
-        (
-            "rows",
-            f"{fit.model.design.n:,}"
-            + (f"; {_group_sizes(fit)}" if fit.model.design.terms else ""),
-        ),
+        ("rows", f"{fit.model.design.n:,}{_group_sizes(fit)}"),
         ("fit", _fit_line(fit)),
-        ("fixed", _enumerate(fixed)),
-        ("scale" if tails else "sd", _enumerate(sds)),
-        ("df", _enumerate(tails)),
-        (fit.model.space.own.variable, _enumerate(family)),
+        ("fixed", _enumerate(shown["fixed"])),
+        ("scale" if shown["df"] else "sd", _enumerate(shown["sd"])),
+        ("df", _enumerate(shown["df"])),
+        (fit.model.space.own.variable, _enumerate(shown["family"])),
     )
     lines = _fact_lines([fact for fact in facts if fact[1]], width)
     outcome = textwrap.shorten(how_it_ended(fit), 4 * width, placeholder=" ...")
@@ -178,7 +170,8 @@ def _effort(fit: FittedModel) -> str:
 
 def _group_sizes(fit: FittedModel) -> str:
     sizes = {block.group: len(block.levels) for block in fit.model.design.terms}
-    return ", ".join(f"{size:,} {group}" for group, size in sizes.items())
+    listed = ", ".join(f"{size:,} {group}" for group, size in sizes.items())
+    return f"; {listed}" if listed else ""
 
 
 def _fit_line(fit: FittedModel) -> str:
@@ -196,11 +189,6 @@ def _fact_lines(
         first = f"  {label}".ljust(indent)
         lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent)
     return lines
-
-
-def _inside(name: str) -> str:
-    """The text between the brackets of "sd(students)"."""
-    return name[name.index("(") + 1 : -1]
 
 
 def _enumerate(items: list[str]) -> str:
