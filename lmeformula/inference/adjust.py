@@ -6,20 +6,8 @@ import numpy as np
 import scipy.stats
 
 from lmeformula.arrays import Floats
-from lmeformula.errors import ModelError
 
 ADJUSTMENTS = ("none", "tukey", "holm", "bonferroni", "sidak")
-
-
-def check_adjustment(adjust: str) -> None:
-    """Refuse an adjustment that is not in the list.
-
-    Raises:
-      ModelError: that gives the list.
-    """
-    if adjust not in ADJUSTMENTS:
-        choices = ", ".join(map(repr, ADJUSTMENTS))
-        raise ModelError(f"adjust is {adjust!r}", hint=f"Choose one of {choices}.")
 
 
 def adjusted_p(statistics: Floats, df: Floats, adjust: str, num_means: int) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.design.columns import columns_on
 from lmeformula.design.design import Design
@@ -122,12 +123,11 @@ def cells(
                 f"{name!r} is not a column of the fixed effects{of}",
                 hint=f"Columns: {', '.join(known)}." if known else "The fixed part has no columns.",
             )
-    if weights not in ("equal", "proportional"):
-        raise ModelError(f"weights is {weights!r}", hint="Choose 'equal' or 'proportional'.")
+    kinds.one_of("equal", "proportional")("weights", weights)
     rest = [name for name in known if name not in kept]
     values = {name: _values(known[name], (at or {}).get(name)) for name in (*kept, *rest)}
-    several = [name for name in known if len(values[name]) > 1]
-    nesting = find_nesting(observed, terms_together(designs), several)
+    varying = [name for name in known if len(values[name]) > 1]
+    nesting = find_nesting(observed, terms_together(designs), varying)
     kept = list(dict.fromkeys([*kept, *(o for name in kept for o in nesting.get(name, ()))]))
     rest = [name for name in known if name not in kept]
     values = {name: values[name] for name in (*kept, *rest)}

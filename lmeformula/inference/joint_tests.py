@@ -152,14 +152,14 @@ def _tests(
     """The tests of a predictor's terms, of all or of those that are wanted."""
     design, beta = of.predictors[0].design, fit.params.beta
     points = points_of(design)
-    several, margins = _margins_of(design)
-    nesting = find_nesting(observed_of(design), design.formula.fixed.sum, several)
+    varying, margins = _margins_of(design)
+    nesting = find_nesting(observed_of(design), design.formula.fixed.sum, varying)
     keys = margins if wanted is None else wanted
     rows = [
-        _differences(fit, of.predictors, [n for n in several if n in key], points, nesting)
+        _differences(fit, of.predictors, [n for n in varying if n in key], points, nesting)
         for key in keys
     ]
-    names = [":".join(n for n in several if n in key) for key in keys]
+    names = [":".join(n for n in varying if n in key) for key in keys]
     tests = [method.test(each, each @ beta) for each in rows]
     if wanted is None:
         # A term of whose differences the data determine none is not listed, but what it is mixed with is.
@@ -175,9 +175,9 @@ def _tests(
 def _margins_of(design: Design) -> tuple[list[str], list[frozenset[str]]]:
     """The variables of a predictor that have several values, in its formula's order, and its terms of them."""
     names = [name for name, values in points_of(design).items() if len(values) > 1]
-    several = _as_written(design, names)
-    nesting = find_nesting(observed_of(design), design.formula.fixed.sum, several)
-    return several, _margins(design, several, nesting)
+    varying = _as_written(design, names)
+    nesting = find_nesting(observed_of(design), design.formula.fixed.sum, varying)
+    return varying, _margins(design, varying, nesting)
 
 
 def _as_written(design: Design, names: Sequence[str]) -> list[str]:
@@ -190,9 +190,9 @@ def _as_written(design: Design, names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: first[name])
 
 
-def _margins(design: Design, several: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
+def _margins(design: Design, varying: Sequence[str], nesting: Nesting) -> list[frozenset[str]]:
     """Sets of variables to test: those of the terms and all parts of them, with what they are nested in."""
-    sets = term_columns(design.formula.fixed.sum, set(several))
+    sets = term_columns(design.formula.fixed.sum, set(varying))
     sets += [frozenset([name, *nests]) for name, nests in nesting.items()]
     # As emmeans lists them: by their number of variables, and in the variables' order.
     parts = {
@@ -201,7 +201,7 @@ def _margins(design: Design, several: Sequence[str], nesting: Nesting) -> list[f
         for size in range(1, len(whole) + 1)
         for part in itertools.combinations(whole, size)
     }
-    place = {name: i for i, name in enumerate(several)}
+    place = {name: i for i, name in enumerate(varying)}
     return [
         part
         for part in sorted(parts, key=lambda one: (len(one), sorted(place[n] for n in one)))

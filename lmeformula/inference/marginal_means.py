@@ -12,7 +12,7 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.inference.adjust import adjusted_p, check_adjustment, critical_values
+from lmeformula.inference.adjust import ADJUSTMENTS, adjusted_p, critical_values
 from lmeformula.inference.contrasts import ContrastMethod, contrast_matrix
 from lmeformula.inference.grid import ESTIMABLE, estimable
 from lmeformula.inference.mean_scales import Scale
@@ -111,7 +111,7 @@ class MarginalMeans:
             return np.concatenate(parts)
 
         chosen = default if adjust is None else adjust
-        check_adjustment(chosen)
+        kinds.one_of(*ADJUSTMENTS)("adjust", chosen)
         if chosen == "tukey" and method != "pairwise":
             raise ModelError(
                 "Tukey's adjustment is for all pairs of means",

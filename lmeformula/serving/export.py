@@ -8,7 +8,6 @@ import tempfile
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
@@ -103,22 +102,18 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
             hint="Make it with lf.design(formula, data).",
         )
     import_tensorflow()
+    import tensorflow as tf
+
     module = serving_module(fit)
+    signatures = {"design_rows": module.design_rows}
+    if module.inputs:
+        signatures["serving_default"] = module.raw
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
-        _write(module, beside)
+        tf.saved_model.save(module, str(beside), signatures=signatures)
         # Of what `mkdtemp` made only its owner could read.
         beside.chmod(0o755)
         beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Exported(target, module.inputs, module.outputs, module.reason, link_columns(fit))
-
-
-def _write(module: Any, folder: Path) -> None:
-    import tensorflow as tf
-
-    signatures = {"design_rows": module.design_rows}
-    if module.inputs:
-        signatures["serving_default"] = module.raw
-    tf.saved_model.save(module, str(folder), signatures=signatures)

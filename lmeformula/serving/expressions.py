@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.evaluate import Scope, evaluate
-from lmeformula.design.frame import Frame, open_frame
+from lmeformula.design.frame import open_frame
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.recipe import Recipe
@@ -24,26 +25,12 @@ NUMBER, TRUTH, LEVEL = "number", "truth value", "level"
 OPERATORS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "^": "pow"}
 # Functions of one number, by their names in TensorFlow.
 PLAIN = {
-    "log": "log",
-    "log1p": "log1p",
-    "exp": "exp",
-    "expm1": "expm1",
-    "sqrt": "sqrt",
-    "abs": "abs",
-    "sin": "sin",
-    "cos": "cos",
-    "tan": "tan",
-    "asin": "asin",
-    "acos": "acos",
-    "atan": "atan",
-    "sinh": "sinh",
-    "cosh": "cosh",
-    "tanh": "tanh",
-    "floor": "floor",
-    "ceil": "ceil",
-    "ceiling": "ceil",
-    "sign": "sign",
-}
+    name: name
+    for name in (
+        *("log", "log1p", "exp", "expm1", "sqrt", "abs", "floor", "ceil", "sign"),
+        *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"),
+    )
+} | {"ceiling": "ceil"}
 BASES = ("poly", "bs", "ns", "cr")
 FACTORS = ("factor", "as.factor", "ordered", "as.ordered")
 
@@ -66,25 +53,21 @@ class Input(NamedTuple):
     kind: str
 
 
+@dataclass(eq=False)
 class Planner:
     """Turns expressions into functions of tensors, and collects which inputs and lookup tables they need.
 
     Attributes:
+      recipe: how the design made the columns.
+      text: of the formula, for messages.
       inputs: by column and kind.
       tables: lookup tables of level names, which a module must hold.
     """
 
-    def __init__(self, recipe: Recipe, text: str) -> None:
-        self.recipe = recipe
-        self.text = text
-        self.inputs: dict[tuple[str, str], Input] = {}
-        self.tables: list[Any] = []
-
-    def beside(self, recipe: Recipe, text: str) -> Planner:
-        """A planner for another formula, with the same inputs and tables."""
-        found = Planner(recipe, text)
-        found.inputs, found.tables = self.inputs, self.tables
-        return found
+    recipe: Recipe
+    text: str
+    inputs: dict[tuple[str, str], Input] = field(default_factory=dict)
+    tables: list[Any] = field(default_factory=list)
 
     def ask(self, column: str, kind: str) -> Served:
         """An input; numbers and truth values (n,) float64, levels (n,) strings."""
@@ -251,7 +234,7 @@ class Planner:
                 return np.array([one.low, one.high])
         raise NotServed(f"the range of {column}, which is kept of fixed effects only")
 
-    def _scope(self, columns: dict[str, Floats]) -> Scope:
+    def _scope(self, columns: dict[str, Any]) -> Scope:
         return Scope(
             open_frame(columns), self.recipe.functions, self.recipe.memory, True, self.text
         )
@@ -261,14 +244,13 @@ class Planner:
         known = self.recipe.factors.get(expression)
         if known is not None:
             return known
-        scope = Scope(self._frame(), self.recipe.functions, self.recipe.memory, True, self.text)
-        value = evaluate(expression, scope)
+        value = evaluate(expression, self._scope(self._two_rows()))
         if isinstance(value, Categories | Logicals | Numbers):
             return value
         raise NotServed(label(expression))
 
-    def _frame(self) -> Frame:
-        """Two rows with every column that the design read."""
+    def _two_rows(self) -> dict[str, Any]:
+        """Every column that the design read."""
         columns: dict[str, Any] = {}
         for name, column in self.recipe.memory.columns.items():
             if isinstance(column, Categories):
@@ -277,7 +259,7 @@ class Planner:
                 columns[name] = [True, False]
             else:
                 columns[name] = np.array([0.5, 1.5])
-        return open_frame(columns)
+        return columns
 
     def _free_name(self, column: str) -> str:
         taken = {one.name for one in self.inputs.values()}

@@ -131,7 +131,8 @@ def _predictors(fit: FittedModel) -> tuple[Served, Planner]:
         beta = fit.params.beta[of_columns == number]
         modes = [fit.modes[place][:, columns] for place, columns in terms]
         assert part.recipe is not None
-        each.append(_predictor(part, beta, modes, planner.beside(part.recipe, part.formula.text)))
+        beside = replace(planner, recipe=part.recipe, text=part.formula.text)
+        each.append(_predictor(part, beta, modes, beside))
     if not planner.inputs:
         raise NotServed("a column of the data, and it reads none")
 
@@ -165,10 +166,8 @@ def _predictor(
     weights[list(recipe.kept)] = beta
     parts = [_sum(planner, variables, fixed, weights[:, None])]
     parts += [_column(planner.numbers(offset)) for offset in formula.fixed.offsets]
-    if recipe.offset is None:
-        parts.append(_column(planner.ask(OFFSET, "number")))
-    elif recipe.offset:
-        parts.append(_column(planner.ask(recipe.offset, "number")))
+    if recipe.offset != "":
+        parts.append(_column(planner.ask(recipe.offset or OFFSET, "number")))
     for linked, effects in zip(linked_terms(formula.random), modes, strict=True):
         group = linked[0].group
         build = builder_of(linked[0])
@@ -294,18 +293,15 @@ def _scales(fit: FittedModel) -> Scale:
     def link(eta: Tensor) -> dict[str, Tensor]:
         return {"link": eta if link_columns(fit) else eta[:, 0]}
 
-    more: Scale = chances if family.categories is not None else means
-    ways: tuple[Scale, ...] = (more,)
     if family.link == "identity" and family.is_normal:
         return lambda eta: {**link(eta), "prediction": tf.identity(eta[:, 0])}
     grid = np.stack([np.roll(GRID, 4 * k) for k in range(num_predictors)])
     points = tf.constant(grid.T)
+    more: Scale = chances if family.categories is not None else means
     if family.is_unordered:
-        name = "probabilities"
-        expected = chances_at(fit, grid)
+        ways, name, expected = [more], "probabilities", chances_at(fit, grid)
     else:
-        ways, name = (more, _multiple(fit)), "prediction"
-        expected = mean_response(fit, grid)
+        ways, name, expected = [more, _multiple(fit)], "prediction", mean_response(fit, grid)
     for way in ways:
         try:
             found = way(points)[name]
@@ -313,12 +309,8 @@ def _scales(fit: FittedModel) -> Scale:
             # Not every distribution knows its mean.
             continue
         if np.allclose(found, expected, rtol=1e-7):
-            return partial(_both, link, way)
+            return partial(lambda way, eta: {**link(eta), **way(eta)}, way)
     return link
-
-
-def _both(link: Scale, way: Scale, eta: Tensor) -> dict[str, Tensor]:
-    return {**link(eta), **way(eta)}
 
 
 def _multiple(fit: FittedModel) -> Scale:
