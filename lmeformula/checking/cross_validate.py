@@ -22,7 +22,7 @@ from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.student_effects import is_heavy, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.inference.comparable import row_weights, same_measure
-from lmeformula.inference.refit_start import start_from
+from lmeformula.inference.refit import start_from
 from lmeformula.prediction.equations import check_direct, equations
 from lmeformula.prediction.predictive_density import log_predictive, mean_over
 from lmeformula.prediction.predictor import linear_predictor

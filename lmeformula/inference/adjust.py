@@ -30,8 +30,12 @@ def adjusted_p(statistics: Floats, df: Floats, adjust: str, num_means: int) -> F
     single = 2.0 * scipy.stats.t.sf(np.abs(statistics), df)
     counted = ~np.isnan(single)
     size = int(counted.sum())
-    if adjust == "tukey":
-        return _tukey_p(np.asarray(np.abs(statistics)), df, num_means)
+    if adjust == "tukey" and num_means > 2:
+        usable = counted & ~np.isnan(df)
+        widths = np.sqrt(2.0) * np.abs(statistics[usable])
+        found = np.full(len(single), np.nan)
+        found[usable] = scipy.stats.studentized_range.sf(widths, num_means, df[usable])
+        return found
     if adjust == "bonferroni":
         return np.asarray(np.minimum(size * single, 1.0))
     if adjust == "sidak":
@@ -67,14 +71,3 @@ def critical_values(df: Floats, level: float, adjust: str, num_means: int, size:
     elif adjust == "sidak":
         each = level ** (1.0 / size)
     return np.asarray(scipy.stats.t.ppf(0.5 + each / 2.0, df))
-
-
-def _tukey_p(sizes: Floats, df: Floats, num_means: int) -> Floats:
-    if num_means < 3:
-        return np.asarray(2.0 * scipy.stats.t.sf(sizes, df))
-    usable = ~(np.isnan(sizes) | np.isnan(df))
-    found = np.full(len(sizes), np.nan)
-    found[usable] = scipy.stats.studentized_range.sf(
-        np.sqrt(2.0) * sizes[usable], num_means, df[usable]
-    )
-    return found

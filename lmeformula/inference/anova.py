@@ -20,6 +20,8 @@ from lmeformula.text.table import Column, Kind, Table, columns_of
 
 # Monte Carlo errors are taken this many times, as for an interval of 95 %.
 ERRORS = 1.959963984540054
+# What frames call them.
+CRITERIA = {"aic": "AIC", "bic": "BIC", "loglik": "logLik"}
 # The columns that are printed, as they are headed and written.
 WRITTEN: dict[str, tuple[str, Kind]] = {
     "npar": ("npar", "count"),
@@ -86,8 +88,7 @@ class Anova:
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each fit, with the columns of R's table, Monte Carlo errors and verdicts."""
-        names = {"aic": "AIC", "bic": "BIC", "loglik": "logLik", "df": "Df"}
-        names |= {name: name.capitalize() for name in ("chisq", "chisq_mc_error")}
+        names = CRITERIA | {name: name.capitalize() for name in ("chisq", "chisq_mc_error", "df")}
         frame = pd.DataFrame(list(self.models)).drop(columns="family").rename(columns=names)
         # Of what the first line lacks.
         kinds = dict.fromkeys(("Chisq", "Chisq_mc_error", "p", "p_low", "p_high"), "Float64")
@@ -147,14 +148,15 @@ def anova(*fits: FittedModel, level: float = 0.05) -> Anova:
     """
     ordered = sorted(fits, key=lambda fit: fit.loglik.df)
     check_comparable(ordered)
-    models = [_alone(ordered[0])]
+    models = [alone(ordered[0])]
     for smaller, larger in pairwise(ordered):
         models.append(_tested(smaller, larger, level))
     notes = [*caveats(ordered), *_undecided(models)]
     return Anova(tuple(models), level, tuple(notes))
 
 
-def _alone(fit: FittedModel) -> Compared:
+def alone(fit: FittedModel) -> Compared:
+    """The line of a fit without a test."""
     family = fit.model.family
     return Compared(
         formula=" ".join(fit.formula.written.split()),
@@ -179,9 +181,8 @@ def _tested(smaller: FittedModel, larger: FittedModel, level: float) -> Compared
     verdict = "significant" if p < level else "not significant"
     if low < level <= high:
         verdict = "undecided"
-    alone = _alone(larger)
     return replace(
-        alone,
+        alone(larger),
         chisq=chisq,
         chisq_mc_error=error,
         df=df,

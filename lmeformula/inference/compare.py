@@ -10,6 +10,7 @@ import pandas as pd
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
+from lmeformula.inference.anova import CRITERIA, alone
 from lmeformula.inference.comparable import A_FIT, check_criteria
 
 
@@ -45,17 +46,10 @@ def compare(*fits: FittedModel, by: str = "AIC") -> pd.DataFrame:
         )
     for one, other in pairwise(fits):
         check_criteria(one, other)
-    frame = pd.DataFrame(
-        {
-            "formula": [" ".join(f.formula.written.split()) for f in fits],
-            "family": [f.model.family.written for f in fits],
-            "npar": [f.loglik.df for f in fits],
-            "logLik": [f.loglik.value for f in fits],
-            "mc_error": [f.loglik.mc_error for f in fits],
-            "AIC": [f.aic for f in fits],
-            "BIC": [f.bic for f in fits],
-        }
-    ).sort_values(by, kind="stable", ignore_index=True)
+    frame = pd.DataFrame([alone(fit) for fit in fits]).rename(columns=CRITERIA)
+    frame["family"] = [fit.model.family.written for fit in fits]
+    frame = frame[["formula", "family", "npar", "logLik", "mc_error", "AIC", "BIC"]]
+    frame = frame.sort_values(by, kind="stable", ignore_index=True)
     delta = (frame[by] - frame[by].iloc[0]).to_numpy()
     errors = 2.0 * np.hypot(frame["mc_error"], frame["mc_error"].iloc[0]).to_numpy()
     errors[0] = 0.0

@@ -36,8 +36,5 @@ def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
             f"there are no {ddf} degrees of freedom of a {fit.model.family.name} fit",
             hint='Use ddf="none": z and chi-square tests.',
         )
-    if ddf == "kenward-roger":
-        with one_blas_thread():
-            return kenward_roger(fit)
     with one_blas_thread():
-        return satterthwaite(fit)
+        return kenward_roger(fit) if ddf == "kenward-roger" else satterthwaite(fit)

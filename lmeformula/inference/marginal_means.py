@@ -221,41 +221,30 @@ class MarginalMeans:
 
     @property
     def table(self) -> Table:
-        """The rows as a table of unrounded numbers."""
-        return _table(self)
+        """Names, estimates and 95 % intervals; notes say what they are and how they were adjusted."""
+        frame = self.to_frame()
+        if np.isinf(frame["df"]).all():
+            frame = frame.drop(columns="df")
+        headings = HEADINGS | {
+            "estimate": self.scale.split(" of ")[0].split(",")[0],
+            "statistic": "t" if "df" in frame else "z",
+        }
+        keys = dict.fromkeys([*self.frame.columns, "p_value"], "text")
+        if "p_value" in frame:
+            frame["p_value"] = frame["p_value"].map(p_text)
+        columns = (
+            Column(headings.get(name, name), tuple(map(shown, frame[name])), "text")
+            if name in keys
+            else Column(headings.get(name, name), tuple(frame[name]), KINDS.get(name, "number"))
+            for name in map(str, frame.columns)
+        )
+        return Table("", tuple(columns), _notes(self))
 
     def __repr__(self) -> str:
         return to_text(self.table, width=100)
 
     def _repr_html_(self) -> str:
         return to_html(self.table)
-
-
-def _table(means: MarginalMeans) -> Table:
-    """Lay marginal means, slopes or contrasts out for reading.
-
-    Args:
-      means: what `fit.emmeans` gave.
-    Returns:
-      table: their names, estimates and 95 % intervals; notes say what they are and how they were adjusted.
-    """
-    frame = means.to_frame()
-    if np.isinf(frame["df"]).all():
-        frame = frame.drop(columns="df")
-    headings = HEADINGS | {
-        "estimate": means.scale.split(" of ")[0].split(",")[0],
-        "statistic": "t" if "df" in frame else "z",
-    }
-    keys = dict.fromkeys([*means.frame.columns, "p_value"], "text")
-    if "p_value" in frame:
-        frame["p_value"] = frame["p_value"].map(p_text)
-    columns = (
-        Column(headings.get(name, name), tuple(map(shown, frame[name])), "text")
-        if name in keys
-        else Column(headings.get(name, name), tuple(frame[name]), KINDS.get(name, "number"))
-        for name in map(str, frame.columns)
-    )
-    return Table("", tuple(columns), _notes(means))
 
 
 def shown(value: object) -> str:

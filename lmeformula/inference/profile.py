@@ -130,12 +130,34 @@ class Profile:
             ignore_index=True,
         )
 
+    @kinds.takes(axes=kinds.optional(several_axes))
     def plot(self, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
-        """Draw zeta of each parameter; see `lmeformula.inference.profile.zeta_plot`."""
-        return zeta_plot(self, axes)
+        """Draw zeta against each parameter: straight lines where likelihoods are those of normal distributions.
+
+        Horizontal lines mark the 95 % interval, vertical ones its ends.
+
+        Args:
+          axes: one for each parameter; a new figure by default.
+        Returns:
+          axes: (number of parameters,) of those drawn on.
+        """
+        panels = (
+            new_panels(len(self.profiles)) if axes is None else np.asarray(axes, object).reshape(-1)
+        )
+        ends = self.confint(min(0.95, self.level))[["lower", "upper"]].itertuples(index=False)
+        for one, ax, (lower, upper) in zip(self.profiles, panels, ends, strict=True):
+            _draw(one, ax, lower, upper)
+        return panels
 
     def __repr__(self) -> str:
-        return profile_text(self)
+        """The 95 % intervals, or narrower ones if the profiles end before."""
+        level = min(0.95, self.level)
+        frame = self.confint(level)
+        headings = WRITTEN | ({"note": ("note", "text")} if frame["note"].any() else {})
+        what = "Restricted profile likelihood" if self.restricted else "Profile likelihood"
+        points = sum(len(p.values) for p in self.profiles)
+        title = f"{what}, {points} points, {100 * level:g} % intervals"
+        return to_text(Table(title, columns_of(frame.itertuples(), headings)))
 
 
 @kinds.takes(parm=kinds.optional(kinds.names), level=kinds.coverage)
@@ -261,45 +283,6 @@ def _interval(cross: Slice, ridge: Ridge, cut: float) -> tuple[Parameter, tuple[
     is_sound = all(stop.settled for stop in stops)
     note = note_of(cross.parameter, lower == cross.parameter.bounds[0], is_sound)
     return cross.parameter, (lower, upper), note
-
-
-def profile_text(profile: Profile) -> str:
-    """Show the profiles by the 95 % intervals that they give, or narrower ones if they end before.
-
-    Args:
-      profile: the profiles.
-    Returns:
-      text: no newline at the end.
-    """
-    level = min(0.95, profile.level)
-    frame = profile.confint(level)
-    headings = WRITTEN | ({"note": ("note", "text")} if frame["note"].any() else {})
-    what = "Restricted profile likelihood" if profile.restricted else "Profile likelihood"
-    points = sum(len(p.values) for p in profile.profiles)
-    title = f"{what}, {points} points, {100 * level:g} % intervals"
-    return to_text(Table(title, columns_of(frame.itertuples(), headings)))
-
-
-@kinds.takes(axes=kinds.optional(several_axes))
-def zeta_plot(profile: Profile, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
-    """Draw zeta against each parameter: a straight line where its likelihood is that of a normal distribution.
-
-    Horizontal lines mark the 95 % interval, vertical ones its ends.
-
-    Args:
-      profile: the profiles.
-      axes: one for each parameter; a new figure by default.
-    Returns:
-      axes: (number of parameters,) of those drawn on.
-    """
-    drawn = (
-        new_panels(len(profile.profiles)) if axes is None else np.asarray(axes, object).reshape(-1)
-    )
-    level = min(0.95, profile.level)
-    ends = profile.confint(level)
-    for number, (one, ax) in enumerate(zip(profile.profiles, drawn, strict=True)):
-        _draw(one, ax, float(ends["lower"][number]), float(ends["upper"][number]))
-    return drawn
 
 
 def _draw(profile: ParameterProfile, ax: Axes, lower: float, upper: float) -> None:

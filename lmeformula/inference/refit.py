@@ -19,9 +19,10 @@ from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.fit import FittedModel
-from lmeformula.inference.refit_start import start_from
 from lmeformula.likelihood.gaussian.sums import Carrier, prepare, respond
 from lmeformula.model.compile import Model
+from lmeformula.model.params import Params
+from lmeformula.prediction.own_limits import own_at_limits
 from lmeformula.prediction.predictor import category_names
 
 if TYPE_CHECKING:
@@ -86,6 +87,25 @@ def refit(
             start=start_from(fit, model),
         )
     return replace(found, seconds=found.seconds._replace(total=time.perf_counter() - began))
+
+
+def start_from(fit: FittedModel, model: Model) -> Params | None:
+    """The estimates of a fit as a start for another, where there is a direction to go from them; else None.
+
+    A singular covariance has none, and the model keeps its own start. Nor has an own parameter of the family
+    that ended at its limit: it starts where it always does.
+
+    Args:
+      fit: of a model with the same parameters.
+      model: the one to be fitted.
+    """
+    if fit.singular:
+        return None
+    resting = own_at_limits(fit)
+    if not resting.any():
+        return fit.params
+    own = np.where(resting, model.space.own.start, fit.params.own)
+    return fit.params._replace(own=own)
 
 
 def check_refit(fit: FittedModel, design: Design) -> None:

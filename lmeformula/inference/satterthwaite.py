@@ -44,9 +44,10 @@ class Satterthwaite:
         """(r,) degrees of freedom of combinations (r, p) of the fixed effects; nan for a row of zeros."""
         variances = np.einsum("ri,ij,rj->r", rows, self.vcov, rows)
         gradients = np.einsum("ri,mij,rj->rm", rows, self.slopes, rows)
-        return ratio(
-            2.0 * variances**2, np.einsum("rm,ms,rs->r", gradients, self.spread, gradients)
-        )
+        uncertainty = np.einsum("rm,ms,rs->r", gradients, self.spread, gradients)
+        # Infinite where only the denominator is zero, nan where both are.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(2.0 * variances**2 / uncertainty)
 
     def test(self, rows: Floats, estimates: Floats) -> FTest:
         """F test that the combinations `rows` (r, p), whose estimates are (r,), are all zero.
@@ -118,9 +119,3 @@ def sandwich(block: Floats, covariance: Floats) -> Floats:
     """(p, p) sum over the levels of B_l' S B_l, for blocks (l, k, p) and S (k, k)."""
     flat = block.reshape(-1, block.shape[-1])
     return np.asarray(flat.T @ (covariance @ block).reshape(flat.shape))
-
-
-def ratio(above: Floats, below: Floats) -> Floats:
-    """Elementwise ratio; infinite where only the denominator is zero, nan where both are."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(above / below)

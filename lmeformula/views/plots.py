@@ -39,6 +39,12 @@ LABELLED_LEVELS = 40  # more levels than this are drawn as a band, without names
 FEW_POINTS = 40  # no more points than this are marked on a line
 RUG_LEVELS = 30  # fewer levels than this are shown one by one under a histogram
 
+_takes_effect = kinds.takes(
+    group=kinds.optional(kinds.text),
+    column=kinds.optional(kinds.text),
+    ax=kinds.optional(one_axes),
+)
+
 
 @kinds.takes(parameters=kinds.optional(kinds.names), axes=kinds.optional(several_axes))
 def convergence(
@@ -166,11 +172,7 @@ def residual_histogram(
     return finish(ax, title, "y", xlabel="observed - predicted", ylabel="density")
 
 
-@kinds.takes(
-    group=kinds.optional(kinds.text),
-    column=kinds.optional(kinds.text),
-    ax=kinds.optional(one_axes),
-)
+@_takes_effect
 def histogram(
     fit: FittedModel, group: str | None = None, column: str | None = None, ax: Axes | None = None
 ) -> Axes:
@@ -210,11 +212,7 @@ def histogram(
     return finish(ax, title, "y", xlabel=effect, ylabel="density")
 
 
-@kinds.takes(
-    group=kinds.optional(kinds.text),
-    column=kinds.optional(kinds.text),
-    ax=kinds.optional(one_axes),
-)
+@_takes_effect
 def effects(
     fit: FittedModel, group: str | None = None, column: str | None = None, ax: Axes | None = None
 ) -> Axes:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lmeformula.inference.profile import ParameterProfile, Profile, profile_text, zeta_plot
+from lmeformula.inference.profile import ParameterProfile, Profile
 from lmeformula.prediction.parameters import Parameter
 
 TEXT = """\
@@ -40,7 +40,7 @@ PROFILE = Profile(
 
 
 def test_text():
-    assert profile_text(PROFILE) == TEXT
+    assert repr(PROFILE) == TEXT
 
 
 def test_restricted_likelihood_is_said():
@@ -49,7 +49,7 @@ def test_restricted_likelihood_is_said():
 
 def test_picture_marks_the_interval():
     axes = Figure().subplots(1, 2)
-    drawn = zeta_plot(PROFILE, axes)
+    drawn = PROFILE.plot(axes)
     assert [ax.get_title(loc="left") for ax in drawn] == ["x", "sd(g)"]
     curve, points, lower, upper = drawn[0].get_lines()[1:]
     assert np.allclose(points.get_ydata(), PROFILE.profiles[0].zeta)
