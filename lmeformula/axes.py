@@ -51,8 +51,10 @@ def num_columns(num_panels: int) -> int:
     return min(num_panels, 3)
 
 
-def new_panels(num_panels: int) -> NDArray[np.object_]:
-    """Axes of a new figure, in rows of three."""
+def panels(num_panels: int, axes: Sequence[Axes] | None) -> NDArray[np.object_]:
+    """The axes that were given, or those of a new figure, in rows of three."""
+    if axes is not None:
+        return np.asarray(axes, dtype=object).reshape(-1)
     columns = num_columns(num_panels)
     size = (3.2 * columns, 2.1 * -(-num_panels // columns))
     return panels_on(_pyplot().figure(figsize=size, layout="constrained"), num_panels)

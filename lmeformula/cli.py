@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import lmeformula as lf
 from lmeformula.errors import LmeFormulaError, LmeFormulaWarning
@@ -290,12 +290,7 @@ def _positive(text: str) -> int:
 
 
 def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
+    message: Warning | str, category: type[Warning], *_: object, **__: object
 ) -> None:
     """Our warnings are for the user, as plain text; those of other libraries are for developers."""
     if issubclass(category, LmeFormulaWarning):

@@ -121,9 +121,7 @@ def information(
 
     m = len(point) - 1 + space.own.size
     found = np.empty((m, m))
-    for j in range(m):
-        step = np.zeros(len(point))
-        step[j] = steps[j]
+    for j, step in enumerate(np.diag(steps)[:m]):
         near = score(point + step) - score(point - step)
         far = score(point + 2.0 * step) - score(point - 2.0 * step)
         found[j] = -(8.0 * near - far)[:m] / (12.0 * steps[j])

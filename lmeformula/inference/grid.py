@@ -59,6 +59,10 @@ class Cells:
     grid_missed: Floats
     share: Floats
 
+    def predictors(self, beta: Floats) -> Floats:
+        """(r,) mean linear predictors."""
+        return self.rows @ beta + self.offset
+
 
 def estimable(rows: Floats, missed: Floats) -> Floats:
     """Those combinations of rows that the data determine.

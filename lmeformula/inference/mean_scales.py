@@ -93,7 +93,7 @@ class Working(NamedTuple):
 
 def on_link(fit: FittedModel, cells: Cells, part: NamedPredictor) -> Working:
     """Means of a linear predictor."""
-    values = cells.rows @ fit.params.beta + cells.offset
+    values = cells.predictors(fit.params.beta)
     scale = link_scale(fit, part)
     if not _is_located(fit, part):
         return Working(cells.rows, values, cells.missed, None, scale)
@@ -135,7 +135,7 @@ def on_response(fit: FittedModel, cells: Cells, part: NamedPredictor, *, alone: 
         return _of_parameter(fit, cells, part)
     if fit.model.family.categories is not None:
         return averaged_means(fit, cells, "response")
-    eta = cells.rows @ fit.params.beta + cells.offset
+    eta = cells.predictors(fit.params.beta)
     if is_linear(fit):
         return Working(cells.rows, eta, cells.missed, None, _undone(fit))
     if needs_all(fit, part, alone=alone):
@@ -175,7 +175,7 @@ def needs_all(fit: FittedModel, part: NamedPredictor, *, alone: bool) -> bool:
 
 def _of_parameter(fit: FittedModel, cells: Cells, part: NamedPredictor) -> Working:
     """What a linear predictor is the link of, whatever the other predictors are."""
-    eta = cells.rows @ fit.params.beta + cells.offset
+    eta = cells.predictors(fit.params.beta)
     link, inverse = link_of(fit, part)
     assert inverse is not None
     difference, ratio = link_scale(fit, part).difference, ""

@@ -15,7 +15,7 @@ from scipy.interpolate import CubicHermiteSpline
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.axes import BLUE, GREY, ORANGE, lighten, new_panels, several_axes
+from lmeformula.axes import BLUE, GREY, ORANGE, lighten, panels, several_axes
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.profile_likelihoods import slice_of
@@ -141,13 +141,11 @@ class Profile:
         Returns:
           axes: (number of parameters,) of those drawn on.
         """
-        panels = (
-            new_panels(len(self.profiles)) if axes is None else np.asarray(axes, object).reshape(-1)
-        )
+        drawn_on = panels(len(self.profiles), axes)
         ends = self.confint(min(0.95, self.level))[["lower", "upper"]].itertuples(index=False)
-        for one, ax, (lower, upper) in zip(self.profiles, panels, ends, strict=True):
+        for one, ax, (lower, upper) in zip(self.profiles, drawn_on, ends, strict=True):
             _draw(one, ax, lower, upper)
-        return panels
+        return drawn_on
 
     def __repr__(self) -> str:
         """The 95 % intervals, or narrower ones if the profiles end before."""

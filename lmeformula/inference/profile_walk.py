@@ -224,12 +224,9 @@ def _information(value: Callable[[Floats], tuple[float, Floats]], at: Floats) ->
     below that belongs to a direction in which there is nothing to see.
     """
     m = len(at)
-    rows = []
-    for j in range(m):
-        step = np.zeros(m)
-        step[j] = DIFFERENCE
-        rows.append((value(at - step)[1] - value(at + step)[1]) / (2.0 * DIFFERENCE))
-    matrix = 0.5 * (np.array(rows) + np.array(rows).T)
+    falls = [value(at - step)[1] - value(at + step)[1] for step in DIFFERENCE * np.eye(m)]
+    rows = np.array(falls) / (2.0 * DIFFERENCE)
+    matrix = 0.5 * (rows + rows.T)
     values, vectors = np.linalg.eigh(matrix)
     lifted = np.maximum(np.abs(values), 0.5 / m)
     return np.asarray((vectors * lifted) @ vectors.T)

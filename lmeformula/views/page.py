@@ -106,33 +106,23 @@ def pictures(fit: FittedModel) -> list[Picture]:
     if has_rows(fit.model.design):
         found.append(_residuals(fit))
         if has_leave_one_out(fit):
-            found.append(
-                Picture(
-                    "Calibration",
-                    "Each row predicted from the others, against what was observed; bands are chance's.",
-                    lambda figure: calibration(fit, figure.subplots()),
-                )
+            caption = (
+                "Each row predicted from the others, against what was observed; bands are chance's."
             )
+            found.append(
+                Picture("Calibration", caption, lambda figure: calibration(fit, figure.subplots()))
+            )
+    caption = "Conditional modes of the levels in order, with 95 % intervals."
     for block in fit.model.design.terms:
         for column in block.columns:
             of_what = f"{column} by {block.group}" if len(block.columns) > 1 else block.group
-            found.append(
-                Picture(
-                    f"Effects: {of_what}",
-                    "Conditional modes of the levels in order, with 95 % intervals.",
-                    partial(draw_effects, fit, block.group, column),
-                )
-            )
+            draw = partial(draw_effects, fit, block.group, column)
+            found.append(Picture(f"Effects: {of_what}", caption, draw))
     if fit.iterations:
-        panels = min(len(fit.param_names), MOST_PANELS)
-        found.append(
-            Picture(
-                "The way to the estimates",
-                "Each parameter over the iterations; the band is one standard error around its estimate.",
-                partial(draw_convergence, fit),
-                1.9 * -(-panels // 3) + 0.3,
-            )
-        )
+        height = 1.9 * -(-min(len(fit.param_names), MOST_PANELS) // 3) + 0.3
+        caption = "Each parameter over the iterations; the band is one standard error around its estimate."
+        draw = partial(draw_convergence, fit)
+        found.append(Picture("The way to the estimates", caption, draw, height))
     return found
 
 

@@ -18,9 +18,9 @@ from lmeformula.axes import (
     finish,
     lighten,
     new_axes,
-    new_panels,
     num_columns,
     one_axes,
+    panels,
     several_axes,
 )
 from lmeformula.errors import ModelError
@@ -72,14 +72,14 @@ def convergence(
         )
     places = places_of(fit, fit.param_names[:12] if parameters is None else parameters)
     names = [fit.param_names[place] for place in places]
-    panels = new_panels(len(names)) if axes is None else np.asarray(axes, dtype=object).reshape(-1)
-    for name, error, ax in zip(names, fit.param_stderr[places], panels, strict=True):
+    drawn_on = panels(len(names), axes)
+    for name, error, ax in zip(names, fit.param_stderr[places], drawn_on, strict=True):
         values = history[name].to_numpy()
         _convergence_panel(ax, history["iteration"].to_numpy(), values, float(error))
         ax.set_title(f"{drawn(name)}  {short(float(values[-1]))}", loc="left", fontsize="medium")
-    for ax in panels[-num_columns(len(names)) :]:
+    for ax in drawn_on[-num_columns(len(names)) :]:
         ax.set_xlabel("iteration")
-    return panels
+    return drawn_on
 
 
 @kinds.takes(

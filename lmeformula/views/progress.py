@@ -44,11 +44,8 @@ def progress_display(
         return None
     stream = sys.stderr if stream is None else stream
     console = Console(file=stream)
-    return (
-        LiveProgress(console, tolerance)
-        if console.is_terminal
-        else PlainProgress(stream, tolerance)
-    )
+    is_live = console.is_terminal
+    return LiveProgress(console, tolerance) if is_live else PlainProgress(stream, tolerance)
 
 
 def excess(iteration: Iteration, tolerance: float) -> float:
