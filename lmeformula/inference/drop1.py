@@ -26,7 +26,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.grid import grid_rows
-from lmeformula.inference.joint_tests import frame_of_tests, points_of
+from lmeformula.inference.joint_tests import frame_of_tests, of_each, points_of
 from lmeformula.model.compile import compile
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors
 from lmeformula.prediction.observed_together import observed_of
@@ -234,15 +234,12 @@ def _narrowed(design: Design, model: Reduced) -> Design:
 
 def _lost(fit: FittedModel, model: Reduced) -> Floats:
     """(r, p) combinations of the coefficients that are zero in the smaller model."""
-    of = np.array(fit.model.design.column_predictors, int)
-    predictors = range(of.max(initial=0) + 1) if model.predictor is None else [model.predictor]
-    found = []
-    for predictor in predictors:
-        places = np.flatnonzero(of == predictor)
-        rows = _lost_of_one(model.within, len(places))
-        found.append(np.zeros((len(rows), len(of))))
-        found[-1][:, places] = rows
-    return np.concatenate(found)
+    every = named_predictors(fit)
+    chosen = every if model.predictor is None else every[model.predictor : model.predictor + 1]
+    lost = _lost_of_one(model.within, len(chosen[0].columns))
+    rows: Floats = np.zeros((len(lost), len(fit.params.beta)))
+    rows[:, chosen[0].columns] = lost
+    return of_each(rows, chosen)
 
 
 def _lost_of_one(within: Floats, p: int) -> Floats:

@@ -108,8 +108,8 @@ def emmeans(
       [52.356, 60.322, 66.272]
     """
     means = [specs] if isinstance(specs, str) else list(specs)
-    groups = () if by is None else (by,) if isinstance(by, str) else tuple(by)
-    asked = _asked(fit, predictor, kind, [*means, *groups])
+    groups = (by,) if isinstance(by, str) else tuple(by or ())
+    asked = _asked(fit, predictor, kind)
     if asked.response and asked.response not in (*means, *groups):
         groups = (*groups, asked.response)
     kept = list(dict.fromkeys([*means, *groups]))
@@ -162,17 +162,14 @@ class _Asked(NamedTuple):
     categories: tuple[str, ...] = ()
 
 
-def _asked(fit: FittedModel, predictor: str | None, kind: str, kept: Sequence[str]) -> _Asked:
+def _asked(fit: FittedModel, predictor: str | None, kind: str) -> _Asked:
     every = named_predictors(fit)
-    if kind == "mean" and (predictor is not None or fit.model.family.is_unordered):
-        raise ModelError(
-            "the mean response is of no predictor by itself"
-            if predictor is not None
-            else "categories without an order have no mean",
-            hint="Leave `predictor` out."
-            if predictor is not None
-            else 'Use kind="response" for the chances of the categories.',
-        )
+    if kind == "mean" and predictor is not None:
+        wrong = "the mean response is of no predictor by itself"
+        raise ModelError(wrong, hint="Leave `predictor` out.")
+    if kind == "mean" and fit.model.family.is_unordered:
+        cure = 'Use kind="response" for the chances of the categories.'
+        raise ModelError("categories without an order have no mean", hint=cure)
     if fit.model.family.is_unordered and predictor is None:
         names = category_names(fit) if kind == "response" else category_names(fit)[1:]
         return _Asked(every, False, fit.model.design.response_name, names)

@@ -155,21 +155,18 @@ def _tests(
     varying, margins = _margins_of(design)
     nesting = find_nesting(observed_of(design), design.formula.fixed.sum, varying)
     keys = margins if wanted is None else wanted
-    rows = [
-        _differences(fit, of.predictors, [n for n in varying if n in key], points, nesting)
-        for key in keys
-    ]
-    names = [":".join(n for n in varying if n in key) for key in keys]
-    tests = [method.test(each, each @ beta) for each in rows]
-    if wanted is None:
-        # A term of whose differences the data determine none is not listed, but what it is mixed with is.
-        names = [name for name, test in zip(names, tests, strict=True) if test.df1]
-        rows = [each for each, test in zip(rows, tests, strict=True) if test.df1]
-        tests = [test for test in tests if test.df1]
-        further = _confounded(fit, of.predictors, points, rows, method)
-        if further is not None:
-            names, tests = [*names, CONFOUNDED], [*tests, further]
-    return list(zip(names, tests, strict=True))
+    found = []
+    for key in keys:
+        kept = [n for n in varying if n in key]
+        rows = _differences(fit, of.predictors, kept, points, nesting)
+        found.append((":".join(kept), rows, method.test(rows, rows @ beta)))
+    if wanted is not None:
+        return [(name, test) for name, _, test in found]
+    # A term of whose differences the data determine none is not listed, but what it is mixed with is.
+    found = [one for one in found if one[2].df1]
+    further = _confounded(fit, of.predictors, points, [rows for _, rows, _ in found], method)
+    tests = [(name, test) for name, _, test in found]
+    return tests if further is None else [*tests, (CONFOUNDED, further)]
 
 
 def _margins_of(design: Design) -> tuple[list[str], list[frozenset[str]]]:
@@ -257,10 +254,10 @@ def _differences(
         made for within in groups.values() for made in _neighbours(within, len(found.frame))
     ]
     made = np.array(contrasts).reshape(-1, len(found.frame))
-    return _of_each(estimable(made @ found.rows, made @ found.missed), predictors)
+    return of_each(estimable(made @ found.rows, made @ found.missed), predictors)
 
 
-def _of_each(rows: Floats, predictors: Sequence[NamedPredictor]) -> Floats:
+def of_each(rows: Floats, predictors: Sequence[NamedPredictor]) -> Floats:
     """(r K, p) combinations of the first predictor's coefficients, and the same of the others'."""
     found = np.zeros((len(predictors), *rows.shape))
     for place, predictor in enumerate(predictors):
@@ -297,7 +294,7 @@ def _confounded(
     beta = fit.params.beta
     found = cells(fit, list(points), at=points, among=predictors[:1])
     differences = found.rows[1:] - found.rows[:1]
-    whole = _of_each(estimable(differences, found.missed[1:] - found.missed[:1]), predictors)
+    whole = of_each(estimable(differences, found.missed[1:] - found.missed[:1]), predictors)
     listed = np.concatenate([*rows, np.zeros((0, len(beta)))])
     every, known = method.test(whole, whole @ beta), method.test(listed, listed @ beta)
     df1 = every.df1 - known.df1

@@ -180,13 +180,8 @@ class MarginalMeans:
             low, high = np.minimum(low, high), np.maximum(low, high)
         if self.kind == "mean":
             low, high = (np.clip(end, *self.working.ends) for end in (low, high))
-        numbers = {
-            "estimate": estimates,
-            "std_error": errors,
-            "df": df,
-            "conf_low": low,
-            "conf_high": high,
-        }
+        numbers = {"estimate": estimates, "std_error": errors, "df": df}
+        numbers |= {"conf_low": low, "conf_high": high}
         if self.kind != "mean":
             numbers |= {"statistic": statistics, "p_value": p_values}
         return pd.concat([self.frame, pd.DataFrame(numbers)], axis=1)
@@ -200,9 +195,7 @@ class MarginalMeans:
 
     def _labels(self) -> list[str]:
         names = [n for n in self.frame.columns if n not in self.by] or list(self.by)
-        return [
-            " ".join(map(shown, row)) for row in zip(*(self.frame[n] for n in names), strict=True)
-        ]
+        return [" ".join(map(shown, row)) for row in self.frame[names].itertuples(index=False)]
 
     @property
     def _outward(self) -> Callable[[Floats], Floats] | None:

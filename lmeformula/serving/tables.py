@@ -80,9 +80,7 @@ def term_tables(
         probe = {
             e: _at(column, np.zeros(len(rows), np.int64), None) for e, column in variables.items()
         }
-        for j, v in enumerate(factors):
-            probe[v] = _at(variables[v], codes[:, j], None)
-        for j, v in enumerate(numbers, len(levels)):
+        for j, v in enumerate((*factors, *numbers)):
             probe[v] = _at(variables[v], codes[:, j], np.ones(len(rows)))
         values = columns_of(terms, probe, len(rows), text, build=build).values[:, place]
         shape = (int(np.prod(levels)), int(np.prod(components)), width - place.start)
