@@ -205,7 +205,7 @@ def _by_columns_of_fit(fit: FittedModel, grid: Floats) -> Floats:
         if column in recipe.kept:
             rows[recipe.kept.index(column), place] = 1.0
         else:
-            rows[:, place] = np.asarray(np.linalg.lstsq(base, grid[:, column])[0], float)
+            rows[:, place] = np.linalg.lstsq(base, grid[:, column])[0]
     return np.asarray(rows @ whole)
 
 

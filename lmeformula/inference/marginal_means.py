@@ -222,12 +222,12 @@ class MarginalMeans:
             "estimate": self.scale.split(" of ")[0].split(",")[0],
             "statistic": "t" if "df" in frame else "z",
         }
-        keys = dict.fromkeys([*self.frame.columns, "p_value"], "text")
+        texts = {*self.frame.columns, "p_value"}
         if "p_value" in frame:
             frame["p_value"] = frame["p_value"].map(p_text)
         columns = (
             Column(headings.get(name, name), tuple(map(shown, frame[name])), "text")
-            if name in keys
+            if name in texts
             else Column(headings.get(name, name), tuple(frame[name]), KINDS.get(name, "number"))
             for name in map(str, frame.columns)
         )
