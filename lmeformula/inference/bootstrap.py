@@ -152,11 +152,11 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
     num_lost, is_interrupted = 0, False
     try:
         with one_blas_thread():
-            again, moved = _how(fit, seed)
+            refit, shift = _refit_method(fit, seed)
             for drawn in responses(sampler_of(fit), num_refits, seed):
                 design = with_drawn(fit, drawn)
                 is_fitted = _has_estimates(fit, design)
-                values = again(replace(fit.model, design=design)) if is_fitted else None
+                values = refit(replace(fit.model, design=design)) if is_fitted else None
                 if values is None:
                     num_lost += 1
                 else:
@@ -164,9 +164,9 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
     except KeyboardInterrupt:
         is_interrupted = True
     values = np.array(found).reshape(len(found), len(fit.param_names))
-    if found and moved is not None:
+    if found and shift is not None:
         bounds = np.array([one.bounds for one in parameters(fit)])
-        values = np.clip(values - moved, *bounds.T)
+        values = np.clip(values - shift, *bounds.T)
     return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
 
 
@@ -179,7 +179,7 @@ def _has_estimates(fit: FittedModel, design: Design) -> bool:
     return True
 
 
-def _how(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
+def _refit_method(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) by how much all refits are moved."""
     if is_heavy(fit.model):
         return _by_quadrature(fit) or partial(_by_monte_carlo, seed=seed), None
@@ -197,13 +197,13 @@ def _by_quadrature(fit: FittedModel) -> Refit | None:
     if heavy_likelihood(HeavyModel(fit.model)) is None:
         return None
 
-    def again(model: Model) -> Floats | None:
+    def refit(model: Model) -> Floats | None:
         likelihood = heavy_likelihood(HeavyModel(model))
         assert likelihood is not None
         top = maximise(likelihood, start, unit, within)
         return space.to_report(top.psi) if top.converged else None
 
-    return again
+    return refit
 
 
 def _by_monte_carlo(model: Model, seed: int) -> Floats | None:
@@ -225,10 +225,10 @@ def _by_laplace(fit: FittedModel) -> tuple[Refit, Floats | None]:
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates
 
-    def again(model: Model) -> Floats | None:
+    def refit(model: Model) -> Floats | None:
         found = fit_laplace(replace(model, known_start=first.params), start=start, care=care)
         return space.to_report(space.to_free(found.params)) if found.converged else None
 
     if not fit.is_drawn:
-        return again, None
-    return again, space.to_report(space.to_free(first.params)) - fit.param_values
+        return refit, None
+    return refit, space.to_report(space.to_free(first.params)) - fit.param_values

@@ -190,7 +190,9 @@ def variances(
         else:
             groups[block.group] = groups.get(block.group, 0.0) + share
     of_rows = _observation_variance(fit, observation, mean, null)
-    residual = sum(weight * float(np.mean(of_rows(rows))) for rows, weight in _scattered(fit))
+    residual = sum(
+        weight * float(np.mean(of_rows(rows))) for rows, weight in _rows_over_effects(fit)
+    )
     fixed = float(np.var(of_fixed, ddof=1)) if len(of_fixed) > 1 else 0.0
     return Variances(fixed, groups, residual + own_rows)
 
@@ -213,7 +215,7 @@ def _check_shares(fit: FittedModel) -> None:
         )
 
 
-def _scattered(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
+def _rows_over_effects(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
     """Rows with a predictor of one and own parameters at points of the effects in those formulas; chances."""
     design, own = fit.model.design, fit.params.own
     num_predictors = design.num_predictors
