@@ -12,6 +12,7 @@ Environment:
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import logging
 import os
@@ -47,6 +48,22 @@ def import_tensorflow() -> None:
             hint='Start workers afresh: multiprocessing.get_context("spawn"), or "forkserver".',
         )
     import tensorflow  # noqa: F401 - by the loader below
+
+
+class _Deferred(ModuleType):
+    """A module that is imported once something of it is asked for; importing this package imports neither."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Python's own look-ups, as of doctest and pickle, ask for nothing that it has.
+            raise AttributeError(name)
+        found = getattr(importlib.import_module(self.__name__), name)
+        setattr(self, name, found)
+        return found
+
+
+tf: Any = _Deferred("tensorflow")
+tfp: Any = _Deferred("tensorflow_probability")
 
 
 # Half of an import of these cannot be taken up again: they register types and native code.

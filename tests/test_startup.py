@@ -228,3 +228,13 @@ def test_notes_on_tracing_are_dropped_and_others_are_not(tmp_path):
     assert "something else" in found.stderr
     assert "tracing" not in found.stderr
     assert "node name" not in found.stderr
+
+
+def test_families_have_tensorflow_once_something_of_it_is_asked_for():
+    said = (
+        "import inspect, sys; from lmeformula.family import table; from lmeformula.startup import tf, tfp;"
+        "inspect.unwrap(tf); print('tensorflow' in sys.modules);"
+        "print(tf.Tensor is __import__('tensorflow').Tensor, tfp.distributions.Normal.__name__)"
+    )
+    found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "True", "Normal"]

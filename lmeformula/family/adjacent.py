@@ -25,6 +25,7 @@ from lmeformula.family.notation import ordered
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 from lmeformula.family.thresholds import Pattern, threshold_own
+from lmeformula.startup import tf, tfp
 
 
 @functools.cache
@@ -44,9 +45,6 @@ def acat(link: str, thresholds: Pattern = "flexible") -> Family:
         return np.asarray((codes - codes.mean()) / max(float(codes.var()), 0.1))
 
     def distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-        import tensorflow as tf
-        import tensorflow_probability as tfp
-
         sums = [tf.zeros_like(eta)]
         for threshold in own:
             sums.append(sums[-1] + _log_odds(chosen, eta - threshold))
@@ -86,8 +84,6 @@ def _log_odds(link: Link, x: Tensor) -> Tensor:
 
 def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     """-log(1 + sum over the other categories of their chance over the row's own)."""
-    import tensorflow as tf
-
     indicators = response[1]
     sums = [tf.zeros_like(eta)]
     for threshold in own:

@@ -20,6 +20,7 @@ from lmeformula.family.links import LINKS, mean_of
 from lmeformula.family.parts import Parts
 from lmeformula.family.supports import SUCCESSES
 from lmeformula.family.table import FAMILIES
+from lmeformula.startup import tfp
 
 
 def assemble(
@@ -126,8 +127,6 @@ def _bijectors(name: str, parameters: Mapping[str, Any]) -> list[Any]:
 
 
 def _from_bounds(what: str, bounds: Any) -> Any:
-    import tensorflow_probability as tfp
-
     ends = np.asarray(bounds, float)
     if ends.shape != (2,) or not ends[0] < ends[1] or (np.isinf(ends[0]) and np.isfinite(ends[1])):
         raise ModelError(

@@ -25,6 +25,7 @@ from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.polya_urn import urn_form
 from lmeformula.family.record import Arrays, Family, Predicted
+from lmeformula.startup import tf, tfp
 
 
 def beta_binomial(link: str) -> Family:
@@ -76,9 +77,6 @@ def _logs(link: Link, eta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distribution(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     log_yes, log_no = _logs(link, eta)
     return tfp.distributions.BetaBinomial(
         total_count=response[1],
@@ -88,8 +86,6 @@ def _distribution(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, 
 
 
 def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     successes, trials, log_ways = (array[:, None] for array in response)
     log_precision = tf.math.log(own[0])
     log_yes, log_no = _logs(link, eta)
@@ -106,8 +102,6 @@ def _log_rising(log_precision: Tensor, log_share: Tensor, count: Tensor) -> Tens
 
     Digits are kept where a is nearly zero, and where it is large: there it is little more than count log share.
     """
-    import tensorflow as tf
-
     log_start = log_precision + log_share + tf.zeros_like(count)
     is_large = log_start > math.log(LARGE)
     start = tf.exp(tf.where(is_large, log_start, tf.cast(math.log(LARGE), log_start.dtype)))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lmeformula.arrays import Floats, Tensor
+from lmeformula.startup import tf, tfp
 
 
 class Bijected:
@@ -64,8 +65,6 @@ class Bijected:
 
     def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The bijectors, in double precision: the numbers that they hold are of that kind."""
-        import tensorflow as tf
-
         return tuple(
             tf.cast(way.forward(tf.cast(value, tf.float64)), value.dtype)
             for way, value in zip(self.each, free, strict=True)
@@ -73,8 +72,6 @@ class Bijected:
 
     def bijector(self) -> Any:
         """tfb.Blockwise of them."""
-        import tensorflow_probability as tfp
-
         return tfp.bijectors.Blockwise(list(self.each))
 
     def at(self, places: tuple[int, ...]) -> Bijected:
@@ -90,8 +87,6 @@ class Bijected:
         return np.array([float(found) for found in self._each_of(function, values)])
 
     def _each_of(self, function: Callable[[Any, Tensor], Tensor], values: Any) -> list[Floats]:
-        import tensorflow as tf
-
         return [
             np.asarray(function(way, tf.constant(value, tf.float64)), np.float64)
             for way, value in zip(self.each, values, strict=True)
@@ -100,8 +95,6 @@ class Bijected:
 
 def slopes(bijector: Any, free: Tensor) -> tuple[Tensor, Tensor]:
     """The first two derivatives of a bijector of scalars; zero where it is straight."""
-    import tensorflow as tf
-
     none = tf.UnconnectedGradients.ZERO
     with tf.GradientTape() as outer:
         outer.watch(free)

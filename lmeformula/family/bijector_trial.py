@@ -10,6 +10,7 @@ from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.family.bijected import slopes
 from lmeformula.family.trial import brief
+from lmeformula.startup import tf, tfp
 
 TYPED = "Numbers inside of a bijector must be float64: write tfb.Shift(np.float64(1)), not tfb.Shift(1.0)."
 
@@ -23,9 +24,6 @@ def check_bijector(way: Any, what: str) -> None:
     Raises:
       ModelError: if it does not.
     """
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     if not isinstance(way, tfp.bijectors.Bijector):
         raise ModelError(
             f"{what} is {kinds.shown(way)}, not a tfb.Bijector",

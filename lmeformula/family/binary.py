@@ -18,6 +18,7 @@ from lmeformula.family.link_distributions import TAILS
 from lmeformula.family.links import LINKS, Link, softplus
 from lmeformula.family.notation import Notation
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.startup import tf, tfp
 
 BERNOULLI = Notation("Bernoulli", "p", "p", "logit")
 
@@ -153,16 +154,12 @@ TRIALS = trials_response("binomial")
 
 
 def _bernoulli(link: Link, eta: Tensor, response: Arrays) -> Any:
-    import tensorflow_probability as tfp
-
     if link.name == "logit":
         return tfp.distributions.Bernoulli(logits=eta, dtype=eta.dtype)
     return tfp.distributions.Bernoulli(logits=_log_odds(link, eta), dtype=eta.dtype)
 
 
 def _binomial(link: Link, eta: Tensor, response: Arrays) -> Any:
-    import tensorflow_probability as tfp
-
     logits = eta if link.name == "logit" else _log_odds(link, eta)
     return tfp.distributions.Binomial(total_count=response[1], logits=logits)
 
@@ -174,15 +171,11 @@ def _log_odds(link: Link, eta: Tensor) -> Tensor:
 
 
 def _logit_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     successes, trials, log_ways = (array[:, None] for array in response)
     return successes * eta - trials * tf.math.softplus(eta) + log_ways
 
 
 def _logit_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     return response[0][:, None] - response[1][:, None] * tf.math.sigmoid(eta)
 
 

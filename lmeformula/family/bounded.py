@@ -11,6 +11,7 @@ import numpy as np
 import scipy.special
 
 from lmeformula.arrays import Floats, Mask, Tensor
+from lmeformula.startup import tf, tfp
 
 # Bounds other than zero and infinity are kept off by this much of a logit or logarithm: values nearer to them
 # cannot be told from them.
@@ -57,8 +58,6 @@ class Bounded:
 
     def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Exponentials, or logistic functions."""
-        import tensorflow as tf
-
         *_, least, most = self._arrays()
         found = []
         for value, (low, high), bottom, top in zip(free, self.bounds, least, most, strict=True):
@@ -75,8 +74,6 @@ class Bounded:
 
     def bijector(self) -> Any:
         """tfb.Blockwise of tfb.Exp and tfb.Sigmoid, moved and stretched."""
-        import tensorflow_probability as tfp
-
         return tfp.bijectors.Blockwise([between(low, high) for low, high in self.bounds])
 
     def at(self, places: tuple[int, ...]) -> Bounded:
@@ -112,8 +109,6 @@ class Bounded:
 
 def between(low: float, high: float) -> Any:
     """The bijector from any number to those above `low`, and below `high`, where these are finite."""
-    import tensorflow_probability as tfp
-
     tfb = tfp.bijectors
     if math.isinf(low):
         return tfb.Identity()

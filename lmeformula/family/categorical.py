@@ -22,6 +22,7 @@ from lmeformula.family.categories import indicators
 from lmeformula.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.family.predicted import predicted_of
 from lmeformula.family.record import Arrays, Family
+from lmeformula.startup import tf, tfp
 
 
 def category_levels(design: Design) -> tuple[str, ...]:
@@ -87,8 +88,6 @@ def _no_mean(eta: Floats, own: Floats) -> Floats:
 
 
 def _density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     indicators = response[1]
     chosen = sum(indicators[:, k + 1, None] * eta[k] for k in range(eta.shape[0]))
     logits = tf.concat([tf.zeros_like(eta[:1]), eta], axis=0)
@@ -96,9 +95,6 @@ def _density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
 
 
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     logits = tf.concat([tf.zeros_like(eta[..., :1, :]), eta], axis=-2)
     return tfp.distributions.Categorical(logits=tf.linalg.matrix_transpose(logits), dtype=eta.dtype)
 

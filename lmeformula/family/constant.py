@@ -9,6 +9,7 @@ import numpy as np
 import scipy.optimize
 
 from lmeformula.arrays import Floats, Tensor
+from lmeformula.startup import tf
 
 # As many rows, evenly spread over the sorted ones, stand for all: what is compiled for them serves any data.
 STAND_INS = 200
@@ -109,16 +110,12 @@ class Climber:
         return np.asarray(found.x * units) if is_near.all() else start
 
     def _evaluate(self, at: Floats, rows: tuple[Floats, ...]) -> tuple[float, Floats, Floats]:
-        import tensorflow as tf
-
         if self._program is None:
             self._program = _program(self.density)
         value, gradient, scores = self._program(tf.constant(at), tuple(map(tf.constant, rows)))
         return float(value), gradient.numpy(), scores.numpy()
 
     def _scores(self, found: Constant, response: tuple[Floats, ...]) -> Floats:
-        import tensorflow as tf
-
         eta = tf.fill([len(response[0])], tf.constant(found.eta, tf.float64))
         with tf.GradientTape() as tape:
             tape.watch(eta)
@@ -129,7 +126,6 @@ class Climber:
 
 def _program(density: Callable[..., Tensor]) -> Any:
     """(f + 1 numbers, response arrays) -> mean log density, its gradient, and the predictor's scores."""
-    import tensorflow as tf
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def program(at: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,6 +20,7 @@ from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.family.runaway import MET, Runaway, least_of, logs_of, middle_of
+from lmeformula.startup import tf, tfp
 
 
 def _share_response(design: Design) -> Arrays:
@@ -48,23 +49,16 @@ def precision_of(shares: Floats) -> float:
 
 
 def _gamma(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     return tfp.distributions.Gamma(concentration=own[0], log_rate=tf.math.log(own[0]) - eta)
 
 
 def _gamma_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     log_y, shape = response[1][:, None], own[0]
     apart = log_y - eta
     return shape * (apart - tf.math.expm1(apart)) - less_powers(shape) - log_y
 
 
 def _gamma_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     return own[0] * tf.math.expm1(response[1][:, None] - eta)
 
 
@@ -102,15 +96,10 @@ def _waiting_shape(design: Design) -> Own:
 
 
 def _inverse_gaussian(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     return tfp.distributions.InverseGaussian(loc=tf.exp(eta), concentration=own[0])
 
 
 def _inverse_gaussian_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     y, log_y = (array[:, None] for array in response)
     constant = 0.5 * (tf.math.log(own[0]) - np.log(2.0 * np.pi) - 3.0 * log_y)
     # (y - mu)^2 / (mu^2 y), where the mean may overflow and y over it does not
@@ -118,8 +107,6 @@ def _inverse_gaussian_density(eta: Tensor, response: Arrays, own: tuple[Tensor, 
 
 
 def _inverse_gaussian_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     y, log_y = (array[:, None] for array in response)
     return own[0] / y * tf.math.expm1(log_y - eta) * tf.exp(log_y - eta)
 
@@ -147,17 +134,12 @@ def _inverse_gaussian_depths(eta: Floats, response: Arrays, own: Floats) -> Dept
 
 
 def _beta(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     return tfp.distributions.Beta(
         concentration1=own[0] * tf.math.sigmoid(eta), concentration0=own[0] * tf.math.sigmoid(-eta)
     )
 
 
 def _beta_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     _, log_y, log_rest = (array[:, None] for array in response)
     a, b = own[0] * tf.math.sigmoid(eta), own[0] * tf.math.sigmoid(-eta)
     norm = less_powers(own[0]) - less_powers(a) - less_powers(b)

@@ -15,6 +15,7 @@ from lmeformula.family.deviances import of_counts
 from lmeformula.family.gammas import LARGE, REMAINDER
 from lmeformula.family.notation import Notation
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.startup import tf, tfp
 
 
 def count_response(family: str) -> Any:
@@ -70,20 +71,14 @@ def log_mean(response: Arrays) -> Floats:
 
 
 def _poisson(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow_probability as tfp
-
     return tfp.distributions.Poisson(log_rate=eta)
 
 
 def _poisson_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     return response[0][:, None] * eta - tf.exp(eta) - response[1][:, None]
 
 
 def _poisson_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     return response[0][:, None] - tf.exp(eta)
 
 

@@ -27,6 +27,7 @@ from lmeformula.family.score_trial import check_score
 from lmeformula.family.successes_trial import one_ratio, try_trials, variance_ratio
 from lmeformula.family.supports import Support, support_of
 from lmeformula.family.trial import is_mean, takes_formula, takes_single, try_out
+from lmeformula.startup import tf
 
 UNWEIGHTED = (
     "Repeat the rows instead, or say that log densities are to be multiplied by weights: lf.Family(..., "
@@ -216,8 +217,6 @@ class Rules:
         if isinstance(self.link, str):
             with np.errstate(all="ignore"):
                 return np.asarray(LINKS[self.link].forward(values), float)
-        import tensorflow as tf
-
         return np.asarray(self.link.inverse(tf.constant(values, tf.float64)))
 
     def working(self, response: Arrays) -> Floats:
@@ -234,8 +233,6 @@ class Rules:
 
     def mean(self, eta: Floats, own: Floats) -> Floats:
         """Expected responses, as the user or the distribution has them."""
-        import tensorflow as tf
-
         eta = _with_own(eta, own)
         mu, given = self.parts.inverse(tf.constant(eta, tf.float64)), _tensors(own)
         if self.expected is not None:
@@ -253,8 +250,6 @@ class Rules:
 
     def variance(self, mean: Floats, own: Floats) -> Floats:
         """Variances of responses with these means, where mu is the mean; of successes of single trials."""
-        import tensorflow as tf
-
         mean = _with_own(mean, own)
         mu = tf.constant(mean, tf.float64)
         made = self.parts.build(mu, _tensors(own), self._one_trial(mu))
@@ -275,6 +270,4 @@ def _with_own(values: Floats, own: Floats) -> Floats:
 
 
 def _tensors(own: Floats) -> tuple[Tensor, ...]:
-    import tensorflow as tf
-
     return tuple(tf.constant(value, tf.float64) for value in own)

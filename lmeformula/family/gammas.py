@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from lmeformula.arrays import Tensor
+from lmeformula.startup import tf
 
 # From here on the series of the logarithm's remainder is exact to rounding with the terms below.
 LARGE = 16.0
@@ -36,8 +37,6 @@ def log_rising(start: Tensor, count: Tensor) -> Tensor:
       >>> tf.exp(log_rising(start, count)).numpy().round(6).tolist()
       [0.75, 1000.0]
     """
-    import tensorflow as tf
-
     is_large = start >= LARGE
     # Each branch gets an argument that it can take: a gradient flows through both.
     high = tf.where(is_large, start, tf.cast(LARGE, start.dtype))
@@ -62,8 +61,6 @@ def log_rising_ratio(start: Tensor, count: Tensor) -> Tensor:
       >>> (log_rising_ratio(start, count).numpy() * [1.0, 1e9]).round(4).tolist()
       [0.4055, 3.0]
     """
-    import tensorflow as tf
-
     is_large = start >= LARGE
     high = tf.where(is_large, start, tf.cast(LARGE, start.dtype))
     low = tf.where(is_large, tf.cast(LARGE, start.dtype), start)
@@ -82,8 +79,6 @@ def less_powers(x: Tensor) -> Tensor:
       >>> less_powers(tf.constant([1.0, 1e8], tf.float64)).numpy().round(6).tolist()
       [1.0, -8.291402]
     """
-    import tensorflow as tf
-
     is_large = x >= LARGE
     high = tf.where(is_large, x, tf.cast(LARGE, x.dtype))
     low = tf.where(is_large, tf.cast(LARGE, x.dtype), x)
@@ -93,8 +88,6 @@ def less_powers(x: Tensor) -> Tensor:
 
 def log1p_ratio(x: Tensor) -> Tensor:
     """log(1 + x) / x for x > 0, elementwise; derivatives keep their digits where x is small."""
-    import tensorflow as tf
-
     is_small = x < SMALL
     near = tf.where(is_small, x, tf.zeros_like(x))
     total = tf.zeros_like(x)
@@ -106,7 +99,6 @@ def log1p_ratio(x: Tensor) -> Tensor:
 
 def _bent(x: Tensor) -> Tensor:
     """(1 + x) log(1 + x) - x for x >= 0, which begins with x^2 / 2."""
-    import tensorflow as tf
 
     # Its derivative is log(1 + x): eighteen terms, differentiated three times, take many seconds to trace.
     @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -125,8 +117,6 @@ def _bent(x: Tensor) -> Tensor:
 
 def _remainder(x: Tensor, order: int = 0) -> Tensor:
     """What Stirling's formula leaves of log gamma, or its derivative of an order: sum of c_j / x^(2 j - 1)."""
-    import tensorflow as tf
-
     powers = range(1, 2 * len(REMAINDER), 2)
     # (-1)^order p (p + 1) ... (p + order - 1)
     factors = [(-1.0) ** order * math.prod(range(p, p + order)) for p in powers]

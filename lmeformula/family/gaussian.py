@@ -14,6 +14,7 @@ from lmeformula.family.deviances import of_normal
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, Family, Predicted
+from lmeformula.startup import tf, tfp
 
 
 def _response(design: Design) -> Arrays:
@@ -40,16 +41,11 @@ def _log_residual_sd(design: Design) -> float:
 
 
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     # A row of prior weight w has residual sd sigma / sqrt(w).
     return tfp.distributions.Normal(loc=eta, scale=own[0] / tf.sqrt(response[1]))
 
 
 def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     y, weights = response
     precision = weights[:, None] / own[0] ** 2
     constant = 0.5 * tf.math.log(precision / (2.0 * np.pi))

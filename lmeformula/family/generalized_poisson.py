@@ -28,6 +28,7 @@ from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import rowwise
+from lmeformula.startup import tf, tfp
 
 
 def _own(design: Design) -> Own:
@@ -40,8 +41,6 @@ def _own(design: Design) -> Own:
 
 
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-
     def density(counts: Tensor) -> Tensor:
         return _elementwise(eta, counts, tf.math.lgamma(counts + 1.0), own[0])
 
@@ -54,8 +53,6 @@ def _density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
 
 
 def _elementwise(eta: Tensor, counts: Tensor, log_factorials: Tensor, dispersion: Tensor) -> Tensor:
-    import tensorflow as tf
-
     log_spread = 0.5 * tf.math.log1p(dispersion)
     log_theta, rate = eta - log_spread, -tf.math.expm1(-log_spread)
     is_zero = counts == 0.0
@@ -68,9 +65,6 @@ def _elementwise(eta: Tensor, counts: Tensor, log_factorials: Tensor, dispersion
 
 def _generations(eta: Tensor, dispersion: Tensor, shape: Any, seed: Tensor) -> Tensor:
     """Draw the branching process, generation by generation, until none has children."""
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     log_spread = 0.5 * tf.math.log1p(dispersion)
     rate = -tf.math.expm1(-log_spread)
     seed, first = tfp.random.split_seed(seed)

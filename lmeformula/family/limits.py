@@ -18,6 +18,7 @@ from lmeformula.family.bounded import Bounded
 from lmeformula.family.limit import Limit
 from lmeformula.family.own import NO_OWN, Own
 from lmeformula.family.record import ClosedForm, Depths, Family, Slopes
+from lmeformula.startup import tf
 
 # Own parameters by their place, on their natural scale.
 Held = tuple[tuple[int, float], ...]
@@ -48,8 +49,6 @@ def hold(family: Family, held: Held) -> Family:
     numbers = functools.partial(_with_held, held)
 
     def cast(eta: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        import tensorflow as tf
-
         values = list(own)
         for place, value in held:
             values.insert(place, tf.cast(value, eta.dtype))

@@ -10,6 +10,7 @@ import scipy.special
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.family.link_distributions import LARGEST_EXPONENT
+from lmeformula.startup import tf, tfp
 
 
 class Link(NamedTuple):
@@ -34,8 +35,6 @@ class Link(NamedTuple):
 
 def mean_of(link: Link, eta: Tensor) -> Tensor:
     """The mean at a linear predictor, as a tensor; small means keep their digits, in relative terms."""
-    import tensorflow as tf
-
     if link.log_cdf is not None:
         return tf.exp(link.log_cdf(eta))
     return tf.exp(eta) if link.name == "log" else eta
@@ -47,8 +46,6 @@ def log1mexp(x: Tensor) -> Tensor:
     References:
       Maechler (2012), Accurately computing log(1 - exp(-|a|)), Rmpfr vignette.
     """
-    import tensorflow as tf
-
     is_near = x < np.log(2.0)
     # Each branch gets an argument that it can take: a gradient flows through both.
     near, far = tf.where(is_near, x, tf.ones_like(x)), tf.where(is_near, tf.ones_like(x), x)
@@ -61,14 +58,10 @@ def softplus(x: Floats, chance: Floats) -> Floats:
 
 
 def _logistic_log_cdf(x: Tensor) -> Tensor:
-    import tensorflow as tf
-
     return -tf.math.softplus(-x)
 
 
 def _logistic_log_survival(x: Tensor) -> Tensor:
-    import tensorflow as tf
-
     return -tf.math.softplus(x)
 
 
@@ -78,9 +71,6 @@ def _logistic_log_between(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _normal_log_cdf(x: Tensor) -> Tensor:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def log_cdf(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         value = tfp.math.logerfc(-np.sqrt(0.5) * x) - np.log(2.0)
@@ -100,8 +90,6 @@ def _normal_log_survival(x: Tensor) -> Tensor:
 
 
 def _normal_log_between(a: Tensor, b: Tensor) -> Tensor:
-    import tensorflow as tf
-
     # In the tail where both lie the smaller of two small numbers is subtracted.
     is_right = a + b > 0.0
     upper, lower = tf.where(is_right, -b, a), tf.where(is_right, -a, b)
@@ -110,14 +98,10 @@ def _normal_log_between(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _gumbel_rate(x: Tensor) -> Tensor:
-    import tensorflow as tf
-
     return tf.exp(tf.minimum(x, tf.cast(LARGEST_EXPONENT, x.dtype)))
 
 
 def _gumbel_log_cdf(x: Tensor) -> Tensor:
-    import tensorflow as tf
-
     # log(1 - exp(-r)) = log r - r / 2 + ... for r = e^x, which underflows where x does not.
     is_small = x < -20.0
     rate = _gumbel_rate(tf.where(is_small, tf.zeros_like(x), x))
@@ -134,8 +118,6 @@ def _gumbel_log_between(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _cauchy_log_cdf(x: Tensor) -> Tensor:
-    import tensorflow as tf
-
     # F(x) is the angle of (-x, 1) over pi, which is small at the left, and 1 less that of (x, 1).
     is_left = x < 0.0
     near = tf.atan2(tf.ones_like(x), tf.where(is_left, -x, x)) / np.pi
@@ -147,8 +129,6 @@ def _cauchy_log_survival(x: Tensor) -> Tensor:
 
 
 def _cauchy_log_between(a: Tensor, b: Tensor) -> Tensor:
-    import tensorflow as tf
-
     # A difference of angles is the angle of (1 + a b, a - b).
     return tf.math.log(tf.atan2(a - b, 1.0 + a * b) / np.pi)
 

@@ -22,6 +22,7 @@ from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.family.runaway import LOCATED, Runaway, largest_of, logs_of
+from lmeformula.startup import tf, tfp
 
 # A t distribution has a mean above one degree of freedom, which the predictor is. Near none its likelihood is
 # unbounded, too: a row that is fitted exactly outweighs all others.
@@ -75,14 +76,10 @@ def _log_sd(design: Design) -> Own:
 
 
 def _student(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow_probability as tfp
-
     return tfp.distributions.StudentT(df=own[1], loc=eta, scale=own[0])
 
 
 def _student_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     scale, df = own
     apart = (response[0][:, None] - eta) / scale
     half = tf.cast(0.5, eta.dtype)
@@ -104,14 +101,10 @@ def _student_variance(mean: Floats, own: Floats) -> Floats:
 
 
 def _lognormal(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow_probability as tfp
-
     return tfp.distributions.LogNormal(loc=eta, scale=own[0])
 
 
 def _lognormal_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     log_y = response[1][:, None]
     return -0.5 * tf.square((log_y - eta) / own[0]) - tf.math.log(own[0]) - HALF_LOG_TAU - log_y
 

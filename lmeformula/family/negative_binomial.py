@@ -23,6 +23,7 @@ from lmeformula.family.own import Own, positive
 from lmeformula.family.polya_urn import is_short, summed
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.family.rising import rising
+from lmeformula.startup import tf, tfp
 
 
 def _moments(design: Design) -> tuple[float, float]:
@@ -45,15 +46,10 @@ def _linear_own(design: Design) -> Own:
 
 
 def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     return tfp.distributions.NegativeBinomial(total_count=own[0], logits=eta - tf.math.log(own[0]))
 
 
 def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     counts, log_factorials, *_ = (array[:, None] for array in response)
     size = own[0]
     log_ratio = eta - tf.math.log(size)
@@ -62,8 +58,6 @@ def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -
 
 
 def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     counts, size = response[0][:, None], own[0]
     log_ratio = eta - tf.math.log(size)
     return counts * tf.math.sigmoid(-log_ratio) - size * tf.math.sigmoid(log_ratio)
@@ -108,17 +102,12 @@ def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
 
 
 def _linear(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     return tfp.distributions.NegativeBinomial(
         total_count=tf.exp(eta) / own[0], logits=tf.math.log(own[0]) + tf.zeros_like(eta)
     )
 
 
 def _linear_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     counts, log_factorials, *_ = (array[:, None] for array in response)
     mean = tf.exp(eta)
     # Poisson's density, and what goes to zero with the dispersion.

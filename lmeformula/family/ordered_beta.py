@@ -30,6 +30,7 @@ from lmeformula.family.papers import Paper
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import rowwise
 from lmeformula.family.runaway import MET, Runaway, least_of
+from lmeformula.startup import tf, tfp
 
 Tensors = tuple[Tensor, ...]
 
@@ -132,8 +133,6 @@ def _variance(mean: Floats, own: Floats) -> Floats:
 
 def _log_density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
     """By softplus: F(a) - F(b) = F(a) F(-b) (1 - exp(b - a)) of logistic distribution functions."""
-    import tensorflow as tf
-
     precision, lower, upper = own
     y = response[0][:, None]
     above, below = eta - lower, eta - upper
@@ -146,9 +145,6 @@ def _log_density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
 
 
 def _distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     precision, lower, upper = own
     eps = float(np.finfo(eta.dtype.as_numpy_dtype).eps)
     shapes = precision * tf.math.sigmoid(eta), precision * tf.math.sigmoid(-eta)

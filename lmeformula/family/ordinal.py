@@ -25,6 +25,7 @@ from lmeformula.family.notation import ordered
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.family.thresholds import Pattern, threshold_own
+from lmeformula.startup import tf, tfp
 
 
 @functools.cache
@@ -93,8 +94,6 @@ def _thresholds(indicators: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, Te
 
 def _logit_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     """The difference of two logistic functions is their product, times a factor without eta."""
-    import tensorflow as tf
-
     indicators = response[1]
     upper, lower = _thresholds(indicators, own)
     has_upper, has_lower = 1.0 - indicators[:, len(own) :], 1.0 - indicators[:, :1]
@@ -105,8 +104,6 @@ def _logit_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Te
 
 
 def _logit_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     indicators = response[1]
     upper, lower = _thresholds(indicators, own)
     has_upper, has_lower = 1.0 - indicators[:, len(own) :], 1.0 - indicators[:, :1]
@@ -130,9 +127,6 @@ def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...])
 
 
 def _distribution(link: Link, eta: Tensor, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     assert link.log_cdf is not None
     assert link.log_survival is not None
     assert link.log_between is not None

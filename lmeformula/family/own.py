@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lmeformula.arrays import Floats, Tensor
+from lmeformula.startup import tf, tfp
 
 
 class Scale(Protocol):
@@ -63,14 +64,10 @@ class Positive:
 
     def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Exponentials."""
-        import tensorflow as tf
-
         return tuple(tf.exp(value) for value in free)
 
     def bijector(self) -> Any:
         """tfb.Exp."""
-        import tensorflow_probability as tfp
-
         return tfp.bijectors.Exp()
 
 
@@ -103,8 +100,6 @@ class Ascending:
 
     def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Sums of the first and of the distances."""
-        import tensorflow as tf
-
         found = [free[0]]
         for value in free[1:]:
             found.append(found[-1] + tf.exp(value))
@@ -112,8 +107,6 @@ class Ascending:
 
     def bijector(self) -> Any:
         """tfb.Ascending."""
-        import tensorflow_probability as tfp
-
         return tfp.bijectors.Ascending()
 
 

@@ -13,6 +13,7 @@ import scipy.special
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.family.bounded import ANYTHING, CHANCE, NEAREST, POSITIVE
 from lmeformula.family.record import Predicted
+from lmeformula.startup import tf
 
 # Beyond this logit a chance is not told from one, as where it is one number for all rows.
 HIGHEST_LOGIT = 30.0
@@ -33,20 +34,14 @@ class PredictorLink(NamedTuple):
 
 
 def _exp(eta: Tensor) -> Tensor:
-    import tensorflow as tf
-
     return tf.exp(eta)
 
 
 def _above_one(eta: Tensor) -> Tensor:
-    import tensorflow as tf
-
     return 1.0 + tf.exp(eta)
 
 
 def _chance(eta: Tensor) -> Tensor:
-    import tensorflow as tf
-
     return tf.math.sigmoid(tf.minimum(eta, tf.cast(HIGHEST_LOGIT, eta.dtype)))
 
 
@@ -117,6 +112,4 @@ def link_within(bounds: tuple[float, float]) -> PredictorLink:
 
 
 def _no_less(eta: Tensor, least: float) -> Tensor:
-    import tensorflow as tf
-
     return tf.maximum(eta, tf.cast(least, eta.dtype))

@@ -21,6 +21,7 @@ from lmeformula.family.own_links import link_of_own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.record import log_density as density_of
 from lmeformula.formula.ir import FIRST
+from lmeformula.startup import tf
 
 
 def predicted_of(family: Family, name: str) -> Predicted:
@@ -97,8 +98,6 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         return density_of(family, inner, response, tuple(values))
 
     def distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-        import tensorflow as tf
-
         inner, values = within(tf.unstack(eta, axis=-2), own, tensors=True)
         return family.distribution(inner, response, tuple(values))
 

@@ -13,6 +13,7 @@ from lmeformula.family.own import NO_OWN, Own, Scale
 from lmeformula.family.papers import Paper
 from lmeformula.family.runaway import Runaway
 from lmeformula.formula.ir import FIRST
+from lmeformula.startup import tf
 
 Arrays = tuple[Floats, ...]
 
@@ -95,7 +96,7 @@ class Family(NamedTuple):
 
     A name, what the response must look like, its TFP distribution and its mean make a family; automatic
     differentiation does the rest. What follows them makes it faster, or gives it parameters of its own.
-    Functions of tensors import TensorFlow themselves, so that a family can be named without it; they take
+    Functions of tensors have TensorFlow from `startup`, so that a family can be named without it; they take
     the linear predictor eta, the response arrays, and the own parameters on their natural scale as a tuple.
 
     Attributes:
@@ -243,8 +244,6 @@ def log_density(
     """The log density (n, c) of a family's rows at predictors (n, c), from wherever the family has it."""
     if family.log_density is not None:
         return family.log_density(eta, response, own)
-    import tensorflow as tf
-
     # A distribution has its rows last.
     turned = tuple(
         tf.transpose(value + tf.zeros([1, 1], value.dtype)) if value.shape.rank else value

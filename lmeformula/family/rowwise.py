@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from lmeformula.arrays import Tensor
+from lmeformula.startup import tf, tfp
 
 
 def rowwise(
@@ -32,9 +33,6 @@ def rowwise(
 
 @cache
 def _kind() -> Any:
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     tfd = tfp.distributions
 
     class Rowwise(tfd.Distribution):  # type: ignore[misc, name-defined]

@@ -8,6 +8,7 @@ from lmeformula.arrays import Tensor
 from lmeformula.errors import ModelError
 from lmeformula.family.parts import Parts
 from lmeformula.family.trial import PREDICTORS, TOLERANCE, built, own_points, taken
+from lmeformula.startup import tf
 
 NUM_DRAWS = 4000
 # Means that are zero are farther than so many standard errors once in a billion trials, or, where tails are
@@ -33,8 +34,6 @@ def check_score(parts: Parts) -> None:
 
 
 def _check_at(parts: Parts, own: tuple[Tensor, ...], seed: int) -> None:
-    import tensorflow as tf
-
     eta = tf.constant(PREDICTORS, tf.float64)
     draws = tf.cast(built(parts, eta, own).sample(NUM_DRAWS, seed=[seed, 2]), tf.float64)
     wide = eta + tf.zeros_like(draws)

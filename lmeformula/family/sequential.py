@@ -27,6 +27,7 @@ from lmeformula.family.notation import Notation, ordered
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 from lmeformula.family.thresholds import Pattern, threshold_own
+from lmeformula.startup import tf, tfp
 
 
 class _Ratio(NamedTuple):
@@ -100,9 +101,6 @@ def _family(ratio: _Ratio, link: str, thresholds: Pattern) -> Family:
         return value
 
     def distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-        import tensorflow as tf
-        import tensorflow_probability as tfp
-
         logs, passed = [], tf.zeros_like(eta)
         for k in range(len(own)):
             x = ratio.sign * (eta - own[k])

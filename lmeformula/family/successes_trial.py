@@ -8,6 +8,7 @@ from lmeformula.arrays import Floats, Tensor
 from lmeformula.errors import ModelError
 from lmeformula.family.parts import Parts
 from lmeformula.family.trial import NUM_DRAWS, PREDICTORS, TOLERANCE, brief, built, own_points
+from lmeformula.startup import tf
 
 # One for each of the predictors.
 TRIALS = (1.0, 2.0, 5.0, 12.0, 30.0)
@@ -24,8 +25,6 @@ def try_trials(parts: Parts, has_own_mean: bool) -> None:
     Raises:
       ModelError: that says what is wrong with it.
     """
-    import tensorflow as tf
-
     eta, trials = tf.constant(PREDICTORS, tf.float64), np.array(TRIALS)
     which = f"the distribution of the family {parts.name!r}"
     for number, own in enumerate(own_points(parts)):
@@ -50,8 +49,6 @@ def try_trials(parts: Parts, has_own_mean: bool) -> None:
 
 
 def _total(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], trials: float) -> float:
-    import tensorflow as tf
-
     y = tf.range(trials + 1.0, dtype=tf.float64)
     wide = eta + tf.zeros_like(y)
     try:
@@ -81,8 +78,6 @@ def _check_share(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> None:
 
 def one_ratio(parts: Parts) -> bool:
     """Whether, for any trials, successes vary so many times as much as independent ones at every mean alike."""
-    import tensorflow as tf
-
     eta = tf.constant(PREDICTORS, tf.float64)
     return all(
         np.allclose(found, found[0], rtol=TOLERANCE)
@@ -99,8 +94,6 @@ def variance_ratio(parts: Parts, trials: Floats, own: tuple[Tensor, ...]) -> Flo
       trials: (n,) their numbers.
       own: own parameters, each a scalar or (n,).
     """
-    import tensorflow as tf
-
     # No trials have no variance: any ratio will do.
     held = tf.maximum(tf.constant(trials, tf.float64), 1.0)
     return _ratios(parts, MIDDLE + 0.0 * held, own, held)

@@ -17,6 +17,7 @@ import numpy as np
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.errors import ModelError
 from lmeformula.family.own import Ascending, Own, Scale
+from lmeformula.startup import tf, tfp
 
 Pattern: TypeAlias = Literal["flexible", "symmetric", "equidistant"]
 
@@ -100,8 +101,6 @@ class Patterned:
 
     def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Sums of the location and of the distances."""
-        import tensorflow as tf
-
         parts = [free[0], *(tf.exp(value) if self.is_ordered else value for value in free[1:])]
         return tuple(
             sum(share * part for share, part in zip(row, parts, strict=True) if share)
@@ -110,9 +109,6 @@ class Patterned:
 
     def bijector(self) -> Any:
         """One that changes the number of elements; it has no volume to speak of."""
-        import tensorflow as tf
-        import tensorflow_probability as tfp
-
         scale = self
 
         class Thresholds(tfp.bijectors.Bijector):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.errors import ModelError
 from lmeformula.family.parts import Parts
 from lmeformula.family.supports import Support
+from lmeformula.startup import tf, tfp
 
 PREDICTORS = (-2.0, -0.7, 0.3, 1.0, 2.0)
 # Unconstrained, around those that own parameters start at. Not right there: TFP's gradient of the gamma's
@@ -42,8 +43,6 @@ def try_out(parts: Parts, support: Support) -> None:
     Raises:
       ModelError: that says what is wrong with it.
     """
-    import tensorflow as tf
-
     eta = tf.constant([PREDICTORS, PREDICTORS[::-1]], tf.float64)
     points = list(own_points(parts))
     draws = []
@@ -68,8 +67,6 @@ def try_out(parts: Parts, support: Support) -> None:
 
 def takes_single(parts: Parts) -> bool:
     """Whether the distribution can be evaluated in single precision."""
-    import tensorflow as tf
-
     eta = tf.constant(PREDICTORS, tf.float32)
     try:
         own = tuple(tf.cast(value, tf.float32) for value in next(own_points(parts)))
@@ -81,8 +78,6 @@ def takes_single(parts: Parts) -> bool:
 
 def is_mean(parts: Parts) -> bool:
     """Whether mu is the mean, of successes that of their share, and there is a variance."""
-    import tensorflow as tf
-
     mu = parts.inverse(tf.constant(PREDICTORS, tf.float64))
     try:
         made = parts.build(mu, next(own_points(parts)), trials_like(parts, mu))
@@ -94,8 +89,6 @@ def is_mean(parts: Parts) -> bool:
 
 def takes_formula(parts: Parts, place: int) -> bool:
     """Whether the log density has three finite derivatives in an own parameter, as its predictor takes them."""
-    import tensorflow as tf
-
     eta = tf.constant(PREDICTORS, tf.float64)
     for number, own in enumerate(own_points(parts)):
         wide = [value + tf.zeros_like(eta) for value in own]
@@ -116,15 +109,11 @@ def takes_formula(parts: Parts, place: int) -> bool:
 
 def trials_like(parts: Parts, eta: Tensor) -> Tensor | None:
     """Numbers of trials of the shape of eta; None for families without."""
-    import tensorflow as tf
-
     return NUM_TRIALS + tf.zeros_like(eta) if parts.has_trials else None
 
 
 def own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
     """Own parameters, as tensors, at and around the start."""
-    import tensorflow as tf
-
     free = parts.scale.to_free(parts.start)
     for move in MOVES if len(free) else MOVES[:1]:
         natural = parts.scale.to_natural(free + move)
@@ -133,8 +122,6 @@ def own_points(parts: Parts) -> Iterator[tuple[Tensor, ...]]:
 
 def built(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], trials: Tensor | None = None) -> Any:
     """The distribution of rows at predictors, whatever the user's function makes of them."""
-    import tensorflow_probability as tfp
-
     if trials is None:
         trials = trials_like(parts, eta)
     try:
@@ -172,8 +159,6 @@ def _check_shapes(parts: Parts, made: Any, eta: Tensor) -> None:
 
 def _check_own_shapes(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> None:
     """Own parameters may have a value for each chain, or each row."""
-    import tensorflow as tf
-
     for wide in (tf.zeros([2, 1], tf.float64), tf.zeros_like(eta)):
         made = built(parts, eta, tuple(value + wide for value in own))
         _check_shapes(parts, made, eta)
@@ -181,8 +166,6 @@ def _check_own_shapes(parts: Parts, eta: Tensor, own: tuple[Tensor, ...]) -> Non
 
 def _draws(parts: Parts, made: Any, seed: int) -> Tensor:
     """(draws, 2, n) float64."""
-    import tensorflow as tf
-
     try:
         drawn = made.sample(NUM_DRAWS, seed=[seed, 1])
     except NotImplementedError as error:
@@ -216,8 +199,6 @@ def _log_density(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Tensor) 
 def _check_density(
     parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Tensor, which: str
 ) -> None:
-    import tensorflow as tf
-
     try:
         found = _log_density(parts, eta, own, y)
     except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:
@@ -268,8 +249,6 @@ def _check_rows_apart(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Ten
 
 def _check_derivatives(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Tensor) -> None:
     """Three derivatives in the predictor, two in own parameters, and the first ones against differences."""
-    import tensorflow as tf
-
     y = tf.reshape(y, [-1])
     eta = tf.tile(eta, [len(y) // len(eta)])
     names = [f"the parameter {name!r}" for name in parts.names]
@@ -306,7 +285,6 @@ def _derivatives(
     times: int,
 ) -> Floats:
     """The first derivative in one argument, once all that are needed are there and finite."""
-    import tensorflow as tf
 
     def refuse(problem: str) -> NoReturn:
         raise ModelError(
@@ -332,8 +310,6 @@ def _derivatives(
 
 def taken(function: Callable[[Tensor], Tensor], x: Tensor, times: int) -> list[Any]:
     """A function's value and derivatives, elementwise; None from where it does not depend on x any more."""
-    import tensorflow as tf
-
     if times == 0:
         return [function(x)]
     with tf.GradientTape() as tape:
@@ -344,7 +320,6 @@ def taken(function: Callable[[Tensor], Tensor], x: Tensor, times: int) -> list[A
 
 def _check_compiles(parts: Parts, eta: Tensor, own: tuple[Tensor, ...], y: Tensor) -> None:
     """Monte Carlo fits compile the density and its gradient by XLA."""
-    import tensorflow as tf
 
     @tf.function(autograph=False, jit_compile=True)  # type: ignore[untyped-decorator]
     def compiled(eta: Tensor, own: tuple[Tensor, ...], y: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import rowwise
 from lmeformula.family.runaway import ALIKE, MET, Runaway, logs_of, middle_of
 from lmeformula.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH
+from lmeformula.startup import tf
 
 FIRST_POWER = 1.5
 # The relative variance of the number of amounts below which their sum is a gamma variable: this power of the
@@ -63,8 +64,6 @@ def _working(response: Arrays) -> Floats:
 
 def _parts(eta: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """Mean number of amounts, their gamma shape and their scale."""
-    import tensorflow as tf
-
     dispersion, power = own
     number = tf.exp((2.0 - power) * eta) / (dispersion * (2.0 - power))
     scale = dispersion * (power - 1.0) * tf.exp((power - 1.0) * eta)
@@ -77,8 +76,6 @@ def _peak(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
     Whole numbers are summed as far as the window reaches; beyond, every h-th term of a function so smooth is
     the sum over h.
     """
-    import tensorflow as tf
-
     dispersion, power = own
     rest, more = 2.0 - power, power - 1.0
     log_shape = rest * log_y - tf.math.log(dispersion * more)
@@ -95,8 +92,6 @@ def _peak(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
 
 
 def _series(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     dispersion, power = (value[..., None] for value in own)
     shape = (2.0 - power) / (power - 1.0)
     log_k = (2.0 - power) * log_y[..., None] - tf.math.log(dispersion * (2.0 - power))
@@ -118,8 +113,6 @@ def _series(log_y: Tensor, own: tuple[Tensor, ...]) -> Tensor:
 
 
 def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     y, log_y = (array[:, None] for array in response)
     dispersion, power = own
     rest, more = 2.0 - power, power - 1.0
@@ -131,16 +124,12 @@ def _log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tens
 
 
 def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    import tensorflow as tf
-
     dispersion, power = own
     y = response[0][:, None]
     return (y * tf.exp((1.0 - power) * eta) - tf.exp((2.0 - power) * eta)) / dispersion
 
 
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    import tensorflow as tf
-
     number, shape, scale = _parts(eta, own)
     shape += tf.zeros_like(number)
 
@@ -165,8 +154,6 @@ def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any
 
 def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
     """The distribution function: chances of numbers of amounts, times those of their sum."""
-    import tensorflow as tf
-
     # Of so many amounts chances of a number have no digits left, and their sum has a gamma variable's.
     is_gamma = shape < MANY
 

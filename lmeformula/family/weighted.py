@@ -7,6 +7,7 @@ from typing import Any
 from lmeformula.arrays import Tensor
 from lmeformula.family.record import Family
 from lmeformula.family.rowwise import rowwise
+from lmeformula.startup import tf
 
 
 def weighted_rows(
@@ -22,8 +23,6 @@ def weighted_rows(
       response: the response arrays.
       own: own parameters.
     """
-    import tensorflow as tf
-
     made = family.distribution(family.as_taken(eta), response, own)
     if not family.has_weights:
         return made

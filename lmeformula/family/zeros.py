@@ -31,6 +31,7 @@ from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import rowwise
+from lmeformula.startup import tf, tfp
 
 Tensors = tuple[Tensor, ...]
 
@@ -103,8 +104,6 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
 
     def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
         def sample(shape: Any, seed: Tensor) -> Tensor:
-            import tensorflow_probability as tfp
-
             of_zero, of_counts = tfp.random.split_seed(seed)
             drawn = rule.draw(base, _spread(eta, shape), response, own[:-1], shape, of_counts)
             return _unless(own[-1], drawn, shape, of_zero)
@@ -169,8 +168,6 @@ def _own(base: _Counts, design: Design, name: str, of_zeros: float) -> Own:
 
 def _inflated(base: _Counts, eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
     """log(chance + rest * density) of a zero, log(rest * density) of another count; elementwise."""
-    import tensorflow as tf
-
     is_zero = response[0] == 0.0
     log_chance, log_rest = tf.math.log(own[-1]), tf.math.log1p(-own[-1])
     surprise = _surprise_of_zero(eta, own[:-1])
@@ -180,8 +177,6 @@ def _inflated(base: _Counts, eta: Tensor, response: Tensors, own: Tensors) -> Te
 
 def _cleared(base: _Counts, eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
     """log(chance) of a zero, log(rest * density / (1 - density of zero)) of another count; elementwise."""
-    import tensorflow as tf
-
     is_zero = response[0] == 0.0
     log_rest = tf.math.log1p(-own[-1])
     counted = _counted(base, eta, response, own[:-1], is_zero)
@@ -193,8 +188,6 @@ def _counted(
     base: _Counts, eta: Tensor, response: Tensors, own: Tensors, is_zero: Tensor
 ) -> Tensor:
     """The log density of counts, of zeros at a predictor that cannot overflow: it is not used there."""
-    import tensorflow as tf
-
     counts, log_factorials, *_ = response
     held = tf.where(is_zero, tf.zeros_like(eta), eta)
     if not own:
@@ -206,8 +199,6 @@ def _counted(
 
 def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:
     """-log of the chance that a count is zero, flat where this chance is none."""
-    import tensorflow as tf
-
     if not own:
         return tf.exp(tf.minimum(eta, tf.cast(80.0, eta.dtype)))
     return own[0] * tf.math.softplus(eta - tf.math.log(own[0]))
@@ -215,8 +206,6 @@ def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:
 
 def _log_of_some(eta: Tensor, own: Tensors) -> Tensor:
     """log of the chance that a count is not zero, 1 - exp(-surprise), with its digits where that is small."""
-    import tensorflow as tf
-
     above = LINKS["cloglog"].log_cdf
     assert above is not None
     if not own:
@@ -232,8 +221,6 @@ def _log_of_some(eta: Tensor, own: Tensors) -> Tensor:
 
 
 def _log_factorial(counts: Tensor) -> Tensor:
-    import tensorflow as tf
-
     return tf.math.lgamma(counts + 1.0)
 
 
@@ -241,15 +228,11 @@ def _log_factorial(counts: Tensor) -> Tensor:
 
 
 def _spread(eta: Tensor, shape: Any) -> Tensor:
-    import tensorflow as tf
-
     return eta + tf.zeros(shape, eta.dtype)
 
 
 def _unless(chance: Tensor, counts: Tensor, shape: Any, seed: Tensor) -> Tensor:
     """The counts, each zero instead with that chance."""
-    import tensorflow as tf
-
     is_zero = tf.random.stateless_uniform(shape, seed, dtype=counts.dtype) < chance
     return tf.where(is_zero, tf.zeros_like(counts), counts)
 
@@ -263,9 +246,6 @@ def _draw_positive(
     The first one's time is exponential, given that it is below 1; of the rest there are as many as of a count
     with that much less time, and of size + 1.
     """
-    import tensorflow as tf
-    import tensorflow_probability as tfp
-
     of_time, of_mean, of_count = tfp.random.split_seed(seed, n=3)
     surprise = _surprise_of_zero(eta, own)
     u = tf.random.stateless_uniform(shape, of_time, dtype=eta.dtype)
