@@ -11,21 +11,19 @@ Adv. Methods Pract. Psychol. Sci. 2, 77-101, for other links and the signs.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.design.design import Design
-from lmeformula.family import papers
-from lmeformula.family.categories import categories, category_names, ordered_response
 from lmeformula.family.jets import Jet, Jets, jets
 from lmeformula.family.links import LINKS, Link
 from lmeformula.family.notation import ordered
-from lmeformula.family.own import Own
+from lmeformula.family.ordered_family import ordered_family
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
-from lmeformula.family.thresholds import Pattern, threshold_own
-from lmeformula.startup import tf, tfp
+from lmeformula.family.thresholds import Pattern
+from lmeformula.startup import tf
 
 
 @functools.cache
@@ -33,61 +31,42 @@ def acat(link: str, thresholds: Pattern = "flexible") -> Family:
     """Ordered categories by the odds of neighbours, with that link and that pattern of the thresholds."""
     chosen, derivatives = LINKS[link], jets(link)
 
-    def own(design: Design) -> Own:
-        codes, levels = categories(design, "acat")
-        counts = np.bincount(codes, minlength=len(levels))
-        start = -chosen.forward(counts[1:] / (counts[1:] + counts[:-1]))
-        return threshold_own("acat", thresholds, levels, start, is_ordered=False)
-
     def working(response: Arrays) -> Floats:
         # The predictor multiplies the category's number: its mean changes by its variance.
         codes = response[0]
         return np.asarray((codes - codes.mean()) / max(float(codes.var()), 0.1))
-
-    def distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-        sums = [tf.zeros_like(eta)]
-        for threshold in own:
-            sums.append(sums[-1] + _log_odds(chosen, eta - threshold))
-        return tfp.distributions.Categorical(logits=tf.stack(sums, axis=-1), dtype=eta.dtype)
 
     def probabilities(eta: Floats, own: Floats) -> Floats:
         sums = _summed(derivatives.log_odds(eta[:, None] - own).value)
         chances = np.exp(sums - sums.max(axis=1, keepdims=True))
         return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
-    return Family(
-        name="acat",
-        link=link,
-        response=ordered_response("acat"),
-        distribution=distribution,
-        mean=lambda eta, own: probabilities(eta, own) @ np.arange(1.0, len(own) + 2.0),
+    return ordered_family(
+        "acat",
+        link,
+        thresholds,
+        start=lambda counts: -chosen.forward(counts[1:] / (counts[1:] + counts[:-1])),
+        logits=lambda eta, own: _summed_odds(chosen, eta, own),
+        probabilities=probabilities,
         working=working,
-        own=own,
-        has_intercept=False,
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=_closed(derivatives),
-        categories=category_names,
-        probabilities=probabilities,
-        thresholds=thresholds,
-        paper=papers.ORDINAL_TUTORIAL,
         notation=ordered("AdjacentCategory", "{y} = k + 1 | k {le} {y} {le} k + 1", is_above=True),
     )
 
 
-def _log_odds(link: Link, x: Tensor) -> Tensor:
-    if link.name == "logit":
-        return x
-    assert link.log_cdf is not None
-    assert link.log_survival is not None
-    return link.log_cdf(x) - link.log_survival(x)
+def _summed_odds(link: Link, eta: Tensor, own: tuple[Tensor, ...]) -> list[Tensor]:
+    """The log odds of each category against the first one."""
+    sums = [tf.zeros_like(eta)]
+    for threshold in own:
+        sums.append(sums[-1] + link.log_odds(eta - threshold))
+    return sums
 
 
 def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     """-log(1 + sum over the other categories of their chance over the row's own)."""
     indicators = response[1]
-    sums = [tf.zeros_like(eta)]
-    for threshold in own:
-        sums.append(sums[-1] + _log_odds(link, eta - threshold))
+    sums = _summed_odds(link, eta, own)
     here = sum(indicators[:, k, None] * value for k, value in enumerate(sums))
     nothing = tf.constant(-np.inf, eta.dtype) + tf.zeros_like(eta)
     others = [
@@ -129,7 +108,8 @@ def _closed(derivatives: Jets) -> ClosedForm:
         chances = np.exp(value - value.max(axis=1, keepdims=True))
         chances /= chances.sum(axis=1, keepdims=True)
         value[rows, codes] = -np.inf
-        return _At(steps, -_softplus(_logsumexp(value)), chances, away, bent, turned)
+        others = scipy.special.logsumexp(value, axis=1)
+        return _At(steps, -np.logaddexp(0.0, others), chances, away, bent, turned)
 
     def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
         found = at(eta, response, own)
@@ -179,12 +159,3 @@ def _mean(found: _At, values: Floats) -> Floats:
 def _summed(steps: Floats) -> Floats:
     """(n, K) sums of what lies below each category of (n, K - 1)."""
     return np.hstack([np.zeros((len(steps), 1)), np.cumsum(steps, axis=1)])
-
-
-def _logsumexp(values: Floats) -> Floats:
-    most = values.max(axis=1)
-    return np.asarray(most + np.log(np.exp(values - most[:, None]).sum(axis=1)))
-
-
-def _softplus(x: Floats) -> Floats:
-    return np.asarray(np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))))

@@ -70,14 +70,8 @@ def _precision(design: Design) -> Own:
     return positive("precision", 1.0 / correlation - 1.0)
 
 
-def _logs(link: Link, eta: Tensor) -> tuple[Tensor, Tensor]:
-    assert link.log_cdf is not None
-    assert link.log_survival is not None
-    return link.log_cdf(eta), link.log_survival(eta)
-
-
 def _distribution(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    log_yes, log_no = _logs(link, eta)
+    log_yes, log_no = link.log_cdf(eta), link.log_survival(eta)
     return tfp.distributions.BetaBinomial(
         total_count=response[1],
         concentration1=own[0] * tf.exp(log_yes),
@@ -88,7 +82,7 @@ def _distribution(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, 
 def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     successes, trials, log_ways = (array[:, None] for array in response)
     log_precision = tf.math.log(own[0])
-    log_yes, log_no = _logs(link, eta)
+    log_yes, log_no = link.log_cdf(eta), link.log_survival(eta)
     return (
         log_ways
         + _log_rising(log_precision, log_yes, successes)

@@ -46,8 +46,6 @@ def binomial(link: str) -> Family:
 def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
     def density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
         successes, trials, log_ways = (array[:, None] for array in response)
-        assert link.log_cdf is not None
-        assert link.log_survival is not None
         yes, no = link.log_cdf(eta), link.log_survival(eta)
         return successes * yes + (trials - successes) * no + log_ways
 
@@ -154,20 +152,11 @@ TRIALS = trials_response("binomial")
 
 
 def _bernoulli(link: Link, eta: Tensor, response: Arrays) -> Any:
-    if link.name == "logit":
-        return tfp.distributions.Bernoulli(logits=eta, dtype=eta.dtype)
-    return tfp.distributions.Bernoulli(logits=_log_odds(link, eta), dtype=eta.dtype)
+    return tfp.distributions.Bernoulli(logits=link.log_odds(eta), dtype=eta.dtype)
 
 
 def _binomial(link: Link, eta: Tensor, response: Arrays) -> Any:
-    logits = eta if link.name == "logit" else _log_odds(link, eta)
-    return tfp.distributions.Binomial(total_count=response[1], logits=logits)
-
-
-def _log_odds(link: Link, eta: Tensor) -> Tensor:
-    assert link.log_cdf is not None
-    assert link.log_survival is not None
-    return link.log_cdf(eta) - link.log_survival(eta)
+    return tfp.distributions.Binomial(total_count=response[1], logits=link.log_odds(eta))
 
 
 def _logit_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -188,6 +177,4 @@ def _logit_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
 
 def _logit_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     chance = scipy.special.expit(eta)
-    none, rows = np.zeros(0), np.zeros((0, len(eta)))
-    third = response[1] * chance * (1.0 - chance) * (2.0 * chance - 1.0)
-    return Depths(third, none, np.zeros((0, 0)), rows, rows)
+    return Depths.of_predictor(response[1] * chance * (1.0 - chance) * (2.0 * chance - 1.0))

@@ -58,3 +58,9 @@ def numbers(design: Design, family: str, needs: str, hint: str) -> Floats:
     ):
         raise unsuitable(design, family, needs, hint)
     return response.values
+
+
+def residuals(design: Design, values: Floats) -> Floats:
+    """(n,) what least squares by the fixed effects leave of values on the scale of the predictor."""
+    target = values - design.offset
+    return np.asarray(target - design.X @ np.linalg.lstsq(design.X, target, rcond=None)[0])

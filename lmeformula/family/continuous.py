@@ -19,7 +19,7 @@ from lmeformula.family.location_scale import positive_response
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
-from lmeformula.family.runaway import MET, Runaway, least_of, logs_of, middle_of
+from lmeformula.family.runaway import logs_of, middle_of, of_precision, of_shares
 from lmeformula.startup import tf, tfp
 
 
@@ -163,16 +163,7 @@ GAMMA = Family(
     parts=(Predicted("shape", "log"),),
     deviance=of_gamma,
     paper=papers.GLM,
-    runaways=(
-        Runaway(
-            "shape",
-            MET,
-            lambda response, own: own["shape"] ** -0.5,
-            math.inf,
-            logs_of,
-            lambda response, spread: spread**-2.0,
-        ),
-    ),
+    runaways=(of_precision("shape", logs_of),),
     measure="numbers",
     notation=Notation("Gamma", "μ", r"\mu", "log", own="shape"),
 )
@@ -193,12 +184,10 @@ INVERSE_GAUSSIAN = Family(
     deviance=of_inverse_gaussian,
     paper=papers.GLM,
     runaways=(
-        Runaway(
+        of_precision(
             "shape",
-            MET,
-            lambda response, own: math.exp(0.5 * middle_of(response)) * own["shape"] ** -0.5,
-            math.inf,
             logs_of,
+            lambda response: math.exp(0.5 * middle_of(response)),
             lambda response, spread: math.exp(middle_of(response)) / spread**2.0,
         ),
     ),
@@ -218,15 +207,6 @@ BETA = Family(
     log_density=_beta_density,
     parts=(Predicted("precision", "log", aliases=("phi",)),),
     paper=papers.BETA,
-    runaways=(
-        Runaway(
-            "precision",
-            MET,
-            lambda response, own: own["precision"] ** -0.5,
-            math.inf,
-            lambda response: response[1] - response[2],
-            lambda response, spread: spread**-2.0 * math.exp(-least_of(response)),
-        ),
-    ),
+    runaways=(of_shares(lambda response: response[1] - response[2]),),
     notation=Notation("Beta", "μ", r"\mu", "logit", own="precision"),
 )

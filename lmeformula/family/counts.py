@@ -10,10 +10,11 @@ import scipy.special
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
-from lmeformula.family.checks import numbers, refuse_weights, unsuitable
+from lmeformula.family.checks import numbers, refuse_weights, response_of, unsuitable
 from lmeformula.family.deviances import of_counts
 from lmeformula.family.gammas import LARGE, REMAINDER
 from lmeformula.family.notation import Notation
+from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 from lmeformula.startup import tf, tfp
 
@@ -65,6 +66,20 @@ def stirling_remainder(x: Floats) -> Floats:
     return np.asarray(np.where(x >= LARGE, found, direct - 0.5 * np.log(2.0 * np.pi)))
 
 
+def moments(design: Design) -> tuple[float, float]:
+    """The mean of the counts, and their variance over its square, of whatever size they are."""
+    counts = response_of(design).values
+    mean = max(float(counts.mean()), 1e-3)
+    return mean, float((counts / mean).var())
+
+
+def linear_dispersion(design: Design) -> Own:
+    """A dispersion that is the excess of the variance over the mean, relative to the mean."""
+    mean, variance = moments(design)
+    # Half of what Poisson leaves: the random effects have their share.
+    return positive("dispersion", float(np.clip(0.5 * (variance * mean - 1.0), 0.1, 20.0)))
+
+
 def log_mean(response: Arrays) -> Floats:
     """Logarithms of the counts, kept off zero."""
     return np.asarray(np.log(response[0] + 0.5))
@@ -91,8 +106,7 @@ def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
 
 
 def _poisson_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
-    none, rows = np.zeros(0), np.zeros((0, len(eta)))
-    return Depths(-np.exp(eta), none, np.zeros((0, 0)), rows, rows)
+    return Depths.of_predictor(-np.exp(eta))
 
 
 POISSON = Family(

@@ -9,7 +9,7 @@ import numpy as np
 from lmeformula.arrays import Tensor
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
-from lmeformula.family.checks import response_of
+from lmeformula.family.checks import residuals, response_of
 from lmeformula.family.deviances import of_normal
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
@@ -35,9 +35,7 @@ def _own(design: Design) -> Own:
 
 
 def _log_residual_sd(design: Design) -> float:
-    values = response_of(design).values - design.offset
-    rest = values - design.X @ np.linalg.lstsq(design.X, values, rcond=None)[0]
-    return float(np.log(0.85 * rest.std() or 1.0))
+    return float(np.log(0.85 * residuals(design, response_of(design).values).std() or 1.0))
 
 
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:

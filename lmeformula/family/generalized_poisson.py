@@ -19,25 +19,13 @@ from typing import Any
 import numpy as np
 
 from lmeformula.arrays import Tensor
-from lmeformula.design.design import Design
 from lmeformula.family import papers
-from lmeformula.family.checks import response_of
-from lmeformula.family.counts import count_response, log_mean
+from lmeformula.family.counts import count_response, linear_dispersion, log_mean
 from lmeformula.family.limit import downwards, of_total
 from lmeformula.family.notation import Notation
-from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import rowwise
 from lmeformula.startup import tf, tfp
-
-
-def _own(design: Design) -> Own:
-    counts = response_of(design).values
-    mean = max(float(counts.mean()), 1e-3)
-    # Half of what Poisson leaves: the random effects have their share.
-    return positive(
-        "dispersion", float(np.clip(0.5 * (float((counts / mean).var()) * mean - 1.0), 0.1, 20.0))
-    )
 
 
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
@@ -93,7 +81,7 @@ GENERALIZED_POISSON = Family(
     distribution=_distribution,
     mean=lambda eta, own: np.exp(eta),
     working=log_mean,
-    own=_own,
+    own=linear_dispersion,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_density,
     parts=(Predicted("dispersion", "log"),),

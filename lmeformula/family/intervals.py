@@ -88,9 +88,7 @@ def binary_form(tails: Tails) -> ClosedForm:
         A_turn, B_turn = A * (slope - A), B * (slope + B)
         yes = A_turn * (slope - A) + A * (bend - A_turn)
         no = B_turn * (slope + B) + B * (bend + B_turn)
-        rows = np.zeros((0, len(eta)))
-        third = successes * yes - (trials - successes) * no
-        return Depths(third, np.zeros(0), np.zeros((0, 0)), rows, rows)
+        return Depths.of_predictor(successes * yes - (trials - successes) * no)
 
     return ClosedForm(slopes, depths)
 

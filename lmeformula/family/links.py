@@ -13,6 +13,10 @@ from lmeformula.family.link_distributions import LARGEST_EXPONENT
 from lmeformula.startup import tf, tfp
 
 
+def _no_chance(*at: Tensor) -> Tensor:
+    raise NotImplementedError("the inverse of this link is no distribution function")
+
+
 class Link(NamedTuple):
     """A link function.
 
@@ -28,14 +32,18 @@ class Link(NamedTuple):
     name: str
     inverse: Callable[[Floats], Floats]
     forward: Callable[[Floats], Floats]
-    log_cdf: Callable[[Tensor], Tensor] | None = None
-    log_survival: Callable[[Tensor], Tensor] | None = None
-    log_between: Callable[[Tensor, Tensor], Tensor] | None = None
+    log_cdf: Callable[[Tensor], Tensor] = _no_chance
+    log_survival: Callable[[Tensor], Tensor] = _no_chance
+    log_between: Callable[[Tensor, Tensor], Tensor] = _no_chance
+
+    def log_odds(self, x: Tensor) -> Tensor:
+        """log(F(x) / (1 - F(x)))."""
+        return x if self.name == "logit" else self.log_cdf(x) - self.log_survival(x)
 
 
 def mean_of(link: Link, eta: Tensor) -> Tensor:
     """The mean at a linear predictor, as a tensor; small means keep their digits, in relative terms."""
-    if link.log_cdf is not None:
+    if link.log_cdf is not _no_chance:
         return tf.exp(link.log_cdf(eta))
     return tf.exp(eta) if link.name == "log" else eta
 

@@ -15,7 +15,7 @@ from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
 from lmeformula.family.bounded import POSITIVE, Bounded
-from lmeformula.family.checks import check_rows, numbers, refuse_weights, response_of
+from lmeformula.family.checks import check_rows, numbers, refuse_weights, residuals, response_of
 from lmeformula.family.gammas import log_rising
 from lmeformula.family.limit import of_rows, upwards
 from lmeformula.family.notation import Notation
@@ -52,11 +52,6 @@ def positive_response(family: str) -> Any:
     return response
 
 
-def _residuals(design: Design, values: Floats) -> Floats:
-    target = values - design.offset
-    return np.asarray(target - design.X @ np.linalg.lstsq(design.X, target, rcond=None)[0])
-
-
 def _robust_sd(residuals: Floats) -> float:
     low, high = np.quantile(residuals, [0.25, 0.75])
     # Where half of the rows are alike the quartiles say nothing.
@@ -65,14 +60,14 @@ def _robust_sd(residuals: Floats) -> float:
 
 
 def _scale_and_freedom(design: Design) -> Own:
-    scale = 0.8 * _robust_sd(_residuals(design, response_of(design).values))
+    scale = 0.8 * _robust_sd(residuals(design, response_of(design).values))
     bounds = Bounded((POSITIVE, (LEAST_FREEDOM, math.inf)))
     return Own("scale_df", ("scale", "df"), np.array([scale, 6.0]), bounds)
 
 
 def _log_sd(design: Design) -> Own:
-    residuals = _residuals(design, np.log(response_of(design).values))
-    return positive("sigma", 0.85 * (float(residuals.std()) or 1.0))
+    found = residuals(design, np.log(response_of(design).values))
+    return positive("sigma", 0.85 * (float(found.std()) or 1.0))
 
 
 def _student(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:

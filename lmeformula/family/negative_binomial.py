@@ -13,7 +13,13 @@ import scipy.special
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
-from lmeformula.family.counts import count_response, log_mean, stirling_remainder
+from lmeformula.family.counts import (
+    count_response,
+    linear_dispersion,
+    log_mean,
+    moments,
+    stirling_remainder,
+)
 from lmeformula.family.deviances import of_nbinom2
 from lmeformula.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
 from lmeformula.family.limit import downwards, of_squares, of_total, upwards
@@ -26,23 +32,10 @@ from lmeformula.family.rising import rising
 from lmeformula.startup import tf, tfp
 
 
-def _moments(design: Design) -> tuple[float, float]:
-    """The mean of the counts, and their variance over its square, of whatever size they are."""
-    assert design.response is not None
-    counts = design.response.values
-    mean = max(float(counts.mean()), 1e-3)
-    return mean, float((counts / mean).var())
-
-
 def _quadratic_own(design: Design) -> Own:
-    mean, variance = _moments(design)
+    mean, variance = moments(design)
     excess = max(variance - 1.0 / mean, 1e-3)
     return positive("dispersion", float(np.clip(1.0 / excess, 0.1, 20.0)))
-
-
-def _linear_own(design: Design) -> Own:
-    mean, variance = _moments(design)
-    return positive("dispersion", float(np.clip(0.5 * (variance * mean - 1.0), 0.1, 20.0)))
 
 
 def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
@@ -182,7 +175,7 @@ NBINOM1 = Family(
     distribution=_linear,
     mean=lambda eta, own: np.exp(eta),
     working=log_mean,
-    own=_linear_own,
+    own=linear_dispersion,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_linear_density,
     closed=ClosedForm(_linear_slopes, _linear_depths),

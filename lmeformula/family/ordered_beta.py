@@ -12,12 +12,13 @@ lower and upper bounds, Political Analysis 31, 519-536.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.special
 
-from lmeformula.arrays import Floats, Tensor
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.family.bounded import ANYTHING, POSITIVE, Bounded
@@ -28,8 +29,8 @@ from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own
 from lmeformula.family.papers import Paper
 from lmeformula.family.record import Arrays, Family, Predicted
-from lmeformula.family.rowwise import rowwise
-from lmeformula.family.runaway import MET, Runaway, least_of
+from lmeformula.family.rowwise import by_rows, rowwise
+from lmeformula.family.runaway import of_shares
 from lmeformula.startup import tf, tfp
 
 Tensors = tuple[Tensor, ...]
@@ -149,15 +150,10 @@ def _distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
     eps = float(np.finfo(eta.dtype.as_numpy_dtype).eps)
     shapes = precision * tf.math.sigmoid(eta), precision * tf.math.sigmoid(-eta)
 
-    def log_density(y: Tensor) -> Tensor:
-        wide = tf.zeros(tf.broadcast_dynamic_shape(tf.shape(y), tf.shape(eta)), eta.dtype)
-        column = tf.reshape(y + wide, [-1])
-        is_inside = (column > 0.0) & (column < 1.0)
-        held = tf.where(is_inside, column, 0.5 * tf.ones_like(column))
-        arrays = (column, tf.math.log(held), tf.math.log1p(-held))
-        given = tuple(tf.reshape(value + wide, [-1, 1]) for value in own)
-        found = _log_density(tf.reshape(eta + wide, [-1, 1]), arrays, given)
-        return tf.reshape(found, tf.shape(wide))
+    def arrays(y: Tensor) -> tuple[Tensor, ...]:
+        is_inside = (y > 0.0) & (y < 1.0)
+        held = tf.where(is_inside, y, 0.5 * tf.ones_like(y))
+        return y, tf.math.log(held), tf.math.log1p(-held)
 
     def sample(shape: Any, seed: Tensor) -> Tensor:
         of_part, of_first, of_second = tfp.random.split_seed(seed, n=3)
@@ -182,13 +178,25 @@ def _distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
         of_one = tf.math.sigmoid(eta - upper)
         return of_one + (tf.math.sigmoid(eta - lower) - of_one) * tf.math.sigmoid(eta)
 
-    return rowwise(eta, log_density, sample, cdf, mean)
+    return rowwise(eta, by_rows(_log_density, arrays, eta, own), sample, cdf, mean)
 
 
 def _logits(response: Arrays) -> Floats:
     """(n,) predictors whose mean is the share; of zeros and ones there are none."""
     inside = (response[0] > 0.0) & (response[0] < 1.0)
     return np.where(inside, response[1] - response[2], -math.inf)
+
+
+def _cut(name: str, sign: float, ends: str, is_off: Callable[[Floats], Mask]) -> Limit:
+    """Where a cut goes that no share is beyond."""
+    return Limit(
+        name,
+        sign * math.inf,
+        f"ordered_beta without {ends}",
+        lambda response: sign * FAR,
+        lambda response: sign * NEAR,
+        lambda response: bool(is_off(response[0]).all()),
+    )
 
 
 ORDERED_BETA = Family(
@@ -211,33 +219,10 @@ ORDERED_BETA = Family(
         "Political Analysis 31, 519-536",
     ),
     limits=(
-        Limit(
-            "lower_cut",
-            -math.inf,
-            "ordered_beta without zeros",
-            lambda response: -FAR,
-            lambda response: -NEAR,
-            lambda response: bool((response[0] > 0.0).all()),
-        ),
-        Limit(
-            "upper_cut",
-            math.inf,
-            "ordered_beta without ones",
-            lambda response: FAR,
-            lambda response: NEAR,
-            lambda response: bool((response[0] < 1.0).all()),
-        ),
+        _cut("lower_cut", -1.0, "zeros", lambda shares: shares > 0.0),
+        _cut("upper_cut", 1.0, "ones", lambda shares: shares < 1.0),
     ),
-    runaways=(
-        Runaway(
-            "precision",
-            MET,
-            lambda response, own: own["precision"] ** -0.5,
-            math.inf,
-            _logits,
-            lambda response, spread: spread**-2.0 * math.exp(-least_of(response)),
-        ),
-    ),
+    runaways=(of_shares(_logits),),
     notation=Notation(
         "OrderedBeta",
         "μ",

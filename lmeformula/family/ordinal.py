@@ -9,41 +9,26 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
 
 import numpy as np
 import scipy.special
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.design.design import Design
 from lmeformula.family import papers
-from lmeformula.family.categories import categories, category_names, ordered_response
 from lmeformula.family.intervals import ordered_form
 from lmeformula.family.link_distributions import TAILS
 from lmeformula.family.links import LINKS, Link, log1mexp, softplus
 from lmeformula.family.notation import ordered
-from lmeformula.family.own import Own
+from lmeformula.family.ordered_family import ordered_family
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
-from lmeformula.family.thresholds import Pattern, threshold_own
-from lmeformula.startup import tf, tfp
+from lmeformula.family.thresholds import Pattern
+from lmeformula.startup import tf
 
 
 @functools.cache
 def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
     """Ordered categories, with that link and that pattern of the thresholds."""
     chosen = LINKS[link]
-
-    def own(design: Design) -> Own:
-        codes, levels = categories(design, "cumulative")
-        shares = np.bincount(codes, minlength=len(levels)) / len(codes)
-        start = chosen.forward(np.cumsum(shares)[:-1])
-        return threshold_own("cumulative", thresholds, levels, start, is_ordered=True)
-
-    def working(response: Arrays) -> Floats:
-        # The middle of each category's share of the latent distribution.
-        shares = response[1].mean(axis=0)
-        middles = np.cumsum(shares) - 0.5 * shares
-        return response[1] @ chosen.forward(middles)
 
     def density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
         return _density(chosen, eta, response, own)
@@ -58,21 +43,17 @@ def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
         return np.where(np.hstack([below, ends + 1.0]) < 0.5, low, high)
 
     is_logit = link == "logit"
-    return Family(
-        name="cumulative",
-        link=link,
-        response=ordered_response("cumulative"),
-        distribution=lambda eta, response, own: _distribution(chosen, eta, own),
-        mean=lambda eta, own: probabilities(eta, own) @ np.arange(1.0, len(own) + 2.0),
-        working=working,
-        own=own,
-        has_intercept=False,
+    return ordered_family(
+        "cumulative",
+        link,
+        thresholds,
+        start=lambda counts: chosen.forward(np.cumsum(counts / counts.sum())[:-1]),
+        logits=lambda eta, own: _log_chances(chosen, eta, own),
+        probabilities=probabilities,
+        is_ordered=True,
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
         closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else ordered_form(TAILS[link]),
-        categories=category_names,
-        probabilities=probabilities,
-        thresholds=thresholds,
         parts=(Predicted("disc", "log", None, has_intercept=False),),
         paper=papers.ORDINAL,
         is_latent=True,
@@ -111,9 +92,6 @@ def _logit_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tens
 
 
 def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    assert link.log_cdf is not None
-    assert link.log_survival is not None
-    assert link.log_between is not None
     indicators, last = response[1], len(own)
     is_first, is_last = indicators[:, :1], indicators[:, last:]
     ends = is_first * link.log_cdf(own[0] - eta) + is_last * link.log_survival(own[-1] - eta)
@@ -126,14 +104,9 @@ def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...])
     return ends + (1.0 - is_first - is_last) * link.log_between(upper - eta, lower - eta)
 
 
-def _distribution(link: Link, eta: Tensor, own: tuple[Tensor, ...]) -> Any:
-    assert link.log_cdf is not None
-    assert link.log_survival is not None
-    assert link.log_between is not None
-    logs = [link.log_cdf(own[0] - eta)]
-    logs += [link.log_between(b - eta, a - eta) for a, b in itertools.pairwise(own)]
-    logs.append(link.log_survival(own[-1] - eta))
-    return tfp.distributions.Categorical(logits=tf.stack(logs, axis=-1), dtype=eta.dtype)
+def _log_chances(link: Link, eta: Tensor, own: tuple[Tensor, ...]) -> list[Tensor]:
+    between = (link.log_between(b - eta, a - eta) for a, b in itertools.pairwise(own))
+    return [link.log_cdf(own[0] - eta), *between, link.log_survival(own[-1] - eta)]
 
 
 def _logit_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.family.limit import Limit
@@ -48,6 +50,12 @@ class Depths(NamedTuple):
     own_own: Floats
     own_first: Floats
     own_second: Floats
+
+    @classmethod
+    def of_predictor(cls, third: Floats) -> Depths:
+        """Those of a family without own parameters."""
+        rows = np.zeros((0, len(third)))
+        return cls(third, np.zeros(0), np.zeros((0, 0)), rows, rows)
 
 
 class ClosedForm(NamedTuple):

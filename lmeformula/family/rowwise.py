@@ -31,6 +31,31 @@ def rowwise(
     return _kind()(eta, log_density, sample, cdf, mean)
 
 
+def by_rows(
+    log_density: Callable[..., Tensor],
+    arrays: Callable[[Tensor], tuple[Tensor, ...]],
+    eta: Tensor,
+    own: tuple[Tensor, ...],
+) -> Callable[[Tensor], Tensor]:
+    """A family's log density of rows and columns (n, c), at responses of a shape that goes with eta.
+
+    Args:
+      log_density: (eta (n, c), response arrays (n,), own parameters) -> (n, c).
+      arrays: responses (n,) -> response arrays.
+      eta: (..., n) predictors.
+      own: own parameters, which go with eta.
+    """
+
+    def density(y: Tensor) -> Tensor:
+        wide = tf.zeros(tf.broadcast_dynamic_shape(tf.shape(y), tf.shape(eta)), eta.dtype)
+        given = tuple(tf.reshape(value + wide, [-1, 1]) for value in own)
+        response = arrays(tf.reshape(y + wide, [-1]))
+        found = log_density(tf.reshape(eta + wide, [-1, 1]), response, given)
+        return tf.reshape(found, tf.shape(wide))
+
+    return density
+
+
 @cache
 def _kind() -> Any:
     tfd = tfp.distributions

@@ -53,6 +53,23 @@ class Runaway(NamedTuple):
         return self.linear is not None
 
 
+def of_precision(
+    name: str,
+    linear: Callable[[tuple[Floats, ...]], Floats],
+    unit: Callable[[tuple[Floats, ...]], float] = lambda response: 1.0,
+    stand_in: Callable[[tuple[Floats, ...], float], float] = lambda response, spread: spread**-2.0,
+) -> Runaway:
+    """A shape or a precision: its inverse root, in a unit, is a relative spread."""
+    return Runaway(
+        name,
+        MET,
+        lambda response, own: unit(response) * own[name] ** -0.5,
+        math.inf,
+        linear,
+        stand_in,
+    )
+
+
 def logs_of(response: tuple[Floats, ...]) -> Floats:
     """(n,) logarithms of positive responses, the second of the arrays."""
     # Of zeros there are none.
@@ -64,9 +81,14 @@ def middle_of(response: tuple[Floats, ...]) -> float:
     return float(np.median(response[1][response[0] > 0.0]))
 
 
-def least_of(response: tuple[Floats, ...]) -> float:
-    """The logarithm of the smallest share, or of what is left of the largest."""
-    return min(float(response[1].min()), float(response[2].min()))
+def of_shares(linear: Callable[[tuple[Floats, ...]], Floats]) -> Runaway:
+    """The precision of shares, whose logarithms and those of what is left of one are the last two arrays."""
+
+    def stand_in(response: tuple[Floats, ...], spread: float) -> float:
+        least = min(float(response[1].min()), float(response[2].min()))
+        return float(spread**-2.0 * math.exp(-least))
+
+    return of_precision("precision", linear, stand_in=stand_in)
 
 
 def largest_of(response: tuple[Floats, ...]) -> float:

@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.design.design import Design
-from lmeformula.family import papers
-from lmeformula.family.categories import categories, category_names, ordered_response
 from lmeformula.family.jets import Jet, Jets, jets
 from lmeformula.family.links import LINKS
 from lmeformula.family.notation import Notation, ordered
-from lmeformula.family.own import Own
+from lmeformula.family.ordered_family import ordered_family
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
-from lmeformula.family.thresholds import Pattern, threshold_own
-from lmeformula.startup import tf, tfp
+from lmeformula.family.thresholds import Pattern
+from lmeformula.startup import tf
 
 
 class _Ratio(NamedTuple):
@@ -75,19 +72,10 @@ def _family(ratio: _Ratio, link: str, thresholds: Pattern) -> Family:
     chosen, derivatives = LINKS[link], jets(link)
     stop, go = getattr(chosen, ratio.stop), getattr(chosen, ratio.go)
 
-    def own(design: Design) -> Own:
-        codes, levels = categories(design, ratio.name)
-        counts = np.bincount(codes, minlength=len(levels))
+    def start(counts: Floats) -> Floats:
         stopping = (counts / np.cumsum(counts[::-1])[::-1])[:-1]
         # The chance that F stands for is that of stopping, or of going on.
-        chance = stopping if ratio.sign < 0 else 1.0 - stopping
-        start = -ratio.sign * chosen.forward(chance)
-        return threshold_own(ratio.name, thresholds, levels, start, is_ordered=False)
-
-    def working(response: Arrays) -> Floats:
-        # The middle of each category's share of a latent distribution.
-        shares = response[1].mean(axis=0)
-        return np.asarray(response[1] @ chosen.forward(np.cumsum(shares) - 0.5 * shares))
+        return -ratio.sign * chosen.forward(stopping if ratio.sign < 0 else 1.0 - stopping)
 
     def density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
         indicators: Tensor = response[1]
@@ -100,14 +88,13 @@ def _family(ratio: _Ratio, link: str, thresholds: Pattern) -> Family:
             value = value + here * stop(x) + reached * go(x)
         return value
 
-    def distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
+    def logits(eta: Tensor, own: tuple[Tensor, ...]) -> list[Tensor]:
         logs, passed = [], tf.zeros_like(eta)
         for k in range(len(own)):
             x = ratio.sign * (eta - own[k])
             logs.append(passed + stop(x))
             passed = passed + go(x)
-        logits = tf.stack([*logs, passed], axis=-1)
-        return tfp.distributions.Categorical(logits=logits, dtype=eta.dtype)
+        return [*logs, passed]
 
     def probabilities(eta: Floats, own: Floats) -> Floats:
         x = ratio.sign * (eta[:, None] - own)
@@ -116,21 +103,15 @@ def _family(ratio: _Ratio, link: str, thresholds: Pattern) -> Family:
         none = np.zeros((len(eta), 1))
         return np.asarray(np.exp(np.hstack([none, passed]) + np.hstack([ends, none])))
 
-    return Family(
-        name=ratio.name,
-        link=link,
-        response=ordered_response(ratio.name),
-        distribution=distribution,
-        mean=lambda eta, own: probabilities(eta, own) @ np.arange(1.0, len(own) + 2.0),
-        working=working,
-        own=own,
-        has_intercept=False,
+    return ordered_family(
+        ratio.name,
+        link,
+        thresholds,
+        start=start,
+        logits=logits,
+        probabilities=probabilities,
         log_density=density,
         closed=_closed(ratio, derivatives),
-        categories=category_names,
-        probabilities=probabilities,
-        thresholds=thresholds,
-        paper=papers.ORDINAL_TUTORIAL,
         notation=ratio.notation,
     )
 

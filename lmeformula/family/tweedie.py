@@ -24,7 +24,7 @@ from lmeformula.family.limit import MOST_AMOUNTS, NOTHING, Limit
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, Family, Predicted
-from lmeformula.family.rowwise import rowwise
+from lmeformula.family.rowwise import by_rows, rowwise
 from lmeformula.family.runaway import ALIKE, MET, Runaway, logs_of, middle_of
 from lmeformula.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH
 from lmeformula.startup import tf
@@ -133,14 +133,8 @@ def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any
     number, shape, scale = _parts(eta, own)
     shape += tf.zeros_like(number)
 
-    def log_density(y: Tensor) -> Tensor:
-        flat = tf.broadcast_to(y, tf.broadcast_dynamic_shape(tf.shape(y), tf.shape(eta)))
-        wide = tf.zeros_like(flat)
-        column = tf.reshape(flat, [-1])
-        log_y = tf.math.log(tf.where(column > 0.0, column, tf.ones_like(column)))
-        parameters = tuple(tf.reshape(value + wide, [-1, 1]) for value in own)
-        found = _log_density(tf.reshape(eta + wide, [-1, 1]), (column, log_y), parameters)
-        return tf.reshape(found, tf.shape(flat))
+    def arrays(y: Tensor) -> tuple[Tensor, ...]:
+        return y, tf.math.log(tf.where(y > 0.0, y, tf.ones_like(y)))
 
     def sample(outer: Any, seed: Any) -> Tensor:
         first, second = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
@@ -149,7 +143,9 @@ def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any
         amount = tf.random.stateless_gamma(outer, second, some, dtype=eta.dtype) * scale
         return tf.where(count > 0.0, amount, tf.zeros_like(amount))
 
-    return rowwise(eta, log_density, sample, _chances(number, shape, scale))
+    return rowwise(
+        eta, by_rows(_log_density, arrays, eta, own), sample, _chances(number, shape, scale)
+    )
 
 
 def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
