@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, log_expit, logsumexp
 
 from lmeformula.arrays import Floats
-from lmeformula.em.programs import programs, tensors_of
+from lmeformula.em.programs import engine_of
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem
 
@@ -55,10 +55,10 @@ def bridge(
     Returns:
       The log ratio and its error; that is nan where the two densities have too little in common.
     """
-    compiled = programs(problem, options, dtype)
+    engine = engine_of(problem, options, dtype, seed)
+    compiled = engine.programs
     num_draws = min(MOST_DRAWS, len(excess))
-    arrays, data = tensors_of(geometry.arrays, dtype), tensors_of(problem.data, dtype)
-    at = tf.constant(params, dtype)
+    at, arrays = engine.tensors(params, geometry)
     shape = (compiled.capacity, len(problem.latents), compiled.num_chains)
 
     def work(worker: int) -> Floats:
@@ -67,7 +67,7 @@ def bridge(
             count = min(compiled.capacity, num_draws - start)
             key = tf.constant([seed & 0x7FFFFFFF, 0x6272 + 2 * call + worker], tf.int32)
             z = tf.random.stateless_normal(shape, key, dtype=dtype)
-            values = compiled.evaluate(at, arrays, z, tf.constant(count), data).values
+            values = compiled.evaluate(at, arrays, z, tf.constant(count), engine.data).values
             found.append(np.asarray(values + 0.5 * tf.reduce_sum(z**2, axis=1), float)[:count])
         return np.concatenate(found)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from lmeformula.arrays import Floats
 from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control, information_stride
-from lmeformula.em.programs import Programs, tensors_of
+from lmeformula.em.programs import Engine, Programs
 from lmeformula.em.types import Geometry, Problem
 
 # Positions are kept for the information and the likelihood, up to this many numbers.
@@ -71,10 +71,11 @@ class Draws(NamedTuple):
         return len(self.excess)
 
 
-def start_walkers(problem: Problem, programs: Programs, geometry: Geometry, seed: int) -> Walkers:
+def start_walkers(engine: Engine, geometry: Geometry) -> Walkers:
     """Chains near the problem's latents: where the whitening is known, spread as N(0, I)."""
+    problem, programs = engine.problem, engine.programs
     start = problem.to_position(np.asarray(problem.latents, float), geometry.arrays)
-    rng = np.random.default_rng([seed & 0x7FFFFFFF, 0x7A])
+    rng = np.random.default_rng([engine.seed & 0x7FFFFFFF, 0x7A])
     shape = (len(start), programs.num_chains)
     spread = 1.0 if problem.geometry is not None else 0.0
     positions = tuple(
@@ -84,35 +85,29 @@ def start_walkers(problem: Problem, programs: Programs, geometry: Geometry, seed
 
 
 def take(
-    programs: Programs,
-    problem: Problem,
+    engine: Engine,
     params: Floats,
     geometry: Geometry,
-    data: Any,
     walkers: Walkers,
     *,
     num_warmup: int,
     num_draws: int,
-    seed: int,
 ) -> tuple[Draws, Walkers]:
     """Let the chains walk on, and evaluate their draws.
 
     Args:
-      programs: of the problem.
-      problem: the problem.
+      engine: what runs; of its seed and the number of transitions so far are all random numbers.
       params: (d,) parameters.
       geometry: at these.
-      data: the problem's, as tensors.
       walkers: where the chains are.
       num_warmup: transitions before the first draw, which tune the step size.
       num_draws: draws of each chain.
-      seed: of all random numbers, together with the number of transitions so far.
     Returns:
       draws: the draws.
       walkers: where the chains are then.
     """
-    arrays = tensors_of(geometry.arrays, programs.dtype)
-    at = tf.constant(params, programs.dtype)
+    problem, programs, data = engine.problem, engine.programs, engine.data
+    at, arrays = engine.tensors(params, geometry)
     if problem.geometry is not None:
         # The first transition is made before the density has been evaluated anywhere.
         num_warmup = max(1, num_warmup)
@@ -120,7 +115,7 @@ def take(
 
     def control_of(worker: int, done: int, warmup: int, count: int) -> Control:
         return Control(
-            seed=tf.constant([seed & 0x7FFFFFFF, worker], tf.int32),
+            seed=tf.constant([engine.seed & 0x7FFFFFFF, worker], tf.int32),
             first=tf.constant(walkers.num_transitions + done),
             num_warmup=tf.constant(warmup),
             num_draws=tf.constant(count),
@@ -137,13 +132,7 @@ def take(
             count = min(programs.capacity, num_draws - done)
             control = control_of(worker, done + (num_warmup - warmup), warmup, count)
             walk = programs.walk(control, chain, size, data)
-            found = programs.evaluate(
-                at,
-                arrays,
-                walk.positions,
-                tf.constant(count),
-                data,
-            )
+            found = programs.evaluate(at, arrays, walk.positions, tf.constant(count), data)
             part = _draws(problem, walk, found, count)
             chain, size = walk.last, walk.step_size
             parts.append(part._replace(positions=part.positions[:room]))
@@ -213,35 +202,36 @@ def _explained(found: Any, total: int) -> Floats:
 def join(parts: list[Draws]) -> Draws:
     """Later draws of the same chains after earlier ones."""
     lengths = np.array([part.num_draws for part in parts], float)
-    return Draws(
-        positions=np.concatenate([part.positions for part in parts]),
-        excess=np.concatenate([part.excess for part in parts]),
-        values=np.concatenate([part.values for part in parts]),
-        raw=np.concatenate([part.raw for part in parts]),
-        controlled=np.concatenate([part.controlled for part in parts]),
-        acceptance=np.concatenate([part.acceptance for part in parts]),
-        divergences=sum(part.divergences for part in parts),
-        latents=np.sum([part.latents for part in parts], axis=0),
-        latent_squares=np.sum([part.latent_squares for part in parts], axis=0),
-        position=np.sum([part.position for part in parts], axis=0),
-        information=np.average([part.information for part in parts], axis=0, weights=lengths),
-        watched=np.concatenate([part.watched for part in parts])[-KEPT_DRAWS:],
-    )
+    information = np.average([part.information for part in parts], axis=0, weights=lengths)
+    watched = np.concatenate([part.watched for part in parts])[-KEPT_DRAWS:]
+    return _along(parts, 0)._replace(information=information, watched=watched)
 
 
 def beside(parts: list[Draws]) -> Draws:
     """The draws of several workers as those of all chains; watched ones are the first worker's."""
+    return _along(parts, -1)
+
+
+def _along(parts: list[Draws], axis: int) -> Draws:
+    """Draws one after the other along an axis, which is that of draws or that of chains."""
+
+    def together(name: str) -> Floats:
+        return np.concatenate([getattr(part, name) for part in parts], axis=axis)
+
+    def total(name: str) -> Floats:
+        return np.asarray(np.sum([getattr(part, name) for part in parts], axis=0))
+
     return Draws(
-        positions=np.concatenate([part.positions for part in parts], axis=2),
-        excess=np.concatenate([part.excess for part in parts], axis=1),
-        values=np.concatenate([part.values for part in parts], axis=1),
-        raw=np.concatenate([part.raw for part in parts], axis=2),
-        controlled=np.concatenate([part.controlled for part in parts], axis=2),
-        acceptance=np.concatenate([part.acceptance for part in parts], axis=1),
+        positions=together("positions"),
+        excess=together("excess"),
+        values=together("values"),
+        raw=together("raw"),
+        controlled=together("controlled"),
+        acceptance=together("acceptance"),
         divergences=sum(part.divergences for part in parts),
-        latents=np.sum([part.latents for part in parts], axis=0),
-        latent_squares=np.sum([part.latent_squares for part in parts], axis=0),
-        position=np.sum([part.position for part in parts], axis=0),
+        latents=total("latents"),
+        latent_squares=total("latent_squares"),
+        position=total("position"),
         information=np.mean([part.information for part in parts], axis=0),
         watched=parts[0].watched,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from lmeformula.arrays import Floats
-from lmeformula.em.programs import Programs, tensors_of
+from lmeformula.em.programs import Engine, Programs
 from lmeformula.em.types import Geometry
 
 
@@ -35,14 +35,14 @@ def calls_of(programs: Programs, positions: Floats) -> list[Call]:
 
 
 def evaluator(
-    programs: Programs, at: Floats, geometry: Geometry, data: Any, coefficients: Floats
+    engine: Engine, at: Floats, geometry: Geometry, coefficients: Floats
 ) -> Callable[[Call], tuple[Floats, Floats, int]]:
     """What evaluates calls at parameters (d,): scores (m, d, c), log densities (m, c), and the worker."""
-    arrays = tensors_of(geometry.arrays, programs.dtype)
-    params = tf.constant(at, programs.dtype)
+    params, arrays = engine.tensors(at, geometry)
 
     def evaluate(call: Call) -> tuple[Floats, Floats, int]:
-        found = programs.evaluate(params, arrays, call.positions, tf.constant(call.num_draws), data)
+        count = tf.constant(call.num_draws)
+        found = engine.programs.evaluate(params, arrays, call.positions, count, engine.data)
         raw = np.asarray(found.raw, float)[: call.num_draws]
         controlled = np.asarray(found.controlled, float)[: call.num_draws]
         scores = raw + coefficients[:, None] * (controlled - raw)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ class Solver:
         try:
             start = self._find_start(plain)
         except KeyboardInterrupt:
-            return nothing_found(plain, Outcome.INTERRUPTED)
+            return Solution.nothing(np.array(plain.params, float), Outcome.INTERRUPTED)
         except (FloatingPointError, np.linalg.LinAlgError):
             start = None
         if start is None or not start.at.is_sound:
@@ -83,9 +82,9 @@ class Solver:
             try:
                 found = self.large.run(problem, options, seed, show)
             except KeyboardInterrupt:
-                return nothing_found(problem, Outcome.INTERRUPTED)
+                return Solution.nothing(np.array(problem.params, float), Outcome.INTERRUPTED)
             except (FloatingPointError, np.linalg.LinAlgError):
-                return nothing_found(problem, Outcome.NONFINITE)
+                return Solution.nothing(np.array(problem.params, float), Outcome.NONFINITE)
             finally:
                 show.stop()
         return with_digits(found)
@@ -155,29 +154,3 @@ def with_digits(found: Solution) -> Solution:
     left = went**2 if found.monte_carlo is None else 0.25 * went**3
     least = stderr * (LEAST_ERROR + left)
     return found._replace(mc_covariance=found.mc_covariance + np.diag(least**2))
-
-
-def nothing_found(problem: Problem, outcome: Outcome) -> Solution:
-    """A solution that has no more than where the parameters started."""
-    d = len(problem.params)
-    start = np.array(problem.params, float)
-    unknown = np.full((d, d), np.nan)
-    nothing: Any = np.zeros((0, 0))
-    return Solution(
-        params=start,
-        mc_covariance=unknown,
-        information=unknown,
-        monte_carlo=None,
-        held=(),
-        basis=np.eye(d),
-        outcome=outcome,
-        trace=(),
-        info=None,
-        draws=nothing,
-        positions=np.zeros((0, 0, 0)),
-        excess=nothing,
-        sampled_at=start,
-        geometry=None,
-        num_traces=0,
-        compile_seconds=0.0,
-    )

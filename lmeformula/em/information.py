@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from lmeformula.arrays import Floats
 from lmeformula.em.draws import Draws, with_coefficients
 from lmeformula.em.evaluate import calls_of, evaluator, together
 from lmeformula.em.observed import Information
-from lmeformula.em.programs import Programs, num_rows
+from lmeformula.em.programs import Engine, num_rows
 from lmeformula.em.types import Problem
 
 # Step of the differences, in conditional standard errors. The error of a central one is a sixth of its square
@@ -51,11 +51,9 @@ FAR = 0.02
 
 
 def information_of(
-    programs: Programs,
-    problem: Problem,
+    engine: Engine,
     params: Floats,
     draws: Draws,
-    data: Any,
     metric: Floats,
     basis: Floats,
     coefficients: Floats,
@@ -64,30 +62,28 @@ def information_of(
     """Estimate the observed information from draws, at the maximum that they say there is.
 
     Args:
-      programs: of the problem.
-      problem: the problem; it must know its geometry.
+      engine: what runs; its problem must know its geometry.
       params: (d,) where the draws were taken.
       draws: the draws.
-      data: the problem's, as tensors.
       metric: (d, d) rough observed information, for the lengths of the differences.
       basis: (d, f) orthonormal directions that are free.
       coefficients: (d,) of the control variates.
       distance: (d,) from there to the maximum.
     """
     kept = len(draws.positions)
-    rows = max(1, num_rows(data))
+    rows, dtype = max(1, num_rows(engine.data)), engine.programs.dtype
     # Single precision has no digits for short steps.
-    is_central = rows <= MOST_CENTRAL_ROWS or programs.dtype == "float32"
+    is_central = rows <= MOST_CENTRAL_ROWS or dtype == "float32"
     signs = (1.0, -1.0) if is_central else (1.0,)
-    length = STEP[programs.dtype] if is_central else ONE_SIDED_STEP
+    length = STEP[dtype] if is_central else ONE_SIDED_STEP
     lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
-    lengths = np.minimum(lengths, _longest(problem, basis, CURVED_STEP[programs.dtype]))
+    lengths = np.minimum(lengths, _longest(engine.problem, basis, CURVED_STEP[dtype]))
     first = int(np.clip(FIRST_ROWS // rows, *FIRST_DRAWS))
     used = min(kept, -(-first // draws.excess.shape[1]))
     # To one side the centre would cost as much as a difference: it moves only where that is worth it.
     is_far = np.sqrt(distance @ metric @ distance) > FAR
     at = params + distance if is_central or is_far else params
-    work = _Work(programs, problem, params, at, draws, data, basis, lengths, signs, coefficients)
+    work = _Work(engine, params, at, draws, basis, lengths, signs, coefficients)
     ends = _evaluate(work, 0, used)
     retries = MOST_RETRIES
     while True:
@@ -127,12 +123,10 @@ def _longest(problem: Problem, basis: Floats, length: float) -> Floats:
 class _Work(NamedTuple):
     """What is differenced and where, see `information_of`: draws of `params`, differences at `at`."""
 
-    programs: Programs
-    problem: Problem
+    engine: Engine
     params: Floats
     at: Floats
     draws: Draws
-    data: Any
     basis: Floats
     lengths: Floats
     signs: tuple[float, ...]
@@ -220,7 +214,7 @@ def _pairs(size: int) -> list[tuple[int, int]]:
 
 def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
     """Scores and densities of the draws from `start` to `stop`, at the centre and the ends."""
-    programs, geometry, basis = work.programs, work.problem.geometry, work.basis
+    programs, geometry, basis = work.engine.programs, work.engine.problem.geometry, work.basis
     assert geometry is not None
     calls = calls_of(programs, work.draws.positions[start:stop])
     is_known = bool((work.at == work.params).all())
@@ -235,7 +229,7 @@ def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
     with ThreadPoolExecutor(programs.num_workers) as pool:
         for at in places:
             # The geometry is worked out here while the threads evaluate the last one.
-            evaluate = evaluator(programs, at, geometry(at), work.data, work.coefficients)
+            evaluate = evaluator(work.engine, at, geometry(at), work.coefficients)
             ends.append([pool.submit(evaluate, call) for call in calls])
         found = [together([end.result() for end in each], programs) for each in ends]
     if is_known:

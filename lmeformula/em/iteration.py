@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from lmeformula.em.draws import (
 )
 from lmeformula.em.mstep import adam
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.programs import Programs, num_rows
+from lmeformula.em.programs import Engine, num_rows
 from lmeformula.em.series import split_rhat
 from lmeformula.em.types import Edge, Geometry, Info, Options, Problem
 
@@ -127,34 +127,15 @@ def warmup_of(problem: Problem, number: int) -> int:
 
 
 def more_draws(
-    compiled: Programs,
-    problem: Problem,
-    place: Place,
-    data: Any,
-    walkers: Walkers,
-    num_draws: int,
-    warmup: int,
-    seed: int,
+    engine: Engine, place: Place, walkers: Walkers, num_draws: int, warmup: int
 ) -> tuple[Place, Walkers]:
     """Let the chains walk on at a place, after some warm-up if it is a new one."""
     num_warmup = 0 if place.draws is not None else warmup
     fresh, walkers = take(
-        compiled,
-        problem,
-        place.params,
-        place.geometry,
-        data,
-        walkers,
-        num_warmup=num_warmup,
-        num_draws=num_draws,
-        seed=seed,
+        engine, place.params, place.geometry, walkers, num_warmup=num_warmup, num_draws=num_draws
     )
     draws = fresh if place.draws is None else join([place.draws, fresh])
     return place._replace(draws=draws), walkers
-
-
-def _scores(options: Options, draws: Draws, memory: Memory) -> Floats:
-    return with_coefficients(draws, coefficients_of(options, draws, memory))
 
 
 def coefficients_of(options: Options, draws: Draws, memory: Memory) -> Floats:
@@ -173,7 +154,7 @@ def find_moments(options: Options, place: Place, memory: Memory) -> Moments | No
     """The moments of the scores; None where they are not finite, or no transition had a finite energy."""
     draws = place.draws
     assert draws is not None
-    scores = _scores(options, draws, memory)
+    scores = with_coefficients(draws, coefficients_of(options, draws, memory))
     if not np.isfinite(scores).all() or not np.isfinite(draws.information).all():
         return None
     if draws.divergences >= draws.acceptance.size:

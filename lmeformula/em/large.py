@@ -283,23 +283,14 @@ class Large:
             latent_mean=at.latents,
             latent_variance=np.full(q, np.nan),
         )
-        return Solution(
-            params=at.psi,
+        return Solution.nothing(at.psi, outcome)._replace(
             mc_covariance=noise,
             information=by_psi,
-            monte_carlo=None,
             held=tuple(f"sd {self.names[k]}" for k in np.flatnonzero(stopped)),
             basis=np.eye(d)[:, ~stopped],
-            outcome=outcome,
             trace=tuple(trace),
             info=info,
-            draws=np.zeros((0, 0)),
-            positions=np.zeros((0, 0, 0)),
-            excess=np.zeros((0, 0)),
-            sampled_at=at.psi,
-            geometry=None,
             num_traces=1,
-            compile_seconds=0.0,
             method="matrix-free",
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from lmeformula.em.iteration import (
 )
 from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.programs import Programs, programs, tensors_of
+from lmeformula.em.programs import Engine, Programs, engine_of, tensors_of
 from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.refine import refine
 from lmeformula.em.series import split_rhat
@@ -88,12 +88,11 @@ def run(
     if problem.solver is not None:
         return problem.solver(problem, options, seed, dtype, progress)
     show = Silent() if progress is None else progress
-    compiled = programs(problem, options, dtype)
-    data = tensors_of(problem.data, dtype)
+    engine = engine_of(problem, options, dtype, seed)
     start = np.array(problem.params, float)
     geometry = first_geometry(problem)
     place = Place(start, geometry, edges_at(problem, start), None)
-    walkers = start_walkers(problem, compiled, geometry, seed)
+    walkers = start_walkers(engine, geometry)
     memory = first_memory(problem, boundary.at_start(place.edges))
     estimates, num_draws, warmup = start, options.num_draws, 0
     trace: list[Iteration] = []
@@ -105,9 +104,7 @@ def run(
         for number in range(1, options.max_iterations + 1):
             began = time.perf_counter()
             warmup = max(warmup, warmup_of(problem, number))
-            place, walkers = more_draws(
-                compiled, problem, place, data, walkers, num_draws, warmup, seed
-            )
+            place, walkers = more_draws(engine, place, walkers, num_draws, warmup)
             warmup = 0
             moments = find_moments(options, place, memory)
             if moments is None:
@@ -118,7 +115,7 @@ def run(
             verdict = find_verdict(problem, options, place, memory, known, way)
             refined = None
             if verdict is not None and problem.refine:
-                refined = refine(compiled, problem, options, place, data, memory, moments, way)
+                refined = refine(engine, place, memory, moments, way)
             if refined is not None:
                 memory, way = refined.memory, refined.way
                 verdict = find_verdict(problem, options, place, memory, known, way)
@@ -126,7 +123,7 @@ def run(
             if not np.isfinite(step).all():
                 outcome = Outcome.NONFINITE
                 break
-            info = _info(compiled, problem, place, data, moments, way, step)
+            info = _info(engine, place, moments, way, step)
             info = info._replace(at_edges=known.of(memory.held.names))
             estimates, held = boundary.review(
                 place.params,
@@ -180,7 +177,7 @@ def run(
         outcome = Outcome.NONFINITE
     finally:
         show.stop()
-    return _solution(estimates, outcome, trace, last, compiled)
+    return _solution(estimates, outcome, trace, last, engine.programs)
 
 
 class _Last(NamedTuple):
@@ -197,20 +194,13 @@ def _far(last: _Last) -> float:
     return schedule.in_stderr(last.info.distance, last.info.stderr)
 
 
-def _info(
-    compiled: Programs,
-    problem: Problem,
-    place: Place,
-    data: Any,
-    moments: Moments,
-    way: Advance,
-    step: Floats,
-) -> Info:
+def _info(engine: Engine, place: Place, moments: Moments, way: Advance, step: Floats) -> Info:
     draws = place.draws
     assert draws is not None
     total = draws.excess.size
-    arrays = tensors_of(place.geometry.arrays, compiled.dtype)
-    position = tensors_of(draws.position[:, None] / total, compiled.dtype)
+    _, arrays = engine.tensors(place.params, place.geometry)
+    position = tensors_of(draws.position[:, None] / total, engine.programs.dtype)
+    latents = engine.problem.to_latents(position, arrays, engine.data)
     mean = draws.latents / total
     return Info(
         score=moments.score,
@@ -225,7 +215,7 @@ def _info(
         divergences=draws.divergences,
         rhat=split_rhat(draws.raw),
         effective=moments.effective,
-        latent_mean=np.asarray(problem.to_latents(position, arrays, data), float)[:, 0],
+        latent_mean=np.asarray(latents, float)[:, 0],
         latent_variance=draws.latent_squares / total - mean**2,
     )
 
@@ -251,30 +241,28 @@ def _solution(
     last: _Last | None,
     compiled: Programs,
 ) -> Solution:
-    d = len(estimates)
     later = [line.seconds for line in trace[1:]]
     compiling = trace[0].seconds - float(np.median(later)) if later else 0.0
-    unknown = np.full((d, d), np.nan)
-    information = unknown if last is None else last.info.observed
-    if last is not None and last.found is not None:
-        # The way there was led by that halfway.
-        information = last.found.at(estimates)
-    draws = None if last is None else last.place.draws
-    return Solution(
-        params=estimates,
-        mc_covariance=unknown if last is None else last.info.mc_covariance,
-        information=information,
-        monte_carlo=None if last is None else last.found,
-        held=() if last is None else last.held.names,
-        basis=np.eye(d) if last is None else boundary.free_basis(last.place.edges, last.held, d),
-        outcome=outcome,
+    found = Solution.nothing(estimates, outcome)._replace(
         trace=tuple(trace),
-        info=None if last is None else last.info,
-        draws=np.zeros((0, 0)) if draws is None else draws.watched,
-        positions=np.zeros((0, 0, 0)) if draws is None else draws.positions,
-        excess=np.zeros((0, 0)) if draws is None else draws.excess,
-        sampled_at=estimates if last is None else last.place.params,
-        geometry=None if last is None else last.place.geometry,
         num_traces=compiled.num_traces,
         compile_seconds=max(0.0, compiling),
+    )
+    if last is None:
+        return found
+    draws = last.place.draws
+    assert draws is not None
+    return found._replace(
+        mc_covariance=last.info.mc_covariance,
+        # The way there was led by that halfway.
+        information=last.info.observed if last.found is None else last.found.at(estimates),
+        monte_carlo=last.found,
+        held=last.held.names,
+        basis=boundary.free_basis(last.place.edges, last.held, len(estimates)),
+        info=last.info,
+        draws=draws.watched,
+        positions=draws.positions,
+        excess=draws.excess,
+        sampled_at=last.place.params,
+        geometry=last.place.geometry,
     )

@@ -18,7 +18,7 @@ from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.bridge import ENOUGH, LogRatio, overlap, shares
 from lmeformula.em.draws import Walkers, start_walkers, take
 from lmeformula.em.evaluate import calls_of
-from lmeformula.em.programs import Programs, num_rows, programs, tensors_of
+from lmeformula.em.programs import Engine, engine_of, num_rows, tensors_of
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem, Scores
 
@@ -57,15 +57,14 @@ def along_path(
     Returns:
       The log ratio; its error is nan where some pair does not overlap even at the end.
     """
-    along = tempered(problem)
-    compiled = programs(along, options._replace(watched=()), dtype)
-    walkers = start_walkers(along, compiled, geometry, seed)
+    engine = engine_of(tempered(problem), options._replace(watched=()), dtype, seed)
+    walkers = start_walkers(engine, geometry)
     count = int(np.clip(DRAWS_ROWS // num_rows(problem.data), *NUM_DRAWS))
-    stops = [independent(compiled, along, params, geometry, seed, count)]
+    stops = [independent(engine, params, geometry, count)]
     pending = list(np.linspace(0.0, 1.0, FIRST_POWERS + 1)[1:])
     while pending:
         power = pending[0]
-        stop, moved = walk(compiled, along, params, geometry, walkers, power, seed, (WARMUP, count))
+        stop, moved = walk(engine, params, geometry, walkers, power, (WARMUP, count))
         between = 0.5 * (stops[-1].power + power)
         room = len(stops) + len(pending) < MOST_POWERS
         if room and _overlap(stops[-1], stop) < ENOUGH:
@@ -101,50 +100,38 @@ def tempered(problem: Problem) -> Problem:
 
 
 def walk(
-    compiled: Programs,
-    problem: Problem,
+    engine: Engine,
     params: Floats,
     geometry: Geometry,
     walkers: Walkers,
     power: float,
-    seed: int,
     numbers: tuple[int, int],
 ) -> tuple[Stop, Walkers]:
     """Let chains walk on at a power: so many draws of each before it counts, and so many that do."""
-    data = tensors_of((problem.data[0], np.float64(power)), compiled.dtype)
+    data = tensors_of((engine.problem.data[0], np.float64(power)), engine.programs.dtype)
     draws, moved = take(
-        compiled,
-        problem,
+        engine._replace(data=data),
         params,
         geometry,
-        data,
         walkers,
         num_warmup=numbers[0],
         num_draws=numbers[1],
-        seed=seed,
     )
     # The density at this power over N(0, I) is the posterior's to that power.
     return Stop(power, draws.excess / power), moved
 
 
-def independent(
-    compiled: Programs,
-    problem: Problem,
-    params: Floats,
-    geometry: Geometry,
-    seed: int,
-    num_draws: int,
-) -> Stop:
+def independent(engine: Engine, params: Floats, geometry: Geometry, num_draws: int) -> Stop:
     """The beginning: draws of N(0, I), so many for each chain."""
-    rng = np.random.default_rng([seed & 0x7FFFFFFF, 0x7061])
-    shape = (num_draws, len(problem.latents), compiled.num_chains * compiled.num_workers)
+    compiled = engine.programs
+    rng = np.random.default_rng([engine.seed & 0x7FFFFFFF, 0x7061])
+    shape = (num_draws, len(engine.problem.latents), compiled.num_chains * compiled.num_workers)
     positions = rng.normal(size=shape)
-    arrays = tensors_of(geometry.arrays, compiled.dtype)
-    data, at = tensors_of(problem.data, compiled.dtype), tf.constant(params, compiled.dtype)
+    at, arrays = engine.tensors(params, geometry)
     sides: list[list[Floats]] = [[] for _ in range(compiled.num_workers)]
     for call in calls_of(compiled, positions):
         count = tf.constant(call.num_draws)
-        found = compiled.evaluate(at, arrays, call.positions, count, data)
+        found = compiled.evaluate(at, arrays, call.positions, count, engine.data)
         sides[call.worker].append(np.asarray(found.values, float)[: call.num_draws])
     values = np.concatenate([np.concatenate(side) for side in sides], axis=1)
     return Stop(0.0, values + 0.5 * np.square(positions).sum(axis=1))

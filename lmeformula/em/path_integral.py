@@ -20,7 +20,7 @@ from lmeformula.arrays import Floats
 from lmeformula.em.bridge import LogRatio
 from lmeformula.em.draws import start_walkers
 from lmeformula.em.path import Stop, independent, tempered, walk
-from lmeformula.em.programs import num_rows, programs
+from lmeformula.em.programs import engine_of, num_rows
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Options, Problem
 
@@ -66,16 +66,12 @@ def integral_along(
     Returns:
       The log ratio; its error is nan where the integrand is no line.
     """
-    along = tempered(problem)
-    compiled = programs(along, options._replace(watched=()), dtype)
-    walkers = start_walkers(along, compiled, geometry, seed)
+    engine = engine_of(tempered(problem), options._replace(watched=()), dtype, seed)
+    walkers = start_walkers(engine, geometry)
     count = int(np.clip(DRAWS_ROWS // num_rows(problem.data), *NUM_DRAWS))
-    first = independent(compiled, along, params, geometry, seed, len(excess))
-    nodes = [_node(first, is_independent=True)]
+    nodes = [_node(independent(engine, params, geometry, len(excess)), is_independent=True)]
     for power in NODES:
-        stop, walkers = walk(
-            compiled, along, params, geometry, walkers, power, seed, (WARMUP, count)
-        )
+        stop, walkers = walk(engine, params, geometry, walkers, power, (WARMUP, count))
         nodes.append(_node(stop))
     return _integrate([*nodes, _node(Stop(1.0, excess))])
 

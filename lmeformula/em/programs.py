@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from lmeformula.arrays import Floats
 from lmeformula.em.cached_program import Kept
 from lmeformula.em.estep.sampler import build_evaluate, build_walk
-from lmeformula.em.types import Options, Problem
+from lmeformula.em.types import Geometry, Options, Problem
 
 # Programs of this many structures are kept, those used last: each holds some 25 MiB of graph and code.
 KEPT = 16
@@ -49,6 +50,35 @@ class Programs(NamedTuple):
     def num_traces(self) -> int:
         """How often the program that draws was traced, over all fits that used it."""
         return self.walk.num_traces
+
+
+class Engine(NamedTuple):
+    """A problem that can be run: what stays the same from one parameter vector to the next.
+
+    Attributes:
+      problem: the problem.
+      programs: of the problem.
+      options: of the run.
+      data: the problem's, as tensors.
+      seed: of all random numbers.
+    """
+
+    problem: Problem
+    programs: Programs
+    options: Options
+    data: Any
+    seed: int
+
+    def tensors(self, params: Floats, geometry: Geometry) -> tuple[Any, Any]:
+        """Parameters (d,) and the arrays of the geometry there, as the programs take them."""
+        dtype = self.programs.dtype
+        return tf.constant(params, dtype), tensors_of(geometry.arrays, dtype)
+
+
+def engine_of(problem: Problem, options: Options, dtype: str, seed: int) -> Engine:
+    """A problem with its programs and its data; see `programs`."""
+    data = tensors_of(problem.data, dtype)
+    return Engine(problem, programs(problem, options, dtype), options, data, seed)
 
 
 _lock = threading.Lock()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lmeformula.em import boundary
 from lmeformula.em.advance import Advance, Moments
 from lmeformula.em.information import information_of
 from lmeformula.em.iteration import Memory, Place, coefficients_of, find_way
 from lmeformula.em.observed import Information
-from lmeformula.em.programs import Programs
-from lmeformula.em.types import Options, Problem
+from lmeformula.em.programs import Engine
 
 # From where the information was taken to the maximum that it tells of, standard errors may change by this
 # share: they are led there along a straight line, and what that leaves is of the order of its square.
@@ -34,43 +33,28 @@ class Refined(NamedTuple):
 
 
 def refine(
-    compiled: Programs,
-    problem: Problem,
-    options: Options,
-    place: Place,
-    data: Any,
-    memory: Memory,
-    moments: Moments,
-    way: Advance,
+    engine: Engine, place: Place, memory: Memory, moments: Moments, way: Advance
 ) -> Refined | None:
     """Take the information at the maximum, which it moves itself: again, until that makes no difference.
 
     Args:
-      compiled, problem, options, place, data, memory, moments: of the run.
+      engine, place, memory, moments: of the run.
       way: to the maximum as the geometry's information has it.
     Returns:
       The information with what follows from it; None where it is not positive definite, or noise.
     """
     assert place.draws is not None
-    one = coefficients_of(options, place.draws, memory)
+    one = coefficients_of(engine.options, place.draws, memory)
     basis = boundary.free_basis(place.edges, memory.held, len(place.params))
     last: Refined | None = None
     for _ in range(MOST_TIMES):
         found = information_of(
-            compiled,
-            problem,
-            place.params,
-            place.draws,
-            data,
-            way.observed,
-            basis,
-            one,
-            way.distance,
+            engine, place.params, place.draws, way.observed, basis, one, way.distance
         )
         if not (found.is_usable and found.is_known):
             break
         memory = memory._replace(metric=found.halfway(place.params))
-        way, _ = find_way(problem, place, memory, moments)
+        way, _ = find_way(engine.problem, place, memory, moments)
         # The draws, weighted, say themselves what is left of the way there: no line is straight all along it.
         way = way._replace(distance=found.params + found.left - place.params)
         last = Refined(found, memory, way)

@@ -276,6 +276,29 @@ class Solution(NamedTuple):
     method: str = "structured"
     without_information: tuple[str, ...] = ()
 
+    @classmethod
+    def nothing(cls, params: Floats, outcome: Outcome) -> Solution:
+        """A solution that has no more than parameters (d,): where they started, or got to."""
+        unknown, none = np.full((len(params), len(params)), np.nan), np.zeros((0, 0))
+        return cls(
+            params=params,
+            mc_covariance=unknown,
+            information=unknown,
+            monte_carlo=None,
+            held=(),
+            basis=np.eye(len(params)),
+            outcome=outcome,
+            trace=(),
+            info=None,
+            draws=none,
+            positions=np.zeros((0, 0, 0)),
+            excess=none,
+            sampled_at=params,
+            geometry=None,
+            num_traces=0,
+            compile_seconds=0.0,
+        )
+
     @property
     def mc_error(self) -> Floats:
         """(d,) Monte Carlo standard errors of `params`."""

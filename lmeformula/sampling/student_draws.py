@@ -8,7 +8,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.em.draws import start_walkers, take
-from lmeformula.em.programs import programs, tensors_of
+from lmeformula.em.programs import engine_of, tensors_of
 from lmeformula.em.series import effective_draws
 from lmeformula.em.types import Geometry, Options
 from lmeformula.sampling.student_problem import HeavyModel, heavy_problem, whitening_of
@@ -48,29 +48,25 @@ def sample_effects(
     options, dtype = Options(watched=watched), of.model.dtype
     problem = heavy_problem(of, psi)
     geometry = Geometry(whitening_of(of, psi).white)
-    compiled = programs(problem, options, dtype)
-    data = tensors_of(problem.data, dtype)
+    engine = engine_of(problem, options, dtype, seed)
     arrays = tensors_of(geometry.arrays, dtype)
-    walkers = start_walkers(problem, compiled, geometry, seed)
+    walkers = start_walkers(engine, geometry)
     kept: list[Floats] = []
     scores: list[Floats] = []
     left, warmup = -(-num_draws // options.num_chains), WARMUP
     while left:
         drawn, walkers = take(
-            compiled,
-            problem,
+            engine,
             psi,
             geometry,
-            data,
             walkers,
             num_warmup=warmup,
-            num_draws=THINNING * min(left, compiled.capacity),
-            seed=seed,
+            num_draws=THINNING * min(left, engine.programs.capacity),
         )
         positions = drawn.positions[::THINNING]
         count = len(positions)
         flat = np.moveaxis(positions, 1, 0).reshape(positions.shape[1], -1)
-        latents = problem.to_latents(tensors_of(flat, dtype), arrays, data)
+        latents = problem.to_latents(tensors_of(flat, dtype), arrays, engine.data)
         kept.append(np.asarray(latents, float).reshape(len(latents), count, -1))
         scores.append(np.moveaxis(drawn.raw[::THINNING][:count], 1, 0))
         left, warmup = left - count, 1

@@ -10,7 +10,7 @@ from lmeformula.em import Options, path_integral
 from lmeformula.em.bridge import bridge
 from lmeformula.em.draws import start_walkers, take
 from lmeformula.em.path_integral import Node
-from lmeformula.em.programs import programs, tensors_of
+from lmeformula.em.programs import engine_of
 from tests.em.groups import groups, loglik, modes, problem
 
 PSI = np.array([0.5, 0.0])
@@ -20,12 +20,9 @@ def test_it_is_the_likelihood_within_its_error_where_no_bridge_reaches(monkeypat
     monkeypatch.setattr(path_integral, "NUM_DRAWS", (40, 60))
     given = groups(1.0, is_poisson=True, count=8_000)
     made = problem(given, tuple(PSI))
-    geometry, compiled = made.geometry(PSI), programs(made, Options(), "float64")
-    walkers = start_walkers(made, compiled, geometry, 1)
-    data = tensors_of(made.data, "float64")
-    draws, _ = take(
-        compiled, made, PSI, geometry, data, walkers, num_warmup=20, num_draws=80, seed=1
-    )
+    geometry, engine = made.geometry(PSI), engine_of(made, Options(), "float64", 1)
+    walkers = start_walkers(engine, geometry)
+    draws, _ = take(engine, PSI, geometry, walkers, num_warmup=20, num_draws=80)
     assert draws.excess.std() > 5.0
     given_draws = (made, Options(), PSI, geometry, draws.excess)
     assert np.isnan(bridge(*given_draws, seed=2).mc_error)
