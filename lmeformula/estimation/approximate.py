@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.estimation.at_limits import as_whole
+from lmeformula.estimation.at_limits import as_whole, with_stand_ins
 from lmeformula.estimation.certify import (
     LEAST_DIFFERENCE,
     ROUNDING,
@@ -28,11 +27,11 @@ from lmeformula.estimation.common import (
 )
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
-from lmeformula.estimation.finish import Effects, Errors, finish
+from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.estimation.separation import separated, without_end
 from lmeformula.family.running import Met, met_exactly
 from lmeformula.fit import FittedModel
-from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, curvature_of, fit_laplace
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
@@ -119,7 +118,6 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
         )
     elif not start.probed.interrupted:
         certificate = certify_probed_laplace(model, start.probed, stderr, seed)
-    seconds = time.perf_counter() - began
     return finish(
         model,
         "laplace",
@@ -132,7 +130,7 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
         outcome=start.outcome,
         certificate=certificate,
         singular=found.singular,
-        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        seconds=since(began),
         ascent=Ascent(found.num_evaluations, found.gain),
         solver=solver,
     )
@@ -151,14 +149,11 @@ def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedMo
     """What is left of a fit whose density is finite nowhere it could start: rough parameters, and no errors."""
     space = model.space
     terms = model.design.terms
-    seconds = time.perf_counter() - began
     return finish(
         model,
         method,
         params=model.start,
-        values=space.to_report(space.to_free(model.start)),
         errors=Errors("laplace", np.full((space.size, space.size), np.nan)),
-        mc_error=np.zeros(space.size),
         effects=Effects(
             tuple(np.zeros((len(term.levels), len(term.columns))) for term in terms),
             tuple(
@@ -170,7 +165,7 @@ def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedMo
         outcome=Outcome.NONFINITE,
         certificate=None,
         singular=False,
-        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        seconds=since(began),
         ascent=Ascent(0, math.inf),
         solver=solver,
     )
@@ -190,9 +185,7 @@ def whole_fit(model: Model, climbed: Climbed) -> LaplaceFit:
     found = climbed.found
     if not climbed.at_limits:
         return found
-    natural = np.array(found.params.own, float)
-    for one in climbed.at_limits:
-        natural = np.insert(natural, one.place, one.stand_in)
+    natural = with_stand_ins(found.params.own, climbed.at_limits)
     p, f = model.space.num_fixed, climbed.model.space.own.size
     free = model.space.own.scale.to_free(natural)
     first, rest = found.coordinates[:p], found.coordinates[p + f :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -26,23 +27,9 @@ def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> 
     first = model.space.own_slice.start
     places = [first + one.place for one in at_limits]
     limits = [one.limit.value for one in at_limits]
-
-    def with_values(vector: Floats, values: list[float]) -> Floats:
-        found = np.asarray(vector, float)
-        for place, value in zip(places, values, strict=True):
-            found = np.insert(found, place, value)
-        return found
-
-    def with_nan(matrix: Floats) -> Floats:
-        found = np.asarray(matrix, float)
-        for place in places:
-            found = np.insert(np.insert(found, place, np.nan, axis=0), place, np.nan, axis=1)
-        return found
-
-    own = np.array(fit.params.own, float)
-    for one in at_limits:
-        own = np.insert(own, one.place, one.stand_in)
     nothing, missing = [0.0] * len(places), [np.nan] * len(places)
+    with_values = functools.partial(_inserted, places)
+    rows = with_values(fit.param_vcov, missing)
     sampling = fit.sampling
     if sampling is not None:
         sampling = sampling._replace(
@@ -53,11 +40,11 @@ def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> 
     return replace(
         fit,
         model=model,
-        params=fit.params._replace(own=own),
+        params=fit.params._replace(own=with_stand_ins(fit.params.own, at_limits)),
         param_names=model.space.names,
         param_values=with_values(fit.param_values, limits),
         param_stderr=with_values(fit.param_stderr, missing),
-        param_vcov=with_nan(fit.param_vcov),
+        param_vcov=with_values(rows.T, missing).T,
         param_mc_error=with_values(fit.param_mc_error, nothing),
         param_stderr_error=None if errors is None else with_values(errors, missing),
         outcome=Outcome.BOUNDARY if fit.outcome is Outcome.CONVERGED else fit.outcome,
@@ -70,3 +57,15 @@ def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> 
         if fit.laplace_values is None
         else with_values(fit.laplace_values, limits),
     )
+
+
+def with_stand_ins(own: Floats, at_limits: tuple[AtLimit, ...]) -> Floats:
+    """Natural own parameters, with those that are at their limits next to them."""
+    return _inserted([one.place for one in at_limits], own, [one.stand_in for one in at_limits])
+
+
+def _inserted(places: list[int], found: Floats, values: list[float]) -> Floats:
+    """An array with values at these places of its first axis, in order."""
+    for place, value in zip(places, values, strict=True):
+        found = np.insert(np.asarray(found, float), place, value, axis=0)
+    return found

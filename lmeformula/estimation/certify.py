@@ -10,12 +10,7 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.covariance.chart import LinearChart
 from lmeformula.estimation.claims import MOST_GAIN, Bound, Evidence, certify
-from lmeformula.estimation.coordinates import (
-    NO_INFORMATION,
-    coordinates,
-    least_known,
-    told,
-)
+from lmeformula.estimation.coordinates import NO_INFORMATION
 from lmeformula.estimation.nearness import nearness
 from lmeformula.family.running import Met
 from lmeformula.likelihood.ascent import FREEING_CURVATURE
@@ -96,36 +91,31 @@ def certify_exact(
         )
     )
     pulls = inner.pulls(tuple(-2.0 * pull for pull in witness.in_relative))
-    least = least_known(space, psi)
     # Where effects are large beside sigma, an information is a small difference of what it would be by itself.
     sizes = zip(inner.data.column_scales(), lambdas, strict=True)
     reach = max(float(np.linalg.norm(scale[:, None] * factor, 2)) for scale, factor in sizes)
     rounding = min(4.0 * np.finfo(float).eps * data.n * reach**2, MOST_ROUNDING)
     expected = expected * max(1.0, rounding / NO_INFORMATION)
-    known = told(information, inside, least, expected)
     # A rise is by the square of a standard deviation relative to sigma, or where that is at zero, to responses.
     unit = 1.0 if bound is None else data.yy / data.n / space.residual_sd(psi) ** 2
     rows = data.n / unit
     bounds = bounds_of(space, charts, elements, by_factor, pulls, inside, rows, noise * unit)
     return certify(
-        Evidence(
-            names=space.names,
-            inside=inside,
-            gradient=slopes,
-            information=information,
-            back=coordinates(model, psi, known, R),
-            least=least,
-            noise=0.0,
-            scatter=None,
+        Evidence.of(
+            model,
+            psi,
+            inside,
+            information,
+            R,
             expected=expected,
+            undetermined=undetermined,
+            gradient=slopes,
             stderr=stderr,
             bounds=bounds if bound is None else (*bounds, bound),
             value=found.loglik,
             second=witness.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n),
             way=witness.way,
-            num_fixed=space.num_fixed,
-            alike=names_alike(space, undetermined),
         )
     )
 
@@ -197,7 +187,6 @@ def certify_laplace(
     except np.linalg.LinAlgError:
         # From zero the density overflows; the mode that the fit ended with is a start that does not.
         again = approximate(found.problem, at, found.approximation.mode.u, EXACT_GAIN)
-    least = least_known(space, psi)
     on_face = not np.array_equal(settled, elements)
     exactly = at._replace(lambdas=charts.factors(elements))
     second = on_faces(found.problem, exactly, again).value if on_face else again.value
@@ -219,37 +208,26 @@ def certify_laplace(
         found_bounds = extrapolated(found_bounds, bounds(further, beyond.in_factors))
         slope = 2.0 * slope - gradient(space, psi, beyond)
     certificate = certify(
-        Evidence(
-            names=space.names,
-            inside=inside,
+        Evidence.of(
+            model,
+            psi,
+            inside,
+            information,
+            model.triangle,
+            undetermined=undetermined,
             gradient=slope,
-            information=information,
-            back=coordinates(model, psi, told(information, inside, least), model.triangle),
-            least=least,
             noise=noise,
-            scatter=None,
-            expected=np.full(space.size, np.nan),
             stderr=stderr,
             bounds=found_bounds,
             value=found.approximation.value,
             second=second,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + model.design.n),
             way="the mode that is reached from zero",
-            num_fixed=space.num_fixed,
-            alike=names_alike(space, undetermined),
         )
     )
     if not found.problem.plan.num_effects:
         return certificate
     return Certificate((*certificate.claims, nearness(next_term(found.problem, again.mode))))
-
-
-def names_alike(space: ParamSpace, undetermined: Mask | None) -> tuple[str, ...]:
-    """Names of parameters (t,) of covariances; none of None."""
-    if undetermined is None:
-        return ()
-    names = np.array(space.names, object)[space.num_fixed :]
-    return tuple(names[: len(undetermined)][undetermined])
 
 
 def extrapolated(near: tuple[Bound, ...], far: tuple[Bound, ...]) -> tuple[Bound, ...]:

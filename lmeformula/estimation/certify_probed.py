@@ -15,7 +15,6 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
 from lmeformula.estimation.certify import LEAST_DIFFERENCE
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.likelihood.gaussian.iterative import IterativeFit
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood_of, score
 from lmeformula.likelihood.gaussian.sums import Sums
@@ -135,25 +134,22 @@ def _certify_probes(
 ) -> Certificate:
     scatter = np.atleast_2d(np.cov(scores, rowvar=False)) / len(scores)
     scatter = scatter + information @ mc_covariance @ information
-    least = least_known(model.space, psi)
     return certify(
-        Evidence(
-            names=model.space.names,
-            inside=inside,
+        Evidence.of(
+            model,
+            psi,
+            inside,
+            information,
+            R,
             gradient=scores.mean(axis=0),
-            information=information,
-            back=coordinates(model, psi, told(information, inside, least), R),
-            least=least,
             noise=PROBED_NOISE,
             scatter=scatter,
-            expected=np.full(len(psi), np.nan),
             stderr=stderr,
             bounds=bounds,
             value=value,
             second=second,
             allowed=LEAST_DIFFERENCE + RARE * error,
             way="fresh probes",
-            num_fixed=model.space.num_fixed,
         )
     )
 

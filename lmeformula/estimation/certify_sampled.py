@@ -9,9 +9,8 @@ import numpy as np
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.types import Problem, Solution
-from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING, names_alike
+from lmeformula.estimation.certify import LEAST_DIFFERENCE, ROUNDING
 from lmeformula.estimation.claims import RARE, Bound, Evidence, certify
-from lmeformula.estimation.coordinates import coordinates, least_known, told
 from lmeformula.estimation.monte_carlo import Facts
 from lmeformula.history import LogLik
 from lmeformula.likelihood.gaussian.second_opinion import score, witness_at
@@ -59,7 +58,6 @@ def certify_sampled_gaussian(
     lambdas = tuple(factor / sigma for factor in space.factors(psi))
     witness = witness_at(data, space.to_natural(psi), lambdas, False)
     gradient, expected = score(space, data, witness, psi)
-    least = least_known(space, psi)
     bounds = []
     for term, where, factor, pull in zip(
         space.terms, space.theta_slices, lambdas, witness.in_relative, strict=True
@@ -74,24 +72,22 @@ def certify_sampled_gaussian(
             found = Bound(names, steepest / max(noise, 1.0), 1e-3)
             bounds.append(found)
     return certify(
-        Evidence(
-            names=space.names,
-            inside=inside,
-            gradient=gradient,
-            information=information,
-            back=coordinates(model, psi, told(information, inside, least), data.R),
-            least=least,
-            noise=0.0,
-            scatter=information @ mc_covariance @ information,
+        Evidence.of(
+            model,
+            psi,
+            inside,
+            information,
+            data.R,
             expected=expected,
+            undetermined=undetermined,
+            gradient=gradient,
+            scatter=information @ mc_covariance @ information,
             stderr=stderr,
             bounds=tuple(bounds),
             value=loglik,
             second=witness.value,
             allowed=LEAST_DIFFERENCE + ROUNDING * (abs(loglik) + data.n),
             way=witness.way,
-            num_fixed=space.num_fixed,
-            alike=names_alike(space, undetermined),
         )
     )
 
@@ -127,26 +123,19 @@ def certify_sampled(
     bounds: tuple[Bound, ...] = ()
     if info is not None and problem.edges is not None and solution.held:
         bounds = _held(space, problem, solution)
-    least = least_known(space, solution.params)
     common = certify(
-        Evidence(
-            names=space.names,
-            inside=inside,
+        Evidence.of(
+            model,
+            solution.params,
+            inside,
+            whole,
+            model.triangle,
+            undetermined=facts.undetermined,
             gradient=np.zeros(space.size),
-            information=whole,
-            back=coordinates(model, solution.params, told(whole, inside, least), model.triangle),
-            least=least,
             noise=DRAWN_NOISE,
-            scatter=None,
-            expected=np.full(space.size, np.nan),
             stderr=stderr,
             bounds=bounds,
             value=loglik.value,
-            second=math.nan,
-            allowed=math.nan,
-            way="",
-            num_fixed=space.num_fixed,
-            alike=names_alike(space, facts.undetermined),
         )
     )
     claims = (common[name] for name in ("curvature", "boundaries", "covariance"))

@@ -9,14 +9,15 @@ References: Nocedal, Wright (2006), Numerical Optimization, section 12.3, for co
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
-from lmeformula.estimation.coordinates import NO_INFORMATION, told
+from lmeformula.estimation.coordinates import NO_INFORMATION, coordinates, least_known, told
+from lmeformula.model.compile import Model
 
 # Most that the log-likelihood may rise still, over all directions.
 MOST_GAIN = 1e-6
@@ -80,17 +81,56 @@ class Evidence(NamedTuple):
     information: Floats
     back: Floats
     least: Floats
-    noise: float
-    scatter: Floats | None
     expected: Floats
     stderr: Floats
     bounds: tuple[Bound, ...]
     value: float
-    second: float
-    allowed: float
-    way: str
+    noise: float = 0.0
+    scatter: Floats | None = None
+    second: float = math.nan
+    allowed: float = math.nan
+    way: str = ""
     num_fixed: int = 0
     alike: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        psi: Floats,
+        inside: Mask,
+        information: Floats,
+        R: Floats,
+        *,
+        expected: Floats | None = None,
+        undetermined: Mask | None = None,
+        **found: Any,
+    ) -> Evidence:
+        """What was found at the estimates psi (d,) of a model.
+
+        Args:
+          model, psi, inside, information, R: see `estimation.coordinates`.
+          expected: as in the record; by default not known.
+          undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
+          found: the rest of the record.
+        """
+        space = model.space
+        if expected is None:
+            expected = np.full(space.size, np.nan)
+        least = least_known(space, psi)
+        known = told(information, inside, least, expected)
+        names = np.array(space.names, object)[space.num_fixed :]
+        return cls(
+            names=space.names,
+            inside=inside,
+            information=information,
+            back=coordinates(model, psi, known, R),
+            least=least,
+            expected=expected,
+            num_fixed=space.num_fixed,
+            alike=() if undetermined is None else tuple(names[: len(undetermined)][undetermined]),
+            **found,
+        )
 
 
 class Directions(NamedTuple):

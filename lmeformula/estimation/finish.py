@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
+
+import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate
@@ -49,20 +52,26 @@ class Run(NamedTuple):
     watched: tuple[tuple[str, str, str], ...]
 
 
+def since(began: float) -> Seconds:
+    """The time of a fit that is all of one part, since it began."""
+    seconds = time.perf_counter() - began
+    return Seconds(0.0, 0.0, seconds, start=seconds)
+
+
 def finish(
     model: Model,
     method: str,
     *,
     params: Params,
-    values: Floats,
     errors: Errors,
-    mc_error: Floats,
     effects: Effects,
     loglik: LogLik,
     outcome: Outcome,
     certificate: Certificate | None,
     singular: bool,
     seconds: Seconds,
+    values: Floats | None = None,
+    mc_error: Floats | None = None,
     solver: str = "direct",
     reml: bool = False,
     ascent: Ascent | None = None,
@@ -75,15 +84,15 @@ def finish(
       model: the model, in whose space parameters are reported.
       method: "exact", "laplace" or "mcem".
       params: the estimates on their natural scale.
-      values: (d,) the same on the reporting scale.
       errors: the standard errors.
-      mc_error: (d,) Monte Carlo errors of the estimates on the reporting scale; zeros where there are none.
       effects: the random effects.
       loglik: the log-likelihood.
       outcome: by the optimiser; what the certificate knows better counts.
       certificate: what was examined; None where nothing could be.
       singular: whether a covariance of random effects is.
       seconds: where the time went.
+      values: (d,) the estimates on the reporting scale, where they are not those of `params`.
+      mc_error: (d,) Monte Carlo errors of the estimates on the reporting scale; None where there are none.
       solver: "direct" or "iterative".
       reml: whether the restricted likelihood was maximised.
       ascent: of the deterministic part.
@@ -98,10 +107,10 @@ def finish(
         reml=reml,
         params=params,
         param_names=space.names,
-        param_values=values,
+        param_values=space.to_report(space.to_free(params)) if values is None else values,
         param_stderr=stderr_of(vcov),
         param_vcov=vcov,
-        param_mc_error=mc_error,
+        param_mc_error=np.zeros(space.size) if mc_error is None else mc_error,
         fixed_vcov=vcov[: space.num_fixed, : space.num_fixed] if own is None else own,
         modes=effects.modes,
         mode_cov=effects.covariances,

@@ -28,10 +28,10 @@ from lmeformula.estimation.common import (
     stderr_of,
     without_errors,
 )
-from lmeformula.estimation.finish import Effects, Errors, finish
+from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.estimation.monte_carlo import Before, Drawn, End, Facts, run_mcem
 from lmeformula.fit import FittedModel
-from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.gaussian.exact import ExactFit, densely, fit_exact
 from lmeformula.likelihood.gaussian.information import observed_information
@@ -70,23 +70,20 @@ def estimate_exact(
         closer = densely(data)
         if closer is not None:
             found, examined = _examined(closer, model, reml, start)
-    sigma, psi = found.params.residual_sd, space.to_free(found.params)
+    sigma = found.params.residual_sd
     effects = Effects(*found.inner.effects(*conditional(found.solution, sigma)))
-    seconds = time.perf_counter() - began
     return finish(
         model,
         "exact",
         reml=reml,
         params=found.params,
-        values=space.to_report(psi),
         errors=examined.errors,
-        mc_error=np.zeros(space.size),
         effects=effects,
         loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
         outcome=examined.outcome,
         certificate=examined.certificate,
         singular=found.singular,
-        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        seconds=since(began),
         ascent=Ascent(found.num_evaluations, found.gain),
     )
 

@@ -14,9 +14,9 @@ from lmeformula.estimation.certify import certify_perfect, nothing_to_examine
 from lmeformula.estimation.certify_probed import certify_probed
 from lmeformula.estimation.common import most_probes, report_mc_error, report_vcov, stderr_of
 from lmeformula.estimation.coordinates import coordinates
-from lmeformula.estimation.finish import Effects, Errors, finish
+from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.fit import FittedModel
-from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.iterative import IterativeFit, fit_iterative
 from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
@@ -62,13 +62,11 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         certificate = nothing_to_examine()
     elif not found.interrupted:
         certificate = certify_probed(data, model, found, stderr_of(vcov), seed, reml)
-    seconds = time.perf_counter() - began
     return finish(
         model,
         "exact",
         reml=reml,
         params=found.params,
-        values=space.to_report(space.to_free(found.params)),
         errors=Errors("exact", vcov, fixed_vcov=fixed_vcov),
         mc_error=report_mc_error(model, found.psi, found.mc_covariance),
         effects=Effects(modes, mode_cov),
@@ -76,7 +74,7 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         outcome=_outcome(found),
         certificate=certificate,
         singular=found.singular,
-        seconds=Seconds(0.0, 0.0, seconds, start=seconds),
+        seconds=since(began),
         ascent=Ascent(found.num_evaluations, found.gain),
         solver="iterative",
     )
