@@ -1,4 +1,4 @@
-"""How single values go into a saved fit and come back: one small class for each kind of value.
+"""How single values go into a saved fit and come back: two functions for each kind of value.
 
 A codec's `write` gives what JSON can hold and puts arrays aside; its `read` believes nothing that it is
 given, and says where in the record something is wrong.
@@ -7,7 +7,7 @@ given, and says where in the record something is wrong.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
@@ -20,20 +20,14 @@ _SPELLED = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
 @dataclass(eq=False)
-class Writer:
-    """What is put aside while a record is written.
+class Place:
+    """Where in the record we are.
 
     Attributes:
-      with_rows: whether arrays over the rows of the data are kept.
-      arrays: the arrays, by name.
-      texts: lists of texts, each kept once; levels appear in several places.
-      path: where in the record we are.
+      path: names of the parts that we are in, the whole first.
     """
 
-    with_rows: bool
-    arrays: dict[str, Any] = field(default_factory=dict)
-    texts: dict[tuple[str, ...], int] = field(default_factory=dict)
-    path: list[str] = field(default_factory=list)
+    path: list[str] = field(default_factory=list, kw_only=True)
 
     @contextmanager
     def at(self, name: object) -> Iterator[None]:
@@ -44,27 +38,33 @@ class Writer:
 
 
 @dataclass(eq=False)
-class Reader:
+class Writer(Place):
+    """What is put aside while a record is written.
+
+    Attributes:
+      with_rows: whether arrays over the rows of the data are kept.
+      arrays: the arrays, by name.
+      texts: lists of texts, each kept once; levels appear in several places.
+    """
+
+    with_rows: bool
+    arrays: dict[str, Any] = field(default_factory=dict)
+    texts: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Reader(Place):
     """What is known while a record is read.
 
     Attributes:
       archive: where the arrays are.
       texts: the lists of texts.
       sizes: the lengths that are known by now, by letter.
-      path: where in the record we are.
     """
 
     archive: Archive
     texts: tuple[tuple[str, ...], ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
-    path: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def at(self, name: object) -> Iterator[None]:
-        """Go into a part of the record."""
-        self.path.append(str(name))
-        yield
-        self.path.pop()
 
     def refuse(self, problem: str) -> NoReturn:
         """Raise the error about this part."""
@@ -80,70 +80,56 @@ class Reader:
 class Codec(Protocol):
     """One kind of value."""
 
-    def write(self, value: Any, out: Writer) -> Json:
-        """What JSON holds of the value."""
+    @property
+    def write(self) -> Callable[[Any, Writer], Json]:
+        """What JSON holds of a value."""
 
-    def read(self, found: Json, source: Reader) -> Any:
-        """The value; SavedFitError where `found` is none."""
-
-
-class Text:
-    """A string."""
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """As it is."""
-        return str(value)
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """Checked."""
-        return found if isinstance(found, str) else source.refuse("it is not a text")
-
-
-class Flag:
-    """True or false."""
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """As it is."""
-        return bool(value)
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """Checked."""
-        return found if isinstance(found, bool) else source.refuse("it is not true or false")
+    @property
+    def read(self) -> Callable[[Json, Reader], Any]:
+        """The value again; SavedFitError for what is none."""
 
 
 @dataclass(frozen=True)
-class Whole:
+class Coded:
+    """A kind of value by its two functions; see `Codec`."""
+
+    write: Callable[[Any, Writer], Json]
+    read: Callable[[Json, Reader], Any]
+
+
+def _plain(kind: type, problem: str) -> Codec:
+    """What JSON holds as it is."""
+    return Coded(
+        lambda value, out: kind(value),
+        lambda found, source: found if isinstance(found, kind) else source.refuse(problem),
+    )
+
+
+TEXT = _plain(str, "it is not a text")
+FLAG = _plain(bool, "it is not true or false")
+
+
+def whole(least: int = 0) -> Codec:
     """A whole number of at least `least`."""
 
-    least: int = 0
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """As it is."""
-        return int(value)
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """Checked."""
-        if isinstance(found, bool) or not isinstance(found, int) or not self.least <= found < 2**62:
+    def read(found: Json, source: Reader) -> Any:
+        if isinstance(found, bool) or not isinstance(found, int) or not least <= found < 2**62:
             source.refuse("it is not a whole number that can stand here")
         return found
 
+    return Coded(lambda value, out: int(value), read)
 
-@dataclass(frozen=True)
-class Real:
+
+def real(*, finite: bool = False, positive: bool = False) -> Codec:
     """A number; nan and infinities are spelled out, and refused where `finite`."""
 
-    finite: bool = False
-    positive: bool = False
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """As it is, or as a word."""
+    def write(value: Any, out: Writer) -> Json:
         number = float(value)
         if np.isfinite(number):
             return number
         return next(word for word, meant in _SPELLED.items() if repr(meant) == repr(number))
 
-    def read(self, found: Json, source: Reader) -> Any:
-        """Checked."""
+    def read(found: Json, source: Reader) -> Any:
         if isinstance(found, str) and found in _SPELLED:
             number = _SPELLED[found]
         elif isinstance(found, int | float) and not isinstance(found, bool):
@@ -153,55 +139,39 @@ class Real:
                 source.refuse("it is too large")
         else:
             source.refuse("it is not a number")
-        if (self.finite and not np.isfinite(number)) or (self.positive and not number > 0):
+        if (finite and not np.isfinite(number)) or (positive and not number > 0):
             source.refuse(f"{number} cannot stand here")
         return number
 
+    return Coded(write, read)
 
-@dataclass(frozen=True)
-class Choice:
+
+def choice(words: tuple[str, ...]) -> Codec:
     """One of some words."""
 
-    words: tuple[str, ...]
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """As it is."""
-        assert value in self.words, value
+    def write(value: Any, out: Writer) -> Json:
+        assert value in words, value
         return value
 
-    def read(self, found: Json, source: Reader) -> Any:
-        """Checked."""
-        if not isinstance(found, str) or found not in self.words:
-            source.refuse(f"{found!r} is none of {', '.join(self.words)}")
+    def read(found: Json, source: Reader) -> Any:
+        if not isinstance(found, str) or found not in words:
+            source.refuse(f"{found!r} is none of {', '.join(words)}")
         return found
 
+    return Coded(write, read)
 
-@dataclass(frozen=True)
-class Member:
+
+def member(kind: type[enum.Enum]) -> Codec:
     """A member of an enumeration, by its name."""
-
-    kind: type[enum.Enum]
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """Its name."""
-        return value.name
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """Found by name."""
-        names = tuple(self.kind.__members__)
-        return self.kind[Choice(names).read(found, source)]
+    names = choice(tuple(kind.__members__))
+    return Coded(
+        lambda value, out: value.name, lambda found, source: kind[names.read(found, source)]
+    )
 
 
-@dataclass(frozen=True)
-class Maybe:
+def maybe(inner: Codec) -> Codec:
     """A value, or None."""
-
-    inner: Codec
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """Null for None."""
-        return None if value is None else self.inner.write(value, out)
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """None for null."""
-        return None if found is None else self.inner.read(found, source)
+    return Coded(
+        lambda value, out: None if value is None else inner.write(value, out),
+        lambda found, source: None if found is None else inner.read(found, source),
+    )

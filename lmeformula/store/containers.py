@@ -10,7 +10,7 @@ import numpy as np
 
 from lmeformula.store.absent import AbsentRows
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import Codec, Reader, Text, Whole, Writer
+from lmeformula.store.codec import TEXT, Codec, Reader, Writer, whole
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Each:
             source.refuse("it is not a list")
         if self.size:
             source.agree(self.size, len(found))
-        if isinstance(self.inner, Text) and all(isinstance(item, str) for item in found):
+        if self.inner is TEXT and all(isinstance(item, str) for item in found):
             # Levels are many: one by one they would take microseconds each.
             return tuple(found)
         values = []
@@ -56,7 +56,7 @@ class Levels:
 
     def read(self, found: Json, source: Reader) -> Any:
         """Looked up."""
-        place = Whole().read(found, source)
+        place = whole().read(found, source)
         if place >= len(source.texts):
             source.refuse("there is no such list of texts")
         if self.size:
@@ -112,7 +112,7 @@ class Rows:
         array = Array(self.shape, self.dtype)
         if not isinstance(found, dict):
             return array.read(found, source)
-        shape = Each(Whole()).read(found.get("left out"), source)
+        shape = Each(whole()).read(found.get("left out"), source)
         array.check(shape, source)
         return AbsentRows(shape)
 
@@ -125,11 +125,13 @@ class Record:
       make: builds it from its fields by name.
       fields: a codec for each.
       own: letters whose lengths are this record's own.
+      check: refuses values whose fields do not go together.
     """
 
     make: Callable[..., Any]
     fields: Mapping[str, Codec]
     own: tuple[str, ...] = ()
+    check: Callable[[Any, Reader], None] = lambda value, source: None
 
     def write(self, value: Any, out: Writer) -> Json:
         """By name."""
@@ -141,8 +143,9 @@ class Record:
 
     def read(self, found: Json, source: Reader) -> Any:
         """All of the fields and no others."""
-        values = read_fields(self.fields, found, source, self.own)
-        return self.make(**values)
+        made = self.make(**read_fields(self.fields, found, source, self.own))
+        self.check(made, source)
+        return made
 
 
 def read_fields(
@@ -197,12 +200,9 @@ class Stacked:
             found,
             source,
         )
-        rows = zip(*(_items(column) for column in columns.values()), strict=True)
+        each = (c.tolist() if c.ndim == 1 else list(c) for c in columns.values())
+        rows = zip(*each, strict=True)
         return tuple(self.make(**dict(zip(columns, row, strict=True))) for row in rows)
-
-
-def _items(column: Any) -> list[Any]:
-    return column.tolist() if column.ndim == 1 else list(column)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmeformula.design.design import Design, LinearPredictor
@@ -11,10 +10,10 @@ from lmeformula.errors import FormulaDataError, FormulaSyntaxError
 from lmeformula.formula.ir import FIRST
 from lmeformula.formula.several_formulas import join_formulas
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import Codec, Reader, Text, Writer
+from lmeformula.store.codec import TEXT, Codec, Coded, Reader, Writer
 from lmeformula.store.containers import read_fields
 from lmeformula.store.fields import design_codec
-from lmeformula.store.formulas import FormulaCodec
+from lmeformula.store.formulas import FORMULA
 from lmeformula.store.recipe import Functions
 
 
@@ -31,7 +30,7 @@ class DesignCodec:
     def write(self, value: Design, out: Writer) -> Json:
         """Its fields, or those of each part."""
         if not value.side_by_side:
-            return design_codec(value.formula, {}).write(value, out)
+            return _write_one(value, out)
         found: list[Json] = []
         # The predictors of a response's categories have one design, kept once.
         places: dict[int, int] = {}
@@ -43,7 +42,7 @@ class DesignCodec:
                 places[id(part.design)] = number
                 design = value.first if number == 0 else part.design
                 with out.at(number), out.at("design"):
-                    record["design"] = design_codec(design.formula, {}).write(design, out)
+                    record["design"] = _write_one(design, out)
             found.append(record)
         return {"parts": found}
 
@@ -65,9 +64,11 @@ class DesignCodec:
     ) -> LinearPredictor:
         is_same = isinstance(found, dict) and "same" in found
         fields: dict[str, Codec] = {
-            "name": Text(),
-            "pattern": Text(),
-            "same" if is_same else "design": _Place(before) if is_same else _One(self._read_one),
+            "name": TEXT,
+            "pattern": TEXT,
+            "same" if is_same else "design": _earlier(before)
+            if is_same
+            else Coded(_write_one, self._read_one),
         }
         name, pattern, design = read_fields(fields, found, source).values()
         if pattern.count("{}") != 1:
@@ -96,7 +97,7 @@ class DesignCodec:
         formula = None
         if isinstance(found, dict):
             with source.at("formula"):
-                formula = FormulaCodec().read(found.get("formula"), source)
+                formula = FORMULA.read(found.get("formula"), source)
         if formula is None or formula.further:
             source.refuse("it has no formula of one predictor")
         for letter in ("p", "terms"):
@@ -105,33 +106,17 @@ class DesignCodec:
         return design
 
 
-@dataclass(frozen=True)
-class _One:
-    """The design of one predictor."""
-
-    reader: Callable[[Json, Reader], Design]
-
-    def write(self, value: Design, out: Writer) -> Json:
-        """Its fields."""
-        return design_codec(value.formula, {}).write(value, out)
-
-    def read(self, found: Json, source: Reader) -> Design:
-        """Its fields."""
-        return self.reader(found, source)
+def _write_one(value: Design, out: Writer) -> Json:
+    """The fields of the design of one predictor."""
+    return design_codec(value.formula, {}).write(value, out)
 
 
-@dataclass(frozen=True)
-class _Place:
+def _earlier(before: tuple[LinearPredictor, ...]) -> Codec:
     """The design of an earlier part, by its number."""
 
-    before: tuple[LinearPredictor, ...]
-
-    def write(self, value: int, out: Writer) -> Json:
-        """As it is."""
-        return value
-
-    def read(self, found: Json, source: Reader) -> Design:
-        """Looked up."""
-        if not isinstance(found, int) or not 0 <= found < len(self.before):
+    def read(found: Json, source: Reader) -> Design:
+        if not isinstance(found, int) or not 0 <= found < len(before):
             source.refuse("there is no such part before it")
-        return self.before[found].design
+        return before[found].design
+
+    return Coded(lambda value, out: value, read)

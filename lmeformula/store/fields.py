@@ -23,19 +23,20 @@ from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
 from lmeformula.model.params import Params
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import (
-    Choice,
+    FLAG,
+    TEXT,
     Codec,
-    Flag,
-    Maybe,
-    Member,
+    Coded,
     Reader,
-    Real,
-    Text,
-    Whole,
     Writer,
+    choice,
+    maybe,
+    member,
+    real,
+    whole,
 )
 from lmeformula.store.containers import Array, Each, Levels, Record, Rows, Stacked
-from lmeformula.store.formulas import FormulaCodec
+from lmeformula.store.formulas import FORMULA
 from lmeformula.store.recipe import Functions, recipe_codec
 
 # Letters are lengths that must agree: n rows, p fixed effects, d parameters, m draws, w watched effects;
@@ -44,28 +45,28 @@ from lmeformula.store.recipe import Functions, recipe_codec
 RESPONSE = Record(
     ResponseBlock,
     {
-        "name": Text(),
-        "kind": Choice(("numeric", "logical", "categorical", "ordered", "matrix")),
+        "name": TEXT,
+        "kind": choice(("numeric", "logical", "categorical", "ordered", "matrix")),
         "values": Rows(("n",)),
         "levels": Levels(),
-        "trials": Maybe(Rows(("n",))),
+        "trials": maybe(Rows(("n",))),
     },
 )
 
 TERM = Record(
     TermBlock,
     {
-        "name": Text(),
-        "columns": Each(Text(), "k"),
+        "name": TEXT,
+        "columns": Each(TEXT, "k"),
         "values": Rows(("n", "k")),
-        "group": Text(),
-        "factors": Each(Text()),
+        "group": TEXT,
+        "factors": Each(TEXT),
         "levels": Levels(),
         "index": Rows(("n",), "<i4"),
-        "covariance": Text(),
-        "homogeneous": Flag(),
-        "block": Text(),
-        "distribution": Choice(("gaussian", "student")),
+        "covariance": TEXT,
+        "homogeneous": FLAG,
+        "block": TEXT,
+        "distribution": choice(("gaussian", "student")),
     },
     own=("k",),
 )
@@ -98,17 +99,17 @@ PARAMS = Record(
     {
         "beta": Array(("p",)),
         "covariances": Each(Array(("", "")), "terms"),
-        "sigma": Maybe(Real()),
+        "sigma": maybe(real()),
         "own": Array(("f",)),
-        "freedom": Each(Real()),
+        "freedom": Each(real()),
     },
 )
 
 FIT: Mapping[str, Codec] = {
-    "method": Choice(tuple(method for method in METHODS if method != "auto")),
-    "reml": Flag(),
+    "method": choice(tuple(method for method in METHODS if method != "auto")),
+    "reml": FLAG,
     "params": PARAMS,
-    "param_names": Each(Text(), "d"),
+    "param_names": Each(TEXT, "d"),
     "param_values": Array(("d",)),
     "param_stderr": Array(("d",)),
     "param_vcov": Array(("d", "d")),
@@ -116,9 +117,9 @@ FIT: Mapping[str, Codec] = {
     "fixed_vcov": Array(("p", "p")),
     "modes": Each(Array(("", "")), "terms"),
     "mode_cov": Each(Array(("", "", "")), "terms"),
-    "outcome": Member(Outcome),
-    "singular": Flag(),
-    "loglik": Record(LogLik, {"value": Real(), "mc_error": Real(), "df": Whole(), "nobs": Whole()}),
+    "outcome": member(Outcome),
+    "singular": FLAG,
+    "loglik": Record(LogLik, {"value": real(), "mc_error": real(), "df": whole(), "nobs": whole()}),
     "iterations": Stacked(
         Iteration,
         {
@@ -131,31 +132,31 @@ FIT: Mapping[str, Codec] = {
             "seconds": Array(()),
         },
     ),
-    "watched": Maybe(
-        Record(Watched, {"names": Each(Each(Text(), "three"), "w"), "draws": Array(("m", "w"))})
+    "watched": maybe(
+        Record(Watched, {"names": Each(Each(TEXT, "three"), "w"), "draws": Array(("m", "w"))})
     ),
-    "seconds": Record(Seconds, dict.fromkeys(Seconds._fields, Real())),
-    "ascent": Maybe(Record(Ascent, {"num_evaluations": Whole(), "gain": Real()})),
-    "sampling": Maybe(
+    "seconds": Record(Seconds, dict.fromkeys(Seconds._fields, real())),
+    "ascent": maybe(Record(Ascent, {"num_evaluations": whole(), "gain": real()})),
+    "sampling": maybe(
         Record(
             Sampling,
             {
-                "num_chains": Whole(),
-                "num_draws": Whole(),
-                "acceptance": Real(),
-                "divergences": Whole(),
-                "rhat": Real(),
-                "effective": Real(),
+                "num_chains": whole(),
+                "num_draws": whole(),
+                "acceptance": real(),
+                "divergences": whole(),
+                "rhat": real(),
+                "effective": real(),
                 "reduction": Array(("d",)),
                 "last_step": Array(("d",)),
             },
         )
     ),
-    "laplace_values": Maybe(Array(("d",))),
-    "solver": Choice(("direct", "iterative")),
-    "information": Choice(get_args(Information)),
-    "param_stderr_error": Maybe(Array(("d",))),
-    "certificate": Maybe(
+    "laplace_values": maybe(Array(("d",))),
+    "solver": choice(("direct", "iterative")),
+    "information": choice(get_args(Information)),
+    "param_stderr_error": maybe(Array(("d",))),
+    "certificate": maybe(
         Record(
             Certificate,
             {
@@ -163,12 +164,12 @@ FIT: Mapping[str, Codec] = {
                     Record(
                         Claim,
                         {
-                            "name": Text(),
-                            "holds": Maybe(Flag()),
-                            "figure": Real(),
-                            "bound": Real(),
-                            "names": Each(Text()),
-                            "words": Text(),
+                            "name": TEXT,
+                            "holds": maybe(FLAG),
+                            "figure": real(),
+                            "bound": real(),
+                            "names": Each(TEXT),
+                            "words": TEXT,
                         },
                     )
                 )
@@ -182,96 +183,87 @@ LATER = ("certificate",)
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
 # Of a family of the user's, which is given again.
 GIVEN = "given"
-_BOUNDS = Each(Each(Real()), "f")
+_BOUNDS = Each(Each(real()), "f")
 
 _PATTERN = Record(
     Patterned,
     {
-        "pattern": Choice(("flexible", "symmetric", "equidistant")),
-        "count": Whole(),
-        "is_ordered": Flag(),
+        "pattern": choice(("flexible", "symmetric", "equidistant")),
+        "count": whole(),
+        "is_ordered": FLAG,
     },
 )
 
 
-class _Scale:
-    """The scale of the family's own parameters: its name, bounds, or pattern of thresholds."""
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """Its name, the bounds, or the pattern."""
-        if isinstance(value, Patterned):
-            return _PATTERN.write(value, out)
-        if isinstance(value, Bounded):
-            return _BOUNDS.write(value.bounds, out)
-        if isinstance(value, Bijected):
-            return GIVEN
-        return next(name for name, kind in _SCALES.items() if type(value) is kind)
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """Found by name, or made of the bounds or the pattern; None where it comes with the family."""
-        if isinstance(found, dict):
-            return _PATTERN.read(found, source)
-        if found == GIVEN:
-            return None
-        if not isinstance(found, list):
-            return _SCALES[Choice(tuple(_SCALES)).read(found, source)]()
-        bounds = _BOUNDS.read(found, source)
-        if not all(len(ends) == 2 and _are_bounds(*ends) for ends in bounds):
-            source.refuse("these are no bounds of parameters")
-        return Bounded(bounds)
+def _write_scale(value: Any, out: Writer) -> Json:
+    if isinstance(value, Patterned):
+        return _PATTERN.write(value, out)
+    if isinstance(value, Bounded):
+        return _BOUNDS.write(value.bounds, out)
+    if isinstance(value, Bijected):
+        return GIVEN
+    return next(name for name, kind in _SCALES.items() if type(value) is kind)
 
 
-def _are_bounds(low: float, high: float) -> bool:
-    """Whether numbers can lie between: without a lower bound there is no upper one."""
-    return low < high and (low > -np.inf or high == np.inf)
+def _read_scale(found: Json, source: Reader) -> Any:
+    """Found by name, or made of the bounds or the pattern; None where it comes with the family."""
+    if isinstance(found, dict):
+        return _PATTERN.read(found, source)
+    if found == GIVEN:
+        return None
+    if not isinstance(found, list):
+        return _SCALES[choice(tuple(_SCALES)).read(found, source)]()
+    bounds = _BOUNDS.read(found, source)
+    # Without a lower bound there is no upper one.
+    if not all(
+        len(ends) == 2 and ends[0] < ends[1] and (ends[0] > -np.inf or ends[1] == np.inf)
+        for ends in bounds
+    ):
+        source.refuse("these are no bounds of parameters")
+    return Bounded(bounds)
 
 
 OWN = Record(
     Own,
     {
-        "variable": Text(),
-        "names": Each(Text(), "f"),
+        "variable": TEXT,
+        "names": Each(TEXT, "f"),
         "start": Array(("v",)),
-        "scale": _Scale(),
-        "values": Each(Text()),
-        "report": Maybe(Array(("f", "v"))),
+        "scale": Coded(_write_scale, _read_scale),
+        "values": Each(TEXT),
+        "report": maybe(Array(("f", "v"))),
     },
 )
 
 
-class _Response:
-    """The response, whose values are one number or several for each row."""
+def _response(kind: object) -> Record:
+    """The fields of a response, whose values are one number or several for each row."""
+    if kind != "matrix":
+        return RESPONSE
+    return Record(ResponseBlock, {**RESPONSE.fields, "values": Rows(("n", ""))})
 
-    def write(self, value: ResponseBlock, out: Writer) -> Json:
-        """By name."""
-        return self._record(value.kind).write(value, out)
 
-    def read(self, found: Json, source: Reader) -> Any:
-        """All of it."""
-        kind = found.get("kind") if isinstance(found, dict) else None
-        return self._record(kind).read(found, source)
-
-    def _record(self, kind: object) -> Record:
-        if kind != "matrix":
-            return RESPONSE
-        return Record(ResponseBlock, {**RESPONSE.fields, "values": Rows(("n", ""))})
+def _read_response(found: Json, source: Reader) -> Any:
+    return _response(found.get("kind") if isinstance(found, dict) else None).read(found, source)
 
 
 def design_codec(formula: Formula, functions: Functions) -> Record:
     """The fields of a design with this formula."""
     fields: dict[str, Codec] = {
-        "formula": FormulaCodec(),
-        "names": Each(Text(), "p"),
+        "formula": FORMULA,
+        "names": Each(TEXT, "p"),
         "X": Rows(("n", "p")),
-        "response": Maybe(_Response()),
+        "response": maybe(
+            Coded(lambda value, out: _response(value.kind).write(value, out), _read_response)
+        ),
         "terms": Each(TERM, "terms"),
         "offset": Rows(("n",)),
-        "weights": Maybe(Rows(("n",))),
+        "weights": maybe(Rows(("n",))),
         "rows": Rows(("n",), "<i8"),
-        "num_missing": Whole(),
-        "dropped": Each(Text()),
-        "reserved": Each(Text()),
-        "recipe": Maybe(recipe_codec(formula, functions)),
+        "num_missing": whole(),
+        "dropped": Each(TEXT),
+        "reserved": Each(TEXT),
+        "recipe": maybe(recipe_codec(formula, functions)),
     }
     return Record(of_one, fields)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lmeformula.design.evaluate import data_columns
 from lmeformula.design.variables import variables_of
@@ -12,32 +11,28 @@ from lmeformula.formula import expand_dot, ir
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.parse import parse_one
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import Reader, Writer
+from lmeformula.store.codec import Coded, Reader
 
 
-@dataclass(frozen=True)
-class FormulaCodec:
-    """A formula, as `Formula.to_dict` writes it."""
+def _read(found: Json, source: Reader) -> Formula:
+    """Parsed from its text, and compared with the parts."""
+    if not isinstance(found, dict):
+        source.refuse("it is not a formula")
+    try:
+        formula = Formula.from_dict(found)
+        original = parse_one(found["text"], closed=False)
+    except (FormulaSyntaxError, RecursionError, TypeError, ValueError) as error:
+        source.refuse(f"it is not a formula: {error}")
+    if not original.fixed.template:
+        return formula
+    # The data's columns that "." stood for are those of the formula; then places are those of the text.
+    columns = dict.fromkeys(c.name for e in expressions(formula) for c in data_columns(e))
+    expanded = expand_dot(original, tuple(columns))
+    return expanded if expanded == formula else formula
 
-    def write(self, value: Formula, out: Writer) -> Json:
-        """The formula taken apart."""
-        return value.to_dict()
 
-    def read(self, found: Json, source: Reader) -> Formula:
-        """Parsed from its text, and compared with the parts."""
-        if not isinstance(found, dict):
-            source.refuse("it is not a formula")
-        try:
-            formula = Formula.from_dict(found)
-            original = parse_one(found["text"], closed=False)
-        except (FormulaSyntaxError, RecursionError, TypeError, ValueError) as error:
-            source.refuse(f"it is not a formula: {error}")
-        if not original.fixed.template:
-            return formula
-        # The data's columns that "." stood for are those of the formula; then places are those of the text.
-        columns = dict.fromkeys(c.name for e in expressions(formula) for c in data_columns(e))
-        expanded = expand_dot(original, tuple(columns))
-        return expanded if expanded == formula else formula
+# A formula, as `Formula.to_dict` writes it.
+FORMULA = Coded(lambda value, out: value.to_dict(), _read)
 
 
 def expressions(formula: Formula) -> Iterator[ir.Expression]:

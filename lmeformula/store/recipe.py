@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from lmeformula.formula import ir
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.show import expression_text
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Text, Whole, Writer
+from lmeformula.store.codec import FLAG, TEXT, Codec, Coded, Reader, Writer, choice, maybe, whole
 from lmeformula.store.containers import Array, Each, Levels, Pairs, Record
 from lmeformula.store.formulas import calls, expressions, predictors
 from lmeformula.store.learned import LEARNED
@@ -31,21 +30,15 @@ Functions = Mapping[str, Callable[..., Any]]
 _KINDS = ("treatment", "sum", "helmert", "poly", "sas", "diff", "custom")
 
 
-class _Base:
-    """The reference level of treatment contrasts: a name, or a position from 1."""
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """As it is."""
-        return value if isinstance(value, str) else int(value)
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """Checked."""
-        return found if isinstance(found, str) else Whole(1).read(found, source)
-
+# The reference level of treatment contrasts: a name, or a position from 1.
+_BASE = Coded(
+    lambda value, out: value if isinstance(value, str) else int(value),
+    lambda found, source: found if isinstance(found, str) else whole(1).read(found, source),
+)
 
 CODING = Record(
     Coding,
-    {"kind": Choice(_KINDS), "base": Maybe(_Base()), "matrix": Maybe(Array(("levels", "")))},
+    {"kind": choice(_KINDS), "base": maybe(_BASE), "matrix": maybe(Array(("levels", "")))},
 )
 
 # The settled levels of a factor, without rows.
@@ -53,10 +46,10 @@ FACTOR = Record(
     lambda **fields: Categories(codes=np.zeros(0, dtype=np.int64), **fields),
     {
         "levels": Levels("levels"),
-        "ordered": Flag(),
-        "coding": Maybe(CODING),
-        "is_text": Flag(),
-        "is_time": Flag(),
+        "ordered": FLAG,
+        "coding": maybe(CODING),
+        "is_text": FLAG,
+        "is_time": FLAG,
     },
     own=("levels",),
 )
@@ -66,46 +59,37 @@ GROUPING = Record(
 )
 
 
-class _KnownColumn:
+def _write_column(value: Column, out: Writer) -> Json:
+    match value:
+        case Categories():
+            return {"factor": FACTOR.write(value, out)}
+        case Logicals():
+            return "logical"
+    return "numbers"
+
+
+def _read_column(found: Json, source: Reader) -> Any:
     """A column of the data without its rows: its kind, and the levels of a factor."""
-
-    def write(self, value: Column, out: Writer) -> Json:
-        """A word, or the factor."""
-        match value:
-            case Categories():
-                return {"factor": FACTOR.write(value, out)}
-            case Logicals():
-                return "logical"
-        return "numbers"
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """The same kind."""
-        if isinstance(found, dict) and set(found) == {"factor"}:
-            return FACTOR.read(found["factor"], source)
-        kind = Choice(("numbers", "logical")).read(found, source)
-        return Numbers(np.zeros(0)) if kind == "numbers" else Logicals(np.zeros(0))
+    if isinstance(found, dict) and set(found) == {"factor"}:
+        return FACTOR.read(found["factor"], source)
+    kind = choice(("numbers", "logical")).read(found, source)
+    return Numbers(np.zeros(0)) if kind == "numbers" else Logicals(np.zeros(0))
 
 
-@dataclass(frozen=True)
-class _Given:
+_COLUMN = Coded(_write_column, _read_column)
+
+
+def _given(used: frozenset[str], again: Functions) -> Codec:
     """The caller's functions that a formula calls: only their names can be kept.
 
-    Attributes:
+    Args:
       used: names of all functions that the formula calls.
       again: the functions that the caller gave for reading.
     """
 
-    used: frozenset[str]
-    again: Functions
-
-    def write(self, value: Functions, out: Writer) -> Json:
-        """The names."""
-        return [name for name in value if name in self.used]
-
-    def read(self, found: Json, source: Reader) -> Functions:
-        """The functions of these names that the caller gave."""
-        names = Each(Text()).read(found, source)
-        absent = [name for name in names if not callable(self.again.get(name))]
+    def read(found: Json, source: Reader) -> Functions:
+        names = Each(TEXT).read(found, source)
+        absent = [name for name in names if not callable(again.get(name))]
         if absent:
             written = ", ".join(f'"{name}": ...' for name in absent)
             raise SavedFitError(
@@ -113,7 +97,9 @@ class _Given:
                 f"{', '.join(absent)}",
                 hint=f"Give them again: lf.load(path, functions={{{written}}}).",
             )
-        return {name: self.again[name] for name in names}
+        return {name: again[name] for name in names}
+
+    return Coded(lambda value, out: [name for name in value if name in used], read)
 
 
 def recipe_codec(formula: Formula, functions: Functions) -> Record:
@@ -133,19 +119,19 @@ def recipe_codec(formula: Formula, functions: Functions) -> Record:
         Memory,
         {
             "calls": Pairs(expression_text, _found_in(all_calls), _learned, _check_learned),
-            "columns": Pairs(str, Text().read, lambda name: _KnownColumn()),
+            "columns": Pairs(str, TEXT.read, lambda name: _COLUMN),
         },
     )
     used = frozenset(call.function for call in all_calls.values())
     fields: dict[str, Codec] = {
-        "functions": _Given(used, functions),
+        "functions": _given(used, functions),
         "memory": memory,
         "factors": Pairs(label, _found_in(variables), lambda variable: FACTOR, _check_factor),
         "groupings": Pairs(":".join, _found_in(groups), lambda names: GROUPING, _check_grouping),
-        "kept": Each(Whole(), "p"),
-        "offset": Maybe(Text()),
-        "weights": Maybe(Text()),
-        "observed": Maybe(OBSERVED),
+        "kept": Each(whole(), "p"),
+        "offset": maybe(TEXT),
+        "weights": maybe(TEXT),
+        "observed": maybe(OBSERVED),
     }
     return Record(Recipe, fields)
 
@@ -178,22 +164,11 @@ def _found_in(known: Mapping[str, Any]) -> Callable[[Json, Reader], Any]:
 
 
 def _learned(call: ir.Call) -> Codec:
-    return LEARNED[call.function] if call.function in LEARNED else _Nothing(call.function)
-
-
-@dataclass(frozen=True)
-class _Nothing:
-    """The memory of a function that has none."""
-
-    name: str
-
-    def write(self, value: Any, out: Writer) -> Json:
-        """There is nothing to write."""
-        raise KeyError(f"{self.name}() has no entry in lmeformula.store.learned")
-
-    def read(self, found: Json, source: Reader) -> Any:
-        """There is nothing to read."""
-        source.refuse(f"{self.name}() remembers nothing")
+    name = call.function
+    return LEARNED.get(name) or Coded(
+        lambda value, out: LEARNED[name],
+        lambda found, source: source.refuse(f"{name}() remembers nothing"),
+    )
 
 
 def _check_learned(call: ir.Call, learned: Any, source: Reader) -> None:

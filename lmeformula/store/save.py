@@ -28,7 +28,7 @@ from lmeformula.store.archive import (
     open_archive,
     write_archive,
 )
-from lmeformula.store.codec import Choice, Codec, Flag, Maybe, Reader, Real, Text, Writer
+from lmeformula.store.codec import FLAG, TEXT, Codec, Reader, Writer, choice, maybe, real
 from lmeformula.store.containers import Each, read_fields
 from lmeformula.store.designs import DesignCodec
 from lmeformula.store.fields import FIT, LATER, OWN, Kept
@@ -95,7 +95,7 @@ def load(
         header = _checked_header(archive)
         source = Reader(archive)
         with source.at("texts"):
-            source.texts = Each(Each(Text())).read(header["texts"], source)
+            source.texts = Each(Each(TEXT)).read(header["texts"], source)
         with source.at("model"):
             model = _read_model(header["model"], source, functions or {}, family)
         with source.at("fit"):
@@ -141,8 +141,8 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         source.refuse("it has no design")
     fields: dict[str, Codec] = {
         "family": _FamilyCodec(family),
-        "dtype": Choice(DTYPES),
-        "fixed_sigma": Maybe(Real(finite=True, positive=True)),
+        "dtype": choice(DTYPES),
+        "fixed_sigma": maybe(real(finite=True, positive=True)),
         "design": DesignCodec(functions),
         "own": OWN,
     }
@@ -207,15 +207,15 @@ class _FamilyCodec:
     def read(self, found: Json, source: Reader) -> Family:
         """From the table, or as given."""
         fields: dict[str, Codec] = {
-            "name": Text(),
-            "link": Text(),
-            "thresholds": Text(),
-            "is_own": Flag(),
+            "name": TEXT,
+            "link": TEXT,
+            "thresholds": TEXT,
+            "is_own": FLAG,
         }
         names: tuple[str, ...] = ()
         if isinstance(found, dict) and "predictors" in found:
             with source.at("predictors"):
-                names = Each(Text()).read(found["predictors"], source)
+                names = Each(TEXT).read(found["predictors"], source)
             found = {key: value for key, value in found.items() if key != "predictors"}
         family = self._of_one(*read_fields(fields, found, source).values(), source=source)
         try:
