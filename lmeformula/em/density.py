@@ -81,6 +81,19 @@ def _further(
     return columns, by_latents
 
 
+def hessian_products(bound: Bound, latents: Tensor, vectors: Tensor) -> Tensor:
+    """(m, q) the Hessian in the latents (q,) times vectors (m, q)."""
+
+    def product(vector: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(latents)
+            _, slope = latent_gradient(bound, latents)
+            along = tf.reduce_sum(slope * vector)
+        return tape.gradient(along, latents, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    return tf.vectorized_map(product, vectors)
+
+
 class Density:
     """A log joint density of d parameters and q latents with the derivatives that a geometry needs.
 
@@ -156,17 +169,7 @@ class Density:
     def _products(self) -> Any:
         def products(psi: Tensor, latents: Tensor, vectors: Tensor, data: Any) -> Tensor:
             bound = self.bind(psi, data)
-
-            def product(vector: Tensor) -> Tensor:
-                with tf.GradientTape() as tape:
-                    tape.watch(latents)
-                    _, slope = latent_gradient(bound, latents)
-                    along = tf.reduce_sum(slope * vector)
-                return tape.gradient(
-                    along, latents, unconnected_gradients=tf.UnconnectedGradients.ZERO
-                )
-
-            return tf.transpose(tf.vectorized_map(product, tf.transpose(vectors)))
+            return tf.transpose(hessian_products(bound, latents, tf.transpose(vectors)))
 
         spec = tf.TensorSpec([self.q, min(DIRECTIONS, self.q)], self.dtype)
         return self.compiled(products, spec)

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.em.density import Density, latent_gradient
+from lmeformula.em.density import Density, hessian_products
 from lmeformula.em.geometry.laplace import STEP
 from lmeformula.em.geometry.scales import Scale
 
@@ -204,18 +204,7 @@ class Iterative:
         return self.density.compiled(self._products, self._vectors())
 
     def _products(self, psi: Tensor, latents: Tensor, vectors: Tensor, data: Any) -> Tensor:
-        bound = self.density.bind(psi, data)
-
-        def product(vector: Tensor) -> Tensor:
-            with tf.GradientTape() as tape:
-                tape.watch(latents)
-                _, slope = latent_gradient(bound, latents)
-                along = tf.reduce_sum(slope * vector)
-            return -tape.gradient(
-                along, latents, unconnected_gradients=tf.UnconnectedGradients.ZERO
-            )
-
-        return tf.vectorized_map(product, vectors)
+        return -hessian_products(self.density.bind(psi, data), latents, vectors)
 
     @cached_property
     def _solve(self) -> Any:

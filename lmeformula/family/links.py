@@ -93,10 +93,6 @@ def _normal_log_cdf(x: Tensor) -> Tensor:
     return log_cdf(x)
 
 
-def _normal_log_survival(x: Tensor) -> Tensor:
-    return _normal_log_cdf(-x)
-
-
 def _normal_log_between(a: Tensor, b: Tensor) -> Tensor:
     # In the tail where both lie the smaller of two small numbers is subtracted.
     is_right = a + b > 0.0
@@ -132,10 +128,6 @@ def _cauchy_log_cdf(x: Tensor) -> Tensor:
     return tf.where(is_left, tf.math.log(near), tf.math.log1p(-near))
 
 
-def _cauchy_log_survival(x: Tensor) -> Tensor:
-    return _cauchy_log_cdf(-x)
-
-
 def _cauchy_log_between(a: Tensor, b: Tensor) -> Tensor:
     # A difference of angles is the angle of (1 + a b, a - b).
     return tf.math.log(tf.atan2(a - b, 1.0 + a * b) / np.pi)
@@ -163,7 +155,7 @@ LINKS: dict[str, Link] = {
             scipy.special.ndtr,
             scipy.special.ndtri,
             _normal_log_cdf,
-            _normal_log_survival,
+            lambda x: _normal_log_cdf(-x),
             _normal_log_between,
         ),
         Link(
@@ -182,7 +174,7 @@ LINKS: dict[str, Link] = {
                 np.where(mean < 0.5, -1.0, 1.0) / np.tan(np.pi * np.minimum(mean, 1.0 - mean))
             ),
             _cauchy_log_cdf,
-            _cauchy_log_survival,
+            lambda x: _cauchy_log_cdf(-x),
             _cauchy_log_between,
         ),
     )

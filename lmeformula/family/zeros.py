@@ -34,30 +34,14 @@ from lmeformula.family.rowwise import rowwise
 from lmeformula.startup import tf, tfp
 
 Tensors = tuple[Tensor, ...]
+Variance = Callable[[Floats, Floats], Floats]
 
 ZERO = "zero_probability"
 # How the own parameters of both parts are called together, in the joint distribution.
 BOTH = "dispersion_and_zero"
 
 
-class _Counts(NamedTuple):
-    """The distribution of counts that zeros are added to.
-
-    Attributes:
-      family: its family.
-      own: the names of its own parameters, all positive.
-      notation: the name of its distribution.
-    """
-
-    family: Family
-    own: tuple[str, ...]
-    notation: str
-
-
-COUNTS = {
-    "poisson": _Counts(POISSON, (), "Poisson"),
-    "nbinom2": _Counts(NBINOM2, ("dispersion",), "NB2"),
-}
+COUNTS = {"poisson": POISSON, "nbinom2": NBINOM2}
 
 
 def zero_inflated(counts: str) -> Family:
@@ -74,10 +58,10 @@ class _Rule(NamedTuple):
     """What zeros of their own and counts make together; `own` ends with the chance of such a zero.
 
     Attributes:
-      density: (counts, eta, response, own) -> log density, elementwise.
-      draw: (counts, eta of a shape, response, own without the chance, shape, seed) -> counts of that shape.
+      density: (eta, response, own) -> log density, elementwise.
+      draw: (counts, eta of a shape, own without the chance, shape, seed) -> counts of that shape.
       mean: (mean of the counts, own without the chance) -> mean of those that are drawn.
-      variance: (counts, mean, own) -> variance, for the mean of all.
+      variance: (variance of the counts, mean, own) -> variance, for the mean of all.
       share: of the zeros seen, how many are such zeros, to start from.
       aliases: what else a formula of the zero part may be given as.
       title: what stands before the name of its distribution.
@@ -88,7 +72,7 @@ class _Rule(NamedTuple):
     density: Callable[..., Tensor]
     draw: Callable[..., Tensor]
     mean: Callable[[Floats, Floats], Floats]
-    variance: Callable[[_Counts, Floats, Floats], Floats]
+    variance: Callable[[Variance, Floats, Floats], Floats]
     share: float
     aliases: tuple[str, ...]
     title: str
@@ -98,17 +82,25 @@ class _Rule(NamedTuple):
 
 def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
     base, name = COUNTS[counts], f"{kind}_{counts}"
+    assert base.variance is not None
+    assert base.notation is not None
+    of_counts, own_names = base.variance, tuple(part.name for part in base.parts)
 
     def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
-        return rule.density(base, eta, tuple(array[:, None] for array in response), own)
+        return rule.density(eta, tuple(array[:, None] for array in response), own)
 
     def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
         def sample(shape: Any, seed: Tensor) -> Tensor:
-            of_zero, of_counts = tfp.random.split_seed(seed)
-            drawn = rule.draw(base, _spread(eta, shape), response, own[:-1], shape, of_counts)
-            return _unless(own[-1], drawn, shape, of_zero)
+            of_zero, of_others = tfp.random.split_seed(seed)
+            wide = eta + tf.zeros(shape, eta.dtype)
+            drawn = rule.draw(base, wide, own[:-1], shape, of_others)
+            is_zero = tf.random.stateless_uniform(shape, of_zero, dtype=drawn.dtype) < own[-1]
+            return tf.where(is_zero, tf.zeros_like(drawn), drawn)
 
-        return rowwise(eta, lambda y: rule.density(base, eta, (y, _log_factorial(y)), own), sample)
+        def log_density(y: Tensor) -> Tensor:
+            return rule.density(eta, (y, tf.math.lgamma(y + 1.0)), own)
+
+        return rowwise(eta, log_density, sample)
 
     def mean(eta: Floats, own: Floats) -> Floats:
         return np.asarray((1.0 - own[-1]) * rule.mean(np.exp(eta), own[:-1]))
@@ -121,30 +113,30 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
         mean=mean,
         working=log_mean,
         own=lambda design: _own(base, design, name, rule.share),
-        variance=lambda mean, own: rule.variance(base, mean, own),
+        variance=lambda mean, own: rule.variance(of_counts, mean, own),
         limits=(
-            *(limit._replace(becomes=f"{kind}_{limit.becomes}") for limit in base.family.limits),
+            *(limit._replace(becomes=f"{kind}_{limit.becomes}") for limit in base.limits),
             *((downwards(ZERO, counts, of_rows),) if rule.may_have_none else ()),
         ),
         paper=rule.paper,
         notation=Notation(
-            rule.title + base.notation,
+            rule.title + base.notation.distribution,
             "μ",
             r"\mu",
             "log",
-            own="_and_".join([*base.own, "zero"]) if base.own else ZERO,
-            parts=(*base.own, ZERO) if base.own else (),
+            own="_and_".join([*own_names, "zero"]) if own_names else ZERO,
+            parts=(*own_names, ZERO) if own_names else (),
         ),
         log_density=density,
         parts=(
-            *(Predicted(own, "log", place) for place, own in enumerate(base.own)),
-            Predicted(ZERO, "logit", len(base.own), rule.aliases),
+            *(Predicted(own, "log", place) for place, own in enumerate(own_names)),
+            Predicted(ZERO, "logit", len(own_names), rule.aliases),
         ),
         measure="counts",
     )
 
 
-def _own(base: _Counts, design: Design, name: str, of_zeros: float) -> Own:
+def _own(base: Family, design: Design, name: str, of_zeros: float) -> Own:
     counts = response_of(design).values
     share = float((counts == 0.0).mean())
     if share in (0.0, 1.0):
@@ -153,12 +145,12 @@ def _own(base: _Counts, design: Design, name: str, of_zeros: float) -> Own:
             f"and the {name} family is for counts with zeros and others",
             hint="Use one of the families of counts without a zero part: poisson, nbinom2, nbinom1.",
         )
-    others = base.family.own(design).start if base.own else np.zeros(0)
-    bounds = ((0.0, np.inf),) * len(base.own)
+    others = base.own(design)
+    bounds = ((0.0, np.inf),) * others.size
     return Own(
-        BOTH if base.own else ZERO,
-        (*base.own, ZERO),
-        np.array([*others, of_zeros * share]),
+        BOTH if others.size else ZERO,
+        (*others.names, ZERO),
+        np.array([*others.start, of_zeros * share]),
         Bounded((*bounds, CHANCE)),
     )
 
@@ -166,27 +158,25 @@ def _own(base: _Counts, design: Design, name: str, of_zeros: float) -> Own:
 # ---- densities ----------------------------------------------------------------------------------
 
 
-def _inflated(base: _Counts, eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
+def _inflated(eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
     """log(chance + rest * density) of a zero, log(rest * density) of another count; elementwise."""
     is_zero = response[0] == 0.0
     log_chance, log_rest = tf.math.log(own[-1]), tf.math.log1p(-own[-1])
     surprise = _surprise_of_zero(eta, own[:-1])
     of_zero = log_chance + tf.math.softplus(log_rest - log_chance - surprise)
-    return tf.where(is_zero, of_zero, log_rest + _counted(base, eta, response, own[:-1], is_zero))
+    return tf.where(is_zero, of_zero, log_rest + _counted(eta, response, own[:-1], is_zero))
 
 
-def _cleared(base: _Counts, eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
+def _cleared(eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
     """log(chance) of a zero, log(rest * density / (1 - density of zero)) of another count; elementwise."""
     is_zero = response[0] == 0.0
     log_rest = tf.math.log1p(-own[-1])
-    counted = _counted(base, eta, response, own[:-1], is_zero)
+    counted = _counted(eta, response, own[:-1], is_zero)
     counted -= _log_of_some(tf.where(is_zero, tf.zeros_like(eta), eta), own[:-1])
     return tf.where(is_zero, tf.math.log(own[-1]) + tf.zeros_like(eta), log_rest + counted)
 
 
-def _counted(
-    base: _Counts, eta: Tensor, response: Tensors, own: Tensors, is_zero: Tensor
-) -> Tensor:
+def _counted(eta: Tensor, response: Tensors, own: Tensors, is_zero: Tensor) -> Tensor:
     """The log density of counts, of zeros at a predictor that cannot overflow: it is not used there."""
     counts, log_factorials, *_ = response
     held = tf.where(is_zero, tf.zeros_like(eta), eta)
@@ -207,7 +197,6 @@ def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:
 def _log_of_some(eta: Tensor, own: Tensors) -> Tensor:
     """log of the chance that a count is not zero, 1 - exp(-surprise), with its digits where that is small."""
     above = LINKS["cloglog"].log_cdf
-    assert above is not None
     if not own:
         return above(eta)
     log_size = tf.math.log(own[0])
@@ -220,26 +209,10 @@ def _log_of_some(eta: Tensor, own: Tensors) -> Tensor:
     return above(log_size + log_plus)
 
 
-def _log_factorial(counts: Tensor) -> Tensor:
-    return tf.math.lgamma(counts + 1.0)
-
-
 # ---- samples ------------------------------------------------------------------------------------
 
 
-def _spread(eta: Tensor, shape: Any) -> Tensor:
-    return eta + tf.zeros(shape, eta.dtype)
-
-
-def _unless(chance: Tensor, counts: Tensor, shape: Any, seed: Tensor) -> Tensor:
-    """The counts, each zero instead with that chance."""
-    is_zero = tf.random.stateless_uniform(shape, seed, dtype=counts.dtype) < chance
-    return tf.where(is_zero, tf.zeros_like(counts), counts)
-
-
-def _draw_positive(
-    base: _Counts, eta: Tensor, response: Arrays, own: Tensors, shape: Any, seed: Tensor
-) -> Tensor:
+def _draw_positive(base: Family, eta: Tensor, own: Tensors, shape: Any, seed: Tensor) -> Tensor:
     """Counts given that they are not zero: the first event's time, and how many follow it.
 
     Events come at the rate mu, or, of a negative binomial count, at (size + how many came) log(1 + mu / size).
@@ -256,39 +229,27 @@ def _draw_positive(
     mean = surprise * left
     if own:
         growth = tf.math.expm1(mean / own[0])
-        sizes = _spread(own[0] + 1.0, shape)
+        sizes = own[0] + 1.0 + tf.zeros(shape, eta.dtype)
         gammas = tf.random.stateless_gamma(shape, of_mean, sizes, dtype=eta.dtype)
         mean = growth * gammas
     return 1.0 + tf.random.stateless_poisson(shape, of_count, mean, dtype=eta.dtype)
 
 
-def _draw_any(
-    base: _Counts, eta: Tensor, response: Arrays, own: Tensors, shape: Any, seed: Tensor
-) -> Tensor:
-    """Counts."""
-    return base.family.distribution(eta, response, own).sample(seed=seed)
-
-
 # ---- moments ------------------------------------------------------------------------------------
 
 
-def _variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
-    assert base.family.variance is not None
-    return base.family.variance(mean, own[:-1])
-
-
-def _inflated_variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
+def _inflated_variance(of_counts: Variance, mean: Floats, own: Floats) -> Floats:
     rest = 1.0 - own[-1]
     within = mean / rest
-    return np.asarray(rest * (_variance(base, within, own) + within**2) - mean**2)
+    return np.asarray(rest * (of_counts(within, own[:-1]) + within**2) - mean**2)
 
 
-def _cleared_variance(base: _Counts, mean: Floats, own: Floats) -> Floats:
+def _cleared_variance(of_counts: Variance, mean: Floats, own: Floats) -> Floats:
     rest = 1.0 - own[-1]
     given = mean / rest
     whole = _whole_mean(given, own[:-1])
     # The second moment of counts that are not zero is that of all of them, over the chance of these.
-    square = given * (_variance(base, whole, own) / whole + whole)
+    square = given * (of_counts(whole, own[:-1]) / whole + whole)
     return np.asarray(rest * square - mean**2)
 
 
@@ -323,7 +284,7 @@ def _whole_mean(positive: Floats, own: Floats) -> Floats:
 # Of the zeros of a zero-inflated distribution, some are those of its counts.
 _INFLATED = _Rule(
     _inflated,
-    _draw_any,
+    lambda base, eta, own, shape, seed: base.distribution(eta, (), own).sample(seed=seed),
     lambda mean, own: mean,
     _inflated_variance,
     0.5,

@@ -247,18 +247,14 @@ class _Delegate:
                 latent_variance=self.latents.in_parts(info.latent_variance, 2.0 * found.params),
             )
         edges = () if inner.edges is None else inner.edges(found.params)
-        held = {
-            edge.name: outer.names[self.places[int(np.argmax(np.abs(edge.directions[:, 0])))].place]
-            for edge in edges
-            if edge.name in found.held
-        }
-        noise, outcome = covariance(found.mc_covariance), found.outcome
+        noise, outcome, held = covariance(found.mc_covariance), found.outcome, {}
         for edge in edges:
             if edge.name in found.held:
                 # It is at zero, and a stand-in stands for that: the error of its logarithm covers both.
                 inner_place = int(np.argmax(np.abs(edge.directions[:, 0])))
                 place = self.places[inner_place].place
                 noise[place, place] = rates[inner_place] ** 2
+                held[edge.name] = outer.names[place]
         if found.held and outcome.converged:
             outcome = Outcome.BOUNDARY
         return found._replace(

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from lmeformula.arrays import Floats, Ints
+from lmeformula.arrays import Floats, Ints, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,20 +170,17 @@ class _View:
 
     def along_latents(self, name: str, direction: Floats) -> Floats:
         """(n,) derivative of the predictor along latents of one part, at zeros."""
-        with tf.autodiff.ForwardAccumulator(
-            primals=self.zeros[name], tangents=tf.constant(direction)
-        ) as tangents:
-            found = self.tensor(self.zeros)
-        slope = tangents.jvp(found)
-        return self._by_row(0.0 if slope is None else slope)
+        return self._along(self.zeros[name], tf.constant(direction))
 
     def along_variable(self, place: int, element: int) -> Floats:
         """(n,) derivative of the predictor along an element of a variable, at zeros."""
         variable = self.variables[place]
         tangent = np.zeros(int(np.prod(variable.shape)))
         tangent[element] = 1.0
-        tangent = tf.constant(tangent.reshape(variable.shape), variable.dtype)
-        with tf.autodiff.ForwardAccumulator(primals=variable, tangents=tangent) as tangents:
+        return self._along(variable, tf.constant(tangent.reshape(variable.shape), variable.dtype))
+
+    def _along(self, primal: Any, tangent: Tensor) -> Floats:
+        with tf.autodiff.ForwardAccumulator(primals=primal, tangents=tangent) as tangents:
             found = self.tensor(self.zeros)
         slope = tangents.jvp(found)
         return self._by_row(0.0 if slope is None else slope)

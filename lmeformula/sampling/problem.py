@@ -35,8 +35,23 @@ def rows_of(model: Model, plan: Layout) -> Rows:
     )
 
 
+def sizes_of(model: Model, plan: Layout) -> Sizes:
+    """What is fixed of a model's terms when its program is compiled."""
+    order = (plan.lead, *plan.rest)
+    return Sizes(
+        terms=tuple(plan.sizes[j] for j in order),
+        formula_order=tuple(order.index(j) for j in range(len(order))),
+        has_own=model.space.own.size > 0,
+    )
+
+
 def whitened_problem(
-    model: Model, plan: Layout, start: Floats, geometry: Callable[[Floats], Geometry]
+    model: Model,
+    plan: Layout,
+    start: Floats,
+    geometry: Callable[[Floats], Geometry],
+    by: Any = whitened,
+    sizes: Any = None,
 ) -> Problem:
     """A problem in whitened coordinates.
 
@@ -44,23 +59,19 @@ def whitened_problem(
       model: the model.
       plan: layout of its random effects.
       start: (d,) unconstrained parameters to start from.
-      geometry: psi (d,) -> Geometry whose arrays are a `Whitening`.
+      geometry: psi (d,) -> Geometry whose arrays are a `Whitening`, or what `by` takes for one.
+      by: the module whose `density`, `scores` and `effects_of` are those of the problem.
+      sizes: what these take for the sizes of the terms.
     """
     space, family = model.space, model.family
-    order = (plan.lead, *plan.rest)
-    sizes = Sizes(
-        terms=tuple(plan.sizes[j] for j in order),
-        formula_order=tuple(order.index(j) for j in range(len(order))),
-        has_own=space.own.size > 0,
-    )
-    scale = space.own.scale
+    sizes, scale = sizes_of(model, plan) if sizes is None else sizes, space.own.scale
     of_rows = row_density(family, scale)
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
-        return whitened.density(sizes, of_rows, white, given, z)
+        return by.density(sizes, of_rows, white, given, z)  # type: ignore[no-any-return]
 
     def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
-        return whitened.scores(sizes, of_rows, white, given, z, gradient)
+        return by.scores(sizes, of_rows, white, given, z, gradient)  # type: ignore[no-any-return]
 
     return Problem(
         params=start,
@@ -69,14 +80,14 @@ def whitened_problem(
         data=rows_of(model, plan),
         density=density,
         score=score,
-        to_latents=lambda z, white, given: whitened.effects_of(sizes, white, given, z),
+        to_latents=lambda z, white, given: by.effects_of(sizes, white, given, z),
         # The chains start at the conditional modes.
         to_position=lambda latents, white: np.zeros(plan.num_effects),
         report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
         geometry=geometry,
         max_step=_longest_step(model),
         # All that the functions above are made of.
-        program=("whitened", sizes, family, scale),
+        program=(by.__name__, sizes, family, scale),
     )
 
 

@@ -18,24 +18,32 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
         `lmeformula.model.stack`, of which the first K n count.
       scale: from unconstrained own parameters to natural ones.
     """
-    if len(family.predictors) > 1:
-        return _stacked(family, scale, len(family.predictors))
+    k = len(family.predictors)
+
+    def read(eta: Tensor) -> Tensor:
+        """(n, c) predictors of the rows, or (K, n, c)."""
+        return eta if k == 1 else tf.reshape(eta, [k * (k + 1) // 2, -1, tf.shape(eta)[1]])[:k]
 
     def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
-        own = _natural(scale, extra, eta)
+        etas = read(eta)
+        own = _natural(scale, extra, etas)
         if family.slope is not None:
-            return log_density(family, eta, response, own), family.slope(eta, response, own)
+            return log_density(family, etas, response, own), family.slope(etas, response, own)
         with tf.GradientTape() as tape:
-            tape.watch(eta)
-            value = log_density(family, eta, response, own)
-        return value, tape.gradient(value, eta)
+            tape.watch(etas)
+            value = log_density(family, etas, response, own)
+        found = tape.gradient(value, etas)
+        if k == 1:
+            return value, found
+        gradient = tf.reshape(found, [-1, tf.shape(eta)[1]])
+        return value, tf.pad(gradient, [[0, tf.shape(eta)[0] - tf.shape(gradient)[0]], [0, 0]])
 
     def own_scores(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> Tensor:
         # A copy of the own parameters for each chain makes their derivatives those of the chains.
         copies = extra[:, None] + tf.zeros_like(eta[:1])
         with tf.GradientTape() as tape:
             tape.watch(copies)
-            value = log_density(family, eta, response, scale.tensors(tf.unstack(copies)))
+            value = log_density(family, read(eta), response, scale.tensors(tf.unstack(copies)))
         return tape.gradient(value, copies)
 
     return RowDensity(slope, own_scores)
@@ -44,29 +52,3 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
 def _natural(scale: Scale, extra: Tensor, like: Tensor) -> tuple[Tensor, ...]:
     """The natural own parameters, those that are held included, of the precision of predictors."""
     return tuple(tf.convert_to_tensor(v, like.dtype) for v in scale.tensors(tf.unstack(extra)))
-
-
-def _stacked(family: Family, scale: Scale, k: int) -> RowDensity:
-    size = k * (k + 1) // 2
-
-    def read(eta: Tensor) -> Tensor:
-        return tf.reshape(eta, [size, -1, tf.shape(eta)[1]])[:k]
-
-    def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
-        etas = read(eta)
-        own = _natural(scale, extra, etas)
-        with tf.GradientTape() as tape:
-            tape.watch(etas)
-            value = log_density(family, etas, response, own)
-        gradient = tf.reshape(tape.gradient(value, etas), [-1, tf.shape(eta)[1]])
-        return value, tf.pad(gradient, [[0, tf.shape(eta)[0] - tf.shape(gradient)[0]], [0, 0]])
-
-    def own_scores(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> Tensor:
-        etas = read(eta)
-        copies = extra[:, None] + tf.zeros_like(etas[0, :1])
-        with tf.GradientTape() as tape:
-            tape.watch(copies)
-            value = log_density(family, etas, response, scale.tensors(tf.unstack(copies)))
-        return tape.gradient(value, copies)
-
-    return RowDensity(slope, own_scores)

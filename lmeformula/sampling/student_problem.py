@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,9 +11,9 @@ from scipy.special import betaln, gammaln, polygamma
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import Incidence, find_incidence
-from lmeformula.arrays import Floats, Tensor
+from lmeformula.arrays import Floats
 from lmeformula.covariance.student import LEAST_FREEDOM, Heavy, free_of
-from lmeformula.em.types import Edge, Geometry, Problem, Scores
+from lmeformula.em.types import Edge, Geometry, Problem
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Mode, find_mode
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
@@ -23,11 +23,9 @@ from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import student_prior
 from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.laplace import whitening_at, whitening_factor
-from lmeformula.sampling.problem import rows_of, whitened_problem
+from lmeformula.sampling.problem import sizes_of, whitened_problem
 from lmeformula.sampling.rising import drawn_curvatures, looker
-from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.student_prior import HeavySizes, HeavyWhitening
-from lmeformula.sampling.whitened import Sizes
 
 # Steps of second differences of the stand-in's log-likelihood, and how far a second derivative is taken along,
 # in standard errors and unconstrained units.
@@ -200,39 +198,18 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
       The problem.
     """
     model, plan = of.model, of.plan
-    space, family = model.space, model.family
-    order = (plan.lead, *plan.rest)
-    is_heavy = tuple(isinstance(term.structure, Heavy) for term in space.terms)
-    base = Sizes(
-        terms=tuple(plan.sizes[j] for j in order),
-        formula_order=tuple(order.index(j) for j in range(len(order))),
-        has_own=space.own.size > 0,
-    )
-    sizes = HeavySizes(base, tuple(is_heavy[j] for j in order))
-    scale = space.own.scale
-    of_rows = row_density(family, scale)
-
-    def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
-        return student_prior.density(sizes, of_rows, white, given, z)
-
-    def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
-        return student_prior.scores(sizes, of_rows, white, given, z, gradient)
-
-    def geometry(psi: Floats) -> Geometry:
-        return _geometry(of, psi)
-
+    space = model.space
+    is_heavy = tuple(isinstance(space.terms[j].structure, Heavy) for j in (plan.lead, *plan.rest))
     units = noticeable(model, np.maximum(of.stand_in(start).mode.weights, 0.0))
     sd_edges = edge_finder(space, lambda psi: units)
-    problem = whitened_problem(model, plan, start, geometry)
-    problem = problem._replace(
-        data=rows_of(model, plan),
-        density=density,
-        score=score,
-        to_latents=lambda z, white, given: student_prior.effects_of(sizes, white, given, z),
-        program=("heavy", sizes, family, scale),
-        refine=True,
-        edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)),
-    )
+    problem = whitened_problem(
+        model,
+        plan,
+        start,
+        lambda psi: _geometry(of, psi),
+        student_prior,
+        HeavySizes(sizes_of(model, plan), is_heavy),
+    )._replace(refine=True, edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)))
     return problem._replace(
         look=looker(space, lambda psi: units, drawn_curvatures(model, of.arrays, problem))
     )
