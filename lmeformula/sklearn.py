@@ -23,7 +23,7 @@ from lmeformula.api import load
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.errors import FormulaDataError, MissingLibraryError, ModelError
-from lmeformula.family.table import family as find_family
+from lmeformula.family.built_in import family as find_family
 from lmeformula.formula import ir, parse
 
 try:

@@ -3,10 +3,10 @@
 With `pickled` comes how they go into a pickle, so that there is no family that a pickle would not know.
 """
 
+from lmeformula.family.built_in import FAMILIES, family
 from lmeformula.family.own import NO_OWN, Own
 from lmeformula.family.pickled import is_from_table
 from lmeformula.family.record import ClosedForm, Depths, Family, Slopes, log_density
-from lmeformula.family.table import FAMILIES, family
 
 __all__ = [
     "FAMILIES",

@@ -16,10 +16,10 @@ from lmeformula.errors import ModelError
 from lmeformula.family.bijected import Bijected
 from lmeformula.family.bijector_trial import check_bijector
 from lmeformula.family.bounded import between
+from lmeformula.family.built_in import FAMILIES
 from lmeformula.family.links import LINKS, mean_of
-from lmeformula.family.parts import Parts
 from lmeformula.family.supports import SUCCESSES
-from lmeformula.family.table import FAMILIES
+from lmeformula.family.user_family import UserFamily
 from lmeformula.startup import tfp
 
 
@@ -30,7 +30,7 @@ def assemble(
     parameters: Mapping[str, Any],
     support: Any,
     start: Mapping[str, float],
-) -> Parts:
+) -> UserFamily:
     """What a family is made of, from the arguments of `lf.Family`.
 
     Raises:
@@ -40,7 +40,7 @@ def assemble(
     scale = Bijected(_bijectors(name, parameters))
     own_names = tuple(parameters)
     has_trials = support == SUCCESSES
-    return Parts(
+    return UserFamily(
         name,
         own_names,
         _by_name(name, distribution, own_names, has_trials),

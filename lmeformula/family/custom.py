@@ -20,13 +20,13 @@ from lmeformula.family.constant import Climber, Constant
 from lmeformula.family.links import LINKS
 from lmeformula.family.own import NO_OWN, Own
 from lmeformula.family.own_links import link_name
-from lmeformula.family.parts import Parts
 from lmeformula.family.record import Arrays, Predicted
 from lmeformula.family.record import Family as Record
 from lmeformula.family.score_trial import check_score
 from lmeformula.family.successes_trial import one_ratio, try_trials, variance_ratio
 from lmeformula.family.supports import Support, support_of
 from lmeformula.family.trial import is_mean, takes_formula, takes_single, try_out
+from lmeformula.family.user_family import UserFamily
 from lmeformula.startup import tf
 
 UNWEIGHTED = (
@@ -111,14 +111,14 @@ def Family(
       >>> lf.fit(formula, cows, binomial, method="laplace").fixef.round(2).to_dict()
       {'Intercept': -2.05}
     """
-    parts = assemble(name, distribution, link, parameters or {}, support, start or {})
+    user = assemble(name, distribution, link, parameters or {}, support, start or {})
     taken = support_of(name, support)
-    try_out(parts, taken)
-    check_score(parts)
-    if parts.has_trials:
-        try_trials(parts, mean is None)
-    rules = Rules(parts, taken, link, mean, takes_single(parts), weights)
-    has_variance = is_mean(parts) and (not parts.has_trials or one_ratio(parts))
+    try_out(user, taken)
+    check_score(user)
+    if user.has_trials:
+        try_trials(user, mean is None)
+    rules = Rules(user, taken, link, mean, takes_single(user), weights)
+    has_variance = is_mean(user) and (not user.has_trials or one_ratio(user))
     return Record(
         name=name,
         link=link if isinstance(link, str) else link.name,
@@ -128,21 +128,21 @@ def Family(
         working=rules.working,
         own=rules.own,
         variance=rules.variance if has_variance else None,
-        overdispersion=rules.overdispersion if has_variance and parts.has_trials else None,
-        has_trials=parts.has_trials,
+        overdispersion=rules.overdispersion if has_variance and user.has_trials else None,
+        has_trials=user.has_trials,
         has_weights=weights,
-        own_names=parts.names,
-        scale=parts.scale,
-        parts=_predicted(parts),
+        own_names=user.names,
+        scale=user.scale,
+        parts=_predicted(user),
     )
 
 
-def _predicted(parts: Parts) -> tuple[Predicted, ...]:
+def _predicted(user: UserFamily) -> tuple[Predicted, ...]:
     """The own parameters that may have a formula: where their bounds are known, and the density is smooth."""
     return tuple(
         Predicted(own, link_name(ends), place, bounds=ends)
-        for place, (own, ends) in enumerate(zip(parts.names, parts.scale.ends, strict=True))
-        if ends is not None and takes_formula(parts, place)
+        for place, (own, ends) in enumerate(zip(user.names, user.scale.ends, strict=True))
+        if ends is not None and takes_formula(user, place)
     )
 
 
@@ -151,7 +151,7 @@ class Rules:
     """The functions of the record of a user's family.
 
     Attributes:
-      parts: what it is made of.
+      user: what it is made of.
       support: the responses that it takes.
       link: as the user gave it.
       expected: the user's function for the mean, or None.
@@ -159,7 +159,7 @@ class Rules:
       has_weights: whether it takes prior weights.
     """
 
-    parts: Parts
+    user: UserFamily
     support: Support
     link: Any
     expected: Callable[..., Any] | None
@@ -168,12 +168,12 @@ class Rules:
 
     def response(self, design: Design) -> Arrays:
         """The response, refused where it is not in the support; trials and weights where there are such."""
-        name, needs = self.parts.name, self.support.words
-        if not self.has_weights and not self.parts.has_trials:
+        name, needs = self.user.name, self.support.words
+        if not self.has_weights and not self.user.has_trials:
             refuse_weights(design, name, UNWEIGHTED)
         given = (np.ones(design.n) if design.weights is None else design.weights,)
         weights = given if self.has_weights else ()
-        if self.parts.has_trials:
+        if self.user.has_trials:
             # Weights that count rows are no numbers of trials.
             counted = replace(design, weights=None) if self.has_weights else design
             return (*trials_response(name)(counted)[:2], *weights)
@@ -186,27 +186,27 @@ class Rules:
         """Of rows, at their predictors."""
         if eta.dtype != np.float64 and not self.in_single:
             raise ModelError(
-                f"the distribution of the family {self.parts.name!r} does not take {eta.dtype.name} numbers",
+                f"the distribution of the family {self.user.name!r} does not take {eta.dtype.name} numbers",
                 hint='Fit with dtype="float64", or take the types of its numbers from mu.dtype.',
             )
-        trials = response[1] if self.parts.has_trials else None
-        return self.parts.build(self.parts.inverse(eta), own, trials)
+        trials = response[1] if self.user.has_trials else None
+        return self.user.build(self.user.inverse(eta), own, trials)
 
     @cached_property
     def climber(self) -> Climber:
         """Finds start values."""
 
         def density(eta: Tensor, response: Arrays, free: list[Tensor]) -> Tensor:
-            own = self.parts.scale.tensors(free)
+            own = self.user.scale.tensors(free)
             found = self.distribution(eta, response, own).log_prob(response[0])
             return found * response[-1] if self.has_weights else found
 
-        return Climber(density, self.parts.scale.to_free(self.parts.start))
+        return Climber(density, self.user.scale.to_free(self.user.start))
 
     def constant(self, response: Arrays) -> Constant:
         """The best constant predictor."""
         values = response[0]
-        if self.parts.has_trials:
+        if self.user.has_trials:
             values = (values + 0.5) / (response[1] + 1.0)
         quantiles = np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9])
         candidates = np.concatenate([[quantiles.mean()], self.forward(quantiles)])
@@ -225,24 +225,24 @@ class Rules:
 
     def own(self, design: Design) -> Own:
         """The own parameters, where the best constant predictor has them."""
-        if not self.parts.names:
+        if not self.user.names:
             return NO_OWN
         free = self.constant(self.response(design)).free
-        names, scale = self.parts.names, self.parts.scale
+        names, scale = self.user.names, self.user.scale
         return Own("_".join(names), names, scale.to_natural(free), scale)
 
     def mean(self, eta: Floats, own: Floats) -> Floats:
         """Expected responses, as the user or the distribution has them."""
         eta = _with_own(eta, own)
-        mu, given = self.parts.inverse(tf.constant(eta, tf.float64)), _tensors(own)
+        mu, given = self.user.inverse(tf.constant(eta, tf.float64)), _tensors(own)
         if self.expected is not None:
-            found = self.expected(mu, **dict(zip(self.parts.names, given, strict=True)))
+            found = self.expected(mu, **dict(zip(self.user.names, given, strict=True)))
         else:
             try:
-                found = self.parts.build(mu, given, self._one_trial(mu)).mean()
+                found = self.user.build(mu, given, self._one_trial(mu)).mean()
             except NotImplementedError:
                 raise ModelError(
-                    f"the distribution of the family {self.parts.name!r} has no mean in TFP",
+                    f"the distribution of the family {self.user.name!r} has no mean in TFP",
                     hint="Give lf.Family a function for it, mean=lambda mu, ...: ..., or predict "
                     'with kind="link".',
                 ) from None
@@ -252,15 +252,15 @@ class Rules:
         """Variances of responses with these means, where mu is the mean; of successes of single trials."""
         mean = _with_own(mean, own)
         mu = tf.constant(mean, tf.float64)
-        made = self.parts.build(mu, _tensors(own), self._one_trial(mu))
+        made = self.user.build(mu, _tensors(own), self._one_trial(mu))
         return np.broadcast_to(np.asarray(made.variance(), np.float64), np.shape(mean)).copy()
 
     def overdispersion(self, trials: Floats, own: Floats) -> Floats:
         """How many times as much successes vary as those of independent trials."""
-        return variance_ratio(self.parts, trials, _tensors(own))
+        return variance_ratio(self.user, trials, _tensors(own))
 
     def _one_trial(self, mu: Tensor) -> Tensor | None:
-        return 1.0 + 0.0 * mu if self.parts.has_trials else None
+        return 1.0 + 0.0 * mu if self.user.has_trials else None
 
 
 def _with_own(values: Floats, own: Floats) -> Floats:

@@ -6,10 +6,10 @@ import copyreg
 from collections.abc import Callable
 from typing import Any
 
+from lmeformula.family.built_in import FAMILIES
+from lmeformula.family.built_in import family as find_family
 from lmeformula.family.predicted import with_predictors
 from lmeformula.family.record import Family
-from lmeformula.family.table import FAMILIES
-from lmeformula.family.table import family as find_family
 
 HOME = __name__.rpartition(".")[0]
 

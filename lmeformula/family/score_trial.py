@@ -6,8 +6,8 @@ import numpy as np
 
 from lmeformula.arrays import Tensor
 from lmeformula.errors import ModelError
-from lmeformula.family.parts import Parts
 from lmeformula.family.trial import PREDICTORS, TOLERANCE, built, own_points, taken
+from lmeformula.family.user_family import UserFamily
 from lmeformula.startup import tf
 
 NUM_DRAWS = 4000
@@ -16,28 +16,28 @@ NUM_DRAWS = 4000
 MOST_ERRORS = 8.0
 
 
-def check_score(parts: Parts) -> None:
+def check_score(user: UserFamily) -> None:
     """Check that over draws the score in the predictor has mean zero, and minus the curvature for its variance.
 
     That fails, at some predictor, where a density does not integrate to one, has kinks or jumps that
     derivatives do not see, or has a sampler of another distribution.
 
     Args:
-      parts: of the family, which `try_out` has passed.
+      user: the family, which `try_out` has passed.
     Raises:
       ModelError: that says which of the two fails, and where.
     References:
       Bartlett (1953), Biometrika 40, 12-19, for the identities.
     """
-    for number, own in enumerate(own_points(parts)):
-        _check_at(parts, own, number)
+    for number, own in enumerate(own_points(user)):
+        _check_at(user, own, number)
 
 
-def _check_at(parts: Parts, own: tuple[Tensor, ...], seed: int) -> None:
+def _check_at(user: UserFamily, own: tuple[Tensor, ...], seed: int) -> None:
     eta = tf.constant(PREDICTORS, tf.float64)
-    draws = tf.cast(built(parts, eta, own).sample(NUM_DRAWS, seed=[seed, 2]), tf.float64)
+    draws = tf.cast(built(user, eta, own).sample(NUM_DRAWS, seed=[seed, 2]), tf.float64)
     wide = eta + tf.zeros_like(draws)
-    _, score, curvature = taken(lambda x: built(parts, x, own).log_prob(draws), wide, 2)
+    _, score, curvature = taken(lambda x: built(user, x, own).log_prob(draws), wide, 2)
     score = np.asarray(score)
     bend = np.zeros_like(score) if curvature is None else np.asarray(curvature)
     finite = np.isfinite(score).all() and np.isfinite(bend).all()
@@ -47,8 +47,8 @@ def _check_at(parts: Parts, own: tuple[Tensor, ...], seed: int) -> None:
         "A fit needs the log density's curvature: give a smooth density (tfd.StudentT where errors have heavy "
         "tails, tfd.LogitNormal or tfd.Logistic where they are peaked), and one that its `sample` draws from."
     )
-    which = f"the log density of the family {parts.name!r}"
-    where = np.asarray(parts.inverse(eta))
+    which = f"the log density of the family {user.name!r}"
+    where = np.asarray(user.inverse(eta))
     bent = np.abs(bend) > TOLERANCE**2 * (score**2).mean(axis=0)
     place = int(np.argmin(bent.mean(axis=0)))
     if not bent[:, place].any():

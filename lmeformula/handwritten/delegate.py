@@ -18,7 +18,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import LmeFormulaError
-from lmeformula.family.table import FAMILIES
+from lmeformula.family.built_in import FAMILIES
 from lmeformula.formula import parse
 from lmeformula.handwritten.structure import Effects, NotRecognised, Structure, recognise
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace

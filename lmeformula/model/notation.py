@@ -10,8 +10,8 @@ from typing import Any
 
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
+from lmeformula.family.built_in import FAMILIES
 from lmeformula.family.notation import Notation
-from lmeformula.family.table import FAMILIES
 
 # Arguments of the methods of a TFP joint distribution besides the values of its parts.
 RESERVED = frozenset({"name", "sample_shape", "seed", "self", "value"})

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import lmeformula as lf
 from lmeformula.family import FAMILIES, family, log_density
-from lmeformula.family.table import LINKED
+from lmeformula.family.built_in import LINKED
 
 EPS = float(np.finfo(np.float32).eps)
 # Roundings that an ordinary density is made of, each in units of its largest part: some tens, and a logarithm

@@ -11,7 +11,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.family import FAMILIES, family
-from lmeformula.family.table import ELSEWHERE
+from lmeformula.family.built_in import OTHER_NAMES
 from tests.simulate import frame
 
 
@@ -57,8 +57,8 @@ def test_another_name_is_answered_with_the_family_that_may_be_meant(written):
 
 
 def test_names_elsewhere_are_of_families_here():
-    assert set(ELSEWHERE.values()) <= set(FAMILIES)
-    assert not set(ELSEWHERE) & set(FAMILIES)
+    assert set(OTHER_NAMES.values()) <= set(FAMILIES)
+    assert not set(OTHER_NAMES) & set(FAMILIES)
 
 
 @pytest.mark.parametrize("given", [3, None, str])

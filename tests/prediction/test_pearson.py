@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
-from lmeformula.family.table import FAMILIES
+from lmeformula.family.built_in import FAMILIES
 from tests.prediction.families import CASES, true_fit
 from tests.prediction.test_mean_intervals import salamanders
 

@@ -50,7 +50,7 @@ ROUNDING, LEAST_FRACTION = 1e-12, 1e-6
 # that make up this share of it.
 WEAK, SHARE = 1e-4, 0.1
 # So many standard errors away the information is taken anew.
-ELSEWHERE = 1.0
+RENEWED = 1.0
 # Twice what an ascent leaves to be gained, where one step leads to the maximum.
 SHORT = 1e-4
 # A log-likelihood that falls by no more than this far away is level.
@@ -226,7 +226,7 @@ def dense_problem(base: Problem, density: Density, start: Start) -> Problem:
         try:
             at = with_bends(density, laplace_at(density, psi, last[0]))
             moved = np.abs(psi - known_at) * np.sqrt(np.diag(observed))
-            if (moved[~start.fixed] > ELSEWHERE).any():
+            if (moved[~start.fixed] > RENEWED).any():
                 # The approximation's maximum may be far from the likelihood's, and another information there.
                 observed, _ = _information(start.of, at, start.fixed)
                 complete, known_at = observed + missing_information(at), psi

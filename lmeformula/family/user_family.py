@@ -11,7 +11,7 @@ from lmeformula.family.bijected import Bijected
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class UserFamily:
     """What a user's family is made of.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The table of families, and how they are written."""
+"""The built-in families by name, and how they are written."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 # What other packages call them, as far as letters alone do not tell.
-ELSEWHERE = {
+OTHER_NAMES = {
     "normal": "gaussian",
     "t": "student",
     "logistic": "bernoulli",
@@ -117,7 +117,7 @@ def family(name: str | Family) -> Family:
     """
     if isinstance(name, Family):
         return name
-    plain, link, pattern = _parts(name)
+    plain, link, pattern = _taken_apart(name)
     if plain not in FAMILIES:
         raise ModelError(
             f"there is no family {name!r}",
@@ -138,12 +138,12 @@ def family(name: str | Family) -> Family:
 def _guess(name: str) -> str:
     """The family that may be meant, in a sentence; no words where none is near."""
     folded = name.casefold()
-    near = [ELSEWHERE[folded]] if folded in ELSEWHERE else []
+    near = [OTHER_NAMES[folded]] if folded in OTHER_NAMES else []
     near = near or difflib.get_close_matches(folded, FAMILIES, n=1, cutoff=0.7)
     return f'Did you mean "{near[0]}"? ' if near else ""
 
 
-def _parts(written: str) -> tuple[str, str | None, str | None]:
+def _taken_apart(written: str) -> tuple[str, str | None, str | None]:
     """Name, link and thresholds of name, name(link), name(thresholds=...), name(link, thresholds=...)."""
     found = re.fullmatch(r"\s*([\w.]+)\s*\((.*)\)\s*", written)
     if found is None:
