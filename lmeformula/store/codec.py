@@ -91,10 +91,15 @@ class Codec(Protocol):
 
 @dataclass(frozen=True)
 class Coded:
-    """A kind of value by its two functions; see `Codec`."""
+    """A kind of value by its two functions; see `Codec`.
+
+    Attributes:
+      inner: of what it holds, where that is one kind of value.
+    """
 
     write: Callable[[Any, Writer], Json]
     read: Callable[[Json, Reader], Any]
+    inner: Codec | None = None
 
 
 def _plain(kind: type, problem: str) -> Codec:
@@ -174,4 +179,5 @@ def maybe(inner: Codec) -> Codec:
     return Coded(
         lambda value, out: None if value is None else inner.write(value, out),
         lambda found, source: None if found is None else inner.read(found, source),
+        inner,
     )
