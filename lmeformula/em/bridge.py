@@ -14,9 +14,9 @@ from scipy.optimize import brentq
 from scipy.special import expit, log_expit, logsumexp
 
 from lmeformula.arrays import Floats
-from lmeformula.em.programs import engine_of
+from lmeformula.em.programs import Engine
 from lmeformula.em.series import mean_covariance
-from lmeformula.em.types import Geometry, Options, Problem
+from lmeformula.em.types import Geometry
 
 # Beyond the smallest and the largest log ratio of densities, where no estimate lies.
 MARGIN = 50.0
@@ -33,39 +33,28 @@ class LogRatio(NamedTuple):
     mc_error: float
 
 
-def bridge(
-    problem: Problem,
-    options: Options,
-    params: Floats,
-    geometry: Geometry,
-    excess: Floats,
-    *,
-    seed: int,
-    dtype: str = "float64",
-) -> LogRatio:
+def bridge(engine: Engine, params: Floats, geometry: Geometry, excess: Floats) -> LogRatio:
     """Bridge from N(0, I) to the posterior of the latents in whitened coordinates.
 
     Args:
-      problem: the density; it must know its geometry.
-      options: those of the run that took the posterior's draws.
+      engine: of the density, which must know its geometry; with its seed and the options of the run that took
+        the posterior's draws.
       params: (d,) parameters that the posterior's draws were taken at.
       geometry: the geometry there.
       excess: (m, c) log density over that of N(0, I), without its constant, at draws of the posterior.
-      seed: of the draws from N(0, I).
     Returns:
       The log ratio and its error; that is nan where the two densities have too little in common.
     """
-    engine = engine_of(problem, options, dtype, seed)
-    compiled = engine.programs
+    compiled, dtype = engine.programs, engine.programs.dtype
     num_draws = min(MOST_DRAWS, len(excess))
     at, arrays = engine.tensors(params, geometry)
-    shape = (compiled.capacity, len(problem.latents), compiled.num_chains)
+    shape = (compiled.capacity, len(engine.problem.latents), compiled.num_chains)
 
     def work(worker: int) -> Floats:
         found = []
         for call, start in enumerate(range(0, num_draws, compiled.capacity)):
             count = min(compiled.capacity, num_draws - start)
-            key = tf.constant([seed & 0x7FFFFFFF, 0x6272 + 2 * call + worker], tf.int32)
+            key = tf.constant([engine.seed & 0x7FFFFFFF, 0x6272 + 2 * call + worker], tf.int32)
             z = tf.random.stateless_normal(shape, key, dtype=dtype)
             values = compiled.evaluate(at, arrays, z, tf.constant(count), engine.data).values
             found.append(np.asarray(values + 0.5 * tf.reduce_sum(z**2, axis=1), float)[:count])

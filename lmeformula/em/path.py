@@ -20,7 +20,7 @@ from lmeformula.em.draws import Walkers, start_walkers, take
 from lmeformula.em.evaluate import calls_of
 from lmeformula.em.programs import Engine, engine_of, num_rows, tensors_of
 from lmeformula.em.series import mean_covariance
-from lmeformula.em.types import Geometry, Options, Problem, Scores
+from lmeformula.em.types import Geometry, Scores
 
 # Powers to begin with, and most of them.
 FIRST_POWERS, MOST_POWERS = 6, 40
@@ -36,30 +36,19 @@ class Stop(NamedTuple):
     excess: Floats
 
 
-def along_path(
-    problem: Problem,
-    options: Options,
-    params: Floats,
-    geometry: Geometry,
-    *,
-    seed: int,
-    dtype: str = "float64",
-) -> LogRatio:
+def along_path(engine: Engine, params: Floats, geometry: Geometry) -> LogRatio:
     """The log of the posterior's integral over that of exp(-|z|^2 / 2), in whitened coordinates.
 
     Args:
-      problem: the density; it must know its geometry.
-      options: of the run.
+      engine: of the density, which must know its geometry.
       params: (d,) parameters.
       geometry: the geometry there.
-      seed: of all random numbers.
-      dtype: "float64" or "float32".
     Returns:
       The log ratio; its error is nan where some pair does not overlap even at the end.
     """
-    engine = engine_of(tempered(problem), options._replace(watched=()), dtype, seed)
+    engine = tempered(engine)
     walkers = start_walkers(engine, geometry)
-    count = int(np.clip(DRAWS_ROWS // num_rows(problem.data), *NUM_DRAWS))
+    count = int(np.clip(DRAWS_ROWS // num_rows(engine.data), *NUM_DRAWS))
     stops = [independent(engine, params, geometry, count)]
     pending = list(np.linspace(0.0, 1.0, FIRST_POWERS + 1)[1:])
     while pending:
@@ -74,8 +63,9 @@ def along_path(
     return _total(stops)
 
 
-def tempered(problem: Problem) -> Problem:
-    """The problem with a power as a further array of its data."""
+def tempered(engine: Engine) -> Engine:
+    """An engine of the problem with a power as a further array of its data; nothing is watched."""
+    problem = engine.problem
 
     def density(params: Tensor, z: Tensor, arrays: Any, given: Any) -> tuple[Tensor, Tensor]:
         data, power = given
@@ -90,13 +80,15 @@ def tempered(problem: Problem) -> Problem:
         none = tf.zeros([len(problem.params), tf.shape(z)[1]], z.dtype)
         return Scores(none, none)
 
-    return problem._replace(
+    made = problem._replace(
         data=(problem.data, np.float64(1.0)),
         density=density,
         score=score,
         to_latents=lambda z, arrays, given: problem.to_latents(z, arrays, given[0]),
         program=None if problem.program is None else ("tempered", problem.program),
     )
+    options = engine.options._replace(watched=())
+    return engine_of(made, options, engine.programs.dtype, engine.seed)
 
 
 def walk(

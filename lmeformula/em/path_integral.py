@@ -20,9 +20,9 @@ from lmeformula.arrays import Floats
 from lmeformula.em.bridge import LogRatio
 from lmeformula.em.draws import start_walkers
 from lmeformula.em.path import Stop, independent, tempered, walk
-from lmeformula.em.programs import engine_of, num_rows
+from lmeformula.em.programs import Engine, num_rows
 from lmeformula.em.series import mean_covariance
-from lmeformula.em.types import Geometry, Options, Problem
+from lmeformula.em.types import Geometry
 
 # Nodes in (0, 1): of Gauss and Legendre, exact for polynomials up to the fifth degree.
 NODES, WEIGHTS = (part / 2.0 for part in np.polynomial.legendre.leggauss(3))
@@ -43,32 +43,20 @@ class Node(NamedTuple):
     noise: float
 
 
-def integral_along(
-    problem: Problem,
-    options: Options,
-    params: Floats,
-    geometry: Geometry,
-    excess: Floats,
-    *,
-    seed: int,
-    dtype: str = "float64",
-) -> LogRatio:
+def integral_along(engine: Engine, params: Floats, geometry: Geometry, excess: Floats) -> LogRatio:
     """The log of the posterior's integral over that of exp(-|z|^2 / 2), in whitened coordinates.
 
     Args:
-      problem: the density; it must know its geometry.
-      options: of the run.
+      engine: of the density, which must know its geometry.
       params: (d,) parameters.
       geometry: the geometry there.
       excess: (m, c) log density over that of N(0, I), without its constant, at draws of the posterior.
-      seed: of all random numbers.
-      dtype: "float64" or "float32".
     Returns:
       The log ratio; its error is nan where the integrand is no line.
     """
-    engine = engine_of(tempered(problem), options._replace(watched=()), dtype, seed)
+    engine = tempered(engine)
     walkers = start_walkers(engine, geometry)
-    count = int(np.clip(DRAWS_ROWS // num_rows(problem.data), *NUM_DRAWS))
+    count = int(np.clip(DRAWS_ROWS // num_rows(engine.data), *NUM_DRAWS))
     nodes = [_node(independent(engine, params, geometry, len(excess)), is_independent=True)]
     for power in NODES:
         stop, walkers = walk(engine, params, geometry, walkers, power, (WARMUP, count))

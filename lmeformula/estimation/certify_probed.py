@@ -6,6 +6,7 @@ Probes are drawn anew, with another seed than the fit's, so that neither their l
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -59,10 +60,6 @@ def certify_probed(
     data = data._replace(signs=random_signs(len(found.signs), FRESH, seed + ANOTHER_SEED))
     scores, there = score(data, space, found.psi, reml)
     units = tuple(space.residual_sd(found.psi) / scale for scale in data.column_scales())
-    close = _close_by(space, found.psi, found.inside, units)
-    bounds: tuple[Bound, ...] = ()
-    if close is not None:
-        bounds = _bounds(space, close, found.inside, score(data, space, close, reml)[0])
     assert isinstance(there.factor, ProbedFactor)
     log_dets = there.factor.probed.log_det_each
     second = log_likelihood_of(data, there, space.residual_sd(found.psi) ** 2, reml)
@@ -75,7 +72,7 @@ def certify_probed(
         stderr,
         data.R,
         scores,
-        bounds,
+        _bounds(space, found, units, lambda psi: score(data, space, psi, reml)[0]),
         found.loglik,
         second,
         math.hypot(found.loglik_error, loglik_error(log_dets)),
@@ -97,11 +94,10 @@ def certify_probed_laplace(
     assert isinstance(after, ProbedFactor)
     scores = scores_by_probe(space, fresh, last.psi, at)
     units = tuple(1.0 / np.sqrt(np.mean(t.values**2, axis=0)) for t in model.design.terms)
-    close = _close_by(space, last.psi, last.inside, units)
-    bounds: tuple[Bound, ...] = ()
-    if close is not None:
-        there = approximate(fresh, place(space, close), mode.u)
-        bounds = _bounds(space, close, last.inside, scores_by_probe(space, fresh, close, there))
+
+    def scores_at(psi: Floats) -> Floats:
+        return scores_by_probe(space, fresh, psi, approximate(fresh, place(space, psi), mode.u))
+
     return _certify_probes(
         model,
         last.psi,
@@ -111,7 +107,7 @@ def certify_probed_laplace(
         stderr,
         model.triangle,
         scores,
-        bounds,
+        _bounds(space, last, units, scores_at),
         last.loglik,
         last.loglik + at.value - last.found.approximation.value,
         math.hypot(*(loglik_error(factor.probed.log_det_each) for factor in (before, after))),
@@ -154,28 +150,33 @@ def _certify_probes(
     )
 
 
-def _close_by(
-    space: ParamSpace, psi: Floats, inside: Mask, units: tuple[Floats, ...]
-) -> Floats | None:
-    """The parameters with every sd of zero at a hundredth of its unit; None where there is none."""
-    moved = psi.copy()
+def _bounds(
+    space: ParamSpace,
+    found: IterativeFit | IterativeLaplace,
+    units: tuple[Floats, ...],
+    scores_at: Callable[[Floats], Floats],
+) -> tuple[Bound, ...]:
+    """Standard deviations at zero, by the slope close by, which has the sign of that at zero.
+
+    Args:
+      space: the parameter space.
+      found: what ended there.
+      units: (k,) of each term, in which sds of zero are moved to a hundredth.
+      scores_at: psi (d,) -> (m, d) scores by probe.
+    """
+    moved, places = found.psi.copy(), []
     for term, where, unit in zip(space.terms, space.theta_slices, units, strict=True):
         count = term.structure.num_sds(len(term.columns))
         own = np.broadcast_to(unit if count == len(unit) else unit.mean(), (count,))
-        for i in range(count):
-            if not inside[where.start + i]:
-                moved[where.start + i] = math.log(STAND_IN * own[i])
-    return None if (moved == psi).all() else moved
-
-
-def _bounds(space: ParamSpace, psi: Floats, inside: Mask, scores: Floats) -> tuple[Bound, ...]:
-    """Standard deviations at zero, by the slope close by, which has the sign of that at zero."""
-    found = []
-    for term, where in zip(space.terms, space.theta_slices, strict=True):
-        for i in range(where.start, where.start + term.structure.num_sds(len(term.columns))):
-            if not inside[i]:
-                each = scores[:, i]
-                error = float(each.std(ddof=1)) / math.sqrt(len(each))
-                allowed = RARE * error + LEAST_DIFFERENCE
-                found.append(Bound((space.names[i],), float(each.mean()), allowed))
-    return tuple(found)
+        for i, one in enumerate(own, where.start):
+            if not found.inside[i]:
+                moved[i] = math.log(STAND_IN * one)
+                places.append(i)
+    if (moved == found.psi).all():
+        return ()
+    bounds, scores = [], scores_at(moved)
+    for i in places:
+        each = scores[:, i]
+        allowed = RARE * float(each.std(ddof=1)) / math.sqrt(len(each)) + LEAST_DIFFERENCE
+        bounds.append(Bound((space.names[i],), float(each.mean()), allowed))
+    return tuple(bounds)

@@ -101,9 +101,8 @@ def estimate_mcem(
     known = None
     if start.outcome is Outcome.NONFINITE and solver == "direct":
         # A density with several modes has a likelihood, though no approximation at one of them.
-        known = exact_start(
-            model, start.found.problem, start.psi, np.eye(len(start.psi)), _nowhere(start)
-        )
+        arrays, nowhere = start.found.problem, np.zeros(start.found.problem.plan.num_effects)
+        known = exact_start(model, arrays, start.psi, np.eye(len(start.psi)), nowhere)
     if start.outcome in ENDLESS and known is None:
         return whole(model, start, solver, seed, began)
     if start.at_limits:
@@ -143,11 +142,6 @@ def estimate_mcem(
     )
     drawn = Drawn(arrays.plan, problem, unit_roots(arrays.plan), end)
     return run_mcem(drawn, model, seed, options, progress, before)
-
-
-def _nowhere(start: Start) -> Floats:
-    """(q,) effects of zero."""
-    return np.zeros(start.found.problem.plan.num_effects)
 
 
 def _compile_ahead(model: Model, options: Options, solver: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from lmeformula.algebra.factor import Factor
@@ -88,7 +86,7 @@ def _bridged(
     from lmeformula.em.bridge import MOST_DRAWS, LogRatio, bridge
     from lmeformula.em.path import along_path
     from lmeformula.em.path_integral import integral_along
-    from lmeformula.em.programs import num_rows
+    from lmeformula.em.programs import engine_of, num_rows
     from lmeformula.sampling.laplace import directions_of, whitening_factor
     from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
@@ -102,15 +100,14 @@ def _bridged(
         excess = excess_over(reference, at, kept, excess[: len(kept)])
         white = whitening_of(reference, arrays, at, geometry.arrays)
         geometry, log_det = geometry._replace(arrays=white), reference.factor.log_det
-    at_params = (problem, options, solution.sampled_at, geometry)
-    random: dict[str, Any] = {"seed": seed, "dtype": model.dtype}
+    engine, psi = engine_of(problem, options, model.dtype, seed), solution.sampled_at
     correction = LogRatio(float("nan"), float("nan"))
     if excess.std() < FAR_APART:
-        correction = bridge(*at_params, excess, **random)
+        correction = bridge(engine, psi, geometry, excess)
     # One bridge does not reach: a path does, or says that it does not.
     if not np.isfinite(correction.mc_error) and num_rows(problem.data) > MANY_ROWS:
-        correction = integral_along(*at_params, excess, **random)
+        correction = integral_along(engine, psi, geometry, excess)
     if not np.isfinite(correction.mc_error):
-        correction = along_path(*at_params, **random)
+        correction = along_path(engine, psi, geometry)
     # The density in the reference's coordinates lacks only the determinant of the whitening.
     return correction.value - 0.5 * log_det, correction.mc_error

@@ -33,7 +33,7 @@ from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.modes import conditional
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.params import term_shape
+from lmeformula.model.params import ParamSpace, term_shape
 
 if TYPE_CHECKING:
     from lmeformula.sampling.student_problem import HeavyModel
@@ -173,6 +173,7 @@ def _log_likelihood(
     """By quadrature, or bridged from the whitening at the parameters of the last E-step."""
     from lmeformula.em.bridge import bridge
     from lmeformula.em.path import along_path
+    from lmeformula.em.programs import engine_of
     from lmeformula.sampling.student_quadrature import heavy_likelihood
 
     geometry = solution.geometry
@@ -182,16 +183,10 @@ def _log_likelihood(
     if by_quadrature is not None:
         exact = by_quadrature.at(solution.params)
         return of_value(of.model, solution, exact.value, exact.error)
-    correction = bridge(
-        problem,
-        options,
-        solution.sampled_at,
-        geometry,
-        solution.excess,
-        seed=seed,
-    )
+    engine = engine_of(problem, options, "float64", seed)
+    correction = bridge(engine, solution.sampled_at, geometry, solution.excess)
     if not np.isfinite(correction.mc_error):
-        correction = along_path(problem, options, solution.sampled_at, geometry, seed=seed)
+        correction = along_path(engine, solution.sampled_at, geometry)
     log_det = of.stand_in(solution.sampled_at).mode.factor.log_det
     return of_value(of.model, solution, correction.value - 0.5 * log_det, correction.mc_error)
 
@@ -204,9 +199,14 @@ def _errors(of: HeavyModel, model: Model, solution: Solution, inside: Mask) -> E
         outside = np.where(np.outer(inside, inside), 0.0, np.nan)
         error = np.where(inside, sampled.stderr_error, np.nan)
         return Errors("monte carlo", sampled.covariance + outside, error)
+    information = upright(of.second(psi)[np.ix_(inside, inside)])
+    return Errors("laplace", inverted(space, psi, inside, information), None)
+
+
+def inverted(space: ParamSpace, psi: Floats, inside: Mask, information: Floats) -> Floats:
+    """(d, d) covariance on the reporting scale from the information of what is inside; nan of the rest."""
     free = np.ix_(inside, inside)
     found = np.full((space.size, space.size), np.nan)
     jacobian = space.report_jacobian(psi)[free]
-    information = upright(of.second(psi)[free])
     found[free] = jacobian @ np.linalg.inv(information) @ jacobian.T
-    return Errors("laplace", found, None)
+    return found

@@ -12,7 +12,7 @@ from lmeformula.arrays import Floats
 from lmeformula.covariance.student import MANY, Heavy
 from lmeformula.em.outcome import Outcome
 from lmeformula.estimation.common import stderr_of
-from lmeformula.estimation.student_effects import stand_in_modes
+from lmeformula.estimation.student_effects import inverted, stand_in_modes
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.model.compile import Model
@@ -119,17 +119,14 @@ def refit_by_quadrature(fit: FittedModel, model: Model, likelihood: HeavyLikelih
     space, within, unit = model.space, heavy_range(fit), heavy_units(fit)
     top = maximise(likelihood, space.to_free(fit.params), unit, within)
     psi, inside = np.clip(top.psi, within.lowest, within.highest), np.isfinite(top.psi)
-    free, steps = np.ix_(inside, inside), DIFFERENCE * np.diag(unit)
+    steps = DIFFERENCE * np.diag(unit)
     slopes = [
         likelihood.at(psi + step, with_gradient=True).gradient
         - likelihood.at(psi - step, with_gradient=True).gradient
         for step in steps[inside]
     ]
     second = np.array(slopes)[:, inside] / (2.0 * np.diag(steps)[inside, None])
-    jacobian = space.report_jacobian(psi)[free]
-    vcov = np.full((space.size, space.size), np.nan)
-    information = upright(-0.5 * (second + second.T))
-    vcov[free] = jacobian @ np.linalg.inv(information) @ jacobian.T
+    vcov = inverted(space, psi, inside, upright(-0.5 * (second + second.T)))
     modes, mode_cov = stand_in_modes(likelihood.of, psi)
     return replace(
         fit,

@@ -14,7 +14,6 @@ from lmeformula.family import papers
 from lmeformula.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.family.deviances import of_shares
 from lmeformula.family.intervals import binary_form
-from lmeformula.family.link_distributions import TAILS
 from lmeformula.family.links import LINKS, Link, softplus
 from lmeformula.family.notation import Notation
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
@@ -63,9 +62,7 @@ def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
         paper=papers.GLM,
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
-        closed=ClosedForm(_logit_slopes, _logit_depths)
-        if is_logit
-        else binary_form(TAILS[link.name]),
+        closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else binary_form(link.name),
     )
 
 

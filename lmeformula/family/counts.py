@@ -109,20 +109,36 @@ def _poisson_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     return Depths.of_predictor(-np.exp(eta))
 
 
-POISSON = Family(
-    name="poisson",
-    link="log",
-    response=count_response("poisson"),
+def count_family(name: str, title: str, called: tuple[str, ...] = (), **others: Any) -> Family:
+    """A family of counts with a log link.
+
+    Args:
+      name: of the family.
+      title: of its distribution, as it is written.
+      called: what its own parameters are called there: all together, and then each where there are several.
+      others: further fields of the record.
+    """
+    fields: dict[str, Any] = {"mean": lambda eta, own: np.exp(eta), **others}
+    return Family(
+        name=name,
+        link="log",
+        response=count_response(name),
+        working=log_mean,
+        measure="counts",
+        notation=Notation(title, "μ", r"\mu", "log", own="".join(called[:1]), parts=called[1:]),
+        **fields,
+    )
+
+
+POISSON = count_family(
+    "poisson",
+    "Poisson",
     distribution=_poisson,
-    mean=lambda eta, own: np.exp(eta),
-    working=log_mean,
     variance=lambda mean, own: mean,
     log_density=_poisson_density,
     slope=_poisson_slope,
     closed=ClosedForm(_poisson_slopes, _poisson_depths),
     deviance=of_counts,
     paper=papers.GLM,
-    measure="counts",
-    notation=Notation("Poisson", "μ", r"\mu", "log"),
     tfp=("Poisson", "log_rate"),
 )

@@ -16,14 +16,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lmeformula.arrays import Tensor
 from lmeformula.family import papers
-from lmeformula.family.counts import count_response, linear_dispersion, log_mean
+from lmeformula.family.counts import count_family, linear_dispersion
 from lmeformula.family.limit import downwards, of_total
-from lmeformula.family.notation import Notation
-from lmeformula.family.record import Arrays, Family, Predicted
+from lmeformula.family.record import Arrays, Predicted
 from lmeformula.family.rowwise import rowwise
 from lmeformula.startup import tf, tfp
 
@@ -74,19 +71,15 @@ def _generations(eta: Tensor, dispersion: Tensor, shape: Any, seed: Tensor) -> T
     return total
 
 
-GENERALIZED_POISSON = Family(
-    name="generalized_poisson",
-    link="log",
-    response=count_response("generalized_poisson"),
+GENERALIZED_POISSON = count_family(
+    "generalized_poisson",
+    "GeneralizedPoisson",
+    ("dispersion",),
     distribution=_distribution,
-    mean=lambda eta, own: np.exp(eta),
-    working=log_mean,
     own=linear_dispersion,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_density,
     parts=(Predicted("dispersion", "log"),),
     paper=papers.GENERALIZED_POISSON,
     limits=(downwards("dispersion", "poisson", of_total),),
-    measure="counts",
-    notation=Notation("GeneralizedPoisson", "μ", r"\mu", "log", own="dispersion"),
 )

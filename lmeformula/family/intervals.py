@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats, Ints
+from lmeformula.family.jets import jets
 from lmeformula.family.link_distributions import Tails
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Slopes
-
-Codes = Ints
 
 
 class _Edges(NamedTuple):
@@ -64,36 +63,27 @@ def ordered_form(tails: Tails) -> ClosedForm:
     return ClosedForm(slopes, depths)
 
 
-def binary_form(tails: Tails) -> ClosedForm:
-    """The derivatives of successes out of trials, whose chance is F(eta)."""
-
-    def parts(eta: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        log_yes, log_no = tails.log_cdf(eta), tails.log_survival(eta)
-        log_density = tails.log_density(eta)
-        A, B = np.exp(log_density - log_yes), np.exp(log_density - log_no)
-        return log_yes, log_no, A, B, tails.slope(eta)
+def binary_form(link: str) -> ClosedForm:
+    """The derivatives of successes out of trials, whose chance is F(eta) by that link."""
+    of = jets(link)
 
     def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
-        successes, trials, log_ways = response
-        log_yes, log_no, A, B, slope = parts(eta)
+        (successes, trials, log_ways), yes, no = response, of.log_cdf(eta), of.log_survival(eta)
         failures = trials - successes
-        value = float(successes @ log_yes + failures @ log_no + log_ways.sum())
-        first = successes * A - failures * B
-        return Slopes(value, first, successes * A * (slope - A) - failures * B * (slope + B))
+        return Slopes(
+            float(successes @ yes.value + failures @ no.value + log_ways.sum()),
+            successes * yes.first + failures * no.first,
+            successes * yes.second + failures * no.second,
+        )
 
     def depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
-        successes, trials, _ = response
-        *_, A, B, slope = parts(eta)
-        bend = tails.bend(eta)
-        A_turn, B_turn = A * (slope - A), B * (slope + B)
-        yes = A_turn * (slope - A) + A * (bend - A_turn)
-        no = B_turn * (slope + B) + B * (bend + B_turn)
-        return Depths.of_predictor(successes * yes - (trials - successes) * no)
+        (successes, trials, _), yes, no = response, of.log_cdf(eta), of.log_survival(eta)
+        return Depths.of_predictor(successes * yes.third + (trials - successes) * no.third)
 
     return ClosedForm(slopes, depths)
 
 
-def _edges(tails: Tails, eta: Floats, codes: Codes, own: Floats) -> _Edges:
+def _edges(tails: Tails, eta: Floats, codes: Ints, own: Floats) -> _Edges:
     last = len(own)
     is_first, is_last = codes == 0, codes == last
     a = own[np.minimum(codes, last - 1)] - eta

@@ -14,9 +14,8 @@ from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
 from lmeformula.family.counts import (
-    count_response,
+    count_family,
     linear_dispersion,
-    log_mean,
     moments,
     stirling_remainder,
 )
@@ -24,10 +23,9 @@ from lmeformula.family.deviances import of_nbinom2
 from lmeformula.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
 from lmeformula.family.limit import downwards, of_squares, of_total, upwards
 from lmeformula.family.links import softplus
-from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.polya_urn import is_short, summed
-from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.family.record import Arrays, ClosedForm, Depths, Predicted, Slopes
 from lmeformula.family.rising import rising
 from lmeformula.startup import tf, tfp
 
@@ -148,13 +146,11 @@ def _log1p_ratio(x: float) -> tuple[float, float, float]:
     )
 
 
-NBINOM2 = Family(
-    name="nbinom2",
-    link="log",
-    response=count_response("nbinom2"),
+NBINOM2 = count_family(
+    "nbinom2",
+    "NB2",
+    ("dispersion",),
     distribution=_quadratic,
-    mean=lambda eta, own: np.exp(eta),
-    working=log_mean,
     own=_quadratic_own,
     variance=lambda mean, own: mean + mean**2 / own[0],
     log_density=_quadratic_density,
@@ -164,17 +160,13 @@ NBINOM2 = Family(
     deviance=of_nbinom2,
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(upwards("dispersion", "poisson", of_squares),),
-    measure="counts",
-    notation=Notation("NB2", "μ", r"\mu", "log", own="dispersion"),
 )
 
-NBINOM1 = Family(
-    name="nbinom1",
-    link="log",
-    response=count_response("nbinom1"),
+NBINOM1 = count_family(
+    "nbinom1",
+    "NB1",
+    ("dispersion",),
     distribution=_linear,
-    mean=lambda eta, own: np.exp(eta),
-    working=log_mean,
     own=linear_dispersion,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_linear_density,
@@ -183,6 +175,4 @@ NBINOM1 = Family(
     parts=(Predicted("dispersion", "log", aliases=("shape",)),),
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(downwards("dispersion", "poisson", of_total),),
-    measure="counts",
-    notation=Notation("NB1", "μ", r"\mu", "log", own="dispersion"),
 )

@@ -22,12 +22,11 @@ from lmeformula.errors import ModelError
 from lmeformula.family import papers
 from lmeformula.family.bounded import CHANCE, Bounded
 from lmeformula.family.checks import response_of
-from lmeformula.family.counts import POISSON, count_response, log_mean
+from lmeformula.family.counts import POISSON, count_family
 from lmeformula.family.gammas import log_rising_ratio
 from lmeformula.family.limit import downwards, of_rows
 from lmeformula.family.links import LINKS
 from lmeformula.family.negative_binomial import NBINOM2
-from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import rowwise
@@ -105,13 +104,12 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
     def mean(eta: Floats, own: Floats) -> Floats:
         return np.asarray((1.0 - own[-1]) * rule.mean(np.exp(eta), own[:-1]))
 
-    return Family(
-        name=name,
-        link="log",
-        response=count_response(name),
+    return count_family(
+        name,
+        rule.title + base.notation.distribution,
+        ("_and_".join([*own_names, "zero"]), *own_names, ZERO) if own_names else (ZERO,),
         distribution=distribution,
         mean=mean,
-        working=log_mean,
         own=lambda design: _own(base, design, name, rule.share),
         variance=lambda mean, own: rule.variance(of_counts, mean, own),
         limits=(
@@ -119,20 +117,11 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
             *((downwards(ZERO, counts, of_rows),) if rule.may_have_none else ()),
         ),
         paper=rule.paper,
-        notation=Notation(
-            rule.title + base.notation.distribution,
-            "μ",
-            r"\mu",
-            "log",
-            own="_and_".join([*own_names, "zero"]) if own_names else ZERO,
-            parts=(*own_names, ZERO) if own_names else (),
-        ),
         log_density=density,
         parts=(
             *(Predicted(own, "log", place) for place, own in enumerate(own_names)),
             Predicted(ZERO, "logit", len(own_names), rule.aliases),
         ),
-        measure="counts",
     )
 
 

@@ -108,43 +108,31 @@ def drawn_curvatures(model: Model, arrays: Arrays, problem: Problem) -> Curvatur
     def curvatures(
         params: Floats, geometry: Geometry, positions: Floats, terms: list[int]
     ) -> dict[int, Floats]:
-        return _at_draws(model, arrays, problem, params, geometry, positions, terms)
+        stack, space = model.stack, model.space
+        n = len(stack.X)
+        kept = int(np.clip(NUMBERS // (n * positions.shape[2]), *DRAWS))
+        # Draws far apart say most.
+        positions = positions[:: -(-len(positions) // kept)]
+        m, q, c = positions.shape
+        columns = positions.transpose(1, 0, 2).reshape(q, m * c)
+        white = tf.nest.map_structure(lambda part: tf.constant(np.asarray(part)), geometry.arrays)
+        data = tf.nest.map_structure(lambda part: tf.constant(np.asarray(part)), problem.data)
+        effects = np.asarray(problem.to_latents(tf.constant(columns), white, data), float)
+        own = params[space.own_slice]
+        base = stack.offset + stack.X @ params[: space.num_fixed]
+        found = {
+            j: np.empty((m * c, len(space.terms[j].columns), len(space.terms[j].columns)))
+            for j in terms
+        }
+        for draw in range(m * c):
+            rows = arrays.rows.slopes(base + predictor(arrays.plan, effects[:, draw]), own)
+            for j in terms:
+                values, (levels, k) = stack.terms[j].values, arrays.plan.sizes[j]
+                slopes = (arrays.plan.transposed[j] @ rows.first).reshape(levels, k)
+                found[j][draw] = slopes.T @ slopes + values.T @ (rows.second[:, None] * values)
+        return {j: part.reshape(m, c, *part.shape[1:]) for j, part in found.items()}
 
     return curvatures
-
-
-def _at_draws(
-    model: Model,
-    arrays: Arrays,
-    problem: Problem,
-    params: Floats,
-    geometry: Geometry,
-    positions: Floats,
-    terms: list[int],
-) -> dict[int, Floats]:
-    stack, space = model.stack, model.space
-    n = len(stack.X)
-    kept = int(np.clip(NUMBERS // (n * positions.shape[2]), *DRAWS))
-    # Draws far apart say most.
-    positions = positions[:: -(-len(positions) // kept)]
-    m, q, c = positions.shape
-    columns = positions.transpose(1, 0, 2).reshape(q, m * c)
-    white = tf.nest.map_structure(lambda part: tf.constant(np.asarray(part)), geometry.arrays)
-    data = tf.nest.map_structure(lambda part: tf.constant(np.asarray(part)), problem.data)
-    effects = np.asarray(problem.to_latents(tf.constant(columns), white, data), float)
-    own = params[space.own_slice]
-    base = stack.offset + stack.X @ params[: space.num_fixed]
-    found = {
-        j: np.empty((m * c, len(space.terms[j].columns), len(space.terms[j].columns)))
-        for j in terms
-    }
-    for draw in range(m * c):
-        rows = arrays.rows.slopes(base + predictor(arrays.plan, effects[:, draw]), own)
-        for j in terms:
-            values, (levels, k) = stack.terms[j].values, arrays.plan.sizes[j]
-            slopes = (arrays.plan.transposed[j] @ rows.first).reshape(levels, k)
-            found[j][draw] = slopes.T @ slopes + values.T @ (rows.second[:, None] * values)
-    return {j: part.reshape(m, c, *part.shape[1:]) for j, part in found.items()}
 
 
 def _towards(

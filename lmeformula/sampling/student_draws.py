@@ -10,7 +10,7 @@ from lmeformula.arrays import Floats
 from lmeformula.em.draws import start_walkers, take
 from lmeformula.em.programs import engine_of, tensors_of
 from lmeformula.em.series import effective_draws
-from lmeformula.em.types import Geometry, Options
+from lmeformula.em.types import Options
 from lmeformula.sampling.student_problem import HeavyModel, heavy_problem, whitening_of
 
 # Transitions before the first draw, and of each draw that is kept: the next ones are much like it.
@@ -47,7 +47,7 @@ def sample_effects(
     """
     options, dtype = Options(watched=watched), of.model.dtype
     problem = heavy_problem(of, psi)
-    geometry = Geometry(whitening_of(of, psi).white)
+    geometry = whitening_of(of, psi)
     engine = engine_of(problem, options, dtype, seed)
     arrays = tensors_of(geometry.arrays, dtype)
     walkers = start_walkers(engine, geometry)

@@ -215,15 +215,8 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
     )
 
 
-class HeavyAtMode(NamedTuple):
-    """The whitening by the stand-in at one parameter vector, and (d, d) its complete-data information."""
-
-    white: HeavyWhitening
-    complete: Floats
-
-
-def whitening_of(of: HeavyModel, psi: Floats) -> HeavyAtMode:
-    """The whitening of a model with heavy-tailed effects at psi (d,)."""
+def whitening_of(of: HeavyModel, psi: Floats) -> Geometry:
+    """The whitening by the stand-in at psi (d,), and its complete-data information."""
     space, order = of.model.space, (of.plan.lead, *of.plan.rest)
     found = of.stand_in(psi)
     at = whitening_at(space, found.arrays, psi, found.mode, whitening_factor(found.mode.factor))
@@ -233,13 +226,14 @@ def whitening_of(of: HeavyModel, psi: Floats) -> HeavyAtMode:
         tuple(1.0 / np.sqrt(found.precisions[j]) for j in order),
         tuple(np.float64(0.0 if np.isinf(freedom[j]) else free_of(freedom[j])) for j in order),
     )
-    return HeavyAtMode(white, at.complete)
+    return Geometry(white, at.complete)
 
 
 def _geometry(of: HeavyModel, psi: Floats) -> Geometry:
     space, plan = of.model.space, of.plan
     observed = of.information(psi)
-    white, complete = whitening_of(of, psi)
+    white, complete, _ = whitening_of(of, psi)
+    assert complete is not None
     freedom = space.freedom(psi)
     for j, last in _freedom_places(space):
         levels, k = plan.sizes[j]

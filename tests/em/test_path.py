@@ -8,6 +8,7 @@ from scipy.special import gammaln
 
 from lmeformula.em import Options, path
 from lmeformula.em.bridge import ENOUGH, overlap
+from lmeformula.em.programs import engine_of
 from tests.em.groups import groups, loglik, modes, problem
 
 
@@ -16,7 +17,7 @@ def test_it_is_the_likelihood_within_its_error(sd):
     given = groups(1.0, is_poisson=True)
     psi = np.array([0.5, np.log(sd)])
     made = problem(given, tuple(psi))
-    found = path.along_path(made, Options(), psi, made.geometry(psi), seed=3)
+    found = path.along_path(engine_of(made, Options(), "float64", 3), psi, made.geometry(psi))
     # The density lacks the determinant of its coordinates, and constants of the counts.
     _, curvature = modes(given, psi)
     value = found.value - 0.5 * np.log(curvature).sum() - gammaln(given.y + 1).sum()

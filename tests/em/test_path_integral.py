@@ -24,13 +24,13 @@ def test_it_is_the_likelihood_within_its_error_where_no_bridge_reaches(monkeypat
     walkers = start_walkers(engine, geometry)
     draws, _ = take(engine, PSI, geometry, walkers, num_warmup=20, num_draws=80)
     assert draws.excess.std() > 5.0
-    given_draws = (made, Options(), PSI, geometry, draws.excess)
-    assert np.isnan(bridge(*given_draws, seed=2).mc_error)
+    given_draws = (PSI, geometry, draws.excess)
+    assert np.isnan(bridge(engine._replace(seed=2), *given_draws).mc_error)
     _, curvature = modes(given, PSI)
     constant = 0.5 * np.log(curvature).sum() + gammaln(given.y + 1).sum()
     off = []
     for seed in range(8):
-        found = path_integral.integral_along(*given_draws, seed=seed)
+        found = path_integral.integral_along(engine._replace(seed=seed), *given_draws)
         assert 0.05 < found.mc_error < 2.0
         off.append((found.value - constant - loglik(given, PSI)) / found.mc_error)
     # A sum of eight squares: between .9 and 28 but once in a thousand.
