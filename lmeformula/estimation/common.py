@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.em.progress import Progress
-from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.em.types import Geometry, Options, Problem, Solution
 from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
-from lmeformula.history import Sampling, Watched
+from lmeformula.history import Sampling
 from lmeformula.likelihood.confounded import alike
 from lmeformula.model.compile import Model
 
@@ -112,22 +111,6 @@ def last_iteration(solution: Solution, num_chains: int) -> Sampling | None:
     )
 
 
-class Timed:
-    """A function that adds up the seconds it takes."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.seconds = 0.0
-
-    def __call__(self, *given: Any) -> Any:
-        """Call the function on the clock."""
-        began = time.perf_counter()
-        try:
-            return self.function(*given)
-        finally:
-            self.seconds += time.perf_counter() - began
-
-
 class RunSeconds(NamedTuple):
     """Where the time of a run went: compiling, whitening, and the E- and M-steps besides."""
 
@@ -143,13 +126,20 @@ def timed_run(
     from lmeformula.em.loop import run
 
     assert problem.geometry is not None
-    whitening = Timed(problem.geometry)
-    began = time.perf_counter()
-    solution = run(
-        problem._replace(geometry=whitening), options, seed=seed, dtype=dtype, progress=progress
-    )
-    rest = time.perf_counter() - began - whitening.seconds - solution.compile_seconds
-    return solution, RunSeconds(solution.compile_seconds, whitening.seconds, max(0.0, rest))
+    whiten, spent = problem.geometry, 0.0
+
+    def timed(psi: Floats) -> Geometry:
+        nonlocal spent
+        at = time.perf_counter()
+        try:
+            return whiten(psi)
+        finally:
+            spent += time.perf_counter() - at
+
+    began, on_clock = time.perf_counter(), problem._replace(geometry=timed)
+    solution = run(on_clock, options, seed=seed, dtype=dtype, progress=progress)
+    rest = time.perf_counter() - began - spent - solution.compile_seconds
+    return solution, RunSeconds(solution.compile_seconds, spent, max(0.0, rest))
 
 
 def watch(
@@ -164,11 +154,6 @@ def watch(
                 names.append((term.name, label, column))
                 positions.append(start + level * k + a)
     return tuple(names), tuple(positions)
-
-
-def watched_draws(names: tuple[tuple[str, str, str], ...], solution: Solution) -> Watched | None:
-    """The draws that the engine kept, or None where it took none."""
-    return Watched(names, solution.draws) if solution.draws.size else None
 
 
 def report_mc_error(model: Model, psi: Floats, mc_covariance: Floats) -> Floats:

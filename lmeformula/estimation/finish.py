@@ -12,9 +12,9 @@ from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options, Solution
 from lmeformula.estimation.claims import ending
-from lmeformula.estimation.common import last_iteration, stderr_of, watched_draws
+from lmeformula.estimation.common import last_iteration, stderr_of
 from lmeformula.fit import FittedModel, Information
-from lmeformula.history import Ascent, LogLik, Seconds
+from lmeformula.history import Ascent, LogLik, Seconds, Watched
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 
@@ -100,7 +100,9 @@ def finish(
       laplace_values: (d,) where that started from.
     """
     space, vcov = model.space, errors.vcov
-    own = errors.fixed_vcov
+    own, watched = errors.fixed_vcov, None
+    if run is not None and run.solution.draws.size:
+        watched = Watched(run.watched, run.solution.draws)
     return FittedModel(
         model=model,
         method=method,
@@ -118,7 +120,7 @@ def finish(
         singular=singular,
         loglik=loglik,
         iterations=() if run is None else run.solution.trace,
-        watched=None if run is None else watched_draws(run.watched, run.solution),
+        watched=watched,
         seconds=seconds,
         ascent=ascent,
         sampling=None if run is None else last_iteration(run.solution, run.options.num_chains),

@@ -18,6 +18,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import LmeFormulaError
+from lmeformula.estimation.common import BOUNDARY_SD
 from lmeformula.family.built_in import FAMILIES
 from lmeformula.formula import parse
 from lmeformula.handwritten.structure import Effects, NotRecognised, Structure, recognise
@@ -30,8 +31,6 @@ from lmeformula.sampling.laplace import laplace_problem
 
 # (class of the rows' distribution, its parameter that is the predictor) -> family.
 SEEN = {family.tfp: family for family in FAMILIES.values() if family.tfp is not None}
-# A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
-BOUNDARY_SD = 1e-6
 
 
 def solver_of(

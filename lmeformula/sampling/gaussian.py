@@ -20,8 +20,8 @@ from lmeformula.sampling.problem import (
     complete_information,
     inverse_factor,
     predictor,
+    relative_changes,
     rows_of,
-    solve_each,
     whitened_problem,
 )
 from lmeformula.sampling.rising import Curvatures, looker
@@ -75,10 +75,7 @@ def _geometry(
     )
     modes = found.u / sigma
     traces = found.factor.inverse_traces()
-    changes = tuple(
-        solve_each(factor, change)
-        for factor, change in zip(factors, space.factor_changes(psi), strict=True)
-    )
+    changes = relative_changes(space, psi, factors)
     weights = rows.response[1] / variance
     # The rows' leverages times their weights add up to tr(M^-1 (M - I)).
     leverage = len(modes) - float(sum(np.trace(trace) for trace in traces))

@@ -23,7 +23,7 @@ from lmeformula.sampling.edges import edge_finder, moved_to_edges, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
     inverse_factor,
-    solve_each,
+    relative_changes,
     whitened_problem,
 )
 from lmeformula.sampling.rising import drawn_curvatures, looker
@@ -106,10 +106,7 @@ def whitening_at(
     plan, factors = arrays.plan, mode.at.lambdas
     order, m = (plan.lead, *plan.rest), space.num_fixed + space.own.size
     root = whitening_root(factor)
-    changes = tuple(
-        solve_each(factor, change)
-        for factor, change in zip(factors, space.factor_changes(psi), strict=True)
-    )
+    changes = relative_changes(space, psi, factors)
     depths = arrays.rows.depths(mode.eta, mode.at.own)
     columns, square = complete_block(arrays, mode, depths)
     crossed = np.zeros((plan.num_effects, m))

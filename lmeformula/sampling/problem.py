@@ -127,9 +127,12 @@ def inverse_factor(factor: Factor) -> Floats:
     return np.tril(inverse)
 
 
-def solve_each(factor: Floats, matrices: Floats) -> Floats:
-    """factor^-1 times each of the (t, k, k) matrices."""
-    return np.asarray(np.linalg.solve(factor, matrices), float)
+def relative_changes(
+    space: ParamSpace, psi: Floats, factors: tuple[Floats, ...]
+) -> tuple[Floats, ...]:
+    """(t, k, k) Lambda^-1 d Lambda / d theta of each term, at its factor Lambda (k, k)."""
+    pairs = zip(factors, space.factor_changes(psi), strict=True)
+    return tuple(np.asarray(np.linalg.solve(factor, change), float) for factor, change in pairs)
 
 
 def _longest_step(model: Model) -> Floats:

@@ -203,11 +203,8 @@ def _chunks(at: _At, levels: Ints, num_nodes: int) -> list[Ints]:
     rows = (of.ends[levels + 1] - of.ends[levels]) * (len(at.base) // of.model.design.n)
     wide = max(1, of.response[-1][:1].size)
     numbers = np.cumsum(np.maximum(rows, 1)) * num_nodes**of.width * wide
-    return [part for part in _split(levels, numbers // CHUNK) if len(part)]
-
-
-def _split(levels: Ints, parts: Ints) -> list[Ints]:
-    return np.split(levels, np.flatnonzero(np.diff(parts)) + 1)
+    ends = np.flatnonzero(np.diff(numbers // CHUNK)) + 1
+    return [part for part in np.split(levels, ends) if len(part)]
 
 
 def _nodes(frame: _Frame, levels: Ints, num_nodes: int) -> tuple[Floats, Floats]:

@@ -98,14 +98,6 @@ def laplace_at(density: Density, psi: Floats, start: Floats) -> Laplace:
     )
 
 
-def with_gradient(density: Density, at: Laplace) -> Laplace:
-    """The same with the gradient of the approximation."""
-    moves = at.inverse @ at.mixed.T
-    traces = [np.sum(at.inverse * _bend(density, at, k, moves[:, k])) for k in range(density.d)]
-    _, slope, _ = density.slopes(at.psi, at.latents)
-    return at._replace(gradient=slope + 0.5 * np.array(traces))
-
-
 def with_bends(density: Density, at: Laplace) -> Laplace:
     """The same with derivatives of the Hessian at fixed latents."""
     still = np.zeros(density.q)
@@ -148,7 +140,10 @@ class Approximation:
 
     def with_gradient(self, at: Laplace) -> Laplace:
         """The same with its gradient."""
-        return with_gradient(self.density, at)
+        density, moves = self.density, at.inverse @ at.mixed.T
+        traces = [np.sum(at.inverse * _bend(density, at, k, moves[:, k])) for k in range(density.d)]
+        _, slope, _ = density.slopes(at.psi, at.latents)
+        return at._replace(gradient=slope + 0.5 * np.array(traces))
 
     def information(self, at: Laplace, sizes: Floats) -> tuple[Floats, Floats]:
         """(d, d) observed information by central differences of the gradient, and the error of each element.

@@ -13,7 +13,6 @@ from lmeformula.em.geometry.laplace import (
     laplace_at,
     maximise,
     with_bends,
-    with_gradient,
 )
 from lmeformula.em.geometry.modes import find_mode
 from lmeformula.em.geometry.scales import Edges, find_scales, parameter_at, sd_of, with_unit
@@ -79,7 +78,7 @@ def test_gradient_and_information_by_differences(densities, name):
         return laplace_at(density, psi, np.zeros(6)).value
 
     at = laplace_at(density, PSI, np.zeros(6))
-    found = with_gradient(density, at).gradient
+    found = Approximation(density).with_gradient(at).gradient
     np.testing.assert_allclose(found, differences(value, PSI), rtol=1e-5, atol=1e-5)
     expected = -differences(lambda psi: differences(value, psi, 1e-3), PSI, 1e-3)
     matrix, error = Approximation(density).information(at, np.ones(2))
