@@ -13,6 +13,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.em.density import Density
+from lmeformula.em.geometry.laplace import updated
 from lmeformula.em.geometry.scales import (
     STAND_IN,
     Scale,
@@ -181,12 +182,7 @@ class Large:
                 return at, metric, False
             moved, turned = new.s - at.s, at.score - new.score
             if moved @ turned > 1e-8 * np.linalg.norm(moved) * np.linalg.norm(turned):
-                bent = metric @ moved
-                metric = (
-                    metric
-                    - np.outer(bent, bent) / (moved @ bent)
-                    + np.outer(turned, turned) / (moved @ turned)
-                )
+                metric = updated(metric, moved, turned)
             at = new
             stderr, covariance = _errors(metric, at.noise, stopped)
             line = Iteration(
@@ -237,9 +233,7 @@ class Large:
         lengths = 1.0 / np.sqrt(np.maximum(np.abs(np.diag(curvature)), 1e-6))
         for scale in self.scales:
             lengths[scale.place] = 0.01 * at.s[scale.place]
-        for k in range(d):
-            along = np.zeros(d)
-            along[k] = lengths[k]
+        for k, along in enumerate(np.diag(lengths)):
             ends = [
                 self._at(at.s + side * along, at.psi, at.latents, probes).score
                 for side in (1.0, -1.0)

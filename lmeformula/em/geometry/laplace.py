@@ -152,9 +152,7 @@ class Approximation:
         """
         narrow, wide = (np.empty((self.density.d, self.density.d)) for _ in range(2))
         for matrix, factor in ((narrow, 0.02), (wide, 0.04)):
-            for k in range(self.density.d):
-                along = np.zeros(self.density.d)
-                along[k] = factor * sizes[k]
+            for k, along in enumerate(np.diag(factor * sizes)):
                 ends = (self.at(at.psi + side * along, at.latents) for side in (1, -1))
                 above, below = (self.with_gradient(end).gradient for end in ends)
                 matrix[k] = -(above - below) / (2.0 * along[k])
@@ -220,17 +218,18 @@ def maximise(
         moved, turned = new.psi - at.psi, at.gradient - new.gradient
         along = float(moved @ turned)
         if along > 1e-10 * float(np.linalg.norm(moved) * np.linalg.norm(turned)):
-            stretched = metric @ moved
             if is_fresh:
-                scale = float(np.clip(along / float(moved @ stretched), 1e-3, 1e3))
-                metric, stretched = metric * scale, stretched * scale
-            metric = (
-                metric
-                - np.outer(stretched, stretched) / float(moved @ stretched)
-                + np.outer(turned, turned) / along
-            )
+                metric = metric * np.clip(along / float(moved @ (metric @ moved)), 1e-3, 1e3)
+            metric = updated(metric, moved, turned)
         at, is_fresh = new, False
     return Ascent(at, False)
+
+
+def updated(metric: Floats, moved: Floats, turned: Floats) -> Floats:
+    """BFGS: a metric (d, d) that knows that a move (d,) turned the gradient by so much (d,)."""
+    bent = metric @ moved
+    less = np.outer(bent, bent) / (moved @ bent)
+    return np.asarray(metric - less + np.outer(turned, turned) / (moved @ turned))
 
 
 def _along(

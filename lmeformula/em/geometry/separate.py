@@ -123,12 +123,10 @@ class Separate(Approximation):
     def with_gradient(self, at: Laplace) -> Laplace:
         """The same with the gradient, by central differences on the same points."""
         grid = self._grid(at)
-        gradient = np.empty(self.density.d)
-        for k, length in enumerate(STEP * at.lengths):
-            along = np.zeros(self.density.d)
-            along[k] = length
+        gradient, lengths = np.empty(self.density.d), STEP * at.lengths
+        for k, along in enumerate(np.diag(lengths)):
             ends = [self._integral(at.psi + side * along, grid) for side in (2, 1, -1, -2)]
-            gradient[k] = (-ends[0] + 8.0 * ends[1] - 8.0 * ends[2] + ends[3]) / (12.0 * length)
+            gradient[k] = (-ends[0] + 8.0 * ends[1] - 8.0 * ends[2] + ends[3]) / (12.0 * lengths[k])
         return at._replace(gradient=gradient)
 
     def information(self, at: Laplace, sizes: Floats) -> tuple[Floats, Floats]:
