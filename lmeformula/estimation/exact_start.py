@@ -71,8 +71,8 @@ def exact_start(
     if here is not None:
         step = np.linalg.lstsq(upright(information), here[1], rcond=1e-12)[0]
         if float(here[1] @ step) < NEAR**2:
-            ahead = of(psi + step)
-            if ahead is not None and abs(ahead[0] - here[0]) < NEAR**2:
+            stepped = of(psi + step)
+            if stepped is not None and abs(stepped[0] - here[0]) < NEAR**2:
                 return None
     found = [of.climb(psi)] if np.isfinite(psi).all() else []
     starts = (_other(model, sd) for sd in OTHER_SDS)

@@ -105,7 +105,7 @@ def _term(part: Effects, name: str) -> TermBlock:
     )
 
 
-class _Place(NamedTuple):
+class _Element(NamedTuple):
     """Where a parameter of the model lies among the variables' elements, and the way between them.
 
     Attributes:
@@ -154,8 +154,8 @@ class _Delegate:
         scales = [part.scale for part in structure.effects]
         scales += [] if structure.residual is None else [structure.residual]
         self.places = (
-            *(_Place(int(starts[k]) + element, False) for k, element in structure.coefficients),
-            *(_Place(int(starts[k]), True, bijectors[k]) for k in scales),
+            *(_Element(int(starts[k]) + element, False) for k, element in structure.coefficients),
+            *(_Element(int(starts[k]), True, bijectors[k]) for k in scales),
         )
         if sorted(place.place for place in self.places) != list(range(starts[-1])):
             raise NotRecognised("not every variable takes part")

@@ -20,7 +20,7 @@ _SPELLED = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
 @dataclass(eq=False)
-class Place:
+class Cursor:
     """Where in the record we are.
 
     Attributes:
@@ -38,7 +38,7 @@ class Place:
 
 
 @dataclass(eq=False)
-class Writer(Place):
+class Writer(Cursor):
     """What is put aside while a record is written.
 
     Attributes:
@@ -53,7 +53,7 @@ class Writer(Place):
 
 
 @dataclass(eq=False)
-class Reader(Place):
+class Reader(Cursor):
     """What is known while a record is read.
 
     Attributes:
