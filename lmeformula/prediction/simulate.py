@@ -195,8 +195,8 @@ def _values(
     """Drawn responses (n,) as a response block has them; of two columns the successes."""
     family = fit.model.family
     if family.has_trials and block.kind != "matrix" and block.trials is None:
-        assert weights is not None
-        return drawn / weights
+        # Without weights, which count trials here, a row is one yes or no.
+        return drawn if weights is None else drawn / weights
     if family.categories is None:
         return drawn
     if not block.levels:

@@ -77,6 +77,18 @@ def test_responses_are_of_the_kind_of_the_data_and_can_be_refitted(name):
     assert 0.25 < sd < 1.2
 
 
+@pytest.mark.parametrize("kind", [bool, int])
+def test_a_binomial_response_may_be_yes_and_no(kind):
+    """Without trials or weights each row is one trial: drawn alike, refitted and checked."""
+    data = {"b": np.resize([0, 1, 1], 60).astype(kind), "g": list("abcdef") * 10}
+    fit = lf.fit("b ~ 1 + (1 | g)", data, "binomial", method="laplace")
+    column = fit.simulate(1)["sim_1"]
+    assert column.dtype == (bool if kind is bool else float)
+    assert set(column) <= {0, 1}
+    assert fit.refit(column).nobs == 60
+    assert not fit.check().findings
+
+
 def test_first_draws_do_not_depend_on_their_number():
     fit = fitted("poisson")
     few, many = fit.simulate(2, seed=8), fit.simulate(5, seed=8)
