@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,9 @@ from lmeformula.arrays import Floats, Ints
 from lmeformula.checking.leave_one_out import LeftOut, leave_one_out
 from lmeformula.checking.redrawn import redrawn
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.averaged import of_kind
 from lmeformula.prediction.distribution import Arrays, chances, draw_rows, is_normal
-from lmeformula.prediction.predictor import category_names
+from lmeformula.prediction.predictor import category_names, predicted_at
 
-# Families of yes and no, and of successes out of trials.
 # What is calibrated as a chance.
 CHANCES = ("classes", "shares")
 # Simulated numbers in all, and simulated responses.
@@ -200,8 +198,8 @@ def _made(fit: FittedModel, found: LeftOut) -> _Made:
     family = fit.model.family
     observed = family.response(fit.model.design)[0]
     if family.categories is None:
-        return _Made(_averages(found, of_kind(fit, "response")), observed[:, None])
-    chances = _averages(found, of_kind(fit, "prob"))
+        return _Made(_averages(fit, "response", found), observed[:, None])
+    chances = _averages(fit, "prob", found)
     was = observed.astype(np.int64)[:, None] == np.arange(chances.shape[1])
     return _Made(chances, was.astype(float))
 
@@ -213,13 +211,13 @@ def _others(fit: FittedModel, bins: int, seed: int) -> Iterator[_Made]:
         yield _made(other, leave_one_out(other))
 
 
-def _averages(found: LeftOut, work: Callable[[Floats], Floats]) -> Floats:
-    """(n, c) averages over each row's predictor of what is worked out of predictors."""
+def _averages(fit: FittedModel, kind: str, found: LeftOut) -> Floats:
+    """(n, c) what is predicted, averaged over each row's predictor."""
     points, total = found.points(), 0.0
     # Many points at a time: of few rows a call costs more than what is worked out.
     size = max(1, AT_ONCE // found.num_rows)
     while some := list(itertools.islice(points, size)):
-        each = work(np.concatenate([eta for eta, _ in some], axis=-1))
+        each = predicted_at(fit, kind, np.concatenate([eta for eta, _ in some], axis=-1))
         weights = np.array([weight for _, weight in some])
         total = total + np.einsum("mn,mnc->nc", weights, each.reshape(*weights.shape, -1))
     return np.asarray(total, float)

@@ -18,7 +18,7 @@ from lmeformula.inference.refit import check_refit
 from lmeformula.likelihood.laplace.rows import row_derivatives
 from lmeformula.prediction.distribution import draw_rows, is_normal
 from lmeformula.prediction.posterior import row_precisions
-from lmeformula.prediction.predictor import linear_predictor, stacked_predictor
+from lmeformula.prediction.predictor import linear_predictor, stacked_estimates
 from lmeformula.prediction.simulate import with_drawn
 
 # Between these numbers of levels the test of Shapiro and Wilk is tabulated; it says little about fewer.
@@ -220,8 +220,8 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
     if is_normal(fit.model.family):
         weights = row_precisions(fit)
         return Scores(weights * (response[0] - eta[0]), weights, np.zeros((0, design.n)))
-    free = fit.model.space.own.scale.to_free(fit.params.own)
-    at, num_stacked = stacked_predictor(fit, eta), len(fit.model.stack.X)
+    at, free = stacked_estimates(fit)
+    num_stacked = len(at)
     first = np.asarray(row_derivatives(fit.model).slopes(at, free).first, float)
     drawn = []
     count = int(np.clip(MOST_NUMBERS // num_stacked, FEWEST_DRAWS, MOST_DRAWS))

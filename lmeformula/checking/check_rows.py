@@ -12,13 +12,11 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.checking.calibration import transforms
 from lmeformula.checking.check_test import Doubt
 from lmeformula.checking.leave_one_out import has_leave_one_out, leave_one_out
-from lmeformula.estimation.solver import can_be_factored
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import distribution, draw_rows
-from lmeformula.prediction.equations import equations
 from lmeformula.prediction.normal_points import normal_points
 from lmeformula.prediction.own_limits import own_at_limits
-from lmeformula.prediction.posterior import row_precisions
+from lmeformula.prediction.posterior import has_posterior, posterior_of, row_precisions
 from lmeformula.prediction.predictor import linear_predictor, mean_response, row_family
 from lmeformula.prediction.residuals import LEAST, observed_mean, residuals
 
@@ -71,9 +69,8 @@ def row_facts(fit: FittedModel, seed: int) -> RowFacts:
     """Work out what the tests of rows share."""
     design, k = fit.model.design, fit.model.design.num_predictors
     spread = np.zeros((design.n, k, k))
-    if can_be_factored(fit.model) and not fit.params.freedom:
-        found = equations(fit)
-        spread = found.spread(design, parameters=True, effects=True, new_levels=False)
+    if has_posterior(fit) and not fit.params.freedom:
+        spread = posterior_of(fit).covariances(design)
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)
     facts = RowFacts(fit, eta, response, spread, seed)
     return facts._replace(standard=_standard(facts))

@@ -17,16 +17,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 
-from lmeformula.algebra.crossproducts import cross_products, layout
-from lmeformula.algebra.factor import factorize
 from lmeformula.arrays import Floats, Ints
 from lmeformula.checking.check_groups import Scores
 from lmeformula.checking.check_test import Doubt
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.equations import Equations, has_equations, stacked_columns
 from lmeformula.prediction.normal_points import row_roots
-from lmeformula.prediction.parameter_errors import has_thresholds, location_covariance
+from lmeformula.prediction.posterior import Posterior, factored, has_posterior
 
 # As many columns are tried for a curve, and no columns with as few different values.
 MOST_COLUMNS, FEWEST_VALUES = 30, 3
@@ -42,19 +39,19 @@ class Projected(NamedTuple):
     """What takes working responses to scores, of n rows and K predictors one after the other.
 
     Attributes:
-      solved: the mixed-model equations.
+      posterior: of the effects.
       weights: (n, K, K) W.
       X: (K n, p) fixed columns, with one for the location of thresholds.
     """
 
-    solved: Equations
+    posterior: Posterior
     weights: Floats
     X: Floats
 
     def given(self, weighted: Floats) -> Floats:
         """(K n, c) P z, from W z (K n, c)."""
         found = self._inverse(weighted)
-        across = self.solved.fixed_vcov @ (self.X.T @ found)
+        across = self.posterior.fixed_vcov @ (self.X.T @ found)
         return np.asarray(found - self._inverse(self.times(self.X @ across)))
 
     def times(self, z: Floats) -> Floats:
@@ -65,11 +62,11 @@ class Projected(NamedTuple):
 
     def _inverse(self, weighted: Floats) -> Floats:
         """V^-1 z, from W z."""
-        plan, size = self.solved.factor.plan, len(weighted)
+        plan, size = self.posterior.plan, len(weighted)
         # The rows of pairs of predictors are there for the weights alone.
         read = np.zeros((plan.matrices[0].shape[0], weighted.shape[1]))
         read[:size] = weighted
-        effects = self.solved.collected(read)
+        effects = self.posterior.collected(read)
         moved = sum(plan.matrices[j] @ effects[plan.place(j)] for j in range(len(plan.sizes)))
         return np.asarray(weighted - self.times(np.asarray(moved)[:size]))
 
@@ -98,7 +95,7 @@ def score_doubts(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]
       scores: of the rows.
       seed: of drawn responses.
     """
-    if not has_equations(fit):
+    if not has_posterior(fit):
         return
     projected, size = projection(fit, scores), fit.model.design.n * fit.model.design.num_predictors
     one = scores._replace(first=scores.first[:size], drawn=scores.drawn[:, :size])
@@ -118,16 +115,12 @@ def projection(fit: FittedModel, scores: Scores) -> Projected:
       fit: a fitted model with its rows.
       scores: of the rows, of which the variances are taken.
     """
-    vcov = location_covariance(fit) if has_thresholds(fit) else fit.fixed_vcov
-    stack, size = fit.model.stack, fit.model.design.n * fit.model.design.num_predictors
-    plan = layout(stack.terms)
-    lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
+    size = fit.model.design.n * fit.model.design.num_predictors
     # Variances of the scores under the model: the curvature of a row goes with its score in some families, such
     # as the gamma, and what is divided by it would not be like what is drawn.
-    factor = factorize(plan, cross_products(plan, scores.weights), lambdas)
-    solved = Equations(factor, np.zeros((0, 0)), vcov, fit.params.covariances, 1.0)
-    weights = stack.mixture.to_blocks(scores.weights)
-    return Projected(solved, weights, stacked_columns(fit, len(vcov))[:size])
+    posterior = factored(fit, scores.weights)
+    weights = fit.model.stack.mixture.to_blocks(scores.weights)
+    return Projected(posterior, weights, posterior.X[:size])
 
 
 def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | None:

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
+from lmeformula.checking.fold_predictions import predict_fold, refit_heavy
 from lmeformula.checking.folds import Folds, check_folds, make_folds
-from lmeformula.checking.heavy_holdout import held_out, refit_heavy
 from lmeformula.design.select import select_rows
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
@@ -23,15 +22,15 @@ from lmeformula.estimation.student_effects import is_heavy, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.inference.comparable import row_weights, same_measure
 from lmeformula.inference.refit import start_from
-from lmeformula.prediction.equations import check_direct, equations
-from lmeformula.prediction.predictive_density import log_predictive, mean_over
-from lmeformula.prediction.predictor import linear_predictor
+from lmeformula.prediction.posterior import check_direct
 from lmeformula.prediction.residuals import observed_mean
-from lmeformula.prediction.scores import averaged_chances, score
+from lmeformula.prediction.scores import score
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Table
 
 METRICS = ("elpd", "rmse", "ranked")
+# What is predicted for a metric, beside densities.
+SCORED_BY = {"response": "rmse", "prob": "ranked"}
 FIT_METHODS = ("exact", "laplace", "mcem")
 
 
@@ -260,8 +259,10 @@ def cross_validate(
     design, family = fit.model.design, fit.model.family
     response = family.response(design)
     n = fit.nobs
-    log_densities, predicted = np.empty(n), np.empty(n)
-    ranked = np.empty(n) if "ranked" in _metrics_of(fit) else None
+    possible = _metrics_of(fit)
+    kinds = [kind for kind, metric in SCORED_BY.items() if metric in possible]
+    log_densities, predicted = np.empty(n), np.full(n, np.nan)
+    ranked = np.empty(n) if "ranked" in possible else None
     error, outcomes = 0.0, []
     for number in range(division.number):
         held = np.flatnonzero(division.of_row == number)
@@ -270,24 +271,13 @@ def cross_validate(
         outcomes.append("" if found.converged else found.outcome.name.lower())
         rows = select_rows(design, held)
         given = tuple(array[held] for array in response)
-        if is_heavy(fit.model):
-            seen = held_out(found, rows, given, seed)
-            log_densities[held], predicted[held] = seen.densities.values, seen.means
-            error += seen.densities.error
-            if ranked is not None and seen.chances is not None:
-                ranked[held] = score(seen.chances, given[0].astype(np.int64)).each[:, 1]
-            continue
-        eta = linear_predictor(found, rows)
-        with one_blas_thread():
-            spread = equations(found).spread(rows, parameters=True, effects=True, new_levels=False)
-        if "elpd" in chosen:
-            densities = log_predictive(found, given, eta, spread)
-            log_densities[held] = densities.values
-            error += densities.error
-        predicted[held] = np.nan if family.is_unordered else mean_over(found, eta, spread)
+        densities, averages = predict_fold(found, rows, given, kinds, seed)
+        log_densities[held] = densities.values
+        error += densities.error
+        if "response" in averages:
+            predicted[held] = averages["response"][:, 0]
         if ranked is not None:
-            chances = averaged_chances(found, eta, spread)
-            ranked[held] = score(chances, given[0].astype(np.int64)).each[:, 1]
+            ranked[held] = score(averages["prob"], given[0].astype(np.int64)).each[:, 1]
     return CrossValidation(
         fit=fit,
         folds=division,

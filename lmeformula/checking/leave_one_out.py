@@ -9,16 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats, Ints
 from lmeformula.checking.ending import endless
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.averaged import Cloud, clouds, moved_means
-from lmeformula.prediction.equations import Equations, equations, has_equations
-from lmeformula.prediction.level_posterior import LevelNodes, level_nodes
+from lmeformula.prediction.averaged import Cloud, clouds
+from lmeformula.prediction.level_posterior import LevelNodes, level_nodes, moved_means
 from lmeformula.prediction.normal_points import normal_points, row_roots
+from lmeformula.prediction.posterior import Posterior, has_posterior, posterior_of
 from lmeformula.prediction.predictive_density import row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.row_slopes import RowSlopes, row_slopes
@@ -140,18 +139,17 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
             f"{', '.join(lost[:6])} have no finite estimate: predictions without a row have no errors",
             hint="Leave such a column out, or join its category with another; fit.cross_validate() fits anew.",
         )
-    design, solved = fit.model.design, equations(fit)
+    design, posterior = fit.model.design, posterior_of(fit)
     nodes = level_nodes(fit)
     if (
         nodes is not None
         and nodes.weights.shape[0] * design.n * design.num_predictors**3 <= MOST_POINTS
     ):
-        return _at_points(fit, nodes, solved)
+        return _at_points(fit, nodes, posterior)
     eta = linear_predictor(fit, design)
-    with one_blas_thread():
-        spread = solved.spread(design, parameters=True, effects=True, new_levels=False)
-        given = solved.spread(design, parameters=False, effects=True, new_levels=False)
-    moved, thirds = moved_means(fit, solved, design)
+    spread = posterior.covariances(design)
+    given = posterior.covariances(design, parameters=False)
+    moved, thirds = moved_means(fit, posterior, design)
     return _downdated(fit, eta, moved, thirds, spread, given)
 
 
@@ -195,13 +193,13 @@ def _units(fit: FittedModel, second: Floats) -> Floats:
     return units
 
 
-def _at_points(fit: FittedModel, nodes: LevelNodes, solved: Equations) -> LeftOut:
+def _at_points(fit: FittedModel, nodes: LevelNodes, posterior: Posterior) -> LeftOut:
     design, family, own = fit.model.design, fit.model.family, fit.params.own
     response = family.response(design)
     n, k = design.n, design.num_predictors
     eta, variances = np.zeros((k, n)), np.zeros((n, k, k))
     standard, weights, errors = [], [], np.zeros(n)
-    for cloud in clouds(fit, design, nodes, solved, PARAMETER_NODES):
+    for cloud in clouds(fit, design, nodes, posterior, PARAMETER_NODES):
         rows = tuple(array[cloud.rows] for array in response)
         mass = _without(cloud, functools.partial(_row_logs, family, rows, own))
         each = cloud.eta.reshape(len(mass), k, -1)
@@ -245,7 +243,7 @@ def _without(cloud: Cloud, logs_at: Callable[[Floats], Floats]) -> Floats:
 
 def has_leave_one_out(fit: FittedModel) -> bool:
     """Whether `leave_one_out` has an answer for this model."""
-    return has_equations(fit) and not endless(fit)
+    return has_posterior(fit) and not endless(fit)
 
 
 def _slopes(fit: FittedModel, eta: Floats) -> RowSlopes:

@@ -10,10 +10,10 @@ import numpy as np
 from lmeformula.arrays import Ints
 from lmeformula.design.design import Design, NewRows
 
-SomeRows = TypeVar("SomeRows", Design, NewRows)
+SomeRows = TypeVar("SomeRows", bound=Design | NewRows)
 
 
-def select_rows(design: SomeRows, places: Ints) -> SomeRows:
+def select_rows(design: SomeRows, places: Ints | slice) -> SomeRows:
     """Take some rows of a design; columns, levels and what it remembers of its data stay as they are.
 
     Args:

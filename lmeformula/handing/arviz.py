@@ -14,9 +14,9 @@ from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.family import log_density
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows
-from lmeformula.prediction.equations import equations
 from lmeformula.prediction.loadings import loadings
-from lmeformula.prediction.posterior import PosteriorDraws, posterior_draws
+from lmeformula.prediction.posterior import posterior_of
+from lmeformula.prediction.posterior_draws import PosteriorDraws, posterior_draws
 from lmeformula.prediction.predictor import linear_predictor, mean_response
 from lmeformula.store.absent import has_rows
 
@@ -224,14 +224,10 @@ class _Moved(NamedTuple):
 
 
 def _moved_parameters(fit: FittedModel, num_draws: int, seed: int) -> _Moved:
-    design, loads = fit.model.design, loadings(fit, equations(fit))
+    design, loads = fit.model.design, loadings(fit, posterior_of(fit))
     noise = np.random.default_rng([seed, 5]).standard_normal((num_draws, len(loads.vcov)))
     moves = noise @ cholesky_semidefinite(loads.vcov).T
-    columns = design.column_predictors
-    each = [
-        moves @ loads.of(design.X, design.terms, columns, k).T for k in range(design.num_predictors)
-    ]
-    eta = np.stack(each, axis=1)
+    eta = np.stack([moves @ each.T for each in loads.of(design)], axis=1)
     p = loads.num_fixed
     if len(loads.vcov) == p:
         return _Moved(eta, None)

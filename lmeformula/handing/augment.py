@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.design.made import row_labels
 from lmeformula.errors import FormulaDataError
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.equations import equations, has_equations
-from lmeformula.prediction.posterior import row_precisions
+from lmeformula.prediction.posterior import has_posterior, posterior_of, row_precisions
 from lmeformula.prediction.predictor import (
     category_names,
     chances_at,
@@ -82,10 +80,9 @@ def _chances(fit: FittedModel, what: str, eta: np.ndarray) -> dict[str, np.ndarr
 def _leverages(fit: FittedModel) -> np.ndarray:
     """(n,) traces of W V, with W the precisions of each row and V the covariances of its predictors."""
     design = fit.model.design
-    if not has_equations(fit):
+    if not has_posterior(fit):
         return np.full(design.n, np.nan)
-    with one_blas_thread():
-        spread = equations(fit).spread(design, parameters=True, effects=True, new_levels=False)
+    spread = posterior_of(fit).covariances(design)
     precisions = fit.model.stack.mixture.to_blocks(row_precisions(fit))
     shares = np.einsum("nab,nba->n", precisions, spread)
     return np.asarray(np.clip(shares, 0.0, design.num_predictors))

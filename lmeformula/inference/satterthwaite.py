@@ -17,8 +17,8 @@ from lmeformula.fit import FittedModel
 from lmeformula.inference.covariance_elements import Root, generalised_inverse, information, roots
 from lmeformula.likelihood.gaussian.likelihood import solve_exactly
 from lmeformula.likelihood.gaussian.sums import Sums, sums
-from lmeformula.prediction.equations import check_direct
 from lmeformula.prediction.freedom import FTest, wald_statistic
+from lmeformula.prediction.posterior import check_direct
 
 # Directions with less information than this, relative to the largest, have none: it is known to about 1e-9.
 WITHOUT_INFORMATION = 1e-7

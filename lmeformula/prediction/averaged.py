@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.equations import Equations, equations, fresh_spread
 from lmeformula.prediction.heavy_errors import (
     HeavyErrors,
     means_over,
     normal_covariances,
-    with_fresh,
+    with_unseen,
 )
 from lmeformula.prediction.kept_effects import only_terms
-from lmeformula.prediction.level_posterior import LevelNodes, at_effects, level_nodes, shifts
+from lmeformula.prediction.level_posterior import (
+    LevelNodes,
+    at_effects,
+    level_nodes,
+    moved_means,
+)
 from lmeformula.prediction.mean_intervals import mean_slopes, moved_by
-from lmeformula.prediction.normal_points import row_roots
-from lmeformula.prediction.predictive_density import mean_over
+from lmeformula.prediction.normal_points import normal_average, row_roots, tensor_grid
+from lmeformula.prediction.posterior import Posterior, posterior_of, unseen_covariances
 from lmeformula.prediction.predictor import (
     PredictionKind,
-    chances_at,
     linear_predictor,
     mean_response,
+    predicted_at,
 )
 from lmeformula.prediction.predictor_intervals import Uncertain
 from lmeformula.prediction.predictor_intervals import uncertain as errors_of
 from lmeformula.prediction.refuse_student import has_tails
-from lmeformula.prediction.scores import averaged_chances
 
 # Nodes over the errors of the parameters, beside those of a level's effects; and numbers at a time.
 PARAMETER_NODES, CHUNK = 5, 2_000_000
@@ -78,21 +81,21 @@ def averaged_over(
         what = errors_of(fit, used, eta, parameters=True, effects=any(kept), new_levels=new_levels)
         return _over_draws(fit, kind, what)
     spread = np.zeros((eta.shape[1], len(eta), len(eta)))
-    solved = equations(fit) if uncertain else None
+    posterior = posterior_of(fit) if uncertain else None
     nodes = level_nodes(fit) if uncertain and any(kept) else None
-    if solved is not None:
-        with one_blas_thread():
-            spread = solved.spread(used, parameters=True, effects=any(kept), new_levels=False)
+    if posterior is not None:
+        spread = posterior.covariances(used, effects=any(kept))
         if nodes is None and any(kept):
-            eta = eta + moved_means(fit, solved, used)[0]
+            eta = eta + moved_means(fit, posterior, used)[0]
     if new_levels and not is_linear(fit):
-        spread = spread + fresh_spread(used, normal_covariances(fit))
-        found = over_errors(fit, kind, eta, spread, with_fresh(fit, used.terms, spread[:, 0, 0]))
+        spread = spread + unseen_covariances(used, normal_covariances(fit))
+        found = over_errors(fit, kind, eta, spread, with_unseen(fit, used, spread[:, 0, 0]))
     else:
-        found = _normal(fit, kind, eta, spread)
-    if nodes is not None and solved is not None:
+        found = normal_average(fit, kind, eta, spread)
+    if nodes is not None and posterior is not None:
         # Levels that the fit has seen have points of their own.
-        _at_nodes(fit, kind, used, nodes, solved, found)
+        for cloud in clouds(fit, used, nodes, posterior, PARAMETER_NODES, is_fine=True):
+            found[cloud.rows] = over_points(cloud, lambda eta: predicted_at(fit, kind, eta))
     found[_is_unknown(fit, kind, eta, spread)] = np.nan
     return found
 
@@ -119,12 +122,6 @@ def tried(fit: FittedModel, others: float) -> Floats:
     return found
 
 
-def _normal(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> Floats:
-    if kind == "prob":
-        return averaged_chances(fit, eta, spread)
-    return mean_over(fit, eta, spread)[:, None]
-
-
 def over_errors(
     fit: FittedModel, kind: str, eta: Floats, spread: Floats, errors: HeavyErrors
 ) -> Floats:
@@ -137,11 +134,12 @@ def over_errors(
       spread: (n, K, K) covariances of their normal errors.
       errors: those of the first one, by Student's t as well.
     """
-    found, is_heavy = _normal(fit, kind, eta, spread), errors.is_heavy
+    found, is_heavy = normal_average(fit, kind, eta, spread), errors.is_heavy
     if is_heavy.any():
-        work = of_kind(fit, kind)
         one = eta[0, is_heavy]
-        found[is_heavy] = means_over(errors.at(is_heavy), one, lambda at: work(at[None]))
+        found[is_heavy] = means_over(
+            errors.at(is_heavy), one, lambda at: predicted_at(fit, kind, at[None])
+        )
     return found
 
 
@@ -153,33 +151,14 @@ def _over_draws(fit: FittedModel, kind: str, what: Uncertain) -> Floats:
         variances = what.variances()
         heavy = what.heavy(what.rows)._replace(variances=variances)
         return over_errors(fit, kind, what.eta, variances[:, None, None], heavy)
-    work, random = of_kind(fit, kind), np.random.default_rng(0)
-    sds = np.sqrt(what.variances())
-
-    def means(part: slice, rows: Design | NewRows) -> Floats:
-        drawn = what.eta[0, part] + what.shifts(rows, what.heavy(rows))
-        drawn += sds[part] * random.standard_normal(drawn.shape)
-        return np.asarray(work(drawn.reshape(1, -1)).reshape(*drawn.shape, -1).mean(axis=0))
-
-    return what.together(means)
+    draws = what.draws(np.random.default_rng(0))
+    return np.concatenate([mean_over_draws(fit, kind, drawn) for _, _, drawn in draws])
 
 
-def moved_means(
-    fit: FittedModel, solved: Equations, rows: Design | NewRows
-) -> tuple[Floats, Floats]:
-    """How far means of predictors are from their values at the modes of the effects.
-
-    Returns:
-      moved: (K, n) of these rows.
-      thirds: (n, K, K, K) third derivatives of the fitted rows' log density.
-    """
-    found = np.zeros((rows.num_predictors, len(rows.offset)))
-    effects, thirds = shifts(fit, solved)
-    for block, moves in zip(rows.terms, effects, strict=True):
-        known = block.index >= 0
-        each = block.added(moves[np.where(known, block.index, 0)], len(found))
-        found += np.where(known, each, 0.0)
-    return found, thirds
+def mean_over_draws(fit: FittedModel, kind: str, drawn: Floats) -> Floats:
+    """(n, c) what is predicted, averaged over draws (m, n) of the one predictor."""
+    each = predicted_at(fit, kind, drawn.reshape(1, -1))
+    return np.asarray(each.reshape(*drawn.shape, -1).mean(axis=0))
 
 
 class Cloud(NamedTuple):
@@ -204,7 +183,7 @@ def clouds(
     fit: FittedModel,
     rows: Design | NewRows,
     nodes: LevelNodes,
-    solved: Equations,
+    posterior: Posterior,
     num_errors: int,
     *,
     is_fine: bool = False,
@@ -215,16 +194,13 @@ def clouds(
       fit: a fitted model with one grouping factor.
       rows: fitted or new rows.
       nodes: points of its levels.
-      solved: its mixed-model equations, for the errors of the parameters.
+      posterior: of its effects, for the errors of the parameters.
       num_errors: nodes over these errors of one predictor, beside the points of the levels; those of several
         take two for each, which are exact up to the third power of errors.
       is_fine: whether those of two or three take a grid instead, exact up to the fifth power.
     """
-    with one_blas_thread():
-        both = solved.spread(rows, parameters=True, effects=True, new_levels=False)
-        given = solved.spread(rows, parameters=False, effects=True, new_levels=False)
     # As parameters move, modes move with them: what is left is what the rows do not tell.
-    left = both - given
+    left = posterior.covariances(rows) - posterior.covariances(rows, parameters=False)
     base = linear_predictor(fit, rows, with_random=False)
     known = np.flatnonzero(np.logical_and.reduce([block.index >= 0 for block in rows.terms]))
     steps, shares = _steps(num_errors, rows.num_predictors, is_fine)
@@ -250,41 +226,16 @@ def _steps(count: int, num_predictors: int, is_fine: bool) -> tuple[Floats, Floa
     """(e, K) standard normal points and their chances: a rule, or of several predictors a grid or the axes."""
     k = num_predictors
     if k == 1 or (is_fine and k <= MOST_FINE):
-        nodes, weights = np.polynomial.hermite_e.hermegauss(count if k == 1 else FINE_NODES)
-        grid = np.stack(np.meshgrid(*[nodes] * k, indexing="ij"), axis=-1).reshape(-1, k)
-        shares = weights
-        for _ in range(k - 1):
-            shares = np.multiply.outer(shares, weights)
-        return grid, shares.reshape(-1) / shares.sum()
+        rule = np.polynomial.hermite_e.hermegauss(count if k == 1 else FINE_NODES)
+        grid, shares = tensor_grid([rule] * k)
+        return grid, shares / shares.sum()
     axes = np.sqrt(k) * np.eye(k)
     return np.vstack([axes, -axes]), np.full(2 * k, 0.5 / k)
 
 
 def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
     """(r, c) averages over the points of a cloud of what is worked out of predictors (K, r), as (r, c)."""
-    total: Floats | None = None
-    for eta, weights in zip(cloud.eta, cloud.weights, strict=True):
-        part = weights[:, None] * work(eta)
-        total = part if total is None else total + part
-    assert total is not None
-    return total
-
-
-def of_kind(fit: FittedModel, kind: str) -> Callable[[Floats], Floats]:
-    """What is predicted at linear predictors (K, r): means (r, 1), or chances (r, c)."""
-    if kind == "prob":
-        return lambda eta: chances_at(fit, eta)
-    return lambda eta: np.asarray(mean_response(fit, eta))[:, None]
-
-
-def _at_nodes(
-    fit: FittedModel,
-    kind: str,
-    rows: Design | NewRows,
-    nodes: LevelNodes,
-    solved: Equations,
-    found: Floats,
-) -> None:
-    work = of_kind(fit, kind)
-    for cloud in clouds(fit, rows, nodes, solved, PARAMETER_NODES, is_fine=True):
-        found[cloud.rows] = over_points(cloud, work)
+    each = (
+        weights[:, None] * work(eta) for eta, weights in zip(cloud.eta, cloud.weights, strict=True)
+    )
+    return functools.reduce(np.add, each)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,11 @@ import scipy.special
 import scipy.stats
 
 from lmeformula.arrays import Floats, Mask
-from lmeformula.design.design import TermBlock
+from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.equations import fresh_variances
 from lmeformula.prediction.intervals import cutoff
+from lmeformula.prediction.posterior import unseen_covariances
 
 # Widest steps in log w, and in standard deviations of it; and the chance that is left out beyond the first and
 # the last: for one t error, and for each of several, whose nodes multiply.
@@ -67,22 +68,23 @@ class HeavyErrors(NamedTuple):
         return HeavyErrors(self.variances[part], self.scales[:, part], self.freedom)
 
 
-def with_fresh(fit: FittedModel, terms: Sequence[TermBlock], variances: Floats) -> HeavyErrors:
+def with_unseen(fit: FittedModel, rows: Design | NewRows, variances: Floats) -> HeavyErrors:
     """Errors of rows (n,), with the t errors that effects of levels that a fit has not seen have.
 
     Args:
       fit: a fitted model.
-      terms: of the rows.
+      rows: fitted or new rows.
       variances: (n,) of all normal errors, those of unseen levels included; see `normal_covariances`.
     Raises:
       ModelError: where rows have more t errors than can be added up.
     """
     scales, freedom = [], []
-    for j, block in enumerate(terms):
-        df = fit.params.freedom_of[j]
+    for block, covariance, df in zip(
+        rows.terms, fit.params.covariances, fit.params.freedom_of, strict=True
+    ):
         if math.isinf(df):
             continue
-        each = fresh_variances((block,), (fit.params.covariances[j],))
+        each = unseen_covariances(replace(rows, terms=(block,)), (covariance,))[:, 0, 0]
         if each.any():
             scales.append(np.sqrt(each))
             freedom.append(df)

@@ -18,16 +18,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.design.design import NewRows, TermBlock
+from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.equations import Equations
-from lmeformula.prediction.posterior import row_precisions
+from lmeformula.prediction.normal_points import sinh_rule
+from lmeformula.prediction.posterior import Posterior, row_precisions
 from lmeformula.prediction.predictive_density import row_log_density
-from lmeformula.prediction.predictor import linear_predictor, stacked_predictor
+from lmeformula.prediction.predictor import add_effects, linear_predictor, stacked_estimates
 from lmeformula.store.absent import has_rows
 
 # Nodes of each effect by the number of effects of a level, also where they add to several predictors, whose
@@ -79,7 +80,7 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
     if design.n * num_nodes > MOST_DENSITIES:
         return None
     count = len(terms[0].levels)
-    root = _block_diagonal([cholesky_semidefinite(each) for each in fit.params.covariances])
+    root = scipy.linalg.block_diag(*map(cholesky_semidefinite, fit.params.covariances))
     modes = np.hstack(list(fit.modes))
     # Nodes lie around the mode in effects of unit variance, as wide as the curvature there.
     middle = modes @ np.linalg.pinv(root).T
@@ -90,13 +91,9 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
     inside = _collector(stack.terms[0].index, count) @ outer
     precision = np.eye(num_effects) + inside.reshape(count, num_effects, num_effects)
     values, vectors = np.linalg.eigh(precision)
-    reach = np.arcsinh(REACH * np.sqrt(values))
-    rule = np.linspace(-1.0, 1.0, along_each)
-    grid = np.stack(np.meshgrid(*[rule] * num_effects, indexing="ij"), axis=-1)
-    inner = grid.reshape(-1, 1, num_effects) * reach
-    along = np.sinh(inner) / np.sqrt(values)
-    points = middle + np.einsum("lab,mlb->mla", vectors, along)
-    logs = np.log(np.cosh(inner)).sum(axis=-1) - 0.5 * (points**2).sum(axis=-1)
+    along, stretch = sinh_rule(values, along_each, REACH)
+    points = middle + np.einsum("lab,lmb->mla", vectors, along)
+    logs = stretch.T - 0.5 * (points**2).sum(axis=-1)
     effects = points @ root.T
     starts = tuple(int(s) for s in np.cumsum([0, *(len(term.columns) for term in terms)])[:-1])
     logs += _row_sums(fit, effects, starts)
@@ -134,16 +131,6 @@ def _collector(index: Codes, count: int) -> sp.csr_array:
     return sp.csr_array((np.ones(n), (index, np.arange(n))), shape=(count, n))
 
 
-def _block_diagonal(blocks: list[Floats]) -> Floats:
-    size = sum(len(block) for block in blocks)
-    found, start = np.zeros((size, size)), 0
-    for block in blocks:
-        stop = start + len(block)
-        found[start:stop, start:stop] = block
-        start = stop
-    return found
-
-
 def _row_sums(fit: FittedModel, effects: Floats, starts: Sequence[int]) -> Floats:
     """(M, l) log densities of each level's rows, at its points."""
     family, own, design = fit.model.family, fit.params.own, fit.model.design
@@ -162,34 +149,36 @@ def _row_sums(fit: FittedModel, effects: Floats, starts: Sequence[int]) -> Float
     return found
 
 
-def shifts(fit: FittedModel, solved: Equations) -> tuple[tuple[Floats, ...], Floats]:
-    """How far the means of the effects given the data are from their modes, to first order.
+def moved_means(
+    fit: FittedModel, posterior: Posterior, rows: Design | NewRows
+) -> tuple[Floats, Floats]:
+    """How far the means of predictors given the data are from their values at the modes, to first order.
 
     Zero where the modes are means already: of normal rows, and in fits by Monte Carlo EM.
 
     Args:
       fit: a fitted model.
-      solved: its mixed-model equations.
+      posterior: of its effects.
+      rows: fitted or new rows.
     Returns:
-      shifts: (l, k) of each term.
-      thirds: (n, K, K, K) third derivatives of the rows' log density in their K predictors; zeros where nothing
-        is moved.
+      moved: (K, n) of these rows.
+      thirds: (n, K, K, K) third derivatives of the fitted rows' log density in their K predictors; zeros where
+        nothing is moved.
     """
-    plan, design, stack = solved.factor.plan, fit.model.design, fit.model.stack
+    design, stack = fit.model.design, fit.model.stack
     k, n = design.num_predictors, design.n
+    moved = np.zeros((k, len(rows.offset)))
     if not fit.has_modes:
-        return plan.split(np.zeros(plan.num_effects)), np.zeros((n, k, k, k))
+        return moved, np.zeros((n, k, k, k))
     from lmeformula.likelihood.laplace.rows import row_derivatives  # may start TensorFlow
 
-    rows = NewRows(stack.X, design.names, stack.terms, (stack.offset,), (0,) * len(design.names))
-    variances = solved.variances(rows, parameters=False, effects=True, new_levels=False)
-    free = fit.model.space.own.scale.to_free(fit.params.own)
-    eta = stacked_predictor(fit, linear_predictor(fit, design))
+    stacked = NewRows(stack.X, design.names, stack.terms, (stack.offset,), (0,) * len(design.names))
+    variances = posterior.covariances(stacked, parameters=False)[:, 0, 0]
     # How the weights of stacked rows change with each predictor: so the rows' means are pulled.
-    thirds = np.asarray(row_derivatives(fit.model).depths(eta, free).third, float)
+    thirds = np.asarray(row_derivatives(fit.model).depths(*stacked_estimates(fit)).third, float)
     pulls = np.zeros((len(thirds), n))
     pulls[:k] = 0.5 * np.einsum("vkn,vn->kn", thirds, variances.reshape(-1, n))
-    pulled = solved.collected(pulls.reshape(-1, 1))
+    shifts = posterior.collected(pulls.reshape(-1, 1))[:, 0]
+    add_effects(moved, rows.terms, posterior.plan.split(shifts))
     readers = stack.mixture.readers
-    every = np.einsum("vkn,va,vb->nkab", thirds, readers, readers)
-    return plan.split(pulled[:, 0]), every
+    return moved, np.einsum("vkn,va,vb->nkab", thirds, readers, readers)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats
-from lmeformula.design.design import TermBlock
+from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.equations import Equations
 from lmeformula.prediction.parameter_errors import parameter_covariance
-from lmeformula.prediction.predictor import linear_predictor, stacked_predictor
+from lmeformula.prediction.posterior import Posterior
+from lmeformula.prediction.predictor import stacked_estimates
 from lmeformula.prediction.sampled_effects import EffectSample
 
 
@@ -33,30 +32,26 @@ class Loadings:
     moves: Floats | None = None
     plan: Layout | None = None
 
-    def of(
-        self, X: Floats, terms: Sequence[TermBlock], column_predictors: Sequence[int], k: int
-    ) -> Floats:
-        """(n, d) derivative of predictor k in the parameters.
-
-        Args:
-          X: (n, p).
-          terms: of these rows; levels that the fit has not seen do not move.
-          column_predictors: which predictor each column of X is of.
-          k: the predictor.
-        """
-        found = np.zeros((len(X), len(self.vcov)))
-        found[:, : self.num_fixed] = X * np.equal(column_predictors, k)
+    def of(self, rows: Design | NewRows) -> Floats:
+        """(K, n, d) derivatives of the linear predictors of rows; levels that are unseen do not move."""
+        each = np.arange(rows.num_predictors)
+        found = np.zeros((len(each), len(rows.X), len(self.vcov)))
+        reads = np.equal.outer(each, rows.column_predictors)
+        found[:, :, : self.num_fixed] = rows.X * reads[:, None]
         if self.moves is None or self.plan is None:
             return found
-        for moved, block in zip(self.plan.split(self.moves), terms, strict=True):
+        for moved, block in zip(self.plan.split(self.moves), rows.terms, strict=True):
             known = block.index >= 0
-            each = moved[np.where(known, block.index, 0)]
-            values = np.where(known[:, None], block.values, 0.0) * np.equal(block.predictors, k)
-            found += np.einsum("na,nad->nd", values, each)
+            of_rows = moved[np.where(known, block.index, 0)]
+            reads = np.equal.outer(each, block.predictors)
+            for place, values in enumerate(
+                np.where(known[:, None], block.values, 0.0) * reads[:, None]
+            ):
+                found[place] += np.einsum("na,nad->nd", values, of_rows)
         return found
 
 
-def loadings(fit: FittedModel, solved: Equations | None) -> Loadings:
+def loadings(fit: FittedModel, posterior: Posterior | None) -> Loadings:
     """The loadings of a fit's predictors.
 
     At the modes b of the effects Z'g = Psi^-1 b, with g the derivative of the rows' log density in their
@@ -64,15 +59,15 @@ def loadings(fit: FittedModel, solved: Equations | None) -> Loadings:
 
     Args:
       fit: a fitted model.
-      solved: its mixed-model equations, where effects take part at their modes, which move; else None.
+      posterior: of its effects, where these take part at their modes, which move; else None.
     """
     vcov, p = parameter_covariance(fit), fit.model.space.num_fixed
-    if solved is None:
+    if posterior is None:
         return Loadings(vcov, p)
-    moves = -solved.crossed[:, :p]
+    moves = -posterior.crossed[:, :p]
     if len(vcov) > p:
-        moves = np.column_stack([moves, solved.collected(_slopes_in_own(fit))])
-    return Loadings(vcov, p, moves, solved.factor.plan)
+        moves = np.column_stack([moves, posterior.collected(_slopes_in_own(fit))])
+    return Loadings(vcov, p, moves, posterior.plan)
 
 
 def sampled_loadings(fit: FittedModel, sampled: EffectSample) -> Loadings:
@@ -93,7 +88,6 @@ def _slopes_in_own(fit: FittedModel) -> Floats:
     """(v n, f) derivatives in the unconstrained own parameters of the rows' first ones in their predictors."""
     from lmeformula.likelihood.laplace.rows import row_derivatives  # may start TensorFlow
 
-    eta = stacked_predictor(fit, linear_predictor(fit, fit.model.design))
-    free = fit.model.space.own.scale.to_free(fit.params.own)
+    eta, free = stacked_estimates(fit)
     found = row_derivatives(fit.model).depths(eta, free).own_first.T
     return np.asarray(np.where(np.isfinite(free), found, 0.0))

@@ -13,7 +13,7 @@ package emmeans, whose intervals of chances and of mean categories are these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.freedom import ROUNDING, with_errors
 from lmeformula.prediction.parameter_errors import own_changes
-from lmeformula.prediction.predictor import chances_at, mean_response
+from lmeformula.prediction.predictor import chances_at, mean_response, predicted_at
 
 COLUMNS = ("estimate", "lower", "upper")
 # Steps of central differences: in predictors, absolute and relative to them, and in own parameters.
@@ -56,8 +56,11 @@ def mean_slopes(fit: FittedModel, eta: Floats, kind: str = "response") -> MeanSl
     Raises:
       ModelError: if the family has no mean, or no chances.
     """
-    at, own = _of_kind(fit, kind), fit.params.own
-    slopes = []
+
+    def at(eta: Floats, own: Floats) -> Floats:
+        return predicted_at(fit, kind, eta, own)
+
+    own, slopes = fit.params.own, []
     for k in range(len(eta)):
         step = np.maximum(STEP, RELATIVE_STEP * np.abs(eta[k]))
         moved = np.zeros_like(eta)
@@ -72,23 +75,12 @@ def mean_slopes(fit: FittedModel, eta: Floats, kind: str = "response") -> MeanSl
     return MeanSlopes(values, np.array(slopes), np.array(in_own).reshape(-1, *values.shape))
 
 
-def _of_kind(fit: FittedModel, kind: str) -> Callable[[Floats, Floats], Floats]:
-    family = fit.model.family
-    if kind == "prob":
-        chances = family.probabilities
-        assert chances is not None
-        return lambda eta, own: chances(family.as_taken(eta), own)
-    return lambda eta, own: np.asarray(family.mean(family.as_taken(eta), own))[:, None]
-
-
-def mean_variances(
-    slopes: MeanSlopes, loads: Sequence[Floats], vcov: Floats, effects: Floats
-) -> Floats:
+def mean_variances(slopes: MeanSlopes, loads: Floats, vcov: Floats, effects: Floats) -> Floats:
     """(n, c) variances of the means' errors.
 
     Args:
       slopes: of the means.
-      loads: for each predictor (n, d) its derivative in the parameters.
+      loads: (K, n, d) derivatives of the predictors in the parameters.
       vcov: (d, d) covariance of the parameters.
       effects: (n, K, K) covariances of the predictors' errors, the parameters known.
     """

@@ -10,12 +10,15 @@ References: Davis, Rabinowitz (1984), Methods of Numerical Integration, 2nd ed.,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import scipy.stats
 
 from lmeformula.arrays import Floats
+from lmeformula.fit import FittedModel
+from lmeformula.prediction.predictor import predicted_at
 
 # How many standard deviations of the predictor nodes reach to.
 REACH = 9.0
@@ -70,6 +73,52 @@ def normal_points(
         yield eta + (roots @ point).T, weight
 
 
+def normal_average(fit: FittedModel, kind: str, eta: Floats, spread: Floats) -> Floats:
+    """(n, c) expected responses or chances of categories, averaged over normal linear predictors.
+
+    Args:
+      fit: a fitted model.
+      kind: "response" or "prob".
+      eta: (K, n) means of the linear predictors.
+      spread: (n, K, K) their covariances.
+    """
+    at = predicted_at(fit, kind, eta)
+    if kind == "response" and np.array_equal(at[:, 0], eta[0]):
+        # The mean is the predictor, whatever the link is called: so is its average.
+        return at
+    total = np.zeros_like(at)
+    for there, weight in normal_points(eta, spread):
+        total += weight * predicted_at(fit, kind, there)
+    return total
+
+
+def tensor_grid(rules: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """(m, K) points: the nodes of K rules, each with each; and the products of their weights (m,)."""
+    nodes, weights = zip(*rules, strict=True)
+    points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, len(rules))
+    return points, functools.reduce(np.multiply.outer, weights).reshape(-1)
+
+
+def sinh_rule(values: Floats, count: int, reach: float) -> tuple[Floats, Floats]:
+    """The trapezoidal rule around the middles of integrands after a substitution by the hyperbolic sine.
+
+    Nodes lie densely around the middle and reach far into the tails of what has little information.
+
+    Args:
+      values: (n, K) curvatures of the logarithms of n integrands along K axes.
+      count: nodes along each.
+      reach: how far they go, in units of axes of curvature one.
+    Returns:
+      along: (n, m, K) the nodes.
+      logs: (n, m) logarithms of how the substitution stretches there.
+    """
+    rule = np.linspace(-1.0, 1.0, count)
+    grid, _ = tensor_grid([(rule, rule)] * values.shape[1])
+    sds = np.sqrt(values)[:, None]
+    inner = grid * np.arcsinh(reach * sds)
+    return np.sinh(inner) / sds, np.log(np.cosh(inner)).sum(axis=-1)
+
+
 def _joint_rule(roots: Floats) -> tuple[Floats, Floats]:
     """(m, K) standard normal points and their chances (m,)."""
     k = roots.shape[-1]
@@ -80,22 +129,16 @@ def _joint_rule(roots: Floats) -> tuple[Floats, Floats]:
     rules = [normal_rule(float(width), NODES_OF_SEVERAL[k]) for width in widths]
     if np.prod([float(len(nodes)) for nodes, _ in rules]) > MOST_POINTS:
         return _drawn_points(k)
-    points = np.stack(np.meshgrid(*(nodes for nodes, _ in rules), indexing="ij"), axis=-1)
-    chances = np.array(1.0)
-    for _, weights in rules:
-        chances = np.multiply.outer(chances, weights)
-    counts = chances.ravel() > LEAST_CHANCE
-    return points.reshape(-1, k)[counts], chances.ravel()[counts]
+    points, chances = tensor_grid(rules)
+    counts = chances > LEAST_CHANCE
+    return points[counts], chances[counts]
 
 
 def _drawn_points(k: int) -> tuple[Floats, Floats]:
-    return drawn_normals(k, NUM_DRAWN, 0), np.full(NUM_DRAWN, 1.0 / NUM_DRAWN)
-
-
-def drawn_normals(k: int, count: int, seed: int) -> Floats:
-    """(m, K) standard normal points that fill their space evenly, m a power of two."""
-    uniform = scipy.stats.qmc.Sobol(k, rng=np.random.default_rng(seed)).random(count)
-    return np.asarray(scipy.stats.norm.ppf(np.clip(uniform, 1e-12, 1.0 - 1e-12)))
+    """Points that fill their space evenly, a power of two of them."""
+    uniform = scipy.stats.qmc.Sobol(k, rng=np.random.default_rng(0)).random(NUM_DRAWN)
+    points = scipy.stats.norm.ppf(np.clip(uniform, 1e-12, 1.0 - 1e-12))
+    return np.asarray(points), np.full(NUM_DRAWN, 1.0 / NUM_DRAWN)
 
 
 def row_roots(covariances: Floats) -> Floats:

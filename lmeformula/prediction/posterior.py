@@ -1,85 +1,232 @@
-"""Draws of all random effects given the data and the estimates, by the normal approximation."""
+"""The effects of a fit given the data and the estimates, as normal, and with them the errors of its predictors.
+
+With H = Z'WZ + Psi^-1, whose inverse is Lambda M^-1 Lambda', the errors of x'beta + z'b have variance
+
+    z'H^-1 z + t'C t,   t = x - X'WZ H^-1 z,
+
+where C is the covariance of the fixed effects: Henderson's mixed-model equations. With thresholds the predictor
+is measured from their mean, which is one more coefficient, of a column of -1.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import cross_products, layout
-from lmeformula.algebra.factor import factorize
+from lmeformula.algebra.crossproducts import Layout, cross_products, layout, model_matrix
+from lmeformula.algebra.factor import Factor, factorize
+from lmeformula.algebra.inverse import leverages
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.design.select import select_rows
+from lmeformula.errors import ModelError
+from lmeformula.estimation.solver import can_be_factored
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.predictor import linear_predictor, stacked_predictor
-from lmeformula.prediction.refuse_student import has_tails
-from lmeformula.prediction.sampled_effects import effect_sample
+from lmeformula.prediction.freedom import combined_variances
+from lmeformula.prediction.parameter_errors import has_thresholds, location_covariance
+from lmeformula.prediction.predictor import stacked_estimates
+from lmeformula.prediction.refuse_student import has_tails, refuse_heavy
 
-JOINT = "normal, jointly for all effects"
-SAMPLED = "from the sampler of Monte Carlo EM, jointly for all effects"
-APART = "normal, each level independently of the others"
+# Rows whose variances are worked out at a time: memory does not grow with their number.
+CHUNK = 65_536
 
 
-class PosteriorDraws(NamedTuple):
-    """Independent draws of all random effects.
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """The effects of a fit given the data, normal about its modes.
 
     Attributes:
-      effects: (m, l, k) for each term.
-      how: `JOINT`, `SAMPLED` or `APART`.
+      fit: a fitted model.
+      weights: (v n,) W, of its stacked rows; see `lmeformula.model.stack`.
+      factor: of M.
     """
 
-    effects: tuple[Floats, ...]
-    how: str
+    fit: FittedModel
+    weights: Floats
+    factor: Factor
+
+    @property
+    def plan(self) -> Layout:
+        """Where the effects of each term are among the q."""
+        return self.factor.plan
+
+    @cached_property
+    def fixed_vcov(self) -> Floats:
+        """(p, p) C; p counts the location of thresholds, where there are some."""
+        return location_covariance(self.fit) if has_thresholds(self.fit) else self.fit.fixed_vcov
+
+    @cached_property
+    def X(self) -> Floats:
+        """(v n, p) fixed columns of the stacked rows."""
+        stack = self.fit.model.stack
+        if not has_thresholds(self.fit):
+            return stack.X
+        reads_first = np.repeat(stack.mixture.readers[:, 0], stack.mixture.num_rows)
+        return np.column_stack([stack.X, -reads_first])
+
+    @cached_property
+    def crossed(self) -> Floats:
+        """(q, p) H^-1 Z'WX."""
+        return self.collected(self.X * self.weights[:, None])
+
+    def collected(self, rows: Floats) -> Floats:
+        """(q, c) H^-1 Z' rows, for columns (v n, c) of stacked rows."""
+        plan, lambdas = self.plan, self.factor.lambdas
+        right = np.concatenate([plan.transposed[j] @ rows for j in (plan.lead, *plan.rest)])
+        half = self.factor.solve(apply_lambda(plan, lambdas, right, transpose=True))
+        return apply_lambda(plan, lambdas, half)
+
+    def draws(self, num_draws: int, random: np.random.Generator) -> tuple[Floats, ...]:
+        """(m, l, k) of each term: draws of all effects, less their means."""
+        # M = L L' is the precision of the effects before they are scaled by lambda: L'^-1 z has its inverse.
+        noise = self.factor.solve_upper(random.standard_normal((self.plan.num_effects, num_draws)))
+        found = self.plan.split(apply_lambda(self.plan, self.factor.lambdas, noise))
+        return tuple(np.moveaxis(part, -1, 0) for part in found)
+
+    def covariances(
+        self, rows: Design | NewRows, *, parameters: bool = True, effects: bool = True
+    ) -> Floats:
+        """(n, K, K) covariances of the errors of linear predictors.
+
+        Args:
+          rows: fitted or new rows, with their terms; an unseen level adds nothing.
+          parameters: whether fixed effects are uncertain.
+          effects: whether random effects are, given the data. Only both together take account of how the
+            errors of the two are related.
+        """
+        k = rows.num_predictors
+        if parameters and has_thresholds(self.fit):
+            rows = replace(
+                rows.as_rows() if isinstance(rows, Design) else rows,
+                X=np.column_stack([rows.X, np.full(len(rows.X), -1.0)]),
+                column_predictors=(*rows.column_predictors, 0),
+            )
+        with one_blas_thread():
+            parts = [
+                _polarised(some, lambda read: self._variances(read, parameters, effects))
+                for _, some in in_parts(rows, CHUNK)
+            ]
+        return np.concatenate(parts) if parts else np.zeros((0, k, k))
+
+    def _variances(self, rows: Design | NewRows, parameters: bool, effects: bool) -> Floats:
+        """(n,) of the sum of the predictors."""
+        found = np.zeros(len(rows.X))
+        plan = self._plan(rows.terms) if effects and rows.terms else None
+        if parameters:
+            seen = rows.X
+            if plan is not None:
+                seen = seen - sum(
+                    plan.matrices[j] @ self.crossed[plan.place(j)] for j in range(len(plan.sizes))
+                )
+            found += combined_variances(seen, self.fixed_vcov)
+        if plan is not None:
+            found += leverages(plan, self.factor.lambdas, self.factor.inverse().met(plan))
+        # Rounding may leave a variance of zero below it.
+        return np.maximum(found, 0.0)
+
+    def _plan(self, terms: tuple[TermBlock, ...]) -> Layout:
+        matrices = []
+        for block in terms:
+            known = (block.index >= 0)[:, None]
+            values = np.where(known, block.values, 0.0)
+            index = np.where(known[:, 0], block.index, 0).astype(np.int32)
+            matrices.append(model_matrix(replace(block, values=values, index=index)))
+        return self.plan.with_matrices(tuple(matrices))
 
 
-def posterior_draws(
-    fit: FittedModel, num_draws: int, seed: int, *, jointly: bool | None = None
-) -> PosteriorDraws:
-    """Draw all random effects given the data and the estimates.
+def _polarised(rows: Design | NewRows, variances: Callable[[Design | NewRows], Floats]) -> Floats:
+    """(n, K, K) covariances of K predictors, from variances (n,) of the sums that columns add to."""
+    count = rows.num_predictors
+    found = np.zeros((len(rows.offset), count, count))
+    for a in range(count):
+        found[:, a, a] = variances(_only(rows, (a,)))
+    for a in range(count):
+        for b in range(a):
+            both = variances(_only(rows, (a, b))) - found[:, a, a] - found[:, b, b]
+            found[:, a, b] = found[:, b, a] = 0.5 * both
+    return found
 
-    The distribution is normal around the posterior means of the fit. Its precision is that of the rows at
-    those means and of the effects' own covariance, as in the Laplace approximation; for Gaussian fits
-    this is exact. Effects of different levels and terms are correlated, as they are in crossed designs. Where
-    effects have a t distribution they are draws of their own distribution: every fourth one of the sampler of
-    Monte Carlo EM, and so nearly independent.
+
+def _only(rows: Design | NewRows, predictors: tuple[int, ...]) -> Design | NewRows:
+    """Rows whose columns are those of some predictors, with zeros in place of the others'."""
+    if len(predictors) == rows.num_predictors:
+        return rows
+    return replace(
+        rows,
+        X=rows.X * np.isin(rows.column_predictors, predictors),
+        terms=tuple(
+            replace(term, values=term.values * np.isin(term.predictors, predictors))
+            for term in rows.terms
+        ),
+    )
+
+
+def unseen_covariances(rows: Design | NewRows, covariances: tuple[Floats, ...]) -> Floats:
+    """(n, K, K) covariances of predictors by the effects of levels that the fit has not seen.
+
+    Args:
+      rows: fitted or new rows.
+      covariances: (k, k) of each term's effects.
+    """
+    count = rows.num_predictors
+    found = np.zeros((len(rows.offset), count, count))
+    for block, covariance in zip(rows.terms, covariances, strict=True):
+        is_unseen = block.index < 0
+        reads = np.equal.outer(np.arange(count), block.predictors)
+        each = block.values[is_unseen, None] * reads
+        found[is_unseen] += np.einsum("nka,ab,nlb->nkl", each, covariance, each, optimize=True)
+    return found
+
+
+def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, Design | NewRows]]:
+    """Some rows at a time, `size` of them: where they are, and these."""
+    for start in range(0, len(rows.offset), size):
+        part = slice(start, start + size)
+        yield part, select_rows(rows, part)
+
+
+def posterior_of(fit: FittedModel) -> Posterior:
+    """The effects given the data at the estimates.
+
+    For responses that are not Gaussian W holds the negative second derivatives of the rows' log density at the
+    estimates and conditional modes: the errors' distribution is taken for normal there.
 
     Args:
       fit: a fitted model.
-      num_draws: m.
-      seed: of the random numbers.
-      jointly: False draws each level from its own conditional covariance, for which the rows are not needed;
-        by default this is done where the equations were too large to be factored.
     Returns:
-      The draws.
+      The posterior.
     Raises:
-      ModelError: if the draws are joint, and the fit was loaded without its rows.
+      ModelError: if its equations are too large to be factored here, or have no minimum; or where effects have
+        heavy tails.
     References:
-      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the equations.
+      Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
     """
-    random = np.random.default_rng(seed)
-    if fit.is_factored if jointly is None else jointly:
-        if has_tails(fit):
-            return PosteriorDraws(effect_sample(fit, num_draws, seed).effects, SAMPLED)
-        return PosteriorDraws(_joint(fit, num_draws, random), JOINT)
-    found = []
-    for modes, covariances in zip(fit.modes, fit.mode_cov, strict=True):
-        roots = np.array([cholesky_semidefinite(covariance) for covariance in covariances])
-        noise = random.standard_normal((num_draws, *modes.shape))
-        found.append(modes + np.einsum("lab,mlb->mla", roots, noise))
-    return PosteriorDraws(tuple(found), APART)
+    check_direct(fit, "intervals of predictions")
+    refuse_heavy(fit, "mixed-model equations, as for errors of rows left out,")
+    return factored(fit, row_precisions(fit))
 
 
-def _joint(fit: FittedModel, num_draws: int, random: np.random.Generator) -> tuple[Floats, ...]:
+def factored(fit: FittedModel, weights: Floats) -> Posterior:
+    """The same with given weights W (v n,) of the stacked rows.
+
+    Raises:
+      ModelError: if the equations have no minimum.
+    """
     plan = layout(fit.model.stack.terms)
     lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
-    # M = L L' is the precision of the effects before they are scaled by lambda: L'^-1 z has its inverse.
-    factor = factorize(plan, cross_products(plan, row_precisions(fit)), lambdas)
-    noise = random.standard_normal((plan.num_effects, num_draws))
-    spread = plan.split(apply_lambda(plan, lambdas, factor.solve_upper(noise)))
-    return tuple(
-        modes + np.moveaxis(part, -1, 0) for modes, part in zip(fit.modes, spread, strict=True)
-    )
+    try:
+        return Posterior(fit, weights, factorize(plan, cross_products(plan, weights), lambdas))
+    except np.linalg.LinAlgError:
+        raise ModelError(
+            "the log density is not concave at the estimates, so that predictions have no intervals",
+            hint="Predict without `interval`, or simulate from the model.",
+        ) from None
 
 
 def row_precisions(fit: FittedModel) -> Floats:
@@ -87,14 +234,29 @@ def row_precisions(fit: FittedModel) -> Floats:
 
     With several predictors they are those of stacked rows; see `lmeformula.model.stack`.
     """
-    design, family = fit.model.design, fit.model.family
-    own = fit.params.own
-    if family.is_normal:
+    design = fit.model.design
+    if fit.model.family.is_normal:
         weights = np.ones(design.n) if design.weights is None else design.weights
-        return np.asarray(weights / own[0] ** 2)
+        return np.asarray(weights / fit.params.residual_sd**2)
     from lmeformula.likelihood.laplace.rows import row_derivatives  # may start TensorFlow
 
-    free = fit.model.space.own.scale.to_free(own)
-    eta = stacked_predictor(fit, linear_predictor(fit, design))
-    second = row_derivatives(fit.model).slopes(eta, free).second
+    second = row_derivatives(fit.model).slopes(*stacked_estimates(fit)).second
     return np.asarray(-second, float)
+
+
+def has_posterior(fit: FittedModel) -> bool:
+    """Whether `posterior_of` has an answer for this model: small enough, and its effects Gaussian."""
+    return can_be_factored(fit.model) and not has_tails(fit)
+
+
+def check_direct(fit: FittedModel, what: str) -> None:
+    """Refuse models whose equations are too large to be factored.
+
+    Raises:
+      ModelError: that says so.
+    """
+    if not can_be_factored(fit.model):
+        raise ModelError(
+            f"{what} need a factorization that is too large for this model",
+            hint='Use what does without: ddf="none", predictions without intervals.',
+        )

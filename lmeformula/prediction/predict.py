@@ -19,12 +19,11 @@ from lmeformula.prediction.kept_effects import ReForm, kept_columns, only_column
 from lmeformula.prediction.predictor import (
     PredictionKind,
     category_names,
-    chances_at,
     check_levels_are_known,
     has_new_level,
     linear_predictor,
     link_columns,
-    mean_response,
+    predicted_at,
 )
 
 NewLevels: TypeAlias = Literal["error", "population", "sample"]
@@ -115,19 +114,9 @@ def _at(
     is_drawn: bool,
 ) -> Floats:
     """(n, columns) what is predicted of rows, at the estimates or averaged."""
-    eta = linear_predictor(fit, rows, with_random=kept)
     if kind == "link" or not (averaged or is_drawn):
-        return _on_scale(fit, kind, eta)
+        return predicted_at(fit, kind, linear_predictor(fit, rows, with_random=kept))
     return averaged_over(fit, kind, rows, kept, uncertain=averaged, new_levels=is_drawn)
-
-
-def _on_scale(fit: FittedModel, kind: PredictionKind, eta: Floats) -> Floats:
-    """(n, columns) what is predicted at linear predictors (K, n)."""
-    if kind == "link":
-        return eta.T
-    if kind == "response":
-        return mean_response(fit, eta)[:, None]
-    return chances_at(fit, eta)
 
 
 def _frame(values: Floats, index: pd.Index, columns: Sequence[str]) -> pd.Series | pd.DataFrame:

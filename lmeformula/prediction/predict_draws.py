@@ -13,7 +13,7 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
-from lmeformula.prediction.posterior import posterior_draws
+from lmeformula.prediction.posterior_draws import posterior_draws
 from lmeformula.prediction.predict import NEW_LEVELS
 from lmeformula.prediction.predictor import check_levels_are_known, linear_predictor, mean_response
 from lmeformula.prediction.refuse_student import tails

@@ -12,8 +12,7 @@ from lmeformula.arrays import Floats
 from lmeformula.family import Family
 from lmeformula.family import log_density as density_of
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.normal_points import REACH, normal_points, row_roots
-from lmeformula.prediction.predictor import mean_response
+from lmeformula.prediction.normal_points import REACH, row_roots, sinh_rule
 from lmeformula.prediction.row_slopes import row_slopes
 
 Arrays = tuple[Floats, ...]
@@ -106,8 +105,7 @@ def log_predictive(fit: FittedModel, response: Arrays, eta: Floats, spread: Floa
     family, own = fit.model.family, fit.params.own
     if family.is_normal:
         total = spread[:, 0, 0] + own[0] ** 2 / response[1]
-        residual = response[0] - eta[0]
-        values = -0.5 * (np.log(2.0 * np.pi * total) + residual**2 / total)
+        values = scipy.stats.norm.logpdf(response[0], eta[0], np.sqrt(total))
         return LogDensities(np.asarray(values), 0.0)
     k, n = eta.shape
     num_points = NUM_NODES[k] ** k if k in NUM_NODES else NUM_SETS * NUM_DRAWN
@@ -137,24 +135,6 @@ def _error_of_sum(errors: list[Floats]) -> float:
     if len(total) == 1:
         return float(total[0])
     return float(np.std(total, ddof=1) / np.sqrt(len(total)))
-
-
-def mean_over(fit: FittedModel, eta: Floats, spread: Floats) -> Floats:
-    """(n,) expected responses, their linear predictors taken as normal.
-
-    Args:
-      fit: a fitted model.
-      eta: (K, n) means of the linear predictors.
-      spread: (n, K, K) their covariances.
-    """
-    at = np.asarray(mean_response(fit, eta))
-    if np.array_equal(at, eta[0]):
-        # The mean is the predictor, whatever the link is called: so is its average.
-        return at
-    total = np.zeros(len(at))
-    for there, weight in normal_points(eta, spread):
-        total += weight * mean_response(fit, there)
-    return total
 
 
 def _middle(rows: _Rows) -> _Middle:
@@ -194,15 +174,10 @@ def _integrate(rows: _Rows, middle: _Middle) -> tuple[Floats, Floats]:
     """(n,) logarithms of the integrals, and (1,) how much a rule with half the nodes differs in their sum."""
     k, n = rows.eta.shape
     count = NUM_NODES[k]
-    # Nodes lie densely around the middle and reach far into the tails of a predictor of little information.
-    reach = np.arcsinh(REACH * np.sqrt(middle.values))
-    spacing = 2.0 * reach / (count - 1)
-    rule = np.linspace(-1.0, 1.0, count)
-    grid = np.stack(np.meshgrid(*[rule] * k, indexing="ij"), axis=-1).reshape(-1, k)
-    inner = grid * reach[:, None]
-    away = np.sinh(inner) / np.sqrt(middle.values)[:, None]
-    logs = rows.log_integrand(middle.z[:, None] + np.einsum("nab,ncb->nca", middle.vectors, away))
-    logs = logs + np.log(np.cosh(inner)).sum(axis=-1)
+    along, stretch = sinh_rule(middle.values, count, REACH)
+    spacing = 2.0 * np.arcsinh(REACH * np.sqrt(middle.values)) / (count - 1)
+    z = middle.z[:, None] + np.einsum("nab,ncb->nca", middle.vectors, along)
+    logs = rows.log_integrand(z) + stretch
     top = logs.max(axis=1)
     mass = np.exp(logs - top[:, None]).reshape(n, *[count] * k)
     # Every other node is a rule of its own, with twice the spacing.

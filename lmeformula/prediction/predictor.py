@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
-from lmeformula.design.design import Design, NewRows
+from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.family import Family
 from lmeformula.fit import FittedModel
@@ -53,13 +54,17 @@ def linear_predictor(
     eta = (of_columns * fit.params.beta) @ rows.X.T + np.array(rows.offsets)
     added = (with_random,) * len(rows.terms) if isinstance(with_random, bool) else with_random
     if any(added):
-        for block, modes, is_added in zip(rows.terms, fit.modes, added, strict=True):
-            if not is_added:
-                continue
-            known = block.index >= 0
-            effects = modes[np.where(known, block.index, 0)]
-            eta += np.where(known, block.added(effects, rows.num_predictors), 0.0)
+        terms = tuple(itertools.compress(rows.terms, added))
+        add_effects(eta, terms, tuple(itertools.compress(fit.modes, added)))
     return np.asarray(eta)
+
+
+def add_effects(eta: Floats, terms: Sequence[TermBlock], effects: Sequence[Floats]) -> None:
+    """Add to predictors (..., K, n) the effects (..., l, k) of each term; unseen levels have none."""
+    for block, each in zip(terms, effects, strict=True):
+        known = block.index >= 0
+        of_rows = each[..., np.where(known, block.index, 0), :]
+        eta += np.where(known, block.added(of_rows, eta.shape[-2]), 0.0)
 
 
 def link_columns(fit: FittedModel) -> tuple[str, ...]:
@@ -68,16 +73,32 @@ def link_columns(fit: FittedModel) -> tuple[str, ...]:
     return design.predictor_names if design.num_predictors > 1 else ()
 
 
+def predicted_at(fit: FittedModel, kind: str, eta: Floats, own: Floats | None = None) -> Floats:
+    """(n, c) what is predicted at linear predictors (K, n).
+
+    Args:
+      fit: a fitted model.
+      kind: "link" for the predictors, "response" for means, "prob" for chances of categories.
+      eta: its predictors.
+      own: the family's own parameters; those of the fit by default.
+    """
+    family, own = fit.model.family, fit.params.own if own is None else own
+    if kind == "link":
+        return eta.T
+    if kind == "response":
+        return np.asarray(family.mean(family.as_taken(eta), own))[:, None]
+    assert family.probabilities is not None
+    return family.probabilities(family.as_taken(eta), own)
+
+
 def mean_response(fit: FittedModel, eta: Floats) -> Floats:
     """The expected response (n,) at linear predictors (K, n); ordered categories count as 1, 2, ...."""
-    return fit.model.family.mean(fit.model.family.as_taken(eta), fit.params.own)
+    return predicted_at(fit, "response", eta)[:, 0]
 
 
 def chances_at(fit: FittedModel, eta: Floats) -> Floats:
     """(n, c) the chances of the response's categories at linear predictors (K, n)."""
-    family = fit.model.family
-    assert family.probabilities is not None
-    return family.probabilities(family.as_taken(eta), fit.params.own)
+    return predicted_at(fit, "prob", eta)
 
 
 def has_new_level(rows: NewRows, used: Sequence[bool] | None = None) -> Mask:
@@ -122,11 +143,14 @@ def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) ->
     )
 
 
-def stacked_predictor(fit: FittedModel, eta: Floats) -> Floats:
-    """Linear predictors as the rows' derivatives take them: those of pairs, which are not read, are zero."""
-    found = np.zeros(len(fit.model.stack.X))
+def stacked_estimates(fit: FittedModel) -> tuple[Floats, Floats]:
+    """What the rows' derivatives take: stacked predictors (v n,) and unconstrained own parameters (f,).
+
+    The predictors are at the modes; those of pairs of predictors, which are not read, are zero.
+    """
+    eta, found = linear_predictor(fit, fit.model.design), np.zeros(len(fit.model.stack.X))
     found[: eta.size] = eta.reshape(-1)
-    return found
+    return found, fit.model.space.own.scale.to_free(fit.params.own)
 
 
 class RowFamily(NamedTuple):

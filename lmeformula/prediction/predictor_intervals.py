@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.design.design import Design, NewRows, TermBlock
+from lmeformula.design.design import Design, NewRows
+from lmeformula.design.select import select_rows
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows, response_arrays
-from lmeformula.prediction.equations import (
-    Equations,
-    equations,
-    fresh_spread,
-    in_parts,
-    terms_of,
-)
 from lmeformula.prediction.freedom import with_errors
 from lmeformula.prediction.heavy_errors import (
     HeavyErrors,
     half_widths,
     normal_covariances,
-    with_fresh,
+    with_unseen,
 )
 from lmeformula.prediction.intervals import cutoff
 from lmeformula.prediction.loadings import Loadings, loadings, sampled_loadings
@@ -40,7 +33,7 @@ from lmeformula.prediction.mean_intervals import (
 )
 from lmeformula.prediction.normal_points import row_roots
 from lmeformula.prediction.parameter_errors import has_location, location_slopes
-from lmeformula.prediction.polarised import polarised
+from lmeformula.prediction.posterior import Posterior, in_parts, posterior_of, unseen_covariances
 from lmeformula.prediction.refuse_student import has_tails
 from lmeformula.prediction.sampled_effects import EffectSample, effect_sample, kernel_quantiles
 
@@ -59,7 +52,7 @@ class Uncertain:
       rows: fitted or new rows, with those terms that take part.
       eta: (K, n) their linear predictors.
       loads: how they follow the parameters; None where these are taken as known.
-      solved: the mixed-model equations, where normal effects are uncertain, given the data; else None.
+      posterior: of the effects, where normal ones are uncertain, given the data; else None.
       sampled: draws of the effects, where these have heavy tails and are uncertain; else None.
       new_levels: whether effects of levels that the fit has not seen are drawn from their distribution.
     """
@@ -68,7 +61,7 @@ class Uncertain:
     rows: Design | NewRows
     eta: Floats
     loads: Loadings | None
-    solved: Equations | None
+    posterior: Posterior | None
     sampled: EffectSample | None
     new_levels: bool
 
@@ -84,15 +77,13 @@ class Uncertain:
     def _variances(self, rows: Design | NewRows) -> Floats:
         if self.loads is None or not has_location(self.fit):
             return self._covariances(rows)[:, 0, 0]
-        fresh = self._fresh(rows)[:, 0, 0]
-        if self.solved is not None:
-            with one_blas_thread():
-                known = self.solved.variances(rows, parameters=True, effects=True, new_levels=False)
-            return np.asarray(known + fresh)
-        loads = self._each_load(rows)[0]
+        unseen = self._unseen(rows)[:, 0, 0]
+        if self.posterior is not None:
+            return np.asarray(self.posterior.covariances(rows)[:, 0, 0] + unseen)
+        (loads,) = self.loads.of(rows)
         loads[:, self.loads.num_fixed :] -= location_slopes(self.fit)
         found = np.einsum("nd,de,ne->n", loads, self.loads.vcov, loads, optimize=True)
-        return np.asarray(np.maximum(found + fresh, 0.0))
+        return np.asarray(np.maximum(found + unseen, 0.0))
 
     def covariances(self) -> Floats:
         """(n, K, K) of the errors of the linear predictors."""
@@ -108,14 +99,13 @@ class Uncertain:
         if k is not None:
             away = self._ends(rows, self._covariances(rows)[:, k, k, None], level)[..., 0]
             return transformed(self.fit, eta, k, away)[:, None]
-        effects, count = self._effects(rows), self.num_predictors
+        effects = self._effects(rows)
         if self.loads is None:
             known = slopes._replace(in_own=slopes.in_own[:0])
-            nothing = [np.zeros((len(effects), 0))] * count
+            nothing = np.zeros((*eta.shape, 0))
             variances = mean_variances(known, nothing, np.zeros((0, 0)), effects)
         else:
-            each = self._each_load(rows)
-            variances = mean_variances(slopes, each, self.loads.vcov, effects)
+            variances = mean_variances(slopes, self.loads.of(rows), self.loads.vcov, effects)
         away = self._ends(rows, variances, level, slopes.in_eta[0])
         return by_delta(self.fit, kind, slopes.values, away)
 
@@ -152,8 +142,10 @@ class Uncertain:
 
     def heavy(self, rows: Design | NewRows) -> HeavyErrors:
         """The errors by Student's t of rows of unseen levels, without normal ones."""
-        terms = rows.terms if self.new_levels else ()
-        return with_fresh(self.fit, terms, np.zeros(len(rows.offset)))
+        none = np.zeros(len(rows.offset))
+        if not self.new_levels:
+            return HeavyErrors(none, np.zeros((0, len(none))), ())
+        return with_unseen(self.fit, rows, none)
 
     def shifts(self, rows: Design | NewRows, heavy: HeavyErrors) -> Floats:
         """(m, n) draws of what sampled effects and t errors add to the one predictor."""
@@ -164,27 +156,28 @@ class Uncertain:
             found += scales * random.standard_t(df, size=found.shape)
         return found
 
+    def draws(self, random: np.random.Generator) -> Iterator[tuple[slice, Floats, Floats]]:
+        """Some rows at a time: where, and (m, n) draws of the one predictor without and with normal errors."""
+        variances = self.variances()
+        for part, rows in self.parts():
+            about = self.eta[0, part] + self.shifts(rows, self.heavy(rows))
+            noise = random.standard_normal(about.shape)
+            yield part, about, about + np.sqrt(variances[part]) * noise
+
+    def parts(self) -> Iterator[tuple[slice, Design | NewRows]]:
+        """The rows, some at a time."""
+        size = ROWS if self.sampled is None else max(1, NUMBERS // len(self.sampled.effects[0]))
+        return in_parts(self.rows, size)
+
     def together(self, work: Callable[[slice, Design | NewRows], Floats]) -> Floats:
         """What is worked out for some rows at a time, for all."""
-        size = ROWS if self.sampled is None else max(1, NUMBERS // len(self.sampled.effects[0]))
-        found = [
-            work(
-                part,
-                _some(self.rows, part, terms),
-            )
-            for part, terms in in_parts(self.rows, size)
-        ]
+        found = [work(part, rows) for part, rows in self.parts()]
         return np.concatenate(found) if found else work(slice(0), self.rows)
-
-    def _each_load(self, rows: Design | NewRows) -> list[Floats]:
-        assert self.loads is not None
-        columns = rows.column_predictors
-        return [self.loads.of(rows.X, rows.terms, columns, k) for k in range(self.num_predictors)]
 
     def _covariances(self, rows: Design | NewRows) -> Floats:
         found = self._effects(rows)
         if self.loads is not None:
-            each = np.array(self._each_load(rows))
+            each = self.loads.of(rows)
             k, n, d = each.shape
             known, inner, lost = with_errors(each.reshape(k * n, d), self.loads.vcov)
             loads = known.reshape(k, n, -1)
@@ -197,20 +190,14 @@ class Uncertain:
 
     def _effects(self, rows: Design | NewRows) -> Floats:
         """(n, K, K) what the effects add, the parameters known."""
-        found = self._fresh(rows)
-        solved = self.solved
-        if solved is None:
-            return found
+        found = self._unseen(rows)
+        if self.posterior is not None:
+            found = found + self.posterior.covariances(rows, parameters=False)
+        return found
 
-        def variances(read: Design | NewRows) -> Floats:
-            with one_blas_thread():
-                return solved.variances(read, parameters=False, effects=True, new_levels=False)
-
-        return found + polarised(rows, variances)
-
-    def _fresh(self, rows: Design | NewRows) -> Floats:
+    def _unseen(self, rows: Design | NewRows) -> Floats:
         if self.new_levels:
-            return fresh_spread(rows, normal_covariances(self.fit))
+            return unseen_covariances(rows, normal_covariances(self.fit))
         return np.zeros((len(rows.offset), *[self.num_predictors] * 2))
 
 
@@ -239,26 +226,17 @@ def uncertain(
     Raises:
       ModelError: if effects are, and the equations are too large to be factored.
     """
-    solved, sampled = None, None
+    posterior, sampled = None, None
     if effects and has_tails(fit):
         # Of unseen levels the data say nothing.
         if any((block.index >= 0).any() and block.values.any() for block in rows.terms):
             sampled = effect_sample(fit, num_draws, seed)
     elif effects:
-        solved = equations(fit)
+        posterior = posterior_of(fit)
     loads = None
     if parameters:
-        loads = loadings(fit, solved) if sampled is None else sampled_loadings(fit, sampled)
-    return Uncertain(fit, rows, eta, loads, solved, sampled, new_levels)
-
-
-def _some(rows: Design | NewRows, part: slice, terms: tuple[TermBlock, ...]) -> Design | NewRows:
-    return replace(
-        rows,
-        X=rows.X[part],
-        terms=terms,
-        offsets=tuple(each[part] for each in rows.offsets),
-    )
+        loads = loadings(fit, posterior) if sampled is None else sampled_loadings(fit, sampled)
+    return Uncertain(fit, rows, eta, loads, posterior, sampled, new_levels)
 
 
 def link_intervals(
@@ -332,7 +310,7 @@ def _draws(
         drawn = what.eta[:, part] + np.einsum("nab,mnb->man", roots, z)
         # Effects by Student's t are those of the one predictor.
         if what.sampled is not None:
-            drawn += what.sampled.shifts(what.fit, terms_of(what.rows.terms, part))[:, None]
+            drawn += what.sampled.shifts(what.fit, select_rows(what.rows, part).terms)[:, None]
         for scales, df in zip(heavy.scales[:, part], heavy.freedom, strict=True):
             drawn += scales * noise.standard_t(df, size=drawn.shape)
         if pulls is not None:
@@ -353,9 +331,8 @@ def _own_draws(
     natural = np.array([scale.to_natural(free + move) for move in moved])
     # The predictors' regression on the own parameters.
     back = vcov[:, p:] @ np.linalg.pinv(of_own, hermitian=True)
-    pulls = what.together(
-        lambda part, rows: np.stack([load @ back for load in what._each_load(rows)], axis=1)
-    )
+    loads = what.loads
+    pulls = what.together(lambda part, rows: np.moveaxis(loads.of(rows) @ back, 1, 0))
     pulls = np.moveaxis(pulls, 1, 0)
     taken_up = np.einsum("knf,fg,lng->nkl", pulls, of_own, pulls, optimize=True)
     return natural, moved, pulls, taken_up

@@ -15,6 +15,7 @@ from lmeformula.design.design import TermBlock
 from lmeformula.estimation.common import BOUNDARY_SD, watch
 from lmeformula.fit import FittedModel
 from lmeformula.model.bounds import off_bounds
+from lmeformula.prediction.predictor import add_effects
 from lmeformula.startup import import_tensorflow
 
 # What stands for degrees of freedom at their least, above it.
@@ -42,12 +43,10 @@ class EffectSample(NamedTuple):
 
     def shifts(self, fit: FittedModel, terms: Sequence[TermBlock]) -> Floats:
         """(m, n) how far the predictors of rows are from those at the effects of the fit; of known levels."""
-        found = np.zeros((len(self.effects[0]), len(terms[0].index)))
-        for block, drawn, modes in zip(terms, self.effects, fit.modes, strict=True):
-            known = block.index >= 0
-            each = (drawn - modes)[:, np.where(known, block.index, 0)]
-            found += np.where(known, block.added(each, 1)[:, 0], 0.0)
-        return found
+        found = np.zeros((len(self.effects[0]), 1, len(terms[0].index)))
+        moves = [drawn - modes for drawn, modes in zip(self.effects, fit.modes, strict=True)]
+        add_effects(found, terms, moves)
+        return found[:, 0]
 
 
 def effect_sample(fit: FittedModel, num_draws: int, seed: int) -> EffectSample:

@@ -8,14 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 
-from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats, Ints
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.equations import equations
-from lmeformula.prediction.normal_points import normal_points
-from lmeformula.prediction.predictor import chances_at, linear_predictor
+from lmeformula.prediction.normal_points import normal_average
+from lmeformula.prediction.posterior import posterior_of, unseen_covariances
+from lmeformula.prediction.predictor import linear_predictor
 
 Codes = Ints
 
@@ -60,8 +59,8 @@ def category_chances(
             hint="Give a fit of ordered categories, or a Gaussian one with their numbers as `values`.",
         )
     eta = linear_predictor(fit, rows)
-    with one_blas_thread():
-        spread = equations(fit).spread(rows, parameters=True, effects=True, new_levels=True)
+    spread = posterior_of(fit).covariances(rows)
+    spread += unseen_covariances(rows, fit.params.covariances)
     if family.probabilities is None:
         assert values is not None
         numbers = np.asarray(values, float)
@@ -70,23 +69,7 @@ def category_chances(
         away = (midpoints - eta.T) / sds
         ends = np.zeros((len(sds), 1))
         return np.diff(np.hstack([ends, scipy.special.ndtr(away), ends + 1.0]), axis=1)
-    return averaged_chances(fit, eta, spread)
-
-
-def averaged_chances(fit: FittedModel, eta: Floats, spread: Floats) -> Floats:
-    """Average the chances of categories over normal linear predictors.
-
-    Args:
-      fit: of categories.
-      eta: (K, n) means of the linear predictors.
-      spread: (n, K, K) their covariances.
-    Returns:
-      chances: (n, c).
-    """
-    total = np.zeros_like(chances_at(fit, eta))
-    for there, weight in normal_points(eta, spread):
-        total += weight * chances_at(fit, there)
-    return total
+    return normal_average(fit, "prob", eta, spread)
 
 
 def score(chances: Floats, codes: Codes) -> Scores:

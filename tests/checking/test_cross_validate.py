@@ -16,7 +16,8 @@ from lmeformula.checking.folds import make_folds
 from lmeformula.errors import ModelError
 from lmeformula.family.counts import count_arrays
 from lmeformula.likelihood.laplace import rows as laplace_rows
-from lmeformula.prediction.predictive_density import log_predictive, mean_over, row_log_density
+from lmeformula.prediction.normal_points import normal_average
+from lmeformula.prediction.predictive_density import log_predictive, row_log_density
 from lmeformula.prediction.scores import category_chances, score
 from tests.prediction.after_fit import dense, small_fit
 from tests.prediction.families import true_fit
@@ -117,7 +118,9 @@ def test_a_large_count_is_a_sharp_peak_far_out():
 
 def test_means_are_averages_over_the_predictor():
     fit = true_fit("poisson")
-    found = mean_over(fit, np.array([[0.3, -1.0]]), np.array([0.5, 2.0])[:, None, None])
+    found = normal_average(
+        fit, "response", np.array([[0.3, -1.0]]), np.array([0.5, 2.0])[:, None, None]
+    )[:, 0]
     np.testing.assert_allclose(found, np.exp([0.3 + 0.25, -1.0 + 1.0]), rtol=1e-10)
 
 

@@ -15,9 +15,9 @@ from lmeformula.checking.cross_validate import _fit_rows
 from lmeformula.checking.folds import check_folds, make_folds
 from lmeformula.design.select import select_rows
 from lmeformula.errors import ModelError
-from lmeformula.prediction.equations import equations
-from lmeformula.prediction.normal_points import normal_points, row_roots
-from lmeformula.prediction.predictive_density import log_predictive, mean_over, row_log_density
+from lmeformula.prediction.normal_points import normal_average, normal_points, row_roots
+from lmeformula.prediction.posterior import posterior_of, unseen_covariances
+from lmeformula.prediction.predictive_density import log_predictive, row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.row_slopes import row_slopes
 from lmeformula.prediction.scores import category_chances
@@ -72,7 +72,7 @@ def test_densities_and_means_are_averages_over_joint_draws(name, scale):
     spread = wide(len(eta), count, scale)
     found = log_predictive(fit, response, eta, spread)
     assert found.error < 1e-3
-    means = None if name == "categorical" else mean_over(fit, eta, spread)
+    means = None if name == "categorical" else normal_average(fit, "response", eta, spread)[:, 0]
     for i in range(count):
         there = drawn(eta[:, i], spread[i], i)
         row = tuple(array[i : i + 1] for array in response)
@@ -189,15 +189,15 @@ def test_covariances_are_those_of_the_dense_equations(name):
     Z, root = np.concatenate(columns, axis=2), block_diag(*roots)
     inner = root.T @ np.einsum("nai,nab,nbj->ij", Z, W, Z) @ root
     inverse = root @ np.linalg.solve(np.eye(len(root)) + inner, root.T)
-    solved = equations(fit)
+    posterior = posterior_of(fit)
     if vcov is None:
-        vcov = solved.fixed_vcov
+        vcov = posterior.fixed_vcov
         assert len(vcov) == len(fit.fixed_vcov) + 1
     crossed = inverse @ np.einsum("nai,nab,nbp->ip", Z, W, X)
     t = X - np.einsum("nai,ip->nap", Z, crossed)
     expected = np.einsum("nap,pq,nbq->nab", t, vcov, t)
     expected += np.einsum("nai,ij,nbj->nab", Z, inverse, Z)
-    found = solved.spread(design, parameters=True, effects=True, new_levels=False)
+    found = posterior.covariances(design)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
 
 
@@ -232,11 +232,9 @@ def test_a_scale_of_one_coefficient_differs_by_what_its_error_does(by):
         fitted = _fit_rows(one, rest, "exact", 0, None)
         rows = select_rows(one.model.design, held)
         (mean,) = linear_predictor(fitted, rows)
-        variance = equations(fitted).spread(rows, parameters=True, effects=True, new_levels=False)
+        variance = posterior_of(fitted).covariances(rows)
         again = _fit_rows(two, rest, "laplace", 0, None)
-        spread = equations(again).spread(
-            select_rows(two.model.design, held), parameters=True, effects=True, new_levels=False
-        )
+        spread = posterior_of(again).covariances(select_rows(two.model.design, held))
         # Given its logarithm, sigma moves the mean by the covariance of the two.
         sd = np.sqrt(spread[:, 1, 1])
         slope = spread[:, 0, 1] / spread[:, 1, 1]
@@ -312,7 +310,8 @@ def test_chances_of_new_rows_are_averages_over_joint_draws(name):
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
     rows = fit.model.design.rebuild(new)
     eta = linear_predictor(fit, rows)
-    spread = equations(fit).spread(rows, parameters=True, effects=True, new_levels=True)
+    spread = posterior_of(fit).covariances(rows)
+    spread += unseen_covariances(rows, fit.params.covariances)
     assert spread[1, 0, 0] > spread[0, 0, 0]
     for i in range(2):
         each = fit.model.family.probabilities(drawn(eta[:, i], spread[i], i), fit.params.own)

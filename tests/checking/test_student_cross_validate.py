@@ -11,7 +11,7 @@ from scipy.special import expit, log_expit, logsumexp
 
 import lmeformula as lf
 from lmeformula.checking.cross_validate import cross_validate
-from lmeformula.checking.heavy_holdout import held_out, refit_heavy
+from lmeformula.checking.fold_predictions import predict_fold, refit_heavy
 from lmeformula.design.select import select_rows
 from tests.prediction.student_fits import EFFECTS, at, best, known, log_likelihood, t_shares
 
@@ -59,17 +59,21 @@ def test_rows_of_unseen_levels_have_the_densities_of_the_convolution(family):
     level = fit.model.design.terms[0].index
     held = np.flatnonzero((level == 2) | (level == 7))
     response = tuple(array[held] for array in fit.model.family.response(fit.model.design))
-    found = held_out(without(fit, held), select_rows(fit.model.design, held), response, 1)
+    kinds = ["response", "prob"] if family == "cumulative" else ["response"]
+    rows = select_rows(fit.model.design, held)
+    found = predict_fold(without(fit, held), rows, response, kinds, 1)
+    means = found.averages["response"][:, 0]
     np.testing.assert_allclose(found.densities.values, truth(fit, held), atol=2e-6)
     fixed = (fit.model.design.X @ fit.params.beta)[held]
     if family == "gaussian":
-        np.testing.assert_allclose(found.means, fixed)
+        np.testing.assert_allclose(means, fixed)
     elif family == "bernoulli":
         right = t_shares(FREEDOM) @ expit(fixed + EFFECTS[:, None])
-        np.testing.assert_allclose(found.means, right, atol=1e-7)
+        np.testing.assert_allclose(means, right, atol=1e-7)
     else:
-        np.testing.assert_allclose(found.chances.sum(axis=1), 1.0)
-        np.testing.assert_allclose(found.means, found.chances @ [1.0, 2.0, 3.0], atol=1e-7)
+        chances = found.averages["prob"]
+        np.testing.assert_allclose(chances.sum(axis=1), 1.0)
+        np.testing.assert_allclose(means, chances @ [1.0, 2.0, 3.0], atol=1e-7)
 
 
 @pytest.mark.parametrize("family", ["gaussian", "bernoulli"])
@@ -77,7 +81,7 @@ def test_rows_of_known_levels_are_averaged_over_the_draws(family):
     fit = known(at(CASES[family], family, FREEDOM))
     held = np.arange(1, fit.nobs, 4)
     response = tuple(array[held] for array in fit.model.family.response(fit.model.design))
-    found = held_out(without(fit, held), select_rows(fit.model.design, held), response, 1)
+    found = predict_fold(without(fit, held), select_rows(fit.model.design, held), response, [], 1)
     apart = found.densities.values - truth(fit, held)
     # The error of the sum is of means over all rows of one draw.
     assert abs(apart.sum()) < 4.5 * found.densities.error

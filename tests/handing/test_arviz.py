@@ -13,7 +13,7 @@ import scipy.stats
 import lmeformula as lf
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.handing import arviz as ours
-from lmeformula.prediction.posterior import APART, JOINT, posterior_draws
+from lmeformula.prediction.posterior_draws import APART, JOINT, posterior_draws
 from tests.prediction.fakes import fake_fit, fake_mcem_fit
 from tests.store.fits import CASES, data, fitted
 

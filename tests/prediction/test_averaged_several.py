@@ -15,9 +15,8 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.family import Family, family
 from lmeformula.family.predicted import with_predictors
 from lmeformula.prediction.averaged import _steps
+from lmeformula.prediction.normal_points import normal_average
 from lmeformula.prediction.parameter_errors import location_covariance
-from lmeformula.prediction.predictive_density import mean_over
-from lmeformula.prediction.scores import averaged_chances
 from tests.likelihood.laplace.test_several import simulated
 
 NUM_DRAWS = 200_000
@@ -215,7 +214,7 @@ def test_many_predictors_have_the_error_that_is_stated():
     many = with_family(fit, fit.model.family.base.grow(tuple("bcdef")))
     root = 0.6 * r.normal(size=(5, 5))
     eta, covariance = r.normal(size=(5, 1)), root @ root.T
-    found = averaged_chances(many, eta, covariance[None])[0]
+    found = normal_average(many, "prob", eta, covariance[None])[0]
     mean, error = drawn_means(many, "prob", eta[:, 0], covariance, 1)
     assert error.max() < 1e-3
     assert (np.abs(found - mean) < 5.0 * error + 2e-4).all()
@@ -231,9 +230,9 @@ def test_three_predictors_are_averaged_over_together():
     )
     root = 0.4 * r.normal(size=(3, 3))
     eta, covariance = np.array([[0.4], [0.2], [-0.5]]), root @ root.T
-    found = mean_over(three, eta, covariance[None])
+    found = normal_average(three, "response", eta, covariance[None])[:, 0]
     mean, error = drawn_means(three, "response", eta[:, 0], covariance, 2)
-    plain = mean_over(three, eta, np.zeros((1, 3, 3)))
+    plain = normal_average(three, "response", eta, np.zeros((1, 3, 3)))[:, 0]
     assert np.abs(found - mean) < 5.0 * error
     assert np.abs(plain - mean) > 20.0 * error
 
@@ -251,13 +250,13 @@ def test_two_predictors_that_do_not_depend_are_a_product(sd):
     z = np.linspace(-12.0, 12.0, 20_001)
     w = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
     alone = w @ scipy.special.expit(-(eta[1, 0] + sd * z))
-    apart = mean_over(fit, eta, np.diag([sd**2, sd**2])[None])[0]
+    apart = normal_average(fit, "response", eta, np.diag([sd**2, sd**2])[None])[0, 0]
     assert apart == pytest.approx(alone * np.exp(eta[0, 0] + 0.5 * sd**2), rel=1e-7)
     # Together: tilting the counts' predictor moves that of the zeros by the covariance.
     for rho in (-0.9, 0.9):
         covariance = sd**2 * np.array([[1.0, rho], [rho, 1.0]])
         tilted = w @ scipy.special.expit(-(eta[1, 0] + rho * sd**2 + sd * z))
-        found = mean_over(fit, eta, covariance[None])[0]
+        found = normal_average(fit, "response", eta, covariance[None])[0, 0]
         assert found == pytest.approx(tilted * np.exp(eta[0, 0] + 0.5 * sd**2), rel=1e-6)
 
 

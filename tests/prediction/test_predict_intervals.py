@@ -12,8 +12,8 @@ import scipy.stats
 
 import lmeformula as lf
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.prediction import equations as equations_module
-from lmeformula.prediction.equations import equations
+from lmeformula.prediction import posterior as posterior_module
+from lmeformula.prediction.posterior import posterior_of
 from tests.prediction.after_fit import data, dense, fit_of, small_fit
 from tests.prediction.test_scores import data as scored
 
@@ -42,10 +42,10 @@ def test_variances_are_those_of_hendersons_equations():
     fit = small_fit()
     X, effects, joint, random = henderson(fit)
     both = np.hstack([X, effects])
-    found = equations(fit)
+    found = posterior_of(fit)
 
     def variances(**parts):
-        return found.variances(fit.model.design, new_levels=False, **parts)
+        return found.covariances(fit.model.design, **parts)[:, 0, 0]
 
     expected = np.einsum("ni,ij,nj->n", both, joint, both)
     np.testing.assert_allclose(variances(parameters=True, effects=True), expected, rtol=1e-10)
@@ -160,29 +160,29 @@ def test_some_terms_have_their_own_uncertainty_only():
 def test_rows_are_worked_out_some_at_a_time(monkeypatch):
     fit = small_fit()
     whole = fit.predict(interval="confidence")
-    assert equations_module.CHUNK > 120
-    monkeypatch.setattr(equations_module, "CHUNK", 50)
+    assert posterior_module.CHUNK > 120
+    monkeypatch.setattr(posterior_module, "CHUNK", 50)
     pd.testing.assert_frame_equal(fit.predict(interval="confidence"), whole)
 
 
 def test_memory_does_not_grow_with_the_rows_but_for_what_is_given_and_returned():
     fit = small_fit()
-    found = equations(fit)
+    found = posterior_of(fit)
 
     def peak(num_rows):
         rows = fit.model.design.rebuild(
             {"x": np.zeros(num_rows), "g": np.full(num_rows, "1"), "h": np.full(num_rows, "0")}
         )
-        found.variances(rows, parameters=True, effects=True, new_levels=True)  # caches are filled
+        found.covariances(rows)  # caches are filled
         tracemalloc.start()
-        found.variances(rows, parameters=True, effects=True, new_levels=True)
+        found.covariances(rows)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
 
-    few, many = peak(equations_module.CHUNK), peak(4 * equations_module.CHUNK)
+    few, many = peak(posterior_module.CHUNK), peak(4 * posterior_module.CHUNK)
     # Four numbers a row more for each further row: the answer, its parts and what is added to it.
-    assert many - few < 3 * equations_module.CHUNK * 8 * 5
+    assert many - few < 3 * posterior_module.CHUNK * 8 * 5
 
 
 @pytest.mark.parametrize("kind", ["response", "prob"])

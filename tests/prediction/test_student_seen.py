@@ -11,8 +11,8 @@ import scipy.special
 from scipy import stats
 
 import lmeformula as lf
-from lmeformula.prediction.equations import equations
-from lmeformula.prediction.posterior import SAMPLED, posterior_draws
+from lmeformula.prediction.posterior import posterior_of
+from lmeformula.prediction.posterior_draws import SAMPLED, posterior_draws
 from lmeformula.prediction.sampled_effects import EffectSample, effect_sample, kernel_quantiles
 from tests.prediction.student_fits import EFFECTS, at, known, t_shares
 
@@ -196,7 +196,7 @@ def test_crossed_effects_near_the_normal_are_those_of_the_equations():
     crossed = at("y", "gaussian", 1e5, 1.0, " + (1 | h)")
     heavy = replace(crossed, params=crossed.params._replace(covariances=covariances))
     normal = replace(heavy, params=heavy.params._replace(freedom=(np.inf, np.inf)))
-    solved = equations(normal)
+    solved = posterior_of(normal)
     drawn = effect_sample(heavy, DRAWS, SEED)
     right = drawn.plan.split(-solved.crossed)
     found = drawn.plan.split(drawn.moves[:, :2])

@@ -16,7 +16,7 @@ from lmeformula.prediction.heavy_errors import (
     half_widths,
     means_over,
     weights_of,
-    with_fresh,
+    with_unseen,
 )
 from lmeformula.prediction.predict_draws import predict_draws
 from tests.prediction.student_fits import EFFECTS, at, known, t_shares
@@ -210,8 +210,9 @@ def test_many_t_terms_at_once_are_refused():
         covariances=fit.params.covariances * 4, freedom=fit.params.freedom * 4
     )
     fresh = tuple(replace(term, index=-1 - 0 * term.index) for term in fit.model.design.terms * 4)
+    rows = replace(fit.model.design, terms=fresh)
     with pytest.raises(lf.ModelError, match="more than 2 terms by Student's t"):
-        with_fresh(replace(fit, params=params), fresh, np.zeros(fit.nobs))
+        with_unseen(replace(fit, params=params), rows, np.zeros(fit.nobs))
 
 
 def test_brent_agrees_at_one_point():

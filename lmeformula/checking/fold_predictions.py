@@ -1,11 +1,13 @@
-"""Held-out rows of a model with effects by Student's t - their densities, means and chances."""
+"""Rows that a fit was made without - their densities, means and chances; and fits without them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 from scipy.special import logsumexp
 
 from lmeformula.arrays import Floats
@@ -13,12 +15,14 @@ from lmeformula.design.design import Design, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.dispatch import estimate
+from lmeformula.estimation.student_effects import is_heavy
 from lmeformula.estimation.student_maximum import refit_by_quadrature
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
-from lmeformula.prediction.averaged import of_kind, over_errors
-from lmeformula.prediction.equations import terms_of
+from lmeformula.prediction.averaged import mean_over_draws, over_errors
 from lmeformula.prediction.heavy_errors import normals
+from lmeformula.prediction.normal_points import normal_average
+from lmeformula.prediction.posterior import posterior_of
 from lmeformula.prediction.predictive_density import LogDensities, log_predictive, row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.predictor_intervals import Uncertain, uncertain
@@ -26,22 +30,17 @@ from lmeformula.startup import import_tensorflow
 
 Arrays = tuple[Floats, ...]
 
-# Numbers worked out at a time.
-NUMBERS = 2_000_000
 
-
-class HeldOut(NamedTuple):
+class FoldPredictions(NamedTuple):
     """What a fit without some rows says of them.
 
     Attributes:
-      densities: their log densities, with the Monte Carlo error of their sum.
-      means: (n,) expected responses.
-      chances: (n, K) of categories; None where there are none.
+      densities: their log densities, with the error of their sum, by quadrature or draws.
+      averages: (n, c) by kind: "response" for expected responses (c is 1), "prob" for chances of categories.
     """
 
     densities: LogDensities
-    means: Floats
-    chances: Floats | None
+    averages: dict[str, Floats]
 
 
 def refit_heavy(fit: FittedModel, model: Model, seed: int, options: Options | None) -> FittedModel:
@@ -63,18 +62,25 @@ def refit_heavy(fit: FittedModel, model: Model, seed: int, options: Options | No
     return found
 
 
-def held_out(fit: FittedModel, rows: Design, response: Arrays, seed: int) -> HeldOut:
+def predict_fold(
+    fit: FittedModel, rows: Design, response: Arrays, kinds: Sequence[str], seed: int
+) -> FoldPredictions:
     """Predict rows that a fit was made without.
 
-    Rows of which no level of a t effect has other rows have exact mixtures of normals; all others draws of the
-    effects given the data.
+    Where effects are normal, so are the rows' predictors. Of effects by Student's t, rows of which no level has
+    other rows have exact mixtures of normals; all others draws of the effects given the data.
 
     Args:
       fit: of the other rows.
       rows: the held-out rows.
       response: their response arrays.
+      kinds: what else is predicted beside densities: any of "response" and "prob".
       seed: of the draws.
     """
+    if not is_heavy(fit.model):
+        eta, spread = linear_predictor(fit, rows), posterior_of(fit).covariances(rows)
+        averages = {kind: normal_average(fit, kind, eta, spread) for kind in kinds}
+        return FoldPredictions(log_predictive(fit, response, eta, spread), averages)
     rows = replace(rows, terms=_without_unseen(fit, rows))
     what = uncertain(
         fit,
@@ -85,13 +91,9 @@ def held_out(fit: FittedModel, rows: Design, response: Arrays, seed: int) -> Hel
         new_levels=True,
         seed=seed,
     )
-    kinds = ("response", "prob") if fit.model.family.categories is not None else ("response",)
     if what.sampled is None:
-        densities, found = _by_mixture(what, response, kinds)
-    else:
-        densities, found = _by_draws(what, response, kinds, seed)
-    chances = found[1] if len(found) > 1 else None
-    return HeldOut(densities, found[0][:, 0], chances)
+        return _by_mixture(what, response, kinds)
+    return _by_draws(what, response, kinds, seed)
 
 
 def _without_unseen(fit: FittedModel, rows: Design) -> tuple[TermBlock, ...]:
@@ -104,9 +106,7 @@ def _without_unseen(fit: FittedModel, rows: Design) -> tuple[TermBlock, ...]:
     return tuple(found)
 
 
-def _by_mixture(
-    what: Uncertain, response: Arrays, kinds: tuple[str, ...]
-) -> tuple[LogDensities, list[Floats]]:
+def _by_mixture(what: Uncertain, response: Arrays, kinds: Sequence[str]) -> FoldPredictions:
     fit, eta = what.fit, what.eta
     errors = what.heavy(what.rows)._replace(variances=what.variances())
     parts = [
@@ -116,43 +116,31 @@ def _by_mixture(
     values = logsumexp([log + each.values for log, each in parts], axis=0)
     error = max(each.error for _, each in parts)
     spread = errors.variances[:, None, None]
-    means = [over_errors(fit, kind, eta, spread, errors) for kind in kinds]
-    return LogDensities(np.asarray(values), error), means
+    means = {kind: over_errors(fit, kind, eta, spread, errors) for kind in kinds}
+    return FoldPredictions(LogDensities(np.asarray(values), error), means)
 
 
 def _by_draws(
-    what: Uncertain, response: Arrays, kinds: tuple[str, ...], seed: int
-) -> tuple[LogDensities, list[Floats]]:
-    fit = what.fit
+    what: Uncertain, response: Arrays, kinds: Sequence[str], seed: int
+) -> FoldPredictions:
     assert what.sampled is not None
-    family, own = fit.model.family, fit.params.own
-    variances, random = what.variances(), np.random.default_rng([seed, 4])
-    work = [of_kind(fit, kind) for kind in kinds]
+    fit, family, own = what.fit, what.fit.model.family, what.fit.params.own
+    variances = what.variances()
     logs: list[Floats] = []
-    means: list[list[Floats]] = [[] for _ in kinds]
-    size = max(1, NUMBERS // len(what.sampled.effects[0]))
-    for start in range(0, len(variances), size):
-        part = slice(start, start + size)
+    means: dict[str, list[Floats]] = {kind: [] for kind in kinds}
+    for part, about, drawn in what.draws(np.random.default_rng([seed, 4])):
         given = tuple(array[part] for array in response)
-        rows = replace(
-            what.rows,
-            X=what.rows.X[part],
-            terms=terms_of(what.rows.terms, part),
-            offsets=tuple(each[part] for each in what.rows.offsets),
-        )
-        drawn = what.eta[0, part] + what.shifts(rows, what.heavy(rows))
         if family.is_normal:
-            total = variances[part] + own[0] ** 2 / given[1]
-            each = -0.5 * (np.log(2.0 * np.pi * total) + (given[0] - drawn) ** 2 / total)
-        drawn = drawn + np.sqrt(variances[part]) * random.standard_normal(drawn.shape)
-        if not family.is_normal:
-            each = row_log_density(family, given, own, drawn.T[None]).T
-        logs.append(each)
-        for found, mean in zip(means, work, strict=True):
-            found.append(mean(drawn.reshape(1, -1)).reshape(*drawn.shape, -1).mean(axis=0))
+            sds = np.sqrt(variances[part] + own[0] ** 2 / given[1])
+            logs.append(scipy.stats.norm.logpdf(given[0], about, sds))
+        else:
+            logs.append(row_log_density(family, given, own, drawn.T[None]).T)
+        for kind, found in means.items():
+            found.append(mean_over_draws(fit, kind, drawn))
     whole = np.concatenate(logs, axis=1)
     values = logsumexp(whole, axis=0) - np.log(len(whole))
     # Rows share the draws: their sum has the error of one series of all of them.
     relative = np.exp(whole - values).sum(axis=1)
     error = float(relative.std() / np.sqrt(what.sampled.effective))
-    return LogDensities(values, error), [np.concatenate(each) for each in means]
+    averages = {kind: np.concatenate(found) for kind, found in means.items()}
+    return FoldPredictions(LogDensities(values, error), averages)
