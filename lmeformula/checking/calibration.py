@@ -16,7 +16,7 @@ from lmeformula.arrays import Floats, Ints
 from lmeformula.checking.leave_one_out import LeftOut, leave_one_out
 from lmeformula.checking.redrawn import redrawn
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.distribution import Arrays, chances, draw_rows, is_normal
+from lmeformula.prediction.distribution import Arrays, chances, draw_rows
 from lmeformula.prediction.predictor import category_names, predicted_at
 
 # What is calibrated as a chance.
@@ -131,7 +131,7 @@ def transforms(fit: FittedModel, found: LeftOut, seed: int) -> Floats:
       seed: of the places.
     """
     response = fit.model.family.response(fit.model.design)
-    if is_normal(fit.model.family):
+    if fit.model.family.is_normal:
         total = np.sqrt(found.variances[:, 0, 0] + fit.params.residual_sd**2 / response[1])
         return np.asarray(scipy.stats.norm.cdf((response[0] - found.eta[0]) / total))
     probe, places = np.random.SeedSequence(seed).spawn(2)

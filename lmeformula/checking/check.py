@@ -6,7 +6,7 @@ import html
 import math
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lmeformula.arguments import kinds
 from lmeformula.checking.check_groups import levels_apart, modes_apart, row_scores
@@ -19,14 +19,14 @@ from lmeformula.checking.check_rows import (
     unequal,
     zeros,
 )
-from lmeformula.checking.check_scores import score_doubts
-from lmeformula.checking.check_test import Doubt
+from lmeformula.checking.check_scores import score_tests
 from lmeformula.checking.diagnostics import singular_terms
 from lmeformula.checking.ending import endless
+from lmeformula.checking.finding import Finding
 from lmeformula.fit import FittedModel
 from lmeformula.store.absent import has_rows
 
-ROW_DOUBTS = (tails, unequal, steps, spread, narrow, zeros)
+ROW_TESTS = (tails, unequal, steps, spread, narrow, zeros)
 # Means of few bounded numbers are not normal, whatever the effects are.
 BOUNDED = (
     "Ratings do this by themselves, where effects are normal and levels near an end of the scale: fit the "
@@ -36,26 +36,6 @@ NEED_ROWS = "residuals and groups: the fit was loaded without the rows of its da
 
 # Smaller chances are not told apart.
 SMALLEST = 1e-4
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that seems wrong.
-
-    Attributes:
-      name: such as "tails", "ratings", "overdispersion", "zeros", "singular", "modes of g", "levels of g".
-      what: a sentence that says what was found, with its figure.
-      evidence: that figure.
-      p_value: the chance of as much under a model that is right; NaN for "singular" and "separation", which are
-        no tests.
-      advice: a sentence that says what to try.
-    """
-
-    name: str
-    what: str
-    evidence: float
-    p_value: float
-    advice: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -118,26 +98,20 @@ def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
       >>> [finding.name for finding in found.findings]
       ['ratings']
     """
-    doubts = list(_doubts(fit, seed))
-    found = [doubt for doubt in doubts if doubt.p_value < level / max(len(doubts), 1)]
-    is_bounded = any(doubt.name == "ratings" for doubt in found)
+    tests = list(_tests(fit, seed))
+    found = [one for one in tests if one.p_value < level / max(len(tests), 1)]
+    is_bounded = any(one.name == "ratings" for one in found)
     findings = [
-        Finding(
-            doubt.name,
-            doubt.what,
-            doubt.evidence,
-            doubt.p_value,
-            BOUNDED if is_bounded and doubt.name.startswith("modes of ") else doubt.advice,
-        )
-        for doubt in found
+        replace(one, advice=BOUNDED) if is_bounded and one.name.startswith("modes of ") else one
+        for one in found
     ]
     findings += [
         Finding(
             "singular",
+            math.nan,
+            0.0,
             f"the covariance of the effects of {term} is singular: a standard deviation is zero, or effects "
             "are combinations of others",
-            0.0,
-            math.nan,
             "Leave out what the data do not support: correlations first, by (x || g), then slopes; or "
             "compare by fit.anova.",
         )
@@ -147,16 +121,16 @@ def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
         findings.append(
             Finding(
                 "separation",
-                f"some responses are predicted perfectly, by {', '.join(names)}",
-                math.inf,
                 math.nan,
+                math.inf,
+                f"some responses are predicted perfectly, by {', '.join(names)}",
                 "Leave that column out, or join its category with another.",
             )
         )
     return Check(
         findings=tuple(findings),
         looked_at=(
-            *(doubt.name for doubt in doubts),
+            *(one.name for one in tests),
             "singular",
             *(["separation"] if names else []),
         ),
@@ -165,18 +139,15 @@ def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
     )
 
 
-def _doubts(fit: FittedModel, seed: int) -> Iterator[Doubt]:
+def _tests(fit: FittedModel, seed: int) -> Iterator[Finding]:
     if has_rows(fit.model.design):
         facts = row_facts(fit, seed)
-        for look in ROW_DOUBTS:
-            doubt = look(facts)
-            if doubt is not None:
-                yield doubt
+        yield from filter(None, (test(facts) for test in ROW_TESTS))
     yield from modes_apart(fit, seed)
     # What a level or a column does to the estimates is judged by their covariance.
     if has_rows(fit.model.design) and not endless(fit):
         scores = row_scores(fit, seed)
-        yield from score_doubts(fit, scores, seed)
+        yield from score_tests(fit, scores, seed)
         yield from levels_apart(fit, scores, seed)
 
 

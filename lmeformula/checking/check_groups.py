@@ -9,14 +9,14 @@ import numpy as np
 import scipy.stats
 
 from lmeformula.arrays import Floats, Ints
-from lmeformula.checking.check_test import Doubt
+from lmeformula.checking.finding import Finding
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import TermBlock
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.refit import check_refit
 from lmeformula.likelihood.laplace.rows import row_derivatives
-from lmeformula.prediction.distribution import draw_rows, is_normal
+from lmeformula.prediction.distribution import draw_rows
 from lmeformula.prediction.posterior import row_precisions
 from lmeformula.prediction.predictor import linear_predictor, stacked_estimates
 from lmeformula.prediction.simulate import with_drawn
@@ -32,7 +32,7 @@ FEWEST_DRAWS, MOST_DRAWS = 20, 200
 MOST_NUMBERS = 2**24
 
 
-def modes_apart(fit: FittedModel, seed: int) -> Iterator[Doubt]:
+def modes_apart(fit: FittedModel, seed: int) -> Iterator[Finding]:
     """Random effects that are not normal, one test for each coefficient.
 
     Conditional modes over their marginal standard deviations are standard normal in Gaussian models. In others
@@ -50,7 +50,7 @@ def modes_apart(fit: FittedModel, seed: int) -> Iterator[Doubt]:
             variance, left = covariance[k, k], given[:, k, k]
             if variance <= 0.0:
                 continue
-            if is_normal(fit.model.family):
+            if fit.model.family.is_normal:
                 known = variance - left
                 standard = modes[:, k] / np.sqrt(np.maximum(known, LEAST_SHARE * variance))
                 standard = standard[known > LEAST_SHARE * variance]
@@ -63,14 +63,14 @@ def modes_apart(fit: FittedModel, seed: int) -> Iterator[Doubt]:
             yield _normality(standard, block, k, of)
 
 
-def _normality(standard: Floats, block: TermBlock, k: int, of: str) -> Doubt:
+def _normality(standard: Floats, block: TermBlock, k: int, of: str) -> Finding:
     if len(standard) <= MOST_LEVELS:
         chance = float(scipy.stats.shapiro(standard).pvalue)
     else:
         chance = float(scipy.stats.normaltest(standard).pvalue)
     skewness, kurtosis = scipy.stats.skew(standard), scipy.stats.kurtosis(standard)
     argument = f'"{block.group}"' + (f', "{block.columns[k]}"' if len(block.columns) > 1 else "")
-    return Doubt(
+    return Finding(
         f"modes of {of}",
         chance,
         float(skewness),
@@ -107,7 +107,7 @@ class Scores(NamedTuple):
     drawn: Floats
 
 
-def levels_apart(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]:
+def levels_apart(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Finding]:
     """Levels that contradict the others about the fixed effects, one test for each term."""
     names = fit.model.design.names
     places = [
@@ -124,7 +124,7 @@ def levels_apart(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]
         j = int(np.argmin(found.p_values))
         k = int(np.argmax(np.abs(found.shifts[j])))
         shift = float(found.shifts[j, k])
-        yield Doubt(
+        yield Finding(
             f"levels of {block.name}",
             min(1.0, len(block.levels) * float(found.p_values[j])),
             shift,
@@ -217,7 +217,7 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
     """The scores of the rows of a fit, and how they vary."""
     design = fit.model.design
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)
-    if is_normal(fit.model.family):
+    if fit.model.family.is_normal:
         weights = row_precisions(fit)
         return Scores(weights * (response[0] - eta[0]), weights, np.zeros((0, design.n)))
     at, free = stacked_estimates(fit)

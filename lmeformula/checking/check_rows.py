@@ -10,7 +10,7 @@ import scipy.stats
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.checking.calibration import transforms
-from lmeformula.checking.check_test import Doubt
+from lmeformula.checking.finding import Finding
 from lmeformula.checking.leave_one_out import has_leave_one_out, leave_one_out
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import distribution, draw_rows
@@ -106,14 +106,14 @@ def _left(facts: RowFacts) -> Floats:
     return 1.0 - np.clip(taken_up, 0.0, 1.0)
 
 
-def tails(facts: RowFacts) -> Doubt | None:
+def tails(facts: RowFacts) -> Finding | None:
     """Heavier tails of normal residuals, each over its own standard deviation: a test of their kurtosis."""
     standard = facts.standard
     if standard is None or np.ptp(standard.values) == 0.0:
         return None
     scaled = standard.values
     kurtosis = float(scipy.stats.kurtosis(scaled))
-    return Doubt(
+    return Finding(
         "tails",
         float(scipy.stats.kurtosistest(scaled, alternative="greater").pvalue),
         kurtosis,
@@ -123,7 +123,7 @@ def tails(facts: RowFacts) -> Doubt | None:
     )
 
 
-def steps(facts: RowFacts) -> Doubt | None:
+def steps(facts: RowFacts) -> Finding | None:
     """Whole numbers between bounds, fitted as if they had none.
 
     Were the response normal and rounded, the chance of no row beyond the largest value would be the product of
@@ -145,7 +145,7 @@ def steps(facts: RowFacts) -> Doubt | None:
         else 'Fit counts as such: family="poisson" or "nbinom2"; or, if these are ratings, '
         'family="cumulative" with the response as ordered(...).'
     )
-    return Doubt(
+    return Finding(
         "ratings",
         float((1.0 + expected) * np.exp(-expected)),
         expected,
@@ -155,7 +155,7 @@ def steps(facts: RowFacts) -> Doubt | None:
     )
 
 
-def unequal(facts: RowFacts) -> Doubt | None:
+def unequal(facts: RowFacts) -> Finding | None:
     """Normal residuals that scatter more where the fit, or a fixed column, is larger, or smaller.
 
     Rank correlations: the one of the smallest chance, times the number of those tried.
@@ -177,7 +177,7 @@ def unequal(facts: RowFacts) -> Doubt | None:
         return None
     name = min(tried, key=lambda one: float(tried[one].pvalue))
     correlation = float(tried[name].statistic)
-    return Doubt(
+    return Finding(
         "unequal spread",
         min(1.0, len(tried) * float(tried[name].pvalue)),
         correlation,
@@ -206,12 +206,12 @@ class Spread(NamedTuple):
     name: str
 
 
-def spread(facts: RowFacts) -> Doubt | None:
+def spread(facts: RowFacts) -> Finding | None:
     """Counts or successes that vary more than a family without a dispersion of its own lets them."""
     found = _spread(facts)
     if found is None or facts.fit.params.own.size:
         return None
-    return Doubt(
+    return Finding(
         "overdispersion",
         float(scipy.special.ndtr(-found.z)),
         found.ratio,
@@ -222,12 +222,12 @@ def spread(facts: RowFacts) -> Doubt | None:
     )
 
 
-def narrow(facts: RowFacts) -> Doubt | None:
+def narrow(facts: RowFacts) -> Finding | None:
     """Counts or successes that vary less than a family without dispersion, or with none left, lets them."""
     found = _spread(facts)
     if found is None:
         return None
-    return Doubt(
+    return Finding(
         "underdispersion",
         float(scipy.special.ndtr(found.z)),
         found.ratio,
@@ -264,7 +264,7 @@ def _spread(facts: RowFacts) -> Spread | None:
     return Spread(float(squares.sum() / left.sum()), float(z), words, family.name)
 
 
-def zeros(facts: RowFacts) -> Doubt | None:
+def zeros(facts: RowFacts) -> Finding | None:
     """More zeros among counts than the family has, at predictors with their uncertainty."""
     fit = facts.fit
     family, y = fit.model.family, facts.response[0]
@@ -282,7 +282,7 @@ def zeros(facts: RowFacts) -> Doubt | None:
     z = (found - expected) / np.sqrt(max(float((chance * (1.0 - chance)).sum()), 1e-300))
     # One with a dispersion of its own may account for them.
     has_dispersion = fit.params.own.size > 0
-    return Doubt(
+    return Finding(
         "zeros",
         float(scipy.special.ndtr(-z)),
         found / expected,

@@ -11,7 +11,7 @@ References: Rao (1948), Proc. Camb. Phil. Soc. 44, 50-57, for score tests; Durbi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ import scipy.stats
 
 from lmeformula.arrays import Floats, Ints
 from lmeformula.checking.check_groups import Scores
-from lmeformula.checking.check_test import Doubt
+from lmeformula.checking.finding import Finding
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.normal_points import row_roots
@@ -71,21 +71,7 @@ class Projected(NamedTuple):
         return np.asarray(weighted - self.times(np.asarray(moved)[:size]))
 
 
-class Placed(NamedTuple):
-    """Columns, each of one linear predictor.
-
-    Attributes:
-      names: (c) of the columns.
-      of: (c) which predictor each would add to.
-      values: (K n, c) zeros where they are of another one.
-    """
-
-    names: tuple[str, ...]
-    of: tuple[int, ...]
-    values: Floats
-
-
-def score_doubts(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]:
+def score_tests(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Finding]:
     """Columns whose square is missing, columns of other predictors, and neighbouring rows that are alike.
 
     Where the equations can be solved.
@@ -99,13 +85,12 @@ def score_doubts(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Doubt]
         return
     projected, size = projection(fit, scores), fit.model.design.n * fit.model.design.num_predictors
     one = scores._replace(first=scores.first[:size], drawn=scores.drawn[:, :size])
-    for doubt in (
+    tests = (
         _curvature(fit, one, projected),
         _lacking(fit, one, projected),
         _neighbours(fit, one, projected, seed),
-    ):
-        if doubt is not None:
-            yield doubt
+    )
+    yield from filter(None, tests)
 
 
 def projection(fit: FittedModel, scores: Scores) -> Projected:
@@ -123,7 +108,7 @@ def projection(fit: FittedModel, scores: Scores) -> Projected:
     return Projected(posterior, weights, posterior.X[:size])
 
 
-def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | None:
+def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Finding | None:
     """The square of a numeric column: the one that would add most, times the number of those tried."""
     design = fit.model.design
     columns = [
@@ -133,15 +118,16 @@ def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt 
         return None
     centred = design.X[:, columns] - design.X[:, columns].mean(axis=0)
     squares = (centred / centred.std(axis=0)) ** 2
-    of = tuple(design.column_predictors[k] for k in columns)
-    names = tuple(design.names[k] for k in columns)
-    found = _best(scores, projected, _placed(names, of, squares, design.num_predictors))
+    of = [design.column_predictors[k] for k in columns]
+    names = [design.names[k] for k in columns]
+    found = _best(scores, projected, squares, of)
     if found is None:
         return None
-    chance, z, name, predictor = found
+    chance, z, best = found
+    name, predictor = names[best], of[best]
     what = "the response bends" if predictor == 0 else f"{design.predictors[predictor].name} bends"
     bare = design.predictors[predictor].bare(name)
-    return Doubt(
+    return Finding(
         "curvature",
         chance,
         z,
@@ -150,7 +136,7 @@ def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt 
     )
 
 
-def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | None:
+def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Finding | None:
     """A column of one predictor's formula that another's lacks, where there are several."""
     design = fit.model.design
     names, of, columns = [], [], []
@@ -168,12 +154,12 @@ def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | 
     if not columns:
         return None
     tried = np.column_stack(columns[:MOST_COLUMNS])
-    found = _best(scores, projected, _placed(tuple(names), tuple(of), tried, design.num_predictors))
+    found = _best(scores, projected, tried, of)
     if found is None:
         return None
-    chance, z, name, predictor = found
-    which = design.predictors[predictor].name
-    return Doubt(
+    chance, z, best = found
+    name, which = names[best], design.predictors[of[best]].name
+    return Finding(
         "columns",
         chance,
         z,
@@ -182,34 +168,29 @@ def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Doubt | 
     )
 
 
-def _placed(
-    names: tuple[str, ...], of: tuple[int, ...], columns: Floats, num_predictors: int
-) -> Placed:
-    """Columns (n, c) in the rows of their predictors."""
-    values = np.zeros((num_predictors, *columns.shape))
-    for column, predictor in enumerate(of[: columns.shape[1]]):
-        values[predictor, :, column] = columns[:, column]
-    return Placed(names, of, values.reshape(-1, columns.shape[1]))
-
-
 def _best(
-    scores: Scores, projected: Projected, columns: Placed
-) -> tuple[float, float, str, int] | None:
-    """Of the column that would add most: its chance, times the number of those tried, z, name and predictor."""
-    weighted = projected.times(columns.values)
-    variances = (columns.values * projected.given(weighted)).sum(axis=0)
-    whole = (columns.values * weighted).sum(axis=0)
-    tried = np.flatnonzero(variances > LEAST_SHARE * whole)
+    scores: Scores, projected: Projected, columns: Floats, of: Sequence[int]
+) -> tuple[float, float, int] | None:
+    """Of the column (n, c) that would add most to its predictor: its chance, times those tried, z, place."""
+    n, k, _ = projected.weights.shape
+    values = np.zeros((k, *columns.shape))
+    for place, predictor in enumerate(of[: columns.shape[1]]):
+        values[predictor, :, place] = columns[:, place]
+    values = values.reshape(k * n, -1)
+    weighted = projected.times(values)
+    variances = (values * projected.given(weighted)).sum(axis=0)
+    tried = np.flatnonzero(variances > LEAST_SHARE * (values * weighted).sum(axis=0))
     if not len(tried):
         return None
-    z = (columns.values.T @ scores.first)[tried] / np.sqrt(variances[tried])
+    z = (values.T @ scores.first)[tried] / np.sqrt(variances[tried])
     best = int(np.argmax(np.abs(z)))
-    place = int(tried[best])
     chance = min(1.0, len(tried) * 2.0 * float(scipy.stats.norm.sf(abs(z[best]))))
-    return chance, float(z[best]), columns.names[place], columns.of[place]
+    return chance, float(z[best]), int(tried[best])
 
 
-def _neighbours(fit: FittedModel, scores: Scores, projected: Projected, seed: int) -> Doubt | None:
+def _neighbours(
+    fit: FittedModel, scores: Scores, projected: Projected, seed: int
+) -> Finding | None:
     """Rows that follow each other, in the data or among those of a level, and are alike, or apart."""
     pairs = _pairs(fit)
     if not pairs:
@@ -234,7 +215,7 @@ def _neighbours(fit: FittedModel, scores: Scores, projected: Projected, seed: in
         return None
     chance, correlation, where, predictor = min(found)
     of = f", in {fit.model.design.predictors[predictor].name}," if predictor else ""
-    return Doubt(
+    return Finding(
         "autocorrelation",
         min(1.0, len(found) * chance),
         correlation,

@@ -25,7 +25,6 @@ from lmeformula.fit import FittedModel
 from lmeformula.inference.refit import check_refit, refit_exactly
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
 from lmeformula.model.compile import Model
-from lmeformula.prediction.distribution import is_normal
 from lmeformula.prediction.intervals import chosen, interval_frame
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
@@ -183,7 +182,7 @@ def _refit_method(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) by how much all refits are moved."""
     if is_heavy(fit.model):
         return _by_quadrature(fit) or partial(_by_monte_carlo, seed=seed), None
-    return (partial(_exactly, fit), None) if is_normal(fit.model.family) else _by_laplace(fit)
+    return (partial(_exactly, fit), None) if fit.model.family.is_normal else _by_laplace(fit)
 
 
 def _by_quadrature(fit: FittedModel) -> Refit | None:

@@ -11,7 +11,6 @@ import scipy.special
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
-from lmeformula.family import Family
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.predictor import chances_at
 
@@ -94,7 +93,7 @@ def draw_rows(
       (..., n); nan where a predictor or an own parameter is.
     """
     family = fit.model.family
-    if is_normal(family):
+    if family.is_normal:
         # Without TensorFlow, which exact fits do not start.
         one = family.as_taken(eta)
         errors = np.random.default_rng(seed).standard_normal(one.shape)
@@ -122,11 +121,6 @@ def distribution(fit: FittedModel, eta: Floats, response: Arrays, own: Floats | 
     return fit.model.family.distribution(at, given, each)
 
 
-def is_normal(family: Family) -> bool:
-    """Whether rows are normal around the linear predictor."""
-    return family.is_normal
-
-
 def standardized(fit: FittedModel, eta: Floats, response: Arrays) -> Floats:
     """(n,) normal responses less their means, over their standard deviations."""
     return np.asarray((response[0] - eta[0]) / _sds(fit, response))
@@ -152,7 +146,7 @@ def chances(
       ModelError: if a continuous distribution has no distribution function in TFP.
     """
     family, observed = fit.model.family, response[0]
-    if is_normal(family):
+    if family.is_normal:
         found = np.asarray(scipy.special.ndtr(standardized(fit, eta, response)))
         return found, found
     if family.categories is not None and family.probabilities is not None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy.stats
 
 from lmeformula.arrays import Floats, Mask
-
-if TYPE_CHECKING:
-    pass
-
 
 # A direction whose variance is this small beside the largest is no direction of its own.
 RANK_TOLERANCE = 1e-10

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Floats
-from lmeformula.design.design import Design, NewRows
-from lmeformula.design.made import row_labels
-from lmeformula.design.rebuild import rebuild
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.averaged import averaged_over
 from lmeformula.prediction.kept_effects import ReForm, kept_columns, only_columns, some_effects
 from lmeformula.prediction.predictor import (
     PredictionKind,
     category_names,
-    check_levels_are_known,
     has_new_level,
     linear_predictor,
     link_columns,
     predicted_at,
 )
+from lmeformula.prediction.requested import NEW_LEVELS, requested
 
 NewLevels: TypeAlias = Literal["error", "population", "sample"]
-NEW_LEVELS = ("error", "population", "sample")
 
 
 @kinds.takes(
@@ -90,39 +83,17 @@ def predict(
         columns = category_names(fit)
     elif kind == "link":
         columns = link_columns(fit) or columns
-    if newdata is None:
-        design = only_columns(fit.model.design, masks)
-        found = _at(fit, kind, design, kept, averaged, False)
-        return _frame(found, row_labels(design), columns)
-    rows = rebuild(fit.model.design, newdata, groups=kept, offset=offset)
-    if new_levels == "error":
-        check_levels_are_known(rows, kept)
-    rows = only_columns(rows, masks)
-    values = np.full((rows.num_rows, len(columns)), np.nan)
+    asked = requested(fit, newdata, kept, new_levels, offset=offset)
+    rows = only_columns(asked.rows, masks)
     is_drawn = new_levels == "sample" and bool(has_new_level(rows, kept).any())
-    values[rows.rows] = _at(fit, kind, rows, kept, averaged, is_drawn)
-    index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(rows.num_rows)
-    return _frame(values, index, columns)
-
-
-def _at(
-    fit: FittedModel,
-    kind: PredictionKind,
-    rows: Design | NewRows,
-    kept: tuple[bool, ...],
-    averaged: bool,
-    is_drawn: bool,
-) -> Floats:
-    """(n, columns) what is predicted of rows, at the estimates or averaged."""
     if kind == "link" or not (averaged or is_drawn):
-        return predicted_at(fit, kind, linear_predictor(fit, rows, with_random=kept))
-    return averaged_over(fit, kind, rows, kept, uncertain=averaged, new_levels=is_drawn)
-
-
-def _frame(values: Floats, index: pd.Index, columns: Sequence[str]) -> pd.Series | pd.DataFrame:
+        found = predicted_at(fit, kind, linear_predictor(fit, rows, with_random=kept))
+    else:
+        found = averaged_over(fit, kind, rows, kept, uncertain=averaged, new_levels=is_drawn)
+    values = asked.spread_out(found)
     if columns[0] != "prediction":
-        return pd.DataFrame(values, index=index, columns=list(columns))
-    return pd.Series(values[:, 0], index=index, name=columns[0])
+        return pd.DataFrame(values, index=asked.index, columns=list(columns))
+    return pd.Series(values[:, 0], index=asked.index, name=columns[0])
 
 
 def fitted(fit: FittedModel) -> pd.Series:

@@ -6,17 +6,12 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
-from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.design.design import Design, NewRows
-from lmeformula.design.made import row_labels
-from lmeformula.design.rebuild import rebuild
-from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.posterior_draws import posterior_draws
-from lmeformula.prediction.predict import NEW_LEVELS
-from lmeformula.prediction.predictor import check_levels_are_known, linear_predictor, mean_response
-from lmeformula.prediction.refuse_student import tails
+from lmeformula.prediction.predictor import linear_predictor, mean_response
+from lmeformula.prediction.refuse_student import drawn_effects
+from lmeformula.prediction.requested import NEW_LEVELS, requested
 
 # More numbers than this are asked for by mistake more often than not.
 MOST_NUMBERS = 2**27
@@ -68,22 +63,10 @@ def predict_draws(
       >>> bool(abs(draws.iloc[0].mean() - fit.fitted()[9]) < 3.0)
       True
     """
-    design, kept = fit.model.design, kept_terms(fit, re_form)
-    rows: Design | NewRows
-    index: pd.Index
-    if newdata is None:
-        rows, places, num_rows, index = design, np.arange(design.n), design.n, row_labels(design)
-    else:
-        rows = new = rebuild(design, newdata, groups=any(kept), offset=offset)
-        if new_levels == "error":
-            check_levels_are_known(new, kept)
-        places, num_rows = new.rows, new.num_rows
-        index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
-    if num_rows * num_draws > MOST_NUMBERS:
-        raise ModelError(
-            f"{num_rows:,} rows times {num_draws:,} draws are too many numbers",
-            hint=f"Take num_draws={max(1, MOST_NUMBERS // num_rows)} or fewer, or some rows at a time.",
-        )
+    kept = kept_terms(fit, re_form)
+    asked = requested(fit, newdata, kept, new_levels, offset=offset)
+    asked.check_size(num_draws, MOST_NUMBERS, "num_draws", "draws")
+    rows = asked.rows
     fixed = linear_predictor(fit, rows, with_random=False)
     eta = np.repeat(fixed[None], num_draws, axis=0)
     if any(kept):
@@ -95,13 +78,12 @@ def predict_draws(
             if not keep:
                 continue
             num_unseen = max(0, -int(block.index.min(initial=0)))
-            root = cholesky_semidefinite(covariance)
-            noise = fresh.standard_normal((num_draws, num_unseen, len(block.columns)))
-            noise *= tails(fresh, df, num_draws * num_unseen).reshape(num_draws, num_unseen, 1)
-            unseen = noise @ root.T * (new_levels == "sample")
+            unseen = drawn_effects(fresh, covariance, df, num_draws * num_unseen)
+            unseen = unseen.reshape(num_draws, num_unseen, len(block.columns))
+            unseen *= new_levels == "sample"
             # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.
             every = np.concatenate([effects, unseen[:, ::-1]], axis=1)
             eta += block.added(every[:, block.index], rows.num_predictors)
-    values = np.full((num_rows, num_draws), np.nan)
-    values[places] = np.column_stack([mean_response(fit, one) for one in eta])
-    return pd.DataFrame(values, index=index, columns=[f"draw_{i + 1}" for i in range(num_draws)])
+    values = asked.spread_out(np.column_stack([mean_response(fit, one) for one in eta]))
+    names = [f"draw_{i + 1}" for i in range(num_draws)]
+    return pd.DataFrame(values, index=asked.index, columns=names)

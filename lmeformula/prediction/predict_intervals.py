@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Floats, Ints
-from lmeformula.design.design import Design, NewRows
-from lmeformula.design.made import row_labels
-from lmeformula.design.rebuild import rebuild
+from lmeformula.arrays import Floats
+from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import needs_response
@@ -24,15 +22,15 @@ from lmeformula.prediction.kept_effects import (
     some_effects,
 )
 from lmeformula.prediction.mean_intervals import COLUMNS, chances_frame
-from lmeformula.prediction.predict import NEW_LEVELS, predict
+from lmeformula.prediction.predict import predict
 from lmeformula.prediction.predictor import (
     category_names,
-    check_levels_are_known,
     linear_predictor,
     link_columns,
     mean_response,
 )
 from lmeformula.prediction.predictor_intervals import link_intervals, simulated_quantiles, uncertain
+from lmeformula.prediction.requested import NEW_LEVELS, requested
 
 SOURCES = ("parameters", "effects", "residual")
 DEFAULTS = {"confidence": ("parameters", "effects"), "prediction": SOURCES}
@@ -136,31 +134,21 @@ def predict_interval(
             else "a response has no value on the scale of the linear predictor",
             hint='Use kind="response", or leave "residual" out of `include`.',
         )
-    design = fit.model.design
     masks = kept_columns(fit, re_form)
     kept = tuple(bool(mask.any()) for mask in masks)
     with_random = any(kept)
-    rows: Design | NewRows
-    index: pd.Index
-    if newdata is None:
-        places, num_rows, index = np.arange(design.n), design.n, row_labels(design)
-        rows = replace(design.as_rows(), terms=())
-        if with_random:
-            rows = only_columns(only_terms(design, kept), masks)
-    else:
-        new = rebuild(
-            design,
-            newdata,
-            groups=kept,
-            sizes=has_residual and needs_response(fit),
-            offset=offset,
-            weights=weights,
-        )
-        if new_levels == "error":
-            check_levels_are_known(new, kept)
-        rows = only_columns(only_terms(new, kept), masks)
-        places, num_rows = new.rows, new.num_rows
-        index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
+    asked = requested(
+        fit,
+        newdata,
+        kept,
+        new_levels,
+        sizes=has_residual and needs_response(fit),
+        offset=offset,
+        weights=weights,
+    )
+    rows = only_columns(only_terms(asked.rows, kept), masks)
+    if isinstance(rows, Design) and not with_random:
+        rows = replace(rows.as_rows(), terms=())
     what = uncertain(
         fit,
         rows,
@@ -186,32 +174,19 @@ def predict_interval(
     else:
         frame = pd.DataFrame(what.means("response", level)[:, 0], columns=list(COLUMNS))
     if new_levels == "sample" and newdata is not None and not is_gaussian and kind != "link":
-        _take_averages(fit, frame, newdata, kind, places, re_form, offset)
-    whole = np.full((num_rows, frame.shape[1]), np.nan)
-    whole[places] = frame
-    return pd.DataFrame(whole, index=index, columns=frame.columns)
-
-
-def _take_averages(
-    fit: FittedModel,
-    frame: pd.DataFrame,
-    newdata: object,
-    kind: str,
-    places: Ints,
-    re_form: ReForm,
-    offset: object,
-) -> None:
-    """Estimates of rows of new levels are averages over their effects, as `predict` has them."""
-    found = predict(
-        fit,
-        newdata,
-        kind=kind,  # type: ignore[arg-type]
-        re_form=re_form,
-        new_levels="sample",
-        offset=offset,
-    )
-    values = np.asarray(found, float)[places].reshape(len(places), -1)
-    frame.iloc[:, :: len(COLUMNS)] = values
+        # Estimates of rows of new levels are averages over their effects, as `predict` has them.
+        averages = predict(
+            fit,
+            newdata,
+            kind=kind,  # type: ignore[arg-type]
+            re_form=re_form,
+            new_levels="sample",
+            offset=offset,
+        )
+        values = np.asarray(averages, float)[asked.places]
+        frame.iloc[:, :: len(COLUMNS)] = values.reshape(len(values), -1)
+    whole = asked.spread_out(frame.to_numpy())
+    return pd.DataFrame(whole, index=asked.index, columns=frame.columns)
 
 
 def _framed(columns: Sequence[Floats]) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def chances_at(fit: FittedModel, eta: Floats) -> Floats:
     return predicted_at(fit, "prob", eta)
 
 
-def has_new_level(rows: NewRows, used: Sequence[bool] | None = None) -> Mask:
+def has_new_level(rows: Design | NewRows, used: Sequence[bool] | None = None) -> Mask:
     """Find the rows with a level that the fit has not seen.
 
     Args:

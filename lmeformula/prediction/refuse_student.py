@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 
@@ -50,8 +51,11 @@ def _inflation(df: float) -> float:
     return df / (df - 2.0) if df > 2.0 else math.inf
 
 
-def tails(random: np.random.Generator, df: float, num_levels: int) -> Floats:
-    """(l, 1) what normal effects of each level are multiplied by, to have a t distribution."""
-    if math.isinf(df):
-        return np.ones((num_levels, 1))
-    return np.sqrt(df / random.chisquare(df, size=(num_levels, 1)))
+def drawn_effects(
+    random: np.random.Generator, covariance: Floats, df: float, num_levels: int
+) -> Floats:
+    """(l, k) effects drawn from their distribution, of this covariance (k, k): of t effects the scale."""
+    noise = random.standard_normal((num_levels, len(covariance)))
+    if math.isfinite(df):
+        noise *= np.sqrt(df / random.chisquare(df, size=(num_levels, 1)))
+    return np.asarray(noise @ cholesky_semidefinite(covariance).T)

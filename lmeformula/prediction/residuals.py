@@ -16,7 +16,7 @@ from lmeformula.errors import ModelError
 from lmeformula.family import Family
 from lmeformula.family.categories import category_numbers
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.distribution import chances, is_normal, standardized
+from lmeformula.prediction.distribution import chances, standardized
 from lmeformula.prediction.predictor import (
     chances_at,
     linear_predictor,
@@ -111,7 +111,7 @@ def _quantiles(fit: FittedModel, seed: int) -> Floats:
     """(n,) randomized quantile residuals."""
     design = fit.model.design
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)
-    if is_normal(fit.model.family):
+    if fit.model.family.is_normal:
         return standardized(fit, eta, response)
     uniform, probe = np.random.SeedSequence(seed).spawn(2)
     below, upto = chances(fit, eta, response, probe)

@@ -10,18 +10,14 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Codes, Floats, Places
-from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows, ResponseBlock
-from lmeformula.design.made import row_labels
-from lmeformula.design.rebuild import rebuild
-from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows, needs_response, response_arrays
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
-from lmeformula.prediction.predict import NEW_LEVELS
-from lmeformula.prediction.predictor import category_names, check_levels_are_known, linear_predictor
-from lmeformula.prediction.refuse_student import tails
+from lmeformula.prediction.predictor import category_names, linear_predictor
+from lmeformula.prediction.refuse_student import drawn_effects
+from lmeformula.prediction.requested import NEW_LEVELS, Requested, requested
 
 # 2 GiB of drawn numbers.
 MOST_NUMBERS = 2**28
@@ -80,31 +76,26 @@ def simulate(
       0  ...
       1  ...
     """
-    design = fit.model.design
     kept = kept_terms(fit, re_form)
-    rows: Design | NewRows
-    index: pd.Index
-    if newdata is None:
-        rows, places, num_rows, index = design, np.arange(design.n), design.n, row_labels(design)
-    else:
-        rows = rebuild(design, newdata, sizes=needs_response(fit), offset=offset, weights=weights)
-        if new_levels == "error" and any(kept):
-            check_levels_are_known(rows, kept)
-        places, num_rows = rows.rows, rows.num_rows
-        index = newdata.index if isinstance(newdata, pd.DataFrame) else pd.RangeIndex(num_rows)
+    asked = requested(
+        fit,
+        newdata,
+        kept,
+        new_levels,
+        groups=True,
+        sizes=needs_response(fit),
+        offset=offset,
+        weights=weights,
+    )
     is_new = tuple(not keep or new_levels == "sample" for keep in kept)
-    if num_rows * n > MOST_NUMBERS:
-        raise ModelError(
-            f"{num_rows:,} rows times {n:,} responses are too many numbers",
-            hint=f"Take n={max(1, MOST_NUMBERS // num_rows)} or fewer, or some rows at a time.",
-        )
-    sampler = Sampler(fit, rows, response_arrays(fit, rows), kept, is_new)
+    asked.check_size(n, MOST_NUMBERS, "n", "responses")
+    sampler = Sampler(fit, asked.rows, response_arrays(fit, asked.rows), kept, is_new)
     return pd.DataFrame(
         {
-            f"sim_{number + 1}": _of_its_kind(sampler, drawn, places, num_rows)
+            f"sim_{number + 1}": _of_its_kind(sampler, drawn, asked)
             for number, drawn in enumerate(responses(sampler, n, seed))
         },
-        index=index,
+        index=asked.index,
     )
 
 
@@ -144,7 +135,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     """
     fit, rows = sampler.fit, sampler.rows
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
-    unseen = [_num_unseen(block.index) for block in rows.terms]
+    unseen = [max(0, -int(block.index.min(initial=0))) for block in rows.terms]
     source = np.random.SeedSequence(seed)
     for _ in range(n):
         (sequence,) = source.spawn(1)
@@ -160,9 +151,7 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
             strict=True,
         ):
             num_known = len(block.levels)
-            noise = random.standard_normal((num_known + count, len(block.columns)))
-            noise *= tails(random, df, num_known + count)
-            effects = noise @ cholesky_semidefinite(covariance).T
+            effects = drawn_effects(random, covariance, df, num_known + count)
             if kept:
                 effects[:num_known] = 0.0
             if not is_new:
@@ -205,13 +194,12 @@ def _values(
     return np.array(place, np.float64)[drawn.astype(np.int64)]
 
 
-def _of_its_kind(sampler: Sampler, drawn: Floats, places: Places, num_rows: int) -> Any:
+def _of_its_kind(sampler: Sampler, drawn: Floats, asked: Requested) -> Any:
     """A column of a data frame, with a missing value for each incomplete row."""
     fit, rows = sampler.fit, sampler.rows
     block = fit.model.design.response
     assert block is not None
-    values = np.full(num_rows, np.nan)
-    values[places] = _values(fit, block, rows.weights, drawn)
+    values = asked.spread_out(_values(fit, block, rows.weights, drawn))
     is_missing = np.isnan(values)
     if block.levels:
         codes = np.where(is_missing, -1, values).astype(np.int64)
@@ -221,7 +209,3 @@ def _of_its_kind(sampler: Sampler, drawn: Floats, places: Places, num_rows: int)
         truth[is_missing] = pd.NA
         return truth if is_missing.any() else truth.to_numpy(bool)
     return values
-
-
-def _num_unseen(index: Codes) -> int:
-    return max(0, -int(index.min(initial=0)))

@@ -11,7 +11,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.checking.check import check_html
 from lmeformula.checking.check_groups import influence, row_scores
-from lmeformula.checking.check_scores import score_doubts
+from lmeformula.checking.check_scores import score_tests
 from lmeformula.errors import ModelError
 from tests.prediction.after_fit import dense
 from tests.prediction.fakes import fake_fit
@@ -328,7 +328,7 @@ def test_scores_of_a_further_column_are_those_of_dense_algebra():
     """z of a square, by V written out: exact for a normal model with known variances."""
     _, frame = _bent(1, "gaussian")
     fit = lf.fit("y ~ x + (x | g)", frame)
-    found = next(d for d in score_doubts(fit, row_scores(fit, 0), 0) if d.name == "curvature")
+    found = next(d for d in score_tests(fit, row_scores(fit, 0), 0) if d.name == "curvature")
     X, _, V, _ = dense(fit)
     inverse = np.linalg.inv(V)
     P = inverse - inverse @ X @ np.linalg.solve(X.T @ inverse @ X, X.T @ inverse)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import lmeformula as lf
-from lmeformula.checking.check import _doubts
+from lmeformula.checking.check import _tests
 from lmeformula.checking.check_groups import row_scores
 from lmeformula.checking.check_scores import _drawn, projection
 
@@ -104,7 +104,7 @@ def test_what_a_column_would_add_is_what_fits_with_it_gain(family, slope):
     small = lacking(family, frame)
     name = "sigma" if family == "gaussian" else "zi"
     large = lf.fit({"mu": "y ~ x + (1 | g)", name: "~ x"}, frame, family, method="laplace")
-    doubt = next(each for each in _doubts(small, 0) if each.name == "columns")
+    doubt = next(each for each in _tests(small, 0) if each.name == "columns")
     root = np.sqrt(2.0 * max(float(large.loglik) - float(small.loglik), 0.0))
     assert np.sign(doubt.evidence) == np.sign(large.fixef[f"{name}_x"])
     assert abs(abs(doubt.evidence) - root) < 0.15 * root + 0.15
@@ -192,7 +192,7 @@ def test_more_zeros_than_a_count_with_a_dispersion_by_formula():
     y = rng.negative_binomial(8.0, 8.0 / (8.0 + mean)) * (rng.uniform(size=ROWS) < 0.8)
     formulas = {"mu": "y ~ x + (1 | g)", "dispersion": "~ x"}
     fit = lf.fit(formulas, {"x": x, "g": g, "y": y}, "nbinom2", method="laplace")
-    doubt = next(each for each in _doubts(fit, 0) if each.name == "zeros")
+    doubt = next(each for each in _tests(fit, 0) if each.name == "zeros")
     assert doubt.evidence > 1.2
     assert doubt.p_value < 1e-3
 
@@ -223,7 +223,7 @@ def test_false_alarms_come_as_often_as_they_may(family):
     alarms = 0
     for seed in range(100, 100 + NUM_SETS):
         fit = lf.fit(FORMULAS[family], drawn(family, seed), family, method="laplace")
-        doubts = list(_doubts(fit, seed))
+        doubts = list(_tests(fit, seed))
         alarms += any(doubt.p_value < 0.05 / len(doubts) for doubt in doubts)
         for doubt in doubts:
             below[doubt.name] = below.get(doubt.name, 0) + (doubt.p_value < 0.05)
