@@ -12,7 +12,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Floats, Ints
+from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.checking.leave_one_out import LeftOut, leave_one_out
 from lmeformula.checking.redrawn import redrawn
 from lmeformula.fit import FittedModel
@@ -153,28 +153,22 @@ def _curves(
     bins = num_bins or int(np.clip(n // 20, 3, 10))
     draws = int(np.clip(MOST_NUMBERS // n, FEWEST_SIMULATED, MOST_SIMULATED))
     sequences = np.random.SeedSequence(seed).spawn(draws)
-    ones = np.ones(n)
-    if family.has_trials:
-        # Rows of many trials vary more than independent ones do: their predictor is uncertain for all at once.
-        made = _made(fit, found)
-        simulated = _draw_successes(fit, found, response, draws, seed)
-        size = found.errors / response[1]
-        others = _others(fit, bins, seed)
-        return (
-            _reliability(
-                "", *_first(made), simulated, response[1], bins, level, size, map(_first, others)
-            ),
-        )
-    made = _made(fit, found)
-    every = list(_others(fit, bins, seed))
+    trials = response[1] if family.has_trials else np.ones(n)
+    made, others = _made(fit, found), list(_others(fit, seed))
     names = ("",) if family.categories is None else category_names(fit)
     curves = []
     for number, name in enumerate(names):
-        chance = made.chances[:, number].astype(np.float32)
-        hits = (np.random.default_rng(one).random(n, np.float32) < chance for one in sequences)
-        chosen = (_of(other, number) for other in every)
+        if family.has_trials:
+            # Rows of many trials vary more than independent ones: their predictor is uncertain for all at once.
+            simulated: Iterator[Floats] | Iterator[Mask] = _draw_successes(
+                fit, found, response, draws, seed
+            )
+        else:
+            simulated = _draw_hits(made.chances[:, number], sequences)
+        chosen = (other.of(number) for other in others)
+        size = found.errors / trials
         curves.append(
-            _reliability(name, *_of(made, number), hits, ones, bins, level, found.errors, chosen)
+            _reliability(name, *made.of(number), simulated, trials, bins, level, size, chosen)
         )
     return tuple(curves)
 
@@ -185,13 +179,9 @@ class _Made(NamedTuple):
     chances: Floats
     hits: Floats
 
-
-def _of(made: _Made, number: int) -> tuple[Floats, Floats]:
-    return made.chances[:, number], made.hits[:, number]
-
-
-def _first(made: _Made) -> tuple[Floats, Floats]:
-    return _of(made, 0)
+    def of(self, number: int) -> tuple[Floats, Floats]:
+        """Those of one column, (n,) each."""
+        return self.chances[:, number], self.hits[:, number]
 
 
 def _made(fit: FittedModel, found: LeftOut) -> _Made:
@@ -204,7 +194,7 @@ def _made(fit: FittedModel, found: LeftOut) -> _Made:
     return _Made(chances, was.astype(float))
 
 
-def _others(fit: FittedModel, bins: int, seed: int) -> Iterator[_Made]:
+def _others(fit: FittedModel, seed: int) -> Iterator[_Made]:
     """The same of responses that the model draws at its estimates: they depend on each other as the data do."""
     count = int(np.clip(MOST_REDRAWN // fit.nobs, FEWEST_REDRAWN, 4 * FEWEST_REDRAWN))
     for other in redrawn(fit, count, seed):
@@ -223,6 +213,13 @@ def _averages(fit: FittedModel, kind: str, found: LeftOut) -> Floats:
     return np.asarray(total, float)
 
 
+def _draw_hits(chances: Floats, sequences: Iterable[np.random.SeedSequence]) -> Iterator[Mask]:
+    """Whether what has these chances (n,) comes true, once for each sequence."""
+    rounded = chances.astype(np.float32)
+    for one in sequences:
+        yield np.random.default_rng(one).random(len(rounded), np.float32) < rounded
+
+
 def _draw_successes(
     fit: FittedModel, found: LeftOut, response: Arrays, draws: int, seed: int
 ) -> Iterator[Floats]:
@@ -239,7 +236,7 @@ def _reliability(
     name: str,
     predicted: Floats,
     hits: Floats,
-    simulated: Iterator[NDArray[Any]],
+    simulated: Iterator[Floats] | Iterator[Mask],
     trials: Floats,
     num_bins: int,
     level: float,

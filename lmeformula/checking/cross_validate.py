@@ -73,6 +73,12 @@ class CrossValidation:
     seconds: float = field(default=0.0)
 
     @property
+    def scores(self) -> dict[str, Floats]:
+        """(n,) of each row, what each metric sums or averages: log densities, squared errors, ranked scores."""
+        found = {"elpd": self.log_densities, "rmse": (self.observed - self.predicted) ** 2}
+        return found if self.ranked is None else {**found, "ranked": self.ranked}
+
+    @property
     def elpd(self) -> Total:
         """The sum of the log predictive densities; larger is better."""
         return Total(float(self.log_densities.sum()), _error_of_sum(self, self.log_densities))
@@ -80,7 +86,7 @@ class CrossValidation:
     @property
     def rmse(self) -> Total:
         """The root mean squared error; smaller is better."""
-        squares = (self.observed - self.predicted) ** 2
+        squares = self.scores["rmse"]
         root = float(np.sqrt(squares.mean()))
         error = _error_of_sum(self, squares) / len(squares)
         return Total(root, error / (2.0 * root) if root else 0.0)
@@ -106,16 +112,12 @@ class CrossValidation:
         """A row for each fold: fold, rows, the metrics of its rows, outcome ("" for converged)."""
         index, count = self.folds.of_row, self.folds.number
         rows = np.bincount(index, minlength=count)
-        squares = (self.observed - self.predicted) ** 2
-        found = {
-            "elpd": np.bincount(index, self.log_densities, count),
-            "rmse": np.sqrt(np.bincount(index, squares, count) / rows),
-        }
-        if self.ranked is not None:
-            found["ranked"] = np.bincount(index, self.ranked, count) / rows
         frame = pd.DataFrame({"fold": list(self.folds.names), "rows": rows})
         for name in self.metrics:
-            frame[name] = found[name]
+            sums = np.bincount(index, self.scores[name], count)
+            frame[name] = sums if name == "elpd" else sums / rows
+        if "rmse" in frame:
+            frame["rmse"] **= 0.5
         return frame.assign(outcome=list(self.outcomes))
 
     def compare(self, other: CrossValidation) -> pd.DataFrame:
@@ -139,7 +141,7 @@ class CrossValidation:
             if name not in theirs.index or (name == "elpd" and not is_same_measure):
                 continue
             first, second = (float(t.loc[name, "estimate"]) for t in (mine, theirs))
-            error = _error_of_sum(self, _each(self, name) - _each(other, name))
+            error = _error_of_sum(self, self.scores[name] - other.scores[name])
             if name != "elpd":
                 error /= len(self.observed)
             if name == "rmse":
@@ -347,16 +349,6 @@ def _fit_rows(
         options=options,
         start=start_from(fit, model),
     )
-
-
-def _each(of: CrossValidation, metric: str) -> Floats:
-    """(n,) what a metric sums or averages."""
-    if metric == "elpd":
-        return of.log_densities
-    if metric == "rmse":
-        return np.asarray((of.observed - of.predicted) ** 2)
-    assert of.ranked is not None
-    return of.ranked
 
 
 def _error_of_sum(of: CrossValidation, values: Floats) -> float:

@@ -16,8 +16,6 @@ from lmeformula.prediction.normal_points import normal_average
 from lmeformula.prediction.posterior import posterior_of, unseen_covariances
 from lmeformula.prediction.predictor import linear_predictor
 
-Codes = Ints
-
 
 class Scores(NamedTuple):
     """Mean scores of predicted chances.
@@ -72,7 +70,7 @@ def category_chances(
     return normal_average(fit, "prob", eta, spread)
 
 
-def score(chances: Floats, codes: Codes) -> Scores:
+def score(chances: Floats, codes: Ints) -> Scores:
     """Score predicted chances.
 
     Args:
