@@ -232,7 +232,7 @@ def test_notes_on_tracing_are_dropped_and_others_are_not(tmp_path):
 
 def test_families_have_tensorflow_once_something_of_it_is_asked_for():
     said = (
-        "import inspect, sys; from lmeformula.family import table; from lmeformula.startup import tf, tfp;"
+        "import inspect, sys; from lmeformula.family import built_in; from lmeformula.startup import tf, tfp;"
         "inspect.unwrap(tf); print('tensorflow' in sys.modules);"
         "print(tf.Tensor is __import__('tensorflow').Tensor, tfp.distributions.Normal.__name__)"
     )
