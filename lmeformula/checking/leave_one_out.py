@@ -130,7 +130,7 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
       >>> fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
       >>> found, seen = leave_one_out(fit), fit.fitted()
       >>> y = fit.model.design.y
-      >>> bool((abs(y - found.eta) > abs(y - seen)).all())
+      >>> bool((abs(y - found.eta[0]) > abs(y - seen)).all())
       True
     """
     lost = endless(fit)

@@ -40,6 +40,7 @@ def met_exactly(family: Family, names: tuple[str, ...], response: Any, own: Floa
       response: its response arrays.
       own: (v,) natural values of the parameters.
     Example:
+      >>> import numpy as np
       >>> from lmeformula.family import family
       >>> y = np.array([1.0, 2.0])
       >>> met_exactly(family("gamma"), ("shape",), (y,), np.array([1e15])).name

@@ -28,7 +28,7 @@ def solver(request, monkeypatch):
     """Fits by the dense products, by the blocks, and by conjugate gradients."""
     if request.param == "direct":
         monkeypatch.setattr(
-            "lmeformula.likelihood.gaussian.likelihood.dense_products", lambda plan, products: None
+            "lmeformula.likelihood.gaussian.sums.dense_products", lambda plan, products: None
         )
     return {"solver": "iterative" if request.param == "iterative" else "direct"}
 
@@ -139,7 +139,7 @@ def test_nearly_perfect_fits_by_blocks_are_those_by_dense_products(monkeypatch):
     noisy = {**data, "y": data["x"] + np.sin(1.0 + g) + 1e-5 * rng.normal(size=len(g))}
     fit = lf.fit("y ~ x + (1 | g)", noisy)
     monkeypatch.setattr(
-        "lmeformula.likelihood.gaussian.likelihood.dense_products", lambda *given: None
+        "lmeformula.likelihood.gaussian.sums.dense_products", lambda *given: None
     )
     other = lf.fit("y ~ x + (1 | g)", noisy)
     assert other.converged

@@ -36,7 +36,7 @@ def test_what_is_flat_is_named(monkeypatch, name, blocks):
     formula, reml, flat = FLAT[name]
     if blocks:
         monkeypatch.setattr(
-            "lmeformula.likelihood.gaussian.likelihood.dense_products", lambda *given: None
+            "lmeformula.likelihood.gaussian.sums.dense_products", lambda *given: None
         )
     data = rows()
     order = np.random.default_rng(3).permutation(48)
