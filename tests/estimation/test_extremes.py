@@ -138,9 +138,7 @@ def test_nearly_perfect_fits_by_blocks_are_those_by_dense_products(monkeypatch):
     g = np.array([int(label[1:]) for label in data["g"]])
     noisy = {**data, "y": data["x"] + np.sin(1.0 + g) + 1e-5 * rng.normal(size=len(g))}
     fit = lf.fit("y ~ x + (1 | g)", noisy)
-    monkeypatch.setattr(
-        "lmeformula.likelihood.gaussian.sums.dense_products", lambda *given: None
-    )
+    monkeypatch.setattr("lmeformula.likelihood.gaussian.sums.dense_products", lambda *given: None)
     other = lf.fit("y ~ x + (1 | g)", noisy)
     assert other.converged
     assert other.loglik.value == pytest.approx(fit.loglik.value, abs=1e-6)

@@ -255,7 +255,7 @@ def by_blocks(held: Held) -> Iterator[Finding]:
     """Few effects, which are done densely, by the blocks that many take."""
     from unittest import mock
 
-    import lmeformula.likelihood.gaussian.likelihood as small
+    import lmeformula.likelihood.gaussian.sums as small
 
     with mock.patch.object(small, "dense_products", return_value=None):
         other = fitted(held.data, held.spec)
