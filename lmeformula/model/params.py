@@ -37,6 +37,15 @@ class Params(NamedTuple):
         return float(self.own[0])
 
     @property
+    def sigma(self) -> float:
+        """What a fit has: `fit.sigma`; None there for families without a residual standard deviation.
+
+        Raises:
+          AttributeError: always, with these words.
+        """
+        raise AttributeError("parameters have the family's own in `own`; write fit.sigma")
+
+    @property
     def freedom_of(self) -> tuple[float, ...]:
         """Degrees of freedom of each term's effects, infinite where they are Gaussian."""
         return self.freedom or (float("inf"),) * len(self.covariances)
