@@ -23,7 +23,7 @@ from lmeformula.algebra.complement import Complement, complement
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
 from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
 from lmeformula.algebra.lambdas import apply_lambda, scalar_factors, scale_both, scaled_schur
-from lmeformula.algebra.precision import ByModes, Columns
+from lmeformula.algebra.precision import ByModes, Columns, OuterTraces
 from lmeformula.arrays import Floats
 
 
@@ -162,8 +162,8 @@ class Factor(ByModes):
         half = self.solve_lower(apply_lambda(self.plan, self.lambdas, spread, transpose=True))
         return np.asarray(directions.T @ spread - half.T @ half)
 
-    def outer_traces(self, changes: tuple[Floats, ...]) -> Floats:
-        """tr(Q T_i Q T_j) for changes T (t, k, k) of each term; (t in all, t in all)."""
+    def outer_traces(self, changes: tuple[Floats, ...]) -> OuterTraces:
+        """tr(Q T_i Q T_j) for changes T (t, k, k) of each term, and what `outer_sums` gives."""
         # Q = Lambda^-T (I - M^-1) Lambda^-1
         inward = tuple(
             np.asarray(
@@ -171,19 +171,19 @@ class Factor(ByModes):
             )
             for factor, change in zip(self.lambdas, changes, strict=True)
         )
-        return self._complement.trace_products(inward)
+        away = complement(self)
+        return OuterTraces(away.trace_products(inward), self._outer_sums(away))
 
     def outer_sums(self) -> tuple[Floats, ...]:
         """(k, k) sums of the diagonal blocks of Q over each term's levels; Lambda may be nearly singular."""
+        return self._outer_sums(complement(self))
+
+    def _outer_sums(self, away: Complement) -> tuple[Floats, ...]:
         sums = []
-        for factor, total in zip(self.lambdas, self._complement.sums(), strict=True):
+        for factor, total in zip(self.lambdas, away.sums(), strict=True):
             outer = np.linalg.solve(factor.T, np.linalg.solve(factor.T, total).T)
             sums.append(np.asarray(0.5 * (outer + outer.T), float))
         return tuple(sums)
-
-    @cached_property
-    def _complement(self) -> Complement:
-        return complement(self)
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""

@@ -92,11 +92,18 @@ class ByModes:
         )
 
 
+class OuterTraces(NamedTuple):
+    """tr(Q T_i Q T_j) (t in all, t in all); (k, k) sums of Q's diagonal blocks over each term's levels."""
+
+    traces: Floats
+    sums: tuple[Floats, ...]
+
+
 class Exact(Precision, Protocol):
     """M where nothing of it is an estimate."""
 
-    def outer_traces(self, changes: tuple[Floats, ...]) -> Floats:
-        """tr(Q T_i Q T_j) for symmetric changes T (t, k, k) of each term; (t in all, t in all)."""
+    def outer_traces(self, changes: tuple[Floats, ...]) -> OuterTraces:
+        """For symmetric changes T (t, k, k) of each term; the sums come along."""
 
     def outer_sums(self) -> tuple[Floats, ...]:
         """(k, k) sums of the diagonal blocks of Q over each term's levels."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.algebra.precision import Columns
+from lmeformula.algebra.precision import Columns, OuterTraces
 from lmeformula.arrays import Floats, Places
 
 # Most effects for which the dense products are faster than the blocks.
@@ -102,9 +102,9 @@ class SmallFactor:
         """(t, t) a'Q a for a (q, t)."""
         return np.asarray(directions.T @ self.outer @ directions)
 
-    def outer_traces(self, changes: tuple[Floats, ...]) -> Floats:
-        """tr(Q T_i Q T_j) for symmetric changes T (t, k, k) of each term; (t in all, t in all)."""
-        return trace_products(self.plan, self.outer, changes)
+    def outer_traces(self, changes: tuple[Floats, ...]) -> OuterTraces:
+        """tr(Q T_i Q T_j) for symmetric changes T (t, k, k) of each term, and what `outer_sums` gives."""
+        return OuterTraces(trace_products(self.plan, self.outer, changes), self.outer_sums())
 
     def outer_sums(self) -> tuple[Floats, ...]:
         """(k, k) sums of the diagonal blocks of Q over each term's levels."""

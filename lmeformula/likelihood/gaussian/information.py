@@ -71,7 +71,7 @@ def observed_information(
     )
     directions = covariance_directions(data.plan, found.w, changes)
     information = found.factor.outer_form(directions) / variance
-    traces, sums = found.factor.outer_traces(changes), found.factor.outer_sums()
+    traces, sums = found.factor.outer_traces(changes)
     if reml and len(data.ols):
         less = _restriction(data, found, directions, changes)
         information -= less.quadratic / variance
