@@ -142,7 +142,9 @@ class ProbedFactor(ByModes):
 
     def inverse_blocks(self) -> tuple[Floats, ...]:
         """(l, k, k) diagonal blocks of M^-1, one array per term in formula order."""
-        return estimate_blocks(self.eliminated, self.sides, self.num_probes)
+        # Probes that were solved beside other columns are not kept: with millions of effects they are large.
+        sides = self.sides if self.known is None else solve_sides(self.eliminated, self.signs)
+        return estimate_blocks(self.eliminated, sides, self.num_probes)
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""

@@ -111,7 +111,7 @@ class Evidence(NamedTuple):
         Args:
           model, psi, inside, information, R: see `estimation.coordinates`.
           expected: as in the record; by default not known.
-          undetermined: (t,) parameters of covariances that the design does not tell apart; see `model.alike`.
+          undetermined: (t,) parameters of covariances not told apart by the design; see `confounded.alike`.
           found: the rest of the record.
         """
         space = model.space

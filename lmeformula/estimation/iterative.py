@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -49,7 +50,9 @@ def estimate_exact(model: Model, reml: bool, seed: int, options: Options) -> Fit
         modes = solution.factor.effects(solution.u, solution.w)
         mode_cov = tuple(np.full((levels, k, k), np.nan) for levels, k in data.plan.sizes)
     else:
-        modes, mode_cov = conditional(solution, sigma)
+        # By all probes, those that the log-likelihood was sharpened with as well.
+        sharp = solution._replace(factor=replace(solution.factor, signs=found.signs))
+        modes, mode_cov = conditional(sharp, sigma)
     fixed_vcov = fixed_covariance(data, solution, sigma)
     vcov = report_vcov(
         model, found.psi, found.information, found.inside, fixed_vcov, data.R, apart=True

@@ -77,7 +77,8 @@ def coefficient_table(fit: FittedModel, ddf: str | None = None) -> Table:
       table: one row a coefficient: estimate, standard error, z (their ratio), the ends of Wald's 95 % interval,
         and the Monte Carlo error where the method has one.
     """
-    frame = tidy(fit, ddf=ddf).query("effect == 'fixed'")
+    frame = tidy(fit, ddf=ddf)
+    frame = frame[frame["effect"] == "fixed"]
     is_normal = ddf is None or bool(np.isinf(frame["df"]).all())
     known = HEADINGS | {"statistic": ("z" if is_normal else "t", "statistic")}
     shown = ["term", *ESTIMATES, "df", "statistic", "p", "conf_low", "conf_high", *_noise(fit)]

@@ -65,8 +65,8 @@ class ParamSpace:
     """The layout of the unconstrained vector psi = (beta, theta of each term, the family's own).
 
     theta is a term's log standard deviations, then the unconstrained form of its correlations
-    (see covariance.py). The family's own parameters are log sigma, the free form of thresholds, or the log
-    of a dispersion; those that are held take no place in psi.
+    (see `covariance/`). The family's own parameters are log sigma, the free form of thresholds, or the log of a
+    dispersion; those that are held take no place in psi.
 
     Attributes:
       fixed_names: (p) names of the fixed effects.

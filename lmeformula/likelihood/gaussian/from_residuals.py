@@ -86,7 +86,7 @@ class Solves(Protocol):
 
 
 class Closely(NamedTuple):
-    """The solution; attributes as in `likelihood.Solution`."""
+    """The solution; attributes as in `solution.Solution`."""
 
     gamma: Floats
     u: Floats
