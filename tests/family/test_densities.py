@@ -20,7 +20,8 @@ from scipy import stats
 from lmeformula.family import FAMILIES, family, log_density
 from lmeformula.family.counts import count_arrays
 from lmeformula.family.own import Ascending, Positive
-from lmeformula.likelihood.laplace.rows import automatic, in_free
+from lmeformula.likelihood.laplace.automatic import automatic
+from lmeformula.likelihood.laplace.rows import in_free
 from tests.simulate import differences
 
 TABLE = pd.read_csv(Path(__file__).parent / "densities.csv", keep_default_na=False)

@@ -22,7 +22,8 @@ from lmeformula.family.bounded import ANYTHING, CHANCE, NEAREST, POSITIVE, Bound
 from lmeformula.family.gammas import log_rising
 from lmeformula.family.link_distributions import CAUCHY
 from lmeformula.family.links import LINKS
-from lmeformula.likelihood.laplace.rows import automatic, in_free
+from lmeformula.likelihood.laplace.automatic import automatic
+from lmeformula.likelihood.laplace.rows import in_free
 from tests.family.single import CASES, arrays, tensors
 from tests.simulate import differences
 

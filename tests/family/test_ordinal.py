@@ -17,7 +17,8 @@ import tensorflow as tf
 from lmeformula.errors import ModelError
 from lmeformula.family import family, log_density
 from lmeformula.family.thresholds import Patterned, threshold_own
-from lmeformula.likelihood.laplace.rows import automatic, in_free
+from lmeformula.likelihood.laplace.automatic import automatic
+from lmeformula.likelihood.laplace.rows import in_free
 from tests.simulate import differences
 
 TABLE = pd.read_csv(Path(__file__).parent / "ordinal_densities.csv")

@@ -6,20 +6,17 @@ over by the chain rule.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.family import ClosedForm, Depths, Family, Slopes, log_density
-from lmeformula.family.limits import without_held
+from lmeformula.family import ClosedForm, Depths, Family, Slopes
 from lmeformula.family.own import Scale
-from lmeformula.likelihood.laplace.stacked import any_rows, automatic_stacked, in_order
+from lmeformula.likelihood.laplace.automatic import automatic
 from lmeformula.model.compile import Model
 from lmeformula.model.stack import Mixture
-from lmeformula.startup import import_tensorflow
 
 
 class RowDerivatives(NamedTuple):
@@ -79,108 +76,14 @@ def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
 
 
 def stacked_form(family: Family, response: tuple[Floats, ...], mixture: Mixture) -> ClosedForm:
-    """The derivatives of a family's rows, as stacked rows (v n,) take them.
+    """The derivatives of a family's rows, as stacked rows (v n,) take them: written out where they are.
 
     Args:
       family: of K predictors.
       response: its response arrays.
       mixture: how stacked rows read the predictors.
     """
-    if mixture.num_predictors == 1:
-        return form_of(family, response)
-    return automatic_stacked(family, response, mixture)
-
-
-def form_of(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
-    """The derivatives of a family with one predictor at these responses, written out where they are."""
-    if family.closed is None or not family.serves(response):
-        return automatic(family, response)
+    is_written = mixture.num_predictors == 1 and family.serves(response)
+    if family.closed is None or not is_written:
+        return automatic(family, response, mixture)
     return family.closed
-
-
-def automatic(family: Family, response: tuple[Floats, ...]) -> ClosedForm:
-    """Derivatives by automatic differentiation of the family's log density.
-
-    Args:
-      family: the family.
-      response: the response arrays, as tensors from here on.
-    Returns:
-      Functions of these responses; they take no notice of those that they are given.
-    """
-    if family.held_of is not None:
-        # The program of the whole family serves: values that are held differ from data to data.
-        whole, held = family.held_of
-        return without_held(automatic(whole, response), held)
-    # TensorFlow is imported here, and not where models pass whose family has its derivatives written out.
-    import_tensorflow()
-    import tensorflow as tf
-
-    given = tuple(tf.constant(array, tf.float64) for array in response)
-    shapes = tuple(array.shape[1:] for array in response)
-
-    def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
-        shallow, _ = _programs(family, len(own), shapes)
-        value, first, second = shallow(tf.constant(eta[:, None]), tf.constant(own), given)
-        return Slopes(float(value), first.numpy(), second.numpy())
-
-    def depths(eta: Floats, _: Any, own: Floats) -> Depths:
-        _, deep = _programs(family, len(own), shapes)
-        with in_order(family):
-            third, *others = deep(tf.constant(eta[:, None]), tf.constant(own), given)
-        f, n = len(own), len(eta)
-        in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
-        return Depths(
-            third.numpy(),
-            in_own.reshape(f),
-            squares.reshape(f, f),
-            mixed.reshape(f, n),
-            mixed_deep.reshape(f, n),
-        )
-
-    return ClosedForm(slopes, depths)
-
-
-@functools.lru_cache(maxsize=64)
-def _programs(family: Family, num_own: int, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
-    """Compiled derivatives for any number of rows of these shapes: further data compile nothing."""
-    import tensorflow as tf
-
-    compiled = any_rows(family, [None, 1], num_own, shapes)
-
-    @compiled
-    def shallow(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
-        # Rows are independent: the gradient of a sum over rows is the derivative of each.
-        with tf.GradientTape() as outer:
-            outer.watch(eta)
-            with tf.GradientTape() as inner:
-                inner.watch(eta)
-                value = log_density(family, eta, given, tuple(tf.unstack(own)))
-            first = inner.gradient(value, eta)
-        return tf.reduce_sum(value), first[:, 0], outer.gradient(first, eta)[:, 0]
-
-    @compiled
-    def deep(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
-        # A copy of the own parameters for each row makes their derivatives those of the rows.
-        copies = [value + tf.zeros_like(eta) for value in tf.unstack(own)]
-        watched = [eta, *copies]
-        none = tf.UnconnectedGradients.ZERO
-        with tf.GradientTape() as third:
-            third.watch(watched)
-            with tf.GradientTape(persistent=True) as second:
-                second.watch(watched)
-                with tf.GradientTape() as first:
-                    first.watch(watched)
-                    value = log_density(family, eta, given, tuple(copies))
-                in_eta, *in_own = first.gradient(value, watched, unconnected_gradients=none)
-            in_eta_eta, *mixed = second.gradient(in_eta, watched, unconnected_gradients=none)
-        deepest, *mixed_deep = third.gradient(in_eta_eta, watched, unconnected_gradients=none)
-        squares = [second.gradient(s, copies, unconnected_gradients=none) for s in in_own]
-        return (
-            deepest[:, 0],
-            [tf.reduce_sum(s) for s in in_own],
-            [[tf.reduce_sum(s) for s in row] for row in squares],
-            [s[:, 0] for s in mixed],
-            [s[:, 0] for s in mixed_deep],
-        )
-
-    return shallow, deep

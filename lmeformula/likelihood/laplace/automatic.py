@@ -1,8 +1,7 @@
-"""The derivatives of rows with several linear predictors, automatic, as the stacked rows take them."""
+"""The derivatives of rows by automatic differentiation, as stacked rows take them."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,79 +11,68 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.family import ClosedForm, Depths, Family, Slopes, log_density
 from lmeformula.family.limits import without_held
-from lmeformula.model.stack import Mixture
+from lmeformula.model.stack import Mixture, mixture
 from lmeformula.startup import import_tensorflow
 
 
-def automatic_stacked(family: Family, response: tuple[Floats, ...], mixture: Mixture) -> ClosedForm:
+def automatic(
+    family: Family, response: tuple[Floats, ...], stacking: Mixture | None = None
+) -> ClosedForm:
     """Derivatives by automatic differentiation of the family's log density.
 
     Args:
-      family: with several predictors.
+      family: the family.
       response: the response arrays, as tensors from here on.
-      mixture: how stacked rows read the predictors.
+      stacking: how stacked rows read the predictors; there is one by default.
     Returns:
-      Functions of stacked predictors (v n,), of which those of pairs are not read. First derivatives of pairs
-      are zero; the second ones (v n,) make up those of all pairs of predictors; `third` is (v, K, n), their
-      derivatives in each predictor.
+      Functions of stacked predictors (v n,), of which those of pairs are not read; they take no notice of the
+      responses that they are given. First derivatives of pairs are zero; the second ones (v n,) make up those
+      of all pairs of predictors; `third` is (v, K, n), their derivatives in each predictor, of one (n,).
     """
     if family.held_of is not None:
+        # The program of the whole family serves: values that are held differ from data to data.
         whole, held = family.held_of
-        return without_held(automatic_stacked(whole, response, mixture), held)
+        return without_held(automatic(whole, response, stacking), held)
+    # TensorFlow is imported here, and not where models pass whose family has its derivatives written out.
     import_tensorflow()
     import tensorflow as tf
 
+    mixed = mixture(np.ones(1), len(response[0])) if stacking is None else stacking
     given = tuple(tf.constant(array, tf.float64) for array in response)
     shapes = tuple(array.shape[1:] for array in response)
-    k, n, size = mixture.num_predictors, mixture.num_rows, len(mixture.readers)
+    k, n, size = mixed.num_predictors, mixed.num_rows, len(mixed.readers)
 
-    def read(eta: Floats) -> Any:
-        return tf.constant(eta[: k * n].reshape(k, n, 1))
+    def run(number: int, eta: Floats, own: Floats) -> Any:
+        program = _programs(family, k, len(own), shapes)[number]
+        return program(tf.constant(eta[: k * n].reshape(k, n, 1)), tf.constant(own), given)
 
     def slopes(eta: Floats, _: Any, own: Floats) -> Slopes:
-        shallow, _ = _programs(family, k, len(own), shapes)
-        with in_order(family):
-            value, first, second = shallow(read(eta), tf.constant(own), given)
+        value, first, second = run(0, eta, own)
         firsts = np.zeros(size * n)
         firsts[: k * n] = first.numpy().reshape(-1)
-        return Slopes(float(value), firsts, (mixture.weights @ second.numpy()).reshape(-1))
+        return Slopes(float(value), firsts, (mixed.weights @ second.numpy()).reshape(-1))
 
     def depths(eta: Floats, _: Any, own: Floats) -> Depths:
-        _, deep = _programs(family, k, len(own), shapes)
-        with in_order(family):
-            third, *others = deep(read(eta), tf.constant(own), given)
+        third, *others = run(1, eta, own)
         f = len(own)
-        in_own, squares, mixed, mixed_deep = (np.array(part, float) for part in others)
+        in_own, squares, first, second = (np.array(part, float) for part in others)
         firsts = np.zeros((f, size * n))
-        firsts[:, : k * n] = mixed.reshape(f, k * n)
+        firsts[:, : k * n] = first.reshape(f, k * n)
         # The elements of W are mixed as their second derivatives are.
+        thirds = np.einsum("vw,wkn->vkn", mixed.weights, third.numpy())
+        seconds = np.einsum("vw,fwn->fvn", mixed.weights, second.reshape(f, size, n))
         return Depths(
-            np.einsum("vw,wkn->vkn", mixture.weights, third.numpy()),
+            thirds[0, 0] if k == 1 else thirds,
             in_own.reshape(f),
             squares.reshape(f, f),
             firsts,
-            np.einsum("vw,fwn->fvn", mixture.weights, mixed_deep.reshape(f, size, n)).reshape(
-                f, size * n
-            ),
+            seconds.reshape(f, size * n),
         )
 
     return ClosedForm(slopes, depths)
 
 
-def in_order(family: Family) -> Any:
-    """Run compiled functions an operation after the other, so that sums of gradients have the same bits.
-
-    Sums of three and more are added up in whatever order their terms are there; which is first is a race of
-    threads. Not of a user's family, which may hold loops, as one thread cannot run them so.
-    """
-    if _is_of_user(family):
-        return contextlib.nullcontext()
-    from tensorflow.python.eager import context
-
-    return context.function_executor_type("SINGLE_THREADED_EXECUTOR")
-
-
-def any_rows(
+def _any_rows(
     family: Family, eta: list[int | None], num_own: int, shapes: tuple[tuple[int, ...], ...]
 ) -> Callable[[Any], Any]:
     """What compiles derivatives of (predictors, own parameters, responses) once, for any number of rows.
@@ -100,7 +88,7 @@ def any_rows(
     """
     import tensorflow as tf
 
-    if _is_of_user(family):
+    if family.scale is not None:
         return cast(Callable[[Any], Any], tf.function(autograph=False, reduce_retracing=True))
     arrays = tuple(tf.TensorSpec([None, *shape], tf.float64) for shape in shapes)
     signature = (tf.TensorSpec(eta, tf.float64), tf.TensorSpec([num_own], tf.float64), arrays)
@@ -110,10 +98,13 @@ def any_rows(
 
 
 class Straight:
-    """A program of a signature, run without the comparison of each argument with it.
+    """A program of a signature, run as the one operation that it is.
 
-    That comparison takes longer than the derivatives of some hundred rows, and these are asked for hundreds of
-    times in a fit.
+    The comparison of each argument with the signature takes longer than the derivatives of some hundred rows,
+    and these are asked for hundreds of times in a fit. The program's operations run one after the other, so
+    that sums of gradients have the same bits: those of three and more terms are added up in whatever order
+    these are there, and which is first would be a race of threads. Not so those of a user's family, which may
+    hold loops, as one thread cannot run them so.
     """
 
     def __init__(self, program: Any) -> None:
@@ -122,25 +113,32 @@ class Straight:
 
     def __call__(self, eta: Any, own: Any, given: tuple[Any, ...]) -> Any:
         """As the program does, of tensors."""
+        import tensorflow as tf
+
         traced = self._traced()
-        return traced._call_flat([eta, own, *given], traced.captured_inputs)
-
-
-def _is_of_user(family: Family) -> bool:
-    return family.scale is not None
+        found = tf.raw_ops.StatefulPartitionedCall(
+            args=[eta, own, *given, *traced.captured_inputs],
+            Tout=tf.nest.flatten(traced.output_dtypes),
+            f=traced,
+            executor_type="SINGLE_THREADED_EXECUTOR",
+        )
+        return tf.nest.pack_sequence_as(traced.output_dtypes, found)
 
 
 @functools.lru_cache(maxsize=64)
 def _programs(
     family: Family, k: int, num_own: int, shapes: tuple[tuple[int, ...], ...]
 ) -> tuple[Any, Any]:
-    """Compiled derivatives for any number of rows of these shapes; see `lmeformula.likelihood.laplace.rows`."""
+    """Compiled derivatives for any number of rows of these shapes: further data compile nothing."""
     import tensorflow as tf
 
     none = tf.UnconnectedGradients.ZERO
     pairs = [(a, a) for a in range(k)] + [(a, b) for a in range(k) for b in range(a + 1, k)]
 
-    compiled = any_rows(family, [k, None, 1], num_own, shapes)
+    def joined(etas: list[Any]) -> Any:
+        return etas[0] if k == 1 else tf.stack(etas)
+
+    compiled = _any_rows(family, [k, None, 1], num_own, shapes)
 
     @compiled
     def shallow(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
@@ -150,7 +148,7 @@ def _programs(
             outer.watch(etas)
             with tf.GradientTape() as inner:
                 inner.watch(etas)
-                value = log_density(family, tf.stack(etas), given, tuple(tf.unstack(own)))
+                value = log_density(family, joined(etas), given, tuple(tf.unstack(own)))
             firsts = inner.gradient(value, etas, unconnected_gradients=none)
         rows = [outer.gradient(first, etas, unconnected_gradients=none) for first in firsts]
         seconds = [rows[a][b][:, 0] for a, b in pairs]
@@ -168,7 +166,7 @@ def _programs(
                 second.watch(watched)
                 with tf.GradientTape() as first:
                     first.watch(watched)
-                    value = log_density(family, tf.stack(etas), given, tuple(copies))
+                    value = log_density(family, joined(etas), given, tuple(copies))
                 slopes = first.gradient(value, watched, unconnected_gradients=none)
             firsts, in_own = slopes[:k], slopes[k:]
             rows = [second.gradient(one, watched, unconnected_gradients=none) for one in firsts]
