@@ -85,11 +85,11 @@ def _say_unknown(
     unknown = [name for name in given if name not in every]
     if not unknown or any(one.kind is one.VAR_KEYWORD for one in every.values()):
         return
-    # Those that can be given by name.
+    # Those that can be given by name; the fit of a method is given already.
     known = [
         one.name
         for one in every.values()
-        if one.kind is not one.VAR_POSITIONAL and one.name != "self"
+        if one.kind is not one.VAR_POSITIONAL and one.name not in ("self", "fit")
     ]
     near = difflib.get_close_matches(unknown[0].casefold(), known, n=1, cutoff=0.6)
     cure = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(known)}."

@@ -22,7 +22,7 @@ from lmeformula.prediction.predictor import category_names, chances_at, mean_res
 
 
 @kinds.takes(kind=kinds.one_of("response", "link"), predictor=kinds.optional(kinds.text))
-def marginaleffects_model(
+def to_marginaleffects(
     fit: FittedModel, data: object, *, kind: str = "response", predictor: str | None = None
 ) -> Any:
     """Wrap a fit so that `marginaleffects.predictions`, `comparisons`, `slopes` and the rest take it.

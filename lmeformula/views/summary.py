@@ -79,7 +79,7 @@ class Summary:
 
 
 @kinds.takes(ddf=kinds.one_of(None, *METHODS))
-def summary(fit: FittedModel, ddf: str | None = None) -> Summary:
+def summary(fit: FittedModel, *, ddf: str | None = None) -> Summary:
     """Collect what a reader wants to know about a fit, its outcome first.
 
     Args:
