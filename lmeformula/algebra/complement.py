@@ -69,7 +69,7 @@ class Complement(NamedTuple):
         found[plan.lead] = (self.own - self.forms).sum(axis=0)
         for j in plan.rest:
             levels, k = plan.sizes[j]
-            place, each = _in_rest(self.factor, j), np.arange(levels)
+            place, each = plan.in_rest(j), np.arange(levels)
             square = self.rest[place, place].reshape(levels, k, levels, k)
             found[j] = square[each, :, each, :].sum(axis=0)
         return tuple(found)
@@ -104,8 +104,9 @@ class Complement(NamedTuple):
 
     def _between(self, i: int, j: int, left: Floats, right: Floats) -> Floats:
         """Of two terms of the rest."""
-        (l_i, k_i), (l_j, k_j) = self.factor.plan.sizes[i], self.factor.plan.sizes[j]
-        block = self.rest[_in_rest(self.factor, i), _in_rest(self.factor, j)]
+        plan = self.factor.plan
+        (l_i, k_i), (l_j, k_j) = plan.sizes[i], plan.sizes[j]
+        block = self.rest[plan.in_rest(i), plan.in_rest(j)]
         # One row for each pair of coefficients.
         flat = block.reshape(l_i, k_i, l_j, k_j).transpose(1, 3, 0, 2).reshape(k_i * k_j, -1)
         tensor = (flat @ flat.T).reshape(k_i, k_j, k_i, k_j)
@@ -129,7 +130,7 @@ class Complement(NamedTuple):
         crossed = np.array([[np.vdot(p, q.T) for q in products] for p in products])
         found[here, here] += weights @ crossed @ weights.T
         for j in plan.rest:
-            place, (levels, k) = _in_rest(factor, j), plan.sizes[j]
+            place, (levels, k) = plan.in_rest(j), plan.sizes[j]
             right = inverse[place].reshape(levels, k, -1)
             blocks = [
                 np.einsum("mcx,mdx->cd", product[place].reshape(levels, k, -1), right)
@@ -170,8 +171,3 @@ def _level_products(left: Floats, right: Floats, change: Floats) -> Floats:
     """(t, t) sum over the levels of tr(S_i left S_j right)."""
     tensor = np.einsum("lbc,lda->abcd", left, right, optimize=True)
     return np.asarray(np.einsum("sab,abcd,tcd->st", change, tensor, change, optimize=True))
-
-
-def _in_rest(factor: Factored, term: int) -> slice:
-    place, shift = factor.plan.place(term), factor.plan.lead_size
-    return slice(place.start - shift, place.stop - shift)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.pairs import Pairs
 from lmeformula.arrays import Floats
 from lmeformula.design.design import TermBlock
@@ -53,6 +52,15 @@ class Layout(NamedTuple):
         """Where the effects of a term are in a vector of all effects."""
         levels, k = self.sizes[term]
         return slice(self.starts[term], self.starts[term] + levels * k)
+
+    def in_rest(self, term: int) -> slice:
+        """Where the effects of a term of the rest are in a vector of the rest's."""
+        place = self.place(term)
+        return slice(place.start - self.lead_size, place.stop - self.lead_size)
+
+    def values(self, term: int) -> Floats:
+        """(n, k) the columns of a term."""
+        return np.asarray(self.matrices[term].data.reshape(-1, self.sizes[term][1]))
 
     def with_matrices(self, matrices: tuple[sp.csr_array, ...]) -> Layout:
         """The same effects with other model matrices (n, l k)."""
@@ -147,9 +155,9 @@ class CrossProducts:
 
     def times(self, columns: Floats) -> Floats:
         """Z'WZ columns, for columns (q, m), lead first."""
-        levels, k, _ = self.lead.shape
-        top, bottom = columns[: levels * k], columns[levels * k :]
-        first = (self.lead @ top.reshape(levels, k, -1)).reshape(top.shape)
+        size = self.between.shape[0]
+        top, bottom = columns[:size], columns[size:]
+        first = times_blocks(self.lead, top)
         return np.concatenate(
             [first + self.between @ bottom, self.between.T @ top + self.rest @ bottom]
         )
@@ -161,8 +169,7 @@ class CrossProducts:
             if j == plan.lead:
                 found.append(self.lead.sum(axis=0))
             else:
-                start = plan.starts[j] - plan.lead_size
-                here = start + np.arange(levels * k).reshape(levels, k)
+                here = plan.in_rest(j).start + np.arange(levels * k).reshape(levels, k)
                 found.append(self.rest[here[:, :, None], here[:, None, :]].sum(axis=0))
         return tuple(found)
 
@@ -202,6 +209,15 @@ class CrossProducts:
         return total
 
 
+def times_blocks(blocks: Floats, columns: Floats, *, transpose: bool = False) -> Floats:
+    """Block-diagonal (l, k, k) blocks, or their transposes, times columns (l k, m)."""
+    levels, k, _ = blocks.shape
+    if k == 1:
+        return np.asarray(blocks[:, 0] * columns)
+    turned = blocks.transpose(0, 2, 1) if transpose else blocks
+    return np.asarray((turned @ columns.reshape(levels, k, -1)).reshape(columns.shape))
+
+
 def block_rows(blocks: Floats, matrix: sp.csr_array) -> sp.csr_array:
     """Block-diagonal (l, k, k) `blocks` times a sparse (l k, r) matrix."""
     if blocks.shape[1] > 1:
@@ -216,35 +232,3 @@ def block_diagonal(blocks: Floats) -> sp.csr_array:
     columns = np.arange(levels * k).reshape(levels, 1, k).repeat(k, axis=1)
     pointers = np.arange(0, levels * k * k + 1, k)
     return sp.csr_array((blocks.ravel(), columns.ravel(), pointers), (levels * k, levels * k))
-
-
-def cross_products(plan: Layout, weights: Floats | None) -> CrossProducts:
-    """Z'WZ for row weights W = diag(weights); None for ones.
-
-    Args:
-      plan: the layout of the effects.
-      weights: (n,) weights of any sign.
-    Returns:
-      The blocks.
-    Raises:
-      ModelError: if the block of the rest, which is dense, would not fit into memory.
-    """
-    check_dense(plan.num_effects - plan.lead_size)
-    lead = plan.matrices[plan.lead]
-    levels, k = plan.sizes[plan.lead]
-    values = lead.data.reshape(-1, k)
-    index = lead.indices[::k] // k
-    blocks = np.empty((levels, k, k))
-    for a in range(k):
-        for b in range(a + 1):
-            product = values[:, a] * values[:, b]
-            product = product if weights is None else product * weights
-            blocks[:, a, b] = blocks[:, b, a] = np.bincount(index, product, levels)
-    if not plan.rest:
-        empty = sp.csr_array((lead.shape[1], 0))
-        return CrossProducts(blocks, empty, np.zeros((0, 0)))
-    rest = sp.hstack([plan.matrices[j] for j in plan.rest], format="csr")
-    weighted = rest if weights is None else rest.multiply(weights[:, None]).tocsr()
-    between = sp.csr_array(lead.T.tocsr() @ weighted)
-    between.sort_indices()
-    return CrossProducts(blocks, between, (rest.T.tocsr() @ weighted).toarray())

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.crossproducts import Layout, times_blocks
+from lmeformula.algebra.lambdas import times_lambda
 from lmeformula.algebra.sparseproducts import Pair, SparseProducts
 from lmeformula.arrays import Codes, Floats
 
@@ -50,9 +51,7 @@ class Eliminated(NamedTuple):
 
     def places(self) -> tuple[slice, ...]:
         """Where each term of the rest is in a vector of the rest."""
-        shift = self.plan.lead_size
-        found = (self.plan.place(j) for j in self.plan.rest)
-        return tuple(slice(place.start - shift, place.stop - shift) for place in found)
+        return tuple(self.plan.in_rest(j) for j in self.plan.rest)
 
     def times(self, columns: Floats) -> Floats:
         """A times columns (r, m)."""
@@ -170,23 +169,6 @@ def eliminate(plan: Layout, products: SparseProducts, lambdas: tuple[Floats, ...
         middle,
         log_det,
     )
-
-
-def times_blocks(blocks: Floats, columns: Floats, *, transpose: bool = False) -> Floats:
-    """Block-diagonal (l, k, k) blocks, or their transposes, times columns (l k, m)."""
-    levels, k, _ = blocks.shape
-    if k == 1:
-        return np.asarray(blocks[:, 0] * columns)
-    turned = blocks.transpose(0, 2, 1) if transpose else blocks
-    return np.asarray((turned @ columns.reshape(levels, k, -1)).reshape(columns.shape))
-
-
-def times_lambda(factor: Floats, columns: Floats) -> Floats:
-    """One factor (k, k) at every level, times columns (l k, m)."""
-    k = len(factor)
-    if k == 1:
-        return np.asarray(factor[0, 0] * columns)
-    return np.asarray((factor @ columns.reshape(-1, k, columns.shape[1])).reshape(columns.shape))
 
 
 def _invert_roots(blocks: Floats) -> tuple[Floats, float]:

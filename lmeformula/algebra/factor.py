@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from scipy.linalg import lapack
 
 from lmeformula.algebra.complement import Complement, complement
-from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows
+from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows, times_blocks
 from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
 from lmeformula.algebra.lambdas import apply_lambda, scalar_factors, scale_both, scaled_schur
 from lmeformula.algebra.precision import ByModes, Columns, OuterTraces
@@ -73,7 +73,7 @@ class Factor(ByModes):
         """L^-1 right, for right (q,) or (q, m)."""
         columns = right.reshape(right.shape[0], -1)
         size = self.plan.lead_size
-        top = self._lead_apply(self.lead_inverse, columns[:size])
+        top = times_blocks(self.lead_inverse, columns[:size])
         bottom = columns[size:]
         if self.plan.rest:
             bottom = bottom - self._rest_lambda(self.scaled.T @ top, transpose=True)
@@ -90,7 +90,7 @@ class Factor(ByModes):
                 self.rest, bottom, lower=True, trans="T", check_finite=False
             )
             top = top - self.scaled @ self._rest_lambda(bottom)
-        top = self._lead_apply(self.lead_inverse.transpose(0, 2, 1), top)
+        top = times_blocks(self.lead_inverse, top, transpose=True)
         return np.concatenate([top, bottom]).reshape(right.shape)
 
     @cached_property
@@ -255,18 +255,10 @@ class Factor(ByModes):
         return np.asarray(inverse.T)
 
     def _diagonal_blocks(self, term: int) -> Floats:
-        levels, k = self.plan.sizes[term]
-        start = self.plan.starts[term] - self.plan.lead_size
-        below = self.rest_inverse_below[start : start + levels * k, start : start + levels * k]
-        each = np.arange(levels)
+        (levels, k), place = self.plan.sizes[term], self.plan.in_rest(term)
+        below, each = self.rest_inverse_below[place, place], np.arange(levels)
         blocks = below.reshape(levels, k, levels, k)[each, :, each, :]
         return np.asarray(np.tril(blocks) + np.tril(blocks, -1).transpose(0, 2, 1))
-
-    def _lead_apply(self, blocks: Floats, columns: Floats) -> Floats:
-        levels, k = self.plan.sizes[self.plan.lead]
-        if k == 1:
-            return np.asarray(blocks[:, 0] * columns)
-        return np.asarray((blocks @ columns.reshape(levels, k, -1)).reshape(columns.shape))
 
     def _rest_lambda(self, columns: Floats, *, transpose: bool = False) -> Floats:
         """Lambda_2 columns, or Lambda_2' columns, for columns (r, m)."""
@@ -278,7 +270,7 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
 
     Args:
       plan: layout of the effects.
-      products: Z'WZ, from `cross_products`.
+      products: Z'WZ, in blocks.
       lambdas: (k, k) lower-triangular relative covariance factor of each term, in formula order.
     Returns:
       The factor.

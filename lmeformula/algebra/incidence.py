@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.inverse import Met
+from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.pairs import PairPattern, find_pattern
 from lmeformula.algebra.sparseproducts import Meeting, meet
 from lmeformula.arrays import Codes, Floats, Places
@@ -54,7 +55,7 @@ class Incidence:
         """Z'WZ for row weights (n,) of any sign."""
         plan = self.plan
         levels, k = plan.sizes[plan.lead]
-        lead = self._values(plan.lead)
+        lead = plan.values(plan.lead)
         blocks = np.empty((levels, k, k))
         data = np.empty((k, len(self.columns)))
         for a in range(k):
@@ -64,7 +65,7 @@ class Incidence:
                 blocks[:, a, b] = blocks[:, b, a] = found
             data[a] = 0.0
             for j, element in zip(plan.rest, self.element, strict=True):
-                values = self._values(j)
+                values = plan.values(j)
                 for b in range(values.shape[1]):
                     data[a] += np.bincount(element + b, weighted * values[:, b], data.shape[1])
         pairs = None if self.pattern is None else self.pattern.of(list(data))
@@ -98,10 +99,6 @@ class Incidence:
             block = below[np.maximum(rows, columns), np.minimum(rows, columns)]
             yield Met(plan.rest[i], plan.rest[j], block[meeting.slot])
 
-    def _values(self, term: int) -> Floats:
-        """(n, k) columns of a term."""
-        return np.asarray(self.plan.matrices[term].data.reshape(-1, self.plan.sizes[term][1]))
-
     def _between(self, data: Floats) -> sp.csr_array:
         """The between block (lead_size, r) with elements `data` (k, e) in the k rows of the levels."""
         k, shape = len(data), (self.plan.lead_size, self.plan.num_effects - self.plan.lead_size)
@@ -132,9 +129,9 @@ class Incidence:
         plan = self.plan
         found = np.empty_like(data)
         for j in plan.rest:
-            levels, size = plan.sizes[j]
-            start = plan.starts[j] - plan.lead_size
-            own = np.flatnonzero((self.columns >= start) & (self.columns < start + levels * size))
+            size = plan.sizes[j][1]
+            place = plan.in_rest(j)
+            own = np.flatnonzero((self.columns >= place.start) & (self.columns < place.stop))
             part = data[:, own].reshape(len(data), -1, size) @ lambdas[j]
             found[:, own] = part.reshape(len(data), -1)
         return found
@@ -157,7 +154,7 @@ class Incidence:
         found = np.zeros((size, size))
         for i, j, meeting in self.across:
             first, second = self._reached(i, j, meeting)
-            left, right = self._values(plan.rest[i]), self._values(plan.rest[j])
+            left, right = plan.values(plan.rest[i]), plan.values(plan.rest[j])
             for a in range(left.shape[1]):
                 weighted = left[:, a] * weights
                 for b in range(right.shape[1]):
@@ -168,15 +165,15 @@ class Incidence:
 
     def _reached(self, i: int, j: int, meeting: Meeting) -> tuple[Places, Places]:
         """(m,) places in the rest of the first coefficients of the levels that meet."""
-        first, second = self.plan.rest[i], self.plan.rest[j]
-        return _first_places(self.plan, first, meeting.first), _first_places(
-            self.plan, second, meeting.second
-        )
+        plan = self.plan
+        first = _first_places(plan, plan.rest[i], meeting.first)
+        return first, _first_places(plan, plan.rest[j], meeting.second)
 
 
 def _first_places(plan: Layout, term: int, level: Codes) -> Places:
     """Places in the rest of the first coefficient of some levels of a term."""
-    return plan.starts[term] - plan.lead_size + level.astype(np.int64) * plan.sizes[term][1]
+    start: int = plan.in_rest(term).start
+    return start + level.astype(np.int64) * plan.sizes[term][1]
 
 
 def find_incidence(plan: Layout) -> Incidence:
@@ -186,7 +183,10 @@ def find_incidence(plan: Layout) -> Incidence:
       plan: layout of the effects, with the rows.
     Returns:
       The incidence.
+    Raises:
+      ModelError: if the block of the rest, which is dense, would not fit into memory.
     """
+    check_dense(plan.num_effects - plan.lead_size)
     levels, k = plan.sizes[plan.lead]
     index = [
         matrix.indices[::size] // size

@@ -47,7 +47,7 @@ class Inverse(NamedTuple):
             for matrix, (_, k) in zip(plan.matrices, plan.sizes, strict=True)
         ]
         yield Met(lead, lead, self.lead[places[lead][:, 0] // plan.sizes[lead][1]])
-        shifted = {j: places[j] + plan.starts[j] - plan.lead_size for j in plan.rest}
+        shifted = {j: places[j] + plan.in_rest(j).start for j in plan.rest}
         for j in plan.rest:
             yield Met(lead, j, self.between[places[lead][:, :, None], shifted[j][:, None, :]])
         for number, i in enumerate(plan.rest):
@@ -57,10 +57,7 @@ class Inverse(NamedTuple):
 
 def loadings(plan: Layout, lambdas: tuple[Floats, ...]) -> list[Floats]:
     """(n, k) of each term: what the spherical effects of a row's level count for in its predictor."""
-    return [
-        matrix.data.reshape(-1, k) @ factor
-        for matrix, (_, k), factor in zip(plan.matrices, plan.sizes, lambdas, strict=True)
-    ]
+    return [plan.values(j) @ factor for j, factor in enumerate(lambdas)]
 
 
 def leverages(plan: Layout, lambdas: tuple[Floats, ...], met: Iterable[Met]) -> Floats:

@@ -48,14 +48,16 @@ def apply_lambda(
 ) -> Floats:
     """Lambda columns (or Lambda' columns) for effects (q,) or (q, m); (r, m) with `rest_only`."""
     result = np.empty_like(columns)
-    shift = plan.lead_size if rest_only else 0
     for j in plan.rest if rest_only else range(len(plan.sizes)):
-        factor = lambdas[j].T if transpose else lambdas[j]
-        place = slice(plan.place(j).start - shift, plan.place(j).stop - shift)
-        levels, k = plan.sizes[j]
-        if k == 1:
-            result[place] = factor[0, 0] * columns[place]
-        else:
-            part = columns[place].reshape(levels, k, -1)
-            result[place] = (factor @ part).reshape(columns[place].shape)
+        place = plan.in_rest(j) if rest_only else plan.place(j)
+        result[place] = times_lambda(lambdas[j].T if transpose else lambdas[j], columns[place])
     return result
+
+
+def times_lambda(factor: Floats, columns: Floats) -> Floats:
+    """One factor (k, k) at every level, times columns (l k,) or (l k, m)."""
+    k = len(factor)
+    if k == 1:
+        return np.asarray(factor[0, 0] * columns)
+    parts = columns.reshape(len(columns) // k, k, -1)
+    return np.asarray((factor @ parts).reshape(columns.shape))

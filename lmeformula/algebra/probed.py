@@ -10,8 +10,8 @@ import numpy as np
 
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout
-from lmeformula.algebra.eliminated import Eliminated, eliminate, times_lambda
-from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.eliminated import Eliminated, eliminate
+from lmeformula.algebra.lambdas import apply_lambda, times_lambda
 from lmeformula.algebra.precision import ByModes, Columns
 from lmeformula.algebra.probes import (
     Probed,

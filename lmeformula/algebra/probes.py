@@ -54,13 +54,7 @@ class Probed(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Right-hand sides of one kind.
-
-    Attributes:
-      columns: (r, s) c.
-      probes: which probes these are, or None for directions V: of those the mean counts, of these the sum.
-      is_further: whether these are neither.
-    """
+    """Right-hand sides of one kind; attributes as of `Sides`."""
 
     columns: Floats
     probes: slice | None = None
@@ -68,13 +62,13 @@ class Asked(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """Right-hand sides c of A x = c, solved; see `Asked`.
+    """Right-hand sides c of A x = c of one kind, solved.
 
     Attributes:
       columns: (r, s) c.
       solved: the solutions.
-      probes: which probes these are, or None.
-      is_further: whether these are neither probes nor directions.
+      probes: which probes these are, or None for directions V: of those the mean counts, of these the sum.
+      is_further: whether these are neither.
     """
 
     columns: Floats

@@ -108,16 +108,12 @@ class SmallFactor:
 
     def outer_sums(self) -> tuple[Floats, ...]:
         """(k, k) sums of the diagonal blocks of Q over each term's levels."""
-        return self._sums
+        return tuple(blocks.sum(axis=0) for blocks in self._blocks)
 
     @cached_property
     def _blocks(self) -> tuple[Floats, ...]:
         flat = np.ascontiguousarray(self.outer).reshape(-1)
         return tuple(flat[place] for place in self.places)
-
-    @cached_property
-    def _sums(self) -> tuple[Floats, ...]:
-        return tuple(blocks.sum(axis=0) for blocks in self._blocks)
 
 
 def dense_products(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.crossproducts import Layout, times_blocks
 from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.design.design import TermBlock
 
@@ -95,9 +95,7 @@ class SparseProducts(NamedTuple):
         diagonal = (self.lead, *self.diagonal)
         places = [plan.place(j) for j in (plan.lead, *plan.rest)]
         for place, blocks in zip(places, diagonal, strict=True):
-            levels, k, _ = blocks.shape
-            part = columns[place].reshape(levels, k, -1)
-            found[place] = (blocks @ part).reshape(levels * k, -1)
+            found[place] = times_blocks(blocks, columns[place])
         top, rest = places[0], places[1:]
         for place, pair in zip(rest, self.between, strict=True):
             found[top] += pair.forward @ columns[place]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,6 +49,33 @@ SHORTER = (1.0, 0.2, 0.04)
 MOST_LEVEL, LEVEL = 3, 0.01
 
 
+class _Hill(NamedTuple):
+    """A likelihood to be climbed; attributes as of `ascend`."""
+
+    evaluate: Callable[[Floats], Evaluation]
+    space: FactorSpace
+    num_rows: int
+    negligible: float
+    measure: Measure | None
+
+    def elements(self, point: Evaluation) -> Floats:
+        """(t,) the elements of the factors at a point, the last of its coordinates."""
+        return point.coordinates[-self.space.size :]
+
+    def others(self, point: Evaluation) -> Floats:
+        """(m,) its other coordinates."""
+        return point.coordinates[: -self.space.size]
+
+    def free(self, point: Evaluation, resting: Mask) -> Mask:
+        """(m + t,) which coordinates of a point may move: not elements (t,) that rest or make no difference."""
+        is_free = ~(resting | self.space.idle(self.elements(point)))
+        return np.concatenate([np.ones(len(self.others(point)), bool), is_free])
+
+    def at(self, others: Floats, elements: Floats) -> Evaluation:
+        """The likelihood at coordinates."""
+        return self.evaluate(np.concatenate([others, elements]))
+
+
 def ascend(
     evaluate: Callable[[Floats], Evaluation],
     space: FactorSpace,
@@ -85,51 +113,38 @@ def ascend(
     Returns:
       The summit, whether or not it is one.
     """
+    hill = _Hill(evaluate, space, num_rows, negligible, measure)
     nothing, others = np.zeros(space.size, bool), len(start) - space.size
-    resting = space.resting(start[others:])
-    best = _climb(
-        evaluate, space, start, resting, num_rows, negligible, measure=measure, max_steps=max_steps
-    )
+    # Where other coordinates go along, measuring takes too long to be tried out.
+    trial, steps = (hill._replace(measure=None), TRIAL_STEPS) if others else (hill, MORE_STEPS)
+    best = _climb(hill, start, space.resting(start[others:]), max_steps)
     count = best.num_evaluations
     known = () if alone else space.alternatives(start[others:])
     starts = [(other, nothing) for other in (*known, *further)]
     is_last = False
     while starts or not is_last:
         if not starts:
-            starts = [] if alone else _without_doubtful(best, space, others, thorough)
+            starts = [] if alone else _without_doubtful(hill, best, thorough)
             is_last = True
             if thorough and (num_rows <= FEW_ROWS or space.any_singular(best.resting)):
                 starts += [(elements, nothing) for elements in space.turned(best.elements)]
                 starts += space.supports(best.elements)
                 for arc, resting in space.arcs(best.elements):
-                    tops = _tops(evaluate, space, best, arc)
-                    starts += [(elements, resting) for elements in tops]
+                    starts += [(elements, resting) for elements in _tops(hill, best, arc)]
                     count += len(arc)
             continue
         elements, resting = starts.pop(0)
-        another = np.concatenate([best.point.coordinates[:others], elements])
-        found = _climb(
-            evaluate,
-            space,
-            another,
-            resting,
-            num_rows,
-            negligible,
-            measure=None if others else measure,
-            max_steps=TRIAL_STEPS if others else MORE_STEPS,
-        )
+        another = np.concatenate([hill.others(best.point), elements])
+        found = _climb(trial, another, resting, steps)
         count += found.num_evaluations
         if _is_higher(found, best) or _may_be_higher(found, best):
             # On to the end, and off faces that it started on.
-            higher, resting = found.point.coordinates, found.resting
-            found = _climb(evaluate, space, higher, resting, num_rows, negligible, measure=measure)
+            found = _climb(hill, found.point.coordinates, found.resting)
             count += found.num_evaluations
         if _is_higher(found, best):
             best = found
     best = best._replace(num_evaluations=count)
-    if polished and measure is not None:
-        best = _polished(evaluate, space, best, others, measure)
-    return best
+    return best if measure is None or not polished else _polished(hill, measure, best)
 
 
 def _is_higher(found: Summit, best: Summit) -> bool:
@@ -152,18 +167,14 @@ def _may_be_higher(found: Summit, best: Summit) -> bool:
     return is_left and found.point.value + in_sight > best.point.value + HIGHER
 
 
-def _tops(
-    evaluate: Callable[[Floats], Evaluation], space: FactorSpace, best: Summit, arc: Floats
-) -> list[Floats]:
+def _tops(hill: _Hill, best: Summit, arc: Floats) -> list[Floats]:
     """The highest of those elements (a, t) on a half circle that stand above their neighbours.
 
     Where other coordinates go with them, what they are at the best so far says little elsewhere: then a few
     angles are climbed from besides, whatever their height.
     """
-    before = best.point.coordinates[: len(best.point.coordinates) - space.size]
-    values = np.array(
-        [evaluate(np.concatenate([before, space.settle(elements)])).value for elements in arc]
-    )
+    before = hill.others(best.point)
+    values = np.array([hill.at(before, hill.space.settle(elements)).value for elements in arc])
     values = np.where(np.isfinite(values), values, -np.inf)
     is_top = (values >= np.roll(values, 1)) & (values > np.roll(values, -1))
     tops = np.flatnonzero(is_top)
@@ -173,52 +184,45 @@ def _tops(
     return list(arc[tops])
 
 
-def _polished(
-    evaluate: Callable[[Floats], Evaluation],
-    space: FactorSpace,
-    summit: Summit,
-    others: int,
-    measure: Measure,
-) -> Summit:
+def _polished(hill: _Hill, measure: Measure, summit: Summit) -> Summit:
     """Newton steps of the measured information, along what has some: what is said of a place that is nearly
     a maximum would go with the way that led there."""
-    count, point, gain = summit.num_evaluations, summit.point, summit.gain
+    space, count = hill.space, summit.num_evaluations
+    point, gain = summit.point, summit.gain
     for _ in range(MOST_POLISHING):
-        elements = point.coordinates[others:]
-        free = np.concatenate([np.ones(others, bool), ~(summit.resting | space.idle(elements))])
+        free = hill.free(point, summit.resting)
         if not free.any() or not gain > POLISHED:
             break
-        ways = _look(measure(point, free), free, others)
+        ways = _look(hill, measure(point, free), free)
         step = ways.newton(KNOWN)
         if ways.excess(step) > 1.0:
             break
-        settled = space.settle(elements + step[others:])
-        following = evaluate(np.concatenate([point.coordinates[:others] + step[:others], settled]))
+        moved = point._replace(coordinates=point.coordinates + step)
+        following = hill.at(hill.others(moved), space.settle(hill.elements(moved)))
         count += 1
         if not following.value >= point.value - ROUNDING * (1.0 + abs(point.value)):
             break
         point, gain = following, float(following.score @ step)
     # The gain that the ascent ended with says whether it did its work; it is not better for being polished.
-    elements = space.rest(point.coordinates[others:], summit.resting)
+    elements = space.rest(hill.elements(point), summit.resting)
     return summit._replace(point=point, elements=elements, num_evaluations=count)
 
 
-def _look(point: Evaluation, free: Mask, others: int) -> Ways:
+def _look(hill: _Hill, point: Evaluation, free: Mask) -> Ways:
     """Look at the likelihood in the directions of its information."""
-    elements = point.coordinates[others:]
-    limits = np.concatenate([np.full(others, np.inf), LONGEST_STEP + np.abs(elements)])
+    limits = np.full(len(free), np.inf)
+    limits[-hill.space.size :] = LONGEST_STEP + np.abs(hill.elements(point))
     return ways_of(point.score, point.information, free, limits)
 
 
-def _without_doubtful(
-    summit: Summit, space: FactorSpace, others: int, thorough: bool
-) -> list[tuple[Floats, Mask]]:
+def _without_doubtful(hill: _Hill, summit: Summit, thorough: bool) -> list[tuple[Floats, Mask]]:
     """Starts at the summit with one after the other of its doubtful elements at rest on a face.
 
     Single standard deviations that rest at zero take its place: each alone may account for what varies.
     """
+    space = hill.space
     covariance = np.linalg.pinv(summit.point.information, rcond=1e-10, hermitian=True)
-    errors = np.sqrt(np.maximum(np.diag(covariance)[others:], 0.0))
+    errors = np.sqrt(np.maximum(np.diag(covariance)[-space.size :], 0.0))
     starts, alone = [], space.alone()
     for term, face in space.doubtful(summit.elements, errors, thorough):
         resting = np.zeros(space.size, bool)
@@ -231,37 +235,27 @@ def _without_doubtful(
     return starts
 
 
-def _climb(
-    evaluate: Callable[[Floats], Evaluation],
-    space: FactorSpace,
-    start: Floats,
-    resting: Mask,
-    num_rows: int,
-    negligible: float,
-    *,
-    measure: Measure | None = None,
-    max_steps: int = MAX_STEPS,
-) -> Summit:
+def _climb(hill: _Hill, start: Floats, resting: Mask, max_steps: int = MAX_STEPS) -> Summit:
     """Climb to the maximum that is next, from elements of which some rest on faces."""
-    others = len(start) - space.size
+    evaluate, space, measure, negligible = hill.evaluate, hill.space, hill.measure, hill.negligible
     count = 0
 
     def look(coordinates: Floats) -> Evaluation:
         nonlocal count
         count += 1
-        elements = space.settle(coordinates[others:])
-        return evaluate(np.concatenate([coordinates[:others], elements]))
+        others, elements = coordinates[: -space.size], coordinates[-space.size :]
+        return evaluate(np.concatenate([others, space.settle(elements)]))
 
+    hill = hill._replace(evaluate=look)
     point, is_beside = look(start), True
     gain, damping, is_slow, num_level = np.inf, LEAST_DAMPING, False, 0
     for number in range(max_steps):
         is_slow = is_slow or number >= SLOW_STEPS
-        idle = space.idle(point.coordinates[others:])
-        resting = resting & ~idle
-        free = np.concatenate([np.ones(others, bool), ~(resting | idle)])
+        resting = resting & ~space.idle(hill.elements(point))
+        free = hill.free(point, resting)
         if measure is not None and is_slow:
             point = measure(point, free)
-        ways = _look(point, free, others)
+        ways = _look(hill, point, free)
         gain, before = ways.gain(), count
         step = ways.trusted_step(damping) if gain >= negligible else np.zeros(len(free))
         promise = float(point.score @ step)
@@ -276,7 +270,7 @@ def _climb(
             following = following if num_level <= MOST_LEVEL else None
         if following is None:
             num_level = 0
-            freed = _leave_a_face(look, space, point, resting, others, num_rows)
+            freed = _leave_a_face(hill, point, resting)
             if freed is None and gain >= negligible and measure is not None and not is_slow:
                 # Perhaps for want of a better information.
                 is_slow = True
@@ -284,17 +278,17 @@ def _climb(
             if freed is None and is_beside:
                 # An ascent that starts next to a face may have had no step to take.
                 is_beside, at_rest = False, resting.sum()
-                point, resting = _rest_on_faces(look, space, point, resting, others)
+                point, resting = _rest_on_faces(hill, point, resting)
                 if resting.sum() > at_rest:
                     continue
             if freed is None:
-                freed = _empty(look, space, point, resting, others)
+                freed = _empty(hill, point, resting)
             if freed is None:
                 break
             point, resting = freed
             continue
-        point, resting = _rest_on_faces(look, space, following, resting, others)
-    elements = space.rest(point.coordinates[others:], resting)
+        point, resting = _rest_on_faces(hill, following, resting)
+    elements = space.rest(hill.elements(point), resting)
     return Summit(point, elements, resting, gain, count)
 
 
@@ -311,64 +305,44 @@ def _line_search(
     return None
 
 
-def _rest_on_faces(
-    look: Callable[[Floats], Evaluation],
-    space: FactorSpace,
-    point: Evaluation,
-    resting: Mask,
-    others: int,
-) -> tuple[Evaluation, Mask]:
+def _rest_on_faces(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask]:
     """Take elements that lie next to a face there, where that does not lower the likelihood."""
+    space = hill.space
     for term, face in space.faces:
-        places, elements = space.places(term, face), point.coordinates[others:]
+        places, elements = space.places(term, face), hill.elements(point)
         if resting[places].all() or not space.is_near(term, face, elements):
             continue
-        moved = space.at_rest(term, face, elements)
-        there = look(np.concatenate([point.coordinates[:others], moved]))
+        there = hill.at(hill.others(point), space.at_rest(term, face, elements))
         if there.value >= point.value - NOTHING:
             point, resting = there, resting.copy()
             resting[places] = True
     return point, resting
 
 
-def _empty(
-    look: Callable[[Floats], Evaluation],
-    space: FactorSpace,
-    point: Evaluation,
-    resting: Mask,
-    others: int,
-) -> tuple[Evaluation, Mask] | None:
+def _empty(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask] | None:
     """Take a variance that is next to nothing to zero, where that does not lower the likelihood."""
-    for moved, at_rest in space.emptied(point.coordinates[others:], resting):
-        there = look(np.concatenate([point.coordinates[:others], moved]))
+    for moved, at_rest in hill.space.emptied(hill.elements(point), resting):
+        there = hill.at(hill.others(point), moved)
         if there.value >= point.value - NOTHING and at_rest.sum() > resting.sum():
             return there, at_rest
     return None
 
 
-def _leave_a_face(
-    look: Callable[[Floats], Evaluation],
-    space: FactorSpace,
-    point: Evaluation,
-    resting: Mask,
-    others: int,
-    num_rows: int,
-) -> tuple[Evaluation, Mask] | None:
+def _leave_a_face(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask] | None:
     """Set the elements of a face free away from which the likelihood rises, if there is one."""
-    before, elements = point.coordinates[:others], point.coordinates[others:]
+    space, elements = hill.space, hill.elements(point)
     if not np.isfinite(point.value):
         return None
     for term, face in space.faces:
-        places = space.places(term, face)
-        if not resting[places].all():
+        if not resting[space.places(term, face)].all():
             continue
-        moved, curvature = space.escape(term, face, elements, point.score[others:], point.slopes)
-        if curvature > FREEING_CURVATURE * num_rows:
+        score = point.score[-space.size :]
+        moved, curvature = space.escape(term, face, elements, score, point.slopes)
+        if curvature > FREEING_CURVATURE * hill.num_rows:
             for share in SHORTER:
                 # What makes no difference on the face jumps.
                 shares = np.where(space.idle(elements), 1.0, share)
-                there = elements + shares * (moved - elements)
-                away = look(np.concatenate([before, there]))
+                away = hill.at(hill.others(point), elements + shares * (moved - elements))
                 if away.value > point.value + NOTHING:
                     return away, resting & (moved == elements)
     return None

@@ -76,7 +76,7 @@ def alike(
       >>> found.undetermined
       array([False, False,  True])
     """
-    values = [_values(plan, term) for term in range(len(plan.sizes))]
+    values = [plan.values(term) for term in range(len(plan.sizes))]
     if sum(each.size for each in values) > MOST_NUMBERS:
         return None
     roots = [
@@ -239,11 +239,6 @@ def _moves(term: TermShape, root: Floats) -> Floats:
     rows, columns = np.tril_indices(k)
     half = one[rows][:, :, None] * one[columns][:, None, :]
     return np.asarray(0.5 * (half + half.transpose(0, 2, 1)))
-
-
-def _values(plan: Layout, term: int) -> Floats:
-    """(n, k) the columns of a term."""
-    return np.asarray(plan.matrices[term].data.reshape(-1, plan.sizes[term][1]))
 
 
 def _scaled(plan: Layout, term: int, values: Floats) -> sp.csr_array:

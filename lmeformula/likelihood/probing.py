@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from lmeformula.algebra.probed import ProbedFactor
+from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.arrays import Floats, Mask
 from lmeformula.model.params import Params, ParamSpace
 
@@ -62,10 +64,27 @@ def loglik_error(log_dets: Floats) -> float:
     return 0.5 * float(log_dets.std(ddof=1)) / math.sqrt(len(log_dets))
 
 
-def loglik_probes(log_dets: Floats) -> int:
-    """How many probes the log-likelihood takes, from the first (m,) estimates of log |M|."""
-    needed = len(log_dets) * (loglik_error(log_dets) / LOGLIK_ERROR) ** 2
-    return max(len(log_dets), min(MAX_LOGLIK_PROBES, math.ceil(needed)))
+def sharpened(factor: ProbedFactor, loglik: float, seed: int) -> tuple[float, float, Floats]:
+    """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data.
+
+    Args:
+      factor: M there.
+      loglik: log-likelihood by the probes that it has.
+      seed: of the probes.
+    Returns:
+      The log-likelihood by all probes, its standard error, and the probes (r, m).
+    """
+    each, signs = factor.probed.log_det_each, factor.signs
+    error = loglik_error(each)
+    needed = math.ceil(len(each) * (error / LOGLIK_ERROR) ** 2)
+    count = min(MAX_LOGLIK_PROBES, needed)
+    if count <= len(each):
+        return loglik, error, signs
+    signs = random_signs(len(signs), count, seed)
+    further = probe(factor.eliminated, signs[:, len(each) :])
+    whole = np.concatenate([each, further.log_det_each])
+    loglik -= 0.5 * (float(whole.mean()) - factor.log_det)
+    return loglik, loglik_error(whole), signs
 
 
 def last_step(

@@ -139,6 +139,14 @@ class ParamSpace:
             for term, place in zip(self.terms, self.theta_slices, strict=True)
         )
 
+    def pull_back(self, psi: Floats, slopes: tuple[Floats, ...], unit: float = 1.0) -> Floats:
+        """(d,) derivatives in psi, of all but theta zero, from those (k, k) in each factor over that unit."""
+        found = np.zeros(self.size)
+        parts = zip(self.theta_slices, self.factor_changes(psi), slopes, strict=True)
+        for place, changes, slope in parts:
+            found[place] = np.einsum("tab,ab->t", changes / unit, slope)
+        return found
+
     def to_natural(self, psi: Floats) -> Params:
         """Parameters on their natural scale from the unconstrained vector psi (d)."""
         covariances = tuple(square(factor) for factor in self.factors(psi))

@@ -16,8 +16,9 @@ from functools import cached_property
 
 import numpy as np
 
-from lmeformula.algebra.crossproducts import Layout, cross_products, layout, model_matrix
-from lmeformula.algebra.factor import Factor, factorize
+from lmeformula.algebra.crossproducts import Layout, layout, model_matrix
+from lmeformula.algebra.factor import Factor
+from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.inverse import leverages
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.threads import one_blas_thread
@@ -221,7 +222,7 @@ def factored(fit: FittedModel, weights: Floats) -> Posterior:
     plan = layout(fit.model.stack.terms)
     lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
     try:
-        return Posterior(fit, weights, factorize(plan, cross_products(plan, weights), lambdas))
+        return Posterior(fit, weights, find_incidence(plan).factorize(weights, lambdas))
     except np.linalg.LinAlgError:
         raise ModelError(
             "the log density is not concave at the estimates, so that predictions have no intervals",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from lmeformula.algebra.complement import complement
-from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.factor import factorize
 from lmeformula.algebra.incidence import find_incidence
+from tests.algebra.plain import plain_products
 from tests.simulate import FORMULAS, dense, make_design, random_lambdas
 
 # Condition numbers here are below 1e4, so that solving loses at most four of sixteen digits.
@@ -21,7 +22,7 @@ def problem(name: str, has_pairs: bool, lambdas=None):
     plan = layout(design.terms)
     lambdas = lambdas or random_lambdas(design, np.random.default_rng(len(name)))
     ones = np.ones(design.n)
-    products = find_incidence(plan).products(ones) if has_pairs else cross_products(plan, None)
+    products = find_incidence(plan).products(ones) if has_pairs else plain_products(plan, None)
     factor = factorize(plan, products, lambdas)
     matrices = dense(design)
     scaled = matrices.Z @ matrices.spread(design, lambdas)
@@ -95,7 +96,7 @@ def test_listed_pairs_change_nothing(name):
     design = make_design(name)
     plan = layout(design.terms)
     weights = np.random.default_rng(1).uniform(0.5, 1.5, design.n)
-    products, listed = cross_products(plan, weights), find_incidence(plan).products(weights)
+    products, listed = plain_products(plan, weights), find_incidence(plan).products(weights)
     if not plan.rest:
         assert listed.pairs is None
         return

@@ -8,11 +8,11 @@ import pytest
 from lmeformula.algebra.crossproducts import (
     block_diagonal,
     block_rows,
-    cross_products,
     layout,
 )
 from lmeformula.algebra.factor import factorize
 from lmeformula.algebra.lambdas import apply_lambda
+from tests.algebra.plain import plain_products
 from tests.simulate import FORMULAS, dense, make_design, random_lambdas
 
 # Condition numbers here are below 1e4, so that solving loses at most four of sixteen digits.
@@ -26,7 +26,7 @@ def problem(name: str, weighted: bool):
     weights = rng.uniform(0.2, 2.0, design.n) if weighted else None
     plan = layout(design.terms)
     lambdas = random_lambdas(design, rng)
-    factor = factorize(plan, cross_products(plan, weights), lambdas)
+    factor = factorize(plan, plain_products(plan, weights), lambdas)
     matrices = dense(design)
     scaled = matrices.Z @ matrices.spread(design, lambdas)
     product = scaled.T @ (scaled if weights is None else weights[:, None] * scaled)
@@ -120,7 +120,7 @@ def test_block_diagonal_and_rows(k):
 def test_an_indefinite_matrix_is_refused(name):
     design = make_design(name)
     plan = layout(design.terms)
-    products = cross_products(plan, np.full(design.n, -10.0))
+    products = plain_products(plan, np.full(design.n, -10.0))
     lambdas = tuple(np.eye(len(term.columns)) for term in design.terms)
     with pytest.raises(np.linalg.LinAlgError):
         factorize(plan, products, lambdas)
@@ -132,7 +132,7 @@ def test_zero_factors_are_an_ordinary_point(name):
     design = make_design(name)
     plan = layout(design.terms)
     lambdas = tuple(np.zeros((len(t.columns),) * 2) for t in design.terms)
-    factor = factorize(plan, cross_products(plan, None), lambdas)
+    factor = factorize(plan, plain_products(plan, None), lambdas)
     right = np.random.default_rng(4).normal(size=plan.num_effects)
     assert factor.log_det == 0.0
     np.testing.assert_array_equal(factor.solve(right), right)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from lmeformula.algebra import incidence as module
-from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.inverse import loadings
 from lmeformula.algebra.lambdas import apply_lambda
+from tests.algebra.plain import plain_products
 from tests.simulate import FORMULAS, make_design, random_lambdas
 
 
@@ -41,7 +42,7 @@ def test_agrees_with_the_plain_way(name, listed, monkeypatch):
     # The same incidence serves all weights, some of them negative as away from a mode.
     for low in (0.2, -0.005):
         weights = rng.uniform(low, 2.0, design.n)
-        ours, plain = found.products(weights), cross_products(plan, weights)
+        ours, plain = found.products(weights), plain_products(plan, weights)
         scale = np.abs(plain.lead).max()
         np.testing.assert_allclose(ours.lead, plain.lead, atol=1e-13 * scale)
         np.testing.assert_allclose(ours.rest, plain.rest, atol=1e-13 * scale)

@@ -7,11 +7,12 @@ import pytest
 from scipy.linalg import block_diag
 
 import lmeformula as lf
-from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.factor import factorize
 from lmeformula.algebra.probed import factor_iteratively
 from lmeformula.algebra.probes import random_signs
 from lmeformula.algebra.sparseproducts import find_meetings
+from tests.algebra.plain import plain_products
 
 FORMULAS = {
     "crossed": "y ~ 1 + (1 | g) + (1 | h)",
@@ -34,7 +35,7 @@ def both(name: str, num_probes: int):
     lambdas = tuple(0.7 * np.eye(k) + 0.2 * np.tril(rng.normal(size=(k, k))) for _, k in plan.sizes)
     signs = random_signs(plan.num_effects - plan.lead_size, num_probes, 3)
     found = factor_iteratively(find_meetings(plan, design.terms), weights, lambdas, signs)
-    return found, factorize(plan, cross_products(plan, weights), lambdas)
+    return found, factorize(plan, plain_products(plan, weights), lambdas)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -7,11 +7,12 @@ import pytest
 from scipy.stats import chi2
 
 import lmeformula as lf
-from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.eliminated import eliminate
 from lmeformula.algebra.factor import factorize
 from lmeformula.algebra.probes import estimate_blocks, probe, random_signs, solve_sides
 from lmeformula.algebra.sparseproducts import find_meetings, sparse_products
+from tests.algebra.plain import plain_products
 
 FORMULAS = {
     "crossed": "y ~ 1 + (1 | g) + (1 | h)",
@@ -42,7 +43,7 @@ def both(formula: str):
     products = sparse_products(find_meetings(plan, design.terms), weights)
     return (
         eliminate(plan, products, lambdas),
-        factorize(plan, cross_products(plan, weights), lambdas),
+        factorize(plan, plain_products(plan, weights), lambdas),
     )
 
 

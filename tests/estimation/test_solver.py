@@ -9,7 +9,8 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.algebra import memory
-from lmeformula.algebra.crossproducts import cross_products, layout
+from lmeformula.algebra.crossproducts import layout
+from lmeformula.algebra.incidence import find_incidence
 from lmeformula.algebra.memory import GIB, machine_memory
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver, estimate_direct
@@ -89,7 +90,7 @@ def test_no_other_use_of_the_dense_block_is_started_either(monkeypatch):
     design = lf.design("Yield ~ 1 + (1|Batch) + (1|other)", data)
     monkeypatch.setattr(memory, "machine_memory", lambda: 100.0)
     with pytest.raises(ModelError, match=r"dense block of order 6, .* about 0 GiB"):
-        cross_products(layout(design.terms), None)
+        find_incidence(layout(design.terms))
 
 
 def test_an_unknown_solver_is_refused():

@@ -9,7 +9,12 @@ from scipy.linalg import lapack
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.small import DenseProducts, SmallFactor
 from lmeformula.arrays import Floats
-from lmeformula.likelihood.gaussian.from_residuals import CLOSE, Rows, best_coefficients, leave
+from lmeformula.likelihood.gaussian.from_residuals import (
+    CLOSE,
+    Rows,
+    best_coefficients,
+    leave_all,
+)
 from lmeformula.likelihood.gaussian.solution import Solution
 
 
@@ -92,20 +97,12 @@ def solve_small_closely(
         inner = sl.solve_triangular(R, columns, trans="T", check_finite=False)
         return np.asarray(sl.solve_triangular(R, inner, check_finite=False))
 
-    Z = rows.spread(plan, np.eye(q))
-    found = leave(
-        plan,
-        rows,
-        np.column_stack([Z, rows.Q, rows.residual]),
-        outward=lambda columns: spread @ columns,
-        inward=lambda columns: spread.T @ columns,
-        solve=solve,
-    )
+    found = leave_all(plan, rows, spread, solve)
     products = found.products
     outer, information = products[:q, :q], products[q:-1, q:-1]
     gamma = best_coefficients(information, products[q:-1, -1])
     to_residual = np.concatenate([np.zeros(q), -gamma, [1.0]])
-    missed, u = found.residuals @ to_residual, found.modes @ to_residual
+    missed, u = found.along(to_residual)
     log_det = 2.0 * float(np.log(np.abs(np.diag(R))).sum())
     return Solution(
         factor=SmallFactor(plan, dense.places, lambdas, log_det, outer),

@@ -19,7 +19,7 @@ from lmeformula.likelihood.gaussian.from_residuals import is_perfect
 from lmeformula.likelihood.gaussian.information import profile_information
 from lmeformula.likelihood.gaussian.likelihood import (
     MOST_DENSE,
-    profile,
+    log_likelihood_of,
     solve_quickly,
     variance_of,
 )
@@ -149,7 +149,8 @@ def fit_exact(
             if solution is None:
                 raise
             lambdas = elements.factors(elements.settle(summit.elements))
-    loglik = -0.5 * profile(work, solution, space.held_sd, apart)
+    variance = variance_of(work, solution, space.held_sd, apart)
+    loglik = log_likelihood_of(work, solution, variance, apart)
     if contrasts is not None:
         solution = solve_quickly(inner.data, inner.factors(lambdas))
     params = natural(data, space, solution, reml)
@@ -188,13 +189,15 @@ def looker(
     """
 
     def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Evaluation:
-        value, slopes, found = deviance(data, inner.factors(lambdas), space.held_sd, reml)
+        found = solve_quickly(data, inner.factors(lambdas))
+        variance = variance_of(data, found, space.held_sd, reml)
         changes = inner.factors(charts.changes(coordinates))
         information = profile_information(data, found, changes, space.held_sd, reml)
-        uphill = tuple(-0.5 * slope for slope in inner.slopes(slopes))
-        information += charts.falling(coordinates, uphill)
-        score = charts.pull_back(coordinates, uphill)
-        return Evaluation(coordinates, -0.5 * value, score, information, uphill, found)
+        slopes = inner.slopes(found.slopes(variance, reml))
+        information += charts.falling(coordinates, slopes)
+        score = charts.pull_back(coordinates, slopes)
+        value = log_likelihood_of(data, found, variance, reml)
+        return Evaluation(coordinates, value, score, information, slopes, found)
 
     return look
 
@@ -244,21 +247,6 @@ def _only(elements: FactorSpace, terms: tuple[int, ...]) -> Floats:
     return np.concatenate(
         [chart.start(ENDLESS_SD if j in terms else 0.0) for j, chart in enumerate(elements.charts)]
     )
-
-
-def deviance(
-    data: Sums, lambdas: tuple[Floats, ...], sigma: float | None, reml: bool
-) -> tuple[float, tuple[Floats, ...], Solution[Precision]]:
-    """The profiled deviance, its (k, k) derivatives in the elements of each Lambda, and the solution."""
-    found = solve_quickly(data, lambdas)
-    variance = variance_of(data, found, sigma, reml)
-    pulls = []
-    further = found.fixed_slopes() if reml else tuple(np.zeros_like(factor) for factor in lambdas)
-    for spread, fit, fixed in zip(
-        found.factor.log_det_slopes(), found.fit_slopes(), further, strict=True
-    ):
-        pulls.append(2.0 * (spread - fit / variance - fixed))
-    return profile(data, found, sigma, reml), tuple(pulls), found
 
 
 def natural(data: Sums, space: ParamSpace, found: Solution[Precision], reml: bool) -> Params:

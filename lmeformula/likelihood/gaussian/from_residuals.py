@@ -11,15 +11,18 @@ References: Golub, Van Loan (2013), Matrix Computations, section 5.3.8, for the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
 from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
+from lmeformula.likelihood.gaussian.solution import Solution
 
 # Below this share of the whole a difference of cross products is not trusted.
 CLOSE = 1e-7
@@ -70,34 +73,6 @@ class Rows(NamedTuple):
         return found
 
 
-class Solves(Protocol):
-    """M, as far as it is read here; see `algebra.precision`."""
-
-    @property
-    def plan(self) -> Layout:
-        """Layout of the effects."""
-
-    @property
-    def lambdas(self) -> tuple[Floats, ...]:
-        """The factor (k, k) of each term."""
-
-    def solve(self, right: Floats) -> Floats:
-        """M^-1 right, for right (q, m)."""
-
-
-class Closely(NamedTuple):
-    """The solution; attributes as in `solution.Solution`."""
-
-    gamma: Floats
-    u: Floats
-    w: Floats
-    rss: float
-    information: Floats
-    ZVQ: Floats
-    score: Floats
-    missed: float
-
-
 def is_close(rss: float, yy: float, information: Floats, close: float = CLOSE) -> bool:
     """Whether the sum of squares, or a direction of an information out of one, is too small a difference."""
     return is_small(rss, yy, close) or not has_digits(information, close)
@@ -132,6 +107,10 @@ class Left(NamedTuple):
         """(m, m) columns' V^-1 columns sigma^2: an error of the modes matters by its square."""
         return np.asarray(self.residuals.T @ self.residuals + self.modes.T @ self.modes)
 
+    def along(self, combination: Floats) -> tuple[Floats, Floats]:
+        """Residuals (n,) and modes (q,) of a combination (m,) of the columns."""
+        return self.residuals @ combination, self.modes @ combination
+
 
 def leave(
     plan: Layout,
@@ -158,7 +137,27 @@ def leave(
     return Left(left, modes)
 
 
-def solve_closely(rows: Rows, factor: Solves, gamma: Floats | None) -> Closely:
+def leave_all(plan: Layout, rows: Rows, spread: Floats, solve: Callable[[Floats], Floats]) -> Left:
+    """What effects leave of all columns of Z, of the fixed effects' and of the response, side by side.
+
+    Args:
+      plan, rows, solve: as of `leave`.
+      spread: (q, q) Lambda.
+    """
+    Z = rows.spread(plan, np.eye(len(spread)))
+    return leave(
+        plan,
+        rows,
+        np.column_stack([Z, rows.Q, rows.residual]),
+        outward=lambda columns: spread @ columns,
+        inward=lambda columns: spread.T @ columns,
+        solve=solve,
+    )
+
+
+def solve_closely(
+    rows: Rows, factor: Factor | ProbedFactor, gamma: Floats | None
+) -> Solution[Factor | ProbedFactor]:
     """Solve for effects and fixed effects from the rows.
 
     Args:
@@ -181,9 +180,10 @@ def solve_closely(rows: Rows, factor: Solves, gamma: Floats | None) -> Closely:
     if gamma is None:
         gamma = best_coefficients(information, pull)
     to_residual = np.append(-gamma, 1.0)
-    missed, u = found.residuals @ to_residual, found.modes @ to_residual
+    missed, u = found.along(to_residual)
     totals = rows.gather(plan, found.residuals)
-    return Closely(
+    return Solution(
+        factor=factor,
         gamma=gamma,
         u=u,
         w=_pull(plan, rows, lambdas, totals @ to_residual, u),

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.algebra.probes import probe, random_signs
+from lmeformula.algebra.probes import random_signs
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.ascent import ascend
@@ -27,7 +27,7 @@ from lmeformula.likelihood.gaussian.likelihood import (
     relative_factors,
     score,
     scores_of,
-    solve_probed,
+    solve,
 )
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
 from lmeformula.likelihood.gaussian.solution import Solution
@@ -118,17 +118,18 @@ def fit_iterative(
       added returns what the last set of them gave.
     """
     elements = factor_space(space, data.column_roots(space))
+    problem = _Problem(data, space, elements, reml, ways)
     size = data.plan.num_effects - data.plan.lead_size
     count = min(probing.FIRST_PROBES, max_probes)
     rough = random_signs(size, probing.ROUGH_PROBES, seed)
     at_first = elements.start(FIRST_SD) if start is None else elements_at(elements, start)
-    first = _ascend(data, space, elements, at_first, rough, reml, probing.ROUGH_GAIN)
+    first = _ascend(problem.probed(rough), at_first, probing.ROUGH_GAIN)
     here, num_evaluations = first.point.coordinates, first.num_evaluations
     found: IterativeFit | None = None
     while True:
         try:
             signs = random_signs(size, count, seed)
-            found, here = _fit_with(data, space, elements, here, signs, reml, found, ways)
+            found, here = _fit_with(problem.probed(signs), here, found)
             num_evaluations += found.num_evaluations
         except KeyboardInterrupt:
             if found is None:
@@ -139,41 +140,43 @@ def fit_iterative(
         excess = probing.excess(found.mc_covariance, found.information, found.inside, tolerance)
         found = found._replace(is_sharp=excess <= 1.0, num_evaluations=num_evaluations)
         if excess <= 1.0 or count >= max_probes or not found.converged:
-            return _sharpen_log_likelihood(found, seed)
+            factor = found.solution.factor
+            loglik, error, signs = probing.sharpened(factor, found.loglik, seed)
+            return found._replace(signs=signs, loglik=loglik, loglik_error=error)
         count = probing.more_probes(count, excess, max_probes)
 
 
-def _ascend(
-    data: Sums,
-    space: ParamSpace,
-    elements: FactorSpace,
-    start: Floats,
-    signs: Floats,
-    reml: bool,
-    negligible: float,
-) -> Summit:
-    """Climb to the root of the score by one set of probes."""
-    data = data._replace(signs=signs)
+class _Problem(NamedTuple):
+    """What is fitted; attributes as of `fit_iterative`, and the charts of the factors."""
+
+    data: Sums
+    space: ParamSpace
+    elements: FactorSpace
+    reml: bool
+    ways: Ways | None
+
+    def probed(self, signs: Floats) -> _Problem:
+        """The same by one set of probes."""
+        return self._replace(data=self.data._replace(signs=signs))
+
+
+def _ascend(problem: _Problem, start: Floats, negligible: float) -> Summit:
+    """Climb to the root of the score."""
+    data, space, elements, reml, _ = problem
     look = looker(data, space, elements, Orthogonal(data, (), True), reml)
     evaluate = where_told(look, elements.factors)
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 
 
 def _fit_with(
-    data: Sums,
-    space: ParamSpace,
-    elements: FactorSpace,
-    start: Floats,
-    signs: Floats,
-    reml: bool,
-    earlier: IterativeFit | None,
-    ways: Ways | None,
+    problem: _Problem, start: Floats, earlier: IterativeFit | None
 ) -> tuple[IterativeFit, Floats]:
     """The optimum by one set of probes, and its coordinates."""
-    summit = _ascend(data, space, elements, start, signs, reml, probing.NEGLIGIBLE_GAIN)
+    data, space, elements, reml, _ = problem
+    summit = _ascend(problem, start, probing.NEGLIGIBLE_GAIN)
     lambdas = elements.factors(summit.elements)
-    data = data._replace(signs=signs)
-    solution = solve_probed(data, lambdas) if summit.on_face else summit.point.detail
+    found = solve(data, lambdas) if summit.on_face else summit.point.detail
+    solution = cast(Solution[ProbedFactor], found)
     params = natural(data, space, solution, reml)
     sigma = params.residual_sd
     psi, inside = off_bounds(
@@ -184,23 +187,21 @@ def _fit_with(
     information, mc_covariance, lost = np.zeros((d, d)), np.zeros((d, d)), False
     if not perfect:
         try:
-            scores, information = _derivatives(
-                data, space, psi, inside, lambdas, solution, reml, earlier, ways
-            )
+            scores, information = _derivatives(problem, psi, inside, solution, earlier)
         except np.linalg.LinAlgError:
             lost = True
         else:
             mean = scores.mean(axis=0)
             psi, params = probing.last_step(space, psi, inside, information, mean, params)
             mc_covariance = probing.mc_covariance(scores, information, inside)
-    found = IterativeFit(
+    fit = IterativeFit(
         params=params,
         psi=psi,
         inside=inside,
         information=information,
         mc_covariance=mc_covariance,
         solution=solution,
-        signs=signs,
+        signs=solution.factor.signs,
         loglik=log_likelihood_of(data, solution, sigma**2, reml),
         loglik_error=probing.loglik_error(solution.factor.probed.log_det_each),
         gain=summit.gain,
@@ -212,63 +213,35 @@ def _fit_with(
         perfect=perfect,
         lost=lost,
     )
-    return found, summit.point.coordinates
+    return fit, summit.point.coordinates
 
 
 def _derivatives(
-    data: Sums,
-    space: ParamSpace,
+    problem: _Problem,
     psi: Floats,
     inside: Mask,
-    lambdas: tuple[Floats, ...],
     solution: Solution[ProbedFactor],
-    reml: bool,
     earlier: IterativeFit | None,
-    ways: Ways | None,
 ) -> tuple[Floats, Floats]:
     """The score (m, d) by each probe at psi, and the observed information there (d, d)."""
+    data, space, _, reml, _ = problem
     at = solution
-    settled = zip(lambdas, relative_factors(space, psi), strict=True)
+    settled = zip(solution.factor.lambdas, relative_factors(space, psi), strict=True)
     if not all(np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in settled):
         # On a face, or with the signs of some columns turned.
         at = cast(Solution[ProbedFactor], score(data, space, psi, reml)[1])
     scores = scores_of(data, space, psi, at, reml)
     if earlier is None or (earlier.inside != inside).any():
-        along = np.eye(space.size) if ways is None else ways(psi, inside)
-        information = _observed_information(data, space, psi, inside, scores, at, reml, along)
-    else:
-        information = earlier.information
-    return scores, information
-
-
-def _sharpen_log_likelihood(found: IterativeFit, seed: int) -> IterativeFit:
-    """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
-    solution, signs = found.solution, found.signs
-    each = solution.factor.probed.log_det_each
-    count = probing.loglik_probes(each)
-    if count <= len(each):
-        return found
-    signs = random_signs(len(signs), count, seed)
-    further = probe(solution.factor.eliminated, signs[:, len(each) :])
-    whole = np.concatenate([each, further.log_det_each])
-    return found._replace(
-        signs=signs,
-        loglik=found.loglik - 0.5 * (float(whole.mean()) - solution.factor.log_det),
-        loglik_error=probing.loglik_error(whole),
-    )
+        return scores, _observed_information(problem, psi, inside, scores.mean(axis=0), at)
+    return scores, earlier.information
 
 
 def _observed_information(
-    data: Sums,
-    space: ParamSpace,
-    psi: Floats,
-    inside: Mask,
-    scores: Floats,
-    found: Solution[ProbedFactor],
-    reml: bool,
-    ways: Floats,
+    problem: _Problem, psi: Floats, inside: Mask, here: Floats, found: Solution[ProbedFactor]
 ) -> Floats:
-    """(d, d) observed information of psi: that of theta by differences of the score with the same probes.
+    """(d, d) observed information of psi, where the score is `here` (d,).
+
+    That of theta is by differences of the score with the same probes.
 
     They are taken along the ways of theta: where the columns of a term are nearly equal, a single sd or
     correlation that moves changes the likelihood out of all proportion.
@@ -277,14 +250,14 @@ def _observed_information(
     The log-likelihood along which all sds grow together is known, -n log c - r'V^-1 r / 2 c^2: that gives the
     information of log sigma from the others'.
     """
+    data, space, _, reml, ways = problem
     d, p = space.size, space.num_fixed
     information = np.zeros((d, d))
-    here = scores.mean(axis=0)
     variance = space.residual_sd(psi) ** 2
     information[:p, :p] = data.R.T @ found.information @ data.R / variance
     own = space.own_slice
     theta = np.flatnonzero(inside[p : own.start]) + p
-    along = ways[np.ix_(theta, theta)]
+    along = (np.eye(d) if ways is None else ways(psi, inside))[np.ix_(theta, theta)]
     falls = np.zeros((d, len(theta)))
     for j, way in enumerate(along.T):
         moved = psi.copy()

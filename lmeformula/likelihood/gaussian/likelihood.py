@@ -99,7 +99,7 @@ def solve(
         rest = found.less(best)
         rss = float(data.yy + best @ best - rest.left @ rest.right)
     if best is None or not is_told or is_small(rss, data.yy):
-        return Solution(factor, *solve_closely(data.rows, factor, gamma))
+        return solve_closely(data.rows, factor, gamma)
     spread = data.products.times(
         apply_lambda(plan, lambdas, np.column_stack([found.solved, rest.solved]))
     )
@@ -125,15 +125,6 @@ def solve_exactly(
     found = solve(data, lambdas, gamma, factor)
     assert isinstance(found.factor, Factor)
     return cast(Solution[Factor], found)
-
-
-def solve_probed(
-    data: Sums, lambdas: tuple[Floats, ...], gamma: Floats | None = None
-) -> Solution[ProbedFactor]:
-    """Solve beside probes; see `solve`."""
-    found = solve(data, lambdas, gamma)
-    assert isinstance(found.factor, ProbedFactor)
-    return cast(Solution[ProbedFactor], found)
 
 
 def score(
@@ -231,11 +222,6 @@ def log_likelihood_of(
     return float(-0.5 * value)
 
 
-def profile(data: Sums, found: Solution[Precision], sigma: float | None, reml: bool) -> float:
-    """Deviance (-2 log-likelihood) at the optimal fixed effects and, unless given, sigma."""
-    return -2.0 * log_likelihood_of(data, found, variance_of(data, found, sigma, reml), reml)
-
-
 def variance_of(data: Sums, found: Solution[Precision], sigma: float | None, reml: bool) -> float:
     """The residual variance at its optimum, unless it is given."""
     return found.rss / data.freedom(reml) if sigma is None else sigma**2
@@ -244,9 +230,4 @@ def variance_of(data: Sums, found: Solution[Precision], sigma: float | None, rem
 def pull_of_data(space: ParamSpace, psi: Floats, found: Solution[Precision]) -> Floats:
     """(d,) -d (r'V^-1 r) / 2 d theta, the part of the score that the data have; 0 for beta and sigma."""
     residual_sd = space.residual_sd(psi)
-    pull = np.zeros(space.size)
-    for fit, change, place in zip(
-        found.fit_slopes(), space.factor_changes(psi), space.theta_slices, strict=True
-    ):
-        pull[place] = np.einsum("tab,ab->t", change / residual_sd, fit) / residual_sd**2
-    return pull
+    return space.pull_back(psi, found.fit_slopes(), residual_sd) / residual_sd**2

@@ -10,7 +10,11 @@ import scipy.linalg as sl
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats, Mask
-from lmeformula.likelihood.gaussian.likelihood import log_likelihood_of, solve_exactly
+from lmeformula.likelihood.gaussian.likelihood import (
+    log_likelihood_of,
+    relative_factors,
+    solve_exactly,
+)
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums, sums
 from lmeformula.model.compile import Model
@@ -61,33 +65,15 @@ def concentrated(
     psi = np.concatenate([np.zeros(p), covariance])
     sigma = space.residual_sd(psi)
     variance = sigma**2
-    blocks = [
-        (term.structure, psi[place], place.start - p, len(term.columns))
-        for term, place in zip(space.terms, space.theta_slices, strict=True)
-    ]
-    lambdas = tuple(structure.cholesky(theta, k) / sigma for structure, theta, _, k in blocks)
-    found = solve_exactly(data, lambdas)
+    found = solve_exactly(data, relative_factors(space, psi))
     in_held = 0.0
     if held is not None:
         found, pull = _hold(data, found, held)
         in_held = pull / variance
-    further = found.fixed_slopes() if reml else tuple(np.zeros_like(factor) for factor in lambdas)
-    gradient = np.zeros(len(covariance))
-    along = 0.0
-    parts = zip(
-        blocks,
-        lambdas,
-        found.factor.log_det_slopes(),
-        found.fit_slopes(),
-        further,
-        strict=True,
-    )
-    for (structure, theta, start, k), factor, spread, fit, fixed in parts:
-        slope = fit / variance - spread + fixed
-        changes = structure.cholesky_jacobian(theta, k) / sigma
-        gradient[start : start + len(theta)] = np.einsum("tab,ab->t", changes, slope)
-        along += float(np.vdot(slope, factor))
+    slopes = found.slopes(variance, reml)
+    gradient = space.pull_back(psi, slopes, sigma)[p:]
     # Of the relative factors, too: they are those of the covariances divided by sigma.
+    along = sum(float(np.vdot(*each)) for each in zip(slopes, found.factor.lambdas, strict=True))
     gradient[space.own_slice.start - p :] = found.rss / variance - data.freedom(reml) - along
     return Concentrated(log_likelihood_of(data, found, variance, reml), gradient, in_held)
 

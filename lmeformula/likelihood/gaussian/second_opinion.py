@@ -24,7 +24,7 @@ from lmeformula.algebra.small import DenseProducts, trace_products
 from lmeformula.algebra.verified import log_det_by_products
 from lmeformula.arrays import Floats
 from lmeformula.covariance.chart import pull_of
-from lmeformula.likelihood.gaussian.from_residuals import Left, is_close, leave
+from lmeformula.likelihood.gaussian.from_residuals import Left, is_close, leave_all
 from lmeformula.likelihood.gaussian.likelihood import MOST_DENSE, solve_exactly
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
@@ -101,12 +101,13 @@ def witness_at(
     rss = float(data.yy + gamma @ gamma - (Zy - ZQ @ gamma) @ (T @ w))
     log_det = float(np.log(np.abs(upper.diagonal())).sum())
     if is_close(rss, data.yy, information, CLOSE) and data.n * q <= MOST_DENSE:
-        closely = _closely(data, data.dense, lambdas)
-        products, log_det = closely.products, closely.log_det
+        left, log_det = _closely(data, data.dense, lambdas)
+        products = left.products
         outer, information = turn.T @ products[:q, :q] @ turn, products[q:-1, q:-1]
         ZVQ = turn.T @ products[:q, q:-1]
         to_residual = np.concatenate([np.zeros(q), -gamma, [1.0]])
-        w, rss = turn.T @ (products[:q] @ to_residual), closely.squares(to_residual)
+        missed, modes = left.along(to_residual)
+        w, rss = turn.T @ (products[:q] @ to_residual), float(missed @ missed + modes @ modes)
         score = products[q:-1, -1] - information @ gamma
     pulls = []
     shares = data.plan.split(w)
@@ -124,24 +125,9 @@ def witness_at(
     )
 
 
-class _Close(NamedTuple):
-    """What effects leave of the columns of Z, of the fixed effects and the response, and log |M|."""
-
-    left: Left
-    log_det: float
-
-    @property
-    def products(self) -> Floats:
-        return self.left.products
-
-    def squares(self, along: Floats) -> float:
-        """Penalised sum of squares of a combination of the columns."""
-        missed, modes = self.left.residuals @ along, self.left.modes @ along
-        return float(missed @ missed + modes @ modes)
-
-
-def _closely(data: Sums, dense: DenseProducts, lambdas: tuple[Floats, ...]) -> _Close:
-    """By the singular values of B Lambda, B'B = Z'WZ, whose squares are not formed."""
+def _closely(data: Sums, dense: DenseProducts, lambdas: tuple[Floats, ...]) -> tuple[Left, float]:
+    """What effects leave of all columns, and log |M|: by the singular values of B Lambda, B'B = Z'WZ, whose
+    squares are not formed."""
     spread = dense.spread(lambdas)
     _, sizes, across = np.linalg.svd(dense.root() @ spread)
     M = 1.0 + np.square(np.append(sizes, np.zeros(len(spread) - len(sizes))))
@@ -149,17 +135,7 @@ def _closely(data: Sums, dense: DenseProducts, lambdas: tuple[Floats, ...]) -> _
     def solve(columns: Floats) -> Floats:
         return np.asarray(across.T @ ((across @ columns) / M[:, None]))
 
-    rows = data.rows
-    Z = rows.spread(data.plan, np.eye(len(spread)))
-    left = leave(
-        data.plan,
-        rows,
-        np.column_stack([Z, rows.Q, rows.residual]),
-        outward=lambda columns: spread @ columns,
-        inward=lambda columns: spread.T @ columns,
-        solve=solve,
-    )
-    return _Close(left, float(np.log(M).sum()))
+    return leave_all(data.plan, data.rows, spread, solve), float(np.log(M).sum())
 
 
 def _by_blocks(
@@ -176,23 +152,18 @@ def _by_blocks(
         here = solve_exactly(data, lambdas, gamma)
         log_det, way = here.factor.log_det, "a factorisation that is made anew"
     else:
-        here = solve_exactly(data, lambdas, gamma, proven.factor)
-        log_det, way = proven.log_det, "products with the matrix itself"
+        here = solve_exactly(data, lambdas, gamma, proven[0])
+        log_det, way = proven[1], "products with the matrix itself"
     found = here if settled is None else solve_exactly(data, settled, gamma)
     factors = found.factor.lambdas
-    pulls = []
     if settled is None:
-        nothing = tuple(np.zeros_like(factor) for factor in lambdas)
-        further = found.fixed_slopes() if reml else nothing
-        parts = (found.factor.log_det_slopes(), found.fit_slopes(), further)
-        for factor, spread, fit, fixed in zip(factors, *parts, strict=True):
-            pulls.append(-0.5 * pull_of(factor, np.asarray(fit / variance - spread + fixed)))
+        slopes = found.slopes(variance, reml)
+        pulls = [-0.5 * pull_of(*each) for each in zip(factors, slopes, strict=True)]
     else:
         # The same without a division of differences by factors that are nearly singular.
-        taken = _fixed_sums(data, found) if reml else tuple(0.0 * factor for factor in factors)
-        shares = data.plan.split(found.w)
-        for total, less, part in zip(found.factor.outer_sums(), taken, shares, strict=True):
-            pulls.append(0.5 * ((part.T @ part) / variance - total + less))
+        taken = found.fixed_sums() if reml else tuple(0.0 * factor for factor in factors)
+        parts = zip(found.factor.outer_sums(), taken, data.plan.split(found.w), strict=True)
+        pulls = [0.5 * ((w.T @ w) / variance - total + less) for total, less, w in parts]
     relative = tuple(factor @ factor.T for factor in factors)
     return Witness(
         value=_value(data, log_det, here.rss, variance, here.information, reml),
@@ -204,17 +175,10 @@ def _by_blocks(
     )
 
 
-class _Proven(NamedTuple):
-    """A factor of M, and log |M| by products with M."""
-
-    factor: Factor
-    log_det: float
-
-
 def _proven(
     data: Sums, lambdas: tuple[Floats, ...], ended: Solution[Exact] | None
-) -> _Proven | None:
-    """The factor that the optimiser ended with, if it is that of M at these relative factors."""
+) -> tuple[Factor, float] | None:
+    """The factor that the optimiser ended with, if it is that of M here, and log |M| by products with M."""
     factor = None if ended is None else ended.factor
     if not isinstance(factor, Factor) or factor.products is not data.products:
         return None
@@ -222,15 +186,7 @@ def _proven(
     if not all(np.array_equal(one, other) for one, other in pairs):
         return None
     log_det = log_det_by_products(factor)
-    return None if log_det is None else _Proven(factor, log_det)
-
-
-def _fixed_sums(data: Sums, found: Solution[Factor]) -> tuple[Floats, ...]:
-    inverse = np.linalg.inv(found.information)
-    return tuple(
-        np.asarray(np.einsum("lap,pr,lbr->ab", block, inverse, block), float)
-        for block in data.plan.split(found.ZVQ)
-    )
+    return None if log_det is None else (factor, log_det)
 
 
 def _value(

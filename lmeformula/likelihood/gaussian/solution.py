@@ -43,12 +43,24 @@ class Solution(NamedTuple, Generic[P]):
         """-d rss / 2 d Lambda_j: (k, k) for each term."""
         return self.factor.fit_slopes(self.u, self.w)
 
+    def slopes(self, variance: float, reml: bool) -> tuple[Floats, ...]:
+        """Derivative (k, k) of the log-likelihood, or the restricted one, in each Lambda, at that sigma^2."""
+        pairs = zip(self.fit_slopes(), self.factor.log_det_slopes(), strict=True)
+        found = tuple(fit / variance - spread for fit, spread in pairs)
+        if not reml:
+            return found
+        return tuple(a + b for a, b in zip(found, self.fixed_slopes(), strict=True))
+
     def fixed_slopes(self) -> tuple[Floats, ...]:
         """-d log|X'V^-1 X| / 2 d Lambda_j, the further part of the REML deviance: (k, k) for each term."""
+        pairs = zip(self.fixed_sums(), self.factor.lambdas, strict=True)
+        return tuple(total @ factor for total, factor in pairs)
+
+    def fixed_sums(self) -> tuple[Floats, ...]:
+        """What Q, summed over each term's levels (k, k), has more than Z'P Z sigma^2, by the fixed effects."""
         inverse = np.linalg.inv(self.information)
-        blocks = self.factor.plan.split(self.ZVQ)
         return tuple(
             # Of few levels the order of the products costs more to find than it saves.
-            np.einsum("lap,pr,lbr->ab", block, inverse, block, optimize=len(block) > MANY) @ factor
-            for block, factor in zip(blocks, self.factor.lambdas, strict=True)
+            np.einsum("lap,pr,lbr->ab", block, inverse, block, optimize=len(block) > MANY)
+            for block in self.factor.plan.split(self.ZVQ)
         )

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, layout
 from lmeformula.algebra.incidence import find_incidence
-from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.small import DenseProducts, dense_products
 from lmeformula.algebra.sparseproducts import SparseProducts, find_meetings, sparse_products
 from lmeformula.arrays import Floats
@@ -78,24 +76,12 @@ class Carrier(NamedTuple):
     """What `Sums` has of a design without its response: formed once for many responses.
 
     Attributes:
-      plan, products, ZQ, R, n, log_weights, dense: as in `Sums`.
-      Q: (n, p) of W^(1/2) X = Q R.
-      root: (n,) W^(1/2), or None.
-      gather: (l k, n) sparse Z' of each term, lead first.
+      none: the sums of a response that is the offset, of which nothing is left.
       offset: (n,).
     """
 
-    plan: Layout
-    products: CrossProducts | SparseProducts
-    ZQ: Floats
-    R: Floats
-    n: int
-    log_weights: float
-    Q: Floats
-    root: Floats | None
-    gather: tuple[sp.csc_array, ...]
+    none: Sums
     offset: Floats
-    dense: DenseProducts | None
 
 
 def prepare(design: Design, *, factored: bool = True) -> Carrier:
@@ -110,55 +96,48 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
     plan = layout(design.terms)
     root = None if design.weights is None else np.sqrt(design.weights)
     Q, R = np.linalg.qr(design.X if root is None else design.X * root[:, None])
-    carried = Q if root is None else Q * root[:, None]
-    gather = tuple(plan.transposed[j] for j in (plan.lead, *plan.rest))
+    rows = Rows(Q, np.zeros(design.n), root, 0.0)
     products: CrossProducts | SparseProducts
     dense = None
     if factored:
-        check_dense(plan.num_effects - plan.lead_size)
         # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
         weights = np.ones(design.n) if design.weights is None else design.weights
         products = find_incidence(plan).products(weights)
         dense = dense_products(plan, products)
     else:
         products = sparse_products(find_meetings(plan, design.terms), design.weights)
-    return Carrier(
+    none = Sums(
         plan=plan,
         products=products,
-        ZQ=np.concatenate([matrix @ carried for matrix in gather]),
+        ZQ=rows.gather(plan, Q),
+        Zy=np.zeros(plan.num_effects),
+        yy=0.0,
         R=R,
+        ols=np.zeros(len(R)),
         n=design.n,
         log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
-        Q=Q,
-        root=root,
-        gather=gather,
-        offset=design.offset,
+        rows=rows,
         dense=dense,
     )
+    return Carrier(none, design.offset)
 
 
 def respond(carrier: Carrier, y: Floats) -> Sums:
     """Add a response (n,) to a design's cross products."""
-    root = carrier.root
+    none = carrier.none
+    Q, root = none.rows.Q, none.rows.root
     y = y - carrier.offset
     y = y if root is None else y * root
-    Qy = carrier.Q.T @ y
-    residual = y - carrier.Q @ Qy
+    Qy = Q.T @ y
+    residual = y - Q @ Qy
     # Once more: of a large mean the first residual keeps the rounding, which is in the columns' span.
-    residual -= carrier.Q @ (carrier.Q.T @ residual)
-    scaled = residual if root is None else residual * root
-    return Sums(
-        plan=carrier.plan,
-        products=carrier.products,
-        ZQ=carrier.ZQ,
-        Zy=np.concatenate([matrix @ scaled for matrix in carrier.gather]),
+    residual -= Q @ (Q.T @ residual)
+    rows = Rows(Q, residual, root, float(np.linalg.norm(y)))
+    return none._replace(
+        Zy=rows.gather(none.plan, residual[:, None])[:, 0],
         yy=float(residual @ residual),
-        R=carrier.R,
-        ols=np.asarray(np.linalg.solve(carrier.R, Qy), float),
-        n=carrier.n,
-        log_weights=carrier.log_weights,
-        rows=Rows(carrier.Q, residual, root, float(np.linalg.norm(y))),
-        dense=carrier.dense,
+        ols=np.asarray(np.linalg.solve(none.R, Qy), float),
+        rows=rows,
     )
 
 

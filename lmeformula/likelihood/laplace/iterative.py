@@ -8,7 +8,7 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
-from lmeformula.algebra.probes import probe, random_signs
+from lmeformula.algebra.probes import random_signs
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood import probing
@@ -94,8 +94,15 @@ def fit_iteratively(
         coordinates = last.found.coordinates
         too_large = probing.excess(last.mc_covariance, last.information, last.inside, tolerance)
         if too_large <= 1.0 or count >= max_probes or not last.found.converged:
-            found = last.found._replace(num_evaluations=evaluations)
-            return _sharpen(last._replace(found=found, is_sharp=too_large <= 1.0), seed)
+            loglik, error, _ = probing.sharpened(
+                _factor(last.found.approximation), last.loglik, seed
+            )
+            return last._replace(
+                found=last.found._replace(num_evaluations=evaluations),
+                is_sharp=too_large <= 1.0,
+                loglik=loglik,
+                loglik_error=error,
+            )
         count = probing.more_probes(count, too_large, max_probes)
 
 
@@ -136,16 +143,13 @@ def _fit_with(
     at = approximate(found.problem, place(space, psi), mode.u)
     scores = scores_by_probe(space, found.problem, psi, at)
     if earlier is None or (earlier.inside != inside).any():
-        information = observed_information(
-            model, found.problem, psi, inside, mode.u, DIFFERENCE
-        ).matrix
+        observed = observed_information(model, found.problem, psi, inside, mode.u, DIFFERENCE)
+        information = observed.matrix
     else:
         information = earlier.information
     psi, params = probing.last_step(
         space, psi, inside, information, scores.mean(axis=0), found.params
     )
-    factor = at.mode.factor
-    assert isinstance(factor, ProbedFactor)
     return IterativeLaplace(
         found=found._replace(params=params, approximation=at),
         psi=psi,
@@ -153,7 +157,7 @@ def _fit_with(
         information=information,
         mc_covariance=probing.mc_covariance(scores, information, inside),
         loglik=at.value,
-        loglik_error=probing.loglik_error(factor.probed.log_det_each),
+        loglik_error=probing.loglik_error(_factor(at).probed.log_det_each),
         is_sharp=False,
         interrupted=False,
     )
@@ -163,8 +167,7 @@ def scores_by_probe(
     space: ParamSpace, problem: Problem, psi: Floats, found: Approximation
 ) -> Floats:
     """(m, d) the gradient of the approximation in psi by each probe, whose mean is that of `found`."""
-    factor = found.mode.factor
-    assert isinstance(factor, ProbedFactor)
+    factor = _factor(found)
     scores = np.empty((factor.num_probes, space.size))
     for number, leverages in enumerate(factor.leverages_by_probe()):
         traces = tuple(each[number] for each in factor.probed.each)
@@ -173,18 +176,7 @@ def scores_by_probe(
     return scores
 
 
-def _sharpen(last: IterativeLaplace, seed: int) -> IterativeLaplace:
-    """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
-    factor = last.found.approximation.mode.factor
-    assert isinstance(factor, ProbedFactor)
-    each = factor.probed.log_det_each
-    count = probing.loglik_probes(each)
-    if count <= len(each):
-        return last
-    signs = random_signs(len(factor.signs), count, seed)
-    further = probe(factor.eliminated, signs[:, len(each) :])
-    whole = np.concatenate([each, further.log_det_each])
-    return last._replace(
-        loglik=last.loglik - 0.5 * (float(whole.mean()) - factor.log_det),
-        loglik_error=probing.loglik_error(whole),
-    )
+def _factor(found: Approximation) -> ProbedFactor:
+    """M at an approximation that was made with probes."""
+    assert isinstance(found.mode.factor, ProbedFactor)
+    return found.mode.factor

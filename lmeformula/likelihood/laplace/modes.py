@@ -102,11 +102,8 @@ def slopes_in_psi(
 
 def gradient(space: ParamSpace, psi: Floats, found: Approximation | DeterminantSlopes) -> Floats:
     """The gradient in psi (d,) of an approximation there."""
-    in_psi = np.empty(space.size)
+    in_psi = space.pull_back(psi, found.in_factors)
     in_psi[: space.num_fixed] = found.in_beta
-    changes = space.factor_changes(psi)
-    for change, where, slope in zip(changes, space.theta_slices, found.in_factors, strict=True):
-        in_psi[where] = np.einsum("tab,ab->t", change, slope)
     in_psi[space.own_slice] = found.in_own
     return in_psi
 

@@ -8,11 +8,12 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.small import MOST_EFFECTS, SmallFactor, trace_products
 from lmeformula.likelihood.gaussian.dense import solve_small
-from lmeformula.likelihood.gaussian.exact import deviance, fit_exact
+from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.information import observed_information
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood, solve
 from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.likelihood.gaussian.sums import sums
+from tests.likelihood.gaussian.deviances import deviance
 from tests.simulate import FORMULAS, frame, make_design, random_lambdas
 
 # Condition numbers below 1e4 lose at most four of sixteen digits.

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
-from lmeformula.likelihood.gaussian.exact import deviance, fit_exact
+from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.information import observed_information
 from lmeformula.likelihood.gaussian.restricted import restricted, restricted_information
 from lmeformula.likelihood.gaussian.sums import sums
+from tests.likelihood.gaussian.deviances import deviance
 
 
 def made(seed: int = 1) -> tuple:
