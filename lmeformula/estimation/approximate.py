@@ -12,21 +12,23 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.at_limits import as_whole, with_stand_ins
-from lmeformula.estimation.certify import (
+from lmeformula.estimation.claims import (
     LEAST_DIFFERENCE,
     ROUNDING,
-    certify_laplace,
-    certify_met,
+    certify,
+    without_limit,
 )
-from lmeformula.estimation.certify_probed import certify_probed_laplace
 from lmeformula.estimation.common import (
+    BOUNDARY_SD,
     most_probes,
     report_mc_error,
     stderr_of,
     without_errors,
 )
-from lmeformula.estimation.coordinates import least_known
+from lmeformula.estimation.coordinates import Arrival, least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
+from lmeformula.estimation.evidence import probed
+from lmeformula.estimation.evidence.laplace import approximated
 from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.estimation.separation import separated, without_end
 from lmeformula.family.running import Met, met_exactly
@@ -99,25 +101,26 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
     vcov = reported_covariance(
         space, start.psi, covariance_of(start.observed, least_known(space, start.psi))
     )
-    if start.undetermined is not None:
-        vcov = without_errors(vcov, space.num_fixed, start.undetermined)
-    stderr = stderr_of(vcov)
-    certificate = None
+    vcov = without_errors(vcov, space.num_fixed, start.undetermined)
+    at = Arrival(
+        model,
+        start.psi,
+        start.inside,
+        start.observed.matrix,
+        model.triangle,
+        found.approximation.value,
+        stderr_of(vcov),
+        start.undetermined,
+        start.mc_covariance,
+    )
+    last, certificate = start.probed, None
     if start.met is not None:
-        certificate = certify_met(start.met)
-    elif start.probed is None:
-        certificate = certify_laplace(
-            model,
-            found,
-            start.psi,
-            start.inside,
-            start.observed.matrix,
-            stderr,
-            start.observed.noise,
-            start.undetermined,
-        )
-    elif not start.probed.interrupted:
-        certificate = certify_probed_laplace(model, start.probed, stderr, seed)
+        certificate = without_limit(start.met)
+    elif last is None:
+        certificate = certify(at, lambda at: approximated(at, found, start.observed.noise))
+    elif not last.interrupted:
+        at = at._replace(inside=last.inside, information=last.information, value=last.loglik)
+        certificate = certify(at, lambda at: probed.approximated(at, last, seed))
     return finish(
         model,
         "laplace",
@@ -196,71 +199,95 @@ def whole_fit(model: Model, climbed: Climbed) -> LaplaceFit:
     )
 
 
-def start_of(
-    model: Model,
-    boundary_sd: float,
-    solver: str,
-    seed: int,
-    options: Options,
-    care: Care = WHOLE,
-) -> Start:
+def start_of(model: Model, solver: str, seed: int, options: Options, care: Care = WHOLE) -> Start:
     """Fit by the Laplace approximation.
 
     Args:
       model: the model.
-      boundary_sd: what stands for standard deviations of zero.
       solver: "direct" or "iterative".
       seed: of the iterative solver's probes.
       options: its tolerance and most probes.
       care: how much the ascent takes.
     """
     known = met_by_design(model)
+    last, undetermined, is_nowhere = None, None, False
     if solver == "iterative":
-        return _iterative_start(model, boundary_sd, seed, options, known)
-    climbed = climb(model, care) if known is None else _climb_held(model, known)
-    found, space, undetermined = whole_fit(model, climbed), model.space, None
-    if found.singular and found.converged and not climbed.at_limits:
-        found, undetermined = _representing(model, found)
-    psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
-    inside[[space.own_slice.start + one.place for one in climbed.at_limits]] = False
+        model, last, at_limits = _by_probes(model, seed, options, known)
+        found = last.found._replace(num_evaluations=last.num_evaluations)
+        psi, inside = last.psi, last.inside.copy()
+    else:
+        climbed = climb(model, care) if known is None else _climb_held(model, known)
+        found, at_limits = whole_fit(model, climbed), climbed.at_limits
+        if found.singular and found.converged and not at_limits:
+            found, undetermined = _representing(model, found)
+        psi, inside = off_bounds(model.space, model.space.to_free(found.params), BOUNDARY_SD)
+        inside[[model.space.own_slice.start + one.place for one in at_limits]] = False
     to_limit = without_end(model, found)
     endless = separated(model, found) & ~to_limit
     inside &= ~(endless | to_limit)
     met = _met(model, found) if known is None else known.met
     if met is not None:
         # Nothing is left to estimate errors from, of what is met exactly.
-        inside[slice(None) if met.is_met else space.own_slice] = False
-    # What has no finite estimate may have no curvature at all; it takes no part in what follows.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        try:
-            observed = observed_information(
-                model, found.problem, psi, inside, found.approximation.mode.u
-            )
-        except np.linalg.LinAlgError:
-            observed = nothing_observed(inside)
-    outcome = Outcome.CONVERGED if found.converged else Outcome.OPTIMIZER_STALLED
-    is_spike = not found.converged and curvature_of(found.approximation.mode) < SPIKE
-    if is_spike or not np.isfinite(observed.noise):
+        inside[slice(None) if met.is_met else model.space.own_slice] = False
+    if last is not None:
+        observed = along_ways(last.information, inside, model.triangle, PROBED_NOISE)
+    else:
+        observed = _observed(model, found, psi, inside)
+        is_spike = not found.converged and curvature_of(found.approximation.mode) < SPIKE
         # No curvature to be had where the ascent ended, or next to there.
-        outcome = Outcome.NONFINITE
-    elif met is not None:
-        outcome = Outcome.PERFECT_FIT if met.is_met else Outcome.DIVERGED
-    elif (climbed.at_limits or to_limit.any()) and found.converged:
-        outcome = Outcome.BOUNDARY
-    return Start(
+        is_nowhere = is_spike or not np.isfinite(observed.noise)
+    value = found.approximation.value
+    start = Start(
         found=found,
         psi=psi,
         inside=inside,
         observed=observed,
-        mc_covariance=np.zeros_like(observed.matrix),
+        mc_covariance=np.zeros_like(observed.matrix) if last is None else last.mc_covariance,
         # Where the approximation has no curvature its value is none of the likelihood's.
-        loglik=math.nan if outcome is Outcome.NONFINITE else found.approximation.value,
-        loglik_error=0.0,
-        outcome=Outcome.SEPARATION if endless.any() else outcome,
-        at_limits=climbed.at_limits,
+        loglik=math.nan if is_nowhere else value if last is None else last.loglik,
+        loglik_error=0.0 if last is None else last.loglik_error,
+        outcome=Outcome.CONVERGED,
+        probed=last,
+        at_limits=at_limits,
         met=met,
         undetermined=undetermined,
     )
+    is_simpler = bool(at_limits) or bool(to_limit.any())
+    return start._replace(outcome=_outcome(start, is_nowhere, bool(endless.any()), is_simpler))
+
+
+def _outcome(start: Start, is_nowhere: bool, is_endless: bool, is_simpler: bool) -> Outcome:
+    """How the ascent ended.
+
+    Args:
+      start: where.
+      is_nowhere: whether the density has no curvature there.
+      is_endless: whether some parameters have no finite estimate.
+      is_simpler: whether the family's own parameters ended at limits.
+    """
+    last, met = start.probed, start.met
+    if last is not None and last.interrupted:
+        return Outcome.INTERRUPTED
+    if is_endless or is_nowhere:
+        return Outcome.SEPARATION if is_endless else Outcome.NONFINITE
+    if met is not None:
+        return Outcome.PERFECT_FIT if met.is_met else Outcome.DIVERGED
+    if not start.found.converged:
+        return Outcome.OPTIMIZER_STALLED
+    if last is not None and not last.is_sharp:
+        return Outcome.DRAWS_EXHAUSTED
+    return Outcome.BOUNDARY if is_simpler else Outcome.CONVERGED
+
+
+def _observed(model: Model, found: LaplaceFit, psi: Floats, inside: Mask) -> Observed:
+    # What has no finite estimate may have no curvature at all; it takes no part in what follows.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        try:
+            return observed_information(
+                model, found.problem, psi, inside, found.approximation.mode.u
+            )
+        except np.linalg.LinAlgError:
+            return nothing_observed(inside)
 
 
 def _climb_held(model: Model, known: Known) -> Climbed:
@@ -288,42 +315,18 @@ def _met(model: Model, found: LaplaceFit) -> Met | None:
     return met_exactly(model.family, names, model.family.response(model.design), own)
 
 
-def _iterative_start(
-    model: Model, boundary_sd: float, seed: int, options: Options, known: Known | None
-) -> Start:
-    most = most_probes(options)
-    if known is not None:
-        model, at_limits = held_model(model, known.held), known.held
-        last = fit_iteratively(
-            model, boundary_sd, seed=seed, tolerance=options.tolerance, max_probes=most
+def _by_probes(
+    model: Model, seed: int, options: Options, known: Known | None
+) -> tuple[Model, IterativeLaplace, tuple[AtLimit, ...]]:
+    """The model without what is at its limit, its maximum by probes, and what is at its limit."""
+
+    def fit(model: Model) -> IterativeLaplace:
+        most = most_probes(options)
+        return fit_iteratively(
+            model, BOUNDARY_SD, seed=seed, tolerance=options.tolerance, max_probes=most
         )
-    else:
-        model, last, at_limits = climb_iteratively(
-            model, boundary_sd, seed=seed, tolerance=options.tolerance, max_probes=most
-        )
-    met = _met(model, last.found) if known is None else known.met
-    outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
-    if not last.found.converged:
-        outcome = Outcome.OPTIMIZER_STALLED
-    elif at_limits and last.is_sharp:
-        outcome = Outcome.BOUNDARY
-    if met is not None:
-        outcome = Outcome.PERFECT_FIT if met.is_met else Outcome.DIVERGED
-    endless = separated(model, last.found)
-    inside = last.inside & ~endless
-    if met is not None:
-        inside[slice(None) if met.is_met else model.space.own_slice] = False
-    outcome = Outcome.SEPARATION if endless.any() else outcome
-    return Start(
-        found=last.found,
-        psi=last.psi,
-        inside=inside,
-        observed=along_ways(last.information, inside, model.triangle, PROBED_NOISE),
-        mc_covariance=last.mc_covariance,
-        loglik=last.loglik,
-        loglik_error=last.loglik_error,
-        outcome=Outcome.INTERRUPTED if last.interrupted else outcome,
-        probed=last,
-        at_limits=at_limits,
-        met=met,
-    )
+
+    if known is None:
+        return climb_iteratively(model, fit)
+    model = held_model(model, known.held)
+    return model, fit(model), known.held

@@ -9,6 +9,7 @@ References: Nocedal, Wright (2006), Numerical Optimization, section 12.3, for co
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,18 @@ import numpy as np
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
-from lmeformula.estimation.coordinates import NO_INFORMATION, coordinates, least_known, told
-from lmeformula.model.compile import Model
+from lmeformula.estimation.coordinates import (
+    NO_INFORMATION,
+    Arrival,
+    coordinates,
+    least_known,
+    told,
+)
+from lmeformula.family.running import Met
 
+# Two ways to a log-likelihood differ by rounding, of its own size and of the rows' terms that it
+# sums; less than the other is no difference.
+ROUNDING, LEAST_DIFFERENCE = 1e-10, 1e-6
 # Most that the log-likelihood may rise still, over all directions.
 MOST_GAIN = 1e-6
 # An eigenvalue may be off by so much of the gradient that is left, relative to the information, up to a limit.
@@ -73,6 +83,8 @@ class Evidence(NamedTuple):
       way: what the other way is, in words.
       num_fixed: how many of the parameters, the first ones, are no logarithms but fixed effects.
       alike: names of what differs among parameters with the same distribution of the responses.
+      drawn: what is claimed by draws, in place of stationarity and a second opinion, which take a gradient.
+      further: what is claimed besides.
     """
 
     names: tuple[str, ...]
@@ -92,45 +104,42 @@ class Evidence(NamedTuple):
     way: str = ""
     num_fixed: int = 0
     alike: tuple[str, ...] = ()
+    drawn: tuple[Claim, ...] = ()
+    further: tuple[Claim, ...] = ()
 
     @classmethod
-    def of(
-        cls,
-        model: Model,
-        psi: Floats,
-        inside: Mask,
-        information: Floats,
-        R: Floats,
-        *,
-        expected: Floats | None = None,
-        undetermined: Mask | None = None,
-        **found: Any,
-    ) -> Evidence:
-        """What was found at the estimates psi (d,) of a model.
+    def of(cls, at: Arrival, *, expected: Floats | None = None, **found: Any) -> Evidence:
+        """What was found where a fit ended.
 
         Args:
-          model, psi, inside, information, R: see `estimation.coordinates`.
+          at: where it ended.
           expected: as in the record; by default not known.
-          undetermined: (t,) parameters of covariances not told apart by the design; see `confounded.alike`.
           found: the rest of the record.
         """
-        space = model.space
+        assert at.stderr is not None
+        space, psi, inside, undetermined = at.model.space, at.psi, at.inside, at.undetermined
         if expected is None:
             expected = np.full(space.size, np.nan)
         least = least_known(space, psi)
-        known = told(information, inside, least, expected)
+        known = told(at.information, inside, least, expected)
         names = np.array(space.names, object)[space.num_fixed :]
         return cls(
             names=space.names,
             inside=inside,
-            information=information,
-            back=coordinates(model, psi, known, R),
+            information=at.information,
+            back=coordinates(at.model, psi, known, at.R),
             least=least,
             expected=expected,
+            stderr=at.stderr,
+            value=at.value,
             num_fixed=space.num_fixed,
             alike=() if undetermined is None else tuple(names[: len(undetermined)][undetermined]),
             **found,
         )
+
+
+# What a kind of likelihood knows: it is asked where a fit ended, apart from the ascent that led there.
+Witness = Callable[[Arrival], Evidence]
 
 
 class Directions(NamedTuple):
@@ -157,24 +166,58 @@ class Directions(NamedTuple):
     floors: Floats
 
 
-def certify(found: Evidence) -> Certificate:
+def certify(at: Arrival, witness: Witness) -> Certificate:
+    """Examine where a fit ended.
+
+    Args:
+      at: where.
+      witness: what there is of evidence.
+    """
+    return claimed(witness(at))
+
+
+def claimed(found: Evidence) -> Certificate:
     """Make a claim of each kind of evidence.
 
     Args:
       found: the evidence.
     Returns:
-      The certificate: stationarity, curvature, boundaries, covariance, second opinion.
+      The certificate: stationarity, curvature, boundaries, covariance, second opinion, and what else there is.
     """
     ways = directions(found)
     return Certificate(
         (
-            _stationarity(ways),
+            *(found.drawn or (_stationarity(ways),)),
             _curvature(ways, found.bounds, found.alike),
             _boundaries(found.bounds),
             _covariance(found, ways),
-            _second_opinion(found),
+            *(() if found.drawn else (_second_opinion(found),)),
+            *found.further,
         )
     )
+
+
+def without_limit(met: Met, where: str = "its limit") -> Certificate:
+    """Say of a likelihood without a maximum that there is nothing to examine.
+
+    Args:
+      met: what the responses are exactly.
+      where: what the parameter that knows runs to.
+    """
+    words = (
+        f"{met.says}, to {met.spread:.0e} of their size: {met.name} runs to {where} and the likelihood to "
+        "infinity"
+    )
+    return Certificate((Claim("residuals", False, met.spread, met.least, (met.name,), words),))
+
+
+def nothing_to_examine() -> Certificate:
+    """Say of a fit whose derivatives cannot be worked out that nothing was proven."""
+    words = (
+        "derivatives at the estimates are beyond what numbers of this precision tell: sigma is too small a "
+        "share of the effects"
+    )
+    return Certificate((Claim("stationarity", False, math.nan, math.nan, ("sigma",), words),))
 
 
 def ending(outcome: Outcome, certificate: Certificate) -> Outcome:

@@ -11,7 +11,13 @@ from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Geometry, Options, Problem, Solution
-from lmeformula.estimation.coordinates import coordinates, determined_inverse, least_known, told
+from lmeformula.estimation.coordinates import (
+    Arrival,
+    coordinates,
+    determined_inverse,
+    least_known,
+    told,
+)
 from lmeformula.history import Sampling
 from lmeformula.likelihood.confounded import alike
 from lmeformula.model.compile import Model
@@ -24,44 +30,29 @@ BOUNDARY_SD = 1e-6
 MAX_PROBES = 512
 
 
-def report_vcov(
-    model: Model,
-    psi: Floats,
-    information: Floats,
-    inside: Mask,
-    fixed_vcov: Floats,
-    R: Floats,
-    *,
-    apart: bool = False,
-) -> Floats:
-    """The covariance of the estimates on the reporting scale, by the delta method.
+def report_vcov(at: Arrival, fixed_vcov: Floats) -> Floats:
+    """The covariance (d, d) of the estimates on the reporting scale, by the delta method.
 
     Args:
-      model: the model.
-      psi: (d,) the estimates, unconstrained; what is at a bound has a stand-in.
-      information: (d, d) of psi.
-      inside: (d,) which are off their bounds.
-      fixed_vcov: (p, p) of the fixed effects.
-      R: (p, p) upper triangular, with coefficients R beta of orthogonal columns.
-      apart: whether `fixed_vcov` is lme4's, from the fixed effects' own block of the information: then they are
+      at: where the fit ended.
+      fixed_vcov: (p, p) of the fixed effects, lme4's, from their own block of the information: then they are
         not correlated with the other parameters, as on average over data they are not.
     Returns:
-      covariance: (d, d); nan for what is at a bound or not determined.
+      The covariance; nan for what is at a bound or not determined.
     """
-    space, p = model.space, model.space.num_fixed
-    least = least_known(space, psi)
-    back = coordinates(model, psi, told(information, inside, least), R)
-    found, loose = determined_inverse(information, inside, back, least)
+    space, inside, p = at.model.space, at.inside, at.model.space.num_fixed
+    least = least_known(space, at.psi)
+    back = coordinates(at.model, at.psi, told(at.information, inside, least), at.R)
+    found, loose = determined_inverse(at.information, inside, back, least)
     known = inside & ~loose
     use = np.ix_(known, known)
-    jacobian = space.report_jacobian(psi)[use]
+    jacobian = space.report_jacobian(at.psi)[use]
     covariance = np.full_like(found, np.nan)
     covariance[use] = jacobian @ found[use] @ jacobian.T
-    if apart:
-        covariance[:p, p:] = np.where(np.isnan(covariance[:p, p:]), np.nan, 0.0)
-        covariance[p:, :p] = covariance[:p, p:].T
+    covariance[:p, p:] = np.where(np.isnan(covariance[:p, p:]), np.nan, 0.0)
+    covariance[p:, :p] = covariance[:p, p:].T
     covariance[:p, :p] = fixed_vcov
-    return covariance
+    return without_errors(covariance, p, at.undetermined)
 
 
 def stderr_of(covariance: Floats) -> Floats:
@@ -81,13 +72,15 @@ def undetermined_of(model: Model, plan: Layout, covariances: tuple[Floats, ...])
     return None if found is None else found.undetermined
 
 
-def without_errors(covariance: Floats, num_fixed: int, undetermined: Mask) -> Floats:
-    """A covariance (d, d) with nan for parameters (t,) of random effects that are not determined.
+def without_errors(covariance: Floats, num_fixed: int, undetermined: Mask | None) -> Floats:
+    """A covariance (d, d) with nan for parameters (t,) of random effects that are not determined, if some are.
 
     Example:
       >>> without_errors(np.eye(2), 1, np.array([True])).tolist()
       [[1.0, nan], [nan, nan]]
     """
+    if undetermined is None:
+        return covariance
     found = np.array(covariance)
     places = num_fixed + np.flatnonzero(undetermined)
     found[places], found[:, places] = np.nan, np.nan
@@ -156,8 +149,10 @@ def watch(
     return tuple(names), tuple(positions)
 
 
-def report_mc_error(model: Model, psi: Floats, mc_covariance: Floats) -> Floats:
-    """(d,) Monte Carlo standard errors on the reporting scale, from the covariance (d, d) in psi."""
+def report_mc_error(model: Model, psi: Floats, mc_covariance: Floats | None) -> Floats:
+    """(d,) Monte Carlo standard errors on the reporting scale, from the covariance (d, d) in psi, if any."""
+    if mc_covariance is None:
+        return np.zeros(model.space.size)
     jacobian = model.space.report_jacobian(psi)
     return stderr_of(jacobian @ mc_covariance @ jacobian.T)
 

@@ -7,6 +7,7 @@ ill conditioned where, say, a slope column is far from zero, though the data det
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,40 @@ LEAST_KNOWN = 1e-7
 # A parameter takes part in a direction that moves it by at least this much of the one that moves most, in units
 # of what each is known to by itself.
 TOUCHED = 1e-3
+
+
+class Arrival(NamedTuple):
+    """Where a fit ended, and what it reports from there.
+
+    Attributes:
+      model: what was fitted.
+      psi: (d,) the estimates, unconstrained; what is at a bound has a stand-in.
+      inside: (d,) which are off their bounds.
+      information: (d, d) observed information there; of what is not inside nothing is read.
+      R: (p, p) upper triangular, with coefficients R beta of orthogonal columns, or such as are known alike,
+        and apart.
+      value: the reported log-likelihood.
+      stderr: (d,) the reported standard errors.
+      undetermined: (t,) parameters of covariances that the design does not tell apart, or None; see
+        `confounded.alike`.
+      mc_covariance: (d, d) Monte Carlo covariance of psi; None where it has no error.
+    """
+
+    model: Model
+    psi: Floats
+    inside: Mask
+    information: Floats
+    R: Floats
+    value: float = math.nan
+    stderr: Floats | None = None
+    undetermined: Mask | None = None
+    mc_covariance: Floats | None = None
+
+    @property
+    def scatter(self) -> Floats:
+        """(d, d) Monte Carlo covariance of the gradient here, as the place has one."""
+        assert self.mc_covariance is not None
+        return np.asarray(self.information @ self.mc_covariance @ self.information)
 
 
 def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:

@@ -6,7 +6,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
-from lmeformula.estimation import gaussian, iterative, laplace
+from lmeformula.estimation import gaussian, laplace
 from lmeformula.estimation.check_numbers import check_numbers
 from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
 from lmeformula.estimation.solver import choose_solver
@@ -83,10 +83,8 @@ def estimate(
                 model, lambda turned: estimate_heavy(turned, seed, settings, progress)
             )
         if is_gaussian:
-            if method == "exact" and solver == "iterative":
-                return iterative.estimate_exact(model, reml, seed, settings)
             if method == "exact":
-                return gaussian.estimate_exact(model, reml, start=start)
+                return gaussian.estimate_exact(model, reml, solver, seed, settings, start=start)
             return in_orthogonal_columns(
                 model, lambda turned: gaussian.estimate_mcem(turned, seed, settings, progress)
             )

@@ -1,40 +1,52 @@
-"""Gaussian models: exactly, or by Monte Carlo EM."""
+"""Gaussian models: exactly, by either solver, or by Monte Carlo EM."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from lmeformula.algebra.precision import Exact, Precision
+from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Solution
-from lmeformula.estimation.certify import (
+from lmeformula.estimation.claims import (
     LEAST_DIFFERENCE,
     ROUNDING,
-    certify_exact,
-    certify_perfect,
+    Bound,
+    Evidence,
+    Witness,
+    certify,
+    ending,
     nothing_to_examine,
+    without_limit,
 )
-from lmeformula.estimation.certify_sampled import certify_sampled_gaussian
-from lmeformula.estimation.claims import Bound, ending
 from lmeformula.estimation.common import (
     BOUNDARY_SD,
+    most_probes,
+    report_mc_error,
     report_vcov,
     stderr_of,
-    without_errors,
 )
+from lmeformula.estimation.coordinates import Arrival, coordinates
+from lmeformula.estimation.evidence import exact, probed
 from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.estimation.monte_carlo import Before, Drawn, End, Facts, run_mcem
+from lmeformula.family.running import Met
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.gaussian.exact import ExactFit, densely, fit_exact
+from lmeformula.likelihood.gaussian.from_residuals import EXACTLY
 from lmeformula.likelihood.gaussian.information import observed_information
+from lmeformula.likelihood.gaussian.iterative import fit_iterative
 from lmeformula.likelihood.gaussian.likelihood import Solved, log_likelihood
 from lmeformula.likelihood.gaussian.no_residual import runs_away, without_residual
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
@@ -52,66 +64,205 @@ AS_GOOD = 1e-4
 CLEARER = 10.0
 
 
+class _Ended(NamedTuple):
+    """Where an ascent ended: the optimum, what is known of it, and how the fit ended."""
+
+    found: ExactFit[Precision]
+    errors: Errors
+    certificate: Certificate | None
+    outcome: Outcome
+    effects: Effects
+    loglik: float
+    loglik_error: float = 0.0
+    mc_error: Floats | None = None
+
+
 def estimate_exact(
-    model: Model, reml: bool, *, data: Sums | None = None, start: Params | None = None
+    model: Model,
+    reml: bool,
+    solver: str = "direct",
+    seed: int = 0,
+    options: Options | None = None,
+    *,
+    data: Sums | None = None,
+    start: Params | None = None,
 ) -> FittedModel:
     """Maximise the likelihood, or the restricted one, of a Gaussian model.
+
+    By the iterative solver it is exact up to a reported Monte Carlo error, that of the conditional variances of
+    the effects as well, which are estimates with the same probes.
 
     Args:
       model: what to fit.
       reml: maximise the restricted likelihood.
-      data: its cross products, if they are at hand.
-      start: parameters to start from, with covariances of full rank; moment estimates by default.
+      solver: "direct" or "iterative".
+      seed: of the iterative solver's probes.
+      options: its tolerance and most probes.
+      data: cross products for the direct solver, if they are at hand.
+      start: parameters for it to start from, with covariances of full rank; moment estimates by default.
     """
     began = time.perf_counter()
-    data, space = sums(model.design) if data is None else data, model.space
-    found, examined = _examined(data, model, reml, start)
-    if found.solution.missed is not None or examined.outcome is Outcome.OPTIMIZER_STALLED:
-        closer = densely(data)
-        if closer is not None:
-            found, examined = _examined(closer, model, reml, start)
-    sigma = found.params.residual_sd
-    effects = Effects(*found.inner.effects(*conditional(found.solution, sigma)))
+    if solver == "iterative":
+        ended = _by_probes(model, reml, seed, Options() if options is None else options)
+    else:
+        data = sums(model.design) if data is None else data
+        ended = _factored(data, model, reml, start)
+        if ended.found.solution.missed is not None or ended.outcome is Outcome.OPTIMIZER_STALLED:
+            closer = densely(data)
+            ended = ended if closer is None else _factored(closer, model, reml, start)
+    found = ended.found
     return finish(
         model,
         "exact",
         reml=reml,
         params=found.params,
-        errors=examined.errors,
-        effects=effects,
-        loglik=LogLik(found.loglik, 0.0, space.size, model.design.n),
-        outcome=examined.outcome,
-        certificate=examined.certificate,
+        errors=ended.errors,
+        mc_error=ended.mc_error,
+        effects=ended.effects,
+        loglik=LogLik(ended.loglik, ended.loglik_error, model.space.size, model.design.n),
+        outcome=ended.outcome,
+        certificate=ended.certificate,
         singular=found.singular,
         seconds=since(began),
         ascent=Ascent(found.num_evaluations, found.gain),
+        solver=solver,
     )
 
 
-class _Examined(NamedTuple):
-    """What is known of the estimates: their errors, what was proven, and how the fit ended."""
-
-    errors: Errors
-    certificate: Certificate
-    outcome: Outcome
-
-
-def _examined(
-    data: Sums, model: Model, reml: bool, start: Params | None
-) -> tuple[ExactFit, _Examined]:
+def _factored(data: Sums, model: Model, reml: bool, start: Params | None) -> _Ended:
+    """By the direct solver."""
     space = model.space
     found, bound = _settled(data, space, fit_exact(data, space, reml=reml, start=start), reml)
     undetermined = None
     if found.singular and bound is None and not found.perfect:
         found, undetermined = _representing(data, space, found, reml)
-    return found, _errors(
-        data, model, found, bound, space.to_free(found.params), reml, undetermined
+    sigma, psi = found.params.residual_sd, space.to_free(found.params)
+
+    def arrive() -> Arrival:
+        # Parameters on the boundary have no information; a stand-in keeps the others' finite.
+        stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma, data.column_scales())
+        place, solved = stand_in, None if found.singular else found.solution
+        if bound is not None:
+            inside[space.own_slice] = False
+            place, solved = stand_in.copy(), None
+            place[space.own_slice.start] += np.log(CLEARER)
+        information = _information(found.inner, space, place, inside, solved, reml)
+        # Fixed effects in units of what is known of them: effects may leave some combinations without error.
+        R = np.linalg.cholesky(found.solution.information).T @ data.R
+        return Arrival(
+            model, stand_in, inside, information, R, found.loglik, undetermined=undetermined
+        )
+
+    def witness(at: Arrival) -> Evidence:
+        return exact.at_summit(at, data, found, reml, bound)
+
+    outcome = Outcome.CONVERGED if bound is None else Outcome.BOUNDARY
+    outcome = outcome if found.converged else Outcome.OPTIMIZER_STALLED
+    return _Ended(
+        found,
+        *_examined(data, model, found, arrive, witness, outcome),
+        Effects(*found.inner.effects(*conditional(found.solution, sigma))),
+        found.loglik,
     )
 
 
+def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> _Ended:
+    """By the iterative solver."""
+    data, space = sums(model.design, factored=False), model.space
+    last = fit_iterative(
+        data,
+        space,
+        reml=reml,
+        seed=seed,
+        tolerance=options.tolerance,
+        max_probes=most_probes(options),
+        ways=lambda psi, inside: coordinates(model, psi, inside, data.R),
+        start=_highest(model, reml) if data.plan.num_effects <= MOST_EFFECTS else None,
+    )
+    found = last.found._replace(num_evaluations=last.num_evaluations)
+    nothing = tuple(np.full((levels, k, k), np.nan) for levels, k in data.plan.sizes)
+    effects = Effects(last.factor.effects(found.solution.u, found.solution.w), nothing)
+    if not last.lost:
+        # By all probes, those that the log-likelihood was sharpened with as well.
+        sharp = found.solution._replace(factor=last.factor)
+        effects = Effects(*conditional(sharp, found.params.residual_sd))
+
+    def arrive() -> Arrival:
+        if last.lost:
+            raise np.linalg.LinAlgError("no derivatives where the ascent ended")
+        return Arrival(
+            model,
+            last.psi,
+            last.inside,
+            last.information,
+            data.R,
+            last.loglik,
+            mc_covariance=last.mc_covariance,
+        )
+
+    def witness(at: Arrival) -> Evidence:
+        return probed.exact(at, data, last, seed, reml)
+
+    outcome = Outcome.CONVERGED if last.is_sharp else Outcome.DRAWS_EXHAUSTED
+    outcome = outcome if found.converged else Outcome.OPTIMIZER_STALLED
+    if last.interrupted:
+        outcome = Outcome.INTERRUPTED
+    return _Ended(
+        found,
+        *_examined(data, model, found, arrive, None if last.interrupted else witness, outcome),
+        effects,
+        last.loglik,
+        last.loglik_error,
+        report_mc_error(model, last.psi, last.mc_covariance),
+    )
+
+
+def _highest(model: Model, reml: bool) -> Params | None:
+    """Parameters at the highest of several maxima, which a likelihood of few effects may have."""
+    found = fit_exact(sums(model.design), model.space, reml=reml)
+    return None if found.perfect or not found.converged else found.params
+
+
+class _Examined(NamedTuple):
+    """What is known of an optimum; see `_Ended`."""
+
+    errors: Errors
+    certificate: Certificate | None
+    outcome: Outcome
+
+
+def _examined(
+    data: Sums,
+    model: Model,
+    found: ExactFit[Precision],
+    arrive: Callable[[], Arrival],
+    witness: Witness | None,
+    outcome: Outcome,
+) -> _Examined:
+    """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
+    sigma, d, p = found.params.residual_sd, model.space.size, model.space.num_fixed
+    nothing = Errors("exact", np.full((d, d), np.nan), fixed_vcov=np.full((p, p), np.nan))
+    if found.perfect:
+        left = sigma * math.sqrt(data.n) / data.rows.size if data.rows.size > 0.0 else 0.0
+        met = Met("sigma", left, EXACTLY, "the model meets the responses exactly", True)
+        return _Examined(nothing, without_limit(met, "zero"), Outcome.PERFECT_FIT)
+    try:
+        at = arrive()
+        fixed_vcov = fixed_covariance(data, found.solution, sigma)
+        vcov = report_vcov(at, fixed_vcov)
+        certificate = None
+        if witness is not None:
+            certificate = certify(at._replace(stderr=stderr_of(vcov)), witness)
+            outcome = ending(outcome, certificate)
+    except np.linalg.LinAlgError:
+        # Sigma is too small a share of the effects for derivatives in numbers of this precision.
+        return _Examined(nothing, nothing_to_examine(), Outcome.OPTIMIZER_STALLED)
+    return _Examined(Errors("exact", vcov, fixed_vcov=fixed_vcov), certificate, outcome)
+
+
 def _settled(
-    data: Sums, space: ParamSpace, found: ExactFit, reml: bool
-) -> tuple[ExactFit, Bound | None]:
+    data: Sums, space: ParamSpace, found: ExactFit[Exact], reml: bool
+) -> tuple[ExactFit[Exact], Bound | None]:
     """Rest sigma on its bound, zero, where the likelihood is as high there, as covariances are on theirs."""
     if space.held_sd is not None or found.perfect:
         return found, None
@@ -131,8 +282,8 @@ def _settled(
 
 
 def _representing(
-    data: Sums, space: ParamSpace, found: ExactFit, reml: bool
-) -> tuple[ExactFit, Mask | None]:
+    data: Sums, space: ParamSpace, found: ExactFit[Exact], reml: bool
+) -> tuple[ExactFit[Exact], Mask | None]:
     """The maximum at covariances that stand for all with its likelihood, and which parameters (t,) differ."""
     X = data.rows.Q if reml else None
     others = alike(data.plan, space, found.params.covariances, X)
@@ -143,60 +294,6 @@ def _representing(
     rounding = LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n)
     is_as_high = moved.loglik >= found.loglik - rounding
     return moved if is_as_high else found, others.undetermined
-
-
-def _errors(
-    data: Sums,
-    model: Model,
-    found: ExactFit,
-    bound: Bound | None,
-    psi: Floats,
-    reml: bool,
-    undetermined: Mask | None,
-) -> _Examined:
-    """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
-    space, sigma = model.space, found.params.residual_sd
-    d, p = space.size, space.num_fixed
-    nothing = Errors("exact", np.full((d, d), np.nan), fixed_vcov=np.full((p, p), np.nan))
-    if found.perfect:
-        return _Examined(nothing, certify_perfect(data.rows, sigma), Outcome.PERFECT_FIT)
-    # Parameters on the boundary have no information; a stand-in keeps the others' finite.
-    stand_in, inside = off_bounds(space, psi, BOUNDARY_SD * sigma, data.column_scales())
-    if bound is not None:
-        inside[space.own_slice] = False
-    solved = None if found.singular else found.solution
-    place = stand_in
-    if bound is not None:
-        place, solved = stand_in.copy(), None
-        place[space.own_slice.start] += np.log(CLEARER)
-    try:
-        information = _information(found.inner, space, place, inside, solved, reml)
-        fixed_vcov = fixed_covariance(data, found.solution, sigma)
-        # Fixed effects in units of what is known of them: effects may leave some combinations without error.
-        R = np.linalg.cholesky(found.solution.information).T @ data.R
-        vcov = report_vcov(model, stand_in, information, inside, fixed_vcov, R, apart=True)
-        if undetermined is not None:
-            vcov = without_errors(vcov, space.num_fixed, undetermined)
-        certificate = certify_exact(
-            data,
-            model,
-            found,
-            stand_in,
-            inside,
-            information,
-            stderr_of(vcov),
-            reml,
-            R,
-            bound,
-            undetermined,
-        )
-    except np.linalg.LinAlgError:
-        # Sigma is too small a share of the effects for derivatives in numbers of this precision.
-        return _Examined(nothing, nothing_to_examine(), Outcome.OPTIMIZER_STALLED)
-    by_ascent = Outcome.CONVERGED if bound is None else Outcome.BOUNDARY
-    by_ascent = by_ascent if found.converged else Outcome.OPTIMIZER_STALLED
-    errors = Errors("exact", vcov, fixed_vcov=fixed_vcov)
-    return _Examined(errors, certificate, ending(by_ascent, certificate))
 
 
 def _information(
@@ -235,27 +332,16 @@ def estimate_mcem(
 
         def errors(solution: Solution, inside: Mask) -> Errors:
             information = observed_information(data, space, psi, inside)
-            vcov = report_vcov(model, psi, information, inside, fixed_vcov, data.R, apart=True)
+            vcov = report_vcov(Arrival(model, psi, inside, information, data.R), fixed_vcov)
             return Errors("exact", vcov, fixed_vcov=fixed_vcov, information=information)
 
-        def certificate(facts: Facts) -> Certificate:
-            assert facts.errors.information is not None
-            return certify_sampled_gaussian(
-                data,
-                model,
-                psi,
-                facts.inside,
-                facts.errors.information,
-                facts.solution.mc_covariance,
-                stderr_of(facts.told.vcov),
-                facts.loglik.value,
-                facts.undetermined,
-            )
+        def witness(at: Arrival, facts: Facts) -> Evidence:
+            return exact.where_drawn(at, data)
 
         # Given the estimates the likelihood of a Gaussian model is exact.
         loglik = LogLik(value, 0.0, space.size, data.n)
         effects = Effects(*conditional(found, sigma))
-        return End(effects, lambda solution, options: loglik, errors, certificate)
+        return End(effects, lambda solution, options: loglik, errors, data.R, witness)
 
     drawn = Drawn(data.plan, gaussian_problem(model), roots, end)
     return run_mcem(drawn, model, seed, options, progress, Before(began))

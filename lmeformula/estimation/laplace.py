@@ -14,14 +14,10 @@ from lmeformula.em.progress import Progress
 from lmeformula.em.types import Geometry, Options, Solution
 from lmeformula.estimation.approximate import Start, failed_fit, start_of, whole
 from lmeformula.estimation.at_limits import as_whole
-from lmeformula.estimation.certify_sampled import certify_sampled
-from lmeformula.estimation.common import (
-    BOUNDARY_SD,
-    stderr_of,
-    watch,
-)
+from lmeformula.estimation.common import stderr_of, watch
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.estimation.covariance import covariance_of, reported_covariance
+from lmeformula.estimation.evidence.drawn import by_draws
 from lmeformula.estimation.exact_start import exact_errors, exact_start
 from lmeformula.estimation.finish import Effects, Errors
 from lmeformula.estimation.monte_carlo import (
@@ -66,7 +62,7 @@ def estimate_laplace(
     # Responses out of all proportion overflow here and there: that ends in an outcome.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            start = start_of(model, BOUNDARY_SD, solver, seed, settings)
+            start = start_of(model, solver, seed, settings)
             return whole(model, start, solver, seed, began)
         except np.linalg.LinAlgError:
             return failed_fit(model, "laplace", solver, began)
@@ -93,7 +89,7 @@ def estimate_mcem(
         compiling = beside.submit(_compile_ahead, model, settings, solver)
         rough = options._replace(tolerance=START_TOLERANCE)
         try:
-            start = start_of(model, BOUNDARY_SD, solver, seed, rough, AT_FIRST)
+            start = start_of(model, solver, seed, rough, AT_FIRST)
         except np.linalg.LinAlgError:
             return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began
@@ -129,7 +125,8 @@ def estimate_mcem(
                 model, arrays, problem, options, solution, mode, seed
             ),
             lambda solution, inside: _errors(model, start, solver, solution, inside, mode.u),
-            lambda facts: certify_sampled(model, problem, facts, options.tolerance),
+            model.triangle,
+            lambda at, facts: by_draws(at, facts, problem, options.tolerance),
         )
 
     before = Before(

@@ -14,17 +14,19 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats, Mask
-from lmeformula.certificate import Certificate
 from lmeformula.em.observed import Reported, reported
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.estimation.claims import Evidence, certify
 from lmeformula.estimation.common import (
     report_mc_error,
+    stderr_of,
     timed_run,
     undetermined_of,
     watch,
     without_errors,
 )
+from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.finish import Effects, Errors, Run, finish
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik, Seconds
@@ -41,33 +43,23 @@ class End(NamedTuple):
       effects: the random effects there, at their modes.
       log_likelihood: what the engine found, its options -> the log-likelihood there.
       errors: what the engine found, which (d,) are off their bounds -> standard errors; nan of the others.
-      certificate: the facts -> what is examined.
+      R: (p, p) upper triangular, with coefficients R beta of orthogonal columns.
+      witness: where the fit ended, the facts -> what there is of evidence.
     """
 
     effects: Effects
     log_likelihood: Callable[[Solution, Options], LogLik]
     errors: Callable[[Solution, Mask], Errors]
-    certificate: Callable[[Facts], Certificate]
+    R: Floats
+    witness: Callable[[Arrival, Facts], Evidence]
 
 
 class Facts(NamedTuple):
-    """What there is to examine.
-
-    Attributes:
-      solution: what the engine found.
-      inside: (d,) which parameters are off their bounds.
-      errors: the standard errors.
-      told: the same without those of what is undetermined.
-      loglik: the log-likelihood.
-      undetermined: (t,) parameters of covariances that the design does not tell apart, or None.
-    """
+    """What the draws say: what the engine found, the standard errors, and the log-likelihood."""
 
     solution: Solution
-    inside: Mask
     errors: Errors
-    told: Errors
     loglik: LogLik
-    undetermined: Mask | None
 
 
 class Drawn(NamedTuple):
@@ -146,10 +138,22 @@ def run_mcem(
     bridging = time.perf_counter()
     loglik = end.log_likelihood(solution, settings)
     bridge_seconds = time.perf_counter() - bridging
-    errors = told = end.errors(solution, inside)
+    errors = end.errors(solution, inside)
     undetermined = undetermined_of(model, of.plan, params.covariances)
-    if undetermined is not None:
-        told = errors._replace(vcov=without_errors(errors.vcov, space.num_fixed, undetermined))
+    vcov = without_errors(errors.vcov, space.num_fixed, undetermined)
+    information = np.zeros_like(vcov) if errors.information is None else errors.information
+    at = Arrival(
+        model,
+        psi,
+        inside,
+        information,
+        end.R,
+        loglik.value,
+        stderr_of(vcov),
+        undetermined,
+        solution.mc_covariance,
+    )
+    facts = Facts(solution, errors, loglik)
     # Degrees of freedom that end at the Gaussian's leave no covariance on its boundary.
     held = any(not name.startswith("df ") for name in solution.held)
     return finish(
@@ -157,12 +161,12 @@ def run_mcem(
         "mcem",
         params=params,
         values=space.to_report(limit),
-        errors=told,
+        errors=errors._replace(vcov=vcov),
         mc_error=report_mc_error(model, psi, solution.mc_covariance),
         effects=effects,
         loglik=loglik,
         outcome=solution.outcome,
-        certificate=end.certificate(Facts(solution, inside, errors, told, loglik, undetermined)),
+        certificate=certify(at, lambda at: end.witness(at, facts)),
         singular=held or any_singular(space.factors(psi), of.roots(psi)),
         seconds=Seconds(
             design=0.0,

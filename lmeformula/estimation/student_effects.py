@@ -14,8 +14,8 @@ from lmeformula.covariance.student import Heavy, free_of
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
-from lmeformula.estimation.certify_sampled import certify_sampled
 from lmeformula.estimation.common import BOUNDARY_SD
+from lmeformula.estimation.evidence.drawn import by_draws
 from lmeformula.estimation.finish import Effects, Errors
 from lmeformula.estimation.monte_carlo import (
     Before,
@@ -96,7 +96,8 @@ def estimate_heavy(
             Effects(*stand_in_modes(of, psi)),
             lambda solution, options: _log_likelihood(of, problem, options, solution, seed),
             lambda solution, inside: _errors(of, model, solution, inside),
-            lambda facts: certify_sampled(model, problem, facts, options.tolerance),
+            model.triangle,
+            lambda at, facts: by_draws(at, facts, problem, options.tolerance),
         )
 
     drawn = Drawn(of.plan, problem, unit_roots(of.plan), end)

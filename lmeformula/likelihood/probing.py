@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +27,117 @@ LOGLIK_ERROR = 0.05
 MAX_LOGLIK_PROBES = 64
 # A direction has no information where less than this share of its coordinates' own is left.
 NOTHING = 1e-13
+
+
+class Found(Protocol):
+    """What is asked of an optimum."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the ascent arrived."""
+
+    @property
+    def num_evaluations(self) -> int:
+        """How often the likelihood was evaluated."""
+
+
+F = TypeVar("F", bound=Found, covariant=True)
+
+
+class ProbedFit(NamedTuple, Generic[F]):
+    """An optimum, as far as probes see it.
+
+    Attributes:
+      found: the optimum, its parameters those of psi.
+      coordinates: where the ascent ended, to start from again.
+      psi: (d,) estimates, unconstrained; boundary parameters hold a finite stand-in.
+      inside: (d,) which parameters are not at their boundary.
+      information: (d, d) observed information of psi; zero outside.
+      mc_covariance: (d, d) Monte Carlo covariance of psi; zero outside.
+      factor: M at the optimum, with all probes.
+      loglik: the log-likelihood there.
+      loglik_error: its Monte Carlo standard error.
+      lost: whether there are no derivatives at the end: beyond numbers of this precision, or of a perfect fit.
+      num_evaluations: how often the likelihood was evaluated, over all sets of probes.
+      is_sharp: whether every Monte Carlo error is as small as was asked.
+      interrupted: whether the user stopped it before it was.
+    """
+
+    found: F
+    coordinates: Floats
+    psi: Floats
+    inside: Mask
+    information: Floats
+    mc_covariance: Floats
+    factor: ProbedFactor
+    loglik: float
+    loglik_error: float
+    lost: bool = False
+    num_evaluations: int = 0
+    is_sharp: bool = False
+    interrupted: bool = False
+
+
+def fit_by_probes(
+    size: int,
+    roughly: Callable[[Floats], tuple[Floats, int]],
+    fit: Callable[[Floats, Floats, ProbedFit[F] | None], ProbedFit[F]],
+    *,
+    seed: int,
+    tolerance: float,
+    max_probes: int,
+) -> ProbedFit[F]:
+    """Maximise a likelihood with as many probes as its estimates need.
+
+    Args:
+      size: r, the numbers that a probe has.
+      roughly: probes (r, m) -> coordinates near the optimum, and how many evaluations these took.
+      fit: probes (r, m), coordinates to start from, what fewer probes gave -> the optimum by these.
+      seed: of the probes.
+      tolerance: probes are added until every Monte Carlo error is below this fraction of the parameter's
+        standard error.
+      max_probes: most probes.
+    Returns:
+      The optimum, whether or not the optimiser converged. An interruption from the keyboard while probes are
+      added returns what the last set of them gave.
+    """
+    count = min(FIRST_PROBES, max_probes)
+    here, num_evaluations = roughly(random_signs(size, ROUGH_PROBES, seed))
+    last: ProbedFit[F] | None = None
+    while True:
+        try:
+            last = fit(random_signs(size, count, seed), here, last)
+        except KeyboardInterrupt:
+            if last is None:
+                raise
+            return last._replace(interrupted=True)
+        here, num_evaluations = last.coordinates, num_evaluations + last.found.num_evaluations
+        last = last._replace(num_evaluations=num_evaluations)
+        if last.lost:
+            return last
+        too_large = excess(last.mc_covariance, last.information, last.inside, tolerance)
+        last = last._replace(is_sharp=too_large <= 1.0)
+        if last.is_sharp or count >= max_probes or not last.found.converged:
+            return _sharpened(last, seed)
+        count = more_probes(count, too_large, max_probes)
+
+
+def _sharpened(last: ProbedFit[F], seed: int) -> ProbedFit[F]:
+    """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data."""
+    factor = last.factor
+    each = factor.probed.log_det_each
+    needed = len(each) * (last.loglik_error / LOGLIK_ERROR) ** 2
+    count = min(MAX_LOGLIK_PROBES, math.ceil(needed))
+    if count <= len(each):
+        return last
+    signs = random_signs(len(factor.signs), count, seed)
+    further = probe(factor.eliminated, signs[:, len(each) :])
+    whole = np.concatenate([each, further.log_det_each])
+    return last._replace(
+        factor=replace(factor, signs=signs),
+        loglik=last.loglik - 0.5 * (float(whole.mean()) - factor.log_det),
+        loglik_error=loglik_error(whole),
+    )
 
 
 def mc_covariance(scores: Floats, information: Floats, inside: Mask) -> Floats:
@@ -62,29 +176,6 @@ def more_probes(count: int, too_large: float, max_probes: int) -> int:
 def loglik_error(log_dets: Floats) -> float:
     """Standard error of the log-likelihood from (m,) estimates of log |M|."""
     return 0.5 * float(log_dets.std(ddof=1)) / math.sqrt(len(log_dets))
-
-
-def sharpened(factor: ProbedFactor, loglik: float, seed: int) -> tuple[float, float, Floats]:
-    """Add probes at the maximum for log |M|, whose error is absolute and grows with the root of the data.
-
-    Args:
-      factor: M there.
-      loglik: log-likelihood by the probes that it has.
-      seed: of the probes.
-    Returns:
-      The log-likelihood by all probes, its standard error, and the probes (r, m).
-    """
-    each, signs = factor.probed.log_det_each, factor.signs
-    error = loglik_error(each)
-    needed = math.ceil(len(each) * (error / LOGLIK_ERROR) ** 2)
-    count = min(MAX_LOGLIK_PROBES, needed)
-    if count <= len(each):
-        return loglik, error, signs
-    signs = random_signs(len(signs), count, seed)
-    further = probe(factor.eliminated, signs[:, len(each) :])
-    whole = np.concatenate([each, further.log_det_each])
-    loglik -= 0.5 * (float(whole.mean()) - factor.log_det)
-    return loglik, loglik_error(whole), signs
 
 
 def last_step(

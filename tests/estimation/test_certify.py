@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
-from lmeformula.estimation.certify import certify_exact, certify_laplace
-from lmeformula.estimation.certify_probed import certify_probed, certify_probed_laplace
+from lmeformula.estimation.claims import certify
+from lmeformula.estimation.coordinates import Arrival
+from lmeformula.estimation.evidence import exact, laplace, probed
 from lmeformula.likelihood.gaussian.exact import fit_exact
 from lmeformula.likelihood.gaussian.iterative import fit_iterative
 from lmeformula.likelihood.gaussian.sums import sums
@@ -42,6 +43,20 @@ def moved(fit, step: float):
     return fit._replace(params=fit.params._replace(covariances=covariances))
 
 
+def arrival(model, last, R) -> Arrival:
+    """Where a fit by probes ended."""
+    return Arrival(
+        model,
+        last.psi.copy(),
+        last.inside,
+        last.information,
+        R,
+        last.loglik,
+        np.ones(model.space.size),
+        mc_covariance=last.mc_covariance,
+    )
+
+
 @pytest.mark.parametrize("family", ["gaussian", "poisson"])
 def test_the_iterative_solver_is_certified_by_fresh_probes(family):
     response = "y" if family == "gaussian" else "count"
@@ -56,11 +71,14 @@ def test_fresh_probes_notice_an_end_that_is_none(reml):
     model = lf.compile(lf.design(FORMULA.format("y"), data()))
     prepared, space = sums(model.design, factored=False), model.space
     found = fit_iterative(prepared, space, reml=reml)
-    stderr = np.ones(space.size)
-    assert certify_probed(prepared, model, found, stderr, 0, reml).holds
-    psi = found.psi.copy()
-    psi[2] += 0.1
-    wrong = certify_probed(prepared, model, found._replace(psi=psi), stderr, 0, reml)
+
+    def witness(at):
+        return probed.exact(at, prepared, found, 0, reml)
+
+    at = arrival(model, found, prepared.R)
+    assert certify(at, witness).holds
+    at.psi[2] += 0.1
+    wrong = certify(at, witness)
     assert "stationarity" in [claim.name for claim in wrong.failing]
     assert "sd(g)" in wrong["stationarity"].names
 
@@ -68,11 +86,14 @@ def test_fresh_probes_notice_an_end_that_is_none(reml):
 def test_fresh_probes_notice_an_end_of_a_laplace_fit_that_is_none():
     model = lf.compile(lf.design(FORMULA.format("count"), data()), "poisson")
     last = fit_iteratively(model, 1e-6, seed=0, tolerance=0.01, max_probes=64)
-    stderr = np.ones(model.space.size)
-    assert certify_probed_laplace(model, last, stderr, 0).holds
-    psi = last.psi.copy()
-    psi[2] += 0.1
-    wrong = certify_probed_laplace(model, last._replace(psi=psi), stderr, 0)
+
+    def witness(at):
+        return probed.approximated(at, last, 0)
+
+    at = arrival(model, last, model.triangle)
+    assert certify(at, witness).holds
+    at.psi[2] += 0.1
+    wrong = certify(at, witness)
     assert "stationarity" in [claim.name for claim in wrong.failing]
 
 
@@ -86,17 +107,10 @@ def test_an_exact_end_that_is_none_is_noticed(reml):
     inside = np.ones(space.size, bool)
 
     def certificate(elements, params):
-        return certify_exact(
-            prepared,
-            model,
-            found._replace(elements=elements, params=params),
-            space.to_free(params),
-            inside,
-            information,
-            fit.param_stderr,
-            reml,
-            prepared.R,
-        )
+        ended = found._replace(elements=elements, params=params)
+        psi, stderr = space.to_free(params), fit.param_stderr
+        at = Arrival(model, psi, inside, information, prepared.R, found.loglik, stderr)
+        return certify(at, lambda at: exact.at_summit(at, prepared, ended, reml))
 
     assert certificate(found.elements, found.params).holds
     far = found.elements * np.array([1.1, 1.0])
@@ -117,11 +131,12 @@ def test_a_laplace_end_that_is_none_is_noticed():
     psi, inside = space.to_free(found.params), np.ones(model.space.size, bool)
     mode = found.approximation.mode.u
     information = observed_information(model, found.problem, psi, inside, mode).matrix
-    stderr = np.ones(space.size)
-    assert certify_laplace(model, found, psi, inside, information, stderr, 1e-6).holds
+    value, stderr = found.approximation.value, np.ones(space.size)
+    at = Arrival(model, psi, inside, information, model.triangle, value, stderr)
+    assert certify(at, lambda at: laplace.approximated(at, found, 1e-6)).holds
     far = found._replace(elements=found.elements * np.array([1.1, 1.0]))
     psi[2] += np.log(1.1)
-    wrong = certify_laplace(model, far, psi, inside, information, stderr, 1e-6)
+    wrong = certify(at, lambda at: laplace.approximated(at, far, 1e-6))
     assert "stationarity" in [claim.name for claim in wrong.failing]
 
 
@@ -144,18 +159,17 @@ def test_a_bound_that_the_likelihood_rises_from_is_noticed():
     prepared, space = sums(model.design), model.space
     found = fit_exact(prepared, space)
     params = found.params._replace(covariances=(np.zeros((1, 1)),))
-    psi = space.to_free(params)
-    wrong = certify_exact(
-        prepared,
+    psi, ended = space.to_free(params), found._replace(elements=np.zeros(1), params=params)
+    at = Arrival(
         model,
-        found._replace(elements=np.zeros(1), params=params),
         np.where(np.isfinite(psi), psi, -13.0),
         np.isfinite(psi),
         np.eye(space.size) * 1e3,
-        np.ones(space.size),
-        False,
         prepared.R,
+        found.loglik,
+        np.ones(space.size),
     )
+    wrong = certify(at, lambda at: exact.at_summit(at, prepared, ended, False))
     assert "boundaries" in [claim.name for claim in wrong.failing]
     assert wrong["boundaries"].names == ("sd(g)",)
 

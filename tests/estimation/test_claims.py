@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmeformula.em.outcome import Outcome
-from lmeformula.estimation.claims import Bound, Evidence, certify, ending
+from lmeformula.estimation.claims import Bound, Evidence, claimed, ending
 from lmeformula.estimation.coordinates import LEAST_KNOWN
 
 NAMES = ("Intercept", "x", "sd(g)", "sigma")
@@ -43,7 +43,7 @@ def flat_along(direction: np.ndarray) -> np.ndarray:
 
 
 def test_all_hold_at_a_maximum():
-    found = certify(evidence())
+    found = claimed(evidence())
     assert found.holds
     assert [claim.holds for claim in found.claims] == [True] * 5
 
@@ -107,7 +107,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_fails_is_named(case):
     changes, name, names, outcome = WRONG[case]
-    found = certify(evidence(**changes))
+    found = claimed(evidence(**changes))
     assert [claim.name for claim in found.failing] == [name]
     assert set(found[name].names) == names
     assert ending(Outcome.CONVERGED, found) is outcome
@@ -117,14 +117,14 @@ def test_what_fails_is_named(case):
 
 def test_a_direction_without_information_is_not_in_the_way_of_the_others():
     gradient = 1e-3 * RIDGE * np.sqrt(np.diag(INFORMATION))
-    found = certify(evidence(information=flat_along(RIDGE), gradient=gradient))
+    found = claimed(evidence(information=flat_along(RIDGE), gradient=gradient))
     assert found["stationarity"].holds
     assert not found["curvature"].holds
 
 
 def test_a_long_step_in_one_direction_does_not_hide_what_is_left_in_another():
     information = np.diag([40.0, 1e6, 6e-7, 90.0])
-    found = certify(evidence(information=information, gradient=np.array([0.5, 0.0, 0.0, 0.0])))
+    found = claimed(evidence(information=information, gradient=np.array([0.5, 0.0, 0.0, 0.0])))
     assert not found["stationarity"].holds
     assert found["stationarity"].figure == pytest.approx(0.5 * 0.25 / 40.0, rel=0.1)
 
@@ -133,24 +133,24 @@ def test_the_origin_and_the_unit_of_a_column_are_no_lack_of_information():
     R = np.array([[10.0, 1e8], [0.0, 30.0]])
     information, back = INFORMATION.copy(), np.eye(4)
     information[:2, :2], back[:2, :2] = R.T @ R, np.linalg.inv(R)
-    found = certify(evidence(information=information, back=back))
+    found = claimed(evidence(information=information, back=back))
     assert found["curvature"].figure == pytest.approx(1.0)
 
 
 def test_what_the_optimiser_doubts_and_the_evidence_shows_has_converged():
-    assert ending(Outcome.OPTIMIZER_STALLED, certify(evidence())) is Outcome.CONVERGED
-    assert ending(Outcome.BOUNDARY, certify(evidence())) is Outcome.BOUNDARY
-    assert ending(Outcome.INTERRUPTED, certify(evidence())) is Outcome.INTERRUPTED
+    assert ending(Outcome.OPTIMIZER_STALLED, claimed(evidence())) is Outcome.CONVERGED
+    assert ending(Outcome.BOUNDARY, claimed(evidence())) is Outcome.BOUNDARY
+    assert ending(Outcome.INTERRUPTED, claimed(evidence())) is Outcome.INTERRUPTED
 
 
 def test_draws_that_ran_out_where_nothing_is_told_are_not_wanted():
-    level = certify(evidence(information=flat_along(RIDGE)))
+    level = claimed(evidence(information=flat_along(RIDGE)))
     assert ending(Outcome.DRAWS_EXHAUSTED, level) is Outcome.UNIDENTIFIED
-    assert ending(Outcome.DRAWS_EXHAUSTED, certify(evidence())) is Outcome.DRAWS_EXHAUSTED
+    assert ending(Outcome.DRAWS_EXHAUSTED, claimed(evidence())) is Outcome.DRAWS_EXHAUSTED
 
 
 def test_what_was_not_examined_is_neither_held_nor_failed():
-    found = certify(evidence(second=np.nan))
+    found = claimed(evidence(second=np.nan))
     assert found["second opinion"].holds is None
     assert found.holds
 
@@ -160,10 +160,10 @@ def test_a_gradient_is_held_to_its_monte_carlo_error():
     scatter = 1e-4 * INFORMATION
     scatter[2, 3] = scatter[3, 2] = 5e-5 * np.sqrt(6.0 * 90.0)
     draws = r.multivariate_normal(np.zeros(4), scatter, 400)
-    found = [certify(evidence(gradient=g, scatter=scatter))["stationarity"] for g in draws]
+    found = [claimed(evidence(gradient=g, scatter=scatter))["stationarity"] for g in draws]
     assert all(claim.holds for claim in found)
-    assert not certify(evidence(gradient=10 * np.sqrt(np.diag(scatter)), scatter=scatter)).holds
-    assert not certify(evidence(gradient=draws[0])).holds
+    assert not claimed(evidence(gradient=10 * np.sqrt(np.diag(scatter)), scatter=scatter)).holds
+    assert not claimed(evidence(gradient=draws[0])).holds
 
 
 @pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
@@ -173,7 +173,7 @@ def test_the_unit_of_a_fixed_effect_moves_no_floor(unit):
     weak = INFORMATION.copy()
     weak[2, 3] = weak[3, 2] = (1.0 - 1e-4) * np.sqrt(6.0 * 90.0)
     gradient = np.array([0.0, 1e-3, 0.0, 0.0])
-    found = certify(
+    found = claimed(
         evidence(information=scale @ weak @ scale, gradient=scale @ gradient, num_fixed=2)
     )
     assert found["curvature"].holds

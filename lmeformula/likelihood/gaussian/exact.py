@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -41,9 +41,10 @@ MOST_CLOSELY = 300
 LARGE_SDS = (5.0, 50.0)
 # Where the likelihood has no limit as sigma goes to zero, it is from here that it is seen to grow.
 ENDLESS_SD = 1e4
+P = TypeVar("P", bound=Precision, covariant=True)
 
 
-class ExactFit(NamedTuple):
+class ExactFit(NamedTuple, Generic[P]):
     """The optimum.
 
     Attributes:
@@ -61,7 +62,7 @@ class ExactFit(NamedTuple):
     """
 
     params: Params
-    solution: Solution[Exact]
+    solution: Solution[P]
     loglik: float
     gain: float
     converged: bool
@@ -82,7 +83,7 @@ def fit_exact(
     thorough: bool = True,
     polished: bool = True,
     alone: bool = False,
-) -> ExactFit:
+) -> ExactFit[Exact]:
     """Maximise the Gaussian likelihood over the relative covariance factors, by Newton's method.
 
     The second derivative in Lambda has two parts, that in Lambda Lambda', for which the average information

@@ -13,13 +13,12 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from lmeformula.algebra.probed import ProbedFactor
-from lmeformula.algebra.probes import random_signs
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.ascent import ascend
 from lmeformula.likelihood.evaluation import Summit, where_told
 from lmeformula.likelihood.factors import FactorSpace, factor_space
-from lmeformula.likelihood.gaussian.exact import elements_at, looker, natural
+from lmeformula.likelihood.gaussian.exact import ExactFit, elements_at, looker, natural
 from lmeformula.likelihood.gaussian.from_residuals import is_perfect
 from lmeformula.likelihood.gaussian.likelihood import (
     log_likelihood_of,
@@ -45,48 +44,7 @@ DIFFERENCE = 1e-3
 Ways = Callable[[Floats, Mask], Floats]
 # A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
 BOUNDARY_SD = 1e-6
-
-
-class IterativeFit(NamedTuple):
-    """The optimum.
-
-    Attributes:
-      params: estimates on the natural scale; a variance on the boundary is exactly zero.
-      psi: (d,) the same unconstrained; boundary parameters hold a finite stand-in.
-      inside: (d,) which parameters are not at their boundary.
-      information: (d, d) observed information of psi, by differences of the score; zero outside.
-      mc_covariance: (d, d) Monte Carlo covariance of psi; zero outside.
-      solution: the penalised least squares problem at the optimum.
-      signs: (r, m) the probes.
-      loglik: maximised log-likelihood (or REML criterion), on R's constants.
-      loglik_error: its Monte Carlo standard error.
-      gain: rise of the log-likelihood that another step promises.
-      converged: whether that is nil and every equation was solved.
-      is_sharp: whether every Monte Carlo error is as small as was asked.
-      interrupted: whether the user stopped it before it was.
-      singular: whether some covariance matrix is singular.
-      num_evaluations: how often the likelihood was evaluated.
-      perfect: whether the model meets its responses exactly; then there is no information.
-      lost: whether derivatives at the end are beyond numbers of this precision; then neither.
-    """
-
-    params: Params
-    psi: Floats
-    inside: Mask
-    information: Floats
-    mc_covariance: Floats
-    solution: Solution[ProbedFactor]
-    signs: Floats
-    loglik: float
-    loglik_error: float
-    gain: float
-    converged: bool
-    is_sharp: bool
-    interrupted: bool
-    singular: bool
-    num_evaluations: int
-    perfect: bool
-    lost: bool
+IterativeFit = probing.ProbedFit[ExactFit[ProbedFactor]]
 
 
 def fit_iterative(
@@ -106,44 +64,30 @@ def fit_iterative(
       data: cross products of the design.
       space: the model's parameter space.
       reml: maximise the restricted likelihood instead.
-      seed: of the probes.
-      tolerance: probes are added until every Monte Carlo error is below this fraction of the parameter's
-        standard error.
-      max_probes: most probes.
+      seed, tolerance, max_probes: see `fit_by_probes`.
       ways: (psi (d,), which are inside (d,)) -> (d, d) directions in psi, in columns, along which scores are
         differenced: of covariances those of orthogonal columns. By default each parameter by itself.
       start: parameters to start from; moderate deviations by default.
-    Returns:
-      The optimum, whether or not the optimiser converged. An interruption from the keyboard while probes are
-      added returns what the last set of them gave.
     """
     elements = factor_space(space, data.column_roots(space))
     problem = _Problem(data, space, elements, reml, ways)
-    size = data.plan.num_effects - data.plan.lead_size
-    count = min(probing.FIRST_PROBES, max_probes)
-    rough = random_signs(size, probing.ROUGH_PROBES, seed)
     at_first = elements.start(FIRST_SD) if start is None else elements_at(elements, start)
-    first = _ascend(problem.probed(rough), at_first, probing.ROUGH_GAIN)
-    here, num_evaluations = first.point.coordinates, first.num_evaluations
-    found: IterativeFit | None = None
-    while True:
-        try:
-            signs = random_signs(size, count, seed)
-            found, here = _fit_with(problem.probed(signs), here, found)
-            num_evaluations += found.num_evaluations
-        except KeyboardInterrupt:
-            if found is None:
-                raise
-            return found._replace(interrupted=True)
-        if found.perfect or found.lost:
-            return found._replace(num_evaluations=num_evaluations)
-        excess = probing.excess(found.mc_covariance, found.information, found.inside, tolerance)
-        found = found._replace(is_sharp=excess <= 1.0, num_evaluations=num_evaluations)
-        if excess <= 1.0 or count >= max_probes or not found.converged:
-            factor = found.solution.factor
-            loglik, error, signs = probing.sharpened(factor, found.loglik, seed)
-            return found._replace(signs=signs, loglik=loglik, loglik_error=error)
-        count = probing.more_probes(count, excess, max_probes)
+
+    def roughly(signs: Floats) -> tuple[Floats, int]:
+        summit = _ascend(problem.probed(signs), at_first, probing.ROUGH_GAIN)
+        return summit.point.coordinates, summit.num_evaluations
+
+    def fit(signs: Floats, here: Floats, earlier: IterativeFit | None) -> IterativeFit:
+        return _fit_with(problem.probed(signs), here, earlier)
+
+    return probing.fit_by_probes(
+        data.plan.num_effects - data.plan.lead_size,
+        roughly,
+        fit,
+        seed=seed,
+        tolerance=tolerance,
+        max_probes=max_probes,
+    )
 
 
 class _Problem(NamedTuple):
@@ -168,10 +112,8 @@ def _ascend(problem: _Problem, start: Floats, negligible: float) -> Summit:
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 
 
-def _fit_with(
-    problem: _Problem, start: Floats, earlier: IterativeFit | None
-) -> tuple[IterativeFit, Floats]:
-    """The optimum by one set of probes, and its coordinates."""
+def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) -> IterativeFit:
+    """The optimum by one set of probes."""
     data, space, elements, reml, _ = problem
     summit = _ascend(problem, start, probing.NEGLIGIBLE_GAIN)
     lambdas = elements.factors(summit.elements)
@@ -184,7 +126,7 @@ def _fit_with(
     )
     perfect = space.held_sd is None and is_perfect(data.rows, solution.rss, solution.missed)
     d = space.size
-    information, mc_covariance, lost = np.zeros((d, d)), np.zeros((d, d)), False
+    information, mc_covariance, lost = np.zeros((d, d)), np.zeros((d, d)), perfect
     if not perfect:
         try:
             scores, information = _derivatives(problem, psi, inside, solution, earlier)
@@ -194,26 +136,31 @@ def _fit_with(
             mean = scores.mean(axis=0)
             psi, params = probing.last_step(space, psi, inside, information, mean, params)
             mc_covariance = probing.mc_covariance(scores, information, inside)
-    fit = IterativeFit(
-        params=params,
+    loglik = log_likelihood_of(data, solution, sigma**2, reml)
+    return probing.ProbedFit(
+        found=ExactFit(
+            params=params,
+            solution=solution,
+            loglik=loglik,
+            gain=summit.gain,
+            converged=summit.converged and solution.factor.converged,
+            singular=any_singular(lambdas, data.column_roots(space)),
+            num_evaluations=summit.num_evaluations,
+            perfect=perfect,
+            charts=elements,
+            elements=summit.elements,
+            inner=Orthogonal(data, (), True),
+        ),
+        coordinates=summit.point.coordinates,
         psi=psi,
         inside=inside,
         information=information,
         mc_covariance=mc_covariance,
-        solution=solution,
-        signs=solution.factor.signs,
-        loglik=log_likelihood_of(data, solution, sigma**2, reml),
+        factor=solution.factor,
+        loglik=loglik,
         loglik_error=probing.loglik_error(solution.factor.probed.log_det_each),
-        gain=summit.gain,
-        converged=summit.converged and solution.factor.converged,
-        is_sharp=False,
-        interrupted=False,
-        singular=any_singular(lambdas, data.column_roots(space)),
-        num_evaluations=summit.num_evaluations,
-        perfect=perfect,
         lost=lost,
     )
-    return fit, summit.point.coordinates
 
 
 def _derivatives(

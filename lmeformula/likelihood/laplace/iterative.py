@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.probed import ProbedFactor, factor_iteratively
 from lmeformula.algebra.probes import random_signs
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
-from lmeformula.arrays import Floats, Mask
+from lmeformula.arrays import Floats
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.laplace.fit import Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.likelihood import (
@@ -29,32 +27,7 @@ from lmeformula.model.params import ParamSpace
 # Step of the differences for the observed information, in conditional standard errors and log sds: equations
 # are good to eight digits.
 DIFFERENCE = 3e-3
-
-
-class IterativeLaplace(NamedTuple):
-    """The maximum, as far as probes see it.
-
-    Attributes:
-      found: the fit, its parameters those of psi.
-      psi: (d,) estimates, unconstrained; boundary parameters hold a finite stand-in.
-      inside: (d,) which parameters are not at their boundary.
-      information: (d, d) negative second derivative of the approximation; zero outside.
-      mc_covariance: (d, d) Monte Carlo covariance of psi; zero outside.
-      loglik: the approximation's value.
-      loglik_error: its Monte Carlo standard error.
-      is_sharp: whether every Monte Carlo error is as small as was asked.
-      interrupted: whether the user stopped it before it was.
-    """
-
-    found: LaplaceFit
-    psi: Floats
-    inside: Mask
-    information: Floats
-    mc_covariance: Floats
-    loglik: float
-    loglik_error: float
-    is_sharp: bool
-    interrupted: bool
+IterativeLaplace = probing.ProbedFit[LaplaceFit]
 
 
 def fit_iteratively(
@@ -65,45 +38,26 @@ def fit_iteratively(
     Args:
       model: the model.
       boundary_sd: what stands for standard deviations of zero.
-      seed: of the probes.
-      tolerance: probes are added until every Monte Carlo error is below this fraction of the parameter's
-        standard error.
-      max_probes: most probes.
-    Returns:
-      The maximum, whether or not the optimiser converged. An interruption from the keyboard while probes are
-      added returns what the last set of them gave.
+      seed, tolerance, max_probes: see `fit_by_probes`.
     """
     plan = layout(model.stack.terms)
     meetings = find_meetings(plan, model.stack.terms)
-    size = plan.num_effects - plan.lead_size
-    count = min(probing.FIRST_PROBES, max_probes)
-    rough = _probing(meetings, random_signs(size, probing.ROUGH_PROBES, seed))
-    start = fit_laplace(model, rough, care=Care(probing.ROUGH_GAIN))
-    evaluations = start.num_evaluations
-    last: IterativeLaplace | None = None
-    coordinates = start.coordinates
-    while True:
-        try:
-            factorize = _probing(meetings, random_signs(size, count, seed))
-            last = _fit_with(model, factorize, coordinates, boundary_sd, last)
-        except KeyboardInterrupt:
-            if last is None:
-                raise
-            return last._replace(interrupted=True)
-        evaluations += last.found.num_evaluations
-        coordinates = last.found.coordinates
-        too_large = probing.excess(last.mc_covariance, last.information, last.inside, tolerance)
-        if too_large <= 1.0 or count >= max_probes or not last.found.converged:
-            loglik, error, _ = probing.sharpened(
-                _factor(last.found.approximation), last.loglik, seed
-            )
-            return last._replace(
-                found=last.found._replace(num_evaluations=evaluations),
-                is_sharp=too_large <= 1.0,
-                loglik=loglik,
-                loglik_error=error,
-            )
-        count = probing.more_probes(count, too_large, max_probes)
+
+    def roughly(signs: Floats) -> tuple[Floats, int]:
+        start = fit_laplace(model, _probing(meetings, signs), care=Care(probing.ROUGH_GAIN))
+        return start.coordinates, start.num_evaluations
+
+    def fit(signs: Floats, here: Floats, earlier: IterativeLaplace | None) -> IterativeLaplace:
+        return _fit_with(model, _probing(meetings, signs), here, boundary_sd, earlier)
+
+    return probing.fit_by_probes(
+        plan.num_effects - plan.lead_size,
+        roughly,
+        fit,
+        seed=seed,
+        tolerance=tolerance,
+        max_probes=max_probes,
+    )
 
 
 def _probing(meetings: Meetings, signs: Floats) -> Factorize:
@@ -150,16 +104,16 @@ def _fit_with(
     psi, params = probing.last_step(
         space, psi, inside, information, scores.mean(axis=0), found.params
     )
-    return IterativeLaplace(
+    return probing.ProbedFit(
         found=found._replace(params=params, approximation=at),
+        coordinates=found.coordinates,
         psi=psi,
         inside=inside,
         information=information,
         mc_covariance=probing.mc_covariance(scores, information, inside),
+        factor=_factor(at),
         loglik=at.value,
         loglik_error=probing.loglik_error(_factor(at).probed.log_det_each),
-        is_sharp=False,
-        interrupted=False,
     )
 
 

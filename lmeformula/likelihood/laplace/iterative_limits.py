@@ -6,8 +6,9 @@ The same rules as in `limits`, with the errors of the probes allowed for.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
+from lmeformula.likelihood.laplace.iterative import IterativeLaplace
 from lmeformula.likelihood.laplace.limits import (
     EQUAL,
     FAR,
@@ -24,24 +25,18 @@ RARE = 4.0
 
 
 def climb_iteratively(
-    whole: Model, boundary_sd: float, *, seed: int, tolerance: float, max_probes: int
+    whole: Model, fit: Callable[[Model], IterativeLaplace]
 ) -> tuple[Model, IterativeLaplace, tuple[AtLimit, ...]]:
     """Maximise the approximation, limits of own parameters included.
 
     Args:
       whole: the model.
-      boundary_sd, seed, tolerance, max_probes: as of `fit_iteratively`.
+      fit: a model -> its maximum by probes; see `fit_iteratively`.
     Returns:
       model: without the own parameters that are at their limits.
       last: its maximum.
       at_limits: these, in order of their places.
     """
-
-    def fit(model: Model) -> IterativeLaplace:
-        return fit_iteratively(
-            model, boundary_sd, seed=seed, tolerance=tolerance, max_probes=max_probes
-        )
-
     model, last = whole, fit(whole)
     held: tuple[AtLimit, ...] = ()
     for one in limits_left(whole, ()):

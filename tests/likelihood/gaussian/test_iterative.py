@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import chi2
 
 import lmeformula as lf
+from lmeformula.algebra.probes import random_signs
 from lmeformula.em.outcome import Outcome
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.gaussian import iterative
@@ -79,7 +80,7 @@ def test_score_is_the_exact_one(name):
     psi = psi + 0.1 * np.random.default_rng(3).normal(size=len(psi))
     value, expected, _ = log_likelihood(sums(design), space, psi)
     data = sums(design, factored=False)
-    signs = iterative.random_signs(data.plan.num_effects - data.plan.lead_size, 64, 0)
+    signs = random_signs(data.plan.num_effects - data.plan.lead_size, 64, 0)
     data = data._replace(signs=signs)
     scores, found = score(data, space, psi)
     error = scores.std(axis=0, ddof=1) / 8.0
@@ -127,7 +128,7 @@ def test_probes_grow_until_the_errors_are_as_asked(data):
     tolerance = 0.3 * probing.excess(few.mc_covariance, few.information, few.inside, 1.0)
     many = iterative.fit_iterative(products, space, tolerance=tolerance)
     assert many.is_sharp
-    assert many.signs.shape[1] > 4 * few.signs.shape[1]
+    assert many.factor.signs.shape[1] > 4 * few.factor.signs.shape[1]
     stopped = iterative.fit_iterative(products, space, tolerance=tolerance, max_probes=10)
     assert not stopped.is_sharp
     stopped_fit = lf.fit(
@@ -183,7 +184,7 @@ def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
     monkeypatch.setattr(iterative, "_fit_with", interrupted)
     found = iterative.fit_iterative(products, space, tolerance=1e-9)
     assert found.interrupted
-    assert found.converged
+    assert found.found.converged
     calls.clear()
     calls.append(())
     with pytest.raises(KeyboardInterrupt):

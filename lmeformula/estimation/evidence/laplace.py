@@ -1,0 +1,66 @@
+"""Of a Laplace approximation: the mode of the effects is sought anew, from zero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmeformula.arrays import Floats
+from lmeformula.estimation.claims import LEAST_DIFFERENCE, MOST_GAIN, ROUNDING, Bound, Evidence
+from lmeformula.estimation.coordinates import Arrival
+from lmeformula.estimation.evidence.faces import bounds_of, extrapolated
+from lmeformula.estimation.nearness import nearness
+from lmeformula.likelihood.laplace.fit import LaplaceFit, on_faces
+from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
+from lmeformula.likelihood.laplace.modes import gradient
+from lmeformula.likelihood.laplace.next_term import next_term
+
+
+def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
+    """Where an ascent of the approximation ended.
+
+    Args:
+      at: where.
+      found: the maximum of the approximation.
+      noise: error of the information, relative to its diagonal.
+    """
+    space, charts, elements = at.model.space, found.charts, found.elements
+    settled = charts.settle(elements)
+    lambdas = charts.factors(settled)
+    there = At(found.params.beta, lambdas, at.psi[space.own_slice])
+    nowhere = np.zeros(found.problem.plan.num_effects)
+    try:
+        again = approximate(found.problem, there, nowhere, EXACT_GAIN)
+    except np.linalg.LinAlgError:
+        # From zero the density overflows; the mode that the fit ended with is a start that does not.
+        again = approximate(found.problem, there, found.approximation.mode.u, EXACT_GAIN)
+    on_face = not np.array_equal(settled, elements)
+    exactly = there._replace(lambdas=charts.factors(elements))
+    second = on_faces(found.problem, exactly, again).value if on_face else again.value
+
+    def bounds(place: Floats, slopes: tuple[Floats, ...]) -> tuple[Bound, ...]:
+        pulls = charts.pulls(place, slopes)
+        return bounds_of(space, charts, elements, slopes, pulls, at.inside, at.model.design.n)
+
+    found_bounds = bounds(settled, again.in_factors)
+    slope = gradient(space, at.psi, again)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        may_rise = (slope**2 > MOST_GAIN * np.diag(at.information))[at.inside].any()
+    if on_face and (may_rise or any(bound.rise > bound.allowed for bound in found_bounds)):
+        # Next to one face, how the likelihood leaves another is off by as much as the place is off that; and
+        # how it changes along, where what rests there would go with effects that are large.
+        further = elements + 2.0 * (settled - elements)
+        beyond_it = there._replace(lambdas=charts.factors(further))
+        beyond = approximate(found.problem, beyond_it, again.mode.u, EXACT_GAIN)
+        found_bounds = extrapolated(found_bounds, bounds(further, beyond.in_factors))
+        slope = 2.0 * slope - gradient(space, at.psi, beyond)
+    has_effects = bool(found.problem.plan.num_effects)
+    return Evidence.of(
+        at,
+        gradient=slope,
+        noise=noise,
+        bounds=found_bounds,
+        second=second,
+        allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + at.model.design.n),
+        way="the mode that is reached from zero",
+        further=(nearness(next_term(found.problem, again.mode)),) if has_effects else (),
+    )
