@@ -49,6 +49,9 @@ class Autoregressive:
                 return float(np.copysign(abs(value) ** (1.0 / apart), value))
         return np.nan
 
+    def elements(self, k: int) -> None:
+        return None
+
     def tfp_factor(self, rho: Tensor, k: int) -> Tensor:
         import tensorflow as tf
 

@@ -48,6 +48,9 @@ class CompoundSymmetry:
         known = below[np.isfinite(below)]
         return float(known.mean()) if known.size else np.nan
 
+    def elements(self, k: int) -> Floats:
+        return np.stack([np.eye(k), 1.0 - np.eye(k)])
+
     def tfp_factor(self, rho: Tensor, k: int) -> Tensor:
         import tensorflow as tf
 

@@ -79,6 +79,10 @@ class Diagonal:
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         return names_of(self.labels(columns), name, columns)
 
+    def elements(self, k: int) -> Floats:
+        each: Floats = np.array([np.diag(row) for row in np.eye(k)])
+        return each.sum(axis=0)[None] if self.homogeneous else each
+
     def chart(self, scale: Floats) -> Chart:
         k = len(scale)
         if self.homogeneous:

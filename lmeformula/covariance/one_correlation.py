@@ -127,6 +127,11 @@ class OneCorrelation:
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         return names_of(self.labels(columns), name, columns)
 
+    def elements(self, k: int) -> Floats | None:
+        if k == 1:
+            return np.ones((1, 1, 1))
+        return self.pattern.elements(k) if self.homogeneous else None
+
     def chart(self, scale: Floats) -> Chart:
         if len(scale) == 1:
             return LinearChart(np.ones((1, 1, 1)) / scale[0])

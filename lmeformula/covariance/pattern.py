@@ -31,6 +31,9 @@ class Pattern(Protocol):
     def correlation_of(self, correlations: Floats) -> float:
         """The correlation of a (k, k) matrix of this pattern, nan where coefficients do not vary."""
 
+    def elements(self, k: int) -> Floats | None:
+        """See `Structure.elements`, of covariances with one variance."""
+
     def tfp_factor(self, rho: Tensor, k: int) -> Tensor:
         """The Cholesky factor (k, k) at a correlation () in TensorFlow."""
 

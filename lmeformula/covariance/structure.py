@@ -86,6 +86,9 @@ class Structure(Protocol):
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         """Names of the elements of `to_report`, for a term of that name."""
 
+    def elements(self, k: int) -> Floats | None:
+        """(e, k, k) matrices whose combinations its covariances are; None where they are more, or fewer."""
+
     def chart(self, scale: Floats) -> Chart:
         """The factors as a function of as many free elements as theta has.
 

@@ -89,6 +89,9 @@ class Heavy:
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         return names_of(self.labels(columns), name, columns)
 
+    def elements(self, k: int) -> Floats | None:
+        return self.scale.elements(k)
+
     def chart(self, scale: Floats) -> Chart:
         raise NotImplementedError("the Laplace approximation is of Gaussian effects")
 

@@ -139,6 +139,9 @@ class Toeplitz:
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         return names_of(self.labels(columns), name, columns)
 
+    def elements(self, k: int) -> Floats | None:
+        return np.ones((1, 1, 1)) if k == 1 else None
+
     def chart(self, scale: Floats) -> Chart:
         if len(scale) == 1:
             return LinearChart(np.ones((1, 1, 1)) / scale[0])

@@ -136,6 +136,12 @@ class Unstructured:
     def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
         return names_of(self.labels(columns), name, columns)
 
+    def elements(self, k: int) -> Floats:
+        pairs = [
+            np.multiply.outer(a, b) for i, a in enumerate(np.eye(k)) for b in np.eye(k)[: i + 1]
+        ]
+        return np.array([np.maximum(pair, pair.T) for pair in pairs])
+
     def chart(self, scale: Floats) -> Chart:
         return orthogonal_chart(np.diag(scale))
 

@@ -18,7 +18,7 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.covariance_elements import generalised_inverse, roots
-from lmeformula.inference.satterthwaite import sandwich
+from lmeformula.inference.satterthwaite import sandwich, stacked
 from lmeformula.likelihood.gaussian.likelihood import solve_exactly
 from lmeformula.likelihood.gaussian.sums import Sums, sums
 from lmeformula.prediction.freedom import FTest, wald_statistic
@@ -140,29 +140,12 @@ def _directions(fit: FittedModel, data: Sums) -> list[Direction]:
     """The covariance parameters: the term of each, and the (k, k) derivative of its covariance."""
     space = fit.model.space
     found: list[Direction] = []
-    for j, (term, block, root) in enumerate(
-        zip(space.terms, fit.model.design.terms, roots(data, space, fit.params), strict=True)
-    ):
-        elements = _elements(block.covariance, block.homogeneous, len(term.columns))
+    for j, (term, root) in enumerate(zip(space.terms, roots(data, space, fit.params), strict=True)):
+        elements = term.structure.elements(len(term.columns))
         if elements is None:
-            elements = list(root.changes(root.elements)[root.moving])
+            elements = root.changes(root.elements)[root.moving]
         found += [(j, change) for change in elements]
     return found
-
-
-def _elements(kind: str, homogeneous: bool, k: int) -> list[Floats] | None:
-    """(k, k) derivatives of a covariance that is linear in its elements; None for one that is not."""
-    if k == 1 or (kind == "diag" and homogeneous):
-        return [np.eye(k)]
-    if kind == "diag":
-        return [np.diag(row) for row in np.eye(k)]
-    if kind == "cs" and homogeneous:
-        return [np.eye(k), np.ones((k, k)) - np.eye(k)]
-    if kind != "us":
-        return None
-    units = np.eye(k)
-    pairs = [np.multiply.outer(units[a], units[b]) for a in range(k) for b in range(a + 1)]
-    return [np.maximum(pair, pair.T) for pair in pairs]
 
 
 class _Products(NamedTuple):
@@ -203,10 +186,10 @@ def _products(fit: FittedModel, data: Sums, directions: list[Direction]) -> _Pro
         P[i] = sandwich(blocks[a], change)
         own = zvz[plan.place(a), plan.place(a)].reshape(levels, k, levels, k)
         alone[i] = float(np.einsum("lalb,ab->", own, change))
-        outer = (change @ blocks[a]).reshape(-1, p)
+        outer = stacked(change @ blocks[a])
         for j, (b, other) in enumerate(all_of[: i + 1]):
             between = zvz[plan.place(a), plan.place(b)]
-            inner = (other @ blocks[b]).reshape(-1, p)
+            inner = stacked(other @ blocks[b])
             Q[i, j] = outer.T @ between @ inner
             Q[j, i] = Q[i, j].T
             grid = between.reshape(levels, k, *plan.sizes[b])

@@ -17,6 +17,7 @@ from lmeformula.inference.contrasts import ContrastMethod, contrast_matrix
 from lmeformula.inference.grid import ESTIMABLE, estimable
 from lmeformula.inference.mean_scales import Scale
 from lmeformula.prediction.freedom import Freedom, FTest, combined, combined_variances
+from lmeformula.text.numbers import p_text
 from lmeformula.text.render import to_html, to_text
 from lmeformula.text.table import Column, Kind, Table
 
@@ -249,18 +250,6 @@ def shown(value: object) -> str:
     """
     is_number = isinstance(value, float | np.floating)
     return f"{value:g}" if is_number else str(value)
-
-
-def p_text(value: float) -> str:
-    """A p-value for reading, to four decimals.
-
-    Example:
-      >>> p_text(0.01234), p_text(1e-9)
-      ('0.0123', '< 0.0001')
-    """
-    if np.isnan(value):
-        return ""
-    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def _notes(means: MarginalMeans) -> tuple[str, ...]:

@@ -112,10 +112,15 @@ def _slopes(fit: FittedModel, data: Sums, terms: tuple[Root, ...]) -> Floats:
         for change in term.changes(term.elements)
     ]
     slopes += [2.0 * fit.fixed_vcov] * fit.model.space.own.size
-    return np.array(slopes).reshape(-1, *fit.fixed_vcov.shape)
+    return np.array(slopes).reshape(len(slopes), *fit.fixed_vcov.shape)
 
 
 def sandwich(block: Floats, covariance: Floats) -> Floats:
     """(p, p) sum over the levels of B_l' S B_l, for blocks (l, k, p) and S (k, k)."""
-    flat = block.reshape(-1, block.shape[-1])
-    return np.asarray(flat.T @ (covariance @ block).reshape(flat.shape))
+    return stacked(block).T @ stacked(covariance @ block)
+
+
+def stacked(block: Floats) -> Floats:
+    """(l k, p) the rows of blocks (l, k, p)."""
+    levels, k, p = block.shape
+    return block.reshape(levels * k, p)

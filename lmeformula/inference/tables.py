@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.inference.marginal_means import p_text
-from lmeformula.inference.tidy import tidy
+from lmeformula.inference.tidy import parameter_tests
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.thresholds import thresholds
 from lmeformula.prediction.varcorr import varcorr
@@ -77,14 +75,12 @@ def coefficient_table(fit: FittedModel, ddf: str | None = None) -> Table:
       table: one row a coefficient: estimate, standard error, z (their ratio), the ends of Wald's 95 % interval,
         and the Monte Carlo error where the method has one.
     """
-    frame = tidy(fit, ddf=ddf)
-    frame = frame[frame["effect"] == "fixed"]
-    is_normal = ddf is None or bool(np.isinf(frame["df"]).all())
+    rows = [row for row in parameter_tests(fit, ddf) if row.effect == "fixed"]
+    is_normal = ddf is None or all(math.isinf(row.df) for row in rows)
     known = HEADINGS | {"statistic": ("z" if is_normal else "t", "statistic")}
     shown = ["term", *ESTIMATES, "df", "statistic", "p", "conf_low", "conf_high", *_noise(fit)]
     hidden = (["df"] if is_normal else []) + (["p"] if ddf is None else [])
     headings = {name: known[name] for name in shown if name not in hidden}
-    rows = frame.assign(p=frame["p_value"].map(p_text)).itertuples()
     name = "satterthwaite" if ddf == "auto" else ddf
     notes = () if is_normal else (f"Degrees of freedom: {str(name).title()}.",)
     return Table("Fixed effects", columns_of(rows, headings), notes)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
-import scipy.special
 import scipy.stats
+from scipy.special import ndtr
 
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
@@ -13,9 +15,28 @@ from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.wald import wald_interval
 from lmeformula.prediction.intervals import cutoff
 from lmeformula.prediction.parameters import parameters
+from lmeformula.text.numbers import p_text
 
-# What stands of each parameter as its record has it; tests and intervals stand before the last.
-PARAMETER_COLUMNS = ["effect", "group", "term", "estimate", "std_error", "mc_error"]
+
+class Estimate(NamedTuple):
+    """A parameter with its test and its interval: a row of `tidy`, whose columns its fields are."""
+
+    effect: str
+    group: str
+    term: str
+    estimate: float
+    std_error: float
+    statistic: float
+    df: float
+    p_value: float
+    conf_low: float
+    conf_high: float
+    mc_error: float
+
+    @property
+    def p(self) -> str:
+        """The p-value for reading."""
+        return p_text(self.p_value)
 
 
 @kinds.takes(level=kinds.coverage, ddf=kinds.one_of(None, *METHODS))
@@ -39,48 +60,44 @@ def tidy(fit: FittedModel, level: float = 0.95, *, ddf: str | None = None) -> pd
     Raises:
       ModelError: if the level is not between 0 and 1.
     """
+    frame = pd.DataFrame(parameter_tests(fit, ddf, level), columns=list(Estimate._fields))
+    return frame.drop(columns="df") if ddf is None else frame
+
+
+def parameter_tests(
+    fit: FittedModel, ddf: str | None = None, level: float = 0.95
+) -> list[Estimate]:
+    """The rows of `tidy`; without `ddf` the degrees of freedom are nan."""
     rows, quantile = parameters(fit), cutoff(level)
     statistics = np.array([p.statistic if p.effect == "fixed" else np.nan for p in rows])
-    ends = np.array([wald_interval(p, quantile) for p in rows]).reshape(-1, 2)
-    frame = pd.DataFrame(list(rows), columns=PARAMETER_COLUMNS)
-    frame.insert(5, "statistic", statistics)
-    frame.insert(6, "p_value", 2 * scipy.special.ndtr(-np.abs(statistics)))
-    frame.insert(7, "conf_low", ends[:, 0])
-    frame.insert(8, "conf_high", ends[:, 1])
-    if ddf is None:
-        return frame
-    tests = fixed_tests(fit, ddf, level)
-    frame.insert(frame.columns.get_loc("statistic") + 1, "df", np.nan)
-    frame.loc[frame["effect"] == "fixed", list(tests)] = tests.to_numpy()
-    return frame
+    tests = zip(statistics.tolist(), (2 * ndtr(-np.abs(statistics))).tolist(), strict=True)
+    found = []
+    for p, (statistic, p_value) in zip(rows, tests, strict=True):
+        what, size = (p.effect, p.group, p.term), (p.estimate, p.std_error)
+        low, high = wald_interval(p, quantile)
+        found.append(Estimate(*what, *size, statistic, np.nan, p_value, low, high, p.mc_error))
+    if ddf is not None:
+        for place, test in enumerate(_student_tests(fit, ddf, level)):
+            found[place] = found[place]._replace(**test)
+    return found
 
 
-def fixed_tests(fit: FittedModel, ddf: str, level: float = 0.95) -> pd.DataFrame:
-    """Test the fixed effects, one by one, by Student's t.
-
-    Args:
-      fit: a fitted model.
-      ddf: how degrees of freedom are found, see `lmeformula.prediction.freedom.freedom`.
-      level: coverage of the intervals.
-    Returns:
-      frame: a row for each coefficient: std_error, statistic, df, p_value, conf_low, conf_high.
-    Raises:
-      ModelError: if the method is not for such fits.
-    """
+def _student_tests(fit: FittedModel, ddf: str, level: float) -> list[dict[str, Any]]:
+    """Of each fixed effect what Student's t makes of it, by degrees of freedom that are found as `ddf` says."""
     method = freedom(fit, ddf)
     estimates, errors = fit.params.beta, np.sqrt(np.diag(method.vcov))
     df = method.df(np.eye(len(estimates)))
     half = scipy.stats.t.ppf(0.5 + level / 2, df) * errors
-    return pd.DataFrame(
-        {
-            "std_error": errors,
-            "statistic": estimates / errors,
-            "df": df,
-            "p_value": 2.0 * scipy.stats.t.sf(np.abs(estimates / errors), df),
-            "conf_low": estimates - half,
-            "conf_high": estimates + half,
-        }
-    )
+    numbers = {
+        "std_error": errors,
+        "statistic": estimates / errors,
+        "df": df,
+        "p_value": 2.0 * scipy.stats.t.sf(np.abs(estimates / errors), df),
+        "conf_low": estimates - half,
+        "conf_high": estimates + half,
+    }
+    columns = zip(*(values.tolist() for values in numbers.values()), strict=True)
+    return [dict(zip(numbers, row, strict=True)) for row in columns]
 
 
 def glance(fit: FittedModel) -> pd.DataFrame:

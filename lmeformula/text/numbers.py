@@ -86,6 +86,18 @@ def short(value: float) -> str:
     return _number(value, decimals_for([value]))
 
 
+def p_text(value: float) -> str:
+    """A p-value for reading, to four decimals.
+
+    Example:
+      >>> p_text(0.01234), p_text(1e-9)
+      ('0.0123', '< 0.0001')
+    """
+    if math.isnan(value):
+        return ""
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
 def _number(value: float, decimals: int) -> str:
     # A number that would show no significant digit, or too many to take in, gets an exponent.
     if value != 0 and not 0.5 * 10**-decimals <= abs(value) < 1e12:

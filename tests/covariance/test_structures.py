@@ -242,3 +242,18 @@ def test_what_rounding_leaves_of_a_variance_is_none(shift, seed):
     # A variance of its own stays.
     own = correlation + np.diag([0.0, 0.0, 1e-4])
     assert cholesky_semidefinite(own)[2, 2] == pytest.approx(1e-2, rel=0.2)
+
+
+@pytest.mark.parametrize(("kind", "k"), CASES)
+def test_covariances_are_the_combinations_of_their_elements(kind, k):
+    """As many as there are parameters, or none are said to be."""
+    structure = STRUCTURES[kind]
+    elements = structure.elements(k)
+    if elements is None:
+        return
+    assert len(elements) == structure.num_params(k)
+    factor = structure.cholesky(theta_of(structure, k), k)
+    covariance, basis = (factor @ factor.T).ravel(), elements.reshape(len(elements), -1).T
+    solved, _, rank, _ = np.linalg.lstsq(basis, covariance)
+    assert rank == len(elements)
+    np.testing.assert_allclose(basis @ solved, covariance, rtol=1e-12, atol=1e-12)

@@ -51,6 +51,13 @@ def test_the_balanced_sleep_study_has_seventeen():
         np.testing.assert_allclose(freedom(fit_of("sleep"), ddf).df(np.eye(2)), 17.0, rtol=1e-7)
 
 
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
+def test_without_fixed_effects_there_is_nothing_to_test(ddf):
+    fit = lf.fit("Yield ~ 0 + (1 | Batch)", lf.datasets.load("dyestuff"), reml=True)
+    assert fit.tidy(ddf=ddf).drop(columns="df").equals(fit.tidy())
+    assert freedom(fit, ddf).df(np.zeros((0, 0))).shape == (0,)
+
+
 def test_published_test_of_days():
     # lmerTest's reference page of contest1D.lmerModLmerTest.
     row = fit_of("sleep").tidy(ddf="satterthwaite").set_index("term").loc["Days"].iloc[0]
