@@ -7,7 +7,9 @@ column and the rows), and what to write instead. The fields are data; `str(error
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
 
 LONGEST_LINE = 100
 
@@ -56,11 +58,14 @@ class LmeFormulaError(Exception):
 
     Attributes:
       problem: one sentence, what is wrong.
-      code: the error's code in the language reference, such as "E_BAR_NO_GROUP"; "" outside the language.
+      code: the error's code in the language reference, such as "E_BAR_NO_GROUP"; by default the usual one of
+        its class, which is "" outside the language.
       formula: the formula text, or "" where no formula is at fault.
       span: half-open character range in `formula`, or None.
       hint: what to write or do instead; may be "".
     """
+
+    usual_code: ClassVar[str] = ""
 
     # Positional fields only, all handed to super().__init__: errors then pickle, as process pools need.
     def __init__(
@@ -71,6 +76,7 @@ class LmeFormulaError(Exception):
         span: tuple[int, int] | None = None,
         hint: str = "",
     ) -> None:
+        code = code or self.usual_code
         super().__init__(problem, code, formula, span, hint)
         self.problem = problem
         self.code = code
@@ -86,6 +92,35 @@ class LmeFormulaError(Exception):
             parts.append(self.hint)
         return "\n".join(parts)
 
+    def put(self, formula: str, span: tuple[int, int] | None) -> None:
+        """Say where in a formula the mistake is, as far as the error does not know that."""
+        if not self.formula:
+            self.formula, self.span = formula, self.span or span
+            self.args = (self.problem, self.code, self.formula, self.span, self.hint)
+
+
+@contextmanager
+def placed(formula: str = "", span: tuple[int, int] | None = None) -> Iterator[None]:
+    """Say of errors inside where in a formula they are, as far as they do not know that.
+
+    Args:
+      formula: its text; "" where somebody outside knows it.
+      span: half-open character range in it; None where the error itself, or somebody outside, knows it.
+    Example:
+      >>> with placed("y ~ x"), placed(span=(4, 5)):
+      ...     raise FormulaDataError("that is no column")
+      Traceback (most recent call last):
+      ...
+      lmeformula.errors.FormulaDataError: that is no column
+          y ~ x
+              ^
+    """
+    try:
+        yield
+    except LmeFormulaError as error:
+        error.put(formula, span)
+        raise
+
 
 class _Several(LmeFormulaError):
     """Errors that are raised together: `.errors` lists them, and the first gives the fields."""
@@ -95,6 +130,12 @@ class _Several(LmeFormulaError):
         super().__init__(first.problem, first.code, first.formula, first.span, first.hint)
         self.args = (tuple(errors),)
         self.errors = tuple(errors)
+
+    def put(self, formula: str, span: tuple[int, int] | None) -> None:
+        """Say it of each."""
+        for error in self.errors:
+            error.put(formula, span)
+        self.formula, self.span = self.errors[0].formula, self.errors[0].span
 
     def __str__(self) -> str:
         return "\n\n".join(str(error) for error in self.errors)
@@ -111,13 +152,19 @@ class FormulaErrors(_Several, FormulaSyntaxError):
 class FormulaDataError(LmeFormulaError, ValueError):
     """The formula is good, but this data cannot answer it."""
 
+    usual_code = "E_DATA"
+
 
 class ColumnNotFoundError(FormulaDataError, KeyError):
     """The formula names a column that the data does not have."""
 
+    usual_code = "E_UNKNOWN_COLUMN"
+
 
 class FunctionNotFoundError(FormulaDataError, KeyError):
     """The formula calls a function that is not in the table and was not passed by the caller."""
+
+    usual_code = "E_UNKNOWN_FUNCTION"
 
 
 class NamesNotFoundError(_Several, ColumnNotFoundError, FunctionNotFoundError):

@@ -87,14 +87,11 @@ class _MixedModel(BaseEstimator):  # type: ignore[misc]
         kinds.optional(kinds.mapping)("options", self.options)
         table, name = self._table(X, fitting=True), response_name(self.formula)
         if len(table) < 2:
-            raise FormulaDataError(
-                f"a mixed model cannot be fitted to n_samples = {len(table)}", "E_DATA"
-            )
+            raise FormulaDataError(f"a mixed model cannot be fitted to n_samples = {len(table)}")
         if y is None and name not in table.columns:
             # The words are those that scikit-learn's own estimators have for this.
             raise FormulaDataError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None",
-                "E_DATA",
                 hint=f"Or give the response as the column {name!r} of X.",
             )
         y = self._response(table[name] if y is None else y)
@@ -258,7 +255,6 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
             raise FormulaDataError(
                 f"{int(np.isnan(chances).any(axis=1).sum())} rows have a missing value, and so no most "
                 "probable class",
-                "E_DATA",
                 hint="Leave these rows out, or fill their values in.",
             )
         return np.asarray(self.classes_[chances.argmax(axis=1)])
@@ -271,9 +267,7 @@ class MixedModelClassifier(ClassifierMixin, _MixedModel):  # type: ignore[misc]
         check_classification_targets(values)
         self.classes_, codes = np.unique(values, return_inverse=True)
         if len(self.classes_) < 2:
-            raise FormulaDataError(
-                "a classifier needs two classes, and y has only one class", "E_DATA"
-            )
+            raise FormulaDataError("a classifier needs two classes, and y has only one class")
         if not self._is_ordered:
             if len(self.classes_) > 2:
                 raise ModelError(

@@ -60,11 +60,10 @@ def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
         else column_of(open_frame({name: given}), name)
     )
     if not isinstance(column, Numbers) or column.values.ndim != 1:
-        raise FormulaDataError(f"the {name} must be numbers", "E_DATA")
+        raise FormulaDataError(f"the {name} must be numbers")
     if column.values.shape[0] != frame.num_rows:
         raise FormulaDataError(
-            f"the argument {name} has {column.values.shape[0]} values for {frame.num_rows} rows of data",
-            "E_DATA",
+            f"the argument {name} has {column.values.shape[0]} values for {frame.num_rows} rows of data"
         )
     values = np.asarray(column.values, dtype=np.float64)
     if np.isinf(values).any():
@@ -74,7 +73,6 @@ def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
         count, first = int(np.isinf(values).sum()), int(np.argmax(np.isinf(values)))
         raise FormulaDataError(
             f"{which} is infinite in {count:,} {'row' if count == 1 else 'rows'}, the first at place {first}",
-            "E_DATA",
             hint="Leave these rows out, or mark them missing.",
         )
     return values

@@ -69,7 +69,7 @@ def operate(operator: str, operands: tuple[Value, ...]) -> Value:
         return _contained(*operands)
     if operator == ":":
         return _range(*operands)
-    raise FormulaDataError(f"the operator {operator} has no meaning here", "E_DATA")
+    raise FormulaDataError(f"the operator {operator} has no meaning here")
 
 
 def _arithmetic(operator: str, operands: tuple[Value, ...]) -> Value:
@@ -101,8 +101,7 @@ def aligned(left: NDArray[Any], right: NDArray[Any], purpose: str) -> tuple[Any,
     )
     if is_apart or (left.ndim and right.ndim and left.shape[0] != right.shape[0]):
         raise FormulaDataError(
-            f"{purpose} cannot combine values of the shapes {left.shape} and {right.shape}",
-            "E_DATA",
+            f"{purpose} cannot combine values of the shapes {left.shape} and {right.shape}"
         )
     return left, right
 
@@ -164,9 +163,7 @@ def _levels_of(value: Value, operator: str) -> tuple[tuple[str, ...], Any]:
         return (value,), 0
     if isinstance(value, int | float) and not isinstance(value, bool):
         return (format_number(value),), 0
-    raise FormulaDataError(
-        f"'{operator}' cannot compare {describe(value)} with text or a factor", "E_DATA"
-    )
+    raise FormulaDataError(f"'{operator}' cannot compare {describe(value)} with text or a factor")
 
 
 def _common_order(left: Value, right: Value, operator: str) -> dict[str, int]:
@@ -178,7 +175,6 @@ def _common_order(left: Value, right: Value, operator: str) -> dict[str, int]:
     if len(orders) > 1 or not all(factor.ordered for factor in factors if not factor.is_text):
         raise FormulaDataError(
             f"'{operator}' needs ordered factors with the same levels",
-            "E_DATA",
             hint="Compare with == or %in%, or make the column an ordered factor.",
         )
     order = {name: i for i, name in enumerate(orders.pop())}
@@ -187,7 +183,6 @@ def _common_order(left: Value, right: Value, operator: str) -> dict[str, int]:
         if absent:
             raise FormulaDataError(
                 f"{absent[0]!r} is not a level of the ordered factor",
-                "E_DATA",
                 hint=f"Its levels are {listed(tuple(order))}.",
             )
     return order
@@ -197,9 +192,7 @@ def _contained(left: Value, right: Value) -> Value:
     choices = right if isinstance(right, tuple) else (right,)
     if any(isinstance(choice, Numbers | Logicals | Categories | Coding) for choice in choices):
         raise FormulaDataError(
-            "the right side of %in% must be constants",
-            "E_DATA",
-            hint='Write them out: a %in% c("u", "v").',
+            "the right side of %in% must be constants", hint='Write them out: a %in% c("u", "v").'
         )
     if isinstance(left, Categories):
         names = {choice if isinstance(choice, str) else _spell(choice) for choice in choices}
@@ -218,7 +211,6 @@ def _range(start: Value, stop: Value) -> tuple[Scalar, ...]:
     if not all(isinstance(v, int | float) and abs(v) < 1e6 for v in (start, stop)):
         raise FormulaDataError(
             "':' inside a call needs two constants",
-            "E_DATA",
             hint="Write an interaction outside the call: a:b.",
         )
     first, last = float(start), float(stop)  # type: ignore[arg-type]
@@ -265,4 +257,4 @@ def spread(value: Value, num: int, purpose: str) -> Column:
         return Numbers(np.full(num, float(value)))
     if isinstance(value, str):
         return Categories(np.zeros(num, dtype=np.int64), (value,), is_text=True)
-    raise FormulaDataError(f"{purpose} cannot use {describe(value)}", "E_DATA")
+    raise FormulaDataError(f"{purpose} cannot use {describe(value)}")

@@ -37,9 +37,9 @@ def scale(
     numbers = as_floats(x, "scale()")
     if learned is None:
         if numbers.ndim == 0 or np.isnan(numbers).all(axis=0).any():
-            raise FormulaDataError("scale() needs a column with values", "E_DATA")
+            raise FormulaDataError("scale() needs a column with values")
         if (np.sum(~np.isnan(numbers), axis=0) < 2).any() and scale is True:
-            raise FormulaDataError("scale() of a single value has no standard deviation", "E_DATA")
+            raise FormulaDataError("scale() of a single value has no standard deviation")
         centre = np.asarray(_choice(center, "center", 0.0, lambda: np.nanmean(numbers, axis=0)))
         moved = numbers - centre
         count = np.sum(~np.isnan(moved), axis=0)
@@ -50,13 +50,11 @@ def scale(
         )
         if not np.isfinite(centre).all() or not np.isfinite(divisor).all():
             raise FormulaDataError(
-                "scale() needs a finite mean and standard deviation",
-                "E_DATA",
-                hint="Are values infinite?",
+                "scale() needs a finite mean and standard deviation", hint="Are values infinite?"
             )
         if not np.all(divisor > 0):
             raise FormulaDataError(
-                "scale() of a column that is constant", "E_DATA", hint="Leave the column out."
+                "scale() of a column that is constant", hint="Leave the column out."
             )
         learned = (centre, divisor)
     centre, divisor = learned
@@ -86,9 +84,7 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
     constants += [] if degree is None else [degree]
     if not columns or len(constants) > 1 or any(column.ndim != 1 for column in columns):
         raise FormulaDataError(
-            "poly() needs columns of numbers and one degree",
-            "E_DATA",
-            hint="For example poly(x, 2).",
+            "poly() needs columns of numbers and one degree", hint="For example poly(x, 2)."
         )
     if not isinstance(raw, bool):
         raise FormulaDataError("raw must be TRUE or FALSE", "E_UNSUPPORTED_ARG")
@@ -101,31 +97,28 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
                 raise FormulaDataError(
                     f"poly() of a column that is missing in {num_missing} "
                     f"{'row' if num_missing == 1 else 'rows'}",
-                    "E_DATA",
                     hint="As in R: leave these rows out of the data first.",
                 )
             if not raw and np.isinf(column).any():
-                raise FormulaDataError("poly() of a column that is infinite in some rows", "E_DATA")
+                raise FormulaDataError("poly() of a column that is infinite in some rows")
             distinct = np.unique(column[~np.isnan(column)]).size
             if highest >= distinct and raw is not True:
                 raise FormulaDataError(
                     f"poly() of degree {highest} needs more than {highest} distinct values, "
                     f"and there are {distinct}",
-                    "E_DATA",
                     hint="Lower the degree.",
                 )
     if len({column.shape for column in columns}) > 1:
-        raise FormulaDataError("poly() needs columns of one length", "E_DATA")
+        raise FormulaDataError("poly() needs columns of one length")
     num_products = math.comb(highest + len(columns), highest) - 1
     check_room("poly()", columns[0].size, num_products)
     if (highest + 1) ** len(columns) > MOST_LEVELS:
         raise FormulaDataError(
             f"poly() of {len(columns)} columns and degree {highest} has {num_products:,} products",
-            "E_DATA",
             hint="Lower the degree.",
         )
     if len(columns) != len(states):
-        raise FormulaDataError("poly() has other columns than in the data of the fit", "E_DATA")
+        raise FormulaDataError("poly() has other columns than in the data of the fit")
     with np.errstate(all="ignore"):  # powers that are not finite are refused where they are used
         powers = [
             column[:, None] ** np.arange(1, highest + 1)
@@ -206,22 +199,20 @@ def cut_points(numbers: Floats, breaks: tuple[Any, ...]) -> Floats:
     if len(breaks) > 1:
         points = np.unique(np.asarray(breaks, dtype=np.float64))
         if np.isnan(points).any():
-            raise FormulaDataError("the breaks of cut() must be numbers, not NaN", "E_DATA")
+            raise FormulaDataError("the breaks of cut() must be numbers, not NaN")
         if len(breaks) > MOST_LEVELS:
             raise FormulaDataError(
-                f"cut() has {len(breaks):,} breaks, and {MOST_LEVELS:,} is the most that there can be",
-                "E_DATA",
+                f"cut() has {len(breaks):,} breaks, and {MOST_LEVELS:,} is the most that there can be"
             )
         if points.size < len(breaks):
-            raise FormulaDataError("the breaks of cut() must be distinct", "E_DATA")
+            raise FormulaDataError("the breaks of cut() must be distinct")
         return points
     number = whole_number(breaks[0], "breaks", most=MOST_LEVELS)
     if number < 2:
-        raise FormulaDataError("cut() needs at least two intervals", "E_DATA")
+        raise FormulaDataError("cut() needs at least two intervals")
     if not np.isfinite(numbers[~np.isnan(numbers)]).all() or np.isnan(numbers).all():
         raise FormulaDataError(
             "cut() into intervals of equal width needs finite numbers",
-            "E_DATA",
             hint="Give the ends of the intervals: cut(x, c(0, 10, Inf)).",
         )
     lowest, highest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
@@ -265,7 +256,7 @@ def _is_true(value: Value, name: str) -> bool:
 def _vector(x: Value, name: str) -> Floats:
     numbers = as_floats(x, name)
     if numbers.ndim != 1:
-        raise FormulaDataError(f"{name} needs one column", "E_DATA")
+        raise FormulaDataError(f"{name} needs one column")
     return numbers
 
 
@@ -283,7 +274,7 @@ def _knots(
 ) -> tuple[tuple[float, ...], tuple[float, float]]:
     present = numbers[~np.isnan(numbers)]
     if present.size == 0:
-        raise FormulaDataError(f"{name} of a column without values", "E_DATA")
+        raise FormulaDataError(f"{name} of a column without values")
     if num_inner is not None and knots is not None:
         raise FormulaDataError(f"{name} takes df or knots, not both", "E_UNSUPPORTED_ARG")
     bounds = (float(present.min()), float(present.max()))
@@ -297,25 +288,22 @@ def _knots(
             )
         bounds = (ends[0], ends[1])
     if not (np.isfinite(bounds).all() and np.isfinite(present).all()):
-        raise FormulaDataError(
-            f"{name} needs a column and boundary knots that are finite", "E_DATA"
-        )
+        raise FormulaDataError(f"{name} needs a column and boundary knots that are finite")
     if bounds[0] >= bounds[1]:
-        raise FormulaDataError(f"{name} of a column that is constant", "E_DATA")
+        raise FormulaDataError(f"{name} of a column that is constant")
     if knots is not None:
         inner = _numbers(knots, "knots")
     else:
         inside = present[(present >= bounds[0]) & (present <= bounds[1])]
         if inside.size == 0:
             raise FormulaDataError(
-                f"no value of the column is between the boundary knots of {name}", "E_DATA"
+                f"no value of the column is between the boundary knots of {name}"
             )
         places = np.linspace(0, 1, (num_inner or 0) + 2)[1:-1]
         inner = tuple(np.quantile(inside, places).tolist())
     if len(set(inner)) < len(inner) or any(not bounds[0] < k < bounds[1] for k in inner):
         raise FormulaDataError(
             f"the inner knots of {name} must be distinct and inside the boundary knots",
-            "E_DATA",
             hint="Use fewer degrees of freedom, or give knots = c(...).",
         )
     return tuple(sorted(inner)), bounds

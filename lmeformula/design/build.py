@@ -24,18 +24,18 @@ from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
 from lmeformula.design.side_by_side import joined
-from lmeformula.design.values import Categories, Coding, Column, Numbers, take
+from lmeformula.design.values import Categories, Coding, Column, Numbers, missing, take
 from lmeformula.design.variables import (
     Evaluated,
-    check_finite,
     complete_rows,
     evaluate_formula,
     group_columns,
     is_reserved,
-    predictor_on,
+    on_rows,
+    predictors_on,
 )
 from lmeformula.design.warn import warn
-from lmeformula.errors import FormulaDataError, underline
+from lmeformula.errors import FormulaDataError, placed, underline
 from lmeformula.formula import expand_dot, parse
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Expression, TermSum
@@ -98,16 +98,12 @@ def design(
     offset_given = row_argument("offset", offset, frame)
     weights_given = row_argument("weights", weights, frame)
     if weights_given is not None and parsed.response is not None and parsed.response.weights:
-        raise FormulaDataError(
-            "the weights are given twice, in the formula and as an argument", "E_DATA"
-        )
+        raise FormulaDataError("the weights are given twice, in the formula and as an argument")
     # Both belong to the formula with the response.
     of_response = (_Argument(offset_given, offset), _Argument(weights_given, weights))
     none = (_Argument(None, None),) * 2
     evaluated = [
-        _evaluate(
-            part, Scope(frame, own, Memory(), False, part.text), *(none if i else of_response)
-        )
+        _evaluate(part, Scope(frame, own, Memory(), False), *(none if i else of_response))
         for i, (_, part) in enumerate(formulas_of(parsed))
     ]
     columns = [column for each in evaluated for column in each.columns()]
@@ -153,52 +149,53 @@ class _Part(NamedTuple):
 
 
 def _evaluate(formula: Formula, scope: Scope, offset: _Argument, weights: _Argument) -> _Part:
-    model, reserved = without_reserved(formula, scope)
-    values = evaluate_formula(model, scope, with_response=True, with_groups=True)
+    with placed(formula.text):
+        model, reserved = without_reserved(formula, scope)
+        values = evaluate_formula(model, scope, with_response=True, with_groups=True)
     return _Part(formula, model, reserved, scope, values, offset, weights)
 
 
 def _on_rows(
     part: _Part, rows: Ints | None, codings: Mapping[str, Coding]
 ) -> dict[Expression, Column]:
-    return {
-        expression: predictor_on(
-            expression, column, rows, part.formula.text, coding=codings.get(label(expression))
-        )
-        for expression, column in part.values.predictors.items()
-    }
+    with placed(part.formula.text):
+        return predictors_on(part.values.predictors, rows, {}, codings)
 
 
 def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None) -> Design:
     """The design of one predictor on the rows used."""
-    parsed, model, values, scope = part.formula, part.model, part.values, part.scope
-    frame, text = scope.frame, parsed.text
+    model, values, scope = part.model, part.values, part.scope
+    frame = scope.frame
     num_rows = frame.num_rows if rows is None else rows.size
-    X = columns_of(model.fixed.sum, variables, num_rows, text)
-    kept = independent_columns(X.values)
-    is_kept = set(kept)
-    dropped = tuple(name for i, name in enumerate(X.names) if i not in is_kept)
-    if dropped:
-        warn(
-            "",
-            f"the fixed-effects matrix has rank {len(kept)}: left out {', '.join(dropped)}, "
-            "which other columns determine",
-        )
-    groups = group_all(model, values.groups, rows)
-    terms = term_blocks(model.random, variables, groups, num_rows, text)
-    warn_about_terms(model.random, terms, variables)
-    _warn_about_numeric_groups(model, scope)
-    total_offset = sum_offsets(values, part.offset.values, rows, num_rows, text)
+    with placed(part.formula.text):
+        X = columns_of(model.fixed.sum, variables, num_rows)
+        kept = independent_columns(X.values)
+        is_kept = set(kept)
+        dropped = tuple(name for i, name in enumerate(X.names) if i not in is_kept)
+        if dropped:
+            warn(
+                "",
+                f"the fixed-effects matrix has rank {len(kept)}: left out {', '.join(dropped)}, "
+                "which other columns determine",
+            )
+        groups = group_all(model, values.groups, rows)
+        terms = term_blocks(model.random, variables, groups, num_rows)
+        warn_about_terms(model.random, terms, variables)
+        _warn_about_numeric_groups(model, scope)
+        total_offset = sum_offsets(values, part.offset.values, rows, num_rows)
+        of_response = on_rows(values.response, rows)
+        response = None
+        if model.response is not None:
+            response = response_block(model.response, of_response, None)
+        weights = prior_weights(model, values, part.weights.values, rows)
     return Design(
-        formula=parsed,
-        response=None
-        if model.response is None
-        else response_block(model.response, _on(values.response, rows, text), None, text),
+        formula=part.formula,
+        response=response,
         X=X.values if not dropped else np.ascontiguousarray(X.values[:, kept]),
         names=tuple(X.names[i] for i in kept),
         terms=terms,
         offsets=(total_offset,),
-        weights=prior_weights(model, values, part.weights.values, rows, text),
+        weights=weights,
         rows=np.arange(num_rows, dtype=np.int64) if rows is None else rows,
         num_missing=frame.num_rows - num_rows,
         dropped=dropped,
@@ -234,7 +231,8 @@ def without_reserved(formula: Formula, scope: Scope) -> tuple[Formula, tuple[str
         foreign = [v for v in term.variables if not is_ours(v)]
         reserved |= dict.fromkeys(label(v) for v in foreign)
         for column in (c for v in foreign for c in data_columns(v)):
-            column_of(scope.frame, column.name, scope.text, column.span)
+            with placed(span=column.span):
+                column_of(scope.frame, column.name)
         if not foreign:
             terms.append(term)
     if formula.response is not None:
@@ -260,11 +258,11 @@ def group_all(
 
 
 def sum_offsets(
-    values: Evaluated, given: Floats | None, rows: Ints | None, num_rows: int, text: str
+    values: Evaluated, given: Floats | None, rows: Ints | None, num_rows: int
 ) -> Floats:
     """Add up the offsets of the formula and the one given as an argument, on the rows used."""
     total = np.zeros(num_rows)
-    for expression, column in _on(values.offsets, rows, text).items():
+    for expression, column in on_rows(values.offsets, rows).items():
         assert isinstance(column, Numbers), expression
         total += column.values
     if given is not None:
@@ -273,40 +271,25 @@ def sum_offsets(
 
 
 def prior_weights(
-    formula: Formula, values: Evaluated, given: Floats | None, rows: Ints | None, text: str
+    formula: Formula, values: Evaluated, given: Floats | None, rows: Ints | None
 ) -> Floats | None:
     """Find the prior weights on the rows used; None without.
 
     Raises:
-      FormulaDataError: if a weight is infinite, or they are not numbers.
+      FormulaDataError: if they are not numbers.
     """
     expression = None if formula.response is None else formula.response.weights
-    span = None if expression is None else expression.span
     if expression is not None:
         column = values.response[expression]
         if not isinstance(column, Numbers) or column.values.ndim != 1:
-            raise FormulaDataError("the weights must be numbers", "E_DATA", text, span)
+            raise FormulaDataError("the weights must be numbers", span=expression.span)
         given = np.asarray(column.values, dtype=np.float64)
     if given is None:
         return None
-    weights = np.ascontiguousarray(given if rows is None else given[rows])
-    if expression is not None:
-        check_finite(Numbers(weights), expression, text)
-    return weights
-
-
-def _on(
-    columns: Mapping[Expression, Column], rows: Ints | None, text: str
-) -> dict[Expression, Column]:
-    restricted = {expression: take(column, rows) for expression, column in columns.items()}
-    for expression, column in restricted.items():
-        check_finite(column, expression, text)
-    return restricted
+    return np.ascontiguousarray(given if rows is None else given[rows])
 
 
 def _no_rows(evaluated: Sequence[Evaluated], text: str) -> FormulaDataError:
-    from lmeformula.design.values import missing
-
     named: list[tuple[str, Column]] = []
     for values in evaluated:
         parts = (values.response, values.predictors, values.offsets)
@@ -321,7 +304,6 @@ def _no_rows(evaluated: Sequence[Evaluated], text: str) -> FormulaDataError:
         f"no row is complete: {', '.join(empty)} has no values at all"
         if empty
         else "no row is complete: every row misses some variable",
-        "E_DATA",
         hint=(f"Missing values: {worst}. " if worst else "")
         + "Leave the emptiest of these variables out of the formula, or fill their values in.",
     )

@@ -13,16 +13,14 @@ from lmeformula.design.factors import CONTRASTS
 from lmeformula.design.functions import FUNCTIONS
 from lmeformula.design.values import Categories, Logicals, Numbers, Value, merge_levels
 from lmeformula.errors import FormulaDataError
-from lmeformula.formula import ir
 
 
 def match_arguments(
-    call: ir.Call,
+    name: str,
     function: Callable[..., Any],
     num_learned: int,
     positional: list[Value],
     named: dict[str, Any],
-    text: str,
 ) -> tuple[list[Value], dict[str, Any]]:
     """Match arguments as R does: first by name, then the others in order to what is left."""
     parameters = list(inspect.signature(function).parameters.values())[num_learned:]
@@ -41,11 +39,9 @@ def match_arguments(
     if problem:
         shown = ", ".join(map(_in_r, ["..."] * takes_any_number + names))
         raise FormulaDataError(
-            f"{call.function}() {problem}",
+            f"{name}() {problem}",
             "E_UNSUPPORTED_ARG",
-            text,
-            call.span,
-            f"Its arguments are {shown}." if shown else "It has no arguments.",
+            hint=f"Its arguments are {shown}." if shown else "It has no arguments.",
         )
     return (positional, named) if takes_any_number else ([], matched)
 
@@ -56,7 +52,7 @@ def _in_r(name: str) -> str:
 
 def suggest_function(name: str, functions: Iterable[str]) -> str:
     """Say which functions there are, for the message about one that is not among them."""
-    known = sorted({*FUNCTIONS, *functions}, key=str.casefold)
+    known = sorted(sorted({*FUNCTIONS, *functions}), key=str.casefold)
     by_case = {entry.casefold(): entry for entry in known}
     near = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.7)
     guess = f"Did you mean {by_case[near[0]]}()? " if near else ""
@@ -68,12 +64,11 @@ def suggest_function(name: str, functions: Iterable[str]) -> str:
 
 
 def call_users(
-    call: ir.Call,
+    name: str,
     function: Callable[..., Any],
     positional: list[Value],
     named: dict[str, Value],
     num_rows: int,
-    text: str,
 ) -> Value:
     """Call a function of the caller's with arrays, and read what it returns.
 
@@ -81,17 +76,14 @@ def call_users(
       FormulaDataError: if it raises anything, or returns something else than a value for each row.
     """
     arguments = [_to_user(value) for value in positional]
-    keywords = {name: _to_user(value) for name, value in named.items()}
+    keywords = {key: _to_user(value) for key, value in named.items()}
     try:
         result = function(*arguments, **keywords)
     except Exception as error:
         raise FormulaDataError(
-            f"your function '{call.function}' raised {type(error).__name__}: {error}",
-            "E_DATA",
-            text,
-            call.span,
+            f"your function '{name}' raised {type(error).__name__}: {error}"
         ) from error
-    return _from_user(call, result, num_rows, text)
+    return _from_user(name, result, num_rows)
 
 
 def _to_user(value: Value) -> Any:
@@ -104,7 +96,7 @@ def _to_user(value: Value) -> Any:
     return value
 
 
-def _from_user(call: ir.Call, result: Any, num_rows: int, text: str) -> Value:
+def _from_user(name: str, result: Any, num_rows: int) -> Value:
     if isinstance(result, bool | int | float | str):
         return result
     array = np.asarray(result)
@@ -112,8 +104,8 @@ def _from_user(call: ir.Call, result: Any, num_rows: int, text: str) -> Value:
         if array.dtype == bool:
             return Logicals(array.astype(np.float64))
         if array.dtype.kind in "iuf":
-            names = tuple(str(i + 1) for i in range(array.shape[1])) if array.ndim == 2 else ()
-            return Numbers(array.astype(np.float64), names)
+            columns = tuple(str(i + 1) for i in range(array.shape[1])) if array.ndim == 2 else ()
+            return Numbers(array.astype(np.float64), columns)
         if array.ndim == 1:
             texts = np.array([None if v is None or v != v else str(v) for v in array.tolist()])
             names = tuple(sorted({text for text in texts.tolist() if text is not None}))
@@ -121,10 +113,7 @@ def _from_user(call: ir.Call, result: Any, num_rows: int, text: str) -> Value:
             codes = np.array([place.get(text, -1) for text in texts.tolist()], dtype=np.int64)
             return merge_levels(codes, names, is_text=True)
     raise FormulaDataError(
-        f"your function '{call.function}' returned an array of shape {array.shape} "
+        f"your function '{name}' returned an array of shape {array.shape} "
         f"and type {array.dtype} for {num_rows} rows",
-        "E_DATA",
-        text,
-        call.span,
-        "Return one number, truth value or string for each row, or a matrix of numbers.",
+        hint="Return one number, truth value or string for each row, or a matrix of numbers.",
     )

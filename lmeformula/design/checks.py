@@ -126,7 +126,6 @@ def _check_fixed(design: Design) -> None:
     if asked >= design.n:
         raise FormulaDataError(
             f"the fixed part has {asked} coefficients for {design.n} rows",
-            "E_DATA",
             hint="A model needs more rows than coefficients: use fewer variables, or make a factor of "
             "many levels a grouping factor, (1 | g).",
         )

@@ -26,7 +26,7 @@ from lmeformula.design.values import (
     recode,
 )
 from lmeformula.design.warn import warn
-from lmeformula.errors import FormulaDataError, FunctionNotFoundError
+from lmeformula.errors import FormulaDataError, FunctionNotFoundError, placed
 from lmeformula.formula import ir
 
 UserFunctions = Mapping[str, Callable[..., Any]]
@@ -54,14 +54,12 @@ class Scope:
       functions: the caller's functions; they hide those of the table.
       memory: filled on the data of the fit, read on new rows.
       is_new: whether these are new rows.
-      text: the formula's text, for messages.
     """
 
     frame: Frame
     functions: UserFunctions
     memory: Memory
     is_new: bool
-    text: str
 
 
 def evaluate_column(expression: ir.Expression, scope: Scope) -> Column:
@@ -78,71 +76,50 @@ def evaluate_column(expression: ir.Expression, scope: Scope) -> Column:
       FormulaDataError: if a value has the wrong kind, or there is one value instead of one for each row.
     """
     value = evaluate(expression, scope)
-    if not isinstance(value, Numbers | Logicals | Categories):
-        if isinstance(expression, ir.Column):  # `pi` as a term is a missing column, not a constant
-            column_of(scope.frame, expression.name, scope.text, expression.span)
-        raise FormulaDataError(
-            f"'{label(expression)}' is {describe(value)}, not a value for each row",
-            "E_DATA",
-            scope.text,
-            _span(expression),
-            "A variable of the model must come from a column of the data.",
-        )
-    if isinstance(expression, ir.Column) and isinstance(value, Categories) and value.is_time:
-        raise FormulaDataError(
-            f"column {expression.name!r} holds dates or times, which are no numbers yet",
-            "E_DATA",
-            scope.text,
-            expression.span,
-            "Compute a numeric column with a unit of your choice, such as days since a start; "
-            f"factor({expression.name}) makes every time a level.",
-        )
-    if num_rows(value) != scope.frame.num_rows:
-        raise FormulaDataError(
-            f"'{label(expression)}' has {num_rows(value)} values for {scope.frame.num_rows} rows",
-            "E_DATA",
-            scope.text,
-            _span(expression),
-        )
+    with placed(span=expression.span):
+        if not isinstance(value, Numbers | Logicals | Categories):
+            if isinstance(expression, ir.Column):  # `pi` as a term is a missing column
+                column_of(scope.frame, expression.name)
+            raise FormulaDataError(
+                f"'{label(expression)}' is {describe(value)}, not a value for each row",
+                hint="A variable of the model must come from a column of the data.",
+            )
+        if isinstance(expression, ir.Column) and isinstance(value, Categories) and value.is_time:
+            raise FormulaDataError(
+                f"column {expression.name!r} holds dates or times, which are no numbers yet",
+                hint="Compute a numeric column with a unit of your choice, such as days since a start; "
+                f"factor({expression.name}) makes every time a level.",
+            )
+        if num_rows(value) != scope.frame.num_rows:
+            raise FormulaDataError(
+                f"'{label(expression)}' has {num_rows(value)} values for {scope.frame.num_rows} rows"
+            )
     return value
 
 
 def evaluate(expression: ir.Expression, scope: Scope) -> Value:
     """Compute an expression: a column, or a constant where no column takes part."""
-    match expression:
-        case ir.Column():
-            return _column(expression, scope)
-        case ir.Number() | ir.Text() | ir.Constant():
-            return expression.value
-        case ir.Call():
-            return _located(lambda: _call(expression, scope), expression.span, scope)
-        case ir.Operation("(", (inner,)):
-            return evaluate(inner, scope)
-        case ir.Operation():
-            operands = tuple(evaluate(operand, scope) for operand in expression.operands)
-            result = _located(
-                lambda: operate(expression.operator, operands), expression.span, scope
-            )
-            _warn_of_nan(expression, result, operands)
-            return result
-    raise FormulaDataError(
-        "'.' has no meaning inside a call", "E_UNKNOWN_COLUMN", scope.text, _span(expression)
-    )
+    with placed(span=expression.span):
+        match expression:
+            case ir.Column():
+                return _column(expression.name, scope)
+            case ir.Number() | ir.Text() | ir.Constant():
+                return expression.value
+            case ir.Call():
+                return _call(expression, scope)
+            case ir.Operation("(", (inner,)):
+                return evaluate(inner, scope)
+            case ir.Operation():
+                operands = tuple(evaluate(operand, scope) for operand in expression.operands)
+                result = operate(expression.operator, operands)
+                _warn_of_nan(expression, result, operands)
+                return result
+        raise FormulaDataError("'.' has no meaning inside a call", "E_UNKNOWN_COLUMN")
 
 
 def data_columns(expression: ir.Expression) -> tuple[ir.Column, ...]:
     """List the columns that an expression mentions, in order."""
     return tuple(node for node in ir.walk(expression) if isinstance(node, ir.Column))
-
-
-def _located(compute: Callable[[], Value], span: ir.Span | None, scope: Scope) -> Value:
-    """Run one step; an error that does not know its place gets this one."""
-    try:
-        return compute()
-    except FormulaDataError as error:
-        if error.formula:
-            raise
-        raise type(error)(error.problem, error.code, scope.text, span, error.hint) from error
 
 
 def _warn_of_nan(operation: ir.Operation, result: Value, operands: tuple[Value, ...]) -> None:
@@ -156,18 +133,14 @@ def _warn_of_nan(operation: ir.Operation, result: Value, operands: tuple[Value, 
         warn("", f"{label(operation)} is not a number in {count} rows, which are left out")
 
 
-def _span(expression: ir.Expression) -> ir.Span | None:
-    return expression.span
-
-
-def _column(column: ir.Column, scope: Scope) -> Value:
-    if column.name not in scope.frame.positions and column.name in CONSTANTS:
-        return CONSTANTS[column.name]
-    found = column_of(scope.frame, column.name, scope.text, column.span)
+def _column(name: str, scope: Scope) -> Value:
+    if name not in scope.frame.positions and name in CONSTANTS:
+        return CONSTANTS[name]
+    found = column_of(scope.frame, name)
     if scope.is_new:
-        found = _conform(column, found, scope)
-    elif column.name not in scope.memory.columns:
-        scope.memory.columns[column.name] = _without_rows(found)
+        return _conform(name, found, scope.memory.columns.get(name))
+    if name not in scope.memory.columns:
+        scope.memory.columns[name] = _without_rows(found)
     return found
 
 
@@ -177,9 +150,8 @@ def _without_rows(column: Column) -> Column:
     return replace(column, values=column.values[:0])
 
 
-def _conform(column: ir.Column, found: Column, scope: Scope) -> Column:
+def _conform(name: str, found: Column, known: Column | None) -> Column:
     """Read a column of new rows as the kind it had in the data of the fit, with the same levels."""
-    known = scope.memory.columns.get(column.name)
     if known is None:
         return found
     if isinstance(known, Categories):
@@ -193,12 +165,9 @@ def _conform(column: ir.Column, found: Column, scope: Scope) -> Column:
             return Logicals(values)
     if type(known) is not type(found):
         raise FormulaDataError(
-            f"column {column.name!r} holds {describe(found)}; in the data of the fit it held "
+            f"column {name!r} holds {describe(found)}; in the data of the fit it held "
             f"{describe(known)}",
-            "E_DATA",
-            scope.text,
-            column.span,
-            "Give the new rows the same types as the data of the fit.",
+            hint="Give the new rows the same types as the data of the fit.",
         )
     return found
 
@@ -207,10 +176,8 @@ def missing_function(call: ir.Call, scope: Scope) -> FunctionNotFoundError:
     """The error for a function that is neither in the table nor the caller's."""
     return FunctionNotFoundError(
         f"there is no function '{call.function}' in formulas",
-        "E_UNKNOWN_FUNCTION",
-        scope.text,
-        call.span,
-        suggest_function(call.function, scope.functions),
+        span=call.span,
+        hint=suggest_function(call.function, scope.functions),
     )
 
 
@@ -219,21 +186,10 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     positional = [value for name, value in given if not name]
     named = {name.replace(".", "_"): value for name, value in given if name}
     if len(positional) + len(named) < len(given):
-        raise FormulaDataError(
-            f"{call.function}() is given an argument twice",
-            "E_UNSUPPORTED_ARG",
-            scope.text,
-            call.span,
-        )
+        raise FormulaDataError(f"{call.function}() is given an argument twice", "E_UNSUPPORTED_ARG")
     if call.function in scope.functions:
-        return call_users(
-            call,
-            scope.functions[call.function],
-            positional,
-            named,
-            scope.frame.num_rows,
-            scope.text,
-        )
+        users = scope.functions[call.function]
+        return call_users(call.function, users, positional, named, scope.frame.num_rows)
     function = FUNCTIONS.get(call.function)
     if function is None:
         raise missing_function(call, scope)
@@ -243,7 +199,7 @@ def _call(call: ir.Call, scope: Scope) -> Value:
         named = {"names": names}
     learned = (scope.memory.calls.get(call),) if function.is_stateful else ()
     positional, named = match_arguments(
-        call, function.call, len(learned), positional, named, scope.text
+        call.function, function.call, len(learned), positional, named
     )
     result = function.call(*learned, *positional, **named)
     if not function.is_stateful:

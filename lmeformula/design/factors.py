@@ -82,7 +82,7 @@ def factor(
 ) -> tuple[Value, Any]:
     """Make a factor; the levels are those of the data of the fit."""
     if not isinstance(x, Numbers | Logicals | Categories):
-        raise FormulaDataError(f"factor() needs a column, not {describe(x)}", "E_DATA")
+        raise FormulaDataError(f"factor() needs a column, not {describe(x)}")
     factor = categories(x)
     wanted = learned if learned is not None else factor.levels
     if levels is not None:
@@ -96,9 +96,7 @@ def factor(
     if labels is not None:
         given = [spell(label) for label in constants(labels, "labels")]
         if len(given) != len(wanted):
-            raise FormulaDataError(
-                f"factor() has {len(wanted)} levels but {len(given)} labels", "E_DATA"
-            )
+            raise FormulaDataError(f"factor() has {len(wanted)} levels but {len(given)} labels")
         names = [*given, *extra]
     result = merge_levels(table[factor.codes], names)
     is_ordered = factor.ordered if ordered is None else flag(ordered, "ordered")
@@ -130,16 +128,14 @@ def spell(value: bool | float | str) -> str:
 def relevel(x: Value, ref: Value) -> Value:
     """Move one level, by name or by position from 1, to the front."""
     if not isinstance(x, Categories):
-        raise FormulaDataError(f"relevel() needs a factor, not {describe(x)}", "E_DATA")
+        raise FormulaDataError(f"relevel() needs a factor, not {describe(x)}")
     if isinstance(ref, float | int) and not isinstance(ref, bool):
         position = count(ref, "relevel(ref=)") - 1
     else:
         position = x.levels.index(str(ref)) if str(ref) in x.levels else -1
     if not 0 <= position < len(x.levels):
         raise FormulaDataError(
-            f"{ref!r} is not a level of the factor",
-            "E_DATA",
-            hint=f"Its levels are {listed(x.levels)}.",
+            f"{ref!r} is not a level of the factor", hint=f"Its levels are {listed(x.levels)}."
         )
     order = [position, *(i for i in range(len(x.levels)) if i != position)]
     table = np.empty(len(order) + 1, dtype=np.int64)
@@ -151,7 +147,7 @@ def relevel(x: Value, ref: Value) -> Value:
 def interaction(*factors: Value, sep: Value = ".") -> Value:
     """Cross factors; the first one varies fastest, as in R."""
     if not factors or not all(is_column(factor) for factor in factors):
-        raise FormulaDataError("interaction() needs columns", "E_DATA")
+        raise FormulaDataError("interaction() needs columns")
     result, *others = [categories(factor) for factor in factors]  # type: ignore[arg-type]
     for other in others:
         num_combinations = len(result.levels) * len(other.levels)
@@ -159,11 +155,10 @@ def interaction(*factors: Value, sep: Value = ".") -> Value:
             raise FormulaDataError(
                 f"interaction() has {num_combinations:,} combinations of levels, and {MOST_LEVELS:,} is "
                 "the most that there can be",
-                "E_DATA",
                 hint="As a grouping factor, (1 | g:h) has the combinations that occur.",
             )
         if other.codes.shape != result.codes.shape:
-            raise FormulaDataError("interaction() needs columns of one length", "E_DATA")
+            raise FormulaDataError("interaction() needs columns of one length")
         # R: the first factor varies fastest; combinations that never occur are dropped later.
         codes = np.where(
             (result.codes < 0) | (other.codes < 0),
@@ -178,7 +173,7 @@ def interaction(*factors: Value, sep: Value = ".") -> Value:
 def dummy(x: Value, levelsToKeep: Value = None) -> Value:
     """Indicator columns of some levels, by default of all but the first: lme4's dummy()."""
     if not isinstance(x, Numbers | Logicals | Categories):
-        raise FormulaDataError("dummy() needs a column", "E_DATA")
+        raise FormulaDataError("dummy() needs a column")
     factor = categories(x)
     keep = factor.levels[1:] if levelsToKeep is None else constants(levelsToKeep, "levels")
     names = [spell(level) for level in keep]
@@ -186,13 +181,11 @@ def dummy(x: Value, levelsToKeep: Value = None) -> Value:
     if absent:
         raise FormulaDataError(
             f"{absent[0]!r} is not a level of the factor",
-            "E_DATA",
             hint=f"Its levels are {listed(factor.levels)}.",
         )
     if not names:
         raise FormulaDataError(
             "dummy() needs a factor of two levels or more",
-            "E_DATA",
             hint=f"It has {listed(factor.levels)}." if factor.levels else "It has no values.",
         )
     check_room("dummy()", factor.codes.size, len(names))
@@ -212,7 +205,7 @@ def treatment(base: Value = None) -> Value:
 def c_marker(x: Value, contr: Value = None, base: Value = None) -> Value:
     """C(a, contr.sum): a factor with its contrasts."""
     if not isinstance(x, Numbers | Logicals | Categories):
-        raise FormulaDataError(f"C() needs a column, not {describe(x)}", "E_DATA")
+        raise FormulaDataError(f"C() needs a column, not {describe(x)}")
     factor = categories(x)
     if contr is None and base is None:
         return replace(factor, is_text=False)
@@ -243,7 +236,7 @@ def cut(
     """Cut numbers into intervals, open on the left unless right = FALSE; outside is missing."""
     numbers = as_floats(x, "cut()")
     if numbers.ndim != 1:
-        raise FormulaDataError("cut() needs one column", "E_DATA")
+        raise FormulaDataError("cut() needs one column")
     if learned is None:
         learned = bases.cut_points(numbers, breaks if isinstance(breaks, tuple) else (breaks,))
     points = np.asarray(learned)
@@ -263,7 +256,7 @@ def cut(
         names = [spell(label) for label in constants(labels, "labels")]
         if len(names) != points.size - 1:
             raise FormulaDataError(
-                f"cut() makes {points.size - 1} intervals but has {len(names)} labels", "E_DATA"
+                f"cut() makes {points.size - 1} intervals but has {len(names)} labels"
             )
     factor = merge_levels(np.where(outside, -1, codes), names)
     return replace(factor, ordered=flag(ordered_result, "ordered_result")), learned

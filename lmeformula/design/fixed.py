@@ -37,7 +37,6 @@ def columns_of(
     terms: TermSum,
     variables: Mapping[Expression, Column],
     num_rows: int,
-    formula: str,
     *,
     build: Builder = model_matrix,
 ) -> Matrix:
@@ -47,7 +46,6 @@ def columns_of(
       terms: the intercept and the terms.
       variables: each variable's values on the rows used; factors without unused levels.
       num_rows: n.
-      formula: the formula's text, for messages.
       build: how factors are coded; by default without columns that are redundant by structure.
     Returns:
       The matrix, (n, k), with formulaic's names.
@@ -66,10 +64,8 @@ def columns_of(
         widest = used[int(np.argmax(widths))].name
         raise FormulaDataError(
             f"the model matrix would have about {total:.0f} columns and {num_rows} rows",
-            "E_DATA",
-            formula,
-            next((term.span for term in terms.terms if term.span), None),
-            f"'{widest}' has {max(widths)} levels; as a grouping factor, (1 | {widest}), "
+            span=next((term.span for term in terms.terms if term.span), None),
+            hint=f"'{widest}' has {max(widths)} levels; as a grouping factor, (1 | {widest}), "
             "it would need no columns.",
         )
     values, names = build(terms.intercept, products, used, num_rows)

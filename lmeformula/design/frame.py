@@ -69,20 +69,18 @@ def open_frame(data: object) -> Frame:
     """
     frame = _mapping_frame(data) if isinstance(data, Mapping) else _native_frame(data)
     if not frame.columns:
-        raise FormulaDataError("the data has no columns", "E_DATA")
+        raise FormulaDataError("the data has no columns")
     if frame.num_rows == 0:
-        raise FormulaDataError("the data has no rows", "E_DATA", hint="Pass at least one row.")
+        raise FormulaDataError("the data has no rows", hint="Pass at least one row.")
     return frame
 
 
-def column_of(frame: Frame, name: str, formula: str = "", span: Span | None = None) -> Column:
+def column_of(frame: Frame, name: str) -> Column:
     """Read one column as numbers, logical values or a factor.
 
     Args:
       frame: the table.
       name: the column's name.
-      formula: the text of the formula that names it, for the message.
-      span: where in that text.
     Returns:
       The column; strings are a factor with sorted levels.
     Raises:
@@ -90,7 +88,7 @@ def column_of(frame: Frame, name: str, formula: str = "", span: Span | None = No
       FormulaDataError: if several columns have this name, or its type has no meaning in a formula.
     """
     if name not in frame.read:
-        frame.read[name] = _read(frame, name, formula, span)
+        frame.read[name] = _read(frame, name)
     return frame.read[name]
 
 
@@ -100,12 +98,11 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
     def series(value: Any) -> Any:
         if hasattr(value, "shape") and len(value.shape) > 1:
             raise FormulaDataError(
-                f"every column must be one-dimensional, not of shape {value.shape}", "E_DATA"
+                f"every column must be one-dimensional, not of shape {value.shape}"
             )
         if not _is_column(value):
             raise FormulaDataError(
                 f"a column must be an array, not {kinds.shown(value)}",
-                "E_DATA",
                 hint="Give a value for each row, in a list or an array; repeat a constant.",
             )
         if type(value).__module__.startswith("pyarrow"):
@@ -116,7 +113,6 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
         except (TypeError, ValueError) as error:
             raise FormulaDataError(
                 f"a column cannot be made of {kinds.shown(value)}: {error}",
-                "E_DATA",
                 hint="Give a value for each row, in a list or an array.",
             ) from error
 
@@ -126,7 +122,6 @@ def _mapping_frame(data: Mapping[Any, Any]) -> Frame:
         shown = ", ".join(f"{name}: {length}" for name, length in list(lengths.items())[:8])
         raise FormulaDataError(
             f"the columns differ in length ({shown})",
-            "E_DATA",
             hint="Give every column one value for each row.",
         )
     return Frame(
@@ -159,13 +154,12 @@ def _native_frame(data: Any) -> Frame:
         is_path = isinstance(data, str | os.PathLike)
         raise FormulaDataError(
             f"the data must be a table, not {kinds.shown(data) if is_path else type(data).__name__}",
-            "E_DATA",
             hint="Read the file first, such as with pandas.read_csv(path)."
             if is_path
             else "Pass a pandas or polars DataFrame, a pyarrow Table, or a dict of arrays.",
         ) from None
     if isinstance(opened, nw.LazyFrame):
-        raise FormulaDataError("the data is a lazy frame", "E_DATA", hint="Call .collect() first.")
+        raise FormulaDataError("the data is a lazy frame", hint="Call .collect() first.")
     return Frame(tuple(map(_name, opened.columns)), len(opened), lambda i: opened[:, i])
 
 
@@ -181,57 +175,39 @@ def _series(native: Any) -> nw.Series[Any]:
     return nw.from_native(native, series_only=True)
 
 
-def _read(frame: Frame, name: str, formula: str, span: Span | None) -> Column:
+def _read(frame: Frame, name: str) -> Column:
     positions = frame.positions.get(name, [])
     if not positions:
-        raise missing_column(frame, name, formula, span)
+        raise missing_column(frame, name)
     if len(positions) > 1:
         raise FormulaDataError(
             f"the data has {len(positions)} columns named {name!r}",
-            "E_DATA",
-            formula,
-            span,
-            "Rename or drop all but one, so that it is clear which one is meant.",
+            hint="Rename or drop all but one, so that it is clear which one is meant.",
         )
     series = frame.series(positions[0])
     try:
         return _convert(series)
     except FormulaDataError as error:
-        raise FormulaDataError(
-            f"column {name!r} {error.problem}", error.code, formula, span, error.hint
-        ) from None
+        raise FormulaDataError(f"column {name!r} {error.problem}", hint=error.hint) from None
     except ArithmeticError:  # decimals that signal when they are looked at
         raise FormulaDataError(
             f"column {name!r} holds a number that cannot be calculated with, such as a signalling NaN",
-            "E_DATA",
-            formula,
-            span,
-            "Convert the column to float.",
+            hint="Convert the column to float.",
         ) from None
 
 
 def missing_column(
-    frame: Frame,
-    name: str,
-    formula: str = "",
-    span: Span | None = None,
-    what: str = "the formula uses",
+    frame: Frame, name: str, span: Span | None = None, what: str = "the formula uses"
 ) -> ColumnNotFoundError:
-    """The error for a name that is not a column; `what` has it."""
-    return ColumnNotFoundError(
-        f"{what} {name!r}, which is not a column of the data",
-        "E_UNKNOWN_COLUMN",
-        formula,
-        span,
-        _suggest(name, frame.columns),
-    )
-
-
-def _suggest(name: str, columns: tuple[str, ...]) -> str:
-    folded = {column.casefold(): column for column in reversed(columns)}
+    """The error for a name that is not a column; `what` has it, at `span`."""
+    folded = {column.casefold(): column for column in reversed(frame.columns)}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.65)
     guess = f"Did you mean {folded[near[0]]!r}? " if near else ""
-    return f"{guess}Columns: {listed(columns)}."
+    return ColumnNotFoundError(
+        f"{what} {name!r}, which is not a column of the data",
+        span=span,
+        hint=f"{guess}Columns: {listed(frame.columns)}.",
+    )
 
 
 def _convert(series: nw.Series[Any]) -> Column:
@@ -260,7 +236,6 @@ def _convert(series: nw.Series[Any]) -> Column:
     raise FormulaDataError(
         f"has the type {getattr(native, 'dtype', getattr(native, 'type', dtype))}, "
         "which means nothing in a formula",
-        "E_DATA",
         hint="Use numbers, logical values, strings or categories.",
     )
 
@@ -292,9 +267,7 @@ def _whole_numbers(values: NDArray[Any]) -> Numbers:
         floats[present] = known
     except OverflowError:
         raise FormulaDataError(
-            "holds a whole number that is too large to calculate with",
-            "E_DATA",
-            hint="Write ids as strings.",
+            "holds a whole number that is too large to calculate with", hint="Write ids as strings."
         ) from None
     if all(abs(value) < 2**53 for value in known):
         return Numbers(floats)
@@ -357,7 +330,6 @@ def _level_names(levels: Any) -> list[str]:
         if name in seen:
             raise FormulaDataError(
                 f"has the levels {seen[name]!r} and {level!r}, which are spelled alike",
-                "E_DATA",
                 hint="Convert the categories to one type, or rename one of them.",
             )
         seen[name] = level
@@ -389,7 +361,6 @@ def _objects(values: NDArray[Any]) -> Column:
         shown = ", ".join(sorted(kind.__name__ for kind in types))
         raise FormulaDataError(
             f"mixes values of several types or of a type without a meaning here ({shown})",
-            "E_DATA",
             hint="Convert the column to one type: numbers, strings, or categories.",
         ) from None
     return Numbers(numbers)

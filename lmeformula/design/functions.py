@@ -90,7 +90,7 @@ def _as_numeric(x: Value) -> Value:
     except ValueError:
         shown = ", ".join(map(repr, x.levels[:4]))
         raise FormulaDataError(
-            "as.numeric() needs text that spells numbers", "E_DATA", hint=f"Its values are {shown}."
+            "as.numeric() needs text that spells numbers", hint=f"Its values are {shown}."
         ) from None
     return Numbers(numbers[x.codes])
 
@@ -102,15 +102,13 @@ def _as_integer(x: Value) -> Value:
 
 def _bool(x: Value) -> Value:
     if isinstance(x, Categories):
-        raise FormulaDataError(
-            f"bool() needs numbers or logical values, not {describe(x)}", "E_DATA"
-        )
+        raise FormulaDataError(f"bool() needs numbers or logical values, not {describe(x)}")
     return operate("|", (x, False))
 
 
 def _is_na(x: Value) -> Value:
     if not isinstance(x, Numbers | Logicals | Categories):
-        raise FormulaDataError("is.na() needs a column", "E_DATA")
+        raise FormulaDataError("is.na() needs a column")
     return Logicals(missing(x).astype(np.float64))
 
 
@@ -149,7 +147,7 @@ def _ifelse(test: Value, yes: Value, no: Value) -> Value:
 def _extreme(name: str, choose: Callable[[Any, Any], Any]) -> Function:
     def call(*values: Value) -> Value:
         if not values:
-            raise FormulaDataError(f"{name}() needs columns", "E_DATA")
+            raise FormulaDataError(f"{name}() needs columns")
         result = as_floats(values[0], f"{name}()")
         for value in values[1:]:
             result = choose(*aligned(result, as_floats(value, f"{name}()"), f"{name}()"))
@@ -175,7 +173,7 @@ def _aggregate(name: str, function: Callable[[Any], Any]) -> Function:
 def _lag(x: Value, k: Value = 1) -> Value:
     numbers = as_floats(x, "lag()")
     if numbers.ndim != 1:
-        raise FormulaDataError("lag() needs one column", "E_DATA")
+        raise FormulaDataError("lag() needs one column")
     shift = factors.count(k, "lag(k=)")
     result = np.full(numbers.shape, np.nan)
     if abs(shift) < numbers.size:
@@ -189,7 +187,7 @@ def _lag(x: Value, k: Value = 1) -> Value:
 def _cbind(*values: Value, names: tuple[str, ...] = ()) -> Value:
     num = rows_of(list(values))
     if not num:
-        raise FormulaDataError("cbind() needs columns", "E_DATA")
+        raise FormulaDataError("cbind() needs columns")
     blocks = [as_floats(spread(value, num, "cbind()"), "cbind()") for value in values]
     columns = [block if block.ndim == 2 else block[:, None] for block in blocks]
     labels = []

@@ -63,7 +63,6 @@ def in_order(name: str, given: Any, index: pd.Index | None, num_rows: int) -> An
         raise FormulaDataError(
             f"the {name} is a Series in another order than the data, and its labels, or those of the data, "
             "are not distinct",
-            "E_DATA",
             hint="Give its values in the order of the rows: series.to_numpy().",
         )
     places = given.index.get_indexer(wanted)
@@ -72,7 +71,6 @@ def in_order(name: str, given: Any, index: pd.Index | None, num_rows: int) -> An
         raise FormulaDataError(
             f"the {name} is a Series without a value for {int((places < 0).sum()):,} of the rows; the first "
             f"is {lacking!r}",
-            "E_DATA",
             hint="A Series is aligned by its index. Give its values to count by place: series.to_numpy().",
         )
     return given.iloc[places]

@@ -21,7 +21,6 @@ def recipe_of(design: Design) -> Recipe:
     if design.recipe is None:
         raise FormulaDataError(
             "this design was put together by hand, and does not know how its columns were made",
-            "E_DATA",
             hint="Make it with lf.design(formula, data).",
         )
     return design.recipe

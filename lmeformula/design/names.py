@@ -31,13 +31,13 @@ def check_names(
                 # A constant has its meaning inside a call; as a term it is a column like any other.
                 is_constant = node.name in CONSTANTS and node is not expression
                 if node.name not in scope.frame.positions and not is_constant:
-                    error = missing_column(scope.frame, node.name, scope.text, node.span)
+                    error = missing_column(scope.frame, node.name, node.span)
                     errors.setdefault(node.name, error)
             elif node.function not in FUNCTIONS and node.function not in scope.functions:
                 errors.setdefault(f"{node.function}()", missing_function(node, scope))
     for name, span in groups:
         if name not in scope.frame.positions:
-            errors.setdefault(name, missing_column(scope.frame, name, scope.text, span))
+            errors.setdefault(name, missing_column(scope.frame, name, span))
     found = sorted(errors.values(), key=lambda error: error.span or (0, 0))
     if found:
         raise found[0] if len(found) == 1 else NamesNotFoundError(found)

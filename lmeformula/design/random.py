@@ -28,7 +28,6 @@ def term_blocks(
     variables: Mapping[Expression, Column],
     groups: Mapping[tuple[str, ...], tuple[Grouping, Ints]],
     num_rows: int,
-    formula: str,
 ) -> tuple[TermBlock, ...]:
     """Turn every random-effects term into arrays.
 
@@ -41,7 +40,6 @@ def term_blocks(
       variables: the values of the variables on the rows used.
       groups: for the names of each grouping factor, its levels and each row's level.
       num_rows: n.
-      formula: the formula's text, for messages.
     Returns:
       One block for each term or set of linked terms, with distinct names.
     Raises:
@@ -55,10 +53,10 @@ def term_blocks(
         term = linked[0]
         kind = KINDS.get(term.covariance.kind)
         if kind is not None and kind.is_over_time:
-            _check_levels(term, variables, formula)
+            _check_levels(term, variables)
         build = builder_of(term)
-        parts = [columns_of(t.columns, variables, num_rows, formula, build=build) for t in linked]
-        _check_distinct(linked, [part.names for part in parts], formula)
+        parts = [columns_of(t.columns, variables, num_rows, build=build) for t in linked]
+        _check_distinct(linked, [part.names for part in parts])
         grouping, index = groups[term.group.names]
         blocks.append(
             TermBlock(
@@ -150,9 +148,7 @@ def unique_name(group: str, seen: Counter[str], taken: set[str]) -> str:
     return name
 
 
-def _check_distinct(
-    linked: Sequence[RandomTerm], names: Sequence[tuple[str, ...]], formula: str
-) -> None:
+def _check_distinct(linked: Sequence[RandomTerm], names: Sequence[tuple[str, ...]]) -> None:
     owner: dict[str, RandomTerm] = {}
     for term, columns in zip(linked, names, strict=True):
         for column in columns:
@@ -162,15 +158,13 @@ def _check_distinct(
                     cure = f"write (0 + ... | {term.block} | {term.group.label}) in one of them"
                 raise FormulaDataError(
                     f"the terms linked by the label '{term.block}' both have the column '{column}'",
-                    "E_DATA",
-                    formula,
-                    term.span,
-                    f"They are one block of coefficients, and each column stands in it once: {cure}.",
+                    span=term.span,
+                    hint=f"They are one block of coefficients, and each column stands in it once: {cure}.",
                 )
             owner[column] = term
 
 
-def _check_levels(term: RandomTerm, variables: Mapping[Expression, Column], formula: str) -> None:
+def _check_levels(term: RandomTerm, variables: Mapping[Expression, Column]) -> None:
     parts, name = term.columns.terms, term.covariance.kind
     one_factor = (
         not term.columns.intercept
@@ -181,8 +175,6 @@ def _check_levels(term: RandomTerm, variables: Mapping[Expression, Column], form
     if not one_factor:
         raise FormulaDataError(
             f"{name}() needs the levels of one factor, which are its times, and no intercept",
-            "E_DATA",
-            formula,
-            term.span,
-            f"Write {name}(0 + factor(time) | {term.group.label}).",
+            span=term.span,
+            hint=f"Write {name}(0 + factor(time) | {term.group.label}).",
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Floats, Ints
+from lmeformula.arrays import Floats
 from lmeformula.design.arguments import row_argument
 from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
 from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock
@@ -18,19 +19,20 @@ from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
 from lmeformula.design.made import recipe_of
 from lmeformula.design.random import term_blocks
+from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.side_by_side import joined_rows, term_places
 from lmeformula.design.values import Column, Numbers, as_floats, take
 from lmeformula.design.variables import (
-    check_finite,
     complete_rows,
     evaluate_formula,
     group_columns,
-    predictor_on,
+    on_rows,
+    predictors_on,
 )
-from lmeformula.errors import FormulaDataError
+from lmeformula.errors import FormulaDataError, placed
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.ir import Expression, RandomTerm, Response
+from lmeformula.formula.ir import Expression, RandomTerm, Response, TermSum
 from lmeformula.formula.links import linked_terms
 
 
@@ -79,64 +81,81 @@ def rebuild(
     if sizes and design.response is not None and design.response.kind == "matrix":
         response, sizes = True, False
     recipe = recipe_of(design)
-    text = design.formula.text
-    frame = open_frame(newdata)
-    scope = Scope(frame, recipe.functions, recipe.memory, True, text)
-    model, _ = without_reserved(design.formula, scope)
-    if not all(built):
-        model = replace(model, random=_of_terms(model, built))
-    has_groups = any(built)
-    values = evaluate_formula(
-        model, scope, with_response=response, with_groups=has_groups, with_sizes=sizes
-    )
-    offset_given = _given("offset", offset, recipe.offset, frame)
-    has_weights = response or sizes
-    weights_given = _given("weights", weights, recipe.weights, frame) if has_weights else None
-    given = [Numbers(array) for array in (offset_given, weights_given) if array is not None]
-    rows = complete_rows([*values.columns(), *given], frame.num_rows)
-    num_rows = frame.num_rows if rows is None else rows.size
+    scope = _scope(recipe, newdata)
+    frame = scope.frame
+    has_groups, has_weights = any(built), response or sizes
+    with placed(design.formula.text):
+        model, _ = without_reserved(design.formula, scope)
+        if not all(built):
+            model = replace(model, random=_of_terms(model, built))
+        values = evaluate_formula(
+            model, scope, with_response=response, with_groups=has_groups, with_sizes=sizes
+        )
+        offset_given = _given("offset", offset, recipe.offset, frame)
+        weights_given = _given("weights", weights, recipe.weights, frame) if has_weights else None
+        given = [Numbers(array) for array in (offset_given, weights_given) if array is not None]
+        rows = complete_rows([*values.columns(), *given], frame.num_rows)
+        num_rows = frame.num_rows if rows is None else rows.size
 
-    variables = {
-        expression: predictor_on(
-            expression, column, rows, text, known=recipe.factors.get(expression)
+        variables = predictors_on(values.predictors, rows, recipe.factors, {})
+        X = _kept_columns(columns_of(model.fixed.sum, variables, num_rows), design)
+        matched, unseen = {}, {}
+        for term in model.random if has_groups else ():
+            names = group_columns(term.group.names, term.group.reserved)
+            factors = [take(values.groups[name], rows) for name in names]
+            grouping = recipe.groupings[term.group.names]
+            index, unknown = match_rows(grouping, factors)  # type: ignore[arg-type]
+            matched[term.group.names] = (grouping, index)
+            if unknown:
+                unseen[term.group.label] = unknown
+        block, parts = None, on_rows(values.response, rows)
+        if response and model.response is not None:
+            known = design.response.levels if design.response is not None else ()
+            block = response_block(model.response, parts, known)
+        if sizes and model.response is not None:
+            block = _sizes_block(design, model.response, parts, num_rows)
+        terms: tuple[TermBlock, ...] = ()
+        if has_groups:
+            found = term_blocks(model.random, variables, matched, num_rows)
+            terms = _all_terms(design, built, found, num_rows)
+        return NewRows(
+            X=X,
+            names=design.names,
+            terms=terms,
+            offsets=(sum_offsets(values, offset_given, rows, num_rows),),
+            column_predictors=design.column_predictors,
+            unseen=unseen,
+            rows=np.arange(num_rows, dtype=np.int64) if rows is None else rows,
+            num_rows=frame.num_rows,
+            response=block,
+            weights=prior_weights(model, values, weights_given, rows) if has_weights else None,
         )
-        for expression, column in values.predictors.items()
-    }
-    X = _kept_columns(columns_of(model.fixed.sum, variables, num_rows, text), design, text)
-    matched, unseen = {}, {}
-    for term in model.random if has_groups else ():
-        names = group_columns(term.group.names, term.group.reserved)
-        factors = [take(values.groups[name], rows) for name in names]
-        grouping = recipe.groupings[term.group.names]
-        index, unknown = match_rows(grouping, factors)  # type: ignore[arg-type]
-        matched[term.group.names] = (grouping, index)
-        if unknown:
-            unseen[term.group.label] = unknown
-    block = None
-    if response and model.response is not None:
-        parts = {e: take(column, rows) for e, column in values.response.items()}
-        for expression, column in parts.items():
-            check_finite(column, expression, text)
-        known = design.response.levels if design.response is not None else ()
-        block = response_block(model.response, parts, known, text)
-    if sizes and model.response is not None:
-        block = _sizes_block(design, model.response, values.response, rows, num_rows)
-    return NewRows(
-        X=X,
-        names=design.names,
-        terms=_all_terms(
-            design, built, term_blocks(model.random, variables, matched, num_rows, text), num_rows
-        )
-        if has_groups
-        else (),
-        offsets=(sum_offsets(values, offset_given, rows, num_rows, text),),
-        column_predictors=design.column_predictors,
-        unseen=unseen,
-        rows=_positions(rows, num_rows),
-        num_rows=frame.num_rows,
-        response=block,
-        weights=prior_weights(model, values, weights_given, rows, text) if has_weights else None,
-    )
+
+
+def columns_on(design: Design, newdata: Mapping[str, Any], terms: TermSum) -> Matrix:
+    """Build the columns of a sum of terms of a design's fixed part: of all of them, or of some.
+
+    Args:
+      design: whose centring, knots, levels and contrasts hold.
+      newdata: the columns of the data that the fixed part and the offsets use; none missing.
+      terms: among those of the fixed part.
+    Returns:
+      The columns before redundant ones are left out, with their names.
+    Raises:
+      FormulaDataError: if the design was put together by hand, or the data does not fit.
+    """
+    recipe = recipe_of(design)
+    scope = _scope(recipe, newdata)
+    with placed(design.formula.text):
+        model, _ = without_reserved(design.formula, scope)
+        model = replace(model, fixed=replace(model.fixed, sum=terms))
+        values = evaluate_formula(model, scope, with_response=False, with_groups=False)
+        variables = predictors_on(values.predictors, None, recipe.factors, {})
+        return columns_of(terms, variables, scope.frame.num_rows)
+
+
+def _scope(recipe: Recipe, newdata: object) -> Scope:
+    return Scope(open_frame(newdata), recipe.functions, recipe.memory, True)
 
 
 def _of_terms(model: Formula, built: tuple[bool, ...]) -> tuple[RandomTerm, ...]:
@@ -165,22 +184,15 @@ def _all_terms(
 
 
 def _sizes_block(
-    design: Design,
-    response: Response,
-    columns: Mapping[Expression, Column],
-    rows: Ints | None,
-    num_rows: int,
+    design: Design, response: Response, columns: Mapping[Expression, Column], num_rows: int
 ) -> ResponseBlock | None:
     """A response of zeros with the new rows' numbers of trials; None where it has none."""
     trials = response_parts(response).trials
     if trials is None or design.response is None:
         return None
-    column = take(columns[trials], rows)
-    check_finite(column, trials, design.formula.text)
-    sizes = as_floats(column, "trials()")
-    check_trials(sizes, design.formula.text, response)
-    zeros = np.zeros(num_rows)
-    return replace(design.response, values=zeros, trials=sizes)
+    sizes = as_floats(columns[trials], "trials()")
+    check_trials(sizes, response.span)
+    return replace(design.response, values=np.zeros(num_rows), trials=sizes)
 
 
 def _rebuild_each(
@@ -219,7 +231,7 @@ def _rebuild_each(
     return joined_rows(design, rows)
 
 
-def _kept_columns(matrix: Matrix, design: Design, text: str) -> Floats:
+def _kept_columns(matrix: Matrix, design: Design) -> Floats:
     """The columns that the design kept; a recipe that was put together by hand may give others."""
     assert design.recipe is not None
     found = dict(enumerate(matrix.names))
@@ -227,8 +239,7 @@ def _kept_columns(matrix: Matrix, design: Design, text: str) -> Floats:
     if tuple(found.get(i, "") for i in kept) != design.names:
         raise FormulaDataError(
             f"the columns {', '.join(matrix.names)} are not those of the fit: {', '.join(design.names)}",
-            "E_DATA",
-            text,
+            formula=design.formula.text,
             hint="What the design remembers of its data does not belong to it: fit the model again.",
         )
     return np.ascontiguousarray(matrix.values[:, kept])
@@ -238,11 +249,6 @@ def _given(name: str, given: object, remembered: str | None, frame: Frame) -> Fl
     if given is None and remembered is None:
         raise FormulaDataError(
             f"the fit was given the {name} as an array; the new rows need one too",
-            "E_DATA",
             hint=f"Pass {name}=..., one number for each new row.",
         )
     return row_argument(name, given if given is not None else remembered or None, frame)
-
-
-def _positions(rows: Ints | None, num_rows: int) -> Ints:
-    return np.arange(num_rows, dtype=np.int64) if rows is None else rows

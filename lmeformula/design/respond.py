@@ -17,7 +17,7 @@ from lmeformula.design.given import in_order
 from lmeformula.design.made import row_labels
 from lmeformula.design.response import response_block, response_parts
 from lmeformula.design.values import Column, Numbers, categories, missing, num_rows, take
-from lmeformula.errors import FormulaDataError
+from lmeformula.errors import FormulaDataError, placed
 from lmeformula.formula.ir import Expression
 
 
@@ -44,7 +44,7 @@ def with_response(design: Design, y: Any) -> Design:
     old = design.response
     if old is None:
         raise FormulaDataError(
-            "a one-sided formula has no response to replace", "E_DATA", hint="Write y ~ terms."
+            "a one-sided formula has no response to replace", hint="Write y ~ terms."
         )
     y = _by_label(design, y)
     if old.kind in ("numeric", "matrix") and old.trials is None:
@@ -82,7 +82,6 @@ def _numbers(design: Design, y: Any) -> Floats | None:
     if not array.ndim:
         raise FormulaDataError(
             f"the new response is {kinds.shown(y)}",
-            "E_DATA",
             hint=f"Give {design.n:,} values, one for each row that was used.",
         )
     return np.ascontiguousarray(array[_used(design, len(array))], dtype=np.float64)
@@ -106,7 +105,6 @@ def _used(design: Design, given: int) -> Any:
     every = f", or {n + design.num_missing:,} for all rows" if design.num_missing else ""
     raise FormulaDataError(
         f"the new response has {given:,} values, and the fit used {n:,} rows",
-        "E_DATA",
         hint=f"Give {n:,} values, one for each row that was used{every}.",
     )
 
@@ -115,14 +113,12 @@ def _check_numbers(values: Floats, old: ResponseBlock) -> None:
     if values.shape[1:] != old.values.shape[1:]:
         raise FormulaDataError(
             f"the response '{old.name}' has {old.values.shape[1]} columns, the new one "
-            f"{values.shape[1]}",
-            "E_DATA",
+            f"{values.shape[1]}"
         )
     wrong = int((~np.isfinite(values)).sum())
     if wrong:
         raise FormulaDataError(
             f"the new response is missing or infinite in {wrong:,} of the rows used",
-            "E_DATA",
             hint="The predictors of these rows stay in the model: give each a finite value.",
         )
 
@@ -133,13 +129,12 @@ def _read(design: Design, old: ResponseBlock, y: Any) -> ResponseBlock:
     name = old.name
     array = _array(y)
     if array is not None and array.ndim == 2:
-        raise FormulaDataError(f"the response '{name}' has one column", "E_DATA")
+        raise FormulaDataError(f"the response '{name}' has one column")
     column = column_of(open_frame(y if isinstance(y, Mapping) else {name: y}), name)
     column = take(column, _positions(design, num_rows(column)))
     if missing(column).any():
         raise FormulaDataError(
             f"the new response is missing in {int(missing(column).sum()):,} of the rows used",
-            "E_DATA",
             hint="The predictors of these rows stay in the model: give each a value.",
         )
     parts = response_parts(response)
@@ -150,7 +145,8 @@ def _read(design: Design, old: ResponseBlock, y: Any) -> ResponseBlock:
     if old.levels and isinstance(column, Numbers):
         # Numbers name categories where the first response's were numbers, too.
         columns[parts.values] = categories(column)
-    block = response_block(response, columns, old.levels or None, design.formula.text)
+    with placed(design.formula.text):
+        block = response_block(response, columns, old.levels or None)
     if block.kind != old.kind and not (block.kind == "numeric" and old.kind == "logical"):
         block = _as_before(block, old)
     return replace(block, kind=old.kind, levels=old.levels)
@@ -164,7 +160,6 @@ def _as_before(block: ResponseBlock, old: ResponseBlock) -> ResponseBlock:
         return block
     raise FormulaDataError(
         f"the response '{old.name}' is {old.kind}, the new one {block.kind}",
-        "E_DATA",
         hint="Give values of the same kind.",
     )
 

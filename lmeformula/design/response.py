@@ -23,7 +23,7 @@ from lmeformula.design.values import (
 )
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
-from lmeformula.formula.ir import Call, Expression, Response
+from lmeformula.formula.ir import Call, Expression, Response, Span
 
 
 class ResponseParts(NamedTuple):
@@ -47,7 +47,6 @@ def response_block(
     response: Response,
     columns: Mapping[Expression, Column],
     levels: tuple[str, ...] | None,
-    formula: str,
 ) -> ResponseBlock:
     """Make arrays of a response.
 
@@ -55,7 +54,6 @@ def response_block(
       response: as in the formula.
       columns: the values of its parts on the rows used.
       levels: the categories of the data of the fit, for new rows; None there.
-      formula: the formula's text, for messages.
     Returns:
       The block.
     Raises:
@@ -67,20 +65,16 @@ def response_block(
     name = label(response.expression)
     trials = None
     if parts.trials is not None:
-        trials = _trials(column, columns[parts.trials], name, formula, response)
+        trials = _trials(column, columns[parts.trials], name, response.span)
     if isinstance(column, Categories):
-        return _categorical(name, column, levels, formula, response)
+        return _categorical(name, column, levels, response.span)
     kind = "logical" if isinstance(column, Logicals) else "numeric"
     values = np.ascontiguousarray(column.values, dtype=np.float64)
     return ResponseBlock(name, "matrix" if values.ndim == 2 else kind, values, (), trials)
 
 
 def _categorical(
-    name: str,
-    column: Categories,
-    levels: tuple[str, ...] | None,
-    formula: str,
-    response: Response,
+    name: str, column: Categories, levels: tuple[str, ...] | None, span: Span | None
 ) -> ResponseBlock:
     kind = "ordered" if column.ordered else "categorical"
     if levels is None:
@@ -101,41 +95,35 @@ def _categorical(
         raise FormulaDataError(
             f"the response '{name}' has categories that the data of the fit did not have: "
             f"{listed(unknown)}",
-            "E_DATA",
-            formula,
-            response.span,
-            f"Known are {listed(levels)}.",
+            span=span,
+            hint=f"Known are {listed(levels)}.",
         )
     return ResponseBlock(name, kind, codes.astype(np.float64), levels)
 
 
-def _trials(
-    successes: Column, column: Column, name: str, formula: str, response: Response
-) -> Floats:
+def _trials(successes: Column, column: Column, name: str, span: Span | None) -> Floats:
     if not isinstance(successes, Numbers | Logicals) or successes.values.ndim != 1:
         raise FormulaDataError(
             f"'{name}' must be the number of successes, not {describe(successes)}",
             "E_RESPONSE",
-            formula,
-            response.span,
+            span=span,
         )
     trials = as_floats(column, "trials()")
     if trials.ndim == 1:
-        check_trials(trials, formula, response)
+        check_trials(trials, span)
     num_wrong = int(np.sum((successes.values > trials) | (successes.values < 0)))
     if trials.ndim != 1 or num_wrong:
         raise FormulaDataError(
             f"'{name}' is outside 0 to its number of trials in {num_wrong} rows",
             "E_RESPONSE",
-            formula,
-            response.span,
-            "Write successes | trials(number of trials).",
+            span=span,
+            hint="Write successes | trials(number of trials).",
         )
     return trials
 
 
-def check_trials(trials: Floats, formula: str, response: Response) -> None:
-    """Refuse numbers of trials (n,) that are not whole.
+def check_trials(trials: Floats, span: Span | None) -> None:
+    """Refuse numbers of trials (n,) that are not whole, of the response at `span`.
 
     Raises:
       FormulaDataError: that shows the first.
@@ -147,7 +135,6 @@ def check_trials(trials: Floats, formula: str, response: Response) -> None:
             f"the numbers of trials are not whole in {int(wrong.sum()):,} rows; the first of those used has "
             f"{trials[first]:g}",
             "E_RESPONSE",
-            formula,
-            response.span,
-            "Trials are counts: 0, 1, 2, ....",
+            span=span,
+            hint="Trials are counts: 0, 1, 2, ....",
         )

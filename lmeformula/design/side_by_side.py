@@ -148,7 +148,6 @@ def _check_distinct(columns: tuple[str, ...]) -> None:
     if repeated:
         raise FormulaDataError(
             f"the coefficients of two predictors are both called {repeated[0]!r}",
-            "E_DATA",
             hint="Rename the column of the data: those of further predictors are called by the predictor's "
             "name, an underscore, and the column.",
         )
@@ -169,7 +168,6 @@ def _check_alike(members: Sequence[TermBlock]) -> None:
             raise FormulaDataError(
                 f"the terms linked by the label '{first.block}' have different covariance structures, "
                 f"{first.covariance} and {term.covariance}",
-                "E_DATA",
                 hint="They are one block of coefficients: give them one structure.",
             )
 

@@ -64,7 +64,6 @@ def check_room(what: str, num_rows: int, num_columns: int, most: int = MOST_NUMB
     if num_rows * num_columns > most:
         raise FormulaDataError(
             f"{what} would make {num_columns:,} columns of {num_rows:,} rows",
-            "E_DATA",
             hint=f"Ask for at most {most // max(num_rows, 1):,} columns; a factor of many levels is a grouping "
             "factor: (1 | g).",
         )

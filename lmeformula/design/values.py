@@ -136,7 +136,7 @@ def as_floats(value: Value, purpose: str) -> Floats:
             f"Its values are {shown}{', ...' if len(value.levels) > 4 else ''}; "
             "as.numeric() turns text that spells numbers, and a factor's positions, into numbers."
         )
-    raise FormulaDataError(f"{purpose} needs numbers, not {describe(value)}", "E_DATA", hint=hint)
+    raise FormulaDataError(f"{purpose} needs numbers, not {describe(value)}", hint=hint)
 
 
 def format_number(value: float) -> str:
@@ -163,7 +163,7 @@ def categories(column: Column) -> Categories:
         codes = np.where(np.isnan(column.values), -1, column.values).astype(np.int64)
         return Categories(codes, ("False", "True"))
     if column.values.ndim != 1:
-        raise FormulaDataError("a matrix cannot be a factor", "E_DATA")
+        raise FormulaDataError("a matrix cannot be a factor")
     if column.exactly is not None:
         return column.exactly
     codes, uniques = sorted_codes(column.values)

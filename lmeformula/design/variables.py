@@ -28,7 +28,7 @@ from lmeformula.design.values import (
     recode,
     take,
 )
-from lmeformula.errors import FormulaDataError
+from lmeformula.errors import FormulaDataError, placed
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Call, Expression, TermSum
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
@@ -104,16 +104,15 @@ def evaluate_formula(
             raise FormulaDataError(
                 f"the offset '{label(offset)}' must be numeric",
                 "E_OFFSET_TYPE",
-                scope.text,
-                offset.span,
-                "An offset is added to the linear predictor with the coefficient 1.",
+                span=offset.span,
+                hint="An offset is added to the linear predictor with the coefficient 1.",
             )
     groups = {}
     for term in random:
         for name in group_columns(term.group.names, term.group.reserved):
             if name not in groups:
-                column = column_of(scope.frame, name, scope.text, term.group.span)
-                groups[name] = categories(column)
+                with placed(span=term.group.span):
+                    groups[name] = categories(column_of(scope.frame, name))
     return Evaluated(predictors, response, offsets, groups)
 
 
@@ -147,33 +146,50 @@ def complete_rows(columns: list[Column], num_rows: int) -> Ints | None:
     return None if keep.all() else np.flatnonzero(keep)
 
 
-def predictor_on(
-    expression: Expression,
-    column: Column,
+def on_rows(columns: Mapping[Expression, Column], rows: Ints | None) -> dict[Expression, Column]:
+    """Restrict columns to the rows used, or None for all.
+
+    Raises:
+      FormulaDataError: if a number is infinite.
+    """
+    restricted = {expression: take(column, rows) for expression, column in columns.items()}
+    for expression, column in restricted.items():
+        check_finite(column, expression)
+    return restricted
+
+
+def predictors_on(
+    columns: Mapping[Expression, Column],
     rows: Ints | None,
-    text: str,
-    *,
-    known: Categories | None = None,
-    coding: Coding | None = None,
-) -> Column:
-    """Restrict a predictor to the rows used and settle its levels.
+    known: Mapping[Expression, Categories],
+    codings: Mapping[str, Coding],
+) -> dict[Expression, Column]:
+    """Restrict predictors to the rows used and settle their levels.
 
     Args:
-      expression: the variable, for messages.
-      column: its values on all rows.
+      columns: their values on all rows.
       rows: the complete rows, or None for all.
-      text: the formula's text, for messages.
-      known: for new rows, the factor of the data of the fit (without rows).
-      coding: the caller's contrasts for this variable.
+      known: for new rows, the factors of the data of the fit (without rows).
+      codings: the caller's contrasts, by the variables' names.
     Returns:
-      Finite numbers, or a factor of at least two levels of which none is unused.
+      Finite numbers, or factors of at least two levels of which none is unused.
     Raises:
       FormulaDataError: if a number is infinite, a factor has one level, or new rows have a level that the data
         of the fit did not have.
     """
-    column = take(column, rows)
+    return {
+        expression: _predictor(
+            expression, take(column, rows), known.get(expression), codings.get(label(expression))
+        )
+        for expression, column in columns.items()
+    }
+
+
+def _predictor(
+    expression: Expression, column: Column, known: Categories | None, coding: Coding | None
+) -> Column:
     if isinstance(column, Numbers):
-        check_finite(column, expression, text)
+        check_finite(column, expression)
         return column
     factor = categories(column)
     if known is not None:
@@ -182,10 +198,8 @@ def predictor_on(
             raise FormulaDataError(
                 f"'{label(expression)}' has levels that the data of the fit did not have: "
                 f"{listed(unknown)}",
-                "E_DATA",
-                text,
-                expression.span,
-                f"Known are {listed(known.levels)}. Only grouping factors may have new levels.",
+                span=expression.span,
+                hint=f"Known are {listed(known.levels)}. Only grouping factors may have new levels.",
             )
         return replace(known, codes=codes)
     factor = drop_unused(factor if coding is None else replace(factor, coding=coding))
@@ -194,20 +208,15 @@ def predictor_on(
         raise FormulaDataError(
             f"the factor '{label(expression)}' has only one level{shown} in the rows used",
             "E_CONTRASTS_ONE_LEVEL",
-            text,
-            expression.span,
-            "Its effect cannot be told from the intercept: leave it out.",
+            span=expression.span,
+            hint="Its effect cannot be told from the intercept: leave it out.",
         )
-    try:
+    with placed(span=expression.span):
         check_coding(label(expression), factor)
-    except FormulaDataError as error:
-        raise FormulaDataError(
-            error.problem, error.code, text, expression.span, error.hint
-        ) from None
     return factor
 
 
-def check_finite(column: Column, expression: Expression, text: str) -> None:
+def check_finite(column: Column, expression: Expression) -> None:
     """Refuse infinite values.
 
     Raises:
@@ -220,8 +229,6 @@ def check_finite(column: Column, expression: Expression, text: str) -> None:
     if count:
         raise FormulaDataError(
             f"'{label(expression)}' is infinite in {count} {'row' if count == 1 else 'rows'}",
-            "E_DATA",
-            text,
-            expression.span,
-            "Leave these rows out or mark them missing; log(0) is a frequent cause.",
+            span=expression.span,
+            hint="Leave these rows out or mark them missing; log(0) is a frequent cause.",
         )

@@ -103,12 +103,11 @@ def _rows_of(fit: FittedModel, data: pd.DataFrame, names: tuple[str, ...]) -> pd
     if len(data) != expected:
         raise FormulaDataError(
             f"the data have {len(data):,} rows, and the fit was made from {expected:,}",
-            "E_DATA",
             hint="Give the data frame that it was fitted to.",
         )
     taken = [name for name in names if name in data.columns]
     if taken:
         raise FormulaDataError(
-            f"the data have a column {taken[0]!r} already", "E_DATA", hint="Rename or drop it."
+            f"the data have a column {taken[0]!r} already", hint="Rename or drop it."
         )
     return data.iloc[design.rows]

@@ -13,11 +13,10 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.design.columns import columns_on
 from lmeformula.design.design import Design
 from lmeformula.design.fixed import Matrix
 from lmeformula.design.observed import Observed, ObservedColumn
-from lmeformula.design.rebuild import rebuild
+from lmeformula.design.rebuild import columns_on, rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import TermSum

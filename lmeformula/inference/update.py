@@ -162,7 +162,6 @@ def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> An
         has = "is not saved with the fit" if given is None else f"has {len(given):,} values"
         raise FormulaDataError(
             f"the fit was given the {name} as an array, which {has}, and these data have {num_rows:,} rows",
-            "E_DATA",
             hint=f"Give the array for these data, {name}=..., or {name}=None to do without.",
         )
     return given

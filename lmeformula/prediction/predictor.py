@@ -137,7 +137,6 @@ def check_levels_are_known(rows: NewRows, used: Sequence[bool] | None = None) ->
     raise FormulaDataError(
         f"{int(has_new_level(rows, used).sum()):,} new rows have levels that the fit has not seen: "
         f"{'; '.join(parts)}",
-        "E_DATA",
         hint='Pass new_levels="population" to predict them with an effect of zero for that factor, '
         'or re_form="NA" to leave out the random effects of all rows.',
     )

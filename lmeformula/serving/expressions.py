@@ -59,13 +59,11 @@ class Planner:
 
     Attributes:
       recipe: how the design made the columns.
-      text: of the formula, for messages.
       inputs: by column and kind.
       tables: lookup tables of level names, which a module must hold.
     """
 
     recipe: Recipe
-    text: str
     inputs: dict[tuple[str, str], Input] = field(default_factory=dict)
     tables: list[Any] = field(default_factory=list)
 
@@ -235,9 +233,7 @@ class Planner:
         raise NotServed(f"the range of {column}, which is kept of fixed effects only")
 
     def _scope(self, columns: dict[str, Any]) -> Scope:
-        return Scope(
-            open_frame(columns), self.recipe.functions, self.recipe.memory, True, self.text
-        )
+        return Scope(open_frame(columns), self.recipe.functions, self.recipe.memory, True)
 
     def prototype(self, expression: ir.Expression) -> Column:
         """A variable with a few rows, for its levels or its number of columns."""

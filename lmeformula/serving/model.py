@@ -121,7 +121,7 @@ def _predictors(fit: FittedModel) -> tuple[Served, Planner]:
 
     design = fit.model.design
     assert design.recipe is not None
-    planner = Planner(design.recipe, design.formula.text)
+    planner = Planner(design.recipe)
     if design.reserved:
         raise NotServed(design.reserved[0])
     each = []
@@ -131,8 +131,7 @@ def _predictors(fit: FittedModel) -> tuple[Served, Planner]:
         beta = fit.params.beta[of_columns == number]
         modes = [fit.modes[place][:, columns] for place, columns in terms]
         assert part.recipe is not None
-        beside = replace(planner, recipe=part.recipe, text=part.formula.text)
-        each.append(_predictor(part, beta, modes, beside))
+        each.append(_predictor(part, beta, modes, replace(planner, recipe=part.recipe)))
     if not planner.inputs:
         raise NotServed("a column of the data, and it reads none")
 
@@ -151,7 +150,7 @@ def _predictor(
     """The parts of one linear predictor as functions of raw columns, (n, 1) or, if constant, (1, 1)."""
     import tensorflow as tf
 
-    formula, recipe, text = design.formula, planner.recipe, planner.text
+    formula, recipe = design.formula, planner.recipe
     sums = [formula.fixed.sum, *(term.columns for term in formula.random)]
     variables: dict[Expression, Column] = {}
     for terms in sums:
@@ -161,7 +160,7 @@ def _predictor(
                     variables[variable] = planner.prototype(variable)
                 except FormulaDataError as error:
                     raise NotServed(error.problem) from error
-    fixed = term_tables(formula.fixed.sum, variables, text)
+    fixed = term_tables(formula.fixed.sum, variables)
     weights = np.zeros(max((table.place.stop for table in fixed), default=0))
     weights[list(recipe.kept)] = beta
     parts = [_sum(planner, variables, fixed, weights[:, None])]
@@ -172,8 +171,7 @@ def _predictor(
         group = linked[0].group
         build = builder_of(linked[0])
         columns = [
-            _sum(planner, variables, term_tables(term.columns, variables, text, build))
-            for term in linked
+            _sum(planner, variables, term_tables(term.columns, variables, build)) for term in linked
         ]
         names = group_columns(group.names, group.reserved)
         places = planner.groups(names, recipe.groupings[group.names])

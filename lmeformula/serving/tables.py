@@ -44,17 +44,13 @@ class TermTable(NamedTuple):
 
 
 def term_tables(
-    terms: TermSum,
-    variables: Mapping[Expression, Column],
-    text: str,
-    build: Builder = model_matrix,
+    terms: TermSum, variables: Mapping[Expression, Column], build: Builder = model_matrix
 ) -> tuple[TermTable, ...]:
     """Find the table of each term of a sum.
 
     Args:
       terms: the sum.
       variables: each variable with one row or more; only its levels, coding and number of columns are read.
-      text: the formula's text, for messages.
       build: how the design codes these terms.
     Raises:
       NotServed: for a term of too many combinations.
@@ -67,7 +63,7 @@ def term_tables(
     for number, term in enumerate(terms.terms):
         # The coding of a term depends on the terms before it, not on those that follow.
         part = TermSum(terms.intercept, terms.terms[: number + 1])
-        width = columns_of(part, resting, 1, text, build=build).values.shape[1]
+        width = columns_of(part, resting, 1, build=build).values.shape[1]
         place, start = slice(start, width), width
         factors = tuple(v for v in term.variables if not isinstance(variables[v], Numbers))
         numbers = tuple(v for v in term.variables if isinstance(variables[v], Numbers))
@@ -82,7 +78,7 @@ def term_tables(
         }
         for j, v in enumerate((*factors, *numbers)):
             probe[v] = _at(variables[v], codes[:, j], np.ones(len(rows)))
-        values = columns_of(terms, probe, len(rows), text, build=build).values[:, place]
+        values = columns_of(terms, probe, len(rows), build=build).values[:, place]
         shape = (int(np.prod(levels)), int(np.prod(components)), width - place.start)
         found.append(TermTable(factors, numbers, levels, values.reshape(shape), place))
     return tuple(found)

@@ -12,7 +12,7 @@ import pytest
 
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.values import Categories, Logicals, Numbers
-from lmeformula.errors import ColumnNotFoundError, FormulaDataError
+from lmeformula.errors import ColumnNotFoundError, FormulaDataError, placed
 
 NAN = float("nan")
 DAY = dt.date(2020, 1, 2)
@@ -187,8 +187,9 @@ def test_what_is_no_table(data: object, problem: str) -> None:
 
 def test_absent_column_is_named_with_a_suggestion() -> None:
     frame = open_frame({"ratings": [1], "service": [2], "students": [3]})
-    with pytest.raises(ColumnNotFoundError) as caught:
-        column_of(frame, "servce", "ratings ~ servce + (1|students)", (10, 16))
+    place = placed("ratings ~ servce + (1|students)", (10, 16))
+    with pytest.raises(ColumnNotFoundError) as caught, place:
+        column_of(frame, "servce")
     assert str(caught.value) == (
         "the formula uses 'servce', which is not a column of the data\n"
         "    ratings ~ servce + (1|students)\n"
