@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmeformula.design.design import Design, TermBlock
-from lmeformula.design.side_by_side import written_terms
-from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.design.design import Design
+from lmeformula.design.side_by_side import places_of
+from lmeformula.errors import FormulaDataError, ModelError, placed
 from lmeformula.formula.ir import Span
 from lmeformula.formula.kinds import KINDS
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
@@ -42,14 +42,13 @@ def check_design(design: Design) -> None:
     check_response(design)
     _check_weights(design)
     _check_fixed(design)
-    places = _places(design)
-    for position, term in enumerate(design.terms):
-        place = places[position] if position < len(places) else (design.formula.text, None)
-        _check_term(term, place)
-
-
-def _places(design: Design) -> list[tuple[str, Span | None]]:
-    return [(linked[0][0], linked[0][1].span) for linked in written_terms(design)]
+    for term, place in zip(design.terms, places_of(design), strict=True):
+        with placed(*place):
+            if len(term.levels) < 2:
+                raise FormulaDataError(
+                    f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",
+                    hint="A variance over levels needs several of them: leave the term out.",
+                )
 
 
 def _check_supported(design: Design) -> None:
@@ -63,13 +62,12 @@ def _check_supported(design: Design) -> None:
             _find(text, name),
             RESERVED_FUNCTIONS.get(name, _GROUPS.get(name, "Leave it out.")),
         )
-    places = _places(design)
-    for position, term in enumerate(design.terms):
+    for term, place in zip(design.terms, places_of(design), strict=True):
         if term.covariance not in KINDS:
             raise ModelError(
                 f"the covariance structure {term.covariance}() cannot be fitted yet",
                 "E_UNSUPPORTED_EXTENSION",
-                *(places[position] if position < len(places) else (text, None)),
+                *place,
                 f"Choose one of {', '.join(KINDS)}.",
             )
 
@@ -106,18 +104,15 @@ def check_response(design: Design) -> None:
 
 
 def _check_weights(design: Design) -> None:
-    if design.weights is None:
-        return
-    num_bad = int(np.sum(design.weights <= 0))
-    written = design.formula.response
-    expression = None if written is None else written.weights
+    num_bad = 0 if design.weights is None else int(np.sum(design.weights <= 0))
     if num_bad:
+        written = design.formula.response
+        expression = None if written is None else written.weights
         raise FormulaDataError(
             f"the prior weights are zero or negative in {num_bad} row{'s' * (num_bad > 1)}",
-            "E_DATA",
-            design.formula.text,
-            None if expression is None else expression.span,
-            "A weight says how many observations a row stands for: leave out rows that stand for none.",
+            formula=design.formula.text,
+            span=None if expression is None else expression.span,
+            hint="A weight says how many observations a row stands for: leave out rows that stand for none.",
         )
 
 
@@ -128,16 +123,4 @@ def _check_fixed(design: Design) -> None:
             f"the fixed part has {asked} coefficients for {design.n} rows",
             hint="A model needs more rows than coefficients: use fewer variables, or make a factor of "
             "many levels a grouping factor, (1 | g).",
-        )
-
-
-def _check_term(term: TermBlock, place: tuple[str, Span | None]) -> None:
-    text, span = place
-    if len(term.levels) < 2:
-        raise FormulaDataError(
-            f"the grouping factor '{term.group}' has only one level, {term.levels[0]!r}",
-            "E_DATA",
-            text,
-            span,
-            "A variance over levels needs several of them: leave the term out.",
         )

@@ -14,7 +14,7 @@ from lmeformula.design.random import unique_name
 from lmeformula.design.select import select_rows
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.ir import RandomTerm
+from lmeformula.formula.ir import RandomTerm, Span
 from lmeformula.formula.links import linked_terms
 
 
@@ -181,3 +181,10 @@ def written_terms(design: Design) -> tuple[tuple[tuple[str, RandomTerm], ...], .
         for place, linked in zip(places, linked_terms(written.random), strict=True):
             found.setdefault(place, []).extend((written.text, term) for term in linked)
     return tuple(map(tuple, found.values()))
+
+
+def places_of(design: Design) -> list[tuple[str, Span | None]]:
+    """Where each term of a design is written: a formula's text, and its place there if it has one."""
+    written = [(linked[0][0], linked[0][1].span) for linked in written_terms(design)]
+    by_hand = len(design.terms) - len(written)
+    return [*written[: len(design.terms)], *[(design.formula.text, None)] * by_hand]

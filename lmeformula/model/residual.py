@@ -7,9 +7,8 @@ import numpy as np
 from lmeformula.algebra.crossproducts import outer_changes
 from lmeformula.arrays import Mask
 from lmeformula.design.design import Design, TermBlock
-from lmeformula.design.side_by_side import written_terms
-from lmeformula.errors import FormulaDataError
-from lmeformula.formula.ir import Span
+from lmeformula.design.side_by_side import places_of
+from lmeformula.errors import FormulaDataError, placed
 from lmeformula.model.params import term_shape
 
 # Share of the residual covariance, squared, that no change of the term's covariance must reach.
@@ -37,14 +36,13 @@ def check_residual(design: Design) -> None:
                   ^^^^^^^
       Its variance cannot be told from the residual one: group by something that several rows share.
     """
-    places = [(linked[0][0], linked[0][1].span) for linked in written_terms(design)]
-    for position, term in enumerate(design.terms):
+    for term, place in zip(design.terms, places_of(design), strict=True):
         # What varies in another predictor than the mean's is not a residual.
         columns = np.array(term.predictors) == 0
         count = len(term.levels) * int(columns.sum())
         if columns.any() and count >= design.n and not _is_apart(design, term, columns):
-            place = places[position] if position < len(places) else (design.formula.text, None)
-            raise _refusal(design, term, int(columns.sum()), place)
+            with placed(*place):
+                raise _refusal(design, term, int(columns.sum()))
 
 
 def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
@@ -74,21 +72,16 @@ def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
     return bool(1.0 - reached / float(noise @ noise) > APART)
 
 
-def _refusal(
-    design: Design, term: TermBlock, num_columns: int, place: tuple[str, Span | None]
-) -> FormulaDataError:
+def _refusal(design: Design, term: TermBlock, num_columns: int) -> FormulaDataError:
     num_levels = len(term.levels)
     if num_levels >= design.n:
         return FormulaDataError(
             f"the grouping factor '{term.group}' has as many levels as there are rows, {num_levels}",
-            "E_DATA",
-            *place,
-            "Its variance cannot be told from the residual one: group by something that several rows share.",
+            hint="Its variance cannot be told from the residual one: group by something that several "
+            "rows share.",
         )
     return FormulaDataError(
         f"the term on '{term.group}' has {num_columns} coefficients for each of {num_levels} levels, "
         f"{num_levels * num_columns} in all, for {design.n} rows",
-        "E_DATA",
-        *place,
-        "Its variances cannot be told from the residual one: use fewer columns before the bar.",
+        hint="Its variances cannot be told from the residual one: use fewer columns before the bar.",
     )
