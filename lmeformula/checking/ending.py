@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.em.outcome import Outcome
-from lmeformula.family.limits import limits_of
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.own_limits import own_at_limits
 
@@ -47,7 +46,7 @@ def at_bounds(fit: FittedModel) -> tuple[str, ...]:
 
 def at_limits(fit: FittedModel) -> tuple[str, ...]:
     """Name the family's own parameters that ended at their limits, each with the simpler family it leads to."""
-    limits = {limit.name: limit for limit in limits_of(fit.model.family)}
+    limits = {limit.name: limit for limit in fit.model.family.base.limits}
     design, endless = fit.model.design, np.isnan(fit.param_stderr[: fit.model.space.num_fixed])
     if fit.outcome is Outcome.BOUNDARY and endless.any():
         # Coefficients of an own parameter with a formula.

@@ -31,7 +31,7 @@ from lmeformula.estimation.evidence import probed
 from lmeformula.estimation.evidence.laplace import approximated
 from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.estimation.separation import separated, without_end
-from lmeformula.family.running import Met, met_exactly
+from lmeformula.family.runaway import Met, met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.confounded import alike
@@ -312,7 +312,8 @@ def _met(model: Model, found: LaplaceFit) -> Met | None:
     own, names = found.params.own, model.space.own.names
     if own is None or len(names) != len(own):
         return None
-    return met_exactly(model.family, names, model.family.response(model.design), own)
+    family = model.family
+    return met_exactly(family.base.runaways, names, family.response(model.design), own)
 
 
 def _by_probes(

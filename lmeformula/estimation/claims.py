@@ -24,7 +24,7 @@ from lmeformula.estimation.coordinates import (
     least_known,
     told,
 )
-from lmeformula.family.running import Met
+from lmeformula.family.runaway import Met
 
 # Two ways to a log-likelihood differ by rounding, of its own size and of the rows' terms that it
 # sums; less than the other is no difference.

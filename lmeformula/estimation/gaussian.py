@@ -39,7 +39,7 @@ from lmeformula.estimation.coordinates import Arrival, coordinates
 from lmeformula.estimation.evidence import exact, probed
 from lmeformula.estimation.finish import Effects, Errors, finish, since
 from lmeformula.estimation.monte_carlo import Before, Drawn, End, Facts, run_mcem
-from lmeformula.family.running import Met
+from lmeformula.family.runaway import Met
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.confounded import alike

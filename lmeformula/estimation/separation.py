@@ -20,7 +20,6 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.family.limit import Limit
-from lmeformula.family.limits import limits_of
 from lmeformula.family.predicted import predicted_of
 from lmeformula.likelihood.laplace.fit import LaplaceFit
 from lmeformula.model.compile import Model
@@ -108,7 +107,7 @@ def _limits(model: Model) -> dict[int, Limit]:
     """The limits of the own parameters that have predictors, by the number of the predictor."""
     family = model.family
     places = {rule.name: rule.place for rule in family.base.parts}
-    by_name = {limit.name: limit for limit in limits_of(family)}
+    by_name = {limit.name: limit for limit in family.base.limits}
     found: dict[int, Limit] = {}
     for number, name in enumerate(family.predictors):
         place = places.get(name)

@@ -26,24 +26,21 @@ from lmeformula.family.thresholds import Pattern
 from lmeformula.family.tweedie import TWEEDIE
 from lmeformula.family.zeros import hurdle, zero_inflated
 
-BINARY = ("logit", "probit", "cloglog", "cauchit")
-# Links of the families that have a choice; the first is the default.
-LINKED: dict[str, tuple[Callable[[str], Family], tuple[str, ...]]] = {
-    "bernoulli": (bernoulli, BINARY),
-    "binomial": (binomial, BINARY),
-    "beta_binomial": (beta_binomial, BINARY),
-    "cumulative": (cumulative, ("logit", "probit", "cloglog")),
-    "sratio": (sratio, ("logit", "probit", "cloglog")),
-    "cratio": (cratio, ("logit", "probit", "cloglog")),
-    "acat": (acat, ("logit", "probit", "cloglog")),
-}
-
 # Families with thresholds, and the patterns that these can have; the first is the default.
-ORDINAL: dict[str, tuple[Callable[[str, Pattern], Family], tuple[Pattern, ...]]] = {
+ORDINAL: dict[str, tuple[Callable[..., Family], tuple[Pattern, ...]]] = {
     "cumulative": (cumulative, ("flexible", "symmetric", "equidistant")),
     "sratio": (sratio, ("flexible", "equidistant")),
     "cratio": (cratio, ("flexible", "equidistant")),
     "acat": (acat, ("flexible", "equidistant")),
+}
+
+# Links of the families that have a choice; the first is the default.
+BINARY = ("logit", "probit", "cloglog", "cauchit")
+LINKED: dict[str, tuple[Callable[..., Family], tuple[str, ...]]] = {
+    "bernoulli": (bernoulli, BINARY),
+    "binomial": (binomial, BINARY),
+    "beta_binomial": (beta_binomial, BINARY),
+    **{name: (build, BINARY[:3]) for name, (build, _) in ORDINAL.items()},
 }
 
 FAMILIES: dict[str, Family] = {
@@ -169,8 +166,7 @@ def _taken_apart(written: str) -> tuple[str, str | None, str | None]:
 def _with_thresholds(name: str, link: str, pattern: str) -> Family:
     if name not in ORDINAL:
         raise ModelError(
-            f"the {name} family has no thresholds",
-            hint=f"These have: {', '.join(ORDINAL)}.",
+            f"the {name} family has no thresholds", hint=f"These have: {', '.join(ORDINAL)}."
         )
     build, patterns = ORDINAL[name]
     if pattern == patterns[0]:

@@ -8,8 +8,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Ints
 from lmeformula.design.design import Design, ResponseBlock
-from lmeformula.errors import ModelError
-from lmeformula.family.checks import refuse_weights, response_of, unsuitable
+from lmeformula.family.checks import refuse_weights, refused, response_of, unsuitable
 from lmeformula.family.record import Arrays
 
 # Each has a threshold or coefficients of its own, and the information is a square of as many.
@@ -40,12 +39,11 @@ def indicators(design: Design, codes: Ints, num_categories: int) -> Floats:
       ModelError: for more categories than a model can have.
     """
     if num_categories > MOST_CATEGORIES:
-        raise ModelError(
+        raise refused(
+            design,
             f"the response {response_of(design).name!r} has {num_categories:,} categories, and "
             f"{MOST_CATEGORIES:,} is the most that there can be",
-            formula=design.formula.text,
-            span=None if design.formula.response is None else design.formula.response.span,
-            hint="Each has parameters of its own. Put categories together, as cut(y, 10) does, or take the "
+            "Each has parameters of its own. Put categories together, as cut(y, 10) does, or take the "
             "response as a number, with another family.",
         )
     found = np.zeros((len(codes), num_categories))
@@ -117,12 +115,11 @@ def _numbered(design: Design, values: Floats, family: str) -> tuple[Ints, tuple[
         first = np.arange(1.0, min(found[-1], len(found) + SHOWN + 1.0) + 1.0)
         lacking = np.setdiff1d(first, found)
         shown = ", ".join(f"{number:.0f}" for number in lacking[:SHOWN])
-        raise ModelError(
+        raise refused(
+            design,
             f"the response {response_of(design).name!r} goes up to {found[-1]:.15g}, and no row has the "
             f"category {shown}{', ...' if lacking.size > SHOWN else ''}",
-            formula=design.formula.text,
-            span=None if design.formula.response is None else design.formula.response.span,
-            hint="A category without rows has no threshold: recode as 1, 2, ..., K, or make an ordered "
+            "A category without rows has no threshold: recode as 1, 2, ..., K, or make an ordered "
             "categorical of the values that occur, with ordered(...) in the formula.",
         )
     return values.astype(np.int64) - 1, tuple(f"{number:.0f}" for number in found)

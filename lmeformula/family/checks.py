@@ -21,14 +21,17 @@ def response_of(design: Design) -> ResponseBlock:
 
 def unsuitable(design: Design, family: str, needs: str, hint: str) -> ModelError:
     """The error for a response that a family cannot take."""
-    response = response_of(design)
-    source = design.formula.response
-    return ModelError(
-        f"the {family} family needs {needs}, and the response {response.name!r} is not that",
-        formula=design.formula.text,
-        span=None if source is None else source.span,
-        hint=hint,
+    name = response_of(design).name
+    return refused(
+        design, f"the {family} family needs {needs}, and the response {name!r} is not that", hint
     )
+
+
+def refused(design: Design, problem: str, hint: str) -> ModelError:
+    """An error that points to the response in the formula."""
+    source = design.formula.response
+    span = None if source is None else source.span
+    return ModelError(problem, formula=design.formula.text, span=span, hint=hint)
 
 
 def check_rows(design: Design, family: str, wrong: Mask, needs: str, hint: str = "") -> None:

@@ -37,10 +37,6 @@ def _shape(design: Design) -> Own:
     return positive("shape", float(np.clip(1.0 / max(spread, 1e-3), 0.1, 100.0)))
 
 
-def _precision(design: Design) -> Own:
-    return positive("precision", precision_of(response_of(design).values))
-
-
 def precision_of(shares: Floats) -> float:
     """The precision of shares (n,) strictly between 0 and 1, by moments."""
     mean, variance = float(shares.mean()), float(shares.var())
@@ -48,18 +44,10 @@ def precision_of(shares: Floats) -> float:
     return float(np.clip(found, 0.5, 1000.0))
 
 
-def _gamma(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    return tfp.distributions.Gamma(concentration=own[0], log_rate=tf.math.log(own[0]) - eta)
-
-
 def _gamma_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     log_y, shape = response[1][:, None], own[0]
     apart = log_y - eta
     return shape * (apart - tf.math.expm1(apart)) - less_powers(shape) - log_y
-
-
-def _gamma_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    return own[0] * tf.math.expm1(response[1][:, None] - eta)
 
 
 def _gamma_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
@@ -93,10 +81,6 @@ def _waiting_shape(design: Design) -> Own:
     mean = float(values.mean())
     variance = float((values / mean).var())
     return positive("shape", mean * float(np.clip(2.0 / max(variance, 1e-300), 0.1, 1e3)))
-
-
-def _inverse_gaussian(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    return tfp.distributions.InverseGaussian(loc=tf.exp(eta), concentration=own[0])
 
 
 def _inverse_gaussian_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -152,13 +136,15 @@ GAMMA = Family(
     name="gamma",
     link="log",
     response=positive_response("gamma"),
-    distribution=_gamma,
+    distribution=lambda eta, response, own: tfp.distributions.Gamma(
+        concentration=own[0], log_rate=tf.math.log(own[0]) - eta
+    ),
     mean=lambda eta, own: np.exp(eta),
     working=lambda response: response[1],
     own=_shape,
     variance=lambda mean, own: mean**2 / own[0],
     log_density=_gamma_density,
-    slope=_gamma_slope,
+    slope=lambda eta, response, own: own[0] * tf.math.expm1(response[1][:, None] - eta),
     closed=ClosedForm(_gamma_slopes, _gamma_depths),
     parts=(Predicted("shape", "log"),),
     deviance=of_gamma,
@@ -172,7 +158,9 @@ INVERSE_GAUSSIAN = Family(
     name="inverse_gaussian",
     link="log",
     response=positive_response("inverse_gaussian"),
-    distribution=_inverse_gaussian,
+    distribution=lambda eta, response, own: tfp.distributions.InverseGaussian(
+        loc=tf.exp(eta), concentration=own[0]
+    ),
     mean=lambda eta, own: np.exp(eta),
     working=lambda response: response[1],
     own=_waiting_shape,
@@ -202,7 +190,7 @@ BETA = Family(
     distribution=_beta,
     mean=lambda eta, own: scipy.special.expit(eta),
     working=lambda response: response[1] - response[2],
-    own=_precision,
+    own=lambda design: positive("precision", precision_of(response_of(design).values)),
     variance=lambda mean, own: mean * (1.0 - mean) / (1.0 + own[0]),
     log_density=_beta_density,
     parts=(Predicted("precision", "log", aliases=("phi",)),),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from lmeformula.arrays import Floats, Tensor
+from lmeformula.arrays import Floats
 from lmeformula.design.design import Design
 from lmeformula.family import papers
 from lmeformula.family.checks import numbers, refuse_weights, response_of, unsuitable
@@ -85,28 +85,12 @@ def log_mean(response: Arrays) -> Floats:
     return np.asarray(np.log(response[0] + 0.5))
 
 
-def _poisson(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    return tfp.distributions.Poisson(log_rate=eta)
-
-
-def _poisson_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    return response[0][:, None] * eta - tf.exp(eta) - response[1][:, None]
-
-
-def _poisson_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    return response[0][:, None] - tf.exp(eta)
-
-
 def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     counts, _, log_counts, peaks = response
     mean, apart = np.exp(eta), eta - log_counts
     # From the density's peak: sums of counts times logarithms would leave no digit of large ones.
     value = np.where(counts > 0.0, counts * (apart - np.expm1(apart)), -mean) + peaks
     return Slopes(float(value.sum()), counts - mean, -mean)
-
-
-def _poisson_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
-    return Depths.of_predictor(-np.exp(eta))
 
 
 def count_family(name: str, title: str, called: tuple[str, ...] = (), **others: Any) -> Family:
@@ -133,11 +117,15 @@ def count_family(name: str, title: str, called: tuple[str, ...] = (), **others: 
 POISSON = count_family(
     "poisson",
     "Poisson",
-    distribution=_poisson,
+    distribution=lambda eta, response, own: tfp.distributions.Poisson(log_rate=eta),
     variance=lambda mean, own: mean,
-    log_density=_poisson_density,
-    slope=_poisson_slope,
-    closed=ClosedForm(_poisson_slopes, _poisson_depths),
+    log_density=lambda eta, response, own: (
+        response[0][:, None] * eta - tf.exp(eta) - response[1][:, None]
+    ),
+    slope=lambda eta, response, own: response[0][:, None] - tf.exp(eta),
+    closed=ClosedForm(
+        _poisson_slopes, lambda eta, response, own: Depths.of_predictor(-np.exp(eta))
+    ),
     deviance=of_counts,
     paper=papers.GLM,
     tfp=("Poisson", "log_rate"),

@@ -37,10 +37,7 @@ def log_rising(start: Tensor, count: Tensor) -> Tensor:
       >>> tf.exp(log_rising(start, count)).numpy().round(6).tolist()
       [0.75, 1000.0]
     """
-    is_large = start >= LARGE
-    # Each branch gets an argument that it can take: a gradient flows through both.
-    high = tf.where(is_large, start, tf.cast(LARGE, start.dtype))
-    low = tf.where(is_large, tf.cast(LARGE, start.dtype), start)
+    is_large, high, low = _sides(start)
     large = count * tf.math.log(high) - count
     large += (high + count - 0.5) * tf.math.log1p(count / high)
     large += _remainder(high + count) - _remainder(high)
@@ -61,9 +58,7 @@ def log_rising_ratio(start: Tensor, count: Tensor) -> Tensor:
       >>> (log_rising_ratio(start, count).numpy() * [1.0, 1e9]).round(4).tolist()
       [0.4055, 3.0]
     """
-    is_large = start >= LARGE
-    high = tf.where(is_large, start, tf.cast(LARGE, start.dtype))
-    low = tf.where(is_large, tf.cast(LARGE, start.dtype), start)
+    is_large, high, low = _sides(start)
     ratio = count / high
     large = high * _bent(ratio) - 0.5 * tf.math.log1p(ratio)
     large += _remainder(high + count) - _remainder(high)
@@ -79,11 +74,15 @@ def less_powers(x: Tensor) -> Tensor:
       >>> less_powers(tf.constant([1.0, 1e8], tf.float64)).numpy().round(6).tolist()
       [1.0, -8.291402]
     """
-    is_large = x >= LARGE
-    high = tf.where(is_large, x, tf.cast(LARGE, x.dtype))
-    low = tf.where(is_large, tf.cast(LARGE, x.dtype), x)
+    is_large, high, low = _sides(x)
     large = 0.5 * (math.log(2.0 * math.pi) - tf.math.log(high)) + _remainder(high)
     return tf.where(is_large, large, tf.math.lgamma(low) - low * tf.math.log(low) + low)
+
+
+def _sides(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether x is large, and an argument that either branch can take: a gradient flows through both."""
+    is_large, edge = x >= LARGE, tf.cast(LARGE, x.dtype)
+    return is_large, tf.where(is_large, x, edge), tf.where(is_large, edge, x)
 
 
 def log1p_ratio(x: Tensor) -> Tensor:

@@ -8,11 +8,10 @@ import numpy as np
 
 from lmeformula.arrays import Tensor
 from lmeformula.design.design import Design
-from lmeformula.errors import ModelError
-from lmeformula.family.checks import residuals, response_of
+from lmeformula.family.checks import refused, residuals, response_of
 from lmeformula.family.deviances import of_normal
 from lmeformula.family.notation import Notation
-from lmeformula.family.own import Own, positive
+from lmeformula.family.own import positive
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.startup import tf, tfp
 
@@ -20,18 +19,13 @@ from lmeformula.startup import tf, tfp
 def _response(design: Design) -> Arrays:
     response = response_of(design)
     if response.kind not in ("numeric", "logical") or response.trials is not None:
-        raise ModelError(
+        raise refused(
+            design,
             f"the response {response.name!r} is {response.kind}, and the gaussian family needs numbers",
-            formula=design.formula.text,
-            span=None if design.formula.response is None else design.formula.response.span,
-            hint='Use a numeric column; for an ordered rating there is family="cumulative".',
+            'Use a numeric column; for an ordered rating there is family="cumulative".',
         )
     weights = np.ones(design.n) if design.weights is None else design.weights
     return response.values, weights
-
-
-def _own(design: Design) -> Own:
-    return positive("sigma", 1.0)
 
 
 def _log_residual_sd(design: Design) -> float:
@@ -62,7 +56,7 @@ GAUSSIAN = Family(
     distribution=_distribution,
     mean=lambda eta, own: eta,
     working=lambda response: response[0],
-    own=_own,
+    own=lambda design: positive("sigma", 1.0),
     variance=lambda mean, own: np.full_like(mean, own[0] ** 2),
     log_density=_log_density,
     slope=_slope,

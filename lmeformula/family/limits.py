@@ -13,20 +13,14 @@ from typing import Any
 import numpy as np
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.family.bijected import Bijected
 from lmeformula.family.bounded import Bounded
-from lmeformula.family.limit import Limit
 from lmeformula.family.own import NO_OWN, Own
 from lmeformula.family.record import ClosedForm, Depths, Family, Slopes
+from lmeformula.family.user_family import Bijected
 from lmeformula.startup import tf
 
 # Own parameters by their place, on their natural scale.
 Held = tuple[tuple[int, float], ...]
-
-
-def limits_of(family: Family) -> tuple[Limit, ...]:
-    """The limits that own parameters of a family have."""
-    return tuple(family.base.limits)
 
 
 # Values are of the data: a study of many data sets would keep families forever.

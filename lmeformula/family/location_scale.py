@@ -70,10 +70,6 @@ def _log_sd(design: Design) -> Own:
     return positive("sigma", 0.85 * (float(found.std()) or 1.0))
 
 
-def _student(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    return tfp.distributions.StudentT(df=own[1], loc=eta, scale=own[0])
-
-
 def _student_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     scale, df = own
     apart = (response[0][:, None] - eta) / scale
@@ -95,17 +91,9 @@ def _student_variance(mean: Floats, own: Floats) -> Floats:
     return np.asarray(variance + np.zeros_like(mean))
 
 
-def _lognormal(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    return tfp.distributions.LogNormal(loc=eta, scale=own[0])
-
-
 def _lognormal_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     log_y = response[1][:, None]
     return -0.5 * tf.square((log_y - eta) / own[0]) - tf.math.log(own[0]) - HALF_LOG_TAU - log_y
-
-
-def _lognormal_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-    return (response[1][:, None] - eta) / own[0] ** 2
 
 
 def _lognormal_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
@@ -133,7 +121,9 @@ STUDENT = Family(
     name="student",
     link="identity",
     response=_any_number,
-    distribution=_student,
+    distribution=lambda eta, response, own: tfp.distributions.StudentT(
+        df=own[1], loc=eta, scale=own[0]
+    ),
     mean=lambda eta, own: eta,
     working=lambda response: response[0],
     own=_scale_and_freedom,
@@ -168,13 +158,13 @@ LOGNORMAL = Family(
     name="lognormal",
     link="identity",
     response=positive_response("lognormal"),
-    distribution=_lognormal,
+    distribution=lambda eta, response, own: tfp.distributions.LogNormal(loc=eta, scale=own[0]),
     mean=lambda eta, own: np.exp(eta + 0.5 * own[0] ** 2),
     working=lambda response: response[1],
     own=_log_sd,
     variance=lambda mean, own: np.expm1(own[0] ** 2) * mean**2,
     log_density=_lognormal_density,
-    slope=_lognormal_slope,
+    slope=lambda eta, response, own: (response[1][:, None] - eta) / own[0] ** 2,
     closed=ClosedForm(_lognormal_slopes, _lognormal_depths),
     parts=(Predicted("sigma", "log"),),
     runaways=(

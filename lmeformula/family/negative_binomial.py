@@ -5,20 +5,13 @@ Reference: Hardin, Hilbe (2018), Generalized Linear Models and Extensions, 4th e
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.special
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
-from lmeformula.family.counts import (
-    count_family,
-    linear_dispersion,
-    moments,
-    stirling_remainder,
-)
+from lmeformula.family.counts import count_family, linear_dispersion, moments, stirling_remainder
 from lmeformula.family.deviances import of_nbinom2
 from lmeformula.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
 from lmeformula.family.limit import downwards, of_squares, of_total, upwards
@@ -34,10 +27,6 @@ def _quadratic_own(design: Design) -> Own:
     mean, variance = moments(design)
     excess = max(variance - 1.0 / mean, 1e-3)
     return positive("dispersion", float(np.clip(1.0 / excess, 0.1, 20.0)))
-
-
-def _quadratic(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    return tfp.distributions.NegativeBinomial(total_count=own[0], logits=eta - tf.math.log(own[0]))
 
 
 def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -89,12 +78,6 @@ def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
         own_own=np.array([[squares.sum()]]),
         own_first=own_first[None],
         own_second=(bend * excess - share * (counts + size) * bend / size)[None],
-    )
-
-
-def _linear(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-    return tfp.distributions.NegativeBinomial(
-        total_count=tf.exp(eta) / own[0], logits=tf.math.log(own[0]) + tf.zeros_like(eta)
     )
 
 
@@ -150,7 +133,9 @@ NBINOM2 = count_family(
     "nbinom2",
     "NB2",
     ("dispersion",),
-    distribution=_quadratic,
+    distribution=lambda eta, response, own: tfp.distributions.NegativeBinomial(
+        total_count=own[0], logits=eta - tf.math.log(own[0])
+    ),
     own=_quadratic_own,
     variance=lambda mean, own: mean + mean**2 / own[0],
     log_density=_quadratic_density,
@@ -166,7 +151,9 @@ NBINOM1 = count_family(
     "nbinom1",
     "NB1",
     ("dispersion",),
-    distribution=_linear,
+    distribution=lambda eta, response, own: tfp.distributions.NegativeBinomial(
+        total_count=tf.exp(eta) / own[0], logits=tf.math.log(own[0]) + tf.zeros_like(eta)
+    ),
     own=linear_dispersion,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_linear_density,

@@ -223,12 +223,5 @@ ORDERED_BETA = Family(
         _cut("upper_cut", 1.0, "ones", lambda shares: shares < 1.0),
     ),
     runaways=(of_shares(_logits),),
-    notation=Notation(
-        "OrderedBeta",
-        "μ",
-        r"\mu",
-        "logit",
-        own="precision_and_cuts",
-        parts=NAMES,
-    ),
+    notation=Notation("OrderedBeta", "μ", r"\mu", "logit", own="precision_and_cuts", parts=NAMES),
 )

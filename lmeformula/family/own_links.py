@@ -33,27 +33,17 @@ class PredictorLink(NamedTuple):
     tensor: Callable[[Tensor], Tensor]
 
 
-def _exp(eta: Tensor) -> Tensor:
-    return tf.exp(eta)
-
-
-def _above_one(eta: Tensor) -> Tensor:
-    return 1.0 + tf.exp(eta)
-
-
-def _chance(eta: Tensor) -> Tensor:
-    return tf.math.sigmoid(tf.minimum(eta, tf.cast(HIGHEST_LOGIT, eta.dtype)))
-
-
 LINKS_OF_OWN = {
-    "log": PredictorLink(np.log, np.exp, _exp),
+    "log": PredictorLink(np.log, np.exp, lambda eta: tf.exp(eta)),
     "log(. - 1)": PredictorLink(
-        lambda value: np.log(value - 1.0), lambda eta: 1.0 + np.exp(eta), _above_one
+        lambda value: np.log(value - 1.0),
+        lambda eta: 1.0 + np.exp(eta),
+        lambda eta: 1.0 + tf.exp(eta),
     ),
     "logit": PredictorLink(
         scipy.special.logit,
         lambda eta: scipy.special.expit(np.minimum(eta, HIGHEST_LOGIT)),
-        _chance,
+        lambda eta: tf.math.sigmoid(tf.minimum(eta, tf.cast(HIGHEST_LOGIT, eta.dtype))),
     ),
     "identity": PredictorLink(np.asarray, np.asarray, lambda eta: eta),
 }
@@ -107,7 +97,7 @@ def link_within(bounds: tuple[float, float]) -> PredictorLink:
     return PredictorLink(
         lambda value: np.log(sign * (value - end)),
         lambda eta: end + sign * np.exp(np.maximum(eta, -NEAREST)),
-        lambda eta: end + sign * _exp(_no_less(eta, -NEAREST)),
+        lambda eta: end + sign * tf.exp(_no_less(eta, -NEAREST)),
     )
 
 

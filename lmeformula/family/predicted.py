@@ -15,11 +15,11 @@ import numpy as np
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
-from lmeformula.family.bijected import Bijected
 from lmeformula.family.limits import others
 from lmeformula.family.own_links import link_of_own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.record import log_density as density_of
+from lmeformula.family.user_family import Bijected
 from lmeformula.formula.ir import FIRST
 from lmeformula.startup import tf
 

@@ -24,6 +24,24 @@ ALIKE = 1e-6
 Spread = Callable[[tuple[Floats, ...], dict[str, float]], float]
 
 
+class Met(NamedTuple):
+    """Responses that own parameters know exactly: a likelihood without a maximum.
+
+    Attributes:
+      name: of the own parameter that runs off.
+      spread: what is left of the responses, relative to them.
+      least: below which that is nothing.
+      says: what is known, in words.
+      is_met: whether it is that the model predicts the responses.
+    """
+
+    name: str
+    spread: float
+    least: float
+    says: str
+    is_met: bool
+
+
 class Runaway(NamedTuple):
     """An own parameter that runs off, and the likelihood with it, to a place that the data know exactly.
 
@@ -51,6 +69,33 @@ class Runaway(NamedTuple):
     def is_met(self) -> bool:
         """Whether it is that the model predicts the responses."""
         return self.linear is not None
+
+    def known(self, left: float) -> Met:
+        """What is known where so much of the spread is left."""
+        return Met(self.name, left, self.least, self.says, self.is_met)
+
+
+def met_exactly(
+    runaways: tuple[Runaway, ...], names: tuple[str, ...], response: tuple[Floats, ...], own: Floats
+) -> Met | None:
+    """Whether responses are met to all digits that the density has: then its own parameter runs off.
+
+    Args:
+      runaways: those of the family.
+      names: (v,) of its own parameters.
+      response: its response arrays.
+      own: (v,) natural values of the parameters.
+    Example:
+      >>> from lmeformula.family import family
+      >>> y = np.array([1.0, 2.0])
+      >>> met_exactly(family("gamma").runaways, ("shape",), (y,), np.array([1e15])).name
+      'shape'
+    """
+    values = dict(zip(names, own, strict=True))
+    for one in runaways:
+        if one.name in names and (left := one.spread(response, values)) < one.least:
+            return one.known(left)
+    return None
 
 
 def of_precision(

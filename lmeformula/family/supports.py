@@ -11,8 +11,6 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Mask
 from lmeformula.errors import ModelError
 
-Truths = Mask
-
 
 class Support(NamedTuple):
     """The responses of a family.
@@ -24,12 +22,15 @@ class Support(NamedTuple):
     """
 
     words: str
-    holds: Callable[[Floats], Truths]
+    holds: Callable[[Floats], Mask]
     probes: tuple[float, ...] = ()
 
 
 # Successes out of trials, whose numbers the distribution takes.
 SUCCESSES = "trials"
+_COUNTS = Support(
+    "counts: whole numbers from zero", lambda y: (y >= 0.0) & (y == np.round(y)), (0.0, 1.0, 4.0)
+)
 SUPPORTS = {
     "real": Support("numbers", lambda y: np.isfinite(y), (-2.0, 0.5, 3.0)),
     "positive": Support("positive numbers", lambda y: y > 0.0, (0.2, 1.0, 5.0)),
@@ -37,16 +38,8 @@ SUPPORTS = {
     "unit": Support(
         "numbers strictly between 0 and 1", lambda y: (y > 0.0) & (y < 1.0), (0.1, 0.5, 0.8)
     ),
-    "count": Support(
-        "counts: whole numbers from zero",
-        lambda y: (y >= 0.0) & (y == np.round(y)),
-        (0.0, 1.0, 4.0),
-    ),
-    SUCCESSES: Support(
-        "whole numbers of successes",
-        lambda y: (y >= 0.0) & (y == np.round(y)),
-        (0.0, 1.0, 4.0),
-    ),
+    "count": _COUNTS,
+    SUCCESSES: _COUNTS._replace(words="whole numbers of successes"),
     "binary": Support("zeros and ones", lambda y: (y == 0.0) | (y == 1.0), (0.0, 1.0)),
 }
 
@@ -69,7 +62,7 @@ def support_of(family: str, support: Any) -> Support:
             "responses that says which of them are suitable: support=lambda y: y > 2.",
         )
 
-    def holds(y: Floats) -> Truths:
+    def holds(y: Floats) -> Mask:
         try:
             found = np.asarray(support(y))
         except Exception as error:

@@ -109,28 +109,21 @@ class Patterned:
 
     def bijector(self) -> Any:
         """One that changes the number of elements; it has no volume to speak of."""
-        scale = self
 
-        class Thresholds(tfp.bijectors.Bijector):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__(forward_min_event_ndims=1, name="thresholds")
+        def inverse(y: Tensor) -> Tensor:
+            parts = tf.linalg.matvec(tf.constant(self.inverse, y.dtype), y)
+            if not self.is_ordered:
+                return parts
+            return tf.concat([parts[..., :1], tf.math.log(parts[..., 1:])], axis=-1)
 
-            def _forward(self, x: Tensor) -> Tensor:
-                return tf.stack(scale.tensors(tf.unstack(x, axis=-1)), axis=-1)
-
-            def _inverse(self, y: Tensor) -> Tensor:
-                parts = tf.linalg.matvec(tf.constant(scale.inverse, y.dtype), y)
-                if not scale.is_ordered:
-                    return parts
-                return tf.concat([parts[..., :1], tf.math.log(parts[..., 1:])], axis=-1)
-
-            def _forward_event_shape(self, shape: Any) -> Any:
-                return tf.TensorShape([*shape[:-1], scale.count])
-
-            def _inverse_event_shape(self, shape: Any) -> Any:
-                return tf.TensorShape([*shape[:-1], scale.matrix.shape[1]])
-
-        return Thresholds()
+        return tfp.bijectors.Inline(
+            lambda x: tf.stack(self.tensors(tf.unstack(x, axis=-1)), axis=-1),
+            inverse,
+            forward_event_shape_fn=lambda shape: (*shape[:-1], self.count),
+            inverse_event_shape_fn=lambda shape: (*shape[:-1], self.matrix.shape[1]),
+            forward_min_event_ndims=1,
+            name="thresholds",
+        )
 
     def _parts(self, free: Floats) -> Floats:
         return np.concatenate([free[:1], np.exp(free[1:])]) if self.is_ordered else free

@@ -225,19 +225,10 @@ TWEEDIE = Family(
             ),
         ),
         Runaway(
-            "power",
-            ALIKE,
-            _apart,
-            1.0,
-            says="the responses are whole multiples of one number",
+            "power", ALIKE, _apart, 1.0, says="the responses are whole multiples of one number"
         ),
     ),
     notation=Notation(
-        "Tweedie",
-        "μ",
-        r"\mu",
-        "log",
-        own="dispersion_power",
-        parts=("dispersion", "power"),
+        "Tweedie", "μ", r"\mu", "log", own="dispersion_power", parts=("dispersion", "power")
     ),
 )

@@ -10,6 +10,7 @@ Specification and testing of some modified count data models, J. Econometrics 33
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,13 +24,12 @@ from lmeformula.family import papers
 from lmeformula.family.bounded import CHANCE, Bounded
 from lmeformula.family.checks import response_of
 from lmeformula.family.counts import POISSON, count_family
-from lmeformula.family.gammas import log_rising_ratio
 from lmeformula.family.limit import downwards, of_rows
 from lmeformula.family.links import LINKS
 from lmeformula.family.negative_binomial import NBINOM2
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, Family, Predicted
-from lmeformula.family.rowwise import rowwise
+from lmeformula.family.rowwise import by_rows, rowwise
 from lmeformula.startup import tf, tfp
 
 Tensors = tuple[Tensor, ...]
@@ -38,7 +38,6 @@ Variance = Callable[[Floats, Floats], Floats]
 ZERO = "zero_probability"
 # How the own parameters of both parts are called together, in the joint distribution.
 BOTH = "dispersion_and_zero"
-
 
 COUNTS = {"poisson": POISSON, "nbinom2": NBINOM2}
 
@@ -57,7 +56,7 @@ class _Rule(NamedTuple):
     """What zeros of their own and counts make together; `own` ends with the chance of such a zero.
 
     Attributes:
-      density: (eta, response, own) -> log density, elementwise.
+      density: (the family of the counts, eta (n, c), response, own) -> log density (n, c).
       draw: (counts, eta of a shape, own without the chance, shape, seed) -> counts of that shape.
       mean: (mean of the counts, own without the chance) -> mean of those that are drawn.
       variance: (variance of the counts, mean, own) -> variance, for the mean of all.
@@ -85,8 +84,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
     assert base.notation is not None
     of_counts, own_names = base.variance, tuple(part.name for part in base.parts)
 
-    def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
-        return rule.density(eta, tuple(array[:, None] for array in response), own)
+    density = functools.partial(rule.density, base)
 
     def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
         def sample(shape: Any, seed: Tensor) -> Tensor:
@@ -96,10 +94,10 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
             is_zero = tf.random.stateless_uniform(shape, of_zero, dtype=drawn.dtype) < own[-1]
             return tf.where(is_zero, tf.zeros_like(drawn), drawn)
 
-        def log_density(y: Tensor) -> Tensor:
-            return rule.density(eta, (y, tf.math.lgamma(y + 1.0)), own)
+        def arrays(y: Tensor) -> tuple[Tensor, ...]:
+            return y, tf.math.lgamma(y + 1.0)
 
-        return rowwise(eta, log_density, sample)
+        return rowwise(eta, by_rows(density, arrays, eta, own), sample)
 
     def mean(eta: Floats, own: Floats) -> Floats:
         return np.asarray((1.0 - own[-1]) * rule.mean(np.exp(eta), own[:-1]))
@@ -147,33 +145,28 @@ def _own(base: Family, design: Design, name: str, of_zeros: float) -> Own:
 # ---- densities ----------------------------------------------------------------------------------
 
 
-def _inflated(eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
-    """log(chance + rest * density) of a zero, log(rest * density) of another count; elementwise."""
-    is_zero = response[0] == 0.0
+def _inflated(base: Family, eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
+    """log(chance + rest * density) of a zero, log(rest * density) of another count."""
+    is_zero = response[0][:, None] == 0.0
     log_chance, log_rest = tf.math.log(own[-1]), tf.math.log1p(-own[-1])
     surprise = _surprise_of_zero(eta, own[:-1])
     of_zero = log_chance + tf.math.softplus(log_rest - log_chance - surprise)
-    return tf.where(is_zero, of_zero, log_rest + _counted(eta, response, own[:-1], is_zero))
+    return tf.where(is_zero, of_zero, log_rest + _counted(base, eta, response, own, is_zero))
 
 
-def _cleared(eta: Tensor, response: Tensors, own: Tensors) -> Tensor:
-    """log(chance) of a zero, log(rest * density / (1 - density of zero)) of another count; elementwise."""
-    is_zero = response[0] == 0.0
+def _cleared(base: Family, eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
+    """log(chance) of a zero, log(rest * density / (1 - density of zero)) of another count."""
+    is_zero = response[0][:, None] == 0.0
     log_rest = tf.math.log1p(-own[-1])
-    counted = _counted(eta, response, own[:-1], is_zero)
+    counted = _counted(base, eta, response, own, is_zero)
     counted -= _log_of_some(tf.where(is_zero, tf.zeros_like(eta), eta), own[:-1])
     return tf.where(is_zero, tf.math.log(own[-1]) + tf.zeros_like(eta), log_rest + counted)
 
 
-def _counted(eta: Tensor, response: Tensors, own: Tensors, is_zero: Tensor) -> Tensor:
+def _counted(base: Family, eta: Tensor, response: Arrays, own: Tensors, is_zero: Tensor) -> Tensor:
     """The log density of counts, of zeros at a predictor that cannot overflow: it is not used there."""
-    counts, log_factorials, *_ = response
-    held = tf.where(is_zero, tf.zeros_like(eta), eta)
-    if not own:
-        return counts * held - tf.exp(held) - log_factorials
-    log_ratio = held - tf.math.log(own[0])
-    value = counts * held - (counts + own[0]) * tf.math.softplus(log_ratio)
-    return value + log_rising_ratio(own[0], counts) - log_factorials
+    assert base.log_density is not None
+    return base.log_density(tf.where(is_zero, tf.zeros_like(eta), eta), response, own[:-1])
 
 
 def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:

@@ -19,7 +19,7 @@ from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.family import NO_OWN, Family
 from lmeformula.family import family as find_family
-from lmeformula.family.weighted import weighted_rows
+from lmeformula.family.rowwise import weighted_rows
 from lmeformula.model.correlated import correlation_variable, deferred_factor
 from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint
 from lmeformula.model.notation import is_correlated, names_of

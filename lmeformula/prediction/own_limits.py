@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.arrays import Mask
-from lmeformula.family.limits import limits_of
 from lmeformula.fit import FittedModel
 
 
@@ -21,6 +20,6 @@ def own_at_limits(fit: FittedModel) -> Mask:
       [True]
     """
     space = fit.model.space
-    limits = {limit.name: limit.value for limit in limits_of(fit.model.family)}
+    limits = {limit.name: limit.value for limit in fit.model.family.base.limits}
     reported = zip(space.own.names, fit.param_values[space.own_slice], strict=True)
     return np.array([value == limits.get(name) for name, value in reported], bool)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmeformula.covariance.student import LEAST_FREEDOM
-from lmeformula.family.bijected import Bijected
 from lmeformula.family.bounded import Bounded
 from lmeformula.family.own import Positive
 from lmeformula.family.thresholds import Patterned
+from lmeformula.family.user_family import Bijected
 from lmeformula.fit import FittedModel
 from lmeformula.model.params import term_shape
 

@@ -13,10 +13,10 @@ from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.estimation.dispatch import METHODS
-from lmeformula.family.bijected import Bijected
 from lmeformula.family.bounded import Bounded
 from lmeformula.family.own import Ascending, Own, Positive
 from lmeformula.family.thresholds import Patterned
+from lmeformula.family.user_family import Bijected
 from lmeformula.fit import FittedModel, Information
 from lmeformula.formula.formula import Formula
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched

@@ -10,7 +10,6 @@ import scipy.linalg as sl
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.design.design import TermBlock
-from lmeformula.family.limits import limits_of
 from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
 from lmeformula.likelihood.evaluation import Evaluation, Summit, nowhere
 from lmeformula.likelihood.factors import FactorSpace, factor_space
@@ -267,7 +266,7 @@ def own_ends(model: Model) -> tuple[Floats, Floats]:
     """
     own = model.space.own
     lowest, highest = np.full(own.size, -np.inf), np.full(own.size, np.inf)
-    limits = [limit for limit in limits_of(model.family) if limit.name in own.names]
+    limits = [limit for limit in model.family.base.limits if limit.name in own.names]
     response = model.family.response(model.design) if limits else ()
     for limit in limits:
         place = own.names.index(limit.name)

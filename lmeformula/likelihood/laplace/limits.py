@@ -14,7 +14,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.family.limit import Limit
-from lmeformula.family.limits import hold, limits_of, others
+from lmeformula.family.limits import hold, others
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.information import coefficient_information
 from lmeformula.likelihood.laplace.likelihood import Approximation, At, approximate
@@ -131,7 +131,7 @@ def limits_left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
     taken = {one.place for one in held}
     found = (
         AtLimit(names.index(limit.name), limit.stand_in(response), limit)
-        for limit in limits_of(whole.family)
+        for limit in whole.family.base.limits
         if limit.name in names and limit.is_open(response)
     )
     return tuple(one for one in found if one.place not in taken)

@@ -20,7 +20,7 @@ from scipy.sparse.linalg import lsmr
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats
 from lmeformula.family.limit import Limit
-from lmeformula.family.running import Met, meets
+from lmeformula.family.runaway import Met
 from lmeformula.likelihood.laplace.limits import AtLimit
 from lmeformula.model.compile import Model
 
@@ -56,7 +56,8 @@ def met_by_design(model: Model) -> Known | None:
       What is known then; None where they do not, and for families of which that is no matter, or that have
       predictors of own parameters.
     """
-    running, own = meets(model.family), model.space.own
+    runaways, own = model.family.base.runaways, model.space.own
+    running = next((one for one in runaways if one.is_met), None)
     if running is None or model.family.is_distributional or running.name not in own.names:
         return None
     assert running.linear is not None
@@ -76,8 +77,7 @@ def met_by_design(model: Model) -> Known | None:
     for place, (name, start) in enumerate(zip(own.names, own.start, strict=True)):
         value, limit = stand_ins.get(name, (float(start), float(start)))
         held.append(AtLimit(place, value, _nowhere(name, limit)))
-    met = Met(running.name, left, running.least, running.says, running.is_met)
-    return Known(met, tuple(held))
+    return Known(running.known(left), tuple(held))
 
 
 def _nowhere(name: str, value: float) -> Limit:
