@@ -155,4 +155,4 @@ def _recognise(*given: Any) -> Any:
     return importlib.import_module(f"{__name__}.handwritten.delegate").solver_of(*given)
 
 
-recognise.offer(_recognise)
+recognise.RECOGNISERS.append(_recognise)

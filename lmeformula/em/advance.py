@@ -71,6 +71,11 @@ class Advance(NamedTuple):
     observed: Floats
     resolved: bool
 
+    @property
+    def mc_error(self) -> Floats:
+        """(d,) Monte Carlo standard errors of `distance`."""
+        return np.sqrt(np.diag(self.mc_covariance))
+
 
 def moments_of(draws: Draws, scores: Floats) -> Moments:
     """Summarize draws.
@@ -110,12 +115,7 @@ def noise_floor(learned: Learned) -> float:
 
 
 def advance(
-    moments: Moments,
-    complete: Floats,
-    observed: Floats,
-    least: float,
-    floor: float,
-    basis: Floats,
+    moments: Moments, complete: Floats, observed: Floats, least: float, floor: float, basis: Floats
 ) -> Advance:
     """Work out the way to the maximum within the free directions.
 
@@ -139,8 +139,7 @@ def advance(
     variance = np.diag(inverse)
     with np.errstate(over="ignore", invalid="ignore"):
         # Where nothing is left of the information the loop sees that a step is not finite.
-        distance, step = newton.step(bent, score), newton.step(cautious, score)
-        distance, step = basis @ distance, basis @ step
+        distance, step = (basis @ (metric.inverse @ score) for metric in (bent, cautious))
     return Advance(
         distance=distance,
         step=step,

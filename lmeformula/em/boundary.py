@@ -112,12 +112,7 @@ def looked_at(known: Slopes, look: Look) -> Slopes:
 
 
 def review(
-    params: Floats,
-    step: Floats,
-    known: Slopes,
-    held: Held,
-    *,
-    is_near: bool,
+    params: Floats, step: Floats, known: Slopes, held: Held, *, is_near: bool
 ) -> tuple[Floats, Held]:
     """Decide what is held in the next iteration.
 
@@ -138,7 +133,8 @@ def review(
         sure = abs(slope) > SURE * noise
         if edge.name in names:
             # Where the others do not come near their maximum with it, it may be what keeps them.
-            waited = _waited(tried.get(edge.name), held.num_reviews)
+            last = tried.get(edge.name)
+            waited = last is not None and held.num_reviews - last.review > PATIENCE
             if sure and slope < 0 and (is_near or waited):
                 names.remove(edge.name)
                 moved = np.where(edge.inside != params, edge.inside, moved)
@@ -164,10 +160,6 @@ def review(
             tried[edge.name] = Try(edge.nearness, held.num_reviews, so_far)
             moved = np.where(edge.outside != params, edge.outside, moved)
     return moved, Held(tuple(names), tuple(tried.items()), held.num_reviews + 1)
-
-
-def _waited(last: Try | None, num_reviews: int) -> bool:
-    return last is not None and num_reviews - last.review > PATIENCE
 
 
 def is_sure(known: Slopes, held: Held) -> bool:

@@ -62,9 +62,8 @@ def bridge(engine: Engine, params: Floats, geometry: Geometry, excess: Floats) -
 
     with ThreadPoolExecutor(compiled.num_workers) as pool:
         from_reference = np.concatenate(list(pool.map(work, range(compiled.num_workers))), axis=1)
-    value = log_ratio(from_reference.ravel(), excess.ravel())
-    reaches = overlap(from_reference, excess) >= ENOUGH
-    return LogRatio(value, error_of(value, from_reference, excess) if reaches else float("nan"))
+    found = bridged(from_reference, excess)
+    return LogRatio(found.value, found.mc_error if found.overlap >= ENOUGH else float("nan"))
 
 
 def log_ratio(from_reference: Floats, from_target: Floats) -> float:
@@ -94,45 +93,46 @@ def log_ratio(from_reference: Floats, from_target: Floats) -> float:
     return float(brentq(imbalance, low, high, xtol=1e-12))
 
 
-def error_of(value: float, from_reference: Floats, from_target: Floats) -> float:
-    """The standard error of a bridge estimate.
+class Bridged(NamedTuple):
+    """A bridge between two densities.
 
-    Args:
-      value: the estimate.
-      from_reference: (n0, c) what it comes from, independent.
-      from_target: (n1, c) likewise, of c chains that are correlated within.
-    References: Meng, Wong (1996), Statistica Sinica 6, 831-860; Fruehwirth-Schnatter (2004), Econometrics
-      Journal 7, 143-167, for dependent draws.
+    Attributes:
+      value: the log of the target's integral over the reference's.
+      above: (n0, c) what each draw of the reference adds to it, as a fraction of the mean of its side.
+      below: (n1, c) the same of the target's.
+      overlap: how many draws of one side are worth independent ones of what both have in common; the fewer of
+        the two. A bridge whose ends share few draws knows neither its value nor its error.
     """
-    above, below = _shares(value, from_reference, from_target)
-    variance = above.var(ddof=1) / above.size + mean_covariance(below[:, None])[0, 0]
-    return float(np.sqrt(variance))
+
+    value: float
+    above: Floats
+    below: Floats
+    overlap: float
+
+    @property
+    def mc_error(self) -> float:
+        """The standard error of the value, where the draws of the reference are independent.
+
+        References: Meng, Wong (1996), Statistica Sinica 6, 831-860; Fruehwirth-Schnatter (2004), Econometrics
+          Journal 7, 143-167, for dependent draws.
+        """
+        variance = self.above.var(ddof=1) / self.above.size
+        return float(np.sqrt(variance + mean_covariance(self.below[:, None])[0, 0]))
 
 
-def shares(from_reference: Floats, from_target: Floats) -> tuple[float, Floats, Floats]:
-    """A bridge estimate, and what each draw (m, c) adds to it, as a fraction of the mean of its side."""
+def bridged(from_reference: Floats, from_target: Floats) -> Bridged:
+    """The bridge from draws (n0, c) of the reference to draws (n1, c) of the target, as `log_ratio` takes them.
+
+    Those of the target are of c chains that are correlated within.
+    """
     value = log_ratio(from_reference.ravel(), from_target.ravel())
-    return value, *_shares(value, from_reference, from_target)
-
-
-def overlap(from_reference: Floats, from_target: Floats) -> float:
-    """How many draws of one side are worth independent ones of what both have in common; the fewer of the two.
-
-    A bridge whose ends share few draws knows neither its value nor its error.
-    """
-    value, above, below = shares(from_reference, from_target)
     shift = np.log(from_target.size / from_reference.size)
+    sides = (from_reference - value + shift, value - shift - from_target)
+    above, below = (np.exp(_normalized(log_expit(side))) for side in sides)
     # Draws of either side that could as well be of the other; and those that the means rest on.
-    common = (expit(from_reference - value + shift), expit(value - shift - from_target))
     even = min(part.size / float(np.mean(np.square(part))) for part in (above, below))
-    return min(even, *(2.0 * float(part.sum()) for part in common))
-
-
-def _shares(value: float, from_reference: Floats, from_target: Floats) -> tuple[Floats, Floats]:
-    shift = np.log(from_target.size / from_reference.size)
-    above = np.exp(_normalized(log_expit(from_reference - value + shift)))
-    below = np.exp(_normalized(log_expit(value - shift - from_target)))
-    return above, below
+    overlap = min(even, *(2.0 * float(expit(side).sum()) for side in sides))
+    return Bridged(value, above, below, overlap)
 
 
 def _normalized(logarithms: Floats) -> Floats:

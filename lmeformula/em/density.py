@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,8 +12,10 @@ import tensorflow as tf
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.cached_program import Kept
 
-# Directions of one call of products with the Hessian.
-DIRECTIONS = 64
+# Most latents whose Hessian is held as a matrix.
+MOST_DENSE = 1500
+# Vectors of one call of products with the Hessian, and of one that is too large to be held.
+DIRECTIONS, FEW_DIRECTIONS = 64, 8
 
 
 class Bound(NamedTuple):
@@ -94,6 +96,13 @@ def hessian_products(bound: Bound, latents: Tensor, vectors: Tensor) -> Tensor:
     return tf.vectorized_map(product, vectors)
 
 
+def in_parts(vectors: Floats, width: int) -> Iterator[tuple[Floats, int]]:
+    """Vectors (m, q) in parts of so many, the last one filled up with its last, and how many of each count."""
+    for start in range(0, len(vectors), width):
+        part = vectors[start : start + width]
+        yield np.concatenate([part, np.repeat(part[-1:], width - len(part), axis=0)]), len(part)
+
+
 class Density:
     """A log joint density of d parameters and q latents with the derivatives that a geometry needs.
 
@@ -104,6 +113,7 @@ class Density:
         self.bind, self.d, self.q = bind, num_params, num_latents
         self.data, self.dtype = data, dtype
         self.num_hessians = 0
+        self.width = min(DIRECTIONS, num_latents) if num_latents <= MOST_DENSE else FEW_DIRECTIONS
 
     # ---- on the host
 
@@ -119,16 +129,12 @@ class Density:
         return np.asarray(by_both, float), np.asarray(by_params, float)
 
     def products(self, psi: Floats, latents: Floats, vectors: Floats) -> Floats:
-        """(q, m) products of the negative Hessian in the latents with vectors (q, m)."""
-        width = min(DIRECTIONS, self.q)
-        padded = -(-vectors.shape[1] // width) * width
-        found = np.zeros((self.q, padded))
-        given = np.zeros((self.q, padded))
-        given[:, : vectors.shape[1]] = vectors
-        for start in range(0, padded, width):
-            part = slice(start, start + width)
-            found[:, part] = self._products(psi, latents, given[:, part], self.data)
-        return -found[:, : vectors.shape[1]]
+        """(m, q) products of the negative Hessian in the latents with vectors (m, q)."""
+        found = [
+            -np.asarray(self._products(psi, latents, part, self.data), float)[:count]
+            for part, count in in_parts(vectors, self.width)
+        ]
+        return np.concatenate(found)
 
     def hessian(self, psi: Floats, latents: Floats) -> Floats:
         """(q, q) negative Hessian in the latents."""
@@ -150,6 +156,11 @@ class Density:
         )
         return Kept(function, specs)
 
+    @property
+    def vectors(self) -> Any:
+        """The specification of the vectors of one call."""
+        return tf.TensorSpec([self.width, self.q], self.dtype)
+
     @cached_property
     def _slopes(self) -> Any:
         return self.compiled(lambda psi, latents, data: slopes(self.bind(psi, data), latents))
@@ -168,8 +179,6 @@ class Density:
     @cached_property
     def _products(self) -> Any:
         def products(psi: Tensor, latents: Tensor, vectors: Tensor, data: Any) -> Tensor:
-            bound = self.bind(psi, data)
-            return tf.transpose(hessian_products(bound, latents, tf.transpose(vectors)))
+            return hessian_products(self.bind(psi, data), latents, vectors)
 
-        spec = tf.TensorSpec([self.q, min(DIRECTIONS, self.q)], self.dtype)
-        return self.compiled(products, spec)
+        return self.compiled(products, self.vectors)

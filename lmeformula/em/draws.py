@@ -11,7 +11,7 @@ import tensorflow as tf
 from lmeformula.arrays import Floats
 from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control, information_stride
-from lmeformula.em.programs import Engine, Programs
+from lmeformula.em.programs import Engine
 from lmeformula.em.types import Geometry, Problem
 
 # Positions are kept for the information and the likelihood, up to this many numbers.
@@ -140,10 +140,8 @@ def take(
             done, warmup = done + count, 0
         return join(parts), np.asarray(chain.position, float), float(size)
 
-    if programs.num_traces == 0:
-        # Traced here, in one order: names in a program tell it apart in the cache that other processes share.
-        first = hmc.unseen(tf.constant(walkers.positions[0], programs.dtype))
-        trace_programs(programs, control_of(0, 0, 0, 0), first, data)
+    first = hmc.unseen(tf.constant(walkers.positions[0], programs.dtype))
+    programs.trace(control_of(0, 0, 0, 0), first, data)
     # Compiled programs let go of the interpreter: two threads are two cores.
     with ThreadPoolExecutor(programs.num_workers) as pool:
         results = list(pool.map(work, range(programs.num_workers)))
@@ -151,19 +149,6 @@ def take(
         tuple(position for _, position, _ in results),
         tuple(size for _, _, size in results),
         walkers.num_transitions + num_warmup + num_draws,
-    )
-
-
-def trace_programs(programs: Programs, control: Control, chain: hmc.Chain, data: Any) -> None:
-    """Trace both programs, always in the same order, for arguments of these shapes."""
-    size = tf.TensorSpec([], programs.dtype)
-    walk = programs.walk.trace(control, chain, size, data)
-    programs.evaluate.trace(
-        control.params,
-        control.arrays,
-        walk.positions,
-        tf.TensorSpec([], tf.int32),
-        data,
     )
 
 

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
-from lmeformula.em.density import Density
+from lmeformula.em.density import MOST_DENSE, Density
 from lmeformula.em.geometry.dense import Start, dense_problem, find_start
 from lmeformula.em.large import Large
 from lmeformula.em.loop import run
@@ -16,8 +16,6 @@ from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
 
-# Most latents whose Hessian is held as a matrix.
-MOST_DENSE = 1500
 # Digits of an answer whose Monte Carlo error is nil, in standard errors: those of differences of Hessians.
 LEAST_ERROR = 1e-5
 # Errors of the draws' answer within which it agrees with one that has none.
@@ -38,12 +36,7 @@ class Solver:
         self._start: tuple[bytes, Start] | None = None
 
     def __call__(
-        self,
-        problem: Problem,
-        options: Options,
-        seed: int,
-        dtype: str,
-        progress: Progress | None,
+        self, problem: Problem, options: Options, seed: int, dtype: str, progress: Progress | None
     ) -> Solution:
         """Find the maximum."""
         plain = problem._replace(solver=None)
@@ -114,8 +107,7 @@ def _ended(found: Solution, names: tuple[str, ...], start: Start) -> Solution:
     covariance[start.loose, :] = covariance[:, start.loose] = np.nan
     lost = start.loose | start.endless
     found = found._replace(
-        mc_covariance=covariance,
-        without_information=tuple(np.array(names, object)[lost]),
+        mc_covariance=covariance, without_information=tuple(np.array(names, object)[lost])
     )
     if start.loose.any():
         return found._replace(outcome=Outcome.UNIDENTIFIED)

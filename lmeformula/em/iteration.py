@@ -31,7 +31,7 @@ from lmeformula.em.mstep import adam
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Engine, num_rows
 from lmeformula.em.series import split_rhat
-from lmeformula.em.types import Edge, Geometry, Info, Options, Problem
+from lmeformula.em.types import Edge, Geometry, Info, Problem
 
 # Transitions before the first draw of the first iteration and of later ones.
 WARMUP = (10, 2)
@@ -107,6 +107,22 @@ def first_memory(problem: Problem, held: Held) -> Memory:
     )
 
 
+class Seen(NamedTuple):
+    """What the draws at a place say.
+
+    Attributes:
+      moments: of the scores.
+      way: to the maximum.
+      learned: of the information by now, where the problem does not know it.
+      slopes: how the likelihood goes at the edges.
+    """
+
+    moments: Moments
+    way: Advance
+    learned: Learned
+    slopes: Slopes
+
+
 def edges_at(problem: Problem, params: Floats) -> tuple[Edge, ...]:
     """The edges near a parameter vector."""
     return () if problem.edges is None else problem.edges(params)
@@ -138,33 +154,33 @@ def more_draws(
     return place._replace(draws=draws), walkers
 
 
-def coefficients_of(options: Options, draws: Draws, memory: Memory) -> Floats:
+def look(engine: Engine, place: Place, memory: Memory) -> Seen | None:
+    """What the draws say; None where scores are not finite, or no transition had a finite energy."""
+    draws = place.draws
+    assert draws is not None
+    scores = with_coefficients(draws, coefficients_of(engine, draws, memory))
+    if not np.isfinite(scores).all() or not np.isfinite(draws.information).all():
+        return None
+    if draws.divergences >= draws.acceptance.size:
+        return None
+    moments = moments_of(draws, scores)
+    way, learned = find_way(place, memory, moments)
+    return Seen(moments, way, learned, _slopes(engine.problem, place, draws, memory, moments))
+
+
+def coefficients_of(engine: Engine, draws: Draws, memory: Memory) -> Floats:
     """(d,) coefficients of the control variates; none where they would add to the variance.
 
     So they do where posteriors are far from the Gaussian that they are made for.
     """
-    if not options.control_variates:
+    if not engine.options.control_variates:
         return np.zeros(len(memory.coefficients))
     controlled = with_coefficients(draws, memory.coefficients).var(axis=(0, 2))
     is_better = controlled <= draws.raw.var(axis=(0, 2))
     return np.where(is_better, memory.coefficients, 0.0)
 
 
-def find_moments(options: Options, place: Place, memory: Memory) -> Moments | None:
-    """The moments of the scores; None where they are not finite, or no transition had a finite energy."""
-    draws = place.draws
-    assert draws is not None
-    scores = with_coefficients(draws, coefficients_of(options, draws, memory))
-    if not np.isfinite(scores).all() or not np.isfinite(draws.information).all():
-        return None
-    if draws.divergences >= draws.acceptance.size:
-        return None
-    return moments_of(draws, scores)
-
-
-def find_way(
-    problem: Problem, place: Place, memory: Memory, moments: Moments
-) -> tuple[Advance, Learned]:
+def find_way(place: Place, memory: Memory, moments: Moments) -> tuple[Advance, Learned]:
     """The way to the maximum, and what has been learned of the information by then."""
     learned, least = memory.learned, 0.0
     complete, observed = place.geometry.complete, place.geometry.observed
@@ -178,81 +194,68 @@ def find_way(
     return advance(moments, complete, observed, least, memory.floor, basis), learned
 
 
-def find_slopes(problem: Problem, place: Place, memory: Memory, moments: Moments) -> Slopes:
-    """How the likelihood goes at the edges: at those that are held by a closer look, where there is one."""
+def _slopes(
+    problem: Problem, place: Place, draws: Draws, memory: Memory, moments: Moments
+) -> Slopes:
+    """At the edges that are held by a closer look, where there is one."""
     known = boundary.slopes(place.edges, moments.score, moments.covariance)
     held = tuple(edge for edge in place.edges if edge.name in memory.held.names)
-    if problem.look is None or not held or place.draws is None:
+    if problem.look is None or not held:
         return known
-    seen = problem.look(place.params, place.geometry, place.draws.positions, held)
-    return boundary.looked_at(known, seen)
+    found = problem.look(place.params, place.geometry, draws.positions, held)
+    return boundary.looked_at(known, found)
 
 
-def is_still(options: Options, memory: Memory, way: Advance) -> bool:
+def is_still(engine: Engine, memory: Memory, way: Advance) -> bool:
     """Whether the distance to the maximum is within its error: that of the draws and that of the place itself.
 
     A place that few draws led to is off by their error, which the many draws there show clearly; following
     them would only chase that.
     """
-    errors = np.hypot(_errors_of(way), memory.arrival)
-    return schedule.is_still(way.distance, errors, way.stderr, options.tolerance)
+    errors = np.hypot(way.mc_error, memory.arrival)
+    return schedule.is_still(way.distance, errors, way.stderr, engine.options.tolerance)
 
 
-def _errors_of(way: Advance) -> Floats:
-    """(d,) Monte Carlo errors of the distance to the maximum."""
-    return np.sqrt(np.diag(way.mc_covariance))
-
-
-def is_too_noisy(problem: Problem, options: Options, place: Place, way: Advance) -> bool:
+def is_too_noisy(engine: Engine, place: Place, way: Advance) -> bool:
     """Whether more draws are worth more than a step: that would be noise, and end at boundaries by chance."""
-    if problem.geometry is None or place.num_draws >= options.max_draws:
+    if engine.problem.geometry is None or place.num_draws >= engine.options.max_draws:
         return False
-    return schedule.is_noisy(_errors_of(way), way.stderr)
+    return schedule.is_noisy(way.mc_error, way.stderr)
 
 
-def do_agree(place: Place, way: Advance) -> bool:
+def _do_agree(place: Place, way: Advance) -> bool:
     """Whether the chains agree: errors from batches of draws know nothing of what no chain has seen."""
     assert place.draws is not None
-    largest = schedule.in_stderr(_errors_of(way), way.stderr)
+    largest = schedule.in_stderr(way.mc_error, way.stderr)
     return schedule.do_agree(split_rhat(place.draws.raw), place.num_draws, largest)
 
 
-def find_verdict(
-    problem: Problem,
-    options: Options,
-    place: Place,
-    memory: Memory,
-    known: Slopes,
-    way: Advance,
-) -> Outcome | None:
+def find_verdict(engine: Engine, place: Place, memory: Memory, seen: Seen) -> Outcome | None:
     """How the fit ends here, or None if it does not."""
-    if not is_still(options, memory, way) or not boundary.is_settled(
-        known, memory.held, way.distance
-    ):
+    options, way, known = engine.options, seen.way, seen.slopes
+    is_settled = boundary.is_settled(known, memory.held, way.distance)
+    if not is_still(engine, memory, way) or not is_settled:
         return None
     # An information that the engine had to hold up says too little about distance and error.
-    enough = problem.geometry is not None or way.resolved
-    enough = enough and place.num_draws >= _fewest(problem, options)
-    enough = enough and do_agree(place, way)
+    enough = engine.problem.geometry is not None or way.resolved
+    enough = enough and place.num_draws >= _fewest(engine)
+    enough = enough and _do_agree(place, way)
     enough = enough and (
         place.num_draws >= min(options.max_draws, ENOUGH_FOR_EDGES)
         or boundary.is_sure(known, memory.held)
     )
-    if enough and schedule.is_sharp(_errors_of(way), way.stderr, options.tolerance):
+    if enough and schedule.is_sharp(way.mc_error, way.stderr, options.tolerance):
         return Outcome.CONVERGED
     return Outcome.DRAWS_EXHAUSTED if place.num_draws >= options.max_draws else None
 
 
-def further_draws(
-    problem: Problem, options: Options, place: Place, memory: Memory, known: Slopes, way: Advance
-) -> int:
+def further_draws(engine: Engine, place: Place, memory: Memory, seen: Seen) -> int:
     """How many draws to add to those that there are."""
-    have = place.num_draws
-    asked = schedule.draws_in_place(have, _errors_of(way), way.stderr, options.tolerance)
-    asked = max(asked, _fewest(problem, options))
-    sure = boundary.is_sure(known, memory.held)
-    sure = sure and do_agree(place, way)
-    if not sure or (problem.geometry is None and not way.resolved):
+    have, way, options = place.num_draws, seen.way, engine.options
+    asked = schedule.draws_in_place(have, way.mc_error, way.stderr, options.tolerance)
+    asked = max(asked, _fewest(engine))
+    sure = boundary.is_sure(seen.slopes, memory.held) and _do_agree(place, way)
+    if not sure or (engine.problem.geometry is None and not way.resolved):
         # Still, as far as can be seen: see further.
         asked = max(asked, 2 * have)
     return max(1, min(options.max_draws, asked) - have)
@@ -263,37 +266,39 @@ def next_arrival(problem: Problem, way: Advance) -> Floats:
 
     Nothing where the information is learned from draws: a step may be off by more than the noise of its score.
     """
-    return np.zeros(len(way.distance)) if problem.geometry is None else _errors_of(way)
+    return np.zeros(len(way.distance)) if problem.geometry is None else way.mc_error
 
 
-def next_draws(problem: Problem, options: Options, place: Place, way: Advance) -> int:
+def next_draws(engine: Engine, place: Place, way: Advance) -> int:
     """How many draws to begin with at the next place."""
-    if problem.geometry is None:
+    if engine.problem.geometry is None:
         return place.num_draws
+    tolerance = engine.options.tolerance
     asked = schedule.draws_after_step(
-        place.num_draws, way.distance, _errors_of(way), way.stderr, options.tolerance
+        place.num_draws, way.distance, way.mc_error, way.stderr, tolerance
     )
     if schedule.in_stderr(way.distance, way.stderr) <= schedule.LAST_STEP:
-        asked = max(asked, _fewest(problem, options))
-    return min(options.max_draws, asked)
+        asked = max(asked, _fewest(engine))
+    return min(engine.options.max_draws, asked)
 
 
-def _fewest(problem: Problem, options: Options) -> int:
+def _fewest(engine: Engine) -> int:
     """Draws per chain that a fit ends with at least."""
-    if not problem.refine:
+    if not engine.problem.refine:
         return 1
-    return min(options.max_draws, int(np.clip(LAST_ROWS // num_rows(problem.data), *LAST_DRAWS)))
+    rows = num_rows(engine.problem.data)
+    return min(engine.options.max_draws, int(np.clip(LAST_ROWS // rows, *LAST_DRAWS)))
 
 
-def find_step(
-    problem: Problem, options: Options, memory: Memory, moments: Moments, way: Advance
-) -> tuple[Floats, Floats]:
+def find_step(engine: Engine, memory: Memory, seen: Seen) -> tuple[Floats, Floats]:
     """The step (d,) of the M-step, and Adam's momentum (2, d) after it."""
-    step, momentum = way.step, memory.momentum
+    step, momentum, options = seen.way.step, memory.momentum, engine.options
     if options.mstep == "adam":
-        step, momentum = adam.step(momentum, moments.score, memory.num_steps, options.learning_rate)
-    if problem.max_step is not None:
-        step = step / max(1.0, float(np.max(np.abs(step) / problem.max_step, initial=0.0)))
+        score = seen.moments.score
+        step, momentum = adam.step(momentum, score, memory.num_steps, options.learning_rate)
+    longest = engine.problem.max_step
+    if longest is not None:
+        step = step / max(1.0, float(np.max(np.abs(step) / longest, initial=0.0)))
     return step, momentum
 
 
@@ -323,11 +328,11 @@ def next_floor(problem: Problem, memory: Memory, moments: Moments) -> float:
     return max(LOWEST_FLOOR, lower)
 
 
-def next_coefficients(options: Options, place: Place, memory: Memory) -> Floats:
+def next_coefficients(engine: Engine, place: Place, memory: Memory) -> Floats:
     """(d,) coefficients of the control variates for the draws to come, from those that were taken."""
     draws = place.draws
     assert draws is not None
-    if not options.control_variates or draws.excess.size < ENOUGH_FOR_COEFFICIENTS:
+    if not engine.options.control_variates or draws.excess.size < ENOUGH_FOR_COEFFICIENTS:
         return memory.coefficients
     return regression_coefficients(draws)
 

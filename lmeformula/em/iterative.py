@@ -21,12 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.em.density import Density, hessian_products
+from lmeformula.em.density import Density, hessian_products, in_parts
 from lmeformula.em.geometry.laplace import STEP
 from lmeformula.em.geometry.scales import Scale
 
-# Vectors that are solved for side by side.
-WIDTH = 8
 MOST_STEPS = 1000
 # Probes of the diagonal that conditions the equations, and the least of it.
 DIAGONAL_PROBES, LEAST_DIAGONAL = 40, 0.05
@@ -75,14 +73,6 @@ class Iterative:
 
     # ---- on the host
 
-    def product(self, psi: Floats, latents: Floats, vectors: Floats) -> Floats:
-        """(m, q) the negative Hessian times vectors (m, q)."""
-        found = [
-            np.asarray(self._product(psi, latents, part, self.density.data))[:count]
-            for part, count in _parts(vectors)
-        ]
-        return np.concatenate(found)
-
     def solve(self, psi: Floats, latents: Floats, vectors: Floats, tolerance: float) -> Floats:
         """(m, q) K times vectors (m, q).
 
@@ -90,7 +80,7 @@ class Iterative:
           FloatingPointError: if the equations cannot be solved to this tolerance.
         """
         found = []
-        for part, count in _parts(vectors):
+        for part, count in in_parts(vectors, self.density.width):
             solved, steps = self._solve(
                 psi, latents, part, self.diagonal(psi, latents), tolerance, self.density.data
             )
@@ -104,7 +94,7 @@ class Iterative:
         if self._diagonal is None:
             rng = np.random.default_rng(1)
             signs = rng.choice([-1.0, 1.0], (DIAGONAL_PROBES, self.density.q))
-            found = np.mean(signs * self.product(psi, latents, signs), axis=0)
+            found = np.mean(signs * self.density.products(psi, latents, signs), axis=0)
             self._diagonal = np.maximum(found, LEAST_DIAGONAL * np.abs(found).mean())
         return self._diagonal
 
@@ -145,8 +135,8 @@ class Iterative:
         """(m, q) dA/dpsi_k times vectors (m, q)."""
         along = np.zeros(self.density.d)
         along[k] = STEP[self.density.dtype] * max(1.0, abs(psi[k]))
-        above = self.product(psi + along, latents, vectors)
-        below = self.product(psi - along, latents, vectors)
+        above = self.density.products(psi + along, latents, vectors)
+        below = self.density.products(psi - along, latents, vectors)
         return np.asarray((below - above) / (2.0 * along[k]))
 
     def is_gaussian(self, psi: Floats, latents: Floats) -> bool:
@@ -154,7 +144,7 @@ class Iterative:
         rng = np.random.default_rng(2)
         vectors = rng.normal(size=(2, self.density.q))
         found = [
-            self.product(psi, latents + move, vectors)
+            self.density.products(psi, latents + move, vectors)
             for move in (
                 0.0,
                 rng.normal(size=self.density.q),
@@ -174,7 +164,7 @@ class Iterative:
         found, others = [], []
         of = {scale.place: scale for scale in scales}
         random = rng.normal(size=(1, q))
-        plain = np.abs(self.product(psi, latents, random)).max()
+        plain = np.abs(self.density.products(psi, latents, random)).max()
         for k in range(self.density.d):
             if k not in of:
                 if np.abs(self.bend(psi, latents, k, random)).max() > 1e-9 * plain:
@@ -196,16 +186,6 @@ class Iterative:
 
     # ---- compiled
 
-    def _vectors(self) -> Any:
-        return tf.TensorSpec([WIDTH, self.density.q], self.density.dtype)
-
-    @cached_property
-    def _product(self) -> Any:
-        return self.density.compiled(self._products, self._vectors())
-
-    def _products(self, psi: Tensor, latents: Tensor, vectors: Tensor, data: Any) -> Tensor:
-        return -hessian_products(self.density.bind(psi, data), latents, vectors)
-
     @cached_property
     def _solve(self) -> Any:
         def solve(
@@ -225,7 +205,7 @@ class Iterative:
                 return (step < MOST_STEPS) & tf.reduce_any(size > stop)
 
             def go(step: Tensor, found: Tensor, left: Tensor, way: Tensor, size: Tensor) -> Any:
-                bent = self._products(psi, latents, way, data)
+                bent = -hessian_products(self.density.bind(psi, data), latents, way)
                 length = size / tf.maximum(tf.reduce_sum(way * bent, axis=1), tiny)
                 # One that is done stays.
                 length = tf.where(size > 0.0, length, tf.zeros_like(length))
@@ -244,15 +224,4 @@ class Iterative:
 
         row = tf.TensorSpec([self.density.q], self.density.dtype)
         number = tf.TensorSpec([], self.density.dtype)
-        return self.density.compiled(solve, self._vectors(), row, number)
-
-
-def _parts(vectors: Floats) -> list[tuple[Floats, int]]:
-    """Vectors in parts of WIDTH, the last one filled up, and how many of each count."""
-    found = []
-    for start in range(0, len(vectors), WIDTH):
-        part = vectors[start : start + WIDTH]
-        filled = np.zeros((WIDTH, vectors.shape[1]))
-        filled[: len(part)] = part
-        found.append((filled, len(part)))
-    return found
+        return self.density.compiled(solve, self.density.vectors, row, number)

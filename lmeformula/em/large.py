@@ -25,6 +25,7 @@ from lmeformula.em.geometry.scales import (
 from lmeformula.em.iterative import Iterative, Probe, Score
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
+from lmeformula.em.schedule import in_stderr
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
 
 # Probes to begin with, and the most of them.
@@ -95,7 +96,7 @@ class Large:
             )
             stopped = _stopped(at, least)
             stderr, covariance = _errors(information, at.noise, stopped)
-            largest = float(np.max(np.sqrt(np.diag(covariance)) / stderr, initial=0.0))
+            largest = in_stderr(np.sqrt(np.diag(covariance)), stderr)
             excess = (largest / options.tolerance) ** 2
             if not settled or excess <= 1.0 or count >= MOST_PROBES:
                 break
@@ -188,8 +189,8 @@ class Large:
             line = Iteration(
                 number=len(trace) + 1,
                 estimates=problem.report(at.psi)[0],
-                largest_step=float(np.max(np.abs(step) / stderr, initial=0.0)),
-                largest_error=float(np.max(np.sqrt(np.diag(covariance)) / stderr, initial=0.0)),
+                largest_step=in_stderr(step, stderr),
+                largest_error=in_stderr(np.sqrt(np.diag(covariance)), stderr),
                 num_draws=max((len(probe.vectors) for probe in probes), default=0),
                 acceptance=float("nan"),
                 seconds=time.perf_counter() - began,

@@ -9,34 +9,10 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.em import boundary, schedule
-from lmeformula.em.advance import Advance, Moments
+from lmeformula.em import boundary, iteration, schedule
 from lmeformula.em.boundary import Held
 from lmeformula.em.draws import start_walkers
-from lmeformula.em.iteration import (
-    AGAIN_WARMUP,
-    Memory,
-    Place,
-    edges_at,
-    find_moments,
-    find_slopes,
-    find_step,
-    find_verdict,
-    find_way,
-    first_geometry,
-    first_memory,
-    further_draws,
-    is_still,
-    is_too_noisy,
-    more_draws,
-    move,
-    next_arrival,
-    next_coefficients,
-    next_cut,
-    next_draws,
-    next_floor,
-    warmup_of,
-)
+from lmeformula.em.iteration import Memory, Place, Seen
 from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Engine, Programs, engine_of, tensors_of
@@ -90,10 +66,10 @@ def run(
     show = Silent() if progress is None else progress
     engine = engine_of(problem, options, dtype, seed)
     start = np.array(problem.params, float)
-    geometry = first_geometry(problem)
-    place = Place(start, geometry, edges_at(problem, start), None)
+    geometry = iteration.first_geometry(problem)
+    place = Place(start, geometry, iteration.edges_at(problem, start), None)
     walkers = start_walkers(engine, geometry)
-    memory = first_memory(problem, boundary.at_start(place.edges))
+    memory = iteration.first_memory(problem, boundary.at_start(place.edges))
     estimates, num_draws, warmup = start, options.num_draws, 0
     trace: list[Iteration] = []
     last: _Last | None = None
@@ -103,38 +79,33 @@ def run(
     try:
         for number in range(1, options.max_iterations + 1):
             began = time.perf_counter()
-            warmup = max(warmup, warmup_of(problem, number))
-            place, walkers = more_draws(engine, place, walkers, num_draws, warmup)
+            warmup = max(warmup, iteration.warmup_of(problem, number))
+            place, walkers = iteration.more_draws(engine, place, walkers, num_draws, warmup)
             warmup = 0
-            moments = find_moments(options, place, memory)
-            if moments is None:
+            seen = iteration.look(engine, place, memory)
+            if seen is None:
                 outcome = Outcome.NONFINITE
                 break
-            way, learned = find_way(problem, place, memory, moments)
-            known = find_slopes(problem, place, memory, moments)
-            verdict = find_verdict(problem, options, place, memory, known, way)
+            verdict = iteration.find_verdict(engine, place, memory, seen)
             refined = None
             if verdict is not None and problem.refine:
-                refined = refine(engine, place, memory, moments, way)
+                refined = refine(engine, place, memory, seen)
             if refined is not None:
-                memory, way = refined.memory, refined.way
-                verdict = find_verdict(problem, options, place, memory, known, way)
-            step, momentum = find_step(problem, options, memory, moments, way)
+                memory, seen = refined.memory, refined.seen
+                verdict = iteration.find_verdict(engine, place, memory, seen)
+            way, (step, momentum) = seen.way, iteration.find_step(engine, memory, seen)
             if not np.isfinite(step).all():
                 outcome = Outcome.NONFINITE
                 break
-            info = _info(engine, place, moments, way, step)
-            info = info._replace(at_edges=known.of(memory.held.names))
+            info = _info(engine, place, seen, step)
+            info = info._replace(at_edges=seen.slopes.of(memory.held.names))
+            is_near = schedule.in_stderr(way.distance, way.stderr) < schedule.NEAR
             estimates, held = boundary.review(
-                place.params,
-                step,
-                known,
-                memory.held,
-                is_near=schedule.in_stderr(way.distance, way.stderr) < schedule.NEAR,
+                place.params, step, seen.slopes, memory.held, is_near=is_near
             )
             if verdict is not None:
                 # The last step goes all the way to where the error was worked out, unless it follows only that.
-                is_led = not schedule.is_noisy(np.sqrt(np.diag(way.mc_covariance)), way.stderr)
+                is_led = not schedule.is_noisy(way.mc_error, way.stderr)
                 outcome, estimates, held = verdict, place.params, memory.held
                 estimates = estimates + way.distance if is_led else estimates
             last = _Last(place, memory.held, info, None if refined is None else refined.found)
@@ -143,33 +114,33 @@ def run(
             show.update(trace[-1])
             if verdict is not None:
                 break
-            num_cut = next_cut(problem, memory, step)
+            num_cut = iteration.next_cut(problem, memory, step)
             if num_cut >= schedule.MOST_CUT_STEPS:
                 outcome, last, estimates = Outcome.DIVERGED, best, best.place.params
                 break
-            if is_too_noisy(problem, options, place, way):
+            if iteration.is_too_noisy(engine, place, way):
                 # A step would be noise, and end at boundaries by chance. The chains may not have arrived: anew.
                 num_draws = min(options.max_draws, 4 * place.num_draws)
-                place, warmup = place._replace(draws=None), AGAIN_WARMUP
+                place, warmup = place._replace(draws=None), iteration.AGAIN_WARMUP
                 continue
-            if held.names == memory.held.names and is_still(options, memory, way):
+            if held.names == memory.held.names and iteration.is_still(engine, memory, way):
                 # Nothing to gain by moving: more draws at the same parameters, beside those that there are.
-                num_draws = further_draws(problem, options, place, memory, known, way)
+                num_draws = iteration.further_draws(engine, place, memory, seen)
                 continue
-            num_draws = next_draws(problem, options, place, way)
+            num_draws = iteration.next_draws(engine, place, way)
             memory = Memory(
                 held,
-                next_coefficients(options, place, memory),
-                learned,
+                iteration.next_coefficients(engine, place, memory),
+                seen.learned,
                 memory.metric,
-                next_floor(problem, memory, moments),
-                next_arrival(problem, way),
+                iteration.next_floor(problem, memory, seen.moments),
+                iteration.next_arrival(problem, way),
                 momentum,
-                (moments.score, step),
+                (seen.moments.score, step),
                 memory.num_steps + 1,
                 num_cut,
             )
-            place, walkers = move(problem, place, estimates, info, walkers)
+            place, walkers = iteration.move(problem, place, estimates, info, walkers)
     except KeyboardInterrupt:
         outcome = Outcome.INTERRUPTED
     except np.linalg.LinAlgError:
@@ -194,8 +165,8 @@ def _far(last: _Last) -> float:
     return schedule.in_stderr(last.info.distance, last.info.stderr)
 
 
-def _info(engine: Engine, place: Place, moments: Moments, way: Advance, step: Floats) -> Info:
-    draws = place.draws
+def _info(engine: Engine, place: Place, seen: Seen, step: Floats) -> Info:
+    draws, moments, way = place.draws, seen.moments, seen.way
     assert draws is not None
     total = draws.excess.size
     _, arrays = engine.tensors(place.params, place.geometry)
@@ -244,9 +215,7 @@ def _solution(
     later = [line.seconds for line in trace[1:]]
     compiling = trace[0].seconds - float(np.median(later)) if later else 0.0
     found = Solution.nothing(estimates, outcome)._replace(
-        trace=tuple(trace),
-        num_traces=compiled.num_traces,
-        compile_seconds=max(0.0, compiling),
+        trace=tuple(trace), num_traces=compiled.num_traces, compile_seconds=max(0.0, compiling)
     )
     if last is None:
         return found

@@ -134,10 +134,7 @@ class Reported(NamedTuple):
 
 
 def reported(
-    found: Information,
-    jacobian: Callable[[Floats], Floats],
-    params: Floats,
-    mc_covariance: Floats,
+    found: Information, jacobian: Callable[[Floats], Floats], params: Floats, mc_covariance: Floats
 ) -> Reported:
     """Bring an information to the estimates, and its inverse to the scale that they are reported on.
 

@@ -8,16 +8,15 @@ References: Meng, Wong (1996), Statistica Sinica 6, 831-860; Gelman, Meng (1998)
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.em.bridge import ENOUGH, LogRatio, overlap, shares
+from lmeformula.em.bridge import ENOUGH, Bridged, LogRatio, bridged
 from lmeformula.em.draws import Walkers, start_walkers, take
-from lmeformula.em.evaluate import calls_of
+from lmeformula.em.evaluate import calls_of, evaluator, together
 from lmeformula.em.programs import Engine, engine_of, num_rows, tensors_of
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Scores
@@ -50,17 +49,20 @@ def along_path(engine: Engine, params: Floats, geometry: Geometry) -> LogRatio:
     walkers = start_walkers(engine, geometry)
     count = int(np.clip(DRAWS_ROWS // num_rows(engine.data), *NUM_DRAWS))
     stops = [independent(engine, params, geometry, count)]
+    pairs: list[Bridged] = []
     pending = list(np.linspace(0.0, 1.0, FIRST_POWERS + 1)[1:])
     while pending:
         power = pending[0]
         stop, moved = walk(engine, params, geometry, walkers, power, (WARMUP, count))
         between = 0.5 * (stops[-1].power + power)
         room = len(stops) + len(pending) < MOST_POWERS
-        if room and _overlap(stops[-1], stop) < ENOUGH:
+        pair = _pair(stops[-1], stop)
+        if room and pair.overlap < ENOUGH:
             pending.insert(0, between)
             continue
         stops, walkers, pending = [*stops, stop], moved, pending[1:]
-    return _total(stops)
+        pairs.append(pair)
+    return _total(stops, pairs)
 
 
 def tempered(engine: Engine) -> Engine:
@@ -119,36 +121,24 @@ def independent(engine: Engine, params: Floats, geometry: Geometry, num_draws: i
     rng = np.random.default_rng([engine.seed & 0x7FFFFFFF, 0x7061])
     shape = (num_draws, len(engine.problem.latents), compiled.num_chains * compiled.num_workers)
     positions = rng.normal(size=shape)
-    at, arrays = engine.tensors(params, geometry)
-    sides: list[list[Floats]] = [[] for _ in range(compiled.num_workers)]
-    for call in calls_of(compiled, positions):
-        count = tf.constant(call.num_draws)
-        found = compiled.evaluate(at, arrays, call.positions, count, engine.data)
-        sides[call.worker].append(np.asarray(found.values, float)[: call.num_draws])
-    values = np.concatenate([np.concatenate(side) for side in sides], axis=1)
+    evaluate = evaluator(engine, params, geometry, np.zeros(len(params)))
+    _, values = together([evaluate(call) for call in calls_of(compiled, positions)], compiled)
     return Stop(0.0, values + 0.5 * np.square(positions).sum(axis=1))
 
 
-def _pair(low: Stop, high: Stop) -> tuple[Floats, Floats]:
-    """Log density of the higher power over that of the lower one, at draws of either."""
+def _pair(low: Stop, high: Stop) -> Bridged:
+    """The bridge from a power to a higher one."""
     step = high.power - low.power
-    return step * low.excess, step * high.excess
+    return bridged(step * low.excess, step * high.excess)
 
 
-def _overlap(low: Stop, high: Stop) -> float:
-    return overlap(*_pair(low, high))
-
-
-def _total(stops: list[Stop]) -> LogRatio:
+def _total(stops: list[Stop], pairs: list[Bridged]) -> LogRatio:
     """The sum over pairs; draws in the middle are of two pairs, and their errors go together."""
-    value, known = 0.0, True
+    value, known = sum(pair.value for pair in pairs), all(pair.overlap >= ENOUGH for pair in pairs)
     series = [np.zeros_like(stop.excess) for stop in stops]
-    for place, (low, high) in enumerate(pairwise(stops)):
-        ratio, above, below = shares(*_pair(low, high))
-        value += ratio
-        series[place] += above
-        series[place + 1] -= below
-        known &= _overlap(low, high) >= ENOUGH
+    for place, pair in enumerate(pairs):
+        series[place] += pair.above
+        series[place + 1] -= pair.below
     variance = series[0].var(ddof=1) / series[0].size
     variance += sum(float(mean_covariance(part[:, None])[0, 0]) for part in series[1:])
     return LogRatio(value, float(np.sqrt(variance)) if known else float("nan"))

@@ -21,7 +21,7 @@ from lmeformula.em.density import (
 )
 from lmeformula.em.generic import Solver
 from lmeformula.em.programs import tensors_of
-from lmeformula.em.recognise import recognised
+from lmeformula.em.recognise import RECOGNISERS
 from lmeformula.em.structures import blocks_of, flatten
 from lmeformula.em.types import Problem, Scores
 from lmeformula.errors import ModelError
@@ -173,8 +173,11 @@ def from_joint(
     problem = _problem(bind, start, first, names, report, (), dtype, blocks)
     if structure == "none" or scales != "auto":
         return problem
-    known = recognised(joint, variables, bijectors, _sizes_of(shapes), seed)
-    return problem if known is None else problem._replace(solver=known)
+    for recogniser in RECOGNISERS:
+        known = recogniser(joint, variables, bijectors, _sizes_of(shapes), seed)
+        if known is not None:
+            return problem._replace(solver=known)
+    return problem
 
 
 def _sizes_of(shapes: Any) -> tuple[tuple[str, int], ...]:

@@ -1,10 +1,11 @@
-"""Compiled programs, kept for the next fit of the same structure and shapes."""
+"""Compiled programs, kept for the next fit of the same structure and shapes, or compiled before it."""
 
 from __future__ import annotations
 
 import gc
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ import tensorflow as tf
 
 from lmeformula.arrays import Floats
 from lmeformula.em.cached_program import Kept
-from lmeformula.em.estep.sampler import build_evaluate, build_walk
+from lmeformula.em.estep import hmc
+from lmeformula.em.estep.sampler import Control, build_evaluate, build_walk
 from lmeformula.em.types import Geometry, Options, Problem
 
 # Programs of this many structures are kept, those used last: each holds some 25 MiB of graph and code.
@@ -50,6 +52,16 @@ class Programs(NamedTuple):
     def num_traces(self) -> int:
         """How often the program that draws was traced, over all fits that used it."""
         return self.walk.num_traces
+
+    def trace(self, control: Control, chain: hmc.Chain, data: Any) -> None:
+        """Trace both programs for arguments of these shapes, if they have not been traced yet.
+
+        That is in one order: names in a program tell it apart in the cache that other processes share.
+        """
+        if self.num_traces == 0:
+            size, count = tf.TensorSpec([], self.dtype), tf.TensorSpec([], tf.int32)
+            walk = self.walk.trace(control, chain, size, data)
+            self.evaluate.trace(control.params, control.arrays, walk.positions, count, data)
 
 
 class Engine(NamedTuple):
@@ -103,7 +115,13 @@ def programs(problem: Problem, options: Options, dtype: str) -> Programs:
         (np.shape(array), str(np.asarray(array).dtype)) for array in tf.nest.flatten(problem.data)
     )
     sizes = (len(problem.params), len(problem.latents))
-    key = (problem.program, shapes, sizes, dtype, _built_in(options))
+    built_in = (
+        options.num_chains,
+        options.num_leapfrog,
+        options.target_acceptance,
+        options.watched,
+    )
+    key = (problem.program, shapes, sizes, dtype, built_in)
     is_littered = False
     with _lock:
         if key not in _kept:
@@ -114,6 +132,34 @@ def programs(problem: Problem, options: Options, dtype: str) -> Programs:
     if is_littered:
         gc.collect()
     return found
+
+
+def compile_ahead(problem: Problem, options: Options, dtype: str, arrays: Any) -> None:
+    """Trace and compile the programs that `run` will use for this problem and these options.
+
+    They are called for no transition and no draw, which only compiles them. `run` finds them by the problem's
+    `program` and by shapes, so that its own problem may be another one.
+
+    Args:
+      problem: with `program`; its parameters and geometry do not matter.
+      options: those of the run.
+      dtype: "float64" or "float32".
+      arrays: of the shapes that the geometry's will have; their values do not matter.
+    """
+    compiled = programs(problem, options, dtype)
+    data, white = tensors_of(problem.data, dtype), tensors_of(arrays, dtype)
+    params, none = tf.zeros([len(problem.params)], dtype), tf.constant(0)
+    control = Control(tf.constant([0, 0]), none, none, none, params, white)
+    chain = hmc.unseen(tf.zeros([len(problem.latents), compiled.num_chains], dtype))
+    many = tf.zeros([compiled.capacity, *chain.position.shape], dtype)
+    compiled.trace(control, chain, data)
+    with ThreadPoolExecutor(2) as pool:
+        calls = (
+            pool.submit(compiled.walk, control, chain, tf.constant(0.5, dtype), data),
+            pool.submit(compiled.evaluate, params, white, many, none, data),
+        )
+    for call in calls:
+        call.result()
 
 
 def clear() -> None:
@@ -130,15 +176,6 @@ def _make_room() -> bool:
         _kept.popitem(last=False)
         _num_dropped += 1
     return _num_dropped // COLLECTED > before // COLLECTED
-
-
-def _built_in(options: Options) -> tuple[Any, ...]:
-    return (
-        options.num_chains,
-        options.num_leapfrog,
-        options.target_acceptance,
-        options.watched,
-    )
 
 
 def _build(problem: Problem, options: Options, dtype: str) -> Programs:

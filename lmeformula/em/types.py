@@ -238,17 +238,17 @@ class Solution(NamedTuple):
       params: (d,) estimates, unconstrained.
       mc_covariance: (d, d) their Monte Carlo covariance, on the unconstrained scale.
       information: (d, d) observed information, at the estimates.
-      monte_carlo: what it was estimated from, where that was the last draws.
-      held: names of the edges that the estimates lie on.
       basis: (d, f) orthonormal directions that are not held.
       outcome: how it ended.
-      trace: one Iteration for each.
-      info: Info of the last iteration, or None if there was none.
       draws: (m, w) the last draws, at most 1,000, of the watched latents in the last iteration.
       positions: (k, q, c) the draws of the last iteration in the sampler's coordinates, the first of them.
       excess: (m, c) the log density over that of N(0, I) at the draws of the last iteration, there.
       sampled_at: (d,) the parameters of the last E-step.
-      geometry: the geometry there, or None if there was no E-step.
+      monte_carlo: what the information was estimated from, where that was the last draws.
+      held: names of the edges that the estimates lie on.
+      trace: one Iteration for each.
+      info: Info of the last iteration, or None if there was none.
+      geometry: the geometry at the last E-step, or None if there was none.
       num_traces: how often the program that draws was traced, over all fits that shared it.
       compile_seconds: time of the first call over the median of the others, the part that is compilation.
       method: what the engine knew of the density: "structured" where the problem brought a geometry,
@@ -260,19 +260,19 @@ class Solution(NamedTuple):
     params: Floats
     mc_covariance: Floats
     information: Floats
-    monte_carlo: Information | None
-    held: tuple[str, ...]
     basis: Floats
     outcome: Outcome
-    trace: tuple[Iteration, ...]
-    info: Info | None
     draws: Floats
     positions: Floats
     excess: Floats
     sampled_at: Floats
-    geometry: Geometry | None
-    num_traces: int
-    compile_seconds: float
+    monte_carlo: Information | None = None
+    held: tuple[str, ...] = ()
+    trace: tuple[Iteration, ...] = ()
+    info: Info | None = None
+    geometry: Geometry | None = None
+    num_traces: int = 0
+    compile_seconds: float = 0.0
     method: str = "structured"
     without_information: tuple[str, ...] = ()
 
@@ -284,19 +284,12 @@ class Solution(NamedTuple):
             params=params,
             mc_covariance=unknown,
             information=unknown,
-            monte_carlo=None,
-            held=(),
             basis=np.eye(len(params)),
             outcome=outcome,
-            trace=(),
-            info=None,
             draws=none,
             positions=np.zeros((0, 0, 0)),
             excess=none,
             sampled_at=params,
-            geometry=None,
-            num_traces=0,
-            compile_seconds=0.0,
         )
 
     @property

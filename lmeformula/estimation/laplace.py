@@ -142,7 +142,7 @@ def estimate_mcem(
 
 
 def _compile_ahead(model: Model, options: Options, solver: str) -> None:
-    from lmeformula.em.precompile import compile_ahead
+    from lmeformula.em.programs import compile_ahead
     from lmeformula.sampling.laplace import blank_whitening
     from lmeformula.sampling.problem import whitened_problem
 

@@ -118,23 +118,16 @@ class _Element(NamedTuple):
     is_scale: bool
     bijector: Any = None
 
-    def to_variable(self, value: float) -> float:
-        """The variable's value at the model's parameter."""
+    def to_variable(self, value: float) -> tuple[float, float]:
+        """The variable's value at the model's parameter, and its derivative in that."""
         if not self.is_scale:
-            return value
-        sd = tf.exp(tf.constant(value, tf.float64))
-        return float(sd if self.bijector is None else self.bijector.inverse(sd))
-
-    def rate(self, value: float) -> float:
-        """Derivative of the variable in the model's parameter."""
-        if not self.is_scale:
-            return 1.0
+            return value, 1.0
         at = tf.constant(value, tf.float64)
         with tf.GradientTape() as tape:
             tape.watch(at)
             sd = tf.exp(at)
             found = sd if self.bijector is None else self.bijector.inverse(sd)
-        return float(tape.gradient(found, at))
+        return float(found), float(tape.gradient(found, at))
 
 
 class _Delegate:
@@ -164,12 +157,7 @@ class _Delegate:
         self.latents = _Latents.of(structure, model, latents)
 
     def __call__(
-        self,
-        problem: Problem,
-        options: Options,
-        seed: int,
-        dtype: str,
-        progress: Progress | None,
+        self, problem: Problem, options: Options, seed: int, dtype: str, progress: Progress | None
     ) -> Solution:
         """Find the maximum, in the variables' own values."""
         with one_blas_thread():
@@ -200,28 +188,24 @@ class _Delegate:
             made = laplace_problem(model, found.problem, psi, information, mode)
 
         def report(psi: Floats) -> tuple[Floats, Floats]:
-            values, jacobian = outer.report(self._params(psi))
-            rates = np.zeros((len(psi), len(psi)))
-            rates[np.arange(len(psi)), self.of] = self._rates(psi)[self.of]
-            return values, jacobian @ rates
+            params, rates = self._variables(psi)
+            values, jacobian = outer.report(params)
+            changes = np.zeros((len(psi), len(psi)))
+            changes[np.arange(len(psi)), self.of] = rates[self.of]
+            return values, jacobian @ changes
 
         return made._replace(names=outer.names, report=report)
 
-    def _params(self, psi: Floats) -> Floats:
-        """(d,) the variables' elements at the model's parameters."""
-        values = [
+    def _variables(self, psi: Floats) -> tuple[Floats, Floats]:
+        """(d,) the variables' elements at the model's parameters; their derivatives, in the model's order."""
+        pairs = [
             place.to_variable(float(value)) for place, value in zip(self.places, psi, strict=True)
         ]
-        return np.array(values)[self.of]
-
-    def _rates(self, psi: Floats) -> Floats:
-        """(d,) derivatives of the variables in the model's parameters, in the model's order."""
-        return np.array(
-            [place.rate(float(value)) for place, value in zip(self.places, psi, strict=True)]
-        )
+        values, rates = np.array(pairs).reshape(-1, 2).T
+        return values[self.of], rates
 
     def _in_variables(self, outer: Problem, inner: Problem, found: Solution) -> Solution:
-        rates, of = self._rates(found.params), self.of
+        (params, rates), of = self._variables(found.params), self.of
 
         def vector(values: Floats) -> Floats:
             return np.asarray((rates * values)[of])
@@ -257,7 +241,7 @@ class _Delegate:
         if found.held and outcome.converged:
             outcome = Outcome.BOUNDARY
         return found._replace(
-            params=self._params(found.params),
+            params=params,
             outcome=outcome,
             mc_covariance=noise,
             information=curvature(found.information),
@@ -266,7 +250,7 @@ class _Delegate:
             held=tuple(f"sd {held.get(name, name)}" for name in found.held),
             basis=found.basis[of],
             info=info,
-            sampled_at=self._params(found.sampled_at),
+            sampled_at=self._variables(found.sampled_at)[0],
             method="recognised",
         )
 

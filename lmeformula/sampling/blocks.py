@@ -44,10 +44,7 @@ def blocks_of(model: Model, plan: Layout) -> Blocks:
         nodes.append(np.asarray(term.index[:n], np.int64) + start)
     first = nodes[0]
     graph = sp.coo_array(
-        (
-            np.ones(n * len(nodes)),
-            (np.tile(first, len(nodes)), np.concatenate(nodes)),
-        ),
+        (np.ones(n * len(nodes)), (np.tile(first, len(nodes)), np.concatenate(nodes))),
         shape=(starts[-1], starts[-1]),
     )
     count, of_levels = sp.csgraph.connected_components(graph, directed=False)

@@ -13,13 +13,13 @@ from lmeformula.likelihood.gaussian.information import average_information, obse
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood, solve_exactly
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums, sums
+from lmeformula.likelihood.laplace.likelihood import predictor
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.problem import (
     complete_information,
     inverse_factor,
-    predictor,
     relative_changes,
     rows_of,
     whitened_problem,
@@ -69,9 +69,7 @@ def _geometry(
     variance = sigma**2
     factors = space.factors(psi)
     found = solve_exactly(
-        data,
-        tuple(factor / sigma for factor in factors),
-        data.R @ (beta - data.ols),
+        data, tuple(factor / sigma for factor in factors), data.R @ (beta - data.ols)
     )
     modes = found.u / sigma
     traces = found.factor.inverse_traces()
@@ -80,7 +78,9 @@ def _geometry(
     # The rows' leverages times their weights add up to tr(M^-1 (M - I)).
     leverage = len(modes) - float(sum(np.trace(trace) for trace in traces))
     white = Whitening(
-        eta=model.design.offset + model.design.X @ beta + predictor(plan, factors, modes),
+        eta=model.design.offset
+        + model.design.X @ beta
+        + predictor(plan, apply_lambda(plan, factors, modes)),
         modes=modes,
         weights=weights,
         factors=tuple(factors[j] for j in order),

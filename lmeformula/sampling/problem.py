@@ -10,7 +10,6 @@ from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
-from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.types import Geometry, Problem, Scores
 from lmeformula.model.compile import Model
@@ -109,12 +108,6 @@ def complete_information(
         both = change + change.transpose(0, 2, 1)
         information[place, place] = 0.5 * levels * np.einsum("sab,tba->st", both, both)
     return information
-
-
-def predictor(plan: Layout, factors: tuple[Floats, ...], modes: Floats) -> Floats:
-    """Z Lambda u (n,)."""
-    effects = apply_lambda(plan, factors, modes)
-    return np.asarray(sum(plan.matrices[j] @ effects[plan.place(j)] for j in range(len(factors))))
 
 
 def inverse_factor(factor: Factor) -> Floats:

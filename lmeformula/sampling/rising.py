@@ -46,9 +46,7 @@ Curvatures = Callable[[Floats, Geometry, Floats, list[int]], dict[int, Floats]]
 
 
 def looker(
-    space: ParamSpace,
-    units: Callable[[Floats], tuple[Floats, ...]],
-    curvatures: Curvatures,
+    space: ParamSpace, units: Callable[[Floats], tuple[Floats, ...]], curvatures: Curvatures
 ) -> Callable[[Floats, Geometry, Floats, tuple[Edge, ...]], Look]:
     """What looks at the boundaries of a model's covariances.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmeformula.em.bridge import error_of, log_ratio
+from lmeformula.em.bridge import bridged, log_ratio
 
 
 @pytest.mark.parametrize("sd", [0.0, 0.3, 3.0, 8.0])
@@ -40,8 +40,8 @@ def test_the_error_is_that_over_repetitions(sd, correlation, draws):
             fresh = np.sqrt(1 - correlation**2) * walk[i]
             walk[i] = correlation * walk[i - 1] + fresh
         target = 0.5 * sd**2 + sd * walk
-        value = log_ratio(reference.ravel(), target.ravel())
-        z.append(value / error_of(value, reference, target))
+        found = bridged(reference, target)
+        z.append(found.value / found.mc_error)
     # The sum of squares of 300 standard normal numbers is within these but once in 10,000 times; errors that
     # are estimated themselves, from a few batches, add some percent.
     low, high = stats.chi2(300).ppf([5e-5, 1 - 5e-5]) / 300

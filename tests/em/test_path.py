@@ -7,7 +7,7 @@ import pytest
 from scipy.special import gammaln
 
 from lmeformula.em import Options, path
-from lmeformula.em.bridge import ENOUGH, overlap
+from lmeformula.em.bridge import ENOUGH, bridged
 from lmeformula.em.programs import engine_of
 from tests.em.groups import groups, loglik, modes, problem
 
@@ -29,7 +29,7 @@ def test_pairs_that_do_not_overlap_leave_the_error_unknown():
     rng = np.random.default_rng(1)
     near = path.Stop(0.0, rng.normal(-0.1, 0.5, (200, 4)))
     far = path.Stop(1.0, rng.normal(900.0, 1.0, (200, 4)))
-    found = path._total([near, far])
+    found = path._total([near, far], [path._pair(near, far)])
     assert np.isfinite(found.value)
     assert np.isnan(found.mc_error)
 
@@ -39,4 +39,4 @@ def test_overlap(sd, reaches):
     rng = np.random.default_rng(2)
     reference = rng.normal(-0.5 * sd**2, sd, (500, 2))
     target = rng.normal(0.5 * sd**2, sd, (500, 2))
-    assert (overlap(reference, target) >= ENOUGH) == reaches
+    assert (bridged(reference, target).overlap >= ENOUGH) == reaches

@@ -148,11 +148,7 @@ def build_evaluate(problem: Problem, options: Options, capacity: int) -> Callabl
     stride = information_stride(len(problem.params))
 
     def evaluate(
-        params: Tensor,
-        arrays: Any,
-        positions: Tensor,
-        num_draws: Tensor,
-        data: Any,
+        params: Tensor, arrays: Any, positions: Tensor, num_draws: Tensor, data: Any
     ) -> Evaluation:
         d, q, dtype = len(problem.params), positions.shape[1], positions.dtype
         chains = positions.shape[2]

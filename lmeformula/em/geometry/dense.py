@@ -20,13 +20,7 @@ import tensorflow as tf
 
 from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.em.density import Density, latent_gradient, param_gradient
-from lmeformula.em.geometry.laplace import (
-    Approximation,
-    Laplace,
-    laplace_at,
-    maximise,
-    with_bends,
-)
+from lmeformula.em.geometry.laplace import Approximation, Laplace, laplace_at, maximise, with_bends
 from lmeformula.em.geometry.scales import (
     STAND_IN,
     Edges,

@@ -175,11 +175,7 @@ class Ascent(NamedTuple):
 
 
 def maximise(
-    of: Approximation,
-    psi: Floats,
-    latents: Floats,
-    longest: Floats,
-    limits: tuple[Floats, Floats],
+    of: Approximation, psi: Floats, latents: Floats, longest: Floats, limits: tuple[Floats, Floats]
 ) -> Ascent:
     """Climb by BFGS steps within limits.
 

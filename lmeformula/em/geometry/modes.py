@@ -24,13 +24,11 @@ class Mode(NamedTuple):
     Attributes:
       latents: (q,) where.
       value: () log joint density there.
-      hessian: (q, q) negative Hessian there.
       is_maximum: whether the search ended, at a place where the Hessian is positive definite.
     """
 
     latents: Floats
     value: float
-    hessian: Floats
     is_maximum: bool
 
 
@@ -54,13 +52,9 @@ def find_mode(density: Density, psi: Floats, start: Floats) -> Mode:
         if gain <= rounding * (1.0 + abs(value)):
             # One more step costs nothing, and squares what is left of the distance.
             last = density.slopes(psi, latents + step)[0]
-            is_better = np.isfinite(last) and last >= value
-            return Mode(
-                latents + step if is_better else latents,
-                max(last, value) if is_better else value,
-                hessian,
-                damping == 0.0,
-            )
+            if np.isfinite(last) and last >= value:
+                latents, value = latents + step, last
+            return Mode(latents, value, damping == 0.0)
         length = 1.0
         while length > SHORTEST:
             at = latents + length * step
@@ -76,7 +70,7 @@ def find_mode(density: Density, psi: Floats, start: Floats) -> Mode:
             continue
         latents, value, slope = at, new, new_slope
         damping = damping / 10.0 if damping > FIRST_DAMPING else 0.0
-    return Mode(latents, value, density.hessian(psi, latents), False)
+    return Mode(latents, value, False)
 
 
 def _damped(hessian: Floats, slope: Floats, damping: float) -> tuple[Floats, float]:

@@ -176,24 +176,18 @@ class Edges:
 
     def __call__(self, psi: Floats) -> tuple[Edge, ...]:
         """The edges at these parameters."""
-        return tuple(edge for scale in self.scales for edge in self._edge(scale, psi))
+        return tuple(self._edge(scale, psi) for scale in self.scales)
 
-    def _edge(self, scale: Scale, psi: Floats) -> list[Edge]:
-        sd, rate = sd_of(self.density, scale, psi, self.latents)
-        ends = [
-            parameter_at(
-                self.density, scale._replace(rate=rate), psi, self.latents, part * scale.unit
-            )
-            if np.isfinite(sd)
-            else None
-            for part in (STAND_IN, INSIDE)
-        ]
-        outside, inside = psi.copy(), psi.copy()
+    def _edge(self, scale: Scale, psi: Floats) -> Edge:
+        name, latents = f"sd {self.names[scale.place]}", self.latents
+        sd, rate = sd_of(self.density, scale, psi, latents)
         direction = np.zeros((len(psi), 1))
         direction[scale.place, 0] = -np.sign(rate) if rate != 0.0 else -1.0
-        if any(end is None for end in ends):
-            # Not in reach from here: the edge is there, and not to be tried.
-            return [Edge(f"sd {self.names[scale.place]}", direction, float("inf"), outside, inside)]
-        outside[scale.place], inside[scale.place] = (float(end) for end in ends if end is not None)
-        name = f"sd {self.names[scale.place]}"
-        return [Edge(name, direction, sd / scale.unit, outside, inside)]
+        here, ends = scale._replace(rate=rate), []
+        for part in (STAND_IN, INSIDE):
+            end = parameter_at(self.density, here, psi, latents, part * scale.unit)
+            if end is None:
+                # Not in reach from here: the edge is there, and not to be tried.
+                return Edge(name, direction, float("inf"), psi.copy(), psi.copy())
+            ends.append(np.where(np.arange(len(psi)) == scale.place, end, psi))
+        return Edge(name, direction, sd / scale.unit, ends[0], ends[1])

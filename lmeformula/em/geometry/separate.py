@@ -23,7 +23,7 @@ from numpy.polynomial import chebyshev
 from scipy.special import logsumexp
 
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.em.density import Density, latent_gradient
+from lmeformula.em.density import Density, in_parts, latent_gradient
 from lmeformula.em.geometry.laplace import Approximation, Laplace, laplace_at
 
 # Elements of the Hessian off its diagonal, relative to that, up to which they are none.
@@ -80,8 +80,7 @@ def _points(num: int) -> tuple[Floats, Floats, Floats]:
     to_values = chebyshev.chebvander(x, num)
     to_coefficients = np.linalg.inv(to_values)
     integrals = np.stack(
-        [chebyshev.chebval(x, chebyshev.chebint(row, lbnd=-1)) for row in to_coefficients.T],
-        axis=1,
+        [chebyshev.chebval(x, chebyshev.chebint(row, lbnd=-1)) for row in to_coefficients.T], axis=1
     )
     return x, np.asarray(integrals[-1], float), np.asarray(integrals, float)
 
@@ -225,12 +224,10 @@ class Separate(Approximation):
     def _along(self, psi: Floats, places: Floats) -> tuple[Floats, Floats]:
         """Log densities (n,) and their gradients (n, q) at latents (n, q)."""
         values, slopes = [], []
-        for start in range(0, len(places), PLACES):
-            part = places[start : start + PLACES]
-            padded = np.concatenate([part, np.repeat(part[-1:], PLACES - len(part), axis=0)])
-            found = self._compiled(psi, part[0], padded, self.density.data)
-            values.append(np.asarray(found[0], float)[: len(part)])
-            slopes.append(np.asarray(found[1], float)[: len(part)])
+        for part, count in in_parts(places, PLACES):
+            found = self._compiled(psi, part[0], part, self.density.data)
+            values.append(np.asarray(found[0], float)[:count])
+            slopes.append(np.asarray(found[1], float)[:count])
         return np.concatenate(values), np.concatenate(slopes)
 
     @cached_property

@@ -58,8 +58,3 @@ def metric(complete: Floats, observed: Floats, floor: float) -> Metric:
         np.asarray((back / held) @ back.T),
         float(fractions.min(initial=1.0)),
     )
-
-
-def step(bent: Metric, score: Floats) -> Floats:
-    """The step (d,) for a score (d,)."""
-    return bent.inverse @ score
