@@ -128,12 +128,9 @@ def bridged(from_reference: Floats, from_target: Floats) -> Bridged:
     value = log_ratio(from_reference.ravel(), from_target.ravel())
     shift = np.log(from_target.size / from_reference.size)
     sides = (from_reference - value + shift, value - shift - from_target)
-    above, below = (np.exp(_normalized(log_expit(side))) for side in sides)
+    logs = (log_expit(side) for side in sides)
+    above, below = (np.exp(each - logsumexp(each) + np.log(each.size)) for each in logs)
     # Draws of either side that could as well be of the other; and those that the means rest on.
     even = min(part.size / float(np.mean(np.square(part))) for part in (above, below))
     overlap = min(even, *(2.0 * float(expit(side).sum()) for side in sides))
     return Bridged(value, above, below, overlap)
-
-
-def _normalized(logarithms: Floats) -> Floats:
-    return np.asarray(logarithms - logsumexp(logarithms) + np.log(logarithms.size))

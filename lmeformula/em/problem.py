@@ -80,7 +80,10 @@ def from_log_joint(
         def value(flat: Tensor) -> Tensor:
             return log_joint(unflatten_params(psi), unflatten_latents(flat), *further)
 
-        return Bound(value, (psi,), lambda parts: _whole(parts[0], psi))
+        return Bound(value, (psi,), lambda by: tf.zeros_like(psi) if by[0] is None else by[0])
+
+    def report(psi: Floats) -> tuple[Floats, Floats]:
+        return psi, np.eye(len(psi))
 
     found = tuple(names) if names is not None else tuple(f"p[{i}]" for i in range(len(start)))
     if len(found) != len(start):
@@ -90,7 +93,7 @@ def from_log_joint(
         )
     blocks = blocks_of(scales, found, latents, len(first))
     _check_start(bind, start, first, found, dtype, given)
-    return _problem(bind, start, first, found, _identity, given, dtype, blocks)
+    return _problem(bind, start, first, found, report, given, dtype, blocks)
 
 
 @kinds.takes(
@@ -268,10 +271,6 @@ def _problem(
     )
 
 
-def _whole(part: Tensor | None, psi: Tensor) -> Tensor:
-    return tf.zeros_like(psi) if part is None else part
-
-
 def _join(parts: Sequence[Tensor | None], variables: Sequence[Any], dtype: Any) -> Tensor:
     flat = [
         tf.zeros([int(np.prod(variable.shape))], dtype)
@@ -286,10 +285,6 @@ def _element_names(variable: Any) -> list[str]:
     name = variable.name.split(":")[0].split("/")[-1]
     size = int(np.prod(variable.shape))
     return [name] if size == 1 else [f"{name}[{i}]" for i in range(size)]
-
-
-def _identity(psi: Floats) -> tuple[Floats, Floats]:
-    return psi, np.eye(len(psi))
 
 
 def _parameters(owner: Any, listed: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -80,11 +80,6 @@ def linear_dispersion(design: Design) -> Own:
     return positive("dispersion", float(np.clip(0.5 * (variance * mean - 1.0), 0.1, 20.0)))
 
 
-def log_mean(response: Arrays) -> Floats:
-    """Logarithms of the counts, kept off zero."""
-    return np.asarray(np.log(response[0] + 0.5))
-
-
 def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     counts, _, log_counts, peaks = response
     mean, apart = np.exp(eta), eta - log_counts
@@ -107,7 +102,7 @@ def count_family(name: str, title: str, called: tuple[str, ...] = (), **others: 
         name=name,
         link="log",
         response=count_response(name),
-        working=log_mean,
+        working=lambda response: np.log(response[0] + 0.5),  # kept off zero
         measure="counts",
         notation=Notation(title, "μ", r"\mu", "log", own="".join(called[:1]), parts=called[1:]),
         **fields,

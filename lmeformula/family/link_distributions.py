@@ -60,10 +60,6 @@ def _gumbel_log_cdf(x: Floats) -> Floats:
     return np.where(is_small, x - 0.5 * _rate(x), log1mexp(rate))
 
 
-def _gumbel_log_between(a: Floats, b: Floats) -> Floats:
-    return np.asarray(_gumbel_log_cdf(a + log1mexp(a - b)) - _rate(b))
-
-
 def _cauchy_log_cdf(x: Floats) -> Floats:
     # F(x) is the angle of (-x, 1) over pi, which is small at the left, and 1 less that of (x, 1).
     is_left = x < 0.0
@@ -94,7 +90,7 @@ NORMAL = Tails(
 GUMBEL = Tails(
     log_cdf=_gumbel_log_cdf,
     log_survival=lambda x: -_rate(x),
-    log_between=_gumbel_log_between,
+    log_between=lambda a, b: _gumbel_log_cdf(a + log1mexp(a - b)) - _rate(b),
     log_density=lambda x: x - _rate(x),
     slope=lambda x: 1.0 - _rate(x),
     bend=lambda x: -_rate(x),

@@ -74,6 +74,8 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         return family.grow(names)  # type: ignore[no-any-return]
     parts = tuple(predicted_of(family, name) for name in names)
     places = {part.place: number for number, part in enumerate(parts, 1) if part.place is not None}
+    # Of a user's family, whose record has them.
+    kept = tuple(place for place in range(len(family.own_names)) if place not in places)
 
     def within(etas: Sequence[Any], own: Any, *, tensors: bool) -> tuple[Any, list[Any]]:
         rest = iter(own if len(own) else ())
@@ -118,8 +120,8 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         distribution=distribution,
         mean=mean,
         own=lambda design: others(family.own(design), tuple(places)),
-        own_names=tuple(name for place, name in enumerate(family.own_names) if place not in places),
-        scale=_rest_of(family, tuple(places)),
+        own_names=tuple(family.own_names[place] for place in kept),
+        scale=family.scale.at(kept) if isinstance(family.scale, Bijected) else family.scale,
         variance=None,
         deviance=None,
         measure="",
@@ -138,14 +140,6 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         starts=lambda design: tuple(_start(family, part, design) for part in parts),
         grown_from=family,
     )
-
-
-def _rest_of(family: Family, places: tuple[int, ...]) -> Any:
-    """The scale of the own parameters of a user's family but for those in some places; None of others."""
-    if not isinstance(family.scale, Bijected):
-        return family.scale
-    kept = tuple(place for place in range(len(family.own_names)) if place not in places)
-    return family.scale.at(kept)
 
 
 def _start(family: Family, part: Predicted, design: Design) -> float:

@@ -10,7 +10,6 @@ Specification and testing of some modified count data models, J. Econometrics 33
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -84,7 +83,8 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
     assert base.notation is not None
     of_counts, own_names = base.variance, tuple(part.name for part in base.parts)
 
-    density = functools.partial(rule.density, base)
+    def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
+        return rule.density(base, eta, response, own)
 
     def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
         def sample(shape: Any, seed: Tensor) -> Tensor:

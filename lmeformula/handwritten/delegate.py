@@ -270,13 +270,8 @@ class _Latents(NamedTuple):
     def of(cls, structure: Structure, model: Model, latents: Sequence[tuple[str, int]]) -> _Latents:
         """For a structure's model, whose latents lie in this order."""
         plan: Layout = layout(model.stack.terms)
-        starts = dict(
-            zip(
-                (name for name, _ in latents),
-                np.cumsum([0, *(size for _, size in latents)]),
-                strict=False,
-            )
-        )
+        names, sizes = zip(*latents, strict=True)
+        starts = dict(zip(names, np.cumsum([0, *sizes[:-1]]), strict=True))
         parts = structure.effects
         order = [starts[parts[j].name] + np.unique(parts[j].reads) for j in (plan.lead, *plan.rest)]
         at = {part.name: model.space.theta_slices[j].start for j, part in enumerate(parts)}
