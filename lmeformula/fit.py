@@ -132,7 +132,7 @@ class FittedModel:
         """The family's own parameters: sigma, all thresholds, a dispersion; empty for families without."""
         space = self.model.space
         if space.own.values or self.model.family.is_normal:
-            return self._by_name(self.params.own, space.own.values or space.own.names, "estimate")
+            return self._by_name(self.params.own, space.own.natural_names, "estimate")
         # At a limit these hold the limit itself, where `params` has a finite number next to it.
         return self._by_name(self.param_values[space.own_slice], space.own.names, "estimate")
 

@@ -11,7 +11,7 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.estimation.at_limits import as_whole, with_stand_ins
+from lmeformula.estimation.at_limits import as_whole
 from lmeformula.estimation.claims import (
     LEAST_DIFFERENCE,
     ROUNDING,
@@ -38,7 +38,7 @@ from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, curvature_of, fit_laplace
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.likelihood.laplace.iterative_limits import climb_iteratively
-from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model
+from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model, place_of
 from lmeformula.likelihood.laplace.modes import arrays_of, conditional
 from lmeformula.likelihood.laplace.observed import (
     Observed,
@@ -179,7 +179,7 @@ def reported(model: Model, params: Params, at_limits: tuple[AtLimit, ...]) -> Fl
     space = model.space
     values = space.to_report(space.to_free(params))
     for one in at_limits:
-        values[space.own_slice.start + one.place] = one.limit.value
+        values[place_of(space, one)] = one.limit.value
     return values
 
 
@@ -188,12 +188,10 @@ def whole_fit(model: Model, climbed: Climbed) -> LaplaceFit:
     found = climbed.found
     if not climbed.at_limits:
         return found
-    natural = with_stand_ins(found.params.own, climbed.at_limits)
     p, f = model.space.num_fixed, climbed.model.space.own.size
-    free = model.space.own.scale.to_free(natural)
+    free = model.space.own.scale.to_free(found.params.own)
     first, rest = found.coordinates[:p], found.coordinates[p + f :]
     return found._replace(
-        params=found.params._replace(own=natural),
         coordinates=np.concatenate([first, free, rest]),
         problem=arrays_of(model, found.problem.plan, found.problem.factorize),
     )
@@ -221,7 +219,7 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         if found.singular and found.converged and not at_limits:
             found, undetermined = _representing(model, found)
         psi, inside = off_bounds(model.space, model.space.to_free(found.params), BOUNDARY_SD)
-        inside[[model.space.own_slice.start + one.place for one in at_limits]] = False
+        inside[[place_of(model.space, one) for one in at_limits]] = False
     to_limit = without_end(model, found)
     endless = separated(model, found) & ~to_limit
     inside &= ~(endless | to_limit)
@@ -309,11 +307,9 @@ def _representing(model: Model, found: LaplaceFit) -> tuple[LaplaceFit, Mask | N
 
 
 def _met(model: Model, found: LaplaceFit) -> Met | None:
-    own, names = found.params.own, model.space.own.names
-    if own is None or len(names) != len(own):
-        return None
-    family = model.family
-    return met_exactly(family.base.runaways, names, family.response(model.design), own)
+    own, response = model.space.own, model.family.response(model.design)
+    runaways = tuple(one for one in model.family.base.runaways if one.name in own.names)
+    return met_exactly(runaways, own.natural_names, response, found.params.own)
 
 
 def _by_probes(

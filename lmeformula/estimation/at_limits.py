@@ -10,7 +10,7 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.em.outcome import Outcome
 from lmeformula.fit import FittedModel
-from lmeformula.likelihood.laplace.limits import AtLimit
+from lmeformula.likelihood.laplace.limits import AtLimit, place_of
 from lmeformula.model.compile import Model
 
 
@@ -24,8 +24,7 @@ def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> 
     Returns:
       The fit, with the parameters at their limits and without standard errors of them.
     """
-    first = model.space.own_slice.start
-    places = [first + one.place for one in at_limits]
+    places = [place_of(model.space, one) for one in at_limits]
     limits = [one.limit.value for one in at_limits]
     nothing, missing = [0.0] * len(places), [np.nan] * len(places)
     with_values = functools.partial(_inserted, places)
@@ -40,7 +39,6 @@ def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> 
     return replace(
         fit,
         model=model,
-        params=fit.params._replace(own=with_stand_ins(fit.params.own, at_limits)),
         param_names=model.space.names,
         param_values=with_values(fit.param_values, limits),
         param_stderr=with_values(fit.param_stderr, missing),
@@ -57,11 +55,6 @@ def as_whole(model: Model, fit: FittedModel, at_limits: tuple[AtLimit, ...]) -> 
         if fit.laplace_values is None
         else with_values(fit.laplace_values, limits),
     )
-
-
-def with_stand_ins(own: Floats, at_limits: tuple[AtLimit, ...]) -> Floats:
-    """Natural own parameters, with those that are at their limits next to them."""
-    return _inserted([one.place for one in at_limits], own, [one.stand_in for one in at_limits])
 
 
 def _inserted(places: list[int], found: Floats, values: list[float]) -> Floats:

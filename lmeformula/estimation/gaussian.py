@@ -273,7 +273,7 @@ def _settled(
     rounding = LEAST_DIFFERENCE + ROUNDING * (abs(found.loglik) + data.n)
     if there is None or there.value < found.loglik - rounding:
         return found, None
-    held = replace(space, own=space.own.held_at(there.stand_in))
+    held = replace(space, own=space.own.held_at({0: there.stand_in}))
     resting = fit_exact(data, held, reml=reml, start=found.params, thorough=False)
     there = without_residual(data, resting.params.covariances, reml)
     if there is None or there.rise > AS_GOOD or not resting.converged:

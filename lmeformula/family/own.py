@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -112,40 +112,58 @@ class Ascending:
 
 @dataclass(frozen=True)
 class Held:
-    """Numbers that are held: nothing of them is free.
+    """Numbers of which some are held: nothing of them is free.
 
     Attributes:
-      values: (v) the natural values.
+      values: (v) the natural values that are held; None for what is free.
+      scale: of what is free.
     Example:
-      >>> Held((1.5,)).to_natural(np.zeros(0)).tolist()
-      [1.5]
+      >>> Held((1.5, None)).to_natural(np.zeros(1)).tolist()
+      [1.5, 1.0]
     """
 
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
+    scale: Scale = Positive()
+
+    @property
+    def free(self) -> list[int]:
+        """(f) places of what is free."""
+        return [place for place, value in enumerate(self.values) if value is None]
 
     def to_natural(self, free: Floats) -> Floats:
-        """What they are held at."""
-        return np.array(self.values)
+        """What they are held at, and the others."""
+        found = np.array([0.0 if value is None else value for value in self.values])
+        found[self.free] = self.scale.to_natural(free)
+        return found
 
     def to_free(self, natural: Floats) -> Floats:
-        """None."""
-        return np.zeros(0)
+        """The others alone."""
+        return self.scale.to_free(np.asarray(natural)[self.free])
 
     def jacobian(self, free: Floats) -> Floats:
-        """No columns."""
-        return np.zeros((len(self.values), 0))
+        """Rows of zeros for what is held."""
+        found = np.zeros((len(self.values), len(free)))
+        found[self.free] = self.scale.jacobian(free)
+        return found
 
     def bend(self, free: Floats, slope: Floats) -> Floats:
-        """Empty."""
-        return np.zeros((0, 0))
+        """That of the others."""
+        return self.scale.bend(free, slope[self.free])
 
     def tensors(self, free: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Numbers, of the precision of what they are combined with."""
-        return self.values
+        """Numbers for what is held, to be of the precision of what they are combined with."""
+        others = iter(self.scale.tensors(free))
+        return tuple(next(others) if value is None else value for value in self.values)
 
     def bijector(self) -> Any:
         """None: there is no variable behind them."""
         return None
+
+
+def scale_of(scale: Scale, places: Sequence[int]) -> Scale:
+    """The scale of some of the numbers (v,), each of which is free by itself."""
+    some = getattr(scale, "at", None)
+    return scale if some is None else some(tuple(places))
 
 
 class Own(NamedTuple):
@@ -173,20 +191,45 @@ class Own(NamedTuple):
         return len(self.names)
 
     @property
-    def is_held(self) -> bool:
-        """Whether the user holds them: they start and stay at `start`."""
-        return isinstance(self.scale, Held)
+    def natural_names(self) -> tuple[str, ...]:
+        """(v) names of the natural values."""
+        return self.values or self.names
 
-    def held_at(self, *values: float) -> Own:
-        """The same, held at natural values (v): none is estimated."""
+    @property
+    def is_held(self) -> bool:
+        """Whether all are held: they start and stay at `start`."""
+        return isinstance(self.scale, Held) and not self.scale.free
+
+    def held_at(self, held: Mapping[int, float]) -> Own:
+        """The same with some natural values (v,) held, by their places: the others are estimated.
+
+        Example:
+          >>> positive("shape", 1.0).held_at({0: 1.5}).names
+          ()
+        """
+        before = self.scale if isinstance(self.scale, Held) else Held((None,) * len(self.start))
+        inner = before.scale if isinstance(self.scale, Held) else self.scale
+        values = tuple(held.get(place, value) for place, value in enumerate(before.values))
+        kept = [number for number, place in enumerate(before.free) if values[place] is None]
+        report = np.eye(len(values))[before.free] if self.report is None else self.report
         return Own(
             self.variable,
-            (),
-            np.array(values),
-            Held(values),
-            self.values or self.names,
-            np.zeros((0, len(values))),
+            tuple(self.names[number] for number in kept),
+            np.array(
+                [a if b is None else b for a, b in zip(self.start, values, strict=True)], float
+            ),
+            Held(values, scale_of(inner, kept) if kept else Positive()),
+            self.natural_names,
+            report[kept],
         )
+
+    def without(self, places: Sequence[int]) -> Own:
+        """The same but for those at some places, which something else accounts for."""
+        kept = [place for place in range(self.size) if place not in places]
+        if not places or not kept:
+            return self if kept else NO_OWN
+        names = tuple(self.names[place] for place in kept)
+        return Own("_and_".join(names), names, self.start[kept], scale_of(self.scale, kept))
 
     def to_report(self, free: Floats) -> Floats:
         """(f,) what is reported at unconstrained values (f,)."""

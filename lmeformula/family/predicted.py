@@ -15,11 +15,10 @@ import numpy as np
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
-from lmeformula.family.limits import others
+from lmeformula.family.own import scale_of
 from lmeformula.family.own_links import link_of_own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.record import log_density as density_of
-from lmeformula.family.user_family import Bijected
 from lmeformula.formula.ir import FIRST
 from lmeformula.startup import tf
 
@@ -119,9 +118,9 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         name=f"{family.name}[{', '.join(part.name for part in parts)}]",
         distribution=distribution,
         mean=mean,
-        own=lambda design: others(family.own(design), tuple(places)),
+        own=lambda design: family.own(design).without(tuple(places)),
         own_names=tuple(family.own_names[place] for place in kept),
-        scale=family.scale.at(kept) if isinstance(family.scale, Bijected) else family.scale,
+        scale=None if family.scale is None else scale_of(family.scale, kept),
         variance=None,
         deviance=None,
         measure="",

@@ -161,7 +161,6 @@ class Family(NamedTuple):
       grown_from: the family with one predictor behind this one; None where it is that itself.
       expand: Design -> the parts of a design with a predictor for each category, for families that have.
       grow: names of such predictors -> the family with them.
-      held_of: the family whose own parameters are held in this one, and which of them where; None of others.
     """
 
     name: str
@@ -203,7 +202,6 @@ class Family(NamedTuple):
     grown_from: Any = None
     expand: Callable[[Design], tuple[LinearPredictor, ...]] | None = None
     grow: Callable[[tuple[str, ...]], Any] | None = None
-    held_of: Any = None
 
     @property
     def base(self) -> Family:

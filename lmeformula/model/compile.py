@@ -209,7 +209,7 @@ def compile(
     rule.response(design)
     design = _without_constants(design, keeps)
     own = rule.own(design.first)
-    own = own if sigma is None else own.held_at(float(sigma))
+    own = own if sigma is None else own.held_at({0: float(sigma)})
     return Model(design, rule, param_space(design, own), dtype)
 
 

@@ -40,5 +40,5 @@ def thresholds(fit: FittedModel) -> pd.DataFrame:
     covariance = change @ fit.param_vcov[place, place] @ change.T
     return pd.DataFrame(
         {"estimate": fit.params.own, "std_error": np.sqrt(np.diag(covariance))},
-        index=pd.Index(own.values or own.names, name="threshold"),
+        index=pd.Index(own.natural_names, name="threshold"),
     )

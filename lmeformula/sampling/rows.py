@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from lmeformula.arrays import Tensor
@@ -26,7 +28,7 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
 
     def slope(eta: Tensor, response: tuple[Tensor, ...], extra: Tensor) -> tuple[Tensor, Tensor]:
         etas = read(eta)
-        own = _natural(scale, extra, etas)
+        own = _natural(scale, tf.unstack(extra), etas)
         if family.slope is not None:
             return log_density(family, etas, response, own), family.slope(etas, response, own)
         with tf.GradientTape() as tape:
@@ -43,12 +45,14 @@ def row_density(family: Family, scale: Scale) -> RowDensity:
         copies = extra[:, None] + tf.zeros_like(eta[:1])
         with tf.GradientTape() as tape:
             tape.watch(copies)
-            value = log_density(family, read(eta), response, scale.tensors(tf.unstack(copies)))
+            etas = read(eta)
+            own = _natural(scale, tf.unstack(copies), etas)
+            value = log_density(family, etas, response, own)
         return tape.gradient(value, copies)
 
     return RowDensity(slope, own_scores)
 
 
-def _natural(scale: Scale, extra: Tensor, like: Tensor) -> tuple[Tensor, ...]:
+def _natural(scale: Scale, free: Sequence[Tensor], like: Tensor) -> tuple[Tensor, ...]:
     """The natural own parameters, those that are held included, of the precision of predictors."""
-    return tuple(tf.convert_to_tensor(v, like.dtype) for v in scale.tensors(tf.unstack(extra)))
+    return tuple(tf.convert_to_tensor(v, like.dtype) for v in scale.tensors(free))

@@ -158,7 +158,7 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
         source.refuse("the family's parameters do not go with their scale")
     if rule.is_normal:
         own, sigma = rule.own(design.first), values["fixed_sigma"]
-        own = own if sigma is None else own.held_at(sigma)
+        own = own if sigma is None else own.held_at({0: sigma})
     return Model(design, rule, param_space(design, own), values["dtype"])
 
 

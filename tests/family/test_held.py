@@ -1,4 +1,4 @@
-"""Own parameters that are held: none is free, and the model is that of a family which has them inside."""
+"""Own parameters that are held: they are not free, and the rest is fitted beside known values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.family import family as find_family
-from lmeformula.family.limits import hold
 from lmeformula.family.own import Held, positive
 from lmeformula.likelihood.laplace.fit import fit_laplace
+from lmeformula.likelihood.laplace.likelihood import approximate
+from lmeformula.likelihood.laplace.modes import arrays_of, gradient, place
 from lmeformula.model import Model
 from lmeformula.model.params import param_space
 
@@ -32,12 +33,12 @@ def held_model(name: str) -> Model:
     y = {"nbinom2": rng.poisson(np.exp(eta)), "gaussian": eta + 0.4 * rng.normal(size=48)}
     y |= {"student": y["gaussian"], "gamma": np.exp(y["gaussian"]), "tweedie": y["nbinom2"] / 2.0}
     model = lf.compile(lf.design("y ~ x + (1 | g)", {"y": y[name], "x": x, "g": g}), name)
-    own = model.space.own.held_at(*HELD[name])
+    own = model.space.own.held_at(dict(enumerate(HELD[name])))
     return replace(model, space=param_space(model.design, own))
 
 
 def test_none_is_free():
-    own, free = positive("sigma", 1.0).held_at(1.5), np.zeros(0)
+    own, free = positive("sigma", 1.0).held_at({0: 1.5}), np.zeros(0)
     assert own.is_held
     assert not positive("sigma", 1.0).is_held
     assert (own.size, own.names, own.values) == (0, (), ("sigma",))
@@ -59,14 +60,38 @@ def test_they_take_no_place_among_the_parameters(name):
     assert space.report_jacobian(psi).shape == (space.size, space.size)
 
 
+def test_some_are_held_and_the_others_free():
+    whole = find_family("student").own(held_model("student").design)
+    own, free = whole.held_at({1: 16.0 / 3.0}), np.array([0.3])
+    assert not own.is_held
+    assert (own.names, own.natural_names) == (whole.names[:1], whole.names)
+    natural = whole.scale.to_natural(whole.scale.to_free(np.array([1.7, 16.0 / 3.0])))
+    there = own.scale.to_free(natural)
+    np.testing.assert_allclose(own.scale.to_natural(there), [1.7, 16.0 / 3.0], rtol=1e-14)
+    assert own.to_report(there) == pytest.approx([1.7])
+    ends = [own.scale.to_natural(free + step) for step in (1e-6, -1e-6)]
+    expected = (ends[0] - ends[1])[:, None] / 2e-6
+    np.testing.assert_allclose(own.scale.jacobian(free), expected, rtol=1e-8)
+    # Held one after the other is held at once.
+    assert own.held_at({0: 1.7}).scale == Held((1.7, 16.0 / 3.0))
+
+
 @pytest.mark.parametrize("name", ["nbinom2", "gamma", "tweedie"])
-def test_the_fit_is_that_of_the_family_with_them_inside(name):
+def test_the_fit_is_the_maximum_beside_these_values(name):
+    """There the whole family's approximation has no slope left in what is not held."""
     model = held_model(name)
-    inside = hold(find_family(name), tuple(enumerate(HELD[name])))
-    found, expected = fit_laplace(model), fit_laplace(lf.compile(model.design, inside))
+    found = fit_laplace(model)
     assert found.params.own.tolist() == list(HELD[name])
-    assert found.approximation.value == pytest.approx(expected.approximation.value, rel=1e-10)
-    np.testing.assert_allclose(found.params.beta, expected.params.beta, rtol=1e-5)
+    family = find_family(name)
+    whole = replace(model, space=param_space(model.design, family.own(model.design)))
+    psi = whole.space.to_free(found.params)
+    there = approximate(
+        arrays_of(whole, found.problem.plan), place(whole.space, psi), found.approximation.mode.u
+    )
+    assert found.approximation.value == pytest.approx(there.value, rel=1e-10)
+    slopes = gradient(whole.space, psi, there)
+    assert np.abs(slopes[: model.space.size]).max() < 1e-3
+    assert np.abs(slopes[model.space.size :]).max() > 1.0
 
 
 def test_a_gaussian_fit_is_the_exact_one():

@@ -14,7 +14,7 @@ CASES = [(name, sigma) for name in FORMULAS for sigma in (None, 0.7)]
 
 
 def space_of(name, sigma):
-    return param_space(make_design(name), SIGMA if sigma is None else SIGMA.held_at(sigma))
+    return param_space(make_design(name), SIGMA if sigma is None else SIGMA.held_at({0: sigma}))
 
 
 @pytest.mark.parametrize(("name", "sigma"), CASES)

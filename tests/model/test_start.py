@@ -12,7 +12,7 @@ from tests.simulate import FORMULAS, SIGMA, dense, frame, make_design
 
 
 def start_of(design, sigma=None):
-    space = param_space(design, SIGMA if sigma is None else SIGMA.held_at(sigma))
+    space = param_space(design, SIGMA if sigma is None else SIGMA.held_at({0: sigma}))
     return space, starting_values(design, space, FAMILIES["gaussian"], design.y)
 
 

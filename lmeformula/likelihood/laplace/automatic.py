@@ -10,7 +10,6 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.family import ClosedForm, Depths, Family, Slopes, log_density
-from lmeformula.family.limits import without_held
 from lmeformula.model.stack import Mixture, mixture
 from lmeformula.startup import import_tensorflow
 
@@ -29,10 +28,6 @@ def automatic(
       responses that they are given. First derivatives of pairs are zero; the second ones (v n,) make up those
       of all pairs of predictors; `third` is (v, K, n), their derivatives in each predictor, of one (n,).
     """
-    if family.held_of is not None:
-        # The program of the whole family serves: values that are held differ from data to data.
-        whole, held = family.held_of
-        return without_held(automatic(whole, response, stacking), held)
     # TensorFlow is imported here, and not where models pass whose family has its derivatives written out.
     import_tensorflow()
     import tensorflow as tf

@@ -269,9 +269,8 @@ def own_ends(model: Model) -> tuple[Floats, Floats]:
     limits = [limit for limit in model.family.base.limits if limit.name in own.names]
     response = model.family.response(model.design) if limits else ()
     for limit in limits:
-        place = own.names.index(limit.name)
-        natural = np.array(own.start, float)
-        natural[place] = limit.stand_in(response)
+        natural, place = np.array(own.start, float), own.names.index(limit.name)
+        natural[own.natural_names.index(limit.name)] = limit.stand_in(response)
         end = float(own.scale.to_free(natural)[place])
         if limit.is_upwards:
             highest[place] = end + BEYOND

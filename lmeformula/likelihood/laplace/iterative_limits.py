@@ -17,6 +17,7 @@ from lmeformula.likelihood.laplace.limits import (
     held_model,
     limits_left,
     outwards,
+    place_of,
 )
 from lmeformula.model.compile import Model
 
@@ -40,7 +41,7 @@ def climb_iteratively(
     model, last = whole, fit(whole)
     held: tuple[AtLimit, ...] = ()
     for one in limits_left(whole, ()):
-        if last.interrupted or not _is_doubtful(model, last, whole.space.own.names[one.place]):
+        if last.interrupted or not _is_doubtful(model, last, one):
             continue
         near = tuple(sorted((*held, one), key=lambda other: other.place))
         simpler = held_model(whole, near)
@@ -54,9 +55,9 @@ def climb_iteratively(
     return model, last, held
 
 
-def _is_doubtful(model: Model, last: IterativeLaplace, name: str) -> bool:
+def _is_doubtful(model: Model, last: IterativeLaplace, one: AtLimit) -> bool:
     """Whether the parameter is hardly told from its limit, or the ascent did not arrive."""
     if not last.found.converged:
         return True
-    place = model.space.own_slice.start + model.space.own.names.index(name)
+    place = place_of(model.space, one)
     return not last.information[place, place] > FAR**2

@@ -1,5 +1,9 @@
 """Maximise the Laplace approximation where a family's own parameter may end at its limit.
 
+On the way to a limit the likelihood flattens out: the parameter's estimate is infinite, or zero, and it has no
+standard error. What is left is the simpler family; a fit with the parameter held next to its limit, so close
+that no digit of the likelihood tells them apart, is the simpler family's fit.
+
 A limit is tried where the data hardly tell the parameter from it, or where the ascent got lost on the way: the
 simpler family is fitted, and kept if the likelihood is as high there and does not lean away from it. That is
 Kuhn and Tucker's condition, with the parameter on the scale on which its limit is a finite distance away.
@@ -14,12 +18,12 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.family.limit import Limit
-from lmeformula.family.limits import hold, others
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.information import coefficient_information
 from lmeformula.likelihood.laplace.likelihood import Approximation, At, approximate
 from lmeformula.likelihood.laplace.modes import arrays_of
 from lmeformula.model.compile import Model
+from lmeformula.model.params import ParamSpace
 
 # A parameter is told from its limit by so many conditional standard errors of its logarithm to one.
 FAR = 5.0
@@ -33,7 +37,7 @@ class AtLimit(NamedTuple):
     """An own parameter at its limit.
 
     Attributes:
-      place: of the parameter among those of the family.
+      place: of the parameter among the family's natural values.
       stand_in: a natural value so near to the limit that no likelihood tells.
       limit: what it tends to, and what the family becomes.
     """
@@ -59,14 +63,13 @@ class Climbed(NamedTuple):
 
 def held_model(model: Model, at_limits: tuple[AtLimit, ...]) -> Model:
     """The model with these own parameters held next to their limits."""
-    held = tuple((one.place, one.stand_in) for one in at_limits)
-    own = others(model.space.own, tuple(place for place, _ in held))
-    return Model(
-        model.design,
-        hold(model.family, held),
-        replace(model.space, own=own),
-        model.dtype,
-    )
+    own = model.space.own.held_at({one.place: one.stand_in for one in at_limits})
+    return Model(model.design, model.family, replace(model.space, own=own), model.dtype)
+
+
+def place_of(space: ParamSpace, one: AtLimit) -> int:
+    """Where a parameter that may go to its limit lies among those of a model in which it is free."""
+    return int(space.own_slice.start) + space.own.names.index(one.limit.name)
 
 
 def climb(model: Model, care: Care = WHOLE) -> Climbed:
@@ -91,7 +94,7 @@ def _from(whole: Model, held: tuple[AtLimit, ...], start: Floats | None, care: C
             raise
         best = None
     for one in limits:
-        if best is not None and not _is_doubtful(best, whole, one):
+        if best is not None and not _is_doubtful(best, one):
             continue
         near = tuple(sorted((*held, one), key=lambda other: other.place))
         # A maximum with another parameter at its limit is no place to start without this one alone.
@@ -126,32 +129,29 @@ def _better(found: Climbed, whole: Model, held: tuple[AtLimit, ...], care: Care)
 
 def limits_left(whole: Model, held: tuple[AtLimit, ...]) -> tuple[AtLimit, ...]:
     """The limits that are not held yet."""
-    names = whole.space.own.names
-    response = whole.family.response(whole.design)
-    taken = {one.place for one in held}
-    found = (
-        AtLimit(names.index(limit.name), limit.stand_in(response), limit)
+    own, response = whole.space.own, whole.family.response(whole.design)
+    taken = {one.limit.name for one in held}
+    return tuple(
+        AtLimit(own.natural_names.index(limit.name), limit.stand_in(response), limit)
         for limit in whole.family.base.limits
-        if limit.name in names and limit.is_open(response)
+        if limit.name in own.names and limit.name not in taken and limit.is_open(response)
     )
-    return tuple(one for one in found if one.place not in taken)
 
 
-def _is_doubtful(best: Climbed, whole: Model, one: AtLimit) -> bool:
+def _is_doubtful(best: Climbed, one: AtLimit) -> bool:
     """Whether the parameter is hardly told from its limit, or the ascent did not arrive."""
-    name = whole.space.own.names[one.place]
     names = best.model.space.own.names
-    if name not in names or not best.found.converged:
-        return name in names
-    place = best.model.space.num_fixed + names.index(name)
+    if one.limit.name not in names or not best.found.converged:
+        return one.limit.name in names
+    place = best.model.space.num_fixed + names.index(one.limit.name)
     information = coefficient_information(best.found.problem, best.found.approximation)
     return not information[place, place] > FAR**2
 
 
 def _without(whole: Model, best: Climbed, near: tuple[AtLimit, ...]) -> Floats:
     """Coordinates of the best fit without those of the own parameters that are held."""
-    p, held = whole.space.num_fixed, {one.place for one in near}
-    kept = [whole.space.own.names.index(name) not in held for name in best.model.space.own.names]
+    p, held = whole.space.num_fixed, {one.limit.name for one in near}
+    kept = [name not in held for name in best.model.space.own.names]
     own = best.found.coordinates[p : p + len(kept)][np.array(kept, bool)]
     return np.concatenate(
         [best.found.coordinates[:p], own, best.found.coordinates[p + len(kept) :]]
@@ -191,7 +191,7 @@ def outwards(whole: Model, simpler: Climbed, one: AtLimit) -> tuple[Model, Float
     """
     near = one.limit.near(whole.family.response(whole.design))
     model, start, found = _beside(whole, simpler, one, near)
-    slope = found.in_own[model.space.own.names.index(whole.space.own.names[one.place])]
+    slope = found.in_own[model.space.own.names.index(one.limit.name)]
     return model, start, float(-slope if one.limit.is_upwards else slope)
 
 
@@ -202,19 +202,13 @@ def _beside(
     held = tuple(other for other in simpler.at_limits if other.place != one.place)
     model = held_model(whole, held) if held else whole
     space, found = model.space, simpler.found
-    place = space.own.names.index(whole.space.own.names[one.place])
-    natural = np.insert(_natural_own(simpler), place, value)
-    free = space.own.scale.to_free(natural)
     p, f = space.num_fixed, simpler.model.space.own.size
+    natural = simpler.model.space.own.scale.to_natural(found.coordinates[p : p + f])
+    natural[one.place] = value
+    free = space.own.scale.to_free(natural)
     first, rest = found.coordinates[:p], found.coordinates[p + f :]
     start = np.concatenate([first, free, rest])
     lambdas = found.charts.factors(found.charts.settle(rest))
     problem = arrays_of(model, found.problem.plan, found.problem.factorize)
     at = At(found.params.beta, lambdas, free)
     return model, start, approximate(problem, at, found.approximation.mode.u)
-
-
-def _natural_own(climbed: Climbed) -> Floats:
-    own = climbed.model.space.own
-    p = climbed.model.space.num_fixed
-    return np.asarray(own.scale.to_natural(climbed.found.coordinates[p : p + own.size]), float)

@@ -74,9 +74,10 @@ def met_by_design(model: Model) -> Known | None:
         running.beside: (ENDLESS, math.inf),
     }
     held = []
-    for place, (name, start) in enumerate(zip(own.names, own.start, strict=True)):
+    for place, (name, start) in enumerate(zip(own.natural_names, own.start, strict=True)):
         value, limit = stand_ins.get(name, (float(start), float(start)))
-        held.append(AtLimit(place, value, _nowhere(name, limit)))
+        if name in own.names:
+            held.append(AtLimit(place, value, _nowhere(name, limit)))
     return Known(running.known(left), tuple(held))
 
 

@@ -65,11 +65,17 @@ def row_derivatives(model: Model) -> RowDerivatives:
 
 def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
     """Derivatives in the unconstrained own parameters from those in their natural values."""
-    jacobian = scale.jacobian(free)
+    jacobian, bend = scale.jacobian(free), scale.bend(free, found.own)
+    moved = jacobian.any(axis=1)
+    if not moved.all():
+        # Next to a limit, what is held has derivatives without digits, or none.
+        jacobian, squares = jacobian[moved], found.own_own[np.ix_(moved, moved)]
+        first, second = found.own_first[moved], found.own_second[moved]
+        found = Depths(found.third, found.own[moved], squares, first, second)
     return Depths(
         third=found.third,
         own=jacobian.T @ found.own,
-        own_own=jacobian.T @ found.own_own @ jacobian + scale.bend(free, found.own),
+        own_own=jacobian.T @ found.own_own @ jacobian + bend,
         own_first=jacobian.T @ found.own_first,
         own_second=jacobian.T @ found.own_second,
     )
