@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lmeformula.algebra.pairs import Pairs
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Codes, Floats
 from lmeformula.design.design import TermBlock
 
 
@@ -61,6 +61,23 @@ class Layout(NamedTuple):
     def values(self, term: int) -> Floats:
         """(n, k) the columns of a term."""
         return np.asarray(self.matrices[term].data.reshape(-1, self.sizes[term][1]))
+
+    def level(self, term: int) -> Codes:
+        """(n,) the level of each row."""
+        k = self.sizes[term][1]
+        return np.asarray(self.matrices[term].indices[::k] // k)
+
+    def spread(self, effects: Floats) -> Floats:
+        """Z effects (n,) or (n, m), for effects (q,) or (q, m)."""
+        parts = (matrix @ effects[self.place(j)] for j, matrix in enumerate(self.matrices))
+        return np.asarray(sum(parts), float)
+
+    def gather(self, rows: Floats) -> Floats:
+        """Z' rows (q,) or (q, m), for rows (n,) or (n, m)."""
+        found = np.empty((self.num_effects, *rows.shape[1:]))
+        for j, matrix in enumerate(self.transposed):
+            found[self.place(j)] = matrix @ rows
+        return found
 
     def with_matrices(self, matrices: tuple[sp.csr_array, ...]) -> Layout:
         """The same effects with other model matrices (n, l k)."""

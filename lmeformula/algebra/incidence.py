@@ -188,10 +188,7 @@ def find_incidence(plan: Layout) -> Incidence:
     """
     check_dense(plan.num_effects - plan.lead_size)
     levels, k = plan.sizes[plan.lead]
-    index = [
-        matrix.indices[::size] // size
-        for matrix, (_, size) in zip(plan.matrices, plan.sizes, strict=True)
-    ]
+    index = [plan.level(j) for j in range(len(plan.sizes))]
 
     def meeting(one: int, other: int) -> Meeting:
         return meet(index[one], index[other], plan.sizes[one][0], plan.sizes[other][0])

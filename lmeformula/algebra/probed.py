@@ -11,7 +11,7 @@ import numpy as np
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.eliminated import Eliminated, eliminate
-from lmeformula.algebra.lambdas import apply_lambda, times_lambda
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import ByModes, Columns
 from lmeformula.algebra.probes import (
     Probed,
@@ -213,12 +213,7 @@ class ProbedFactor(ByModes):
 
     def predict(self, effects: Floats) -> Floats:
         """Z Lambda effects (n, s), for effects (q, s)."""
-        plan = self.plan
-        parts = (
-            plan.matrices[j] @ times_lambda(factor, effects[plan.place(j)])
-            for j, factor in enumerate(self.lambdas)
-        )
-        return np.asarray(sum(parts), float)
+        return self.plan.spread(apply_lambda(self.plan, self.lambdas, effects))
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ class Projected(NamedTuple):
         read = np.zeros((plan.matrices[0].shape[0], weighted.shape[1]))
         read[:size] = weighted
         effects = self.posterior.collected(read)
-        moved = sum(plan.matrices[j] @ effects[plan.place(j)] for j in range(len(plan.sizes)))
+        moved = plan.spread(effects)
         return np.asarray(weighted - self.times(np.asarray(moved)[:size]))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart, LinearChart
-from lmeformula.covariance.structure import Correlations, log_sds, names_of
+from lmeformula.covariance.structure import Correlations, log_sds
 
 
 class Diagonal:
@@ -75,9 +75,6 @@ class Diagonal:
 
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
         return [("sd", "")] if self.homogeneous else [("sd", column) for column in columns]
-
-    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
-        return names_of(self.labels(columns), name, columns)
 
     def elements(self, k: int) -> Floats:
         each: Floats = np.array([np.diag(row) for row in np.eye(k)])

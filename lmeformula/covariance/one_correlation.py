@@ -12,7 +12,7 @@ from lmeformula.arrays import Floats, Ints, Mask, Tensor
 from lmeformula.covariance.angle_chart import AngleChart
 from lmeformula.covariance.chart import Chart, LinearChart
 from lmeformula.covariance.pattern import Pattern
-from lmeformula.covariance.structure import Correlations, log_sds, names_of
+from lmeformula.covariance.structure import Correlations, log_sds
 
 # The correlation's stand-in on its bound: the share of the admissible interval that it keeps away, squared root
 # as far from zero as a standard deviation's.
@@ -123,9 +123,6 @@ class OneCorrelation:
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
         sds = [("sd", "")] if self.homogeneous else [("sd", column) for column in columns]
         return sds + [("cor", "")] * (len(columns) > 1)
-
-    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
-        return names_of(self.labels(columns), name, columns)
 
     def elements(self, k: int) -> Floats | None:
         if k == 1:

@@ -83,9 +83,6 @@ class Structure(Protocol):
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
         """What each element of `to_report` is: "sd" or "cor", and of which columns; "" of all."""
 
-    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
-        """Names of the elements of `to_report`, for a term of that name."""
-
     def elements(self, k: int) -> Floats | None:
         """(e, k, k) matrices whose combinations its covariances are; None where they are more, or fewer."""
 

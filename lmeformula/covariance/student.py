@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from lmeformula.arrays import Floats, Mask, Tensor
+from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.chart import Chart
-from lmeformula.covariance.structure import Correlations, names_of
 from lmeformula.covariance.unstructured import Unstructured
 
 # Degrees of freedom are above this, as in brms: below it effects have no mean.
@@ -19,75 +17,47 @@ LEAST_FREEDOM = 1.0
 MANY = 1e4
 
 
-class Heavy:
+class Heavy(Unstructured):
     """The structure of a multivariate t distribution: theta of the scale matrix, then log(df - 1).
 
     The coefficients of a level are Lambda t with t of `df` degrees of freedom: their covariance is the scale
-    matrix times df / (df - 2), where that is finite. Infinite degrees of freedom are the Gaussian.
+    matrix, any positive definite one, times df / (df - 2), where that is finite. Infinite degrees of freedom
+    are the Gaussian.
 
-    Attributes:
-      scale: the structure of the scale matrix, any positive definite one.
     References:
       Lange, Little, Taylor (1989), JASA 84, 881-896.
     """
 
-    kind = "us"
-    correlations: Correlations = "each"
-
-    def __init__(self) -> None:
-        self.scale = Unstructured()
-
-    def least_correlation(self, k: int) -> float:
-        return self.scale.least_correlation(k)
-
-    def tfp_correlation(self, start: Floats, dtype: str) -> tuple[Floats, Any]:
-        return self.scale.tfp_correlation(start, dtype)
-
-    def tfp_factor(self, value: Tensor, k: int) -> Tensor:
-        return self.scale.tfp_factor(value, k)
-
-    def matrix_text(self, part: str, k: int) -> str:
-        return self.scale.matrix_text(part, k)
-
-    def matrix_latex(self, label: str, k: int) -> str:
-        return self.scale.matrix_latex(label, k)
-
     def num_params(self, k: int) -> int:
-        return self.scale.num_params(k) + 1
-
-    def num_sds(self, k: int) -> int:
-        return self.scale.num_sds(k)
+        return super().num_params(k) + 1
 
     def cholesky(self, theta: Floats, k: int) -> Floats:
-        return self.scale.cholesky(theta[:-1], k)
+        return super().cholesky(theta[:-1], k)
 
     def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
-        return np.concatenate([self.scale.cholesky_jacobian(theta[:-1], k), np.zeros((1, k, k))])
+        return np.concatenate([super().cholesky_jacobian(theta[:-1], k), np.zeros((1, k, k))])
 
     def to_free(self, covariance: Floats) -> Floats:
-        return np.append(self.scale.to_free(covariance), np.inf)
+        return np.append(super().to_free(covariance), np.inf)
 
     def off_bounds(self, theta: Floats, k: int, sd: float | Floats) -> tuple[Floats, Mask]:
-        found, inside = self.scale.off_bounds(theta[:-1], k, sd)
+        found, inside = super().off_bounds(theta[:-1], k, sd)
         is_finite = bool(np.isfinite(theta[-1]))
         last = float(theta[-1]) if is_finite else math.log(MANY)
         return np.append(found, last), np.append(inside, is_finite)
 
     def to_report(self, theta: Floats, k: int) -> Floats:
-        return np.append(self.scale.to_report(theta[:-1], k), freedom_of(float(theta[-1])))
+        return np.append(super().to_report(theta[:-1], k), freedom_of(float(theta[-1])))
 
     def report_jacobian(self, theta: Floats, k: int) -> Floats:
         size = len(theta)
         found = np.zeros((size, size))
-        found[:-1, :-1] = self.scale.report_jacobian(theta[:-1], k)
+        found[:-1, :-1] = super().report_jacobian(theta[:-1], k)
         found[-1, -1] = freedom_of(float(theta[-1])) - LEAST_FREEDOM
         return found
 
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
-        return [*self.scale.labels(columns), ("df", "")]
-
-    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
-        return names_of(self.labels(columns), name, columns)
+        return [*super().labels(columns), ("df", "")]
 
     def elements(self, k: int) -> Floats | None:
         return self.scale.elements(k)

@@ -24,7 +24,7 @@ from lmeformula.arrays import Floats, Ints, Mask, Tensor
 from lmeformula.covariance.angle_chart import AngleChart
 from lmeformula.covariance.chart import SMALLEST, Chart, LinearChart
 from lmeformula.covariance.one_correlation import LARGEST_LOGIT
-from lmeformula.covariance.structure import Correlations, log_sds, names_of
+from lmeformula.covariance.structure import Correlations, log_sds
 
 
 class Toeplitz:
@@ -135,9 +135,6 @@ class Toeplitz:
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
         sds = [("sd", "")] if self.homogeneous else [("sd", column) for column in columns]
         return sds + [("cor", f"lag {steps}") for steps in range(1, len(columns))]
-
-    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
-        return names_of(self.labels(columns), name, columns)
 
     def elements(self, k: int) -> Floats | None:
         return np.ones((1, 1, 1)) if k == 1 else None

@@ -21,7 +21,6 @@ from lmeformula.covariance.structure import (
     below_diagonal,
     cholesky_semidefinite,
     log_sds,
-    names_of,
 )
 
 # A coefficient that the earlier ones determine, up to this share of its standard deviation, is on the bound.
@@ -70,9 +69,13 @@ class Unstructured:
         return np.exp(theta[:k])[:, None] * self._correlation_factor(theta[k:], k)
 
     def cholesky_jacobian(self, theta: Floats, k: int) -> Floats:
-        sd, free = np.exp(theta[:k]), theta[k:]
-        factor = self._correlation_factor(free, k)
-        jacobian = np.zeros((self.num_params(k), k, k))
+        return self._changes(np.exp(theta[:k]), theta[k:], k)
+
+    @classmethod
+    def _changes(cls, sd: Floats, free: Floats, k: int) -> Floats:
+        """Derivatives of the factor for these standard deviations: in their logarithms, then in the others."""
+        factor = cls._correlation_factor(free, k)
+        jacobian = np.zeros((k + len(free), k, k))
         for i in range(k):
             jacobian[i, i] = sd[i] * factor[i]
         for place, (i, j) in enumerate(below_diagonal(k)):
@@ -117,12 +120,11 @@ class Unstructured:
         )
 
     def report_jacobian(self, theta: Floats, k: int) -> Floats:
-        size = self.num_params(k)
+        size = len(theta)
         jacobian = np.zeros((size, size))
         jacobian[range(k), range(k)] = np.exp(theta[:k])
         factor = self._correlation_factor(theta[k:], k)
-        unit_sd = np.concatenate([np.zeros(k), theta[k:]])
-        changes = self.cholesky_jacobian(unit_sd, k)
+        changes = self._changes(np.ones(k), theta[k:], k)
         for column in range(k, size):
             change = changes[column] @ factor.T
             change = change + change.T
@@ -132,9 +134,6 @@ class Unstructured:
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
         pairs = [f"{columns[j]},{columns[i]}" for i, j in below_diagonal(len(columns))]
         return [*(("sd", column) for column in columns), *(("cor", pair) for pair in pairs)]
-
-    def param_names(self, name: str, columns: Sequence[str]) -> list[str]:
-        return names_of(self.labels(columns), name, columns)
 
     def elements(self, k: int) -> Floats:
         pairs = [

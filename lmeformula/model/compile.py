@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -292,33 +293,29 @@ def _check_terms(design: Design) -> None:
             hint="Add one, such as (1 | group); for a model without any, use a regression library.",
         )
     for term, written in zip(design.terms, written_terms(design), strict=True):
+        first, x = written[0], f"(x | {term.group})"
+        refused = functools.partial(ModelError, formula=first[0], span=first[1].span)
         if term.block and len(written) == 1:
-            raise ModelError(
+            raise refused(
                 f"the label '{term.block}' links nothing: it occurs only once",
                 "E_ID_UNUSED",
-                formula=written[0][0],
-                span=written[0][1].span,
-                hint=f"Remove it: (x | {term.group}), or write the other term that shares its covariance: "
+                hint=f"Remove it: {x}, or write the other term that shares its covariance: "
                 f"(z |{term.block}| {term.group})",
             )
         if (term.covariance, term.homogeneous) not in STRUCTURES:
-            raise ModelError(
+            raise refused(
                 f"the covariance structure {term.covariance} cannot be fitted yet",
-                formula=written[0][0],
-                span=written[0][1].span,
                 hint=f"Structures that can: {', '.join(KINDS)}; all but us with hom = TRUE or FALSE.",
             )
-        if term.distribution != "gaussian" and design.num_predictors > 1:
-            raise ModelError(
+        if term.distribution == "gaussian":
+            continue
+        if design.num_predictors > 1:
+            raise refused(
                 "effects by Student's t distribution are of models with one linear predictor",
-                formula=written[0][0],
-                span=written[0][1].span,
-                hint=f"Write (x | {term.group}), whose effects are normal.",
+                hint=f"Write {x}, whose effects are normal.",
             )
-        if term.distribution != "gaussian" and structure_of(term).correlations != "each":
-            raise ModelError(
+        if structure_of(term).correlations != "each":
+            raise refused(
                 f"effects by Student's t distribution cannot have the covariance structure {term.covariance}",
-                formula=written[0][0],
-                span=written[0][1].span,
                 hint=f'Write (x | gr({term.group}, dist = "student")), or || for terms of their own.',
             )

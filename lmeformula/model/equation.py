@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,12 +10,14 @@ from typing import Any
 from lmeformula.design.design import Design
 from lmeformula.model.scripts import LATEX, TEXT, Script
 from lmeformula.model.symbols import (
+    GLUE,
     Coefficient,
     Effects,
     Predictor,
     SymbolicModel,
     shortened,
     symbolic_model,
+    wrap_glued,
 )
 
 TEXT_WIDTH = 100
@@ -123,7 +124,7 @@ def response_line(
         link = script.function(notation.link, script.function("P", event))
         pair = (script.indexed(script.own(model.own[0]), "k"), symbols[0])
         first, second = reversed(pair) if notation.is_above else pair
-        spread = f"{first} {script.minus} {second}"
+        spread = f"{first} - {second}"
         # The one further predictor of ordered categories is that of the latent scale.
         scaled = [f"{scale}{script.times}({spread})" for scale in symbols[1:]]
         return Line(link, "=", tuple(scaled) or (spread,), "k", model.num_thresholds)
@@ -224,17 +225,9 @@ def aligned_distributions(lines: Sequence[Line]) -> list[str]:
 
 def wrapped_sum(line: Line) -> list[str]:
     """A sum, broken only between its summands."""
-    glue = "\N{NO-BREAK SPACE}"
     start = f"{line.left} {line.relation} "
-    sums = f"{glue}+ ".join(summand.replace(" ", glue) for summand in line.summands)
-    rows = textwrap.wrap(
-        start.replace(" ", glue) + sums,
-        TEXT_WIDTH,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [row.replace(glue, " ") for row in rows]
+    sums = f"{GLUE}+ ".join(summand.replace(" ", GLUE) for summand in line.summands)
+    return wrap_glued(start.replace(" ", GLUE) + sums, TEXT_WIDTH, len(start))
 
 
 def latex_lines(lines: Sequence[Line]) -> str:

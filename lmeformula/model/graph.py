@@ -13,11 +13,13 @@ from lmeformula.design.design import Design
 from lmeformula.files import write_whole
 from lmeformula.model.graphviz import run_dot
 from lmeformula.model.symbols import (
+    GLUE,
     Effects,
     Predictor,
     SymbolicModel,
     shortened,
     symbolic_model,
+    wrap_glued,
 )
 
 TEXT_WIDTH = 100
@@ -265,15 +267,8 @@ def wrapped_all(equations: str) -> list[str]:
 
 def wrapped(equation: str, width: int = TEXT_WIDTH - 12, *, indent: bool = True) -> list[str]:
     """An equation in lines, broken between its summands and continued after its equals sign."""
-    glue = "\N{NO-BREAK SPACE}"
-    lines = textwrap.wrap(
-        equation.replace(" · ", f"{glue}·{glue}").replace(" + ", f"{glue}+ "),
-        width,
-        subsequent_indent=" " * (equation.index("=") + 2) if indent else "",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line.replace(glue, " ") for line in lines]
+    glued = equation.replace(" · ", f"{GLUE}·{GLUE}").replace(" + ", f"{GLUE}+ ")
+    return wrap_glued(glued, width, equation.index("=") + 2 if indent else 0)
 
 
 # ---- DOT ---------------------------------------------------------------------------------------

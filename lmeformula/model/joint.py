@@ -16,16 +16,17 @@ import tensorflow_probability as tfp
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.student import LEAST_FREEDOM
+from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.family import NO_OWN, Family
 from lmeformula.family import family as find_family
 from lmeformula.family.rowwise import weighted_rows
-from lmeformula.model.correlated import correlation_variable, deferred_factor
 from lmeformula.model.mixed import MixedJointDistribution, PinnedJoint
 from lmeformula.model.notation import is_correlated, names_of
+from lmeformula.model.params import Params
 from lmeformula.model.regular import held_up
 from lmeformula.model.start import FIRST_FREEDOM
-from lmeformula.model.startable import Start, check_start
+from lmeformula.model.startable import check_start
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
@@ -77,7 +78,7 @@ class Joint:
 
 def build_joint(
     design: Design,
-    start: Start,
+    start: Params,
     *,
     family: Any = "gaussian",
     sigma: float | None = None,
@@ -92,8 +93,7 @@ def build_joint(
 
     Args:
       design: the data as arrays.
-      start: where the variables start: `beta` (p,), `covariances` (one (k, k) positive definite
-        matrix per term; one that is singular is held up by as little as a density needs), and `sigma`.
+      start: where the variables start; what is singular is held up by as little as a density needs.
       family: the response's family, by name or as a record.
       sigma: a residual standard deviation to hold fixed; None to make it a variable.
       dtype: "float64" or "float32".
@@ -134,9 +134,8 @@ def build_joint(
     unit = 1.0
     if rule.is_normal:
         unit = float(start.own[0]) if sigma is None else sigma
-    freedoms = getattr(start, "freedom", ()) or (np.inf,) * len(design.terms)
     for term, covariance, part, freedom in zip(
-        design.terms, start.covariances, names.terms, freedoms, strict=True
+        design.terms, start.covariances, names.terms, start.freedom_of, strict=True
     ):
         regular = held_up(covariance, unit)
         model[part], of_term = random_effects(term, regular, part, dtype, freedom)
@@ -194,11 +193,19 @@ def random_effects(
         level = tfd.Independent(tfd.Normal(tf.zeros([k], dtype), stddev), 1)
         return tfd.Sample(level, num_levels), variables
 
-    correlation = correlation_variable(
-        term, covariance / np.outer(sd, sd), dtype, f"correlation_{part}"
+    structure = structure_of(term)
+    value, bijector = structure.tfp_correlation(covariance / np.outer(sd, sd), dtype)
+    correlation = tfp.util.TransformedVariable(
+        tf.constant(value, dtype), bijector, name=f"correlation_{part}"
     )
     variables[f"correlation_{part}"] = correlation
-    factor = deferred_factor(term, stddev, correlation)
+    factor = tfp.util.DeferredTensor(
+        # Evaluated when the density is: a product here would be a constant, which no gradient passes.
+        correlation,
+        lambda value: tf.broadcast_to(stddev, [k])[:, tf.newaxis] * structure.tfp_factor(value, k),
+        shape=(k, k),
+        also_track=stddev,
+    )
     level = tfd.MultivariateNormalTriL(scale_tril=factor)
     return tfd.Sample(level, num_levels), variables
 
@@ -220,7 +227,7 @@ def heavy_effects(
 
 
 def own_parameters(
-    design: Design, start: Start, rule: Family, sigma: float | None, dtype: str
+    design: Design, start: Params, rule: Family, sigma: float | None, dtype: str
 ) -> tuple[Variable | Tensor | None, dict[str, Variable]]:
     """The family's own parameters, as a scalar or a vector, and their variable where they are not fixed."""
     own = rule.own(design.first)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.covariance.structure import Structure
+from lmeformula.covariance.structure import Structure, names_of
 from lmeformula.covariance.student import Heavy, free_of, freedom_of
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
@@ -109,7 +109,7 @@ class ParamSpace:
         """Names on the reporting scale, one for each of psi: fixed effects, sd(...), cor(...), own."""
         names = list(self.fixed_names)
         for term in self.terms:
-            names += term.structure.param_names(term.name, term.columns)
+            names += names_of(term.structure.labels(term.columns), term.name, term.columns)
         return (*names, *self.own.names)
 
     @property

@@ -22,7 +22,7 @@ class Script:
       function: (name, argument) -> name(argument).
       power: (symbol, exponent) -> the one to the power of the other.
       parameter: (predictor) -> the parameter that it gives.
-      times, dots, squared, residual, at_most, minus: symbols.
+      times, dots, squared, residual, at_most: symbols.
       own: (name) -> a family's own parameter.
       covariance: (display name) -> a covariance matrix.
       correlated: (standard deviations) -> a covariance matrix's factors in words and symbols.
@@ -47,7 +47,6 @@ class Script:
     residual: str
     own: Callable[[str], str]
     at_most: str
-    minus: str
 
 
 def latex_label(label: str) -> str:
@@ -102,7 +101,6 @@ TEXT = Script(
     residual="e",
     own=str,
     at_most="≤",
-    minus="-",
 )
 LATEX = Script(
     label=latex_label,
@@ -122,5 +120,4 @@ LATEX = Script(
     residual=r"\varepsilon",
     own=_latex_own,
     at_most=r"\le",
-    minus="-",
 )

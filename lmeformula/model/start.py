@@ -18,12 +18,7 @@ FURTHER_SD = 0.3
 FIRST_FREEDOM = 6.0
 
 
-def starting_values(
-    design: Design,
-    space: ParamSpace,
-    family: Family,
-    working: Floats,
-) -> Params:
+def starting_values(design: Design, space: ParamSpace, family: Family, working: Floats) -> Params:
     """Starting values of a model.
 
     Args:
@@ -67,16 +62,12 @@ def _freedom(design: Design) -> tuple[float, ...]:
 
 
 def starting_predictors(
-    design: Design,
-    space: ParamSpace,
-    family: Family,
-    working: Floats,
+    design: Design, space: ParamSpace, family: Family, working: Floats
 ) -> Params:
     """Starting values of a model with K linear predictors.
 
     Args:
-      design: the design.
-      space: the parameter space of the model.
+      design, space: as of `starting_values`.
       family: its family, which says what each further predictor is to be for all rows.
       working: (n,) responses on the scale of the first predictor.
     Returns:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 from lmeformula.arrays import Floats
@@ -12,25 +10,10 @@ from lmeformula.design.design import Design, TermBlock
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
 from lmeformula.formula.kinds import KINDS
+from lmeformula.model.params import Params
 
 
-class Start(Protocol):
-    """The parameters that the variables start at; `model.params.Params` is one."""
-
-    @property
-    def beta(self) -> Floats:
-        """(p) fixed effects."""
-
-    @property
-    def covariances(self) -> tuple[Floats, ...]:
-        """One (k, k) covariance matrix per term."""
-
-    @property
-    def own(self) -> Floats:
-        """(v,) the family's own parameters."""
-
-
-def check_start(design: Design, start: Start, rule: Family, sigma: float | None) -> None:
+def check_start(design: Design, start: Params, rule: Family, sigma: float | None) -> None:
     """Check that start values, family and fixed sigma fit the design."""
     if len(start.beta) != len(design.names):
         raise ModelError(

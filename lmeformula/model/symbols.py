@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,8 @@ from lmeformula.model.notation import is_correlated, names_of, parameters
 
 # i counts rows; every grouping factor has its own letter.
 LEVEL_LETTERS = "jklmqrstuvw"
+# A space at which no line is broken.
+GLUE = "\N{NO-BREAK SPACE}"
 
 
 class Coefficient(NamedTuple):
@@ -227,3 +230,15 @@ def level_letters(design: Design) -> dict[str, str]:
 def shortened(summands: list[str], most: int, first: int, dots: str) -> list[str]:
     """Summands without the middle ones, where there are more than `most`."""
     return summands if len(summands) <= most else [*summands[:first], dots, summands[-1]]
+
+
+def wrap_glued(text: str, width: int, indent: int) -> list[str]:
+    """Text in lines, broken where a space is none of GLUE; later ones are indented."""
+    lines = textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(GLUE, " ") for line in lines]

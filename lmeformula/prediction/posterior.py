@@ -79,7 +79,7 @@ class Posterior:
     def collected(self, rows: Floats) -> Floats:
         """(q, c) H^-1 Z' rows, for columns (v n, c) of stacked rows."""
         plan, lambdas = self.plan, self.factor.lambdas
-        right = np.concatenate([plan.transposed[j] @ rows for j in (plan.lead, *plan.rest)])
+        right = plan.gather(rows)
         half = self.factor.solve(apply_lambda(plan, lambdas, right, transpose=True))
         return apply_lambda(plan, lambdas, half)
 
@@ -122,9 +122,7 @@ class Posterior:
         if parameters:
             seen = rows.X
             if plan is not None:
-                seen = seen - sum(
-                    plan.matrices[j] @ self.crossed[plan.place(j)] for j in range(len(plan.sizes))
-                )
+                seen = seen - plan.spread(self.crossed)
             found += combined_variances(seen, self.fixed_vcov)
         if plan is not None:
             found += leverages(plan, self.factor.lambdas, self.factor.inverse().met(plan))

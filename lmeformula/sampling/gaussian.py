@@ -13,7 +13,6 @@ from lmeformula.likelihood.gaussian.information import average_information, obse
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood, solve_exactly
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums, sums
-from lmeformula.likelihood.laplace.likelihood import predictor
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.edges import edge_finder, noticeable
@@ -77,10 +76,9 @@ def _geometry(
     weights = rows.response[1] / variance
     # The rows' leverages times their weights add up to tr(M^-1 (M - I)).
     leverage = len(modes) - float(sum(np.trace(trace) for trace in traces))
+    effects = apply_lambda(plan, factors, modes)
     white = Whitening(
-        eta=model.design.offset
-        + model.design.X @ beta
-        + predictor(plan, apply_lambda(plan, factors, modes)),
+        eta=model.design.offset + model.design.X @ beta + plan.spread(effects),
         modes=modes,
         weights=weights,
         factors=tuple(factors[j] for j in order),

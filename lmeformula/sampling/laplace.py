@@ -14,7 +14,7 @@ from lmeformula.arrays import Floats
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.information import complete_block, upright
-from lmeformula.likelihood.laplace.likelihood import Mode, collect
+from lmeformula.likelihood.laplace.likelihood import Mode
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.likelihood.laplace.modes import KnownMode, mode_at, slopes_in_psi
 from lmeformula.model.compile import Model
@@ -104,14 +104,12 @@ def whitening_at(
 ) -> AtMode:
     """The whitening by a factor at psi (d,), whose conditional mode is `mode`."""
     plan, factors = arrays.plan, mode.at.lambdas
-    order, m = (plan.lead, *plan.rest), space.num_fixed + space.own.size
+    order = (plan.lead, *plan.rest)
     root = whitening_root(factor)
     changes = relative_changes(space, psi, factors)
     depths = arrays.rows.depths(mode.eta, mode.at.own)
     columns, square = complete_block(arrays, mode, depths)
-    crossed = np.zeros((plan.num_effects, m))
-    for column in range(m):
-        crossed[:, column] = collect(plan, columns[:, column])
+    crossed = plan.gather(columns)
     white = Whitening(
         eta=mode.eta,
         modes=mode.u,

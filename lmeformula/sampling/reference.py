@@ -17,7 +17,7 @@ import numpy as np
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats
-from lmeformula.likelihood.laplace.likelihood import Mode, Problem, collect, predictor
+from lmeformula.likelihood.laplace.likelihood import Mode, Problem
 from lmeformula.sampling.laplace import whitening_root
 from lmeformula.sampling.whitened import Whitening
 
@@ -58,7 +58,7 @@ def reference_at(arrays: Problem, mode: Mode) -> Reference:
         first += share * rows.first
         weights -= share * rows.second
     plan = factor.plan
-    gradient = apply_lambda(plan, lambdas, collect(plan, first), transpose=True) - mode.u
+    gradient = apply_lambda(plan, lambdas, plan.gather(first), transpose=True) - mode.u
     try:
         nearer = arrays.factorize(weights, lambdas)
         step = nearer.solve(gradient)
@@ -74,7 +74,7 @@ def whitening_of(reference: Reference, arrays: Problem, mode: Mode, white: White
     """The coordinates in which the reference is N(0, I); what is for scores only stays as it was."""
     root = whitening_root(reference.factor)
     effects = apply_lambda(reference.factor.plan, mode.at.lambdas, reference.center)
-    eta = arrays.offset + arrays.X @ mode.at.beta + predictor(reference.factor.plan, effects)
+    eta = arrays.offset + arrays.X @ mode.at.beta + reference.factor.plan.spread(effects)
     return white._replace(
         eta=eta,
         modes=reference.center,
@@ -105,7 +105,7 @@ def excess_over(reference: Reference, mode: Mode, positions: Floats, excess: Flo
         z = flat[:, start : start + at_once]
         away = (mode.u - reference.center)[:, None] + factor.solve_upper(z)
         effects = apply_lambda(factor.plan, mode.at.lambdas, away)
-        moved = predictor(factor.plan, effects)
+        moved = factor.plan.spread(effects)
         squares = reference.weights @ np.square(moved) + np.einsum("qm,qm->m", away, away)
         found[start : start + at_once] = 0.5 * (squares - np.einsum("qm,qm->m", z, z))
     return excess + found.reshape(m, c)

@@ -21,7 +21,6 @@ import tensorflow as tf
 from lmeformula.arrays import Floats
 from lmeformula.em.types import Edge, Geometry, Look, Problem
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
-from lmeformula.likelihood.laplace.likelihood import predictor
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace, TermShape
 
@@ -123,7 +122,7 @@ def drawn_curvatures(model: Model, arrays: Arrays, problem: Problem) -> Curvatur
             for j in terms
         }
         for draw in range(m * c):
-            rows = arrays.rows.slopes(base + predictor(arrays.plan, effects[:, draw]), own)
+            rows = arrays.rows.slopes(base + arrays.plan.spread(effects[:, draw]), own)
             for j in terms:
                 values, (levels, k) = stack.terms[j].values, arrays.plan.sizes[j]
                 slopes = (arrays.plan.transposed[j] @ rows.first).reshape(levels, k)

@@ -27,9 +27,9 @@ from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.inverse import loadings
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor
-from lmeformula.arrays import Codes, Floats
+from lmeformula.arrays import Floats
 from lmeformula.family import Depths
-from lmeformula.likelihood.laplace.likelihood import Mode, Problem, collect, predictor, spread_out
+from lmeformula.likelihood.laplace.likelihood import Mode, Problem, spread_out
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling.whitened import Cubic
 
@@ -118,7 +118,7 @@ def _reach(
             column += 1
     pulls = np.column_stack([pull[:, :p], by_theta, pull[:, p:]])
     moved = apply_lambda(plan, mode.at.lambdas, factor.solve(pulls))
-    reach = np.column_stack([predictor(plan, column) for column in moved.T])
+    reach = plan.spread(moved)
     reach[:, :p] += arrays.X
     return reach
 
@@ -161,25 +161,19 @@ def _linear(
     plan, rows = arrays.plan, 2.0 * leverages[:, None] * twist
     direct = np.zeros((plan.num_effects, twist.shape[1]))
     for j, (load, part, block) in enumerate(zip(loads, shared, blocks, strict=True)):
-        level = _level(arrays, j)
+        level = arrays.plan.level(j)
         # The covariance of a row's predictor with its linear functions of this term's effects.
         for a in range(load.shape[1]):
             for b in range(load.shape[1]):
                 rows += (half * load[:, b] * part[:, a])[:, None] * block[:, :, b, a][level]
         pulled = _by_level(arrays, j, (half * leverages)[:, None] * load)
         direct[plan.place(j)] = np.einsum("lb,ldba->lad", pulled, block).reshape(-1, len(twist.T))
-    crossed = np.column_stack([collect(plan, column) for column in rows.T])
+    crossed = plan.gather(rows)
     return direct + apply_lambda(plan, mode.at.lambdas, crossed, transpose=True)
-
-
-def _level(arrays: Problem, term: int) -> Codes:
-    """(n,) the level of a term that each row has."""
-    k = arrays.plan.sizes[term][1]
-    return np.asarray(arrays.plan.matrices[term].indices[::k] // k)
 
 
 def _by_level(arrays: Problem, term: int, values: Floats) -> Floats:
     """(l, m) sums over the rows (n, m) of each level."""
     n, levels = len(values), arrays.plan.sizes[term][0]
-    onto = sp.csr_array((np.ones(n), _level(arrays, term), np.arange(n + 1)), (n, levels))
+    onto = sp.csr_array((np.ones(n), arrays.plan.level(term), np.arange(n + 1)), (n, levels))
     return np.asarray(onto.T @ values)

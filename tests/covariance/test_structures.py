@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.covariance.structure import cholesky_semidefinite, names_of
 from lmeformula.covariance.table import STRUCTURES
 from lmeformula.formula.explain import num_parameters
 from tests.simulate import differences
@@ -216,7 +216,7 @@ NAMES = [
 @pytest.mark.parametrize(("kind", "homogeneous", "columns", "expected"), NAMES)
 def test_names(kind, homogeneous, columns, expected):
     structure = STRUCTURES[kind, homogeneous]
-    assert structure.param_names("g", columns) == expected
+    assert names_of(structure.labels(columns), "g", columns) == expected
     assert len(expected) == structure.num_params(len(columns))
 
 

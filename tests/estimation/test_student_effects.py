@@ -12,6 +12,7 @@ from scipy.special import expit, gammaln, logsumexp
 
 import lmeformula as lf
 from lmeformula.checking.leave_one_out import leave_one_out
+from lmeformula.covariance.structure import names_of
 from lmeformula.covariance.student import Heavy
 from lmeformula.sampling import student_prior as heavy
 from lmeformula.sampling.student_problem import HeavyModel
@@ -206,7 +207,7 @@ def test_the_prior_is_that_of_scipy(df, k):
 def test_the_structure_goes_there_and_back():
     structure, theta = Heavy(), np.array([0.2, -0.4, 0.7, 1.1])
     values = structure.to_report(theta, 2)
-    assert structure.param_names("g", ("Intercept", "x"))[-1] == "df(g)"
+    assert names_of(structure.labels(("Intercept", "x")), "g", "ab")[-1] == "df(g)"
     h = 1e-6
     columns = [
         (structure.to_report(theta + h * e, 2) - structure.to_report(theta - h * e, 2)) / (2 * h)

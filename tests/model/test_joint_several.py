@@ -9,7 +9,6 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
-from lmeformula.likelihood.laplace.likelihood import predictor
 from lmeformula.likelihood.laplace.modes import arrays_of, place
 from tests.likelihood.laplace.test_several import CASES, simulated
 
@@ -29,7 +28,7 @@ def test_density_is_that_of_effects_and_rows(family):
     ]
     problem = arrays_of(model, plan)
     eta = problem.offset + problem.X @ model.start.beta
-    eta += predictor(plan, plan.join(tuple(effects)))
+    eta += plan.spread(plan.join(tuple(effects)))
     at = place(model.space, model.space.to_free(model.start))
     expected = problem.rows.slopes(eta, at.own).value
     for effect, covariance in zip(effects, model.start.covariances, strict=True):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.likelihood.laplace.likelihood import predictor
 from lmeformula.likelihood.laplace.modes import mode_at
 from tests.sampling.test_roots import FORMULAS, start
 
@@ -21,7 +20,7 @@ def test_its_solutions_and_leverages_are_those_of_the_matrix_that_it_is(name):
     np.testing.assert_allclose(inverse, inverse.T, atol=1e-12)
     assert near.log_det == pytest.approx(-np.linalg.slogdet(inverse)[1], rel=1e-9)
     moved = apply_lambda(near.of.plan, mode.at.lambdas, np.eye(size))
-    Z = np.column_stack([predictor(near.of.plan, column) for column in moved.T])
+    Z = near.of.plan.spread(moved)
     leverages = np.einsum("nq,qr,nr->n", Z, inverse, Z)
     np.testing.assert_allclose(near.leverages(), leverages, rtol=1e-9)
 

@@ -61,16 +61,12 @@ class Rows(NamedTuple):
 
     def spread(self, plan: Layout, effects: Floats) -> Floats:
         """Z effects, (n, m), for effects (q, m)."""
-        found = sum(matrix @ effects[plan.place(j)] for j, matrix in enumerate(plan.matrices))
-        return np.asarray(found if self.root is None else found * self.root[:, None])
+        found = plan.spread(effects)
+        return found if self.root is None else found * self.root[:, None]
 
     def gather(self, plan: Layout, columns: Floats) -> Floats:
         """Z' columns, (q, m), for columns (n, m)."""
-        held = columns if self.root is None else columns * self.root[:, None]
-        found = np.empty((plan.num_effects, columns.shape[1]))
-        for j, matrix in enumerate(plan.transposed):
-            found[plan.place(j)] = matrix @ held
-        return found
+        return plan.gather(columns if self.root is None else columns * self.root[:, None])
 
 
 def is_close(rss: float, yy: float, information: Floats, close: float = CLOSE) -> bool:

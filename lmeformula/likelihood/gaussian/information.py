@@ -13,9 +13,10 @@ from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import Precision
 from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood.gaussian.likelihood import Solved, solve_exactly
+from lmeformula.likelihood.gaussian.posterior import fixed_information
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
-from lmeformula.model.params import ParamSpace
+from lmeformula.model.params import ParamSpace, square
 
 # Step of the differences that give the second derivatives of a structure's factor, in log sds.
 DIFFERENCE = 1e-5
@@ -66,7 +67,9 @@ def observed_information(
         )
     # Each term's own parameters, then the scale of its Lambda, which log sigma moves.
     changes = tuple(
-        np.concatenate([outer_changes(block.first, block.factor), -2.0 * _squared(block.factor)])
+        np.concatenate(
+            [outer_changes(block.first, block.factor), -2.0 * square(block.factor)[None]]
+        )
         for block in blocks
     )
     directions = covariance_directions(data.plan, found.w, changes)
@@ -95,7 +98,7 @@ def observed_information(
     quadratic[own, own] += 2.0 * found.rss / variance
     with_beta[:, own] += (2.0 * data.R.T @ found.score / variance)[:, None]
     whole = np.zeros((space.size, space.size))
-    whole[:p, :p] = _fixed_information(data, found, space, psi)
+    whole[:p, :p] = fixed_information(data, found, sigma)
     if not reml:
         whole[:p, p:], whole[p:, :p] = with_beta, with_beta.T
     whole[p:, p:] = 0.5 * (quadratic + quadratic.T)
@@ -191,16 +194,6 @@ def _gather(space: ParamSpace, blocks: tuple[_Block, ...]) -> Floats:
     return gather
 
 
-def _squared(factor: Floats) -> Floats:
-    return np.asarray((factor @ factor.T)[None])
-
-
-def _fixed_information(
-    data: Sums, found: Solution[Precision], space: ParamSpace, psi: Floats
-) -> Floats:
-    return np.asarray(data.R.T @ found.information @ data.R / space.residual_sd(psi) ** 2)
-
-
 def average_information(
     data: Sums, space: ParamSpace, psi: Floats, found: Solution[Precision]
 ) -> Floats:
@@ -234,7 +227,7 @@ def average_information(
     quadratic += np.outer(scale, along) + np.outer(along, scale)
     quadratic += found.rss * np.outer(scale, scale)
     information = np.zeros((space.size, space.size))
-    information[:p, :p] = _fixed_information(data, found, space, psi)
+    information[:p, :p] = fixed_information(data, found, sigma)
     information[p:, p:] = 0.5 * quadratic / sigma**2
     return information
 

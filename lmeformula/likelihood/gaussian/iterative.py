@@ -29,6 +29,7 @@ from lmeformula.likelihood.gaussian.likelihood import (
     solve,
 )
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
+from lmeformula.likelihood.gaussian.posterior import fixed_information
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.integrated import integrated
@@ -200,8 +201,8 @@ def _observed_information(
     data, space, _, reml, ways = problem
     d, p = space.size, space.num_fixed
     information = np.zeros((d, d))
-    variance = space.residual_sd(psi) ** 2
-    information[:p, :p] = data.R.T @ found.information @ data.R / variance
+    sigma = space.residual_sd(psi)
+    information[:p, :p] = fixed_information(data, found, sigma)
     own = space.own_slice
     theta = np.flatnonzero(inside[p : own.start]) + p
     along = (np.eye(d) if ways is None else ways(psi, inside))[np.ix_(theta, theta)]
@@ -224,7 +225,7 @@ def _observed_information(
     pull = pull_of_data(space, psi, found)
     column = 2.0 * pull - grows @ information
     column[:p] = 0.0 if reml else column[:p] + 2.0 * here[:p]
-    column[own] = 2.0 * (found.rss / variance - grows @ pull) - grows @ column
+    column[own] = 2.0 * (found.rss / sigma**2 - grows @ pull) - grows @ column
     information[own], information[:, own] = column, column[:, None]
     information[~inside] = 0.0
     information[:, ~inside] = 0.0

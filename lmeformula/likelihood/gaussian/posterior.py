@@ -10,6 +10,11 @@ from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 
 
+def fixed_information(data: Sums, found: Solution[Precision], sigma: float) -> Floats:
+    """(p, p) information of the fixed effects, X'V^-1 X."""
+    return np.asarray(data.R.T @ found.information @ data.R / sigma**2)
+
+
 def fixed_covariance(data: Sums, found: Solution[Precision], sigma: float) -> Floats:
     """(p, p) covariance of the fixed effects, sigma^2 (X'V^-1 X)^-1 at the estimated covariances."""
     if not data.R.size:

@@ -19,6 +19,7 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.likelihood.gaussian.from_residuals import Rows
 from lmeformula.likelihood.gaussian.information import observed_information
 from lmeformula.likelihood.gaussian.likelihood import solve_exactly_quickly
+from lmeformula.likelihood.gaussian.posterior import fixed_information
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.model.params import ParamSpace
 
@@ -83,6 +84,6 @@ def restricted_information(
         solve_exactly_quickly(contrasts, lambdas),
         turned=turned,
     )
-    whole[:p, :p] = data.R.T @ solve_exactly_quickly(data, lambdas).information @ data.R / sigma**2
+    whole[:p, :p] = fixed_information(data, solve_exactly_quickly(data, lambdas), sigma)
     whole[~free], whole[:, ~free] = 0.0, 0.0
     return whole

@@ -12,8 +12,6 @@ from lmeformula.likelihood.laplace.likelihood import (
     Approximation,
     Mode,
     Problem,
-    collect,
-    predictor,
 )
 
 
@@ -27,7 +25,7 @@ def coefficient_information(problem: Problem, found: Approximation) -> Floats:
     if not columns.shape[1]:
         return square
     plan, mode = problem.plan, found.mode
-    crossed = np.column_stack([collect(plan, column) for column in columns.T])
+    crossed = plan.gather(columns)
     right = apply_lambda(plan, mode.at.lambdas, crossed, transpose=True)
     return np.asarray(square - right.T @ mode.factor.solve(right))
 
@@ -66,9 +64,7 @@ def average_information(
     plan, mode = problem.plan, found.mode
     lambdas = mode.at.lambdas
     outer = tuple(outer_changes(*each) for each in zip(changes, lambdas, strict=True))
-    directions = covariance_directions(plan, collect(plan, mode.rows.first), outer)
-    spread = np.column_stack(
-        [collect(plan, mode.weights * predictor(plan, column)) for column in directions.T]
-    )
+    directions = covariance_directions(plan, plan.gather(mode.rows.first), outer)
+    spread = plan.gather(mode.weights[:, None] * plan.spread(directions))
     right = apply_lambda(plan, lambdas, spread, transpose=True)
     return np.asarray(0.5 * (directions.T @ spread - right.T @ mode.factor.solve(right)))

@@ -134,19 +134,19 @@ def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN
     plan, lambdas = problem.plan, at.lambdas
     base = problem.offset + problem.X @ at.beta
     u = start
-    eta = base + predictor(plan, apply_lambda(plan, lambdas, u))
+    eta = base + plan.spread(apply_lambda(plan, lambdas, u))
     rows = problem.rows.slopes(eta, at.own)
     value = rows.value - 0.5 * float(u @ u)
     before = np.inf
     for number in range(MAX_NEWTON_STEPS + 1):
-        gradient = apply_lambda(plan, lambdas, collect(plan, rows.first), transpose=True) - u
+        gradient = apply_lambda(plan, lambdas, plan.gather(rows.first), transpose=True) - u
         weights, factor, step = _newton_step(problem, -rows.second, lambdas, gradient)
         gain = float(gradient @ step)
         is_rounding = gain < max(SMALL_GAIN, ROUNDING * abs(value)) and gain > STALLED * before
         if not gain > enough or is_rounding or number == MAX_NEWTON_STEPS:
             break
         before = gain
-        move = predictor(plan, apply_lambda(plan, lambdas, step))
+        move = plan.spread(apply_lambda(plan, lambdas, step))
         share = 1.0
         while share > 1e-6:
             following = problem.rows.slopes(eta + share * move, at.own)
@@ -213,7 +213,7 @@ def assemble(
     """
     by_determinant = determinant_slopes(problem, mode, depths, leverages, traces)
     first, u = mode.rows.first, problem.plan.split(mode.u)
-    by_first = problem.plan.split(collect(problem.plan, first))
+    by_first = problem.plan.split(problem.plan.gather(first))
     return Approximation(
         value=mode.value - 0.5 * mode.factor.log_det,
         in_beta=problem.X.T @ first + by_determinant.in_beta,
@@ -246,13 +246,10 @@ def determinant_slopes(
     # How it changes with each row's predictor, through that row's weight.
     leverages = 0.5 * leverages
     pull = deepened(depths.third, leverages)
-    adjoint = factor.solve(apply_lambda(plan, lambdas, collect(plan, pull), transpose=True))
-    along = predictor(plan, apply_lambda(plan, lambdas, adjoint))
+    adjoint = factor.solve(apply_lambda(plan, lambdas, plan.gather(pull), transpose=True))
+    along = plan.spread(apply_lambda(plan, lambdas, adjoint))
     slope = pull - mode.weights * along
-    by_slope, by_first = (
-        plan.split(collect(plan, slope)),
-        plan.split(collect(plan, mode.rows.first)),
-    )
+    by_slope, by_first = plan.split(plan.gather(slope)), plan.split(plan.gather(mode.rows.first))
     u, a = plan.split(mode.u), plan.split(adjoint)
     in_factors = []
     for j, (levels, k) in enumerate(plan.sizes):
@@ -288,17 +285,3 @@ def spread_out(third: Floats, moves: Floats) -> Floats:
     size, k, n = third.shape
     parts = moves[: k * n].reshape(k, n, -1)
     return np.asarray(np.einsum("vkn,knm->vnm", third, parts).reshape(size * n, -1))
-
-
-def predictor(plan: Layout, effects: Floats) -> Floats:
-    """Z b (n,) for effects b (q,)."""
-    parts = (plan.matrices[j] @ effects[plan.place(j)] for j in range(len(plan.sizes)))
-    return np.asarray(sum(parts), float)
-
-
-def collect(plan: Layout, rows: Floats) -> Floats:
-    """Z' rows (q,) for rows (n,)."""
-    found = np.empty(plan.num_effects)
-    for j, matrix in enumerate(plan.transposed):
-        found[plan.place(j)] = matrix @ rows
-    return found

@@ -21,9 +21,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     Factorize,
     Mode,
     Problem,
-    collect,
     find_mode,
-    predictor,
 )
 from lmeformula.likelihood.laplace.rows import row_derivatives
 from lmeformula.model.compile import Model
@@ -73,14 +71,13 @@ def mode_slopes(
     """
     plan, lambdas = problem.plan, mode.at.lambdas
     columns, _ = complete_block(problem, mode, depths)
-    moved = [collect(plan, -column) for column in columns.T]
-    moved = [apply_lambda(plan, lambdas, column, transpose=True) for column in moved]
-    u, first = plan.split(mode.u), plan.split(collect(plan, mode.rows.first))
+    moved = list(apply_lambda(plan, lambdas, plan.gather(-columns), transpose=True).T)
+    u, first = plan.split(mode.u), plan.split(plan.gather(mode.rows.first))
     for j, change in enumerate(changes):
         for matrix in change:
             effects = np.zeros(plan.num_effects)
             effects[plan.place(j)] = (u[j] @ matrix.T).ravel()
-            pull = collect(plan, -mode.weights * predictor(plan, effects))
+            pull = plan.gather(-mode.weights * plan.spread(effects))
             gradient = apply_lambda(plan, lambdas, pull, transpose=True)
             gradient[plan.place(j)] += (first[j] @ matrix).ravel()
             moved.append(gradient)

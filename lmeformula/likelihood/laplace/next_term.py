@@ -18,7 +18,7 @@ import numpy as np
 
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.likelihood.laplace.likelihood import Mode, Problem, predictor
+from lmeformula.likelihood.laplace.likelihood import Mode, Problem
 
 # Pairs of draws: at least and at most, and numbers of rows looked at in all.
 FEWEST, MOST, NUMBERS = 4, 64, 4_000_000
@@ -47,7 +47,7 @@ def next_term(problem: Problem, mode: Mode, seed: int = 0) -> NextTerm:
     for _ in range(int(np.clip(NUMBERS // max(1, len(mode.eta)), FEWEST, MOST))):
         noise = rng.normal(size=len(mode.u))
         moved = mode.factor.solve_upper(noise)
-        move = predictor(plan, apply_lambda(plan, at.lambdas, moved))
+        move = plan.spread(apply_lambda(plan, at.lambdas, moved))
         quadratic = -0.5 * float(noise @ noise)
         beyond = []
         for sign in (1.0, -1.0):

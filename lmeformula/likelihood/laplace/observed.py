@@ -22,10 +22,8 @@ from lmeformula.likelihood.laplace.likelihood import (
     At,
     Mode,
     Problem,
-    collect,
     determinant_slopes,
     find_mode,
-    predictor,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place, slopes_in_psi
 from lmeformula.likelihood.ways import covariance_ways
@@ -167,7 +165,7 @@ def complete_information(
     """
     plan, lambdas = problem.plan, mode.at.lambdas
     p, own = space.num_fixed, space.own_slice
-    u, first = plan.split(mode.u), plan.split(collect(plan, mode.rows.first))
+    u, first = plan.split(mode.u), plan.split(plan.gather(mode.rows.first))
     effects = np.column_stack([apply_lambda(plan, lambdas, move) for move in moves])
     # How the density's slope in the factors pairs with the moves, before it is made symmetric.
     paired = np.zeros((space.size, space.size))
@@ -179,7 +177,7 @@ def complete_information(
             effects[plan.place(j), number] += (u[j] @ change.T).ravel()
             paired[number] = np.einsum("la,ab,lbd->d", first[j], change, moved, optimize=True)
         paired[where, where] += 0.5 * _bends(space, psi, j, first[j].T @ u[j])
-    predictors = np.column_stack([predictor(plan, column) for column in effects.T])
+    predictors = plan.spread(effects)
     predictors[:, :p] += problem.X
     mixed = np.zeros_like(paired)
     paired[own] += depths.own_first @ predictors
@@ -213,7 +211,7 @@ def _look(problem: Problem, at: At, u: Floats) -> Mode:
     """The derivatives of the rows at effects u, as of a mode."""
     plan = problem.plan
     eta = problem.offset + problem.X @ at.beta
-    eta = eta + predictor(plan, apply_lambda(plan, at.lambdas, u))
+    eta = eta + plan.spread(apply_lambda(plan, at.lambdas, u))
     rows = problem.rows.slopes(eta, at.own)
     weights = -rows.second
     factor = problem.factorize(weights, at.lambdas)
