@@ -64,8 +64,8 @@ class Layout(NamedTuple):
 
     def level(self, term: int) -> Codes:
         """(n,) the level of each row."""
-        k = self.sizes[term][1]
-        return np.asarray(self.matrices[term].indices[::k] // k)
+        k, places = self.sizes[term][1], self.matrices[term].indices
+        return np.asarray(places if k == 1 else places[::k] // k)
 
     def spread(self, effects: Floats) -> Floats:
         """Z effects (n,) or (n, m), for effects (q,) or (q, m)."""

@@ -17,7 +17,7 @@ from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.inverse import Met
 from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.pairs import PairPattern, find_pattern
-from lmeformula.algebra.sparseproducts import Meeting, meet
+from lmeformula.algebra.sparseproducts import Meeting, meet, own_blocks
 from lmeformula.arrays import Codes, Floats, Places
 
 
@@ -54,16 +54,10 @@ class Incidence:
     def products(self, weights: Floats) -> CrossProducts:
         """Z'WZ for row weights (n,) of any sign."""
         plan = self.plan
-        levels, k = plan.sizes[plan.lead]
-        lead = plan.values(plan.lead)
-        blocks = np.empty((levels, k, k))
-        data = np.empty((k, len(self.columns)))
-        for a in range(k):
-            weighted = lead[:, a] * weights
-            for b in range(a + 1):
-                found = np.bincount(self.level, weighted * lead[:, b], levels)
-                blocks[:, a, b] = blocks[:, b, a] = found
-            data[a] = 0.0
+        blocks = own_blocks(plan, plan.lead, weights)
+        data = np.zeros((blocks.shape[1], len(self.columns)))
+        for a, column in enumerate(plan.values(plan.lead).T):
+            weighted = column * weights
             for j, element in zip(plan.rest, self.element, strict=True):
                 values = plan.values(j)
                 for b in range(values.shape[1]):
@@ -155,12 +149,10 @@ class Incidence:
         for i, j, meeting in self.across:
             first, second = self._reached(i, j, meeting)
             left, right = plan.values(plan.rest[i]), plan.values(plan.rest[j])
-            for a in range(left.shape[1]):
-                weighted = left[:, a] * weights
-                for b in range(right.shape[1]):
-                    total = np.bincount(meeting.slot, weighted * right[:, b], len(first))
-                    found[first + a, second + b] = total
-                    found[second + b, first + a] = total
+            blocks = meeting.sums(left, right, weights)
+            for a, b in np.ndindex(blocks.shape[1:]):
+                found[first + a, second + b] = blocks[:, a, b]
+                found[second + b, first + a] = blocks[:, a, b]
         return found
 
     def _reached(self, i: int, j: int, meeting: Meeting) -> tuple[Places, Places]:
@@ -188,13 +180,8 @@ def find_incidence(plan: Layout) -> Incidence:
     """
     check_dense(plan.num_effects - plan.lead_size)
     levels, k = plan.sizes[plan.lead]
-    index = [plan.level(j) for j in range(len(plan.sizes))]
-
-    def meeting(one: int, other: int) -> Meeting:
-        return meet(index[one], index[other], plan.sizes[one][0], plan.sizes[other][0])
-
     width = plan.num_effects - plan.lead_size
-    between = [meeting(plan.lead, j) for j in plan.rest]
+    between = [meet(plan, plan.lead, j) for j in plan.rest]
     # Elements by level, then column: those of the first coefficients, and then of all.
     keys = [
         found.first.astype(np.int64) * width + _first_places(plan, j, found.second)
@@ -211,9 +198,9 @@ def find_incidence(plan: Layout) -> Incidence:
         np.searchsorted(whole, key)[found.slot] for key, found in zip(keys, between, strict=True)
     )
     across = tuple(
-        (i, j, meeting(plan.rest[i], plan.rest[j]))
+        (i, j, meet(plan, plan.rest[i], plan.rest[j]))
         for j in range(len(plan.rest))
         for i in range(j + 1)
     )
     pattern = find_pattern(np.diff(pointers), columns, width, k) if width else None
-    return Incidence(plan, pointers, columns, element, index[plan.lead], across, pattern)
+    return Incidence(plan, pointers, columns, element, plan.level(plan.lead), across, pattern)

@@ -11,6 +11,7 @@ import numpy as np
 from lmeformula.algebra.conjugate import conjugate_gradients
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.eliminated import Eliminated, eliminate
+from lmeformula.algebra.inverse import loadings
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.precision import ByModes, Columns
 from lmeformula.algebra.probes import (
@@ -186,12 +187,11 @@ class ProbedFactor(ByModes):
     @cached_property
     def base_leverages(self) -> Floats:
         """(n,) what the leverages would be with A = I."""
-        factor, plan, terms = self.eliminated, self.plan, self.meetings.terms
-        base = self.base_blocks
-        rows = [term.values @ self.lambdas[j] for j, term in enumerate(terms)]
+        factor, plan, base = self.eliminated, self.plan, self.base_blocks
+        rows = loadings(plan, self.lambdas)
         found = np.zeros(len(rows[0]))
-        for j, term in enumerate(terms):
-            found += _form(rows[j], base[j][term.index], rows[j])
+        for j, row in enumerate(rows):
+            found += _form(row, base[j][plan.level(j)], row)
         inner = np.einsum("lca,lcb->lab", factor.lead_inverse, factor.lead_inverse)
         left = inner @ self.lambdas[plan.lead].T
         for j, pair, meeting in zip(
@@ -243,9 +243,8 @@ class NearFactor:
 
     def inverse_traces(self) -> tuple[Floats, ...]:
         """(k, k) sums over the levels of the diagonal blocks of its inverse, one per term in formula order."""
-        plan, traces = self.of.plan, []
-        for j, (base, (levels, k)) in enumerate(zip(self.of.base_blocks, plan.sizes, strict=True)):
-            part = self._outward[plan.place(j)].reshape(levels, k, -1)
+        traces, parts = [], self.of.plan.split(self._outward)
+        for base, part in zip(self.of.base_blocks, parts, strict=True):
             beyond = np.einsum("las,st,lbt->ab", part, self._beyond, part, optimize=True)
             traces.append(base.sum(axis=0) + beyond)
         return tuple(traces)

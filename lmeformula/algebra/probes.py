@@ -125,11 +125,9 @@ def summarize(factor: Eliminated, solved: Iterable[Sides], count: int) -> Probed
         if sides.is_further:
             solution = sides.solved.x
             continue
-        spread, left = spread_sides(factor, sides)
-        for j, (levels, k) in enumerate(plan.sizes):
-            place = plan.place(j)
-            parts = [side[place].reshape(levels, k, -1) for side in (left, spread)]
-            found = np.einsum("las,lbs->sab", parts[0], parts[1])
+        right, left = (plan.split(side) for side in spread_sides(factor, sides))
+        for j, parts in enumerate(zip(left, right, strict=True)):
+            found = np.einsum("las,lbs->sab", *parts)
             found = 0.5 * (found + found.transpose(0, 2, 1))
             each[j][sides.place] += found if sides.probes is not None else found.sum(axis=0)
         quadratic = sides.solved.quadrature(_rest_of_log)
@@ -157,11 +155,9 @@ def estimate_blocks(factor: Eliminated, solved: Iterable[Sides], count: int) -> 
     least = [0.5 * block for block in blocks]
     for sides in solved:
         share = 1.0 if sides.probes is None else 1.0 / count
-        right, left = spread_sides(factor, sides)
-        for j, (levels, k) in enumerate(plan.sizes):
-            place = plan.place(j)
-            parts = [side[place].reshape(levels, k, -1) for side in (left, right)]
-            found = np.einsum("las,lbs->lab", parts[0], parts[1])
+        right, left = (plan.split(side) for side in spread_sides(factor, sides))
+        for j, parts in enumerate(zip(left, right, strict=True)):
+            found = np.einsum("las,lbs->lab", *parts)
             blocks[j] += 0.5 * share * (found + found.transpose(0, 2, 1))
     # (L L')^-1 is below M^-1 up to the sign of A - I: half of it is a bound that only noise falls through.
     return tuple(

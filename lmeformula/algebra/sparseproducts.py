@@ -12,7 +12,6 @@ import scipy.sparse as sp
 
 from lmeformula.algebra.crossproducts import Layout, times_blocks
 from lmeformula.arrays import Codes, Floats, Ints
-from lmeformula.design.design import TermBlock
 
 
 class Meeting(NamedTuple):
@@ -29,6 +28,15 @@ class Meeting(NamedTuple):
     first: Codes
     second: Codes
     pointers: Ints
+
+    def sums(self, first: Floats, second: Floats, weights: Floats | None) -> Floats:
+        """(m, k, k') of each pair, over its rows: products of columns (n, k) and (n, k'), times weights."""
+        found = np.empty((len(self.first), first.shape[1], second.shape[1]))
+        for a, column in enumerate(first.T):
+            left = column if weights is None else column * weights
+            for b, right in enumerate(second.T):
+                found[:, a, b] = np.bincount(self.slot, left * right, len(self.first))
+        return found
 
 
 class Pair(NamedTuple):
@@ -55,13 +63,11 @@ class Meetings(NamedTuple):
 
     Attributes:
       plan: layout of the effects.
-      terms: the terms, in formula order.
       between: lead term with each term of the rest.
       across: terms of the rest with each other.
     """
 
     plan: Layout
-    terms: tuple[TermBlock, ...]
     between: tuple[Meeting, ...]
     across: tuple[tuple[int, int, Meeting], ...]
 
@@ -112,15 +118,13 @@ class SparseProducts(NamedTuple):
         return tuple(blocks[j].sum(axis=0) for j in range(len(blocks)))
 
 
-def find_meetings(plan: Layout, terms: tuple[TermBlock, ...]) -> Meetings:
+def find_meetings(plan: Layout) -> Meetings:
     """Find the pairs of levels that meet in some row, by one sort for each pair of terms."""
-    lead = terms[plan.lead]
-    rest = [terms[j] for j in plan.rest]
+    rest = plan.rest
     return Meetings(
         plan,
-        terms,
-        tuple(_meeting(lead, term) for term in rest),
-        tuple((i, j, _meeting(rest[i], rest[j])) for j in range(len(rest)) for i in range(j)),
+        tuple(meet(plan, plan.lead, j) for j in rest),
+        tuple((i, j, meet(plan, rest[i], rest[j])) for j in range(len(rest)) for i in range(j)),
     )
 
 
@@ -133,40 +137,30 @@ def sparse_products(meetings: Meetings, weights: Floats | None) -> SparseProduct
     Returns:
       The blocks.
     """
-    plan, terms = meetings.plan, meetings.terms
-    lead = terms[plan.lead]
-    rest = [terms[j] for j in plan.rest]
+    plan, rest = meetings.plan, meetings.plan.rest
+    between = zip(rest, meetings.between, strict=True)
     return SparseProducts(
         meetings,
-        _own_blocks(lead, weights),
-        tuple(_own_blocks(term, weights) for term in rest),
-        tuple(
-            _pair(meeting, lead, term, weights)
-            for meeting, term in zip(meetings.between, rest, strict=True)
-        ),
-        tuple(
-            (i, j, _pair(meeting, rest[i], rest[j], weights)) for i, j, meeting in meetings.across
-        ),
+        own_blocks(plan, plan.lead, weights),
+        tuple(own_blocks(plan, j, weights) for j in rest),
+        tuple(_pair(meeting, plan, plan.lead, j, weights) for j, meeting in between),
+        tuple((i, j, _pair(m, plan, rest[i], rest[j], weights)) for i, j, m in meetings.across),
     )
 
 
-def _meeting(first: TermBlock, second: TermBlock) -> Meeting:
-    return meet(first.index, second.index, len(first.levels), len(second.levels))
-
-
-def meet(first: Codes, second: Codes, num_first: int, num_second: int) -> Meeting:
-    """Find the pairs of levels that meet in some row, by one sort.
+def meet(plan: Layout, first: int, second: int) -> Meeting:
+    """Find the pairs of levels of two terms that meet in some row, by one sort.
 
     Args:
-      first, second: (n,) levels of two terms.
-      num_first, num_second: how many they have.
+      plan: layout of the effects, with the rows.
+      first, second: the terms, in formula order.
     Returns:
       The pairs, sorted, and which of them each row belongs to.
     """
-    width = num_second
-    key = first.astype(np.int64)
+    num_first, width = plan.sizes[first][0], plan.sizes[second][0]
+    key = plan.level(first).astype(np.int64)
     key *= width
-    key += second
+    key += plan.level(second)
     order = np.argsort(key)
     key = key[order]
     is_new = np.empty(len(key), bool)
@@ -181,16 +175,10 @@ def meet(first: Codes, second: Codes, num_first: int, num_second: int) -> Meetin
     return Meeting(slot, level, (distinct % width).astype(np.int32), pointers)
 
 
-def _pair(meeting: Meeting, first: TermBlock, second: TermBlock, weights: Floats | None) -> Pair:
-    k, other = len(first.columns), len(second.columns)
-    blocks = np.empty((len(meeting.first), k, other))
-    for a in range(k):
-        left = first.values[:, a] if weights is None else first.values[:, a] * weights
-        for b in range(other):
-            blocks[:, a, b] = np.bincount(
-                meeting.slot, left * second.values[:, b], len(meeting.first)
-            )
-    shape = (len(first.levels) * k, len(second.levels) * other)
+def _pair(meeting: Meeting, plan: Layout, first: int, second: int, weights: Floats | None) -> Pair:
+    blocks = meeting.sums(plan.values(first), plan.values(second), weights)
+    (levels, k), (others, other) = plan.sizes[first], plan.sizes[second]
+    shape = (levels * k, others * other)
     if k == other == 1:
         # Short indices halve what the products read.
         pointers = meeting.pointers.astype(np.int32)
@@ -201,12 +189,13 @@ def _pair(meeting: Meeting, first: TermBlock, second: TermBlock, weights: Floats
     return Pair(blocks, meeting.first, meeting.second, forward, forward.T)
 
 
-def _own_blocks(term: TermBlock, weights: Floats | None) -> Floats:
-    levels, k = len(term.levels), len(term.columns)
+def own_blocks(plan: Layout, term: int, weights: Floats | None) -> Floats:
+    """(l, k, k) diagonal blocks of a term of Z'WZ, for row weights (n,); None for ones."""
+    (levels, k), values, level = plan.sizes[term], plan.values(term), plan.level(term)
     blocks = np.empty((levels, k, k))
     for a in range(k):
-        left = term.values[:, a] if weights is None else term.values[:, a] * weights
+        left = values[:, a] if weights is None else values[:, a] * weights
         for b in range(a + 1):
-            found = np.bincount(term.index, left * term.values[:, b], levels)
+            found = np.bincount(level, left * values[:, b], levels)
             blocks[:, a, b] = blocks[:, b, a] = found
     return blocks

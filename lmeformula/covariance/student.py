@@ -59,9 +59,6 @@ class Heavy(Unstructured):
     def labels(self, columns: Sequence[str]) -> list[tuple[str, str]]:
         return [*super().labels(columns), ("df", "")]
 
-    def elements(self, k: int) -> Floats | None:
-        return self.scale.elements(k)
-
     def chart(self, scale: Floats) -> Chart:
         raise NotImplementedError("the Laplace approximation is of Gaussian effects")
 

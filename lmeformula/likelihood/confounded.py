@@ -114,7 +114,7 @@ class _Columns(NamedTuple):
         """(u, m) combinations of moves (m, k, k) that change nothing; none of more than can be looked at."""
         if self.X is not None and self.X.size * sum(map(len, moves)) > MOST_NUMBERS:
             return np.zeros((0, sum(map(len, moves))))
-        return _unseen(self.plan, self.Z, moves, self.X)
+        return _unseen(self, moves)
 
 
 def _linear(columns: _Columns, covariances: tuple[Floats, ...]) -> Alike | None:
@@ -247,8 +247,9 @@ def _scaled(plan: Layout, term: int, values: Floats) -> sp.csr_array:
     return sp.csr_array((values.ravel(), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def _unseen(plan: Layout, Z: list[sp.csr_array], moves: list[Floats], X: Floats | None) -> Floats:
+def _unseen(columns: _Columns, moves: list[Floats]) -> Floats:
     """(u, m) combinations of the moves that change nothing in V, or in contrasts that X leaves alone."""
+    plan, Z, X = columns.plan, columns.Z, columns.X
     ends = np.cumsum([0, *(len(each) for each in moves)])
     gram = np.zeros((ends[-1], ends[-1]))
     for i, first in enumerate(moves):

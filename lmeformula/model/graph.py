@@ -236,7 +236,8 @@ def graph_text(graph: Graph) -> str:
         lines.append(f"{abbreviated([node.name for node in columns])}: data, {columns[0].text}")
     lines += [node.name for node in direct if is_own(node)]
 
-    below = [f"{response.name} ~ {response.text}", *wrapped_all(graph.predictor)]
+    below = [f"{response.name} ~ {response.text}"]
+    below += [line for equation in graph.predictor.split("; ") for line in wrapped(equation)]
     trunk = max((len(line) for line in [*lines, *below]), default=0) + 2
     drawn = []
     for place, line in enumerate(lines):
@@ -258,11 +259,6 @@ def abbreviated(names: Sequence[str]) -> str:
     if len(shown) < len(names):
         shown.insert(-1, f"... ({len(names) - len(shown)} more)")
     return ", ".join(shown)
-
-
-def wrapped_all(equations: str) -> list[str]:
-    """Equations in lines, those of several predictors one below the other."""
-    return [line for equation in equations.split("; ") for line in wrapped(equation)]
 
 
 def wrapped(equation: str, width: int = TEXT_WIDTH - 12, *, indent: bool = True) -> list[str]:

@@ -23,7 +23,7 @@ def both(name: str, weighted: bool):
     weights = rng.uniform(0.2, 2.0, design.n) if weighted else None
     plan = layout(design.terms)
     lambdas = random_lambdas(design, rng)
-    products = sparse_products(find_meetings(plan, design.terms), weights)
+    products = sparse_products(find_meetings(plan), weights)
     return (
         design,
         weights,

@@ -34,7 +34,7 @@ def both(name: str, num_probes: int):
     weights = rng.uniform(0.5, 2.0, n)
     lambdas = tuple(0.7 * np.eye(k) + 0.2 * np.tril(rng.normal(size=(k, k))) for _, k in plan.sizes)
     signs = random_signs(plan.num_effects - plan.lead_size, num_probes, 3)
-    found = factor_iteratively(find_meetings(plan, design.terms), weights, lambdas, signs)
+    found = factor_iteratively(find_meetings(plan), weights, lambdas, signs)
     return found, factorize(plan, plain_products(plan, weights), lambdas)
 
 

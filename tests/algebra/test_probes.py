@@ -40,7 +40,7 @@ def both(formula: str):
     plan = layout(design.terms)
     weights = rng.uniform(0.5, 2.0, n)
     lambdas = tuple(0.7 * np.eye(k) + 0.2 * np.tril(rng.normal(size=(k, k))) for _, k in plan.sizes)
-    products = sparse_products(find_meetings(plan, design.terms), weights)
+    products = sparse_products(find_meetings(plan), weights)
     return (
         eliminate(plan, products, lambdas),
         factorize(plan, plain_products(plan, weights), lambdas),
@@ -116,7 +116,7 @@ def test_the_score_of_a_vanishing_variance_vanishes_with_it():
     data = {name: rng.integers(0, size, n) for name, size in (("g", 80), ("h", 50), ("c", 40))}
     design = lf.design("y ~ 1 + (1 | g) + (1 | h) + (1 | c)", data | {"y": rng.normal(size=n)})
     plan = layout(design.terms)
-    products = sparse_products(find_meetings(plan, design.terms), None)
+    products = sparse_products(find_meetings(plan), None)
     missing = []
     for sd in (1e-3, 1e-4):
         lambdas = tuple(np.array([[value]]) for value in (0.7, 0.5, sd))

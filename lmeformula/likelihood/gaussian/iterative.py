@@ -108,7 +108,7 @@ class _Problem(NamedTuple):
 def _ascend(problem: _Problem, start: Floats, negligible: float) -> Summit:
     """Climb to the root of the score."""
     data, space, elements, reml, _ = problem
-    look = looker(data, space, elements, Orthogonal(data, (), True), reml)
+    look = looker(data, space, elements, Orthogonal(data), reml)
     evaluate = where_told(look, elements.factors)
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 
@@ -150,7 +150,7 @@ def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) ->
             perfect=perfect,
             charts=elements,
             elements=summit.elements,
-            inner=Orthogonal(data, (), True),
+            inner=Orthogonal(data),
         ),
         coordinates=summit.point.coordinates,
         psi=psi,

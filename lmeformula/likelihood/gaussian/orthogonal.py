@@ -28,13 +28,17 @@ class Orthogonal(NamedTuple):
 
     Attributes:
       data: cross products; those that there were where no term needs others.
-      turns: (k, k) of each term: its relative factor times a factor of the old columns is one of the new ones.
-      is_same: whether no term needs other columns.
+      turns: (k, k) of each term, or none where the columns are the same: it times a factor of the old ones is
+        one of the new ones.
     """
 
     data: Sums
-    turns: tuple[Floats, ...]
-    is_same: bool
+    turns: tuple[Floats, ...] = ()
+
+    @property
+    def is_same(self) -> bool:
+        """Whether no term needs other columns."""
+        return not self.turns
 
     def factors(self, lambdas: tuple[Floats, ...]) -> tuple[Floats, ...]:
         """Factors (k, k), or their changes (t, k, k), of the new columns."""
@@ -77,7 +81,7 @@ def orthogonal(data: Sums) -> Orthogonal:
     """
     turns = tuple(_turn(products) for products in data.mean_products())
     if all(turn is None for turn in turns):
-        return Orthogonal(data, (), True)
+        return Orthogonal(data)
     whole = tuple(
         np.eye(k) if turn is None else turn
         for turn, (_, k) in zip(turns, data.plan.sizes, strict=True)
@@ -94,7 +98,7 @@ def orthogonal(data: Sums) -> Orthogonal:
         Zy=rows.gather(plan, rows.residual[:, None])[:, 0],
         dense=None if data.dense is None else dense_products(plan, products),
     )
-    return Orthogonal(new, whole, False)
+    return Orthogonal(new, whole)
 
 
 def _turn(products: Floats) -> Floats | None:

@@ -105,7 +105,7 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
         products = find_incidence(plan).products(weights)
         dense = dense_products(plan, products)
     else:
-        products = sparse_products(find_meetings(plan, design.terms), design.weights)
+        products = sparse_products(find_meetings(plan), design.weights)
     none = Sums(
         plan=plan,
         products=products,

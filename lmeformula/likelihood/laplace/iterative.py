@@ -41,7 +41,7 @@ def fit_iteratively(
       seed, tolerance, max_probes: see `fit_by_probes`.
     """
     plan = layout(model.stack.terms)
-    meetings = find_meetings(plan, model.stack.terms)
+    meetings = find_meetings(plan)
 
     def roughly(signs: Floats) -> tuple[Floats, int]:
         start = fit_laplace(model, _probing(meetings, signs), care=Care(probing.ROUGH_GAIN))
@@ -79,7 +79,7 @@ def fresh_probes(model: Model, count: int, seed: int) -> Factorize:
     """
     plan = layout(model.stack.terms)
     signs = random_signs(plan.num_effects - plan.lead_size, count, seed)
-    return _probing(find_meetings(plan, model.stack.terms), signs)
+    return _probing(find_meetings(plan), signs)
 
 
 def _fit_with(

@@ -202,11 +202,11 @@ def _beside(
     held = tuple(other for other in simpler.at_limits if other.place != one.place)
     model = held_model(whole, held) if held else whole
     space, found = model.space, simpler.found
-    p, f = space.num_fixed, simpler.model.space.own.size
-    natural = simpler.model.space.own.scale.to_natural(found.coordinates[p : p + f])
+    p, held_own = space.num_fixed, simpler.model.space.own
+    first, own, rest = np.split(found.coordinates, [p, p + held_own.size])
+    natural = held_own.scale.to_natural(own)
     natural[one.place] = value
     free = space.own.scale.to_free(natural)
-    first, rest = found.coordinates[:p], found.coordinates[p + f :]
     start = np.concatenate([first, free, rest])
     lambdas = found.charts.factors(found.charts.settle(rest))
     problem = arrays_of(model, found.problem.plan, found.problem.factorize)

@@ -139,7 +139,7 @@ def test_the_equations_are_those_of_the_stacked_rows(name):
         np.tril(rng.normal(size=(len(t.columns),) * 2)) + np.eye(len(t.columns)) for t in terms
     )
     signs = random_signs(plan.num_effects - plan.lead_size, 16, 0)
-    factor = factor_iteratively(find_meetings(plan, terms), weights, lambdas, signs)
+    factor = factor_iteratively(find_meetings(plan), weights, lambdas, signs)
     Z = np.hstack([np.asarray(matrix.todense()) for matrix in plan.matrices])
     Lambda = np.zeros((plan.num_effects, plan.num_effects))
     for j, one in enumerate(lambdas):
