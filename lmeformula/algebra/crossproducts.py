@@ -79,6 +79,11 @@ class Layout(NamedTuple):
             found[self.place(j)] = matrix @ rows
         return found
 
+    def of_columns(self, term: int, values: Floats) -> sp.csr_array:
+        """The model matrix of a term, of other columns (n, k)."""
+        matrix = self.matrices[term]
+        return sp.csr_array((values.ravel(), matrix.indices, matrix.indptr), shape=matrix.shape)
+
     def with_matrices(self, matrices: tuple[sp.csr_array, ...]) -> Layout:
         """The same effects with other model matrices (n, l k)."""
         return self._replace(matrices=matrices, transposed=tuple(matrix.T for matrix in matrices))

@@ -98,10 +98,6 @@ class Eliminated(NamedTuple):
         found[:size] = times_blocks(self.lead_inverse, top, transpose=True)
         return found
 
-    def rest_root(self, number: int, columns: Floats) -> Floats:
-        """G^-T columns of one term of the rest, by its place there."""
-        return times_blocks(self.roots_inverse[number], columns, transpose=True)
-
     def spread_rest(self, columns: Floats) -> Floats:
         """L^-T (0, columns) (q, m), for columns (r, m) of the rest."""
         empty = np.zeros((self.plan.lead_size, columns.shape[1]))

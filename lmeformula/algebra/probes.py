@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.algebra.conjugate import Solved, conjugate_gradients
+from lmeformula.algebra.crossproducts import times_blocks
 from lmeformula.algebra.eliminated import Eliminated
 from lmeformula.arrays import Floats
 
@@ -80,11 +81,6 @@ class Sides(NamedTuple):
     def place(self) -> slice:
         """Where in an array over all probes these count."""
         return slice(None) if self.probes is None else self.probes
-
-    @property
-    def rest_of_inverse(self) -> Floats:
-        """(r, s) (A^-1 - I - (I - A)) c."""
-        return self.solved.x + self.solved.product - 2.0 * self.columns
 
 
 def random_signs(size: int, count: int, seed: int) -> Floats:
@@ -212,10 +208,11 @@ def spread_sides(factor: Eliminated, sides: Sides) -> tuple[Floats, Floats]:
     size = factor.plan.lead_size
     right = factor.spread_rest(sides.columns)
     left = factor.spread_rest(sides.solved.x - sides.columns)
-    beyond = sides.rest_of_inverse
-    for number, place in enumerate(factor.places()):
+    # (A^-1 - I - (I - A)) c
+    beyond = sides.solved.x + sides.solved.product - 2.0 * sides.columns
+    for root, place in zip(factor.roots_inverse, factor.places(), strict=True):
         inside = slice(size + place.start, size + place.stop)
-        left[inside] = factor.rest_root(number, beyond[place])
+        left[inside] = times_blocks(root, beyond[place], transpose=True)
     return right, left
 
 

@@ -15,7 +15,7 @@ Barndorff-Nielsen, Schou (1973), J. Multivariate Anal. 3, 408-419, the parametri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -193,11 +193,12 @@ class Lags:
         return np.asarray((steps > reach) | after)
 
 
-class _Row:
+class _Row(NamedTuple):
     """A row of the factor (k,), with its first (a, k) and second (a, a, k) derivatives in the angles."""
 
-    def __init__(self, value: Floats, first: Floats, second: Floats) -> None:
-        self.value, self.first, self.second = value, first, second
+    value: Floats
+    first: Floats
+    second: Floats
 
     @staticmethod
     def unit(place: int, k: int) -> _Row:

@@ -84,7 +84,8 @@ def alike(
         for own, term in zip(values, space.terms, strict=True)
     ]
     back = [np.asarray(np.linalg.inv(root), float) for root in roots]
-    Z = [_scaled(plan, term, values[term] @ inverse) for term, inverse in enumerate(back)]
+    pairs = zip(values, back, strict=True)
+    Z = [plan.of_columns(j, own @ inverse) for j, (own, inverse) in enumerate(pairs)]
     columns = _Columns(plan, space, Z, roots, back, X)
     one = _unordered(columns, covariances)
     other = _linear(columns, covariances if one is None else one.covariances)
@@ -239,12 +240,6 @@ def _moves(term: TermShape, root: Floats) -> Floats:
     rows, columns = np.tril_indices(k)
     half = one[rows][:, :, None] * one[columns][:, None, :]
     return np.asarray(0.5 * (half + half.transpose(0, 2, 1)))
-
-
-def _scaled(plan: Layout, term: int, values: Floats) -> sp.csr_array:
-    """The model matrix of a term, of other columns (n, k)."""
-    matrix = plan.matrices[term]
-    return sp.csr_array((values.ravel(), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def _unseen(columns: _Columns, moves: list[Floats]) -> Floats:

@@ -111,10 +111,7 @@ def _turn(products: Floats) -> Floats | None:
 
 def _turned(plan: Layout, turns: tuple[Floats, ...]) -> Layout:
     matrices = []
-    for matrix, turn in zip(plan.matrices, turns, strict=True):
-        values = matrix.data.reshape(-1, len(turn))
-        solved = sl.solve_triangular(turn, values.T, lower=True, trans="T").T
-        other = matrix.copy()
-        other.data = np.ascontiguousarray(solved).ravel()
-        matrices.append(other)
+    for j, turn in enumerate(turns):
+        solved = sl.solve_triangular(turn, plan.values(j).T, lower=True, trans="T").T
+        matrices.append(plan.of_columns(j, solved))
     return plan.with_matrices(tuple(matrices))

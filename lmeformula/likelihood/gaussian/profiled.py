@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import scipy.linalg as sl
 
@@ -21,75 +19,51 @@ from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 
 
-class Held(NamedTuple):
-    """A fixed effect that is held: its place in beta, and its value."""
-
-    place: int
-    value: float
-
-
-class Concentrated(NamedTuple):
-    """The likelihood at covariance parameters, the fixed effects at their optimum there.
-
-    Attributes:
-      value: log-likelihood, or the restricted one.
-      gradient: its derivative in the covariance parameters: theta of each term, then log sigma.
-      in_held: its derivative in the value of the held fixed effect; 0 where none is.
-    """
-
-    value: float
-    gradient: Floats
-    in_held: float
-
-
 def concentrated(
-    data: Sums,
-    space: ParamSpace,
-    covariance: Floats,
-    *,
-    reml: bool = False,
-    held: Held | None = None,
-) -> Concentrated:
+    data: Sums, space: ParamSpace, psi: Floats, *, reml: bool = False, held: int | None = None
+) -> tuple[float, Floats]:
     """Evaluate the likelihood and its derivatives, by the envelope theorem.
 
     Args:
       data: the cross products.
       space: layout of psi.
-      covariance: (d - p,) the unconstrained parameters after the fixed effects; log sds must be finite.
+      psi: (d,) unconstrained parameters, of whose fixed effects only one that is held is read; log sds must be
+        finite.
       reml: of the restricted likelihood.
       held: a fixed effect that is not at its optimum; not with `reml`, which integrates all of them out.
     Returns:
-      Value and derivatives.
+      value: log-likelihood, or the restricted one.
+      gradient: (d,) its derivative in psi; 0 in fixed effects that are not held.
     """
-    p = space.num_fixed
-    psi = np.concatenate([np.zeros(p), covariance])
     sigma = space.residual_sd(psi)
     variance = sigma**2
-    found = solve_exactly(data, relative_factors(space, psi))
-    in_held = 0.0
+    found, pull = solve_exactly(data, relative_factors(space, psi)), 0.0
     if held is not None:
-        found, pull = _hold(data, found, held)
-        in_held = pull / variance
+        found, pull = _hold(data, found, held, float(psi[held]))
     slopes = found.slopes(variance, reml)
-    gradient = space.pull_back(psi, slopes, sigma)[p:]
+    gradient = space.pull_back(psi, slopes, sigma)
+    if held is not None:
+        gradient[held] = pull / variance
     # Of the relative factors, too: they are those of the covariances divided by sigma.
     along = sum(float(np.vdot(*each)) for each in zip(slopes, found.factor.lambdas, strict=True))
-    gradient[space.own_slice.start - p :] = found.rss / variance - data.freedom(reml) - along
-    return Concentrated(log_likelihood_of(data, found, variance, reml), gradient, in_held)
+    gradient[space.own_slice] = found.rss / variance - data.freedom(reml) - along
+    return log_likelihood_of(data, found, variance, reml), gradient
 
 
-def _hold(data: Sums, found: Solution[Factor], held: Held) -> tuple[Solution[Factor], float]:
+def _hold(
+    data: Sums, found: Solution[Factor], held: int, value: float
+) -> tuple[Solution[Factor], float]:
     """Move the coefficients of Q the shortest way, in the metric of their information, to the held value.
 
     Returns:
       The solution there, and minus half the derivative of its residual sum of squares in the held value.
     """
     unit = np.zeros(len(data.ols))
-    unit[held.place] = 1.0
+    unit[held] = 1.0
     row = sl.solve_triangular(data.R, unit, trans="T")
     direction = sl.solve(found.information, row, assume_a="pos")
     length = float(row @ direction)
-    missing = held.value - float(data.ols[held.place] + row @ found.gamma)
+    missing = value - float(data.ols[held] + row @ found.gamma)
     move = direction * (missing / length)
     w = found.w - found.ZVQ @ move
     moved = found._replace(
@@ -120,10 +94,5 @@ class ExactLikelihood:
 
     def at(self, psi: Floats, held: int) -> tuple[float, Floats]:
         """See `Likelihood`."""
-        p = self.space.num_fixed
-        fixed = Held(held, float(psi[held])) if held < p else None
-        found = concentrated(self.data, self.space, psi[p:], reml=self.reml, held=fixed)
-        slope = np.concatenate([np.zeros(p), found.gradient])
-        if fixed is not None:
-            slope[held] = found.in_held
-        return found.value, slope
+        fixed = held if held < self.space.num_fixed else None
+        return concentrated(self.data, self.space, psi, reml=self.reml, held=fixed)
