@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.family.gammas import NUM_TERMS, SMALL
 from lmeformula.family.tweedie_density import less_powers
 
 # Draws that are added up one by one, of rows that have more of them than so many.
@@ -21,8 +22,6 @@ FIRST, MANY = 32, 200
 EULER = 0.5772156649015329
 # Below this the logarithm of a gamma function is that of its argument, and a correction.
 TINY = 1e-8
-# Functions that begin with a square are series below this, of so many terms.
-SMALL, NUM_TERMS = 0.1, 18
 # Draws over the first factor below which one power of their ratio is enough of a correction.
 LATE = 1e-4
 

@@ -6,13 +6,11 @@ import numpy as np
 import scipy.special
 
 from lmeformula.arrays import Floats
-from lmeformula.family.gammas import LARGE, REMAINDER
+from lmeformula.family.gammas import LARGE, NUM_TERMS, REMAINDER, SMALL
+from lmeformula.family.polya_urn_large import less_log
 
 # Up to here counts are summed term by term, which keeps all digits.
 SUMMED = 64
-# Below this functions of a ratio that begin with its square are summed as series.
-SMALL_RATIO = 0.1
-NUM_TERMS = 18
 
 
 def rising(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
@@ -61,10 +59,8 @@ def _direct(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
 def _stirling(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
     ratio, above = counts / size, counts + size
     rest, here = _remainder(above), _remainder(np.full(1, size))
-    # (1 + x) log(1 + x) - x and log(1 + x) - x, both of which begin with x^2
-    whole, part = _bent(ratio)
-    value = size * whole - 0.5 * np.log1p(ratio) + rest[0] - here[0]
-    first = part + 0.5 * ratio / above + rest[1] - here[1]
+    value = size * _bent(ratio) - 0.5 * np.log1p(ratio) + rest[0] - here[0]
+    first = 0.5 * ratio / above - less_log(ratio) + rest[1] - here[1]
     second = (
         ratio**2 / (size * (1.0 + ratio))
         - 0.5 * counts * (2.0 * size + counts) / (size * above) ** 2
@@ -72,19 +68,12 @@ def _stirling(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
     return value, first, second + rest[2] - here[2]
 
 
-def _bent(x: Floats) -> tuple[Floats, Floats]:
-    near = np.minimum(x, SMALL_RATIO)
-    whole, part = np.zeros_like(x), np.zeros_like(x)
+def _bent(x: Floats) -> Floats:
+    """(1 + x) log(1 + x) - x, which begins with half a square."""
+    near, total = np.minimum(x, SMALL), np.zeros_like(x)
     for k in range(NUM_TERMS, 1, -1):
-        sign = 1.0 if k % 2 == 0 else -1.0
-        whole = near * whole + sign / (k * (k - 1))
-        part = near * part - sign / k
-    log = np.log1p(x)
-    is_near = x < SMALL_RATIO
-    return (
-        np.where(is_near, near**2 * whole, (1.0 + x) * log - x),
-        np.where(is_near, near**2 * part, log - x),
-    )
+        total = near * total + (-1.0) ** k / (k * (k - 1))
+    return np.where(x < SMALL, near**2 * total, (1.0 + x) * np.log1p(x) - x)
 
 
 def _remainder(x: Floats) -> tuple[Floats, Floats, Floats]:
