@@ -220,26 +220,17 @@ def _nodes(frame: _Frame, levels: Ints, num_nodes: int) -> tuple[Floats, Floats]
     inner = low[:, :, None] + spacing[:, :, None] * np.arange(num_nodes)
     along = widths[:, :, None] * np.sinh(inner)
     logs = np.log(widths * spacing)[:, :, None] + np.log(np.cosh(inner))
-    if k == 1:
-        return centre[:, None] + axes[:, :, 0][:, None] * along[:, 0][:, :, None], logs[:, 0]
-    shape = (len(levels), num_nodes, num_nodes)
-    away = np.stack(
-        [
-            np.broadcast_to(along[:, 0][:, :, None], shape),
-            np.broadcast_to(along[:, 1][:, None, :], shape),
-        ],
-        axis=-1,
-    ).reshape(len(levels), -1, 2)
-    both = (logs[:, 0][:, :, None] + logs[:, 1][:, None, :]).reshape(len(levels), -1)
-    return centre[:, None] + np.einsum("lba,lna->lnb", axes, away), both
+    places = np.indices((num_nodes,) * k).reshape(k, -1)
+    away = np.stack([along[:, a, place] for a, place in enumerate(places)], axis=-1)
+    total = np.sum([logs[:, a, place] for a, place in enumerate(places)], axis=0)
+    return centre[:, None] + np.einsum("lba,lna->lnb", axes, away), total
 
 
 def _coarse(logs: Floats, num_nodes: int, k: int) -> Floats:
     """(l,) the same by every other node along each axis, a rule of its own with twice the spacing."""
-    if k == 1:
-        return np.asarray(logsumexp(logs[:, ::2], axis=1) + np.log(2.0))
-    square = logs.reshape(-1, num_nodes, num_nodes)[:, ::2, ::2]
-    return np.asarray(logsumexp(square, axis=(1, 2)) + np.log(4.0))
+    every_other = (slice(None), *[slice(None, None, 2)] * k)
+    thinned = logs.reshape(-1, *[num_nodes] * k)[every_other]
+    return np.asarray(logsumexp(thinned, axis=tuple(range(1, k + 1))) + k * np.log(2.0))
 
 
 class _Rows(NamedTuple):
