@@ -12,6 +12,19 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.em import recognise
+from lmeformula.errors import ColumnNotFoundError as ColumnNotFoundError
+from lmeformula.errors import ConvergenceError as ConvergenceError
+from lmeformula.errors import DatasetError as DatasetError
+from lmeformula.errors import FormulaDataError as FormulaDataError
+from lmeformula.errors import FormulaErrors as FormulaErrors
+from lmeformula.errors import FormulaSyntaxError as FormulaSyntaxError
+from lmeformula.errors import FunctionNotFoundError as FunctionNotFoundError
+from lmeformula.errors import LmeFormulaError as LmeFormulaError
+from lmeformula.errors import LmeFormulaWarning as LmeFormulaWarning
+from lmeformula.errors import MissingLibraryError as MissingLibraryError
+from lmeformula.errors import ModelError as ModelError
+from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
+from lmeformula.errors import SavedFitError as SavedFitError
 from lmeformula.startup import watch_imports
 
 if TYPE_CHECKING:
@@ -24,19 +37,6 @@ if TYPE_CHECKING:
     from lmeformula.design import Design as Design
     from lmeformula.design import design as design
     from lmeformula.em.outcome import Outcome as Outcome
-    from lmeformula.errors import ColumnNotFoundError as ColumnNotFoundError
-    from lmeformula.errors import ConvergenceError as ConvergenceError
-    from lmeformula.errors import DatasetError as DatasetError
-    from lmeformula.errors import FormulaDataError as FormulaDataError
-    from lmeformula.errors import FormulaErrors as FormulaErrors
-    from lmeformula.errors import FormulaSyntaxError as FormulaSyntaxError
-    from lmeformula.errors import FunctionNotFoundError as FunctionNotFoundError
-    from lmeformula.errors import LmeFormulaError as LmeFormulaError
-    from lmeformula.errors import LmeFormulaWarning as LmeFormulaWarning
-    from lmeformula.errors import MissingLibraryError as MissingLibraryError
-    from lmeformula.errors import ModelError as ModelError
-    from lmeformula.errors import NamesNotFoundError as NamesNotFoundError
-    from lmeformula.errors import SavedFitError as SavedFitError
     from lmeformula.face import Fit as Fit
     from lmeformula.family.custom import Family as Family
     from lmeformula.formula import Formula as Formula
@@ -66,19 +66,6 @@ _HOME = {
     "anova": "inference.anova",
     "compare": "inference.compare",
     "Outcome": "em.outcome",
-    "LmeFormulaError": "errors",
-    "FormulaSyntaxError": "errors",
-    "FormulaErrors": "errors",
-    "FormulaDataError": "errors",
-    "ColumnNotFoundError": "errors",
-    "FunctionNotFoundError": "errors",
-    "MissingLibraryError": "errors",
-    "ModelError": "errors",
-    "NamesNotFoundError": "errors",
-    "SavedFitError": "errors",
-    "ConvergenceError": "errors",
-    "DatasetError": "errors",
-    "LmeFormulaWarning": "errors",
 }
 _MODULES = ("datasets", "em", "sklearn")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -18,8 +18,6 @@ from lmeformula.arguments.spelled import elsewhere, spelled
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     import lmeformula.checking.check
     import lmeformula.checking.cross_validate
     import lmeformula.handing.arviz
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     import lmeformula.inference.update
     import lmeformula.prediction.joint
     import lmeformula.prediction.predict
+    import lmeformula.prediction.predictions
     import lmeformula.prediction.ranef
     import lmeformula.prediction.residuals
     import lmeformula.prediction.simulate
@@ -45,13 +44,18 @@ if TYPE_CHECKING:
     import lmeformula.views.summary
     from lmeformula.checking.diagnosis import Diagnostics
     from lmeformula.inference.anova import Anova
-    from lmeformula.prediction.kept_effects import ReForm
     from lmeformula.prediction.varcorr import VarCorr
     from lmeformula.views.plot_methods import Plots
 else:
     lmeformula = Modules("lmeformula")
 
 P = ParamSpec("P")
+# Arguments that R has: one that is called otherwise here, and others of its predictions.
+_takes_type = spelled(type="kind")
+_says_where = elsewhere(
+    se_fit='Use interval="confidence": estimate, lower and upper.',
+    allow_new_levels='Use new_levels="sample", or "population" for an effect of zero.',
+)
 
 
 def _fits(
@@ -95,53 +99,8 @@ class Fit(FittedModel):
     # The rows of the fit, and new ones.
     fitted = Method(lambda: lmeformula.prediction.predict.fitted)
     simulate = Method(lambda: lmeformula.prediction.simulate.simulate)
-    residuals = Method(lambda: spelled(type="kind")(lmeformula.prediction.residuals.residuals))
-
-    @spelled(type="kind")
-    @elsewhere(
-        se_fit='Use interval="confidence": estimate, lower and upper.',
-        allow_new_levels='Use new_levels="sample", or "population" for an effect of zero.',
-    )
-    @kinds.takes()
-    def predict(
-        self,
-        newdata: object = None,
-        *,
-        interval: str | None = None,
-        kind: str = "response",
-        re_form: ReForm = None,
-        new_levels: str = "error",
-        offset: object = None,
-        averaged: bool = False,
-        level: float = 0.95,
-        weights: object = None,
-        include: Sequence[str] | None = None,
-        seed: int = 0,
-        num_draws: int | None = None,
-    ) -> pd.Series | pd.DataFrame:
-        """Predict means; with `interval`, "confidence" or "prediction", a frame of estimate, lower and upper.
-
-        With kind="draws" a column for each draw of the effects. What each argument may be stands in
-        `lmeformula.prediction.predictions.predictions`.
-        """
-        from lmeformula.prediction.predictions import predictions
-
-        return predictions(
-            self,
-            newdata,
-            interval=interval,
-            kind=kind,
-            re_form=re_form,
-            new_levels=new_levels,
-            offset=offset,
-            averaged=averaged,
-            level=level,
-            weights=weights,
-            include=include,
-            seed=seed,
-            num_draws=num_draws,
-        )
-
+    residuals = Method(lambda: _takes_type(lmeformula.prediction.residuals.residuals))
+    predict = Method(lambda: _takes_type(_says_where(lmeformula.prediction.predictions.predict)))
     joint_for = Method(lambda: kinds.takes()(lmeformula.prediction.joint.joint_for))
 
     @property
@@ -165,7 +124,7 @@ class Fit(FittedModel):
     drop1 = Method(lambda: lmeformula.inference.drop1.drop1)
     icc = Method(lambda: lmeformula.inference.r2.icc)
     r2 = Method(lambda: lmeformula.inference.r2.r2)
-    emmeans = Method(lambda: spelled(type="kind")(lmeformula.inference.emmeans.emmeans))
+    emmeans = Method(lambda: _takes_type(lmeformula.inference.emmeans.emmeans))
 
     @kinds.takes()
     def anova(self, *others: Fit, level: float = 0.05) -> Anova:

@@ -30,7 +30,7 @@ BEHIND = {
     "icc": "inference.r2:icc",
     "joint_for": "prediction.joint:joint_for",
     "joint_tests": "inference.joint_tests:joint_tests",
-    "predict": "prediction.predictions:predictions",
+    "predict": "prediction.predictions:predict",
     "profile": "inference.profile:profile",
     "r2": "inference.r2:r2",
     "ranef": "prediction.ranef:ranef",

@@ -39,6 +39,7 @@ class Method(Generic[P, R]):
 
     Args:
       find: () -> the function; called when the method is asked for, so that it may load what has it.
+      of: the object's attribute that is the first argument; the object itself by default.
     Example:
       >>> class Word(str):
       ...     times = Method(lambda: repeated)
@@ -48,8 +49,8 @@ class Method(Generic[P, R]):
       'hahaha'
     """
 
-    def __init__(self, find: Callable[[], Callable[Concatenate[Any, P], R]]) -> None:
-        self._find = find
+    def __init__(self, find: Callable[[], Callable[Concatenate[Any, P], R]], of: str = "") -> None:
+        self._find, self._of = find, of
 
     @overload
     def __get__(self, held: None, owner: type) -> Callable[Concatenate[Any, P], R]: ...
@@ -59,4 +60,6 @@ class Method(Generic[P, R]):
 
     def __get__(self, held: object | None, owner: type) -> Callable[..., R]:
         found = self._find()
-        return found if held is None else MethodType(found, held)
+        if held is None:
+            return found
+        return MethodType(found, getattr(held, self._of) if self._of else held)

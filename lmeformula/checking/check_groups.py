@@ -12,9 +12,8 @@ from lmeformula.arrays import Floats, Ints
 from lmeformula.checking.finding import Finding
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import TermBlock
-from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.fit import FittedModel
-from lmeformula.inference.refit import check_refit
+from lmeformula.inference.refit import has_estimates
 from lmeformula.likelihood.laplace.rows import row_derivatives
 from lmeformula.prediction.distribution import draw_rows
 from lmeformula.prediction.posterior import row_precisions
@@ -229,13 +228,9 @@ def row_scores(fit: FittedModel, seed: int) -> Scores:
     each = np.repeat(eta[None], count, axis=0)
     for responses in draw_rows(fit, each, response, np.random.SeedSequence([seed, 4])):
         changed = with_drawn(fit, responses)
-        try:
-            check_refit(fit, changed)
-        except (FormulaDataError, ModelError):
-            # A constant, or a category that was not drawn.
-            continue
-        model = fit.model.responding(changed)
-        drawn.append(np.asarray(row_derivatives(model).slopes(at, free).first, float))
+        if has_estimates(fit, changed):
+            model = fit.model.responding(changed)
+            drawn.append(np.asarray(row_derivatives(model).slopes(at, free).first, float))
     if len(drawn) < FEWEST_DRAWS:
         held = row_derivatives(fit.model).held(row_precisions(fit))
         return Scores(first, held, np.zeros((0, num_stacked)))

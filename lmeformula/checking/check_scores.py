@@ -139,22 +139,21 @@ def _curvature(fit: FittedModel, scores: Scores, projected: Projected) -> Findin
 def _lacking(fit: FittedModel, scores: Scores, projected: Projected) -> Finding | None:
     """A column of one predictor's formula that another's lacks, where there are several."""
     design = fit.model.design
-    names, of, columns = [], [], []
     every = {
         name: part.design.X[:, k]
         for part in design.predictors
         for k, name in enumerate(part.design.names)
     }
-    for place, part in enumerate(design.predictors):
-        for name, column in every.items():
-            if name not in part.design.names and np.ptp(column) > 0.0:
-                names.append(name)
-                of.append(place)
-                columns.append((column - column.mean()) / column.std())
-    if not columns:
+    lacked = [
+        (name, place, (column - column.mean()) / column.std())
+        for place, part in enumerate(design.predictors)
+        for name, column in every.items()
+        if name not in part.design.names and np.ptp(column) > 0.0
+    ]
+    if not lacked:
         return None
-    tried = np.column_stack(columns[:MOST_COLUMNS])
-    found = _best(scores, projected, tried, of)
+    names, of, columns = zip(*lacked[:MOST_COLUMNS], strict=True)
+    found = _best(scores, projected, np.column_stack(columns), of)
     if found is None:
         return None
     chance, z, best = found
@@ -174,7 +173,7 @@ def _best(
     """Of the column (n, c) that would add most to its predictor: its chance, times those tried, z, place."""
     n, k, _ = projected.weights.shape
     values = np.zeros((k, *columns.shape))
-    for place, predictor in enumerate(of[: columns.shape[1]]):
+    for place, predictor in enumerate(of):
         values[predictor, :, place] = columns[:, place]
     values = values.reshape(k * n, -1)
     weighted = projected.times(values)

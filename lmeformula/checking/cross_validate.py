@@ -315,8 +315,6 @@ def _check(
         how = "mcem"
     if how is None:
         how = "exact" if fit.model.family.is_normal else "laplace"
-    if how not in FIT_METHODS:
-        raise ModelError(f"method is {method!r}", hint=f"Choose one of {', '.join(FIT_METHODS)}.")
     if not fit.is_factored:
         raise ModelError(
             "no cross-validation of a model fitted by the iterative solver",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
 from lmeformula.history import Ascent, Sampling, Seconds
+from lmeformula.text.render import facts_html, facts_lines
 
 # Distances of Laplace below this many standard errors are not named one by one.
 NAMED_DISTANCE = 0.1
@@ -108,23 +109,13 @@ def diagnostics_text(found: Diagnostics, width: int = 80) -> str:
     Returns:
       text: no newline at the end.
     """
-    facts = _facts(found)
-    indent = 2 + max(len(label) for label, _ in facts) + 2
     lines = textwrap.wrap(found.outcome.value, width)
-    for label, text in facts:
-        first = f"  {label}".ljust(indent)
-        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent)
-    return "\n".join(lines)
+    return "\n".join(lines + facts_lines(_facts(found), width))
 
 
 def diagnostics_html(found: Diagnostics) -> str:
     """The same as HTML."""
-    rows = "".join(
-        f"<tr><th style='text-align: left'>{html.escape(label)}</th>"
-        f"<td style='text-align: left'>{html.escape(text)}</td></tr>"
-        for label, text in _facts(found)
-    )
-    return f"<p>{html.escape(found.outcome.value)}</p>\n<table>{rows}</table>"
+    return f"<p>{html.escape(found.outcome.value)}</p>\n{facts_html(_facts(found))}"
 
 
 def laplace_sentence(distances: tuple[LaplaceDistance, ...]) -> str:

@@ -16,7 +16,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.student_effects import is_heavy
-from lmeformula.estimation.student_maximum import refit_by_quadrature
+from lmeformula.estimation.student_maximum import likelihood_by_quadrature, refit_by_quadrature
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.prediction.averaged import mean_over_draws, over_errors
@@ -26,7 +26,6 @@ from lmeformula.prediction.posterior import posterior_of
 from lmeformula.prediction.predictive_density import LogDensities, log_predictive, row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.predictor_intervals import Uncertain, uncertain
-from lmeformula.startup import import_tensorflow
 
 Arrays = tuple[Floats, ...]
 
@@ -49,11 +48,7 @@ def refit_heavy(fit: FittedModel, model: Model, seed: int, options: Options | No
     Raises:
       KeyboardInterrupt: that the engine was stopped by.
     """
-    import_tensorflow()
-    from lmeformula.sampling.student_problem import HeavyModel
-    from lmeformula.sampling.student_quadrature import heavy_likelihood
-
-    likelihood = heavy_likelihood(HeavyModel(model))
+    likelihood = likelihood_by_quadrature(model)
     if likelihood is not None:
         return refit_by_quadrature(fit, model, likelihood)
     found = estimate(model, method="mcem", seed=seed, options=options)

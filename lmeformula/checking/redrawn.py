@@ -9,10 +9,9 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import find_incidence
-from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.common import BOUNDARY_SD
 from lmeformula.fit import FittedModel
-from lmeformula.inference.refit import check_refit
+from lmeformula.inference.refit import has_estimates
 from lmeformula.likelihood.laplace.modes import arrays_of, conditional, mode_at
 from lmeformula.model.bounds import off_bounds
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
@@ -34,9 +33,7 @@ def redrawn(fit: FittedModel, count: int, seed: int) -> Iterator[FittedModel]:
     factorize = find_incidence(plan).factorize
     for drawn in responses(sampler_of(fit), count, seed):
         changed = with_drawn(fit, drawn)
-        try:
-            check_refit(fit, changed)
-        except (FormulaDataError, ModelError):
+        if not has_estimates(fit, changed):
             continue
         model = replace(fit.model, design=changed)
         arrays = arrays_of(model, plan, factorize)

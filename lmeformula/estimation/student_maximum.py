@@ -16,6 +16,7 @@ from lmeformula.estimation.student_effects import inverted, stand_in_modes
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.model.compile import Model
+from lmeformula.startup import import_tensorflow
 
 # Standard deviations, relative, and degrees of freedom above one that are as good as their least; and the range
 # in which correlations lie, unconstrained.
@@ -53,6 +54,15 @@ class Maximum(NamedTuple):
     psi: Floats
     value: float
     converged: bool
+
+
+def likelihood_by_quadrature(model: Model) -> HeavyLikelihood | None:
+    """The likelihood of a model; None where some effects hang together in blocks of more than two."""
+    import_tensorflow()
+    from lmeformula.sampling.student_problem import HeavyModel
+    from lmeformula.sampling.student_quadrature import heavy_likelihood
+
+    return heavy_likelihood(HeavyModel(model))
 
 
 def heavy_range(fit: FittedModel) -> Range:

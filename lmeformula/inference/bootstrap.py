@@ -14,21 +14,24 @@ import pandas as pd
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
-from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.student_effects import is_heavy
-from lmeformula.estimation.student_maximum import heavy_range, heavy_units, maximise
+from lmeformula.estimation.student_maximum import (
+    heavy_range,
+    heavy_units,
+    likelihood_by_quadrature,
+    maximise,
+)
 from lmeformula.fit import FittedModel
-from lmeformula.inference.refit import check_refit, refit_exactly
+from lmeformula.inference.refit import has_estimates, refit_exactly
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
 from lmeformula.model.compile import Model
 from lmeformula.prediction.intervals import chosen, interval_frame
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
-from lmeformula.startup import import_tensorflow
 
 # A model of another response -> its estimates as they are reported, or None where there are none.
 Refit = Callable[[Model], Floats | None]
@@ -154,8 +157,8 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
             refit, shift = _refit_method(fit, seed)
             for drawn in responses(sampler_of(fit), num_refits, seed):
                 design = with_drawn(fit, drawn)
-                is_fitted = _has_estimates(fit, design)
-                values = refit(replace(fit.model, design=design)) if is_fitted else None
+                model = replace(fit.model, design=design)
+                values = refit(model) if has_estimates(fit, design) else None
                 if values is None:
                     num_lost += 1
                 else:
@@ -169,15 +172,6 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
     return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
 
 
-def _has_estimates(fit: FittedModel, design: Design) -> bool:
-    """Whether a response is neither a constant nor without one of the categories."""
-    try:
-        check_refit(fit, design)
-    except (FormulaDataError, ModelError):
-        return False
-    return True
-
-
 def _refit_method(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) by how much all refits are moved."""
     if is_heavy(fit.model):
@@ -187,17 +181,13 @@ def _refit_method(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
 
 def _by_quadrature(fit: FittedModel) -> Refit | None:
     """Refits with effects by Student's t distribution; None where their blocks are too large."""
-    import_tensorflow()
-    from lmeformula.sampling.student_problem import HeavyModel
-    from lmeformula.sampling.student_quadrature import heavy_likelihood
-
     space = fit.model.space
     start, within, unit = space.to_free(fit.params), heavy_range(fit), heavy_units(fit)
-    if heavy_likelihood(HeavyModel(fit.model)) is None:
+    if likelihood_by_quadrature(fit.model) is None:
         return None
 
     def refit(model: Model) -> Floats | None:
-        likelihood = heavy_likelihood(HeavyModel(model))
+        likelihood = likelihood_by_quadrature(model)
         assert likelihood is not None
         top = maximise(likelihood, start, unit, within)
         return space.to_report(top.psi) if top.converged else None

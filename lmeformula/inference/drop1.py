@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,9 +25,15 @@ from lmeformula.fit import FittedModel
 from lmeformula.formula.ir import Term, TermSum
 from lmeformula.inference.ddf import METHODS, freedom
 from lmeformula.inference.grid import grid_rows
-from lmeformula.inference.joint_tests import frame_of_tests, of_each, points_of
+from lmeformula.inference.joint_tests import (
+    PredictorGroup,
+    frame_of_tests,
+    of_each,
+    points_of,
+    predictor_groups,
+)
 from lmeformula.model.compile import compile
-from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors
+from lmeformula.prediction.named_predictor import NamedPredictor
 from lmeformula.prediction.observed_together import observed_of
 
 # Columns of the smaller model are combinations of the larger one's up to this, relative to their length.
@@ -39,14 +44,14 @@ class Reduced(NamedTuple):
     """The fixed part without one term.
 
     Attributes:
-      predictor: which linear predictor the term is of; None where all have it, as those of categories do.
+      predictors: which lose the term: one, or all those of categories.
       term: what was left out, in canonical text, after the name of a further predictor.
       names: (r) of the columns that it has then.
       within: (p + c, r) those columns as combinations of the columns of the fit and, with c = 1, of a constant
         that thresholds stand for.
     """
 
-    predictor: int | None
+    predictors: tuple[NamedPredictor, ...]
     term: str
     names: tuple[str, ...]
     within: Floats
@@ -94,18 +99,16 @@ def drop1(
       {'term': 'Machine', 'df': 2.0, 'statistic': 75.47}
     """
     smaller = [
-        _reduce(part, term, predictor, name)
-        for predictor, name, part in _predictors(fit)
-        for term in droppable(part.formula.fixed.sum)
+        _reduce(fit, group, term)
+        for group in predictor_groups(fit)
+        for term in droppable(group.predictors[0].design.formula.fixed.sum)
     ]
     if test == "F":
         method = freedom(fit, ddf)
         # The coefficients are those of the smaller model where these combinations are zero.
-        lost = [_lost(fit, model) for model in smaller]
-        tests = [method.test(rows, rows @ fit.params.beta) for rows in lost]
-        return frame_of_tests(
-            [(model.term, test) for model, test in zip(smaller, tests, strict=True)]
-        )
+        lost = [(model.term, _lost(fit, model)) for model in smaller]
+        beta = fit.params.beta
+        return frame_of_tests([(term, method.test(rows, rows @ beta)) for term, rows in lost])
     full = _estimate(fit, fit.model.design, seed, options) if fit.reml else fit  # of one predictor
     fits = [full, *(_estimate(fit, _narrow(fit, model), seed, options) for model in smaller)]
     df = np.array([full.loglik.df - other.loglik.df for other in fits], float)
@@ -143,26 +146,18 @@ def droppable(terms: TermSum) -> tuple[Term, ...]:
     )
 
 
-def _predictors(fit: FittedModel) -> Iterator[tuple[int | None, str, FittedModel]]:
-    """Each linear predictor: its number, what comes before its terms in names, and the fit without others."""
+def _alone(fit: FittedModel, predictor: NamedPredictor) -> FittedModel:
+    """The fit with one predictor alone."""
     family = fit.model.family
-    first, *further = named_predictors(fit)
-    if family.is_unordered:
-        yield None, "", _alone(fit, first, family.has_intercept)
-        return
-    yield 0, "", _alone(fit, first, family.has_intercept)
-    for each in further:
-        rule = predicted_of(family.base, each.name)
-        yield each.number, each.before, _alone(fit, each, rule.has_intercept)
-
-
-def _alone(fit: FittedModel, predictor: NamedPredictor, has_intercept: bool) -> FittedModel:
-    family = fit.model.family._replace(has_intercept=has_intercept)
+    if predictor.number:
+        rule = predicted_of(family.base, predictor.name)
+        family = family._replace(has_intercept=rule.has_intercept)
     return replace(fit, model=replace(fit.model, design=predictor.design, family=family))
 
 
-def _reduce(fit: FittedModel, term: Term, predictor: int | None, before: str) -> Reduced:
+def _reduce(fit: FittedModel, group: PredictorGroup, term: Term) -> Reduced:
     """The fixed part without a term; found on a grid that tells all columns apart."""
+    fit = _alone(fit, group.predictors[0])
     total = fit.model.design.formula.fixed.sum
     rest = TermSum(total.intercept, tuple(other for other in total.terms if other != term))
     name = ":".join(label(variable) for variable in term.variables)
@@ -179,7 +174,7 @@ def _reduce(fit: FittedModel, term: Term, predictor: int | None, before: str) ->
     # A factor's full coding may leave more columns than the span has dimensions.
     chosen = independent_columns(within)
     names = tuple(smaller.names[i] for i in chosen)
-    return Reduced(predictor, before + name, names, within[:, chosen])
+    return Reduced(group.predictors, group.before + name, names, within[:, chosen])
 
 
 def _by_columns_of_fit(fit: FittedModel, grid: Floats) -> Floats:
@@ -212,10 +207,11 @@ def _by_columns_of_fit(fit: FittedModel, grid: Floats) -> Floats:
 def _narrow(fit: FittedModel, model: Reduced) -> Design:
     """The design without a term; where all predictors lack it, that from which they are made."""
     design = fit.model.design
-    if model.predictor is None:
+    if fit.model.family.is_unordered:
         return _narrowed(design.first, model)
+    (reduced,) = model.predictors
     predictors = tuple(
-        replace(each, design=_narrowed(each.design, model)) if k == model.predictor else each
+        replace(each, design=_narrowed(each.design, model)) if k == reduced.number else each
         for k, each in enumerate(design.predictors)
     )
     made = joined(design.formula, predictors)
@@ -234,12 +230,11 @@ def _narrowed(design: Design, model: Reduced) -> Design:
 
 def _lost(fit: FittedModel, model: Reduced) -> Floats:
     """(r, p) combinations of the coefficients that are zero in the smaller model."""
-    every = named_predictors(fit)
-    chosen = every if model.predictor is None else every[model.predictor : model.predictor + 1]
-    lost = _lost_of_one(model.within, len(chosen[0].columns))
+    columns = model.predictors[0].columns
+    lost = _lost_of_one(model.within, len(columns))
     rows: Floats = np.zeros((len(lost), len(fit.params.beta)))
-    rows[:, chosen[0].columns] = lost
-    return of_each(rows, chosen)
+    rows[:, columns] = lost
+    return of_each(rows, model.predictors)
 
 
 def _lost_of_one(within: Floats, p: int) -> Floats:

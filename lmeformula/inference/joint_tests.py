@@ -89,7 +89,7 @@ def joint_tests(
       >>> joint_tests(fit).round(3).to_dict("records")
       [{'term': 'Machine', 'df1': 2, 'df2': 46.0, 'statistic': 87.798, 'p_value': 0.0}]
     """
-    tested = _tested(fit, predictor)
+    tested = predictor_groups(fit, predictor)
     method = freedom(fit, ddf)
     found: list[tuple[str, FTest]] = []
     for of, wanted in zip(tested, _asked(fit, tested, terms), strict=True):
@@ -103,7 +103,9 @@ def frame_of_tests(found: Sequence[tuple[str, FTest]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["term", "df1", "df2", "statistic", "p_value"])
 
 
-def _tested(fit: FittedModel, asked: str | Sequence[str] | None) -> tuple[PredictorGroup, ...]:
+def predictor_groups(
+    fit: FittedModel, asked: str | Sequence[str] | None = None
+) -> tuple[PredictorGroup, ...]:
     """The predictors whose terms are listed; those of categories as one, unless they are asked for."""
     if asked is not None:
         names = [asked] if isinstance(asked, str) else list(asked)

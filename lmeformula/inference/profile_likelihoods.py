@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.errors import ModelError
 from lmeformula.estimation.student_effects import is_heavy
+from lmeformula.estimation.student_maximum import likelihood_by_quadrature
 from lmeformula.fit import FittedModel
 from lmeformula.inference.profile_surface import Slice, slice_by
 from lmeformula.likelihood.gaussian.exact import fit_exact
@@ -20,10 +20,6 @@ from lmeformula.likelihood.laplace.in_psi import LaplaceLikelihood
 from lmeformula.likelihood.protocol import OnALink
 from lmeformula.model.compile import Model
 from lmeformula.prediction.parameters import parameters
-from lmeformula.startup import import_tensorflow
-
-if TYPE_CHECKING:
-    from lmeformula.sampling.student_quadrature import HeavyLikelihood
 
 
 def slice_of(fit: FittedModel, index: int) -> Slice:
@@ -40,10 +36,10 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
             "a profile takes hundreds of likelihoods, which the iterative solver only estimates",
             hint='Use method="wald".',
         )
-    parameter, params = parameters(fit)[index], fit.params
+    parameter = parameters(fit)[index]
     if is_heavy(fit.model):
         _check_freedom(fit)
-        return slice_by(ByQuadrature, fit.model, params, parameter, index, fit.param_stderr)
+        return slice_by(ByQuadrature, fit, parameter, index)
     if not fit.model.family.is_normal:
         if fit.is_drawn:
             raise ModelError(
@@ -51,20 +47,14 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
                 hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '
                 'method="laplace".',
             )
-        return slice_by(LaplaceLikelihood, fit.model, params, parameter, index, fit.param_stderr)
+        return slice_by(LaplaceLikelihood, fit, parameter, index)
     # The restricted likelihood has no fixed effects.
     reml = fit.reml and parameter.effect != "fixed"
     if fit.reml and not reml:
-        params = fit_exact(sums(fit.model.design), fit.model.space).params
-        parameter = replace(parameter, estimate=float(params.beta[index]))
-    return slice_by(
-        lambda model: ExactLikelihood(model, params.residual_sd, reml),
-        fit.model,
-        params,
-        parameter,
-        index,
-        fit.param_stderr,
-    )
+        fit = replace(fit, params=fit_exact(sums(fit.model.design), fit.model.space).params)
+        parameter = replace(parameter, estimate=float(fit.params.beta[index]))
+    sigma = fit.params.residual_sd
+    return slice_by(lambda model: ExactLikelihood(model, sigma, reml), fit, parameter, index)
 
 
 class ByQuadrature(OnALink):
@@ -76,18 +66,14 @@ class ByQuadrature(OnALink):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        import_tensorflow()
-        from lmeformula.sampling.student_problem import HeavyModel
-        from lmeformula.sampling.student_quadrature import heavy_likelihood
-
-        likelihood = heavy_likelihood(HeavyModel(model))
+        likelihood = likelihood_by_quadrature(model)
         if likelihood is None:
             raise ModelError(
                 "no profile likelihood of effects by Student's t of which more than two hang together",
                 hint="Without quadrature over each level its log-likelihood has a Monte Carlo error; use "
                 'method="wald".',
             )
-        self.likelihood: HeavyLikelihood = likelihood
+        self.likelihood = likelihood
 
     def at(self, psi: Floats, held: int) -> tuple[float, Floats]:
         """See `Likelihood`."""

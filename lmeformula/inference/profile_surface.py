@@ -16,6 +16,7 @@ from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import Structure
 from lmeformula.covariance.table import structure_of
 from lmeformula.family.own import Ascending
+from lmeformula.fit import FittedModel
 from lmeformula.inference.profile_walk import Surface
 from lmeformula.likelihood.protocol import Likelihood
 from lmeformula.model.compile import Model
@@ -53,11 +54,9 @@ class Slice:
 
 def slice_by(
     likelihood_of: Callable[[Model], Likelihood],
-    model: Model,
-    params: Params,
+    fit: FittedModel,
     parameter: Parameter,
     index: int,
-    stderr: Floats,
 ) -> Slice:
     """The surface of one parameter.
 
@@ -67,12 +66,11 @@ def slice_by(
 
     Args:
       likelihood_of: model -> its likelihood.
-      model: the model.
-      params: where the likelihood is highest.
+      fit: its parameters are where the likelihood is highest.
       parameter: which.
       index: its position in psi.
-      stderr: (d,) standard errors.
     """
+    model, params, stderr = fit.model, fit.params, fit.param_stderr
     is_correlation = parameter.effect == "cor"
     if is_correlation:
         model, params, index = leading_pair(model, params, index)

@@ -15,7 +15,7 @@ from lmeformula.design.checks import check_response
 from lmeformula.design.design import Design
 from lmeformula.design.respond import with_response
 from lmeformula.em.types import Options
-from lmeformula.errors import ModelError
+from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.fit import FittedModel
@@ -132,6 +132,15 @@ def check_refit(fit: FittedModel, design: Design) -> None:
             f"the new response {wrong}, and the model's categories are {', '.join(names)}",
             hint="A category without rows has no threshold: fit the formula to the data anew.",
         )
+
+
+def has_estimates(fit: FittedModel, design: Design) -> bool:
+    """Whether `check_refit` takes a design: its response is no constant, and lacks no category."""
+    try:
+        check_refit(fit, design)
+    except (FormulaDataError, ModelError):
+        return False
+    return True
 
 
 def refit_exactly(fit: FittedModel, model: Model) -> FittedModel:

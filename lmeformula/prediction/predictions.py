@@ -9,7 +9,7 @@ from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.kept_effects import ReForm
-from lmeformula.prediction.predict import predict
+from lmeformula.prediction.predict import predict as predict_means
 from lmeformula.prediction.predict_draws import predict_draws
 from lmeformula.prediction.predict_intervals import predict_interval
 
@@ -44,7 +44,7 @@ NOT_GIVEN: dict[str, Any] = {
 
 
 @kinds.takes(kind=kinds.one_of("response", "link", "prob", "draws"))
-def predictions(
+def predict(
     fit: FittedModel,
     newdata: object = None,
     *,
@@ -86,7 +86,7 @@ def predictions(
     Example:
       >>> import lmeformula as lf
       >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", lf.datasets.load("sleepstudy"))
-      >>> predictions(fit, {"Days": [9.0], "Subject": ["308"]}).round(1).tolist()
+      >>> predict(fit, {"Days": [9.0], "Subject": ["308"]}).round(1).tolist()
       [430.1]
     """
     common: dict[str, Any] = {"re_form": re_form, "new_levels": new_levels, "offset": offset}
@@ -108,7 +108,7 @@ def predictions(
         _refuse_others(given, INTERVALS)
         return predict_interval(fit, newdata, **common, **given)
     _refuse_others(given, MEANS)
-    return predict(fit, newdata, **common, **given)
+    return predict_means(fit, newdata, **common, **given)
 
 
 def _is_default(name: str, value: object) -> bool:

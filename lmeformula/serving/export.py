@@ -13,8 +13,7 @@ from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.predictor import link_columns
-from lmeformula.serving.expressions import LEVEL, NUMBER, Input
-from lmeformula.serving.model import serving_module
+from lmeformula.serving.inputs import LEVEL, NUMBER, TRUTH, Input
 from lmeformula.startup import import_tensorflow
 
 
@@ -51,7 +50,7 @@ class Exported:
         return "\n".join(lines)
 
 
-_TYPES = {NUMBER: "float64", LEVEL: "string", "truth value": "bool"}
+_TYPES = {NUMBER: "float64", LEVEL: "string", TRUTH: "bool"}
 
 
 @kinds.takes(path=kinds.path)
@@ -103,6 +102,8 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
         )
     import_tensorflow()
     import tensorflow as tf
+
+    from lmeformula.serving.model import serving_module
 
     module = serving_module(fit)
     signatures = {"design_rows": module.design_rows}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.evaluate import Scope, evaluate
@@ -17,11 +18,11 @@ from lmeformula.design.labels import label
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.values import Categories, Column, Logicals, Numbers
 from lmeformula.formula import ir
+from lmeformula.serving.inputs import LEVEL, NUMBER, TRUTH, Input, NotServed
 
 Inputs = dict[str, Tensor]
 Served = Callable[[Inputs], Tensor]
 
-NUMBER, TRUTH, LEVEL = "number", "truth value", "level"
 OPERATORS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "^": "pow"}
 # Functions of one number, by their names in TensorFlow.
 PLAIN = {
@@ -33,24 +34,6 @@ PLAIN = {
 } | {"ceiling": "ceil"}
 BASES = ("poly", "bs", "ns", "cr")
 FACTORS = ("factor", "as.factor", "ordered", "as.ordered")
-
-
-class NotServed(Exception):
-    """A part of the formula that cannot be computed from raw columns here; says which."""
-
-
-class Input(NamedTuple):
-    """One input of the raw signature.
-
-    Attributes:
-      name: of the input, an identifier.
-      column: of the data.
-      kind: "number", "truth value" or "level".
-    """
-
-    name: str
-    column: str
-    kind: str
 
 
 @dataclass(eq=False)
@@ -77,8 +60,6 @@ class Planner:
 
     def numbers(self, expression: ir.Expression) -> Served:
         """A numeric expression: (n,), (n, m) for a basis of m columns, or a constant."""
-        import tensorflow as tf
-
         match expression:
             case ir.Number():
                 constant = tf.constant(expression.value, tf.float64)
@@ -103,8 +84,6 @@ class Planner:
 
     def codes(self, expression: ir.Expression, levels: tuple[str, ...]) -> Served:
         """A categorical variable: (n,) int64 places among its levels, -1 for others."""
-        import tensorflow as tf
-
         inner = expression
         if isinstance(inner, ir.Call) and inner.function in FACTORS and len(inner.arguments) == 1:
             inner = inner.arguments[0].value
@@ -119,8 +98,6 @@ class Planner:
 
     def groups(self, columns: tuple[str, ...], grouping: Grouping) -> Served:
         """A grouping factor: (n,) int64 places among its levels, -1 for levels and combinations never seen."""
-        import tensorflow as tf
-
         parts = [
             self._looked_up(column, names)
             for column, names in zip(columns, grouping.parts, strict=True)
@@ -142,8 +119,6 @@ class Planner:
         return served
 
     def _looked_up(self, column: str, levels: tuple[str, ...]) -> Served:
-        import tensorflow as tf
-
         names = self.ask(column, LEVEL)
         places = tf.range(len(levels), dtype=tf.int64)
         content = tf.lookup.KeyValueTensorInitializer(tf.constant(levels), places)
@@ -152,8 +127,6 @@ class Planner:
         return lambda given: table.lookup(names(given))
 
     def _call(self, call: ir.Call) -> Served:
-        import tensorflow as tf
-
         given_names = [argument.name for argument in call.arguments]
         first = call.arguments[0].value if call.arguments and not given_names[0] else None
         is_alone = len(call.arguments) == 1
@@ -178,8 +151,6 @@ class Planner:
 
     def _basis(self, call: ir.Call, column: ir.Column, learned: Any) -> Served:
         """A polynomial or spline basis of one column: between its knots each column is a polynomial."""
-        import tensorflow as tf
-
         if call.function == "poly":
             if len(learned) != 1:
                 raise NotServed(label(call))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+import tensorflow as tf
 
 from lmeformula.arrays import Tensor
 from lmeformula.design.design import Design, NewRows
@@ -25,7 +26,8 @@ from lmeformula.formula.links import linked_terms
 from lmeformula.prediction.distribution import needs_response, response_arrays
 from lmeformula.prediction.mean_intervals import num_categories
 from lmeformula.prediction.predictor import chances_at, link_columns, mean_response
-from lmeformula.serving.expressions import LEVEL, TRUTH, Inputs, NotServed, Planner, Served
+from lmeformula.serving.expressions import Inputs, Planner, Served
+from lmeformula.serving.inputs import LEVEL, TRUTH, NotServed
 from lmeformula.serving.tables import TermTable, term_tables
 
 # Linear predictors (n, K) -> what is returned of them.
@@ -44,8 +46,6 @@ def serving_module(fit: FittedModel) -> Any:
       A tf.Module with `raw` and `design_rows`, functions of fixed signatures, and `inputs`, `outputs`,
       `reason` as `Exported` has them; `raw` is None where there are no inputs.
     """
-    import tensorflow as tf
-
     module = tf.Module(name="lmeformula")
     scales = _scales(fit)
     module.outputs = tuple(scales(tf.zeros([1, fit.model.design.num_predictors], tf.float64)))
@@ -71,8 +71,6 @@ def serving_module(fit: FittedModel) -> Any:
 
 
 def _of_design_rows(fit: FittedModel, scales: Scale) -> Any:
-    import tensorflow as tf
-
     design = fit.model.design
     num_predictors = design.num_predictors
     # (p, K) and, of each term, (l, k, K): what a column, or an effect, adds to each predictor.
@@ -108,8 +106,6 @@ def _spread(values: np.ndarray, predictors: tuple[int, ...], num_predictors: int
 
 def _contribution(effects: Tensor, values: Tensor, index: Tensor) -> Tensor:
     """(n, K) a term's part of the predictors; zero at unseen levels."""
-    import tensorflow as tf
-
     known = tf.gather(effects, tf.maximum(index, tf.zeros_like(index)))
     total = tf.reduce_sum(values[..., None] * known, axis=1)
     return tf.where(index[:, None] >= 0, total, tf.zeros_like(total))
@@ -117,8 +113,6 @@ def _contribution(effects: Tensor, values: Tensor, index: Tensor) -> Tensor:
 
 def _predictors(fit: FittedModel) -> tuple[Served, Planner]:
     """(n, K) the linear predictors as a function of raw columns."""
-    import tensorflow as tf
-
     design = fit.model.design
     assert design.recipe is not None
     planner = Planner(design.recipe)
@@ -148,8 +142,6 @@ def _predictor(
     design: Design, beta: np.ndarray, modes: Sequence[np.ndarray], planner: Planner
 ) -> list[Served]:
     """The parts of one linear predictor as functions of raw columns, (n, 1) or, if constant, (1, 1)."""
-    import tensorflow as tf
-
     formula, recipe = design.formula, planner.recipe
     sums = [formula.fixed.sum, *(term.columns for term in formula.random)]
     variables: dict[Expression, Column] = {}
@@ -180,14 +172,10 @@ def _predictor(
 
 
 def _column(number: Served) -> Served:
-    import tensorflow as tf
-
     return lambda given: tf.reshape(number(given), [-1, 1])
 
 
 def _random(effects: Tensor, columns: list[Served], places: Served) -> Served:
-    import tensorflow as tf
-
     def served(given: Inputs) -> Tensor:
         index = places(given)
         rows = [part(given) for part in columns]
@@ -204,8 +192,6 @@ def _sum(
     weights: np.ndarray | None = None,
 ) -> Served:
     """(n, k) the columns of a sum, or (n, 1) what they add up to with weights (k, 1); one row if constant."""
-    import tensorflow as tf
-
     parts = [_term(planner, variables, table, weights) for table in tables]
     if not parts:
         empty = tf.zeros([1, 1], tf.float64)
@@ -227,8 +213,6 @@ def _term(
     table: TermTable,
     weights: np.ndarray | None,
 ) -> Served:
-    import tensorflow as tf
-
     values = table.values if weights is None else table.values @ weights[table.place]
     cells = tf.constant(values, tf.float64)
     factors = [planner.codes(v, level_names(variables[v])) for v in table.factors]
@@ -261,8 +245,6 @@ def level_names(column: Column) -> tuple[str, ...]:
 
 def _scales(fit: FittedModel) -> Scale:
     """What is returned of linear predictors (n, K); checked against `fit.predict`'s own formulas."""
-    import tensorflow as tf
-
     family = fit.model.family
     num_predictors = fit.model.design.num_predictors
     response = tuple(tf.constant(array, tf.float64) for array in _one_response(fit))
@@ -313,8 +295,6 @@ def _scales(fit: FittedModel) -> Scale:
 
 def _multiple(fit: FittedModel) -> Scale:
     """The mean as a multiple of the exponential of a predictor: of counts but for zeros of their own."""
-    import tensorflow as tf
-
     family = fit.model.family
     parts = [predicted_of(family.base, name) for name in family.predictors[1:]]
     zeros = [(k, link_of_own(part)) for k, part in enumerate(parts, 1) if part.link == "logit"]

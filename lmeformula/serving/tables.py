@@ -18,7 +18,7 @@ from lmeformula.design.coding import model_matrix
 from lmeformula.design.fixed import Builder, columns_of
 from lmeformula.design.values import Categories, Column, Logicals, Numbers
 from lmeformula.formula.ir import Expression, TermSum
-from lmeformula.serving.expressions import NotServed
+from lmeformula.serving.inputs import NotServed
 
 # Numbers in the table of one term; terms of more are not served from raw columns.
 MOST_NUMBERS = 5_000_000

@@ -106,12 +106,9 @@ class Archive:
         if HEADER not in self._members:
             self.refuse(f"has no {HEADER}")
         try:
+            text = self._content(HEADER).decode()
             return json.loads(
-                self._content(HEADER).decode(),
-                parse_constant=lambda name: self.refuse(
-                    f"has {name} where JSON has no such number"
-                ),
-                object_pairs_hook=self._distinct,
+                text, parse_constant=self._refuse_number, object_pairs_hook=self._distinct
             )
         except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
             if isinstance(error, SavedFitError):
@@ -160,10 +157,12 @@ class Archive:
         try:
             with self._archive.open(info) as part:
                 return part.read()  # which stops at the size that was checked
-        except (
-            Exception
-        ) as error:  # zlib's, struct's and zipfile's own errors for bytes that were changed
+        # zlib's, struct's and zipfile's own errors for bytes that were changed.
+        except Exception as error:
             self.refuse(f"is damaged in {name}: {error}")
+
+    def _refuse_number(self, name: str) -> NoReturn:
+        self.refuse(f"has {name} where JSON has no such number")
 
     def _distinct(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         found = dict(pairs)

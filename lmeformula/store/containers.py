@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from lmeformula.store.absent import AbsentRows
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import TEXT, Codec, Reader, Writer, whole
+from lmeformula.store.codec import FLAG, TEXT, Codec, Reader, Writer, maybe, real, whole
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,29 @@ class Record:
         made = self.make(**read_fields(self.fields, found, source, self.own))
         self.check(made, source)
         return made
+
+
+# Fields that a file holds as their types say.
+BY_TYPE: Mapping[object, Codec] = {
+    bool: FLAG,
+    int: whole(),
+    float: real(),
+    str: TEXT,
+    bool | None: maybe(FLAG),
+    tuple[str, ...]: Each(TEXT),
+}
+
+
+def record(
+    make: Callable[..., Any],
+    own: tuple[str, ...] = (),
+    check: Callable[[Any, Reader], None] = lambda value, source: None,
+    **others: Codec,
+) -> Record:
+    """A record by its fields, in their order: those of `others` as given there, the rest by their types."""
+    types = get_type_hints(make)
+    fields = {name: others.get(name) or BY_TYPE[kind] for name, kind in types.items()}
+    return Record(make, fields, own, check)
 
 
 def read_fields(

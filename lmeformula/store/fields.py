@@ -35,22 +35,19 @@ from lmeformula.store.codec import (
     real,
     whole,
 )
-from lmeformula.store.containers import Array, Each, Levels, Record, Rows, Stacked
+from lmeformula.store.containers import Array, Each, Levels, Record, Rows, Stacked, record
 from lmeformula.store.formulas import FORMULA
 from lmeformula.store.recipe import Functions, recipe_codec
 
 # Letters are lengths that must agree: n rows, p fixed effects, d parameters, m draws, w watched effects;
 # k coefficients and l levels of one term; f parameters of the family's own, v of its natural values.
 
-RESPONSE = Record(
+RESPONSE = record(
     ResponseBlock,
-    {
-        "name": TEXT,
-        "kind": choice(("numeric", "logical", "categorical", "ordered", "matrix")),
-        "values": Rows(("n",)),
-        "levels": Levels(),
-        "trials": maybe(Rows(("n",))),
-    },
+    kind=choice(("numeric", "logical", "categorical", "ordered", "matrix")),
+    values=Rows(("n",)),
+    levels=Levels(),
+    trials=maybe(Rows(("n",))),
 )
 
 TERM = Record(
@@ -119,7 +116,7 @@ FIT: Mapping[str, Codec] = {
     "mode_cov": Each(Array(("", "", "")), "terms"),
     "outcome": member(Outcome),
     "singular": FLAG,
-    "loglik": Record(LogLik, {"value": real(), "mc_error": real(), "df": whole(), "nobs": whole()}),
+    "loglik": record(LogLik),
     "iterations": Stacked(
         Iteration,
         {
@@ -133,49 +130,16 @@ FIT: Mapping[str, Codec] = {
         },
     ),
     "watched": maybe(
-        Record(Watched, {"names": Each(Each(TEXT, "three"), "w"), "draws": Array(("m", "w"))})
+        record(Watched, names=Each(Each(TEXT, "three"), "w"), draws=Array(("m", "w")))
     ),
-    "seconds": Record(Seconds, dict.fromkeys(Seconds._fields, real())),
-    "ascent": maybe(Record(Ascent, {"num_evaluations": whole(), "gain": real()})),
-    "sampling": maybe(
-        Record(
-            Sampling,
-            {
-                "num_chains": whole(),
-                "num_draws": whole(),
-                "acceptance": real(),
-                "divergences": whole(),
-                "rhat": real(),
-                "effective": real(),
-                "reduction": Array(("d",)),
-                "last_step": Array(("d",)),
-            },
-        )
-    ),
+    "seconds": record(Seconds),
+    "ascent": maybe(record(Ascent)),
+    "sampling": maybe(record(Sampling, reduction=Array(("d",)), last_step=Array(("d",)))),
     "laplace_values": maybe(Array(("d",))),
     "solver": choice(("direct", "iterative")),
     "information": choice(get_args(Information)),
     "param_stderr_error": maybe(Array(("d",))),
-    "certificate": maybe(
-        Record(
-            Certificate,
-            {
-                "claims": Each(
-                    Record(
-                        Claim,
-                        {
-                            "name": TEXT,
-                            "holds": maybe(FLAG),
-                            "figure": real(),
-                            "bound": real(),
-                            "names": Each(TEXT),
-                            "words": TEXT,
-                        },
-                    )
-                )
-            },
-        )
-    ),
+    "certificate": maybe(record(Certificate, claims=Each(record(Claim)))),
 }
 # What fits that were saved by earlier versions lack: it is read as None.
 LATER = ("certificate",)
@@ -185,14 +149,7 @@ _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
 GIVEN = "given"
 _BOUNDS = Each(Each(real()), "f")
 
-_PATTERN = Record(
-    Patterned,
-    {
-        "pattern": choice(("flexible", "symmetric", "equidistant")),
-        "count": whole(),
-        "is_ordered": FLAG,
-    },
-)
+_PATTERN = record(Patterned, pattern=choice(("flexible", "symmetric", "equidistant")))
 
 
 def _write_scale(value: Any, out: Writer) -> Json:
@@ -223,16 +180,12 @@ def _read_scale(found: Json, source: Reader) -> Any:
     return Bounded(bounds)
 
 
-OWN = Record(
+OWN = record(
     Own,
-    {
-        "variable": TEXT,
-        "names": Each(TEXT, "f"),
-        "start": Array(("v",)),
-        "scale": Coded(_write_scale, _read_scale),
-        "values": Each(TEXT),
-        "report": maybe(Array(("f", "v"))),
-    },
+    names=Each(TEXT, "f"),
+    start=Array(("v",)),
+    scale=Coded(_write_scale, _read_scale),
+    report=maybe(Array(("f", "v"))),
 )
 
 

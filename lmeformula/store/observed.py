@@ -8,8 +8,8 @@ import numpy as np
 
 from lmeformula.design.observed import Aliases, Observed, ObservedColumn
 from lmeformula.store.archive import Json
-from lmeformula.store.codec import TEXT, Coded, Reader, Writer, maybe, real, whole
-from lmeformula.store.containers import Array, Each, Record
+from lmeformula.store.codec import Coded, Reader, Writer, maybe, real, whole
+from lmeformula.store.containers import Array, Each, record
 
 
 def _write_level(value: Any, out: Writer) -> Json:
@@ -28,25 +28,14 @@ def _read_level(found: Json, source: Reader) -> Any:
 
 # A category, a truth value or a number.
 _LEVEL = Coded(_write_level, _read_level)
-_COLUMN = Record(
-    ObservedColumn,
-    {
-        "name": TEXT,
-        "levels": Each(_LEVEL),
-        "mean": real(),
-        "low": real(),
-        "high": real(),
-    },
-)
+_COLUMN = record(ObservedColumn, levels=Each(_LEVEL))
 
-ALIASES = Record(
+ALIASES = record(
     Aliases,
-    {
-        "kept": Each(whole(), "kept"),
-        "dropped": Each(whole(), "dropped"),
-        "relation": Array(("kept", "dropped")),
-    },
     own=("kept", "dropped"),
+    kept=Each(whole(), "kept"),
+    dropped=Each(whole(), "dropped"),
+    relation=Array(("kept", "dropped")),
 )
 
 
@@ -59,15 +48,12 @@ def _check_cells(value: Observed, source: Reader) -> None:
         source.refuse("the cells have levels that the factors do not have")
 
 
-OBSERVED = Record(
+OBSERVED = record(
     Observed,
-    {
-        "columns": Each(_COLUMN),
-        "cells": Array(("cells", ""), "<i8"),
-        "counts": Array(("cells",), "<i8"),
-        "offset": real(),
-        "aliases": maybe(ALIASES),
-    },
     own=("cells",),
     check=_check_cells,
+    columns=Each(_COLUMN),
+    cells=Array(("cells", ""), "<i8"),
+    counts=Array(("cells",), "<i8"),
+    aliases=maybe(ALIASES),
 )

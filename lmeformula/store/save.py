@@ -195,36 +195,25 @@ class _FamilyCodec:
     def write(self, value: Family, out: Writer) -> Json:
         """Its name, link and thresholds, and whether it is in the table."""
         base = value.base
-        further = {"predictors": list(value.further)} if value.further else {}
-        return {
-            "name": base.name,
-            "link": base.link,
-            "thresholds": base.thresholds,
-            "is_own": not is_from_table(base),
-            **further,
-        }
+        found = {name: getattr(base, name) for name in ("name", "link", "thresholds")}
+        found["is_own"] = not is_from_table(base)
+        return found | ({"predictors": list(value.further)} if value.further else {})
 
     def read(self, found: Json, source: Reader) -> Family:
         """From the table, or as given."""
-        fields: dict[str, Codec] = {
-            "name": TEXT,
-            "link": TEXT,
-            "thresholds": TEXT,
-            "is_own": FLAG,
-        }
-        names: tuple[str, ...] = ()
+        fields = {"name": TEXT, "link": TEXT, "thresholds": TEXT, "is_own": FLAG}
         if isinstance(found, dict) and "predictors" in found:
-            with source.at("predictors"):
-                names = Each(TEXT).read(found["predictors"], source)
-            found = {key: value for key, value in found.items() if key != "predictors"}
-        family = self._of_one(*read_fields(fields, found, source).values(), source=source)
+            fields["predictors"] = Each(TEXT)
+        values = read_fields(fields, found, source)
+        further = values.pop("predictors", ())
+        family = self._of_one(**values, source=source)
         try:
-            return with_predictors(family, names)
+            return with_predictors(family, further)
         except ModelError as error:
             source.refuse(error.problem)
 
     def _of_one(
-        self, name: str, link: str, thresholds: str, is_own: bool, *, source: Reader
+        self, *, name: str, link: str, thresholds: str, is_own: bool, source: Reader
     ) -> Family:
         if not is_own:
             pattern = f", thresholds={thresholds}" if thresholds else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Sequence
 
 from lmeformula.text.names import one_line
 from lmeformula.text.numbers import format_column
@@ -117,6 +118,26 @@ def to_latex(table: Table) -> str:
         caption = rf"\caption{{{one_line(table.title).translate(_LATEX_ESCAPES)}}}"
         lines = [r"\begin{table}", r"\centering", caption, *lines, r"\end{table}"]
     return "\n".join(lines)
+
+
+def facts_lines(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Render labels and texts, one or several, as lines in which the texts stand below one another."""
+    indent = 2 + max(len(label) for label, _ in facts) + 2
+    lines: list[str] = []
+    for label, text in facts:
+        first = f"  {label}".ljust(indent)
+        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent)
+    return lines
+
+
+def facts_html(facts: Sequence[tuple[str, str]]) -> str:
+    """Render labels and texts as a table."""
+    rows = (
+        f"<tr><th style='text-align: left'>{html.escape(label)}</th>"
+        f"<td style='text-align: left'>{html.escape(text)}</td></tr>"
+        for label, text in facts
+    )
+    return f"<table>{''.join(rows)}</table>"
 
 
 def _cells(table: Table) -> list[tuple[str, ...]]:

@@ -15,7 +15,15 @@ from lmeformula.inference.ddf import METHODS
 from lmeformula.inference.tables import coefficient_table, family_table, variance_table
 from lmeformula.prediction.parameters import parameters
 from lmeformula.text.numbers import short
-from lmeformula.text.render import markdown_text, to_html, to_latex, to_markdown, to_text
+from lmeformula.text.render import (
+    facts_html,
+    facts_lines,
+    markdown_text,
+    to_html,
+    to_latex,
+    to_markdown,
+    to_text,
+)
 from lmeformula.text.table import Table
 
 _METHODS = {
@@ -46,7 +54,7 @@ class Summary:
     def to_text(self, width: int = 80) -> str:
         """Render as plain text for a terminal of `width` columns."""
         parts = ["\n".join(textwrap.wrap(self.outcome, width))]
-        parts.append("\n".join([self.title, *_fact_lines(self.facts, width)]))
+        parts.append("\n".join([self.title, *facts_lines(self.facts, width)]))
         parts += [to_text(table, width) for table in self.tables if table.num_rows]
         return "\n\n".join(parts)
 
@@ -66,13 +74,8 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        facts = "".join(
-            f"<tr><th style='text-align: left'>{html.escape(label)}</th>"
-            f"<td style='text-align: left'>{html.escape(text)}</td></tr>"
-            for label, text in self.facts
-        )
         head = f"<p>{html.escape(self.outcome)}</p><p><b>{html.escape(self.title)}</b></p>"
-        return "\n".join([head, f"<table>{facts}</table>", *map(to_html, self.tables)])
+        return "\n".join([head, facts_html(self.facts), *map(to_html, self.tables)])
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
@@ -133,7 +136,7 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
         ("df", _enumerate(shown["df"])),
         (fit.model.space.own.variable, _enumerate(shown["family"])),
     )
-    lines = _fact_lines([fact for fact in facts if fact[1]], width)
+    lines = facts_lines([fact for fact in facts if fact[1]], width)
     outcome = textwrap.shorten(how_it_ended(fit), 4 * width, placeholder=" ...")
     return "\n".join([*textwrap.wrap(outcome, width), f"{_title(fit)}, {_method(fit)}", *lines])
 
@@ -178,17 +181,6 @@ def _fit_line(fit: FittedModel) -> str:
     loglik = fit.loglik
     error = f" (MC error {short(loglik.mc_error)})" if loglik.mc_error else ""
     return f"logLik {loglik.value:.2f}{error}, df {loglik.df}, AIC {fit.aic:.2f}, BIC {fit.bic:.2f}"
-
-
-def _fact_lines(
-    facts: tuple[tuple[str, str], ...] | list[tuple[str, str]], width: int
-) -> list[str]:
-    indent = 2 + max(len(label) for label, _ in facts) + 2
-    lines: list[str] = []
-    for label, text in facts:
-        first = f"  {label}".ljust(indent)
-        lines += textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * indent)
-    return lines
 
 
 def _enumerate(items: list[str]) -> str:

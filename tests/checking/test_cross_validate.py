@@ -15,7 +15,7 @@ from lmeformula.checking.cross_validate import _fit_rows
 from lmeformula.checking.folds import make_folds
 from lmeformula.errors import ModelError
 from lmeformula.family.counts import count_arrays
-from lmeformula.likelihood.laplace import rows as laplace_rows
+from lmeformula.likelihood.laplace import automatic
 from lmeformula.prediction.normal_points import normal_average
 from lmeformula.prediction.predictive_density import log_predictive, row_log_density
 from lmeformula.prediction.scores import category_chances, score
@@ -253,7 +253,7 @@ def test_folds_of_many_sizes_compile_once():
     assert len(set(found.to_frame()["rows"])) > 2
     response = fit.model.family.response(fit.model.design)
     shapes = tuple(array.shape[1:] for array in response)
-    shallow, deep = laplace_rows._programs(fit.model.family, 1, shapes)
+    shallow, deep = automatic._programs(fit.model.family, 1, len(fit.params.own), shapes)
     assert shallow.experimental_get_tracing_count() == 1
     assert deep.experimental_get_tracing_count() == 1
 

@@ -47,7 +47,7 @@ def test_a_refit_is_the_fit_to_what_was_simulated(name):
 
 def test_automatic_derivatives_are_compiled_once_for_all_refits():
     """The generalized Poisson distribution has none written out."""
-    from lmeformula.likelihood.laplace.rows import _programs
+    from lmeformula.likelihood.laplace.automatic import _programs
     from tests.store.fits import data
 
     fit = lf.fit("c ~ x + (1 | g)", data(), "generalized_poisson", method="laplace")
@@ -56,7 +56,8 @@ def test_automatic_derivatives_are_compiled_once_for_all_refits():
     assert len(found.values) + found.num_lost == 3
     assert _programs.cache_info().misses == before
     response = fit.model.family.response(fit.model.design)
-    shallow, deep = _programs(fit.model.family, 1, tuple(array.shape[1:] for array in response))
+    shapes = tuple(array.shape[1:] for array in response)
+    shallow, deep = _programs(fit.model.family, 1, len(fit.params.own), shapes)
     assert (
         shallow.experimental_get_tracing_count(),
         deep.experimental_get_tracing_count(),
