@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
@@ -90,21 +88,6 @@ def lighten(ax: Axes, grid: Literal["x", "y"] | None) -> None:
     if grid is not None:
         ax.grid(True, axis=grid, color=GREY, alpha=0.2, linewidth=0.6)
     ax.set_axisbelow(True)
-
-
-def picture_of(figure: Figure, dpi: int, kind: str = "png") -> bytes:
-    """Draw a figure to the bytes of a file; letters that the font lacks are boxes, without a word.
-
-    Args:
-      figure: with all that is to be drawn.
-      dpi: dots an inch.
-      kind: the format, as matplotlib calls it.
-    """
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(content, dpi=dpi, format=kind)
-    return content.getvalue()
 
 
 def _pyplot() -> ModuleType:

@@ -96,9 +96,8 @@ def kenward_roger(fit: FittedModel) -> KenwardRoger:
     """Adjust the fixed effects' covariance for the estimation of the covariance parameters.
 
     Unstructured and diagonal covariances, and compound symmetry with one variance, are taken by their elements,
-    in which they are linear, zero variances included; the others by the coordinates of
-    `covariance_elements`. There
-    the second derivatives of V, which are not zero, are left out: the adjustment is the same in whatever
+    in which they are linear, zero variances included; the others by the coordinates of `covariance_elements`.
+    There the second derivatives of V, which are not zero, are left out: the adjustment is the same in whatever
     parameters (SAS calls it first order).
 
     Args:

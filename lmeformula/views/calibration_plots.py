@@ -38,11 +38,9 @@ def calibration(
     Returns:
       ax: the axes drawn on. Of yes and no, successes and categories: how often what had some chance came true,
         on a line where the chances are right, within the bands (95 % each) where chance explains the rest.
-        Of other
-        responses: how often an observation was at each place of its predicted distribution; level where
-          these are
-        right, and all within the band (95 % for all together) where chance explains the rest. A hill says that
-        they are too wide, a valley too narrow, a slope too high or too low.
+        Of other responses: how often an observation was at each place of its predicted distribution; level
+        where these are right, and all within the band (95 % for all together) where chance explains the rest.
+        A hill says that they are too wide, a valley too narrow, a slope too high or too low.
     """
     found = computed(fit, num_bins=num_bins, level=level, seed=seed)
     curves, level = found.curves, 100 * found.level

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lmeformula.axes import picture_of
 from lmeformula.checking.leave_one_out import has_leave_one_out
 from lmeformula.files import write_whole
 from lmeformula.fit import FittedModel
@@ -23,6 +22,7 @@ from lmeformula.views.calibration_plots import calibration
 from lmeformula.views.fit_plots import qq
 from lmeformula.views.plots import residuals
 from lmeformula.views.report import MOST_PANELS, draw_convergence, draw_effects, has_matplotlib
+from lmeformula.views.report import picture as picture_bytes
 from lmeformula.views.summary import Summary, summary
 
 if TYPE_CHECKING:
@@ -204,7 +204,6 @@ def _figure(picture: Picture) -> str:
 def _drawn(picture: Picture, colours: Mapping[str, str]) -> str:
     """The picture as an address that holds it."""
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     ink, faint, paper = colours["ink"], colours["faint"], colours["paper"]
     settings: Any = {
@@ -220,9 +219,7 @@ def _drawn(picture: Picture, colours: Mapping[str, str]) -> str:
         "legend.labelcolor": ink,
     }
     with rc_context(settings):
-        figure = Figure(figsize=(8.0, picture.height), layout="constrained")
-        picture.draw(figure)
-        content = picture_of(figure, DPI)
+        content = picture_bytes(picture.draw, size=(8.0, picture.height), dpi=DPI)
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 

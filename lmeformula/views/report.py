@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmeformula.axes import panels_on, picture_of
+from lmeformula.axes import panels_on
 from lmeformula.files import write_whole
 from lmeformula.fit import FittedModel
 from lmeformula.inference.tidy import tidy
@@ -83,20 +85,28 @@ def save_figure(
 
 
 def picture(
-    draw: Callable[[Figure], object], kind: str = "png", size: tuple[float, float] = (7.0, 4.5)
+    draw: Callable[[Figure], object],
+    kind: str = "png",
+    size: tuple[float, float] = (7.0, 4.5),
+    dpi: int = DPI,
 ) -> bytes:
-    """Draw one figure; see `save_figure`.
+    """Draw one figure; letters that the font lacks are boxes, without a word. See `save_figure`.
 
     Args:
       draw: puts axes on the figure and draws on them.
       kind: the format, as matplotlib calls it.
       size: width and height in inches.
+      dpi: dots an inch.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     draw(figure)
-    return picture_of(figure, DPI, kind)
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(content, dpi=dpi, format=kind)
+    return content.getvalue()
 
 
 def draw_effects(fit: FittedModel, group: str, column: str | None, figure: Figure) -> None:
