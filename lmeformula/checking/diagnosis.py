@@ -97,7 +97,7 @@ class Diagnostics:
         return diagnostics_text(self)
 
     def _repr_html_(self) -> str:
-        return diagnostics_html(self)
+        return f"<p>{html.escape(self.outcome.value)}</p>\n{facts_html(_facts(self))}"
 
 
 def diagnostics_text(found: Diagnostics, width: int = 80) -> str:
@@ -111,11 +111,6 @@ def diagnostics_text(found: Diagnostics, width: int = 80) -> str:
     """
     lines = textwrap.wrap(found.outcome.value, width)
     return "\n".join(lines + facts_lines(_facts(found), width))
-
-
-def diagnostics_html(found: Diagnostics) -> str:
-    """The same as HTML."""
-    return f"<p>{html.escape(found.outcome.value)}</p>\n{facts_html(_facts(found))}"
 
 
 def laplace_sentence(distances: tuple[LaplaceDistance, ...]) -> str:

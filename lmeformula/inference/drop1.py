@@ -230,20 +230,13 @@ def _narrowed(design: Design, model: Reduced) -> Design:
 
 def _lost(fit: FittedModel, model: Reduced) -> Floats:
     """(r, p) combinations of the coefficients that are zero in the smaller model."""
-    columns = model.predictors[0].columns
-    lost = _lost_of_one(model.within, len(columns))
+    columns, within = model.predictors[0].columns, model.within
+    if len(within) > len(columns):
+        within = np.column_stack([within, np.eye(len(within))[:, -1]])
+    lost = scipy.linalg.null_space(within.T, rcond=WITHIN).T[:, : len(columns)]
     rows: Floats = np.zeros((len(lost), len(fit.params.beta)))
     rows[:, columns] = lost
     return of_each(rows, model.predictors)
-
-
-def _lost_of_one(within: Floats, p: int) -> Floats:
-    """(r, p) the same of one predictor with p columns."""
-    if len(within) > p:
-        constant: Floats = np.zeros((len(within), 1))
-        constant[-1] = 1.0
-        within = np.column_stack([within, constant])
-    return np.asarray(scipy.linalg.null_space(within.T, rcond=WITHIN).T[:, :p])
 
 
 def _estimate(fit: FittedModel, design: Design, seed: int, options: Options | None) -> FittedModel:

@@ -303,11 +303,8 @@ def _of_text(fit: FittedModel) -> str:
     """ " of log(y)" where the response of a model of numbers is not a column."""
     response, family = fit.formula.response, fit.model.family
     is_plain = response is None or isinstance(response.expression, Column)
-    return "" if is_plain or family.has_trials or not _has_numbers(fit) else f" of {_text(fit)}"
-
-
-def _has_numbers(fit: FittedModel) -> bool:
-    return fit.model.family.measure != "classes" and fit.model.family.categories is None
+    has_numbers = family.measure != "classes" and family.categories is None
+    return "" if is_plain or family.has_trials or not has_numbers else f" of {_text(fit)}"
 
 
 def mean_is_linear(fit: FittedModel) -> bool:

@@ -149,7 +149,9 @@ def _read_model(found: Json, source: Reader, functions: Functions, family: Famil
     values = read_fields(fields, found, source)
     design, rule = values["design"], values["family"]
     own = _with_scale(values["own"], rule, source)
-    _check_design(design, source)
+    for each in design.predictors:
+        with source.at("design"):
+            _check_predictor(each.design, source)
     if design.num_predictors != len(rule.predictors):
         source.refuse("the family has another number of linear predictors")
     if not np.isfinite(own.start).all():
@@ -228,12 +230,6 @@ class _FamilyCodec:
                 hint="Give it again: lf.load(path, family=...).",
             )
         return self.again
-
-
-def _check_design(design: Design, source: Reader) -> None:
-    for each in design.predictors:
-        with source.at("design"):
-            _check_predictor(each.design, source)
 
 
 def _check_predictor(design: Design, source: Reader) -> None:
