@@ -93,13 +93,15 @@ def _any_rows(
 
 
 class Straight:
-    """A program of a signature, run as the one operation that it is.
+    """A program of a signature, run without the comparison of each argument with it.
 
-    The comparison of each argument with the signature takes longer than the derivatives of some hundred rows,
-    and these are asked for hundreds of times in a fit. The program's operations run one after the other, so
-    that sums of gradients have the same bits: those of three and more terms are added up in whatever order
-    these are there, and which is first would be a race of threads. Not so those of a user's family, which may
-    hold loops, as one thread cannot run them so.
+    That comparison takes longer than the derivatives of some hundred rows, and these are asked for hundreds of
+    times in a fit. (Measured: TensorFlow's public operation that runs a function is as quick for few
+    operations, and takes two to five times as long for the thousands of third derivatives.)
+
+    The program's operations run one after the other, so that sums of gradients have the same bits: those of
+    three and more terms are added up in whatever order these are there, and which is first would be a race of
+    threads. Not so those of a user's family, which may hold loops, as one thread cannot run them so.
     """
 
     def __init__(self, program: Any) -> None:
@@ -108,16 +110,11 @@ class Straight:
 
     def __call__(self, eta: Any, own: Any, given: tuple[Any, ...]) -> Any:
         """As the program does, of tensors."""
-        import tensorflow as tf
+        from tensorflow.python.eager import context
 
         traced = self._traced()
-        found = tf.raw_ops.StatefulPartitionedCall(
-            args=[eta, own, *given, *traced.captured_inputs],
-            Tout=tf.nest.flatten(traced.output_dtypes),
-            f=traced,
-            executor_type="SINGLE_THREADED_EXECUTOR",
-        )
-        return tf.nest.pack_sequence_as(traced.output_dtypes, found)
+        with context.function_executor_type("SINGLE_THREADED_EXECUTOR"):
+            return traced._call_flat([eta, own, *given], traced.captured_inputs)
 
 
 @functools.lru_cache(maxsize=64)
