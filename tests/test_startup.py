@@ -206,35 +206,37 @@ def test_whichever_line_imports_tensorflow_first_it_is_quiet(tmp_path):
     assert done.stderr == ""
 
 
-TRACING = """
-import sys
-import lmeformula
-import tensorflow as tf
+ASKED = """
+import inspect, sys
+from lmeformula.family import built_in
+from lmeformula.startup import tf, tfp
+inspect.unwrap(tf)
+print("tensorflow" in sys.modules)
+print(tf.Tensor is __import__("tensorflow").Tensor, tfp.distributions.Normal.__name__)
 for name in ("5 out of the last 5 calls to f triggered tf.function retracing", "`_` is not a valid node name"):
     tf.get_logger().warning(name)
 tf.get_logger().warning("something else")
 """
 
 
-def test_notes_on_tracing_are_dropped_and_others_are_not(tmp_path):
-    found = subprocess.run(
-        [sys.executable, "-c", TRACING],
-        env=dict(os.environ) | {"LMEFORMULA_XLA_CACHE": str(tmp_path)},
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory) -> subprocess.CompletedProcess[str]:
+    """What a process said that asked for something of TensorFlow, and had it write notes."""
+    return subprocess.run(
+        [sys.executable, "-c", ASKED],
+        env=dict(os.environ) | {"LMEFORMULA_XLA_CACHE": str(tmp_path_factory.mktemp("asked"))},
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "something else" in found.stderr
-    assert "tracing" not in found.stderr
-    assert "node name" not in found.stderr
 
 
-def test_families_have_tensorflow_once_something_of_it_is_asked_for():
-    said = (
-        "import inspect, sys; from lmeformula.family import built_in; from lmeformula.startup import tf, tfp;"
-        "inspect.unwrap(tf); print('tensorflow' in sys.modules);"
-        "print(tf.Tensor is __import__('tensorflow').Tensor, tfp.distributions.Normal.__name__)"
-    )
-    found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == ["False", "True", "Normal"]
+def test_notes_on_tracing_are_dropped_and_others_are_not(asked):
+    assert "something else" in asked.stderr
+    assert "tracing" not in asked.stderr
+    assert "node name" not in asked.stderr
+
+
+def test_families_have_tensorflow_once_something_of_it_is_asked_for(asked):
+    assert asked.stdout.split() == ["False", "True", "Normal"]
