@@ -15,8 +15,9 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.checking.leave_one_out import LeftOut, leave_one_out
 from lmeformula.checking.redrawn import redrawn
+from lmeformula.family.record import Arrays
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.distribution import Arrays, chances, draw_rows
+from lmeformula.prediction.distribution import chances, draw_rows
 from lmeformula.prediction.predictor import category_names, predicted_at
 
 # What is calibrated as a chance.

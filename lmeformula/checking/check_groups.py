@@ -16,7 +16,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.inference.refit import has_estimates
 from lmeformula.likelihood.laplace.rows import row_derivatives
 from lmeformula.prediction.distribution import draw_rows
-from lmeformula.prediction.posterior import row_precisions
+from lmeformula.prediction.normal_posterior import row_precisions
 from lmeformula.prediction.predictor import linear_predictor, stacked_estimates
 from lmeformula.prediction.simulate import with_drawn
 
@@ -43,7 +43,7 @@ def modes_apart(fit: FittedModel, seed: int) -> Iterator[Finding]:
         fit.model.design.terms, fit.params.covariances, fit.modes, fit.mode_cov, strict=True
     )
     for block, covariance, modes, given in terms:
-        if block.distribution != "gaussian":
+        if block.prior.has_df:
             continue
         for k, column in enumerate(block.columns):
             variance, left = covariance[k, k], given[:, k, k]
@@ -113,7 +113,7 @@ def levels_apart(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Findin
         place
         for place, block in enumerate(fit.model.design.terms)
         # As many levels as rows are no groups.
-        if 3 <= len(block.levels) < fit.nobs and block.distribution == "gaussian"
+        if 3 <= len(block.levels) < fit.nobs and not block.prior.has_df
     ]
     if not places or not np.isfinite(np.diag(fit.fixed_vcov)).any():
         return

@@ -15,8 +15,9 @@ from lmeformula.checking.leave_one_out import has_leave_one_out, leave_one_out
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import distribution, draw_rows
 from lmeformula.prediction.normal_points import normal_points
+from lmeformula.prediction.normal_posterior import row_precisions
 from lmeformula.prediction.own_limits import own_at_limits
-from lmeformula.prediction.posterior import has_posterior, posterior_of, row_precisions
+from lmeformula.prediction.posterior import has_normal_posterior, normal_posterior_of
 from lmeformula.prediction.predictor import linear_predictor, mean_response, row_family
 from lmeformula.prediction.residuals import LEAST, observed_mean, residuals
 
@@ -69,8 +70,8 @@ def row_facts(fit: FittedModel, seed: int) -> RowFacts:
     """Work out what the tests of rows share."""
     design, k = fit.model.design, fit.model.design.num_predictors
     spread = np.zeros((design.n, k, k))
-    if has_posterior(fit) and not fit.params.freedom:
-        spread = posterior_of(fit).covariances(design)
+    if has_normal_posterior(fit) and fit.model.space.has_normal_priors:
+        spread = normal_posterior_of(fit).covariances(design)
     eta, response = linear_predictor(fit, design), fit.model.family.response(design)
     facts = RowFacts(fit, eta, response, spread, seed)
     return facts._replace(standard=_standard(facts))

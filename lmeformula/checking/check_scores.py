@@ -23,7 +23,8 @@ from lmeformula.checking.finding import Finding
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.normal_points import row_roots
-from lmeformula.prediction.posterior import Posterior, factored, has_posterior
+from lmeformula.prediction.normal_posterior import NormalPosterior, factored
+from lmeformula.prediction.posterior import has_normal_posterior
 
 # As many columns are tried for a curve, and no columns with as few different values.
 MOST_COLUMNS, FEWEST_VALUES = 30, 3
@@ -44,7 +45,7 @@ class Projected(NamedTuple):
       X: (K n, p) fixed columns, with one for the location of thresholds.
     """
 
-    posterior: Posterior
+    posterior: NormalPosterior
     weights: Floats
     X: Floats
 
@@ -81,7 +82,7 @@ def score_tests(fit: FittedModel, scores: Scores, seed: int) -> Iterator[Finding
       scores: of the rows.
       seed: of drawn responses.
     """
-    if not has_posterior(fit):
+    if not has_normal_posterior(fit):
         return
     projected, size = projection(fit, scores), fit.model.design.n * fit.model.design.num_predictors
     one = scores._replace(first=scores.first[:size], drawn=scores.drawn[:, :size])

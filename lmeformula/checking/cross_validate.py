@@ -12,13 +12,13 @@ import pandas as pd
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
-from lmeformula.checking.fold_predictions import predict_fold, refit_heavy
+from lmeformula.checking.fold_predictions import predict_fold, refit_student
 from lmeformula.checking.folds import Folds, check_folds, make_folds
 from lmeformula.design.select import select_rows
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
-from lmeformula.estimation.student_effects import is_heavy, refuse
+from lmeformula.estimation.student_effects import refuse
 from lmeformula.fit import FittedModel
 from lmeformula.inference.comparable import row_weights, same_measure
 from lmeformula.inference.refit import start_from
@@ -309,7 +309,7 @@ def _check(
                 f"metrics has {name!r}", hint=f"Choose from {', '.join(possible)}{why}."
             )
     how = method
-    if is_heavy(fit.model):
+    if not fit.model.space.has_normal_priors:
         if how is not None:
             refuse(how, fit.solver, fit.model.dtype)
         how = "mcem"
@@ -336,8 +336,8 @@ def _fit_rows(
 ) -> FittedModel:
     """The model fitted to some of its rows, from its estimates."""
     model = replace(fit.model, design=select_rows(fit.model.design, places))
-    if is_heavy(model):
-        return refit_heavy(fit, model, seed, options)
+    if not model.space.has_normal_priors:
+        return refit_student(fit, model, seed, options)
     return estimate(
         model,
         method=method,

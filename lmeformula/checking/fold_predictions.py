@@ -15,19 +15,20 @@ from lmeformula.design.design import Design, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.estimation.dispatch import estimate
-from lmeformula.estimation.student_effects import is_heavy
 from lmeformula.estimation.student_maximum import likelihood_by_quadrature, refit_by_quadrature
+from lmeformula.family.record import Arrays
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
-from lmeformula.prediction.averaged import mean_over_draws, over_errors
-from lmeformula.prediction.heavy_errors import normals
+from lmeformula.prediction.averaged import over_uncertain
 from lmeformula.prediction.normal_points import normal_average
-from lmeformula.prediction.posterior import posterior_of
+from lmeformula.prediction.posterior import normal_posterior_of
 from lmeformula.prediction.predictive_density import LogDensities, log_predictive, row_log_density
 from lmeformula.prediction.predictor import linear_predictor
+from lmeformula.prediction.predictor_errors import normals
 from lmeformula.prediction.predictor_intervals import Uncertain, uncertain
 
-Arrays = tuple[Floats, ...]
+# Draws for held-out rows are others than those with the same seed elsewhere.
+OF_FOLDS = 4
 
 
 class FoldPredictions(NamedTuple):
@@ -42,7 +43,9 @@ class FoldPredictions(NamedTuple):
     averages: dict[str, Floats]
 
 
-def refit_heavy(fit: FittedModel, model: Model, seed: int, options: Options | None) -> FittedModel:
+def refit_student(
+    fit: FittedModel, model: Model, seed: int, options: Options | None
+) -> FittedModel:
     """Fit a model to some rows of a fit's data: from its estimates by quadrature, or by Monte Carlo EM.
 
     Raises:
@@ -72,8 +75,8 @@ def predict_fold(
       kinds: what else is predicted beside densities: any of "response" and "prob".
       seed: of the draws.
     """
-    if not is_heavy(fit.model):
-        eta, spread = linear_predictor(fit, rows), posterior_of(fit).covariances(rows)
+    if fit.model.space.has_normal_priors:
+        eta, spread = linear_predictor(fit, rows), normal_posterior_of(fit).covariances(rows)
         averages = {kind: normal_average(fit, kind, eta, spread) for kind in kinds}
         return FoldPredictions(log_predictive(fit, response, eta, spread), averages)
     rows = replace(rows, terms=_without_unseen(fit, rows))
@@ -86,9 +89,9 @@ def predict_fold(
         new_levels=True,
         seed=seed,
     )
-    if what.sampled is None:
-        return _by_mixture(what, response, kinds)
-    return _by_draws(what, response, kinds, seed)
+    work = _by_draws if what.num_draws else _by_mixture
+    averages = {kind: over_uncertain(what, kind, [seed, OF_FOLDS]) for kind in kinds}
+    return FoldPredictions(work(what, response, seed), averages)
 
 
 def _without_unseen(fit: FittedModel, rows: Design) -> tuple[TermBlock, ...]:
@@ -101,41 +104,31 @@ def _without_unseen(fit: FittedModel, rows: Design) -> tuple[TermBlock, ...]:
     return tuple(found)
 
 
-def _by_mixture(what: Uncertain, response: Arrays, kinds: Sequence[str]) -> FoldPredictions:
-    fit, eta = what.fit, what.eta
-    errors = what.heavy(what.rows)._replace(variances=what.variances())
+def _by_mixture(what: Uncertain, response: Arrays, seed: int) -> LogDensities:
     parts = [
-        (np.log(chance), log_predictive(fit, response, eta, variances[:, None, None]))
-        for chance, variances in normals(errors)
+        (np.log(chance), log_predictive(what.fit, response, what.eta, variances[:, None, None]))
+        for chance, variances in normals(what.errors())
     ]
     values = logsumexp([log + each.values for log, each in parts], axis=0)
     error = max(each.error for _, each in parts)
-    spread = errors.variances[:, None, None]
-    means = {kind: over_errors(fit, kind, eta, spread, errors) for kind in kinds}
-    return FoldPredictions(LogDensities(np.asarray(values), error), means)
+    return LogDensities(np.asarray(values), error)
 
 
-def _by_draws(
-    what: Uncertain, response: Arrays, kinds: Sequence[str], seed: int
-) -> FoldPredictions:
-    assert what.sampled is not None
-    fit, family, own = what.fit, what.fit.model.family, what.fit.params.own
+def _by_draws(what: Uncertain, response: Arrays, seed: int) -> LogDensities:
+    assert what.posterior is not None
+    family, own = what.fit.model.family, what.fit.params.own
     variances = what.variances()
     logs: list[Floats] = []
-    means: dict[str, list[Floats]] = {kind: [] for kind in kinds}
-    for part, about, drawn in what.draws(np.random.default_rng([seed, 4])):
+    for part, about, drawn in what.draws(np.random.default_rng([seed, OF_FOLDS])):
         given = tuple(array[part] for array in response)
         if family.is_normal:
             sds = np.sqrt(variances[part] + own[0] ** 2 / given[1])
             logs.append(scipy.stats.norm.logpdf(given[0], about, sds))
         else:
             logs.append(row_log_density(family, given, own, drawn.T[None]).T)
-        for kind, found in means.items():
-            found.append(mean_over_draws(fit, kind, drawn))
     whole = np.concatenate(logs, axis=1)
     values = logsumexp(whole, axis=0) - np.log(len(whole))
     # Rows share the draws: their sum has the error of one series of all of them.
     relative = np.exp(whole - values).sum(axis=1)
-    error = float(relative.std() / np.sqrt(what.sampled.effective))
-    averages = {kind: np.concatenate(found) for kind, found in means.items()}
-    return FoldPredictions(LogDensities(values, error), averages)
+    error = float(relative.std() / np.sqrt(what.posterior.effective))
+    return LogDensities(values, error)

@@ -17,7 +17,8 @@ from lmeformula.fit import FittedModel
 from lmeformula.prediction.averaged import Cloud, clouds
 from lmeformula.prediction.level_posterior import LevelNodes, level_nodes, moved_means
 from lmeformula.prediction.normal_points import normal_points, row_roots
-from lmeformula.prediction.posterior import Posterior, has_posterior, posterior_of
+from lmeformula.prediction.normal_posterior import NormalPosterior
+from lmeformula.prediction.posterior import has_normal_posterior, normal_posterior_of
 from lmeformula.prediction.predictive_density import row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.row_slopes import RowSlopes, row_slopes
@@ -139,7 +140,7 @@ def leave_one_out(fit: FittedModel) -> LeftOut:
             f"{', '.join(lost[:6])} have no finite estimate: predictions without a row have no errors",
             hint="Leave such a column out, or join its category with another; fit.cross_validate() fits anew.",
         )
-    design, posterior = fit.model.design, posterior_of(fit)
+    design, posterior = fit.model.design, normal_posterior_of(fit)
     nodes = level_nodes(fit)
     if (
         nodes is not None
@@ -193,7 +194,7 @@ def _units(fit: FittedModel, second: Floats) -> Floats:
     return units
 
 
-def _at_points(fit: FittedModel, nodes: LevelNodes, posterior: Posterior) -> LeftOut:
+def _at_points(fit: FittedModel, nodes: LevelNodes, posterior: NormalPosterior) -> LeftOut:
     design, family, own = fit.model.design, fit.model.family, fit.params.own
     response = family.response(design)
     n, k = design.n, design.num_predictors
@@ -243,7 +244,7 @@ def _without(cloud: Cloud, logs_at: Callable[[Floats], Floats]) -> Floats:
 
 def has_leave_one_out(fit: FittedModel) -> bool:
     """Whether `leave_one_out` has an answer for this model."""
-    return has_posterior(fit) and not endless(fit)
+    return has_normal_posterior(fit) and not endless(fit)
 
 
 def _slopes(fit: FittedModel, eta: Floats) -> RowSlopes:

@@ -17,7 +17,7 @@ LEAST_FREEDOM = 1.0
 MANY = 1e4
 
 
-class Heavy(Unstructured):
+class Student(Unstructured):
     """The structure of a multivariate t distribution: theta of the scale matrix, then log(df - 1).
 
     The coefficients of a level are Lambda t with t of `df` degrees of freedom: their covariance is the scale

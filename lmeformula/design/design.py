@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from lmeformula.arrays import Codes, Floats, Ints
+from lmeformula.covariance.prior import NORMAL, Prior
 from lmeformula.design.given import NOTHING, Given
 from lmeformula.design.recipe import Recipe
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import FIRST
 from lmeformula.formula.kinds import UNSTRUCTURED
 
+# Whether effects are those of some groups, which re_form leaves out, or the whole population has them.
+Role = Literal["group", "population"]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TermBlock:
-    """One random-effects term as arrays.
+    """One term of effects with a prior, as arrays.
 
     Attributes:
       name: unique within the design: the group's label, then "g.1", "g.2" for further terms on the same group.
@@ -32,7 +36,8 @@ class TermBlock:
       covariance: the kind of its covariance; see `formula.kinds.KINDS`.
       homogeneous: one variance for all its coefficients, where there is such a choice.
       block: the label of the linked terms (e |ID| g) that this is, or "".
-      distribution: of the coefficients of a level: "gaussian" or "student".
+      prior: of the coefficients of a level.
+      role: whether predictions without random effects keep it.
       predictors: (k) which of the model's linear predictors each coefficient adds to; by default the first.
     """
 
@@ -46,7 +51,8 @@ class TermBlock:
     covariance: str = "us"
     homogeneous: bool = False
     block: str = ""
-    distribution: str = "gaussian"
+    prior: Prior = NORMAL
+    role: Role = "group"
     predictors: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -257,6 +263,11 @@ class NewRows:
     num_rows: int = 0
     response: ResponseBlock | None = None
     weights: Floats | None = None
+
+    def in_place_of(self, design: Design) -> Design:
+        """A design with these rows, and with the response as it was."""
+        names = ("X", "terms", "offsets", "weights", "rows")
+        return replace(design, **{name: getattr(self, name) for name in names})
 
     @property
     def num_predictors(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lmeformula.arrays import Ints
+from lmeformula.covariance.prior import PRIORS
 from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import TermBlock
 from lmeformula.design.fixed import Builder, columns_of, independent_columns
@@ -72,7 +73,7 @@ def term_blocks(
                 covariance=term.covariance.kind,
                 homogeneous=bool(term.covariance.homogeneous),
                 block=term.block,
-                distribution=term.group.distribution,
+                prior=PRIORS[term.group.distribution],
             )
         )
     return tuple(blocks)

@@ -66,7 +66,7 @@ def undetermined_of(model: Model, plan: Layout, covariances: tuple[Floats, ...])
 
     Of effects by a t distribution, covariances of the predictors are not all that there is.
     """
-    if model.start.freedom:
+    if not model.space.has_normal_priors:
         return None
     found = alike(plan, model.space, covariances)
     return None if found is None else found.undetermined

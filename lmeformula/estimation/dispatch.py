@@ -10,7 +10,7 @@ from lmeformula.estimation import gaussian, laplace
 from lmeformula.estimation.check_numbers import check_numbers
 from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
 from lmeformula.estimation.solver import choose_solver
-from lmeformula.estimation.student_effects import estimate_heavy, is_heavy, refuse
+from lmeformula.estimation.student_effects import estimate_student, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
@@ -47,10 +47,10 @@ def estimate(
     if method not in METHODS:
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
     is_gaussian = model.family.is_normal
-    heavy = is_heavy(model)
+    is_student = not model.space.has_normal_priors
     if method == "auto":
-        method = "exact" if is_gaussian and not heavy else "mcem"
-    if heavy:
+        method = "exact" if is_gaussian and not is_student else "mcem"
+    if is_student:
         refuse(method, solver, model.dtype)
     if method == "exact" and not is_gaussian:
         raise ModelError(
@@ -67,20 +67,20 @@ def estimate(
     if is_gaussian and method == "laplace":
         # The Laplace approximation of a Gaussian model is its exact likelihood.
         method = "exact"
-    solver = "direct" if heavy else choose_solver(model, method, solver)
+    solver = "direct" if is_student else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":
         raise ModelError(
             f"the iterative solver does not fit {model.family.name} models by {method}",
             hint='Use method="exact", or solver="direct".',
         )
-    if is_gaussian and not heavy:
+    if is_gaussian and not is_student:
         check_numbers(model.design)
     if method == "mcem" or (method == "laplace" and model.family.closed is None):
         import_tensorflow()
     with one_blas_thread():
-        if heavy:
+        if is_student:
             return in_orthogonal_columns(
-                model, lambda turned: estimate_heavy(turned, seed, settings, progress)
+                model, lambda turned: estimate_student(turned, seed, settings, progress)
             )
         if is_gaussian:
             if method == "exact":

@@ -10,7 +10,8 @@ import numpy as np
 import scipy.optimize
 
 from lmeformula.arrays import Floats, Mask
-from lmeformula.covariance.student import Heavy, free_of
+from lmeformula.covariance.prior import NORMAL
+from lmeformula.covariance.student import free_of
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import ModelError
@@ -36,18 +37,13 @@ from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace, term_shape
 
 if TYPE_CHECKING:
-    from lmeformula.sampling.student_problem import HeavyModel
+    from lmeformula.sampling.student_problem import StudentModel
 
 
 # Degrees of freedom to begin with, and between which the start is looked for; the engine goes beyond.
 FIRST, FEWEST, MOST = 6.0, 1.1, 60.0
 # No standard deviation starts lower than this share of the largest, nor goes lower in search of a start.
 LEAST_SHARE = 0.05
-
-
-def is_heavy(model: Model) -> bool:
-    """Whether some effects of a model have a t distribution."""
-    return any(isinstance(term.structure, Heavy) for term in model.space.terms)
 
 
 def refuse(method: str, solver: str, dtype: str) -> None:
@@ -72,7 +68,7 @@ def refuse(method: str, solver: str, dtype: str) -> None:
         )
 
 
-def estimate_heavy(
+def estimate_student(
     model: Model, seed: int, options: Options, progress: Progress | None
 ) -> FittedModel:
     """Fit a model with heavy-tailed effects by Monte Carlo EM; its log-likelihood is bridged.
@@ -83,13 +79,13 @@ def estimate_heavy(
       options: of the engine.
       progress: shown its iterations.
     """
-    from lmeformula.sampling.student_problem import HeavyModel, heavy_problem
+    from lmeformula.sampling.student_problem import StudentModel, student_problem
 
     began = time.perf_counter()
-    of = HeavyModel(model)
+    of = StudentModel(model)
     start = _start(model, of)
     before = Before(began, time.perf_counter() - began)
-    problem = heavy_problem(of, start)
+    problem = student_problem(of, start)
 
     def end(model: Model, psi: Floats) -> End:
         return End(
@@ -104,7 +100,7 @@ def estimate_heavy(
     return run_mcem(drawn, model, seed, options, progress, before)
 
 
-def stand_in_modes(of: HeavyModel, psi: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+def stand_in_modes(of: StudentModel, psi: Floats) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
     """Modes (l, k) of the effects of each term at psi (d,), and their covariances (l, k, k) by the stand-in."""
     found = of.stand_in(psi)
     modes, mode_cov = conditional(found.mode.factor, found.mode.u)
@@ -115,7 +111,7 @@ def stand_in_modes(of: HeavyModel, psi: Floats) -> tuple[tuple[Floats, ...], tup
     )
 
 
-def _start(model: Model, of: HeavyModel) -> Floats:
+def _start(model: Model, of: StudentModel) -> Floats:
     """(d,) the maximum of the stand-in's log-likelihood, from the fit with Gaussian effects."""
     from lmeformula.sampling.student_problem import freedom_edges
 
@@ -142,7 +138,7 @@ def _start(model: Model, of: HeavyModel) -> Floats:
 def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]]]:
     """The fit with Gaussian effects, its standard deviations as scales, and bounds of the search."""
     design, space = model.design, model.space
-    terms = tuple(replace(term, distribution="gaussian") for term in design.terms)
+    terms = tuple(replace(term, prior=NORMAL) for term in design.terms)
     plain = replace(
         model,
         design=replace(design, terms=terms),
@@ -159,7 +155,7 @@ def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]
         least = float(theta[:count].max()) + np.log(LEAST_SHARE)
         theta[:count] = np.maximum(theta[:count], least)
         bounds += [(least - 2.0, None)] * count + [(None, None)] * (len(theta) - count)
-        if isinstance(term.structure, Heavy):
+        if term.prior.has_df:
             theta[:count] += 0.5 * np.log(1.0 - 2.0 / FIRST)
             theta = np.append(theta, free_of(FIRST))
             bounds.append((free_of(FEWEST), free_of(MOST)))
@@ -169,18 +165,18 @@ def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]
 
 
 def _log_likelihood(
-    of: HeavyModel, problem: Problem, options: Options, solution: Solution, seed: int
+    of: StudentModel, problem: Problem, options: Options, solution: Solution, seed: int
 ) -> LogLik:
     """By quadrature, or bridged from the whitening at the parameters of the last E-step."""
     from lmeformula.em.bridge import bridge
     from lmeformula.em.path import along_path
     from lmeformula.em.programs import engine_of
-    from lmeformula.sampling.student_quadrature import heavy_likelihood
+    from lmeformula.sampling.student_quadrature import student_likelihood
 
     geometry = solution.geometry
     if geometry is None:
         return unknown(of.model)
-    by_quadrature = heavy_likelihood(of)
+    by_quadrature = student_likelihood(of)
     if by_quadrature is not None:
         exact = by_quadrature.at(solution.params)
         return of_value(of.model, solution, exact.value, exact.error)
@@ -192,7 +188,7 @@ def _log_likelihood(
     return of_value(of.model, solution, correction.value - 0.5 * log_det, correction.mc_error)
 
 
-def _errors(of: HeavyModel, model: Model, solution: Solution, inside: Mask) -> Errors:
+def _errors(of: StudentModel, model: Model, solution: Solution, inside: Mask) -> Errors:
     """The standard errors: from the draws, or else from the stand-in."""
     space, psi = model.space, solution.params
     sampled = sampled_covariance(model, solution)

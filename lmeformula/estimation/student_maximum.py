@@ -9,7 +9,7 @@ import numpy as np
 import scipy.optimize
 
 from lmeformula.arrays import Floats
-from lmeformula.covariance.student import MANY, Heavy
+from lmeformula.covariance.student import MANY
 from lmeformula.em.outcome import Outcome
 from lmeformula.estimation.common import stderr_of
 from lmeformula.estimation.student_effects import inverted, stand_in_modes
@@ -32,7 +32,7 @@ UNIT = 0.2, 2.0
 
 
 if TYPE_CHECKING:
-    from lmeformula.sampling.student_quadrature import HeavyLikelihood
+    from lmeformula.sampling.student_quadrature import StudentLikelihood
 
 
 class Range(NamedTuple):
@@ -56,16 +56,16 @@ class Maximum(NamedTuple):
     converged: bool
 
 
-def likelihood_by_quadrature(model: Model) -> HeavyLikelihood | None:
+def likelihood_by_quadrature(model: Model) -> StudentLikelihood | None:
     """The likelihood of a model; None where some effects hang together in blocks of more than two."""
     import_tensorflow()
-    from lmeformula.sampling.student_problem import HeavyModel
-    from lmeformula.sampling.student_quadrature import heavy_likelihood
+    from lmeformula.sampling.student_problem import StudentModel
+    from lmeformula.sampling.student_quadrature import student_likelihood
 
-    return heavy_likelihood(HeavyModel(model))
+    return student_likelihood(StudentModel(model))
 
 
-def heavy_range(fit: FittedModel) -> Range:
+def student_range(fit: FittedModel) -> Range:
     """The range of the parameters of a fit's model."""
     model, space = fit.model, fit.model.space
     # A predictor without residual errors is on the scale of its link.
@@ -79,13 +79,13 @@ def heavy_range(fit: FittedModel) -> Range:
         sds = slice(place.start, place.start + num_sds)
         lowest[sds] = np.log(NIL * unit / (scale if num_sds == k else scale.max()))
         highest[sds] = np.inf
-        if isinstance(term.structure, Heavy):
+        if term.prior.has_df:
             lowest[place.stop - 1] = np.log(LEAST_DISTANCE)
             highest[place.stop - 1] = np.log(MANY)
     return Range(lowest, highest)
 
 
-def heavy_units(fit: FittedModel) -> Floats:
+def student_units(fit: FittedModel) -> Floats:
     """(d,) the standard errors of the unconstrained parameters of a fit, or what stands for unknown ones."""
     jacobian = fit.model.space.report_jacobian(fit.model.space.to_free(fit.params))
     with np.errstate(all="ignore"):
@@ -93,7 +93,7 @@ def heavy_units(fit: FittedModel) -> Floats:
     return np.where(np.isfinite(found) & (found > 0.0) & (found < UNIT[1]), found, UNIT[0])
 
 
-def maximise(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:
+def maximise(likelihood: StudentLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:
     """Climb to a maximum of the likelihood.
 
     Args:
@@ -106,7 +106,7 @@ def maximise(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: R
     space = likelihood.of.model.space
     for term, place in zip(space.terms, space.theta_slices, strict=True):
         last = place.stop - 1
-        if isinstance(term.structure, Heavy) and found.psi[last] > np.log(FAR):
+        if term.prior.has_df and found.psi[last] > np.log(FAR):
             # On the way to the Gaussian the likelihood is flat: the search may have stopped there.
             psi, low = found.psi.copy(), within.lowest.copy()
             psi[last] = low[last] = within.highest[last]
@@ -116,7 +116,9 @@ def maximise(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: R
     return found._replace(psi=np.where(psi <= within.lowest, -np.inf, psi))
 
 
-def refit_by_quadrature(fit: FittedModel, model: Model, likelihood: HeavyLikelihood) -> FittedModel:
+def refit_by_quadrature(
+    fit: FittedModel, model: Model, likelihood: StudentLikelihood
+) -> FittedModel:
     """A fit of a model that differs from that of a fit in its rows or its response.
 
     Effects are at their modes, not their means; there are no Monte Carlo errors.
@@ -126,7 +128,7 @@ def refit_by_quadrature(fit: FittedModel, model: Model, likelihood: HeavyLikelih
       model: the model.
       likelihood: of the model.
     """
-    space, within, unit = model.space, heavy_range(fit), heavy_units(fit)
+    space, within, unit = model.space, student_range(fit), student_units(fit)
     top = maximise(likelihood, space.to_free(fit.params), unit, within)
     psi, inside = np.clip(top.psi, within.lowest, within.highest), np.isfinite(top.psi)
     steps = DIFFERENCE * np.diag(unit)
@@ -154,7 +156,7 @@ def refit_by_quadrature(fit: FittedModel, model: Model, likelihood: HeavyLikelih
     )
 
 
-def _climb(likelihood: HeavyLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:
+def _climb(likelihood: StudentLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:
     centre = np.clip(start, within.lowest, within.highest)
 
     def negative(at: Floats) -> tuple[float, Floats]:

@@ -94,8 +94,8 @@ def distributions(terms: Sequence[ir.RandomTerm]) -> Iterator[str]:
 def distribution(term: ir.RandomTerm, numbers: Sequence[int]) -> str:
     """Write the distribution of a random-effects term's coefficients, or of several terms' with one label."""
     index = str(numbers[0])
-    is_heavy = term.group.distribution == "student"
-    family = rf"\mathrm{{t}}_{{\nu_{{{index}}}}}" if is_heavy else r"\mathcal{N}"
+    is_student = term.group.distribution == "student"
+    family = rf"\mathrm{{t}}_{{\nu_{{{index}}}}}" if is_student else r"\mathcal{N}"
     is_plain = term.covariance.kind == UNSTRUCTURED and not term.block
     if term.columns.intercept + len(term.columns.terms) == 1 and is_plain:
         return rf"b_{{{index},j}} &\sim {family}(0, \sigma_{{{index}}}^2)"

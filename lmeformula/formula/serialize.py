@@ -83,9 +83,9 @@ def random_record(term: ir.RandomTerm) -> dict[str, object]:
         "options": list(options),
         "block": term.block,
         # Records of Gaussian effects are as they were before there were others.
-        **({"distribution": term.group.distribution} if _is_heavy(term) else {}),
+        **({"distribution": term.group.distribution} if _is_student(term) else {}),
     }
 
 
-def _is_heavy(term: ir.RandomTerm) -> bool:
+def _is_student(term: ir.RandomTerm) -> bool:
     return term.group.distribution != "gaussian"

@@ -15,8 +15,8 @@ from lmeformula.family import log_density
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows
 from lmeformula.prediction.loadings import loadings
-from lmeformula.prediction.posterior import posterior_of
-from lmeformula.prediction.posterior_draws import PosteriorDraws, posterior_draws
+from lmeformula.prediction.posterior import normal_posterior_of, posterior_draws
+from lmeformula.prediction.posterior_draws import PosteriorDraws
 from lmeformula.prediction.predictor import linear_predictor, mean_response
 from lmeformula.store.absent import has_rows
 
@@ -224,7 +224,7 @@ class _Moved(NamedTuple):
 
 
 def _moved_parameters(fit: FittedModel, num_draws: int, seed: int) -> _Moved:
-    design, loads = fit.model.design, loadings(fit, posterior_of(fit))
+    design, loads = fit.model.design, loadings(fit, normal_posterior_of(fit))
     noise = np.random.default_rng([seed, 5]).standard_normal((num_draws, len(loads.vcov)))
     moves = noise @ cholesky_semidefinite(loads.vcov).T
     eta = np.stack([moves @ each.T for each in loads.of(design)], axis=1)

@@ -9,7 +9,8 @@ from lmeformula.arguments import kinds
 from lmeformula.design.made import row_labels
 from lmeformula.errors import FormulaDataError
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.posterior import has_posterior, posterior_of, row_precisions
+from lmeformula.prediction.normal_posterior import row_precisions
+from lmeformula.prediction.posterior import has_normal_posterior, normal_posterior_of
 from lmeformula.prediction.predictor import (
     category_names,
     chances_at,
@@ -80,9 +81,9 @@ def _chances(fit: FittedModel, what: str, eta: np.ndarray) -> dict[str, np.ndarr
 def _leverages(fit: FittedModel) -> np.ndarray:
     """(n,) traces of W V, with W the precisions of each row and V the covariances of its predictors."""
     design = fit.model.design
-    if not has_posterior(fit):
+    if not has_normal_posterior(fit):
         return np.full(design.n, np.nan)
-    spread = posterior_of(fit).covariances(design)
+    spread = normal_posterior_of(fit).covariances(design)
     precisions = fit.model.stack.mixture.to_blocks(row_precisions(fit))
     shares = np.einsum("nab,nba->n", precisions, spread)
     return np.asarray(np.clip(shares, 0.0, design.num_predictors))

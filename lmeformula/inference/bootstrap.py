@@ -18,12 +18,11 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
-from lmeformula.estimation.student_effects import is_heavy
 from lmeformula.estimation.student_maximum import (
-    heavy_range,
-    heavy_units,
     likelihood_by_quadrature,
     maximise,
+    student_range,
+    student_units,
 )
 from lmeformula.fit import FittedModel
 from lmeformula.inference.refit import has_estimates, refit_exactly
@@ -174,7 +173,7 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
 
 def _refit_method(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) by how much all refits are moved."""
-    if is_heavy(fit.model):
+    if not fit.model.space.has_normal_priors:
         return _by_quadrature(fit) or partial(_by_monte_carlo, seed=seed), None
     return (partial(_exactly, fit), None) if fit.model.family.is_normal else _by_laplace(fit)
 
@@ -182,7 +181,7 @@ def _refit_method(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
 def _by_quadrature(fit: FittedModel) -> Refit | None:
     """Refits with effects by Student's t distribution; None where their blocks are too large."""
     space = fit.model.space
-    start, within, unit = space.to_free(fit.params), heavy_range(fit), heavy_units(fit)
+    start, within, unit = space.to_free(fit.params), student_range(fit), student_units(fit)
     if likelihood_by_quadrature(fit.model) is None:
         return None
 

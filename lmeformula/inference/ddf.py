@@ -9,7 +9,7 @@ from lmeformula.fit import FittedModel
 from lmeformula.inference.kenward_roger import kenward_roger
 from lmeformula.inference.satterthwaite import satterthwaite
 from lmeformula.prediction.freedom import Asymptotic, Freedom
-from lmeformula.prediction.refuse_student import refuse_heavy
+from lmeformula.prediction.posterior import refuse_student
 
 METHODS = ("auto", "satterthwaite", "kenward-roger", "none")
 
@@ -27,10 +27,10 @@ def freedom(fit: FittedModel, ddf: str = "auto") -> Freedom:
     Raises:
       ModelError: if there is no such method, or it is not for such fits.
     """
-    is_gaussian = fit.model.family.is_normal and not fit.params.freedom
+    is_gaussian = fit.model.family.is_normal and fit.model.space.has_normal_priors
     if ddf == "none" or (ddf == "auto" and not is_gaussian):
         return Asymptotic(fit.fixed_vcov)
-    refuse_heavy(fit, f"degrees of freedom by {ddf}")
+    refuse_student(fit, f"degrees of freedom by {ddf}")
     if not is_gaussian:
         raise ModelError(
             f"there are no {ddf} degrees of freedom of a {fit.model.family.name} fit",

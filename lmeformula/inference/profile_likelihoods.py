@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.errors import ModelError
-from lmeformula.estimation.student_effects import is_heavy
 from lmeformula.estimation.student_maximum import likelihood_by_quadrature
 from lmeformula.fit import FittedModel
 from lmeformula.inference.profile_surface import Slice, slice_by
@@ -37,7 +37,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
             hint='Use method="wald".',
         )
     parameter = parameters(fit)[index]
-    if is_heavy(fit.model):
+    if not fit.model.space.has_normal_priors:
         _check_freedom(fit)
         return slice_by(ByQuadrature, fit, parameter, index)
     if not fit.model.family.is_normal:
@@ -86,8 +86,9 @@ class ByQuadrature(OnALink):
 
 def _check_freedom(fit: FittedModel) -> None:
     """Refuse what ended as another model: effects that are Gaussian, or without a mean."""
-    heavy = [df for df in fit.params.freedom if math.isfinite(df)]
-    if len(heavy) < sum(name.startswith("df(") for name in fit.param_names) or min(heavy) <= 1.0:
+    terms = zip(fit.model.space.terms, fit.params.distributions, strict=True)
+    ended = [prior.df for term, prior in terms if term.prior.has_df]
+    if math.isinf(max(ended)) or min(ended) <= LEAST_FREEDOM:
         raise ModelError(
             "no profile likelihood where degrees of freedom of effects ended at infinity, or at 1",
             hint='At infinity effects are Gaussian: profile a fit without dist; or use method="wald".',

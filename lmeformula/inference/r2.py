@@ -22,7 +22,6 @@ from lmeformula.fit import FittedModel
 from lmeformula.inference.comparable import A_FIT
 from lmeformula.prediction.normal_points import normal_points
 from lmeformula.prediction.predictor import RowFamily, linear_predictor, row_family
-from lmeformula.prediction.refuse_student import effect_covariances
 from lmeformula.prediction.residuals import observed_mean
 
 # Variances of the standard logistic, normal and Gumbel distributions: of the variable behind a yes or no.
@@ -179,12 +178,12 @@ def variances(
     groups: dict[str, float] = {}
     own_rows = 0.0
     has_residual = fit.model.family.base.is_normal
-    for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
+    for block, prior in zip(design.terms, fit.params.distributions, strict=True):
         is_first = np.equal(block.predictors, 0)
         if not is_first.any():
             continue
         values = block.values * is_first
-        share = float(np.einsum("na,ab,nb->", values, covariance, values)) / len(of_fixed)
+        share = float(np.einsum("na,ab,nb->", values, prior.covariance, values)) / len(of_fixed)
         if len(block.levels) == len(of_fixed) and not has_residual:
             own_rows += share
         else:
@@ -224,9 +223,9 @@ def _rows_over_effects(fit: FittedModel) -> Iterator[tuple[RowFamily, float]]:
         yield row_family(fit, np.ones((1, 1)), own), 1.0
         return
     spread = np.zeros((design.n, num_predictors, num_predictors))
-    for block, covariance in zip(design.terms, effect_covariances(fit), strict=True):
+    for block, prior in zip(design.terms, fit.params.distributions, strict=True):
         values = block.values[:, :, None] * np.eye(num_predictors)[list(block.predictors)]
-        spread += np.einsum("nap,ab,nbq->npq", values, covariance, values, optimize=True)
+        spread += np.einsum("nap,ab,nbq->npq", values, prior.covariance, values, optimize=True)
     eta, spread = linear_predictor(fit, design, with_random=False)[1:], spread[:, 1:, 1:]
     for further, weight in normal_points(eta, spread) if spread.any() else [(eta, 1.0)]:
         yield row_family(fit, np.vstack([np.ones(design.n), further]), own), weight

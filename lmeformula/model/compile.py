@@ -307,7 +307,7 @@ def _check_terms(design: Design) -> None:
                 f"the covariance structure {term.covariance} cannot be fitted yet",
                 hint=f"Structures that can: {', '.join(KINDS)}; all but us with hom = TRUE or FALSE.",
             )
-        if term.distribution == "gaussian":
+        if not term.prior.has_df:
             continue
         if design.num_predictors > 1:
             raise refused(

@@ -178,13 +178,13 @@ def effect_lines(effects: Effects, script: Script) -> Iterator[Line]:
         in_vector = len(labels) > 1 and not effects.has_one_variance
         spread = script.spread(effects.name, of, place if in_vector else None)
         # A normal distribution is written by its variance, a t by its scale.
-        drawn = drawn_from(effects, spread + script.squared * (not effects.is_heavy), script)
+        drawn = drawn_from(effects, spread + script.squared * (not effects.has_df), script)
         yield Line(symbol, "~", (drawn,), letter, num_levels)
 
 
 def drawn_from(effects: Effects, spread: str, script: Script) -> str:
     """The distribution of a term's effects."""
-    if effects.is_heavy:
+    if effects.has_df:
         return script.function("StudentT", f"{script.own('df')}, 0, {spread}")
     return script.function("Normal", f"0, {spread}")
 

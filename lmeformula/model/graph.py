@@ -165,7 +165,7 @@ def covariance_parameters(effects: Effects) -> list[Node]:
     if effects.is_correlated:
         pairs = {"one": (), "lags": (k - 1,), "each": (k, k)}[effects.structure.correlations]
         parameters.append(Node(f"correlation_{name}", "parameter", pairs))
-    if effects.is_heavy:
+    if effects.has_df:
         parameters.append(Node(f"df_{name}", "parameter", ()))
     return parameters
 
@@ -173,7 +173,7 @@ def covariance_parameters(effects: Effects) -> list[Node]:
 def latent_node(effects: Effects) -> Node:
     """The random effects of a term."""
     k, num_levels, name = len(effects.columns), effects.num_levels, effects.name
-    family = f"StudentT(df_{name}, " if effects.is_heavy else "Normal("
+    family = f"StudentT(df_{name}, " if effects.has_df else "Normal("
     scale = "Sigma" if effects.is_correlated else f"stddev_{name}"
     of = ""
     if k > 1:

@@ -134,11 +134,9 @@ def build_joint(
     unit = 1.0
     if rule.is_normal:
         unit = float(start.own[0]) if sigma is None else sigma
-    for term, covariance, part, freedom in zip(
-        design.terms, start.covariances, names.terms, start.freedom_of, strict=True
-    ):
-        regular = held_up(covariance, unit)
-        model[part], of_term = random_effects(term, regular, part, dtype, freedom)
+    for term, prior, part in zip(design.terms, start.distributions, names.terms, strict=True):
+        regular = held_up(prior.scale, unit)
+        model[part], of_term = random_effects(term, regular, part, dtype, prior.df)
         variables.update(of_term)
     own, of_family = own_parameters(fitted or design, start, rule, sigma, dtype)
     variables.update(of_family)
@@ -179,8 +177,8 @@ def random_effects(
     """The distribution of a term's effects, levels independent, and its variables."""
     k, num_levels = len(term.columns), len(term.levels)
     sd = np.sqrt(np.diag(covariance))
-    if term.distribution == "student":
-        return heavy_effects(term, float(sd[0]), part, dtype, freedom)
+    if term.prior.has_df:
+        return student_effects(term, float(sd[0]), part, dtype, freedom)
     if k == 1:
         stddev = positive(sd[0], dtype, f"stddev_{part}")
         level = tfd.Normal(tf.zeros([], dtype), stddev)
@@ -210,7 +208,7 @@ def random_effects(
     return tfd.Sample(level, num_levels), variables
 
 
-def heavy_effects(
+def student_effects(
     term: TermBlock, scale: float, part: str, dtype: str, freedom: float = np.inf
 ) -> tuple[Distribution, dict[str, Variable]]:
     """The t distribution of a term of one coefficient, from its scale."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.covariance.prior import EffectDistribution, Prior
 from lmeformula.covariance.structure import Structure, names_of
-from lmeformula.covariance.student import Heavy, free_of, freedom_of
+from lmeformula.covariance.student import Student, free_of, freedom_of
 from lmeformula.covariance.table import structure_of
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.family.own import NO_OWN, Own
@@ -46,17 +48,24 @@ class Params(NamedTuple):
         raise AttributeError("parameters have the family's own in `own`; write fit.sigma")
 
     @property
-    def freedom_of(self) -> tuple[float, ...]:
-        """Degrees of freedom of each term's effects, infinite where they are Gaussian."""
-        return self.freedom or (float("inf"),) * len(self.covariances)
+    def distributions(self) -> tuple[EffectDistribution, ...]:
+        """That of each term's effects."""
+        freedom = self.freedom or (math.inf,) * len(self.covariances)
+        return tuple(map(EffectDistribution, self.covariances, freedom))
+
+    @property
+    def has_normal_effects(self) -> bool:
+        """Whether all of these are normal: by their prior, or at infinitely many degrees of freedom."""
+        return all(math.isinf(df) for df in self.freedom)
 
 
 class TermShape(NamedTuple):
-    """What the parameter vector needs to know of one term: its name, columns, levels and structure."""
+    """What the parameter vector needs to know of one term: its name, columns, levels, prior and structure."""
 
     name: str
     columns: tuple[str, ...]
     num_levels: int
+    prior: Prior
     structure: Structure
 
 
@@ -82,6 +91,11 @@ class ParamSpace:
     def num_fixed(self) -> int:
         """Number of fixed effects, p."""
         return len(self.fixed_names)
+
+    @property
+    def has_normal_priors(self) -> bool:
+        """Whether those of all terms are normal."""
+        return not any(term.prior.has_df for term in self.terms)
 
     @property
     def theta_slices(self) -> tuple[slice, ...]:
@@ -155,12 +169,10 @@ class ParamSpace:
 
     def freedom(self, psi: Floats) -> tuple[float, ...]:
         """Degrees of freedom of each term's effects; empty where all are Gaussian."""
-        if not any(isinstance(term.structure, Heavy) for term in self.terms):
+        if self.has_normal_priors:
             return ()
         return tuple(
-            freedom_of(float(psi[place.stop - 1]))
-            if isinstance(term.structure, Heavy)
-            else float("inf")
+            freedom_of(float(psi[place.stop - 1])) if term.prior.has_df else math.inf
             for term, place in zip(self.terms, self.theta_slices, strict=True)
         )
 
@@ -172,7 +184,7 @@ class ParamSpace:
         parts = [np.asarray(params.beta, float)]
         for j, (term, covariance) in enumerate(zip(self.terms, params.covariances, strict=True)):
             parts.append(term.structure.to_free(covariance))
-            if isinstance(term.structure, Heavy) and params.freedom:
+            if term.prior.has_df and params.freedom:
                 parts[-1][-1] = free_of(params.freedom[j])
         parts.append(self.own.scale.to_free(params.own))
         return np.concatenate(parts)
@@ -207,5 +219,5 @@ def param_space(design: Design, own: Own) -> ParamSpace:
 
 def term_shape(term: TermBlock) -> TermShape:
     """The part of a term that its parameters depend on."""
-    structure = Heavy() if term.distribution == "student" else structure_of(term)
-    return TermShape(term.name, term.columns, len(term.levels), structure)
+    structure = Student() if term.prior.has_df else structure_of(term)
+    return TermShape(term.name, term.columns, len(term.levels), term.prior, structure)

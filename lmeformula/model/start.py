@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -49,16 +50,8 @@ def starting_values(design: Design, space: ParamSpace, family: Family, working: 
         own = np.array([0.85 * sd])
     if not family.has_intercept:
         own = own + np.mean(design.X @ beta + design.offset)
-    return Params(beta, tuple(covariances), own, _freedom(design))
-
-
-def _freedom(design: Design) -> tuple[float, ...]:
-    """Degrees of freedom of each term's effects; empty where all are Gaussian."""
-    if all(term.distribution == "gaussian" for term in design.terms):
-        return ()
-    return tuple(
-        FIRST_FREEDOM if term.distribution == "student" else float("inf") for term in design.terms
-    )
+    freedom = tuple(FIRST_FREEDOM if term.prior.has_df else math.inf for term in design.terms)
+    return Params(beta, tuple(covariances), own, () if space.has_normal_priors else freedom)
 
 
 def starting_predictors(

@@ -53,7 +53,7 @@ def check_term(term: TermBlock, covariance: Floats) -> None:
             f"the start covariance of term {term.name!r} is not one: it has negative variances",
             hint="Start from a positive semidefinite covariance.",
         )
-    if term.distribution != "gaussian" and k > 1:
+    if term.prior.has_df and k > 1:
         raise ModelError(
             f"the {k} coefficients of term {term.name!r} have a t distribution, of which there is no joint "
             "distribution here",

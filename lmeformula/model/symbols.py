@@ -81,7 +81,7 @@ class Effects(NamedTuple):
       structure: of their covariance.
       is_correlated: whether they have correlations.
       has_one_variance: whether all k > 1 of them have the same.
-      is_heavy: whether they have Student's t distribution.
+      has_df: whether they have the degrees of freedom of a t distribution.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Effects(NamedTuple):
     structure: Structure
     is_correlated: bool
     has_one_variance: bool
-    is_heavy: bool
+    has_df: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def effects_of(design: Design, term: TermBlock, name: str, letter: str) -> Effec
         structure_of(term),
         is_correlated(term),
         k > 1 and bool(term.homogeneous),
-        term.distribution == "student",
+        term.prior.has_df,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +11,6 @@ import numpy as np
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.design.design import Design, NewRows
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.heavy_errors import (
-    HeavyErrors,
-    means_over,
-    normal_covariances,
-    with_unseen,
-)
-from lmeformula.prediction.kept_effects import only_terms
 from lmeformula.prediction.level_posterior import (
     LevelNodes,
     at_effects,
@@ -26,16 +19,21 @@ from lmeformula.prediction.level_posterior import (
 )
 from lmeformula.prediction.mean_intervals import mean_slopes, moved_by
 from lmeformula.prediction.normal_points import normal_average, row_roots, tensor_grid
-from lmeformula.prediction.posterior import Posterior, posterior_of, unseen_covariances
+from lmeformula.prediction.normal_posterior import NormalPosterior, unseen_covariances
+from lmeformula.prediction.posterior import normal_posterior_of
 from lmeformula.prediction.predictor import (
     PredictionKind,
     linear_predictor,
     mean_response,
     predicted_at,
 )
+from lmeformula.prediction.predictor_errors import (
+    PredictorErrors,
+    means_over,
+    with_unseen,
+)
 from lmeformula.prediction.predictor_intervals import Uncertain
 from lmeformula.prediction.predictor_intervals import uncertain as errors_of
-from lmeformula.prediction.refuse_student import has_tails
 
 # Nodes over the errors of the parameters, beside those of a level's effects; and numbers at a time.
 PARAMETER_NODES, CHUNK = 5, 2_000_000
@@ -67,7 +65,7 @@ def averaged_over(
     Args:
       fit: a fitted model.
       kind: "response" or "prob".
-      rows: its rows, or new ones.
+      rows: its rows, or new ones, on which those coefficients have an influence that take part.
       kept: whether each random-effects term takes part.
       uncertain: whether fixed effects, and effects of known levels, are uncertain.
       new_levels: whether effects of unseen levels are drawn from their distribution.
@@ -75,27 +73,28 @@ def averaged_over(
       (n, 1) expected responses, or (n, K) chances; nan for rows whose mean moves with a coefficient on its
       way to infinity, whose errors have no number.
     """
-    used = only_terms(rows, kept)
-    eta = linear_predictor(fit, used, with_random=any(kept))
-    if uncertain and has_tails(fit):
-        what = errors_of(fit, used, eta, parameters=True, effects=any(kept), new_levels=new_levels)
-        return _over_draws(fit, kind, what)
+    eta = linear_predictor(fit, rows, with_random=any(kept))
+    if uncertain and not fit.params.has_normal_effects:
+        what = errors_of(fit, rows, eta, parameters=True, effects=any(kept), new_levels=new_levels)
+        return eta.T if is_linear(fit) else over_uncertain(what, kind, seed=0)
     spread = np.zeros((eta.shape[1], len(eta), len(eta)))
-    posterior = posterior_of(fit) if uncertain else None
+    posterior = normal_posterior_of(fit) if uncertain else None
     nodes = level_nodes(fit) if uncertain and any(kept) else None
     if posterior is not None:
-        spread = posterior.covariances(used, effects=any(kept))
+        spread = posterior.covariances(rows, effects=any(kept))
         if nodes is None and any(kept):
-            eta = eta + moved_means(fit, posterior, used)[0]
+            eta = eta + moved_means(fit, posterior, rows)[0]
     if new_levels and not is_linear(fit):
-        spread = spread + unseen_covariances(used, normal_covariances(fit))
-        found = over_errors(fit, kind, eta, spread, with_unseen(fit, used, spread[:, 0, 0]))
+        spread = spread + unseen_covariances(fit, rows)
+        found = over_errors(fit, kind, eta, spread, with_unseen(fit, rows, spread[:, 0, 0]))
     else:
         found = normal_average(fit, kind, eta, spread)
     if nodes is not None and posterior is not None:
         # Levels that the fit has seen have points of their own.
-        for cloud in clouds(fit, used, nodes, posterior, PARAMETER_NODES, is_fine=True):
-            found[cloud.rows] = over_points(cloud, lambda eta: predicted_at(fit, kind, eta))
+        for cloud in clouds(fit, rows, nodes, posterior, PARAMETER_NODES, is_fine=True):
+            points = zip(cloud.eta, cloud.weights, strict=True)
+            each = (weights[:, None] * predicted_at(fit, kind, at) for at, weights in points)
+            found[cloud.rows] = functools.reduce(np.add, each)
     found[_is_unknown(fit, kind, eta, spread)] = np.nan
     return found
 
@@ -123,7 +122,7 @@ def tried(fit: FittedModel, others: float) -> Floats:
 
 
 def over_errors(
-    fit: FittedModel, kind: str, eta: Floats, spread: Floats, errors: HeavyErrors
+    fit: FittedModel, kind: str, eta: Floats, spread: Floats, errors: PredictorErrors
 ) -> Floats:
     """(n, c) what is predicted, averaged over the errors of predictors (K, n).
 
@@ -134,31 +133,31 @@ def over_errors(
       spread: (n, K, K) covariances of their normal errors.
       errors: those of the first one, by Student's t as well.
     """
-    found, is_heavy = normal_average(fit, kind, eta, spread), errors.is_heavy
-    if is_heavy.any():
-        one = eta[0, is_heavy]
-        found[is_heavy] = means_over(
-            errors.at(is_heavy), one, lambda at: predicted_at(fit, kind, at[None])
+    found, has_t = normal_average(fit, kind, eta, spread), errors.has_t
+    if has_t.any():
+        one = eta[0, has_t]
+        found[has_t] = means_over(
+            errors.at(has_t), one, lambda at: predicted_at(fit, kind, at[None])
         )
     return found
 
 
-def _over_draws(fit: FittedModel, kind: str, what: Uncertain) -> Floats:
-    """Averages over draws of effects by Student's t; exact where all are of unseen levels."""
-    if is_linear(fit):
-        return what.eta.T
-    if what.sampled is None:
-        variances = what.variances()
-        heavy = what.heavy(what.rows)._replace(variances=variances)
-        return over_errors(fit, kind, what.eta, variances[:, None, None], heavy)
-    draws = what.draws(np.random.default_rng(0))
-    return np.concatenate([mean_over_draws(fit, kind, drawn) for _, _, drawn in draws])
+def over_uncertain(what: Uncertain, kind: str, seed: int | list[int]) -> Floats:
+    """(n, c) what is predicted, averaged over draws of the one predictor; exact where there are none.
 
-
-def mean_over_draws(fit: FittedModel, kind: str, drawn: Floats) -> Floats:
-    """(n, c) what is predicted, averaged over draws (m, n) of the one predictor."""
-    each = predicted_at(fit, kind, drawn.reshape(1, -1))
-    return np.asarray(each.reshape(*drawn.shape, -1).mean(axis=0))
+    Args:
+      what: the rows.
+      kind: "response" or "prob".
+      seed: of the draws.
+    """
+    fit, found = what.fit, []
+    if not what.num_draws:
+        errors = what.errors()
+        return over_errors(fit, kind, what.eta, errors.variances[:, None, None], errors)
+    for _, _, drawn in what.draws(np.random.default_rng(seed)):
+        each = predicted_at(fit, kind, drawn.reshape(1, -1))
+        found.append(each.reshape(*drawn.shape, -1).mean(axis=0))
+    return np.concatenate(found)
 
 
 class Cloud(NamedTuple):
@@ -183,7 +182,7 @@ def clouds(
     fit: FittedModel,
     rows: Design | NewRows,
     nodes: LevelNodes,
-    posterior: Posterior,
+    posterior: NormalPosterior,
     num_errors: int,
     *,
     is_fine: bool = False,
@@ -231,11 +230,3 @@ def _steps(count: int, num_predictors: int, is_fine: bool) -> tuple[Floats, Floa
         return grid, shares / shares.sum()
     axes = np.sqrt(k) * np.eye(k)
     return np.vstack([axes, -axes]), np.full(2 * k, 0.5 / k)
-
-
-def over_points(cloud: Cloud, work: Callable[[Floats], Floats]) -> Floats:
-    """(r, c) averages over the points of a cloud of what is worked out of predictors (K, r), as (r, c)."""
-    each = (
-        weights[:, None] * work(eta) for eta, weights in zip(cloud.eta, cloud.weights, strict=True)
-    )
-    return functools.reduce(np.add, each)

@@ -11,10 +11,9 @@ import scipy.special
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
+from lmeformula.family.record import Arrays
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.predictor import chances_at
-
-Arrays = tuple[Floats, ...]
 
 # One of these is a response of any family: a count, a positive number, a share, a yes or no, a category.
 STAND_INS = (1.0, 0.5, 0.0, 2.0)
@@ -35,14 +34,7 @@ def response_arrays(fit: FittedModel, rows: Design | NewRows) -> Arrays:
         return family.response(rows)
     assert design.response is not None
     num_rows = len(rows.offset)
-    made = replace(
-        design,
-        X=rows.X,
-        terms=rows.terms,
-        offsets=rows.offsets,
-        rows=rows.rows,
-        weights=rows.weights,
-    )
+    made = rows.in_place_of(design)
     if needs_response(fit):
         if rows.response is not None:
             return family.response(replace(made, response=rows.response))

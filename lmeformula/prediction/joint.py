@@ -69,14 +69,8 @@ def joint_effects(fit: FittedModel) -> dict[str, Floats]:
 
 def _design_of(design: Design, rows: NewRows) -> Design:
     """The new rows as a design of their own, levels that the fit has not seen behind those that it has."""
-    return replace(
-        design,
-        X=rows.X,
-        terms=tuple(_with_unseen(term, rows.unseen.get(term.group, ())) for term in rows.terms),
-        offsets=rows.offsets,
-        weights=rows.weights,
-        rows=rows.rows,
-    )
+    terms = tuple(_with_unseen(term, rows.unseen.get(term.group, ())) for term in rows.terms)
+    return replace(rows, terms=terms).in_place_of(design)
 
 
 def _with_unseen(term: TermBlock, unseen: tuple[str, ...]) -> TermBlock:

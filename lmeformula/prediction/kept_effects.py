@@ -60,13 +60,16 @@ def kept_columns(fit: FittedModel, re_form: ReForm) -> tuple[Mask, ...]:
 
     Args:
       fit: a fitted model.
-      re_form: None for all, "NA" or "~ 0" for none, or a formula with some of the terms or their coefficients.
+      re_form: None for all, "NA" or "~ 0" for none of those of groups, or a formula with some of the terms or
+        their coefficients.
         With several predictors each keeps a term of which it has all coefficients; a mapping says it by
         predictor, and those that it does not name keep all. Labels (1 |ID| g) make no difference.
     Raises:
       ModelError: if the formula has a coefficient that the fit does not have, or there is no such predictor.
     """
-    masks = tuple(np.zeros(len(term.columns), bool) for term in fit.model.design.terms)
+    masks = tuple(
+        np.full(len(term.columns), term.role == "population") for term in fit.model.design.terms
+    )
     written = _written(fit, masks)
     if not isinstance(re_form, Mapping):
         _keep(written, re_form)
@@ -82,33 +85,17 @@ def kept_columns(fit: FittedModel, re_form: ReForm) -> tuple[Mask, ...]:
     return masks
 
 
-def only_terms(rows: Design | NewRows, kept: Sequence[bool]) -> Design | NewRows:
-    """Rows on which the random effects of some terms only have an influence.
-
-    Args:
-      rows: fitted or new rows.
-      kept: whether each term has one.
-    """
-    if all(kept) or not rows.terms:
-        return rows
-    terms = tuple(
-        block if keep else replace(block, values=np.zeros_like(block.values))
-        for block, keep in zip(rows.terms, kept, strict=True)
-    )
-    return replace(rows, terms=terms)
-
-
-def only_columns(rows: Design | NewRows, masks: Sequence[Mask]) -> Any:
+def only_columns(rows: Design | NewRows, masks: Sequence[Mask]) -> Design | NewRows:
     """Rows on which some coefficients only have an influence; the rows as they are where all do.
 
     Args:
       rows: fitted or new rows.
       masks: (k,) of each term: which of its coefficients have one.
     """
-    if not rows.terms or all(mask.all() or not mask.any() for mask in masks):
+    if not rows.terms or all(mask.all() for mask in masks):
         return rows
     terms = tuple(
-        block if mask.all() or not mask.any() else replace(block, values=block.values * mask)
+        block if mask.all() else replace(block, values=np.where(mask, block.values, 0.0))
         for block, mask in zip(rows.terms, masks, strict=True)
     )
     return replace(rows, terms=terms)
@@ -151,7 +138,7 @@ def _keep(written: Mapping[str, Sequence[_Written]], re_form: str | None) -> Non
     every = [term for terms in written.values() for term in terms]
     if re_form is None or re_form == "NA":
         for term in every:
-            term.mask[:] = re_form is None
+            term.mask[:] |= re_form is None
         return
     if "~" not in re_form:
         raise ModelError(

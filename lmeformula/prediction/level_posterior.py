@@ -26,7 +26,7 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design, NewRows, TermBlock
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.normal_points import sinh_rule
-from lmeformula.prediction.posterior import Posterior, row_precisions
+from lmeformula.prediction.normal_posterior import NormalPosterior, row_precisions
 from lmeformula.prediction.predictive_density import row_log_density
 from lmeformula.prediction.predictor import add_effects, linear_predictor, stacked_estimates
 from lmeformula.store.absent import has_rows
@@ -66,7 +66,7 @@ def level_nodes(fit: FittedModel) -> LevelNodes | None:
     num_effects = sum(len(term.columns) for term in terms)
     if (
         fit.model.family.is_normal
-        or fit.params.freedom
+        or not fit.model.space.has_normal_priors
         or not has_rows(design)
         or num_effects not in NODES[1]
         or any(
@@ -150,7 +150,7 @@ def _row_sums(fit: FittedModel, effects: Floats, starts: Sequence[int]) -> Float
 
 
 def moved_means(
-    fit: FittedModel, posterior: Posterior, rows: Design | NewRows
+    fit: FittedModel, posterior: NormalPosterior, rows: Design | NewRows
 ) -> tuple[Floats, Floats]:
     """How far the means of predictors given the data are from their values at the modes, to first order.
 

@@ -170,7 +170,7 @@ def is_positive(fit: FittedModel) -> bool:
     return bool((np.asarray(mean_response(fit, at)) > 0.0).all())
 
 
-def chances_frame(each: Floats, names: Sequence[str]) -> pd.DataFrame:
-    """Chances (n, K, 3) with their intervals: for each category the columns estimate, lower, upper."""
+def framed_by_name(each: Floats, names: Sequence[str]) -> pd.DataFrame:
+    """Of each category or predictor (n, K, 3) the columns estimate, lower, upper, below its name."""
     columns = pd.MultiIndex.from_product([list(names), COLUMNS])
     return pd.DataFrame(each.reshape(len(each), -1), columns=columns)

@@ -1,251 +1,109 @@
-"""The effects of a fit given the data and the estimates, as normal, and with them the errors of its predictors.
-
-With H = Z'WZ + Psi^-1, whose inverse is Lambda M^-1 Lambda', the errors of x'beta + z'b have variance
-
-    z'H^-1 z + t'C t,   t = x - X'WZ H^-1 z,
-
-where C is the covariance of the fixed effects: Henderson's mixed-model equations. With thresholds the predictor
-is measured from their mean, which is one more coefficient, of a column of -1.
-"""
+"""The effects of a fit given the data, at the estimates: what is asked of them, and who can answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import Protocol
 
-import numpy as np
-
-from lmeformula.algebra.crossproducts import Layout, layout, model_matrix
-from lmeformula.algebra.factor import Factor
-from lmeformula.algebra.incidence import find_incidence
-from lmeformula.algebra.inverse import leverages
-from lmeformula.algebra.lambdas import apply_lambda
-from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats
-from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.design.design import Design, NewRows, TermBlock
-from lmeformula.design.select import select_rows
+from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import can_be_factored
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.freedom import combined_variances
-from lmeformula.prediction.parameter_errors import has_thresholds, location_covariance
-from lmeformula.prediction.predictor import stacked_estimates
-from lmeformula.prediction.refuse_student import has_tails, refuse_heavy
+from lmeformula.prediction.normal_posterior import NormalPosterior, factored
+from lmeformula.prediction.posterior_draws import PosteriorDraws, drawn_apart
+from lmeformula.prediction.sampled_posterior import SampledPosterior
 
-# Rows whose variances are worked out at a time: memory does not grow with their number.
-CHUNK = 65_536
+# Draws of effects that are not normal.
+NUM_DRAWS = 4000
 
 
-@dataclass(frozen=True, eq=False)
-class Posterior:
-    """The effects of a fit given the data, normal about its modes.
+class Posterior(Protocol):
+    """The effects given the data: normal about their modes, or as draws have it.
 
-    Attributes:
-      fit: a fitted model.
-      weights: (v n,) W, of its stacked rows; see `lmeformula.model.stack`.
-      factor: of M.
+    A predictor's error by its effects is normal, with the covariances `spread`, about each of the `shifts`.
     """
 
-    fit: FittedModel
-    weights: Floats
-    factor: Factor
+    @property
+    def num_draws(self) -> int:
+        """How many draws stand for the effects; 0 where they are normal."""
+
+    @property
+    def effective(self) -> float:
+        """The fewest independent draws that an effect's mean is as good as; infinite where there are none."""
 
     @property
     def plan(self) -> Layout:
         """Where the effects of each term are among the q."""
-        return self.factor.plan
 
-    @cached_property
-    def fixed_vcov(self) -> Floats:
-        """(p, p) C; p counts the location of thresholds, where there are some."""
-        return location_covariance(self.fit) if has_thresholds(self.fit) else self.fit.fixed_vcov
+    @property
+    def moves(self) -> Floats:
+        """(q, d) how the effects' means follow the parameters of `parameter_covariance`."""
 
-    @cached_property
-    def X(self) -> Floats:
-        """(v n, p) fixed columns of the stacked rows."""
-        stack = self.fit.model.stack
-        if not has_thresholds(self.fit):
-            return stack.X
-        reads_first = np.repeat(stack.mixture.readers[:, 0], stack.mixture.num_rows)
-        return np.column_stack([stack.X, -reads_first])
+    def tells_of(self, rows: Design | NewRows) -> bool:
+        """Whether it says anything of rows: the data say nothing of levels that are unseen."""
 
-    @cached_property
-    def crossed(self) -> Floats:
-        """(q, p) H^-1 Z'WX."""
-        return self.collected(self.X * self.weights[:, None])
+    def spread(self, rows: Design | NewRows) -> Floats:
+        """(n, K, K) covariances of rows' predictors, the parameters known."""
 
-    def collected(self, rows: Floats) -> Floats:
-        """(q, c) H^-1 Z' rows, for columns (v n, c) of stacked rows."""
-        plan, lambdas = self.plan, self.factor.lambdas
-        right = plan.gather(rows)
-        half = self.factor.solve(apply_lambda(plan, lambdas, right, transpose=True))
-        return apply_lambda(plan, lambdas, half)
+    def shifts(self, rows: Design | NewRows) -> Floats:
+        """(m, n) how far the one predictor of rows is from that at the effects of the fit; of known levels."""
 
-    def draws(self, num_draws: int, random: np.random.Generator) -> tuple[Floats, ...]:
-        """(m, l, k) of each term: draws of all effects, less their means."""
-        # M = L L' is the precision of the effects before they are scaled by lambda: L'^-1 z has its inverse.
-        noise = self.factor.solve_upper(random.standard_normal((self.plan.num_effects, num_draws)))
-        found = self.plan.split(apply_lambda(self.plan, self.factor.lambdas, noise))
-        return tuple(np.moveaxis(part, -1, 0) for part in found)
-
-    def covariances(
-        self, rows: Design | NewRows, *, parameters: bool = True, effects: bool = True
-    ) -> Floats:
-        """(n, K, K) covariances of the errors of linear predictors.
-
-        Args:
-          rows: fitted or new rows, with their terms; an unseen level adds nothing.
-          parameters: whether fixed effects are uncertain.
-          effects: whether random effects are, given the data. Only both together take account of how the
-            errors of the two are related.
-        """
-        k = rows.num_predictors
-        if parameters and has_thresholds(self.fit):
-            rows = replace(
-                rows.as_rows() if isinstance(rows, Design) else rows,
-                X=np.column_stack([rows.X, np.full(len(rows.X), -1.0)]),
-                column_predictors=(*rows.column_predictors, 0),
-            )
-        with one_blas_thread():
-            parts = [
-                _polarised(some, lambda read: self._variances(read, parameters, effects))
-                for _, some in in_parts(rows, CHUNK)
-            ]
-        return np.concatenate(parts) if parts else np.zeros((0, k, k))
-
-    def _variances(self, rows: Design | NewRows, parameters: bool, effects: bool) -> Floats:
-        """(n,) of the sum of the predictors."""
-        found = np.zeros(len(rows.X))
-        plan = self._plan(rows.terms) if effects and rows.terms else None
-        if parameters:
-            seen = rows.X
-            if plan is not None:
-                seen = seen - plan.spread(self.crossed)
-            found += combined_variances(seen, self.fixed_vcov)
-        if plan is not None:
-            found += leverages(plan, self.factor.lambdas, self.factor.inverse().met(plan))
-        # Rounding may leave a variance of zero below it.
-        return np.maximum(found, 0.0)
-
-    def _plan(self, terms: tuple[TermBlock, ...]) -> Layout:
-        matrices = []
-        for block in terms:
-            known = (block.index >= 0)[:, None]
-            values = np.where(known, block.values, 0.0)
-            index = np.where(known[:, 0], block.index, 0).astype(np.int32)
-            matrices.append(model_matrix(replace(block, values=values, index=index)))
-        return self.plan.with_matrices(tuple(matrices))
+    def draws(self, num_draws: int, seed: int) -> PosteriorDraws:
+        """Draw all effects."""
 
 
-def _polarised(rows: Design | NewRows, variances: Callable[[Design | NewRows], Floats]) -> Floats:
-    """(n, K, K) covariances of K predictors, from variances (n,) of the sums that columns add to."""
-    count = rows.num_predictors
-    found = np.zeros((len(rows.offset), count, count))
-    for a in range(count):
-        found[:, a, a] = variances(_only(rows, (a,)))
-    for a in range(count):
-        for b in range(a):
-            both = variances(_only(rows, (a, b))) - found[:, a, a] - found[:, b, b]
-            found[:, a, b] = found[:, b, a] = 0.5 * both
-    return found
-
-
-def _only(rows: Design | NewRows, predictors: tuple[int, ...]) -> Design | NewRows:
-    """Rows whose columns are those of some predictors, with zeros in place of the others'."""
-    if len(predictors) == rows.num_predictors:
-        return rows
-    return replace(
-        rows,
-        X=rows.X * np.isin(rows.column_predictors, predictors),
-        terms=tuple(
-            replace(term, values=term.values * np.isin(term.predictors, predictors))
-            for term in rows.terms
-        ),
-    )
-
-
-def unseen_covariances(rows: Design | NewRows, covariances: tuple[Floats, ...]) -> Floats:
-    """(n, K, K) covariances of predictors by the effects of levels that the fit has not seen.
-
-    Args:
-      rows: fitted or new rows.
-      covariances: (k, k) of each term's effects.
-    """
-    count = rows.num_predictors
-    found = np.zeros((len(rows.offset), count, count))
-    for block, covariance in zip(rows.terms, covariances, strict=True):
-        is_unseen = block.index < 0
-        reads = np.equal.outer(np.arange(count), block.predictors)
-        each = block.values[is_unseen, None] * reads
-        found[is_unseen] += np.einsum("nka,ab,nlb->nkl", each, covariance, each, optimize=True)
-    return found
-
-
-def in_parts(rows: Design | NewRows, size: int) -> Iterator[tuple[slice, Design | NewRows]]:
-    """Some rows at a time, `size` of them: where they are, and these."""
-    for start in range(0, len(rows.offset), size):
-        part = slice(start, start + size)
-        yield part, select_rows(rows, part)
-
-
-def posterior_of(fit: FittedModel) -> Posterior:
+def posterior_of(fit: FittedModel, num_draws: int = NUM_DRAWS, seed: int = 0) -> Posterior:
     """The effects given the data at the estimates.
-
-    For responses that are not Gaussian W holds the negative second derivatives of the rows' log density at the
-    estimates and conditional modes: the errors' distribution is taken for normal there.
 
     Args:
       fit: a fitted model.
-    Returns:
-      The posterior.
+      num_draws: of effects that are not normal; they are drawn when they are needed.
+      seed: of these.
     Raises:
-      ModelError: if its equations are too large to be factored here, or have no minimum; or where effects have
-        heavy tails.
-    References:
-      Henderson (1975), Biometrics 31, 423-447; Bates et al. (2015), J. Stat. Softw. 67(1), section 5.
+      ModelError: if its equations are too large to be factored here, or have no minimum.
     """
     check_direct(fit, "intervals of predictions")
-    refuse_heavy(fit, "mixed-model equations, as for errors of rows left out,")
-    return factored(fit, row_precisions(fit))
+    return _posterior(fit, num_draws, seed)
 
 
-def factored(fit: FittedModel, weights: Floats) -> Posterior:
-    """The same with given weights W (v n,) of the stacked rows.
+def _posterior(fit: FittedModel, num_draws: int, seed: int) -> Posterior:
+    if fit.params.has_normal_effects:
+        return factored(fit)
+    return SampledPosterior(fit, num_draws, seed)
+
+
+def normal_posterior_of(fit: FittedModel) -> NormalPosterior:
+    """The same for what takes effects for normal.
 
     Raises:
-      ModelError: if the equations have no minimum.
+      ModelError: as `posterior_of`, and where effects have a t distribution.
     """
-    plan = layout(fit.model.stack.terms)
-    lambdas = tuple(cholesky_semidefinite(covariance) for covariance in fit.params.covariances)
-    try:
-        return Posterior(fit, weights, find_incidence(plan).factorize(weights, lambdas))
-    except np.linalg.LinAlgError:
+    check_direct(fit, "intervals of predictions")
+    refuse_student(fit, "mixed-model equations, as for errors of rows left out,")
+    return factored(fit)
+
+
+def has_normal_posterior(fit: FittedModel) -> bool:
+    """Whether `normal_posterior_of` has an answer for this model."""
+    return can_be_factored(fit.model) and fit.params.has_normal_effects
+
+
+def refuse_student(fit: FittedModel, what: str) -> None:
+    """Refuse a statistic of a fit whose effects have a t distribution.
+
+    Args:
+      fit: a fitted model.
+      what: of several things, such as "intervals of predictions".
+    Raises:
+      ModelError: where some of its terms are gr(..., dist = "student") and have not ended as Gaussian ones.
+    """
+    if not fit.params.has_normal_effects:
         raise ModelError(
-            "the log density is not concave at the estimates, so that predictions have no intervals",
-            hint="Predict without `interval`, or simulate from the model.",
-        ) from None
-
-
-def row_precisions(fit: FittedModel) -> Floats:
-    """(n,) negative second derivatives of the rows' log density in the linear predictor.
-
-    With several predictors they are those of stacked rows; see `lmeformula.model.stack`.
-    """
-    design = fit.model.design
-    if fit.model.family.is_normal:
-        weights = np.ones(design.n) if design.weights is None else design.weights
-        return np.asarray(weights / fit.params.residual_sd**2)
-    from lmeformula.likelihood.laplace.rows import row_derivatives  # may start TensorFlow
-
-    second = row_derivatives(fit.model).slopes(*stacked_estimates(fit)).second
-    return np.asarray(-second, float)
-
-
-def has_posterior(fit: FittedModel) -> bool:
-    """Whether `posterior_of` has an answer for this model: small enough, and its effects Gaussian."""
-    return can_be_factored(fit.model) and not has_tails(fit)
+            f"{what} take random effects for Gaussian, and this fit has some by Student's t distribution",
+            hint="Its estimates, predictions with their intervals, simulations and Wald intervals do not; or "
+            "fit the model without dist to compare.",
+        )
 
 
 def check_direct(fit: FittedModel, what: str) -> None:
@@ -259,3 +117,29 @@ def check_direct(fit: FittedModel, what: str) -> None:
             f"{what} need a factorization that is too large for this model",
             hint='Use what does without: ddf="none", predictions without intervals.',
         )
+
+
+def posterior_draws(
+    fit: FittedModel, num_draws: int, seed: int, *, jointly: bool | None = None
+) -> PosteriorDraws:
+    """Draw all random effects given the data and the estimates.
+
+    The distribution is normal around the posterior means of the fit. Its precision is that of the rows at
+    those means and of the effects' own covariance, as in the Laplace approximation; for Gaussian fits
+    this is exact. Effects of different levels and terms are correlated, as they are in crossed designs. Where
+    effects have a t distribution they are draws of their own distribution.
+
+    Args:
+      fit: a fitted model.
+      num_draws: m.
+      seed: of the random numbers.
+      jointly: False draws each level from its own conditional covariance, for which the rows are not needed;
+        by default this is done where the equations were too large to be factored.
+    Raises:
+      ModelError: if the draws are joint, and the fit was loaded without its rows.
+    References:
+      Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, for the equations.
+    """
+    if fit.is_factored if jointly is None else jointly:
+        return _posterior(fit, num_draws, seed).draws(num_draws, seed)
+    return drawn_apart(fit, num_draws, seed)

@@ -8,9 +8,8 @@ import pandas as pd
 from lmeformula.arguments import kinds
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
-from lmeformula.prediction.posterior_draws import posterior_draws
+from lmeformula.prediction.posterior import posterior_draws
 from lmeformula.prediction.predictor import linear_predictor, mean_response
-from lmeformula.prediction.refuse_student import drawn_effects
 from lmeformula.prediction.requested import NEW_LEVELS, requested
 
 # More numbers than this are asked for by mistake more often than not.
@@ -72,13 +71,13 @@ def predict_draws(
     if any(kept):
         drawn = posterior_draws(fit, num_draws, seed).effects
         fresh = np.random.default_rng([seed, 1])
-        for block, effects, covariance, df, keep in zip(
-            rows.terms, drawn, fit.params.covariances, fit.params.freedom_of, kept, strict=True
+        for block, effects, prior, keep in zip(
+            rows.terms, drawn, fit.params.distributions, kept, strict=True
         ):
             if not keep:
                 continue
             num_unseen = max(0, -int(block.index.min(initial=0)))
-            unseen = drawn_effects(fresh, covariance, df, num_draws * num_unseen)
+            unseen = prior.draw(fresh, num_draws * num_unseen)
             unseen = unseen.reshape(num_draws, num_unseen, len(block.columns))
             unseen *= new_levels == "sample"
             # Levels that the fit has not seen are -1, -2, ...: the last, the last but one.

@@ -14,14 +14,14 @@ from lmeformula.design.design import Design
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import needs_response
+from lmeformula.prediction.intervals import cutoff
 from lmeformula.prediction.kept_effects import (
     ReForm,
     kept_columns,
     only_columns,
-    only_terms,
     some_effects,
 )
-from lmeformula.prediction.mean_intervals import COLUMNS, chances_frame
+from lmeformula.prediction.mean_intervals import COLUMNS, framed_by_name
 from lmeformula.prediction.predict import predict
 from lmeformula.prediction.predictor import (
     category_names,
@@ -29,7 +29,7 @@ from lmeformula.prediction.predictor import (
     link_columns,
     mean_response,
 )
-from lmeformula.prediction.predictor_intervals import link_intervals, simulated_quantiles, uncertain
+from lmeformula.prediction.predictor_intervals import simulated_quantiles, uncertain
 from lmeformula.prediction.requested import NEW_LEVELS, requested
 
 SOURCES = ("parameters", "effects", "residual")
@@ -146,7 +146,7 @@ def predict_interval(
         offset=offset,
         weights=weights,
     )
-    rows = only_columns(only_terms(asked.rows, kept), masks)
+    rows = only_columns(asked.rows, masks)
     if isinstance(rows, Design) and not with_random:
         rows = replace(rows.as_rows(), terms=())
     what = uncertain(
@@ -160,9 +160,12 @@ def predict_interval(
         seed=seed,
     )
     if kind == "link" and link_columns(fit):
-        frame = link_intervals(fit, what.eta, what.covariances(), level)
+        variances = np.einsum("nkk->kn", what.covariances())
+        half = cutoff(level) * np.sqrt(np.maximum(variances, 0.0))
+        each = np.stack([what.eta, what.eta - half, what.eta + half]).transpose(2, 1, 0)
+        frame = framed_by_name(each, link_columns(fit))
     elif kind == "prob":
-        frame = chances_frame(what.means("prob", level), category_names(fit))
+        frame = framed_by_name(what.means("prob", level), category_names(fit))
     elif has_residual and not is_gaussian:
         low, high = simulated_quantiles(what, level, seed, num_draws)
         frame = _framed([mean_response(fit, what.eta), low, high])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
@@ -17,29 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Way(NamedTuple):
-    """One way to predict: its name in messages, and which arguments it takes besides those that all take."""
-
-    words: str
-    takes: frozenset[str]
-
-
-MEANS = Way("predictions without an interval", frozenset({"kind", "averaged"}))
-INTERVALS = Way(
-    "predictions with an interval",
-    frozenset({"kind", "interval", "level", "weights", "include", "seed", "num_draws"}),
-)
-DRAWS = Way('predictions of kind="draws"', frozenset({"seed", "num_draws"}))
-WAYS = (MEANS, INTERVALS, DRAWS)
-# An argument that was not given: what each way has by default.
-NOT_GIVEN: dict[str, Any] = {
-    "averaged": False,
-    "interval": None,
-    "level": 0.95,
-    "weights": None,
-    "include": None,
-    "seed": 0,
-    "num_draws": None,
+# What each way to predict is called in messages.
+WAYS: dict[Callable[..., Any], str] = {
+    predict_means: "predictions without an interval",
+    predict_interval: "predictions with an interval",
+    predict_draws: 'predictions of kind="draws"',
 }
 
 
@@ -99,34 +82,27 @@ def predict(
         "seed": seed,
         "num_draws": num_draws,
     }
-    given = {name: value for name, value in own.items() if not _is_default(name, value)}
+    defaults = inspect.signature(predict).parameters
+    given = {name: own[name] for name in own if not _same(own[name], defaults[name].default)}
+    way: Callable[..., Any] = predict_means if interval is None else predict_interval
     if kind == "draws" and interval is None:
-        _refuse_others(given, DRAWS)
-        return predict_draws(fit, newdata, **common, **given)
-    common["kind"] = kind
-    if interval is not None:
-        _refuse_others(given, INTERVALS)
-        return predict_interval(fit, newdata, **common, **given)
-    _refuse_others(given, MEANS)
-    return predict_means(fit, newdata, **common, **given)
-
-
-def _is_default(name: str, value: object) -> bool:
-    """Whether a plain value is the default one, so that giving it changes nothing."""
-    default = NOT_GIVEN[name]
-    return type(value) is type(default) and value == default
-
-
-def _refuse_others(given: dict[str, Any], way: Way) -> None:
-    """Refuse an argument of another way to predict.
-
-    Raises:
-      ModelError: that names it, and what it belongs to.
-    """
+        way = predict_draws
+    else:
+        common["kind"] = kind
     for name in given:
-        if name not in way.takes:
-            others = " and ".join(other.words for other in WAYS if name in other.takes)
+        if not _takes(way, name):
+            others = " and ".join(words for other, words in WAYS.items() if _takes(other, name))
             raise ModelError(
-                f"{name} is an argument of {others}, and these are {way.words}",
+                f"{name} is an argument of {others}, and these are {WAYS[way]}",
                 hint='interval="confidence" or "prediction" asks for an interval, kind="draws" for draws.',
             )
+    return way(fit, newdata, **common, **given)
+
+
+def _takes(way: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(way).parameters
+
+
+def _same(value: object, default: object) -> bool:
+    """Whether a plain value is the default one, so that giving it changes nothing."""
+    return type(value) is type(default) and value == default

@@ -11,11 +11,10 @@ import scipy.stats
 from lmeformula.arrays import Floats
 from lmeformula.family import Family
 from lmeformula.family import log_density as density_of
+from lmeformula.family.record import Arrays
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.normal_points import REACH, row_roots, sinh_rule
 from lmeformula.prediction.row_slopes import row_slopes
-
-Arrays = tuple[Floats, ...]
 
 # Nodes of the quadrature along each predictor, by how many there are; odd, so that every other one is a rule.
 NUM_NODES = {1: 61, 2: 41, 3: 21}

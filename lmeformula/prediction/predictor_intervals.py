@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
@@ -15,16 +14,8 @@ from lmeformula.design.select import select_rows
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows, response_arrays
 from lmeformula.prediction.freedom import with_errors
-from lmeformula.prediction.heavy_errors import (
-    HeavyErrors,
-    half_widths,
-    normal_covariances,
-    with_unseen,
-)
-from lmeformula.prediction.intervals import cutoff
-from lmeformula.prediction.loadings import Loadings, loadings, sampled_loadings
+from lmeformula.prediction.loadings import Loadings, loadings
 from lmeformula.prediction.mean_intervals import (
-    COLUMNS,
     by_delta,
     leading_predictor,
     mean_slopes,
@@ -32,15 +23,18 @@ from lmeformula.prediction.mean_intervals import (
     transformed,
 )
 from lmeformula.prediction.normal_points import row_roots
+from lmeformula.prediction.normal_posterior import NormalPosterior, in_parts, unseen_covariances
 from lmeformula.prediction.parameter_errors import has_location, location_slopes
-from lmeformula.prediction.posterior import Posterior, in_parts, posterior_of, unseen_covariances
-from lmeformula.prediction.refuse_student import has_tails
-from lmeformula.prediction.sampled_effects import EffectSample, effect_sample, kernel_quantiles
+from lmeformula.prediction.posterior import NUM_DRAWS, Posterior, posterior_of
+from lmeformula.prediction.predictor_errors import (
+    PredictorErrors,
+    half_widths,
+    with_unseen,
+)
+from lmeformula.prediction.sampled_posterior import kernel_quantiles
 
 # Rows whose errors are worked out, and numbers that are simulated, at a time.
 ROWS, NUMBERS = 16_384, 1_000_000
-# Draws of effects by Student's t.
-NUM_DRAWS = 4000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +46,7 @@ class Uncertain:
       rows: fitted or new rows, with those terms that take part.
       eta: (K, n) their linear predictors.
       loads: how they follow the parameters; None where these are taken as known.
-      posterior: of the effects, where normal ones are uncertain, given the data; else None.
-      sampled: draws of the effects, where these have heavy tails and are uncertain; else None.
+      posterior: of the effects, where these are uncertain, given the data; else None.
       new_levels: whether effects of levels that the fit has not seen are drawn from their distribution.
     """
 
@@ -62,13 +55,12 @@ class Uncertain:
     eta: Floats
     loads: Loadings | None
     posterior: Posterior | None
-    sampled: EffectSample | None
     new_levels: bool
 
     @property
-    def num_predictors(self) -> int:
-        """K."""
-        return len(self.eta)
+    def num_draws(self) -> int:
+        """How many draws stand for the effects of known levels; 0 where they are normal, or known."""
+        return 0 if self.posterior is None else self.posterior.num_draws
 
     def variances(self) -> Floats:
         """(n,) of the normal errors of the one linear predictor; thresholds are measured from their mean."""
@@ -78,7 +70,7 @@ class Uncertain:
         if self.loads is None or not has_location(self.fit):
             return self._covariances(rows)[:, 0, 0]
         unseen = self._unseen(rows)[:, 0, 0]
-        if self.posterior is not None:
+        if isinstance(self.posterior, NormalPosterior):
             return np.asarray(self.posterior.covariances(rows)[:, 0, 0] + unseen)
         (loads,) = self.loads.of(rows)
         loads[:, self.loads.num_fixed :] -= location_slopes(self.fit)
@@ -129,30 +121,34 @@ class Uncertain:
     ) -> Floats:
         """(2, n, c) ends of what has normal errors (n, c), and follows other errors of the predictor."""
         slope = np.broadcast_to(slopes, variances.shape)
-        heavy = self.heavy(rows)
-        if self.sampled is None:
-            scales = heavy.scales[..., None] * np.abs(slope)
-            half = half_widths(HeavyErrors(variances, scales, heavy.freedom), level)
+        by_t = self.t_errors(rows)
+        if not self.num_draws:
+            scales = by_t.scales[..., None] * np.abs(slope)
+            half = half_widths(PredictorErrors(variances, scales, by_t.freedom), level)
             return np.array([-half, half])
-        shifts, sds = self.shifts(rows, heavy), np.sqrt(variances)
+        shifts, sds = self.shifts(rows, by_t), np.sqrt(variances)
         each = [
             kernel_quantiles(shifts * slope[:, c], sds[:, c], level) for c in range(sds.shape[1])
         ]
         return np.stack(each, axis=-1)
 
-    def heavy(self, rows: Design | NewRows) -> HeavyErrors:
+    def t_errors(self, rows: Design | NewRows) -> PredictorErrors:
         """The errors by Student's t of rows of unseen levels, without normal ones."""
         none = np.zeros(len(rows.offset))
         if not self.new_levels:
-            return HeavyErrors(none, np.zeros((0, len(none))), ())
+            return PredictorErrors(none, np.zeros((0, len(none))), ())
         return with_unseen(self.fit, rows, none)
 
-    def shifts(self, rows: Design | NewRows, heavy: HeavyErrors) -> Floats:
+    def errors(self) -> PredictorErrors:
+        """Those of the one predictor, of effects of known levels the normal ones."""
+        return self.t_errors(self.rows)._replace(variances=self.variances())
+
+    def shifts(self, rows: Design | NewRows, by_t: PredictorErrors) -> Floats:
         """(m, n) draws of what sampled effects and t errors add to the one predictor."""
-        assert self.sampled is not None
-        found = self.sampled.shifts(self.fit, rows.terms)
+        assert self.posterior is not None
+        found = self.posterior.shifts(rows)
         random = np.random.default_rng(len(found))
-        for scales, df in zip(heavy.scales, heavy.freedom, strict=True):
+        for scales, df in zip(by_t.scales, by_t.freedom, strict=True):
             found += scales * random.standard_t(df, size=found.shape)
         return found
 
@@ -160,14 +156,13 @@ class Uncertain:
         """Some rows at a time: where, and (m, n) draws of the one predictor without and with normal errors."""
         variances = self.variances()
         for part, rows in self.parts():
-            about = self.eta[0, part] + self.shifts(rows, self.heavy(rows))
+            about = self.eta[0, part] + self.shifts(rows, self.t_errors(rows))
             noise = random.standard_normal(about.shape)
             yield part, about, about + np.sqrt(variances[part]) * noise
 
     def parts(self) -> Iterator[tuple[slice, Design | NewRows]]:
         """The rows, some at a time."""
-        size = ROWS if self.sampled is None else max(1, NUMBERS // len(self.sampled.effects[0]))
-        return in_parts(self.rows, size)
+        return in_parts(self.rows, max(1, NUMBERS // self.num_draws) if self.num_draws else ROWS)
 
     def together(self, work: Callable[[slice, Design | NewRows], Floats]) -> Floats:
         """What is worked out for some rows at a time, for all."""
@@ -184,7 +179,7 @@ class Uncertain:
             found = found + np.einsum("knd,de,lne->nkl", loads, inner, loads, optimize=True)
             without = lost.reshape(k, n).T
             found[without[:, :, None] | without[:, None, :]] = np.nan
-            diagonal = np.arange(self.num_predictors)
+            diagonal = np.arange(len(self.eta))
             found[:, diagonal, diagonal] = np.maximum(found[:, diagonal, diagonal], 0.0)
         return found
 
@@ -192,13 +187,13 @@ class Uncertain:
         """(n, K, K) what the effects add, the parameters known."""
         found = self._unseen(rows)
         if self.posterior is not None:
-            found = found + self.posterior.covariances(rows, parameters=False)
+            found = found + self.posterior.spread(rows)
         return found
 
     def _unseen(self, rows: Design | NewRows) -> Floats:
         if self.new_levels:
-            return unseen_covariances(rows, normal_covariances(self.fit))
-        return np.zeros((len(rows.offset), *[self.num_predictors] * 2))
+            return unseen_covariances(self.fit, rows)
+        return np.zeros((len(rows.offset), *[len(self.eta)] * 2))
 
 
 def uncertain(
@@ -221,43 +216,16 @@ def uncertain(
       parameters: whether fixed effects and own parameters are uncertain.
       effects: whether random effects are, given the data.
       new_levels: whether effects of unseen levels are drawn from their distribution.
-      num_draws: of effects by Student's t.
+      num_draws: of effects that are not normal.
       seed: of these.
     Raises:
       ModelError: if effects are, and the equations are too large to be factored.
     """
-    posterior, sampled = None, None
-    if effects and has_tails(fit):
-        # Of unseen levels the data say nothing.
-        if any((block.index >= 0).any() and block.values.any() for block in rows.terms):
-            sampled = effect_sample(fit, num_draws, seed)
-    elif effects:
-        posterior = posterior_of(fit)
-    loads = None
-    if parameters:
-        loads = loadings(fit, posterior) if sampled is None else sampled_loadings(fit, sampled)
-    return Uncertain(fit, rows, eta, loads, posterior, sampled, new_levels)
-
-
-def link_intervals(
-    fit: FittedModel, eta: Floats, covariances: Floats, level: float
-) -> pd.DataFrame:
-    """Intervals of each predictor.
-
-    Args:
-      fit: a fitted model.
-      eta: (K, n) its predictors.
-      covariances: (n, K, K) of their errors.
-      level: coverage.
-    Returns:
-      frame: n rows, and for each predictor the columns estimate, lower, upper, below its name.
-    """
-    half = cutoff(level) * np.sqrt(np.maximum(np.einsum("nkk->kn", covariances), 0.0))
-    names = list(fit.model.design.predictor_names)
-    return pd.DataFrame(
-        np.stack([eta, eta - half, eta + half]).transpose(2, 1, 0).reshape(eta.shape[1], -1),
-        columns=pd.MultiIndex.from_product([names, COLUMNS]),
-    )
+    posterior = posterior_of(fit, num_draws, seed) if effects else None
+    if posterior is not None and not posterior.tells_of(rows):
+        posterior = None
+    loads = loadings(fit, posterior) if parameters else None
+    return Uncertain(fit, rows, eta, loads, posterior, new_levels)
 
 
 def simulated_quantiles(
@@ -293,13 +261,13 @@ def _draws(
     what: Uncertain, num_draws: int, seed: int
 ) -> Iterator[tuple[slice, Floats, Floats | None, np.random.SeedSequence]]:
     """Some rows at a time: their place, predictors (m, K, n), own parameters (m, v), and a seed."""
-    count, n = what.num_predictors, what.eta.shape[-1]
+    count, n = what.eta.shape
     of_own, *_ = np.random.SeedSequence([seed, n]).spawn(1)
     covariances, pulls, own = what.covariances(), None, None
     if what.loads is not None and len(what.loads.vcov) > what.loads.num_fixed:
         own, moved, pulls, taken_up = _own_draws(what, num_draws, of_own)
         covariances = covariances - taken_up
-    heavy = what.heavy(what.rows)
+    by_t = what.t_errors(what.rows)
     size = max(NUMBERS // (num_draws * count), 1)
     for number, start in enumerate(range(0, n, size)):
         part = slice(start, start + size)
@@ -309,9 +277,9 @@ def _draws(
         z = noise.standard_normal((num_draws, len(roots), count))
         drawn = what.eta[:, part] + np.einsum("nab,mnb->man", roots, z)
         # Effects by Student's t are those of the one predictor.
-        if what.sampled is not None:
-            drawn += what.sampled.shifts(what.fit, select_rows(what.rows, part).terms)[:, None]
-        for scales, df in zip(heavy.scales[:, part], heavy.freedom, strict=True):
+        if what.posterior is not None and what.num_draws:
+            drawn += what.posterior.shifts(select_rows(what.rows, part))[:, None]
+        for scales, df in zip(by_t.scales[:, part], by_t.freedom, strict=True):
             drawn += scales * noise.standard_t(df, size=drawn.shape)
         if pulls is not None:
             drawn = drawn + np.einsum("mf,knf->mkn", moved, pulls[:, part])

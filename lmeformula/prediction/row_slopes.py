@@ -9,9 +9,8 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.family import Family
+from lmeformula.family.record import Arrays
 from lmeformula.model.stack import mixture
-
-Arrays = tuple[Floats, ...]
 
 
 class RowSlopes(NamedTuple):

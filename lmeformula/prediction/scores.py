@@ -13,7 +13,8 @@ from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.normal_points import normal_average
-from lmeformula.prediction.posterior import posterior_of, unseen_covariances
+from lmeformula.prediction.normal_posterior import unseen_covariances
+from lmeformula.prediction.posterior import normal_posterior_of
 from lmeformula.prediction.predictor import linear_predictor
 
 
@@ -57,8 +58,8 @@ def category_chances(
             hint="Give a fit of ordered categories, or a Gaussian one with their numbers as `values`.",
         )
     eta = linear_predictor(fit, rows)
-    spread = posterior_of(fit).covariances(rows)
-    spread += unseen_covariances(rows, fit.params.covariances)
+    spread = normal_posterior_of(fit).covariances(rows)
+    spread += unseen_covariances(fit, rows)
     if family.probabilities is None:
         assert values is not None
         numbers = np.asarray(values, float)

@@ -16,7 +16,6 @@ from lmeformula.fit import FittedModel
 from lmeformula.prediction.distribution import draw_rows, needs_response, response_arrays
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.predictor import category_names, linear_predictor
-from lmeformula.prediction.refuse_student import drawn_effects
 from lmeformula.prediction.requested import NEW_LEVELS, Requested, requested
 
 # 2 GiB of drawn numbers.
@@ -141,17 +140,16 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
         (sequence,) = source.spawn(1)
         random = np.random.default_rng(sequence)
         eta = fixed.copy()
-        for block, covariance, df, kept, is_new, count in zip(
+        for block, prior, kept, is_new, count in zip(
             rows.terms,
-            fit.params.covariances,
-            fit.params.freedom_of,
+            fit.params.distributions,
             sampler.kept,
             sampler.is_new,
             unseen,
             strict=True,
         ):
             num_known = len(block.levels)
-            effects = drawn_effects(random, covariance, df, num_known + count)
+            effects = prior.draw(random, num_known + count)
             if kept:
                 effects[:num_known] = 0.0
             if not is_new:

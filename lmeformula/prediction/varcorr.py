@@ -145,13 +145,12 @@ def varcorr(fit: FittedModel) -> VarCorr:
       components: standard deviations and correlations of each term, and the residual sd.
     """
     terms: list[TermCovariance] = []
-    freedom = fit.params.freedom
-    for block, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
-        sd = np.sqrt(np.diag(covariance))
+    for block, prior in zip(fit.model.design.terms, fit.params.distributions, strict=True):
+        sd = np.sqrt(np.diag(prior.scale))
         with np.errstate(divide="ignore", invalid="ignore"):
-            corr = covariance / np.outer(sd, sd)
+            corr = prior.scale / np.outer(sd, sd)
         np.fill_diagonal(corr, 1.0)
         kind = structure_of(block).correlations
-        df = freedom[len(terms)] if block.distribution == "student" else None
+        df = prior.df if block.prior.has_df else None
         terms.append(TermCovariance(block.group, block.columns, sd, corr, kind, df))
     return VarCorr(tuple(terms), fit.sigma)

@@ -11,7 +11,7 @@ from lmeformula.em.draws import start_walkers, take
 from lmeformula.em.programs import engine_of, tensors_of
 from lmeformula.em.series import effective_draws
 from lmeformula.em.types import Options
-from lmeformula.sampling.student_problem import HeavyModel, heavy_problem, whitening_of
+from lmeformula.sampling.student_problem import StudentModel, student_problem, whitening_of
 
 # Transitions before the first draw, and of each draw that is kept: the next ones are much like it.
 WARMUP, THINNING = 200, 4
@@ -21,7 +21,7 @@ class SampledEffects(NamedTuple):
     """Draws of all effects.
 
     Attributes:
-      effects: (l, k, m) of each term, on the scale of the predictor.
+      effects: (m, l, k) of each term, on the scale of the predictor.
       moves: (q, d) derivatives of the effects' means given the data in the unconstrained parameters.
       effective: the fewest independent draws that an effect's mean is as good as.
     """
@@ -32,7 +32,7 @@ class SampledEffects(NamedTuple):
 
 
 def sample_effects(
-    of: HeavyModel, psi: Floats, num_draws: int, seed: int, watched: tuple[int, ...]
+    of: StudentModel, psi: Floats, num_draws: int, seed: int, watched: tuple[int, ...]
 ) -> SampledEffects:
     """Draw effects given the data, by the sampler of Monte Carlo EM's E-step.
 
@@ -46,7 +46,7 @@ def sample_effects(
       Louis (1982), J. R. Stat. Soc. B 44, 226-233, of derivatives as covariances with complete-data scores.
     """
     options, dtype = Options(watched=watched), of.model.dtype
-    problem = heavy_problem(of, psi)
+    problem = student_problem(of, psi)
     geometry = whitening_of(of, psi)
     engine = engine_of(problem, options, dtype, seed)
     arrays = tensors_of(geometry.arrays, dtype)
@@ -74,4 +74,5 @@ def sample_effects(
     effective = effective_draws(np.moveaxis(effects, 0, 1))
     flat, score = (each.reshape(len(each), -1)[:, :num_draws] for each in (effects, score))
     centred = flat - flat.mean(axis=1, keepdims=True)
-    return SampledEffects(of.plan.split(flat), centred @ score.T / flat.shape[1], effective)
+    by_draw = tuple(np.moveaxis(part, -1, 0) for part in of.plan.split(flat))
+    return SampledEffects(by_draw, centred @ score.T / flat.shape[1], effective)

@@ -25,7 +25,7 @@ from lmeformula.sampling import whitened
 from lmeformula.sampling.whitened import RowDensity, Rows, Sizes, Whitening
 
 
-class HeavyWhitening(NamedTuple):
+class StudentWhitening(NamedTuple):
     """A whitening of the Gaussian stand-in; terms in the order of the effects.
 
     Attributes:
@@ -39,16 +39,16 @@ class HeavyWhitening(NamedTuple):
     freedom: tuple[Tensor, ...]
 
 
-class HeavySizes(NamedTuple):
+class StudentSizes(NamedTuple):
     """What is fixed when the program is compiled.
 
     Attributes:
       base: of the terms.
-      is_heavy: which terms have a t prior, in the order of the effects.
+      is_student: which terms have a t prior, in the order of the effects.
     """
 
     base: Sizes
-    is_heavy: tuple[bool, ...]
+    is_student: tuple[bool, ...]
 
 
 def log_prior(square: Tensor, free: Tensor, k: int) -> Tensor:
@@ -69,7 +69,7 @@ def log_prior(square: Tensor, free: Tensor, k: int) -> Tensor:
 
 
 def density(
-    sizes: HeavySizes, of_rows: RowDensity, white: HeavyWhitening, rows: Rows, z: Tensor
+    sizes: StudentSizes, of_rows: RowDensity, white: StudentWhitening, rows: Rows, z: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Log joint density (c,) of y and v, and its gradient (q, c) in z."""
     base, scaled = white.base, _scaled(rows, white)
@@ -80,7 +80,7 @@ def density(
     for j, v in enumerate(sizes.base.split(effects)):
         levels, k = sizes.base.terms[j]
         pull = v
-        if sizes.is_heavy[j]:
+        if sizes.is_student[j]:
             root = white.roots[j]
             u = root[:, None, None] * v
             square = tf.reduce_sum(u**2, axis=1)
@@ -95,9 +95,9 @@ def density(
 
 
 def scores(
-    sizes: HeavySizes,
+    sizes: StudentSizes,
     of_rows: RowDensity,
-    white: HeavyWhitening,
+    white: StudentWhitening,
     rows: Rows,
     z: Tensor,
     gradient: Tensor,
@@ -110,7 +110,7 @@ def scores(
     more = []
     for j, v in enumerate(sizes.base.split(base.modes[:, None] + shift)):
         k, changes = sizes.base.terms[j][1], base.changes[j]
-        if not sizes.is_heavy[j]:
+        if not sizes.is_student[j]:
             more.append(tf.zeros([changes.shape[0], 1], z.dtype) + chains)
             continue
         u = white.roots[j][:, None, None] * v
@@ -144,17 +144,17 @@ def scores(
     )
 
 
-def _is_free(sizes: HeavySizes, base: Whitening, p: int, d: int) -> Tensor:
+def _is_free(sizes: StudentSizes, base: Whitening, p: int, d: int) -> Tensor:
     """(d, 1) which parameters' scores take their variates: not those of heavy-tailed terms."""
     by_term = [
-        [not is_heavy] * int(change.shape[0])
-        for is_heavy, change in zip(sizes.is_heavy, base.changes, strict=True)
+        [not is_student] * int(change.shape[0])
+        for is_student, change in zip(sizes.is_student, base.changes, strict=True)
     ]
     of_terms = [take for j in sizes.base.formula_order for take in by_term[j]]
     return tf.constant([True] * p + of_terms + [True] * (d - p - len(of_terms)))[:, None]
 
 
-def effects_of(sizes: HeavySizes, white: HeavyWhitening, rows: Rows, z: Tensor) -> Tensor:
+def effects_of(sizes: StudentSizes, white: StudentWhitening, rows: Rows, z: Tensor) -> Tensor:
     """The random effects b = Lambda u (q, c) at z (q, c)."""
     base = white.base
     shift, _ = whitened.spread(sizes.base, base, _scaled(rows, white), z)
@@ -177,7 +177,7 @@ def _weights(square: Tensor, free: Tensor, k: int) -> Tensor:
     return (df + k) / (df + square)
 
 
-def _scaled(rows: Rows, white: HeavyWhitening) -> Rows:
+def _scaled(rows: Rows, white: StudentWhitening) -> Rows:
     """Rows that read v."""
     values = tuple(
         value * tf.gather(root, code)[:, None]

@@ -12,7 +12,7 @@ from scipy.special import betaln, gammaln, polygamma
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import Incidence, find_incidence
 from lmeformula.arrays import Floats
-from lmeformula.covariance.student import LEAST_FREEDOM, Heavy, free_of
+from lmeformula.covariance.student import LEAST_FREEDOM, free_of
 from lmeformula.em.types import Edge, Geometry, Problem
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Mode, find_mode
@@ -25,7 +25,7 @@ from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.laplace import whitening_at, whitening_factor
 from lmeformula.sampling.problem import sizes_of, whitened_problem
 from lmeformula.sampling.rising import drawn_curvatures, looker
-from lmeformula.sampling.student_prior import HeavySizes, HeavyWhitening
+from lmeformula.sampling.student_prior import StudentSizes, StudentWhitening
 
 # Steps of second differences of the stand-in's log-likelihood, and how far a second derivative is taken along,
 # in standard errors and unconstrained units.
@@ -65,7 +65,7 @@ class StandIn(NamedTuple):
         return self.value - 0.5 * self.mode.factor.log_det
 
 
-class HeavyModel:
+class StudentModel:
     """A model's arrays, and its stand-ins; each search starts from the last one.
 
     Attributes:
@@ -188,7 +188,7 @@ class HeavyModel:
         return total
 
 
-def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
+def student_problem(of: StudentModel, start: Floats) -> Problem:
     """The problem of a model with heavy-tailed effects.
 
     Args:
@@ -199,7 +199,7 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
     """
     model, plan = of.model, of.plan
     space = model.space
-    is_heavy = tuple(isinstance(space.terms[j].structure, Heavy) for j in (plan.lead, *plan.rest))
+    is_student = tuple(space.terms[j].prior.has_df for j in (plan.lead, *plan.rest))
     units = noticeable(model, np.maximum(of.stand_in(start).mode.weights, 0.0))
     sd_edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(
@@ -208,20 +208,20 @@ def heavy_problem(of: HeavyModel, start: Floats) -> Problem:
         start,
         lambda psi: _geometry(of, psi),
         student_prior,
-        HeavySizes(sizes_of(model, plan), is_heavy),
+        StudentSizes(sizes_of(model, plan), is_student),
     )._replace(refine=True, edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)))
     return problem._replace(
         look=looker(space, lambda psi: units, drawn_curvatures(model, of.arrays, problem))
     )
 
 
-def whitening_of(of: HeavyModel, psi: Floats) -> Geometry:
+def whitening_of(of: StudentModel, psi: Floats) -> Geometry:
     """The whitening by the stand-in at psi (d,), and its complete-data information."""
     space, order = of.model.space, (of.plan.lead, *of.plan.rest)
     found = of.stand_in(psi)
     at = whitening_at(space, found.arrays, psi, found.mode, whitening_factor(found.mode.factor))
     freedom = space.freedom(psi)
-    white = HeavyWhitening(
+    white = StudentWhitening(
         at.white,
         tuple(1.0 / np.sqrt(found.precisions[j]) for j in order),
         tuple(np.float64(0.0 if np.isinf(freedom[j]) else free_of(freedom[j])) for j in order),
@@ -229,7 +229,7 @@ def whitening_of(of: HeavyModel, psi: Floats) -> Geometry:
     return Geometry(white, at.complete)
 
 
-def _geometry(of: HeavyModel, psi: Floats) -> Geometry:
+def _geometry(of: StudentModel, psi: Floats) -> Geometry:
     space, plan = of.model.space, of.plan
     observed = of.information(psi)
     white, complete, _ = whitening_of(of, psi)
@@ -282,7 +282,7 @@ def _freedom_places(space: ParamSpace) -> list[tuple[int, int]]:
     return [
         (j, place.stop - 1)
         for j, (term, place) in enumerate(zip(space.terms, space.theta_slices, strict=True))
-        if isinstance(term.structure, Heavy)
+        if term.prior.has_df
     ]
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.sampling.blocks import blocks_of
 from lmeformula.sampling.quadrature import Integral, Integrand, integrand, integrate
-from lmeformula.sampling.student_problem import HeavyModel
+from lmeformula.sampling.student_problem import StudentModel
 
 
-class HeavyLikelihood:
+class StudentLikelihood(NamedTuple):
     """The log-likelihood at any parameters; nodes lie around the modes of the stand-in.
 
-    Args:
+    Attributes:
       of: the model.
-      inside: its blocks, of at most two effects each; see `heavy_likelihood`.
+      inside: its blocks, of at most two effects each; see `student_likelihood`.
     """
 
-    def __init__(self, of: HeavyModel, inside: Integrand) -> None:
-        self.of, self.inside = of, inside
+    of: StudentModel
+    inside: Integrand
 
     def at(self, psi: Floats, *, with_gradient: bool = False) -> Integral:
         """The log-likelihood at psi (d,), finite.
@@ -40,7 +42,7 @@ class HeavyLikelihood:
         return integrate(self.inside, psi, modes, weights, precisions, with_gradient=with_gradient)
 
 
-def heavy_likelihood(of: HeavyModel) -> HeavyLikelihood | None:
+def student_likelihood(of: StudentModel) -> StudentLikelihood | None:
     """The likelihood by quadrature; None where some effects hang together in blocks of more than two."""
     inside = integrand(of.model, of.plan, blocks_of(of.model, of.plan))
-    return None if inside is None else HeavyLikelihood(of, inside)
+    return None if inside is None else StudentLikelihood(of, inside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -125,12 +125,14 @@ class Record:
       make: builds it from its fields by name.
       fields: a codec for each.
       own: letters whose lengths are this record's own.
+      renamed: what the record calls fields that have other names in files.
       check: refuses values whose fields do not go together.
     """
 
     make: Callable[..., Any]
     fields: Mapping[str, Codec]
     own: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Any, Reader], None] = lambda value, source: None
 
     def write(self, value: Any, out: Writer) -> Json:
@@ -138,12 +140,13 @@ class Record:
         found = {}
         for name, codec in self.fields.items():
             with out.at(name):
-                found[name] = codec.write(getattr(value, name), out)
+                found[name] = codec.write(getattr(value, self.renamed.get(name, name)), out)
         return found
 
     def read(self, found: Json, source: Reader) -> Any:
         """All of the fields and no others."""
-        made = self.make(**read_fields(self.fields, found, source, self.own))
+        values = read_fields(self.fields, found, source, self.own)
+        made = self.make(**{self.renamed.get(name, name): each for name, each in values.items()})
         self.check(made, source)
         return made
 
@@ -168,7 +171,7 @@ def record(
     """A record by its fields, in their order: those of `others` as given there, the rest by their types."""
     types = get_type_hints(make)
     fields = {name: others.get(name) or BY_TYPE[kind] for name, kind in types.items()}
-    return Record(make, fields, own, check)
+    return Record(make, fields, own, check=check)
 
 
 def read_fields(

@@ -9,6 +9,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate, Claim
+from lmeformula.covariance.prior import PRIORS
 from lmeformula.design.design import Design, ResponseBlock, TermBlock
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
@@ -63,9 +64,13 @@ TERM = Record(
         "covariance": TEXT,
         "homogeneous": FLAG,
         "block": TEXT,
-        "distribution": choice(("gaussian", "student")),
+        "distribution": Coded(
+            lambda value, out: value.name,
+            lambda found, source: PRIORS[choice(tuple(PRIORS)).read(found, source)],
+        ),
     },
     own=("k",),
+    renamed={"distribution": "prior"},
 )
 
 

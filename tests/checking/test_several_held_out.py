@@ -16,7 +16,8 @@ from lmeformula.checking.folds import check_folds, make_folds
 from lmeformula.design.select import select_rows
 from lmeformula.errors import ModelError
 from lmeformula.prediction.normal_points import normal_average, normal_points, row_roots
-from lmeformula.prediction.posterior import posterior_of, unseen_covariances
+from lmeformula.prediction.normal_posterior import unseen_covariances
+from lmeformula.prediction.posterior import normal_posterior_of
 from lmeformula.prediction.predictive_density import log_predictive, row_log_density
 from lmeformula.prediction.predictor import linear_predictor
 from lmeformula.prediction.row_slopes import row_slopes
@@ -189,7 +190,7 @@ def test_covariances_are_those_of_the_dense_equations(name):
     Z, root = np.concatenate(columns, axis=2), block_diag(*roots)
     inner = root.T @ np.einsum("nai,nab,nbj->ij", Z, W, Z) @ root
     inverse = root @ np.linalg.solve(np.eye(len(root)) + inner, root.T)
-    posterior = posterior_of(fit)
+    posterior = normal_posterior_of(fit)
     if vcov is None:
         vcov = posterior.fixed_vcov
         assert len(vcov) == len(fit.fixed_vcov) + 1
@@ -232,9 +233,9 @@ def test_a_scale_of_one_coefficient_differs_by_what_its_error_does(by):
         fitted = _fit_rows(one, rest, "exact", 0, None)
         rows = select_rows(one.model.design, held)
         (mean,) = linear_predictor(fitted, rows)
-        variance = posterior_of(fitted).covariances(rows)
+        variance = normal_posterior_of(fitted).covariances(rows)
         again = _fit_rows(two, rest, "laplace", 0, None)
-        spread = posterior_of(again).covariances(select_rows(two.model.design, held))
+        spread = normal_posterior_of(again).covariances(select_rows(two.model.design, held))
         # Given its logarithm, sigma moves the mean by the covariance of the two.
         sd = np.sqrt(spread[:, 1, 1])
         slope = spread[:, 0, 1] / spread[:, 1, 1]
@@ -310,8 +311,8 @@ def test_chances_of_new_rows_are_averages_over_joint_draws(name):
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
     rows = fit.model.design.rebuild(new)
     eta = linear_predictor(fit, rows)
-    spread = posterior_of(fit).covariances(rows)
-    spread += unseen_covariances(rows, fit.params.covariances)
+    spread = normal_posterior_of(fit).covariances(rows)
+    spread += unseen_covariances(fit, rows)
     assert spread[1, 0, 0] > spread[0, 0, 0]
     for i in range(2):
         each = fit.model.family.probabilities(drawn(eta[:, i], spread[i], i), fit.params.own)

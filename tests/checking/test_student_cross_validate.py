@@ -11,7 +11,7 @@ from scipy.special import expit, log_expit, logsumexp
 
 import lmeformula as lf
 from lmeformula.checking.cross_validate import cross_validate
-from lmeformula.checking.fold_predictions import predict_fold, refit_heavy
+from lmeformula.checking.fold_predictions import predict_fold, refit_student
 from lmeformula.design.select import select_rows
 from tests.prediction.student_fits import EFFECTS, at, best, known, log_likelihood, t_shares
 
@@ -93,7 +93,7 @@ def test_a_fold_is_fitted_to_the_other_rows():
     held = np.arange(0, fit.nobs, 5)
     others = np.setdiff1d(np.arange(fit.nobs), held)
     model = replace(fit.model, design=select_rows(fit.model.design, others))
-    found = refit_heavy(fit, model, 1, None)
+    found = refit_student(fit, model, 1, None)
     assert found.converged
     top = log_likelihood(found, found.param_values)
     h = 1e-3 * found.param_stderr

@@ -13,9 +13,9 @@ from scipy.special import expit, gammaln, logsumexp
 import lmeformula as lf
 from lmeformula.checking.leave_one_out import leave_one_out
 from lmeformula.covariance.structure import names_of
-from lmeformula.covariance.student import Heavy
+from lmeformula.covariance.student import Student
 from lmeformula.sampling import student_prior as heavy
-from lmeformula.sampling.student_problem import HeavyModel
+from lmeformula.sampling.student_problem import StudentModel
 from tests.estimation.quadrature import Truth, climb
 
 GROUPS, ROWS, TRIALS = 60, 6, 10
@@ -205,7 +205,7 @@ def test_the_prior_is_that_of_scipy(df, k):
 
 
 def test_the_structure_goes_there_and_back():
-    structure, theta = Heavy(), np.array([0.2, -0.4, 0.7, 1.1])
+    structure, theta = Student(), np.array([0.2, -0.4, 0.7, 1.1])
     values = structure.to_report(theta, 2)
     assert names_of(structure.labels(("Intercept", "x")), "g", "ab")[-1] == "df(g)"
     h = 1e-6
@@ -223,7 +223,7 @@ def test_gradients_and_scores_are_derivatives():
     formula = 'y ~ x + (x | gr(g, dist = "student")) + (1 | h)'
     table = {**data(), "h": np.arange(GROUPS * ROWS) % 7}
     model = lf.compile(lf.design(formula, table))
-    of = HeavyModel(model)
+    of = StudentModel(model)
     space = model.space
     psi = space.to_free(model.start)
     problem = _problem(of, psi)
@@ -274,18 +274,18 @@ def test_gradients_and_scores_are_derivatives():
     assert apart[0] == pytest.approx(apart[1], abs=1e-8)
 
 
-def _problem(of: HeavyModel, psi: np.ndarray):
-    from lmeformula.sampling.student_problem import heavy_problem
+def _problem(of: StudentModel, psi: np.ndarray):
+    from lmeformula.sampling.student_problem import student_problem
 
-    return heavy_problem(of, psi)
+    return student_problem(of, psi)
 
 
 def test_the_stand_in_is_exact_for_gaussian_effects():
     model = lf.compile(lf.design(f"y ~ x + {HEAVY}", data()))
     plain = lf.fit("y ~ x + (1 | g)", data(), method="exact")
     psi = model.space.to_free(plain.params._replace(freedom=(1e9,)))
-    assert HeavyModel(model).log_likelihood(psi) == pytest.approx(plain.loglik.value, abs=1e-5)
-    assert np.linalg.eigvalsh(HeavyModel(model).second(psi)[:3, :3]).min() > 0
+    assert StudentModel(model).log_likelihood(psi) == pytest.approx(plain.loglik.value, abs=1e-5)
+    assert np.linalg.eigvalsh(StudentModel(model).second(psi)[:3, :3]).min() > 0
 
 
 def test_the_joint_distribution_has_a_t_part():

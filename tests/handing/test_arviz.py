@@ -13,7 +13,8 @@ import scipy.stats
 import lmeformula as lf
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.handing import arviz as ours
-from lmeformula.prediction.posterior_draws import APART, JOINT, posterior_draws
+from lmeformula.prediction.posterior import posterior_draws
+from lmeformula.prediction.posterior_draws import APART, JOINT
 from tests.prediction.fakes import fake_fit, fake_mcem_fit
 from tests.store.fits import CASES, data, fitted
 

@@ -53,5 +53,5 @@ def test_rows_with_missing_values_are_left_out():
 
 
 def test_equations_that_are_too_large_have_no_leverages(monkeypatch):
-    monkeypatch.setattr("lmeformula.handing.augment.has_posterior", lambda fit: False)
+    monkeypatch.setattr("lmeformula.handing.augment.has_normal_posterior", lambda fit: False)
     assert fit_of("cbpp").augment()[".hat"].isna().all()

@@ -15,8 +15,8 @@ from lmeformula.inference import bootstrap as refits
 from lmeformula.inference.bootstrap import Bootstrap, bootstrap, bootstrap_intervals
 from lmeformula.inference.profile import profile_intervals
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
-from lmeformula.sampling.student_problem import HeavyModel
-from lmeformula.sampling.student_quadrature import heavy_likelihood
+from lmeformula.sampling.student_problem import StudentModel
+from lmeformula.sampling.student_quadrature import student_likelihood
 from tests.prediction.student_fits import at, best, log_likelihood
 
 GROUPS = 40
@@ -26,7 +26,7 @@ GROUPS = 40
 def test_the_likelihood_and_its_gradient_are_those_of_quadrature(response, family):
     fit = at(response, family, 2.5, 1.3)
     space = fit.model.space
-    likelihood = heavy_likelihood(HeavyModel(fit.model))
+    likelihood = student_likelihood(StudentModel(fit.model))
     psi = space.to_free(fit.params)
     found = likelihood.at(psi, with_gradient=True)
     assert found.value == pytest.approx(log_likelihood(fit, fit.param_values), abs=1e-7)

@@ -10,9 +10,9 @@ from scipy import stats
 from scipy.special import log_expit, logsumexp
 
 import lmeformula as lf
-from lmeformula.estimation.student_maximum import heavy_range, maximise
-from lmeformula.sampling.student_problem import HeavyModel
-from lmeformula.sampling.student_quadrature import heavy_likelihood
+from lmeformula.estimation.student_maximum import maximise, student_range
+from lmeformula.sampling.student_problem import StudentModel
+from lmeformula.sampling.student_quadrature import student_likelihood
 
 HEAVY = '(1 | gr(g, dist = "student"))'
 # u = sinh(t): even steps in t reach far into the tails of a t distribution.
@@ -81,11 +81,11 @@ def at(
 def best(response: str, family: str, groups: int) -> lf.Fit:
     """A fit at the maximum of the likelihood, by quadrature."""
     fit = at(response, family, 4.0, groups=groups)
-    likelihood = heavy_likelihood(HeavyModel(fit.model))
+    likelihood = student_likelihood(StudentModel(fit.model))
     assert likelihood is not None
     space = fit.model.space
     top = maximise(
-        likelihood, space.to_free(fit.params), np.full(space.size, 0.2), heavy_range(fit)
+        likelihood, space.to_free(fit.params), np.full(space.size, 0.2), student_range(fit)
     )
     assert top.converged
     return replace(

@@ -117,7 +117,7 @@ def test_averages_of_crossed_effects_are_near_those_of_the_posterior():
     fit, _ = crossed()
     known = _known(fit)
     found = known.predict(averaged=True).to_numpy()
-    from lmeformula.prediction.posterior_draws import posterior_draws
+    from lmeformula.prediction.posterior import posterior_draws
 
     drawn = posterior_draws(fit, 200_000, seed=1).effects
     design = fit.model.design

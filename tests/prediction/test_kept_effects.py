@@ -212,3 +212,22 @@ def test_draws_keep_whole_terms():
 def test_what_the_fit_does_not_have_is_refused(re_form: str | Mapping[str, Any], message: str):
     with pytest.raises(ModelError, match=message):
         scale().predict(re_form=re_form)
+
+
+def test_what_the_whole_population_has_is_kept_without_random_effects():
+    """As a smooth's wiggles will be: its effects belong to the mean that re_form="NA" asks for."""
+    rng = np.random.default_rng(3)
+    table = {"g": np.repeat(np.arange(6), 5), "h": np.tile(np.arange(5), 6)}
+    table["y"] = (
+        rng.normal(size=6)[table["g"]] + rng.normal(size=5)[table["h"]] + rng.normal(size=30)
+    )
+    fit = lf.fit("y ~ 1 + (1 | g) + (1 | h)", table)
+    first, second = fit.model.design.terms
+    design = replace(fit.model.design, terms=(replace(first, role="population"), second))
+    kept = replace(fit, model=replace(fit.model, design=design))
+    for re_form in ("NA", "~ 0", "~ (1 | g)"):
+        np.testing.assert_array_equal(
+            kept.predict(re_form=re_form), fit.predict(re_form="~ (1 | g)"), err_msg=re_form
+        )
+    np.testing.assert_array_equal(kept.predict(), fit.predict())
+    np.testing.assert_array_equal(kept.predict(re_form="~ (1 | h)"), fit.predict())

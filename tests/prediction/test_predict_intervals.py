@@ -12,8 +12,8 @@ import scipy.stats
 
 import lmeformula as lf
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.prediction import posterior as posterior_module
-from lmeformula.prediction.posterior import posterior_of
+from lmeformula.prediction import normal_posterior as posterior_module
+from lmeformula.prediction.posterior import normal_posterior_of
 from tests.prediction.after_fit import data, dense, fit_of, small_fit
 from tests.prediction.test_scores import data as scored
 
@@ -42,7 +42,7 @@ def test_variances_are_those_of_hendersons_equations():
     fit = small_fit()
     X, effects, joint, random = henderson(fit)
     both = np.hstack([X, effects])
-    found = posterior_of(fit)
+    found = normal_posterior_of(fit)
 
     def variances(**parts):
         return found.covariances(fit.model.design, **parts)[:, 0, 0]
@@ -167,7 +167,7 @@ def test_rows_are_worked_out_some_at_a_time(monkeypatch):
 
 def test_memory_does_not_grow_with_the_rows_but_for_what_is_given_and_returned():
     fit = small_fit()
-    found = posterior_of(fit)
+    found = normal_posterior_of(fit)
 
     def peak(num_rows):
         rows = fit.model.design.rebuild(

@@ -12,7 +12,7 @@ from scipy import stats
 import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.inference.comparable import _is_nested
-from lmeformula.prediction.posterior_draws import posterior_draws
+from lmeformula.prediction.posterior import posterior_draws
 from lmeformula.prediction.predict_draws import predict_draws
 from tests.likelihood.laplace.test_several import simulated
 

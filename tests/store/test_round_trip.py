@@ -387,7 +387,7 @@ def records() -> list[tuple[Any, set[str]]]:
 
     def visit(codec: Any) -> None:
         if isinstance(codec, Record):
-            found.append((codec.make, set(codec.fields)))
+            found.append((codec.make, {codec.renamed.get(name, name) for name in codec.fields}))
             for part in codec.fields.values():
                 visit(part)
         elif hasattr(codec, "inner"):
@@ -413,7 +413,8 @@ def test_every_field_of_every_record_is_stored() -> None:
     kinds = {make for make, _ in records()}
     assert {Recipe, fields.of_one} <= kinds
     # Designs of several predictors are stored one by one, and put together again.
-    put_together = {TermBlock: {"predictors"}}
+    # And terms are those of groups, whose role is the default one.
+    put_together = {TermBlock: {"predictors", "role"}}
     for make, names in records():
         if make is fields.of_one:
             kept = (names - {"offset"}) | {"offsets", "side_by_side", "given"}

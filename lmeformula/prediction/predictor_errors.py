@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.intervals import cutoff
-from lmeformula.prediction.posterior import unseen_covariances
+from lmeformula.prediction.normal_posterior import of_unseen
 
 # Widest steps in log w, and in standard deviations of it; and the chance that is left out beyond the first and
 # the last: for one t error, and for each of several, whose nodes multiply.
@@ -45,7 +44,7 @@ CHUNK = 1_000_000
 HALVINGS = 44
 
 
-class HeavyErrors(NamedTuple):
+class PredictorErrors(NamedTuple):
     """Independent errors of predictors, which add up: a normal one, and some by Student's t.
 
     Attributes:
@@ -59,49 +58,39 @@ class HeavyErrors(NamedTuple):
     freedom: tuple[float, ...]
 
     @property
-    def is_heavy(self) -> Mask:
+    def has_t(self) -> Mask:
         """(...) where there is an error by Student's t."""
         return np.asarray((self.scales > 0.0).any(axis=0))
 
-    def at(self, part: slice | Mask) -> HeavyErrors:
+    def at(self, part: slice | Mask) -> PredictorErrors:
         """Those of some rows."""
-        return HeavyErrors(self.variances[part], self.scales[:, part], self.freedom)
+        return PredictorErrors(self.variances[part], self.scales[:, part], self.freedom)
 
 
-def with_unseen(fit: FittedModel, rows: Design | NewRows, variances: Floats) -> HeavyErrors:
+def with_unseen(fit: FittedModel, rows: Design | NewRows, variances: Floats) -> PredictorErrors:
     """Errors of rows (n,), with the t errors that effects of levels that a fit has not seen have.
 
     Args:
       fit: a fitted model.
       rows: fitted or new rows.
-      variances: (n,) of all normal errors, those of unseen levels included; see `normal_covariances`.
+      variances: (n,) of all normal errors, those of unseen levels included; see `unseen_covariances`.
     Raises:
       ModelError: where rows have more t errors than can be added up.
     """
     scales, freedom = [], []
-    for block, covariance, df in zip(
-        rows.terms, fit.params.covariances, fit.params.freedom_of, strict=True
-    ):
-        if math.isinf(df):
+    for block, prior in zip(rows.terms, fit.params.distributions, strict=True):
+        if prior.is_normal:
             continue
-        each = unseen_covariances(replace(rows, terms=(block,)), (covariance,))[:, 0, 0]
+        each = of_unseen(block, prior.scale, rows.num_predictors)[:, 0, 0]
         if each.any():
             scales.append(np.sqrt(each))
-            freedom.append(df)
+            freedom.append(prior.df)
     if len(freedom) > MOST_ERRORS:
         raise ModelError(
             f"rows have unseen levels of more than {MOST_ERRORS} terms by Student's t distribution",
             hint='Draw from them: fit.simulate(1000, newdata=..., new_levels="sample").',
         )
-    return HeavyErrors(variances, np.array(scales).reshape(-1, len(variances)), tuple(freedom))
-
-
-def normal_covariances(fit: FittedModel) -> tuple[Floats, ...]:
-    """(k, k) covariances of each term's effects, of zeros where they have a t distribution."""
-    return tuple(
-        covariance if math.isinf(df) else np.zeros_like(covariance)
-        for covariance, df in zip(fit.params.covariances, fit.params.freedom_of, strict=True)
-    )
+    return PredictorErrors(variances, np.array(scales).reshape(-1, len(variances)), tuple(freedom))
 
 
 def weights_of(df: float, fineness: int) -> tuple[Floats, Floats]:
@@ -121,7 +110,7 @@ def weights_of(df: float, fineness: int) -> tuple[Floats, Floats]:
     return np.exp(at), chances / chances.sum()
 
 
-def normals(errors: HeavyErrors) -> Iterator[tuple[float, Floats]]:
+def normals(errors: PredictorErrors) -> Iterator[tuple[float, Floats]]:
     """The normals that errors are a mixture of: the chance and the variances (...) of each.
 
     Args:
@@ -137,7 +126,7 @@ def normals(errors: HeavyErrors) -> Iterator[tuple[float, Floats]]:
         yield chance, variances
 
 
-def half_widths(errors: HeavyErrors, level: float) -> Floats:
+def half_widths(errors: PredictorErrors, level: float) -> Floats:
     """(...) how far from the middle errors stay with a chance of `level`.
 
     Args:
@@ -145,18 +134,18 @@ def half_widths(errors: HeavyErrors, level: float) -> Floats:
       level: the chance.
     Example:
       >>> import numpy as np, scipy.stats
-      >>> one = HeavyErrors(np.zeros(1), np.array([[2.0]]), (3.0,))
+      >>> one = PredictorErrors(np.zeros(1), np.array([[2.0]]), (3.0,))
       >>> bool(abs(half_widths(one, 0.9)[0] - 2.0 * scipy.stats.t(3.0).ppf(0.95)) < 1e-6)
       True
     """
     found = cutoff(level) * np.sqrt(errors.variances)
-    is_heavy = errors.is_heavy
-    if is_heavy.any():
-        found[is_heavy] = _quantiles(errors.at(is_heavy), level)
+    has_t = errors.has_t
+    if has_t.any():
+        found[has_t] = _quantiles(errors.at(has_t), level)
     return np.asarray(found)
 
 
-def _quantiles(errors: HeavyErrors, level: float) -> Floats:
+def _quantiles(errors: PredictorErrors, level: float) -> Floats:
     """(n,) by halving in logarithms, between the quantile of the greatest error and a bound by all of them."""
     tail, sd = 0.5 * (1.0 - level), np.sqrt(errors.variances)
     share = tail / (len(errors.freedom) + 1)
@@ -177,7 +166,7 @@ def _quantiles(errors: HeavyErrors, level: float) -> Floats:
     return np.asarray(np.exp(0.5 * (low + high)))
 
 
-def means_over(errors: HeavyErrors, eta: Floats, work: Callable[[Floats], Floats]) -> Floats:
+def means_over(errors: PredictorErrors, eta: Floats, work: Callable[[Floats], Floats]) -> Floats:
     """(n, c) means of what is worked out of predictors, over their errors.
 
     A mean that grows too fast for the tails is infinite, as that of exp(t) is for any degrees of freedom; where
@@ -212,7 +201,7 @@ def means_over(errors: HeavyErrors, eta: Floats, work: Callable[[Floats], Floats
     return np.where(known, found, endless)
 
 
-def _shares(errors: HeavyErrors, whole: Floats, at: Floats) -> Floats:
+def _shares(errors: PredictorErrors, whole: Floats, at: Floats) -> Floats:
     """(m, n) the chances of nodes `at`, in scales of the rows; they add up to one."""
     density = np.zeros((len(at), len(whole)))
     if len(errors.freedom) == 1 and not errors.variances.any():

@@ -11,9 +11,9 @@ import scipy.special
 from scipy import stats
 
 import lmeformula as lf
-from lmeformula.prediction.posterior import posterior_of
-from lmeformula.prediction.posterior_draws import SAMPLED, posterior_draws
-from lmeformula.prediction.sampled_effects import EffectSample, effect_sample, kernel_quantiles
+from lmeformula.prediction.posterior import normal_posterior_of, posterior_draws
+from lmeformula.prediction.posterior_draws import SAMPLED
+from lmeformula.prediction.sampled_posterior import SampledPosterior, kernel_quantiles
 from tests.prediction.student_fits import EFFECTS, at, known, t_shares
 
 FREEDOM, DRAWS, SEED = 2.5, 4000, 3
@@ -29,8 +29,8 @@ def fitted(family: str) -> lf.Fit:
 
 
 @cache
-def sample(family: str) -> EffectSample:
-    return effect_sample(fitted(family), DRAWS, SEED)
+def sample(family: str) -> SampledPosterior:
+    return SampledPosterior(fitted(family), DRAWS, SEED)
 
 
 def shares(fit: lf.Fit, beta: np.ndarray | None = None) -> np.ndarray:
@@ -55,13 +55,13 @@ def within(chance: float, family: str) -> float:
 def test_draws_have_the_distribution_of_quadrature(family):
     fit, drawn = fitted(family), sample(family)
     assert drawn.effective > WORTH[family]
-    assert drawn.effects[0].shape == (DRAWS, 12, 1)
+    assert drawn.sample.effects[0].shape == (DRAWS, 12, 1)
     by_level = shares(fit)
     for level in range(12):
         below = np.cumsum(by_level[level])
         for chance in (0.05, 0.3, 0.5, 0.8, 0.99):
             end = np.interp(chance, below, EFFECTS)
-            seen = (drawn.effects[0][:, level, 0] <= end).mean()
+            seen = (drawn.sample.effects[0][:, level, 0] <= end).mean()
             assert abs(seen - chance) < within(chance, family)
 
 
@@ -73,7 +73,7 @@ def test_means_move_with_the_parameters(family):
         ahead, behind = (shares(fit, fit.params.beta + s) @ EFFECTS for s in (step, -step))
         right = (ahead - behind) / (2 * h)
         # The covariance with a score that is the sum over levels.
-        scores = drawn.effects[0][:, :, 0] - drawn.effects[0][:, :, 0].mean(axis=0)
+        scores = drawn.sample.effects[0][:, :, 0] - drawn.sample.effects[0][:, :, 0].mean(axis=0)
         slope = np.abs(np.diff(drawn.moves[:, column])).max() + 1.0
         error = scores.std(axis=0) * slope * np.sqrt(12 * 4 / fit_sigma(fit) ** 2) / np.sqrt(DRAWS)
         assert (np.abs(drawn.moves[:, column] - right) < WITHIN * error).all()
@@ -157,7 +157,7 @@ def test_simulated_responses_have_the_spread_of_the_effects():
     fit = known(at("count", "poisson", FREEDOM, 0.7))
     found = fit.predict(interval="prediction", level=0.8, num_draws=DRAWS, seed=SEED)
     design = fit.model.design
-    drawn = effect_sample(fit, DRAWS, SEED).effects[0][:, design.terms[0].index, 0]
+    drawn = SampledPosterior(fit, DRAWS, SEED).sample.effects[0][:, design.terms[0].index, 0]
     rates = np.exp(design.X @ fit.params.beta + drawn)
     upper = np.asarray(found["upper"])
     assert (stats.poisson.cdf(upper, rates).mean(axis=0) > 0.9 - within(0.9, "poisson")).all()
@@ -196,8 +196,8 @@ def test_crossed_effects_near_the_normal_are_those_of_the_equations():
     crossed = at("y", "gaussian", 1e5, 1.0, " + (1 | h)")
     heavy = replace(crossed, params=crossed.params._replace(covariances=covariances))
     normal = replace(heavy, params=heavy.params._replace(freedom=(np.inf, np.inf)))
-    solved = posterior_of(normal)
-    drawn = effect_sample(heavy, DRAWS, SEED)
+    solved = normal_posterior_of(normal)
+    drawn = SampledPosterior(heavy, DRAWS, SEED)
     right = drawn.plan.split(-solved.crossed)
     found = drawn.plan.split(drawn.moves[:, :2])
     # The means of the effects, by dense algebra.
@@ -209,14 +209,14 @@ def test_crossed_effects_near_the_normal_are_those_of_the_equations():
     means = posterior @ Z.T @ (design.y - design.X @ normal.params.beta) / sigma**2
     middles = np.split(means[:, None], [12])
     for j, levels in enumerate(sizes):
-        assert drawn.effects[j].shape == (DRAWS, levels, 1)
-        sds = drawn.effects[j].std(axis=0)
+        assert drawn.sample.effects[j].shape == (DRAWS, levels, 1)
+        sds = drawn.sample.effects[j].std(axis=0)
         error = WITHIN * sds / np.sqrt(WORTH["gaussian"])
-        assert (np.abs(drawn.effects[j].mean(axis=0) - middles[j]) < error).all()
+        assert (np.abs(drawn.sample.effects[j].mean(axis=0) - middles[j]) < error).all()
         # Given the effects' means, scores of fixed effects vary by about the square root of X'Z Psi Z'X.
         scores = np.sqrt(np.diag(design.X.T @ Z @ posterior @ Z.T @ design.X)) / sigma**2
         assert (np.abs(found[j] - right[j]) < error * scores).all()
-    both = np.concatenate([part[:, :, 0] for part in drawn.effects], axis=1)
+    both = np.concatenate([part[:, :, 0] for part in drawn.sample.effects], axis=1)
     spread = np.sqrt(np.outer(np.diag(posterior), np.diag(posterior)))
     apart = np.abs(np.cov(both.T) - posterior) / spread
     assert apart.max() < WITHIN * np.sqrt(2.0 / WORTH["gaussian"])

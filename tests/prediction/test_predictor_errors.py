@@ -11,24 +11,24 @@ from scipy import stats
 from scipy.optimize import brentq
 
 import lmeformula as lf
-from lmeformula.prediction.heavy_errors import (
-    HeavyErrors,
+from lmeformula.prediction.predict_draws import predict_draws
+from lmeformula.prediction.predictor_errors import (
+    PredictorErrors,
     half_widths,
     means_over,
     weights_of,
     with_unseen,
 )
-from lmeformula.prediction.predict_draws import predict_draws
 from tests.prediction.student_fits import EFFECTS, at, known, t_shares
 
 FREEDOM = [1.2, 2.0, 3.5, 30.0, 1e4]
 NEW = {"g": ["new"] * 3, "x": [-1.0, 0.0, 4.0]}
 
 
-def errors(variance: float, *parts: tuple[float, float]) -> HeavyErrors:
+def errors(variance: float, *parts: tuple[float, float]) -> PredictorErrors:
     """Of one row: a variance, and scales with degrees of freedom."""
     scales = np.array([[scale] for scale, _ in parts]).reshape(-1, 1)
-    return HeavyErrors(np.array([variance]), scales, tuple(df for _, df in parts))
+    return PredictorErrors(np.array([variance]), scales, tuple(df for _, df in parts))
 
 
 def beyond(at: float, variance: float, *parts: tuple[float, float]) -> float:
