@@ -141,6 +141,24 @@ def refuse(name: str, value: object, hint: str) -> ModelError:
     return ModelError(f"{name} is {shown(value)}", hint=hint)
 
 
+def that(holds: Callable[[Any], bool], hint: str) -> Check:
+    """What a condition holds of; `hint` says what to give.
+
+    Example:
+      >>> that(str.islower, "Give small letters.")("name", "X")
+      Traceback (most recent call last):
+      ...
+      lmeformula.errors.ModelError: name is 'X'
+      Give small letters.
+    """
+
+    def checked(name: str, value: object) -> None:
+        if not holds(value):
+            raise refuse(name, value, hint)
+
+    return checked
+
+
 def optional(check: Check) -> Check:
     """None, or what the other check takes."""
 
@@ -204,45 +222,39 @@ def is_number(value: object) -> bool:
         return False
 
 
-def count(name: str, value: object) -> None:
-    """How many of something there are to be; how many there is room for is seen where that is known."""
-    whole(1, MOST_NUMBER)(name, value)
+def _is_share(value: Any) -> bool:
+    return is_number(value) and 0 < value < 1
 
 
-def seed(name: str, value: object) -> None:
-    """A seed of random numbers."""
-    if not is_whole(value) or not 0 <= value <= MOST_SEED:  # type: ignore[operator]
-        raise refuse(name, value, f"Give a whole number from 0 to {MOST_SEED}.")
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
 
 
-def number(name: str, value: object) -> None:
-    """A finite number."""
-    if not is_number(value):
-        raise refuse(name, value, "Give a finite number.")
-
-
-def positive(name: str, value: object) -> None:
-    """A positive number."""
-    if not is_number(value) or value <= 0:  # type: ignore[operator]
-        raise refuse(name, value, "Give a positive number.")
-
-
-def coverage(name: str, value: object) -> None:
-    """The coverage of an interval."""
-    if not is_number(value) or not 0 < value < 1:  # type: ignore[operator]
-        raise refuse(name, value, "Give a coverage between 0 and 1, such as 0.95.")
-
-
-def significance(name: str, value: object) -> None:
-    """A level of significance."""
-    if not is_number(value) or not 0 < value < 1:  # type: ignore[operator]
-        raise refuse(name, value, "Give a level of significance, such as 0.05.")
-
-
-def flag(name: str, value: object) -> None:
-    """True or False."""
-    if not _is_truth(value):
-        raise refuse(name, value, "Give True or False.")
+# How many of something there are to be; how many there is room for is seen where that is known.
+count = whole(1, MOST_NUMBER)
+# A seed of random numbers.
+seed = that(
+    lambda value: is_whole(value) and 0 <= value <= MOST_SEED,
+    f"Give a whole number from 0 to {MOST_SEED}.",
+)
+number = that(is_number, "Give a finite number.")
+positive = that(lambda value: is_number(value) and value > 0, "Give a positive number.")
+# Of an interval, and of a test.
+coverage = that(_is_share, "Give a coverage between 0 and 1, such as 0.95.")
+significance = that(_is_share, "Give a level of significance, such as 0.05.")
+flag = that(_is_truth, "Give True or False.")
+text = that(lambda value: isinstance(value, str), "Give a text.")
+function = that(callable, "Give a function.")
+# What shows the progress of a run.
+display = that(
+    lambda value: all(callable(getattr(value, part, None)) for part in ("start", "update", "stop")),
+    "Give an object with start(names), update(iteration) and stop().",
+)
+# From names.
+mapping = that(
+    lambda value: isinstance(value, Mapping) and all(isinstance(one, str) for one in value),
+    "Give a dictionary whose keys are names.",
+)
 
 
 def flags(name: str, value: object) -> None:
@@ -251,12 +263,6 @@ def flags(name: str, value: object) -> None:
         raise refuse(name, value, "Give True or False for each.")
     for one in value:
         flag(name, one)
-
-
-def text(name: str, value: object) -> None:
-    """A text."""
-    if not isinstance(value, str):
-        raise refuse(name, value, "Give a text.")
 
 
 def texts(name: str, value: object) -> None:
@@ -279,24 +285,6 @@ def names(name: str, value: object) -> None:
         is_several = False
     if not is_several or not all(isinstance(one, str) for one in value):  # type: ignore[attr-defined]
         raise refuse(name, value, "Give a name, or a list of names.")
-
-
-def mapping(name: str, value: object) -> None:
-    """A mapping from names."""
-    if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value):
-        raise refuse(name, value, "Give a dictionary whose keys are names.")
-
-
-def display(name: str, value: object) -> None:
-    """What shows the progress of a run."""
-    if not all(callable(getattr(value, part, None)) for part in ("start", "update", "stop")):
-        raise refuse(name, value, "Give an object with start(names), update(iteration) and stop().")
-
-
-def function(name: str, value: object) -> None:
-    """A function."""
-    if not callable(value):
-        raise refuse(name, value, "Give a function.")
 
 
 def functions(name: str, value: object) -> None:
@@ -322,16 +310,7 @@ def path(name: str, value: object) -> None:
 
 def instance(kind: type, hint: str) -> Check:
     """An instance of a class; `hint` says how to come by one."""
-
-    def checked(name: str, value: object) -> None:
-        if not isinstance(value, kind):
-            raise refuse(name, value, hint)
-
-    return checked
-
-
-def _is_truth(value: object) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
+    return that(lambda value: isinstance(value, kind), hint)
 
 
 def _is_array(value: object) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.jets import times
+from lmeformula.formula.kinds import KINDS
 
 
 class Autoregressive:
@@ -66,4 +67,4 @@ class Autoregressive:
         return f"R the {k} × {k} matrix of correlation_{part}^|r - s|"
 
     def matrix_latex(self, label: str, k: int) -> str:
-        return rf"R_{{rs}} = \rho_{{{label}}}^{{|r - s|}}, \quad r, s = 1, \dots, {k}"
+        return rf"R_{{rs}} = {KINDS['ar1'].correlation(label)}, \quad r, s = 1, \dots, {k}"

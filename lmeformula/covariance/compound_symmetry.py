@@ -6,6 +6,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.covariance.jets import power, times
+from lmeformula.formula.kinds import KINDS
 
 
 class CompoundSymmetry:
@@ -62,6 +63,6 @@ class CompoundSymmetry:
 
     def matrix_latex(self, label: str, k: int) -> str:
         return (
-            rf"R_{{rs}} = \rho_{{{label}}} \; (r \neq s), \quad R_{{rr}} = 1, "
+            rf"R_{{rs}} = {KINDS['cs'].correlation(label)} \; (r \neq s), \quad R_{{rr}} = 1, "
             rf"\quad r, s = 1, \dots, {k}"
         )

@@ -25,6 +25,7 @@ from lmeformula.covariance.angle_chart import AngleChart
 from lmeformula.covariance.chart import SMALLEST, Chart, LinearChart
 from lmeformula.covariance.one_correlation import LARGEST_LOGIT
 from lmeformula.covariance.structure import Correlations, log_sds
+from lmeformula.formula.kinds import KINDS
 
 
 class Toeplitz:
@@ -75,9 +76,8 @@ class Toeplitz:
         return f"R the {k} × {k} matrix of a correlation for each |r - s|"
 
     def matrix_latex(self, label: str, k: int) -> str:
-        return (
-            rf"R_{{rs}} = \rho_{{{label},|r - s|}}, \quad R_{{rr}} = 1, \quad r, s = 1, \dots, {k}"
-        )
+        rho = KINDS["toep"].correlation(label)
+        return rf"R_{{rs}} = {rho}, \quad R_{{rr}} = 1, \quad r, s = 1, \dots, {k}"
 
     def num_params(self, k: int) -> int:
         return self.num_sds(k) + k - 1

@@ -86,23 +86,22 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
         raise FormulaDataError(
             "poly() needs columns of numbers and one degree", hint="For example poly(x, 2)."
         )
-    if not isinstance(raw, bool):
-        raise FormulaDataError("raw must be TRUE or FALSE", "E_UNSUPPORTED_ARG")
+    is_raw = _is_true(raw, "raw")
     highest = whole_number(constants[0] if constants else 1, "degree", least=1, most=MOST_COLUMNS)
     states: list[dict[str, Any]] = learned if learned is not None else [{} for _ in columns]
     if learned is None:
         for column in columns:
             num_missing = int(np.isnan(column).sum())
-            if num_missing and raw is not True:
+            if num_missing and not is_raw:
                 raise FormulaDataError(
                     f"poly() of a column that is missing in {num_missing} "
                     f"{'row' if num_missing == 1 else 'rows'}",
                     hint="As in R: leave these rows out of the data first.",
                 )
-            if not raw and np.isinf(column).any():
+            if not is_raw and np.isinf(column).any():
                 raise FormulaDataError("poly() of a column that is infinite in some rows")
             distinct = np.unique(column[~np.isnan(column)]).size
-            if highest >= distinct and raw is not True:
+            if highest >= distinct and not is_raw:
                 raise FormulaDataError(
                     f"poly() of degree {highest} needs more than {highest} distinct values, "
                     f"and there are {distinct}",
@@ -122,7 +121,7 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
     with np.errstate(all="ignore"):  # powers that are not finite are refused where they are used
         powers = [
             column[:, None] ** np.arange(1, highest + 1)
-            if raw
+            if is_raw
             else poly_basis(column, highest, state)
             for column, state in zip(columns, states, strict=True)
         ]
@@ -153,8 +152,7 @@ def bs(
     power = whole_number(degree, "degree", least=1, most=MOST_DEGREE)
     with_constant = _is_true(intercept, "intercept")
     if learned is None:
-        num_inner = None if df is None else _inner("bs()", df, power + int(with_constant))
-        learned = _knots("bs()", numbers, num_inner, knots, Boundary_knots)
+        learned = _knots("bs()", numbers, df, power + int(with_constant), knots, Boundary_knots)
     inner, bounds = learned
     return _on_present(
         numbers, lambda v: b_spline_basis(v, inner, bounds, power, with_constant)
@@ -177,8 +175,7 @@ def ns(
     numbers = _vector(x, "ns()")
     with_constant = _is_true(intercept, "intercept")
     if learned is None:
-        num_inner = None if df is None else _inner("ns()", df, 1 + int(with_constant))
-        learned = _knots("ns()", numbers, num_inner, knots, Boundary_knots)
+        learned = _knots("ns()", numbers, df, 1 + int(with_constant), knots, Boundary_knots)
     inner, bounds = learned
     first = 0 if with_constant else 1
     return _on_present(
@@ -260,22 +257,18 @@ def _vector(x: Value, name: str) -> Floats:
     return numbers
 
 
-def _inner(name: str, df: Value, fewest: int) -> int:
-    number = whole_number(df, "df", least=1, most=MOST_COLUMNS)
+def _knots(
+    name: str, numbers: Floats, df: Value, fewest: int, knots: Value, boundary: Value
+) -> tuple[tuple[float, ...], tuple[float, float]]:
+    number = fewest if df is None else whole_number(df, "df", least=1, most=MOST_COLUMNS)
     if number < fewest:
         raise FormulaDataError(
             f"{name} needs a df of at least {fewest}, not {number}", "E_UNSUPPORTED_ARG"
         )
-    return number - fewest
-
-
-def _knots(
-    name: str, numbers: Floats, num_inner: int | None, knots: Value, boundary: Value
-) -> tuple[tuple[float, ...], tuple[float, float]]:
     present = numbers[~np.isnan(numbers)]
     if present.size == 0:
         raise FormulaDataError(f"{name} of a column without values")
-    if num_inner is not None and knots is not None:
+    if df is not None and knots is not None:
         raise FormulaDataError(f"{name} takes df or knots, not both", "E_UNSUPPORTED_ARG")
     bounds = (float(present.min()), float(present.max()))
     if boundary is not None:
@@ -299,7 +292,7 @@ def _knots(
             raise FormulaDataError(
                 f"no value of the column is between the boundary knots of {name}"
             )
-        places = np.linspace(0, 1, (num_inner or 0) + 2)[1:-1]
+        places = np.linspace(0, 1, number - fewest + 2)[1:-1]
         inner = tuple(np.quantile(inside, places).tolist())
     if len(set(inner)) < len(inner) or any(not bounds[0] < k < bounds[1] for k in inner):
         raise FormulaDataError(

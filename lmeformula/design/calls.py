@@ -107,10 +107,10 @@ def _from_user(name: str, result: Any, num_rows: int) -> Value:
             columns = tuple(str(i + 1) for i in range(array.shape[1])) if array.ndim == 2 else ()
             return Numbers(array.astype(np.float64), columns)
         if array.ndim == 1:
-            texts = np.array([None if v is None or v != v else str(v) for v in array.tolist()])
-            names = tuple(sorted({text for text in texts.tolist() if text is not None}))
-            place = {name: i for i, name in enumerate(names)}
-            codes = np.array([place.get(text, -1) for text in texts.tolist()], dtype=np.int64)
+            texts = [None if v is None or v != v else str(v) for v in array.tolist()]
+            names = sorted({text for text in texts if text is not None})
+            place: dict[str | None, int] = {name: i for i, name in enumerate(names)}
+            codes = np.array([place.get(text, -1) for text in texts], dtype=np.int64)
             return merge_levels(codes, names, is_text=True)
     raise FormulaDataError(
         f"your function '{name}' returned an array of shape {array.shape} "

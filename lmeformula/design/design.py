@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -12,9 +12,14 @@ from lmeformula.arrays import Codes, Floats, Ints
 from lmeformula.covariance.prior import NORMAL, Prior
 from lmeformula.design.given import NOTHING, Given
 from lmeformula.design.recipe import Recipe
+from lmeformula.design.values import listed
+from lmeformula.errors import FormulaDataError
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import FIRST
 from lmeformula.formula.kinds import UNSTRUCTURED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Whether effects are those of some groups, which re_form leaves out, or the whole population has them.
 Role = Literal["group", "population"]
@@ -140,11 +145,11 @@ class Design:
         lines = [f"Design of {self.formula}", f"  rows      {self.n:,}{missing}"]
         if self.response is not None:
             lines.append(f"  response  {self.response.name} ({self.response.kind})")
-        lines.append(f"  fixed     {_some(self.names) or 'none'}")
+        lines.append(f"  fixed     {listed(self.names, 8) or 'none'}")
         if self.dropped:
-            lines.append(f"  dropped   {_some(self.dropped)}")
+            lines.append(f"  dropped   {listed(self.dropped, 8)}")
         lines += [
-            f"  random    {term.name}: {len(term.levels):,} levels of {_some(term.columns, 4)}"
+            f"  random    {term.name}: {len(term.levels):,} levels of {listed(term.columns, 4)}"
             + (f", {term.covariance}" if term.covariance != UNSTRUCTURED else "")
             for term in self.terms[:6]
         ]
@@ -231,8 +236,31 @@ class LinearPredictor:
         return name.removeprefix(before).removesuffix(after)
 
 
-def _some(names: tuple[str, ...], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+def recipe_of(design: Design) -> Recipe:
+    """How a design was made.
+
+    Raises:
+      FormulaDataError: if it was put together by hand.
+    """
+    if design.recipe is None:
+        raise FormulaDataError(
+            "this design was put together by hand, and does not know how its columns were made",
+            hint="Make it with lf.design(formula, data).",
+        )
+    return design.recipe
+
+
+def row_labels(design: Design) -> pd.Index:
+    """The labels of the rows that a design uses: those of its data frame, or else their places.
+
+    Args:
+      design: of a fit.
+    """
+    import pandas as pd
+
+    if design.given.labels is None:
+        return pd.Index(design.rows)
+    return design.given.labels[design.rows]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

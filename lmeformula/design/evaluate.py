@@ -24,6 +24,7 @@ from lmeformula.design.values import (
     missing,
     num_rows,
     recode,
+    take,
 )
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError, FunctionNotFoundError, placed
@@ -140,14 +141,8 @@ def _column(name: str, scope: Scope) -> Value:
     if scope.is_new:
         return _conform(name, found, scope.memory.columns.get(name))
     if name not in scope.memory.columns:
-        scope.memory.columns[name] = _without_rows(found)
+        scope.memory.columns[name] = take(found, np.arange(0))
     return found
-
-
-def _without_rows(column: Column) -> Column:
-    if isinstance(column, Categories):
-        return replace(column, codes=column.codes[:0])
-    return replace(column, values=column.values[:0])
 
 
 def _conform(name: str, found: Column, known: Column | None) -> Column:

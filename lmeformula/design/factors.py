@@ -23,6 +23,7 @@ from lmeformula.design.values import (
     format_number,
     listed,
     merge_levels,
+    recode,
 )
 from lmeformula.errors import FormulaDataError
 
@@ -58,11 +59,6 @@ def coding_named(name: str) -> Coding:
     return Coding(kind)
 
 
-def count(value: Value, name: str) -> int:
-    """Read an argument that is a whole number."""
-    return whole_number(value, name)
-
-
 def flag(value: Value, name: str) -> bool:
     """Read an argument that is TRUE or FALSE."""
     if not isinstance(value, bool):
@@ -87,18 +83,17 @@ def factor(
     wanted = learned if learned is not None else factor.levels
     if levels is not None:
         wanted = tuple(spell(level) for level in constants(levels, "levels"))
-    position = {level: i for i, level in enumerate(wanted)}
     # Levels that are new at prediction go last: they are reported where the factor is used.
-    extra = [] if levels is not None else [name for name in factor.levels if name not in position]
-    position |= {name: len(position) + i for i, name in enumerate(extra)}
-    table = np.array([position.get(level, -1) for level in factor.levels] + [-1], dtype=np.int64)
-    names = list(position)
+    known = set(wanted)
+    extra = [] if levels is not None else [name for name in factor.levels if name not in known]
+    names = [*wanted, *extra]
+    codes, _ = recode(factor, names)
     if labels is not None:
         given = [spell(label) for label in constants(labels, "labels")]
         if len(given) != len(wanted):
             raise FormulaDataError(f"factor() has {len(wanted)} levels but {len(given)} labels")
         names = [*given, *extra]
-    result = merge_levels(table[factor.codes], names)
+    result = merge_levels(codes, names)
     is_ordered = factor.ordered if ordered is None else flag(ordered, "ordered")
     return replace(result, ordered=is_ordered, coding=factor.coding), wanted
 
@@ -130,18 +125,15 @@ def relevel(x: Value, ref: Value) -> Value:
     if not isinstance(x, Categories):
         raise FormulaDataError(f"relevel() needs a factor, not {describe(x)}")
     if isinstance(ref, float | int) and not isinstance(ref, bool):
-        position = count(ref, "relevel(ref=)") - 1
+        position = whole_number(ref, "relevel(ref=)") - 1
     else:
         position = x.levels.index(str(ref)) if str(ref) in x.levels else -1
     if not 0 <= position < len(x.levels):
         raise FormulaDataError(
             f"{ref!r} is not a level of the factor", hint=f"Its levels are {listed(x.levels)}."
         )
-    order = [position, *(i for i in range(len(x.levels)) if i != position)]
-    table = np.empty(len(order) + 1, dtype=np.int64)
-    table[order] = np.arange(len(order))
-    table[-1] = -1
-    return replace(x, codes=table[x.codes], levels=tuple(x.levels[i] for i in order), is_text=False)
+    levels = (x.levels[position], *x.levels[:position], *x.levels[position + 1 :])
+    return replace(x, codes=recode(x, levels)[0], levels=levels, is_text=False)
 
 
 def interaction(*factors: Value, sep: Value = ".") -> Value:
@@ -198,7 +190,7 @@ def dummy(x: Value, levelsToKeep: Value = None) -> Value:
 def treatment(base: Value = None) -> Value:
     """contr.treatment(base = 2): each level against a reference, the first one without `base`."""
     if base is not None and not isinstance(base, str):
-        return Coding("treatment", count(base, "base"))
+        return Coding("treatment", whole_number(base, "base"))
     return Coding("treatment", base)
 
 
@@ -219,7 +211,7 @@ def c_marker(x: Value, contr: Value = None, base: Value = None) -> Value:
             hint="For example C(a, contr.sum); there are " + ", ".join(sorted(CONTRASTS)) + ".",
         )
     if base is not None:
-        coding = replace(coding, base=base if isinstance(base, str) else count(base, "base"))
+        coding = replace(coding, base=base if isinstance(base, str) else whole_number(base, "base"))
     return replace(factor, coding=coding, is_text=False)
 
 

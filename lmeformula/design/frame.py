@@ -217,7 +217,7 @@ def _convert(series: nw.Series[Any]) -> Column:
     if dtype == nw.Boolean:
         return Logicals(_floats(series))
     if dtype.is_integer():
-        if not _has_null(series):
+        if not series.null_count():
             return Numbers(series.to_numpy())
         return _whole_numbers(np.array(series.to_list(), dtype=object))
     if dtype.is_numeric():
@@ -248,8 +248,7 @@ def _times(values: NDArray[Any]) -> Categories:
         if uniques.dtype.kind == "M"
         else [str(value) for value in uniques]
     )
-    merged = merge_levels(codes, [str(value) for value in spelled])
-    return Categories(merged.codes, merged.levels, is_time=True)
+    return merge_levels(codes, [str(value) for value in spelled], is_time=True)
 
 
 def _whole_numbers(values: NDArray[Any]) -> Numbers:
@@ -278,13 +277,9 @@ def _whole_numbers(values: NDArray[Any]) -> Numbers:
     return Numbers(floats, exactly=Categories(codes, tuple(map(str, order))))
 
 
-def _has_null(series: nw.Series[Any]) -> bool:
-    return bool(series.is_null().any())
-
-
 def _floats(series: nw.Series[Any]) -> Floats:
     cast = series.cast(nw.Float64)
-    if _has_null(cast):
+    if cast.null_count():
         cast = cast.fill_null(float("nan"))
     return np.asarray(cast.to_numpy(), dtype=np.float64)
 
@@ -297,8 +292,8 @@ def _factor(series: nw.Series[Any]) -> Categories:
         if not isinstance(native.dtype, pd.CategoricalDtype):  # pandas' Arrow dictionaries
             return _factor(_series(series.to_arrow()))
         names = _level_names(native.cat.categories)
-        merged = merge_levels(native.cat.codes.to_numpy().astype(np.int64), names)
-        return Categories(merged.codes, merged.levels, ordered=bool(native.cat.ordered))
+        codes = native.cat.codes.to_numpy().astype(np.int64)
+        return merge_levels(codes, names, ordered=bool(native.cat.ordered))
     values = np.asarray(series.cast(nw.String).to_numpy(), dtype=object)
     if series.implementation.is_polars() and series.dtype == nw.Categorical:
         # The category order of polars depends on what else this process has seen; the sorted one does not.
@@ -307,8 +302,7 @@ def _factor(series: nw.Series[Any]) -> Categories:
     names = [str(level) for level in series.cat.get_categories().to_list()]
     codes = pd.Categorical(values, categories=pd.Index(names).unique()).codes
     ordered = bool(getattr(getattr(native, "type", None), "ordered", False))
-    merged = merge_levels(codes.astype(np.int64), list(dict.fromkeys(names)))
-    return Categories(merged.codes, merged.levels, ordered=ordered)
+    return merge_levels(codes.astype(np.int64), list(dict.fromkeys(names)), ordered=ordered)
 
 
 def _level_names(levels: Any) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lmeformula.design import bases, factors
 from lmeformula.design.arithmetic import aligned, apply_numeric, operate, rows_of, spread
+from lmeformula.design.sizes import whole_number
 from lmeformula.design.values import (
     Categories,
     Coding,
@@ -20,6 +21,7 @@ from lmeformula.design.values import (
     categories,
     describe,
     missing,
+    recode,
 )
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
@@ -52,16 +54,14 @@ def _numeric(name: str, function: Callable[[Any], Any]) -> Function:
 
 
 def _log(x: Value, base: Value = None) -> Value:
-    if base is None:
-        value: Value = _numeric("log", np.log).call(x)
-        return value
-    numerator = _numeric("log", np.log).call(x)
-    return operate("/", (numerator, _numeric("log", np.log).call(base)))
+    log = _numeric("log", np.log).call
+    numerator: Value = log(x)
+    return numerator if base is None else operate("/", (numerator, log(base)))
 
 
 def _round(x: Value, digits: Value = 0) -> Value:
     # Beyond these there is nothing to round, or nothing left.
-    places = max(-309, min(factors.count(digits, "round(digits=)"), 309))
+    places = max(-309, min(whole_number(digits, "round(digits=)"), 309))
 
     def rounded(numbers: Any) -> Any:
         found = np.round(numbers, places)
@@ -129,12 +129,7 @@ def _ifelse(test: Value, yes: Value, no: Value) -> Value:
     if isinstance(a, Categories) or isinstance(b, Categories):
         a, b = categories(a), categories(b)
         names = tuple(sorted({*a.levels, *b.levels}))
-        place = {name: i for i, name in enumerate(names)}
-        codes = np.where(
-            chosen == 1,
-            np.array([place[name] for name in a.levels] + [-1])[a.codes],
-            np.array([place[name] for name in b.levels] + [-1])[b.codes],
-        )
+        codes = np.where(chosen == 1, recode(a, names)[0], recode(b, names)[0])
         return Categories(np.where(unknown, -1, codes), names, is_text=True)
     yes_values, no_values = aligned(as_floats(a, "ifelse()"), as_floats(b, "ifelse()"), "ifelse()")
     is_yes, _ = aligned(chosen == 1, yes_values, "ifelse()")
@@ -174,7 +169,7 @@ def _lag(x: Value, k: Value = 1) -> Value:
     numbers = as_floats(x, "lag()")
     if numbers.ndim != 1:
         raise FormulaDataError("lag() needs one column")
-    shift = factors.count(k, "lag(k=)")
+    shift = whole_number(k, "lag(k=)")
     result = np.full(numbers.shape, np.nan)
     if abs(shift) < numbers.size:
         if shift >= 0:
@@ -227,32 +222,14 @@ CONSTANTS: Mapping[str, Value] = {
 }
 
 
+# What NumPy has under R's names.
+NUMPYS = (
+    *("log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "floor", "ceil", "sign"),
+    *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"),
+)
 FUNCTIONS: Mapping[str, Function] = {
-    **{
-        name: _numeric(name, function)
-        for name, function in {
-            "log2": np.log2,
-            "log10": np.log10,
-            "log1p": np.log1p,
-            "exp": np.exp,
-            "expm1": np.expm1,
-            "sqrt": np.sqrt,
-            "abs": np.abs,
-            "sin": np.sin,
-            "cos": np.cos,
-            "tan": np.tan,
-            "asin": np.arcsin,
-            "acos": np.arccos,
-            "atan": np.arctan,
-            "sinh": np.sinh,
-            "cosh": np.cosh,
-            "tanh": np.tanh,
-            "floor": np.floor,
-            "ceil": np.ceil,
-            "ceiling": np.ceil,
-            "sign": np.sign,
-        }.items()
-    },
+    **{name: _numeric(name, getattr(np, name)) for name in NUMPYS},
+    "ceiling": _numeric("ceiling", np.ceil),
     "log": Function(_log),
     "round": Function(_round),
     "I": Function(_identity),

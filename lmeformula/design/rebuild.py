@@ -12,12 +12,11 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.design.arguments import row_argument
 from lmeformula.design.build import prior_weights, sum_offsets, without_reserved
-from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock
+from lmeformula.design.design import Design, NewRows, ResponseBlock, TermBlock, recipe_of
 from lmeformula.design.evaluate import Scope
 from lmeformula.design.fixed import Matrix, columns_of
 from lmeformula.design.frame import Frame, open_frame
 from lmeformula.design.grouping import match_rows
-from lmeformula.design.made import recipe_of
 from lmeformula.design.random import term_blocks
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import check_trials, response_block, response_parts

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
-from lmeformula.arrays import Floats
-from lmeformula.design.design import Design, ResponseBlock
+from lmeformula.arrays import Floats, Ints
+from lmeformula.design.design import Design, ResponseBlock, row_labels
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.given import in_order
-from lmeformula.design.made import row_labels
 from lmeformula.design.response import response_block, response_parts
 from lmeformula.design.values import Column, Numbers, categories, missing, num_rows, take
 from lmeformula.errors import FormulaDataError, placed
@@ -84,7 +83,8 @@ def _numbers(design: Design, y: Any) -> Floats | None:
             f"the new response is {kinds.shown(y)}",
             hint=f"Give {design.n:,} values, one for each row that was used.",
         )
-    return np.ascontiguousarray(array[_used(design, len(array))], dtype=np.float64)
+    rows = _used(design, len(array))
+    return np.ascontiguousarray(array if rows is None else array[rows], dtype=np.float64)
 
 
 def _array(y: Any) -> NDArray[Any] | None:
@@ -95,11 +95,11 @@ def _array(y: Any) -> NDArray[Any] | None:
         return None
 
 
-def _used(design: Design, given: int) -> Any:
-    """Which of the given rows the design uses."""
+def _used(design: Design, given: int) -> Ints | None:
+    """Which of the given rows the design uses; None for all."""
     n = design.n
     if given == n:
-        return slice(None)
+        return None
     if given == n + design.num_missing:
         return design.rows
     every = f", or {n + design.num_missing:,} for all rows" if design.num_missing else ""
@@ -131,7 +131,7 @@ def _read(design: Design, old: ResponseBlock, y: Any) -> ResponseBlock:
     if array is not None and array.ndim == 2:
         raise FormulaDataError(f"the response '{name}' has one column")
     column = column_of(open_frame(y if isinstance(y, Mapping) else {name: y}), name)
-    column = take(column, _positions(design, num_rows(column)))
+    column = take(column, _used(design, num_rows(column)))
     if missing(column).any():
         raise FormulaDataError(
             f"the new response is missing in {int(missing(column).sum()):,} of the rows used",
@@ -147,23 +147,11 @@ def _read(design: Design, old: ResponseBlock, y: Any) -> ResponseBlock:
         columns[parts.values] = categories(column)
     with placed(design.formula.text):
         block = response_block(response, columns, old.levels or None)
-    if block.kind != old.kind and not (block.kind == "numeric" and old.kind == "logical"):
-        block = _as_before(block, old)
+    # Text is read as unordered categories, truth values as numbers, where the first response was that.
+    kinds_alike = ({block.kind}, {"categorical", "ordered"}, {"numeric", "logical"})
+    if not any({block.kind, old.kind} <= alike for alike in kinds_alike):
+        raise FormulaDataError(
+            f"the response '{old.name}' is {old.kind}, the new one {block.kind}",
+            hint="Give values of the same kind.",
+        )
     return replace(block, kind=old.kind, levels=old.levels)
-
-
-def _as_before(block: ResponseBlock, old: ResponseBlock) -> ResponseBlock:
-    """Text is read as unordered categories, truth values as numbers, where the first response was that."""
-    if {block.kind, old.kind} <= {"categorical", "ordered"}:
-        return block
-    if {block.kind, old.kind} <= {"numeric", "logical"}:
-        return block
-    raise FormulaDataError(
-        f"the response '{old.name}' is {old.kind}, the new one {block.kind}",
-        hint="Give values of the same kind.",
-    )
-
-
-def _positions(design: Design, given: int) -> Any:
-    used = _used(design, given)
-    return None if isinstance(used, slice) else used

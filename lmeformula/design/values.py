@@ -187,21 +187,20 @@ def sorted_codes(values: NDArray[Any]) -> tuple[Ints, NDArray[Any]]:
     return rank[codes], uniques[order]
 
 
-def merge_levels(codes: Ints, names: Sequence[str], is_text: bool = False) -> Categories:
-    """Make a factor of codes and names; values that print alike become one level, as in R."""
-    position: dict[str, int] = {}
-    for name in names:
-        position.setdefault(name, len(position))
+def merge_levels(codes: Ints, names: Sequence[str], **marks: bool) -> Categories:
+    """Make a factor of codes and names; values that print alike become one level, as in R.
+
+    `marks` are those of `Categories`: ordered, is_text, is_time.
+    """
+    position = {name: i for i, name in enumerate(dict.fromkeys(names))}
     if len(position) < len(names):
         codes = np.array([position[name] for name in names] + [-1], dtype=np.int64)[codes]
-    return Categories(codes, tuple(position), is_text=is_text)
+    return Categories(codes, tuple(position), **marks)  # type: ignore[arg-type]
 
 
 def drop_unused(factor: Categories) -> Categories:
     """Leave out the levels that no row has; the order of the others stays."""
-    used = np.zeros(len(factor.levels) + 1, dtype=bool)
-    used[factor.codes] = True  # -1, missing, is the extra last place
-    used = used[:-1]
+    used = _used(factor)[:-1]
     if used.all():
         return factor
     position = np.append(np.cumsum(used) - 1, -1)
@@ -221,6 +220,13 @@ def recode(factor: Categories, levels: Sequence[str]) -> tuple[Ints, tuple[str, 
     """
     position = {level: i for i, level in enumerate(levels)}
     table = np.array([position.get(level, -1) for level in factor.levels] + [-1], dtype=np.int64)
-    observed = np.unique(factor.codes[factor.codes >= 0]).tolist()
-    unknown = tuple(factor.levels[i] for i in observed if table[i] < 0)
+    lacking = (table < 0) & _used(factor)
+    unknown = tuple(level for level, lacks in zip(factor.levels, lacking, strict=False) if lacks)
     return table[factor.codes], unknown
+
+
+def _used(factor: Categories) -> Mask:
+    """Which levels some row has; one place more for missing ones."""
+    used = np.zeros(len(factor.levels) + 1, dtype=bool)
+    used[factor.codes] = True  # -1, missing, is the extra last place
+    return used

@@ -66,11 +66,8 @@ def explained(text: str, unexpected: UnexpectedInput) -> FormulaSyntaxError:
     for token in tokens:
         if token.type in STRANGE:
             note_strange(token, report)
-    if report.errors:
-        try:
-            report.raise_errors()
-        except FormulaSyntaxError as error:
-            return error
+    if strange := report.together():
+        return strange
     found = unexpected.token
     before = tokens_before(found, tokens)
     previous = before[-1] if before else None

@@ -18,26 +18,6 @@ class Spelling(NamedTuple):
     takes_hom: bool = False
 
 
-class Symbols(NamedTuple):
-    """LaTeX symbols of the covariance matrix of a term.
-
-    Attributes:
-      subscript: of all of them.
-      matrix: the matrix.
-      rho: its correlation.
-      variance: of the rth coefficient.
-      product: the standard deviations of the rth and the sth coefficient, multiplied.
-      is_homogeneous: whether all standard deviations are one.
-    """
-
-    subscript: str
-    matrix: str
-    rho: str
-    variance: str
-    product: str
-    is_homogeneous: bool
-
-
 class Kind(NamedTuple):
     """A kind of covariance between the k coefficients of a term.
 
@@ -47,7 +27,8 @@ class Kind(NamedTuple):
       words: what `explain` says of it, after what varies.
       num_correlations: number of coefficients, two or more -> how many correlations are parameters.
       how_many: homogeneous -> its parameters, counted in terms of k.
-      element: symbols -> its elements in LaTeX, as the formula alone knows them; "" where it has no pattern.
+      correlation: index of its symbols -> that of the rth and the sth coefficient in LaTeX; "" where the
+        correlations have no pattern.
       is_over_time: whether its columns are the levels of one factor, in the order of time.
       is_coded_by_margins: whether factors before the bar are coded as in `diag`, where each column has a
         variance of its own; the span of the columns is the same.
@@ -58,7 +39,7 @@ class Kind(NamedTuple):
     words: str
     num_correlations: Callable[[int], int]
     how_many: Callable[[bool], str]
-    element: Callable[[Symbols], str]
+    correlation: Callable[[str], str]
     is_over_time: bool = False
     is_coded_by_margins: bool = True
 
@@ -89,23 +70,6 @@ def counted(homogeneous: bool, num_correlations: int) -> str:
     return f"k + {num_correlations}" if num_correlations else "k"
 
 
-def _cs(symbols: Symbols) -> str:
-    diagonal = rf"({symbols.matrix})_{{rr}} = {symbols.variance}"
-    element = rf"({symbols.matrix})_{{rs}} = {symbols.product}\,{symbols.rho}"
-    return rf"{diagonal}, \quad {element} \; (r \neq s)"
-
-
-def _ar1(symbols: Symbols) -> str:
-    return rf"({symbols.matrix})_{{rs}} = {symbols.product}\,{symbols.rho}^{{|r - s|}}"
-
-
-def _diag(symbols: Symbols) -> str:
-    if symbols.is_homogeneous:
-        return rf"{symbols.matrix} = {symbols.variance}\,I"
-    first, second = (rf"\sigma_{{{symbols.subscript},{place}}}^2" for place in (1, 2))
-    return rf"{symbols.matrix} = \operatorname{{diag}}({first}, {second}, \dots)"
-
-
 UNSTRUCTURED = "us"
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -116,7 +80,7 @@ KINDS: dict[str, Kind] = {
             "",
             lambda k: k * (k - 1) // 2,
             lambda homogeneous: "k(k + 1)/2",
-            lambda symbols: "",
+            lambda index: "",
             is_coded_by_margins=False,
         ),
         Kind(
@@ -129,7 +93,7 @@ KINDS: dict[str, Kind] = {
             ", independently of each other",
             lambda k: 0,
             lambda homogeneous: counted(homogeneous, 0),
-            _diag,
+            lambda index: "",
         ),
         Kind(
             "cs",
@@ -137,7 +101,7 @@ KINDS: dict[str, Kind] = {
             ", all equally correlated",
             lambda k: 1,
             lambda homogeneous: counted(homogeneous, 1),
-            _cs,
+            lambda index: rf"\rho_{{{index}}}",
         ),
         Kind(
             "ar1",
@@ -145,7 +109,7 @@ KINDS: dict[str, Kind] = {
             ", correlated the less the farther apart in time",
             lambda k: 1,
             lambda homogeneous: counted(homogeneous, 1),
-            _ar1,
+            lambda index: rf"\rho_{{{index}}}^{{|r - s|}}",
             is_over_time=True,
         ),
         Kind(
@@ -154,9 +118,7 @@ KINDS: dict[str, Kind] = {
             ", with a correlation for each distance in time",
             lambda k: k - 1,
             lambda homogeneous: "k" if homogeneous else "2k - 1",
-            lambda symbols: (
-                rf"({symbols.matrix})_{{rs}} = {symbols.product}\,\rho_{{{symbols.subscript},|r - s|}}"
-            ),
+            lambda index: rf"\rho_{{{index},|r - s|}}",
             is_over_time=True,
         ),
     )

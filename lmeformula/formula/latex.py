@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lmeformula.formula import ir
-from lmeformula.formula.kinds import KINDS, UNSTRUCTURED, Symbols
+from lmeformula.formula.kinds import KINDS, UNSTRUCTURED
 from lmeformula.formula.show import expression_text, name_text
 
 SPECIAL = {
@@ -117,13 +117,22 @@ def covariance(structure: ir.Covariance, index: str) -> str:
       >>> print(covariance(ir.Covariance("ar1", True), "1"))
       (\\Sigma_{1})_{rs} = \\sigma_{1}^2\\,\\rho_{1}^{|r - s|}
     """
-    matrix, rho = rf"\Sigma_{{{index}}}", rf"\rho_{{{index}}}"
-    shared, row, column = (rf"\sigma_{{{index}{place}}}" for place in ("", ",r", ",s"))
-    variance = rf"{shared}^2" if structure.homogeneous else rf"{row}^2"
-    product = rf"{shared}^2" if structure.homogeneous else rf"{row}\,{column}"
-    if structure.kind not in KINDS:
+    matrix, kind = rf"\Sigma_{{{index}}}", KINDS.get(structure.kind)
+    if kind is None:
         # One that parses and cannot be fitted.
         return rf"{matrix} = \operatorname{{{structure.kind}}}"
-    homogeneous = bool(structure.homogeneous)
-    symbols = Symbols(index, matrix, rho, variance, product, homogeneous)
-    return KINDS[structure.kind].element(symbols)
+    shared, first, second, row, column = (
+        rf"\sigma_{{{index}{place}}}" for place in ("", ",1", ",2", ",r", ",s")
+    )
+    variance = rf"{shared}^2" if structure.homogeneous else rf"{row}^2"
+    if kind.num_correlations(2) == 0:
+        every = rf"\operatorname{{diag}}({first}^2, {second}^2, \dots)"
+        return rf"{matrix} = " + (rf"{variance}\,I" if structure.homogeneous else every)
+    correlation = kind.correlation(index)
+    if not correlation:
+        return ""
+    product = variance if structure.homogeneous else rf"{row}\,{column}"
+    element = rf"({matrix})_{{rs}} = {product}\,{correlation}"
+    if kind.is_over_time:
+        return element
+    return rf"({matrix})_{{rr}} = {variance}, \quad {element} \; (r \neq s)"

@@ -99,18 +99,25 @@ class Report:
             self.warnings.append(diagnostic)
 
     def raise_errors(self) -> None:
-        """Raise what was noted: nothing, one error, or several together in the order of the text.
+        """Raise what was noted.
 
         Raises:
-          FormulaSyntaxError: for one mistake.
-          FormulaErrors: for several; one for each place, and the first ones only of very many.
+          FormulaSyntaxError: `together`.
+        """
+        found = self.together()
+        if found is not None:
+            raise found
+
+    def together(self) -> FormulaSyntaxError | None:
+        """The one mistake noted, or several as FormulaErrors in the order of the text; None without.
+
+        There is one for each place, and the first ones only of very many.
         """
         first_at: dict[Span, FormulaSyntaxError] = {}
         for error in self.errors:
             assert error.span is not None
             first_at.setdefault(error.span, error)
         found = sorted(first_at.values(), key=lambda error: error.span or (0, 0))
-        if len(found) == 1:
-            raise found[0]
-        if found:
-            raise FormulaErrors(found[:MAX_ERRORS])
+        if len(found) > 1:
+            return FormulaErrors(found[:MAX_ERRORS])
+        return found[0] if found else None

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arguments import kinds
-from lmeformula.design.made import row_labels
+from lmeformula.design.design import row_labels
 from lmeformula.errors import FormulaDataError
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.normal_posterior import row_precisions

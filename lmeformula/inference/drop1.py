@@ -12,10 +12,9 @@ import scipy.stats
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.design.design import Design
+from lmeformula.design.design import Design, recipe_of
 from lmeformula.design.fixed import independent_columns
 from lmeformula.design.labels import label
-from lmeformula.design.made import recipe_of
 from lmeformula.design.side_by_side import joined
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError

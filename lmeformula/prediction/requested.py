@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lmeformula.arrays import Floats, Places
-from lmeformula.design.design import Design, NewRows
-from lmeformula.design.made import row_labels
+from lmeformula.design.design import Design, NewRows, row_labels
 from lmeformula.design.rebuild import rebuild
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel

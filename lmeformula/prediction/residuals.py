@@ -10,8 +10,7 @@ import scipy.special
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.design.design import Design, NewRows
-from lmeformula.design.made import row_labels
+from lmeformula.design.design import Design, NewRows, row_labels
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
 from lmeformula.family.categories import category_numbers
