@@ -21,6 +21,7 @@ from lmeformula.design.values import (
     describe,
     format_number,
     listed,
+    num_rows,
 )
 from lmeformula.errors import FormulaDataError
 
@@ -75,15 +76,12 @@ def operate(operator: str, operands: tuple[Value, ...]) -> Value:
 def _arithmetic(operator: str, operands: tuple[Value, ...]) -> Value:
     arrays = [as_floats(operand, f"'{operator}'") for operand in operands]
     if len(arrays) == 1:
-        return _number(-arrays[0] if operator == "-" else arrays[0], operands)
+        return as_value(-arrays[0] if operator == "-" else arrays[0], operands)
     left, right = aligned(arrays[0], arrays[1], f"'{operator}'")
+    # R: 1^NA and NA^0 are 1, as in numpy; a root of a negative number is NaN.
     with np.errstate(all="ignore"):
         result = ARITHMETIC[operator](left, right)
-        if (
-            operator == "^"
-        ):  # R: 1^NA and NA^0 are 1, as in numpy; a root of a negative number is NaN
-            result = np.asarray(result, dtype=np.float64)
-    return _number(result, operands)
+    return as_value(result, operands)
 
 
 def aligned(left: NDArray[Any], right: NDArray[Any], purpose: str) -> tuple[Any, Any]:
@@ -106,7 +104,8 @@ def aligned(left: NDArray[Any], right: NDArray[Any], purpose: str) -> tuple[Any,
     return left, right
 
 
-def _number(result: NDArray[Any], operands: tuple[Value, ...]) -> Value:
+def as_value(result: NDArray[Any], operands: tuple[Value, ...]) -> Value:
+    """Numbers (n,) or (n, m) as a column, whose names are those of a matrix among the operands; () as one."""
     if result.ndim == 0:
         return float(result)
     names = next((o.columns for o in operands if isinstance(o, Numbers) and o.columns), ())
@@ -227,22 +226,13 @@ def apply_numeric(name: str, function: Callable[[Any], Any], value: Value) -> tu
     numbers = as_floats(value, f"{name}()")
     with np.errstate(all="ignore"):
         result = np.asarray(function(numbers), dtype=np.float64)
-    return _number(result, (value,)), int(np.sum(np.isnan(result) & ~np.isnan(numbers)))
-
-
-def is_column(value: Value) -> bool:
-    """Tell a column from a constant, a list of constants or contrasts."""
-    return isinstance(value, Numbers | Logicals | Categories)
+    return as_value(result, (value,)), int(np.sum(np.isnan(result) & ~np.isnan(numbers)))
 
 
 def rows_of(values: list[Value]) -> int:
     """Find how many rows the columns among these values have; 0 if there is none."""
-    for value in values:
-        if isinstance(value, Categories):
-            return int(value.codes.shape[0])
-        if isinstance(value, Numbers | Logicals):
-            return int(value.values.shape[0])
-    return 0
+    columns = (value for value in values if isinstance(value, Numbers | Logicals | Categories))
+    return next(map(num_rows, columns), 0)
 
 
 def spread(value: Value, num: int, purpose: str) -> Column:

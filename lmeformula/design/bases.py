@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.design.arithmetic import as_value
 from lmeformula.design.coding import b_spline_basis, natural_spline_basis, poly_basis
 from lmeformula.design.sizes import MOST_COLUMNS, MOST_LEVELS, check_room, whole_number
 from lmeformula.design.values import Numbers, Value, as_floats, describe
@@ -58,7 +59,7 @@ def scale(
             )
         learned = (centre, divisor)
     centre, divisor = learned
-    return _like(x, (numbers - centre) / divisor), learned
+    return as_value((numbers - centre) / divisor, (x,)), learned
 
 
 def center(learned: Any, /, x: Value) -> tuple[Value, Any]:
@@ -327,9 +328,3 @@ def _basis(values: Floats) -> Numbers:
     if values.shape[1] == 1:  # R: poly(x, 1) is one column without a number
         return Numbers(values[:, 0])
     return Numbers(values, tuple(str(i + 1) for i in range(values.shape[1])))
-
-
-def _like(x: Value, values: Floats) -> Value:
-    if values.ndim == 0:
-        return float(values)
-    return Numbers(values, x.columns if isinstance(x, Numbers) and values.ndim == 2 else ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,7 +15,7 @@ from lmeformula.design.arguments import check_contrasts_used, read_contrasts, ro
 from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.evaluate import Memory, Scope, data_columns
 from lmeformula.design.fixed import columns_of, independent_columns
-from lmeformula.design.frame import column_of, open_frame
+from lmeformula.design.frame import Frame, column_of, open_frame
 from lmeformula.design.given import Given, in_order, index_of
 from lmeformula.design.grouping import Grouping, group_rows
 from lmeformula.design.labels import label
@@ -113,15 +113,11 @@ def design(
     variables = [_on_rows(each, rows, codings) for each in evaluated]
     check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
     made = [_arrays(each, on, rows) for each, on in zip(evaluated, variables, strict=True)]
-    given = Given(index, *(_whole(each) for each in (weights, offset)))
+    # A column's name is remembered by the recipe.
+    given = Given(index, *(None if isinstance(each, str) else each for each in (weights, offset)))
     names = [name for name, _ in formulas_of(parsed)]
     patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]
     return replace(joined(parsed, tuple(map(LinearPredictor, names, patterns, made))), given=given)
-
-
-def _whole(argument: object) -> object:
-    """An array as it was given; None for a column's name, which the recipe remembers."""
-    return None if argument is None or isinstance(argument, str) else argument
 
 
 class _Argument(NamedTuple):
@@ -181,7 +177,7 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
         groups = group_all(model, values.groups, rows)
         terms = term_blocks(model.random, variables, groups, num_rows)
         warn_about_terms(model.random, terms, variables)
-        _warn_about_numeric_groups(model, scope)
+        _warn_about_numeric_groups(values.groups, frame)
         total_offset = sum_offsets(values, part.offset.values, rows, num_rows)
         of_response = on_rows(values.response, rows)
         response = None
@@ -309,14 +305,9 @@ def _no_rows(evaluated: Sequence[Evaluated], text: str) -> FormulaDataError:
     )
 
 
-def _warn_about_numeric_groups(formula: Formula, scope: Scope) -> None:
-    names = dict.fromkeys(
-        name
-        for term in formula.random
-        for name in group_columns(term.group.names, term.group.reserved)
-    )
+def _warn_about_numeric_groups(names: Iterable[str], frame: Frame) -> None:
     for name in names:
-        column = column_of(scope.frame, name)
+        column = column_of(frame, name)
         if isinstance(column, Numbers) and column.values.dtype.kind == "f":
             present = column.values[np.isfinite(column.values)]
             if (present != np.floor(present)).any():

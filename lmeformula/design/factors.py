@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from lmeformula.design import bases
-from lmeformula.design.arithmetic import is_column
 from lmeformula.design.sizes import MOST_LEVELS, check_room, whole_number
 from lmeformula.design.values import (
     Categories,
@@ -138,7 +137,7 @@ def relevel(x: Value, ref: Value) -> Value:
 
 def interaction(*factors: Value, sep: Value = ".") -> Value:
     """Cross factors; the first one varies fastest, as in R."""
-    if not factors or not all(is_column(factor) for factor in factors):
+    if not factors or not all(isinstance(f, Numbers | Logicals | Categories) for f in factors):
         raise FormulaDataError("interaction() needs columns")
     result, *others = [categories(factor) for factor in factors]  # type: ignore[arg-type]
     for other in others:

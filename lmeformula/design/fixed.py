@@ -52,10 +52,7 @@ def columns_of(
     Raises:
       FormulaDataError: if the matrix would be absurdly large.
     """
-    position: dict[Expression, int] = {}
-    for term in terms.terms:
-        for expression in term.variables:
-            position.setdefault(expression, len(position))
+    position = {expression: i for i, expression in enumerate(dict.fromkeys(terms.variables))}
     used = [Variable(label(expression), variables[expression]) for expression in position]
     products = [tuple(position[v] for v in term.variables) for term in terms.terms]
     widths = [_width(variable.values) for variable in used]

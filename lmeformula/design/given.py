@@ -36,9 +36,8 @@ def index_of(data: object) -> pd.Index | None:
     import pandas as pd
 
     index = getattr(data, "index", None)
-    if not isinstance(index, pd.Index) or _is_places(index):
-        return None
-    return index
+    is_places = isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
+    return index if isinstance(index, pd.Index) and not is_places else None
 
 
 def in_order(name: str, given: Any, index: pd.Index | None, num_rows: int) -> Any:
@@ -74,9 +73,3 @@ def in_order(name: str, given: Any, index: pd.Index | None, num_rows: int) -> An
             hint="A Series is aligned by its index. Give its values to count by place: series.to_numpy().",
         )
     return given.iloc[places]
-
-
-def _is_places(index: pd.Index) -> bool:
-    import pandas as pd
-
-    return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lmeformula.design.evaluate import Scope, missing_function
 from lmeformula.design.frame import missing_column
@@ -12,7 +12,7 @@ from lmeformula.formula.ir import Call, Column, Expression, Operation, Span
 
 
 def check_names(
-    expressions: Iterator[Expression], groups: Iterator[tuple[str, Span | None]], scope: Scope
+    expressions: Iterable[Expression], groups: Iterable[tuple[str, Span | None]], scope: Scope
 ) -> None:
     """Look up every name at once, so that all unknown ones are reported together.
 

@@ -108,11 +108,10 @@ def observe(
       The summary.
     """
     categorical: dict[str, bool] = {}
-    for term in fixed.sum.terms:
-        for variable in term.variables:
-            is_factor = not isinstance(variables[variable], Numbers)
-            for column in data_columns(variable):
-                categorical[column.name] = categorical.get(column.name, False) or is_factor
+    for variable in fixed.sum.variables:
+        is_factor = not isinstance(variables[variable], Numbers)
+        for column in data_columns(variable):
+            categorical[column.name] = categorical.get(column.name, False) or is_factor
     for expression in fixed.offsets:
         for column in data_columns(expression):
             categorical.setdefault(column.name, False)

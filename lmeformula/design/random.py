@@ -95,9 +95,7 @@ def warn_about_terms(
     split_factors: dict[tuple[str, str], None] = {}
     for term in terms:
         if term.split:
-            factors = [
-                v for t in term.columns.terms for v in t.variables if _is_factor(variables[v])
-            ]
+            factors = [v for v in term.columns.variables if _is_factor(variables[v])]
             split_factors |= {(term.group.label, label(v)): None for v in factors}
     for group, name in split_factors:
         warn(

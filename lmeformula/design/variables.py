@@ -30,7 +30,7 @@ from lmeformula.design.values import (
 )
 from lmeformula.errors import FormulaDataError, placed
 from lmeformula.formula.formula import Formula
-from lmeformula.formula.ir import Call, Expression, TermSum
+from lmeformula.formula.ir import Call, Expression
 from lmeformula.formula.reserved import RESERVED_FUNCTIONS
 
 
@@ -86,16 +86,13 @@ def evaluate_formula(
     random = formula.random if with_groups else ()
     sums = [formula.fixed.sum, *(term.columns for term in random)]
     response_variables = [part for part in parts if part is not None]
-    variables = dict.fromkeys(v for terms in sums for v in variables_of(terms))
-    check_names(
-        chain(response_variables, variables, formula.fixed.offsets),
-        (
-            (name, term.group.span)
-            for term in random
-            for name in group_columns(term.group.names, term.group.reserved)
-        ),
-        scope,
-    )
+    variables = dict.fromkeys(v for terms in sums for v in terms.variables)
+    grouping = [
+        (name, term.group.span)
+        for term in random
+        for name in group_columns(term.group.names, term.group.reserved)
+    ]
+    check_names(chain(response_variables, variables, formula.fixed.offsets), grouping, scope)
     response = {variable: evaluate_column(variable, scope) for variable in response_variables}
     predictors = {variable: evaluate_column(variable, scope) for variable in variables}
     offsets = {offset: evaluate_column(offset, scope) for offset in formula.fixed.offsets}
@@ -108,17 +105,11 @@ def evaluate_formula(
                 hint="An offset is added to the linear predictor with the coefficient 1.",
             )
     groups = {}
-    for term in random:
-        for name in group_columns(term.group.names, term.group.reserved):
-            if name not in groups:
-                with placed(span=term.group.span):
-                    groups[name] = categories(column_of(scope.frame, name))
+    for name, span in grouping:
+        if name not in groups:
+            with placed(span=span):
+                groups[name] = categories(column_of(scope.frame, name))
     return Evaluated(predictors, response, offsets, groups)
-
-
-def variables_of(terms: TermSum) -> tuple[Expression, ...]:
-    """List the distinct variables of a sum of terms."""
-    return tuple(dict.fromkeys(v for term in terms.terms for v in term.variables))
 
 
 def group_columns(names: tuple[str, ...], reserved: Call | None) -> tuple[str, ...]:

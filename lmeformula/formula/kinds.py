@@ -6,24 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 
-class Spelling(NamedTuple):
-    """One way to write a kind, as name(x | g).
-
-    Attributes:
-      homogeneous: whether all coefficients have one variance; None where there is no such choice.
-      takes_hom: the argument `hom =` chooses.
-    """
-
-    homogeneous: bool | None
-    takes_hom: bool = False
-
-
 class Kind(NamedTuple):
     """A kind of covariance between the k coefficients of a term.
 
     Attributes:
       name: in the formula's parts, in designs and in saved fits.
-      spellings: name in a formula -> what it means; the kind's own name is one of them.
+      spellings: name in a formula, name(x | g) -> whether all coefficients have one variance; None where there
+        is no such choice. The kind's own name is one of them, and its argument `hom =` chooses.
       words: what `explain` says of it, after what varies.
       num_correlations: number of coefficients, two or more -> how many correlations are parameters.
       how_many: homogeneous -> its parameters, counted in terms of k.
@@ -35,7 +24,7 @@ class Kind(NamedTuple):
     """
 
     name: str
-    spellings: Mapping[str, Spelling]
+    spellings: Mapping[str, bool | None]
     words: str
     num_correlations: Callable[[int], int]
     how_many: Callable[[bool], str]
@@ -46,7 +35,7 @@ class Kind(NamedTuple):
     @property
     def default(self) -> bool | None:
         """Whether it is homogeneous where nothing says otherwise."""
-        return self.spellings[self.name].homogeneous
+        return self.spellings[self.name]
 
     def num_params(self, homogeneous: bool, k: int) -> int:
         """How many parameters the covariance of k coefficients has."""
@@ -76,7 +65,7 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind(
             UNSTRUCTURED,
-            {UNSTRUCTURED: Spelling(None)},
+            {UNSTRUCTURED: None},
             "",
             lambda k: k * (k - 1) // 2,
             lambda homogeneous: "k(k + 1)/2",
@@ -86,9 +75,9 @@ KINDS: dict[str, Kind] = {
         Kind(
             "diag",
             {
-                "diag": Spelling(False, takes_hom=True),
-                "zerocorr": Spelling(False),  # MixedModels.jl
-                "homdiag": Spelling(True),  # glmmTMB's other names, here and below
+                "diag": False,
+                "zerocorr": False,  # MixedModels.jl
+                "homdiag": True,  # glmmTMB's other names, here and below
             },
             ", independently of each other",
             lambda k: 0,
@@ -97,7 +86,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "cs",
-            {"cs": Spelling(False, takes_hom=True), "homcs": Spelling(True)},
+            {"cs": False, "homcs": True},
             ", all equally correlated",
             lambda k: 1,
             lambda homogeneous: counted(homogeneous, 1),
@@ -105,7 +94,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "ar1",
-            {"ar1": Spelling(True, takes_hom=True), "hetar1": Spelling(False)},
+            {"ar1": True, "hetar1": False},
             ", correlated the less the farther apart in time",
             lambda k: 1,
             lambda homogeneous: counted(homogeneous, 1),
@@ -114,7 +103,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "toep",
-            {"toep": Spelling(False, takes_hom=True), "homtoep": Spelling(True)},
+            {"toep": False, "homtoep": True},
             ", with a correlation for each distance in time",
             lambda k: k - 1,
             lambda homogeneous: "k" if homogeneous else "2k - 1",

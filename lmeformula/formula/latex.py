@@ -42,8 +42,12 @@ def formula_latex(formula: ir.FormulaRecord) -> str:
         addends += random_addends(term, number)
     lines.append(rf"\eta_i &= {' + '.join(addends) or '0'}")
     lines += distributions(formula.random)
-    body = " \\\\\n".join(lines)
-    return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[str]) -> str:
+    """Set equations one below the other."""
+    return "\n".join([r"\begin{aligned}", " \\\\\n".join(lines), r"\end{aligned}"])
 
 
 def text(name: str) -> str:

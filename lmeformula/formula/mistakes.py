@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -30,8 +31,8 @@ class Mistake:
     label: str
     code: str
     message: str
-    hint: str
-    examples: tuple[str, ...]
+    hint: str = ""
+    examples: Sequence[str] = ()
 
 
 def read_grammar_file(name: str) -> str:
@@ -52,16 +53,7 @@ def read_grammar_file(name: str) -> str:
 def mistakes() -> dict[str, Mistake]:
     """Return every mistake and warning by its label."""
     entries = tomllib.loads(read_grammar_file("mistakes.toml"))
-    return {
-        label: Mistake(
-            label,
-            entry["code"],
-            entry["message"],
-            entry.get("hint", ""),
-            tuple(entry.get("examples", ())),
-        )
-        for label, entry in entries.items()
-    }
+    return {label: Mistake(label, **entry) for label, entry in entries.items()}
 
 
 @dataclass(slots=True)

@@ -31,9 +31,14 @@ class Structure:
 OTHERS = ("ou", "exp", "gau", "mat", "rr", "propto", "equalto")
 STRUCTURES = MappingProxyType(
     {
-        name: Structure(kind.name, spelling.homogeneous, spelling.takes_hom, kind.is_over_time)
+        name: Structure(
+            kind.name,
+            homogeneous,
+            takes_hom=name == kind.name and homogeneous is not None,
+            is_over_time=kind.is_over_time,
+        )
         for kind in KINDS.values()
-        for name, spelling in kind.spellings.items()
+        for name, homogeneous in kind.spellings.items()
     }
     | {name: Structure(name, is_fitted=False) for name in OTHERS}
 )

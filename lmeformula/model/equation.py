@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from lmeformula.design.design import Design
+from lmeformula.formula.latex import aligned
 from lmeformula.model.scripts import LATEX, TEXT, Script
 from lmeformula.model.symbols import (
     GLUE,
@@ -244,4 +245,4 @@ def latex_lines(lines: Sequence[Line]) -> str:
             count = f"{line.count:,}".replace(",", "{,}")
             written[-1] += rf", \quad {line.index} = 1, \dots, {count}"
         written += [rf"&\quad + {row}" for row in rows[1:]]
-    return "\n".join([r"\begin{aligned}", " \\\\\n".join(written), r"\end{aligned}"])
+    return aligned(written)

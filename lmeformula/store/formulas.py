@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lmeformula.design.evaluate import data_columns
-from lmeformula.design.variables import variables_of
 from lmeformula.errors import FormulaSyntaxError
 from lmeformula.formula import expand_dot, ir
 from lmeformula.formula.formula import Formula
@@ -49,7 +48,7 @@ def expressions(formula: Formula) -> Iterator[ir.Expression]:
 def predictors(formula: Formula) -> Iterator[ir.Expression]:
     """The variables of the fixed part and of the random-effects terms."""
     for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
-        yield from variables_of(terms)
+        yield from dict.fromkeys(terms.variables)
 
 
 def calls(expression: ir.Expression) -> Iterator[ir.Call]:
