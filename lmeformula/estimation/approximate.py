@@ -19,7 +19,6 @@ from lmeformula.estimation.claims import (
     without_limit,
 )
 from lmeformula.estimation.common import (
-    BOUNDARY_SD,
     most_probes,
     report_mc_error,
     stderr_of,
@@ -38,8 +37,8 @@ from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, curvature_of, fit_laplace
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.likelihood.laplace.iterative_limits import climb_iteratively
-from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model, place_of
-from lmeformula.likelihood.laplace.modes import arrays_of, conditional
+from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model
+from lmeformula.likelihood.laplace.modes import conditional
 from lmeformula.likelihood.laplace.observed import (
     Observed,
     along_ways,
@@ -50,7 +49,6 @@ from lmeformula.likelihood.laplace.perfect_fit import Known, met_by_design
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import at_rest
-from lmeformula.model.params import Params
 
 # Error of the information by the iterative solver, relative to its diagonal.
 PROBED_NOISE = 1e-7
@@ -71,8 +69,8 @@ class Start(NamedTuple):
       loglik, loglik_error: the log-likelihood, and its Monte Carlo error.
       outcome: how the ascent ended.
       probed: what the iterative solver has besides.
-      at_limits: the family's own parameters that ended at their limits. By the iterative solver all the rest
-        is of the model without them.
+      at_limits: the family's own parameters that ended at their limits; all the rest is of the model without
+        them.
       met: what is left of responses that are known exactly.
       undetermined: (t,) parameters of covariances that the design does not tell apart; see `likelihood.alike`.
     """
@@ -91,8 +89,16 @@ class Start(NamedTuple):
     undetermined: Mask | None = None
 
 
-def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
-    """The Laplace fit itself."""
+def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
+    """The fit of a model with all parameters, those at their limits as well."""
+    if not start.at_limits:
+        return _fit_of(model, start, solver, seed, began)
+    simpler = held_model(model, start.at_limits)
+    return as_whole(model, _fit_of(simpler, start, solver, seed, began), start.at_limits)
+
+
+def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
+    """The fit of the model without what is at its limit."""
     found = start.found
     at_bounds = np.where(start.inside, start.psi, model.space.to_free(found.params))
     model = at_rest(model, start.psi, at_bounds)
@@ -125,7 +131,6 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
         model,
         "laplace",
         params=found.params,
-        values=reported(model, found.params, start.at_limits),
         errors=Errors("laplace", vcov),
         mc_error=report_mc_error(model, start.psi, start.mc_covariance),
         effects=Effects(*conditional(mode.factor, mode.u)),
@@ -137,15 +142,6 @@ def fit_of(model: Model, start: Start, solver: str, seed: int, began: float) -> 
         ascent=Ascent(found.num_evaluations, found.gain),
         solver=solver,
     )
-
-
-def whole(model: Model, start: Start, solver: str, seed: int, began: float) -> FittedModel:
-    """The same of a start that, by the iterative solver, is one of the model without what is at its limits."""
-    if not start.at_limits or start.probed is None:
-        return fit_of(model, start, solver, seed, began)
-    simpler = held_model(model, start.at_limits)
-    fit = fit_of(simpler, start._replace(at_limits=()), solver, seed, began)
-    return as_whole(model, fit, start.at_limits)
 
 
 def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedModel:
@@ -174,29 +170,6 @@ def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedMo
     )
 
 
-def reported(model: Model, params: Params, at_limits: tuple[AtLimit, ...]) -> Floats:
-    """(d,) the estimates as they are reported, own parameters that are at their limits exactly there."""
-    space = model.space
-    values = space.to_report(space.to_free(params))
-    for one in at_limits:
-        values[place_of(space, one)] = one.limit.value
-    return values
-
-
-def whole_fit(model: Model, climbed: Climbed) -> LaplaceFit:
-    """The fit as one of the whole model, own parameters that are at their limits next to them."""
-    found = climbed.found
-    if not climbed.at_limits:
-        return found
-    p, f = model.space.num_fixed, climbed.model.space.own.size
-    free = model.space.own.scale.to_free(found.params.own)
-    first, rest = found.coordinates[:p], found.coordinates[p + f :]
-    return found._replace(
-        coordinates=np.concatenate([first, free, rest]),
-        problem=arrays_of(model, found.problem.plan, found.problem.factorize),
-    )
-
-
 def start_of(model: Model, solver: str, seed: int, options: Options, care: Care = WHOLE) -> Start:
     """Fit by the Laplace approximation.
 
@@ -215,11 +188,10 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         psi, inside = last.psi, last.inside.copy()
     else:
         climbed = climb(model, care) if known is None else _climb_held(model, known)
-        found, at_limits = whole_fit(model, climbed), climbed.at_limits
+        model, found, at_limits = climbed
         if found.singular and found.converged and not at_limits:
             found, undetermined = _representing(model, found)
-        psi, inside = off_bounds(model.space, model.space.to_free(found.params), BOUNDARY_SD)
-        inside[[place_of(model.space, one) for one in at_limits]] = False
+        psi, inside = off_bounds(model.space, model.space.to_free(found.params))
     to_limit = without_end(model, found)
     endless = separated(model, found) & ~to_limit
     inside &= ~(endless | to_limit)
@@ -319,9 +291,7 @@ def _by_probes(
 
     def fit(model: Model) -> IterativeLaplace:
         most = most_probes(options)
-        return fit_iteratively(
-            model, BOUNDARY_SD, seed=seed, tolerance=options.tolerance, max_probes=most
-        )
+        return fit_iteratively(model, seed=seed, tolerance=options.tolerance, max_probes=most)
 
     if known is None:
         return climb_iteratively(model, fit)

@@ -24,8 +24,6 @@ from lmeformula.model.compile import Model
 
 # Draws of the first levels of each term are kept for trace plots.
 WATCHED_LEVELS = 8
-# A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
-BOUNDARY_SD = 1e-6
 # Most probes of the iterative solver.
 MAX_PROBES = 512
 

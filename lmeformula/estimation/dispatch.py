@@ -77,21 +77,17 @@ def estimate(
         check_numbers(model.design)
     if method == "mcem" or (method == "laplace" and model.family.closed is None):
         import_tensorflow()
-    with one_blas_thread():
+
+    def by_method(model: Model) -> FittedModel:
         if is_student:
-            return in_orthogonal_columns(
-                model, lambda turned: estimate_student(turned, seed, settings, progress)
-            )
+            return estimate_student(model, seed, settings, progress)
         if is_gaussian:
-            if method == "exact":
-                return gaussian.estimate_exact(model, reml, solver, seed, settings, start=start)
-            return in_orthogonal_columns(
-                model, lambda turned: gaussian.estimate_mcem(turned, seed, settings, progress)
-            )
+            return gaussian.estimate_mcem(model, seed, settings, progress)
         if method == "laplace":
-            return in_orthogonal_columns(
-                model, lambda turned: laplace.estimate_laplace(turned, solver, seed, settings)
-            )
-        return in_orthogonal_columns(
-            model, lambda turned: laplace.estimate_mcem(turned, seed, settings, progress, solver)
-        )
+            return laplace.estimate_laplace(model, solver, seed, settings)
+        return laplace.estimate_mcem(model, seed, settings, progress, solver)
+
+    with one_blas_thread():
+        if method == "exact":
+            return gaussian.estimate_exact(model, reml, solver, seed, settings, start=start)
+        return in_orthogonal_columns(model, by_method)

@@ -29,7 +29,6 @@ from lmeformula.estimation.claims import (
     without_limit,
 )
 from lmeformula.estimation.common import (
-    BOUNDARY_SD,
     most_probes,
     report_mc_error,
     report_vcov,
@@ -53,7 +52,7 @@ from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
 from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
 from lmeformula.likelihood.gaussian.restricted import restricted, restricted_information
 from lmeformula.likelihood.gaussian.sums import Sums, sums
-from lmeformula.model.bounds import off_bounds
+from lmeformula.model.bounds import BOUNDARY_SD, off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, ParamSpace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,7 +29,11 @@ from lmeformula.estimation.monte_carlo import (
     sampled_covariance,
     unit_roots,
 )
-from lmeformula.estimation.monte_carlo_loglik import log_likelihood
+from lmeformula.estimation.monte_carlo_loglik import (
+    by_blocks,
+    laplace_reference,
+    log_likelihood,
+)
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent
 from lmeformula.likelihood.evaluation import CONVERGED_GAIN
@@ -47,7 +52,7 @@ SHARP = 0.02
 SIGNIFICANT = 2.0
 
 # Outcomes of the approximation that leave Monte Carlo EM nothing to find at a finite place.
-ENDLESS = (Outcome.SEPARATION, Outcome.NONFINITE, Outcome.PERFECT_FIT, Outcome.DIVERGED)
+ENDLESS = (Outcome.SEPARATION, Outcome.PERFECT_FIT, Outcome.DIVERGED)
 
 
 def estimate_laplace(
@@ -94,18 +99,18 @@ def estimate_mcem(
             return failed_fit(model, "mcem", solver, began)
         start_seconds = time.perf_counter() - began
         compiling.result()
+    if start.at_limits and start.outcome not in ENDLESS:
+        # The simpler family's, which knows nothing of what is held.
+        simpler = held_model(model, start.at_limits)
+        fit = estimate_mcem(simpler, seed, options, progress, solver)
+        return as_whole(model, fit, start.at_limits)
     known = None
     if start.outcome is Outcome.NONFINITE and solver == "direct":
         # A density with several modes has a likelihood, though no approximation at one of them.
         arrays, nowhere = start.found.problem, np.zeros(start.found.problem.plan.num_effects)
         known = exact_start(model, arrays, start.psi, np.eye(len(start.psi)), nowhere)
-    if start.outcome in ENDLESS and known is None:
+    if start.outcome in ENDLESS or (start.outcome is Outcome.NONFINITE and known is None):
         return whole(model, start, solver, seed, began)
-    if start.at_limits:
-        # The simpler family's, which knows nothing of what is held.
-        simpler = held_model(model, start.at_limits)
-        fit = estimate_mcem(simpler, seed, options, progress, solver)
-        return as_whole(model, fit, start.at_limits)
     wait_seconds = time.perf_counter() - began - start_seconds
     space, arrays = model.space, start.found.problem
     information = start.observed.matrix + np.diag(np.where(start.inside, 0.0, 1.0))
@@ -119,10 +124,12 @@ def estimate_mcem(
 
     def end(model: Model, psi: Floats) -> End:
         mode = mode_at(model, arrays, psi, at_start)
+        reference = functools.partial(laplace_reference, model, arrays)
+        exactly = by_blocks(model, arrays, mode)
         return End(
             Effects(*conditional(mode.factor, mode.u)),
             lambda solution, options: log_likelihood(
-                model, arrays, problem, options, solution, mode, seed
+                model, problem, options, solution, seed, exactly, reference
             ),
             lambda solution, inside: _errors(model, start, solver, solution, inside, mode.u),
             model.triangle,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
 
 from lmeformula.algebra.factor import Factor
-from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.arrays import Floats
+from lmeformula.em.types import Geometry, Options, Problem, Solution
 from lmeformula.history import LogLik
 from lmeformula.likelihood.laplace.likelihood import Mode
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
@@ -13,54 +17,89 @@ from lmeformula.likelihood.laplace.modes import mode_at
 from lmeformula.model.compile import Model
 from lmeformula.sampling.blocks import blocks_of
 
+if TYPE_CHECKING:
+    from lmeformula.sampling.quadrature import Integral
+
 # Densities whose log ratio spreads by more than this share next to nothing: no bridge is tried.
 FAR_APART = 4.0
 # With more rows than these each draw is dear, and means are worth more than overlap.
 MANY_ROWS = 20_000
 
 
+class Reference(NamedTuple):
+    """A Gaussian near the posterior of the effects, at the parameters of the last E-step.
+
+    Attributes:
+      geometry: its coordinates.
+      excess: (m, c) log density over that of N(0, I) there, without its constant, at draws of the posterior.
+      log_det: of its precision.
+    """
+
+    geometry: Geometry
+    excess: Floats
+    log_det: float
+
+
+# Parameters (d,) -> the log-likelihood by quadrature; None where that does not reach.
+Exactly = Callable[[Floats], "Integral"] | None
+
+
 def log_likelihood(
     model: Model,
-    arrays: Arrays,
     problem: Problem,
     options: Options,
     solution: Solution,
-    mode: Mode,
     seed: int,
+    exactly: Exactly,
+    reference: Callable[[Solution, Geometry], Reference],
 ) -> LogLik:
-    """The log-likelihood at the estimates, with the error that it has as the maximum.
+    """The log-likelihood at the estimates; its error is also theirs, which are a little below the maximum.
 
     Args:
-      model: with Gaussian effects.
-      arrays: its arrays.
-      problem: what the engine was given.
-      options: of the run.
-      solution: what the engine found.
-      mode: the conditional mode at the estimates.
+      model, problem, options, solution: what the engine was given, and found.
       seed: of the bridge's draws.
+      exactly: quadrature, where it reaches.
+      reference: what the engine found, the geometry there -> what the log-likelihood is bridged from.
     """
+    value = error = float("nan")
+    if solution.geometry is not None:
+        if exactly is not None:
+            value, error, _ = exactly(solution.params)
+        else:
+            there, of = reference(solution, solution.geometry), (problem, options, model.dtype)
+            value, error = _bridged(of, there, solution.sampled_at, seed)
+        error = float(np.hypot(error, shortfall(solution)))
+    return LogLik(float(value), error, model.space.size, model.design.n)
+
+
+def by_blocks(model: Model, arrays: Arrays, mode: Mode) -> Exactly:
+    """Of Gaussian effects, where few are in a block: about their mode."""
     from lmeformula.sampling.quadrature import integrand, integrate
 
-    if solution.geometry is None:
-        return unknown(model)
-    blocks = blocks_of(model, arrays.plan)
-    of = integrand(model, arrays.plan, blocks)
-    if of is not None:
-        found = integrate(of, solution.params, mode.u, arrays.rows.held(mode.weights))
-        return of_value(model, solution, found.value, found.error)
-    value, error = _bridged(model, arrays, problem, options, solution, seed)
-    return of_value(model, solution, value, error)
+    inside = integrand(model, arrays.plan, blocks_of(model, arrays.plan))
+    if inside is None:
+        return None
+    return lambda psi: integrate(inside, psi, mode.u, arrays.rows.held(mode.weights))
 
 
-def unknown(model: Model) -> LogLik:
-    """Nothing is known of it."""
-    return LogLik(float("nan"), float("nan"), model.space.size, model.design.n)
+def laplace_reference(
+    model: Model, arrays: Arrays, solution: Solution, geometry: Geometry
+) -> Reference:
+    """By the mode of Gaussian effects; see `log_likelihood`."""
+    from lmeformula.em.bridge import MOST_DRAWS
+    from lmeformula.sampling.laplace import directions_of, whitening_factor
+    from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
-
-def of_value(model: Model, solution: Solution, value: float, error: float) -> LogLik:
-    """The record; its error is also that of the estimates, which are a little below the maximum."""
-    error = float(np.hypot(error, shortfall(solution)))
-    return LogLik(float(value), error, model.space.size, model.design.n)
+    at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
+    if not isinstance(at.factor, Factor):
+        log_det = whitening_factor(at.factor, directions_of(geometry.arrays)).log_det
+        return Reference(geometry, solution.excess, log_det)
+    reference, kept = reference_at(arrays, at), solution.positions[:MOST_DRAWS]
+    return Reference(
+        geometry._replace(arrays=whitening_of(reference, arrays, at, geometry.arrays)),
+        excess_over(reference, at, kept, solution.excess[: len(kept)]),
+        reference.factor.log_det,
+    )
 
 
 def shortfall(solution: Solution) -> float:
@@ -75,37 +114,20 @@ def shortfall(solution: Solution) -> float:
 
 
 def _bridged(
-    model: Model,
-    arrays: Arrays,
-    problem: Problem,
-    options: Options,
-    solution: Solution,
-    seed: int,
+    of: tuple[Problem, Options, str], reference: Reference, psi: Floats, seed: int
 ) -> tuple[float, float]:
-    """From a Gaussian near the posterior, at the parameters of the last E-step."""
-    from lmeformula.em.bridge import MOST_DRAWS, LogRatio, bridge
+    from lmeformula.em.bridge import LogRatio, bridge
     from lmeformula.em.path import along_path
     from lmeformula.em.path_integral import integral_along
     from lmeformula.em.programs import engine_of, num_rows
-    from lmeformula.sampling.laplace import directions_of, whitening_factor
-    from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
-    geometry, excess = solution.geometry, solution.excess
-    assert geometry is not None
-    at = mode_at(model, arrays, solution.sampled_at, geometry.arrays.modes)
-    log_det = whitening_factor(at.factor, directions_of(geometry.arrays)).log_det
-    if isinstance(at.factor, Factor):
-        reference = reference_at(arrays, at)
-        kept = solution.positions[:MOST_DRAWS]
-        excess = excess_over(reference, at, kept, excess[: len(kept)])
-        white = whitening_of(reference, arrays, at, geometry.arrays)
-        geometry, log_det = geometry._replace(arrays=white), reference.factor.log_det
-    engine, psi = engine_of(problem, options, model.dtype, seed), solution.sampled_at
+    geometry, excess, log_det = reference
+    engine = engine_of(*of, seed)
     correction = LogRatio(float("nan"), float("nan"))
     if excess.std() < FAR_APART:
         correction = bridge(engine, psi, geometry, excess)
     # One bridge does not reach: a path does, or says that it does not.
-    if not np.isfinite(correction.mc_error) and num_rows(problem.data) > MANY_ROWS:
+    if not np.isfinite(correction.mc_error) and num_rows(engine.problem.data) > MANY_ROWS:
         correction = integral_along(engine, psi, geometry, excess)
     if not np.isfinite(correction.mc_error):
         correction = along_path(engine, psi, geometry)

@@ -13,9 +13,8 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.prior import NORMAL
 from lmeformula.covariance.student import free_of
 from lmeformula.em.progress import Progress
-from lmeformula.em.types import Options, Problem, Solution
+from lmeformula.em.types import Geometry, Options, Solution
 from lmeformula.errors import ModelError
-from lmeformula.estimation.common import BOUNDARY_SD
 from lmeformula.estimation.evidence.drawn import by_draws
 from lmeformula.estimation.finish import Effects, Errors
 from lmeformula.estimation.monte_carlo import (
@@ -26,9 +25,8 @@ from lmeformula.estimation.monte_carlo import (
     sampled_covariance,
     unit_roots,
 )
-from lmeformula.estimation.monte_carlo_loglik import of_value, unknown
+from lmeformula.estimation.monte_carlo_loglik import Reference, log_likelihood
 from lmeformula.fit import FittedModel
-from lmeformula.history import LogLik
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.modes import conditional
@@ -80,17 +78,26 @@ def estimate_student(
       progress: shown its iterations.
     """
     from lmeformula.sampling.student_problem import StudentModel, student_problem
+    from lmeformula.sampling.student_quadrature import student_likelihood
 
     began = time.perf_counter()
     of = StudentModel(model)
     start = _start(model, of)
     before = Before(began, time.perf_counter() - began)
-    problem = student_problem(of, start)
+    problem, likelihood = student_problem(of, start), student_likelihood(of)
+
+    def reference(solution: Solution, geometry: Geometry) -> Reference:
+        log_det = of.stand_in(solution.sampled_at).mode.factor.log_det
+        return Reference(geometry, solution.excess, log_det)
+
+    exactly = None if likelihood is None else likelihood.at
 
     def end(model: Model, psi: Floats) -> End:
         return End(
             Effects(*stand_in_modes(of, psi)),
-            lambda solution, options: _log_likelihood(of, problem, options, solution, seed),
+            lambda solution, options: log_likelihood(
+                model, problem, options, solution, seed, exactly, reference
+            ),
             lambda solution, inside: _errors(of, model, solution, inside),
             model.triangle,
             lambda at, facts: by_draws(at, facts, problem, options.tolerance),
@@ -145,7 +152,7 @@ def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]
         space=replace(space, terms=tuple(map(term_shape, terms))),
     )
     gaussian = fit_laplace(plain, care=Care(looks_far=False))
-    psi, _ = off_bounds(plain.space, plain.space.to_free(gaussian.params), BOUNDARY_SD)
+    psi, _ = off_bounds(plain.space, plain.space.to_free(gaussian.params))
     parts = [psi[: space.num_fixed]]
     bounds: list[tuple[float | None, float | None]] = [(None, None)] * space.num_fixed
     places = zip(space.terms, plain.space.theta_slices, strict=True)
@@ -162,30 +169,6 @@ def _first(model: Model) -> tuple[Floats, list[tuple[float | None, float | None]
         parts.append(theta)
     own = psi[plain.space.own_slice]
     return np.concatenate([*parts, own]), bounds + [(None, None)] * len(own)
-
-
-def _log_likelihood(
-    of: StudentModel, problem: Problem, options: Options, solution: Solution, seed: int
-) -> LogLik:
-    """By quadrature, or bridged from the whitening at the parameters of the last E-step."""
-    from lmeformula.em.bridge import bridge
-    from lmeformula.em.path import along_path
-    from lmeformula.em.programs import engine_of
-    from lmeformula.sampling.student_quadrature import student_likelihood
-
-    geometry = solution.geometry
-    if geometry is None:
-        return unknown(of.model)
-    by_quadrature = student_likelihood(of)
-    if by_quadrature is not None:
-        exact = by_quadrature.at(solution.params)
-        return of_value(of.model, solution, exact.value, exact.error)
-    engine = engine_of(problem, options, "float64", seed)
-    correction = bridge(engine, solution.sampled_at, geometry, solution.excess)
-    if not np.isfinite(correction.mc_error):
-        correction = along_path(engine, solution.sampled_at, geometry)
-    log_det = of.stand_in(solution.sampled_at).mode.factor.log_det
-    return of_value(of.model, solution, correction.value - 0.5 * log_det, correction.mc_error)
 
 
 def _errors(of: StudentModel, model: Model, solution: Solution, inside: Mask) -> Errors:

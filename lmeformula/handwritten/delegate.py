@@ -18,7 +18,6 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
 from lmeformula.errors import LmeFormulaError
-from lmeformula.estimation.common import BOUNDARY_SD
 from lmeformula.family.built_in import FAMILIES
 from lmeformula.formula import parse
 from lmeformula.handwritten.structure import Effects, NotRecognised, Structure, recognise
@@ -181,7 +180,7 @@ class _Delegate:
             made = gaussian_problem(model)
         else:
             found = fit_laplace(model, care=Care(looks_far=False))
-            psi, inside = off_bounds(model.space, model.space.to_free(found.params), BOUNDARY_SD)
+            psi, inside = off_bounds(model.space, model.space.to_free(found.params))
             mode = found.approximation.mode.u
             information = observed_information(model, found.problem, psi, inside, mode).matrix
             information = information + np.diag(np.where(inside, 0.0, 1.0))

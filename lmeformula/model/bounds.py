@@ -7,9 +7,15 @@ import numpy as np
 from lmeformula.arrays import Floats, Mask
 from lmeformula.model.params import ParamSpace
 
+# A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
+BOUNDARY_SD = 1e-6
+
 
 def off_bounds(
-    space: ParamSpace, psi: Floats, sd: float, scales: tuple[Floats, ...] | None = None
+    space: ParamSpace,
+    psi: Floats,
+    sd: float = BOUNDARY_SD,
+    scales: tuple[Floats, ...] | None = None,
 ) -> tuple[Floats, Mask]:
     """Move parameters off their bounds, where logarithms are infinite and derivatives vanish.
 

@@ -13,7 +13,7 @@ from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows
-from lmeformula.estimation.common import BOUNDARY_SD, watch
+from lmeformula.estimation.common import watch
 from lmeformula.fit import FittedModel
 from lmeformula.model.bounds import off_bounds
 from lmeformula.prediction.parameter_errors import own_is_apart
@@ -59,7 +59,7 @@ class SampledPosterior:
         for place, prior in zip(space.theta_slices, params.distributions, strict=True):
             if not prior.is_normal:
                 psi[place.stop - 1] = max(psi[place.stop - 1], np.log(LEAST_DISTANCE))
-        psi, _ = off_bounds(space, psi, BOUNDARY_SD)
+        psi, _ = off_bounds(space, psi)
         _, watched = watch(model, of.plan.starts)
         with one_blas_thread():
             return sample_effects(of, psi, self.num_draws, self.seed, watched)

@@ -85,7 +85,7 @@ def test_fresh_probes_notice_an_end_that_is_none(reml):
 
 def test_fresh_probes_notice_an_end_of_a_laplace_fit_that_is_none():
     model = lf.compile(lf.design(FORMULA.format("count"), data()), "poisson")
-    last = fit_iteratively(model, 1e-6, seed=0, tolerance=0.01, max_probes=64)
+    last = fit_iteratively(model, seed=0, tolerance=0.01, max_probes=64)
 
     def witness(at):
         return probed.approximated(at, last, 0)

@@ -22,7 +22,7 @@ FORMULAS = {
 def start(formula: str):
     """(model, Laplace fit by the iterative solver, the engine's problem)."""
     model = lf.compile(lf.design(formula, frame()), family="bernoulli")
-    found = fit_iteratively(model, 0.02, seed=0, tolerance=0.1, max_probes=8)
+    found = fit_iteratively(model, seed=0, tolerance=0.1, max_probes=8)
     return model, found, laplace_problem(model, found.found.problem, found.psi, found.information)
 
 

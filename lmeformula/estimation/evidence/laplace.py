@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.certificate import Claim
 from lmeformula.estimation.claims import LEAST_DIFFERENCE, MOST_GAIN, ROUNDING, Bound, Evidence
 from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence.faces import bounds_of, extrapolated
-from lmeformula.estimation.nearness import nearness
 from lmeformula.likelihood.laplace.fit import LaplaceFit, on_faces
 from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.likelihood.laplace.modes import gradient
-from lmeformula.likelihood.laplace.next_term import next_term
+from lmeformula.likelihood.laplace.next_term import NextTerm, next_term
+
+# So much of a log-likelihood makes no difference to what is inferred from it.
+NEAR = 0.5
 
 
 def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
@@ -64,3 +69,20 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
         way="the mode that is reached from zero",
         further=(nearness(next_term(found.problem, again.mode)),) if has_effects else (),
     )
+
+
+def nearness(term: NextTerm) -> Claim:
+    """What the next term of Laplace's series says of the approximation: near, or open how near.
+
+    Example:
+      >>> nearness(NextTerm(0.03, 0.01)).holds, nearness(NextTerm(22.0, 1.3)).holds
+      (True, None)
+    """
+    away = f"{term.value:+.2g} (± {term.error:.1g})"
+    words = f"the next term of its series takes the log-likelihood {away} away from Laplace's"
+    if abs(term.value) + term.error <= NEAR:
+        return Claim("approximation", True, abs(term.value), NEAR, (), words)
+    if not math.isfinite(term.value):
+        words = "the density is not finite over all that Laplace's approximation covers"
+    words += "; method='mcem' is free of that"
+    return Claim("approximation", None, abs(term.value), NEAR, (), words)

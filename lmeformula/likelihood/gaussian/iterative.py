@@ -34,7 +34,7 @@ from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.integrated import integrated
 from lmeformula.likelihood.singular import any_singular
-from lmeformula.model.bounds import off_bounds
+from lmeformula.model.bounds import BOUNDARY_SD, off_bounds
 from lmeformula.model.params import Params, ParamSpace
 
 # Where the optimiser starts: the relative sd of every coefficient.
@@ -43,8 +43,6 @@ FIRST_SD = 0.4
 # the equations good to eight digits.
 DIFFERENCE = 1e-3
 Ways = Callable[[Floats, Mask], Floats]
-# A standard deviation at its boundary, relative to that of the rows, where its logarithm is needed.
-BOUNDARY_SD = 1e-6
 IterativeFit = probing.ProbedFit[ExactFit[ProbedFactor]]
 
 

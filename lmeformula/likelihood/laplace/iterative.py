@@ -31,13 +31,12 @@ IterativeLaplace = probing.ProbedFit[LaplaceFit]
 
 
 def fit_iteratively(
-    model: Model, boundary_sd: float, *, seed: int, tolerance: float, max_probes: int
+    model: Model, *, seed: int, tolerance: float, max_probes: int
 ) -> IterativeLaplace:
     """Maximise the Laplace approximation of a model.
 
     Args:
       model: the model.
-      boundary_sd: what stands for standard deviations of zero.
       seed, tolerance, max_probes: see `fit_by_probes`.
     """
     plan = layout(model.stack.terms)
@@ -48,7 +47,7 @@ def fit_iteratively(
         return start.coordinates, start.num_evaluations
 
     def fit(signs: Floats, here: Floats, earlier: IterativeLaplace | None) -> IterativeLaplace:
-        return _fit_with(model, _probing(meetings, signs), here, boundary_sd, earlier)
+        return _fit_with(model, _probing(meetings, signs), here, earlier)
 
     return probing.fit_by_probes(
         plan.num_effects - plan.lead_size,
@@ -86,13 +85,12 @@ def _fit_with(
     model: Model,
     factorize: Factorize,
     start: Floats,
-    boundary_sd: float,
     earlier: IterativeLaplace | None,
 ) -> IterativeLaplace:
     """The maximum by one set of probes."""
     space = model.space
     found = fit_laplace(model, factorize, start=start, care=Care(probing.NEGLIGIBLE_GAIN))
-    psi, inside = off_bounds(space, space.to_free(found.params), boundary_sd)
+    psi, inside = off_bounds(space, space.to_free(found.params))
     mode = found.approximation.mode
     at = approximate(found.problem, place(space, psi), mode.u)
     scores = scores_by_probe(space, found.problem, psi, at)

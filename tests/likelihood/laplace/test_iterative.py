@@ -89,7 +89,7 @@ def test_monte_carlo_errors_are_calibrated():
     exact, best = model.space.to_free(direct.params), direct.approximation.value
     found, variances, logliks, errors = [], [], [], []
     for seed in range(20):
-        one = fit_iteratively(model, 1e-6, seed=seed, tolerance=0.01, max_probes=100)
+        one = fit_iteratively(model, seed=seed, tolerance=0.01, max_probes=100)
         found.append(one.psi - exact)
         variances.append(np.diag(one.mc_covariance))
         logliks.append(one.loglik - best)
@@ -116,12 +116,12 @@ def test_an_interruption_returns_what_the_last_probes_gave(data, monkeypatch):
 
     fit_with = iterative._fit_with
     monkeypatch.setattr(iterative, "_fit_with", interrupted)
-    found = fit_iteratively(model, 1e-6, seed=0, tolerance=1e-9, max_probes=100)
+    found = fit_iteratively(model, seed=0, tolerance=1e-9, max_probes=100)
     assert found.interrupted
     assert found.found.converged
     calls[:] = [()]
     with pytest.raises(KeyboardInterrupt):
-        fit_iteratively(model, 1e-6, seed=0, tolerance=1e-9, max_probes=100)
+        fit_iteratively(model, seed=0, tolerance=1e-9, max_probes=100)
 
 
 def test_information_is_the_direct_solvers(data):
@@ -132,7 +132,7 @@ def test_information_is_the_direct_solvers(data):
     exact = observed_information(
         model, direct.problem, psi, inside, direct.approximation.mode.u
     ).matrix
-    found = fit_iteratively(model, 1e-6, seed=1, tolerance=0.01, max_probes=100)
+    found = fit_iteratively(model, seed=1, tolerance=0.01, max_probes=100)
     scale = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
     np.testing.assert_allclose(found.information / scale, exact / scale, atol=2e-3)
 

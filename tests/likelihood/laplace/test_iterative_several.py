@@ -101,7 +101,7 @@ def test_monte_carlo_errors_are_calibrated(name):
     exact, best = model.space.to_free(first.params), first.approximation.value
     found, variances, logliks, errors = [], [], [], []
     for seed in range(SEEDS):
-        one = fit_iteratively(model, 1e-6, seed=seed, tolerance=0.02, max_probes=8)
+        one = fit_iteratively(model, seed=seed, tolerance=0.02, max_probes=8)
         found.append(one.psi - exact)
         variances.append(np.diag(one.mc_covariance))
         logliks.append(one.loglik - best)
