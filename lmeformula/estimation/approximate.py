@@ -24,8 +24,8 @@ from lmeformula.estimation.common import (
     stderr_of,
     without_errors,
 )
-from lmeformula.estimation.coordinates import Arrival, least_known
-from lmeformula.estimation.covariance import covariance_of, reported_covariance
+from lmeformula.estimation.coordinates import Arrival
+from lmeformula.estimation.covariance import reported_covariance
 from lmeformula.estimation.evidence import probed
 from lmeformula.estimation.evidence.laplace import approximated
 from lmeformula.estimation.finish import Effects, Errors, finish, since
@@ -104,9 +104,7 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
     model = at_rest(model, start.psi, at_bounds)
     space = model.space
     mode = found.approximation.mode
-    vcov = reported_covariance(
-        space, start.psi, covariance_of(start.observed, least_known(space, start.psi))
-    )
+    vcov = reported_covariance(space, start.psi, start.observed)
     vcov = without_errors(vcov, space.num_fixed, start.undetermined)
     at = Arrival(
         model,

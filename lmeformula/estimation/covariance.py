@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.estimation.coordinates import least_known
 from lmeformula.likelihood.laplace.observed import Observed
 from lmeformula.model.params import ParamSpace
 
@@ -51,8 +52,9 @@ def covariance_of(observed: Observed, least: Floats) -> Floats:
     return np.asarray(np.where(np.outer(free, free), covariance, np.nan))
 
 
-def reported_covariance(space: ParamSpace, psi: Floats, covariance: Floats) -> Floats:
-    """A covariance (d, d) of psi on the reporting scale, by the delta method; nan where it hangs on a nan."""
+def reported_covariance(space: ParamSpace, psi: Floats, observed: Observed) -> Floats:
+    """The same (d, d) at psi on the reporting scale, by the delta method; nan where it hangs on a nan."""
+    covariance = covariance_of(observed, least_known(space, psi))
     jacobian = space.report_jacobian(psi)
     known = ~np.isnan(np.diag(covariance))
     told = known & ~((jacobian != 0.0) & ~known).any(axis=1)

@@ -10,8 +10,7 @@ import scipy.optimize
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.estimation.common import stderr_of
-from lmeformula.estimation.coordinates import least_known
-from lmeformula.estimation.covariance import covariance_of, reported_covariance
+from lmeformula.estimation.covariance import reported_covariance
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.likelihood.laplace.modes import mode_at
@@ -118,9 +117,7 @@ def exact_errors(
             return None
         try:
             observed = along_ways(second, inside, model.triangle, 0.0)
-            return reported_covariance(
-                model.space, at, covariance_of(observed, least_known(model.space, at))
-            )
+            return reported_covariance(model.space, at, observed)
         except np.linalg.LinAlgError:
             return None
 

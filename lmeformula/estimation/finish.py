@@ -82,22 +82,14 @@ def finish(
 
     Args:
       model: the model, in whose space parameters are reported.
-      method: "exact", "laplace" or "mcem".
-      params: the estimates on their natural scale.
       errors: the standard errors.
       effects: the random effects.
-      loglik: the log-likelihood.
       outcome: by the optimiser; what the certificate knows better counts.
       certificate: what was examined; None where nothing could be.
-      singular: whether a covariance of random effects is.
-      seconds: where the time went.
       values: (d,) the estimates on the reporting scale, where they are not those of `params`.
       mc_error: (d,) Monte Carlo errors of the estimates on the reporting scale; None where there are none.
-      solver: "direct" or "iterative".
-      reml: whether the restricted likelihood was maximised.
-      ascent: of the deterministic part.
       run: of Monte Carlo EM.
-      laplace_values: (d,) where that started from.
+      method, params, loglik, singular, seconds, solver, reml, ascent, laplace_values: as of `FittedModel`.
     """
     space, vcov = model.space, errors.vcov
     own, watched = errors.fixed_vcov, None

@@ -16,8 +16,7 @@ from lmeformula.em.types import Geometry, Options, Solution
 from lmeformula.estimation.approximate import Start, failed_fit, start_of, whole
 from lmeformula.estimation.at_limits import as_whole
 from lmeformula.estimation.common import stderr_of, watch
-from lmeformula.estimation.coordinates import least_known
-from lmeformula.estimation.covariance import covariance_of, reported_covariance
+from lmeformula.estimation.covariance import reported_covariance
 from lmeformula.estimation.evidence.drawn import by_draws
 from lmeformula.estimation.exact_start import exact_errors, exact_start
 from lmeformula.estimation.finish import Effects, Errors
@@ -190,9 +189,7 @@ def _errors(
     observed = start.observed
     if solver == "direct":
         observed = observed_information(model, arrays, psi, inside, mode)
-    approximate = (
-        reported_covariance(space, psi, covariance_of(observed, least_known(space, psi))) + outside
-    )
+    approximate = reported_covariance(space, psi, observed) + outside
     if sampled is None or error is None:
         return Errors("laplace", approximate, None)
     difference = stderr_of(sampled.covariance) - stderr_of(approximate)
