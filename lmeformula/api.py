@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
-from lmeformula.arguments.spelled import elsewhere, spelled
+from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.checking.ending import how_it_ended
 from lmeformula.design import design as build_design
 from lmeformula.em.types import Options
@@ -142,7 +142,7 @@ ELSEWHERE = {
 
 
 @spelled(REML="reml", weight="weights")
-@elsewhere(**ELSEWHERE)
+@said_otherwise(**ELSEWHERE)
 @kinds.takes(**EFFORT)
 def fit(
     formula: str | Formula | Mapping[str, str | Formula] | tuple[str, ...] | list[str],

@@ -30,7 +30,7 @@ def one_axes(name: str, value: object) -> None:
         )
 
 
-def several_axes(name: str, value: object) -> None:
+def axes_of_panels(name: str, value: object) -> None:
     """Check that an argument is a sequence of axes, or an array of them."""
     found = np.empty(0, object)
     # What `subplots` gives, and its `flat`.

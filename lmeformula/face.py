@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from lmeformula.arguments import kinds
 from lmeformula.arguments.methods import Method, Modules
-from lmeformula.arguments.spelled import elsewhere, spelled
+from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.fit import FittedModel
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ else:
 P = ParamSpec("P")
 # Arguments that R has: one that is called otherwise here, and others of its predictions.
 _takes_type = spelled(type="kind")
-_says_where = elsewhere(
+_says_where = said_otherwise(
     se_fit='Use interval="confidence": estimate, lower and upper.',
     allow_new_levels='Use new_levels="sample", or "population" for an effect of zero.',
 )

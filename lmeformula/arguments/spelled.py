@@ -51,7 +51,7 @@ def spelled(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def elsewhere(**cures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def said_otherwise(**cures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function say what to write for arguments that it does not have and other packages do.
 
     Args:
@@ -61,7 +61,7 @@ def elsewhere(**cures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     Raises:
       TypeError: by the function that it makes, for such an argument.
     Example:
-      >>> @elsewhere(subset="Give it the rows alone.")
+      >>> @said_otherwise(subset="Give it the rows alone.")
       ... def fit(data):
       ...     return len(data)
       >>> fit([1], subset=[True])

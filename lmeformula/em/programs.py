@@ -134,7 +134,7 @@ def programs(problem: Problem, options: Options, dtype: str) -> Programs:
     return found
 
 
-def compile_ahead(problem: Problem, options: Options, dtype: str, arrays: Any) -> None:
+def precompile(problem: Problem, options: Options, dtype: str, arrays: Any) -> None:
     """Trace and compile the programs that `run` will use for this problem and these options.
 
     They are called for no transition and no draw, which only compiles them. `run` finds them by the problem's

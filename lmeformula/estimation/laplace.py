@@ -90,7 +90,7 @@ def estimate_mcem(
     settings = options._replace(watched=watch(model, layout(model.stack.terms).starts)[1])
     # One core compiles while the other one fits.
     with ThreadPoolExecutor(1) as beside:
-        compiling = beside.submit(_compile_ahead, model, settings, solver)
+        compiling = beside.submit(_precompile, model, settings, solver)
         rough = options._replace(tolerance=START_TOLERANCE)
         try:
             start = start_of(model, solver, seed, rough, AT_FIRST)
@@ -147,8 +147,8 @@ def estimate_mcem(
     return run_mcem(drawn, model, seed, options, progress, before)
 
 
-def _compile_ahead(model: Model, options: Options, solver: str) -> None:
-    from lmeformula.em.programs import compile_ahead
+def _precompile(model: Model, options: Options, solver: str) -> None:
+    from lmeformula.em.programs import precompile
     from lmeformula.sampling.laplace import blank_whitening
     from lmeformula.sampling.problem import whitened_problem
 
@@ -158,7 +158,7 @@ def _compile_ahead(model: Model, options: Options, solver: str) -> None:
     plan = layout(model.stack.terms)
     blank = Geometry(blank_whitening(model, plan))
     problem = whitened_problem(model, plan, np.zeros(model.space.size), lambda psi: blank)
-    compile_ahead(problem, options, model.dtype, blank.arrays)
+    precompile(problem, options, model.dtype, blank.arrays)
 
 
 def _errors(

@@ -106,7 +106,7 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
 def _limits(model: Model) -> dict[int, Limit]:
     """The limits of the own parameters that have predictors, by the number of the predictor."""
     family = model.family
-    places = {rule.name: rule.place for rule in family.base.parts}
+    places = {rule.name: rule.place for rule in family.base.predicted}
     by_name = {limit.name: limit for limit in family.base.limits}
     found: dict[int, Limit] = {}
     for number, name in enumerate(family.predictors):

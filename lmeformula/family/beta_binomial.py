@@ -42,7 +42,7 @@ def beta_binomial(link: str) -> Family:
         variance=lambda mean, own: mean * (1.0 - mean),
         overdispersion=lambda trials, own: (own[0] + trials) / (own[0] + 1.0),
         has_trials=True,
-        parts=(Predicted("precision", "log", aliases=("phi",)),),
+        predicted=(Predicted("precision", "log", aliases=("phi",)),),
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=urn_form(link),
         paper=papers.BETA_BINOMIAL,

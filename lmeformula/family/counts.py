@@ -104,7 +104,7 @@ def count_family(name: str, title: str, called: tuple[str, ...] = (), **others: 
         response=count_response(name),
         working=lambda response: np.log(response[0] + 0.5),  # kept off zero
         measure="counts",
-        notation=Notation(title, "μ", r"\mu", "log", own="".join(called[:1]), parts=called[1:]),
+        notation=Notation(title, "μ", r"\mu", "log", own="".join(called[:1]), elements=called[1:]),
         **fields,
     )
 

@@ -133,7 +133,7 @@ def Family(
         has_weights=weights,
         own_names=user.names,
         scale=user.scale,
-        parts=_predicted(user),
+        predicted=_predicted(user),
     )
 
 

@@ -60,7 +60,7 @@ GAUSSIAN = Family(
     variance=lambda mean, own: np.full_like(mean, own[0] ** 2),
     log_density=_log_density,
     slope=_slope,
-    parts=(Predicted("sigma", "log", start=_log_residual_sd),),
+    predicted=(Predicted("sigma", "log", start=_log_residual_sd),),
     deviance=of_normal,
     measure="numbers",
     is_normal=True,

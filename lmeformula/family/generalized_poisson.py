@@ -79,7 +79,7 @@ GENERALIZED_POISSON = count_family(
     own=linear_dispersion,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_density,
-    parts=(Predicted("dispersion", "log"),),
+    predicted=(Predicted("dispersion", "log"),),
     paper=papers.GENERALIZED_POISSON,
     limits=(downwards("dispersion", "poisson", of_total),),
 )

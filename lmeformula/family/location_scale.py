@@ -130,7 +130,7 @@ STUDENT = Family(
     variance=_student_variance,
     log_density=_student_density,
     slope=_student_slope,
-    parts=(
+    predicted=(
         Predicted("scale", "log", aliases=("sigma",)),
         Predicted("df", "log(. - 1)", 1, aliases=("nu",)),
     ),
@@ -149,7 +149,9 @@ STUDENT = Family(
         ),
     ),
     measure="numbers",
-    notation=Notation("StudentT", "μ", r"\mu", "identity", own="scale_df", parts=("scale", "df")),
+    notation=Notation(
+        "StudentT", "μ", r"\mu", "identity", own="scale_df", elements=("scale", "df")
+    ),
 )
 
 # The predictor is the mean of the logarithm; a fit of log(y) has the same estimates, and a log-likelihood
@@ -166,7 +168,7 @@ LOGNORMAL = Family(
     log_density=_lognormal_density,
     slope=lambda eta, response, own: (response[1][:, None] - eta) / own[0] ** 2,
     closed=ClosedForm(_lognormal_slopes, _lognormal_depths),
-    parts=(Predicted("sigma", "log"),),
+    predicted=(Predicted("sigma", "log"),),
     runaways=(
         Runaway(
             "sigma",

@@ -141,7 +141,7 @@ NBINOM2 = count_family(
     log_density=_quadratic_density,
     slope=_quadratic_slope,
     closed=ClosedForm(_quadratic_slopes, _quadratic_depths),
-    parts=(Predicted("dispersion", "log", aliases=("shape",)),),
+    predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
     deviance=of_nbinom2,
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(upwards("dispersion", "poisson", of_squares),),
@@ -159,7 +159,7 @@ NBINOM1 = count_family(
     log_density=_linear_density,
     closed=ClosedForm(_linear_slopes, _linear_depths),
     serves=lambda response: is_short(response[0]),
-    parts=(Predicted("dispersion", "log", aliases=("shape",)),),
+    predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(downwards("dispersion", "poisson", of_total),),
 )

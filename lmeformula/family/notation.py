@@ -17,7 +17,7 @@ class Notation:
       has_trials: whether the distribution also takes a number of trials.
       has_weights: whether its log density is multiplied by prior weights.
       own: what its own parameter is called; "" where there is none.
-      parts: what the elements of `own` are called, where it has several.
+      elements: what the elements of `own` are called, where it has several.
       is_ordered: whether `own` are thresholds, from which the predictor is taken away.
       chance: the event of which the link of ordered categories takes the chance, for the kth threshold; {y} is
         the response, {le} at most.
@@ -32,7 +32,7 @@ class Notation:
     has_trials: bool = False
     has_weights: bool = False
     own: str = ""
-    parts: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
     is_ordered: bool = False
     chance: str = ""
     is_above: bool = False

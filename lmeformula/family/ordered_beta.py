@@ -210,7 +210,7 @@ ORDERED_BETA = Family(
     variance=_variance,
     atoms=(0.0, 1.0),
     log_density=_log_density,
-    parts=(Predicted("precision", "log", aliases=("phi",)),),
+    predicted=(Predicted("precision", "log", aliases=("phi",)),),
     paper=Paper(
         "Kubinec, R.",
         2023,
@@ -223,5 +223,7 @@ ORDERED_BETA = Family(
         _cut("upper_cut", 1.0, "ones", lambda shares: shares < 1.0),
     ),
     runaways=(of_shares(_logits),),
-    notation=Notation("OrderedBeta", "μ", r"\mu", "logit", own="precision_and_cuts", parts=NAMES),
+    notation=Notation(
+        "OrderedBeta", "μ", r"\mu", "logit", own="precision_and_cuts", elements=NAMES
+    ),
 )

@@ -54,7 +54,7 @@ def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
         closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else ordered_form(TAILS[link]),
-        parts=(Predicted("disc", "log", None, has_intercept=False),),
+        predicted=(Predicted("disc", "log", None, has_intercept=False),),
         paper=papers.ORDINAL,
         is_latent=True,
         notation=ordered("Cumulative", "{y} {le} k"),

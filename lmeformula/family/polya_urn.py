@@ -16,7 +16,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.family.jets import Jet, jets
-from lmeformula.family.polya_urn_large import FIRST, MANY, log_chances, tails
+from lmeformula.family.polya_urn_large import FIRST, MANY, far_sums, log_chances
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Slopes
 
 # So many draws in all, or so many a row, are added up one by one; for more there are gamma functions.
@@ -140,7 +140,9 @@ def _all(log_first: Floats, counts: Floats, precision: float) -> Side:
     if not many.any():
         return found
     first = precision * np.exp(log_first[many])
-    parts = dict(zip(("share", "rest", "spread", "skew"), tails(first, counts[many]), strict=True))
+    parts = dict(
+        zip(("share", "rest", "spread", "skew"), far_sums(first, counts[many]), strict=True)
+    )
     for name, more in parts.items():
         getattr(found, name)[many] += more
     return found

@@ -26,7 +26,7 @@ TINY = 1e-8
 LATE = 1e-4
 
 
-def tails(first: Floats, counts: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def far_sums(first: Floats, counts: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Sums over the draws j = 32 to counts - 1.
 
     Args:

@@ -29,12 +29,12 @@ def predicted_of(family: Family, name: str) -> Predicted:
     Raises:
       ModelError: where the family has none; the message names those that it has.
     """
-    for part in family.parts:
+    for part in family.predicted:
         if name == part.name or name in part.aliases:
             return part
     named = [
         part.name + (f" (or {', '.join(part.aliases)})" if part.aliases else "")
-        for part in family.parts
+        for part in family.predicted
     ]
     raise ModelError(
         f"the {family.name} family has no parameter {name!r} that a formula could be given for",
@@ -62,7 +62,7 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
 
     Args:
       family: a family with one predictor.
-      names: of own parameters, as `Family.parts` has them.
+      names: of own parameters, as `Family.predicted` has them.
     Returns:
       The family. Its functions take predictors (K, n) in NumPy, (K, n, c) in `log_density` and (..., K, n) in
       `distribution`; `within` gives the family with one predictor, and what its functions take.
@@ -133,7 +133,7 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         slope=None,
         closed=None,
         probabilities=None if family.probabilities is None else probabilities,
-        parts=(),
+        predicted=(),
         predictors=(FIRST, *(part.name for part in parts)),
         within=lambda eta, own: (family, *within(list(eta), own, tensors=False)),
         starts=lambda design: tuple(_start(family, part, design) for part in parts),

@@ -152,14 +152,14 @@ class Family(NamedTuple):
       atoms: of a response that is otherwise continuous, the values that have a chance.
       own_names: names of the own parameters of a user's family, which no table has.
       scale: of these, which no file can hold.
-      parts: the own parameters that may have a predictor of their own.
+      predicted: the own parameters that may have a predictor of their own.
       predictors: names of the K linear predictors. Where K is above one the functions above take (K, n)
         predictors in NumPy, (K, n, c) in `log_density` and (..., K, n) in `distribution`: see `as_taken`.
       within: (predictors (K, n), own) -> the family with one predictor behind this one, its predictor (n,),
         and its own parameters, some (n,); None where there is none behind it.
       starts: Design of the first predictor -> where each further predictor starts.
       grown_from: the family with one predictor behind this one; None where it is that itself.
-      expand: Design -> the parts of a design with a predictor for each category, for families that have.
+      expand: Design -> the designs of a predictor for each category, for families that have.
       grow: names of such predictors -> the family with them.
     """
 
@@ -195,7 +195,7 @@ class Family(NamedTuple):
     atoms: tuple[float, ...] = ()
     own_names: tuple[str, ...] = ()
     scale: Scale | None = None
-    parts: tuple[Predicted, ...] = ()
+    predicted: tuple[Predicted, ...] = ()
     predictors: tuple[str, ...] = (FIRST,)
     within: Callable[[Floats, Floats], tuple[Any, Floats, Any]] | None = None
     starts: Callable[[Design], tuple[float, ...]] = _no_further

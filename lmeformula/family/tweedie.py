@@ -210,7 +210,7 @@ TWEEDIE = Family(
     log_density=_log_density,
     slope=_slope,
     closed=AMOUNTS,
-    parts=(Predicted("dispersion", "log"),),
+    predicted=(Predicted("dispersion", "log"),),
     paper=papers.TWEEDIE,
     limits=(_POWER_AT_TWO,),
     runaways=(
@@ -229,6 +229,6 @@ TWEEDIE = Family(
         ),
     ),
     notation=Notation(
-        "Tweedie", "μ", r"\mu", "log", own="dispersion_power", parts=("dispersion", "power")
+        "Tweedie", "μ", r"\mu", "log", own="dispersion_power", elements=("dispersion", "power")
     ),
 )

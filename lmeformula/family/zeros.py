@@ -81,7 +81,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
     base, name = COUNTS[counts], f"{kind}_{counts}"
     assert base.variance is not None
     assert base.notation is not None
-    of_counts, own_names = base.variance, tuple(part.name for part in base.parts)
+    of_counts, own_names = base.variance, tuple(part.name for part in base.predicted)
 
     def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
         return rule.density(base, eta, response, own)
@@ -116,7 +116,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
         ),
         paper=rule.paper,
         log_density=density,
-        parts=(
+        predicted=(
             *(Predicted(own, "log", place) for place, own in enumerate(own_names)),
             Predicted(ZERO, "logit", len(own_names), rule.aliases),
         ),

@@ -30,7 +30,7 @@ def formula_from_dict(record: Mapping[str, object]) -> Formula:
     if not isinstance(record, Mapping) or record.get("version") != VERSION:
         raise refused(f"this is not a formula record of version {VERSION}")
     if "formulas" in record:
-        return several_from_dict(record)
+        return formulas_from_dict(record)
     expected = {key: value for key, value in record.items() if key != "text"}
     for text in (record.get("text"), record.get("formula")):
         formula = read_or_none(text)
@@ -42,7 +42,7 @@ def formula_from_dict(record: Mapping[str, object]) -> Formula:
     raise refused("the parts of this formula record do not fit together")
 
 
-def several_from_dict(record: Mapping[str, object]) -> Formula:
+def formulas_from_dict(record: Mapping[str, object]) -> Formula:
     """Read the formulas of several predictors, each as `formula_from_dict` does."""
     pairs = record["formulas"]
     if not isinstance(pairs, list) or len(pairs) < 2:

@@ -163,7 +163,7 @@ def _fixed_columns(fit: FittedModel) -> dict[str, Floats]:
     design, family = fit.model.design, fit.model.family
     each = zip(family.predictors, design.predictors, strict=True)
     found = {name: predictor.design.X for name, predictor in each}
-    rules = family.base.parts
+    rules = family.base.predicted
     empty = np.zeros((design.n, 0))
     return {rule.name: empty for rule in rules if not rule.has_intercept} | found
 

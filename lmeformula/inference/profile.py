@@ -15,7 +15,7 @@ from scipy.interpolate import CubicHermiteSpline
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.axes import BLUE, GREY, ORANGE, lighten, panels, several_axes
+from lmeformula.axes import BLUE, GREY, ORANGE, axes_of_panels, lighten, panels
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
 from lmeformula.inference.profile_likelihoods import slice_of
@@ -130,7 +130,7 @@ class Profile:
             ignore_index=True,
         )
 
-    @kinds.takes(axes=kinds.optional(several_axes))
+    @kinds.takes(axes=kinds.optional(axes_of_panels))
     def plot(self, axes: Sequence[Axes] | None = None) -> NDArray[np.object_]:
         """Draw zeta against each parameter: straight lines where likelihoods are those of normal distributions.
 

@@ -206,7 +206,7 @@ def _check_shares(fit: FittedModel) -> None:
     if family.is_unordered:
         raise ModelError("categories without an order have no variance to share", hint=hint)
     # A chance that has a formula, or could have one, is that of zeros of their own; a user's is what they say.
-    parts = family.base.parts if family.is_distributional else ()
+    parts = family.base.predicted if family.is_distributional else ()
     if any(part.link == "logit" and part.bounds is None for part in parts):
         raise ModelError(
             f"there is no agreed R2 of the {fit.model.family.base.name} family where parameters have formulas",

@@ -118,7 +118,7 @@ class Model:
         return float(high - low) / 1.35 or float(working.std()) or 1.0
 
     @cached_property
-    def parts(self) -> Joint:
+    def tfp_joint(self) -> Joint:
         """The joint distribution with its variables, part names and observed response."""
         from lmeformula.model.joint import build_joint
 
@@ -133,12 +133,12 @@ class Model:
     @property
     def joint(self) -> Any:
         """The tfd.JointDistributionNamed: a part for each random-effects term and one for the response."""
-        return self.parts.distribution
+        return self.tfp_joint.distribution
 
     @property
     def trainable_variables(self) -> tuple[Any, ...]:
         """The tf.Variables of `joint`: intercept, effects, standard deviations, correlations, sigma."""
-        return self.parts.trainable_variables
+        return self.tfp_joint.trainable_variables
 
     def graph(self) -> Graph:
         """The model as a graph: text in the REPL, SVG in a notebook where graphviz is there."""

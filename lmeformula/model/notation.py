@@ -98,7 +98,7 @@ def family_notation(family: Any, design: Design) -> Notation:
     if known is None:
         title = name.replace("_", " ").title().replace(" ", "")
         own = getattr(family, "own_names", ())
-        parts = own if len(own) > 1 else ()
+        elements = own if len(own) > 1 else ()
         known = Notation(
             title,
             "μ",
@@ -107,7 +107,7 @@ def family_notation(family: Any, design: Design) -> Notation:
             has_trials=getattr(family, "has_trials", False),
             has_weights=getattr(family, "has_weights", False),
             own="_".join(own),
-            parts=parts,
+            elements=elements,
         )
     response = design.response
     if known.alone is not None and response is not None:
@@ -138,12 +138,12 @@ def parameters(
         return Notation("Softmax", "eta"), tuple((f"eta[{name}]", "", "") for name in names), ()
     notation = family_notation(family.base if is_several else family, design.first)
     link = "" if notation.is_ordered else notation.link
-    own = notation.parts or ((notation.own,) if notation.own else ())
+    own = notation.elements or ((notation.own,) if notation.own else ())
     if not is_several:
         return notation, ((notation.parameter or "eta", notation.latex, link),), own
-    rules = {rule.name: rule.link for rule in family.base.parts}
+    rules = {rule.name: rule.link for rule in family.base.predicted}
     rest = tuple(name for name in own if name not in names)
     first = "eta" if notation.is_ordered else "mu"
     predicted = ((first, "", link), *((name, "", rules[name]) for name in names[1:]))
-    notation = replace(notation, parameter=first, own="_and_".join(rest), parts=())
+    notation = replace(notation, parameter=first, own="_and_".join(rest), elements=())
     return notation, predicted, rest

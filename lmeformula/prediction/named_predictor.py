@@ -63,7 +63,7 @@ def predictor_named(fit: FittedModel, name: str | None) -> NamedPredictor:
     for each in found:
         if called == each.name:
             return each
-    rules = fit.model.family.base.parts
+    rules = fit.model.family.base.predicted
     is_number = any(name == rule.name or name in rule.aliases for rule in rules)
     raise ModelError(
         f"{name!r} is one number in this model, without a formula"
@@ -95,6 +95,6 @@ def name_in_formulas(fit: FittedModel, name: str) -> str:
     """The name by which the formulas of a fit have a predictor that its family may call otherwise, as zi."""
     family = fit.model.family.base
     known = fit.model.design.predictor_names
-    called = [(part.name, *part.aliases) for part in family.parts]
+    called = [(part.name, *part.aliases) for part in family.predicted]
     alike = next((names for names in called if name in names), ())
     return name if name in known else next((each for each in known if each in alike), name)

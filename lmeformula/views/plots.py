@@ -15,13 +15,13 @@ from lmeformula.axes import (
     BLUE,
     GREY,
     ORANGE,
+    axes_of_panels,
     finish,
     lighten,
     new_axes,
     num_columns,
     one_axes,
     panels,
-    several_axes,
 )
 from lmeformula.errors import ModelError
 from lmeformula.fit import FittedModel
@@ -46,7 +46,7 @@ _takes_effect = kinds.takes(
 )
 
 
-@kinds.takes(parameters=kinds.optional(kinds.names), axes=kinds.optional(several_axes))
+@kinds.takes(parameters=kinds.optional(kinds.names), axes=kinds.optional(axes_of_panels))
 def convergence(
     fit: FittedModel, parameters: Sequence[str] | None = None, axes: Sequence[Axes] | None = None
 ) -> NDArray[np.object_]:

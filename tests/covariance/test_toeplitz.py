@@ -140,7 +140,7 @@ def test_the_rest_of_the_house_knows_it(tmp_path):
     profile = fit.confint(method="profile").set_index("parameter").loc["cor(g:lag 1)"]
     assert profile["lower"] < fit.param_values[6] < profile["upper"]
     assert "|r - s|" in str(fit.model.equation())
-    joint = fit.model.parts
+    joint = fit.model.tfp_joint
     drawn = joint.distribution.sample(seed=[1, 2])
     with tf.GradientTape() as tape:
         value = joint.distribution.log_prob(drawn)

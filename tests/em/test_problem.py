@@ -146,8 +146,8 @@ def model_joint():
 
 def test_from_joint_reports_transformed_variables_on_their_own_scale():
     model = model_joint()
-    variables = model.parts.variables
-    problem = from_joint(model.parts.pin(), list(variables.values()))
+    variables = model.tfp_joint.variables
+    problem = from_joint(model.tfp_joint.pin(), list(variables.values()))
     names = dict(zip(problem.names, problem.params, strict=True))
     assert names["intercept"] == pytest.approx(model.start.beta[0])
     assert names["sigma"] == pytest.approx(np.log(model.start.residual_sd))  # unconstrained
@@ -160,7 +160,7 @@ def test_from_joint_reports_transformed_variables_on_their_own_scale():
 
 def test_from_joint_density_is_the_joint_log_prob():
     model = model_joint()
-    problem = from_joint(model.parts.pin(), model.trainable_variables)
+    problem = from_joint(model.tfp_joint.pin(), model.trainable_variables)
     rng = np.random.default_rng(2)
     psi = problem.params + 0.1 * rng.normal(size=len(problem.params))
     position = rng.normal(size=(len(problem.latents), 2))
@@ -168,7 +168,7 @@ def test_from_joint_density_is_the_joint_log_prob():
     values, slopes = problem.density(tf.constant(psi), tf.constant(position), ones, ())
     raw, _ = problem.score(tf.constant(psi), tf.constant(position), None, ones, ())
     assign(model.trainable_variables, psi)
-    shapes = model.parts.pin().event_shape
+    shapes = model.tfp_joint.pin().event_shape
     for c in range(2):
         flat, start, latents = position[:, c], 0, {}
         for name in sorted(shapes):
@@ -176,7 +176,7 @@ def test_from_joint_density_is_the_joint_log_prob():
             latents[name] = tf.reshape(flat[start : start + size], shapes[name])
             start += size
         with tf.GradientTape() as tape:
-            expected = model.parts.pin().log_prob(latents)
+            expected = model.tfp_joint.pin().log_prob(latents)
         by_variable = tape.gradient(expected, model.trainable_variables)
         assert float(values[c]) == pytest.approx(float(expected), rel=1e-12)
         flat_gradient = np.concatenate([np.ravel(part) for part in by_variable])

@@ -14,7 +14,7 @@ from lmeformula.algebra.crossproducts import layout
 from lmeformula.em import programs
 from lmeformula.em.cached_program import MOST_SHAPES, Kept
 from lmeformula.em.loop import run
-from lmeformula.em.programs import compile_ahead
+from lmeformula.em.programs import precompile
 from lmeformula.em.types import Geometry, Options
 from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.observed import observed_information
@@ -130,7 +130,7 @@ def test_the_run_compiles_nothing_more(name, formula, family):
     plan, options = layout(model.design.terms), Options(tolerance=0.2)
     blank = blank_whitening(model, plan)
     nothing = whitened_problem(model, plan, np.zeros(model.space.size), lambda psi: Geometry(blank))
-    compile_ahead(nothing, options, "float64", blank)
+    precompile(nothing, options, "float64", blank)
 
     found = fit_laplace(model)
     psi = model.space.to_free(found.params)

@@ -184,7 +184,7 @@ def test_densities_with_several_predictors_are_those_of_the_built_in_family(whic
     theirs = built_in(known)
     eta = tf.constant(np.random.default_rng(2).normal(size=(2, design.n, 1)))
     found = []
-    for family, name in ((mine(which), own), (theirs, theirs.parts[-1].name)):
+    for family, name in ((mine(which), own), (theirs, theirs.predicted[-1].name)):
         several = with_predictors(family, (name,))
         response_arrays = tuple(map(tf.constant, family.response(design)))
         with tf.GradientTape() as tape:

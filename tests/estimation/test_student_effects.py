@@ -290,11 +290,11 @@ def test_the_stand_in_is_exact_for_gaussian_effects():
 
 def test_the_joint_distribution_has_a_t_part():
     model = lf.compile(lf.design(f"y ~ x + {HEAVY}", data()))
-    names = list(model.parts.variables)
+    names = list(model.tfp_joint.variables)
     assert names == ["intercept", "effect_x", "stddev_g", "df_g", "sigma"]
     b = np.linspace(-2.0, 3.0, GROUPS)
     part = model.joint.log_prob_parts(g=tf.constant(b), y=tf.constant(data()["y"]))["g"]
-    df, scale = model.parts.variables["df_g"], model.parts.variables["stddev_g"]
+    df, scale = model.tfp_joint.variables["df_g"], model.tfp_joint.variables["stddev_g"]
     df, scale = (float(tf.convert_to_tensor(variable)) for variable in (df, scale))
     expected = stats.t(df, scale=scale).logpdf(b).sum()
     assert float(part) == pytest.approx(expected, rel=1e-10)

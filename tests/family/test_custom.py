@@ -249,12 +249,12 @@ LINKS_OF_BOUNDS = {
 def test_a_formula_has_the_link_of_the_bounds(case):
     way, expected = LINKS_OF_BOUNDS[case]
     family = lf.Family("mine", lambda mu, b: tfd.Normal(mu, tf.exp(0.1 * b)), parameters={"b": way})
-    assert [part.link for part in family.parts] == ([] if expected is None else [expected])
+    assert [part.link for part in family.predicted] == ([] if expected is None else [expected])
     if expected is None:
         with pytest.raises(lf.ModelError, match=r"no parameter 'b' .*\n.*bounds"):
             predicted_of(family, "b")
         return
-    (part,) = family.parts
+    (part,) = family.predicted
     link, (low, high) = link_of_own(part), part.bounds
     eta = np.array([-900.0, -20.0, -1.0, 0.0, 2.0, 20.0, 700.0])
     values = link.inverse(eta)
@@ -284,11 +284,11 @@ def _rise(b):
 def test_a_density_of_two_derivatives_has_no_formula():
     way = {"b": tfb.Exp()}
     family = lf.Family("mine", lambda mu, b: tfd.Normal(mu, _rise(b)), parameters=way)
-    assert family.parts == ()
+    assert family.predicted == ()
     with pytest.raises(lf.ModelError, match=r"no parameter 'b' .*\n.*three derivatives"):
         predicted_of(family, "b")
     smooth = lf.Family("mine", lambda mu, b: tfd.Normal(mu, tf.exp(0.1 * b)), parameters=way)
-    assert [part.name for part in smooth.parts] == ["b"]
+    assert [part.name for part in smooth.predicted] == ["b"]
 
 
 def test_bounds_are_what_bijectors_tend_to():

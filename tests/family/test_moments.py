@@ -143,7 +143,7 @@ def response_of(name: str) -> str:
 @pytest.mark.parametrize("name", [name for name in CASES if "(probit" not in name])
 def test_the_joint_distribution_reaches_every_parameter(name):
     model = lf.compile(lf.design(f"{response_of(name)} ~ x + (1 | g)", data()), name)
-    joint = model.parts
+    joint = model.tfp_joint
     sample = joint.distribution.sample(2, seed=[0, 1])
     assert sample[joint.response].shape == (2, 120)
     with tf.GradientTape() as tape:

@@ -9,7 +9,7 @@ from scipy import stats
 
 import lmeformula as lf
 from lmeformula.family import polya_urn
-from lmeformula.family.polya_urn_large import FIRST, log_chances, tails
+from lmeformula.family.polya_urn_large import FIRST, far_sums, log_chances
 
 FIRSTS = (1e-6, 0.3, 5.0, 1e3, 1e5, 1e8)
 
@@ -19,7 +19,7 @@ FIRSTS = (1e-6, 0.3, 5.0, 1e3, 1e5, 1e8)
 def test_tails_are_sums(first, counts):
     j = np.arange(FIRST, counts)
     r, rest = first / (first + j), j / (first + j)
-    found = tails(np.array([first]), np.array([counts]))
+    found = far_sums(np.array([first]), np.array([counts]))
     expected = [np.sum(each) for each in (r, rest, r * rest, r * rest * (rest - r))]
     assert_allclose(np.ravel(found), expected, rtol=1e-10)
 

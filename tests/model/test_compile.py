@@ -111,11 +111,11 @@ def test_frozen():
 
 def test_parts_are_built_once_and_hold_the_start():
     model = lf.compile(make_design("crossed"), sigma=0.7, dtype="float32")
-    assert model.parts is model.parts
+    assert model.tfp_joint is model.tfp_joint
     assert model.sigma == 0.7
     assert {variable.dtype.name for variable in model.trainable_variables} == {"float32"}
-    assert "sigma" not in model.parts.variables
-    assert float(model.parts.variables["stddev_g"] + 0.0) == pytest.approx(
+    assert "sigma" not in model.tfp_joint.variables
+    assert float(model.tfp_joint.variables["stddev_g"] + 0.0) == pytest.approx(
         np.sqrt(model.start.covariances[0][0, 0]), rel=1e-6
     )
 

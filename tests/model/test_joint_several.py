@@ -18,7 +18,7 @@ NAMES = ("gaussian", "zero_inflated_poisson", "categorical", "cumulative(probit)
 @pytest.mark.parametrize("family", NAMES)
 def test_density_is_that_of_effects_and_rows(family):
     model = lf.compile(lf.design(CASES[family], simulated(3)), family)
-    parts = model.parts
+    parts = model.tfp_joint
     drawn = {name: value[1] for name, value in model.joint.sample(2, seed=1).items()}
     drawn[parts.response] = parts.observed
     plan = layout(model.stack.terms)

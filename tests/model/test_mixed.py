@@ -73,7 +73,7 @@ def test_it_has_no_parameters_besides_its_variables(model):
 
 @pytest.mark.parametrize("how", ["log_prob", "keywords", "prob", "log_prob_parts", "pin", "sample"])
 def test_a_tensor_of_another_type_is_answered_in_words(model, drawn, how):
-    joint, name = model.joint, model.parts.response
+    joint, name = model.joint, model.tfp_joint.response
     values = {**drawn, name: tf.cast(drawn[name], tf.float32)}
     calls = {
         "log_prob": lambda: joint.log_prob(values),
@@ -90,7 +90,7 @@ def test_a_tensor_of_another_type_is_answered_in_words(model, drawn, how):
 
 
 def test_an_array_of_another_type_becomes_a_tensor_of_the_right_one(model, drawn):
-    name = model.parts.response
+    name = model.tfp_joint.response
     response = np.float32(drawn[name])
     found = model.joint.log_prob({**drawn, name: response})
     assert float(found) == pytest.approx(float(model.joint.log_prob(drawn)), rel=1e-4)

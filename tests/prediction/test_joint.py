@@ -44,7 +44,7 @@ def fits():
 @pytest.mark.parametrize("case", CASES)
 def test_its_variables_hold_the_estimates(fits, case):
     fit = fits[case]
-    found = {name: np.asarray(v + 0.0) for name, v in fit.model.parts.variables.items()}
+    found = {name: np.asarray(v + 0.0) for name, v in fit.model.tfp_joint.variables.items()}
     beta = [v for name, v in found.items() if name == "intercept" or name.startswith("effect_")]
     np.testing.assert_allclose(beta, fit.fixef, rtol=1e-10)
     sds = np.sqrt(np.diag(fit.params.covariances[0]))
@@ -59,12 +59,12 @@ def test_its_variables_hold_the_estimates(fits, case):
 
 def test_two_fits_of_a_model_have_their_own_and_the_model_keeps_its_start():
     model = lf.compile(lf.design("count ~ x + (1 | g)", ROWS), "poisson")
-    start = float(model.parts.variables["intercept"])
+    start = float(model.tfp_joint.variables["intercept"])
     one = lf.estimate(model, method="laplace", progress=False)
     other = one.refit(ROWS["count"] + 3)
-    values = [float(fit.model.parts.variables["intercept"]) for fit in (one, other)]
+    values = [float(fit.model.tfp_joint.variables["intercept"]) for fit in (one, other)]
     assert values == pytest.approx([one.fixef.iloc[0], other.fixef.iloc[0]])
-    assert float(model.parts.variables["intercept"]) == start
+    assert float(model.tfp_joint.variables["intercept"]) == start
 
 
 @pytest.mark.parametrize("case", ["gaussian", "singular", "poisson", "binomial"])
@@ -72,7 +72,7 @@ def test_new_rows_at_the_posterior_means_are_predicted(fits, case):
     fit, new = fits[case], ROWS.iloc[[3, 20, 41]]
     joint = fit.joint_for(new)
     parts, values = joint.sample_distributions(value=fit.joint_effects, seed=1)
-    mean = parts[fit.model.parts.response].mean()
+    mean = parts[fit.model.tfp_joint.response].mean()
     if case == "binomial":
         mean = mean / new["t"].to_numpy()
     np.testing.assert_allclose(mean, fit.predict(new), rtol=1e-10)

@@ -28,7 +28,7 @@ def fit():
 
 @pytest.fixture(scope="module")
 def pinned(fit):
-    return fit.joint.experimental_pin(y=fit.model.parts.observed)
+    return fit.joint.experimental_pin(y=fit.model.tfp_joint.observed)
 
 
 def check(fit, draws, error):

@@ -164,7 +164,7 @@ def test_scores_are_the_gradient_of_the_density_and_their_mean_stays(family, res
     _, slope = problem.density(tf.constant(psi), tf.constant(z), white, problem.data)
     scores = problem.score(tf.constant(psi), tf.constant(z), slope, white, problem.data)
     effects = problem.to_latents(tf.constant(z), white, problem.data).numpy()
-    joint = model.parts
+    joint = model.tfp_joint
 
     def log_joint(at: np.ndarray, b: np.ndarray) -> float:
         params = space.to_natural(at)

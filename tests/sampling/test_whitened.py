@@ -65,7 +65,7 @@ def point(name: str, sigma: float | None) -> Point:
 
 def joint_log_prob(model: Model, psi: np.ndarray, effects) -> float:
     """log p(y, b) by the model's own TFP joint distribution, at the parameters psi."""
-    params, parts = model.space.to_natural(psi), model.parts
+    params, parts = model.space.to_natural(psi), model.tfp_joint
     fixed = [v for v in parts.variables if v == "intercept" or v.startswith("effect_")]
     for variable, value in zip(fixed, params.beta, strict=True):
         parts.variables[variable].assign(value)
