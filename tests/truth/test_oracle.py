@@ -58,7 +58,7 @@ def test_the_dense_likelihood_is_lme4s():
 def test_a_climb_finds_lme4s_maximum_from_anywhere():
     model = Normal(of_sleep(), reml=False)
     for seed in range(4):
-        start = coordinates(model.tfp_joint).random(
+        start = coordinates(model.parts).random(
             np.random.default_rng(seed), at_zero=seed % 2 == 1
         )
         assert climb(model, None, start)[0] == pytest.approx(-875.9697, abs=1e-4)
@@ -67,7 +67,7 @@ def test_a_climb_finds_lme4s_maximum_from_anywhere():
 def test_the_slope_of_the_profile_is_its_difference():
     for reml, sigma in ((False, None), (True, None), (True, 25.0)):
         model = Normal(of_sleep(), reml)
-        chart = coordinates(model.tfp_joint)
+        chart = coordinates(model.parts)
         scale = 1.0 if sigma is None else sigma**2
         at = chart.random(np.random.default_rng(3), at_zero=False)
 
