@@ -24,7 +24,8 @@ def thresholds(fit: FittedModel) -> pd.DataFrame:
     Example:
       >>> import lmeformula as lf
       >>> wine = lf.datasets.load("wine")
-      >>> fit = lf.fit("rating ~ temp + (1|judge)", wine, "cumulative(thresholds=equidistant)")
+      >>> family = "cumulative(thresholds=equidistant)"
+      >>> fit = lf.fit("rating ~ temp + (1|judge)", wine, family, method="laplace")
       >>> thresholds(fit)["estimate"].diff().round(2).tolist()[1:]
       [2.23, 2.23, 2.23]
     """

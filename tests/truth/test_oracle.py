@@ -58,9 +58,7 @@ def test_the_dense_likelihood_is_lme4s():
 def test_a_climb_finds_lme4s_maximum_from_anywhere():
     model = Normal(of_sleep(), reml=False)
     for seed in range(4):
-        start = coordinates(model.parts).random(
-            np.random.default_rng(seed), at_zero=seed % 2 == 1
-        )
+        start = coordinates(model.parts).random(np.random.default_rng(seed), at_zero=seed % 2 == 1)
         assert climb(model, None, start)[0] == pytest.approx(-875.9697, abs=1e-4)
 
 

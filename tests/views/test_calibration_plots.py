@@ -13,6 +13,7 @@ from lmeformula.axes import BLUE, ORANGE
 from lmeformula.checking.calibration import calibration
 from lmeformula.errors import ModelError
 from lmeformula.inference.correlations import correlations
+from lmeformula.views import calibration_plots
 from tests.prediction.fakes import NAMES, fake_fit
 from tests.store.fits import fitted
 
@@ -21,6 +22,19 @@ from tests.store.fits import fitted
 def _close_figures():
     yield
     plt.close("all")
+
+
+def worked_out(monkeypatch, fit, **options):
+    """The calibration of a fit, worked out once for the picture and for the test."""
+    found = calibration(fit, **options)
+
+    def again(other, **given):
+        assert other is fit
+        assert {key: given[key] for key in options} == options
+        return found
+
+    monkeypatch.setattr(calibration_plots, "computed", again)
+    return found
 
 
 def test_a_histogram_is_drawn_with_its_band():
@@ -37,10 +51,10 @@ def test_a_histogram_is_drawn_with_its_band():
     assert ax.get_ylim()[1] > found.upper
 
 
-def test_a_curve_is_drawn_against_the_chances():
+def test_a_curve_is_drawn_against_the_chances(monkeypatch):
     fit = fitted("binomial")
-    ax = fit.plot.calibration(num_bins=4)
-    (curve,) = calibration(fit, num_bins=4).curves
+    (curve,) = worked_out(monkeypatch, fit, num_bins=4).curves
+    ax = calibration_plots.calibration(fit, num_bins=4)
     line = ax.lines[1]
     np.testing.assert_array_equal(line.get_xdata(), curve.predicted)
     np.testing.assert_array_equal(line.get_ydata(), curve.observed)
@@ -50,10 +64,10 @@ def test_a_curve_is_drawn_against_the_chances():
     assert {*curve.lower, *curve.upper} <= set(band[:, 1])
 
 
-def test_each_category_has_a_lane_of_one_scale():
+def test_each_category_has_a_lane_of_one_scale(monkeypatch):
     fit = fitted("cumulative")
-    ax = fit.plot.calibration(num_bins=3)
-    curves = calibration(fit, num_bins=3).curves
+    curves = worked_out(monkeypatch, fit, num_bins=3).curves
+    ax = calibration_plots.calibration(fit, num_bins=3)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["low", "fair", "good", "best"]
     lanes = ax.lines[1::2][:4]
     units = []
