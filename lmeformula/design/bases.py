@@ -58,6 +58,8 @@ def scale(
                 "scale() of a column that is constant", hint="Leave the column out."
             )
         learned = (centre, divisor)
+    elif any(np.shape(part) not in {(), numbers.shape[1:]} for part in learned):
+        raise FormulaDataError("scale() has other columns than in the data of the fit")
     centre, divisor = learned
     return as_value((numbers - centre) / divisor, (x,)), learned
 
@@ -119,6 +121,12 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
         )
     if len(columns) != len(states):
         raise FormulaDataError("poly() has other columns than in the data of the fit")
+    if (
+        learned is not None
+        and not is_raw
+        and {len(s.get("alpha", ())) for s in states} != {highest}
+    ):
+        raise FormulaDataError("poly() is of another degree than in the data of the fit")
     with np.errstate(all="ignore"):  # powers that are not finite are refused where they are used
         powers = [
             column[:, None] ** np.arange(1, highest + 1)

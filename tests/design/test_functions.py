@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from lmeformula.design import design
+from lmeformula.design.bases import poly, scale
 from lmeformula.design.functions import CONSTANTS, FUNCTIONS
+from lmeformula.design.values import Numbers
 from lmeformula.errors import FormulaDataError, FunctionNotFoundError, LmeFormulaWarning
 
 DATA = {
@@ -325,3 +327,20 @@ def test_callers_function_cannot_change_the_data(frame: pd.DataFrame) -> None:
 
     design("y ~ spoil(x)", frame, functions={"spoil": spoil})
     pd.testing.assert_series_equal(frame["x"], before)
+
+
+@pytest.mark.parametrize(
+    ("learned", "call", "says"),
+    [
+        ((np.zeros(0), np.ones(())), "scale", "other columns"),
+        ((np.zeros(()), np.ones(2)), "scale", "other columns"),
+        ([{"alpha": {0: 0.0}, "norms2": {0: 1.0, 1: 1.0}}], "poly", "another degree"),
+        ([{}], "poly", "another degree"),
+        ([{}, {}], "poly", "other columns"),
+    ],
+)
+def test_what_was_learned_of_other_columns_is_refused(learned, call, says):
+    """As a saved fit may hold it that somebody has changed."""
+    x = Numbers(np.arange(5.0))
+    with pytest.raises(FormulaDataError, match=says):
+        scale(learned, x) if call == "scale" else poly(learned, x, degree=2)
