@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 AT_ONCE = 2
 # A process that had more memory (MiB) when a part ended gets no other: a part adds up to 800, and no process is
 # to have more than 3,000. A new one takes some six seconds to import, and compiles again what others have.
-ENOUGH = 2100.0
+ENOUGH = 2000.0
 # Folders that are one part for each of their files; other folders are parts.
 DIVIDED = (
     "checking",
