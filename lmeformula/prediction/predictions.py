@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
@@ -82,7 +83,7 @@ def predict(
         "seed": seed,
         "num_draws": num_draws,
     }
-    defaults = inspect.signature(predict).parameters
+    defaults = _parameters(predict)
     given = {name: own[name] for name in own if not _same(own[name], defaults[name].default)}
     way: Callable[..., Any] = predict_means if interval is None else predict_interval
     if kind == "draws" and interval is None:
@@ -99,8 +100,13 @@ def predict(
     return way(fit, newdata, **common, **given)
 
 
+@functools.cache
+def _parameters(way: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(way).parameters
+
+
 def _takes(way: Callable[..., Any], name: str) -> bool:
-    return name in inspect.signature(way).parameters
+    return name in _parameters(way)
 
 
 def _same(value: object, default: object) -> bool:
