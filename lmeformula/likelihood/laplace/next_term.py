@@ -55,7 +55,8 @@ def next_term(problem: Problem, mode: Mode, seed: int = 0) -> NextTerm:
             reached = problem.rows.slopes(mode.eta + sign * move, at.own).value - 0.5 * float(u @ u)
             beyond.append(reached - mode.value - quadratic)
         even, odd = 0.5 * (beyond[0] + beyond[1]), 0.5 * (beyond[0] - beyond[1])
-        found.append(even + 0.5 * odd**2)
+        # A power of a number too large would be an error, a product is infinite.
+        found.append(even + 0.5 * odd * odd)
     values = np.array(found)
     if not np.isfinite(values).all():
         return NextTerm(math.inf, math.inf)

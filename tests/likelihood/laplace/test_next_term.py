@@ -61,6 +61,19 @@ def test_it_is_what_quadrature_finds(sd, rows):
     assert abs(fit.loglik.value + term.value - exact) < FOUR * term.error + 0.1
 
 
+def test_one_beyond_all_numbers_is_infinite():
+    """Where half a density away from the mode is none, its square has no number."""
+    found = fit_laplace(lf.compile(lf.design(FORMULA, binary(1, 0.7, 3)), "bernoulli"))
+    problem, mode = found.problem, found.approximation.mode
+
+    def lopsided(eta, own):
+        slopes = problem.rows.slopes(eta, own)
+        return slopes._replace(value=slopes.value + 1e200 * float((eta - mode.eta).sum()))
+
+    rows = problem.rows._replace(slopes=lopsided)
+    assert next_term(problem._replace(rows=rows), mode) == (np.inf, np.inf)
+
+
 def test_a_gaussian_density_has_none():
     rng = np.random.default_rng(0)
     data = {"y": np.exp(rng.normal(size=40)), "g": np.repeat(np.arange(8), 5)}
