@@ -64,7 +64,7 @@ def test_surrogate_posteriors(fit, pinned, kind):
             seed=[0, 1],
         )
     else:
-        surrogate = tfp.experimental.vi.build_asvi_surrogate_posterior(pinned)
+        surrogate = tfp.experimental.vi.build_asvi_surrogate_posterior(pinned, seed=[0, 1])
     tfp.vi.fit_surrogate_posterior(
         lambda *args, **kwargs: pinned.log_prob(*args, **kwargs),
         surrogate,
