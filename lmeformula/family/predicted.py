@@ -123,6 +123,7 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         scale=None if family.scale is None else scale_of(family.scale, kept),
         variance=None,
         deviance=None,
+        cdf=None,
         measure="",
         tfp=None,
         is_normal=False,

@@ -121,6 +121,8 @@ class Family(NamedTuple):
       variance: (mean (n,), own (f,)) -> variance of a response of weight one.
       deviance: (response (n,), mean (n,), own (f,)) -> unit deviances (n,), of weight and dispersion one: twice
         what a mean that is the response would gain; None where the mean does not say how much that is.
+      cdf: (responses (n,), eta (n,), own) -> chances (n,) of a response up to those, where the distribution has
+        none, or a slow one: in closed form by SciPy.
       measure: what its densities are of: "counts", "numbers", "classes" (two, yes or no), "shares" (of
         successes out of trials), "categories"; "" for what no other family has. Likelihoods of the same counts
         or numbers can be compared.
@@ -172,6 +174,7 @@ class Family(NamedTuple):
     own: Callable[[Design], Own] = lambda design: NO_OWN
     variance: Callable[[Floats, Floats], Floats] | None = None
     deviance: Callable[[Floats, Floats, Floats], Floats] | None = None
+    cdf: Callable[[Floats, Floats, Floats], Floats] | None = None
     measure: str = ""
     is_normal: bool = False
     predictor_variance: Callable[[Floats], Floats] | None = None

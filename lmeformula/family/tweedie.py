@@ -13,6 +13,7 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.design.design import Design
@@ -26,7 +27,7 @@ from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import by_rows, rowwise
 from lmeformula.family.runaway import ALIKE, MET, Runaway, logs_of, middle_of
-from lmeformula.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH
+from lmeformula.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH, TAIL
 from lmeformula.startup import tf
 
 FIRST_POWER = 1.5
@@ -35,6 +36,8 @@ FIRST_POWER = 1.5
 NEARLY_GAMMA = 0.55
 # A shape of amounts so small that, for chances, they are so many.
 MANY = 1e-7
+# Rows of which chances are worked out at a time.
+AT_ONCE = 2**13
 
 
 def _response(design: Design) -> Arrays:
@@ -143,31 +146,40 @@ def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any
         amount = tf.random.stateless_gamma(outer, second, some, dtype=eta.dtype) * scale
         return tf.where(count > 0.0, amount, tf.zeros_like(amount))
 
-    return rowwise(
-        eta, by_rows(_log_density, arrays, eta, own), sample, _chances(number, shape, scale)
-    )
+    return rowwise(eta, by_rows(_log_density, arrays, eta, own), sample)
 
 
-def _chances(number: Tensor, shape: Tensor, scale: Tensor) -> Any:
+def _chances(y: Floats, eta: Floats, own: Floats) -> Floats:
     """The distribution function: chances of numbers of amounts, times those of their sum."""
+    dispersion, power = (np.asarray(value, np.float64) + np.zeros_like(y) for value in own)
+    number = np.exp((2.0 - power) * eta) / (dispersion * (2.0 - power))
+    shape = (2.0 - power) / (power - 1.0)
+    amount = np.maximum(y, 0.0) * np.exp((1.0 - power) * eta) / (dispersion * (power - 1.0))
     # Of so many amounts chances of a number have no digits left, and their sum has a gamma variable's.
     is_gamma = shape < MANY
+    found = np.where(is_gamma, scipy.special.gammainc(number * shape, amount), np.exp(-number))
+    rows = np.flatnonzero(~is_gamma & (amount > 0.0))
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        found[part] += _of_amounts(number[part], shape[part], amount[part])
+    return np.where(y < 0.0, 0.0, np.minimum(found, 1.0))
 
-    def cdf(y: Tensor) -> Tensor:
-        spread = tf.sqrt(number)
-        step = tf.maximum(REACH * spread / HALF_WINDOW, tf.ones_like(spread))[..., None]
-        window = tf.range(-HALF_WINDOW, HALF_WINDOW + 1, dtype=number.dtype)
-        count = tf.maximum(tf.round(number), tf.ones_like(number))[..., None] + step * window
-        held = tf.maximum(count, tf.ones_like(count))
-        several = number[..., None]
-        log_chance = held * tf.math.log(several) - several - tf.math.lgamma(held + 1.0)
-        below = tf.math.igamma(held * shape[..., None], (y / scale)[..., None])
-        terms = tf.where(count >= 1.0, step * tf.exp(log_chance) * below, tf.zeros_like(below))
-        found = tf.exp(-number) + tf.reduce_sum(terms, axis=-1)
-        found = tf.where(is_gamma, tf.math.igamma(number * shape, y / scale), found)
-        return tf.where(y < 0.0, tf.zeros_like(found), tf.minimum(found, tf.ones_like(found)))
 
-    return cdf
+def _of_amounts(number: Floats, shape: Floats, amount: Floats) -> Floats:
+    """(n,) chances of one amount or more whose sum is no larger: of whole numbers, or of every h-th of many."""
+    reach = REACH * np.sqrt(number)
+    step = np.maximum(reach / HALF_WINDOW, 1.0)
+    # The tail of few amounts is longer than a normal one's.
+    first = np.maximum(np.round((number - reach) / step), np.ceil(1.0 / step))
+    size = (np.round((number + reach) / step) + TAIL - first + 1.0).astype(np.int64)
+    ends = np.cumsum(size)
+    rows = np.repeat(np.arange(len(size)), size)
+    place = np.arange(ends[-1]) - np.repeat(ends - size, size)
+    count = step[rows] * (first[rows] + place)
+    log_chance = scipy.special.xlogy(count, number[rows]) - number[rows]
+    log_chance -= scipy.special.gammaln(count + 1.0)
+    terms = np.exp(log_chance) * scipy.special.gammainc(count * shape[rows], amount[rows])
+    return np.asarray(step * np.add.reduceat(terms, ends - size))
 
 
 def _amounts(response: tuple[Floats, ...]) -> float:
@@ -206,6 +218,7 @@ TWEEDIE = Family(
     working=_working,
     own=_own,
     variance=lambda mean, own: own[0] * mean ** own[1],
+    cdf=_chances,
     atoms=(0.0,),
     log_density=_log_density,
     slope=_slope,

@@ -35,6 +35,8 @@ Tensors = tuple[Tensor, ...]
 Variance = Callable[[Floats, Floats], Floats]
 
 ZERO = "zero_probability"
+# The least mean of counts, of which none but one is not zero.
+TINY = 1e-300
 # How the own parameters of both parts are called together, in the joint distribution.
 BOTH = "dispersion_and_zero"
 
@@ -57,7 +59,7 @@ class _Rule(NamedTuple):
     Attributes:
       density: (the family of the counts, eta (n, c), response, own) -> log density (n, c).
       draw: (counts, eta of a shape, own without the chance, shape, seed) -> counts of that shape.
-      mean: (mean of the counts, own without the chance) -> mean of those that are drawn.
+      drawn: (mean of the counts, own without the chance) -> chance that a count is one of those drawn from.
       variance: (variance of the counts, mean, own) -> variance, for the mean of all.
       share: of the zeros seen, how many are such zeros, to start from.
       aliases: what else a formula of the zero part may be given as.
@@ -68,7 +70,7 @@ class _Rule(NamedTuple):
 
     density: Callable[..., Tensor]
     draw: Callable[..., Tensor]
-    mean: Callable[[Floats, Floats], Floats]
+    drawn: Callable[[Floats, Floats], Floats]
     variance: Callable[[Variance, Floats, Floats], Floats]
     share: float
     aliases: tuple[str, ...]
@@ -100,7 +102,12 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
         return rowwise(eta, by_rows(density, arrays, eta, own), sample)
 
     def mean(eta: Floats, own: Floats) -> Floats:
-        return np.asarray((1.0 - own[-1]) * rule.mean(np.exp(eta), own[:-1]))
+        return np.asarray((1.0 - own[-1]) * _mean_of(rule, np.exp(eta), own[:-1]))
+
+    def cdf(y: Floats, eta: Floats, own: Floats) -> Floats:
+        held = np.maximum(eta, np.log(TINY))
+        more = _chance_of_more(y, held, own[:-1]) / rule.drawn(np.exp(held), own[:-1])
+        return np.where(y < 0.0, 0.0, 1.0 - (1.0 - own[-1]) * more)
 
     return count_family(
         name,
@@ -108,6 +115,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
         ("_and_".join([*own_names, "zero"]), *own_names, ZERO) if own_names else (ZERO,),
         distribution=distribution,
         mean=mean,
+        cdf=cdf,
         own=lambda design: _own(base, design, name, rule.share),
         variance=lambda mean, own: rule.variance(of_counts, mean, own),
         limits=(
@@ -240,14 +248,24 @@ def _chance_of_some(mean: Floats, own: Floats) -> Floats:
     return np.asarray(-np.expm1(-surprise))
 
 
-def _positive_mean(mean: Floats, own: Floats) -> Floats:
-    """The mean of counts that are not zero, from that of all; 1 where hardly any is not zero."""
-    held = np.maximum(mean, 1e-300)
-    return np.asarray(held / _chance_of_some(held, own))
+def _chance_of_more(y: Floats, eta: Floats, own: Floats) -> Floats:
+    """The chance of a count above y >= 0: an incomplete gamma or beta function, of few with all its digits."""
+    held = np.maximum(y, 0.0) + 1.0
+    if not len(own):
+        return np.asarray(scipy.special.gammainc(held, np.exp(eta)))
+    return np.asarray(
+        scipy.special.betainc(held, own[0], scipy.special.expit(eta - np.log(own[0])))
+    )
+
+
+def _mean_of(rule: _Rule, mean: Floats, own: Floats) -> Floats:
+    """The mean of counts that are drawn, from that of all; 1 of counts of which hardly any is not zero."""
+    held = np.maximum(mean, TINY)
+    return np.asarray(held / rule.drawn(held, own))
 
 
 def _whole_mean(positive: Floats, own: Floats) -> Floats:
-    """The inverse of `_positive_mean`."""
+    """The mean of all counts, from that of those that are not zero."""
     given = np.maximum(positive, 1.0 + 1e-12)
     if not len(own):
         return np.asarray(given + scipy.special.lambertw(-given * np.exp(-given)).real)
@@ -267,7 +285,7 @@ def _whole_mean(positive: Floats, own: Floats) -> Floats:
 _INFLATED = _Rule(
     _inflated,
     lambda base, eta, own, shape, seed: base.distribution(eta, (), own).sample(seed=seed),
-    lambda mean, own: mean,
+    lambda mean, own: np.ones_like(mean),
     _inflated_variance,
     0.5,
     ("zi",),
@@ -278,7 +296,7 @@ _INFLATED = _Rule(
 _CLEARED = _Rule(
     _cleared,
     _draw_positive,
-    _positive_mean,
+    _chance_of_some,
     _cleared_variance,
     1.0,
     ("hu", "zi"),

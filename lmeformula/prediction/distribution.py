@@ -13,10 +13,13 @@ from lmeformula.design.design import Design, NewRows
 from lmeformula.errors import ModelError
 from lmeformula.family.record import Arrays
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.predictor import chances_at
+from lmeformula.prediction.predictor import chances_at, row_family
 
 # One of these is a response of any family: a count, a positive number, a share, a yes or no, a category.
 STAND_INS = (1.0, 0.5, 0.0, 2.0)
+
+# Probabilities of whole numbers that are worked out at a time.
+CHUNK = 2**18
 
 
 def response_arrays(fit: FittedModel, rows: Design | NewRows) -> Arrays:
@@ -123,8 +126,8 @@ def chances(
 ) -> tuple[Floats, Floats]:
     """The chances of a response below the one observed, and of one up to it.
 
-    The family's own probabilities where it has categories, the distribution function of its TFP distribution
-    where that has one, and sums of its probabilities where it counts.
+    The family's own probabilities where it has categories; its distribution function, or that of its TFP
+    distribution where that has one; and sums of its probabilities where it counts.
 
     Args:
       fit: of which the family and its own parameters are taken.
@@ -146,6 +149,14 @@ def chances(
         sums = np.hstack([np.zeros((len(each), 1)), np.cumsum(each, axis=1)])
         place, rows = observed.astype(np.int64), np.arange(len(each))
         return sums[rows, place], np.minimum(sums[rows, place + 1], 1.0)
+    inner, one, own_of_rows = row_family(fit, eta, fit.params.own)
+    if inner.cdf is not None:
+        is_whole = family.base.measure == "counts"
+        # Just below a value that has a chance.
+        before = observed - 1.0 if is_whole else np.nextafter(observed, -np.inf)
+        has_chance = is_whole | np.isin(observed, family.atoms)
+        upto = inner.cdf(observed, one, own_of_rows)
+        return np.where(has_chance, inner.cdf(before, one, own_of_rows), upto), upto
     made = distribution(fit, eta, response)
     draws = draw_rows(fit, eta, response, seed)
     is_whole = bool((draws == np.round(draws)).all())
@@ -157,7 +168,7 @@ def chances(
                 f"the distribution of the {family.name} family has no distribution function",
                 hint='Use kind="response" or kind="pearson".',
             ) from None
-        return _summed(made, observed)
+        return _summed(fit, eta, response)
     if not is_whole:
         is_atom = np.isin(observed, family.atoms)
         # At the others a density may be infinite.
@@ -169,15 +180,22 @@ def chances(
     return np.where(lowest, 0.0, below), upto
 
 
-def _summed(made: Any, observed: Floats) -> tuple[Floats, Floats]:
-    """Sums of the probabilities of whole numbers from zero."""
-    below = np.zeros(len(observed))
-    upto = np.zeros(len(observed))
-    for number in range(int(observed.max()) + 1):
-        chance = np.exp(np.asarray(made.log_prob(np.full(len(observed), float(number)))))
-        below += np.where(number < observed, chance, 0.0)
-        upto += np.where(number <= observed, chance, 0.0)
-    return np.minimum(below, 1.0), np.minimum(upto, 1.0)
+def _summed(fit: FittedModel, eta: Floats, response: Arrays) -> tuple[Floats, Floats]:
+    """Sums of the probabilities of whole numbers from zero, each row's as far as its response."""
+    observed = response[0].astype(np.int64)
+    below, own = np.zeros(len(observed)), np.zeros(len(observed))
+    sizes = observed + 1
+    ends = np.cumsum(sizes)
+    for start in range(0, int(ends[-1]), CHUNK):
+        place = np.arange(start, min(start + CHUNK, int(ends[-1])))
+        rows = np.searchsorted(ends, place, side="right")
+        number = place - (ends - sizes)[rows]
+        made = distribution(fit, eta[:, rows], tuple(array[rows] for array in response))
+        chance = np.exp(np.asarray(made.log_prob(number.astype(np.float64)), np.float64))
+        is_last = number == observed[rows]
+        below += np.bincount(rows, np.where(is_last, 0.0, chance), len(below))
+        own += np.bincount(rows, np.where(is_last, chance, 0.0), len(own))
+    return np.minimum(below, 1.0), np.minimum(below + own, 1.0)
 
 
 def _sds(fit: FittedModel, response: Arrays) -> Floats:

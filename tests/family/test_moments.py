@@ -48,6 +48,31 @@ def test_chances_of_counts_add_up_to_one(name, eta):
     assert family(name).variance(mean, own)[0] == pytest.approx(variance, rel=1e-7)
 
 
+@pytest.mark.parametrize("name", [name for name in COUNTED if family(name).cdf is not None])
+@pytest.mark.parametrize("eta", [-40.0, -4.0, 0.3, 2.5, 5.0])
+def test_chances_up_to_a_count_are_sums(name, eta):
+    y, record, own = np.arange(3000.0), family(name), CASES[name].own
+    at = np.full(len(y), eta)
+    values = log_density(record, at[:, None], arrays(name, y), tensors(own))
+    found = record.cdf(y, at, own)
+    np.testing.assert_allclose(found, np.cumsum(np.exp(np.ravel(values))), rtol=1e-11)
+    assert record.cdf(np.array([-1.0]), at[:1], own) == 0.0
+
+
+@pytest.mark.parametrize("name", [name for name in COUNTED if family(name).cdf is not None])
+def test_chances_up_to_a_count_at_means_beyond_all_numbers(name):
+    """Next to none every count but a zero is a one; at infinity every one is beyond."""
+    own, zero = CASES[name].own, CASES[name].own[-1]
+    record = family(name)
+    few = record.cdf(np.array([0.0, 1.0]), np.full(2, -800.0), own)
+    of_zero = zero if name.startswith("hurdle") else 1.0
+    # An exponential of 690 has this many digits.
+    np.testing.assert_allclose(few, [of_zero, 1.0], rtol=1e-12)
+    with np.errstate(over="ignore"):
+        many = record.cdf(np.array([0.0, 1e6]), np.full(2, 800.0), own)
+    np.testing.assert_allclose(many, zero, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_rows_are_drawn_with_own_parameters_of_each_draw(name):
     """As prediction intervals do; within 5 standard errors, which the draws themselves give."""

@@ -53,10 +53,19 @@ def test_chances_are_sums_of_probabilities(name):
         fit.model.family.response(fit.model.design),
     )
     below, upto = chances(fit, eta, response, np.random.SeedSequence(0))
-    made = module.distribution(fit, eta, response)
-    expected = module._summed(made, response[0])
+    expected = module._summed(fit, eta, response)
     np.testing.assert_allclose(below, expected[0], atol=1e-10)
     np.testing.assert_allclose(upto, expected[1], atol=1e-10)
+
+
+def test_sums_in_parts_are_the_same(monkeypatch):
+    """Counts whose probabilities are worked out in another call than those below them."""
+    fit = true_fit("generalized_poisson")
+    design = fit.model.design
+    given = linear_predictor(fit, design), fit.model.family.response(design)
+    whole = module._summed(fit, *given)
+    monkeypatch.setattr(module, "CHUNK", 7)
+    np.testing.assert_allclose(module._summed(fit, *given), whole, rtol=1e-13)
 
 
 def no_cdf(value):
