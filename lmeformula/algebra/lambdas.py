@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg as sl
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.arrays import Floats
@@ -52,6 +53,15 @@ def apply_lambda(
         place = plan.in_rest(j) if rest_only else plan.place(j)
         result[place] = times_lambda(lambdas[j].T if transpose else lambdas[j], columns[place])
     return result
+
+
+def without_lambda(plan: Layout, lambdas: tuple[Floats, ...], effects: Floats) -> Floats:
+    """Lambda^-1 effects (q,), of factors with a diagonal other than zero."""
+    found = np.empty_like(effects)
+    for j, (factor, (_, k)) in enumerate(zip(lambdas, plan.sizes, strict=True)):
+        parts = effects[plan.place(j)].reshape(-1, k).T
+        found[plan.place(j)] = sl.solve_triangular(factor, parts, lower=True).T.ravel()
+    return found
 
 
 def times_lambda(factor: Floats, columns: Floats) -> Floats:

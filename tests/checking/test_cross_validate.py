@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import integrate, stats
+from scipy.special import expit
 
 import lmeformula as lf
 from lmeformula.checking.cross_validate import _fit_rows
 from lmeformula.checking.folds import make_folds
 from lmeformula.errors import ModelError
+from lmeformula.estimation.dispatch import estimate
 from lmeformula.family.counts import count_arrays
 from lmeformula.likelihood.laplace import automatic
 from lmeformula.prediction.normal_points import normal_average
@@ -27,6 +29,49 @@ from tests.prediction.test_scores import data
 @cache
 def ordinal(formula: str = "y ~ x + (1 | g)", family: str = "cumulative") -> lf.Fit:
     return lf.fit(formula, data(), family, method="laplace")
+
+
+# ---- fits without a fold
+
+
+@cache
+def binary(levels: int, seed: int, sd: float) -> lf.Fit:
+    """Yes and no with intercepts of that sd, of few levels, whose fits look around, or of many."""
+    rng = np.random.default_rng(seed)
+    n, g, x = 8 * levels, np.repeat(np.arange(levels), 8), rng.normal(size=8 * levels)
+    eta = 0.4 * x - 0.3 + sd * rng.normal(size=levels)[g]
+    table = pd.DataFrame({"y": rng.uniform(size=n) < expit(eta), "x": x, "g": g.astype(str)})
+    return lf.fit("y ~ x + (1 | g)", table, "bernoulli", method="laplace")
+
+
+@pytest.mark.parametrize(
+    ("levels", "seed", "sd", "num_singular"),
+    [(20, 10, 0.2, 2), (150, 0, 0.2, 2), (20, 1, 1.0, 0), (150, 1, 1.0, 0)],
+)
+def test_a_fold_has_the_maximum_that_it_has_from_the_models_own_start(
+    levels, seed, sd, num_singular
+):
+    """Also where its variance is zero, and that of all rows is not."""
+    fit, singular = binary(levels, seed, sd), 0
+    assert not fit.singular
+    for fold in range(4):
+        places = np.flatnonzero(np.arange(fit.nobs) % 4 != fold)
+        warm = _fit_rows(fit, places, "laplace", 0, None)
+        cold = estimate(replace(warm.model, known_start=None), method="laplace")
+        assert warm.loglik == pytest.approx(cold.loglik, abs=1e-7)
+        np.testing.assert_allclose(
+            warm.params.covariances[0], cold.params.covariances[0], atol=1e-4
+        )
+        singular += warm.singular
+    assert singular == num_singular
+
+
+def test_a_fold_starts_from_the_covariances_of_all_rows():
+    """And so has little way to go."""
+    fit = binary(150, 1, 1.0)
+    warm = _fit_rows(fit, np.flatnonzero(np.arange(fit.nobs) % 10 > 0), "laplace", 0, None)
+    cold = estimate(replace(warm.model, known_start=None), method="laplace")
+    assert warm.ascent.num_evaluations < cold.ascent.num_evaluations
 
 
 # ---- what is predicted

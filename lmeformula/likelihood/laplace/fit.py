@@ -9,6 +9,7 @@ import scipy.linalg as sl
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import TermBlock
 from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
 from lmeformula.likelihood.evaluation import Evaluation, Summit, nowhere
@@ -29,7 +30,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     approximate,
     find_mode,
 )
-from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
+from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, effects_held, mode_slopes
 from lmeformula.likelihood.laplace.secants import Move, corrected, remember
 from lmeformula.likelihood.measured import with_measured
 from lmeformula.likelihood.singular import any_singular, column_root
@@ -136,7 +137,7 @@ def fit_laplace(
     m = p + space.own.size
     first = space.to_free(model.start)
     # Searches for the mode start from where the last one and its derivative put it.
-    last: KnownMode | None = None
+    last: tuple[KnownMode, Mode] | None = None
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
 
@@ -159,12 +160,16 @@ def fit_laplace(
 
     def evaluate(coordinates: Floats) -> Evaluation:
         nonlocal last, latest, moves
-        begin = np.zeros(plan.num_effects) if last is None else last.mode_at(coordinates)
-        own = coordinates[p:m]
-        if ((own < lowest) | (own > highest)).any():
+        at = place_of(coordinates)
+        if ((at.own < lowest) | (at.own > highest)).any():
             return nowhere(coordinates, ())
+        begin = np.zeros(plan.num_effects)
+        if last is not None:
+            known, mode = last
+            is_near = known.reaches(coordinates)
+            begin = known.mode_at(coordinates) if is_near else effects_held(plan, mode, at.lambdas)
         try:
-            found = approximate(problem, place_of(coordinates), begin)
+            found = approximate(problem, at, begin)
             coefficients = upright(coefficient_information(problem, found))
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
@@ -174,11 +179,8 @@ def fit_laplace(
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         if np.isfinite(found.value):
             by_block = mode_slopes(problem, found.mode, found.depths, changes)
-            last = KnownMode(
-                coordinates,
-                found.mode.u,
-                np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0),
-            )
+            in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
+            last = KnownMode(coordinates, found.mode.u, in_coordinates), found.mode
         information = np.zeros((len(coordinates), len(coordinates)))
         information[:m, :m] = coefficients
         information[m:, m:] = average_information(problem, found, changes)
@@ -219,7 +221,9 @@ def fit_laplace(
             alone=alone,
         )
 
-    summit = climb_from(np.append(before, elements.start(FIRST_SD)) if start is None else start)
+    if start is None:
+        start = np.append(before, _first_elements(model, elements))
+    summit = climb_from(start)
     is_doubtful = is_thorough or (looks_around and not summit.converged)
     if is_doubtful and _bends_upwards(summit):
         for sd in OTHER_SDS:
@@ -247,6 +251,19 @@ def fit_laplace(
         charts=elements,
         elements=summit.elements,
     )
+
+
+def _first_elements(model: Model, elements: FactorSpace) -> Floats:
+    """(t,) elements of the covariances that a fit is told to start from; rough ones where it is told none.
+
+    A singular covariance has no direction to go.
+    """
+    if model.known_start is not None:
+        factors = tuple(map(cholesky_semidefinite, model.known_start.covariances))
+        known = elements.near(factors)
+        if not elements.resting(known).any():
+            return known
+    return elements.start(FIRST_SD)
 
 
 def _rank(summit: Summit) -> tuple[bool, float]:

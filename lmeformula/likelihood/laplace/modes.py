@@ -9,7 +9,7 @@ import numpy as np
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.incidence import find_incidence
-from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.lambdas import apply_lambda, without_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths
@@ -39,6 +39,19 @@ class KnownMode(NamedTuple):
         """Where the mode is expected at other coordinates, by a step that can be trusted."""
         move = (coordinates - self.coordinates) @ self.slopes
         return self.u + move / max(1.0, float(np.abs(move).max()))
+
+    def reaches(self, coordinates: Floats) -> bool:
+        """Whether that step is the whole one."""
+        return bool(np.abs((coordinates - self.coordinates) @ self.slopes).max() <= 1.0)
+
+
+def effects_held(plan: Layout, mode: Mode, lambdas: tuple[Floats, ...]) -> Floats:
+    """(q,) spherical effects that are those of a mode in units of other factors.
+
+    To start from where a step goes too far for derivatives: of factors many times as large the same spherical
+    effects would be as far from the data.
+    """
+    return without_lambda(plan, lambdas, apply_lambda(plan, mode.at.lambdas, mode.u))
 
 
 def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) -> Problem:
