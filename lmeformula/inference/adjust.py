@@ -6,6 +6,7 @@ import numpy as np
 import scipy.stats
 
 from lmeformula.arrays import Floats
+from lmeformula.inference import studentized_range
 
 ADJUSTMENTS = ("none", "tukey", "holm", "bonferroni", "sidak")
 
@@ -34,7 +35,7 @@ def adjusted_p(statistics: Floats, df: Floats, adjust: str, num_means: int) -> F
         usable = counted & ~np.isnan(df)
         widths = np.sqrt(2.0) * np.abs(statistics[usable])
         found = np.full(len(single), np.nan)
-        found[usable] = scipy.stats.studentized_range.sf(widths, num_means, df[usable])
+        found[usable] = studentized_range.upper_tail(widths, num_means, df[usable])
         return found
     if adjust == "bonferroni":
         return np.asarray(np.minimum(size * single, 1.0))
@@ -63,7 +64,7 @@ def critical_values(df: Floats, level: float, adjust: str, num_means: int, size:
       (r,) multiples.
     """
     if adjust == "tukey" and num_means > 2:
-        widths = scipy.stats.studentized_range.ppf(level, num_means, np.nan_to_num(df, nan=1.0))
+        widths = studentized_range.quantile(level, num_means, np.nan_to_num(df, nan=1.0))
         return np.where(np.isnan(df), np.nan, widths / np.sqrt(2.0))
     each = level
     if adjust in ("bonferroni", "holm"):
