@@ -37,7 +37,7 @@ MOST_DRAWS, MOST_CHAINS = 2**31 - 1, 10_000
 
 # How a model is estimated, and how hard: arguments of `estimate`, and of `fit`, before it reads the data.
 EFFORT: dict[str, kinds.Check] = {
-    "method": kinds.one_of("auto", "exact", "laplace", "mcem"),
+    "method": kinds.one_of("auto", "exact", "quadrature", "laplace", "mcem"),
     "seed": kinds.seed,
     "reml": kinds.flag,
     "solver": kinds.one_of("auto", "direct", "iterative"),
@@ -70,7 +70,8 @@ def estimate(
 
     Args:
       model: from `lmeformula.compile`.
-      method: "exact" (Gaussian models: no Monte Carlo), "laplace" (the Laplace approximation), "mcem" (Monte
+      method: "exact" (Gaussian models), "quadrature" (other models of one grouping factor with one or two
+        effects a level, exact to its numerical error), "laplace" (the Laplace approximation), "mcem" (Monte
         Carlo EM), or "auto": exact where that is possible, mcem otherwise.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
@@ -133,7 +134,7 @@ FORMULAS = 'Give a formula for each parameter, {{"mu": "y ~ x + (1 | g)", "{}": 
 ELSEWHERE = {
     "ziformula": FORMULAS.format("zi", ', with a family such as "zero_inflated_poisson"'),
     "dispformula": FORMULAS.format("sigma", "; the family says what the parameter is called"),
-    "nAGQ": 'Use method="laplace" for nAGQ = 1, method="mcem" to go beyond it.',
+    "nAGQ": 'Use method="laplace" for nAGQ = 1, method="quadrature" for as many as are needed.',
     "subset": 'Give those rows alone as the data, data[data["x"] > 0].',
     "na_action": "Rows with missing values are left out, and counted in the summary.",
     "control": "Its parts are arguments themselves: tolerance, max_iterations, solver.",
@@ -184,7 +185,7 @@ def fit(
       offset: a further offset: a column name or an array.
       dtype: "float64" or "float32" of Monte Carlo fits.
       double_bar: what `||` means, as in `parse`.
-      method: "exact", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
+      method: "exact", "quadrature", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
       seed: of all random numbers.
       reml: maximise the restricted likelihood.
       solver: "direct", "iterative" or "auto".

@@ -249,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     add("data", metavar="DATA", help=about)
     add("formula", **FORMULA)
     add("--family", default="gaussian", help="distribution of the response (%(default)s)")
-    add("--method", default="auto", help="auto, exact, laplace or mcem (%(default)s)")
+    add("--method", default="auto", help="auto, exact, quadrature, laplace or mcem (%(default)s)")
     add("--sigma", type=float, metavar="SD", help="fix the residual sd at this value")
     add("--out", type=Path, metavar="DIR", help="write summary, tables and pictures there")
     add("--keep-data", action="store_true", help="keep the rows of the data in DIR/fit.zip")

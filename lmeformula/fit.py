@@ -13,6 +13,8 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
+from lmeformula.likelihood.laplace.likelihood import Determinant, Marginal
+from lmeformula.likelihood.quadrature.marginal import MARGINALS
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 
@@ -32,7 +34,7 @@ class FittedModel:
     Attributes:
       model: what was fitted; the variables of its joint distribution hold the estimates. The model that was
         compiled keeps its start values.
-      method: "exact", "laplace" or "mcem"; see `is_exact`, `has_modes`, `is_drawn`.
+      method: "exact", "quadrature", "laplace" or "mcem"; see `is_exact`, `has_modes`, `is_drawn`.
       reml: whether the restricted likelihood was maximised.
       params: the estimates on their natural scale.
       param_names: (d) names of all estimated parameters on the reporting scale.
@@ -116,6 +118,11 @@ class FittedModel:
     def is_factored(self) -> bool:
         """Whether the equations of the effects were factored, and can be again."""
         return self.solver == "direct"
+
+    @property
+    def marginal(self) -> type[Marginal]:
+        """How its method integrates effects out; Laplace's way where that is by draws, which start there."""
+        return MARGINALS.get(self.method, Determinant)
 
     @property
     def has_modes(self) -> bool:

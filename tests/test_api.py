@@ -103,7 +103,7 @@ def test_every_form_of_data():
 REFUSED = {
     "method": (
         {"method": "laplase"},
-        "method is 'laplase'\nChoose one of 'auto', 'exact', 'laplace', 'mcem'.",
+        "method is 'laplase'\nChoose one of 'auto', 'exact', 'quadrature', 'laplace', 'mcem'.",
     ),
     "reml by mcem": (
         {"method": "mcem", "reml": True},

@@ -12,6 +12,7 @@ QUICK_KINDS = (
     "REML",
     "exact, iterative",
     "Laplace",
+    "quadrature",
     "ordered",
     "formula for sigma",
     "loaded",

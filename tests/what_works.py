@@ -67,6 +67,7 @@ FITS: dict[str, Callable[[], lf.Fit]] = {
     "REML": lambda: fit("y ~ x + a + (1 | g)", reml=True),
     "exact, iterative": lambda: fit("y ~ x + a + (1 | g) + (1 | h)", solver="iterative"),
     "Laplace": lambda: fit("yes ~ x + a + (1 | g)", "bernoulli", method="laplace"),
+    "quadrature": lambda: fit("yes ~ x + a + (1 | g)", "bernoulli", method="quadrature"),
     "mcem": lambda: fit("yes ~ x + a + (1 | g)", "bernoulli", method="mcem"),
     "ordered": lambda: fit("rating ~ x + a + (1 | g)", "cumulative", method="laplace"),
     "formula for sigma": lambda: fit(

@@ -31,7 +31,7 @@ from lmeformula.text.table import Column, Table
 METRICS = ("elpd", "rmse", "ranked")
 # What is predicted for a metric, beside densities.
 SCORED_BY = {"response": "rmse", "prob": "ranked"}
-FIT_METHODS = ("exact", "laplace", "mcem")
+FIT_METHODS = ("exact", "quadrature", "laplace", "mcem")
 
 
 class Total(NamedTuple):
@@ -220,10 +220,11 @@ def cross_validate(
       metrics: any of "elpd", the log predictive density; "rmse", the root mean squared error; "ranked", the
         ranked probability score of ordered categories. By default all that the family has; categories without
         an order have the first.
-      method: of the fits without a fold: "exact" for Gaussian models, for others "laplace" or "mcem". By
-        default exact ones where they are, and the Laplace approximation for all others: also for Monte
-        Carlo fits, which take as many times as long as there are folds. Effects by Student's t are fitted
-        by "mcem", or from the estimates by quadrature where they are in blocks of one or two.
+      method: of the fits without a fold: "exact" for Gaussian models, for others "quadrature", "laplace"
+        or "mcem". By default exact ones where they are, quadrature for fits by it, and the Laplace
+        approximation for all others: also for Monte Carlo fits, which take as many times as long as there are
+        folds. Effects by Student's t are fitted by "mcem", or from the estimates by quadrature where they are
+        in blocks of one or two.
       seed: of the division, and of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
     Returns:
@@ -314,7 +315,7 @@ def _check(
             refuse(how, fit.solver, fit.model.dtype)
         how = "mcem"
     if how is None:
-        how = "exact" if fit.model.family.is_normal else "laplace"
+        how = "exact" if fit.model.family.is_normal else fit.marginal.method
     if not fit.is_factored:
         raise ModelError(
             "no cross-validation of a model fitted by the iterative solver",

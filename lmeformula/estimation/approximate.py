@@ -38,7 +38,6 @@ from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, curvature
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.likelihood.laplace.iterative_limits import climb_iteratively
 from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model
-from lmeformula.likelihood.laplace.modes import conditional
 from lmeformula.likelihood.laplace.observed import (
     Observed,
     along_ways,
@@ -127,11 +126,11 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
         certificate = certify(at, lambda at: probed.approximated(at, last, seed))
     return finish(
         model,
-        "laplace",
+        found.problem.marginal.method,
         params=found.params,
-        errors=Errors("laplace", vcov),
+        errors=Errors(found.problem.marginal.method, vcov),
         mc_error=report_mc_error(model, start.psi, start.mc_covariance),
-        effects=Effects(*conditional(mode.factor, mode.u)),
+        effects=Effects(*found.problem.marginal.effects(found.problem, mode)),
         loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.n),
         outcome=start.outcome,
         certificate=certificate,
@@ -185,10 +184,10 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         found = last.found._replace(num_evaluations=last.num_evaluations)
         psi, inside = last.psi, last.inside.copy()
     else:
-        climbed = climb(model, care) if known is None else _climb_held(model, known)
+        climbed = climb(model, care) if known is None else _climb_held(model, known, care)
         model, found, at_limits = climbed
         if found.singular and found.converged and not at_limits:
-            found, undetermined = _representing(model, found)
+            found, undetermined = _representing(model, found, care)
         psi, inside = off_bounds(model.space, model.space.to_free(found.params))
     to_limit = without_end(model, found)
     endless = separated(model, found) & ~to_limit
@@ -201,7 +200,10 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         observed = along_ways(last.information, inside, model.triangle, PROBED_NOISE)
     else:
         observed = _observed(model, found, psi, inside)
-        is_spike = not found.converged and curvature_of(found.approximation.mode) < SPIKE
+        is_spike = (
+            not (found.converged or care.marginal.is_exact)
+            and curvature_of(found.approximation.mode) < SPIKE
+        )
         # No curvature to be had where the ascent ended, or next to there.
         is_nowhere = is_spike or not np.isfinite(observed.noise)
     value = found.approximation.value
@@ -258,19 +260,22 @@ def _observed(model: Model, found: LaplaceFit, psi: Floats, inside: Mask) -> Obs
             return nothing_observed(inside)
 
 
-def _climb_held(model: Model, known: Known) -> Climbed:
+def _climb_held(model: Model, known: Known, care: Care) -> Climbed:
     simpler = held_model(model, known.held)
-    return Climbed(simpler, fit_laplace(simpler), known.held)
+    return Climbed(
+        simpler, fit_laplace(simpler, care=WHOLE._replace(marginal=care.marginal)), known.held
+    )
 
 
-def _representing(model: Model, found: LaplaceFit) -> tuple[LaplaceFit, Mask | None]:
+def _representing(model: Model, found: LaplaceFit, care: Care) -> tuple[LaplaceFit, Mask | None]:
     """The maximum at covariances that stand for all with its likelihood, and which parameters (t,) differ."""
     others = alike(found.problem.plan, model.space, found.params.covariances)
     if others is None:
         return found, None
     before = found.coordinates[: len(found.coordinates) - found.charts.size]
     elements = found.charts.near(tuple(map(cholesky_semidefinite, others.covariances)))
-    moved = fit_laplace(model, start=np.concatenate([before, elements]), alone=True)
+    start = np.concatenate([before, elements])
+    moved = fit_laplace(model, start=start, care=care, alone=True)
     value = found.approximation.value
     is_as_high = moved.approximation.value >= value - LEAST_DIFFERENCE - ROUNDING * abs(value)
     return moved if is_as_high else found, others.undetermined

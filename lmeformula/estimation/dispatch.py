@@ -12,11 +12,13 @@ from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
 from lmeformula.estimation.solver import choose_solver
 from lmeformula.estimation.student_effects import estimate_student, refuse
 from lmeformula.fit import FittedModel
+from lmeformula.likelihood.laplace.fit import Care
+from lmeformula.likelihood.quadrature.marginal import MARGINALS, check_blocks
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 from lmeformula.startup import import_tensorflow
 
-METHODS = ("auto", "exact", "laplace", "mcem")
+METHODS = ("auto", "exact", "quadrature", "laplace", "mcem")
 
 
 def estimate(
@@ -34,7 +36,7 @@ def estimate(
 
     Args:
       model: what to fit.
-      method: "auto", "exact", "laplace" or "mcem".
+      method: "auto", "exact", "quadrature", "laplace" or "mcem".
       seed: of all random numbers.
       reml: maximise the restricted likelihood (exact only).
       solver: "auto", "direct" or "iterative".
@@ -64,9 +66,11 @@ def estimate(
         )
     settings = Options() if options is None else options
     model = model.starting(start)
-    if is_gaussian and method == "laplace":
-        # The Laplace approximation of a Gaussian model is its exact likelihood.
+    if is_gaussian and method in MARGINALS:
+        # Any way to integrate effects out of a Gaussian model gives its exact likelihood.
         method = "exact"
+    if method == "quadrature":
+        check_blocks(model)
     solver = "direct" if is_student else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":
         raise ModelError(
@@ -75,7 +79,7 @@ def estimate(
         )
     if is_gaussian and not is_student:
         check_numbers(model.design)
-    if method == "mcem" or (method == "laplace" and model.family.closed is None):
+    if method == "mcem" or (method in MARGINALS and model.family.closed is None):
         import_tensorflow()
 
     def by_method(model: Model) -> FittedModel:
@@ -83,8 +87,10 @@ def estimate(
             return estimate_student(model, seed, settings, progress)
         if is_gaussian:
             return gaussian.estimate_mcem(model, seed, settings, progress)
-        if method == "laplace":
-            return laplace.estimate_laplace(model, solver, seed, settings)
+        if method in MARGINALS:
+            # The approximation may be higher far out, the likelihood is not.
+            care = Care(looks_far=method == "laplace", marginal=MARGINALS[method])
+            return laplace.estimate_laplace(model, solver, seed, settings, care)
         return laplace.estimate_mcem(model, seed, settings, progress, solver)
 
     with one_blas_thread():

@@ -13,12 +13,13 @@ from lmeformula.estimation.common import stderr_of
 from lmeformula.estimation.covariance import reported_covariance
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
-from lmeformula.likelihood.laplace.modes import mode_at
+from lmeformula.likelihood.laplace.modes import gradient, mode_at
 from lmeformula.likelihood.laplace.observed import along_ways
+from lmeformula.likelihood.quadrature.integral import Integrand, integrand
+from lmeformula.likelihood.quadrature.marginal import Quadrature
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
-from lmeformula.sampling.blocks import blocks_of
 
 # A start that is nearer to the maximum than this, in standard errors, is left alone.
 NEAR = 0.5
@@ -29,8 +30,6 @@ MOST_WORK = 100_000_000
 # Log standard deviations are looked for within this of nought, own parameters of where they start; and steps
 # of differences.
 WIDE, DIFFERENCE = 9.0, 1e-4
-# What half of the nodes may change a block's log-likelihood by: what all leave is the square of it.
-SETTLED = 1e-5
 # Standard deviations of other starts.
 OTHER_SDS = (2.0, 6.0)
 
@@ -137,29 +136,21 @@ def exact_errors(
 class _Likelihood:
     """The log-likelihood and its gradient; each search for modes starts from the last one's."""
 
-    def __init__(
-        self, model: Model, arrays: Arrays, integrand: object, modes: Floats, numbers: int
-    ) -> None:
-        self.model, self.arrays, self.integrand, self.modes = model, arrays, integrand, modes
-        self.numbers = numbers
+    def __init__(self, model: Model, arrays: Arrays, inside: Integrand, modes: Floats) -> None:
+        self.model, self.arrays, self.modes = model, arrays, modes
+        self.marginal, self.numbers = Quadrature(inside), inside.num_densities
         self.R = model.triangle
 
     @classmethod
     def of(cls, model: Model, arrays: Arrays, modes: Floats) -> _Likelihood | None:
         """Of a model; None where it is not to be integrated."""
-        from lmeformula.sampling.quadrature import FIRST_NODES, integrand
-
-        inside = integrand(model, arrays.plan, blocks_of(model, arrays.plan))
-        if inside is None:
+        inside = integrand(model, arrays.plan)
+        if inside is None or inside.num_densities > MOST_NUMBERS:
             return None
-        numbers = len(model.stack.X) * FIRST_NODES[inside.width] ** inside.width
-        return None if numbers > MOST_NUMBERS else cls(model, arrays, inside, modes, numbers)
+        return cls(model, arrays, inside, modes)
 
     def __call__(self, psi: Floats) -> tuple[float, Floats] | None:
         """Value and gradient (d,) at psi (d,); None where they are not finite."""
-        from lmeformula.sampling.quadrature import Integrand, integrate
-
-        assert isinstance(self.integrand, Integrand)
         try:
             mode = mode_at(self.model, self.arrays, psi, self.modes)
         except np.linalg.LinAlgError:
@@ -167,11 +158,12 @@ class _Likelihood:
         weights = self.arrays.rows.held(mode.weights)
         if not (np.isfinite(mode.u).all() and np.isfinite(weights).all()):
             return None
-        found = integrate(self.integrand, psi, mode.u, weights, with_gradient=True, settled=SETTLED)
-        if not (np.isfinite(found.value) and np.isfinite(found.gradient).all()):
+        found = self.marginal.integral(self.arrays, mode)
+        slope = gradient(self.model.space, psi, found)
+        if not (np.isfinite(found.value) and np.isfinite(slope).all()):
             return None
         self.modes = mode.u
-        return found.value, found.gradient
+        return found.value, slope
 
     def climb_at(self, start: Floats) -> tuple[Floats, float]:
         """The same from covariances, once coefficients fit to them: from others all effects go to none."""

@@ -36,7 +36,7 @@ from lmeformula.estimation.monte_carlo_loglik import (
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent
 from lmeformula.likelihood.evaluation import CONVERGED_GAIN
-from lmeformula.likelihood.laplace.fit import Care
+from lmeformula.likelihood.laplace.fit import WHOLE, Care
 from lmeformula.likelihood.laplace.limits import held_model
 from lmeformula.likelihood.laplace.modes import conditional, mode_at
 from lmeformula.likelihood.laplace.observed import observed_information
@@ -55,9 +55,13 @@ ENDLESS = (Outcome.SEPARATION, Outcome.PERFECT_FIT, Outcome.DIVERGED)
 
 
 def estimate_laplace(
-    model: Model, solver: str = "direct", seed: int = 0, options: Options | None = None
+    model: Model,
+    solver: str = "direct",
+    seed: int = 0,
+    options: Options | None = None,
+    care: Care = WHOLE,
 ) -> FittedModel:
-    """Maximise the Laplace approximation to the likelihood.
+    """Maximise the Laplace approximation to the likelihood, or by `care` the likelihood itself.
 
     The iterative solver's probes take their seed, and `options` their tolerance.
     """
@@ -66,10 +70,10 @@ def estimate_laplace(
     # Responses out of all proportion overflow here and there: that ends in an outcome.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         try:
-            start = start_of(model, solver, seed, settings)
+            start = start_of(model, solver, seed, settings, care)
             return whole(model, start, solver, seed, began)
         except np.linalg.LinAlgError:
-            return failed_fit(model, "laplace", solver, began)
+            return failed_fit(model, care.marginal.method, solver, began)
 
 
 def estimate_mcem(

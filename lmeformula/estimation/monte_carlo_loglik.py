@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,10 @@ from lmeformula.em.types import Geometry, Options, Problem, Solution
 from lmeformula.history import LogLik
 from lmeformula.likelihood.laplace.likelihood import Mode
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
-from lmeformula.likelihood.laplace.modes import mode_at
+from lmeformula.likelihood.laplace.modes import gradient, mode_at
+from lmeformula.likelihood.quadrature.integral import InPsi, integrand
+from lmeformula.likelihood.quadrature.marginal import Quadrature
 from lmeformula.model.compile import Model
-from lmeformula.sampling.blocks import blocks_of
-
-if TYPE_CHECKING:
-    from lmeformula.sampling.quadrature import Integral
 
 # Densities whose log ratio spreads by more than this share next to nothing: no bridge is tried.
 FAR_APART = 4.0
@@ -41,7 +39,7 @@ class Reference(NamedTuple):
 
 
 # Parameters (d,) -> the log-likelihood by quadrature; None where that does not reach.
-Exactly = Callable[[Floats], "Integral"] | None
+Exactly = Callable[[Floats], InPsi] | None
 
 
 def log_likelihood(
@@ -64,7 +62,7 @@ def log_likelihood(
     value = error = float("nan")
     if solution.geometry is not None:
         if exactly is not None:
-            value, error, _ = exactly(solution.params)
+            value, error = exactly(solution.params)[:2]
         else:
             there, of = reference(solution, solution.geometry), (problem, options, model.dtype)
             value, error = _bridged(of, there, solution.sampled_at, seed)
@@ -74,12 +72,15 @@ def log_likelihood(
 
 def by_blocks(model: Model, arrays: Arrays, mode: Mode) -> Exactly:
     """Of Gaussian effects, where few are in a block: about their mode."""
-    from lmeformula.sampling.quadrature import integrand, integrate
-
-    inside = integrand(model, arrays.plan, blocks_of(model, arrays.plan))
+    inside = integrand(model, arrays.plan)
     if inside is None:
         return None
-    return lambda psi: integrate(inside, psi, mode.u, arrays.rows.held(mode.weights))
+
+    def exactly(psi: Floats) -> InPsi:
+        found = Quadrature(inside).integral(arrays, mode)
+        return InPsi(found.value, found.error, gradient(model.space, psi, found))
+
+    return exactly
 
 
 def laplace_reference(

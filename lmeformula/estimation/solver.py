@@ -21,7 +21,7 @@ WORTHWHILE = 5.0
 
 # Dense blocks that are held at once: the products, the factor, its inverse and their scaled copies; sampling
 # adds those of its compiled program.
-BLOCKS = {"exact": 4, "laplace": 5, "mcem": 9}
+BLOCKS = {"exact": 4, "quadrature": 5, "laplace": 5, "mcem": 9}
 # Operations per second on one core: of a dense factorization, and of sparse products with several columns.
 DENSE_SPEED = 2e10
 SPARSE_SPEED = 5e8
@@ -50,7 +50,7 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
 
     Args:
       model: what to fit.
-      method: "exact", "laplace" or "mcem".
+      method: "exact", "quadrature", "laplace" or "mcem".
       solver: "auto", "direct" or "iterative".
       memory: bytes of this machine; found out by default.
     Returns:
@@ -61,11 +61,14 @@ def choose_solver(model: Model, method: str, solver: str, memory: float | None =
     if solver not in SOLVERS:
         raise ModelError(f"there is no solver {solver!r}", hint=f"Solvers: {', '.join(SOLVERS)}.")
     # Chains of several predictors are whitened by a factor.
-    only_direct = model.design.num_predictors > 1 and method == "mcem"
+    by_quadrature = method == "quadrature"
+    only_direct = by_quadrature or (model.design.num_predictors > 1 and method == "mcem")
     if only_direct:
         if solver == "iterative":
             raise ModelError(
-                "Monte Carlo EM by the iterative solver is for models with one linear predictor",
+                "quadrature is by the direct solver"
+                if by_quadrature
+                else "Monte Carlo EM by the iterative solver is for models with one linear predictor",
                 hint='Use solver="direct", or method="laplace".',
             )
         solver = "direct"

@@ -133,8 +133,7 @@ def refit_by_quadrature(
     psi, inside = np.clip(top.psi, within.lowest, within.highest), np.isfinite(top.psi)
     steps = DIFFERENCE * np.diag(unit)
     slopes = [
-        likelihood.at(psi + step, with_gradient=True).gradient
-        - likelihood.at(psi - step, with_gradient=True).gradient
+        likelihood.at(psi + step).gradient - likelihood.at(psi - step).gradient
         for step in steps[inside]
     ]
     second = np.array(slopes)[:, inside] / (2.0 * np.diag(steps)[inside, None])
@@ -161,7 +160,7 @@ def _climb(likelihood: StudentLikelihood, start: Floats, unit: Floats, within: R
 
     def negative(at: Floats) -> tuple[float, Floats]:
         try:
-            found = likelihood.at(centre + unit * at, with_gradient=True)
+            found = likelihood.at(centre + unit * at)
         except np.linalg.LinAlgError:
             return 1e300, np.zeros(len(at))
         if not np.isfinite(found.value):

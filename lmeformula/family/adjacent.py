@@ -115,7 +115,7 @@ def _closed(derivatives: Jets) -> ClosedForm:
         found = at(eta, response, own)
         first, second = _mean(found, found.away), _mean(found, found.bent)
         spread = _mean(found, found.away**2) - first**2
-        return Slopes(float(found.value.sum()), -first, -second - spread)
+        return Slopes(found.value, -first, -second - spread)
 
     def depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
         found = at(eta, response, own)
@@ -125,7 +125,7 @@ def _closed(derivatives: Jets) -> ClosedForm:
         third = -_mean(found, found.turned) - 3.0 * with_bent - (m3 - 3.0 * m1 * m2 + 2.0 * m1**3)
         f, n = len(own), len(eta)
         own_first, own_second = np.zeros((f, n)), np.zeros((f, n))
-        own_slope, own_own = np.zeros(f), np.zeros((f, f))
+        own_each, own_own = np.zeros((f, n)), np.zeros((f, f))
         # Whether a category lies above each threshold, against the same of the row's own.
         numbers = np.arange(f + 1.0)
         above = [(numbers > k) - (response[0] > k).astype(np.float64)[:, None] for k in range(f)]
@@ -137,7 +137,7 @@ def _closed(derivatives: Jets) -> ClosedForm:
             # The third cumulant of the mark and twice the slope.
             bending += _mean(found, mark * away**2) - share * m2
             bending += 2.0 * m1 * (share * m1 - _mean(found, mark * away))
-            own_slope[k] = first @ share
+            own_each[k] = first * share
             own_first[k] = second * share + first * along
             own_second[k] = turn * share + 2.0 * second * along + first * bending
             own_own[k, k] = -(second @ share)
@@ -146,7 +146,7 @@ def _closed(derivatives: Jets) -> ClosedForm:
                 square = float((first * steps.first[:, m]) @ both)
                 own_own[k, m] -= square
                 own_own[m, k] -= square if m < k else 0.0
-        return Depths(third, own_slope, own_own, own_first, own_second)
+        return Depths(third, own_each, own_own, own_first, own_second)
 
     return ClosedForm(slopes, depths)
 

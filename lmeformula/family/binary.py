@@ -168,7 +168,7 @@ def _logit_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tens
 def _logit_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     successes, trials, log_ways = response
     chance = scipy.special.expit(eta)
-    value = float(successes @ eta - trials @ softplus(eta, chance) + log_ways.sum())
+    value = successes * eta - trials * softplus(eta, chance) + log_ways
     return Slopes(value, successes - trials * chance, -trials * chance * (1.0 - chance))
 
 

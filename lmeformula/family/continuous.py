@@ -56,8 +56,8 @@ def _gamma_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     ratio = np.exp(apart)
     # From the peak of each density, in which large shapes and rows that say much keep their digits.
     peak = 0.5 * np.log(shape / (2.0 * np.pi)) - float(stirling_remainder(np.full(1, shape))[0])
-    value = shape * (apart - np.expm1(apart)).sum() + len(eta) * peak - log_y.sum()
-    return Slopes(float(value), shape * np.expm1(apart), -shape * ratio)
+    value = shape * (apart - np.expm1(apart)) + peak - log_y
+    return Slopes(value, shape * np.expm1(apart), -shape * ratio)
 
 
 def _gamma_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
@@ -68,7 +68,7 @@ def _gamma_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     bend = 1.0 / shape - float(scipy.special.polygamma(1, shape))
     return Depths(
         third=shape * ratio,
-        own=np.array([(apart - ratio + constant).sum()]),
+        own_each=(apart - ratio + constant)[None],
         own_own=np.array([[len(eta) * bend]]),
         own_first=np.expm1(apart)[None],
         own_second=-ratio[None],
@@ -98,10 +98,10 @@ def _inverse_gaussian_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ..
 def _inverse_gaussian_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     (y, log_y), shape = response, own[0]
     excess, ratio = np.expm1(log_y - eta), np.exp(log_y - eta)
-    constant = 0.5 * (len(eta) * np.log(shape / (2.0 * np.pi)) - 3.0 * log_y.sum())
+    constant = 0.5 * (np.log(shape / (2.0 * np.pi)) - 3.0 * log_y)
     pull = shape / y * ratio
-    value = constant - 0.5 * shape * (excess**2 / y).sum()
-    return Slopes(float(value), pull * excess, pull * (1.0 - 2.0 * ratio))
+    value = constant - 0.5 * shape * excess**2 / y
+    return Slopes(value, pull * excess, pull * (1.0 - 2.0 * ratio))
 
 
 def _inverse_gaussian_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
@@ -110,7 +110,7 @@ def _inverse_gaussian_depths(eta: Floats, response: Arrays, own: Floats) -> Dept
     pull = ratio / y
     return Depths(
         third=shape * pull * (4.0 * ratio - 1.0),
-        own=np.array([0.5 * (len(eta) / shape - (excess**2 / y).sum())]),
+        own_each=0.5 * (1.0 / shape - excess**2 / y)[None],
         own_own=np.array([[-0.5 * len(eta) / shape**2]]),
         own_first=(pull * excess)[None],
         own_second=(pull * (1.0 - 2.0 * ratio))[None],

@@ -85,7 +85,7 @@ def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     mean, apart = np.exp(eta), eta - log_counts
     # From the density's peak: sums of counts times logarithms would leave no digit of large ones.
     value = np.where(counts > 0.0, counts * (apart - np.expm1(apart)), -mean) + peaks
-    return Slopes(float(value.sum()), counts - mean, -mean)
+    return Slopes(value, counts - mean, -mean)
 
 
 def count_family(name: str, title: str, called: tuple[str, ...] = (), **others: Any) -> Family:

@@ -35,7 +35,7 @@ def ordered_form(tails: Tails) -> ClosedForm:
         at = _edges(tails, eta, response[0].astype(np.int64), own)
         D = at.A - at.B
         second = at.A * at.slope_a - at.B * at.slope_b - D**2
-        return Slopes(float(at.log_chance.sum()), -D, second)
+        return Slopes(at.log_chance, -D, second)
 
     def depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
         codes = response[0].astype(np.int64)
@@ -48,17 +48,17 @@ def ordered_form(tails: Tails) -> ClosedForm:
         lower = A_b * slope_a - B_b * slope_b - B * bend_b - 2.0 * D * (A_b - B_b)
         f, n = len(own), len(eta)
         own_first, own_second = np.zeros((f, n)), np.zeros((f, n))
-        own_slope, own_own = np.zeros(f), np.zeros((f, f))
+        own_each, own_own = np.zeros((f, n)), np.zeros((f, f))
         for k in range(f):
             ends, starts = codes == k, codes == k + 1
             own_first[k] = np.where(ends, B_a - A_a, np.where(starts, B_b - A_b, 0.0))
             own_second[k] = np.where(ends, upper, np.where(starts, lower, 0.0))
-            own_slope[k] = A[ends].sum() - B[starts].sum()
+            own_each[k] = np.where(ends, A, np.where(starts, -B, 0.0))
             own_own[k, k] = A_a[ends].sum() - B_b[starts].sum()
             if k:
                 # The rows between this threshold and the one below.
                 own_own[k, k - 1] = own_own[k - 1, k] = A_b[ends].sum()
-        return Depths(-upper - lower, own_slope, own_own, own_first, own_second)
+        return Depths(-upper - lower, own_each, own_own, own_first, own_second)
 
     return ClosedForm(slopes, depths)
 
@@ -71,7 +71,7 @@ def binary_form(link: str) -> ClosedForm:
         (successes, trials, log_ways), yes, no = response, of.log_cdf(eta), of.log_survival(eta)
         failures = trials - successes
         return Slopes(
-            float(successes @ yes.value + failures @ no.value + log_ways.sum()),
+            successes * yes.value + failures * no.value + log_ways,
             successes * yes.first + failures * no.first,
             successes * yes.second + failures * no.second,
         )

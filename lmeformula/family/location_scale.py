@@ -99,19 +99,18 @@ def _lognormal_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -
 def _lognormal_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     log_y, sigma = response[1], own[0]
     apart = log_y - eta
-    value = -0.5 * float(apart @ apart) / sigma**2 - log_y.sum()
-    value -= len(eta) * (np.log(sigma) + HALF_LOG_TAU)
-    return Slopes(float(value), apart / sigma**2, np.full_like(eta, -1.0 / sigma**2))
+    value = -0.5 * (apart / sigma) ** 2 - log_y - (np.log(sigma) + HALF_LOG_TAU)
+    return Slopes(value, apart / sigma**2, np.full_like(eta, -1.0 / sigma**2))
 
 
 def _lognormal_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     n, sigma = len(eta), own[0]
     apart = response[1] - eta
-    square = float(apart @ apart)
+    squares = (apart / sigma) ** 2
     return Depths(
         third=np.zeros(n),
-        own=np.array([square / sigma**3 - n / sigma]),
-        own_own=np.array([[n / sigma**2 - 3.0 * square / sigma**4]]),
+        own_each=(squares - 1.0)[None] / sigma,
+        own_own=np.array([[(1.0 - 3.0 * squares).sum() / sigma**2]]),
         own_first=-2.0 * apart[None] / sigma**3,
         own_second=np.full((1, n), 2.0 / sigma**3),
     )

@@ -57,7 +57,7 @@ def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     of_zero = -size * softplus(log_ratio, share)
     value = np.where(counts > 0.0, fall + top, of_zero)
     second = -(counts + size) * share * rest
-    return Slopes(float(value.sum()), counts * rest - size * share, second)
+    return Slopes(value, counts * rest - size * share, second)
 
 
 def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
@@ -74,7 +74,7 @@ def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     squares = share / size - spread * ((2.0 - share) / size - 1.0 / (counts + size)) + rise_twice
     return Depths(
         third=-(counts + size) * bend * (1.0 - 2.0 * share),
-        own=np.array([own_slope.sum()]),
+        own_each=own_slope[None],
         own_own=np.array([[squares.sum()]]),
         own_first=own_first[None],
         own_second=(bend * excess - share * (counts + size) * bend / size)[None],
@@ -94,7 +94,7 @@ def _linear_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     mean, draws = np.exp(eta), summed(eta, response[0], 1.0 / own[0])
     rate, *_ = _log1p_ratio(own[0])
     value = draws.value - counts * np.log1p(own[0]) - mean * rate - log_factorials
-    return Slopes(float(value.sum()), draws.share - mean * rate, draws.spread - mean * rate)
+    return Slopes(value, draws.share - mean * rate, draws.spread - mean * rate)
 
 
 def _linear_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
@@ -107,7 +107,7 @@ def _linear_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     bend = counts * each**2 - draws.square / dispersion**2 - mean * rate_bend
     return Depths(
         third=draws.skew - mean * rate,
-        own=np.array([slope.sum()]),
+        own_each=slope[None],
         own_own=np.array([[bend.sum()]]),
         own_first=(-draws.spread / dispersion - mean * rate_slope)[None],
         own_second=(-draws.skew / dispersion - mean * rate_slope)[None],

@@ -111,16 +111,13 @@ def _log_chances(link: Link, eta: Tensor, own: tuple[Tensor, ...]) -> list[Tenso
 
 def _logit_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     codes = response[0].astype(np.int64)
-    last = len(own)
     above = eta - np.concatenate([own, [np.inf]])[codes]
     below = np.concatenate([[-np.inf], own])[codes] - eta
     chance_above, chance_below = scipy.special.expit(above), scipy.special.expit(below)
-    value = -softplus(above, chance_above).sum() - softplus(below, chance_below).sum()
-    if last > 1:
-        counts = np.bincount(codes, minlength=last + 1)[1:-1]
-        value += float(counts @ np.log(-np.expm1(-np.diff(own))))
+    distances = np.concatenate([[0.0], np.log(-np.expm1(-np.diff(own))), [0.0]])
+    value = distances[codes] - softplus(above, chance_above) - softplus(below, chance_below)
     second = -chance_above * (1.0 - chance_above) - chance_below * (1.0 - chance_below)
-    return Slopes(float(value), chance_below - chance_above, second)
+    return Slopes(value, chance_below - chance_above, second)
 
 
 def _logit_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
@@ -131,23 +128,24 @@ def _logit_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     bend_above, bend_below = above * (1.0 - above), below * (1.0 - below)
     turn_above, turn_below = bend_above * (2.0 * above - 1.0), bend_below * (1.0 - 2.0 * below)
     first, second = np.zeros((last, len(eta))), np.zeros((last, len(eta)))
-    slope, bend = np.zeros(last), np.zeros((last, last))
+    slopes, bend = np.zeros((last, len(eta))), np.zeros((last, last))
     for k in range(last):
         ends, starts = np.flatnonzero(codes == k), np.flatnonzero(codes == k + 1)
         first[k, ends], first[k, starts] = bend_above[ends], bend_below[starts]
         second[k, ends], second[k, starts] = -turn_above[ends], -turn_below[starts]
-        slope[k] = above[ends].sum() - below[starts].sum()
+        slopes[k, ends], slopes[k, starts] = above[ends], -below[starts]
         bend[k, k] = -bend_above[ends].sum() - bend_below[starts].sum()
     # The factor of the distance between two thresholds, for the rows between them.
     counts = np.bincount(codes, minlength=last + 1)[1:-1]
     gap = np.diff(own)
-    pull = counts / np.expm1(gap)
-    push = -pull * (1.0 + 1.0 / np.expm1(gap))
+    pull = 1.0 / np.expm1(gap)
+    push = -counts * pull * (1.0 + pull)
     for k in range(1, last):
-        slope[k] += pull[k - 1]
-        slope[k - 1] -= pull[k - 1]
+        between = np.flatnonzero(codes == k)
+        slopes[k, between] += pull[k - 1]
+        slopes[k - 1, between] -= pull[k - 1]
         bend[k, k] += push[k - 1]
         bend[k - 1, k - 1] += push[k - 1]
         bend[k, k - 1] -= push[k - 1]
         bend[k - 1, k] -= push[k - 1]
-    return Depths(turn_above + turn_below, slope, bend, first, second)
+    return Depths(turn_above + turn_below, slopes, bend, first, second)

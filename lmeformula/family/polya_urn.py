@@ -70,7 +70,7 @@ def urn_form(link: str) -> ClosedForm:
             pair, counts = (yes.value[many], no.value[many]), (response[0][many], response[1][many])
             values[many] = log_chances(*pair, *counts, own[0])
         return Slopes(
-            float(np.sum(values)),
+            values,
             up.share * yes.first + down.share * no.first,
             _second(yes, up) + _second(no, down),
         )
@@ -81,14 +81,14 @@ def urn_form(link: str) -> ClosedForm:
         # In the precision's logarithm first.
         # Shares and rests add up to the draws, of which there are as many on both sides.
         by_rest, by_share = whole.rest - up.rest - down.rest, up.share + down.share - whole.share
-        slope = float(np.sum(np.where(response[1] > precision, by_share, by_rest)))
+        slopes = np.where(response[1] > precision, by_share, by_rest)
         bend = float(np.sum(up.spread + down.spread - whole.spread))
         first = up.spread * yes.first + down.spread * no.first
         second = _mixed(yes, up) + _mixed(no, down)
         return Depths(
             _third(yes, up) + _third(no, down),
-            np.array([slope / precision]),
-            np.array([[(bend - slope) / precision**2]]),
+            slopes[None, :] / precision,
+            np.array([[(bend - float(np.sum(slopes))) / precision**2]]),
             first[None, :] / precision,
             second[None, :] / precision,
         )

@@ -24,14 +24,19 @@ class Slopes(NamedTuple):
     """The rows' log density and its first two derivatives in the linear predictor.
 
     Attributes:
-      value: sum over the rows.
+      values: (n,).
       first: (n,).
       second: (n,).
     """
 
-    value: float
+    values: Floats
     first: Floats
     second: Floats
+
+    @property
+    def value(self) -> float:
+        """The log density of all rows."""
+        return float(self.values.sum())
 
 
 class Depths(NamedTuple):
@@ -39,23 +44,28 @@ class Depths(NamedTuple):
 
     Attributes:
       third: (n,) in the linear predictor; (v, K, n) of stacked rows, see `lmeformula.model.stack`.
-      own: (f,) of the summed log density in the own parameters.
-      own_own: (f, f) its second derivative in them.
+      own_each: (f, n) of the log density in the own parameters.
+      own_own: (f, f) second derivative of the summed one in them.
       own_first: (f, n) mixed: derivative in the own parameters of the first one in the predictor.
       own_second: (f, n) the same of the second one.
     """
 
     third: Floats
-    own: Floats
+    own_each: Floats
     own_own: Floats
     own_first: Floats
     own_second: Floats
+
+    @property
+    def own(self) -> Floats:
+        """(f,) derivative of the summed log density in the own parameters."""
+        return np.asarray(self.own_each.sum(axis=1), float)
 
     @classmethod
     def of_predictor(cls, third: Floats) -> Depths:
         """Those of a family without own parameters."""
         rows = np.zeros((0, len(third)))
-        return cls(third, np.zeros(0), np.zeros((0, 0)), rows, rows)
+        return cls(third, rows, np.zeros((0, 0)), rows, rows)
 
 
 class ClosedForm(NamedTuple):

@@ -133,9 +133,9 @@ def _closed(ratio: _Ratio, derivatives: Jets) -> ClosedForm:
         return found
 
     def slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
-        value, first, second = 0.0, np.zeros_like(eta), np.zeros_like(eta)
+        value, first, second = np.zeros((3, len(eta)))
         for rows, jet in steps(eta, response, own):
-            value += float(jet.value.sum())
+            value[rows] += jet.value
             first[rows] += ratio.sign * jet.first
             second[rows] += jet.second
         return Slopes(value, first, second)
@@ -143,11 +143,11 @@ def _closed(ratio: _Ratio, derivatives: Jets) -> ClosedForm:
     def depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
         f, n = len(own), len(eta)
         third, own_first, own_second = np.zeros(n), np.zeros((f, n)), np.zeros((f, n))
-        own_slope, own_own = np.zeros(f), np.zeros((f, f))
+        own_each, own_own = np.zeros((f, n)), np.zeros((f, f))
         for k, (rows, jet) in enumerate(steps(eta, response, own)):
             third[rows] += ratio.sign * jet.third
             own_first[k, rows], own_second[k, rows] = -jet.second, -ratio.sign * jet.third
-            own_slope[k], own_own[k, k] = -ratio.sign * jet.first.sum(), jet.second.sum()
-        return Depths(third, own_slope, own_own, own_first, own_second)
+            own_each[k, rows], own_own[k, k] = -ratio.sign * jet.first, jet.second.sum()
+        return Depths(third, own_each, own_own, own_first, own_second)
 
     return ClosedForm(slopes, depths)

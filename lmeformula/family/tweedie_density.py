@@ -54,10 +54,10 @@ class Local(NamedTuple):
 
 def _slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     power = own[1]
-    left = float(_half_deviance(eta, response, own).value.sum())
+    left = _half_deviance(eta, response, own).value
     level, ratio = _level(eta, response, own)
     return Slopes(
-        _log_peak(response, own) - left,
+        _log_peaks(response, own) - left,
         level * (ratio - 1.0),
         -level * ((power - 1.0) * ratio + (2.0 - power)),
     )
@@ -69,13 +69,14 @@ def _depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     first = level * (ratio - 1.0)
     second = -level * ((power - 1.0) * ratio + (2.0 - power))
     peak, left = _peak(response, own), _half_deviance(eta, response, own)
-    s, p, ss, sp, pp = (
-        float((up - down).sum()) for up, down in zip(peak[1:], left[1:], strict=True)
-    )
+    s, p, *seconds = (up - down for up, down in zip(peak[1:], left[1:], strict=True))
+    ss, sp, pp = (float(each.sum()) for each in seconds)
     return Depths(
         third=level * ((power - 1.0) ** 2 * ratio - (2.0 - power) ** 2),
-        own=np.array([s / dispersion, p]),
-        own_own=np.array([[(ss - s) / dispersion**2, sp / dispersion], [sp / dispersion, pp]]),
+        own_each=np.stack([s / dispersion, p]),
+        own_own=np.array(
+            [[(ss - s.sum()) / dispersion**2, sp / dispersion], [sp / dispersion, pp]]
+        ),
         own_first=np.stack([-first / dispersion, -eta * first]),
         own_second=np.stack([-second / dispersion, -eta * second - first]),
     )
@@ -142,12 +143,16 @@ def _peak(response: Arrays, own: Floats) -> Local:
     return Local(*found)
 
 
-def _log_peak(response: Arrays, own: Floats) -> float:
-    """The sum of these log densities alone."""
+def _log_peaks(response: Arrays, own: Floats) -> Floats:
+    """(n,) these log densities alone."""
     y, log_y = response
+    found = np.zeros(len(y))
     many, few = _is_smooth(log_y, own) & (y > 0.0), ~_is_smooth(log_y, own) & (y > 0.0)
-    value = float(_integral(log_y[many], own).value.sum()) if many.any() else 0.0
-    return value + float(_terms(log_y[few], own).value.sum()) if few.any() else value
+    if many.any():
+        found[many] = _integral(log_y[many], own).value
+    if few.any():
+        found[few] = _terms(log_y[few], own).value
+    return found
 
 
 def _is_smooth(log_y: Floats, own: Floats) -> Mask:

@@ -208,7 +208,7 @@ def _exactly(fit: FittedModel, model: Model) -> Floats | None:
 
 def _by_laplace(fit: FittedModel) -> tuple[Refit, Floats | None]:
     """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
-    space, care = fit.model.space, Care(looks_far=fit.has_modes)
+    space, care = fit.model.space, Care(looks_far=fit.has_modes, marginal=fit.marginal)
     first = fit_laplace(fit.model, care=care)
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates

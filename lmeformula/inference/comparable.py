@@ -121,9 +121,10 @@ def _check_likelihoods(one: FittedModel, other: FittedModel) -> None:
             "restricted likelihoods of different fixed effects are not comparable",
             hint="Fit both with reml=False.",
         )
-    # That of a Gaussian fit is exact, by whatever method its estimates were found.
-    methods = {fit.method for fit in (one, other) if not _has_exact_likelihood(fit)}
-    if len(methods) > 1:
+    # That of a Gaussian fit is exact, by whatever method its estimates were found; others are of the likelihood
+    # itself but for Laplace's approximation.
+    approximated = {fit.has_modes for fit in (one, other) if not _has_exact_likelihood(fit)}
+    if len(approximated) > 1:
         raise ModelError(
             f"one log-likelihood is by {one.method}, the other by {other.method}",
             hint="An approximation is off by more than models differ by: fit both by one method.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def slice_of(fit: FittedModel, index: int) -> Slice:
                 hint='Its log-likelihood has a Monte Carlo error; use method="wald", or profile a fit by '
                 'method="laplace".',
             )
-        return slice_by(LaplaceLikelihood, fit, parameter, index)
+        return slice_by(partial(LaplaceLikelihood, marginal=fit.marginal), fit, parameter, index)
     # The restricted likelihood has no fixed effects.
     reml = fit.reml and parameter.effect != "fixed"
     if fit.reml and not reml:
@@ -78,7 +79,7 @@ class ByQuadrature(OnALink):
     def at(self, psi: Floats, held: int) -> tuple[float, Floats]:
         """See `Likelihood`."""
         try:
-            found = self.likelihood.at(psi, with_gradient=True)
+            found = self.likelihood.at(psi)
         except np.linalg.LinAlgError:
             return -np.inf, np.zeros(len(psi))
         return found.value, found.gradient

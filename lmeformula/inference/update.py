@@ -112,7 +112,10 @@ def update(
         dtype=or_kept(dtype, fit.model.dtype),
     )
     is_normal = model.family.is_normal
-    before = "laplace" if fit.is_exact and not is_normal else fit.method
+    before = fit.method
+    if not is_normal and not (fit.is_drawn or fit.has_modes):
+        # Other effects may be out of reach for what was exact.
+        before = "laplace" if fit.is_exact else "auto"
     if fit.reml and reml is KEPT and not is_normal:
         raise ModelError(
             f"the fit is by the restricted likelihood, which a {model.family.name} model does not have",

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.sampling.blocks import blocks_of
-from lmeformula.sampling.quadrature import Integral, Integrand, integrand, integrate
+from lmeformula.likelihood.laplace.modes import gradient, place
+from lmeformula.likelihood.quadrature.integral import InPsi, Integrand, integrand, integrate
 from lmeformula.sampling.student_problem import StudentModel
 
 
@@ -23,13 +23,13 @@ class StudentLikelihood(NamedTuple):
     of: StudentModel
     inside: Integrand
 
-    def at(self, psi: Floats, *, with_gradient: bool = False) -> Integral:
+    def at(self, psi: Floats) -> InPsi:
         """The log-likelihood at psi (d,), finite.
 
         Raises:
           numpy.linalg.LinAlgError: where the density is not finite.
         """
-        of = self.of
+        of, space = self.of, self.of.model.space
         found = of.stand_in(psi)
         precisions = of.plan.join(
             tuple(
@@ -39,10 +39,27 @@ class StudentLikelihood(NamedTuple):
         )
         modes = found.mode.u / np.sqrt(precisions)
         weights = of.arrays.rows.held(found.mode.weights)
-        return integrate(self.inside, psi, modes, weights, precisions, with_gradient=with_gradient)
+        freedom = space.freedom(psi)
+        integral = integrate(
+            self.inside,
+            place(space, psi),
+            of.arrays.X,
+            modes,
+            weights,
+            precisions=precisions,
+            freedom=freedom,
+        )
+        slopes = gradient(space, psi, integral)
+        for where, df, slope in zip(space.theta_slices, freedom, integral.in_freedom, strict=True):
+            if np.isfinite(df):
+                slopes[where.stop - 1] = slope
+        return InPsi(integral.value, integral.error, slopes)
 
 
 def student_likelihood(of: StudentModel) -> StudentLikelihood | None:
-    """The likelihood by quadrature; None where some effects hang together in blocks of more than two."""
-    inside = integrand(of.model, of.plan, blocks_of(of.model, of.plan))
-    return None if inside is None else StudentLikelihood(of, inside)
+    """The likelihood by quadrature; None where some effects hang together in blocks of more than two.
+
+    Nor where blocks share effects: nodes that reach into the tails of both are too many.
+    """
+    inside = integrand(of.model, of.plan)
+    return None if inside is None or inside.is_nested else StudentLikelihood(of, inside)

@@ -28,6 +28,7 @@ from lmeformula.text.table import Table
 
 _METHODS = {
     "exact": "maximum likelihood, exact",
+    "quadrature": "maximum likelihood, quadrature",
     "laplace": "maximum likelihood, Laplace approximation",
     "mcem": "maximum likelihood by Monte Carlo EM",
 }

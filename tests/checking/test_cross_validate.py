@@ -265,7 +265,7 @@ def test_labels_are_folds_for_used_rows_or_for_all():
         ({"folds": np.arange(600) % 2, "by": "g"}, "Give one"),
         ({"metrics": ["auc"]}, "Choose from elpd, rmse, ranked"),
         ({"method": "exact"}, "no exact likelihood"),
-        ({"method": "loo"}, "'exact', 'laplace', 'mcem'"),
+        ({"method": "loo"}, "'exact', 'quadrature', 'laplace', 'mcem'"),
     ],
 )
 def test_bad_requests_are_answered(options, message):

@@ -16,6 +16,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.errors import ModelError
 from lmeformula.face import Fit
 from lmeformula.history import LogLik
+from lmeformula.inference.comparable import check_comparable
 from lmeformula.model import compile
 from tests.prediction.fakes import DATA, fake_fit
 
@@ -227,3 +228,6 @@ def test_kinds_of_likelihood_and_families_are_kept_apart():
             replace(bernoulli, method="laplace"),
             replace(bernoulli, method="mcem", loglik=LogLik(-7.0, 0.01, 5, 12)),
         )
+    # By quadrature, and by draws, it is the likelihood itself.
+    drawn = replace(bernoulli, method="mcem", loglik=LogLik(-7.0, 0.01, 5, 12))
+    check_comparable([replace(bernoulli, method="quadrature"), drawn])

@@ -28,7 +28,7 @@ def test_the_likelihood_and_its_gradient_are_those_of_quadrature(response, famil
     space = fit.model.space
     likelihood = student_likelihood(StudentModel(fit.model))
     psi = space.to_free(fit.params)
-    found = likelihood.at(psi, with_gradient=True)
+    found = likelihood.at(psi)
     assert found.value == pytest.approx(log_likelihood(fit, fit.param_values), abs=1e-7)
     h = 1e-4
     for place, step in enumerate(h * np.eye(space.size)):

@@ -9,10 +9,9 @@ from scipy.special import expit
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.likelihood.laplace.modes import arrays_of, mode_at
-from lmeformula.sampling.blocks import blocks_of
+from lmeformula.likelihood.quadrature.marginal import Quadrature
 from lmeformula.sampling.edges import STAND_IN, noticeable
 from lmeformula.sampling.laplace import laplace_problem
-from lmeformula.sampling.quadrature import integrand, integrate
 
 STRUCTURES = ["(x || g)", "(x | g)", "cs(x | g)", "diag(x | g)", "homdiag(x | g)", "homcs(x | g)"]
 
@@ -27,10 +26,9 @@ def model_of(term: str, slope_sd: float) -> lf.Model:
 
 def loglik(model: lf.Model, psi: np.ndarray) -> float:
     plan = layout(model.stack.terms)
-    arrays = arrays_of(model, plan)
-    of = integrand(model, plan, blocks_of(model, plan))
+    arrays = arrays_of(model, plan, marginal=Quadrature)
     mode = mode_at(model, arrays, psi, np.zeros(plan.num_effects))
-    return integrate(of, psi, mode.u, arrays.rows.held(mode.weights)).value
+    return arrays.marginal.integral(arrays, mode).value
 
 
 @pytest.mark.parametrize("slope_sd", [0.0, 1.5])

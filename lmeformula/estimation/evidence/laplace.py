@@ -12,12 +12,14 @@ from lmeformula.estimation.claims import LEAST_DIFFERENCE, MOST_GAIN, ROUNDING, 
 from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence.faces import bounds_of, extrapolated
 from lmeformula.likelihood.laplace.fit import LaplaceFit, on_faces
-from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
+from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, Mode, approximate
 from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import NextTerm, next_term
+from lmeformula.likelihood.quadrature.integral import Integral
+from lmeformula.likelihood.quadrature.marginal import Quadrature
 
-# So much of a log-likelihood makes no difference to what is inferred from it.
-NEAR = 0.5
+# So much of a log-likelihood makes no difference to what is inferred from it, and so much is numerical error.
+NEAR, ENOUGH = 0.5, 1e-4
 
 
 def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
@@ -67,8 +69,22 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
         second=second,
         allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + at.model.design.n),
         way="the mode that is reached from zero",
-        further=(nearness(next_term(found.problem, again.mode)),) if has_effects else (),
+        further=(_integrated(found, again.mode),) if has_effects else (),
     )
+
+
+def _integrated(found: LaplaceFit, mode: Mode) -> Claim:
+    """What is claimed of how effects were integrated out."""
+    marginal = found.problem.marginal
+    if isinstance(marginal, Quadrature):
+        return settled(marginal.integral(found.problem, mode))
+    return nearness(next_term(found.problem, mode))
+
+
+def settled(integral: Integral) -> Claim:
+    """What the nodes of quadrature say of the log-likelihood: by how much more of them would move it."""
+    words = f"more nodes would move the log-likelihood by about {integral.error:.0e}"
+    return Claim("integration", integral.error <= ENOUGH, integral.error, ENOUGH, (), words)
 
 
 def nearness(term: NextTerm) -> Claim:

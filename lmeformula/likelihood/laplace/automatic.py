@@ -45,7 +45,7 @@ def automatic(
         value, first, second = run(0, eta, own)
         firsts = np.zeros(size * n)
         firsts[: k * n] = first.numpy().reshape(-1)
-        return Slopes(float(value), firsts, (mixed.weights @ second.numpy()).reshape(-1))
+        return Slopes(value.numpy(), firsts, (mixed.weights @ second.numpy()).reshape(-1))
 
     def depths(eta: Floats, _: Any, own: Floats) -> Depths:
         third, *others = run(1, eta, own)
@@ -58,7 +58,7 @@ def automatic(
         seconds = np.einsum("vw,fwn->fvn", mixed.weights, second.reshape(f, size, n))
         return Depths(
             thirds[0, 0] if k == 1 else thirds,
-            in_own.reshape(f),
+            in_own.reshape(f, n),
             squares.reshape(f, f),
             firsts,
             seconds.reshape(f, size * n),
@@ -144,7 +144,7 @@ def _programs(
             firsts = inner.gradient(value, etas, unconnected_gradients=none)
         rows = [outer.gradient(first, etas, unconnected_gradients=none) for first in firsts]
         seconds = [rows[a][b][:, 0] for a, b in pairs]
-        return tf.reduce_sum(value), tf.stack(firsts)[:, :, 0], tf.stack(seconds)
+        return value[:, 0], tf.stack(firsts)[:, :, 0], tf.stack(seconds)
 
     @compiled
     def deep(eta: Any, own: Any, given: Any) -> tuple[Any, ...]:
@@ -167,7 +167,7 @@ def _programs(
         squares = [second.gradient(s, copies, unconnected_gradients=none) for s in in_own]
         return (
             tf.stack([tf.stack([each[:, 0] for each in row[:k]]) for row in thirds]),
-            [tf.reduce_sum(s) for s in in_own],
+            [s[:, 0] for s in in_own],
             [[tf.reduce_sum(s) for s in row] for row in squares],
             [[rows[a][k + s][:, 0] for a in range(k)] for s in range(len(copies))],
             [[row[k + s][:, 0] for row in thirds] for s in range(len(copies))],

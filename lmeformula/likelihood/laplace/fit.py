@@ -24,7 +24,9 @@ from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
     Approximation,
     At,
+    Determinant,
     Factorize,
+    Marginal,
     Mode,
     Problem,
     approximate,
@@ -53,6 +55,8 @@ BEYOND = 10.0
 MOST_EFFECTS = 100
 # Steps from another start, before it is known to lead higher.
 QUICK_STEPS = 40
+# An ascent of the approximation, on the way to an exact maximum, need not go on for less than this.
+ROUGHLY = 1e-4
 
 
 class Care(NamedTuple):
@@ -62,10 +66,12 @@ class Care(NamedTuple):
       negligible: a further step that promises less than this is not taken.
       looks_far: whether small fits look for a maximum far out as well. The approximation may be higher there
         where the likelihood is not: it is no place for Monte Carlo EM to start from.
+      marginal: how effects are integrated out.
     """
 
     negligible: float = NEGLIGIBLE_GAIN
     looks_far: bool = True
+    marginal: type[Marginal] = Determinant
 
 
 WHOLE = Care()
@@ -77,7 +83,7 @@ class LaplaceFit(NamedTuple):
     Attributes:
       params: estimates on the natural scale; a variance on the boundary is exactly zero.
       coordinates: the same where the optimiser works, to start from again.
-      approximation: the approximation there.
+      approximation: the approximation there, in the columns of `problem`.
       problem: the model's arrays.
       gain: rise of the approximation that another step promises.
       converged: whether that is nil.
@@ -125,7 +131,7 @@ def fit_laplace(
     plan = layout(stack.terms)
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
     Q, R = stack.orthogonal()
-    problem = arrays_of(model, plan, factorize)._replace(X=Q)
+    problem = arrays_of(model, plan, factorize, care.marginal)._replace(X=Q)
     units = model.units
     roots = tuple(
         _column_root(term, units, shape.structure.correlations == "each")
@@ -174,7 +180,7 @@ def fit_laplace(
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
-        if curvature_of(found.mode) < NO_CURVATURE:
+        if not care.marginal.is_exact and curvature_of(found.mode) < NO_CURVATURE:
             return nowhere(coordinates, ())
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         if np.isfinite(found.value):
@@ -221,6 +227,8 @@ def fit_laplace(
             alone=alone,
         )
 
+    if start is None and care.marginal.is_exact and model.known_start is None:
+        start = _near(model, care)
     if start is None:
         start = np.append(before, _first_elements(model, elements))
     summit = climb_from(start)
@@ -238,11 +246,14 @@ def fit_laplace(
         at = place_of(coordinates)._replace(lambdas=lambdas)
         approximation = on_faces(problem, at, approximation)
     beta = sl.solve_triangular(R, coordinates[:p]) if p else coordinates[:p]
-    covariances = tuple(factor @ factor.T for factor in lambdas)
+    covariances, mode = tuple(factor @ factor.T for factor in lambdas), approximation.mode
     return LaplaceFit(
         params=Params(beta, covariances, space.own.scale.to_natural(coordinates[p:m])),
         coordinates=coordinates,
-        approximation=approximation,
+        approximation=approximation._replace(
+            in_beta=R.T @ approximation.in_beta,
+            mode=mode._replace(at=mode.at._replace(beta=beta)),
+        ),
         problem=problem._replace(X=stack.X),
         gain=summit.gain,
         converged=summit.converged,
@@ -264,6 +275,15 @@ def _first_elements(model: Model, elements: FactorSpace) -> Floats:
         if not elements.resting(known).any():
             return known
     return elements.start(FIRST_SD)
+
+
+def _near(model: Model, care: Care) -> Floats | None:
+    """Coordinates of the approximation's maximum, from where an exact one is near; None where it has none."""
+    try:
+        found = fit_laplace(model, care=care._replace(negligible=ROUGHLY, marginal=Determinant))
+    except np.linalg.LinAlgError:
+        return None
+    return found.coordinates if np.isfinite(found.coordinates).all() else None
 
 
 def _rank(summit: Summit) -> tuple[bool, float]:
@@ -317,7 +337,7 @@ def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
         mode = find_mode(problem, at, beside.mode.u)
     except np.linalg.LinAlgError:
         return beside
-    value = mode.value - 0.5 * mode.factor.log_det
+    value = mode.value + problem.marginal.added(problem, mode)
     return beside._replace(value=value, mode=mode) if np.isfinite(value) else beside
 
 

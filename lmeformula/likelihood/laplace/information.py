@@ -38,7 +38,7 @@ def complete_block(problem: Problem, mode: Mode, depths: Depths) -> tuple[Floats
       square: (p + f, p + f) in the fixed effects and own parameters.
     """
     weighted = problem.X * mode.weights[:, None]
-    p, f = weighted.shape[1], len(depths.own)
+    p, f = weighted.shape[1], len(depths.own_each)
     square = np.empty((p + f, p + f))
     square[:p, :p] = problem.X.T @ weighted
     square[p:, :p] = -depths.own_first @ problem.X

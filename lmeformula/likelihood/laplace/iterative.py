@@ -17,6 +17,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     Problem,
     approximate,
     assemble,
+    by_determinant,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place
 from lmeformula.likelihood.laplace.observed import observed_information
@@ -123,7 +124,12 @@ def scores_by_probe(
     scores = np.empty((factor.num_probes, space.size))
     for number, leverages in enumerate(factor.leverages_by_probe()):
         traces = tuple(each[number] for each in factor.probed.each)
-        alone = assemble(problem, found.mode, found.depths, leverages, traces)
+        alone = assemble(
+            problem,
+            found.mode,
+            found.depths,
+            by_determinant(problem, found.mode, found.depths, leverages, traces),
+        )
         scores[number] = gradient(space, psi, alone)
     return scores
 

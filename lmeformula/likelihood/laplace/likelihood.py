@@ -12,7 +12,7 @@ Kristensen, Nielsen, Berg, Skaug, Bell (2016), J. Stat. Softw. 70(5), section 2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import scipy.linalg as sl
@@ -24,6 +24,7 @@ from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths, Slopes
 from lmeformula.likelihood.laplace.rows import RowDerivatives
+from lmeformula.model.compile import Model
 
 MAX_NEWTON_STEPS = 60
 # The mode is found when Newton's next step would raise the log joint density by less than this.
@@ -39,7 +40,53 @@ ROUNDING = 2e-16
 
 
 # row weights (n,), covariance factors -> M, factored or otherwise made solvable
+# How fits are called whose effects are integrated out, and where their errors are from.
+Method = Literal["laplace", "quadrature"]
 Factorize: TypeAlias = Callable[[Floats, tuple[Floats, ...]], Factor | ProbedFactor]
+
+
+class Beyond(NamedTuple):
+    """What a log-likelihood has beyond the log joint density at the mode, and how that moves.
+
+    Attributes:
+      value: what is added.
+      in_beta, in_factors, in_own: its derivatives as in `Approximation`, the mode moving along.
+    """
+
+    value: float
+    in_beta: Floats
+    in_factors: tuple[Floats, ...]
+    in_own: Floats
+
+
+class Marginal(Protocol):
+    """How effects are integrated out, around their mode.
+
+    Attributes:
+      method: how fits that do so are called.
+      is_exact: whether that is the likelihood itself, but for a numerical error.
+    """
+
+    method: Method
+    is_exact: bool
+
+    @classmethod
+    def of(cls, model: Model, plan: Layout) -> Marginal:
+        """That of a model."""
+
+    def beyond(self, problem: Problem, mode: Mode, depths: Depths) -> Beyond:
+        """What is added at a mode, and its derivatives."""
+
+    def added(self, problem: Problem, mode: Mode) -> float:
+        """What is added alone, also where covariances are singular."""
+
+    def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
+        """The same at other parameters, given effects (q,) that are as near to the mode as its slope tells."""
+
+    def effects(
+        self, problem: Problem, mode: Mode
+    ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+        """(l, k) what stands for the effects, and their (l, k, k) covariances, of each term."""
 
 
 class Problem(NamedTuple):
@@ -51,6 +98,7 @@ class Problem(NamedTuple):
       offset: (n,).
       rows: derivatives of the rows' log density.
       factorize: how M is made solvable.
+      marginal: how effects are integrated out.
     """
 
     plan: Layout
@@ -58,6 +106,7 @@ class Problem(NamedTuple):
     offset: Floats
     rows: RowDerivatives
     factorize: Factorize
+    marginal: Marginal
 
 
 class At(NamedTuple):
@@ -194,13 +243,81 @@ def approximate(
     """
     mode = find_mode(problem, at, start, enough)
     depths = problem.rows.depths(mode.eta, at.own)
-    return assemble(problem, mode, depths, mode.factor.leverages(), mode.factor.inverse_traces())
+    return assemble(problem, mode, depths, problem.marginal.beyond(problem, mode, depths))
 
 
-def assemble(
+def joint_slopes(problem: Problem, mode: Mode, depths: Depths) -> Beyond:
+    """The log joint density at a mode, and its derivatives there, where its slope in the effects is none."""
+    first, u = mode.rows.first, problem.plan.split(mode.u)
+    by_first = problem.plan.split(problem.plan.gather(first))
+    in_factors = tuple(pull.T @ effects for pull, effects in zip(by_first, u, strict=True))
+    return Beyond(mode.value, problem.X.T @ first, in_factors, depths.own)
+
+
+def assemble(problem: Problem, mode: Mode, depths: Depths, beyond: Beyond) -> Approximation:
+    """The approximation at a mode, from what it has beyond the log joint density there."""
+    joint = joint_slopes(problem, mode, depths)
+    return Approximation(
+        value=joint.value + beyond.value,
+        in_beta=joint.in_beta + beyond.in_beta,
+        in_factors=tuple(
+            slope + more for slope, more in zip(joint.in_factors, beyond.in_factors, strict=True)
+        ),
+        in_own=joint.in_own + beyond.in_own,
+        mode=mode,
+        depths=depths,
+    )
+
+
+class Determinant:
+    """Laplace's way to integrate effects out: as if their density were normal about the mode."""
+
+    method: Method = "laplace"
+    is_exact = False
+
+    @classmethod
+    def of(cls, model: Model, plan: Layout) -> Determinant:
+        """See `Marginal`."""
+        return cls()
+
+    def beyond(self, problem: Problem, mode: Mode, depths: Depths) -> Beyond:
+        """See `Marginal`."""
+        factor = mode.factor
+        return by_determinant(problem, mode, depths, factor.leverages(), factor.inverse_traces())
+
+    def added(self, problem: Problem, mode: Mode) -> float:
+        """See `Marginal`."""
+        return -0.5 * mode.factor.log_det
+
+    def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
+        """See `Marginal`."""
+        mode = _look(problem, at, u)
+        return self.beyond(problem, mode, problem.rows.depths(mode.eta, at.own))
+
+    def effects(
+        self, problem: Problem, mode: Mode
+    ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+        """See `Marginal`: the modes, and covariances by the curvature there."""
+        return mode.factor.effects(mode.u, mode.u), mode.factor.effect_blocks()
+
+
+def _look(problem: Problem, at: At, u: Floats) -> Mode:
+    """The derivatives of the rows at effects u, as of a mode."""
+    plan = problem.plan
+    eta = problem.offset + problem.X @ at.beta
+    eta = eta + plan.spread(apply_lambda(plan, at.lambdas, u))
+    rows = problem.rows.slopes(eta, at.own)
+    weights = -rows.second
+    factor = problem.factorize(weights, at.lambdas)
+    return Mode(at, u, eta, rows, weights, factor, rows.value - 0.5 * float(u @ u), 0)
+
+
+def by_determinant(
     problem: Problem, mode: Mode, depths: Depths, leverages: Floats, traces: tuple[Floats, ...]
-) -> Approximation:
-    """The approximation at a mode, from what its gradient needs of M^-1.
+) -> Beyond:
+    """-log |M| / 2, and its derivatives from what they need of M^-1.
+
+    Effects that are not at the mode are moved as the mode would be, by the same derivatives.
 
     Args:
       problem: the arrays.
@@ -209,38 +326,7 @@ def assemble(
       leverages: (n,) diagonal of Z Lambda M^-1 Lambda' Z'.
       traces: (k, k) sum over the levels of the diagonal blocks of M^-1, for each term.
     Returns:
-      The approximation; its gradient is linear in leverages and traces.
-    """
-    by_determinant = determinant_slopes(problem, mode, depths, leverages, traces)
-    first, u = mode.rows.first, problem.plan.split(mode.u)
-    by_first = problem.plan.split(problem.plan.gather(first))
-    return Approximation(
-        value=mode.value - 0.5 * mode.factor.log_det,
-        in_beta=problem.X.T @ first + by_determinant.in_beta,
-        in_factors=tuple(
-            pull.T @ effects + slope
-            for pull, effects, slope in zip(by_first, u, by_determinant.in_factors, strict=True)
-        ),
-        in_own=depths.own + by_determinant.in_own,
-        mode=mode,
-        depths=depths,
-    )
-
-
-class DeterminantSlopes(NamedTuple):
-    """How -log |M| / 2 moves with the parameters, the effects moving along: as in `Approximation`."""
-
-    in_beta: Floats
-    in_factors: tuple[Floats, ...]
-    in_own: Floats
-
-
-def determinant_slopes(
-    problem: Problem, mode: Mode, depths: Depths, leverages: Floats, traces: tuple[Floats, ...]
-) -> DeterminantSlopes:
-    """The part of the gradient that is from -log |M| / 2; arguments as of `assemble`.
-
-    Effects that are not at the mode are moved as the mode would be, by the same derivatives.
+      What is beyond the mode; its derivatives are linear in leverages and traces.
     """
     plan, factor, lambdas = problem.plan, mode.factor, mode.at.lambdas
     # How it changes with each row's predictor, through that row's weight.
@@ -258,7 +344,8 @@ def determinant_slopes(
             raise np.linalg.LinAlgError("the density has no finite curvature here")
         spread = sl.solve_triangular(lambdas[j], missing, lower=True, trans="T")
         in_factors.append(by_slope[j].T @ u[j] + by_first[j].T @ a[j] - spread)
-    return DeterminantSlopes(
+    return Beyond(
+        value=-0.5 * factor.log_det,
         in_beta=problem.X.T @ slope,
         in_factors=tuple(in_factors),
         # Through the rows' weights in log|M|, and through the mode that log|M| is taken at.

@@ -21,7 +21,7 @@ from lmeformula.family.limit import Limit
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.information import coefficient_information
 from lmeformula.likelihood.laplace.likelihood import Approximation, At, approximate
-from lmeformula.likelihood.laplace.modes import arrays_of
+from lmeformula.likelihood.laplace.modes import again
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 
@@ -209,6 +209,6 @@ def _beside(
     free = space.own.scale.to_free(natural)
     start = np.concatenate([first, free, rest])
     lambdas = found.charts.factors(found.charts.settle(rest))
-    problem = arrays_of(model, found.problem.plan, found.problem.factorize)
+    problem = again(found.problem, model)
     at = At(found.params.beta, lambdas, free)
     return model, start, approximate(problem, at, found.approximation.mode.u)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from lmeformula.arrays import Floats
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.information import complete_block
 from lmeformula.likelihood.laplace.likelihood import (
-    Approximation,
     At,
-    DeterminantSlopes,
+    Determinant,
     Factorize,
+    Marginal,
     Mode,
     Problem,
     find_mode,
@@ -26,6 +26,22 @@ from lmeformula.likelihood.laplace.likelihood import (
 from lmeformula.likelihood.laplace.rows import row_derivatives
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
+
+
+class Sloped(Protocol):
+    """What has derivatives in the parameters, as `Approximation` has them."""
+
+    @property
+    def in_beta(self) -> Floats:
+        """(p,)."""
+
+    @property
+    def in_factors(self) -> tuple[Floats, ...]:
+        """(k, k) of each term."""
+
+    @property
+    def in_own(self) -> Floats:
+        """(f,)."""
 
 
 class KnownMode(NamedTuple):
@@ -54,18 +70,30 @@ def effects_held(plan: Layout, mode: Mode, lambdas: tuple[Floats, ...]) -> Float
     return without_lambda(plan, lambdas, apply_lambda(plan, mode.at.lambdas, mode.u))
 
 
-def arrays_of(model: Model, plan: Layout, factorize: Factorize | None = None) -> Problem:
+def arrays_of(
+    model: Model,
+    plan: Layout,
+    factorize: Factorize | None = None,
+    marginal: type[Marginal] = Determinant,
+) -> Problem:
     """A model's arrays.
 
     Args:
       model: the model.
       plan: layout of its random effects.
       factorize: how M is made solvable; factored by default, with the meetings of the terms found once.
+      marginal: how effects are integrated out; by default as Laplace did.
     """
     if factorize is None:
         factorize = find_incidence(plan).factorize
     stack = model.stack
-    return Problem(plan, stack.X, stack.offset, row_derivatives(model), factorize)
+    rows, way = row_derivatives(model), marginal.of(model, plan)
+    return Problem(plan, stack.X, stack.offset, rows, factorize, way)
+
+
+def again(problem: Problem, model: Model) -> Problem:
+    """The arrays of another model with the same effects, made solvable and integrated out the same way."""
+    return arrays_of(model, problem.plan, problem.factorize, type(problem.marginal))
 
 
 def mode_slopes(
@@ -110,8 +138,8 @@ def slopes_in_psi(
     return slopes
 
 
-def gradient(space: ParamSpace, psi: Floats, found: Approximation | DeterminantSlopes) -> Floats:
-    """The gradient in psi (d,) of an approximation there."""
+def gradient(space: ParamSpace, psi: Floats, found: Sloped) -> Floats:
+    """The gradient in psi (d,) of what moves with the parameters there."""
     in_psi = space.pull_back(psi, found.in_factors)
     in_psi[: space.num_fixed] = found.in_beta
     in_psi[space.own_slice] = found.in_own

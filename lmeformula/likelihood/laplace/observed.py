@@ -19,10 +19,8 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
-    At,
     Mode,
     Problem,
-    determinant_slopes,
     find_mode,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place, slopes_in_psi
@@ -113,8 +111,9 @@ def observed_information(
     scale = np.sqrt(np.maximum(np.abs(np.diag(before)), 1e-300))
 
     def slopes(step: Floats) -> Floats:
-        found = _determinant(space, problem, psi + step, mode.u + step @ moves)
-        return np.where(free, found, 0.0) @ ways
+        there = psi + step
+        found = problem.marginal.near(problem, place(space, there), mode.u + step @ moves)
+        return np.where(free, gradient(space, there, found), 0.0) @ ways
 
     def two_sided(step: Floats) -> Floats:
         return 0.5 * (slopes(step) - slopes(-step))
@@ -195,27 +194,6 @@ def _bends(space: ParamSpace, psi: Floats, term: int, slope: Floats) -> Floats:
         ends = [structure.cholesky_jacobian(theta + side * step, k) for side in (1.0, -1.0)]
         found[place_] = np.einsum("tab,ab->t", ends[0] - ends[1], slope) / (2.0 * BEND)
     return 0.5 * (found + found.T)
-
-
-def _determinant(space: ParamSpace, problem: Problem, psi: Floats, u: Floats) -> Floats:
-    """(d,) slopes of -log |M| / 2 in psi, at effects u that need not be at the mode."""
-    at = place(space, psi)
-    mode = _look(problem, at, u)
-    depths = problem.rows.depths(mode.eta, at.own)
-    factor = mode.factor
-    found = determinant_slopes(problem, mode, depths, factor.leverages(), factor.inverse_traces())
-    return gradient(space, psi, found)
-
-
-def _look(problem: Problem, at: At, u: Floats) -> Mode:
-    """The derivatives of the rows at effects u, as of a mode."""
-    plan = problem.plan
-    eta = problem.offset + problem.X @ at.beta
-    eta = eta + plan.spread(apply_lambda(plan, at.lambdas, u))
-    rows = problem.rows.slopes(eta, at.own)
-    weights = -rows.second
-    factor = problem.factorize(weights, at.lambdas)
-    return Mode(at, u, eta, rows, weights, factor, rows.value - 0.5 * float(u @ u), 0)
 
 
 def _extrapolated(two_sided: Callable[[Floats], Floats], step: Floats) -> Floats:

@@ -42,12 +42,24 @@ def row_derivatives(model: Model) -> RowDerivatives:
     Returns:
       Functions of the linear predictor and of the unconstrained own parameters.
     """
-    family = model.family
+    family, mixture = model.family, model.stack.mixture
     response = family.response(model.design)
-    scale = model.space.own.scale
-    mixture = model.stack.mixture
-    k = mixture.num_predictors
     form = stacked_form(family, response, mixture)
+    return derivatives_of(form, response, model.space.own.scale, mixture)
+
+
+def derivatives_of(
+    form: ClosedForm, response: tuple[Floats, ...], scale: Scale, mixture: Mixture
+) -> RowDerivatives:
+    """The derivatives of rows with given responses.
+
+    Args:
+      form: their derivatives, in natural own parameters; see `stacked_form`.
+      response: the response arrays, of `mixture.num_rows` rows.
+      scale: of the own parameters.
+      mixture: how stacked rows read the predictors.
+    """
+    k = mixture.num_predictors
 
     def slopes(eta: Floats, free: Floats) -> Slopes:
         # Far from the mode a density may overflow: such steps are shortened, not warned about.
@@ -58,7 +70,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
             found = form.depths(eta, response, scale.to_natural(free))
             found = found._replace(third=found.third.reshape(len(mixture.readers), k, -1))
-            return in_free(found, scale, free) if len(found.own) else found
+            return in_free(found, scale, free) if len(found.own_each) else found
 
     return RowDerivatives(slopes, depths, mixture.held)
 
@@ -71,10 +83,10 @@ def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
         # Next to a limit, what is held has derivatives without digits, or none.
         jacobian, squares = jacobian[moved], found.own_own[np.ix_(moved, moved)]
         first, second = found.own_first[moved], found.own_second[moved]
-        found = Depths(found.third, found.own[moved], squares, first, second)
+        found = Depths(found.third, found.own_each[moved], squares, first, second)
     return Depths(
         third=found.third,
-        own=jacobian.T @ found.own,
+        own_each=jacobian.T @ found.own_each,
         own_own=jacobian.T @ found.own_own @ jacobian + bend,
         own_first=jacobian.T @ found.own_first,
         own_second=jacobian.T @ found.own_second,

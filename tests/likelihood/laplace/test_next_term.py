@@ -68,7 +68,7 @@ def test_one_beyond_all_numbers_is_infinite():
 
     def lopsided(eta, own):
         slopes = problem.rows.slopes(eta, own)
-        return slopes._replace(value=slopes.value + 1e200 * float((eta - mode.eta).sum()))
+        return slopes._replace(values=slopes.values + 1e200 * (eta - mode.eta))
 
     rows = problem.rows._replace(slopes=lopsided)
     assert next_term(problem._replace(rows=rows), mode) == (np.inf, np.inf)

@@ -1,0 +1,1 @@
+"""The marginal likelihood of small blocks of effects, by quadrature."""

@@ -1,0 +1,134 @@
+"""Effects integrated out by quadrature: the log-likelihood itself, where blocks of effects are small."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmeformula.algebra.crossproducts import Layout, layout
+from lmeformula.arrays import Floats, Ints
+from lmeformula.errors import ModelError
+from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.likelihood import (
+    EXACT_GAIN,
+    At,
+    Beyond,
+    Determinant,
+    Marginal,
+    Method,
+    Mode,
+    Problem,
+    find_mode,
+    joint_slopes,
+)
+from lmeformula.likelihood.quadrature.blocks import blocks_of
+from lmeformula.likelihood.quadrature.integral import (
+    SETTLED,
+    Integral,
+    Integrand,
+    integrand,
+    integrate,
+)
+from lmeformula.likelihood.quadrature.nodes import WIDEST
+from lmeformula.model.compile import Model
+
+# Where half of the nodes change less, fewer do.
+TOO_GOOD = 0.01 * SETTLED
+# Densities of rows that an evaluation begins with, of one and of two effects a block: more take too long.
+MOST_DENSITIES = {1: 20_000_000, 2: 2_000_000}
+
+
+class Quadrature:
+    """The integral over each block, around its mode; see `Marginal`.
+
+    Each block begins with as many nodes as it took the last time, or the next fewer where these did too well.
+
+    Args:
+      of: what is integrated.
+    """
+
+    method: Method = "quadrature"
+    is_exact = True
+
+    def __init__(self, of: Integrand) -> None:
+        self.integrand = of
+        self._first: Ints | None = None
+
+    @classmethod
+    def of(cls, model: Model, plan: Layout) -> Quadrature:
+        """That of a model whose blocks are small."""
+        found = integrand(model, plan)
+        assert found is not None, "blocks of this model are too large"
+        return cls(found)
+
+    def integral(self, problem: Problem, mode: Mode) -> Integral:
+        """The log-likelihood, from nodes around a mode."""
+        held = problem.rows.held(mode.weights)
+        found = integrate(self.integrand, mode.at, problem.X, mode.u, held, first=self._first)
+        self._first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
+        return found
+
+    def beyond(self, problem: Problem, mode: Mode, depths: Depths) -> Beyond:
+        """See `Marginal`."""
+        found, joint = self.integral(problem, mode), joint_slopes(problem, mode, depths)
+        return Beyond(
+            found.value - joint.value,
+            found.in_beta - joint.in_beta,
+            tuple(a - b for a, b in zip(found.in_factors, joint.in_factors, strict=True)),
+            found.in_own - joint.in_own,
+        )
+
+    def added(self, problem: Problem, mode: Mode) -> float:
+        """See `Marginal`."""
+        return self.integral(problem, mode).value - mode.value
+
+    def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
+        """See `Marginal`."""
+        mode = find_mode(problem, at, u, EXACT_GAIN)
+        return self.beyond(problem, mode, problem.rows.depths(mode.eta, at.own))
+
+    def effects(
+        self, problem: Problem, mode: Mode
+    ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+        """See `Marginal`: their means and covariances given the data."""
+        found, of = self.integral(problem, mode), self.integrand
+        # An effect that blocks share is the same in each.
+        block = np.empty(of.plan.num_effects, np.int64)
+        for place in range(of.width):
+            has = of.effects[:, place] >= 0
+            block[of.effects[has, place]] = np.flatnonzero(has)
+        modes, covariances = [], []
+        for j, factor in enumerate(mode.at.lambdas):
+            levels, k = of.plan.sizes[j]
+            mine = np.arange(levels * k).reshape(levels, k) + of.plan.starts[j]
+            blocks, local = block[mine], of.local[mine]
+            own = found.covariances[blocks[:, :, None], local[:, :, None], local[:, None, :]]
+            modes.append(found.means[blocks, local] @ factor.T)
+            covariances.append(factor @ own @ factor.T)
+        return tuple(modes), tuple(covariances)
+
+
+# How effects are integrated out, by the name of the method.
+MARGINALS: dict[str, type[Marginal]] = {way.method: way for way in (Determinant, Quadrature)}
+
+
+def check_blocks(model: Model) -> None:
+    """Refuse a model whose blocks of effects are too large for quadrature.
+
+    Raises:
+      ModelError: that says how large they are.
+    """
+    plan = layout(model.stack.terms)
+    if integrand(model, plan) is None:
+        widest = blocks_of(model, plan).widest
+        raise ModelError(
+            f"quadrature is for random effects of which at most {WIDEST} hang together, as those of a level "
+            "of one grouping factor, or for one effect a level of two nested factors; here "
+            f"{widest:,} hang together",
+            hint='Use method="mcem", which crossed factors take; or method="laplace".',
+        )
+
+
+def reaches(model: Model) -> bool:
+    """Whether quadrature integrates a model's effects in reasonable time."""
+    found = integrand(model, layout(model.stack.terms))
+    return found is not None and found.num_densities <= MOST_DENSITIES[found.width]
