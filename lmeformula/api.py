@@ -72,7 +72,8 @@ def estimate(
       model: from `lmeformula.compile`.
       method: "exact" (Gaussian models), "quadrature" (other models of one grouping factor with one or two
         effects a level, exact to its numerical error), "laplace" (the Laplace approximation), "mcem" (Monte
-        Carlo EM), or "auto": exact where that is possible, mcem otherwise.
+        Carlo EM), or "auto": exact or by quadrature where that is possible, otherwise, or where an option of
+        its is given, mcem.
       seed: of all random numbers; the same seed, data and machine give the same bits.
       reml: maximise the restricted likelihood, as lme4 does by default (exact only).
       solver: "direct" factors a dense block of all effects but those of the largest term; "iterative" never

@@ -13,7 +13,7 @@ from lmeformula.estimation.solver import choose_solver
 from lmeformula.estimation.student_effects import estimate_student, refuse
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.laplace.fit import Care
-from lmeformula.likelihood.quadrature.marginal import MARGINALS, check_blocks
+from lmeformula.likelihood.quadrature.marginal import MARGINALS, check_blocks, reaches
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 from lmeformula.startup import import_tensorflow
@@ -51,7 +51,7 @@ def estimate(
     is_gaussian = model.family.is_normal
     is_student = not model.space.has_normal_priors
     if method == "auto":
-        method = "exact" if is_gaussian and not is_student else "mcem"
+        method = best_method(model, solver, options)
     if is_student:
         refuse(method, solver, model.dtype)
     if method == "exact" and not is_gaussian:
@@ -97,3 +97,19 @@ def estimate(
         if method == "exact":
             return gaussian.estimate_exact(model, reml, solver, seed, settings, start=start)
         return in_orthogonal_columns(model, by_method)
+
+
+def best_method(model: Model, solver: str = "auto", options: Options | None = None) -> str:
+    """The most exact method that takes a model in reasonable time.
+
+    Args:
+      model: what to fit.
+      solver: "auto", "direct" or "iterative".
+      options: of the Monte Carlo EM engine; others than the usual ones ask for it.
+    """
+    if not model.space.has_normal_priors:
+        return "mcem"
+    if model.family.is_normal:
+        return "exact"
+    is_free = solver != "iterative" and options in (None, Options())
+    return "quadrature" if is_free and reaches(model) else "mcem"

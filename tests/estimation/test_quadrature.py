@@ -13,6 +13,8 @@ from scipy import stats
 from scipy.special import expit, gammaln, logsumexp
 
 import lmeformula as lf
+from lmeformula.em.types import Options
+from lmeformula.estimation.dispatch import best_method
 
 GRID = np.linspace(-9.0, 9.0, 601)
 LEVELS, ROWS = 50, 10
@@ -319,3 +321,35 @@ def test_larger_blocks_are_refused(formula, count):
     data = nested_data().assign(x2=lambda d: np.arange(400) % 7)
     with pytest.raises(lf.ModelError, match=count):
         lf.fit(formula, data, "bernoulli", method="quadrature")
+
+
+# ---- the method that is taken ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("formula", "family", "choices", "method"),
+    [
+        ("y ~ x + (1 | outer)", "bernoulli", {}, "quadrature"),
+        ("n ~ x + (x | outer)", "poisson", {}, "quadrature"),
+        ("n ~ x + (1 | outer) + (1 | inner)", "poisson", {}, "quadrature"),
+        ("n ~ x + (1 | outer) + (1 | other)", "poisson", {}, "mcem"),
+        ("y ~ x + (x + n | outer)", "bernoulli", {}, "mcem"),
+        ("y ~ x + (1 | outer)", "bernoulli", {"solver": "iterative"}, "mcem"),
+        ("y ~ x + (1 | outer)", "bernoulli", {"options": Options(num_draws=30)}, "mcem"),
+        ("y ~ x + (1 | outer)", "bernoulli", {"options": Options()}, "quadrature"),
+        ('y ~ x + (1 | gr(outer, dist = "student"))', "bernoulli", {}, "mcem"),
+        ("x ~ n + (1 | outer)", "gaussian", {}, "exact"),
+    ],
+)
+def test_the_most_exact_method_is_taken(formula, family, choices, method):
+    data = nested_data().assign(other=np.arange(400) % 7)
+    assert best_method(lf.compile(lf.design(formula, data), family), **choices) == method
+
+
+def test_too_many_nodes_are_left_to_draws():
+    rows = 2_000_000 // 17**2 + 1
+    data = pd.DataFrame(
+        {"y": np.arange(rows) % 2, "x": np.arange(rows) % 3, "g": np.arange(rows) % 50}
+    )
+    assert best_method(lf.compile(lf.design("y ~ x + (x | g)", data), "bernoulli")) == "mcem"
+    assert best_method(lf.compile(lf.design("y ~ x + (1 | g)", data), "bernoulli")) == "quadrature"
