@@ -138,14 +138,14 @@ class _Likelihood:
 
     def __init__(self, model: Model, arrays: Arrays, inside: Integrand, modes: Floats) -> None:
         self.model, self.arrays, self.modes = model, arrays, modes
-        self.marginal, self.numbers = Quadrature(inside), inside.num_densities
+        self.marginal, self.numbers = Quadrature(inside), inside.densities()
         self.R = model.triangle
 
     @classmethod
     def of(cls, model: Model, arrays: Arrays, modes: Floats) -> _Likelihood | None:
         """Of a model; None where it is not to be integrated."""
         inside = integrand(model, arrays.plan)
-        if inside is None or inside.num_densities > MOST_NUMBERS:
+        if inside is None or inside.densities() > MOST_NUMBERS:
             return None
         return cls(model, arrays, inside, modes)
 

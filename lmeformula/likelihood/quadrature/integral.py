@@ -79,10 +79,9 @@ class Integrand(NamedTuple):
         """Whether blocks share effects."""
         return bool(self.groups[-1] + 1 < self.size)
 
-    @property
-    def num_densities(self) -> int:
-        """How many densities of rows an evaluation begins with."""
-        return int(len(self.model.stack.X) * NUMS_NODES[self.width][0] ** self.width)
+    def densities(self, number: int = 0) -> int:
+        """How many densities of rows an evaluation takes, with the number of nodes at that place for all."""
+        return int(len(self.model.stack.X) * NUMS_NODES[self.width][number] ** self.width)
 
     def by_block(self, effects: Floats) -> Floats:
         """(l, k) of each block, from (q,) in the order of the layout; zeros where there is no effect."""

@@ -33,6 +33,8 @@ from lmeformula.model.compile import Model
 
 # Where half of the nodes change less, fewer do.
 TOO_GOOD = 0.01 * SETTLED
+# Densities of rows that are evaluated in one go.
+FEW = 50_000
 # Densities of rows that an evaluation begins with, of one and of two effects a block: more take too long.
 MOST_DENSITIES = {1: 20_000_000, 2: 2_000_000}
 
@@ -64,7 +66,10 @@ class Quadrature:
         """The log-likelihood, from nodes around a mode."""
         held = problem.rows.held(mode.weights)
         found = integrate(self.integrand, mode.at, problem.X, mode.u, held, first=self._first)
-        self._first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
+        first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
+        most = first.max(initial=0)
+        # Few densities take no longer than the calls for them: all blocks go at once.
+        self._first = np.full_like(first, most) if self.integrand.densities(most) <= FEW else first
         return found
 
     def beyond(self, problem: Problem, mode: Mode, depths: Depths) -> Beyond:
@@ -131,4 +136,4 @@ def check_blocks(model: Model) -> None:
 def reaches(model: Model) -> bool:
     """Whether quadrature integrates a model's effects in reasonable time."""
     found = integrand(model, layout(model.stack.terms))
-    return found is not None and found.num_densities <= MOST_DENSITIES[found.width]
+    return found is not None and found.densities() <= MOST_DENSITIES[found.width]
