@@ -79,7 +79,11 @@ EDITS: dict[str, tuple[str, Any, str]] = {
     "no version": ("version", None, "not as fits are saved"),
     "an unknown part": ("hook", "os.system", "not as fits are saved"),
     "an unknown field": ("fit.evil", 1, "'evil' is unknown"),
-    "an unknown method": ("fit.method", "magic", "'magic' is none of exact, laplace, mcem"),
+    "an unknown method": (
+        "fit.method",
+        "magic",
+        "'magic' is none of exact, quadrature, laplace, mcem",
+    ),
     "an unknown outcome": ("fit.outcome", "FINE", "'FINE' is none of CONVERGED"),
     "a flag that is none": ("fit.reml", 1, "fit.reml: it is not true or false"),
     "a number that is none": ("fit.loglik.value", "big", "fit.loglik.value: it is not a number"),
