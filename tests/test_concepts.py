@@ -169,7 +169,6 @@ TOLD_APART = {
     "lmeformula.model.joint": "what is compiled for one predictor has no matrix of them",
     "lmeformula.model.notation": "one predictor is written as the response's mean, without a symbol",
     "lmeformula.model.graph": "beside several predictors the own parameters left are shown one by one",
-    "lmeformula.likelihood.laplace.rows": "derivatives written out in NumPy are in one predictor",
     "lmeformula.likelihood.laplace.automatic": "densities and third derivatives of one have no axis of them",
     "lmeformula.sampling.rows": "and so are slopes that a family has; what is compiled for several is another",
     "lmeformula.sampling.laplace": "the cubic variate is of third derivatives in one predictor",

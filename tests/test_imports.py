@@ -336,6 +336,32 @@ def test_exact_fits_load_neither_tensorflow_nor_what_draws(asked: str) -> None:
     assert loaded_by(code).isdisjoint(TENSORFLOW | {"matplotlib", "arviz"})
 
 
+# Each family but for those that are written out for themselves, with one predictor and with several.
+LAPLACE = {
+    "student": "{'mu': 'y ~ x + (1 | g)', 'scale': '~ x', 'df': '~ 1'}",
+    "beta": "{'mu': 'share ~ x + (1 | g)', 'precision': '~ x'}",
+    "zero_inflated_poisson": "{'mu': 'count ~ x + (1 | g)', 'zi': '~ x'}",
+    "hurdle_nbinom2": "'count ~ x + (1 | g)'",
+    "generalized_poisson": "'count ~ x + (1 | g)'",
+    "cumulative": "{'mu': 'rating ~ x + (1 | g)', 'disc': '~ x'}",
+    "categorical": "'grade ~ x + (1 | g)'",
+}
+
+
+def test_laplace_fits_do_not_load_tensorflow() -> None:
+    code = (
+        "import numpy as np, sys, lmeformula as lf; rng = np.random.default_rng(1); x = rng.normal(size=60)\n"
+        "y = x + rng.standard_t(4, size=60); g = np.arange(60) % 6; count = rng.poisson(2.0, 60) * (y > -1)\n"
+        "data = {'x': x, 'y': y, 'g': g, 'count': count, 'share': 1.0 / (1.0 + np.exp(-y))}\n"
+        "data['rating'] = 1 + np.digitize(y, [-0.5, 0.5])\n"
+        "data['grade'] = np.array(list('oabc'))[data['rating']]\n"
+        f"for family, formulas in {{{', '.join(f'{k!r}: {v}' for k, v in LAPLACE.items())}}}.items():\n"
+        "    fit = lf.fit(formulas, data, family, method='laplace'); fit.stderr\n"
+        "    assert not any(name.startswith('tensorflow') for name in sys.modules), family"
+    )
+    assert loaded_by(code).isdisjoint(TENSORFLOW)
+
+
 def test_the_command_line_loads_neither_for_an_exact_fit(tmp_path: Path) -> None:
     table = tmp_path / "data.csv"
     table.write_text("y,g\n" + "\n".join(f"{i % 7}.5,{i % 4}" for i in range(40)))

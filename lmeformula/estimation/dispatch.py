@@ -79,7 +79,7 @@ def estimate(
         )
     if is_gaussian and not is_student:
         check_numbers(model.design)
-    if method == "mcem" or (method in MARGINALS and model.family.closed is None):
+    if method == "mcem" or (method in MARGINALS and not model.family.has_derivatives):
         import_tensorflow()
 
     def by_method(model: Model) -> FittedModel:

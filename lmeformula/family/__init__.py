@@ -6,7 +6,7 @@ With `pickled` comes how they go into a pickle, so that there is no family that 
 from lmeformula.family.built_in import FAMILIES, family
 from lmeformula.family.own import NO_OWN, Own
 from lmeformula.family.pickled import is_from_table
-from lmeformula.family.record import ClosedForm, Depths, Family, Slopes, log_density
+from lmeformula.family.record import ClosedForm, Depths, Family, Scores, Slopes, log_density
 
 __all__ = [
     "FAMILIES",
@@ -15,6 +15,7 @@ __all__ = [
     "Depths",
     "Family",
     "Own",
+    "Scores",
     "Slopes",
     "family",
     "is_from_table",

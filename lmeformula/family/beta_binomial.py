@@ -10,6 +10,7 @@ References: Griffiths (1973), Maximum likelihood estimation for the beta-binomia
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,18 @@ from lmeformula.arrays import Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
 from lmeformula.family.binary import trials_response
+from lmeformula.family.elementary import by_jet, log
 from lmeformula.family.gammas import LARGE, log_rising, log_rising_ratio
+from lmeformula.family.jets import jets
 from lmeformula.family.limit import of_trials, upwards
 from lmeformula.family.links import LINKS, Link
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.polya_urn import urn_form
+from lmeformula.family.polya_urn_large import MANY, log_chances
 from lmeformula.family.record import Arrays, Family, Predicted
+from lmeformula.family.rising_series import log_draws
+from lmeformula.family.series import Series
 from lmeformula.startup import tf, tfp
 
 
@@ -45,6 +51,7 @@ def beta_binomial(link: str) -> Family:
         predicted=(Predicted("precision", "log", aliases=("phi",)),),
         log_density=lambda eta, response, own: _density(chosen, eta, response, own),
         closed=urn_form(link),
+        series=lambda eta, response, own: _series(link, eta, response, own),
         paper=papers.BETA_BINOMIAL,
         limits=(upwards("precision", "binomial", of_trials),),
         measure="shares",
@@ -89,6 +96,23 @@ def _density(link: Link, eta: Tensor, response: Arrays, own: tuple[Tensor, ...])
         + _log_rising(log_precision, log_no, trials - successes)
         - _log_rising(log_precision, tf.zeros_like(log_precision), trials)
     )
+
+
+def _series(link: str, eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    successes, trials, log_ways = response
+    precision, added, both = own[0], -log(own[0]), jets(link)
+    yes, no = by_jet(both.log_cdf, eta), by_jet(both.log_survival, eta)
+    # As many draws are of both sides as of the whole.
+    is_relative = trials > precision.value
+    found = log_draws(yes, added, successes, is_relative)
+    found += log_draws(no, added, trials - successes, is_relative)
+    found -= log_draws(0.0 * added, added, trials, is_relative) - log_ways
+    if (many := trials > MANY).any():
+        logs, counts = (yes.value[many], no.value[many]), (successes[many], trials[many])
+        each = np.broadcast_to(precision.value, trials.shape)[many]
+        found.value = np.array(found.value)
+        found.value[many] = log_chances(*logs, *counts, each)
+    return found
 
 
 def _log_rising(log_precision: Tensor, log_share: Tensor, count: Tensor) -> Tensor:

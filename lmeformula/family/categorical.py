@@ -9,6 +9,8 @@ Reference: Agresti (2013), Categorical Data Analysis, 3rd ed., section 8.1, base
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from lmeformula.family.categories import indicators
 from lmeformula.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.family.predicted import predicted_of
 from lmeformula.family.record import Arrays, Family
+from lmeformula.family.series import Series, Terms
 from lmeformula.startup import tf, tfp
 
 
@@ -94,6 +97,33 @@ def _density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     return chosen - tf.reduce_logsumexp(logits, axis=0)
 
 
+def _series(etas: Sequence[Series], response: Arrays, own: Sequence[Series]) -> Series:
+    """By the chances p of the categories, and of all others; each predictor is a variable."""
+    space, logits = etas[0].space, np.stack([eta.value for eta in etas])
+    top = np.maximum(logits.max(axis=0), 0.0)
+    grown = np.exp(np.vstack([-top, logits - top]))
+    total = grown.sum(axis=0)
+    p, indicators = grown[1:] / total, response[1].T
+    # One less a chance that is nearly one has no digits.
+    rest = [np.delete(grown, a + 1, axis=0).sum(axis=0) / total for a in range(len(etas))]
+    chosen = np.sum(indicators[1:] * (logits - top), axis=0) - indicators[0] * top
+    terms: Terms = {}
+    for a, b, c in itertools.combinations_with_replacement(range(len(etas)), 3):
+        if a == b == c:
+            of_rest = np.where(indicators[a + 1] > 0.0, rest[a], -p[a])
+            terms[a,], terms[a, a] = of_rest, -0.5 * p[a] * rest[a]
+            third = -p[a] * rest[a] * (rest[a] - p[a]) / 6.0
+        elif a == b or b == c:
+            twice, once = (a, c) if a == b else (c, a)
+            terms[a, c] = p[a] * p[c]
+            third = 0.5 * p[twice] * p[once] * (rest[twice] - p[twice])
+        else:
+            third = -2.0 * p[a] * p[b] * p[c]
+        if space.order > 2:
+            terms[a, b, c] = third
+    return Series(space, chosen - np.log(total), terms)
+
+
 def _distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
     logits = tf.concat([tf.zeros_like(eta[..., :1, :]), eta], axis=-2)
     return tfp.distributions.Categorical(logits=tf.linalg.matrix_transpose(logits), dtype=eta.dtype)
@@ -110,6 +140,7 @@ def _grown(names: tuple[str, ...]) -> Family:
     return CATEGORICAL._replace(
         distribution=_distribution,
         log_density=_density,
+        series=_series,
         probabilities=_probabilities,
         predictors=names,
         starts=lambda design: tuple(_log_shares(design)[1:]),

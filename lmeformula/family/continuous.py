@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,16 @@ from lmeformula.family import papers
 from lmeformula.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.family.counts import stirling_remainder
 from lmeformula.family.deviances import of_gamma, of_inverse_gaussian
+from lmeformula.family.elementary import above_zero, less_growth, log, softplus
 from lmeformula.family.gammas import less_powers
+from lmeformula.family.less_powers import less_powers_series
+from lmeformula.family.links import softplus as softplus_of
 from lmeformula.family.location_scale import positive_response
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
 from lmeformula.family.runaway import logs_of, middle_of, of_precision, of_shares
+from lmeformula.family.series import Derivatives, Series, applied
 from lmeformula.startup import tf, tfp
 
 
@@ -132,6 +137,39 @@ def _beta_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Ten
     return norm + apart - log_y - log_rest
 
 
+def _gamma_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    log_y = response[1]
+    return own[0] * less_growth(log_y - eta) - less_powers_series(log(own[0])) - log_y
+
+
+def _inverse_gaussian_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    y, log_y = response
+    excess = above_zero(log_y - eta)
+    found = 0.5 * log(own[0]) - own[0] * (excess * excess) * (0.5 / y)
+    return found - 0.5 * (math.log(2.0 * math.pi) + 3.0 * log_y)
+
+
+def _beta_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    precision, log_precision = own[0], log(own[0])
+    log_share, log_rest = -softplus(-eta), -softplus(eta)
+    norm = less_powers_series(log_precision)
+    norm -= less_powers_series(log_precision + log_share)
+    norm -= less_powers_series(log_precision + log_rest)
+    apart = applied(lambda eta: _share_distances(eta, response), eta)
+    return norm + precision * apart - (response[1] + response[2])
+
+
+def _share_distances(eta: Floats, response: Arrays) -> Derivatives:
+    """mean log(share / mean) + (1 - mean) log((1 - share) / (1 - mean)), with its derivatives."""
+    _, log_y, log_rest = response
+    mean, rest = scipy.special.expit(eta), scipy.special.expit(-eta)
+    yield mean * (log_y + softplus_of(-eta, rest)) + rest * (log_rest + softplus_of(eta, mean))
+    apart, flat, turn = log_y - log_rest - eta, mean * rest, rest - mean
+    yield flat * apart
+    yield flat * (turn * apart - 1.0)
+    yield flat * ((turn**2 - 2.0 * flat) * apart - 2.0 * turn)
+
+
 GAMMA = Family(
     name="gamma",
     link="log",
@@ -146,6 +184,7 @@ GAMMA = Family(
     log_density=_gamma_density,
     slope=lambda eta, response, own: own[0] * tf.math.expm1(response[1][:, None] - eta),
     closed=ClosedForm(_gamma_slopes, _gamma_depths),
+    series=_gamma_series,
     predicted=(Predicted("shape", "log"),),
     deviance=of_gamma,
     paper=papers.GLM,
@@ -168,6 +207,7 @@ INVERSE_GAUSSIAN = Family(
     log_density=_inverse_gaussian_density,
     slope=_inverse_gaussian_slope,
     closed=ClosedForm(_inverse_gaussian_slopes, _inverse_gaussian_depths),
+    series=_inverse_gaussian_series,
     predicted=(Predicted("shape", "log"),),
     deviance=of_inverse_gaussian,
     paper=papers.GLM,
@@ -193,6 +233,7 @@ BETA = Family(
     own=lambda design: positive("precision", precision_of(response_of(design).values)),
     variance=lambda mean, own: mean * (1.0 - mean) / (1.0 + own[0]),
     log_density=_beta_density,
+    series=_beta_series,
     predicted=(Predicted("precision", "log", aliases=("phi",)),),
     paper=papers.BETA,
     runaways=(of_shares(lambda response: response[1] - response[2]),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from lmeformula.family.gammas import LARGE, REMAINDER
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
+from lmeformula.family.series import Derivatives, applied
 from lmeformula.startup import tf, tfp
 
 
@@ -80,12 +82,18 @@ def linear_dispersion(design: Design) -> Own:
     return positive("dispersion", float(np.clip(0.5 * (variance * mean - 1.0), 0.1, 20.0)))
 
 
-def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+def _poisson_derivatives(eta: Floats, response: Arrays) -> Derivatives:
     counts, _, log_counts, peaks = response
     mean, apart = np.exp(eta), eta - log_counts
     # From the density's peak: sums of counts times logarithms would leave no digit of large ones.
-    value = np.where(counts > 0.0, counts * (apart - np.expm1(apart)), -mean) + peaks
-    return Slopes(value, counts - mean, -mean)
+    yield np.where(counts > 0.0, counts * (apart - np.expm1(apart)), -mean) + peaks
+    yield counts - mean
+    yield -mean
+    yield -mean
+
+
+def _poisson_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    return Slopes(*itertools.islice(_poisson_derivatives(eta, response), 3))
 
 
 def count_family(name: str, title: str, called: tuple[str, ...] = (), **others: Any) -> Family:
@@ -121,6 +129,7 @@ POISSON = count_family(
     closed=ClosedForm(
         _poisson_slopes, lambda eta, response, own: Depths.of_predictor(-np.exp(eta))
     ),
+    series=lambda eta, response, own: applied(lambda eta: _poisson_derivatives(eta, response), eta),
     deviance=of_counts,
     paper=papers.GLM,
     tfp=("Poisson", "log_rate"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from lmeformula.arrays import Tensor
 from lmeformula.design.design import Design
 from lmeformula.family.checks import refused, residuals, response_of
 from lmeformula.family.deviances import of_normal
+from lmeformula.family.elementary import log, normal_series
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import positive
 from lmeformula.family.record import Arrays, Family, Predicted
+from lmeformula.family.series import Series
 from lmeformula.startup import tf, tfp
 
 
@@ -49,6 +52,11 @@ def _slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     return weights[:, None] / own[0] ** 2 * (y[:, None] - eta)
 
 
+def _series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    y, weights = response
+    return normal_series(y - eta, log(own[0]), weights) + 0.5 * np.log(weights)
+
+
 GAUSSIAN = Family(
     name="gaussian",
     link="identity",
@@ -60,6 +68,7 @@ GAUSSIAN = Family(
     variance=lambda mean, own: np.full_like(mean, own[0] ** 2),
     log_density=_log_density,
     slope=_slope,
+    series=_series,
     predicted=(Predicted("sigma", "log", start=_log_residual_sd),),
     deviance=of_normal,
     measure="numbers",

@@ -14,14 +14,19 @@ variance, Communications in Statistics 14, 667-681, for the negative rate. glmmT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from lmeformula.arrays import Tensor
 from lmeformula.family import papers
 from lmeformula.family.counts import count_family, linear_dispersion
+from lmeformula.family.elementary import exp, less_growth, log, log1mexp, log_sum, softplus
 from lmeformula.family.limit import downwards, of_total
 from lmeformula.family.record import Arrays, Predicted
 from lmeformula.family.rowwise import rowwise
+from lmeformula.family.series import Series, by_kind
 from lmeformula.startup import tf, tfp
 
 
@@ -71,6 +76,24 @@ def _generations(eta: Tensor, dispersion: Tensor, shape: Any, seed: Tensor) -> T
     return total
 
 
+def _series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    log_spread = 0.5 * softplus(log(own[0]))
+    parts = [(_of_zero, [log_spread]), (_of_others, [log_spread, log1mexp(log_spread)])]
+    return by_kind((response[0] > 0.0).astype(np.int64), parts, eta, response)
+
+
+def _of_zero(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    return -exp(eta - own[0])
+
+
+def _of_others(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    """By the Poisson density of the count at x = theta + rate count, from where that has its peak."""
+    counts, _, log_counts, peaks = response
+    log_theta = eta - own[0]
+    log_x = log_sum(log_theta, own[1] + log_counts)
+    return log_theta - log_x + counts * less_growth(log_x - log_counts) + peaks
+
+
 GENERALIZED_POISSON = count_family(
     "generalized_poisson",
     "GeneralizedPoisson",
@@ -79,6 +102,7 @@ GENERALIZED_POISSON = count_family(
     own=linear_dispersion,
     variance=lambda mean, own: mean * (1.0 + own[0]),
     log_density=_density,
+    series=_series,
     predicted=(Predicted("dispersion", "log"),),
     paper=papers.GENERALIZED_POISSON,
     limits=(downwards("dispersion", "poisson", of_total),),

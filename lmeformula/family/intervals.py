@@ -6,14 +6,18 @@ change with a by A (l(a) - A) and -A B, with b by A B and B (l(b) + B), where l 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lmeformula.arrays import Floats, Ints
+from lmeformula.family.elementary import by_jet, log1mexp
 from lmeformula.family.jets import jets
-from lmeformula.family.link_distributions import Tails
+from lmeformula.family.link_distributions import TAILS, Tails
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Slopes
+from lmeformula.family.series import Derivatives, Series, applied_to_all, by_kind
 
 
 class _Edges(NamedTuple):
@@ -61,6 +65,47 @@ def ordered_form(tails: Tails) -> ClosedForm:
         return Depths(-upper - lower, own_each, own_own, own_first, own_second)
 
     return ClosedForm(slopes, depths)
+
+
+def interval_series(link: str, eta: Series, codes: Ints, thresholds: Sequence[Series]) -> Series:
+    """The log chance of categories (n,), between thresholds that may vary with the rows."""
+    last, of = len(thresholds), jets(link)
+
+    def lowest(eta: Series, _: Arrays, own: Sequence[Series]) -> Series:
+        return by_jet(of.log_cdf, own[0] - eta)
+
+    def highest(eta: Series, _: Arrays, own: Sequence[Series]) -> Series:
+        return by_jet(of.log_survival, own[0] - eta)
+
+    def between(eta: Series, _: Arrays, own: Sequence[Series]) -> Series:
+        low, high = own[0] - eta, own[1] - eta
+        if link == "probit":
+            return applied_to_all(functools.partial(_between, TAILS[link]), high, low)
+        above, gap = by_jet(of.log_survival, low), log1mexp(own[1] - own[0])
+        if link == "logit":
+            # F(a) - F(b) = F(a) (1 - F(b)) (1 - exp(b - a))
+            return by_jet(of.log_cdf, high) + above + gap
+        # exp(-e^b) - exp(-e^a) = exp(-e^b) (1 - exp(-(e^a - e^b)))
+        return by_jet(of.log_cdf, high + gap) + above
+
+    inner = [(between, thresholds[k : k + 2]) for k in range(last - 1)]
+    return by_kind(codes, [(lowest, thresholds[:1]), *inner, (highest, thresholds[-1:])], eta, ())
+
+
+def _between(tails: Tails, a: Floats, b: Floats) -> Derivatives:
+    """log(F(a) - F(b)), whose derivatives are as above."""
+    log_chance = tails.log_between(a, b)
+    yield log_chance
+    A, B = (np.exp(tails.log_density(end) - log_chance) for end in (a, b))
+    yield {(0,): A, (1,): -B}
+    up, down, both = tails.slope(a) - A, tails.slope(b) + B, A * B
+    yield {(0, 0): A * up, (0, 1): both, (1, 1): -B * down}
+    yield {
+        (0, 0, 0): A * (up * up + tails.bend(a) - A * up),
+        (0, 0, 1): both * (up - A),
+        (0, 1, 1): both * (down + B),
+        (1, 1, 1): -B * (down * down + tails.bend(b) + B * down),
+    }
 
 
 def binary_form(link: str) -> ClosedForm:

@@ -7,6 +7,7 @@ References: Lange, Little, Taylor (1989), Robust statistical modeling using the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,16 @@ from lmeformula.design.design import Design
 from lmeformula.family import papers
 from lmeformula.family.bounded import POSITIVE, Bounded
 from lmeformula.family.checks import check_rows, numbers, refuse_weights, residuals, response_of
+from lmeformula.family.elementary import exp, less_share, log, normal_series
 from lmeformula.family.gammas import log_rising
+from lmeformula.family.less_powers import HALF_LOG_TAU
 from lmeformula.family.limit import of_rows, upwards
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own, positive
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Predicted, Slopes
+from lmeformula.family.rising_series import log_rising_ratio
 from lmeformula.family.runaway import LOCATED, Runaway, largest_of, logs_of
+from lmeformula.family.series import Derivatives, Series, applied_to_all
 from lmeformula.startup import tf, tfp
 
 # A t distribution has a mean above one degree of freedom, which the predictor is. Near none its likelihood is
@@ -29,7 +34,6 @@ from lmeformula.startup import tf, tfp
 LEAST_FREEDOM = 1.0
 # Half the distance between the quartiles of a normal distribution of sd one.
 QUARTILE = 0.6744897501960817
-HALF_LOG_TAU = 0.5 * math.log(2.0 * math.pi)
 
 
 def _any_number(design: Design) -> Arrays:
@@ -116,6 +120,42 @@ def _lognormal_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     )
 
 
+def _lognormal_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    log_y = response[1]
+    return normal_series(log_y - eta, log(own[0])) - log_y
+
+
+def _student_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    log_scale, log_df = log(own[0]), log(own[1])
+    apart, half = response[0] - eta, np.full(len(response[0]), 0.5)
+    square = apart * apart * exp(-2.0 * log_scale)
+    norm = log_rising_ratio(log_df - math.log(2.0), half) - HALF_LOG_TAU
+    return norm - log_scale + applied_to_all(_student_kernel, square, log_df)
+
+
+def _student_kernel(x: Any, log_s: Any) -> Derivatives:
+    """-(s + 1) / 2 log(1 + x / s), a normal density's exponent in the limit of a large s."""
+    s, ratio = np.exp(log_s), x * np.exp(-log_s)
+    share, rest = ratio / (1.0 + ratio), 1.0 / (1.0 + ratio)
+    yield -0.5 * (s + 1.0) * np.log1p(ratio)
+    # Of s log(1 + x / s), and of the logarithm alone: no difference of large numbers where s is large.
+    less, both = less_share(ratio), 1.0 + 1.0 / s
+    yield {(0,): -0.5 * rest * both, (1,): -0.5 * (s * less - share)}
+    square, flat = rest**2 / s, rest * share
+    yield {
+        (0, 0): 0.5 * square * both,
+        (0, 1): -0.5 * (flat - square),
+        (1, 1): -0.5 * (s * (less - share**2) + flat),
+    }
+    turn = square * (2.0 * rest - 1.0)
+    yield {
+        (0, 0, 0): -square * rest / s * both,
+        (0, 0, 1): -0.5 * (turn + 2.0 * square * rest / s),
+        (0, 1, 1): -0.5 * (flat * (share - rest) + turn),
+        (1, 1, 1): -0.5 * (s * (less - 2.0 * share**3) + flat * (share - rest)),
+    }
+
+
 STUDENT = Family(
     name="student",
     link="identity",
@@ -129,6 +169,7 @@ STUDENT = Family(
     variance=_student_variance,
     log_density=_student_density,
     slope=_student_slope,
+    series=_student_series,
     predicted=(
         Predicted("scale", "log", aliases=("sigma",)),
         Predicted("df", "log(. - 1)", 1, aliases=("nu",)),
@@ -167,6 +208,7 @@ LOGNORMAL = Family(
     log_density=_lognormal_density,
     slope=lambda eta, response, own: (response[1][:, None] - eta) / own[0] ** 2,
     closed=ClosedForm(_lognormal_slopes, _lognormal_depths),
+    series=_lognormal_series,
     predicted=(Predicted("sigma", "log"),),
     runaways=(
         Runaway(

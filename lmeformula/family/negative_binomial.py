@@ -5,21 +5,29 @@ Reference: Hardin, Hilbe (2018), Generalized Linear Models and Extensions, 4th e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import scipy.special
 
-from lmeformula.arrays import Floats, Tensor
+from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
 from lmeformula.family.counts import count_family, linear_dispersion, moments, stirling_remainder
 from lmeformula.family.deviances import of_nbinom2
-from lmeformula.family.gammas import NUM_TERMS, SMALL, log1p_ratio, log_rising_ratio
+from lmeformula.family.elementary import log, log1p_times, of_difference
+from lmeformula.family.elementary import softplus as softplus_series
+from lmeformula.family.gammas import NUM_TERMS, SMALL, log1p_ratio
+from lmeformula.family.gammas import log_rising_ratio as log_rising_ratio_tensor
 from lmeformula.family.limit import downwards, of_squares, of_total, upwards
 from lmeformula.family.links import softplus
 from lmeformula.family.own import Own, positive
 from lmeformula.family.polya_urn import is_short, summed
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Predicted, Slopes
 from lmeformula.family.rising import rising
+from lmeformula.family.rising_series import log_draws, log_rising_ratio
+from lmeformula.family.series import Derivatives, Series
 from lmeformula.startup import tf, tfp
 
 
@@ -34,7 +42,7 @@ def _quadratic_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -
     size = own[0]
     log_ratio = eta - tf.math.log(size)
     value = counts * eta - (counts + size) * tf.math.softplus(log_ratio)
-    return value + log_rising_ratio(size, counts) - log_factorials
+    return value + log_rising_ratio_tensor(size, counts) - log_factorials
 
 
 def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
@@ -43,21 +51,38 @@ def _quadratic_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> 
     return counts * tf.math.sigmoid(-log_ratio) - size * tf.math.sigmoid(log_ratio)
 
 
-def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+def _value(eta: Floats, response: Arrays, log_size: Any) -> Any:
+    """From the density's peak, at a mean that is the count itself, where the share is `whole`."""
     counts, _, log_counts, peaks = response
-    size = own[0]
-    log_ratio, apart = eta - np.log(size), eta - log_counts
-    # The rest of the share by itself: one less the share has no digits where means are 1e16 times the size.
-    share, rest = scipy.special.expit(log_ratio), scipy.special.expit(-log_ratio)
-    # From the density's peak, at a mean that is the count itself, where the share is `whole`.
-    whole = counts / (counts + size)
+    size, log_ratio = np.exp(log_size), eta - log_size
+    apart, whole = eta - log_counts, counts / (counts + size)
     fall = counts * apart - (counts + size) * np.log1p(whole * np.expm1(apart))
     top = peaks - 0.5 * np.log1p(counts / size)
-    top += stirling_remainder(counts + size) - stirling_remainder(np.full(1, size))
-    of_zero = -size * softplus(log_ratio, share)
-    value = np.where(counts > 0.0, fall + top, of_zero)
+    top += stirling_remainder(counts + size) - stirling_remainder(np.atleast_1d(size))
+    of_zero = -size * softplus(log_ratio, scipy.special.expit(log_ratio))
+    return np.where(counts > 0.0, fall + top, of_zero)
+
+
+def _quadratic_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
+    counts, size = response[0], own[0]
+    log_ratio = eta - np.log(size)
+    # The rest of the share by itself: one less the share has no digits where means are 1e16 times the size.
+    share, rest = scipy.special.expit(log_ratio), scipy.special.expit(-log_ratio)
+    value = _value(eta, response, np.log(size))
     second = -(counts + size) * share * rest
     return Slopes(value, counts * rest - size * share, second)
+
+
+def _quadratic_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    counts, log_size = response[0], log(own[0])
+    # Beside a small size both parts have nearly y log(size), and without it little.
+    is_small = eta.value > log_size.value
+    found = log_rising_ratio(log_size, counts, is_small) - log1p_times(eta, log_size)
+    found += of_difference(
+        lambda eta, log_size: _shares(eta - log_size, counts, is_small), eta, log_size
+    )
+    found.value = _value(eta.value, response, log_size.value)
+    return found
 
 
 def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
@@ -81,12 +106,22 @@ def _quadratic_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
     )
 
 
+def _shares(log_ratio: Floats, counts: Floats, is_small: Mask) -> Derivatives:
+    """Of y log(mean size / (mean + size)), whose two derivatives are shares of y; not its value."""
+    share, rest = scipy.special.expit(log_ratio), scipy.special.expit(-log_ratio)
+    yield 0.0
+    yield counts * rest, counts * np.where(is_small, -rest, share)
+    bend = -counts * share * rest
+    yield bend
+    yield bend * (rest - share)
+
+
 def _linear_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
     counts, log_factorials, *_ = (array[:, None] for array in response)
     mean = tf.exp(eta)
     # Poisson's density, and what goes to zero with the dispersion.
     value = counts * eta - mean * log1p_ratio(own[0]) - counts * tf.math.log1p(own[0])
-    return value + log_rising_ratio(mean / own[0], counts) - log_factorials
+    return value + log_rising_ratio_tensor(mean / own[0], counts) - log_factorials
 
 
 def _linear_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
@@ -112,6 +147,18 @@ def _linear_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
         own_first=(-draws.spread / dispersion - mean * rate_slope)[None],
         own_second=(-draws.skew / dispersion - mean * rate_slope)[None],
     )
+
+
+def _linear_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    counts, log_factorials, *_ = response
+    log_dispersion = log(own[0])
+    log_size = eta - log_dispersion
+    found = log_draws(eta, log_dispersion, counts) - counts * softplus_series(log_dispersion)
+    found -= log1p_times(eta, log_size) + log_factorials
+    # Beside a small size few logarithms are added up; of many they leave no digit.
+    is_large = log_size.value > 0.0
+    found.value = np.where(is_large, _value(eta.value, response, log_size.value), found.value)
+    return found
 
 
 def _log1p_ratio(x: float) -> tuple[float, float, float]:
@@ -141,6 +188,7 @@ NBINOM2 = count_family(
     log_density=_quadratic_density,
     slope=_quadratic_slope,
     closed=ClosedForm(_quadratic_slopes, _quadratic_depths),
+    series=_quadratic_series,
     predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
     deviance=of_nbinom2,
     paper=papers.NEGATIVE_BINOMIAL,
@@ -159,6 +207,7 @@ NBINOM1 = count_family(
     log_density=_linear_density,
     closed=ClosedForm(_linear_slopes, _linear_depths),
     serves=lambda response: is_short(response[0]),
+    series=_linear_series,
     predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(downwards("dispersion", "poisson", of_total),),

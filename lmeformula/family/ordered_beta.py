@@ -12,7 +12,7 @@ lower and upper bounds, Political Analysis 31, 519-536.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from lmeformula.errors import ModelError
 from lmeformula.family.bounded import ANYTHING, POSITIVE, Bounded
 from lmeformula.family.checks import check_rows, numbers, refuse_weights, response_of
 from lmeformula.family.continuous import BETA, precision_of
+from lmeformula.family.elementary import log1mexp, softplus
 from lmeformula.family.limit import Limit
 from lmeformula.family.notation import Notation
 from lmeformula.family.own import Own
@@ -31,6 +32,7 @@ from lmeformula.family.papers import Paper
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import by_rows, rowwise
 from lmeformula.family.runaway import of_shares
+from lmeformula.family.series import Series, by_kind
 from lmeformula.startup import tf, tfp
 
 Tensors = tuple[Tensor, ...]
@@ -145,6 +147,27 @@ def _log_density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
     return tf.where(y <= 0.0, of_zero, tf.where(y >= 1.0, of_one, inside))
 
 
+def _series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    y, (_, lower, upper) = response[0], own
+    parts = [(_zero, [lower]), (_one, [upper]), (_inside, [*own, log1mexp(upper - lower)])]
+    return by_kind(np.where(y <= 0.0, 0, np.where(y >= 1.0, 1, 2)), parts, eta, response)
+
+
+def _zero(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    return -softplus(eta - own[0])
+
+
+def _one(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    return -softplus(own[0] - eta)
+
+
+def _inside(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    precision, lower, upper, log_gap = own
+    assert BETA.series is not None
+    within = log_gap - softplus(lower - eta) - softplus(eta - upper)
+    return BETA.series(eta, response, [precision]) + within
+
+
 def _distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
     precision, lower, upper = own
     eps = float(np.finfo(eta.dtype.as_numpy_dtype).eps)
@@ -210,6 +233,7 @@ ORDERED_BETA = Family(
     variance=_variance,
     atoms=(0.0, 1.0),
     log_density=_log_density,
+    series=_series,
     predicted=(Predicted("precision", "log", aliases=("phi",)),),
     paper=Paper(
         "Kubinec, R.",

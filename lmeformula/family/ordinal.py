@@ -15,7 +15,7 @@ import scipy.special
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.family import papers
-from lmeformula.family.intervals import ordered_form
+from lmeformula.family.intervals import interval_series, ordered_form
 from lmeformula.family.link_distributions import TAILS
 from lmeformula.family.links import LINKS, Link, log1mexp, softplus
 from lmeformula.family.notation import ordered
@@ -54,6 +54,9 @@ def cumulative(link: str, thresholds: Pattern = "flexible") -> Family:
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
         closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else ordered_form(TAILS[link]),
+        series=lambda eta, response, own: interval_series(
+            link, eta, response[0].astype(np.int64), own
+        ),
         predicted=(Predicted("disc", "log", None, has_intercept=False),),
         paper=papers.ORDINAL,
         is_latent=True,

@@ -12,7 +12,9 @@ import scipy.special
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.family.bounded import ANYTHING, CHANCE, NEAREST, POSITIVE
+from lmeformula.family.elementary import at_most, exp, logistic, one_and_exp
 from lmeformula.family.record import Predicted
+from lmeformula.family.series import Series
 from lmeformula.startup import tf
 
 # Beyond this logit a chance is not told from one, as where it is one number for all rows.
@@ -26,26 +28,30 @@ class PredictorLink(NamedTuple):
       forward: parameter -> predictor, in NumPy.
       inverse: predictor -> parameter, in NumPy.
       tensor: the same in TensorFlow.
+      series: the same in series; None for those that only families of a user's have.
     """
 
     forward: Callable[[Floats], Floats]
     inverse: Callable[[Floats], Floats]
     tensor: Callable[[Tensor], Tensor]
+    series: Callable[[Series], Series] | None = None
 
 
 LINKS_OF_OWN = {
-    "log": PredictorLink(np.log, np.exp, lambda eta: tf.exp(eta)),
+    "log": PredictorLink(np.log, np.exp, lambda eta: tf.exp(eta), exp),
     "log(. - 1)": PredictorLink(
         lambda value: np.log(value - 1.0),
         lambda eta: 1.0 + np.exp(eta),
         lambda eta: 1.0 + tf.exp(eta),
+        one_and_exp,
     ),
     "logit": PredictorLink(
         scipy.special.logit,
         lambda eta: scipy.special.expit(np.minimum(eta, HIGHEST_LOGIT)),
         lambda eta: tf.math.sigmoid(tf.minimum(eta, tf.cast(HIGHEST_LOGIT, eta.dtype))),
+        lambda eta: logistic(at_most(eta, HIGHEST_LOGIT)),
     ),
-    "identity": PredictorLink(np.asarray, np.asarray, lambda eta: eta),
+    "identity": PredictorLink(np.asarray, np.asarray, lambda eta: eta, lambda eta: eta),
 }
 _NAMED = {POSITIVE: "log", (1.0, math.inf): "log(. - 1)", CHANCE: "logit", ANYTHING: "identity"}
 

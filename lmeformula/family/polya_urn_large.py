@@ -14,7 +14,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.family.gammas import NUM_TERMS, SMALL
-from lmeformula.family.tweedie_density import less_powers
+from lmeformula.family.less_powers import less_powers
 
 # Draws that are added up one by one, of rows that have more of them than so many.
 FIRST, MANY = 32, 200
@@ -83,9 +83,13 @@ def far_sums(first: Floats, counts: Floats) -> tuple[Floats, Floats, Floats, Flo
 
 
 def log_chances(
-    log_yes: Floats, log_no: Floats, successes: Floats, trials: Floats, precision: float
+    log_yes: Floats,
+    log_no: Floats,
+    successes: Floats,
+    trials: Floats,
+    precision: Floats | float,
 ) -> Floats:
-    """(n,) logarithms of the chances of so many successes."""
+    """(n,) logarithms of the chances of so many successes; the precision may be that of each row."""
     share, whole = successes / trials, trials + precision
     total = -_stirling(
         trials, np.full_like(trials, precision), np.log(np.full_like(trials, precision))

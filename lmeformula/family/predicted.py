@@ -19,6 +19,7 @@ from lmeformula.family.own import scale_of
 from lmeformula.family.own_links import link_of_own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.record import log_density as density_of
+from lmeformula.family.series import Series
 from lmeformula.formula.ir import FIRST
 from lmeformula.startup import tf
 
@@ -76,42 +77,46 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
     # Of a user's family, whose record has them.
     kept = tuple(place for place in range(len(family.own_names)) if place not in places)
 
-    def within(etas: Sequence[Any], own: Any, *, tensors: bool) -> tuple[Any, list[Any]]:
+    def within(etas: Sequence[Any], own: Any, way: str = "inverse") -> tuple[Any, list[Any]]:
+        inverses = [getattr(link_of_own(part), way) for part in parts]
         rest = iter(own if len(own) else ())
         values: list[Any] = []
         for place in range(len(own) + len(places)):
             if place not in places:
                 values.append(next(rest))
                 continue
-            link = link_of_own(parts[places[place] - 1])
-            values.append((link.tensor if tensors else link.inverse)(etas[places[place]]))
+            values.append(inverses[places[place] - 1](etas[places[place]]))
         eta = etas[0]
         for number, part in enumerate(parts, 1):
             if part.place is None:
                 # The latent scale: thresholds and predictor are multiplied by its inverse.
-                link = link_of_own(part)
-                factor = (link.tensor if tensors else link.inverse)(etas[number])
+                factor = inverses[number - 1](etas[number])
                 eta, values = eta * factor, [value * factor for value in values]
         return eta, values
 
     def log_density(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tensor:
-        inner, values = within([eta[k] for k in range(len(parts) + 1)], own, tensors=True)
+        inner, values = within([eta[k] for k in range(len(parts) + 1)], own, "tensor")
         return density_of(family, inner, response, tuple(values))
 
+    def series(etas: Sequence[Series], response: Arrays, own: Sequence[Series]) -> Series:
+        assert family.series is not None
+        inner, values = within(etas, own, "series")
+        return family.series(inner, response, values)
+
     def distribution(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Any:
-        inner, values = within(tf.unstack(eta, axis=-2), own, tensors=True)
+        inner, values = within(tf.unstack(eta, axis=-2), own, "tensor")
         return family.distribution(inner, response, tuple(values))
 
     def probabilities(eta: Floats, own: Floats) -> Floats:
         assert family.probabilities is not None
-        inner, values = within(list(eta), own, tensors=False)
+        inner, values = within(list(eta), own)
         return family.probabilities(inner, np.column_stack(values))
 
     def mean(eta: Floats, own: Floats) -> Floats:
         if family.probabilities is not None:
             chances = probabilities(eta, own)
             return np.asarray(chances @ np.arange(1.0, chances.shape[1] + 1.0))
-        inner, values = within(list(eta), own, tensors=False)
+        inner, values = within(list(eta), own)
         return np.asarray(family.mean(inner, values))  # type: ignore[arg-type]
 
     return family._replace(
@@ -133,10 +138,11 @@ def with_predictors(family: Family, names: tuple[str, ...]) -> Family:
         log_density=log_density,
         slope=None,
         closed=None,
+        series=None if family.series is None else series,
         probabilities=None if family.probabilities is None else probabilities,
         predicted=(),
         predictors=(FIRST, *(part.name for part in parts)),
-        within=lambda eta, own: (family, *within(list(eta), own, tensors=False)),
+        within=lambda eta, own: (family, *within(list(eta), own)),
         starts=lambda design: tuple(_start(family, part, design) for part in parts),
         grown_from=family,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from lmeformula.family.notation import Notation
 from lmeformula.family.own import NO_OWN, Own, Scale
 from lmeformula.family.papers import Paper
 from lmeformula.family.runaway import Runaway
+from lmeformula.family.series import Series
 from lmeformula.formula.ir import FIRST
 from lmeformula.startup import tf
 
@@ -68,16 +69,32 @@ class Depths(NamedTuple):
         return cls(third, rows, np.zeros((0, 0)), rows, rows)
 
 
+class Scores(NamedTuple):
+    """The rows' log density and its first derivatives, which an integral over effects takes.
+
+    Attributes:
+      values: (n,).
+      first: (K n,) in the linear predictors.
+      own_each: (f, n) in the own parameters.
+    """
+
+    values: Floats
+    first: Floats
+    own_each: Floats
+
+
 class ClosedForm(NamedTuple):
     """Derivatives written out in NumPy, where automatic differentiation would cost a start of TensorFlow.
 
     Attributes:
       slopes: (eta (n,), response, own natural (f,)) -> Slopes.
       depths: the same -> Depths, with derivatives in the natural own parameters.
+      scores: the same -> Scores, where these are not taken from the others.
     """
 
     slopes: Callable[[Floats, Arrays, Floats], Slopes]
     depths: Callable[[Floats, Arrays, Floats], Depths]
+    scores: Callable[[Floats, Arrays, Floats], Scores] | None = None
 
 
 class Predicted(NamedTuple):
@@ -158,6 +175,8 @@ class Family(NamedTuple):
       slope: (eta (n, c), response, own) -> its derivative in eta (n, c); by default automatic.
       closed: derivatives in NumPy.
       serves: response arrays -> whether `closed` is the way to their derivatives.
+      series: (series of eta, response, series of the own parameters) -> that of the log density (n,), of which
+        derivatives are read off where there are none in `closed`.
       categories: Design -> names of the response's ordered categories; None where it has none.
       probabilities: (eta (n,), own (f,)) -> (n, K) of the categories.
       thresholds: the pattern of the thresholds between categories, as users write it; "" where there are none.
@@ -166,7 +185,8 @@ class Family(NamedTuple):
       scale: of these, which no file can hold.
       predicted: the own parameters that may have a predictor of their own.
       predictors: names of the K linear predictors. Where K is above one the functions above take (K, n)
-        predictors in NumPy, (K, n, c) in `log_density` and (..., K, n) in `distribution`: see `as_taken`.
+        predictors in NumPy, K of them in `series`, (K, n, c) in `log_density` and (..., K, n) in
+        `distribution`: see `as_taken`.
       within: (predictors (K, n), own) -> the family with one predictor behind this one, its predictor (n,),
         and its own parameters, some (n,); None where there is none behind it.
       starts: Design of the first predictor -> where each further predictor starts.
@@ -202,6 +222,7 @@ class Family(NamedTuple):
     slope: Callable[[Tensor, Arrays, tuple[Tensor, ...]], Tensor] | None = None
     closed: ClosedForm | None = None
     serves: Callable[[Arrays], bool] = lambda response: True
+    series: Callable[[Any, Arrays, Sequence[Series]], Series] | None = None
     categories: Callable[[Design], tuple[str, ...]] | None = None
     probabilities: Callable[[Floats, Floats], Floats] | None = None
     thresholds: str = ""
@@ -230,6 +251,11 @@ class Family(NamedTuple):
     def is_distributional(self) -> bool:
         """Whether own parameters have linear predictors."""
         return self.within is not None
+
+    @property
+    def has_derivatives(self) -> bool:
+        """Whether derivatives of its log density come without TensorFlow."""
+        return self.closed is not None or self.series is not None
 
     @property
     def is_unordered(self) -> bool:

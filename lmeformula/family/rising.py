@@ -59,7 +59,7 @@ def _direct(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
 def _stirling(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
     ratio, above = counts / size, counts + size
     rest, here = _remainder(above), _remainder(np.full(1, size))
-    value = size * _bent(ratio) - 0.5 * np.log1p(ratio) + rest[0] - here[0]
+    value = size * bent(ratio) - 0.5 * np.log1p(ratio) + rest[0] - here[0]
     first = 0.5 * ratio / above - less_log(ratio) + rest[1] - here[1]
     second = (
         ratio**2 / (size * (1.0 + ratio))
@@ -68,8 +68,8 @@ def _stirling(counts: Floats, size: float) -> tuple[Floats, Floats, Floats]:
     return value, first, second + rest[2] - here[2]
 
 
-def _bent(x: Floats) -> Floats:
-    """(1 + x) log(1 + x) - x, which begins with half a square."""
+def bent(x: Floats) -> Floats:
+    """(1 + x) log(1 + x) - x for x >= 0, which begins with half a square."""
     near, total = np.minimum(x, SMALL), np.zeros_like(x)
     for k in range(NUM_TERMS, 1, -1):
         total = near * total + (-1.0) ** k / (k * (k - 1))

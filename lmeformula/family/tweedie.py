@@ -27,7 +27,7 @@ from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import by_rows, rowwise
 from lmeformula.family.runaway import ALIKE, MET, Runaway, logs_of, middle_of
-from lmeformula.family.tweedie_density import AMOUNTS, HALF_WINDOW, REACH, TAIL
+from lmeformula.family.tweedie_density import HALF_WINDOW, REACH, TAIL, amounts_series
 from lmeformula.startup import tf
 
 FIRST_POWER = 1.5
@@ -222,7 +222,7 @@ TWEEDIE = Family(
     atoms=(0.0,),
     log_density=_log_density,
     slope=_slope,
-    closed=AMOUNTS,
+    series=amounts_series,
     predicted=(Predicted("dispersion", "log"),),
     paper=papers.TWEEDIE,
     limits=(_POWER_AT_TWO,),

@@ -10,7 +10,8 @@ Specification and testing of some modified count data models, J. Econometrics 33
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +24,24 @@ from lmeformula.family import papers
 from lmeformula.family.bounded import CHANCE, Bounded
 from lmeformula.family.checks import response_of
 from lmeformula.family.counts import POISSON, count_family
+from lmeformula.family.elementary import (
+    at_most,
+    by_jet,
+    exp,
+    log,
+    log1p_times,
+    log_rest,
+    log_softplus,
+    log_sum,
+)
+from lmeformula.family.jets import jets
 from lmeformula.family.limit import downwards, of_rows
 from lmeformula.family.links import LINKS
 from lmeformula.family.negative_binomial import NBINOM2
 from lmeformula.family.own import Own
 from lmeformula.family.record import Arrays, Family, Predicted
 from lmeformula.family.rowwise import by_rows, rowwise
+from lmeformula.family.series import Series, by_kind
 from lmeformula.startup import tf, tfp
 
 Tensors = tuple[Tensor, ...]
@@ -37,6 +50,8 @@ Variance = Callable[[Floats, Floats], Floats]
 ZERO = "zero_probability"
 # The least mean of counts, of which none but one is not zero.
 TINY = 1e-300
+# Beyond this predictor a count is hardly ever zero, and what is left of that is flat.
+HIGHEST = 80.0
 # How the own parameters of both parts are called together, in the joint distribution.
 BOTH = "dispersion_and_zero"
 
@@ -58,6 +73,8 @@ class _Rule(NamedTuple):
 
     Attributes:
       density: (the family of the counts, eta (n, c), response, own) -> log density (n, c).
+      of_zero, of_others: (the family of the counts, eta, response, own) -> the log densities of zeros, and of
+        other counts, in series.
       draw: (counts, eta of a shape, own without the chance, shape, seed) -> counts of that shape.
       drawn: (mean of the counts, own without the chance) -> chance that a count is one of those drawn from.
       variance: (variance of the counts, mean, own) -> variance, for the mean of all.
@@ -69,6 +86,8 @@ class _Rule(NamedTuple):
     """
 
     density: Callable[..., Tensor]
+    of_zero: Callable[..., Series]
+    of_others: Callable[..., Series]
     draw: Callable[..., Tensor]
     drawn: Callable[[Floats, Floats], Floats]
     variance: Callable[[Variance, Floats, Floats], Floats]
@@ -87,6 +106,10 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
 
     def density(eta: Tensor, response: Arrays, own: Tensors) -> Tensor:
         return rule.density(base, eta, response, own)
+
+    def series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+        parts = [(functools.partial(part, base), own) for part in (rule.of_zero, rule.of_others)]
+        return by_kind((response[0] > 0.0).astype(np.int64), parts, eta, response)
 
     def distribution(eta: Tensor, response: Arrays, own: Tensors) -> Any:
         def sample(shape: Any, seed: Tensor) -> Tensor:
@@ -124,6 +147,7 @@ def _with_zeros(kind: str, counts: str, rule: _Rule) -> Family:
         ),
         paper=rule.paper,
         log_density=density,
+        series=series,
         predicted=(
             *(Predicted(own, "log", place) for place, own in enumerate(own_names)),
             Predicted(ZERO, "logit", len(own_names), rule.aliases),
@@ -180,7 +204,7 @@ def _counted(base: Family, eta: Tensor, response: Arrays, own: Tensors, is_zero:
 def _surprise_of_zero(eta: Tensor, own: Tensors) -> Tensor:
     """-log of the chance that a count is zero, flat where this chance is none."""
     if not own:
-        return tf.exp(tf.minimum(eta, tf.cast(80.0, eta.dtype)))
+        return tf.exp(tf.minimum(eta, tf.cast(HIGHEST, eta.dtype)))
     return own[0] * tf.math.softplus(eta - tf.math.log(own[0]))
 
 
@@ -197,6 +221,36 @@ def _log_of_some(eta: Tensor, own: Tensors) -> Tensor:
     high = tf.where(is_small, tf.zeros_like(log_ratio), log_ratio)
     log_plus = tf.where(is_small, low - 0.5 * tf.exp(low), tf.math.log(tf.math.softplus(high)))
     return above(log_size + log_plus)
+
+
+# ---- densities in series ------------------------------------------------------------------------
+
+
+def _inflated_zero(base: Family, eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    surprise = _surprise_series(at_most(eta, HIGHEST), own[:-1])
+    return log_sum(log(own[-1]), log_rest(own[-1]) - surprise)
+
+
+def _inflated_count(base: Family, eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    assert base.series is not None
+    return log_rest(own[-1]) + base.series(eta, response, own[:-1])
+
+
+def _cleared_zero(base: Family, eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    return log(own[-1]) + np.zeros(len(response[0]))
+
+
+def _cleared_count(base: Family, eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
+    counted, log_surprise = _inflated_count(base, eta, response, own), eta
+    if base.predicted:
+        log_size = log(own[0])
+        log_surprise = log_size + log_softplus(eta - log_size)
+    return counted - by_jet(jets("cloglog").log_cdf, log_surprise)
+
+
+def _surprise_series(eta: Series, own: Sequence[Series]) -> Series:
+    """-log of the chance that a count is zero."""
+    return log1p_times(eta, log(own[0])) if own else exp(eta)
 
 
 # ---- samples ------------------------------------------------------------------------------------
@@ -284,6 +338,8 @@ def _whole_mean(positive: Floats, own: Floats) -> Floats:
 # Of the zeros of a zero-inflated distribution, some are those of its counts.
 _INFLATED = _Rule(
     _inflated,
+    _inflated_zero,
+    _inflated_count,
     lambda base, eta, own, shape, seed: base.distribution(eta, (), own).sample(seed=seed),
     lambda mean, own: np.ones_like(mean),
     _inflated_variance,
@@ -295,6 +351,8 @@ _INFLATED = _Rule(
 )
 _CLEARED = _Rule(
     _cleared,
+    _cleared_zero,
+    _cleared_count,
     _draw_positive,
     _chance_of_some,
     _cleared_variance,

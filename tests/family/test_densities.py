@@ -21,6 +21,7 @@ from lmeformula.family import FAMILIES, family, log_density
 from lmeformula.family.counts import count_arrays
 from lmeformula.family.own import Ascending, Positive
 from lmeformula.likelihood.laplace.automatic import automatic
+from lmeformula.likelihood.laplace.expanded import expanded
 from lmeformula.likelihood.laplace.rows import in_free
 from tests.simulate import differences
 
@@ -45,9 +46,11 @@ def arrays(name: str, y: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def forms(name: str, response):
-    """The ways to a family's derivatives: automatic, and written out where they are."""
+    """The ways to a family's derivatives: automatic, in series, and written out where they are."""
     record = family(name)
     found = [automatic(record, response)]
+    if record.series is not None:
+        found.append(expanded(record, response))
     return found if record.closed is None else [*found, record.closed]
 
 
@@ -65,7 +68,7 @@ def test_against_400_digits(name, own):
     for form in forms(name, response):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             slopes = form.slopes(eta, response, natural)
-            third = form.depths(eta, response, natural).third
+            third = np.ravel(form.depths(eta, response, natural).third)
         assert slopes.value == pytest.approx(rows["value"].sum(), rel=1e-12, abs=rounding.max())
         # Far out, higher derivatives are what powers of the first one leave of each other, and that is the
         # exponential of a difference of large logarithms.

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.family import ClosedForm, Depths, Family, Slopes
+from lmeformula.family import ClosedForm, Depths, Family, Scores, Slopes
 from lmeformula.family.own import Scale
 from lmeformula.likelihood.laplace.automatic import automatic
+from lmeformula.likelihood.laplace.expanded import expanded
 from lmeformula.model.compile import Model
 from lmeformula.model.stack import Mixture
 
@@ -25,12 +26,14 @@ class RowDerivatives(NamedTuple):
     Attributes:
       slopes: (linear predictor (n,), unconstrained own parameters (f,)) -> Slopes.
       depths: the same -> Depths.
+      scores: the same -> Scores.
       held: weights (n,) -> such as are nowhere negative.
     With several linear predictors all are of stacked rows (v n,); see `lmeformula.model.stack`.
     """
 
     slopes: Callable[[Floats, Floats], Slopes]
     depths: Callable[[Floats, Floats], Depths]
+    scores: Callable[[Floats, Floats], Scores]
     held: Callable[[Floats], Floats]
 
 
@@ -72,7 +75,20 @@ def derivatives_of(
             found = found._replace(third=found.third.reshape(len(mixture.readers), k, -1))
             return in_free(found, scale, free) if len(found.own_each) else found
 
-    return RowDerivatives(slopes, depths, mixture.held)
+    def scores(eta: Floats, free: Floats) -> Scores:
+        if form.scores is None:
+            values, first, _ = slopes(eta, free)
+            first = first[: k * mixture.num_rows]
+            own_each = depths(eta, free).own_each if len(free) else np.zeros((0, len(values)))
+            return Scores(values, first, own_each)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+            found = form.scores(eta, response, scale.to_natural(free))
+        # What is held has no derivatives.
+        jacobian = scale.jacobian(free)
+        moved = jacobian.any(axis=1)
+        return found._replace(own_each=jacobian[moved].T @ found.own_each[moved])
+
+    return RowDerivatives(slopes, depths, scores, mixture.held)
 
 
 def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
@@ -101,7 +117,7 @@ def stacked_form(family: Family, response: tuple[Floats, ...], mixture: Mixture)
       response: its response arrays.
       mixture: how stacked rows read the predictors.
     """
-    is_written = mixture.num_predictors == 1 and family.serves(response)
-    if family.closed is None or not is_written:
-        return automatic(family, response, mixture)
-    return family.closed
+    if family.closed is not None and family.serves(response):
+        return family.closed
+    way = automatic if family.series is None else expanded
+    return way(family, response, mixture)

@@ -22,7 +22,7 @@ from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Codes, Floats, Ints, Mask
 from lmeformula.family import ClosedForm
 from lmeformula.likelihood.laplace.likelihood import At
-from lmeformula.likelihood.laplace.rows import RowDerivatives, derivatives_of, stacked_form
+from lmeformula.likelihood.laplace.rows import derivatives_of, stacked_form
 from lmeformula.likelihood.quadrature.blocks import blocks_of
 from lmeformula.likelihood.quadrature.nodes import NUMS_NODES, WIDEST, Frame, change
 from lmeformula.model.compile import Model
@@ -346,26 +346,24 @@ class _Rows(NamedTuple):
     """The rows of some blocks at their nodes.
 
     Attributes:
-      stacked: (v m,) their places in the stack.
+      stacked: (K m,) their places in the stack, which begins with the rows of the predictors.
       block: (m,) which of the blocks each is of.
-      times: v.
-      derivatives: of the density of (m N,) rows.
-      eta: (v m, N) predictors.
+      times: K.
       values: (m, N) log densities.
-      first: (v m, N) their slopes in the predictors.
+      first: (K m, N) their slopes in the predictors.
+      own_each: (f, m N) those in the own parameters.
     """
 
     stacked: Ints
     block: Ints
     times: int
-    derivatives: RowDerivatives
-    eta: Floats
     values: Floats
     first: Floats
+    own_each: Floats
 
     def log_densities(self, num_blocks: int) -> Floats:
         """(l, N) of each block's rows; far out, where one overflows, it is nil."""
-        found = np.zeros((num_blocks, self.eta.shape[1]))
+        found = np.zeros((num_blocks, self.values.shape[1]))
         if len(self.block):
             firsts = np.flatnonzero(np.diff(self.block, prepend=-1))
             with np.errstate(over="ignore", invalid="ignore"):
@@ -379,7 +377,7 @@ def _rows(place: _Place, blocks: Ints, nodes: Floats) -> _Rows:
     block = np.repeat(np.arange(len(blocks)), counts)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     places = of.order[np.repeat(of.ends[blocks], counts) + within]
-    times = len(place.base) // n
+    times = of.model.stack.mixture.num_predictors
     stacked = (np.arange(times)[:, None] * n + places).ravel()
     eta = np.repeat(place.base[stacked][:, None], num_nodes, axis=1)
     for a in range(of.width):
@@ -391,9 +389,9 @@ def _rows(place: _Place, blocks: Ints, nodes: Floats) -> _Rows:
     mixture = of.model.stack.mixture._replace(num_rows=len(places) * num_nodes)
     form = place.closed or stacked_form(of.model.family, response, mixture)
     derivatives = derivatives_of(form, response, of.model.space.own.scale, mixture)
-    slopes = derivatives.slopes(eta.ravel(), place.at.own)
-    values, first = slopes.values.reshape(-1, num_nodes), slopes.first.reshape(-1, num_nodes)
-    return _Rows(stacked, block, times, derivatives, eta, values, first)
+    scores = derivatives.scores(eta.ravel(), place.at.own)
+    values, first = scores.values.reshape(-1, num_nodes), scores.first.reshape(-1, num_nodes)
+    return _Rows(stacked, block, times, values, first, scores.own_each)
 
 
 def _log_priors(place: _Place, blocks: Ints, nodes: Floats) -> Floats:
@@ -457,9 +455,8 @@ def _add_slopes(found: Integral, place: _Place, rows: _Rows, nodes: Floats, shar
         columns = place.of.local[_effects_of_rows(place.of.plan, j, index)]
         in_factor += values.T @ np.take_along_axis(moments, columns, axis=1)
     if len(found.in_own):
-        own = rows.derivatives.depths(rows.eta.ravel(), place.at.own).own_each
         weights = shares[rows.block].ravel()
-        found.in_own += np.where(weights > 0.0, own * weights, 0.0).sum(axis=1)
+        found.in_own += np.where(weights > 0.0, rows.own_each * weights, 0.0).sum(axis=1)
 
 
 def _add_freedom(
