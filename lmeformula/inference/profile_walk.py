@@ -1,7 +1,8 @@
 """Walk along the ridge of a log-likelihood, one coordinate held and the others at their best.
 
 References: Venzon, Moolgavkar (1988), Applied Statistics 37, 87-94, for profile intervals; Bates (2010), lme4:
-Mixed-effects modeling with R, section 1.5, for zeta.
+Mixed-effects modeling with R, section 1.5, for zeta; Nocedal, Wright (2006), Numerical
+Optimization, 2nd ed., sections 6.1 and 18.3, for the formula and its damping.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from scipy.optimize import minimize
 
 from lmeformula.arrays import Floats
 
@@ -24,6 +24,11 @@ ZETA = 1e-3
 # Step of the differences for the information.
 DIFFERENCE = 1e-4
 MAX_STEPS = 40
+# Newton steps of the others at a value of the first coordinate, how long they may be, in standard errors, and
+# how often one is halved.
+MAX_SETTLING, LONGEST, MOST_HALVINGS = 200, 2.0, 20
+# A curvature that is seen counts with at least this share of what is known of it.
+DAMPED = 0.2
 # A log-likelihood above the fit's by more than this says that the fit was not at the maximum.
 HIGHER = 1e-3
 
@@ -66,6 +71,10 @@ class Stop(NamedTuple):
 class Ridge:
     """The ridge of a surface, explored from its top.
 
+    What gradients say of the curvature on the way is remembered, by the formula of Broyden, Fletcher, Goldfarb
+    and Shanno for all coordinates: so it tells how the others go along with the first one, and their Newton
+    steps.
+
     Args:
       surface: the log-likelihood.
     Raises:
@@ -75,39 +84,45 @@ class Ridge:
     def __init__(self, surface: Surface) -> None:
         self.surface = surface
         start = surface.interior(surface.top)
-        curvature = _information(surface.value, start)
-        whole = sl.inv(curvature)
-        self._across = sl.cholesky(curvature[1:, 1:], lower=True)
-        self._tangent = whole[1:, 0] / whole[0, 0]
+        self._first = _information(surface.value, start)
+        whole = sl.inv(self._first)
+        self._across = sl.cholesky(self._first[1:, 1:], lower=True)
+        self._bends = self._first
+        self._last: _Settled | None = None
         self.maximum = surface.value(surface.top)[0]
-        settled = self._settle(float(surface.top[0]), (start[1:],))
+        settled = self._settle(self._place(float(start[0]), start[1:]))
         if settled.value > self.maximum + HIGHER:
             raise HigherGroundError(settled.value - self.maximum)
         self.maximum = max(self.maximum, settled.value)
-        self.summit = Stop(
-            float(surface.top[0]), settled.others, 0.0, 1.0 / math.sqrt(whole[0, 0]), True
-        )
+        slope = 1.0 / math.sqrt(whole[0, 0])
+        self.summit = Stop(float(surface.top[0]), settled.coordinates[1:], 0.0, slope, True)
 
-    def visit(self, at: float, guesses: tuple[Floats, ...] = ()) -> Stop:
+    def visit(self, at: float, near: Stop | None = None) -> Stop:
         """The point of the ridge at a value of the first coordinate.
 
         Args:
           at: the value.
-          guesses: (m - 1,) others to start from, the best of them; along the tangent at the top by default.
+          near: a point of the ridge to start from; the top by default.
         Returns:
           The point.
         Raises:
           HigherGroundError: if the log-likelihood is higher there than at the top.
         """
-        tangent = self.summit.others + self._tangent * (at - self.summit.at)
-        found = self._settle(at, guesses or (tangent,))
+        if near is None or near is self.summit:
+            near, self._bends, self._last = self.summit, self._first, None
+        found = self._settle(max(self._guesses(at, near), key=lambda one: one.value))
+        if not found.settled and self._bends is not self._first:
+            # What was learnt on the way may be of no use here.
+            self._bends, self._last = self._first, None
+            again = self._settle(self._place(at, near.others))
+            found = max(found, again, key=lambda one: (one.settled, one.value))
         fall = self.maximum - found.value
         if fall < -HIGHER:
             raise HigherGroundError(-fall)
         sign = 1.0 if at > self.summit.at else -1.0
         zeta = sign * math.sqrt(2.0 * max(fall, 0.0))
-        slope = -found.pull / zeta if zeta else self.summit.slope
-        return Stop(at, found.others, zeta, slope, found.settled)
+        slope = -float(found.gradient[0]) / zeta if zeta else self.summit.slope
+        return Stop(at, found.coordinates[1:], zeta, slope, found.settled)
 
     def seek(self, target: float, near: Stop | None = None) -> Stop:
         """Go to where zeta is `target`, which is not zero.
@@ -124,13 +139,7 @@ class Ridge:
         inner, outer = self.summit if near is None else near, None
         for _ in range(MAX_STEPS):
             at = _propose(inner, outer, target, limit)
-            fraction = (at - inner.at) * sign
-            guesses: tuple[Floats, ...] = ()
-            if inner is not self.summit:
-                # The ridge bends: go on as it went from the top to the last point, or from there.
-                way, length = inner.others - self.summit.others, abs(inner.at - self.summit.at)
-                guesses = (inner.others + min(fraction / length, 1.0) * way, inner.others)
-            stop = self.visit(at, guesses)
+            stop = self.visit(at, inner)
             if abs(stop.zeta - target) < ZETA and stop.slope > 0:
                 corrected = stop.at + (target - stop.zeta) / stop.slope
                 return stop._replace(at=corrected, zeta=target)
@@ -142,37 +151,80 @@ class Ridge:
                 inner = stop
         return inner._replace(at=math.nan, settled=False)
 
-    def _settle(self, at: float, guesses: tuple[Floats, ...]) -> _Settled:
-        """Maximise over the others, from the best guess."""
-        value = self._look
-        starts = [self.surface.interior(np.concatenate([[at], guess])) for guess in guesses]
-        origin = starts[0] if len(starts) == 1 else max(starts, key=lambda start: value(start)[0])
-        if len(origin) == 1:
-            found, gradient = value(origin)
-            return _Settled(origin[1:], found, float(gradient[0]), True)
+    def _guesses(self, at: float, near: Stop) -> list[_Settled]:
+        """Where to start from at a value of the first coordinate, if the others are best at another one.
 
-        def place(z: Floats) -> Floats:
-            move: Floats = sl.solve_triangular(self._across, z, lower=True, trans="T")
-            return origin[1:] + move
+        Where the ridge goes on as it is curved there; where that is far, where they are as well.
+        """
+        way = np.linalg.solve(self._bends[1:, 1:], self._bends[1:, 0]) * (near.at - at)
+        length = float(np.linalg.norm(self._across.T @ way))
+        guesses = [near.others + way * min(1.0, LONGEST / max(length, LONGEST))]
+        if length > LONGEST:
+            guesses.append(near.others)
+        return [self._place(at, guess) for guess in guesses]
 
-        def fall(z: Floats) -> tuple[float, Floats]:
-            found, gradient = value(np.concatenate([[at], place(z)]))
-            if not np.isfinite(found):
-                # A slope to turn back from.
-                return 1e10 * (1.0 + float(z @ z)), 2e10 * z
-            return -found, -sl.solve_triangular(self._across, gradient[1:], lower=True)
+    def _place(self, at: float, others: Floats) -> _Settled:
+        start = self.surface.interior(np.concatenate([[at], others]))
+        return _Settled(start, *self._look(start), False)
 
-        end = minimize(
-            fall,
-            np.zeros(len(origin) - 1),
-            jac=True,
-            method="BFGS",
-            options={"gtol": GRADIENT, "norm": 2, "maxiter": 200},
+    def _settle(self, point: _Settled) -> _Settled:
+        """Maximise over the others, from a point."""
+        for _ in range(MAX_SETTLING):
+            self._learn(point)
+            missing = self._missing(point)
+            if missing < GRADIENT:
+                return point._replace(settled=True)
+            following = self._higher(point)
+            if following is None and self._bends is not self._first:
+                self._bends, self._last = self._first, None
+                following = self._higher(point)
+            if following is None:
+                break
+            point = following
+        return point._replace(settled=bool(self._missing(point) < 10 * GRADIENT))
+
+    def _missing(self, point: _Settled) -> float:
+        """The length of the others' gradient in the metric of the information at the top."""
+        if not np.isfinite(point.value):
+            return math.inf
+        along = sl.solve_triangular(self._across, point.gradient[1:], lower=True)
+        return float(np.linalg.norm(along))
+
+    def _higher(self, point: _Settled) -> _Settled | None:
+        """A point higher up: at Newton's step of the others, or as far along it as raises the value enough."""
+        if not np.isfinite(point.value):
+            return None
+        step = np.linalg.solve(self._bends[1:, 1:], point.gradient[1:])
+        length = float(np.linalg.norm(self._across.T @ step))
+        step *= min(1.0, LONGEST / max(length, LONGEST))
+        promise = float(step @ point.gradient[1:])
+        rounding = 1e-13 * abs(point.value)
+        for halvings in range(MOST_HALVINGS):
+            share = 0.5**halvings
+            at = point.coordinates.copy()
+            at[1:] += share * step
+            value, gradient = self._look(at)
+            if value >= point.value + 1e-4 * share * promise - rounding:
+                return _Settled(at, value, gradient, False)
+        return None
+
+    def _learn(self, point: _Settled) -> None:
+        """Take note of how the gradient has changed since the last point, held positive definite."""
+        before, self._last = self._last, point
+        if before is None or not (np.isfinite(before.value) and np.isfinite(point.value)):
+            return
+        move, change = point.coordinates - before.coordinates, before.gradient - point.gradient
+        bent = self._bends @ move
+        known, seen = float(move @ bent), float(move @ change)
+        if known <= 0.0:
+            return
+        share = 1.0 if seen >= DAMPED * known else (1.0 - DAMPED) * known / (known - seen)
+        change = share * change + (1.0 - share) * bent
+        self._bends = (
+            self._bends
+            - np.outer(bent, bent) / known
+            + np.outer(change, change) / float(move @ change)
         )
-        others = place(end.x)
-        pull = float(value(np.concatenate([[at], others]))[1][0])
-        settled = bool(np.linalg.norm(end.jac) < 10 * GRADIENT)
-        return _Settled(others, -float(end.fun), pull, settled)
 
     def _look(self, at: Floats) -> tuple[float, Floats]:
         """The log-likelihood and its gradient; minus infinity where a step went too far for the arithmetic."""
@@ -190,9 +242,11 @@ class HigherGroundError(Exception):
 
 
 class _Settled(NamedTuple):
-    others: Floats
+    """Coordinates (m,), the value and its gradient (m,) there, and whether the others are at their best."""
+
+    coordinates: Floats
     value: float
-    pull: float
+    gradient: Floats
     settled: bool
 
 
