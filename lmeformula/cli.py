@@ -16,7 +16,6 @@ from lmeformula.errors import LmeFormulaError, LmeFormulaWarning
 from lmeformula.files import write_whole
 from lmeformula.formula.show import dump
 from lmeformula.reading import read_table
-from lmeformula.startup import import_tensorflow
 from lmeformula.streams import drop_output, open_streams, write_utf8
 
 # Arguments of several commands.
@@ -122,12 +121,10 @@ def run_fit(options: argparse.Namespace) -> int:
 
     # A mistake in the formula or in the family shows before the slow imports.
     lf.parse(options.formula)
-    is_gaussian = family(options.family).is_normal
+    family(options.family)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     data = read_table(options.data)
-    if options.method == "mcem" or not is_gaussian:
-        import_tensorflow()
     fit = lf.fit(
         options.formula,
         data,

@@ -69,6 +69,18 @@ LAPLACE_GRADIENT = (
     "TMB: Automatic differentiation and Laplace approximation",
     "Journal of Statistical Software 70(5), 1-21",
 )
+QUADRATURE = (
+    "Pinheiro, J. C., Bates, D. M.",
+    1995,
+    "Approximations to the log-likelihood function in the nonlinear mixed-effects model",
+    "Journal of Computational and Graphical Statistics 4, 12-35",
+)
+TRAPEZOIDS = (
+    "Trefethen, L. N., Weideman, J. A. C.",
+    2014,
+    "The exponentially convergent trapezoidal rule",
+    "SIAM Review 56, 385-458",
+)
 MCEM = (
     "Wei, G. C. G., Tanner, M. A.",
     1990,
@@ -164,9 +176,12 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
     if fit.reml:
         yield REML, "restricted likelihood"
     if not fit.model.family.is_normal:
-        use = "starting values" if fit.is_drawn else "likelihood"
+        use = "likelihood" if fit.has_modes else "starting values"
         yield LAPLACE, f"Laplace approximation, for {use}"
         yield LAPLACE_GRADIENT, "its gradient"
+    if fit.marginal.is_exact:
+        yield QUADRATURE, "integrals over the random effects"
+        yield TRAPEZOIDS, "their nodes"
     if not fit.is_factored:
         yield CONJUGATE, "equations by conjugate gradients"
         yield PROBES, "determinants by random probes"

@@ -35,6 +35,13 @@ def test_a_laplace_fit():
     }
 
 
+def test_a_fit_by_quadrature():
+    found = years(of_family(fake_fit(method="quadrature"), "poisson"))
+    assert found["integrals over the random effects"] == 1995
+    assert found["their nodes"] == 2014
+    assert found["Laplace approximation, for starting values"] == 1986
+
+
 @pytest.mark.parametrize("source", ["monte carlo", "laplace"])
 def test_a_monte_carlo_fit(source):
     found = years(of_family(fake_mcem_fit(information=source), "poisson"))
