@@ -19,6 +19,8 @@ from lmeformula.formula.ir import Expression, TermSum
 MAX_BYTES = 2**33
 # R's tolerance in lm.fit and lmer: a column whose residual is smaller than this part of it is redundant.
 RANK_TOLERANCE = 1e-7
+# A residual that is a larger part is one, whichever way it is worked out.
+CLEARLY = 1e-3
 
 
 Builder: TypeAlias = Callable[
@@ -97,6 +99,8 @@ def independent_columns(values: Floats) -> list[int]:
     values = values / np.where(largest > 0, largest, 1.0)
     norms = np.linalg.norm(values, axis=0)
     scaled = values / np.where(norms > 0, norms, 1.0)
+    if _are_apart(scaled):
+        return list(range(num_columns))
     # All linear relations of the columns are those of R, which is small.
     r: Floats = np.asarray(np.linalg.qr(scaled, mode="r"))
     if num_rows >= num_columns and np.abs(np.diag(r)).min() >= RANK_TOLERANCE:
@@ -113,6 +117,19 @@ def independent_columns(values: Floats) -> list[int]:
             basis[:, len(kept)] = residual / length
             kept.append(j)
     return kept
+
+
+def _are_apart(scaled: Floats) -> bool:
+    """Whether columns (n, k) of unit length are clearly independent, by products alone.
+
+    Distances from the span of earlier columns are the diagonal of Cholesky's factor, squares of which have an
+    error of some roundings.
+    """
+    try:
+        factor = np.linalg.cholesky(scaled.T @ scaled)
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.diag(factor).min() > CLEARLY)
 
 
 def _width(column: Column) -> int:

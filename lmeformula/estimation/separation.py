@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from lmeformula.algebra.orthogonal import orthogonal
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.family.limit import Limit
 from lmeformula.family.predicted import predicted_of
@@ -172,7 +173,7 @@ def _endless(X: Floats, places: Ints, estimates: Floats, weights: Floats, at_zer
     Q, R = np.zeros_like(X), np.zeros((p, p))
     owns = [places == place for place in range(weights.shape[1])]
     for own in owns:
-        Q[:, own], R[np.ix_(own, own)] = np.linalg.qr(X[:, own])
+        Q[:, own], R[np.ix_(own, own)] = orthogonal(X[:, own])
 
     def curvature(rows: Floats) -> Floats:
         most = np.abs(np.einsum("nkk->nk", rows)).max(axis=1)

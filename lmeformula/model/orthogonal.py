@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg as sl
 
+from lmeformula.algebra.orthogonal import triangle
 from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import below_diagonal
 from lmeformula.covariance.table import STRUCTURES
@@ -242,7 +243,7 @@ def _inverse_root(columns: Floats) -> Floats | None:
         size = np.sqrt(np.mean(columns**2, axis=0))
     if not (np.isfinite(size).all() and size.all()):
         return None
-    root = np.linalg.qr(columns / size, mode="r") / np.sqrt(n)
+    root = triangle(columns / size) / np.sqrt(n)
     kept = np.diag(root) ** 2
     if kept.min() >= FAR or kept.min() < COPIES:
         return None

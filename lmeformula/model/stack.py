@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmeformula.algebra.orthogonal import orthogonal, triangle
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, TermBlock
 
@@ -95,15 +96,14 @@ class Stack(NamedTuple):
     def orthogonal(self) -> tuple[Floats, Floats]:
         """X = Q R, with the columns of Q orthogonal on the rows of the predictors."""
         if self.mixture.num_predictors == 1:
-            found = np.linalg.qr(self.X)
-            return np.asarray(found[0], float), np.asarray(found[1], float)
+            return orthogonal(self.X)
         R = self.triangle()
         return np.asarray(np.linalg.solve(R.T, self.X.T).T, float), R
 
     def triangle(self) -> Floats:
         """(p, p) R alone of X = Q R."""
         own = self.X[: self.mixture.num_predictors * self.mixture.num_rows]
-        return np.asarray(np.linalg.qr(own, mode="r"), float)
+        return triangle(own)
 
 
 def stack(design: Design, units: Floats) -> Stack:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, layout
 from lmeformula.algebra.incidence import find_incidence
+from lmeformula.algebra.orthogonal import orthogonal
 from lmeformula.algebra.small import DenseProducts, dense_products
 from lmeformula.algebra.sparseproducts import SparseProducts, find_meetings, sparse_products
 from lmeformula.arrays import Floats
@@ -95,7 +96,7 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
     """
     plan = layout(design.terms)
     root = None if design.weights is None else np.sqrt(design.weights)
-    Q, R = np.linalg.qr(design.X if root is None else design.X * root[:, None])
+    Q, R = orthogonal(design.X if root is None else design.X * root[:, None])
     rows = Rows(Q, np.zeros(design.n), root, 0.0)
     products: CrossProducts | SparseProducts
     dense = None

@@ -17,7 +17,7 @@ from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.integrated import integrated
 from lmeformula.likelihood.laplace.information import (
     average_information,
-    coefficient_information,
+    coefficients_at,
     upright,
 )
 from lmeformula.likelihood.laplace.likelihood import (
@@ -176,7 +176,7 @@ def fit_laplace(
             begin = known.mode_at(coordinates) if is_near else effects_held(plan, mode, at.lambdas)
         try:
             found = approximate(problem, at, begin)
-            coefficients = upright(coefficient_information(problem, found))
+            coefficients = coefficients_at(problem, found.mode, found.depths)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
@@ -184,11 +184,11 @@ def fit_laplace(
             return nowhere(coordinates, ())
         changes, slopes = elements.changes(coordinates[m:]), found.in_factors
         if np.isfinite(found.value):
-            by_block = mode_slopes(problem, found.mode, found.depths, changes)
+            by_block = mode_slopes(problem, found.mode, coefficients, changes)
             in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
             last = KnownMode(coordinates, found.mode.u, in_coordinates), found.mode
         information = np.zeros((len(coordinates), len(coordinates)))
-        information[:m, :m] = coefficients
+        information[:m, :m] = upright(coefficients.information)
         information[m:, m:] = average_information(problem, found, changes)
         information[m:, m:] += elements.falling(coordinates[m:], slopes)
         score = score_of(coordinates, found)

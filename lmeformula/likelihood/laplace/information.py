@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lmeformula.algebra.crossproducts import covariance_directions, outer_changes
@@ -15,19 +17,27 @@ from lmeformula.likelihood.laplace.likelihood import (
 )
 
 
-def coefficient_information(problem: Problem, found: Approximation) -> Floats:
-    """(p + f, p + f) information of the fixed effects and of the family's own parameters, unconstrained.
+class Coefficients(NamedTuple):
+    """What a mode says of the fixed effects and of the family's own parameters, p + f of them.
 
-    The negative second derivative of the log joint density, its maximum over the effects taken: H_cc - H_cu
-    M^-1 H_uc. For the fixed effects that is X'V^-1 X of the working linear model at the mode.
+    Attributes:
+      information: (p + f, p + f), unconstrained: the negative second derivative of the log joint density, its
+        maximum over the effects taken: H_cc - H_cu M^-1 H_uc. For the fixed effects that is X'V^-1 X of the
+        working linear model at the mode.
+      slopes: (q, p + f) how the mode moves with them.
     """
-    columns, square = complete_block(problem, found.mode, found.depths)
-    if not columns.shape[1]:
-        return square
-    plan, mode = problem.plan, found.mode
-    crossed = plan.gather(columns)
-    right = apply_lambda(plan, mode.at.lambdas, crossed, transpose=True)
-    return np.asarray(square - right.T @ mode.factor.solve(right))
+
+    information: Floats
+    slopes: Floats
+
+
+def coefficients_at(problem: Problem, mode: Mode, depths: Depths) -> Coefficients:
+    """The information of the coefficients at a mode, and how they move it."""
+    columns, square = complete_block(problem, mode, depths)
+    crossed = problem.plan.gather(columns)
+    right = apply_lambda(problem.plan, mode.at.lambdas, crossed, transpose=True)
+    solved = mode.factor.solve(right) if columns.shape[1] else right
+    return Coefficients(np.asarray(square - right.T @ solved), -solved)
 
 
 def complete_block(problem: Problem, mode: Mode, depths: Depths) -> tuple[Floats, Floats]:
@@ -44,7 +54,8 @@ def complete_block(problem: Problem, mode: Mode, depths: Depths) -> tuple[Floats
     square[p:, :p] = -depths.own_first @ problem.X
     square[:p, p:] = square[p:, :p].T
     square[p:, p:] = -depths.own_own
-    return np.column_stack([weighted, -depths.own_first.T]), square
+    columns = np.column_stack([weighted, -depths.own_first.T]) if f else weighted
+    return columns, square
 
 
 def upright(information: Floats) -> Floats:

@@ -19,7 +19,7 @@ import numpy as np
 from lmeformula.arrays import Floats
 from lmeformula.family.limit import Limit
 from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
-from lmeformula.likelihood.laplace.information import coefficient_information
+from lmeformula.likelihood.laplace.information import coefficients_at
 from lmeformula.likelihood.laplace.likelihood import Approximation, At, approximate
 from lmeformula.likelihood.laplace.modes import again
 from lmeformula.model.compile import Model
@@ -144,8 +144,9 @@ def _is_doubtful(best: Climbed, one: AtLimit) -> bool:
     if one.limit.name not in names or not best.found.converged:
         return one.limit.name in names
     place = best.model.space.num_fixed + names.index(one.limit.name)
-    information = coefficient_information(best.found.problem, best.found.approximation)
-    return not information[place, place] > FAR**2
+    there = best.found.approximation
+    known = coefficients_at(best.found.problem, there.mode, there.depths)
+    return not known.information[place, place] > FAR**2
 
 
 def _without(whole: Model, best: Climbed, near: tuple[AtLimit, ...]) -> Floats:

@@ -13,7 +13,7 @@ from lmeformula.algebra.lambdas import apply_lambda, without_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths
-from lmeformula.likelihood.laplace.information import complete_block
+from lmeformula.likelihood.laplace.information import Coefficients, coefficients_at
 from lmeformula.likelihood.laplace.likelihood import (
     At,
     Determinant,
@@ -97,22 +97,21 @@ def again(problem: Problem, model: Model) -> Problem:
 
 
 def mode_slopes(
-    problem: Problem, mode: Mode, depths: Depths, changes: tuple[Floats, ...]
+    problem: Problem, mode: Mode, coefficients: Coefficients, changes: tuple[Floats, ...]
 ) -> Floats:
     """How the mode moves with the parameters, by the implicit function theorem.
 
     Args:
       problem: the arrays.
       mode: the mode.
-      depths: the rows' further derivatives there.
+      coefficients: what the mode says of them.
       changes: (t, k, k) derivatives of each Lambda in its parameters.
     Returns:
       (p + f + t, q) derivatives of the mode in the fixed effects, the family's own parameters and those of
       the factors.
     """
     plan, lambdas = problem.plan, mode.at.lambdas
-    columns, _ = complete_block(problem, mode, depths)
-    moved = list(apply_lambda(plan, lambdas, plan.gather(-columns), transpose=True).T)
+    moved = []
     u, first = plan.split(mode.u), plan.split(plan.gather(mode.rows.first))
     for j, change in enumerate(changes):
         for matrix in change:
@@ -122,14 +121,16 @@ def mode_slopes(
             gradient = apply_lambda(plan, lambdas, pull, transpose=True)
             gradient[plan.place(j)] += (first[j] @ matrix).ravel()
             moved.append(gradient)
-    return np.asarray(mode.factor.solve(np.column_stack(moved)).T)
+    by_factors = mode.factor.solve(np.column_stack(moved))
+    return np.vstack([coefficients.slopes.T, by_factors.T])
 
 
 def slopes_in_psi(
     space: ParamSpace, problem: Problem, psi: Floats, mode: Mode, depths: Depths
 ) -> Floats:
     """(d, q) derivatives of the mode in psi (d,); see `mode_slopes`."""
-    by_block = mode_slopes(problem, mode, depths, space.factor_changes(psi))
+    coefficients = coefficients_at(problem, mode, depths)
+    by_block = mode_slopes(problem, mode, coefficients, space.factor_changes(psi))
     p, f = space.num_fixed, space.own.size
     slopes = np.empty((space.size, len(mode.u)))
     slopes[:p] = by_block[:p]

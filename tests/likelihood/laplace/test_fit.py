@@ -12,6 +12,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.likelihood.laplace.fit import fit_laplace
+from lmeformula.likelihood.laplace.information import coefficients_at
 from lmeformula.likelihood.laplace.likelihood import approximate
 from lmeformula.likelihood.laplace.modes import gradient, mode_slopes, place
 from lmeformula.likelihood.laplace.observed import observed_information
@@ -111,7 +112,8 @@ def test_gradient_is_that_of_the_approximation(formula, family):
         slope = (value(psi + step) - value(psi - step)) / 2e-4
         assert slopes[j] == pytest.approx(slope, abs=1e-5 * max(1.0, np.abs(slopes).max()))
     # None of these families has parameters of its own: the order is that of psi.
-    moves = mode_slopes(found.problem, at.mode, at.depths, model.space.factor_changes(psi))
+    coefficients = coefficients_at(found.problem, at.mode, at.depths)
+    moves = mode_slopes(found.problem, at.mode, coefficients, model.space.factor_changes(psi))
     for j, move in enumerate(moves):
         step = np.zeros(len(psi))
         step[j] = 1e-4

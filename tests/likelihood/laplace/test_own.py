@@ -13,7 +13,7 @@ import lmeformula as lf
 from lmeformula.likelihood.gaussian.likelihood import log_likelihood
 from lmeformula.likelihood.gaussian.sums import sums
 from lmeformula.likelihood.laplace.fit import fit_laplace
-from lmeformula.likelihood.laplace.information import coefficient_information
+from lmeformula.likelihood.laplace.information import coefficients_at
 from lmeformula.likelihood.laplace.likelihood import approximate
 from lmeformula.likelihood.laplace.modes import place
 from lmeformula.likelihood.laplace.observed import observed_information
@@ -130,7 +130,7 @@ def test_coefficient_information_is_that_of_the_profiled_joint_density(family):
     coefficients = [*range(space.num_fixed), *range(space.own_slice.start, space.size)]
     expected = -differences(slope, psi)[coefficients]
     there = approximate(found.problem, place(space, psi), start)
-    information = coefficient_information(found.problem, there)
+    information = coefficients_at(found.problem, there.mode, there.depths).information
     np.testing.assert_allclose(information, expected, rtol=1e-5, atol=1e-4)
 
 
