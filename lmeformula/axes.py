@@ -37,7 +37,7 @@ def axes_of_panels(name: str, value: object) -> None:
     if isinstance(value, Sequence | np.ndarray | np.flatiter) and not isinstance(
         value, str | bytes
     ):
-        found = np.array([*value], object).reshape(-1)
+        found = np.array([*np.atleast_1d(np.asarray(value, object))], object).reshape(-1)
     if not found.size:
         raise kinds.refuse(name, value, "Give one pair of axes for each parameter, in a list.")
     for one in found:

@@ -400,6 +400,22 @@ def test_some_odd_arguments(which: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert faults(which, 0.015) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "argument", "value"),
+    [
+        ("emmeans", "by", "no values"),
+        ("emmeans", "by", "no rows"),
+        ("update", "method", "matrix"),
+        ("update", "solver", "frame"),
+        ("update", "reml", "a"),
+        ("plot.profile", "axes", "zero dimensions"),
+    ],
+)
+def test_arguments_without_one_truth_are_refused_in_words(name, argument, value):
+    one = next(one for one in CALLS["gaussian"]() if one.name == name)
+    assert fault_of(one, argument, value, odd_values()[value]) is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("which", list(CALLS))
 def test_all_odd_arguments(which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from lmeformula.arguments.kinds import Check
+
 
 class Kept(enum.Enum):
     """One value, for None means something else: no weights, no fixed sigma."""
@@ -16,6 +18,11 @@ class Kept(enum.Enum):
 
 
 KEPT = Kept.KEPT
+
+
+def unless_kept(check: Check) -> Check:
+    """What a check takes, or that it stays as it was."""
+    return lambda name, value: None if value is KEPT else check(name, value)
 
 
 def given(**arguments: Any) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def assemble(
     _check_name(name)
     scale = Bijected(_bijectors(name, parameters))
     own_names = tuple(parameters)
-    has_trials = support == SUCCESSES
+    has_trials = isinstance(support, str) and support == SUCCESSES
     return UserFamily(
         name,
         own_names,

@@ -108,7 +108,7 @@ def emmeans(
       [52.356, 60.322, 66.272]
     """
     means = [specs] if isinstance(specs, str) else list(specs)
-    groups = (by,) if isinstance(by, str) else tuple(by or ())
+    groups = (by,) if isinstance(by, str) else () if by is None else tuple(by)
     asked = _asked(fit, predictor, kind)
     if asked.response and asked.response not in (*means, *groups):
         groups = (*groups, asked.response)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.arguments import kinds
-from lmeformula.arguments.kept import KEPT, Kept, given, or_kept
+from lmeformula.arguments.kept import KEPT, Kept, given, or_kept, unless_kept
 from lmeformula.design.build import design
 from lmeformula.design.frame import open_frame
 from lmeformula.design.labels import label
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.estimation.dispatch import estimate
+from lmeformula.estimation.dispatch import METHODS, estimate
+from lmeformula.estimation.solver import SOLVERS
 from lmeformula.family import family as find_family
 from lmeformula.family.predicted import predicted_of
 from lmeformula.family.record import Family
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 @kinds.takes(
     formula=kinds.texts,
+    method=unless_kept(kinds.one_of(*METHODS)),
+    reml=unless_kept(kinds.flag),
+    solver=kinds.one_of(*SOLVERS),
     seed=kinds.seed,
     progress=kinds.optional(kinds.display),
     options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
