@@ -14,6 +14,7 @@ variance, Communications in Statistics 14, 667-681, for the negative rate. glmmT
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,16 @@ import numpy as np
 from lmeformula.arrays import Tensor
 from lmeformula.family import papers
 from lmeformula.family.counts import count_family, linear_dispersion
-from lmeformula.family.elementary import exp, less_growth, log, log1mexp, log_sum, softplus
+from lmeformula.family.elementary import (
+    by_jet,
+    exp,
+    less_growth,
+    log,
+    log_softplus,
+    log_sum,
+    softplus,
+)
+from lmeformula.family.jets import jets
 from lmeformula.family.limit import downwards, of_total
 from lmeformula.family.record import Arrays, Predicted
 from lmeformula.family.rowwise import rowwise
@@ -77,8 +87,11 @@ def _generations(eta: Tensor, dispersion: Tensor, shape: Any, seed: Tensor) -> T
 
 
 def _series(eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
-    log_spread = 0.5 * softplus(log(own[0]))
-    parts = [(_of_zero, [log_spread]), (_of_others, [log_spread, log1mexp(log_spread)])]
+    log_dispersion = log(own[0])
+    log_spread = 0.5 * softplus(log_dispersion)
+    # log(1 - exp(-log_spread)), where the dispersion may be next to nothing
+    log_rate = by_jet(jets("cloglog").log_cdf, log_softplus(log_dispersion) - math.log(2.0))
+    parts = [(_of_zero, [log_spread]), (_of_others, [log_spread, log_rate])]
     return by_kind((response[0] > 0.0).astype(np.int64), parts, eta, response)
 
 

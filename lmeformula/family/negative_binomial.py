@@ -56,7 +56,10 @@ def _value(eta: Floats, response: Arrays, log_size: Any) -> Any:
     counts, _, log_counts, peaks = response
     size, log_ratio = np.exp(log_size), eta - log_size
     apart, whole = eta - log_counts, counts / (counts + size)
-    fall = counts * apart - (counts + size) * np.log1p(whole * np.expm1(apart))
+    # The mean and the size, over the count and the size.
+    far = np.log(whole * np.exp(np.minimum(apart, 0.0)) + size / (counts + size))
+    level = np.where((apart < -1.0) & (whole > 0.5), far, np.log1p(whole * np.expm1(apart)))
+    fall = counts * apart - (counts + size) * level
     top = peaks - 0.5 * np.log1p(counts / size)
     top += stirling_remainder(counts + size) - stirling_remainder(np.atleast_1d(size))
     of_zero = -size * softplus(log_ratio, scipy.special.expit(log_ratio))

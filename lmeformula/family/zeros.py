@@ -227,7 +227,7 @@ def _log_of_some(eta: Tensor, own: Tensors) -> Tensor:
 
 
 def _inflated_zero(base: Family, eta: Series, response: Arrays, own: Sequence[Series]) -> Series:
-    surprise = _surprise_series(at_most(eta, HIGHEST), own[:-1])
+    surprise = _surprise_series(eta, own[:-1])
     return log_sum(log(own[-1]), log_rest(own[-1]) - surprise)
 
 
@@ -249,8 +249,8 @@ def _cleared_count(base: Family, eta: Series, response: Arrays, own: Sequence[Se
 
 
 def _surprise_series(eta: Series, own: Sequence[Series]) -> Series:
-    """-log of the chance that a count is zero."""
-    return log1p_times(eta, log(own[0])) if own else exp(eta)
+    """-log of the chance that a count is zero, flat where this chance is none."""
+    return log1p_times(eta, log(own[0])) if own else exp(at_most(eta, HIGHEST))
 
 
 # ---- samples ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Log densities in series, of families with one and several linear predictors, against 60-digit arithmetic.
 
-several.csv was worked out with mpmath 1.4.1 at 60 digits, and more for its `diff`, from the textbook densities.
+several.csv was worked out with mpmath 1.4.1 at 60 digits (150 where a predictor is beyond 60), and more for its
+`diff`, from the textbook densities.
 `predicted` are the own parameters with a predictor (of the categorical family, its categories), whose values
 stand in `eta` behind the first one, and `own` the others, natural. Derivatives are those in all of these, in
 ascending order: the value, first, second and third ones; of the third, those in two own parameters lack.
