@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -242,16 +243,24 @@ def log1p_times(log_x: Series, log_s: Series) -> Series:
         share, rest, more = shares(apart)
         plus = np.maximum(apart, 0.0) + more
         yield s * plus
-        small = less_share(np.exp(np.minimum(apart, 0.0)))
-        less = np.where(apart < 0.0, small, plus - share)
-        yield {(0,): s * share, (1,): s * less}
-        flat, square = s * share * rest, share**2
-        yield {(0, 0): flat, (0, 1): s * square, (1, 1): s * (less - square)}
+
+        @functools.cache
+        def less() -> Any:
+            small = less_share(np.exp(np.minimum(apart, 0.0)))
+            return np.where(apart < 0.0, small, plus - share)
+
+        yield {(0,): s * share, (1,): lambda: s * less()}
+        flat = s * share * rest
+        yield {
+            (0, 0): flat,
+            (0, 1): lambda: s * share**2,
+            (1, 1): lambda: s * (less() - share**2),
+        }
         yield {
             (0, 0, 0): flat * (rest - share),
-            (0, 0, 1): 2.0 * flat * share,
-            (0, 1, 1): s * square * (share - rest),
-            (1, 1, 1): s * (less - 2.0 * square * share),
+            (0, 0, 1): lambda: 2.0 * flat * share,
+            (0, 1, 1): lambda: s * share**2 * (share - rest),
+            (1, 1, 1): lambda: s * (less() - 2.0 * share**3),
         }
 
     return applied_to_all(of, log_x, log_s)

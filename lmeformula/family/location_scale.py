@@ -6,6 +6,7 @@ References: Lange, Little, Taylor (1989), Robust statistical modeling using the 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -136,23 +137,24 @@ def _student_series(eta: Series, response: Arrays, own: Sequence[Series]) -> Ser
 def _student_kernel(x: Any, log_s: Any) -> Derivatives:
     """-(s + 1) / 2 log(1 + x / s), a normal density's exponent in the limit of a large s."""
     s, ratio = np.exp(log_s), x * np.exp(-log_s)
-    share, rest = ratio / (1.0 + ratio), 1.0 / (1.0 + ratio)
     yield -0.5 * (s + 1.0) * np.log1p(ratio)
+    rest = 1.0 / (1.0 + ratio)
+    share = ratio * rest
     # Of s log(1 + x / s), and of the logarithm alone: no difference of large numbers where s is large.
-    less, both = less_share(ratio), 1.0 + 1.0 / s
-    yield {(0,): -0.5 * rest * both, (1,): -0.5 * (s * less - share)}
-    square, flat = rest**2 / s, rest * share
+    less, both = functools.cache(lambda: less_share(ratio)), 1.0 + 1.0 / s
+    yield {(0,): -0.5 * both * rest, (1,): lambda: -0.5 * (s * less() - share)}
+    square, flat = rest * rest / s, rest * share
     yield {
-        (0, 0): 0.5 * square * both,
-        (0, 1): -0.5 * (flat - square),
-        (1, 1): -0.5 * (s * (less - share**2) + flat),
+        (0, 0): 0.5 * both * square,
+        (0, 1): lambda: -0.5 * (flat - square),
+        (1, 1): lambda: -0.5 * (s * (less() - share**2) + flat),
     }
     turn = square * (2.0 * rest - 1.0)
     yield {
-        (0, 0, 0): -square * rest / s * both,
-        (0, 0, 1): -0.5 * (turn + 2.0 * square * rest / s),
-        (0, 1, 1): -0.5 * (flat * (share - rest) + turn),
-        (1, 1, 1): -0.5 * (s * (less - 2.0 * share**3) + flat * (share - rest)),
+        (0, 0, 0): -both * square * rest / s,
+        (0, 0, 1): lambda: -0.5 * (turn + 2.0 * square * rest / s),
+        (0, 1, 1): lambda: -0.5 * (flat * (share - rest) + turn),
+        (1, 1, 1): lambda: -0.5 * (s * (less() - 2.0 * share**3) + flat * (share - rest)),
     }
 
 

@@ -195,7 +195,8 @@ def applied_to_all(function: Callable[..., Derivatives], *arguments: Series) -> 
 
     Args:
       function: of their values, yields its value, then for each order the derivatives by arguments: {(0,): ...,
-        (1,): ...}, {(0, 0): ..., (0, 1): ..., (1, 1): ...}, and so on; those that are zero may lack.
+        (1,): ...}, {(0, 0): ..., (0, 1): ..., (1, 1): ...}, and so on; those that are zero may lack. For one
+        that costs something there may be a function, which is called where the derivative is asked for.
       arguments: the series.
     """
     space = arguments[0].space
@@ -214,8 +215,10 @@ def applied_to_all(function: Callable[..., Derivatives], *arguments: Series) -> 
         if not any(products.values()):
             break
         for powers, slope in next(found).items():
-            count = _factorials(powers)
-            terms = summed(terms, times(slope if count == 1 else slope / count, of(powers)))
+            if not of(powers):
+                continue
+            each, count = slope() if callable(slope) else slope, _factorials(powers)
+            terms = summed(terms, times(each if count == 1 else each / count, of(powers)))
     return Series(space, value, terms)
 
 
