@@ -362,6 +362,14 @@ def test_laplace_fits_do_not_load_tensorflow() -> None:
     assert loaded_by(code).isdisjoint(TENSORFLOW)
 
 
+def test_exact_fits_do_not_load_what_only_other_fits_take() -> None:
+    code = (
+        "import sys, lmeformula as lf; fit = lf.fit('Yield ~ 1 + (1 | Batch)', lf.datasets.load('dyestuff'))\n"
+        "assert fit.converged and not {'scipy.stats', 'scipy.optimize'} & set(sys.modules)"
+    )
+    loaded_by(code)
+
+
 def test_the_command_line_loads_neither_for_an_exact_fit(tmp_path: Path) -> None:
     table = tmp_path / "data.csv"
     table.write_text("y,g\n" + "\n".join(f"{i % 7}.5,{i % 4}" for i in range(40)))

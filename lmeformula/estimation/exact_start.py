@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-import scipy.optimize
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.estimation.common import stderr_of
@@ -180,6 +179,8 @@ class _Likelihood:
           start: (d,).
           held: (d,) what stays as it is.
         """
+        import scipy.optimize  # a tenth of a second, which other fits need not wait for
+
         self.modes = np.zeros_like(self.modes)
         p = self.model.space.num_fixed
 

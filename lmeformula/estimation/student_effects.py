@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.optimize
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.prior import NORMAL
@@ -120,6 +119,8 @@ def stand_in_modes(of: StudentModel, psi: Floats) -> tuple[tuple[Floats, ...], t
 
 def _start(model: Model, of: StudentModel) -> Floats:
     """(d,) the maximum of the stand-in's log-likelihood, from the fit with Gaussian effects."""
+    import scipy.optimize  # a tenth of a second, which other fits need not wait for
+
     from lmeformula.sampling.student_problem import freedom_edges
 
     first, bounds = _first(model)

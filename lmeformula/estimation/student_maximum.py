@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.optimize
 
 from lmeformula.arrays import Floats
 from lmeformula.covariance.student import MANY
@@ -156,6 +155,8 @@ def refit_by_quadrature(
 
 
 def _climb(likelihood: StudentLikelihood, start: Floats, unit: Floats, within: Range) -> Maximum:
+    import scipy.optimize  # a tenth of a second, which other fits need not wait for
+
     centre = np.clip(start, within.lowest, within.highest)
 
     def negative(at: Floats) -> tuple[float, Floats]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.optimize
 
 from lmeformula.arrays import Floats, Tensor
 from lmeformula.startup import tf
@@ -94,6 +93,8 @@ class Climber:
         return np.asarray(found.eta + held / np.sqrt(found.information))
 
     def _climbed(self, start: Floats, rows: tuple[Floats, ...]) -> Floats:
+        import scipy.optimize  # a tenth of a second, which other fits need not wait for
+
         units = np.maximum(np.abs(start), 1.0)
 
         def negative(at: Floats) -> tuple[float, Floats]:
