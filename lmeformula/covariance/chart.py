@@ -145,18 +145,16 @@ class LinearChart:
     """
 
     def __init__(self, basis: Floats) -> None:
-        self.basis = basis
+        self.basis, self.size = basis, len(basis)
+        # Of a few numbers np.tensordot takes several times as long as the product.
+        self._flat = basis.reshape(self.size, -1)
         self.on_diagonal = np.trace(basis, axis1=1, axis2=2) > 0
-        self._size = np.abs(basis) if ((basis != 0.0).sum(axis=0) > 1).any() else None
+        self._size = np.abs(self._flat) if ((basis != 0.0).sum(axis=0) > 1).any() else None
         support = [tuple(np.flatnonzero(matrix.any(axis=0))) for matrix in basis]
         self.faces = tuple(
             np.array([i, *(t for t, s in enumerate(support) if s == support[i] and t != i)])
             for i in np.flatnonzero(self.on_diagonal)
         )
-
-    @property
-    def size(self) -> int:
-        return len(self.basis)
 
     @property
     def back(self) -> Floats:
@@ -167,8 +165,7 @@ class LinearChart:
         return np.where(self.on_diagonal, sd, 0.0)
 
     def near(self, factor: Floats) -> Floats:
-        flat = self.basis.reshape(self.size, -1)
-        return np.asarray(np.linalg.lstsq(flat.T, factor.ravel(), rcond=None)[0], float)
+        return np.asarray(np.linalg.lstsq(self._flat.T, factor.ravel(), rcond=None)[0], float)
 
     def alternatives(self, start: Floats) -> tuple[Floats, ...]:
         return ()
@@ -177,19 +174,18 @@ class LinearChart:
         return np.where(self.on_diagonal, off_zero(elements, least), elements)
 
     def factor(self, elements: Floats) -> Floats:
-        factor = np.tensordot(elements, self.basis, 1)
+        factor = elements[None] @ self._flat
         if self._size is not None:
             # A coefficient without variance has none, and none of rounding.
-            most = np.tensordot(np.abs(elements), self._size, 1)
+            most = np.abs(elements)[None] @ self._size
             factor[np.abs(factor) < CANCELLED * most] = 0.0
-        return factor
+        return factor.reshape(self.basis.shape[1:])
 
     def jacobian(self, elements: Floats) -> Floats:
         return self.basis
 
     def falling(self, elements: Floats, slope: Floats, pull: Floats) -> Floats:
-        flat = self.basis.reshape(self.size, -1)
-        return positive_part(flat @ (pull @ self.basis).reshape(self.size, -1).T)
+        return positive_part(self._flat @ (pull @ self.basis).reshape(self.size, -1).T)
 
     def idle(self, elements: Floats) -> Mask:
         return np.zeros(self.size, bool)
