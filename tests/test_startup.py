@@ -150,17 +150,17 @@ class Interrupt(importlib.abc.MetaPathFinder):
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
 data = lf.datasets.load("cbpp")
-formula, of_counts = "incidence | trials(size) ~ period + (1 | herd)", "incidence ~ period + (1 | herd)"
+formula, how = "incidence | trials(size) ~ period + (1 | herd)", {"method": "mcem", "progress": False}
 try:
-    lf.fit(of_counts, data, "generalized_poisson", method="laplace")
+    lf.fit(formula, data, "binomial", **how)
 except KeyboardInterrupt:
     print("interrupted")
-print(lf.fit(of_counts, data, "generalized_poisson", method="laplace").outcome.converged)
+print(lf.fit(formula, data, "binomial", **how).outcome.converged)
 if hasattr(os, "fork"):
     child = os.fork()
     if not child:
         try:
-            lf.fit(formula, data, "binomial", method="mcem", progress=False)
+            lf.fit(formula, data, "binomial", **how)
         except lf.ModelError as error:
             print(error.problem[:23], flush=True)
         os._exit(0)

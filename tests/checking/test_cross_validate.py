@@ -24,6 +24,7 @@ from lmeformula.prediction.scores import category_chances, score
 from tests.prediction.after_fit import dense, small_fit
 from tests.prediction.families import true_fit
 from tests.prediction.test_scores import data
+from tests.what_works import own_family as own_counts
 
 
 @cache
@@ -292,15 +293,15 @@ def test_folds_that_leave_something_undetermined_are_refused_before_any_fit():
 
 
 def test_folds_of_many_sizes_compile_once():
-    """Derivatives of a family without closed forms."""
-    fit = lf.fit("count ~ x + (1 | g)", _counts(), "generalized_poisson", method="laplace")
+    """Derivatives of a user's family: of one number of rows, and of any other."""
+    fit = lf.fit("count ~ x + (1 | g)", _counts(), own_counts(), method="laplace")
     found = fit.cross_validate(_counts()["h"])
     assert len(set(found.to_frame()["rows"])) > 2
     response = fit.model.family.response(fit.model.design)
     shapes = tuple(array.shape[1:] for array in response)
     shallow, deep = automatic._programs(fit.model.family, 1, len(fit.params.own), shapes)
-    assert shallow.experimental_get_tracing_count() == 1
-    assert deep.experimental_get_tracing_count() == 1
+    assert shallow.experimental_get_tracing_count() <= 2
+    assert deep.experimental_get_tracing_count() <= 2
 
 
 def _counts() -> pd.DataFrame:

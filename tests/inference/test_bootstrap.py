@@ -46,11 +46,12 @@ def test_a_refit_is_the_fit_to_what_was_simulated(name):
 
 
 def test_automatic_derivatives_are_compiled_once_for_all_refits():
-    """The generalized Poisson distribution has none written out."""
+    """A user's family has none written out."""
     from lmeformula.likelihood.laplace.automatic import _programs
     from tests.store.fits import data
+    from tests.what_works import own_family
 
-    fit = lf.fit("c ~ x + (1 | g)", data(), "generalized_poisson", method="laplace")
+    fit = lf.fit("c ~ x + (1 | g)", data(), own_family(), method="laplace")
     before = _programs.cache_info().misses
     found = bootstrap(fit, 3)
     assert len(found.values) + found.num_lost == 3

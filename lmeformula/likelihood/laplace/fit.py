@@ -177,6 +177,7 @@ def fit_laplace(
         try:
             found = approximate(problem, at, begin)
             coefficients = coefficients_at(problem, found.mode, found.depths)
+            of_coefficients = upright(coefficients.information)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
@@ -188,7 +189,7 @@ def fit_laplace(
             in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
             last = KnownMode(coordinates, found.mode.u, in_coordinates), found.mode
         information = np.zeros((len(coordinates), len(coordinates)))
-        information[:m, :m] = upright(coefficients.information)
+        information[:m, :m] = of_coefficients
         information[m:, m:] = average_information(problem, found, changes)
         information[m:, m:] += elements.falling(coordinates[m:], slopes)
         score = score_of(coordinates, found)
