@@ -10,6 +10,7 @@ import pytest
 import lmeformula as lf
 from lmeformula.checking.cross_validate import _fit_rows
 from lmeformula.design.select import select_rows
+from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN
 from tests.prediction.families import CASES, table
 
 
@@ -25,7 +26,10 @@ def test_rows_that_are_left_out_leave_no_trace(name):
     there = lf.fit(formula, data[~gone], family, method=fit.method)
     found = _fit_rows(fit, np.flatnonzero(~gone), fit.method, 0, None)
     np.testing.assert_allclose(found.loglik.value, there.loglik.value, rtol=1e-10)
-    np.testing.assert_allclose(found.param_values, there.param_values, rtol=1e-5, atol=1e-6)
+    # One starts where the fit is, the other from rough values: each ends where no step promises more than this.
+    apart = np.abs(found.param_values - there.param_values)
+    # What rests on a bound has no standard error, and is the same.
+    assert (apart <= 2.0 * np.sqrt(2.0 * NEGLIGIBLE_GAIN) * np.nan_to_num(there.param_stderr)).all()
     np.testing.assert_allclose(found.fixed_vcov, there.fixed_vcov, rtol=1e-5, atol=1e-8)
     # The level without rows has the prior for its effect.
     place = fit.model.design.terms[0].levels.index("g3")

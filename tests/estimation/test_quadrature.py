@@ -154,7 +154,7 @@ CASES = {
     ),
 }
 # Of two effects a fine grid is large.
-COARSE = np.linspace(-8.0, 8.0, 81)
+COARSE = {"slopes": np.linspace(-8.0, 8.0, 81), "two predictors": np.linspace(-8.0, 8.0, 161)}
 
 
 @functools.cache
@@ -187,9 +187,10 @@ def logs_on_grid(name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if len(case.loads) == 1:
         u, factor, step = GRID[None], np.array([[sds[0]]]), GRID[1] - GRID[0]
     else:
-        u = np.stack(np.meshgrid(COARSE, COARSE, indexing="ij")).reshape(2, -1)
+        grid = COARSE[name]
+        u = np.stack(np.meshgrid(grid, grid, indexing="ij")).reshape(2, -1)
         covariance = np.outer(sds, sds) * np.array([[1.0, correlation], [correlation, 1.0]])
-        factor, step = np.linalg.cholesky(covariance), (COARSE[1] - COARSE[0]) ** 2
+        factor, step = np.linalg.cholesky(covariance), (grid[1] - grid[0]) ** 2
     effects = factor @ u
     names = dict.fromkeys(predictor for predictor, _ in case.loads)
     eta = {}
@@ -208,7 +209,7 @@ def logs_on_grid(name: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 @pytest.mark.parametrize(
     "name",
-    # Automatic derivatives at many nodes take their time.
+    # The grid that two predictors take has many points.
     [pytest.param(name, marks=pytest.mark.slow) if "two" in name else name for name in CASES],
 )
 def test_the_estimates_are_the_maximum_and_the_errors_its_curvature(name):
