@@ -33,8 +33,25 @@ def of_counts(y: Floats, mu: Floats, own: Floats) -> Floats:
 
 def of_nbinom2(y: Floats, mu: Floats, own: Floats) -> Floats:
     """(n,) of counts whose variance is mu + mu^2 / size, `own` (size,)."""
-    size = own[0]
-    return np.asarray(2.0 * (_ratio(y, mu) - (y + size) * np.log((y + size) / (mu + size))))
+    return _of_size(y, mu, own[0])
+
+
+def of_nbinom1(y: Floats, mu: Floats, own: Floats) -> Floats:
+    """(n,) of counts whose variance is mu (1 + dispersion), `own` (dispersion,).
+
+    Of a negative binomial with the size that a row has at its mean, mu / dispersion, held there, as in glmmTMB:
+    a mean that moved the size along would gain the most elsewhere than at the response.
+    """
+    with np.errstate(divide="ignore", over="ignore"):
+        return _of_size(y, mu, mu / own[0])
+
+
+def _of_size(y: Floats, mu: Floats, size: Floats) -> Floats:
+    """Of negative binomial counts of any size, or of several (n,); of no end it is Poisson's."""
+    # Of a large size the quotient is next to one, whose logarithm has its digits in what it is off by.
+    with np.errstate(invalid="ignore"):
+        beyond = (y + size) * np.log1p((y - mu) / (mu + size))
+    return np.asarray(2.0 * (_ratio(y, mu) - np.where(np.isfinite(size), beyond, y - mu)))
 
 
 def of_gamma(y: Floats, mu: Floats, own: Floats) -> Floats:

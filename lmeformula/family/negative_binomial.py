@@ -15,7 +15,7 @@ from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.design.design import Design
 from lmeformula.family import papers
 from lmeformula.family.counts import count_family, linear_dispersion, moments, stirling_remainder
-from lmeformula.family.deviances import of_nbinom2
+from lmeformula.family.deviances import of_nbinom1, of_nbinom2
 from lmeformula.family.elementary import log, log1p_times, of_difference
 from lmeformula.family.elementary import softplus as softplus_series
 from lmeformula.family.gammas import NUM_TERMS, SMALL, log1p_ratio
@@ -212,6 +212,7 @@ NBINOM1 = count_family(
     serves=lambda response: is_short(response[0]),
     series=_linear_series,
     predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
+    deviance=of_nbinom1,
     paper=papers.NEGATIVE_BINOMIAL,
     limits=(downwards("dispersion", "poisson", of_total),),
 )

@@ -12,6 +12,7 @@ import scipy.integrate
 import scipy.stats
 
 from lmeformula.errors import ModelError
+from lmeformula.family.deviances import of_counts, of_nbinom1, of_nbinom2
 from lmeformula.prediction import distribution as module
 from lmeformula.prediction.distribution import chances
 from lmeformula.prediction.predictor import linear_predictor
@@ -135,6 +136,31 @@ def test_deviances_are_what_a_perfect_mean_would_gain(name):
     found = fit.residuals("deviance")
     np.testing.assert_allclose(found**2, gained, rtol=1e-7, atol=1e-8)
     assert (np.sign(found) == np.sign(y / trials - mu)).all()
+
+
+def test_deviances_of_nbinom1_are_those_of_the_sizes_that_rows_have():
+    fit = true_fit("nbinom1")
+    y, mu = fit.model.family.response(fit.model.design)[0], fit.fitted().to_numpy()
+    size = mu / fit.params.own[0]
+
+    def likelihood(mean):
+        return scipy.stats.nbinom.logpmf(y, size, size / (size + mean))
+
+    found = fit.residuals("deviance")
+    np.testing.assert_allclose(
+        found**2, 2.0 * (likelihood(y) - likelihood(mu)), rtol=1e-7, atol=1e-8
+    )
+    assert (np.sign(found) == np.sign(y - mu)).all()
+
+
+@pytest.mark.parametrize("dispersion", [0.0, 5e-324, 1e-300, 1e-12])
+def test_deviances_of_negative_binomials_end_at_those_of_poisson(dispersion):
+    y, mu = np.array([0.0, 1.0, 5.0, 400.0]), np.array([0.3, 1.0, 2.5, 500.0])
+    expected = of_counts(y, mu, np.zeros(0))
+    found = of_nbinom1(y, mu, np.array([dispersion]))
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+    size = 1.0 / dispersion if dispersion > 1e-308 else np.inf
+    np.testing.assert_allclose(of_nbinom2(y, mu, np.array([size])), expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize(("name", "power"), [("gamma", 2), ("inverse_gaussian", 3)])
