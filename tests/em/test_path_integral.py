@@ -16,7 +16,6 @@ from tests.em.groups import groups, loglik, modes, problem
 PSI = np.array([0.5, 0.0])
 
 
-@pytest.mark.slow
 def test_it_is_the_likelihood_within_its_error_where_no_bridge_reaches(monkeypatch):
     monkeypatch.setattr(path_integral, "NUM_DRAWS", (40, 60))
     given = groups(1.0, is_poisson=True, count=8_000)

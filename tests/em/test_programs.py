@@ -119,9 +119,7 @@ def test_given_types_are_those_that_arguments_are_converted_to():
 MODELS = [
     ("cbpp", "cbind(incidence, size - incidence) ~ period + (1|herd)", "binomial"),
     ("sleepstudy", "Reaction ~ Days + (Days|Subject)", "gamma"),
-    pytest.param(
-        *("wine", "rating ~ temp + (1|judge) + (1|bottle)", "cumulative"), marks=pytest.mark.slow
-    ),
+    ("wine", "rating ~ temp + (1|judge) + (1|bottle)", "cumulative"),
 ]
 
 

@@ -102,7 +102,7 @@ def test_a_monte_carlo_fit_says_it_too(family):
     assert np.isnan(fit.param_stderr[fit.param_names.index("cor(g:a[v],a[w])")])
 
 
-@pytest.mark.parametrize("seed", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [3, 8])
 def test_what_has_no_variance_is_not_named(seed):
     fit = lf.fit(FORMULA, nested(seed, "poisson"), family="poisson", method="laplace")
     assert fit.outcome.name == "UNIDENTIFIED"

@@ -110,7 +110,6 @@ def test_reported_errors_are_calibrated():
     check_against_quadrature("counts", 12)
 
 
-@pytest.mark.slow
 def test_standard_errors_of_a_sd_that_is_hardly_known():
     """On the log scale its error is some units, over which no difference may be taken."""
     found, known = sample(wide.model(HARDLY), 1), wide.truth(HARDLY)

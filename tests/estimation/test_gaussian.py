@@ -64,14 +64,7 @@ def test_every_small_reference_model_is_there():
     }
 
 
-# The dearest of the small models shows nothing that the others do not.
-BY_DRAWS = [
-    pytest.param(name, marks=pytest.mark.slow if name == "penicillin-ml" else [])
-    for name in [*SMALL, *FORMULAS]
-]
-
-
-@pytest.mark.parametrize("name", BY_DRAWS)
+@pytest.mark.parametrize("name", [*SMALL, *FORMULAS])
 def test_mcem_is_exact_with_control_variates(name):
     exact, mcem = fitted(name, "exact"), fitted(name, "mcem")
     assert exact.converged

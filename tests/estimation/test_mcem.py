@@ -48,7 +48,6 @@ def rows_without(kind: str, seed: int) -> dict[str, np.ndarray]:
     return {"g": g, "h": h, "x": x, "yes": yes, "y": eta + rng.normal(size=n)}
 
 
-@pytest.mark.slow
 def test_a_variance_that_is_zero_by_laplace_and_is_not():
     """A rule of 21 nodes in g at 4,096 points in h: 0.0055 above the likelihood at zero, at an sd of 0.144."""
     made = lf.compile(

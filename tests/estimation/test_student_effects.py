@@ -88,7 +88,6 @@ def test_estimates_errors_and_likelihood_are_those_of_quadrature(family):
     assert (np.abs(fit.param_stderr - true.stderr) < within).all()
 
 
-@pytest.mark.slow
 def test_heavier_tails_are_seen_by_the_likelihood():
     heavy_fit = fitted("gaussian")
     plain = lf.fit("y ~ x + (1 | g)", data(), method="exact")

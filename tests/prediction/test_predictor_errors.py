@@ -191,7 +191,6 @@ def test_both_a_t_and_a_normal_level_may_be_new():
     assert beyond(half, variance, (1.0, 2.2)) == pytest.approx(0.05, rel=1e-6)
 
 
-@pytest.mark.slow
 def test_draws_of_unseen_levels_have_the_tails():
     fit = at("y", "gaussian", 1.6, 1.3)
     draws = predict_draws(fit, NEW, num_draws=20_000, new_levels="sample", seed=2)

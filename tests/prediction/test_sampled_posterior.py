@@ -153,7 +153,6 @@ def test_known_and_new_levels_stand_beside_each_other():
     assert (tails < 0.15 * (alone["upper"] - alone["lower"])[0]).all()
 
 
-@pytest.mark.slow
 def test_simulated_responses_have_the_spread_of_the_effects():
     fit = known(at("count", "poisson", FREEDOM, 0.7))
     found = fit.predict(interval="prediction", level=0.8, num_draws=DRAWS, seed=SEED)
@@ -165,7 +164,6 @@ def test_simulated_responses_have_the_spread_of_the_effects():
     assert (stats.poisson.cdf(upper - 1, rates).mean(axis=0) < 0.9 + within(0.9, "poisson")).all()
 
 
-@pytest.mark.slow
 def test_categories_have_intervals_and_joint_draws():
     fit = at("grade", "cumulative", FREEDOM)
     found = fit.predict(kind="prob", interval="confidence", seed=SEED)
@@ -192,7 +190,6 @@ def test_effects_that_ended_as_gaussian_ones_have_their_equations():
     assert fit.params.freedom == (np.inf,)
 
 
-@pytest.mark.slow
 def test_crossed_effects_near_the_normal_are_those_of_the_equations():
     """Of 100,000 degrees of freedom: joint moments, moves with the parameters and intervals are Henderson's."""
     covariances = (np.array([[1.1]]), np.array([[0.4]]))

@@ -131,7 +131,6 @@ def test_terms_that_meet_any_responses_have_no_maximum(seed):
     assert without_limit(sums(lf.fit("y ~ a + (1 | g)", data, progress=False).model.design)) == ()
 
 
-@pytest.mark.slow
 def test_errors_do_not_hang_on_the_order_of_the_rows():
     """More effects than rows: in another order derivatives at a sigma of zero have other roundings."""
     y = [-11.51, 0.545, 3.947, -9.521, 5.054, -7.796, -0.733, -0.577, 3.61, -11.499, -9.378, 2.729]
