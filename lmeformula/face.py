@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import lmeformula.inference.marginal_effects
     import lmeformula.inference.profile
     import lmeformula.inference.r2
-    import lmeformula.inference.refit
+    import lmeformula.inference.refits
     import lmeformula.inference.tidy
     import lmeformula.inference.update
     import lmeformula.prediction.joint
@@ -62,12 +62,20 @@ def _fits(
     function: Callable[Concatenate[Any, P], FittedModel],
 ) -> Callable[Concatenate[Any, P], Fit]:
     """A function whose fitted model gets the methods."""
+    return _with_methods(function, "Fit")
+
+
+def _with_methods(
+    function: Callable[Concatenate[Any, P], object], returns: str
+) -> Callable[Concatenate[Any, P], Any]:
+    """A function whose fitted model, where it returns one, gets the methods."""
 
     @functools.wraps(function)
-    def with_methods(fit: Any, /, *args: P.args, **kwargs: P.kwargs) -> Fit:
-        return Fit.of(function(fit, *args, **kwargs))
+    def with_methods(fit: Any, /, *args: P.args, **kwargs: P.kwargs) -> object:
+        found = function(fit, *args, **kwargs)
+        return Fit.of(found) if isinstance(found, FittedModel) else found
 
-    signature = inspect.signature(function).replace(return_annotation="Fit")
+    signature = inspect.signature(function).replace(return_annotation=returns)
     vars(with_methods)["__signature__"] = signature
     return with_methods
 
@@ -133,8 +141,8 @@ class Fit(FittedModel):
 
         return anova(self, *others, level=level)
 
-    # The same model of another response, and other models of the same.
-    refit = Method(lambda: _fits(lmeformula.inference.refit.refit))
+    # The same model of other responses, and other models of the same.
+    refit = Method(lambda: _with_methods(lmeformula.inference.refits.refit, "Fit | Refits"))
     update = Method(lambda: _fits(lmeformula.inference.update.update))
 
     # Whether to believe it.

@@ -274,7 +274,7 @@ def calls_of_a_fit(fit: lf.Fit) -> Iterator[Call]:
     yield call("profile", fit.profile, parm="x")
     yield call("profile.confint", fit.profile("x").confint)
     yield call("ranef", fit.ranef)
-    yield call("refit", fit.refit, "inference.refit.refit", y=fit.model.design.y)
+    yield call("refit", fit.refit, "inference.refits.refit", y=fit.model.design.y)
     yield call("residuals", fit.residuals)
     yield call("simulate", fit.simulate, "prediction.simulate.simulate")
     yield call("simulate rows", fit.simulate, "prediction.simulate.simulate", newdata=ROWS)

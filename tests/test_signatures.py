@@ -35,7 +35,7 @@ BEHIND = {
     "r2": "inference.r2:r2",
     "ranef": "prediction.ranef:ranef",
     "references": "handing.references:references",
-    "refit": "inference.refit:refit",
+    "refit": "inference.refits:refit",
     "residuals": "prediction.residuals:residuals",
     "save": "store.save:save",
     "simulate": "prediction.simulate:simulate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -14,10 +14,12 @@ import pandas as pd
 from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
+from lmeformula.design.design import Design
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
+from lmeformula.estimation.replicates import Together, exactly_together
 from lmeformula.estimation.student_maximum import (
     likelihood_by_quadrature,
     maximise,
@@ -25,15 +27,15 @@ from lmeformula.estimation.student_maximum import (
     student_units,
 )
 from lmeformula.fit import FittedModel
-from lmeformula.inference.refit import has_estimates, refit_exactly
+from lmeformula.inference.refit import carrier_of, has_estimates, refit_exactly
+from lmeformula.inference.refits import Refit, in_turn, refit_of
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
-from lmeformula.model.compile import Model
 from lmeformula.prediction.intervals import chosen, interval_frame
 from lmeformula.prediction.parameters import parameters
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
 
-# A model of another response -> its estimates as they are reported, or None where there are none.
-Refit = Callable[[Model], Floats | None]
+# A design with another response -> what its fit found.
+Alone = Callable[[Design], Refit]
 
 FEWEST, MOST = 100, 1_000_000
 # What stands for infinite values among others, and above what a quantile has come from them.
@@ -123,12 +125,12 @@ def bootstrap_intervals(
 def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     """Refit a model to responses that it draws at its estimates.
 
-    Gaussian models are refitted exactly, by REML where the fit was; others by the Laplace approximation. For a
-    Monte Carlo fit the approximation's error is taken from the data: all refits are moved by how far its
-    estimates are from those of the fit. Models with effects by Student's t whose effects are in
-    blocks of one or two, as those of one factor, are refitted from the estimates at hand, by quadrature: some
-    seconds for each. All others are refitted by Monte Carlo EM from its own start, which takes about as long as
-    the fit did for each. An interrupt ends it with what there is.
+    Gaussian models are refitted exactly, by REML where the fit was, side by side as by `refit`; others by the
+    Laplace approximation. For a Monte Carlo fit the approximation's error is taken from the data: all refits
+    are moved by how far its estimates are from those of the fit. Models with effects by Student's t whose
+    effects are in blocks of one or two, as those of one factor, are refitted from the estimates at hand, by
+    quadrature: some seconds for each. All others are refitted by Monte Carlo EM from its own start, which takes
+    about as long as the fit did for each. An interrupt ends it with what there is.
 
     Args:
       fit: a fitted model.
@@ -151,17 +153,24 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
         )
     found: list[Floats] = []
     num_lost, is_interrupted = 0, False
+
+    def designs() -> Iterator[Design]:
+        nonlocal num_lost
+        for drawn in responses(sampler_of(fit), num_refits, seed):
+            design = with_drawn(fit, drawn)
+            if has_estimates(fit, design):
+                yield design
+            else:
+                num_lost += 1
+
     try:
         with one_blas_thread():
-            refit, shift = _refit_method(fit, seed)
-            for drawn in responses(sampler_of(fit), num_refits, seed):
-                design = with_drawn(fit, drawn)
-                model = replace(fit.model, design=design)
-                values = refit(model) if has_estimates(fit, design) else None
-                if values is None:
-                    num_lost += 1
+            together, alone, shift = _refit_method(fit, seed)
+            for one in in_turn(together, alone, designs()):
+                if one.converged:
+                    found.append(one.values)
                 else:
-                    found.append(values)
+                    num_lost += 1
     except KeyboardInterrupt:
         is_interrupted = True
     values = np.array(found).reshape(len(found), len(fit.param_names))
@@ -171,51 +180,60 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
     return Bootstrap(fit.param_names, values, num_lost, is_interrupted)
 
 
-def _refit_method(fit: FittedModel, seed: int) -> tuple[Refit, Floats | None]:
-    """How to refit, and (d,) by how much all refits are moved."""
+def _refit_method(fit: FittedModel, seed: int) -> tuple[Together | None, Alone, Floats | None]:
+    """How to refit several at once and one alone, and (d,) by how much all refits are moved."""
     if not fit.model.space.has_normal_priors:
-        return _by_quadrature(fit) or partial(_by_monte_carlo, seed=seed), None
-    return (partial(_exactly, fit), None) if fit.model.family.is_normal else _by_laplace(fit)
+        return None, _by_quadrature(fit) or partial(_by_monte_carlo, fit, seed=seed), None
+    if fit.model.family.is_normal:
+        return exactly_together(fit, carrier_of(fit.model)), partial(_exactly, fit), None
+    return None, *_by_laplace(fit)
 
 
-def _by_quadrature(fit: FittedModel) -> Refit | None:
+def _by_quadrature(fit: FittedModel) -> Alone | None:
     """Refits with effects by Student's t distribution; None where their blocks are too large."""
     space = fit.model.space
     start, within, unit = space.to_free(fit.params), student_range(fit), student_units(fit)
     if likelihood_by_quadrature(fit.model) is None:
         return None
 
-    def refit(model: Model) -> Floats | None:
-        likelihood = likelihood_by_quadrature(model)
+    def refit(design: Design) -> Refit:
+        likelihood = likelihood_by_quadrature(replace(fit.model, design=design))
         assert likelihood is not None
         top = maximise(likelihood, start, unit, within)
-        return space.to_report(top.psi) if top.converged else None
+        return _estimates(space.to_report(top.psi), top.converged)
 
     return refit
 
 
-def _by_monte_carlo(model: Model, seed: int) -> Floats | None:
+def _by_monte_carlo(fit: FittedModel, design: Design, seed: int) -> Refit:
+    model = replace(fit.model, design=design)
     found = estimate(model, method="mcem", seed=seed, options=Options(tolerance=REFIT_TOLERANCE))
     if found.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
-    return found.param_values if found.converged else None
+    return refit_of(found)
 
 
-def _exactly(fit: FittedModel, model: Model) -> Floats | None:
-    found = refit_exactly(fit, model)
-    return found.param_values if found.converged else None
+def _exactly(fit: FittedModel, design: Design) -> Refit:
+    return refit_of(refit_exactly(fit, replace(fit.model, design=design)))
 
 
-def _by_laplace(fit: FittedModel) -> tuple[Refit, Floats | None]:
+def _estimates(values: Floats, converged: bool) -> Refit:
+    """Estimates (d,) alone, which are all that is asked for here."""
+    outcome = Outcome.CONVERGED if converged else Outcome.OPTIMIZER_STALLED
+    return Refit(values, np.zeros(0), math.nan, outcome, False)
+
+
+def _by_laplace(fit: FittedModel) -> tuple[Alone, Floats | None]:
     """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
     space, care = fit.model.space, Care(looks_far=fit.has_modes, marginal=fit.marginal)
     first = fit_laplace(fit.model, care=care)
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates
 
-    def refit(model: Model) -> Floats | None:
-        found = fit_laplace(replace(model, known_start=first.params), start=start, care=care)
-        return space.to_report(space.to_free(found.params)) if found.converged else None
+    def refit(design: Design) -> Refit:
+        model = replace(fit.model, design=design, known_start=first.params)
+        found = fit_laplace(model, start=start, care=care)
+        return _estimates(space.to_report(space.to_free(found.params)), found.converged)
 
     if not fit.is_drawn:
         return refit, None

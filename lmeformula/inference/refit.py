@@ -1,19 +1,16 @@
-"""The same model fitted to another response."""
+"""The model of a fit, fitted to its design with another response."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from lmeformula.algebra.threads import one_blas_thread
-from lmeformula.arguments import kinds
 from lmeformula.design.checks import check_response
 from lmeformula.design.design import Design
-from lmeformula.design.respond import with_response
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.estimation.dispatch import estimate
@@ -32,61 +29,37 @@ if TYPE_CHECKING:
 _carriers: WeakKeyDictionary[Model, Carrier] = WeakKeyDictionary()
 
 
-@kinds.takes(
-    seed=kinds.seed,
-    progress=kinds.optional(kinds.display),
-    options=kinds.optional(kinds.instance(Options, "Give lf.em.Options(...).")),
-)
-def refit(
+def refit_alone(
     fit: FittedModel,
-    y: Any,
-    *,
+    design: Design,
     seed: int = 0,
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> FittedModel:
-    """Fit a model to another response, by the same method, from the estimates at hand.
+    """Fit the model of a fit to its design with another response, which it takes, from the estimates at hand.
 
     What depends on the predictors and groups alone is worked out once for all refits of a Gaussian model.
 
     Args:
       fit: of the model.
-      y: a value of the response for each row that the fit used, or for each row of its data; on the scale of
-        the formula's left-hand side, such as log(y). A column of `fit.simulate` is one.
+      design: its design with that response.
       seed: of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
-    Returns:
-      The fit; that of `lmeformula.fit` to data with this response.
-    Raises:
-      FormulaDataError: if the values do not fit the rows or the first response's kind.
-      ModelError: if the family does not take them, or one of its categories is not among them.
-    Example:
-      >>> import lmeformula as lf
-      >>> fitted = lf.fit("Reaction ~ Days + (Days|Subject)", lf.datasets.load("sleepstudy"))
-      >>> twice = fitted.refit(2.0 * fitted.model.design.y)
-      >>> twice.fixef.round(2).to_dict()
-      {'Intercept': 502.81, 'Days': 20.93}
     """
-    began = time.perf_counter()
-    old = fit.model
-    design = with_response(old.design, y)
-    check_refit(fit, design)
-    model = replace(old, design=design)
+    model = replace(fit.model, design=design)
     if fit.is_exact and fit.is_factored:
-        found = refit_exactly(fit, model)
-    else:
-        found = estimate(
-            model,
-            method=fit.method,
-            seed=seed,
-            reml=fit.reml,
-            solver=fit.solver,
-            options=options,
-            progress=progress,
-            start=start_from(fit, model),
-        )
-    return replace(found, seconds=found.seconds._replace(total=time.perf_counter() - began))
+        return refit_exactly(fit, model)
+    return estimate(
+        model,
+        method=fit.method,
+        seed=seed,
+        reml=fit.reml,
+        solver=fit.solver,
+        options=options,
+        progress=progress,
+        start=start_from(fit, model),
+    )
 
 
 def start_from(fit: FittedModel, model: Model) -> Params | None:
@@ -143,12 +116,16 @@ def has_estimates(fit: FittedModel, design: Design) -> bool:
     return True
 
 
+def carrier_of(model: Model) -> Carrier:
+    """What the cross products of a Gaussian model's design have without its response, formed once."""
+    if model not in _carriers:
+        _carriers[model] = prepare(model.design)
+    return _carriers[model]
+
+
 def refit_exactly(fit: FittedModel, model: Model) -> FittedModel:
     """Fit a Gaussian model exactly that differs from that of a fit in its response only."""
-    carrier = _carriers.get(fit.model)
-    if carrier is None:
-        carrier = _carriers[fit.model] = prepare(fit.model.design)
-    _carriers[model] = carrier
+    carrier = _carriers[model] = carrier_of(fit.model)
     assert model.design.y is not None
     with one_blas_thread():
         data = respond(carrier, model.design.y)

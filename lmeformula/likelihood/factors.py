@@ -70,6 +70,22 @@ class FactorSpace(NamedTuple):
             start += chart.size
         return parts
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether all factors are combinations of fixed matrices."""
+        return all(isinstance(chart, LinearChart) for chart in self.charts)
+
+    def basis(self) -> Floats:
+        """(t, k, k) what each element of linear charts adds to the factor of all terms' effects together."""
+        parts = [chart.basis for chart in self.charts if isinstance(chart, LinearChart)]
+        found = np.zeros((self.size, *(sum(part.shape[1] for part in parts),) * 2))
+        start = place = 0
+        for part in parts:
+            t, k, _ = part.shape
+            found[start : start + t, place : place + k, place : place + k] = part
+            start, place = start + t, place + k
+        return found
+
     def start(self, sd: float) -> Floats:
         """(t,) elements of independent coefficients, each with that sd on the scale of its column."""
         return np.concatenate([chart.start(sd) for chart in self.charts])

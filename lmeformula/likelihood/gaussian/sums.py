@@ -123,17 +123,26 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
     return Carrier(none, design.offset)
 
 
-def respond(carrier: Carrier, y: Floats) -> Sums:
-    """Add a response (n,) to a design's cross products."""
-    none = carrier.none
-    Q, root = none.rows.Q, none.rows.root
-    y = y - carrier.offset
-    y = y if root is None else y * root
+def left_by_regression(carrier: Carrier, y: Floats) -> tuple[Floats, Floats]:
+    """What the fixed effects leave of responses (n,) or (n, m), times the root of the weights, and Q'y."""
+    Q, root = carrier.none.rows.Q, carrier.none.rows.root
+    y = (y.T - carrier.offset).T
+    y = y if root is None else (y.T * root).T
     Qy = Q.T @ y
     residual = y - Q @ Qy
     # Once more: of a large mean the first residual keeps the rounding, which is in the columns' span.
     residual -= Q @ (Q.T @ residual)
-    rows = Rows(Q, residual, root, float(np.linalg.norm(y)))
+    return residual, Qy
+
+
+def respond(carrier: Carrier, y: Floats) -> Sums:
+    """Add a response (n,) to a design's cross products."""
+    none = carrier.none
+    residual, Qy = left_by_regression(carrier, y)
+    Q, root = none.rows.Q, none.rows.root
+    centred = y - carrier.offset
+    size = float(np.linalg.norm(centred if root is None else centred * root))
+    rows = Rows(Q, residual, root, size)
     return none._replace(
         Zy=rows.gather(none.plan, residual[:, None])[:, 0],
         yy=float(residual @ residual),

@@ -1,0 +1,1 @@
+"""One model's likelihoods of many responses, climbed side by side."""

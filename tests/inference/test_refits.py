@@ -1,0 +1,172 @@
+"""Fits to many responses at once are the fits to each, in one record; bad responses are refused at first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmeformula as lf
+from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.inference.refit import refit_alone
+from lmeformula.inference.refits import Refits, fits_together
+from lmeformula.prediction.simulate import responses, sampler_of, with_drawn
+
+# Further than this from a single fit's estimates, in standard errors, and log-likelihood: both are at the
+# maximum but for rounding.
+NEAR = 1e-9
+
+
+def unbalanced(n: int = 160, num_groups: int = 16) -> pd.DataFrame:
+    """Groups of about n / num_groups rows, with effects of intercept and slope that no fit misses."""
+    r = np.random.default_rng(7)
+    g = np.sort(r.integers(0, num_groups, n))
+    x, effects = r.normal(size=n), r.normal(size=(num_groups, 2))
+    y = 1.0 + 0.5 * x + effects[g, 0] + 0.8 * effects[g, 1] * x + r.normal(size=n)
+    return pd.DataFrame(
+        {"y": y, "x": x, "g": [f"g{i:02}" for i in g], "w": r.uniform(0.5, 2.0, n), "o": x**2}
+    )
+
+
+CASES = {
+    "intercepts": ("y ~ x + (1 | g)", {}),
+    "slopes": ("y ~ x + (x | g)", {}),
+    "slopes, REML": ("y ~ x + (x | g)", {"reml": True}),
+    "slopes apart": ("y ~ x + (x || g)", {}),
+    "one variance": ("y ~ x + diag(x | g, hom = TRUE)", {}),
+    "weights, offset": ("y | weights(w) ~ x + offset(o) + (1 | g)", {}),
+    "sigma held": ("y ~ x + (1 | g)", {"sigma": 1.0}),
+    "no fixed effects": ("y ~ 0 + (1 | g)", {"reml": True}),
+}
+
+
+def singly(fit: lf.Fit, designs: list[lf.Design]) -> list[lf.Fit]:
+    return [refit_alone(fit, design) for design in designs]
+
+
+def drawn(fit: lf.Fit, count: int, seed: int = 3) -> list[lf.Design]:
+    return [with_drawn(fit, one) for one in responses(sampler_of(fit), count, seed)]
+
+
+def compare(found: Refits, expected: list[lf.Fit]) -> None:
+    error = np.array([one.param_stderr for one in expected])
+    # On a boundary there is none.
+    error = np.where(error > 0.0, error, np.nanmedian(np.where(error > 0.0, error, np.nan), axis=0))
+    away = np.abs(found.values - np.array([one.param_values for one in expected])) / error
+    assert away.max() < NEAR
+    logliks = np.array([one.loglik.value for one in expected])
+    assert np.abs(found.logliks - logliks).max() < NEAR
+    fixed = np.array([one.stderr.to_numpy() for one in expected])
+    np.testing.assert_allclose(found.stderr, fixed, rtol=1e-8)
+    assert found.outcomes == tuple(one.outcome for one in expected)
+    assert found.singular.tolist() == [one.singular for one in expected]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gaussian_fits_side_by_side_are_single_fits(name):
+    formula, options = CASES[name]
+    fit = lf.fit(formula, unbalanced(), **options)
+    designs = drawn(fit, 12)
+    together = fits_together(fit)
+    assert together is not None
+    # Not by handing all of them to single fits.
+    assert together(designs).found.mean() > 0.8
+    found = fit.refit(np.column_stack([design.y for design in designs]))
+    compare(found, singly(fit, designs))
+
+
+@pytest.mark.parametrize("reml", [False, True])
+def test_variances_of_zero_and_few_rows(reml):
+    """Dyestuff: a tenth of its responses show no variance of batches; other maxima are looked for."""
+    fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"), reml=reml)
+    designs = drawn(fit, 40)
+    together = fits_together(fit)
+    assert together is not None
+    assert together(designs).found.all()
+    found = fit.refit(fit.simulate(40, seed=3))
+    assert 0 < found.singular.sum() < 40
+    assert (found.values[found.singular, 1] == 0.0).all()
+    compare(found, singly(fit, designs))
+
+
+def test_singular_covariances_with_correlations_are_single_fits():
+    data = unbalanced()
+    fit = lf.fit("y ~ x + (x | g)", data)
+    r = np.random.default_rng(2)
+    Y = r.normal(size=(len(data), 6)) + r.normal(size=(16, 6))[pd.factorize(data["g"])[0]]
+    found = fit.refit(Y)
+    assert found.singular.any()
+    compare(found, [fit.refit(column) for column in Y.T])
+
+
+def test_crossed_factors_are_fitted_one_by_one():
+    r = np.random.default_rng(3)
+    n = 144
+    g, h = np.arange(n) % 12, np.arange(n) // 12 % 6
+    y = r.normal(size=n) + r.normal(size=12)[g] + r.normal(size=6)[h]
+    fit = lf.fit("y ~ 1 + (1 | g) + (1 | h)", {"y": y, "g": g, "h": h})
+    assert fits_together(fit) is None
+    designs = drawn(fit, 3)
+    compare(fit.refit(np.column_stack([one.y for one in designs])), singly(fit, designs))
+
+
+def test_the_bootstrap_is_these_refits():
+    fit = lf.fit("Reaction ~ Days + (Days | Subject)", lf.datasets.load("sleepstudy"))
+    from lmeformula.inference.bootstrap import bootstrap
+
+    refits = fit.refit(fit.simulate(30, seed=4))
+    np.testing.assert_array_equal(bootstrap(fit, 30, seed=4).values, refits.values)
+
+
+def test_the_record():
+    fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
+    found = fit.refit(fit.simulate(5, seed=1))
+    frame = found.to_frame()
+    assert frame.index.tolist() == [f"sim_{i}" for i in range(1, 6)]
+    assert list(frame) == [
+        "Intercept",
+        "sd(Batch)",
+        "sigma",
+        "se(Intercept)",
+        "loglik",
+        "singular",
+        "outcome",
+    ]
+    assert len(found) == 5
+    assert set(frame["outcome"]) == {"CONVERGED"}
+    second = found[1]
+    assert second.loglik == frame["loglik"].iloc[1]
+    assert second.converged
+    assert [one.loglik for one in found] == found.logliks.tolist()
+    assert repr(found).startswith("5 refits, 5 converged, ")
+    with pytest.raises(IndexError):
+        found[5]
+
+
+def test_rows_with_missing_values_may_be_given_or_not():
+    data = unbalanced()
+    data.loc[data.index % 9 == 4, "x"] = np.nan
+    fit = lf.fit("y ~ x + (1 | g)", data)
+    Y = data["y"].to_numpy()[:, None] + np.random.default_rng(1).normal(size=(len(data), 2))
+    used = fit.model.design.rows
+    np.testing.assert_array_equal(fit.refit(Y).values, fit.refit(Y[used]).values)
+
+
+@pytest.mark.parametrize(
+    ("Y", "message"),
+    [
+        (np.ones((5, 3)), "in column 0: the new response has 5 values, and the fit used 30 rows"),
+        (np.zeros((30, 0)), "there are no new responses"),
+        (
+            pd.DataFrame({"a": np.arange(30.0), "b": [np.nan] + [1.0, 2.0] * 14 + [3.0]}),
+            "in column 'b': the new response is missing or infinite in 1 of the rows used",
+        ),
+        (pd.DataFrame({"a": np.ones(30)}), "in column 'a': .* is constant"),
+        (pd.DataFrame({"a": ["u", "v"] * 15}), "in column 'a': .* the new one categorical"),
+    ],
+    ids=["rows", "none", "missing", "constant", "categories"],
+)
+def test_bad_responses(Y, message):
+    fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
+    with pytest.raises((FormulaDataError, ModelError), match=message):
+        fit.refit(Y)
