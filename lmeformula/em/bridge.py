@@ -14,6 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, log_expit, logsumexp
 
 from lmeformula.arrays import Floats
+from lmeformula.em.evaluate import calls_of_worker, evaluator
 from lmeformula.em.programs import Engine
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry
@@ -45,19 +46,19 @@ def bridge(engine: Engine, params: Floats, geometry: Geometry, excess: Floats) -
     Returns:
       The log ratio and its error; that is nan where the two densities have too little in common.
     """
-    compiled, dtype = engine.programs, engine.programs.dtype
+    compiled, at_once = engine.programs, engine.at_once
     num_draws = min(MOST_DRAWS, len(excess))
-    at, arrays = engine.tensors(params, geometry)
-    shape = (compiled.capacity, len(engine.problem.latents), compiled.num_chains)
+    evaluate = evaluator(engine, params, geometry, np.zeros(len(params)))
+    shape = (at_once, len(engine.problem.latents), compiled.num_chains)
 
     def work(worker: int) -> Floats:
         found = []
-        for call, start in enumerate(range(0, num_draws, compiled.capacity)):
-            count = min(compiled.capacity, num_draws - start)
+        for call, start in enumerate(range(0, num_draws, at_once)):
             key = tf.constant([engine.seed & 0x7FFFFFFF, 0x6272 + 2 * call + worker], tf.int32)
-            z = tf.random.stateless_normal(shape, key, dtype=dtype)
-            values = compiled.evaluate(at, arrays, z, tf.constant(count), engine.data).values
-            found.append(np.asarray(values + 0.5 * tf.reduce_sum(z**2, axis=1), float)[:count])
+            z = tf.random.stateless_normal(shape, key, dtype=compiled.dtype).numpy()
+            z = z[: num_draws - start]
+            values = [evaluate(part)[1] for part in calls_of_worker(engine, z, worker)]
+            found.append(np.concatenate(values) + 0.5 * np.square(z).sum(axis=1))
         return np.concatenate(found)
 
     with ThreadPoolExecutor(compiled.num_workers) as pool:

@@ -11,8 +11,9 @@ import tensorflow as tf
 from lmeformula.arrays import Floats
 from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control, information_stride
+from lmeformula.em.padding import own, ranks
 from lmeformula.em.programs import Engine
-from lmeformula.em.types import Geometry, Problem
+from lmeformula.em.types import Geometry
 
 # Positions are kept for the information and the likelihood, up to this many numbers.
 KEPT_NUMBERS = 8_000_000
@@ -108,6 +109,7 @@ def take(
     """
     problem, programs, data = engine.problem, engine.programs, engine.data
     at, arrays = engine.tensors(params, geometry)
+    numbers, watched = tf.constant(ranks(engine.padding)), engine.watched
     if problem.geometry is not None:
         # The first transition is made before the density has been evaluated anywhere.
         num_warmup = max(1, num_warmup)
@@ -119,12 +121,13 @@ def take(
             first=tf.constant(walkers.num_transitions + done),
             num_warmup=tf.constant(warmup),
             num_draws=tf.constant(count),
+            ranks=numbers,
             params=at,
             arrays=arrays,
         )
 
     def work(worker: int) -> tuple[Draws, Floats, float]:
-        chain = hmc.unseen(tf.constant(walkers.positions[worker], programs.dtype))
+        chain = hmc.unseen(engine.positions(walkers.positions[worker]))
         size = tf.constant(walkers.step_sizes[worker], programs.dtype)
         parts: list[Draws] = []
         done, warmup, room = 0, num_warmup, kept
@@ -132,16 +135,16 @@ def take(
             count = min(programs.capacity, num_draws - done)
             control = control_of(worker, done + (num_warmup - warmup), warmup, count)
             walk = programs.walk(control, chain, size, data)
-            found = programs.evaluate(at, arrays, walk.positions, tf.constant(count), data)
-            part = _draws(problem, walk, found, count)
+            found = programs.evaluate(at, arrays, walk.positions, tf.constant(count), watched, data)
+            part = _draws(engine, walk, found, count)
             chain, size = walk.last, walk.step_size
             parts.append(part._replace(positions=part.positions[:room]))
             room = max(0, room - count)
             done, warmup = done + count, 0
-        return join(parts), np.asarray(chain.position, float), float(size)
+        return join(parts), own(engine.padding, chain.position), float(size)
 
-    first = hmc.unseen(tf.constant(walkers.positions[0], programs.dtype))
-    programs.trace(control_of(0, 0, 0, 0), first, data)
+    first = hmc.unseen(engine.positions(walkers.positions[0]))
+    programs.trace(control_of(0, 0, 0, 0), first, watched, data)
     # Compiled programs let go of the interpreter: two threads are two cores.
     with ThreadPoolExecutor(programs.num_workers) as pool:
         results = list(pool.map(work, range(programs.num_workers)))
@@ -152,10 +155,11 @@ def take(
     )
 
 
-def _draws(problem: Problem, walk: Any, found: Any, count: int) -> Draws:
-    positions = np.asarray(walk.positions)[:count].astype(float, copy=False)
+def _draws(engine: Engine, walk: Any, found: Any, count: int) -> Draws:
+    padding, num_watched = engine.padding, len(engine.options.watched)
+    positions = own(padding, np.asarray(walk.positions)[:count], 1)
     values = np.asarray(found.values, float)[:count]
-    evaluated = -(-count // information_stride(len(problem.params)))
+    evaluated = -(-count // information_stride(len(engine.problem.params)))
     return Draws(
         positions=positions,
         values=values,
@@ -164,11 +168,11 @@ def _draws(problem: Problem, walk: Any, found: Any, count: int) -> Draws:
         controlled=np.asarray(found.controlled, float)[:count],
         acceptance=np.asarray(walk.acceptance, float)[:count],
         divergences=int(np.asarray(walk.diverged)[:count].sum()),
-        latents=np.asarray(found.latents, float),
-        latent_squares=np.asarray(found.latent_squares, float),
-        position=_explained(found, count * positions.shape[2]),
+        latents=own(padding, found.latents),
+        latent_squares=own(padding, found.latent_squares),
+        position=own(padding, _explained(found, count * positions.shape[2])),
         information=np.asarray(found.information, float) / evaluated,
-        watched=np.asarray(found.watched, float)[:count],
+        watched=np.asarray(found.watched, float)[:count, :num_watched],
     )
 
 

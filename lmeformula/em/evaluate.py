@@ -21,16 +21,26 @@ class Call(NamedTuple):
     num_draws: int
 
 
-def calls_of(programs: Programs, positions: Floats) -> list[Call]:
+def calls_of(engine: Engine, positions: Floats) -> list[Call]:
     """The calls that positions (m, q, c) make: as many draws at once as a program takes, for each worker."""
-    found = []
-    for worker in range(programs.num_workers):
-        mine = positions[:, :, worker * programs.num_chains : (worker + 1) * programs.num_chains]
-        for start in range(0, len(mine), programs.capacity):
-            part = mine[start : start + programs.capacity]
-            padded = np.zeros((programs.capacity, *part.shape[1:]), programs.dtype)
-            padded[: len(part)] = part
-            found.append(Call(worker, tf.constant(padded), len(part)))
+    chains = engine.programs.num_chains
+    return [
+        call
+        for worker in range(engine.programs.num_workers)
+        for call in calls_of_worker(
+            engine, positions[:, :, worker * chains : (worker + 1) * chains], worker
+        )
+    ]
+
+
+def calls_of_worker(engine: Engine, positions: Floats, worker: int) -> list[Call]:
+    """The calls that positions (m, q, c) of one worker's chains make."""
+    found, capacity = [], engine.programs.capacity
+    for start in range(0, len(positions), capacity):
+        part = positions[start : start + capacity]
+        padded = np.zeros((capacity, *part.shape[1:]), engine.programs.dtype)
+        padded[: len(part)] = part
+        found.append(Call(worker, engine.positions(padded), len(part)))
     return found
 
 
@@ -38,11 +48,13 @@ def evaluator(
     engine: Engine, at: Floats, geometry: Geometry, coefficients: Floats
 ) -> Callable[[Call], tuple[Floats, Floats, int]]:
     """What evaluates calls at parameters (d,): scores (m, d, c), log densities (m, c), and the worker."""
-    params, arrays = engine.tensors(at, geometry)
+    (params, arrays), watched = engine.tensors(at, geometry), engine.watched
 
     def evaluate(call: Call) -> tuple[Floats, Floats, int]:
         count = tf.constant(call.num_draws)
-        found = engine.programs.evaluate(params, arrays, call.positions, count, engine.data)
+        found = engine.programs.evaluate(
+            params, arrays, call.positions, count, watched, engine.data
+        )
         raw = np.asarray(found.raw, float)[: call.num_draws]
         controlled = np.asarray(found.controlled, float)[: call.num_draws]
         scores = raw + coefficients[:, None] * (controlled - raw)

@@ -71,7 +71,7 @@ def information_of(
       distance: (d,) from there to the maximum.
     """
     kept = len(draws.positions)
-    rows, dtype = max(1, num_rows(engine.data)), engine.programs.dtype
+    rows, dtype = max(1, num_rows(engine.problem.data)), engine.programs.dtype
     # Single precision has no digits for short steps.
     is_central = rows <= MOST_CENTRAL_ROWS or dtype == "float32"
     signs = (1.0, -1.0) if is_central else (1.0,)
@@ -216,7 +216,7 @@ def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
     """Scores and densities of the draws from `start` to `stop`, at the centre and the ends."""
     programs, geometry, basis = work.engine.programs, work.engine.problem.geometry, work.basis
     assert geometry is not None
-    calls = calls_of(programs, work.draws.positions[start:stop])
+    calls = calls_of(work.engine, work.draws.positions[start:stop])
     is_known = bool((work.at == work.params).all())
     places = [] if is_known else [work.at]
     for direction, length in zip(basis.T, work.lengths, strict=True):

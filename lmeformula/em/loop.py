@@ -169,9 +169,9 @@ def _info(engine: Engine, place: Place, seen: Seen, step: Floats) -> Info:
     draws, moments, way = place.draws, seen.moments, seen.way
     assert draws is not None
     total = draws.excess.size
-    _, arrays = engine.tensors(place.params, place.geometry)
-    position = tensors_of(draws.position[:, None] / total, engine.programs.dtype)
-    latents = engine.problem.to_latents(position, arrays, engine.data)
+    problem = engine.problem
+    given = (draws.position[:, None] / total, place.geometry.arrays, problem.data)
+    latents = problem.to_latents(*tensors_of(given, engine.programs.dtype))
     mean = draws.latents / total
     return Info(
         score=moments.score,

@@ -17,7 +17,7 @@ from lmeformula.arrays import Floats, Tensor
 from lmeformula.em.bridge import ENOUGH, Bridged, LogRatio, bridged
 from lmeformula.em.draws import Walkers, start_walkers, take
 from lmeformula.em.evaluate import calls_of, evaluator, together
-from lmeformula.em.programs import Engine, engine_of, num_rows, tensors_of
+from lmeformula.em.programs import Engine, engine_of, num_rows
 from lmeformula.em.series import mean_covariance
 from lmeformula.em.types import Geometry, Scores
 
@@ -47,7 +47,7 @@ def along_path(engine: Engine, params: Floats, geometry: Geometry) -> LogRatio:
     """
     engine = tempered(engine)
     walkers = start_walkers(engine, geometry)
-    count = int(np.clip(DRAWS_ROWS // num_rows(engine.data), *NUM_DRAWS))
+    count = int(np.clip(DRAWS_ROWS // num_rows(engine.problem.data), *NUM_DRAWS))
     stops = [independent(engine, params, geometry, count)]
     pairs: list[Bridged] = []
     pending = list(np.linspace(0.0, 1.0, FIRST_POWERS + 1)[1:])
@@ -82,12 +82,17 @@ def tempered(engine: Engine) -> Engine:
         none = tf.zeros([len(problem.params), tf.shape(z)[1]], z.dtype)
         return Scores(none, none)
 
+    padding = problem.padding
+    if padding is not None:
+        of_data = padding.data
+        padding = padding._replace(data=lambda given: (of_data(given[0]), given[1]))
     made = problem._replace(
         data=(problem.data, np.float64(1.0)),
         density=density,
         score=score,
         to_latents=lambda z, arrays, given: problem.to_latents(z, arrays, given[0]),
         program=None if problem.program is None else ("tempered", problem.program),
+        padding=padding,
     )
     options = engine.options._replace(watched=())
     return engine_of(made, options, engine.programs.dtype, engine.seed)
@@ -102,7 +107,7 @@ def walk(
     numbers: tuple[int, int],
 ) -> tuple[Stop, Walkers]:
     """Let chains walk on at a power: so many draws of each before it counts, and so many that do."""
-    data = tensors_of((engine.problem.data[0], np.float64(power)), engine.programs.dtype)
+    data = (engine.data[0], tf.constant(power, engine.programs.dtype))
     draws, moved = take(
         engine._replace(data=data),
         params,
@@ -122,7 +127,7 @@ def independent(engine: Engine, params: Floats, geometry: Geometry, num_draws: i
     shape = (num_draws, len(engine.problem.latents), compiled.num_chains * compiled.num_workers)
     positions = rng.normal(size=shape)
     evaluate = evaluator(engine, params, geometry, np.zeros(len(params)))
-    _, values = together([evaluate(call) for call in calls_of(compiled, positions)], compiled)
+    _, values = together([evaluate(call) for call in calls_of(engine, positions)], compiled)
     return Stop(0.0, values + 0.5 * np.square(positions).sum(axis=1))
 
 

@@ -56,7 +56,7 @@ def integral_along(engine: Engine, params: Floats, geometry: Geometry, excess: F
     """
     engine = tempered(engine)
     walkers = start_walkers(engine, geometry)
-    count = int(np.clip(DRAWS_ROWS // num_rows(engine.data), *NUM_DRAWS))
+    count = int(np.clip(DRAWS_ROWS // num_rows(engine.problem.data), *NUM_DRAWS))
     nodes = [_node(independent(engine, params, geometry, len(excess)), is_independent=True)]
     for power in NODES:
         stop, walkers = walk(engine, params, geometry, walkers, power, (WARMUP, count))

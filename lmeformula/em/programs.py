@@ -15,7 +15,8 @@ from lmeformula.arrays import Floats
 from lmeformula.em.cached_program import Kept
 from lmeformula.em.estep import hmc
 from lmeformula.em.estep.sampler import Control, build_evaluate, build_walk
-from lmeformula.em.types import Geometry, Options, Problem
+from lmeformula.em.padding import among_all, padding_of, ranks
+from lmeformula.em.types import Geometry, Options, Padding, Problem
 
 # Programs of this many structures are kept, those used last: each holds some 25 MiB of graph and code.
 KEPT = 16
@@ -27,6 +28,8 @@ CALL_NUMBERS = 1_000_000
 LEAST_CAPACITY, MOST_CAPACITY = 16, 512
 # Where the structure is known, half of the chains run on a thread of their own.
 NUM_WORKERS = 2
+# Latents are watched in multiples of so many.
+WATCHED = 8
 
 
 class Programs(NamedTuple):
@@ -53,7 +56,7 @@ class Programs(NamedTuple):
         """How often the program that draws was traced, over all fits that used it."""
         return self.walk.num_traces
 
-    def trace(self, control: Control, chain: hmc.Chain, data: Any) -> None:
+    def trace(self, control: Control, chain: hmc.Chain, watched: Any, data: Any) -> None:
         """Trace both programs for arguments of these shapes, if they have not been traced yet.
 
         That is in one order: names in a program tell it apart in the cache that other processes share.
@@ -61,7 +64,9 @@ class Programs(NamedTuple):
         if self.num_traces == 0:
             size, count = tf.TensorSpec([], self.dtype), tf.TensorSpec([], tf.int32)
             walk = self.walk.trace(control, chain, size, data)
-            self.evaluate.trace(control.params, control.arrays, walk.positions, count, data)
+            self.evaluate.trace(
+                control.params, control.arrays, walk.positions, count, watched, data
+            )
 
 
 class Engine(NamedTuple):
@@ -71,26 +76,43 @@ class Engine(NamedTuple):
       problem: the problem.
       programs: of the problem.
       options: of the run.
-      data: the problem's, as tensors.
+      padding: how the problem's arrays are brought to the programs' shapes.
+      data: the problem's, padded, as tensors.
       seed: of all random numbers.
     """
 
     problem: Problem
     programs: Programs
     options: Options
+    padding: Padding
     data: Any
     seed: int
+
+    @property
+    def at_once(self) -> int:
+        """Draws that are made with one seed: of the problem's own size, whatever the programs'."""
+        return capacity_of(len(self.problem.latents) * self.programs.num_chains)
+
+    @property
+    def watched(self) -> Any:
+        """Places of the watched latents, as the programs take them."""
+        return _watched(self.padding.latents[list(self.options.watched)])
 
     def tensors(self, params: Floats, geometry: Geometry) -> tuple[Any, Any]:
         """Parameters (d,) and the arrays of the geometry there, as the programs take them."""
         dtype = self.programs.dtype
-        return tf.constant(params, dtype), tensors_of(geometry.arrays, dtype)
+        return tf.constant(params, dtype), tensors_of(self.padding.arrays(geometry.arrays), dtype)
+
+    def positions(self, positions: Floats) -> Any:
+        """Positions (..., q, c) as the programs take them."""
+        return tf.constant(among_all(self.padding, positions), self.programs.dtype)
 
 
 def engine_of(problem: Problem, options: Options, dtype: str, seed: int) -> Engine:
     """A problem with its programs and its data; see `programs`."""
-    data = tensors_of(problem.data, dtype)
-    return Engine(problem, programs(problem, options, dtype), options, data, seed)
+    padding = padding_of(problem)
+    data = tensors_of(padding.data(problem.data), dtype)
+    return Engine(problem, programs(problem, options, dtype), options, padding, data, seed)
 
 
 _lock = threading.Lock()
@@ -111,16 +133,13 @@ def programs(problem: Problem, options: Options, dtype: str) -> Programs:
     """
     if problem.program is None:
         return _build(problem, options, dtype)
+    padding = padding_of(problem)
     shapes = tuple(
-        (np.shape(array), str(np.asarray(array).dtype)) for array in tf.nest.flatten(problem.data)
+        (np.shape(array), str(np.asarray(array).dtype))
+        for array in tf.nest.flatten(padding.data(problem.data))
     )
-    sizes = (len(problem.params), len(problem.latents))
-    built_in = (
-        options.num_chains,
-        options.num_leapfrog,
-        options.target_acceptance,
-        options.watched,
-    )
+    sizes = (len(problem.params), padding.num_latents)
+    built_in = (options.num_chains, options.num_leapfrog, options.target_acceptance)
     key = (problem.program, shapes, sizes, dtype, built_in)
     is_littered = False
     with _lock:
@@ -147,16 +166,21 @@ def precompile(problem: Problem, options: Options, dtype: str, arrays: Any) -> N
       arrays: of the shapes that the geometry's will have; their values do not matter.
     """
     compiled = programs(problem, options, dtype)
-    data, white = tensors_of(problem.data, dtype), tensors_of(arrays, dtype)
+    padding = padding_of(problem)
+    data = tensors_of(padding.data(problem.data), dtype)
+    white = tensors_of(padding.arrays(arrays), dtype)
     params, none = tf.zeros([len(problem.params)], dtype), tf.constant(0)
-    control = Control(tf.constant([0, 0]), none, none, none, params, white)
-    chain = hmc.unseen(tf.zeros([len(problem.latents), compiled.num_chains], dtype))
+    control = Control(
+        tf.constant([0, 0]), none, none, none, tf.constant(ranks(padding)), params, white
+    )
+    chain = hmc.unseen(tf.zeros([padding.num_latents, compiled.num_chains], dtype))
     many = tf.zeros([compiled.capacity, *chain.position.shape], dtype)
-    compiled.trace(control, chain, data)
+    watched = _watched(np.zeros(len(options.watched), int))
+    compiled.trace(control, chain, watched, data)
     with ThreadPoolExecutor(2) as pool:
         calls = (
             pool.submit(compiled.walk, control, chain, tf.constant(0.5, dtype), data),
-            pool.submit(compiled.evaluate, params, white, many, none, data),
+            pool.submit(compiled.evaluate, params, white, many, none, watched, data),
         )
     for call in calls:
         call.result()
@@ -183,16 +207,26 @@ def _build(problem: Problem, options: Options, dtype: str) -> Programs:
     shared = problem.geometry is not None and chains % NUM_WORKERS == 0
     workers = NUM_WORKERS if shared else 1
     chains //= workers
-    numbers = max(1, len(problem.latents) * chains)
-    capacity = min(MOST_CAPACITY, max(LEAST_CAPACITY, CALL_NUMBERS // numbers))
+    capacity = capacity_of(padding_of(problem).num_latents * chains)
     return Programs(
         walk=Kept(build_walk(problem, options, capacity)),
-        evaluate=Kept(build_evaluate(problem, options, capacity)),
+        evaluate=Kept(build_evaluate(problem, capacity)),
         capacity=capacity,
         num_workers=workers,
         num_chains=chains,
         dtype=dtype,
     )
+
+
+def capacity_of(numbers: int) -> int:
+    """Draws at once, of so many numbers each."""
+    return min(MOST_CAPACITY, max(LEAST_CAPACITY, CALL_NUMBERS // max(1, numbers)))
+
+
+def _watched(places: Any) -> Any:
+    """Places (w,), with others behind them that nobody looks at: few numbers of them are shapes of programs."""
+    size = -(-len(places) // WATCHED) * WATCHED
+    return tf.constant(np.resize(places, size) if len(places) else places, tf.int32)
 
 
 def num_rows(data: Any) -> int:

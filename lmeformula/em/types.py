@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lmeformula.arrays import Floats, Tensor
+from lmeformula.arrays import Floats, Ints, Tensor
 from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
 
@@ -80,6 +80,25 @@ class Look(NamedTuple):
     series: Floats
 
 
+class Padding(NamedTuple):
+    """How a problem's arrays stand among larger ones, which data of many sizes share with their programs.
+
+    The problem's functions must give the same for either: what is added counts for nothing in them, and adds no
+    latent that moves.
+
+    Attributes:
+      latents: (q,) where each of the problem's latents stands.
+      num_latents: how many places there are.
+      data: the problem's data -> the larger arrays.
+      arrays: those of a geometry -> the larger ones.
+    """
+
+    latents: Ints
+    num_latents: int
+    data: Callable[[Any], Any]
+    arrays: Callable[[Any], Any]
+
+
 class Problem(NamedTuple):
     """A log joint density of parameters and latents, ready for the engine.
 
@@ -106,6 +125,8 @@ class Problem(NamedTuple):
         in the same direction.
       program: equal for two problems whose functions are the same code: they share one compiled program if
         the shapes of their arrays are the same too. None if nothing is known of that.
+      padding: how its arrays are brought to shapes that others have; None if they are taken as they are, as
+        those of a density that is the user's own.
       refine: whether the geometry's observed information is an approximation that the engine is to replace by
         an estimate from its draws, once it is near the maximum.
       edges: params (d,) -> the boundaries that the parameters may end at, each by its name.
@@ -128,6 +149,7 @@ class Problem(NamedTuple):
     information: Callable[..., Tensor] | None = None
     max_step: Floats | None = None
     program: Hashable | None = None
+    padding: Padding | None = None
     refine: bool = False
     edges: Callable[[Floats], tuple[Edge, ...]] | None = None
     look: Callable[[Floats, Geometry, Floats, tuple[Edge, ...]], Look] | None = None

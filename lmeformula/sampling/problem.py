@@ -11,12 +11,13 @@ from scipy.linalg import lapack
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.em.types import Geometry, Problem, Scores
+from lmeformula.em.types import Geometry, Padding, Problem, Scores
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import whitened
+from lmeformula.sampling.room import room_of
 from lmeformula.sampling.rows import row_density
-from lmeformula.sampling.whitened import Rows, Sizes
+from lmeformula.sampling.whitened import Kind, Rows
 
 # Most that one step of a fixed effect moves any predictor: of a logit, or a logarithm, far.
 LONGEST = 3.0
@@ -31,14 +32,16 @@ def rows_of(model: Model, plan: Layout) -> Rows:
         X=stack.X,
         codes=tuple(stack.terms[j].index for j in order),
         values=tuple(stack.terms[j].values for j in order),
+        counts=np.ones(model.design.n),
+        exists=tuple(np.ones(plan.sizes[j][0]) for j in order),
     )
 
 
-def sizes_of(model: Model, plan: Layout) -> Sizes:
-    """What is fixed of a model's terms when its program is compiled."""
+def kind_of(model: Model, plan: Layout) -> Kind:
+    """What programs are compiled for of a model, besides the shapes of its arrays."""
     order = (plan.lead, *plan.rest)
-    return Sizes(
-        terms=tuple(plan.sizes[j] for j in order),
+    return Kind(
+        columns=tuple(plan.sizes[j][1] for j in order),
         formula_order=tuple(order.index(j) for j in range(len(order))),
         has_own=model.space.own.size > 0,
     )
@@ -50,7 +53,7 @@ def whitened_problem(
     start: Floats,
     geometry: Callable[[Floats], Geometry],
     by: Any = whitened,
-    sizes: Any = None,
+    kind: Any = None,
 ) -> Problem:
     """A problem in whitened coordinates.
 
@@ -59,34 +62,41 @@ def whitened_problem(
       plan: layout of its random effects.
       start: (d,) unconstrained parameters to start from.
       geometry: psi (d,) -> Geometry whose arrays are a `Whitening`, or what `by` takes for one.
-      by: the module whose `density`, `scores` and `effects_of` are those of the problem.
-      sizes: what these take for the sizes of the terms.
+      by: the module whose `density`, `scores`, `effects_of` and `padded` are those of the problem.
+      kind: what makes of rows what these take for the sizes of the terms.
     """
     space, family = model.space, model.family
-    sizes, scale = sizes_of(model, plan) if sizes is None else sizes, space.own.scale
-    of_rows = row_density(family, scale)
+    kind, scale = kind_of(model, plan) if kind is None else kind, space.own.scale
+    of_rows, rows = row_density(family, scale), rows_of(model, plan)
+    room = room_of(plan, model.design.n, len(rows.X))
 
     def density(params: Tensor, z: Tensor, white: Any, given: Any) -> tuple[Tensor, Tensor]:
-        return by.density(sizes, of_rows, white, given, z)  # type: ignore[no-any-return]
+        return by.density(kind.sizes(given), of_rows, white, given, z)  # type: ignore[no-any-return]
 
     def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
-        return by.scores(sizes, of_rows, white, given, z, gradient)  # type: ignore[no-any-return]
+        return by.scores(kind.sizes(given), of_rows, white, given, z, gradient)  # type: ignore[no-any-return]
 
     return Problem(
         params=start,
         names=space.names,
         latents=np.zeros(plan.num_effects),
-        data=rows_of(model, plan),
+        data=rows,
         density=density,
         score=score,
-        to_latents=lambda z, white, given: by.effects_of(sizes, white, given, z),
+        to_latents=lambda z, white, given: by.effects_of(kind.sizes(given), white, given, z),
         # The chains start at the conditional modes.
         to_position=lambda latents, white: np.zeros(plan.num_effects),
         report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
         geometry=geometry,
         max_step=_longest_step(model),
         # All that the functions above are made of.
-        program=(by.__name__, sizes, family, scale),
+        program=(by.__name__, kind, family, scale),
+        padding=Padding(
+            latents=room.effects.places,
+            num_latents=room.effects.size,
+            data=lambda given: whitened.padded_rows(given, room),
+            arrays=lambda white: by.padded(white, room),
+        ),
     )
 
 

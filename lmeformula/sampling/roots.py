@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lmeformula.arrays import Tensor
+from lmeformula.sampling.room import Axis, Room, placed, room_for
 
 
 class BlockRoot(NamedTuple):
@@ -21,6 +22,24 @@ class BlockRoot(NamedTuple):
     blocks: tuple[Tensor, ...]
     directions: Tensor
     stretch: Tensor
+
+
+# Rooms for directions.
+LEAST_DIRECTIONS = 16
+
+
+def padded_root(root: Tensor | BlockRoot, room: Room) -> Tensor | BlockRoot:
+    """The root with rooms, as an array in NumPy."""
+    if not isinstance(root, BlockRoot):
+        return placed(root, room.rest, room.rest)
+    count = root.directions.shape[1]
+    ways = Axis((count,), (room_for(count, LEAST_DIRECTIONS),))
+    blocks = zip(root.blocks, room.levels[1:], strict=True)
+    return BlockRoot(
+        tuple(placed(part, levels) for part, levels in blocks),
+        placed(root.directions, room.rest, ways),
+        placed(root.stretch, ways, ways),
+    )
 
 
 def inverse_up(root: Tensor | BlockRoot, z: Tensor) -> Tensor:

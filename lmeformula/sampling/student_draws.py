@@ -49,7 +49,7 @@ def sample_effects(
     problem = student_problem(of, psi)
     geometry = whitening_of(of, psi)
     engine = engine_of(problem, options, dtype, seed)
-    arrays = tensors_of(geometry.arrays, dtype)
+    arrays, data = tensors_of((geometry.arrays, problem.data), dtype)
     walkers = start_walkers(engine, geometry)
     kept: list[Floats] = []
     scores: list[Floats] = []
@@ -61,12 +61,12 @@ def sample_effects(
             geometry,
             walkers,
             num_warmup=warmup,
-            num_draws=THINNING * min(left, engine.programs.capacity),
+            num_draws=THINNING * min(left, engine.at_once),
         )
         positions = drawn.positions[::THINNING]
         count = len(positions)
         flat = np.moveaxis(positions, 1, 0).reshape(positions.shape[1], -1)
-        latents = problem.to_latents(tensors_of(flat, dtype), arrays, engine.data)
+        latents = problem.to_latents(tensors_of(flat, dtype), arrays, data)
         kept.append(np.asarray(latents, float).reshape(len(latents), count, -1))
         scores.append(np.moveaxis(drawn.raw[::THINNING][:count], 1, 0))
         left, warmup = left - count, 1

@@ -22,7 +22,8 @@ from lmeformula.covariance.student import LEAST_FREEDOM
 from lmeformula.em.types import Scores
 from lmeformula.family.gammas import log_rising
 from lmeformula.sampling import whitened
-from lmeformula.sampling.whitened import RowDensity, Rows, Sizes, Whitening
+from lmeformula.sampling.room import Room, repeated
+from lmeformula.sampling.whitened import Kind, RowDensity, Rows, Sizes, Whitening
 
 
 class StudentWhitening(NamedTuple):
@@ -39,6 +40,22 @@ class StudentWhitening(NamedTuple):
     freedom: tuple[Tensor, ...]
 
 
+class StudentKind(NamedTuple):
+    """What programs are compiled for besides the shapes of arrays.
+
+    Attributes:
+      base: of the terms.
+      is_student: which terms have a t prior, in the order of the effects.
+    """
+
+    base: Kind
+    is_student: tuple[bool, ...]
+
+    def sizes(self, rows: Rows) -> StudentSizes:
+        """With the numbers of levels that rows have."""
+        return StudentSizes(self.base.sizes(rows), self.is_student)
+
+
 class StudentSizes(NamedTuple):
     """What is fixed when the program is compiled.
 
@@ -49,6 +66,12 @@ class StudentSizes(NamedTuple):
 
     base: Sizes
     is_student: tuple[bool, ...]
+
+
+def padded(white: StudentWhitening, room: Room) -> StudentWhitening:
+    """A whitening in NumPy with rooms; see `whitened.padded`."""
+    roots = tuple(map(repeated, white.roots, room.levels))
+    return white._replace(base=whitened.padded(white.base, room), roots=roots)
 
 
 def log_prior(square: Tensor, free: Tensor, k: int) -> Tensor:
@@ -75,7 +98,7 @@ def density(
     base, scaled = white.base, _scaled(rows, white)
     shift, predictor = whitened.spread(sizes.base, base, scaled, z)
     effects = base.modes[:, None] + shift
-    value, slope = of_rows.slope(base.eta[:, None] + predictor, rows.response, base.extra)
+    value, slope = of_rows.slope(base.eta[:, None] + predictor, rows, base.extra)
     total, pulls = tf.reduce_sum(value, axis=0), []
     for j, v in enumerate(sizes.base.split(effects)):
         levels, k = sizes.base.terms[j]
@@ -84,8 +107,9 @@ def density(
             root = white.roots[j]
             u = root[:, None, None] * v
             square = tf.reduce_sum(u**2, axis=1)
-            prior = log_prior(square, white.freedom[j], k)
-            total += tf.reduce_sum(prior, axis=0) + k * tf.reduce_sum(tf.math.log(root))
+            exists = rows.exists[j]
+            prior = exists[:, None] * log_prior(square, white.freedom[j], k)
+            total += tf.reduce_sum(prior, axis=0) + k * tf.reduce_sum(exists * tf.math.log(root))
             pull = (root[:, None] * _weights(square, white.freedom[j], k))[:, None] * u
         else:
             total -= 0.5 * tf.reduce_sum(v**2, axis=[0, 1])
@@ -122,7 +146,7 @@ def scores(
         copies = white.freedom[j] + chains[0]
         with tf.GradientTape() as tape:
             tape.watch(copies)
-            prior = log_prior(square, copies, k)
+            prior = rows.exists[j][:, None] * log_prior(square, copies, k)
         of_freedom = tape.gradient(prior, copies)
         more.append(of_scale + tf.concat([tf.zeros_like(of_scale[:-1]), of_freedom[None]], axis=0))
     ordered = [more[j] for j in sizes.base.formula_order]

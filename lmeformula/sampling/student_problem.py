@@ -23,9 +23,9 @@ from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import student_prior
 from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.laplace import whitening_at, whitening_factor
-from lmeformula.sampling.problem import sizes_of, whitened_problem
+from lmeformula.sampling.problem import kind_of, whitened_problem
 from lmeformula.sampling.rising import drawn_curvatures, looker
-from lmeformula.sampling.student_prior import StudentSizes, StudentWhitening
+from lmeformula.sampling.student_prior import StudentKind, StudentWhitening
 
 # Steps of second differences of the stand-in's log-likelihood, and how far a second derivative is taken along,
 # in standard errors and unconstrained units.
@@ -208,7 +208,7 @@ def student_problem(of: StudentModel, start: Floats) -> Problem:
         start,
         lambda psi: _geometry(of, psi),
         student_prior,
-        StudentSizes(sizes_of(model, plan), is_student),
+        StudentKind(kind_of(model, plan), is_student),
     )._replace(refine=True, edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)))
     return problem._replace(
         look=looker(space, lambda psi: units, drawn_curvatures(model, of.arrays, problem))

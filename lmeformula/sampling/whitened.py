@@ -23,19 +23,20 @@ import tensorflow as tf
 
 from lmeformula.arrays import Tensor
 from lmeformula.em.types import Scores
-from lmeformula.sampling.roots import BlockRoot, inverse_down, inverse_up
+from lmeformula.sampling.room import Room, placed, repeated
+from lmeformula.sampling.roots import BlockRoot, inverse_down, inverse_up, padded_root
 
 
 class RowDensity(NamedTuple):
     """The log density of rows given their predictors; the family's own parameters are unconstrained.
 
     Attributes:
-      slope: (eta (n, c), response, extra (f,)) -> log density (n, c) and its derivative in eta (n, c).
+      slope: (eta (n, c), Rows, extra (f,)) -> log density (n, c) and its derivative in eta (n, c).
       own_scores: the same -> (f, c) derivative of the summed log density in the own parameters.
     """
 
-    slope: Callable[[Tensor, tuple[Tensor, ...], Tensor], tuple[Tensor, Tensor]]
-    own_scores: Callable[[Tensor, tuple[Tensor, ...], Tensor], Tensor]
+    slope: Callable[[Tensor, Rows, Tensor], tuple[Tensor, Tensor]]
+    own_scores: Callable[[Tensor, Rows, Tensor], Tensor]
 
 
 class Rows(NamedTuple):
@@ -46,12 +47,16 @@ class Rows(NamedTuple):
       X: (n, p).
       codes: (n,) int32 level of each term.
       values: (n, k) columns of each term.
+      counts: (n,) 1 of each row of the data, 0 of what is there for padding.
+      exists: (l,) of each term the same of its levels.
     """
 
     response: tuple[Tensor, ...]
     X: Tensor
     codes: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+    counts: Tensor
+    exists: tuple[Tensor, ...]
 
 
 class Cubic(NamedTuple):
@@ -112,6 +117,27 @@ class Whitening(NamedTuple):
     extra: Tensor
 
 
+class Kind(NamedTuple):
+    """What programs are compiled for besides the shapes of arrays.
+
+    Attributes:
+      columns: k of each term, lead first.
+      formula_order: for each term of the formula, its place in these.
+      has_own: whether psi ends with the family's own parameters.
+    """
+
+    columns: tuple[int, ...]
+    formula_order: tuple[int, ...]
+    has_own: bool
+
+    def sizes(self, rows: Rows) -> Sizes:
+        """With the numbers of levels that rows have."""
+        levels = [int(each.shape[0]) for each in rows.exists]
+        return Sizes(
+            tuple(zip(levels, self.columns, strict=True)), self.formula_order, self.has_own
+        )
+
+
 class Sizes(NamedTuple):
     """What is fixed when the program is compiled.
 
@@ -137,6 +163,43 @@ class Sizes(NamedTuple):
             tf.reshape(part, [levels, k, -1])
             for part, (levels, k) in zip(parts, self.terms, strict=True)
         ]
+
+
+def padded_rows(rows: Rows, room: Room) -> Rows:
+    """Rows in NumPy with rooms: those added are the first one's with no columns, and do not count."""
+    return Rows(
+        response=tuple(repeated(part, room.rows) for part in rows.response),
+        X=placed(rows.X, room.stacked),
+        codes=tuple(placed(part, room.stacked) for part in rows.codes),
+        values=tuple(placed(part, room.stacked) for part in rows.values),
+        counts=placed(rows.counts, room.rows),
+        exists=tuple(map(placed, rows.exists, room.levels)),
+    )
+
+
+def padded(white: Whitening, room: Room) -> Whitening:
+    """A whitening in NumPy with rooms: effects that are added do not move, nor anything else.
+
+    The predictor of a row that is added is that of the first one at the mode, where its density is finite.
+    """
+    cubic = white.cubic
+    if isinstance(cubic, Cubic):
+        cubic = Cubic(
+            half=placed(cubic.half, room.stacked),
+            twist=placed(cubic.twist, room.stacked),
+            blocks=tuple(map(placed, cubic.blocks, room.levels)),
+            linear=placed(cubic.linear, room.effects),
+        )
+    return white._replace(
+        eta=repeated(white.eta, room.stacked),
+        modes=placed(white.modes, room.effects),
+        weights=placed(white.weights, room.stacked),
+        lead_inverse=placed(white.lead_inverse, room.levels[0]),
+        rest_inverse=padded_root(white.rest_inverse, room),
+        pull=placed(white.pull, room.effects),
+        bend=placed(white.bend, room.stacked),
+        cubic=cubic,
+    )
 
 
 def spread(sizes: Sizes, white: Whitening, rows: Rows, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,7 +256,7 @@ def density(
     """Log joint density (c,) of y and u, and its gradient (q, c) in z."""
     shift, predictor = spread(sizes, white, rows, z)
     effects = white.modes[:, None] + shift
-    value, slope = of_rows.slope(white.eta[:, None] + predictor, rows.response, white.extra)
+    value, slope = of_rows.slope(white.eta[:, None] + predictor, rows, white.extra)
     return (
         tf.reduce_sum(value, axis=0) - 0.5 * tf.reduce_sum(effects**2, axis=0),
         gather_up(sizes, white, rows, slope, effects),
@@ -219,11 +282,11 @@ def scores(
     newton, along = spread(sizes, white, rows, gradient)
     effects = white.modes[:, None] + shift
     eta = white.eta[:, None] + predictor
-    _, slope = of_rows.slope(eta, rows.response, white.extra)
+    _, slope = of_rows.slope(eta, rows, white.extra)
     p = rows.X.shape[1]
     by_predictor = tf.matmul(rows.X, slope, transpose_a=True)
     if sizes.has_own:
-        own = of_rows.own_scores(eta, rows.response, white.extra)
+        own = of_rows.own_scores(eta, rows, white.extra)
         by_predictor = tf.concat([by_predictor, own], axis=0)
     controlled = by_predictor + tf.matmul(white.pull, newton, transpose_a=True)
     raw_theta, controlled_theta = [], []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import lmeformula as lf
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.family import family as find_family
 from lmeformula.family.own import Held, positive
 from lmeformula.likelihood.laplace.fit import fit_laplace
@@ -107,14 +108,16 @@ def test_draws_are_of_the_same_density_in_double_precision(name):
     """The sampler's rows with own parameters that are held, and with the same values free."""
     import tensorflow as tf
 
+    from lmeformula.em.programs import tensors_of
+    from lmeformula.sampling.problem import rows_of
     from lmeformula.sampling.rows import row_density
 
     model, family = held_model(name), find_family(name)
-    response = tuple(tf.constant(array, tf.float64) for array in family.response(model.design))
+    rows = tensors_of(rows_of(model, layout(model.stack.terms)), "float64")
     eta = tf.constant(np.full((model.design.n, 1), 0.3))
     free = family.own(model.design).scale
     found = [
-        row_density(family, scale).slope(eta, response, tf.constant(extra))
+        row_density(family, scale).slope(eta, rows, tf.constant(extra))
         for scale, extra in (
             (model.space.own.scale, np.zeros(0)),
             (free, free.to_free(np.array(HELD[name]))),

@@ -75,7 +75,12 @@ def num_steps(step_size: Tensor, most: int) -> Tensor:
 
 
 def transition(
-    density: Density, seed: Tensor, chain: Chain, step_size: Tensor, most_steps: int
+    density: Density,
+    seed: Tensor,
+    chain: Chain,
+    step_size: Tensor,
+    most_steps: int,
+    ranks: Tensor | None = None,
 ) -> tuple[Chain, Transition]:
     """One Metropolis-adjusted trajectory for each chain, with unit masses, of a quarter of a turn.
 
@@ -86,6 +91,7 @@ def transition(
       step_size: () longest step, an angle; jittered by up to a fifth, so that no coordinate keeps turning full
         circles.
       most_steps: steps, at least 1; a step size that asks for more gets a shorter path.
+      ranks: (q,) see `momenta`; None where every coordinate moves.
     Returns:
       Where the chains are next, and how it went.
     """
@@ -93,7 +99,7 @@ def transition(
         tf.random.experimental.stateless_split(seed, 3), num=3
     )
     dtype = chain.position.dtype
-    momentum = tf.random.stateless_normal(tf.shape(chain.position), for_momentum, dtype=dtype)
+    momentum = momenta(for_momentum, chain.position, ranks)
     jitter = tf.random.stateless_uniform([], for_jitter, 0.8, 1.2, dtype=dtype)
     steps = num_steps(step_size, most_steps)
     step = jitter * tf.minimum(step_size, PATH / tf.cast(steps, dtype))
@@ -120,6 +126,25 @@ def transition(
     accepted = uniform < acceptance
     following = Chain(*(tf.where(accepted, new, old) for new, old in zip(end, chain, strict=True)))
     return following, Transition(acceptance, diverged)
+
+
+def momenta(seed: Tensor, position: Tensor, ranks: Tensor | None) -> Tensor:
+    """Momenta (q, c) of the coordinates that move, the same whatever stands between them.
+
+    Args:
+      seed: (2,) integers.
+      position: (q, c).
+      ranks: (q,) the number of each coordinate among those that move; -1 of one that does not, which gets no
+        momentum. None where all do.
+    """
+    if ranks is None:
+        return tf.random.stateless_normal(tf.shape(position), seed, dtype=position.dtype)
+    q, c = position.shape
+    # Normal numbers are made in pairs: of an even number of rows, and then the first ones of any number of rows
+    # are the same.
+    drawn = tf.random.stateless_normal([q + q % 2, c], seed, dtype=position.dtype)
+    moves = ranks[:, None] >= 0
+    return tf.where(moves, tf.gather(drawn, tf.maximum(ranks, 0)), tf.zeros_like(position))
 
 
 def tune(step_size: Tensor, acceptance: Tensor, target: float, rate: Tensor) -> Tensor:

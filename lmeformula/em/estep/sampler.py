@@ -20,6 +20,7 @@ class Control(NamedTuple):
       first: () int32 number of the first transition, so that a later call goes on with other random numbers.
       num_warmup: () int32 transitions that tune the step size and are thrown away.
       num_draws: () int32 draws of each chain, at most the capacity.
+      ranks: (q,) the number of each latent among those of the problem, see `hmc.momenta`.
       params: (d,) parameters.
       arrays: the Geometry's arrays.
     """
@@ -28,6 +29,7 @@ class Control(NamedTuple):
     first: Tensor
     num_warmup: Tensor
     num_draws: Tensor
+    ranks: Tensor
     params: Tensor
     arrays: Any
 
@@ -92,6 +94,7 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
     Where the whitening is known a chain may be `hmc.unseen` before a warm-up; elsewhere its position is enough.
     """
     may_be_unseen = problem.geometry is not None
+    is_padded = problem.padding is not None
 
     def walk(control: Control, chain: hmc.Chain, step_size: Tensor, data: Any) -> Walk:
         def density(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +104,14 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
             number: Tensor, chain: hmc.Chain, size: Tensor, stores: tuple[Any, ...]
         ) -> tuple[Any, ...]:
             fold = tf.random.experimental.stateless_fold_in(control.seed, control.first + number)
-            chain, went = hmc.transition(density, fold, chain, size, options.num_leapfrog)
+            chain, went = hmc.transition(
+                density,
+                fold,
+                chain,
+                size,
+                options.num_leapfrog,
+                control.ranks if is_padded else None,
+            )
             rate = tf.pow(1.0 + tf.cast(control.first + number, size.dtype), -0.6)
             tuned = hmc.tune(size, went.acceptance, options.target_acceptance, rate)
             is_tuning = number < control.num_warmup
@@ -138,23 +148,22 @@ def build_walk(problem: Problem, options: Options, capacity: int) -> Callable[..
     return walk
 
 
-def build_evaluate(problem: Problem, options: Options, capacity: int) -> Callable[..., Evaluation]:
-    """The program that evaluates draws: (params, arrays, positions, number of draws, data) -> Evaluation.
+def build_evaluate(problem: Problem, capacity: int) -> Callable[..., Evaluation]:
+    """The program that evaluates draws: (params, arrays, positions, number, watched, data) -> Evaluation.
 
-    To be compiled. It works out the density that the walk had already: the scores share most of that, and draws
-    looked at from elsewhere need it.
+    To be compiled; `number` () is that of the draws, `watched` (w,) are places of latents. It works out the
+    density that the walk had already: the scores share most of that, and draws from elsewhere need it.
     """
-    watched = tf.constant(options.watched, tf.int32)
     stride = information_stride(len(problem.params))
 
     def evaluate(
-        params: Tensor, arrays: Any, positions: Tensor, num_draws: Tensor, data: Any
+        params: Tensor, arrays: Any, positions: Tensor, number: Tensor, watched: Tensor, data: Any
     ) -> Evaluation:
         d, q, dtype = len(problem.params), positions.shape[1], positions.dtype
         chains = positions.shape[2]
 
-        def body(number: Tensor, sums: Evaluation) -> tuple[Any, ...]:
-            z = positions[number]
+        def body(place: Tensor, sums: Evaluation) -> tuple[Any, ...]:
+            z = positions[place]
             value, gradient = problem.density(params, z, arrays, data)
             raw, controlled = problem.score(params, z, gradient, arrays, data)
             latents = problem.to_latents(z, arrays, data)
@@ -163,14 +172,14 @@ def build_evaluate(problem: Problem, options: Options, capacity: int) -> Callabl
                 assert problem.information is not None
                 needed = problem.information
                 information += tf.cond(
-                    number % stride == 0,
+                    place % stride == 0,
                     lambda: needed(params, z, arrays, data),
                     lambda: tf.zeros([d, d], dtype),
                 )
-            return number + 1, Evaluation(
-                values=sums.values.write(number, value),
-                raw=sums.raw.write(number, raw),
-                controlled=sums.controlled.write(number, controlled),
+            return place + 1, Evaluation(
+                values=sums.values.write(place, value),
+                raw=sums.raw.write(place, raw),
+                controlled=sums.controlled.write(place, controlled),
                 latents=sums.latents + tf.reduce_sum(latents, axis=1),
                 latent_squares=sums.latent_squares + tf.reduce_sum(latents**2, axis=1),
                 gradient=sums.gradient + tf.reduce_sum(gradient, axis=1),
@@ -178,7 +187,7 @@ def build_evaluate(problem: Problem, options: Options, capacity: int) -> Callabl
                 position_gradient=sums.position_gradient + tf.reduce_sum(z * gradient, axis=1),
                 position=sums.position + tf.reduce_sum(z, axis=1),
                 information=information,
-                watched=sums.watched.write(number, tf.gather(latents[:, 0], watched)),
+                watched=sums.watched.write(place, tf.gather(latents[:, 0], watched)),
             )
 
         def store(*shape: int) -> Any:
@@ -196,11 +205,9 @@ def build_evaluate(problem: Problem, options: Options, capacity: int) -> Callabl
             position_gradient=none,
             position=none,
             information=tf.zeros([d, d], dtype),
-            watched=store(len(options.watched)),
+            watched=store(watched.shape[0]),
         )
-        _, found = tf.while_loop(
-            lambda number, _: number < num_draws, body, (tf.constant(0), empty)
-        )
+        _, found = tf.while_loop(lambda place, _: place < number, body, (tf.constant(0), empty))
         return Evaluation(
             *(part.stack() if isinstance(part, tf.TensorArray) else part for part in found)
         )
