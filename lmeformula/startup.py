@@ -17,6 +17,7 @@ import importlib.abc
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.machinery import ModuleSpec, PathFinder
@@ -68,7 +69,13 @@ tfp: Any = _Deferred("tensorflow_probability")
 
 # Half of an import of these cannot be taken up again: they register types and native code.
 _WHOLE = ("tensorflow", "tensorflow_probability", "tf_keras")
+# Keras takes a third of TensorFlow's import, with scikit-learn and matplotlib behind it. TensorFlow asks for it
+# at its end, only so that it has registered itself, and does without where it is not there: `tf.keras` imports
+# it once it is used.
+LATER = "keras"
 _quiet = False
+# The thread that imports TensorFlow, while it does.
+_importing = 0
 
 
 def watch_imports() -> None:
@@ -89,12 +96,31 @@ class _Finder(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        if fullname not in _WHOLE:
+        is_early = fullname == LATER and _importing == threading.get_ident()
+        if fullname not in _WHOLE and not is_early:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            spec.loader = _Later(spec.loader) if is_early else _Loader(spec.loader)
         return spec
+
+
+class _Later(importlib.abc.Loader):
+    """Another loader of what is there, but not to be imported now."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As an import that is not possible.
+
+        Raises:
+          ImportError: which TensorFlow expects.
+        """
+        raise ImportError(f"{spec.name} is imported when it is asked for", name=spec.name)
 
 
 class _Loader(importlib.abc.Loader):
@@ -117,11 +143,22 @@ class _Loader(importlib.abc.Loader):
             if module.__name__ == "tensorflow":
                 _make_settings()
             with _native_notes_dropped() if _quiet else nullcontext():
-                self.real.exec_module(module)
+                with _without_keras() if module.__name__ == "tensorflow" else nullcontext():
+                    self.real.exec_module(module)
                 if module.__name__ == "tensorflow" and _quiet:
                     # Looking for devices writes notes, too.
                     module.config.list_physical_devices()
                     module.get_logger().addFilter(_says_something)
+
+
+@contextmanager
+def _without_keras() -> Iterator[None]:
+    global _importing
+    _importing = threading.get_ident()
+    try:
+        yield
+    finally:
+        _importing = 0
 
 
 # Notes on how TensorFlow traces, of no use to whoever fits models: new data are new shapes.
@@ -159,7 +196,6 @@ if hasattr(os, "register_at_fork"):
 def _interrupts_deferred() -> Iterator[None]:
     """Keep Ctrl-C until the end of the block; in threads other than the main one it does not arrive anyway."""
     import signal
-    import threading
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -212,7 +212,9 @@ from lmeformula.family import built_in
 from lmeformula.startup import tf, tfp
 inspect.unwrap(tf)
 print("tensorflow" in sys.modules)
-print(tf.Tensor is __import__("tensorflow").Tensor, tfp.distributions.Normal.__name__)
+print(tf.Tensor is __import__("tensorflow").Tensor, end=" ")
+print("keras" in sys.modules, tf.keras.optimizers.Adam.__module__, end=" ")
+print("keras" in sys.modules, tfp.distributions.Normal.__name__)
 for name in ("5 out of the last 5 calls to f triggered tf.function retracing", "`_` is not a valid node name"):
     tf.get_logger().warning(name)
 tf.get_logger().warning("something else")
@@ -239,4 +241,7 @@ def test_notes_on_tracing_are_dropped_and_others_are_not(asked):
 
 
 def test_families_have_tensorflow_once_something_of_it_is_asked_for(asked):
-    assert asked.stdout.split() == ["False", "True", "Normal"]
+    first, is_same, early, adam, late, normal = asked.stdout.split()
+    assert (first, is_same, normal) == ("False", "True", "Normal")
+    # Keras comes when it is asked for.
+    assert (early, adam, late) == ("False", "keras.src.optimizers.adam", "True")
