@@ -265,13 +265,19 @@ class Factor(ByModes):
         return apply_lambda(self.plan, self.lambdas, columns, transpose=transpose, rest_only=True)
 
 
-def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]) -> Factor:
+def factorize(
+    plan: Layout,
+    products: CrossProducts,
+    lambdas: tuple[Floats, ...],
+    incidence: Meets | None = None,
+) -> Factor:
     """Factor M = Lambda' Z'WZ Lambda + I.
 
     Args:
       plan: layout of the effects.
       products: Z'WZ, in blocks.
       lambdas: (k, k) lower-triangular relative covariance factor of each term, in formula order.
+      incidence: where rows meet, if that was worked out.
     Returns:
       The factor.
     Raises:
@@ -284,8 +290,9 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
     inverse: Floats = np.asarray(np.linalg.inv(lead) if k > 1 else 1.0 / lead, float)
     log_det = 2.0 * float(np.log(np.diagonal(lead, axis1=1, axis2=2)).sum())
     if not plan.rest:
+        rest = products.rest
         return Factor(
-            plan, products, lambdas, lead, inverse, products.between, products.rest, log_det
+            plan, products, lambdas, lead, inverse, products.between, rest, log_det, incidence
         )
     turned = inverse @ first.T
     scaled = block_rows(turned, products.between)
@@ -297,4 +304,4 @@ def factorize(plan: Layout, products: CrossProducts, lambdas: tuple[Floats, ...]
         raise np.linalg.LinAlgError("the Schur complement is not positive definite")
     rest = upper.T
     log_det += 2.0 * float(np.log(np.diag(rest)).sum())
-    return Factor(plan, products, lambdas, lead, inverse, scaled, rest, log_det)
+    return Factor(plan, products, lambdas, lead, inverse, scaled, rest, log_det, incidence)

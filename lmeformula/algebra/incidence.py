@@ -7,7 +7,8 @@ read only the elements of M^-1 that some row meets.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -49,12 +50,14 @@ class Incidence:
 
     def factorize(self, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
         """Factor M = Lambda' Z'WZ Lambda + I for row weights (n,)."""
-        return replace(factorize(self.plan, self.products(weights), lambdas), incidence=self)
+        return factorize(self.plan, self.products(weights), lambdas, self)
 
     def products(self, weights: Floats) -> CrossProducts:
         """Z'WZ for row weights (n,) of any sign."""
         plan = self.plan
         blocks = own_blocks(plan, plan.lead, weights)
+        if not plan.rest:
+            return CrossProducts(blocks, _nothing_between(plan.lead_size), np.zeros((0, 0)))
         data = np.zeros((blocks.shape[1], len(self.columns)))
         for a, column in enumerate(plan.values(plan.lead).T):
             weighted = column * weights
@@ -160,6 +163,12 @@ class Incidence:
         plan = self.plan
         first = _first_places(plan, plan.rest[i], meeting.first)
         return first, _first_places(plan, plan.rest[j], meeting.second)
+
+
+@lru_cache(maxsize=1)
+def _nothing_between(size: int) -> sp.csr_array:
+    """(size, 0) the between block where there is no rest."""
+    return sp.csr_array((size, 0))
 
 
 def _first_places(plan: Layout, term: int, level: Codes) -> Places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ SMALLEST = 1e-5
 SHORT = 1e-3
 # A coefficient is determined by others where no more than this share of it is left.
 ROUNDING = 1e-12
+# Step of differences of the factors' first derivatives, which are smooth functions of a few numbers.
+BEND = 1e-5
 # What is left of terms of a sum that cancel, as a share of them, is nothing.
 CANCELLED = 8 * float(np.finfo(float).eps)
 
@@ -122,6 +125,21 @@ def positive_part(matrix: Floats, least: float = 0.0) -> Floats:
     """A symmetric matrix without its negative eigenvalues, and those that are no more than `least`."""
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray((vectors * np.where(values > least, values, 0.0)) @ vectors.T)
+
+
+def bends(jacobian: Callable[[Floats], Floats], at: Floats, slope: Floats) -> Floats:
+    """(t, t) second derivative of a factor, combined with a slope (k, k), by differences of its first.
+
+    Args:
+      jacobian: parameters (t,) -> (t, k, k).
+      at: (t,) where.
+      slope: derivative of the log-likelihood in the factor.
+    """
+    found = np.empty((len(at), len(at)))
+    for place, step in enumerate(BEND * np.eye(len(at))):
+        ends = [jacobian(at + side * step) for side in (1.0, -1.0)]
+        found[place] = np.einsum("tab,ab->t", ends[0] - ends[1], slope) / (2.0 * BEND)
+    return 0.5 * (found + found.T)
 
 
 def off_zero(values: Floats, least: float = SMALLEST) -> Floats:

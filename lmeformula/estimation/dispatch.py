@@ -50,7 +50,8 @@ def estimate(
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
     is_gaussian = model.family.is_normal
     is_student = not model.space.has_normal_priors
-    if method == "auto":
+    is_chosen = method == "auto"
+    if is_chosen:
         method = best_method(model, solver, options)
     if is_student:
         refuse(method, solver, model.dtype)
@@ -69,7 +70,7 @@ def estimate(
     if is_gaussian and method in MARGINALS:
         # Any way to integrate effects out of a Gaussian model gives its exact likelihood.
         method = "exact"
-    if method == "quadrature":
+    if method == "quadrature" and not is_chosen:
         check_blocks(model)
     solver = "direct" if is_student else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":

@@ -14,7 +14,7 @@ from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.likelihood.laplace.modes import gradient, mode_at
 from lmeformula.likelihood.laplace.observed import along_ways
-from lmeformula.likelihood.quadrature.integral import Integrand, integrand
+from lmeformula.likelihood.quadrature.integrand import Integrand, integrand
 from lmeformula.likelihood.quadrature.marginal import Quadrature
 from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model

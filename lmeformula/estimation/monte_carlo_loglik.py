@@ -14,7 +14,8 @@ from lmeformula.history import LogLik
 from lmeformula.likelihood.laplace.likelihood import Mode
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.likelihood.laplace.modes import gradient, mode_at
-from lmeformula.likelihood.quadrature.integral import InPsi, integrand
+from lmeformula.likelihood.quadrature.integral import InPsi
+from lmeformula.likelihood.quadrature.integrand import integrand
 from lmeformula.likelihood.quadrature.marginal import Quadrature
 from lmeformula.model.compile import Model
 

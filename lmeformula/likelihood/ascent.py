@@ -40,6 +40,9 @@ UNTOLD = 1e-15
 # A face this near is rested on, and none is left, for so little: between the two the likelihood differs by
 # rounding.
 NOTHING = 1e-8
+# A further ascent is over where no more than this is left to a known maximum, in squared standard errors, and
+# the quadratic there told what it came to but for so much.
+BESIDE, TOLD = 0.25, 0.1
 # A face is left if the log-likelihood rises by this per row and squared distance.
 FREEING_CURVATURE = 1e-6
 # Shares of the way off it that are tried: the maximum may be nearer than the way is long.
@@ -135,7 +138,7 @@ def ascend(
             continue
         elements, resting = starts.pop(0)
         another = np.concatenate([hill.others(best.point), elements])
-        found = _climb(trial, another, resting, steps)
+        found = _climb(trial, another, resting, steps, known=best)
         count += found.num_evaluations
         if _is_higher(found, best) or _may_be_higher(found, best):
             # On to the end, and off faces that it started on.
@@ -235,8 +238,35 @@ def _without_doubtful(hill: _Hill, summit: Summit, thorough: bool) -> list[tuple
     return starts
 
 
-def _climb(hill: _Hill, start: Floats, resting: Mask, max_steps: int = MAX_STEPS) -> Summit:
-    """Climb to the maximum that is next, from elements of which some rest on faces."""
+def _is_beside(hill: _Hill, point: Evaluation, known: Summit) -> bool:
+    """Whether a point is where a known maximum is the only one: nearby, where its quadratic tells all.
+
+    That quadratic has to have told the value and the slope there.
+    """
+    others, elements = known.point.coordinates, hill.elements(known.point)
+    signs = np.ones(len(others))
+    signs[-hill.space.size :] = hill.space.signs(hill.elements(point), elements)
+    move = signs * point.coordinates - others
+    pull = known.point.information @ move
+    square = float(move @ pull)
+    if not (known.converged and square < BESIDE) or known.resting.any():
+        return False
+    fall, slope = known.point.value - point.value, signs * point.score + pull - known.point.score
+    is_told = abs(fall - 0.5 * square) <= TOLD * square
+    return is_told and abs(float(slope @ move)) <= TOLD * square
+
+
+def _climb(
+    hill: _Hill,
+    start: Floats,
+    resting: Mask,
+    max_steps: int = MAX_STEPS,
+    known: Summit | None = None,
+) -> Summit:
+    """Climb to the maximum that is next, from elements of which some rest on faces.
+
+    That may be a known one: it is not climbed again from where it is clear that it is.
+    """
     evaluate, space, measure, negligible = hill.evaluate, hill.space, hill.measure, hill.negligible
     count = 0
 
@@ -253,6 +283,8 @@ def _climb(hill: _Hill, start: Floats, resting: Mask, max_steps: int = MAX_STEPS
         is_slow = is_slow or number >= SLOW_STEPS
         resting = resting & ~space.idle(hill.elements(point))
         free = hill.free(point, resting)
+        if known is not None and not resting.any() and _is_beside(hill, point, known):
+            return known._replace(num_evaluations=count)
         if measure is not None and is_slow:
             point = measure(point, free)
         ways = _look(hill, point, free)

@@ -14,6 +14,7 @@ from lmeformula.covariance.chart import (
     SMALLEST,
     Chart,
     LinearChart,
+    bends,
     pull_of,
     triangular,
 )
@@ -187,6 +188,20 @@ class FactorSpace(NamedTuple):
         """Whether an unstructured covariance of several coefficients lies on a face."""
         return any(resting[here].any() for _, _, here in self._correlated(resting.astype(float)))
 
+    def signs(self, elements: Floats, others: Floats) -> Floats:
+        """(t,) signs by which elements (t,), with the same covariances, are on the side where others (t,) are.
+
+        A column of a factor that is linear in its elements may have either sign.
+        """
+        found, start = np.ones(self.size), 0
+        for chart, own in self._each(elements):
+            if isinstance(chart, LinearChart):
+                for face in chart.faces:
+                    if own[face[0]] * others[start + face[0]] < 0.0:
+                        found[start + face] = -1.0
+            start += chart.size
+        return found
+
     def turned(self, elements: Floats) -> list[Floats]:
         """Elements (t,) with the correlations of one unstructured term after the other turned about.
 
@@ -309,6 +324,16 @@ class FactorSpace(NamedTuple):
         for (chart, own), slope in zip(self._each(elements), slopes, strict=True):
             here = slice(start, start + chart.size)
             total[here, here] = chart.falling(own, slope, pull_of(chart.factor(own), slope))
+            start += chart.size
+        return total
+
+    def bends(self, elements: Floats, slopes: tuple[Floats, ...]) -> Floats:
+        """(t, t) second derivative of the factors in the elements, combined with slopes (k, k) in each."""
+        total, start = np.zeros((self.size, self.size)), 0
+        for (chart, own), slope in zip(self._each(elements), slopes, strict=True):
+            if not isinstance(chart, LinearChart):
+                here = slice(start, start + chart.size)
+                total[here, here] = bends(chart.jacobian, own, slope)
             start += chart.size
         return total
 

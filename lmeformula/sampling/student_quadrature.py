@@ -8,7 +8,8 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.likelihood.laplace.modes import gradient, place
-from lmeformula.likelihood.quadrature.integral import InPsi, Integrand, integrand, integrate
+from lmeformula.likelihood.quadrature.integral import InPsi, integrate
+from lmeformula.likelihood.quadrature.integrand import Integrand, integrand
 from lmeformula.sampling.student_problem import StudentModel
 
 

@@ -15,6 +15,7 @@ from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
 from lmeformula.likelihood.evaluation import Evaluation, Summit, nowhere
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.integrated import integrated
+from lmeformula.likelihood.laplace.directions import Places, directions
 from lmeformula.likelihood.laplace.information import (
     average_information,
     coefficients_at,
@@ -30,6 +31,7 @@ from lmeformula.likelihood.laplace.likelihood import (
     Mode,
     Problem,
     approximate,
+    assemble,
     find_mode,
 )
 from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, effects_held, mode_slopes
@@ -56,7 +58,7 @@ MOST_EFFECTS = 100
 # Steps from another start, before it is known to lead higher.
 QUICK_STEPS = 40
 # An ascent of the approximation, on the way to an exact maximum, need not go on for less than this.
-ROUGHLY = 1e-4
+ROUGHLY = 1e-2
 
 
 class Care(NamedTuple):
@@ -147,6 +149,8 @@ def fit_laplace(
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
 
+    counts = np.cumsum([m, *(chart.size for chart in elements.charts)])
+    places = Places(slice(p, m), tuple(map(slice, counts[:-1], counts[1:])))
     lowest, highest = own_ends(model)
 
     def place_of(coordinates: Floats) -> At:
@@ -171,34 +175,50 @@ def fit_laplace(
             return nowhere(coordinates, ())
         begin = np.zeros(plan.num_effects)
         if last is not None:
-            known, mode = last
-            is_near = known.reaches(coordinates)
-            begin = known.mode_at(coordinates) if is_near else effects_held(plan, mode, at.lambdas)
+            known, before_it = last
+            begin = (
+                known.mode_at(coordinates)
+                if known.reaches(coordinates)
+                else effects_held(plan, before_it, at.lambdas)
+            )
+        changes = elements.changes(coordinates[m:])
         try:
-            found = approximate(problem, at, begin)
-            coefficients = coefficients_at(problem, found.mode, found.depths)
+            mode = find_mode(problem, at, begin)
+            depths = problem.rows.depths(mode.eta, at.own)
+            coefficients = coefficients_at(problem, mode, depths)
+            by_block = mode_slopes(problem, mode, coefficients, changes)
+            in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
+            along = None
+            if care.marginal.is_exact:
+                along = directions(plan, problem.X, at.lambdas, changes, in_coordinates, places)
+            found = assemble(
+                problem, mode, depths, problem.marginal.beyond(problem, mode, depths, along)
+            )
             of_coefficients = upright(coefficients.information)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
         if not care.marginal.is_exact and curvature_of(found.mode) < NO_CURVATURE:
             return nowhere(coordinates, ())
-        changes, slopes = elements.changes(coordinates[m:]), found.in_factors
+        slopes, score = found.in_factors, score_of(coordinates, found)
         if np.isfinite(found.value):
-            by_block = mode_slopes(problem, found.mode, coefficients, changes)
-            in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
-            last = KnownMode(coordinates, found.mode.u, in_coordinates), found.mode
-        information = np.zeros((len(coordinates), len(coordinates)))
-        information[:m, :m] = of_coefficients
-        information[m:, m:] = average_information(problem, found, changes)
-        information[m:, m:] += elements.falling(coordinates[m:], slopes)
-        score = score_of(coordinates, found)
+            last = KnownMode(coordinates, mode.u, in_coordinates), mode
+        information = None
+        if found.information is not None:
+            information = found.information.copy()
+            information[m:, m:] -= elements.bends(coordinates[m:], slopes)
+        if information is None or not _is_definite(information):
+            # Where a likelihood bends upwards, as next to a variance of zero, its own steps are short.
+            information = np.zeros((len(coordinates), len(coordinates)))
+            information[:m, :m] = of_coefficients
+            information[m:, m:] = average_information(problem, found, changes)
+            information[m:, m:] += elements.falling(coordinates[m:], slopes)
         # Own parameters are logarithms, but for a location: a step is held to about one.
         held = np.arange(p, m)
         information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
         if not np.isfinite(found.value):
             return Evaluation(coordinates, -np.inf, score, information, slopes, found)
-        if latest is not None and m > p:
+        if latest is not None and m > p and found.information is None:
             moves = remember(moves, coordinates - latest[0], latest[1] - score)
         latest = coordinates, score
         return Evaluation(
@@ -224,7 +244,8 @@ def fit_laplace(
             care.negligible,
             thorough=is_thorough,
             further=(elements.start(LARGE_SD),) if is_thorough and care.looks_far else (),
-            measure=measure,
+            # A likelihood that is integrated has its information itself.
+            measure=None if care.marginal.is_exact else measure,
             alone=alone,
         )
 
@@ -285,6 +306,14 @@ def _near(model: Model, care: Care) -> Floats | None:
     except np.linalg.LinAlgError:
         return None
     return found.coordinates if np.isfinite(found.coordinates).all() else None
+
+
+def _is_definite(information: Floats) -> bool:
+    """Whether a symmetric matrix is positive definite, and all numbers."""
+    try:
+        return bool(np.isfinite(np.linalg.cholesky(information)).all())
+    except np.linalg.LinAlgError:
+        return False
 
 
 def _rank(summit: Summit) -> tuple[bool, float]:

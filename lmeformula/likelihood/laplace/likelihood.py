@@ -23,6 +23,7 @@ from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths, Slopes
+from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.rows import RowDerivatives
 from lmeformula.model.compile import Model
 
@@ -51,12 +52,14 @@ class Beyond(NamedTuple):
     Attributes:
       value: what is added.
       in_beta, in_factors, in_own: its derivatives as in `Approximation`, the mode moving along.
+      information: as in `Approximation`.
     """
 
     value: float
     in_beta: Floats
     in_factors: tuple[Floats, ...]
     in_own: Floats
+    information: Floats | None = None
 
 
 class Marginal(Protocol):
@@ -74,8 +77,10 @@ class Marginal(Protocol):
     def of(cls, model: Model, plan: Layout) -> Marginal:
         """That of a model."""
 
-    def beyond(self, problem: Problem, mode: Mode, depths: Depths) -> Beyond:
-        """What is added at a mode, and its derivatives."""
+    def beyond(
+        self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
+    ) -> Beyond:
+        """What is added at a mode, and its derivatives; the second ones along directions, where it has them."""
 
     def added(self, problem: Problem, mode: Mode) -> float:
         """What is added alone, also where covariances are singular."""
@@ -157,6 +162,8 @@ class Approximation(NamedTuple):
       in_own: (f,) its derivative in the family's own parameters, unconstrained.
       mode: what it was worked out at.
       depths: the rows' further derivatives there.
+      information: (m, m) its negative second derivative along the directions that were asked for, but for what
+        Lambda has by its own second derivative; None where it was not worked out.
     """
 
     value: float
@@ -165,6 +172,7 @@ class Approximation(NamedTuple):
     in_own: Floats
     mode: Mode
     depths: Depths
+    information: Floats | None = None
 
 
 def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN) -> Mode:
@@ -266,6 +274,7 @@ def assemble(problem: Problem, mode: Mode, depths: Depths, beyond: Beyond) -> Ap
         in_own=joint.in_own + beyond.in_own,
         mode=mode,
         depths=depths,
+        information=beyond.information,
     )
 
 
@@ -280,7 +289,9 @@ class Determinant:
         """See `Marginal`."""
         return cls()
 
-    def beyond(self, problem: Problem, mode: Mode, depths: Depths) -> Beyond:
+    def beyond(
+        self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
+    ) -> Beyond:
         """See `Marginal`."""
         factor = mode.factor
         return by_determinant(problem, mode, depths, factor.leverages(), factor.inverse_traces())

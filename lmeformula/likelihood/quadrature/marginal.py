@@ -8,6 +8,7 @@ from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.arrays import Floats, Ints
 from lmeformula.errors import ModelError
 from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
     At,
@@ -21,18 +22,14 @@ from lmeformula.likelihood.laplace.likelihood import (
     joint_slopes,
 )
 from lmeformula.likelihood.quadrature.blocks import blocks_of
-from lmeformula.likelihood.quadrature.integral import (
-    SETTLED,
-    Integral,
-    Integrand,
-    integrand,
-    integrate,
-)
+from lmeformula.likelihood.quadrature.integral import SETTLED, Integral, integrate
+from lmeformula.likelihood.quadrature.integrand import Integrand, integrand
 from lmeformula.likelihood.quadrature.nodes import WIDEST
 from lmeformula.model.compile import Model
 
-# Where half of the nodes change less, fewer do.
-TOO_GOOD = 0.01 * SETTLED
+# Where half of the nodes change less, the next fewer do: two thirds as many have the logarithm of what these
+# change times two thirds, and room.
+TOO_GOOD = SETTLED**1.6
 # Densities of rows that are evaluated in one go.
 FEW = 50_000
 # Densities of rows that an evaluation begins with, of one and of two effects a block: more take too long.
@@ -54,6 +51,7 @@ class Quadrature:
     def __init__(self, of: Integrand) -> None:
         self.integrand = of
         self._first: Ints | None = None
+        self._last: tuple[Mode, Integral] | None = None
 
     @classmethod
     def of(cls, model: Model, plan: Layout) -> Quadrature:
@@ -62,24 +60,36 @@ class Quadrature:
         assert found is not None, "blocks of this model are too large"
         return cls(found)
 
-    def integral(self, problem: Problem, mode: Mode) -> Integral:
-        """The log-likelihood, from nodes around a mode."""
+    def integral(self, problem: Problem, mode: Mode, along: Directions | None = None) -> Integral:
+        """The log-likelihood, from nodes around a mode; as it was, of the mode that was asked for last."""
+        if self._last is not None and self._last[0] is mode and along is None:
+            return self._last[1]
+        found = self._integral(problem, mode, along)
+        self._last = mode, found
+        return found
+
+    def _integral(self, problem: Problem, mode: Mode, along: Directions | None) -> Integral:
         held = problem.rows.held(mode.weights)
-        found = integrate(self.integrand, mode.at, problem.X, mode.u, held, first=self._first)
+        found = integrate(
+            self.integrand, mode.at, problem.X, mode.u, held, first=self._first, along=along
+        )
         first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
         most = first.max(initial=0)
         # Few densities take no longer than the calls for them: all blocks go at once.
         self._first = np.full_like(first, most) if self.integrand.densities(most) <= FEW else first
         return found
 
-    def beyond(self, problem: Problem, mode: Mode, depths: Depths) -> Beyond:
+    def beyond(
+        self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
+    ) -> Beyond:
         """See `Marginal`."""
-        found, joint = self.integral(problem, mode), joint_slopes(problem, mode, depths)
+        found, joint = self.integral(problem, mode, along), joint_slopes(problem, mode, depths)
         return Beyond(
             found.value - joint.value,
             found.in_beta - joint.in_beta,
             tuple(a - b for a, b in zip(found.in_factors, joint.in_factors, strict=True)),
             found.in_own - joint.in_own,
+            found.information,
         )
 
     def added(self, problem: Problem, mode: Mode) -> float:

@@ -94,7 +94,16 @@ class Frame(NamedTuple):
         return nodes, logs
 
 
-def change(nodes: Floats, shares: Floats, num_nodes: int) -> Floats:
+def moments(nodes: Floats, shares: Floats) -> tuple[Floats, Floats]:
+    """Means (l, k) of the effects and covariances (l, k, k), from nodes (l, N, k) and their shares (l, N)."""
+    means = np.einsum("ln,lnk->lk", shares, nodes)
+    away = nodes - means[:, None]
+    return means, (shares[:, :, None] * away).transpose(0, 2, 1) @ away
+
+
+def change(
+    nodes: Floats, shares: Floats, num_nodes: int, means: Floats, covariances: Floats
+) -> Floats:
     """(l,) what every other node along each axis, a rule of its own with twice the spacing, would change.
 
     That is of the logarithm of the integral, and of the means in standard deviations: where nodes lie as luck
@@ -104,15 +113,15 @@ def change(nodes: Floats, shares: Floats, num_nodes: int) -> Floats:
       nodes: (l, N, k).
       shares: (l, N) of the integral.
       num_nodes: along each axis.
+      means, covariances: by all nodes; see `moments`.
     """
     k = nodes.shape[2]
     half = shares.reshape(-1, *(num_nodes,) * k)[(slice(None),) + (slice(None, None, 2),) * k]
     there = nodes.reshape(-1, *(num_nodes,) * k, k)[(slice(None),) + (slice(None, None, 2),) * k]
     half, there = 2.0**k * half.reshape(len(half), -1), there.reshape(len(half), -1, k)
     total = half.sum(axis=1)
-    means = np.einsum("ln,lnk->lk", shares, nodes)
-    variances = np.einsum("ln,lnk->lk", shares, (nodes - means[:, None]) ** 2)
     with np.errstate(divide="ignore", invalid="ignore"):
+        variances = covariances.diagonal(axis1=1, axis2=2)
         moved = np.einsum("ln,lnk->lk", half, there - means[:, None]) / np.sqrt(variances)
         found = np.maximum(np.abs(np.log(total)), np.abs(moved).max(axis=1))
     return np.asarray(np.where(np.isfinite(found), found, np.inf))

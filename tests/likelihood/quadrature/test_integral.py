@@ -13,7 +13,8 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.likelihood.laplace.modes import arrays_of, gradient, mode_at
 from lmeformula.likelihood.quadrature.blocks import blocks_of
-from lmeformula.likelihood.quadrature.integral import Integral, integrand
+from lmeformula.likelihood.quadrature.integral import Integral
+from lmeformula.likelihood.quadrature.integrand import integrand
 from lmeformula.likelihood.quadrature.marginal import Quadrature
 
 GRID = np.linspace(-9.0, 9.0, 8001)
