@@ -11,6 +11,7 @@ from lmeformula.arguments import kinds
 from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.checking.ending import how_it_ended
 from lmeformula.design import design as build_design
+from lmeformula.em.progress import Later, Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ConvergenceError, ModelError
 from lmeformula.estimation import estimate as estimate_quietly
@@ -21,13 +22,10 @@ from lmeformula.formula.formula import Formula
 from lmeformula.model import Family, Model
 from lmeformula.model import compile as compile_model
 from lmeformula.store.archive import MAX_BYTES
-from lmeformula.store.save import load as read
-from lmeformula.views.progress import progress_display
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from lmeformula.em.progress import Progress
     from lmeformula.store.recipe import Functions
 
 
@@ -120,7 +118,7 @@ def estimate(
             reml=reml,
             solver=solver,
             options=options,
-            progress=progress_display(progress, tolerance=tolerance),
+            progress=display_of(progress, tolerance),
         )
     )
     if strict and not fitted.converged:
@@ -128,6 +126,25 @@ def estimate(
         error.fit = fitted
         raise error
     return fitted
+
+
+def display_of(progress: bool | Progress, tolerance: float) -> Progress | None:
+    """What shows how a fit goes: None for False, a Progress of the caller's as it is.
+
+    Args:
+      progress: True for a display that is chosen when there is something to show.
+      tolerance: the Monte Carlo error, in standard errors, at which the run may stop.
+    """
+
+    def choose() -> Progress:
+        from lmeformula.views.live import progress_display
+
+        return progress_display(tolerance)
+
+    if isinstance(progress, bool):
+        return Later(choose) if progress else None
+    kinds.display("progress", progress)
+    return progress
 
 
 # Arguments of lme4, glmmTMB and brms that are said otherwise here.
@@ -267,4 +284,6 @@ def load(
         were not given; the message says which.
       OSError: if the file cannot be read.
     """
+    from lmeformula.store.save import load as read
+
     return Fit.of(read(path, functions=functions, family=family, max_bytes=max_bytes))

@@ -13,8 +13,6 @@ from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
 from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
-from lmeformula.likelihood.laplace.likelihood import Determinant, Marginal
-from lmeformula.likelihood.quadrature.marginal import MARGINALS
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmeformula.formula.formula import Formula
+    from lmeformula.likelihood.laplace.likelihood import Marginal
 
 # What the observed information behind standard errors is; see `FittedModel.information`.
 Information = Literal["exact", "laplace", "monte carlo", "quadrature"]
@@ -122,6 +121,9 @@ class FittedModel:
     @property
     def marginal(self) -> type[Marginal]:
         """How its method integrates effects out; Laplace's way where that is by draws, which start there."""
+        from lmeformula.likelihood.laplace.likelihood import Determinant
+        from lmeformula.likelihood.quadrature.marginal import MARGINALS
+
         return MARGINALS.get(self.method, Determinant)
 
     @property

@@ -1,4 +1,7 @@
-"""Model and method -> Fit."""
+"""Model and method -> Fit.
+
+What a method needs is imported where it is taken: an exact fit does not wait for what others need.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,16 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
-from lmeformula.estimation import gaussian, laplace
 from lmeformula.estimation.check_numbers import check_numbers
-from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
 from lmeformula.estimation.solver import choose_solver
-from lmeformula.estimation.student_effects import estimate_student, refuse
 from lmeformula.fit import FittedModel
-from lmeformula.likelihood.laplace.fit import Care
-from lmeformula.likelihood.quadrature.marginal import MARGINALS, check_blocks, reaches
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 from lmeformula.startup import import_tensorflow
 
 METHODS = ("auto", "exact", "quadrature", "laplace", "mcem")
+# Those that integrate effects out.
+INTEGRATING = ("quadrature", "laplace")
 
 
 def estimate(
@@ -54,6 +54,8 @@ def estimate(
     if is_chosen:
         method = best_method(model, solver, options)
     if is_student:
+        from lmeformula.estimation.student_effects import refuse
+
         refuse(method, solver, model.dtype)
     if method == "exact" and not is_gaussian:
         raise ModelError(
@@ -67,10 +69,12 @@ def estimate(
         )
     settings = Options() if options is None else options
     model = model.starting(start)
-    if is_gaussian and method in MARGINALS:
+    if is_gaussian and method in INTEGRATING:
         # Any way to integrate effects out of a Gaussian model gives its exact likelihood.
         method = "exact"
     if method == "quadrature" and not is_chosen:
+        from lmeformula.likelihood.quadrature.marginal import check_blocks
+
         check_blocks(model)
     solver = "direct" if is_student else choose_solver(model, method, solver)
     if solver == "iterative" and is_gaussian and method == "mcem":
@@ -80,24 +84,47 @@ def estimate(
         )
     if is_gaussian and not is_student:
         check_numbers(model.design)
-    if method == "mcem" or (method in MARGINALS and not model.family.has_derivatives):
+    if method == "mcem" or (method in INTEGRATING and not model.family.has_derivatives):
         import_tensorflow()
-
-    def by_method(model: Model) -> FittedModel:
-        if is_student:
-            return estimate_student(model, seed, settings, progress)
-        if is_gaussian:
-            return gaussian.estimate_mcem(model, seed, settings, progress)
-        if method in MARGINALS:
-            # The approximation may be higher far out, the likelihood is not.
-            care = Care(looks_far=method == "laplace", marginal=MARGINALS[method])
-            return laplace.estimate_laplace(model, solver, seed, settings, care)
-        return laplace.estimate_mcem(model, seed, settings, progress, solver)
 
     with one_blas_thread():
         if method == "exact":
-            return gaussian.estimate_exact(model, reml, solver, seed, settings, start=start)
-        return in_orthogonal_columns(model, by_method)
+            from lmeformula.estimation.gaussian import estimate_exact
+
+            return estimate_exact(model, reml, solver, seed, settings, start=start)
+        from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
+
+        return in_orthogonal_columns(
+            model, lambda model: _integrated(model, method, solver, seed, settings, progress)
+        )
+
+
+def _integrated(
+    model: Model,
+    method: str,
+    solver: str,
+    seed: int,
+    options: Options,
+    progress: Progress | None,
+) -> FittedModel:
+    """Fit a model whose effects are integrated out, by nodes, approximately, or by draws."""
+    if not model.space.has_normal_priors:
+        from lmeformula.estimation.student_effects import estimate_student
+
+        return estimate_student(model, seed, options, progress)
+    if model.family.is_normal:
+        from lmeformula.estimation.gaussian_draws import estimate_mcem
+
+        return estimate_mcem(model, seed, options, progress)
+    from lmeformula.estimation import laplace
+    from lmeformula.likelihood.laplace.fit import Care
+    from lmeformula.likelihood.quadrature.marginal import MARGINALS
+
+    if method in MARGINALS:
+        # The approximation may be higher far out, the likelihood is not.
+        care = Care(looks_far=method == "laplace", marginal=MARGINALS[method])
+        return laplace.estimate_laplace(model, solver, seed, options, care)
+    return laplace.estimate_mcem(model, seed, options, progress, solver)
 
 
 def best_method(model: Model, solver: str = "auto", options: Options | None = None) -> str:
@@ -112,5 +139,7 @@ def best_method(model: Model, solver: str = "auto", options: Options | None = No
         return "mcem"
     if model.family.is_normal:
         return "exact"
+    from lmeformula.likelihood.quadrature.marginal import reaches
+
     is_free = solver != "iterative" and options in (None, Options())
     return "quadrature" if is_free and reaches(model) else "mcem"

@@ -1,4 +1,4 @@
-"""Gaussian models: exactly, by either solver, or by Monte Carlo EM."""
+"""Gaussian models, exactly, by either solver."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate
 from lmeformula.em.outcome import Outcome
-from lmeformula.em.progress import Progress
-from lmeformula.em.types import Options, Solution
+from lmeformula.em.types import Options
 from lmeformula.estimation.claims import (
     LEAST_DIFFERENCE,
     ROUNDING,
@@ -35,9 +34,8 @@ from lmeformula.estimation.common import (
     stderr_of,
 )
 from lmeformula.estimation.coordinates import Arrival, coordinates
-from lmeformula.estimation.evidence import exact, probed
+from lmeformula.estimation.evidence import exact
 from lmeformula.estimation.finish import Effects, Errors, finish, since
-from lmeformula.estimation.monte_carlo import Before, Drawn, End, Facts, run_mcem
 from lmeformula.family.runaway import Met
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik
@@ -45,8 +43,7 @@ from lmeformula.likelihood.confounded import alike
 from lmeformula.likelihood.gaussian.exact import ExactFit, densely, fit_exact
 from lmeformula.likelihood.gaussian.from_residuals import EXACTLY
 from lmeformula.likelihood.gaussian.information import observed_information
-from lmeformula.likelihood.gaussian.iterative import fit_iterative
-from lmeformula.likelihood.gaussian.likelihood import Solved, log_likelihood
+from lmeformula.likelihood.gaussian.likelihood import Solved
 from lmeformula.likelihood.gaussian.no_residual import runs_away, without_residual
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
 from lmeformula.likelihood.gaussian.posterior import conditional, fixed_covariance
@@ -167,6 +164,9 @@ def _factored(data: Sums, model: Model, reml: bool, start: Params | None) -> _En
 
 def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> _Ended:
     """By the iterative solver."""
+    from lmeformula.estimation.evidence import probed
+    from lmeformula.likelihood.gaussian.iterative import fit_iterative
+
     data, space = sums(model.design, factored=False), model.space
     last = fit_iterative(
         data,
@@ -307,40 +307,3 @@ def _information(
     if contrasts is None:
         return observed_information(inner.data, space, psi, inside, solved, reml, inner.factors)
     return restricted_information(inner.data, contrasts, space, psi, inside, inner.factors)
-
-
-def estimate_mcem(
-    model: Model, seed: int, options: Options, progress: Progress | None
-) -> FittedModel:
-    """Fit a Gaussian model by Monte Carlo EM; its likelihood at the estimates is exact."""
-    from lmeformula.sampling.gaussian import gaussian_problem
-
-    began = time.perf_counter()
-    data, space = sums(model.design), model.space
-
-    def roots(psi: Floats) -> tuple[Floats, ...]:
-        sigma = space.residual_sd(psi)
-        return tuple(root / sigma for root in data.column_roots(space))
-
-    def end(model: Model, psi: Floats) -> End:
-        sigma = space.residual_sd(psi)
-        value, _, found = log_likelihood(data, space, psi)
-        # On the reporting scale, whose fixed effects may be those of other columns.
-        fixed = model.space.report_jacobian(psi)[: space.num_fixed, : space.num_fixed]
-        fixed_vcov = fixed @ fixed_covariance(data, found, sigma) @ fixed.T
-
-        def errors(solution: Solution, inside: Mask) -> Errors:
-            information = observed_information(data, space, psi, inside)
-            vcov = report_vcov(Arrival(model, psi, inside, information, data.R), fixed_vcov)
-            return Errors("exact", vcov, fixed_vcov=fixed_vcov, information=information)
-
-        def witness(at: Arrival, facts: Facts) -> Evidence:
-            return exact.where_drawn(at, data)
-
-        # Given the estimates the likelihood of a Gaussian model is exact.
-        loglik = LogLik(value, 0.0, space.size, data.n)
-        effects = Effects(*conditional(found, sigma))
-        return End(effects, lambda solution, options: loglik, errors, data.R, witness)
-
-    drawn = Drawn(data.plan, gaussian_problem(model), roots, end)
-    return run_mcem(drawn, model, seed, options, progress, Before(began))

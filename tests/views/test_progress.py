@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from lmeformula.api import display_of
 from lmeformula.em import schedule
 from lmeformula.em.types import Iteration
 from lmeformula.views import progress as module
+from lmeformula.views.live import LiveProgress, progress_display
 from lmeformula.views.progress import (
-    LiveProgress,
     PlainProgress,
     excess,
-    progress_display,
     share_covered,
 )
 
@@ -124,14 +124,14 @@ def test_live_display_keeps_the_variances_when_there_are_too_many_parameters():
 
 
 def test_choice_of_display(capsys):
-    assert progress_display(False, tolerance=0.01) is None
-    assert isinstance(progress_display(True, tolerance=0.01, stream=io.StringIO()), PlainProgress)
+    assert display_of(False, tolerance=0.01) is None
+    assert isinstance(progress_display(tolerance=0.01, stream=io.StringIO()), PlainProgress)
     own = PlainProgress(io.StringIO(), 0.5)
-    assert progress_display(own, tolerance=0.01) is own
+    assert display_of(own, tolerance=0.01) is own
 
 
 def test_progress_goes_to_standard_error(capsys):
-    shown = progress_display(True, tolerance=0.01)
+    shown = display_of(True, tolerance=0.01)
     assert shown is not None
     shown.start(NAMES)
     shown.update(iteration(1))
@@ -146,5 +146,5 @@ def test_a_terminal_gets_the_live_display():
         def isatty(self) -> bool:
             return True
 
-    shown = progress_display(True, tolerance=0.01, stream=Terminal())
+    shown = progress_display(tolerance=0.01, stream=Terminal())
     assert isinstance(shown, LiveProgress)
