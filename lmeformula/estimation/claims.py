@@ -333,7 +333,14 @@ def _boundaries(bounds: tuple[Bound, ...]) -> Claim:
         words = f"the log-likelihood rises away from the bound that {_listed(names)} rests on"
         return Claim("boundaries", False, rise, allowed, names, words)
     words = "nothing rests on a bound"
-    if bounds:
+    # Of what is allowed for noise, some may be a rise.
+    level = [name for bound in bounds if bound.rise > -bound.allowed for name in bound.names]
+    if level:
+        known = f"within {allowed:.1e}, as well as it is known"
+        words = (
+            f"at a bound, about which the log-likelihood is level {known}: {_listed(tuple(level))}"
+        )
+    elif bounds:
         words = f"at a bound, from where the log-likelihood falls: {_listed(names)}"
     return Claim("boundaries", True, rise, allowed, names, words)
 

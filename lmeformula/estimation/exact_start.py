@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg as sl
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.em.outcome import Outcome
+from lmeformula.em.types import Options
+from lmeformula.estimation.approximate import start_of
 from lmeformula.estimation.common import stderr_of
 from lmeformula.estimation.covariance import reported_covariance
+from lmeformula.likelihood.evaluation import CONVERGED_GAIN
+from lmeformula.likelihood.laplace.fit import Care
 from lmeformula.likelihood.laplace.information import upright
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.likelihood.laplace.modes import gradient, mode_at
 from lmeformula.likelihood.laplace.observed import along_ways
 from lmeformula.likelihood.quadrature.integrand import Integrand, integrand
 from lmeformula.likelihood.quadrature.marginal import Quadrature
-from lmeformula.model.bounds import off_bounds
 from lmeformula.model.compile import Model
-from lmeformula.model.params import ParamSpace
 
 # A start that is nearer to the maximum than this, in standard errors, is left alone.
 NEAR = 0.5
@@ -26,11 +28,8 @@ NEAR = 0.5
 MOST_NUMBERS = 2_000_000
 # The same of all evaluations that standard errors and their errors take.
 MOST_WORK = 100_000_000
-# Log standard deviations are looked for within this of nought, own parameters of where they start; and steps
-# of differences.
-WIDE, DIFFERENCE = 9.0, 1e-4
-# Standard deviations of other starts.
-OTHER_SDS = (2.0, 6.0)
+# Steps of differences.
+DIFFERENCE = 1e-4
 
 
 class ExactStart(NamedTuple):
@@ -62,25 +61,28 @@ def exact_start(
       The maximum; None where the start is near enough, where blocks of effects are large, or rows too many.
     """
     of = _Likelihood.of(model, arrays, modes)
-    if of is None:
+    if of is None or _is_near(of, psi, information):
         return None
+    care = Care(CONVERGED_GAIN, looks_far=False, marginal=Quadrature)
+    try:
+        found = start_of(model, "direct", 0, Options(), care)
+    except np.linalg.LinAlgError:
+        return None
+    if found.outcome is not Outcome.CONVERGED or not np.isfinite(found.psi).all():
+        return None
+    observed = found.observed.matrix + np.diag(np.where(found.inside, 0.0, 1.0))
+    return ExactStart(found.psi, upright(observed), found.found.approximation.mode.u)
+
+
+def _is_near(of: _Likelihood, psi: Floats, information: Floats) -> bool:
     here = of(psi)
-    if here is not None:
-        step = np.linalg.lstsq(upright(information), here[1], rcond=1e-12)[0]
-        if float(here[1] @ step) < NEAR**2:
-            stepped = of(psi + step)
-            if stepped is not None and abs(stepped[0] - here[0]) < NEAR**2:
-                return None
-    found = [of.climb(psi)] if np.isfinite(psi).all() else []
-    starts = (_other(model, sd) for sd in OTHER_SDS)
-    found += [of.climb_at(start) for start in starts if np.isfinite(start).all()]
-    best = max(found, key=lambda each: each[1], default=(psi, -np.inf))
-    if not np.isfinite(best[1]):
-        return None
-    second = of.second(best[0])
-    if not np.isfinite(second).all():
-        return None
-    return ExactStart(best[0], upright(second), of.modes)
+    if here is None:
+        return False
+    step = np.linalg.lstsq(upright(information), here[1], rcond=1e-12)[0]
+    if not float(here[1] @ step) < NEAR**2:
+        return False
+    stepped = of(psi + step)
+    return stepped is not None and abs(stepped[0] - here[0]) < NEAR**2
 
 
 def exact_errors(
@@ -164,57 +166,6 @@ class _Likelihood:
         self.modes = mode.u
         return found.value, slope
 
-    def climb_at(self, start: Floats) -> tuple[Floats, float]:
-        """The same from covariances, once coefficients fit to them: from others all effects go to none."""
-        held = np.zeros(len(start), bool)
-        for place in self.model.space.theta_slices:
-            held[place] = True
-        beside, value = self.climb(start, held)
-        return self.climb(beside) if np.isfinite(value) else (start, value)
-
-    def climb(self, start: Floats, held: Mask | None = None) -> tuple[Floats, float]:
-        """The maximum from a start, and its value; minus infinity where there is none.
-
-        Args:
-          start: (d,).
-          held: (d,) what stays as it is.
-        """
-        import scipy.optimize  # a tenth of a second, which other fits need not wait for
-
-        self.modes = np.zeros_like(self.modes)
-        p = self.model.space.num_fixed
-
-        def there(free: Floats) -> Floats:
-            psi = free.copy()
-            psi[:p] = sl.solve_triangular(self.R, free[:p]) if p else free[:p]
-            return psi
-
-        def negative(free: Floats) -> tuple[float, Floats]:
-            found = self(there(free))
-            if found is None:
-                return 1e10, np.zeros_like(free)
-            gradient = found[1].copy()
-            if p:
-                gradient[:p] = sl.solve_triangular(self.R, found[1][:p], trans="T")
-            return -found[0], -gradient
-
-        first = start.copy()
-        first[:p] = self.R @ start[:p] if p else start[:p]
-        limits = _limits(self.model.space, start)
-        first[p:] = np.clip(first[p:], limits[0][p:], limits[1][p:])
-        if held is not None:
-            limits = np.where(held, first, limits[0]), np.where(held, first, limits[1])
-        result = scipy.optimize.minimize(
-            negative,
-            first,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=list(zip(*limits, strict=True)),
-            options={"maxiter": 200, "ftol": 1e-12, "gtol": 1e-5},
-        )
-        value = -float(result.fun)
-        return there(np.asarray(result.x)), value if value > -1e10 else -np.inf
-
     def second(self, psi: Floats) -> Floats:
         """(d, d) negative second derivative, by central differences of the gradient."""
         rows = []
@@ -232,22 +183,3 @@ class _Likelihood:
             rows.append((ends[1][1] - ends[0][1]) / (2.0 * length))
         found = np.array(rows)
         return np.asarray(0.5 * (found + found.T))
-
-
-def _other(model: Model, sd: float) -> Floats:
-    """(d,) the start that the model has of itself, with standard deviations of this size."""
-    psi, _ = off_bounds(model.space, model.space.to_free(model.start), sd)
-    for term, place in zip(model.space.terms, model.space.theta_slices, strict=True):
-        count = term.structure.num_sds(len(term.columns))
-        psi[place] = 0.0
-        psi[place][:count] = np.log(sd)
-    return psi
-
-
-def _limits(space: ParamSpace, start: Floats) -> tuple[Floats, Floats]:
-    """(d,) each: none for fixed effects; about the start for own parameters, which may be locations."""
-    low, high = np.full(space.size, -np.inf), np.full(space.size, np.inf)
-    low[space.num_fixed :], high[space.num_fixed :] = -WIDE, WIDE
-    low[space.own_slice] += start[space.own_slice]
-    high[space.own_slice] += start[space.own_slice]
-    return low, high

@@ -115,6 +115,17 @@ def test_what_fails_is_named(case):
     assert ending(Outcome.SEPARATION, found) is Outcome.SEPARATION
 
 
+def test_a_bound_about_which_nothing_is_known_is_not_said_to_be_fallen_from():
+    far, level = Bound(("sd(h)",), -1.0, 1e-6), Bound(("sd(g)",), 0.2, 0.4)
+    assert (
+        "from where the log-likelihood falls: sd(h)"
+        in claimed(evidence(bounds=(far,)))["boundaries"].words
+    )
+    said = claimed(evidence(bounds=(far, level)))["boundaries"]
+    assert said.holds
+    assert said.words.endswith("level within 4.0e-01, as well as it is known: sd(g)")
+
+
 def test_a_direction_without_information_is_not_in_the_way_of_the_others():
     gradient = 1e-3 * RIDGE * np.sqrt(np.diag(INFORMATION))
     found = claimed(evidence(information=flat_along(RIDGE), gradient=gradient))
