@@ -52,7 +52,7 @@ bench-memory: $(READY) ## memory over fits of 200 shapes of data, which has to s
 	$(RUN) benchmarks/memory.py $(ARGS)
 
 bench-parts: $(READY) ## timings of the own parts: imports, parsing, designs, sampler layouts, certificates
-	for part in import_time parsing design_speed gather_designs certificate_cost; do \
+	for part in import_time first_fit parsing design_speed gather_designs certificate_cost; do \
 		echo "== $$part"; $(RUN) benchmarks/$$part.py || exit 1; done
 
 clean: ## remove what builds, tests and the demo leave behind

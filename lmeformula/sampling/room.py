@@ -12,6 +12,8 @@ from lmeformula.arrays import Floats, Ints
 
 # The least rooms for rows, for levels of the lead term, and of the others, whose joint matrix is dense.
 LEAST_ROWS, LEAST_LEAD, LEAST_REST = 256, 256, 32
+# Levels of the lead term have room for so many rows each: beside these they cost nothing.
+ROWS_A_LEVEL = 16
 # Beyond these sizes rooms are closer, as padding costs time: (size, rooms for each factor of two).
 CLOSER = ((0, 1), (16_384, 2), (65_536, 4), (262_144, 8))
 CLOSER_REST = ((0, 1), (256, 2), (512, 8))
@@ -118,7 +120,7 @@ def room_of(plan: Layout, num_rows: int, num_stacked: int) -> Room:
     sizes = [plan.sizes[j] for j in (plan.lead, *plan.rest)]
     (lead, _), rest = sizes[0], sizes[1:]
     rows, copies = room_for(num_rows, LEAST_ROWS), num_stacked // num_rows
-    rooms = [room_for(lead, LEAST_LEAD)]
+    rooms = [room_for(lead, max(LEAST_LEAD, rows // ROWS_A_LEVEL))]
     rooms += [room_for(levels, LEAST_REST, CLOSER_REST) for levels, _ in rest]
     return Room(
         rows=Axis((num_rows,), (rows,)),
