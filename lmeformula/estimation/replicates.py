@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.small import MOST_EFFECTS
-from lmeformula.arrays import Floats, Mask
-from lmeformula.covariance.structure import Structure, below_diagonal
+from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.covariance.structure import Structure, below_diagonal, cholesky_semidefinite
 from lmeformula.design.design import Design
+from lmeformula.family.runaway import met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.ascent import FEW_ROWS
 from lmeformula.likelihood.factors import factor_space
@@ -19,12 +23,29 @@ from lmeformula.likelihood.gaussian.moments import USUAL
 from lmeformula.likelihood.gaussian.no_residual import may_lack_residual
 from lmeformula.likelihood.gaussian.orthogonal import orthogonal
 from lmeformula.likelihood.gaussian.sums import Carrier
-from lmeformula.likelihood.replicates.gaussian import GaussianReplicates, levels_of
-from lmeformula.likelihood.replicates.maxima import highest
-from lmeformula.model.params import ParamSpace
+from lmeformula.likelihood.laplace.fit import (
+    FIRST_SD,
+    LARGE_SD,
+    Care,
+    column_roots,
+)
+from lmeformula.likelihood.laplace.fit import MOST_EFFECTS as FEW_EFFECTS
+from lmeformula.likelihood.laplace.limits import FAR
+from lmeformula.likelihood.quadrature.integrand import integrand
+from lmeformula.likelihood.replicates.ascent import Heights, Look, Tops
+from lmeformula.likelihood.replicates.gaussian import GaussianReplicates, levels_of, one_factor
+from lmeformula.likelihood.replicates.laplace import LaplaceReplicates, OneFactor
+from lmeformula.likelihood.replicates.maxima import BESIDE, Highest, highest, measured_finely
+from lmeformula.likelihood.replicates.quadrature import QuadratureReplicates
+from lmeformula.likelihood.replicates.rows import ManyRows
+from lmeformula.model.compile import Model
+from lmeformula.model.orthogonal import orthogonal_model
+from lmeformula.model.params import Params, ParamSpace
 
 # Numbers of an array that replicates are worked on at a time in.
 MOST_NUMBERS = 2_000_000
+# Fixed effects of less information, in units of orthogonal columns, may have no finite estimate.
+TELLING = 1e-4
 
 
 class Estimates(NamedTuple):
@@ -32,7 +53,7 @@ class Estimates(NamedTuple):
 
     Attributes:
       values: (m, d) estimates, on the reporting scale.
-      stderr: (m, p) standard errors of the fixed effects.
+      stderr: (m, p) standard errors of the fixed effects; NaN where they were not asked for.
       logliks: (m,) log-likelihoods.
       singular: (m,) whether a covariance of random effects is singular.
       found: (m,) whether a fit converged as any other does; the rest of such as did not tells nothing, and a
@@ -55,8 +76,8 @@ class Together(Protocol):
 
     at_a_time: int
 
-    def __call__(self, designs: Sequence[Design]) -> Estimates:
-        """To designs that differ in their responses alone."""
+    def __call__(self, designs: Sequence[Design], with_errors: bool = True) -> Estimates:
+        """To designs that differ in their responses alone; standard errors may cost as much as estimates."""
 
 
 class ExactTogether:
@@ -92,7 +113,7 @@ class ExactTogether:
             and not (self.charts.size > 1 and data.n <= FEW_ROWS)
         )
 
-    def __call__(self, designs: Sequence[Design]) -> Estimates:
+    def __call__(self, designs: Sequence[Design], with_errors: bool = True) -> Estimates:
         """See `Together`."""
         assert self.levels is not None
         Y = np.array([design.y for design in designs], float)
@@ -127,6 +148,171 @@ class ExactTogether:
 def exactly_together(fit: FittedModel, carrier: Carrier) -> Together | None:
     """The fits of a Gaussian model to several responses; None where they have to be made one by one."""
     found = ExactTogether(fit, carrier)
+    return found if found.serves else None
+
+
+class MarginalTogether:
+    """Of a model whose effects are integrated out around their modes; see `Together`.
+
+    Where that is by quadrature, ascents begin at the maxima of the Laplace approximations.
+
+    Args:
+      model: the model.
+      care: how a single fit is made.
+      start: parameters to start from, whose covariances have full rank; None for rough ones.
+    """
+
+    def __init__(self, model: Model, care: Care, start: Params | None) -> None:
+        self.model, self.care = model, care
+        self.charts = factor_space(model.space, column_roots(model))
+        self.plan = layout(model.design.terms)
+        self.term = one_factor(model.design.terms)
+        self.start = start
+        self.integrand = integrand(model, self.plan) if care.marginal.is_exact else None
+        n, d = model.design.n, model.space.size
+        nodes = 1 if self.integrand is None else self.integrand.densities() // n
+        self.at_a_time = max(1, MOST_NUMBERS // (n * max(d, nodes)))
+
+    @property
+    def serves(self) -> bool:
+        """Whether all that a single fit looks at can be looked at here."""
+        model, charts = self.model, self.charts
+        family = model.family
+        return (
+            self.term is not None
+            and charts.is_linear
+            and family.has_derivatives
+            # Its rows are those of the data, none of pairs of predictors.
+            and len(model.stack.offset) == model.design.n
+            and orthogonal_model(model) is None
+            and not (charts.size > 1 and model.design.n <= FEW_ROWS)
+            and not (
+                self.care.marginal.is_exact and (self.integrand is None or model.space.own.size)
+            )
+        )
+
+    def __call__(self, designs: Sequence[Design], with_errors: bool = True) -> Estimates:
+        """See `Together`."""
+        model, charts, m, term = self.model, self.charts, len(designs), self.term
+        assert term is not None
+        arrays = OneFactor.of(model, term)
+        responses = [model.family.response(one) for one in designs]
+        rows = ManyRows(model, responses, arrays.order)
+        hill = LaplaceReplicates(model, arrays, charts, rows, m)
+        is_few = self.plan.num_effects <= FEW_EFFECTS
+        look, n = hill.look, model.design.n
+        found = highest(
+            look,
+            charts,
+            np.tile(self._coordinates(arrays.R), (m, 1)),
+            n,
+            thorough=is_few,
+            further=(charts.start(LARGE_SD),) if is_few and self.care.looks_far else (),
+        )
+        if self.integrand is not None:
+            look = QuadratureReplicates(model, self.integrand, hill, m).look
+            found = self._onwards(look, found, n)
+        return self._estimates(hill, look, arrays, found, responses, with_errors)
+
+    def _coordinates(self, R: Floats) -> Floats:
+        """(d,) where the ascents start."""
+        params, charts = self.start or self.model.start, self.charts
+        elements = charts.start(FIRST_SD)
+        if self.start is not None:
+            elements = charts.near(tuple(map(cholesky_semidefinite, params.covariances)))
+        own = self.model.space.own.scale.to_free(params.own)
+        return np.concatenate([R @ params.beta, own, elements])
+
+    def _onwards(self, look: Look, found: Highest, num_rows: int) -> Highest:
+        """From the maxima of the approximations to those of the likelihoods; off zero, where some rest."""
+        tops, resting = found
+        start, which = tops.coordinates.copy(), np.flatnonzero(tops.found)
+        elements = start[:, start.shape[1] - self.charts.size :]
+        elements[resting] = BESIDE
+        is_near = np.atleast_1d(~resting.any(axis=1))
+        best = tops._replace(found=np.zeros(len(start), bool), values=np.full(len(start), -np.inf))
+        rests = np.zeros_like(resting)
+        for some, information in (
+            (which[is_near[which]], tops.information),
+            (which[~is_near[which]], None),
+        ):
+            if not len(some):
+                continue
+            top = highest(
+                partial(_look_at, look, some),
+                self.charts,
+                start[some],
+                num_rows,
+                thorough=False,
+                information=None if information is None else information[some],
+            )
+            best = best.better(top.tops, some, 0.0)
+            rests[some] = top.resting
+        return Highest(best, rests)
+
+    def _estimates(
+        self,
+        hill: LaplaceReplicates,
+        look: Look,
+        arrays: OneFactor,
+        found: Highest,
+        responses: list[tuple[Floats, ...]],
+        with_errors: bool,
+    ) -> Estimates:
+        space, (tops, resting) = self.model.space, found
+        coefficients, own, factors = hill.split(tops.coordinates)
+        natural = np.array([space.own.scale.to_natural(one) for one in own])
+        inverse = np.linalg.inv(arrays.R) if arrays.R.size else arrays.R
+        beta = coefficients @ inverse.T
+        covariances = factors @ factors.transpose(0, 2, 1)
+        p, every = space.num_fixed, np.arange(len(beta))
+        information = tops.information
+        if with_errors:
+            information = measured_finely(look, tops.coordinates, every, resting)
+        spread = np.linalg.pinv(information, rcond=1e-12, hermitian=True)[:, :p, :p]
+        spread = inverse @ spread @ inverse.T
+        stderr = np.sqrt(np.maximum(np.einsum("app->ap", spread), 0.0))
+        return Estimates(
+            values=reported(space, beta, covariances, natural),
+            stderr=stderr if with_errors else np.full_like(stderr, np.nan),
+            logliks=tops.values,
+            singular=np.atleast_1d(resting.any(axis=1)),
+            found=tops.found & self._is_regular(tops, natural, information, responses),
+        )
+
+    def _is_regular(
+        self, tops: Tops, own: Floats, information: Floats, responses: list[tuple[Floats, ...]]
+    ) -> Mask:
+        """(m,) whether no coefficient may be endless, and no own parameter at its limit or running away."""
+        model, p = self.model, self.model.space.num_fixed
+        found = np.linalg.eigvalsh(information[:, :p, :p]).min(axis=1, initial=np.inf) > TELLING
+        found &= tops.values < -math.log(2.0)
+        names, base = model.space.own.names, model.family.base
+        for limit in base.limits:
+            if limit.name in names:
+                place = p + names.index(limit.name)
+                found &= information[:, place, place] > 2.0 * FAR**2
+        if any(one.name in names for one in base.runaways):
+            every = (base.runaways, model.space.own.natural_names)
+            each = zip(responses, own, strict=True)
+            found &= np.array([met_exactly(*every, *one) is None for one in each])
+        return np.asarray(found)
+
+
+def _look_at(look: Look, some: Ints, x: Floats, which: Ints) -> Heights:
+    """Those `which` of some replicates."""
+    return look(x, some[which])
+
+
+def marginally_together(model: Model, care: Care, start: Params | None) -> Together | None:
+    """The fits of a model by Laplace or quadrature to several responses; None where they are made one by one.
+
+    Args:
+      model: the model.
+      care: how a single fit is made.
+      start: parameters to start from, whose covariances have full rank; None for rough ones.
+    """
+    found = MarginalTogether(model, care, start)
     return found if found.serves else None
 
 

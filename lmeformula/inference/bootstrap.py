@@ -19,7 +19,7 @@ from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
 from lmeformula.estimation.dispatch import estimate
-from lmeformula.estimation.replicates import Together, exactly_together
+from lmeformula.estimation.replicates import Together, exactly_together, marginally_together
 from lmeformula.estimation.student_maximum import (
     likelihood_by_quadrature,
     maximise,
@@ -27,8 +27,8 @@ from lmeformula.estimation.student_maximum import (
     student_units,
 )
 from lmeformula.fit import FittedModel
-from lmeformula.inference.refit import carrier_of, has_estimates, refit_exactly
-from lmeformula.inference.refits import Refit, in_turn, refit_of
+from lmeformula.inference.refit import carrier_of, has_estimates, refit_alone, refit_exactly
+from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
 from lmeformula.prediction.intervals import chosen, interval_frame
 from lmeformula.prediction.parameters import parameters
@@ -125,10 +125,10 @@ def bootstrap_intervals(
 def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     """Refit a model to responses that it draws at its estimates.
 
-    Gaussian models are refitted exactly, by REML where the fit was, side by side as by `refit`; others by the
-    Laplace approximation. For a Monte Carlo fit the approximation's error is taken from the data: all refits
-    are moved by how far its estimates are from those of the fit. Models with effects by Student's t whose
-    effects are in blocks of one or two, as those of one factor, are refitted from the estimates at hand, by
+    Models are refitted by the method of the fit, by REML where that was; many at once where `refit` does that.
+    After Monte Carlo EM they are refitted by the Laplace approximation, whose error is taken from the data: all
+    refits are moved by how far its estimates are from those of the fit. With effects by Student's t that
+    are in blocks of one or two, as those of one factor, are refitted from the estimates at hand, by
     quadrature: some seconds for each. All others are refitted by Monte Carlo EM from its own start, which takes
     about as long as the fit did for each. An interrupt ends it with what there is.
 
@@ -166,7 +166,7 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
     try:
         with one_blas_thread():
             together, alone, shift = _refit_method(fit, seed)
-            for one in in_turn(together, alone, designs()):
+            for one in in_turn(together, alone, designs(), with_errors=False):
                 if one.converged:
                     found.append(one.values)
                 else:
@@ -186,7 +186,7 @@ def _refit_method(fit: FittedModel, seed: int) -> tuple[Together | None, Alone, 
         return None, _by_quadrature(fit) or partial(_by_monte_carlo, fit, seed=seed), None
     if fit.model.family.is_normal:
         return exactly_together(fit, carrier_of(fit.model)), partial(_exactly, fit), None
-    return None, *_by_laplace(fit)
+    return _by_laplace(fit)
 
 
 def _by_quadrature(fit: FittedModel) -> Alone | None:
@@ -223,10 +223,15 @@ def _estimates(values: Floats, converged: bool) -> Refit:
     return Refit(values, np.zeros(0), math.nan, outcome, False)
 
 
-def _by_laplace(fit: FittedModel) -> tuple[Alone, Floats | None]:
+def _by_laplace(fit: FittedModel) -> tuple[Together | None, Alone, Floats | None]:
     """How to refit, and (d,) the error of that for the fit's own response, if the fit does not share it."""
     space, care = fit.model.space, Care(looks_far=fit.has_modes, marginal=fit.marginal)
+    if not fit.is_drawn:
+        together = fits_together(fit)
+        if together is not None:
+            return together, lambda design: refit_of(refit_alone(fit, design, seed=0)), None
     first = fit_laplace(fit.model, care=care)
+    together = marginally_together(fit.model, care, None if first.singular else first.params)
     # On a boundary there is no direction to go.
     start = None if first.singular else first.coordinates
 
@@ -236,5 +241,5 @@ def _by_laplace(fit: FittedModel) -> tuple[Alone, Floats | None]:
         return _estimates(space.to_report(space.to_free(found.params)), found.converged)
 
     if not fit.is_drawn:
-        return refit, None
-    return refit, space.to_report(space.to_free(first.params)) - fit.param_values
+        return None, refit, None
+    return together, refit, space.to_report(space.to_free(first.params)) - fit.param_values

@@ -19,9 +19,10 @@ from lmeformula.design.respond import with_response
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
-from lmeformula.estimation.replicates import Together, exactly_together
+from lmeformula.estimation.replicates import Together, exactly_together, marginally_together
 from lmeformula.fit import FittedModel
-from lmeformula.inference.refit import carrier_of, check_refit, refit_alone
+from lmeformula.inference.refit import carrier_of, check_refit, refit_alone, start_from
+from lmeformula.likelihood.laplace.fit import Care
 
 if TYPE_CHECKING:
     from lmeformula.em.progress import Progress
@@ -259,7 +260,11 @@ def refitted(
 
 
 def in_turn(
-    together: Together | None, alone: Callable[[Design], Refit], designs: Iterable[Design]
+    together: Together | None,
+    alone: Callable[[Design], Refit],
+    designs: Iterable[Design],
+    *,
+    with_errors: bool = True,
 ) -> Iterator[Refit]:
     """Fits to several responses at once, and to those alone that these do not settle.
 
@@ -268,6 +273,7 @@ def in_turn(
       alone: fits to one.
       designs: a design with those responses; an interrupt that comes from where they are made leaves those
         before it to be fitted.
+      with_errors: whether standard errors are asked for, where they cost much.
     Yields:
       What the fits found, in the order of the responses.
     """
@@ -285,7 +291,7 @@ def in_turn(
         if not some:
             break
         with one_blas_thread():
-            found = together(some)
+            found = together(some, with_errors)
         for place, design in enumerate(some):
             if not found.found[place]:
                 yield alone(design)
@@ -316,4 +322,7 @@ def fits_together(fit: FittedModel) -> Together | None:
     """How a model is fitted to several responses at once by the method of a fit; None where that cannot be."""
     if fit.is_exact and fit.is_factored:
         return exactly_together(fit, carrier_of(fit.model))
-    return None
+    if fit.marginal.method != fit.method or not fit.is_factored:
+        return None
+    care = Care(looks_far=fit.has_modes, marginal=fit.marginal)
+    return marginally_together(fit.model, care, start_from(fit, fit.model))

@@ -170,3 +170,57 @@ def test_bad_responses(Y, message):
     fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
     with pytest.raises((FormulaDataError, ModelError), match=message):
         fit.refit(Y)
+
+
+def cbpp(method: str) -> lf.Fit:
+    return lf.fit(
+        "cbind(incidence, size - incidence) ~ period + (1 | herd)",
+        lf.datasets.load("cbpp"),
+        "binomial",
+        method=method,
+    )
+
+
+@pytest.mark.parametrize("method", ["laplace", "quadrature"])
+def test_binomial_fits_side_by_side_are_single_fits(method):
+    """Single fits stop where 1e-9 of log-likelihood is in sight, 4.5e-5 standard errors off or less.
+
+    Their modes are known to 1e-8 standard deviations, of 15 herds, which is in the log-determinant; and a sum
+    over nodes to the square of SETTLED for each herd.
+    """
+    fit = cbpp(method)
+    designs = drawn(fit, 6)
+    together = fits_together(fit)
+    assert together is not None
+    assert together(designs).found.mean() > 0.8
+    found, expected = fit.refit(fit.simulate(6, seed=3)), singly(fit, designs)
+    error = np.array([one.param_stderr for one in expected])
+    away = np.abs(found.values - np.array([one.param_values for one in expected])) / error
+    assert away.max() < 2 * np.sqrt(2e-9)
+    logliks = np.array([one.loglik.value for one in expected])
+    assert np.abs(found.logliks - logliks).max() < 15 * 1e-9
+    np.testing.assert_allclose(found.stderr, [one.stderr.to_numpy() for one in expected], rtol=1e-4)
+    assert found.outcomes == tuple(one.outcome for one in expected)
+
+
+@pytest.mark.parametrize("method", ["laplace", "quadrature"])
+def test_variances_of_zero_of_binomial_fits(method):
+    fit = cbpp(method)
+    r, size = np.random.default_rng(1), fit.model.design.response.values.sum(axis=1)
+    # Chances that no herd moves.
+    Y = pd.DataFrame({i: r.binomial(size.astype(int), 0.15) for i in range(4)})
+    found = fit.refit(Y)
+    expected = [fit.refit(Y[i].to_numpy()) for i in Y]
+    assert found.singular.any()
+    assert found.singular.tolist() == [one.singular for one in expected]
+    logliks = np.array([one.loglik.value for one in expected])
+    assert np.abs(found.logliks - logliks).max() < 15 * 1e-9
+
+
+def test_separated_responses_are_single_fits():
+    """A period without incidences has no finite coefficient, and both say so."""
+    fit = cbpp("laplace")
+    k = fit.model.design.response.values[:, 0].copy()
+    k[fit.model.design.X[:, 1] == 1.0] = 0.0
+    found = fit.refit(pd.DataFrame({"k": k}))
+    assert [one.name for one in found.outcomes] == ["SEPARATION"]

@@ -134,11 +134,7 @@ def fit_laplace(
     # Orthogonal columns: the scale and the correlation of the user's cost no digits.
     Q, R = stack.orthogonal()
     problem = arrays_of(model, plan, factorize, care.marginal)._replace(X=Q)
-    units = model.units
-    roots = tuple(
-        _column_root(term, units, shape.structure.correlations == "each")
-        for term, shape in zip(design.terms, space.terms, strict=True)
-    )
+    roots = column_roots(model)
     elements = factor_space(space, roots)
     p = space.num_fixed
     # The fixed effects, then the family's own parameters, then the elements of the factors.
@@ -369,6 +365,15 @@ def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
         return beside
     value = mode.value + problem.marginal.added(problem, mode)
     return beside._replace(value=value, mode=mode) if np.isfinite(value) else beside
+
+
+def column_roots(model: Model) -> tuple[Floats, ...]:
+    """(k, k) root of the mean products of each term's columns, in units of the predictors."""
+    units = model.units
+    return tuple(
+        _column_root(term, units, shape.structure.correlations == "each")
+        for term, shape in zip(model.design.terms, model.space.terms, strict=True)
+    )
 
 
 def _column_root(term: TermBlock, units: Floats, is_unstructured: bool) -> Floats:

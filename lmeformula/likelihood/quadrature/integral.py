@@ -53,6 +53,7 @@ class Integral:
       information: (m, m) its negative second derivative along directions, if some were asked for.
       means: (l, k) of the spherical effects of each block.
       covariances: (l, k, k) of these.
+      logs: (l,) log integral of each group of blocks, at the first of them.
       numbers: (l,) place of each block's number of nodes among `NUMS_NODES`.
       changes: (l,) what half of these nodes change.
     """
@@ -66,7 +67,8 @@ class Integral:
         self.in_freedom = np.zeros(len(at.lambdas))
         self.information: Floats | None = None
         self.means, self.covariances = np.zeros((size, k)), np.zeros((size, k, k))
-        self.numbers, self.changes = np.zeros(size, np.int64), np.zeros(size)
+        self.logs, self.changes = np.zeros(size), np.zeros(size)
+        self.numbers = np.zeros(size, np.int64)
 
 
 class InPsi(NamedTuple):
@@ -103,15 +105,39 @@ def integrate(
       first: (l,) the place of each block's number of nodes to begin with.
       along: directions of the parameters in which to work out the information too; of Gaussian effects.
     """
-    place, nums = Place.there(of, at, X, tuple(freedom)), NUMS_NODES[of.width]
-    frame = _frame(place, modes, weights, precisions)
-    found, left = Integral(of, at), np.ones(of.size, bool)
-    # (v n,) posterior means of the rows' slopes, and of these times the effects that they read.
-    slopes, pulls = np.zeros(len(place.base)), np.zeros((len(place.base), of.width))
-    information = None if along is None else Information(place, along)
-    times = 1 if along is None else along.size
+    place = Place.there(of, at, X, tuple(freedom))
+    found, information = Integral(of, at), None if along is None else Information(place, along)
     if first is not None:
         found.numbers[:] = first
+    frame = _frame(place, modes, weights, precisions)
+    slopes, pulls = sum_nodes(place, frame, found, information)
+    found.in_beta += X.T @ slopes
+    for term, columns, in_factor in zip(
+        of.model.stack.terms, of.columns, found.in_factors, strict=True
+    ):
+        in_factor += term.values.T @ np.take_along_axis(pulls, columns, axis=1)
+    if information is not None:
+        found.information = information.total(slopes)
+    return found
+
+
+def sum_nodes(
+    place: Place, frame: Frame, found: Integral, information: Information | None = None
+) -> tuple[Floats, Floats]:
+    """Sum over nodes, of each block so many that nothing moves.
+
+    Args:
+      place: the integrand at some parameters.
+      frame: where its nodes lie.
+      found: what the sums go into, but for what is of rows; its numbers of nodes are those to begin with.
+      information: what is to be worked out besides.
+    Returns:
+      (v n,) posterior means of the rows' slopes, and (v n, k) of these times the effects that they read.
+    """
+    of = place.of
+    nums, left = NUMS_NODES[of.width], np.ones(of.size, bool)
+    slopes, pulls = np.zeros(len(place.base)), np.zeros((len(place.base), of.width))
+    times = 1 if information is None else information.along.size
     while left.any():
         number = int(found.numbers[left].min())
         num_nodes, is_last = nums[number], number + 1 == len(nums)
@@ -136,6 +162,7 @@ def integrate(
             left[blocks[done]], found.numbers[blocks[~done]] = False, number + 1
             found.changes[blocks] = np.repeat(error, sizes)
             found.value += float(value[settled].sum())
+            found.logs[blocks[firsts][settled]] = value[settled]
             found.error += float((error[settled] ** 2).sum())
             found.means[blocks], found.covariances[blocks] = means, covariances
             shares[~done] = 0.0
@@ -147,14 +174,7 @@ def integrate(
             _add_freedom(found, place, blocks, nodes, shares)
             if information is not None:
                 information.add(blocks, nodes, rows, shares, mean)
-    found.in_beta += X.T @ slopes
-    for term, columns, in_factor in zip(
-        of.model.stack.terms, of.columns, found.in_factors, strict=True
-    ):
-        in_factor += term.values.T @ np.take_along_axis(pulls, columns, axis=1)
-    if information is not None:
-        found.information = information.total(slopes)
-    return found
+    return slopes, pulls
 
 
 def _alone(weights: Floats, priors: Floats, rows: Floats) -> tuple[Floats, Floats]:

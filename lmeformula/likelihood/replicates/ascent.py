@@ -19,16 +19,36 @@ from lmeformula.likelihood.newton import LONGEST_STEP
 MOST_STEPS, MOST_HALVINGS = 40, 20
 # An information is measured by differences of scores that far apart.
 APART = 1e-5
-# It is measured anew until a step gains less than this; for what is left then it serves as well.
-SHARP = 1e-6
-# The step that gains less than this is the last, and is taken; it leaves 1e-9 standard errors or less.
-LAST = 1e-16
-# An information of elsewhere serves while a step gains less than this share of what the one before did.
-SLOW = 0.01
-# Where so short a step does not, with an information measured to both sides, rounding is all that is left.
-ROUNDED = 1e-13
+# A correction by less than this share of what a move and a missing change could be together is none.
+TOLD = 1e-6
+# Where so short a step does not gain less, with an information measured to both sides, rounding is all that is
+# left; such an information is for directions with much less of it than others, and steps no longer than that.
+ROUNDED, SHORT = 1e-13, 1e-6
 # Smallest share of the largest eigenvalue of an information that is one.
 LEAST = 1e-9
+
+
+class Effort(NamedTuple):
+    """How hard an ascent tries.
+
+    Attributes:
+      last: the step that gains less than this is the last, and is taken.
+      sharp: an information is measured anew after a step that gained more than this.
+      falling: with what each step says of it, it serves while a step gains less than this share of what the one
+        before did.
+    """
+
+    last: float
+    sharp: float
+    falling: float
+
+
+# What the last step leaves is 1e-9 standard errors or less.
+WHOLE = Effort(1e-16, 1e-2, 0.05)
+# Where scores cost much, and an information that is about the right one is known.
+SPARING = Effort(1e-16, np.inf, 0.3)
+# On the way to a maximum that is probably known.
+TRIAL = Effort(1e-2, np.inf, 0.7)
 
 
 class Heights(NamedTuple):
@@ -73,7 +93,14 @@ class Tops(NamedTuple):
         return Tops(coordinates, values, information, found)
 
 
-def climb_all(look: Look, start: Floats, which: Ints, num_elements: int) -> Tops:
+def climb_all(
+    look: Look,
+    start: Floats,
+    which: Ints,
+    num_elements: int,
+    information: Floats | None = None,
+    effort: Effort = WHOLE,
+) -> Tops:
     """Climb to the next maximum, each replicate for itself.
 
     Args:
@@ -82,26 +109,31 @@ def climb_all(look: Look, start: Floats, which: Ints, num_elements: int) -> Tops
       which: (m,) the replicates.
       num_elements: how many of the coordinates, the last ones, are elements of factors: no step goes further in
         these than can be trusted.
+      information: (m, d, d) what the informations are about, at the start; measured where that is not given.
+      effort: how hard it tries.
     Returns:
       The maxima.
+    References:
+      Nocedal, Wright (2006), Numerical Optimization, 2nd ed., section 6.2, for the symmetric rank-one update.
     """
     m, d = start.shape
     x, (values, scores) = start.copy(), look(start, which)
-    information = np.zeros((m, d, d))
+    is_due = np.full(m, information is None)
+    information = np.zeros((m, d, d)) if information is None else information.copy()
     gains, found = np.full(m, np.inf), np.zeros(m, bool)
     # Whether an information is to be measured here, and to both sides: one-sided differences led nowhere.
-    is_due, is_fine = np.ones(m, bool), np.zeros(m, bool)
+    is_fine = np.zeros(m, bool)
     active = np.flatnonzero(np.isfinite(values) & np.isfinite(scores).all(axis=1))
     for _ in range(MOST_STEPS):
         for finely in (False, True):
             due = active[is_due[active] & (is_fine[active] == finely)]
             if len(due):
-                information[due] = _measured(look, x[due], which[due], scores[due], finely)
+                information[due] = measured(look, x[due], which[due], scores[due], finely)
         step = _steps(information[active], scores[active], x[active], num_elements)
         now = (scores[active] * step).sum(axis=1)
-        is_slow = ~(now < SLOW * gains[active])
+        is_slow = ~(now < effort.falling * gains[active])
         gains[active] = now
-        is_last = (now < LAST) | ((now < ROUNDED) & is_slow & is_fine[active])
+        is_last = (now < effort.last) | ((now < ROUNDED) & is_slow & is_fine[active])
         x[active[is_last]] += step[is_last]
         found[active[is_last]] = True
         was_due, was_fine = is_due[active[~is_last]], is_fine[active[~is_last]]
@@ -110,14 +142,26 @@ def climb_all(look: Look, start: Floats, which: Ints, num_elements: int) -> Tops
             break
         moved, rises, there = _line_search(look, x, values, step, gains[active], active, which)
         mine = active[rises]
+        moves, changes = moved[rises] - x[mine], scores[mine] - there.scores[rises]
+        information[mine] = _corrected(information[mine], moves, changes)
         x[mine], values[mine], scores[mine] = moved[rises], there.values[rises], there.scores[rises]
-        is_due[active] = (gains[active] > SHARP) | is_slow | ~rises
-        is_fine[active] = was_due & (is_slow | ~rises)
-        active = active[rises | ~(was_due & was_fine)]
+        is_due[active] = (gains[active] > effort.sharp) | is_slow | ~rises
+        is_fine[active] = was_due & (is_slow | ~rises) & (gains[active] < SHORT)
+        active = active[rises | ~was_due | ((gains[active] < SHORT) & ~was_fine)]
     return Tops(x, values, information, found)
 
 
-def _measured(look: Look, x: Floats, which: Ints, scores: Floats, finely: bool) -> Floats:
+def _corrected(information: Floats, moves: Floats, changes: Floats) -> Floats:
+    """(a, d, d) informations that give the changes (a, d) of scores along the last moves (a, d)."""
+    missing = changes - np.einsum("aij,aj->ai", information, moves)
+    along = (missing * moves).sum(axis=1)
+    sizes = np.linalg.norm(missing, axis=1) * np.linalg.norm(moves, axis=1)
+    is_told = np.abs(along) > TOLD * sizes
+    scaled = missing / np.where(is_told, along, np.inf)[:, None]
+    return np.asarray(information + scaled[:, :, None] * missing[:, None])
+
+
+def measured(look: Look, x: Floats, which: Ints, scores: Floats, finely: bool) -> Floats:
     """(a, d, d) negative second derivatives, by differences of scores that are looked at all at once.
 
     Args:

@@ -10,12 +10,25 @@ from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.covariance.chart import SHORT
 from lmeformula.likelihood.ascent import FREEING_CURVATURE, HIGHER, NOTHING
 from lmeformula.likelihood.factors import DOUBTFUL, FactorSpace
-from lmeformula.likelihood.replicates.ascent import Heights, Look, Tops, climb_all
+from lmeformula.likelihood.replicates.ascent import (
+    SPARING,
+    TRIAL,
+    WHOLE,
+    Heights,
+    Look,
+    Tops,
+    climb_all,
+    measured,
+)
 
 # How far from a face, in elements, an ascent that looks for a maximum next to it begins.
 BESIDE = 0.01
 # A covariance with correlations of which less is left is nearly singular: its faces are for a single ascent.
 CLEAR = 0.01
+# An ascent that is less than this from a maximum, in squared standard errors, leads to it.
+NEXT_TO = 1.0
+# Replicates whose mean information is about the expected one.
+ENOUGH = 20
 # An element further out than this is on its way to where the likelihood has no limit.
 FAR = 1e3
 
@@ -64,6 +77,7 @@ def highest(
     *,
     thorough: bool,
     further: tuple[Floats, ...] = (),
+    information: Floats | None = None,
 ) -> Highest:
     """Climb to the highest maxima that a single ascent would look for.
 
@@ -74,15 +88,19 @@ def highest(
       num_rows: number of rows.
       thorough: whether to look for others next to each face that the data hardly tell an element from.
       further: elements (t,) each to start from as well.
+      information: (m, d, d) what is known of it at the start; see `climb_all`.
     """
     charted, (m, d) = Charted.of(space), start.shape
     t, every = space.size, np.arange(m)
     first = d - t
-    best = climb_all(look, start, every, t)
+    effort = WHOLE if information is None else SPARING
+    if information is None:
+        information = np.broadcast_to(_expected(look, start), (m, d, d))
+    best = climb_all(look, start, every, t, information, effort)
     for elements in further:
         moved = start.copy()
         moved[:, first:] = elements
-        best = best.better(climb_all(look, moved, every, t), every, HIGHER)
+        best = _higher(look, best, moved, every, t)
     if thorough:
         faces = (*(np.array([place]) for place in charted.alone), *charted.columns)
         variances = _variances(best, first)
@@ -93,8 +111,35 @@ def highest(
             if len(mine):
                 moved = best.coordinates[mine]
                 moved[:, first + places], moved[:, first + places[0]] = 0.0, BESIDE
-                best = best.better(climb_all(look, moved, mine, t), mine, HIGHER)
+                best = _higher(look, best, moved, mine, t)
     return _at_rest(look, charted, best, first, num_rows)
+
+
+def _higher(look: Look, best: Tops, start: Floats, which: Ints, num_elements: int) -> Tops:
+    """The best, or maxima that ascents of the replicates `which` (a,) from other starts lead to, if higher.
+
+    An ascent that comes next to the best is left there.
+    """
+    about = np.where(best.found[which, None, None], best.information[which], np.eye(start.shape[1]))
+    way = climb_all(look, start, which, num_elements, about, TRIAL)
+    apart = way.coordinates - best.coordinates[which]
+    # Elements of factors may have the other sign, for the same covariance.
+    apart[:, -num_elements:] = np.abs(way.coordinates[:, -num_elements:])
+    apart[:, -num_elements:] -= np.abs(best.coordinates[which, -num_elements:])
+    distance = np.einsum("ai,aij,aj->a", apart, about, apart)
+    others = np.flatnonzero(~(distance < NEXT_TO) | ~best.found[which])
+    if not len(others):
+        return best
+    top = climb_all(look, way.coordinates[others], which[others], num_elements)
+    return best.better(top, which[others], HIGHER)
+
+
+def _expected(look: Look, start: Floats) -> Floats:
+    """(d, d) about the information that a response is expected to have at the start: a mean over some."""
+    some = np.arange(min(len(start), ENOUGH))
+    scores = look(start[some], some).scores
+    each = measured(look, start[some], some, scores, finely=False)
+    return np.asarray(each.mean(axis=0))
 
 
 def _variances(best: Tops, first: int) -> Floats:
@@ -134,3 +179,18 @@ def _at_rest(look: Look, charted: Charted, best: Tops, first: int, num_rows: int
     information = best.information.copy()
     information[mine] = top.information
     return Highest(Tops(coordinates, values, information, found), resting & found[:, None])
+
+
+def measured_finely(look: Look, x: Floats, which: Ints, resting: Mask) -> Floats:
+    """(m, d, d) informations at maxima; rows of zeros for elements (m, t) that rest.
+
+    Args:
+      look: the likelihoods.
+      x: (m, d) the maxima.
+      which: (m,) the replicates.
+      resting: (m, t).
+    """
+    moves = np.ones(x.shape, bool)
+    moves[:, x.shape[1] - resting.shape[1] :] = ~resting
+    found = measured(look, x, which, np.zeros_like(x), finely=True)
+    return np.asarray(np.where(moves[:, :, None] & moves[:, None], found, 0.0))

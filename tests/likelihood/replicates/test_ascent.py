@@ -20,9 +20,9 @@ def test_maxima_of_tops_that_differ():
     found = climb_all(look, np.zeros((7, 3)), np.arange(7), 3)
     assert found.found.all()
     np.testing.assert_allclose(found.coordinates, centres, atol=1e-9)
-    np.testing.assert_allclose(
-        found.information, np.broadcast_to(turn @ turn.T, (7, 3, 3)), atol=1e-4
-    )
+    # Measured on the way, a tenth of a standard error off or nearer, where a top's is by the square of that.
+    expected = np.broadcast_to(turn @ turn.T, (7, 3, 3))
+    np.testing.assert_allclose(found.information, expected, atol=0.01 * expected.max())
 
 
 def test_an_ascent_goes_uphill_where_the_function_bends_upwards():
