@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lmeformula.algebra.pairs import Pairs
+from lmeformula.algebra.sparse_patterns import with_elements
 from lmeformula.arrays import Codes, Floats
 from lmeformula.design.design import TermBlock
 
@@ -102,8 +103,7 @@ class Layout(NamedTuple):
 
     def of_columns(self, term: int, values: Floats) -> sp.csr_array:
         """The model matrix of a term, of other columns (n, k)."""
-        matrix = self.matrices[term]
-        return sp.csr_array((values.ravel(), matrix.indices, matrix.indptr), shape=matrix.shape)
+        return with_elements(self.matrices[term], values.ravel())
 
     def with_matrices(self, matrices: tuple[sp.csr_array, ...]) -> Layout:
         """The same effects with other model matrices (n, l k)."""
@@ -266,7 +266,7 @@ def block_rows(blocks: Floats, matrix: sp.csr_array) -> sp.csr_array:
     if blocks.shape[1] > 1:
         return sp.csr_array(block_diagonal(blocks) @ matrix)
     per_entry = np.repeat(blocks[:, 0, 0], np.diff(matrix.indptr))
-    return sp.csr_array((matrix.data * per_entry, matrix.indices, matrix.indptr), matrix.shape)
+    return with_elements(matrix, matrix.data * per_entry)
 
 
 def block_diagonal(blocks: Floats) -> sp.csr_array:

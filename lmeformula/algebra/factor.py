@@ -15,14 +15,19 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import scipy.linalg as sl
 import scipy.sparse as sp
 from scipy.linalg import lapack
 
 from lmeformula.algebra.complement import Complement, complement
 from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows, times_blocks
 from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
-from lmeformula.algebra.lambdas import apply_lambda, scalar_factors, scale_both, scaled_schur
+from lmeformula.algebra.lambdas import (
+    apply_lambda,
+    scalar_factors,
+    scale_both,
+    scaled_schur,
+    triangular_solved,
+)
 from lmeformula.algebra.precision import ByModes, Columns, OuterTraces
 from lmeformula.arrays import Floats
 
@@ -76,8 +81,8 @@ class Factor(ByModes):
         top = times_blocks(self.lead_inverse, columns[:size])
         bottom = columns[size:]
         if self.plan.rest:
-            bottom = bottom - self._rest_lambda(self.scaled.T @ top, transpose=True)
-            bottom = sl.solve_triangular(self.rest, bottom, lower=True, check_finite=False)
+            bottom = bottom - self._rest_lambda(self._scaled_back @ top, transpose=True)
+            bottom = triangular_solved(self.rest, bottom)
         return np.concatenate([top, bottom]).reshape(right.shape)
 
     def solve_upper(self, right: Floats) -> Floats:
@@ -86,12 +91,15 @@ class Factor(ByModes):
         size = self.plan.lead_size
         top, bottom = columns[:size], columns[size:]
         if self.plan.rest:
-            bottom = sl.solve_triangular(
-                self.rest, bottom, lower=True, trans="T", check_finite=False
-            )
+            bottom = triangular_solved(self.rest, bottom, transpose=True)
             top = top - self.scaled @ self._rest_lambda(bottom)
         top = times_blocks(self.lead_inverse, top, transpose=True)
         return np.concatenate([top, bottom]).reshape(right.shape)
+
+    @cached_property
+    def _scaled_back(self) -> sp.csc_array:
+        """(r, lead_size) the transpose of `scaled`, for all that is solved with."""
+        return self.scaled.T
 
     @cached_property
     def rest_inverse(self) -> Floats:
@@ -149,7 +157,7 @@ class Factor(ByModes):
             self.plan.sizes, self.lambdas, self.inverse_traces(), strict=True
         ):
             missing = levels * np.eye(k) - traces
-            found.append(sl.solve_triangular(factor, missing, lower=True, trans="T"))
+            found.append(triangular_solved(factor, missing, transpose=True))
         return tuple(found)
 
     def log_det_slopes_each(self) -> tuple[Floats, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,6 +17,7 @@ from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.inverse import Met
 from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.pairs import PairPattern, find_pattern
+from lmeformula.algebra.sparse_patterns import pattern, with_elements
 from lmeformula.algebra.sparseproducts import Meeting, meet, own_blocks
 from lmeformula.arrays import Codes, Floats, Places
 
@@ -38,6 +38,8 @@ class Incidence:
       across: which pairs of levels of two terms of the rest meet, by the terms' places in it, each term with
         itself included.
       pattern: the pairs of elements; None where they would take too much memory.
+      places: (k, e) where the elements of each row of a level stand in the between block.
+      between: the pattern of that block.
     """
 
     plan: Layout
@@ -47,6 +49,8 @@ class Incidence:
     level: Codes
     across: tuple[tuple[int, int, Meeting], ...]
     pattern: PairPattern | None
+    places: Places
+    between: sp.csr_array
 
     def factorize(self, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
         """Factor M = Lambda' Z'WZ Lambda + I for row weights (n,)."""
@@ -57,7 +61,7 @@ class Incidence:
         plan = self.plan
         blocks = own_blocks(plan, plan.lead, weights)
         if not plan.rest:
-            return CrossProducts(blocks, _nothing_between(plan.lead_size), np.zeros((0, 0)))
+            return CrossProducts(blocks, self.between, np.zeros((0, 0)))
         data = np.zeros((blocks.shape[1], len(self.columns)))
         for a, column in enumerate(plan.values(plan.lead).T):
             weighted = column * weights
@@ -98,28 +102,13 @@ class Incidence:
 
     def _between(self, data: Floats) -> sp.csr_array:
         """The between block (lead_size, r) with elements `data` (k, e) in the k rows of the levels."""
-        k, shape = len(data), (self.plan.lead_size, self.plan.num_effects - self.plan.lead_size)
-        if k == 1:
-            return sp.csr_array((data[0], self.columns, self.starts.astype(np.int32)), shape)
-        count = np.diff(self.starts)
-        pointers = np.concatenate([[0], np.cumsum(np.repeat(count, k))])
-        places = self._places(k)
-        values, columns = np.empty(data.size), np.empty(data.size, np.int32)
-        for a in range(k):
-            values[places[a]], columns[places[a]] = data[a], self.columns
-        return sp.csr_array((values, columns, pointers.astype(np.int32)), shape)
+        values = np.empty(data.size)
+        values[self.places] = data
+        return with_elements(self.between, values)
 
     def _data(self, between: sp.csr_array) -> Floats:
         """(k, e) the elements of a between block, the inverse of `_between`."""
-        k = self.plan.sizes[self.plan.lead][1]
-        return np.asarray(between.data[self._places(k)])
-
-    def _places(self, k: int) -> Places:
-        """(k, e) where the elements of each row of a level stand in the between block."""
-        count = np.diff(self.starts)
-        within = np.arange(len(self.columns)) - np.repeat(self.starts[:-1], count)
-        first = np.repeat(k * self.starts[:-1], count) + within
-        return np.asarray(first + np.arange(k)[:, None] * np.repeat(count, count))
+        return np.asarray(between.data[self.places])
 
     def _outward(self, data: Floats, lambdas: tuple[Floats, ...]) -> Floats:
         """(k, e) the elements of B Lambda_2, for B by its elements (k, e)."""
@@ -165,12 +154,6 @@ class Incidence:
         return first, _first_places(plan, plan.rest[j], meeting.second)
 
 
-@lru_cache(maxsize=1)
-def _nothing_between(size: int) -> sp.csr_array:
-    """(size, 0) the between block where there is no rest."""
-    return sp.csr_array((size, 0))
-
-
 def _first_places(plan: Layout, term: int, level: Codes) -> Places:
     """Places in the rest of the first coefficient of some levels of a term."""
     start: int = plan.in_rest(term).start
@@ -211,5 +194,28 @@ def find_incidence(plan: Layout) -> Incidence:
         for j in range(len(plan.rest))
         for i in range(j + 1)
     )
-    pattern = find_pattern(np.diff(pointers), columns, width, k) if width else None
-    return Incidence(plan, pointers, columns, element, plan.level(plan.lead), across, pattern)
+    pairs = find_pattern(np.diff(pointers), columns, width, k) if width else None
+    places = _element_places(pointers, k)
+    block_columns = np.empty(places.size, np.int32)
+    block_columns[places] = columns
+    row_starts = np.concatenate([[0], np.cumsum(np.repeat(np.diff(pointers), k))])
+    between_block = pattern(block_columns, row_starts.astype(np.int32), (levels * k, width))
+    return Incidence(
+        plan,
+        pointers,
+        columns,
+        element,
+        plan.level(plan.lead),
+        across,
+        pairs,
+        places,
+        between_block,
+    )
+
+
+def _element_places(starts: Places, k: int) -> Places:
+    """(k, e) where the elements of each row of a level stand in the between block, levels at `starts`."""
+    count = np.diff(starts)
+    within = np.arange(starts[-1]) - np.repeat(starts[:-1], count)
+    first = np.repeat(k * starts[:-1], count) + within
+    return np.asarray(first + np.arange(k)[:, None] * np.repeat(count, count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg as sl
+from scipy.linalg import lapack
 
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.arrays import Floats
@@ -62,6 +63,20 @@ def without_lambda(plan: Layout, lambdas: tuple[Floats, ...], effects: Floats) -
         parts = effects[plan.place(j)].reshape(-1, k).T
         found[plan.place(j)] = sl.solve_triangular(factor, parts, lower=True).T.ravel()
     return found
+
+
+def triangular_solved(lower: Floats, right: Floats, *, transpose: bool = False) -> Floats:
+    """L^-1 right or L'^-1 right, for lower triangular L (r, r) by rows and right (r, m).
+
+    LAPACK reads L by columns as its transpose, without a copy, and without what `solve_triangular` looks for.
+
+    Raises:
+      numpy.linalg.LinAlgError: if there is a zero on the diagonal.
+    """
+    solved, status = lapack.dtrtrs(lower.T, right, lower=0, trans=0 if transpose else 1)
+    if status != 0:
+        raise np.linalg.LinAlgError("a triangular factor is singular")
+    return np.asarray(solved)
 
 
 def times_lambda(factor: Floats, columns: Floats) -> Floats:

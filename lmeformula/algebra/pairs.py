@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from lmeformula.algebra.sparse_patterns import pattern, with_elements
 from lmeformula.arrays import Codes, Floats, Mask, Places
 
 # Most pairs of elements that are listed: 12 bytes for each, and for each pair of the lead's coefficients.
@@ -26,6 +27,7 @@ class Pairs:
       rows, columns: (m,) places, on or below the diagonal, that any level reaches.
       places: (m,) the same as flat places, row * r + column.
       shares: (l, m) CSR for each a >= b: what the element of K_l at [a, b] adds to each of `places`.
+      turned: their transposes, on the same memory.
       is_diagonal: (m,) which of `places` lie on the diagonal.
     """
 
@@ -34,6 +36,7 @@ class Pairs:
     columns: Places
     places: Places
     shares: tuple[tuple[sp.csr_array, ...], ...]
+    turned: tuple[tuple[sp.csc_array, ...], ...]
     is_diagonal: Mask
 
     def fill(self, values: Floats, *, both: bool) -> Floats:
@@ -52,9 +55,9 @@ class Pairs:
     def gram(self, middles: Floats) -> Floats:
         """(m,) the sum over the levels of C_l' K_l C_l, for symmetric K (l, k, k)."""
         total = np.zeros(len(self.places))
-        for a, row in enumerate(self.shares):
+        for a, row in enumerate(self.turned):
             for b, share in enumerate(row):
-                total += share.T @ middles[:, a, b]
+                total += share @ middles[:, a, b]
         return total
 
     def forms(self, values: Floats) -> Floats:
@@ -81,6 +84,8 @@ class PairPattern(NamedTuple):
       by_level: (l + 1,) where the pairs of each level start.
       by_element: (e + 1,) where the pairs of each element start.
       places: (m,) flat places on or below the diagonal that any level reaches.
+      by_place: (l, m) the pattern of what elements of a level add to these, and `turned` its transpose.
+      met: (e, e) the pattern of the pairs.
     """
 
     order: int
@@ -89,28 +94,36 @@ class PairPattern(NamedTuple):
     by_level: Codes
     by_element: Codes
     places: Places
+    by_place: sp.csr_array
+    turned: sp.csc_array
+    met: sp.csr_array
 
     def of(self, data: list[Floats]) -> Pairs:
         """The pairs for elements (e,) in each of the k rows of a level."""
-        shape = (len(self.by_level) - 1, len(self.places))
         count = np.diff(self.by_element)
-        shares = []
+        products = []
         for a in range(len(data)):
             row = []
             for b in range(a + 1):
                 product = np.repeat(data[a], count) * data[b][self.second]
                 if a != b:
                     product += np.repeat(data[b], count) * data[a][self.second]
-                row.append(sp.csr_array((product, self.indices, self.by_level), shape))
-            shares.append(tuple(row))
+                row.append(product)
+            products.append(row)
         rows, columns = np.divmod(self.places, self.order)
-        return Pairs(self.order, rows, columns, self.places, tuple(shares), rows == columns)
+        return Pairs(
+            self.order,
+            rows,
+            columns,
+            self.places,
+            tuple(tuple(with_elements(self.by_place, each) for each in row) for row in products),
+            tuple(tuple(with_elements(self.turned, each) for each in row) for row in products),
+            rows == columns,
+        )
 
     def within_levels(self, below: Floats) -> sp.csr_array:
         """(e, e) lower triangle: the elements that pairs meet of an (r, r) matrix given below its diagonal."""
-        size = len(self.by_element) - 1
-        values = below.reshape(-1)[self.places][self.indices]
-        return sp.csr_array((values, self.second, self.by_element), (size, size))
+        return with_elements(self.met, below.reshape(-1)[self.places][self.indices])
 
 
 def find_pattern(
@@ -143,4 +156,17 @@ def find_pattern(
     number = np.empty(order * order, np.int32)
     number[places] = np.arange(len(places), dtype=np.int32)
     pointers = np.concatenate([[0], ends]).astype(np.int32)
-    return PairPattern(order, second, number[place], pointers[starts], pointers, places)
+    indices, by_level, size = number[place], pointers[starts], len(columns)
+    by_place = pattern(indices, by_level, (len(count), len(places)))
+    met = pattern(second, pointers, (size, size))
+    return PairPattern(
+        order, second, indices, by_level, pointers, places, by_place, _turned(by_place), met
+    )
+
+
+def _turned(of: sp.csr_array) -> sp.csc_array:
+    """The transpose of a pattern, on the same memory."""
+    # Of a matrix without elements scipy would make another.
+    found = with_elements(of, np.zeros(len(of.indices))).T
+    found.data = of.data
+    return found

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-import scipy.linalg as sl
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
-from lmeformula.algebra.lambdas import apply_lambda
+from lmeformula.algebra.lambdas import apply_lambda, triangular_solved
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths, Slopes
@@ -353,7 +352,7 @@ def by_determinant(
         missing = levels * np.eye(k) - traces[j]
         if not np.isfinite(missing).all():
             raise np.linalg.LinAlgError("the density has no finite curvature here")
-        spread = sl.solve_triangular(lambdas[j], missing, lower=True, trans="T")
+        spread = triangular_solved(lambdas[j], missing, transpose=True)
         in_factors.append(by_slope[j].T @ u[j] + by_first[j].T @ a[j] - spread)
     return Beyond(
         value=-0.5 * factor.log_det,

@@ -44,10 +44,11 @@ def next_term(problem: Problem, mode: Mode, seed: int = 0) -> NextTerm:
     assert isinstance(mode.factor, Factor)
     rng, plan, at = np.random.default_rng(seed), problem.plan, mode.at
     found = []
-    for _ in range(int(np.clip(NUMBERS // max(1, len(mode.eta)), FEWEST, MOST))):
-        noise = rng.normal(size=len(mode.u))
-        moved = mode.factor.solve_upper(noise)
-        move = plan.spread(apply_lambda(plan, at.lambdas, moved))
+    number = int(np.clip(NUMBERS // max(1, len(mode.eta)), FEWEST, MOST))
+    draws = rng.normal(size=(number, len(mode.u)))
+    all_moved = mode.factor.solve_upper(draws.T)
+    all_moves = plan.spread(apply_lambda(plan, at.lambdas, all_moved))
+    for noise, moved, move in zip(draws, all_moved.T, all_moves.T.copy(), strict=True):
         quadratic = -0.5 * float(noise @ noise)
         beyond = []
         for sign in (1.0, -1.0):
