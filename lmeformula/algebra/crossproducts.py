@@ -189,12 +189,14 @@ class CrossProducts:
       pairs: which elements of `between` meet in a level, where that was worked out from the design (see
         incidence.py); sums over them are then several times faster, and give the same. What is zero by chance
         is missing in `between` without them, and is an element like others with them.
+      full: (l, k, r) the between block, where so much of it is there that sums over all of it are faster still.
     """
 
     lead: Floats
     between: sp.csr_array
     rest: Floats
     pairs: Pairs | None = None
+    full: Floats | None = None
 
     def times(self, columns: Floats) -> Floats:
         """Z'WZ columns, for columns (q, m), lead first."""
@@ -218,6 +220,9 @@ class CrossProducts:
 
     def gram(self, middles: Floats) -> Floats:
         """(r, r): sum over the levels of C_l' K_l C_l, for symmetric K (l, k, k)."""
+        if self.full is not None:
+            rows = self.full.reshape(-1, self.full.shape[2])
+            return np.asarray(rows.T @ (middles @ self.full).reshape(rows.shape))
         if self.pairs is None:
             # sparse x sparse, then dense: far fewer products than a dense triangular solve
             return np.asarray(
@@ -229,6 +234,8 @@ class CrossProducts:
         """(l, k, k): C_l S C_l' of each level, for symmetric S (r, r)."""
         if self.pairs is not None:
             return self.pairs.forms(self.pairs.read(matrix))
+        if self.full is not None:
+            return np.asarray(np.einsum("lar,lbr->lab", self.full @ matrix, self.full))
         k = self.lead.shape[1]
         found = np.empty_like(self.lead)
         rows = [self.between[a::k] for a in range(k)]

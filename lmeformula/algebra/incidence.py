@@ -16,10 +16,13 @@ from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.inverse import Met
 from lmeformula.algebra.memory import check_dense
-from lmeformula.algebra.pairs import PairPattern, find_pattern
+from lmeformula.algebra.pairs import MAX_PAIRS, PairPattern, find_pattern
 from lmeformula.algebra.sparse_patterns import pattern, with_elements
 from lmeformula.algebra.sparseproducts import Meeting, meet, own_blocks
 from lmeformula.arrays import Codes, Floats, Places
+
+# Where so much of the between block is there, matrix products over all of it are faster than sums over pairs.
+FULL = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +43,8 @@ class Incidence:
       pattern: the pairs of elements; None where they would take too much memory.
       places: (k, e) where the elements of each row of a level stand in the between block.
       between: the pattern of that block.
+      cells: (e,) flat places of the elements among all levels and columns, where most of these are taken:
+        pairs are not listed then; None where few are.
     """
 
     plan: Layout
@@ -51,6 +56,7 @@ class Incidence:
     pattern: PairPattern | None
     places: Places
     between: sp.csr_array
+    cells: Places | None
 
     def factorize(self, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
         """Factor M = Lambda' Z'WZ Lambda + I for row weights (n,)."""
@@ -70,7 +76,8 @@ class Incidence:
                 for b in range(values.shape[1]):
                     data[a] += np.bincount(element + b, weighted * values[:, b], data.shape[1])
         pairs = None if self.pattern is None else self.pattern.of(list(data))
-        return CrossProducts(blocks, self._between(data), self._rest(weights), pairs)
+        full = None if self.cells is None else self._full(data)
+        return CrossProducts(blocks, self._between(data), self._rest(weights), pairs, full)
 
     def met(self, factor: Factor) -> Iterator[Met]:
         """The elements of M^-1 that the rows meet."""
@@ -106,6 +113,14 @@ class Incidence:
         values[self.places] = data
         return with_elements(self.between, values)
 
+    def _full(self, data: Floats) -> Floats:
+        """(l, k, r) the between block with its zeros, from elements (k, e)."""
+        levels, k = self.plan.sizes[self.plan.lead]
+        width = self.between.shape[1]
+        found = np.zeros((k, levels * width))
+        found[:, self.cells] = data
+        return np.ascontiguousarray(found.reshape(k, levels, width).transpose(1, 0, 2))
+
     def _data(self, between: sp.csr_array) -> Floats:
         """(k, e) the elements of a between block, the inverse of `_between`."""
         return np.asarray(between.data[self.places])
@@ -124,6 +139,9 @@ class Incidence:
 
     def _times_inverse(self, factor: Factor, data: Floats) -> Floats:
         """(k, e) the elements of F S^-1, for F by its elements (k, e)."""
+        if self.cells is not None:
+            spread = self._full(data).transpose(1, 0, 2) @ factor.rest_inverse
+            return np.asarray(spread.reshape(len(data), -1)[:, self.cells])
         if self.pattern is None:
             spread = self._between(data) @ factor.rest_inverse
             level = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
@@ -194,7 +212,10 @@ def find_incidence(plan: Layout) -> Incidence:
         for j in range(len(plan.rest))
         for i in range(j + 1)
     )
-    pairs = find_pattern(np.diff(pointers), columns, width, k) if width else None
+    is_full = len(whole) >= FULL * levels * width and k * levels * width <= MAX_PAIRS
+    cells = whole if width and is_full else None
+    has_pairs = width and cells is None
+    pairs = find_pattern(np.diff(pointers), columns, width, k) if has_pairs else None
     places = _element_places(pointers, k)
     block_columns = np.empty(places.size, np.int32)
     block_columns[places] = columns
@@ -210,6 +231,7 @@ def find_incidence(plan: Layout) -> Incidence:
         pairs,
         places,
         between_block,
+        cells,
     )
 
 

@@ -28,17 +28,19 @@ def dense_covariances(factor: Factor) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("kept", ["pairs", "all", "nothing"])
 @pytest.mark.parametrize("name", FORMULAS)
-def test_agrees_with_the_plain_way(name, listed, monkeypatch):
-    if not listed:
+def test_agrees_with_the_plain_way(name, kept, monkeypatch):
+    monkeypatch.setattr(module, "FULL", 0.0 if kept == "all" else 2.0)
+    if kept == "nothing":
         monkeypatch.setattr(module, "find_pattern", lambda *arguments: None)
     design = make_design(name)
     rng = np.random.default_rng(len(name))
     plan = layout(design.terms)
     lambdas = random_lambdas(design, rng)
     found = find_incidence(plan)
-    assert found.pattern is None or listed
+    assert found.pattern is None or kept == "pairs"
+    assert (found.cells is not None) == (kept == "all" and len(plan.rest) > 0)
     # The same incidence serves all weights, some of them negative as away from a mode.
     for low in (0.2, -0.005):
         weights = rng.uniform(low, 2.0, design.n)
