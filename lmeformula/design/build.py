@@ -14,7 +14,7 @@ from lmeformula.arrays import Floats, Ints
 from lmeformula.design.arguments import check_contrasts_used, read_contrasts, row_argument
 from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.evaluate import Memory, Scope, data_columns
-from lmeformula.design.fixed import columns_of, independent_columns
+from lmeformula.design.fixed import Builder, Matrix, columns_of, independent_columns
 from lmeformula.design.frame import Frame, column_of, open_frame
 from lmeformula.design.given import Given, in_order, index_of
 from lmeformula.design.grouping import Grouping, group_rows
@@ -164,7 +164,9 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
     frame = scope.frame
     num_rows = frame.num_rows if rows is None else rows.size
     with placed(part.formula.text):
-        X = columns_of(model.fixed.sum, variables, num_rows)
+        # Slopes often vary by the columns of the fixed part.
+        known: dict[tuple[Builder, TermSum], Matrix] = {}
+        X = columns_of(model.fixed.sum, variables, num_rows, known=known)
         kept = independent_columns(X.values)
         is_kept = set(kept)
         dropped = tuple(name for i, name in enumerate(X.names) if i not in is_kept)
@@ -175,7 +177,7 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
                 "which other columns determine",
             )
         groups = group_all(model, values.groups, rows)
-        terms = term_blocks(model.random, variables, groups, num_rows)
+        terms = term_blocks(model.random, variables, groups, num_rows, known)
         warn_about_terms(model.random, terms, variables)
         _warn_about_numeric_groups(values.groups, frame)
         total_offset = sum_offsets(values, part.offset.values, rows, num_rows)

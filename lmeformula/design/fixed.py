@@ -41,6 +41,7 @@ def columns_of(
     num_rows: int,
     *,
     build: Builder = model_matrix,
+    known: dict[tuple[Builder, TermSum], Matrix] | None = None,
 ) -> Matrix:
     """Build the columns of a fixed part or of a random-effects term.
 
@@ -49,11 +50,15 @@ def columns_of(
       variables: each variable's values on the rows used; factors without unused levels.
       num_rows: n.
       build: how factors are coded; by default without columns that are redundant by structure.
+      known: matrices of these variables that are built already, to which this one is added.
     Returns:
       The matrix, (n, k), with formulaic's names.
     Raises:
       FormulaDataError: if the matrix would be absurdly large.
     """
+    if known is not None and (build, terms) in known:
+        values, names = known[build, terms]
+        return Matrix(values.copy(), names)
     position = {expression: i for i, expression in enumerate(dict.fromkeys(terms.variables))}
     used = [Variable(label(expression), variables[expression]) for expression in position]
     products = [tuple(position[v] for v in term.variables) for term in terms.terms]
@@ -68,7 +73,10 @@ def columns_of(
             "it would need no columns.",
         )
     values, names = build(terms.intercept, products, used, num_rows)
-    return Matrix(values, _distinct(names))
+    found = Matrix(values, _distinct(names))
+    if known is not None:
+        known[build, terms] = found
+    return found
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -211,13 +211,13 @@ def missing_column(
 
 
 def _convert(series: nw.Series[Any]) -> Column:
-    dtype = series.dtype
-    if series.null_count() == len(series):  # a column of nothing has no type either
+    dtype, num_missing = series.dtype, series.null_count()
+    if num_missing == len(series):  # a column of nothing has no type either
         return Numbers(np.full(len(series), np.nan))
     if dtype == nw.Boolean:
         return Logicals(_floats(series))
     if dtype.is_integer():
-        if not series.null_count():
+        if not num_missing:
             return Numbers(series.to_numpy())
         return _whole_numbers(np.array(series.to_list(), dtype=object))
     if dtype.is_numeric():

@@ -12,14 +12,14 @@ from lmeformula.arrays import Ints
 from lmeformula.covariance.prior import PRIORS
 from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import TermBlock
-from lmeformula.design.fixed import Builder, columns_of, independent_columns
+from lmeformula.design.fixed import Builder, Matrix, columns_of, independent_columns
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.margins import model_matrix_by_margins
 from lmeformula.design.values import Categories, Column, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError
-from lmeformula.formula.ir import Expression, RandomTerm
+from lmeformula.formula.ir import Expression, RandomTerm, TermSum
 from lmeformula.formula.kinds import KINDS, UNSTRUCTURED
 from lmeformula.formula.links import linked_terms
 
@@ -29,6 +29,7 @@ def term_blocks(
     variables: Mapping[Expression, Column],
     groups: Mapping[tuple[str, ...], tuple[Grouping, Ints]],
     num_rows: int,
+    known: dict[tuple[Builder, TermSum], Matrix] | None = None,
 ) -> tuple[TermBlock, ...]:
     """Turn every random-effects term into arrays.
 
@@ -41,6 +42,7 @@ def term_blocks(
       variables: the values of the variables on the rows used.
       groups: for the names of each grouping factor, its levels and each row's level.
       num_rows: n.
+      known: matrices of the variables that are built already; see `columns_of`.
     Returns:
       One block for each term or set of linked terms, with distinct names.
     Raises:
@@ -56,7 +58,9 @@ def term_blocks(
         if kind is not None and kind.is_over_time:
             _check_levels(term, variables)
         build = builder_of(term)
-        parts = [columns_of(t.columns, variables, num_rows, build=build) for t in linked]
+        parts = [
+            columns_of(t.columns, variables, num_rows, build=build, known=known) for t in linked
+        ]
         _check_distinct(linked, [part.names for part in parts])
         grouping, index = groups[term.group.names]
         blocks.append(

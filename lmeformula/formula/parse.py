@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 
 from lmeformula.arguments import kinds
 from lmeformula.formula.formula import Formula
@@ -53,7 +54,11 @@ def parse(text: object, *, double_bar: str = "split") -> Formula:
     return parse_one(text, double_bar)
 
 
+@lru_cache(maxsize=64)
 def parse_one(text: str, double_bar: str = "split", *, closed: bool = True) -> Formula:
-    """Read one formula; with `closed` its labels (x |ID| g) link terms of its own."""
+    """Read one formula; with `closed` its labels (x |ID| g) link terms of its own.
+
+    Formulas are frozen, and a text always means the same: those of the last texts are kept.
+    """
     text = unicodedata.normalize("NFC", text)
     return lower(read_tree(text), text, double_bar, closed=closed)

@@ -62,6 +62,19 @@ def where_told(
     return evaluate
 
 
+def last_kept(evaluate: Callable[[Floats], Evaluation]) -> Callable[[Floats], Evaluation]:
+    """A likelihood that is not worked out again where it was last."""
+    last: Evaluation | None = None
+
+    def kept(coordinates: Floats) -> Evaluation:
+        nonlocal last
+        if last is None or not np.array_equal(coordinates, last.coordinates):
+            last = evaluate(coordinates)
+        return last
+
+    return kept
+
+
 class Summit(NamedTuple):
     """Where the ascent ended.
 

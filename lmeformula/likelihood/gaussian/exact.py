@@ -13,7 +13,7 @@ from lmeformula.algebra.small import MOST_EFFECTS, dense_products
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.likelihood.ascent import FEW_ROWS, ascend
-from lmeformula.likelihood.evaluation import Evaluation, where_told
+from lmeformula.likelihood.evaluation import Evaluation, last_kept, where_told
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.gaussian.from_residuals import is_perfect
 from lmeformula.likelihood.gaussian.information import profile_information
@@ -110,12 +110,13 @@ def fit_exact(
     contrasts = restricted(inner.data) if reml else None
     work, apart = (inner.data, reml) if contrasts is None else (contrasts, False)
 
+    slope = sloper(work, space, elements, inner, apart)
     look = looker(work, space, elements, inner, apart)
-    evaluate = where_told(look, elements.factors)
+    evaluate = last_kept(where_told(look, elements.factors))
 
     def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
-            return look(coordinates, elements.factors(coordinates)).score
+            return slope(coordinates, elements.factors(coordinates)).score
 
         return point if point.detail is None else with_measured(score, point, free)
 
@@ -189,18 +190,40 @@ def looker(
       reml: of the restricted likelihood.
     """
 
+    slope = sloper(data, space, charts, inner, reml)
+
     def look(coordinates: Floats, lambdas: tuple[Floats, ...]) -> Evaluation:
-        found = solve_quickly(data, inner.factors(lambdas))
-        variance = variance_of(data, found, space.held_sd, reml)
+        at = slope(coordinates, lambdas)
         changes = inner.factors(charts.changes(coordinates))
-        information = profile_information(data, found, changes, space.held_sd, reml)
-        slopes = inner.slopes(found.slopes(variance, reml))
-        information += charts.falling(coordinates, slopes)
-        score = charts.pull_back(coordinates, slopes)
-        value = log_likelihood_of(data, found, variance, reml)
-        return Evaluation(coordinates, value, score, information, slopes, found)
+        information = profile_information(data, at.found, changes, space.held_sd, reml)
+        information += charts.falling(coordinates, at.slopes)
+        value = log_likelihood_of(data, at.found, at.variance, reml)
+        return Evaluation(coordinates, value, at.score, information, at.slopes, at.found)
 
     return look
+
+
+class _Sloped(NamedTuple):
+    """The solved problem, its variance, and its derivatives in each Lambda (k, k) and in the elements (t,)."""
+
+    found: Solution[Precision]
+    variance: float
+    slopes: tuple[Floats, ...]
+    score: Floats
+
+
+def sloper(
+    data: Sums, space: ParamSpace, charts: FactorSpace, inner: Orthogonal, reml: bool
+) -> Callable[[Floats, tuple[Floats, ...]], _Sloped]:
+    """The same without an information; arguments as of `looker`."""
+
+    def slope(coordinates: Floats, lambdas: tuple[Floats, ...]) -> _Sloped:
+        found = solve_quickly(data, inner.factors(lambdas))
+        variance = variance_of(data, found, space.held_sd, reml)
+        slopes = inner.slopes(found.slopes(variance, reml))
+        return _Sloped(found, variance, slopes, charts.pull_back(coordinates, slopes))
+
+    return slope
 
 
 def densely(data: Sums) -> Sums | None:
