@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lmeformula.formula import parse as parse
     from lmeformula.inference.anova import anova as anova
     from lmeformula.inference.compare import compare as compare
+    from lmeformula.inference.power import power as power
     from lmeformula.model import Model as Model
     from lmeformula.model import compile as compile
 
@@ -65,6 +66,7 @@ _HOME = {
     "Family": "family.custom",
     "anova": "inference.anova",
     "compare": "inference.compare",
+    "power": "inference.power",
     "Outcome": "em.outcome",
 }
 _MODULES = ("datasets", "em", "sklearn")
@@ -100,6 +102,7 @@ __all__ = [
     "fit",
     "load",
     "parse",
+    "power",
     "sklearn",
 ]
 

@@ -53,7 +53,7 @@ class Estimates(NamedTuple):
 
     Attributes:
       values: (m, d) estimates, on the reporting scale.
-      stderr: (m, p) standard errors of the fixed effects; NaN where they were not asked for.
+      fixed_vcov: (m, p, p) covariances of the fixed effects; NaN where they were not asked for.
       logliks: (m,) log-likelihoods.
       singular: (m,) whether a covariance of random effects is singular.
       found: (m,) whether a fit converged as any other does; the rest of such as did not tells nothing, and a
@@ -61,7 +61,7 @@ class Estimates(NamedTuple):
     """
 
     values: Floats
-    stderr: Floats
+    fixed_vcov: Floats
     logliks: Floats
     singular: Mask
     found: Mask
@@ -138,7 +138,7 @@ class ExactTogether:
         values = reported(space, beta, covariances, np.sqrt(variances)[:, None])
         return Estimates(
             values=values,
-            stderr=np.sqrt(variances[:, None] * np.einsum("app->ap", spread)),
+            fixed_vcov=variances[:, None, None] * spread,
             logliks=hill.values(solved),
             singular=np.atleast_1d(resting.any(axis=1)),
             found=tops.found & solved.has_digits,
@@ -271,10 +271,9 @@ class MarginalTogether:
             information = measured_finely(look, tops.coordinates, every, resting)
         spread = np.linalg.pinv(information, rcond=1e-12, hermitian=True)[:, :p, :p]
         spread = inverse @ spread @ inverse.T
-        stderr = np.sqrt(np.maximum(np.einsum("app->ap", spread), 0.0))
         return Estimates(
             values=reported(space, beta, covariances, natural),
-            stderr=stderr if with_errors else np.full_like(stderr, np.nan),
+            fixed_vcov=np.asarray(spread if with_errors else np.full_like(spread, np.nan), float),
             logliks=tops.values,
             singular=np.atleast_1d(resting.any(axis=1)),
             found=tops.found & self._is_regular(tops, natural, information, responses),

@@ -220,7 +220,7 @@ def _exactly(fit: FittedModel, design: Design) -> Refit:
 def _estimates(values: Floats, converged: bool) -> Refit:
     """Estimates (d,) alone, which are all that is asked for here."""
     outcome = Outcome.CONVERGED if converged else Outcome.OPTIMIZER_STALLED
-    return Refit(values, np.zeros(0), math.nan, outcome, False)
+    return Refit(values, np.zeros((0, 0)), math.nan, outcome, False)
 
 
 def _by_laplace(fit: FittedModel) -> tuple[Together | None, Alone, Floats | None]:

@@ -36,14 +36,14 @@ class Refit(NamedTuple):
 
     Attributes:
       values: (d,) estimates, on the reporting scale.
-      stderr: (p,) standard errors of the fixed effects.
+      fixed_vcov: (p, p) covariance of the fixed effects.
       loglik: the log-likelihood, or the restricted one.
       outcome: how it ended.
       singular: whether a covariance of random effects is singular.
     """
 
     values: Floats
-    stderr: Floats
+    fixed_vcov: Floats
     loglik: float
     outcome: Outcome
     singular: bool
@@ -52,6 +52,11 @@ class Refit(NamedTuple):
     def converged(self) -> bool:
         """Whether the estimates are the maximum-likelihood ones."""
         return self.outcome.converged
+
+    @property
+    def stderr(self) -> Floats:
+        """(p,) standard errors of the fixed effects."""
+        return np.sqrt(np.maximum(np.diag(self.fixed_vcov), 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -62,7 +67,7 @@ class Refits:
       names: (d) names of the parameters.
       num_fixed: p, how many of them, the first ones, are fixed effects.
       values: (m, d) estimates, on the reporting scale.
-      stderr: (m, p) standard errors of the fixed effects.
+      fixed_vcov: (m, p, p) covariances of the fixed effects.
       logliks: (m,) log-likelihoods, or restricted ones.
       outcomes: (m) how each fit ended.
       singular: (m,) whether a covariance of random effects is singular.
@@ -72,7 +77,7 @@ class Refits:
     names: tuple[str, ...]
     num_fixed: int
     values: Floats
-    stderr: Floats
+    fixed_vcov: Floats
     logliks: Floats
     outcomes: tuple[Outcome, ...]
     singular: Mask
@@ -88,12 +93,19 @@ class Refits:
             names=fit.param_names,
             num_fixed=space.num_fixed,
             values=np.array([one.values for one in found]).reshape(m, space.size),
-            stderr=np.array([one.stderr for one in found]).reshape(m, space.num_fixed),
+            fixed_vcov=np.array([one.fixed_vcov for one in found]).reshape(
+                m, space.num_fixed, space.num_fixed
+            ),
             logliks=np.array([one.loglik for one in found]),
             outcomes=tuple(one.outcome for one in found),
             singular=np.array([one.singular for one in found], bool),
             labels=tuple(range(m)) if labels is None else labels,
         )
+
+    @property
+    def stderr(self) -> Floats:
+        """(m, p) standard errors of the fixed effects."""
+        return np.asarray(np.sqrt(np.maximum(np.einsum("mpp->mp", self.fixed_vcov), 0.0)))
 
     @property
     def converged(self) -> Mask:
@@ -106,7 +118,7 @@ class Refits:
     def __getitem__(self, place: int) -> Refit:
         return Refit(
             self.values[place],
-            self.stderr[place],
+            self.fixed_vcov[place],
             float(self.logliks[place]),
             self.outcomes[place],
             bool(self.singular[place]),
@@ -298,7 +310,7 @@ def in_turn(
                 continue
             yield Refit(
                 found.values[place],
-                found.stderr[place],
+                found.fixed_vcov[place],
                 float(found.logliks[place]),
                 Outcome.CONVERGED,
                 bool(found.singular[place]),
@@ -311,7 +323,7 @@ def refit_of(found: FittedModel) -> Refit:
     """What is kept of a fit."""
     return Refit(
         found.param_values,
-        np.sqrt(np.maximum(np.diag(found.fixed_vcov), 0.0)),
+        found.fixed_vcov,
         found.loglik.value,
         found.outcome,
         found.singular,
