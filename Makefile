@@ -51,8 +51,8 @@ bench-truth: $(READY) ## random models on random data, held to properties (ARGS=
 bench-memory: $(READY) ## memory over fits of 200 shapes of data, which has to stay (ARGS="--shapes 80")
 	$(RUN) benchmarks/memory.py $(ARGS)
 
-bench-parts: $(READY) ## timings of the own parts: imports, parsing, designs, sampler layouts, certificates
-	for part in import_time first_fit parsing design_speed gather_designs certificate_cost; do \
+bench-parts: $(READY) ## timings of the own parts: imports, parsing, designs, sampler layouts, certificates, small fits
+	for part in import_time first_fit parsing design_speed gather_designs certificate_cost small_fits; do \
 		echo "== $$part"; $(RUN) benchmarks/$$part.py || exit 1; done
 
 clean: ## remove what builds, tests and the demo leave behind
