@@ -43,8 +43,8 @@ def simulate(
 ) -> pd.DataFrame:
     """Draw responses from a fitted model.
 
-    As in lme4's `simulate`, random effects are drawn anew each time unless `re_form` says which to keep at
-    their conditional modes. (`fit.predict` has the other default: there None keeps them.) Parameters are at
+    As in lme4's `simulate`, random effects are drawn anew each time unless `re_form` says which to keep as
+    `fit.ranef` has them. (`fit.predict` has the other default: there None keeps them.) Parameters are at
     their estimates.
 
     Args:
