@@ -13,7 +13,11 @@ sys.modules.pop("lmeformula", None)
 import numpy as np  # noqa: E402
 
 import lmeformula as lf  # noqa: E402
+from lmeformula.inference.bootstrap import bootstrap  # noqa: E402
 from lmeformula.startup import import_tensorflow  # noqa: E402
+
+# Of a parametric bootstrap.
+NUM_REFITS = 1000
 
 
 def main(task: Task) -> None:
@@ -22,8 +26,9 @@ def main(task: Task) -> None:
         import pandas as pd
 
         data["y"] = pd.Categorical(data["y"], ordered=True)
-    is_refit = task.method == "refit"
-    options = {"method": "exact" if is_refit else task.method, "progress": False}
+    is_refit, is_bootstrap = task.method == "refit", task.method == "bootstrap"
+    way = "exact" if task.kind == "gaussian" else "laplace"
+    options = {"method": way if is_refit or is_bootstrap else task.method, "progress": False}
 
     if task.method == "mcem":
         # Imports are outside of the clock, the peers' and this one.
@@ -40,6 +45,14 @@ def main(task: Task) -> None:
 
         def fit() -> lf.Fit:
             return other.refit(y)
+
+    if is_bootstrap:
+        drawn_from = fit()
+
+        def fit() -> lf.Fit:
+            refits = bootstrap(drawn_from, NUM_REFITS)
+            assert len(refits.values) == NUM_REFITS
+            return drawn_from
 
     def answer(found: lf.Fit) -> tuple[float, dict[str, float], float]:
         sds = {}
