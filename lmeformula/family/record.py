@@ -76,11 +76,13 @@ class Scores(NamedTuple):
       values: (n,).
       first: (K n,) in the linear predictors.
       own_each: (f, n) in the own parameters.
+      second: (n,) second derivatives in the predictors, where they came along.
     """
 
     values: Floats
     first: Floats
     own_each: Floats
+    second: Floats | None = None
 
 
 class ClosedForm(NamedTuple):

@@ -19,12 +19,14 @@ class Directions(NamedTuple):
       changes: (m, k, k) how each term's Lambda moves.
       own: (f, m) how the family's own parameters do.
       moves: (q, m) how the spherical effects do.
+      is_rough: whether an information along them is for the way to a maximum, and not for errors there.
     """
 
     predictors: Floats
     changes: tuple[Floats, ...]
     own: Floats
     moves: Floats
+    is_rough: bool = False
 
     @property
     def size(self) -> int:

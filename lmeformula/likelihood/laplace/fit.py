@@ -187,6 +187,7 @@ def fit_laplace(
             along = None
             if care.marginal.is_exact:
                 along = directions(plan, problem.X, at.lambdas, changes, in_coordinates, places)
+                along = along._replace(is_rough=True)
             found = assemble(
                 problem, mode, depths, problem.marginal.beyond(problem, mode, depths, along)
             )
@@ -224,6 +225,7 @@ def fit_laplace(
     # From a place that is known there is one way; the iterative solver's ascents look nowhere else.
     looks_around = start is None and factorize is None
     is_thorough = looks_around and plan.num_effects <= MOST_EFFECTS
+    looks_far = is_thorough and care.looks_far and not alone
     before = np.concatenate([R @ first[:p], first[space.own_slice]])
     climb = evaluate if factorize is None else integrated(evaluate)
 
@@ -238,8 +240,8 @@ def fit_laplace(
             where,
             design.n,
             care.negligible,
-            thorough=is_thorough,
-            further=(elements.start(LARGE_SD),) if is_thorough and care.looks_far else (),
+            thorough=is_thorough and not alone,
+            further=(elements.start(LARGE_SD),) if looks_far else (),
             # A likelihood that is integrated has its information itself.
             measure=None if care.marginal.is_exact else measure,
             alone=alone,
@@ -298,7 +300,9 @@ def _first_elements(model: Model, elements: FactorSpace) -> Floats:
 def _near(model: Model, care: Care) -> Floats | None:
     """Coordinates of the approximation's maximum, from where an exact one is near; None where it has none."""
     try:
-        found = fit_laplace(model, care=care._replace(negligible=ROUGHLY, marginal=Determinant))
+        # The ascent of the likelihood itself looks where else there may be maxima.
+        rough = care._replace(negligible=ROUGHLY, marginal=Determinant)
+        found = fit_laplace(model, care=rough, alone=True)
     except np.linalg.LinAlgError:
         return None
     return found.coordinates if np.isfinite(found.coordinates).all() else None

@@ -77,10 +77,10 @@ def derivatives_of(
 
     def scores(eta: Floats, free: Floats) -> Scores:
         if form.scores is None:
-            values, first, _ = slopes(eta, free)
+            values, first, second = slopes(eta, free)
             first = first[: k * mixture.num_rows]
             own_each = depths(eta, free).own_each if len(free) else np.zeros((0, len(values)))
-            return Scores(values, first, own_each)
+            return Scores(values, first, own_each, second)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
             found = form.scores(eta, response, scale.to_natural(free))
         # What is held has no derivatives.

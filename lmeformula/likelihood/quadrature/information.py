@@ -15,8 +15,9 @@ from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.quadrature.rows import Place, Rows, moved
 
-# Step of differences in the family's own parameters, whose scores are smooth: its square is what is left out.
-STEP = 1e-4
+# Step of two-sided differences in the family's own parameters, whose scores are smooth: its square is what is
+# left out; and of one-sided ones, which are enough on the way.
+STEP, ROUGH_STEP = 1e-4, 1e-6
 
 
 class Information:
@@ -63,7 +64,9 @@ class Information:
         for step, base, loads in zip(steps, self.along.predictors.T, self._loads, strict=True):
             step[:] = moved(base, loads, stacked, block, nodes[:, :, : loads.shape[1]])
         mass = shares[block]
-        second = rows.derivatives.slopes(rows.eta.ravel(), self.place.at.own).second
+        second = rows.second
+        if second is None:
+            second = rows.derivatives.slopes(rows.eta.ravel(), self.place.at.own).second
         weights = np.where(mass > 0.0, mass * second.reshape(mass.shape), 0.0)
         flat = steps.reshape(len(steps), -1)
         self._complete -= (flat * weights.ravel()) @ flat.T
@@ -127,14 +130,21 @@ class Information:
             return
         times = len(rows.stacked) // max(1, len(rows.block))
         has, all_mass = mass > 0.0, np.tile(mass, (times, 1))
-        for s, step in enumerate(STEP * np.eye(len(at))):
-            above, below = (
-                rows.derivatives.scores(rows.eta.ravel(), at + side * step) for side in (1.0, -1.0)
-            )
-            first = ((above.first - below.first) / (2.0 * STEP)).reshape(all_mass.shape)
+
+        def slopes(own: Floats) -> tuple[Floats, Floats]:
+            found = rows.derivatives.scores(rows.eta.ravel(), own)
+            return found.first.reshape(all_mass.shape), found.own_each.reshape(-1, *mass.shape)
+
+        step = ROUGH_STEP if self.along.is_rough else STEP
+        for s, unit in enumerate(np.eye(len(at))):
+            ahead = slopes(at + step * unit)
+            if self.along.is_rough:
+                back, length = (rows.first, rows.own_each), step
+            else:
+                back, length = slopes(at - step * unit), 2.0 * step
+            first, each = ((a - b) / length for a, b in zip(ahead, back, strict=True))
             first = np.where(all_mass > 0.0, all_mass * first, 0.0)
             self._across[s] += steps.reshape(len(steps), -1) @ first.ravel()
-            each = ((above.own_each - below.own_each) / (2.0 * STEP)).reshape(-1, *mass.shape)
             self._own[s] += np.where(has, mass * each, 0.0).sum(axis=(1, 2))
 
 

@@ -60,6 +60,7 @@ class Rows(NamedTuple):
       first: (K m, N) their slopes in the predictors.
       own_each: (f, m, N) those in the own parameters.
       eta: (K m, N) their predictors.
+      second: (v m N,) the rows' second derivatives, where they came along.
       derivatives: what gave all that.
     """
 
@@ -69,6 +70,7 @@ class Rows(NamedTuple):
     first: Floats
     own_each: Floats
     eta: Floats
+    second: Floats | None
     derivatives: RowDerivatives
 
     def sums(self, num_blocks: int, of_rows: Floats) -> Floats:
@@ -115,6 +117,7 @@ def rows_at(place: Place, blocks: Ints, nodes: Floats) -> Rows:
         scores.first.reshape(-1, num_nodes),
         scores.own_each.reshape(-1, len(places), num_nodes),
         eta,
+        scores.second,
         derivatives,
     )
 
