@@ -104,14 +104,7 @@ class ExactTogether:
     def serves(self) -> bool:
         """Whether all that a single fit looks at can be looked at here."""
         data = self.carrier.none
-        has_turns = len(self.charts.alone()) < self.charts.size
-        return (
-            self.levels is not None
-            and orthogonal(data).is_same
-            and not may_lack_residual(data)
-            and not (has_turns and data.n <= FEW_ROWS)
-            and not (self.charts.size > 1 and data.n <= FEW_ROWS)
-        )
+        return self.levels is not None and orthogonal(data).is_same and not may_lack_residual(data)
 
     def __call__(self, designs: Sequence[Design], with_errors: bool = True) -> Estimates:
         """See `Together`."""
@@ -185,7 +178,6 @@ class MarginalTogether:
             # Its rows are those of the data, none of pairs of predictors.
             and len(model.stack.offset) == model.design.n
             and orthogonal_model(model) is None
-            and not (charts.size > 1 and model.design.n <= FEW_ROWS)
             and not (
                 self.care.marginal.is_exact and (self.integrand is None or model.space.own.size)
             )

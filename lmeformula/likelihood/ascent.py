@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.arrays import Floats, Mask
+from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.likelihood.evaluation import Evaluation, Measure, Summit
 from lmeformula.likelihood.factors import FactorSpace
 from lmeformula.likelihood.newton import LONGEST_STEP, Ways, ways_of
@@ -178,13 +178,23 @@ def _tops(hill: _Hill, best: Summit, arc: Floats) -> list[Floats]:
     """
     before = hill.others(best.point)
     values = np.array([hill.at(before, hill.space.settle(elements)).value for elements in arc])
+    return list(arc[tops_on(values, len(before) > 0)])
+
+
+def tops_on(values: Floats, with_others: bool) -> Ints:
+    """Places on a half circle to climb from: the highest of those that stand above their neighbours.
+
+    Args:
+      values: (a,) log-likelihoods.
+      with_others: whether other coordinates go along, so that these say little.
+    """
     values = np.where(np.isfinite(values), values, -np.inf)
     is_top = (values >= np.roll(values, 1)) & (values > np.roll(values, -1))
     tops = np.flatnonzero(is_top)
     tops = tops[np.argsort(-values[tops])][:MOST_TOPS]
-    if len(before):
-        tops = np.union1d(tops, np.rint(np.multiply(ASIDE, len(arc))).astype(int))
-    return list(arc[tops])
+    if with_others:
+        tops = np.union1d(tops, np.rint(np.multiply(ASIDE, len(values))).astype(int))
+    return tops
 
 
 def _polished(hill: _Hill, measure: Measure, summit: Summit) -> Summit:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
+from lmeformula.design.respond import with_response
 from lmeformula.errors import FormulaDataError, ModelError
 from lmeformula.inference.refit import refit_alone
 from lmeformula.inference.refits import Refits, fits_together
@@ -89,14 +90,31 @@ def test_variances_of_zero_and_few_rows(reml):
     compare(found, singly(fit, designs))
 
 
-def test_singular_covariances_with_correlations_are_single_fits():
+@pytest.mark.parametrize("reml", [False, True])
+def test_singular_covariances_with_correlations(reml):
+    """Slopes that do not vary: half of the covariances are of rank one, with correlations of one."""
     data = unbalanced()
-    fit = lf.fit("y ~ x + (x | g)", data)
+    fit = lf.fit("y ~ x + (x | g)", data, reml=reml)
     r = np.random.default_rng(2)
-    Y = r.normal(size=(len(data), 6)) + r.normal(size=(16, 6))[pd.factorize(data["g"])[0]]
-    found = fit.refit(Y)
-    assert found.singular.any()
-    compare(found, [fit.refit(column) for column in Y.T])
+    Y = r.normal(size=(len(data), 10)) + r.normal(size=(16, 10))[pd.factorize(data["g"])[0]]
+    designs = [with_response(fit.model.design, column) for column in Y.T]
+    together = fits_together(fit)
+    assert together is not None
+    done = together(designs)
+    assert done.found.mean() > 0.8
+    assert 0 < done.singular[done.found].sum() < done.found.sum()
+    compare(fit.refit(Y), [fit.refit(column) for column in Y.T])
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (x | g)", "y ~ x + (x || g)"])
+def test_few_rows_with_several_deviations(formula):
+    """Of few rows a single fit looks at turned correlations and at each deviation alone, as these do."""
+    fit = lf.fit(formula, unbalanced(80, 10))
+    designs = drawn(fit, 12)
+    together = fits_together(fit)
+    assert together is not None
+    assert together(designs).found.mean() > 0.6
+    compare(fit.refit(np.column_stack([design.y for design in designs])), singly(fit, designs))
 
 
 def test_crossed_factors_are_fitted_one_by_one():

@@ -8,7 +8,13 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.covariance.chart import SHORT
-from lmeformula.likelihood.ascent import FREEING_CURVATURE, HIGHER, NOTHING
+from lmeformula.likelihood.ascent import (
+    FEW_ROWS,
+    FREEING_CURVATURE,
+    HIGHER,
+    NOTHING,
+    tops_on,
+)
 from lmeformula.likelihood.factors import DOUBTFUL, FactorSpace
 from lmeformula.likelihood.replicates.ascent import (
     SPARING,
@@ -52,11 +58,13 @@ class Charted(NamedTuple):
     Attributes:
       alone: (s,) standard deviations without correlations: each is a face of its own.
       others: diagonal elements of covariances with correlations.
-      columns: faces of those: the elements of a column of a factor, the diagonal one first.
+      last: those of their last columns, which have no other elements: each is a face of its own, too.
+      columns: all faces of those: the elements of a column of a factor, the diagonal one first.
     """
 
     alone: Ints
     others: Ints
+    last: Ints
     columns: tuple[Ints, ...]
 
     @classmethod
@@ -66,7 +74,8 @@ class Charted(NamedTuple):
         faces = [space.places(term, face) for term, face in space.faces]
         columns = tuple(places for places in faces if not np.isin(places, alone).any())
         others = np.array([places[0] for places in columns], np.int64)
-        return cls(alone, others, columns)
+        last = np.array([places[0] for places in columns if len(places) == 1], np.int64)
+        return cls(alone, others, last, columns)
 
 
 def highest(
@@ -112,7 +121,8 @@ def highest(
                 moved = best.coordinates[mine]
                 moved[:, first + places], moved[:, first + places[0]] = 0.0, BESIDE
                 best = _higher(look, best, moved, mine, t)
-    return _at_rest(look, charted, best, first, num_rows)
+    found = _at_rest(look, charted, best, first, num_rows)
+    return _without_rivals(look, space, found, num_rows) if thorough else found
 
 
 def _higher(look: Look, best: Tops, start: Floats, which: Ints, num_elements: int) -> Tops:
@@ -149,12 +159,17 @@ def _variances(best: Tops, first: int) -> Floats:
 
 
 def _at_rest(look: Look, charted: Charted, best: Tops, first: int, num_rows: int) -> Highest:
-    """Take standard deviations that are next to nothing to zero, and the others to their best there."""
+    """Take standard deviations that are next to nothing to zero, and the others to their best there.
+
+    Of a covariance with correlations what its last column holds beyond the others, too.
+    """
     elements = best.coordinates[:, first:]
     found = best.found & (np.abs(elements) < FAR).all(axis=1)
-    found &= (np.abs(elements[:, charted.others]) > CLEAR).all(axis=1)
     resting = np.zeros(elements.shape, bool)
-    resting[:, charted.alone] = np.abs(elements[:, charted.alone]) < SHORT
+    for places in (charted.alone, charted.last):
+        resting[:, places] = np.abs(elements[:, places]) < SHORT
+    is_clear = resting | (np.abs(elements) > CLEAR)
+    found &= is_clear[:, charted.others].all(axis=1)
     mine = np.flatnonzero(found & resting.any(axis=1))
     best = best._replace(found=found)
     if not len(mine):
@@ -174,11 +189,60 @@ def _at_rest(look: Look, charted: Charted, best: Tops, first: int, num_rows: int
     stays = (np.where(held[mine], rise, 0.0) <= FREEING_CURVATURE * num_rows).all(axis=1)
     stays &= top.found & (top.values >= best.values[mine] - NOTHING)
     coordinates, values, found = best.coordinates.copy(), best.values.copy(), best.found.copy()
-    coordinates[mine], values[mine] = top.coordinates, top.values
+    # A step where a score is zero is rounding.
+    coordinates[mine], values[mine] = np.where(held[mine], 0.0, top.coordinates), top.values
     found[mine] = stays
     information = best.information.copy()
     information[mine] = top.information
     return Highest(Tops(coordinates, values, information, found), resting & found[:, None])
+
+
+def _without_rivals(look: Look, space: FactorSpace, found: Highest, num_rows: int) -> Highest:
+    """The maxima, but for those beside which another one is higher, which is for a single ascent to find.
+
+    Of few rows, and on a face of a covariance with correlations, there may be one at correlations turned about,
+    at other axes, and at other sets of standard deviations without correlations.
+    """
+    tops, resting = found
+    first, is_few = tops.coordinates.shape[1] - space.size, num_rows <= FEW_ROWS
+    starts, held, which = [], [], []
+    for r in map(int, np.flatnonzero(tops.found)):
+        if not (is_few or space.any_singular(resting[r])):
+            continue
+        here = tops.coordinates[r]
+        nothing = np.zeros(space.size, bool)
+        turned = [(elements, nothing) for elements in space.turned(here[first:])]
+        for elements, rests in (*turned, *space.supports(here[first:])):
+            starts.append(elements)
+            held.append(rests)
+            which.append(r)
+        for arc, rests in space.arcs(here[first:]):
+            places = np.hstack([np.tile(here[:first], (len(arc), 1)), arc])
+            values = look(places, np.full(len(arc), r)).values
+            for place in tops_on(values, len(here) > space.size):
+                starts.append(arc[place])
+                held.append(rests)
+                which.append(r)
+    if not starts:
+        return found
+    mine, rests = np.array(which), np.zeros((len(starts), tops.coordinates.shape[1]), bool)
+    rests[:, first:] = held
+    begin = tops.coordinates[mine]
+    begin[:, first:] = starts
+    every = np.arange(len(mine))
+
+    def look_held(x: Floats, some: Ints) -> Heights:
+        there = look(np.where(rests[some], 0.0, x), mine[some])
+        return Heights(there.values, np.where(rests[some], 0.0, there.scores))
+
+    top = climb_all(look_held, begin, every, space.size)
+    # From there off the face, which may lead higher.
+    off = climb_all(look, np.where(rests, BESIDE, top.coordinates), mine, space.size)
+    values = np.fmax(top.values, off.values)
+    is_rival = np.isfinite(values) & (values > tops.values[mine] + HIGHER)
+    kept = tops.found.copy()
+    kept[mine[is_rival]] = False
+    return Highest(tops._replace(found=kept), resting & kept[:, None])
 
 
 def measured_finely(look: Look, x: Floats, which: Ints, resting: Mask) -> Floats:
