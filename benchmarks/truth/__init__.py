@@ -5,7 +5,7 @@ A case is a data set and a model, both made from a seed and an index (`generate`
 groups, empty cells, columns that others determine or nearly do, variances that are zero, means of
 thousands, gaps. Its fit is held to what must be true whatever the data:
 
-- against NumPy alone (`matrices`, `normal`, `laplace`, `quadrature`; nothing of the library but the
+- against NumPy alone (`matrices`, `normal`, `laplace`, `quadrature`, `integral`; nothing of the library but the
   names of its columns): the model matrix is what its names say and spans what the formula says; the
   log-likelihood at the estimates; that a Newton step gains nothing; that a climb from another start,
   boundaries included, finds no more; the standard errors of all parameters, from differences of fourth
@@ -14,10 +14,12 @@ thousands, gaps. Its fit is held to what must be true whatever the data:
   `||` as diag, rows permuted, levels renamed, columns and responses in other units, weights and offsets
   given otherwise, gaps;
 - against itself later (`properties.afterwards`): predict, refit, update, save and load, pickle,
-  simulate;
+  simulate; profiles, refits to draws and rows left out come to an end or say why not (`properties.following`);
 - against another method or solver: blocks for dense products, the iterative solver, exact for lognormal
   and for Gaussian models by Monte Carlo, quadrature for one factor by Monte Carlo, within the errors
   reported;
+- of a fit by quadrature the means and sds of its effects are those of the integral; a case of which no number
+  of nodes tells the integral counts as one that the judge does not know;
 - a fit that says converged has a standard error for each parameter that is not at a boundary, and a
   direction of the likelihood that is flat is not called converged; one that does not converge says why.
 

@@ -52,6 +52,35 @@ def respond(rng: Rng, data: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, Tru
     return _others(rng, data, spec.family, plain, eta), Truth(1.0, words)
 
 
+def respond_oddly(rng: Rng, data: pd.DataFrame, spec: Spec) -> tuple[pd.DataFrame, Truth]:
+    """The same with sizes of all orders, and some responses that are alike, rare, or told by a column."""
+    X = spanning(data, spec)
+    length = np.sqrt((X**2).mean(axis=0))
+    X = X / np.where(length > 0, length, 1.0)
+    eta = X @ (rng.normal(size=X.shape[1]) * rng.choice([0.0, 0.5, 1.0, 3.0]))
+    eta = np.clip(eta, -4.0, 4.0) + float(rng.choice([-4.0, 0.0, 0.5, 5.0], p=[0.2, 0.4, 0.3, 0.1]))
+    sds = [
+        float(rng.choice([0.0, 0.05, 0.5, 1.0, 3.0, 10.0], p=[0.2, 0.1, 0.2, 0.25, 0.15, 0.1]))
+        for _ in spec.random
+    ]
+    for sd, term in zip(sds, spec.random, strict=True):
+        eta = eta + _effects(rng, data, term, sd)
+    eta = np.clip(eta, -12.0, 12.0) + (data["o"].to_numpy() if spec.offset else 0.0)
+    plain = spec.family.split("(")[0]
+    data = _others(rng, data, spec.family, plain, eta, highest=9.0)
+    words, odd = f"sds {sds}", rng.uniform()
+    if odd < 0.03:
+        data, words = data.assign(y=data["y"].iloc[0]), f"{words}, all alike"
+    elif odd < 0.08 and plain in ("bernoulli", "binomial", "poisson", "cumulative"):
+        top = data["t"] if "t" in data else 1 + (plain == "cumulative")
+        told = data["x"] > float(data["x"].median())
+        data, words = data.assign(y=np.where(told, top, plain == "cumulative")), f"{words}, told"
+    elif odd < 0.12 and plain in ("bernoulli", "poisson"):
+        rare = rng.uniform(size=len(data)) < 2.0 / len(data)
+        data, words = data.assign(y=np.where(rare, data["y"], 0)), f"{words}, rare"
+    return data, Truth(1.0, words)
+
+
 def _effects(rng: Rng, data: pd.DataFrame, term: Random, sd: float) -> np.ndarray:
     label = data[term.group.split(":")].astype(str).agg("\x00".join, axis=1)
     index, levels = pd.factorize(label)
@@ -72,9 +101,16 @@ def _effects(rng: Rng, data: pd.DataFrame, term: Random, sd: float) -> np.ndarra
     return sd * (np.column_stack(columns) * b[index]).sum(axis=1)
 
 
-def _others(rng: Rng, data: pd.DataFrame, family: str, plain: str, eta: np.ndarray) -> pd.DataFrame:
+def _others(
+    rng: Rng,
+    data: pd.DataFrame,
+    family: str,
+    plain: str,
+    eta: np.ndarray,
+    highest: float = 4.0,
+) -> pd.DataFrame:
     n, shape = len(data), float(rng.choice([0.7, 2.0, 20.0]))
-    mu, chance = np.exp(np.minimum(eta, 4.0)), expit(eta)
+    mu, chance = np.exp(np.minimum(eta, highest)), expit(eta)
     if "probit" in family:
         chance = norm.cdf(eta)
     if "cloglog" in family:

@@ -10,7 +10,7 @@ from truth.matrices import is_number
 from truth.rows import Rng, rows, with_gaps
 from truth.spec import Case, Random, Spec
 
-METHODS = ("gaussian", "laplace", "mcem")
+METHODS = ("gaussian", "laplace", "mcem", "quadrature")
 FIXED = (
     (), ("x",), ("x", "a"), ("a",), ("a", "b", "a:b"), ("x", "a", "a:x"), ("a", "a:x"), ("x", "z"),
     ("a", "b"), ("a:b",), ("x", "z", "x:z"), ("a:x",), ("x", "z", "v"), ("a", "x:z"),
@@ -22,11 +22,24 @@ FAMILIES = (
 )  # fmt: skip
 
 
+G, GK, X = Random(True, (), "g"), Random(True, (), "g:k"), Random(False, ("x",), "g")
+# Effects of which two at most hang together, the commonest first.
+IN_TWOS = (
+    *(5 * [(G,)]),
+    *(3 * [(Random(True, ("x",), "g"),)]),
+    *((Random(True, ("x",), "g", kind),) for kind in ("||", "diag", "homdiag", "cs")),
+    *((Random(False, ("a",), "g", kind),) for kind in ("us", "cs", "diag", "homdiag", "ar1", "homcs")),
+    *(2 * [(G, GK), (GK, G)]),
+    (X,), (G, X), (X, G), (GK,), (X, Random(False, ("z",), "g")), (Random(False, ("x", "z"), "g"),),
+    (Random(False, ("x",), "g:k"), G), (X, GK),
+)  # fmt: skip
+
+
 def case(method: str, seed: int, index: int) -> Case:
     """A random data set and a model for it.
 
     Args:
-      method: "gaussian", "laplace" or "mcem".
+      method: "gaussian", "laplace", "mcem" or "quadrature".
       seed: of the campaign.
       index: which of its cases.
     """
@@ -34,6 +47,8 @@ def case(method: str, seed: int, index: int) -> Case:
     name = f"{method}:{seed}:{index}"
     if method == "gaussian":
         return _gaussian(rng, name)
+    if method == "quadrature":
+        return _integrated(rng, name)
     return _other(rng, name) if method == "laplace" else _sampled(rng, name)
 
 
@@ -95,6 +110,28 @@ def _sampled(rng: Rng, name: str) -> Case:
     random = (Random(True, (), "g"), Random(True, (), "h"))[:terms]
     spec = Spec(("x",), random, family, method="mcem")
     data, truth = draws.respond(rng, data, spec)
+    return Case(name, data, spec, truth.words)
+
+
+def _integrated(rng: Rng, name: str) -> Case:
+    n = int(rng.choice([12, 20, 40, 60, 90]))
+    data = rows(rng, n)
+    # Of a factor of two levels quadrature takes both as effects.
+    data["a"] = np.where(data["a"].astype(str) == data["a"].astype(str).iloc[0], "u", "v")
+    family = str(rng.choice(FAMILIES))
+    spec = Spec(
+        fixed=_fixed(rng, n // 2),
+        random=IN_TWOS[int(rng.integers(len(IN_TWOS)))],
+        family=family,
+        offset=bool(rng.uniform() < 0.12),
+        method="quadrature",
+        response="y | trials(t)" if "binomial" in family and "nbinom" not in family else "y",
+    )
+    data = data.assign(o=np.clip(data["o"], -2.0, 2.0))
+    respond = draws.respond_oddly if rng.uniform() < 0.5 else draws.respond
+    data, truth = respond(rng, data, spec)
+    if rng.uniform() < 0.1:
+        data = with_gaps(rng, data)
     return Case(name, data, spec, truth.words)
 
 

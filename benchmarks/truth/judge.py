@@ -11,7 +11,7 @@ import numpy as np
 
 import lmeformula as lf
 from truth.held import Finding, Held, fitted
-from truth.properties import afterwards, approximated, estimates, recodings, sampled
+from truth.properties import afterwards, approximated, estimates, following, recodings, sampled
 from truth.spec import Case
 
 Property = Callable[[Held], Iterator[Finding]]
@@ -38,6 +38,18 @@ HELD: dict[str, tuple[tuple[Property, float], ...]] = {
         (approximated.as_logarithms, 1.0),
         (lambda held: recodings.recodings(held, 1), 0.6),
         (lambda held: afterwards.afterwards(held, 1), 0.5),
+    ),
+    "quadrature": (
+        (afterwards.said, 0.3),
+        (estimates.named_columns, 0.2),
+        (approximated.likelihood, 1.0),
+        (approximated.errors, 0.15),
+        (approximated.effects, 0.5),
+        (approximated.other_starts, 0.04),
+        (approximated.as_logarithms, 1.0),
+        (lambda held: recodings.recodings(held, 1), 0.4),
+        (lambda held: afterwards.afterwards(held, 1), 0.3),
+        (following.following, 0.15),
     ),
     "mcem": (
         (afterwards.said, 1.0),
@@ -106,6 +118,8 @@ def _found(hold: Property, held: Held) -> list[Finding]:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             found.extend(hold(held))
+    except approximated.NotKnown:
+        found.append(Finding("the judge knows", 0.0))
     except Exception as error:
         # Of ours it is a refusal after the fit, of others' it has escaped: neither is an answer.
         name = getattr(hold, "__name__", "property")

@@ -27,13 +27,13 @@ class Laplace:
         """The approximation at any parameters; minus infinity where there is no mode."""
         A = np.hstack(
             [
-                Z @ np.kron(np.eye(term.levels), _root(matrix))
+                Z @ np.kron(np.eye(term.levels), root(matrix))
                 for Z, term, matrix in zip(self.dense, self.parts.effects, matrices, strict=True)
             ]
         )
         base = self.parts.X @ beta + self.parts.offset
         for start in (self.u, np.zeros_like(self.u)):
-            found = self._mode(A, base, own, start)
+            found = self.mode(A, base, own, start)
             if found is not None:
                 self.u, value, curvature = found
                 H = (A * curvature[:, None]).T @ A + np.eye(A.shape[1])
@@ -44,7 +44,7 @@ class Laplace:
                 return value - float(np.log(np.diag(factor)).sum())
         return -np.inf
 
-    def _mode(
+    def mode(
         self, A: np.ndarray, base: np.ndarray, own: np.ndarray, u: np.ndarray
     ) -> tuple[np.ndarray, float, np.ndarray] | None:
         """The mode, the log joint density there without its constant, and the rows' curvature."""
@@ -83,7 +83,7 @@ class Laplace:
         return None
 
 
-def _root(matrix: np.ndarray) -> np.ndarray:
+def root(matrix: np.ndarray) -> np.ndarray:
     """L with L L' = matrix, which may be singular."""
     values, vectors = np.linalg.eigh(matrix)
     return vectors * np.sqrt(np.maximum(values, 0.0))

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--cases",
         nargs="+",
-        default=["gaussian=2000", "laplace=200", "mcem=40"],
+        default=["gaussian=2000", "laplace=200", "mcem=40", "quadrature=40"],
         metavar="METHOD=NUMBER",
     )
     parser.add_argument("--case", metavar="METHOD:SEED:INDEX", help="one case again, in words")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from lmeformula.arguments import kinds
-from lmeformula.checking.check_groups import levels_apart, modes_apart, row_scores
+from lmeformula.checking.check_groups import effects_apart, levels_apart, row_scores
 from lmeformula.checking.check_rows import (
     narrow,
     row_facts,
@@ -102,7 +102,7 @@ def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
     found = [one for one in tests if one.p_value < level / max(len(tests), 1)]
     is_bounded = any(one.name == "ratings" for one in found)
     findings = [
-        replace(one, advice=BOUNDED) if is_bounded and one.name.startswith("modes of ") else one
+        replace(one, advice=BOUNDED) if is_bounded and one.name.startswith("effects of ") else one
         for one in found
     ]
     findings += [
@@ -143,7 +143,7 @@ def _tests(fit: FittedModel, seed: int) -> Iterator[Finding]:
     if has_rows(fit.model.design):
         facts = row_facts(fit, seed)
         yield from filter(None, (test(facts) for test in ROW_TESTS))
-    yield from modes_apart(fit, seed)
+    yield from effects_apart(fit, seed)
     # What a level or a column does to the estimates is judged by their covariance.
     if has_rows(fit.model.design) and not endless(fit):
         scores = row_scores(fit, seed)

@@ -31,7 +31,7 @@ FEWEST_DRAWS, MOST_DRAWS = 20, 200
 MOST_NUMBERS = 2**24
 
 
-def modes_apart(fit: FittedModel, seed: int) -> Iterator[Finding]:
+def effects_apart(fit: FittedModel, seed: int) -> Iterator[Finding]:
     """Random effects that are not normal, one test for each coefficient.
 
     Conditional modes over their marginal standard deviations are standard normal in Gaussian models. In others
@@ -70,7 +70,7 @@ def _normality(standard: Floats, block: TermBlock, k: int, of: str) -> Finding:
     skewness, kurtosis = scipy.stats.skew(standard), scipy.stats.kurtosis(standard)
     argument = f'"{block.group}"' + (f', "{block.columns[k]}"' if len(block.columns) > 1 else "")
     return Finding(
-        f"modes of {of}",
+        f"effects of {of}",
         chance,
         float(skewness),
         f"the effects of {of} are far from normal: skewness {skewness:.2g}, excess kurtosis {kurtosis:.2g}",

@@ -52,7 +52,7 @@ class Diagnostics:
 
     Attributes:
       outcome: how the fit ended; its value is the advice.
-      method: "exact", "laplace" or "mcem".
+      method: "exact", "quadrature", "laplace" or "mcem".
       num_iterations: of Monte Carlo EM; 0 otherwise.
       sampling: its last iteration, or None.
       ascent: how the deterministic maximisation ended, or None.

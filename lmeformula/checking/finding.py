@@ -10,7 +10,7 @@ class Finding:
     """One thing that was looked at, and that may seem wrong.
 
     Attributes:
-      name: such as "tails", "ratings", "overdispersion", "zeros", "singular", "modes of g", "levels of g".
+      name: such as "tails", "ratings", "overdispersion", "zeros", "singular", "effects of g", "levels of g".
       p_value: the chance of as much under a model that is right; NaN for "singular" and "separation", which are
         no tests.
       evidence: a figure that says how much there is.

@@ -90,6 +90,7 @@ def tempered(engine: Engine) -> Engine:
         data=(problem.data, np.float64(1.0)),
         density=density,
         score=score,
+        evaluated=None,
         to_latents=lambda z, arrays, given: problem.to_latents(z, arrays, given[0]),
         program=None if problem.program is None else ("tempered", problem.program),
         padding=padding,

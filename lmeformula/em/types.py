@@ -41,6 +41,22 @@ class Scores(NamedTuple):
     controlled: Tensor
 
 
+class Evaluated(NamedTuple):
+    """What a problem's functions say at one draw of the latents.
+
+    Attributes:
+      value: (c,) log density.
+      gradient: (q, c) its gradient.
+      scores: there.
+      latents: (q, c).
+    """
+
+    value: Tensor
+    gradient: Tensor
+    scores: Scores
+    latents: Tensor
+
+
 class Edge(NamedTuple):
     """A boundary where parameters may end: a variance of zero, a correlation of one.
 
@@ -116,6 +132,8 @@ class Problem(NamedTuple):
         coordinates of the sampler.
       score: (params, position, gradient, arrays, data) -> Scores.
       to_latents: (position (q, c), arrays, data) -> latents (q, c); affine.
+      evaluated: (params, position, arrays, data) -> Evaluated: the three above in one pass, which share most of
+        their work; None where each is asked by itself.
       to_position: (latents (q,), arrays) -> position (q,); NumPy, used once at the start.
       geometry: params (d,) -> Geometry on the host, or None: then the engine learns a diagonal whitening.
       information: (params, position, arrays, data) -> (d, d) complete-data information, the negative second
@@ -145,6 +163,7 @@ class Problem(NamedTuple):
     to_latents: Callable[..., Tensor]
     to_position: Callable[..., Floats]
     report: Callable[[Floats], tuple[Floats, Floats]]
+    evaluated: Callable[..., Evaluated] | None = None
     geometry: Callable[[Floats], Geometry] | None = None
     information: Callable[..., Tensor] | None = None
     max_step: Floats | None = None

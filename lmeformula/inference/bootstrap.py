@@ -127,8 +127,8 @@ def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Boot
 
     Models are refitted by the method of the fit, by REML where that was; many at once where `refit` does that.
     After Monte Carlo EM they are refitted by the Laplace approximation, whose error is taken from the data: all
-    refits are moved by how far its estimates are from those of the fit. With effects by Student's t that
-    are in blocks of one or two, as those of one factor, are refitted from the estimates at hand, by
+    refits are moved by how far its estimates are from those of the fit. Those with effects by Student's t
+    in blocks of one or two, as those of one factor, are refitted from the estimates at hand, by
     quadrature: some seconds for each. All others are refitted by Monte Carlo EM from its own start, which takes
     about as long as the fit did for each. An interrupt ends it with what there is.
 

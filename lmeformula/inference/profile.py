@@ -169,7 +169,7 @@ def profile(
     that has none of, over the likelihood. (lme4 profiles the likelihood for all of them.)
 
     Args:
-      fit: an exact or Laplace fit, or one with effects by Student's t in blocks of one or two.
+      fit: one by exact, quadrature or laplace, or one with effects by Student's t in blocks of one or two.
       parm: parameter names, one or several; all by default.
       level: coverage that the points reach out to.
     Returns:
@@ -193,7 +193,7 @@ def profile_intervals(
     method which leaves about the square of that, so that they are good to some 1e-5 standard errors.
 
     Args:
-      fit: an exact or Laplace fit, or one with effects by Student's t in blocks of one or two.
+      fit: one by exact, quadrature or laplace, or one with effects by Student's t in blocks of one or two.
       parm: parameter names, one or several; all by default.
       level: coverage.
     Returns:

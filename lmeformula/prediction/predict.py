@@ -51,8 +51,8 @@ def predict(
         fitted rows by default.
       kind: "response" for the scale of the response, "link" for the linear predictor, "prob" for the
         probabilities of ordered categories. On the response scale a nonlinear link is applied to the linear
-        predictor at the conditional modes, as lme4 does, unless `averaged`; there ordered categories count as
-        1, 2, ....
+        predictor at the effects of `fit.ranef`, as lme4 does, unless `averaged`; there ordered categories
+        count as 1, 2, ....
       re_form: None adds the random effects of each row's levels; "NA" leaves them all out and predicts
         the population; a formula with some of the terms, or some of their coefficients, such as "~ (1 | g)",
         adds those, and asks for no columns of the others. With several predictors a formula is for each that

@@ -41,7 +41,7 @@ def category_names(fit: FittedModel) -> tuple[str, ...]:
 def linear_predictor(
     fit: FittedModel, rows: Design | NewRows, *, with_random: bool | Sequence[bool] = True
 ) -> Floats:
-    """Evaluate the linear predictor at the estimates and the conditional modes.
+    """Evaluate the linear predictor at the estimates and the effects of `fit.ranef`.
 
     Args:
       fit: a fitted model.

@@ -1,4 +1,4 @@
-"""Conditional modes of the random effects, and the coefficients of each level."""
+"""The random effects given the data, and the coefficients of each level."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ranef(fit: FittedModel, cond_sd: bool = True) -> pd.DataFrame:
     Returns:
       frame: columns group, level, term, value and sd; terms in formula order, levels in the order
         of the design, the coefficients of a level together. `value` is the conditional mode given
-        the data and the estimates (the posterior mean after `mcem`), on the scale of the linear
+        the data and the estimates (the mean by `quadrature` and `mcem`), on the scale of the linear
         predictor; `sd` its conditional standard deviation with the parameters taken as known, as
         lme4's `condVar`.
     References:
@@ -78,7 +78,7 @@ class Effects:
       group: display name of the grouping factor.
       column: the coefficient.
       levels: (l) names of the levels, in the order of the design.
-      values: (l,) conditional modes, on the scale of the linear predictor.
+      values: (l,) as in `ranef`, on the scale of the linear predictor.
       cond_sd: (l,) their conditional standard deviations.
       sd: the estimated standard deviation of the coefficient over the population of levels.
     """

@@ -20,6 +20,8 @@ from lmeformula.prediction.requested import NEW_LEVELS, Requested, requested
 
 # 2 GiB of drawn numbers.
 MOST_NUMBERS = 2**28
+# Responses that are drawn at a time, and numbers, where they are drawn by TensorFlow.
+MOST_AT_A_TIME, FEW_NUMBERS = 64, 20_000
 
 
 @kinds.takes(
@@ -41,8 +43,8 @@ def simulate(
 ) -> pd.DataFrame:
     """Draw responses from a fitted model.
 
-    As in lme4's `simulate`, random effects are drawn anew each time unless `re_form` says which to keep at
-    their conditional modes. (`fit.predict` has the other default: there None keeps them.) Parameters are at
+    As in lme4's `simulate`, random effects are drawn anew each time unless `re_form` says which to keep as
+    `fit.ranef` has them. (`fit.predict` has the other default: there None keeps them.) Parameters are at
     their estimates.
 
     Args:
@@ -134,30 +136,40 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     """
     fit, rows = sampler.fit, sampler.rows
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
-    unseen = [max(0, -int(block.index.min(initial=0))) for block in rows.terms]
-    source = np.random.SeedSequence(seed)
-    for _ in range(n):
-        (sequence,) = source.spawn(1)
-        random = np.random.default_rng(sequence)
-        eta = fixed.copy()
-        for block, prior, kept, is_new, count in zip(
-            rows.terms,
-            fit.params.distributions,
-            sampler.kept,
-            sampler.is_new,
-            unseen,
-            strict=True,
-        ):
-            num_known = len(block.levels)
-            effects = prior.draw(random, num_known + count)
-            if kept:
-                effects[:num_known] = 0.0
-            if not is_new:
-                effects[num_known:] = 0.0
-            # Levels that the fit has not seen are -1, -2, ...: they stand behind the others.
-            place = np.where(block.index < 0, num_known - 1 - block.index, block.index)
-            eta += block.added(effects[place], rows.num_predictors)
-        yield draw_rows(fit, eta, sampler.response, sequence.spawn(1)[0])
+    source, size = np.random.SeedSequence(seed), _at_a_time(fit, rows)
+    for start in range(0, n, size):
+        sequences = source.spawn(size)
+        eta = np.stack([_predictors(sampler, fixed, one) for one in sequences])
+        (key,) = sequences[0].spawn(1)
+        yield from draw_rows(fit, eta, sampler.response, key)[: n - start]
+
+
+def _at_a_time(fit: FittedModel, rows: Design | NewRows) -> int:
+    """How many responses are drawn at a time: the same whatever their number, so that the first are the same.
+
+    A call of TensorFlow takes as long for one of a few rows as for many.
+    """
+    few = max(1, FEW_NUMBERS // max(1, len(rows.offset)))
+    return 1 if fit.model.family.is_normal else min(MOST_AT_A_TIME, few)
+
+
+def _predictors(sampler: Sampler, fixed: Floats, sequence: np.random.SeedSequence) -> Floats:
+    """(K, n) linear predictors with effects that are drawn, beside the fixed ones (K, n)."""
+    fit, rows = sampler.fit, sampler.rows
+    random, eta = np.random.default_rng(sequence), fixed.copy()
+    for block, prior, kept, is_new in zip(
+        rows.terms, fit.params.distributions, sampler.kept, sampler.is_new, strict=True
+    ):
+        num_known = len(block.levels)
+        effects = prior.draw(random, num_known + max(0, -int(block.index.min(initial=0))))
+        if kept:
+            effects[:num_known] = 0.0
+        if not is_new:
+            effects[num_known:] = 0.0
+        # Levels that the fit has not seen are -1, -2, ...: they stand behind the others.
+        place = np.where(block.index < 0, num_known - 1 - block.index, block.index)
+        eta += block.added(effects[place], rows.num_predictors)
+    return eta
 
 
 def with_drawn(fit: FittedModel, drawn: Floats) -> Design:

@@ -11,11 +11,12 @@ from scipy.linalg import lapack
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
 from lmeformula.arrays import Floats, Tensor
-from lmeformula.em.types import Geometry, Padding, Problem, Scores
+from lmeformula.em.types import Evaluated, Geometry, Padding, Problem, Scores
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import whitened
-from lmeformula.sampling.room import room_of
+from lmeformula.sampling.padded import padded_rows, padded_whitening
+from lmeformula.sampling.room import Room, room_of
 from lmeformula.sampling.rows import row_density
 from lmeformula.sampling.whitened import Kind, Rows
 
@@ -54,6 +55,7 @@ def whitened_problem(
     geometry: Callable[[Floats], Geometry],
     by: Any = whitened,
     kind: Any = None,
+    padded: Callable[[Any, Room], Any] = padded_whitening,
 ) -> Problem:
     """A problem in whitened coordinates.
 
@@ -62,8 +64,9 @@ def whitened_problem(
       plan: layout of its random effects.
       start: (d,) unconstrained parameters to start from.
       geometry: psi (d,) -> Geometry whose arrays are a `Whitening`, or what `by` takes for one.
-      by: the module whose `density`, `scores`, `effects_of` and `padded` are those of the problem.
+      by: the module whose `density`, `scores`, `effects_of` and `evaluated` are those of the problem.
       kind: what makes of rows what these take for the sizes of the terms.
+      padded: what gives room to a whitening.
     """
     space, family = model.space, model.family
     kind, scale = kind_of(model, plan) if kind is None else kind, space.own.scale
@@ -76,6 +79,9 @@ def whitened_problem(
     def score(params: Tensor, z: Tensor, gradient: Tensor, white: Any, given: Any) -> Scores:
         return by.scores(kind.sizes(given), of_rows, white, given, z, gradient)  # type: ignore[no-any-return]
 
+    def evaluated(params: Tensor, z: Tensor, white: Any, given: Any) -> Evaluated:
+        return by.evaluated(kind.sizes(given), of_rows, white, given, z)  # type: ignore[no-any-return]
+
     return Problem(
         params=start,
         names=space.names,
@@ -84,6 +90,7 @@ def whitened_problem(
         density=density,
         score=score,
         to_latents=lambda z, white, given: by.effects_of(kind.sizes(given), white, given, z),
+        evaluated=evaluated,
         # The chains start at the conditional modes.
         to_position=lambda latents, white: np.zeros(plan.num_effects),
         report=lambda psi: (space.to_report(psi), space.report_jacobian(psi)),
@@ -94,8 +101,8 @@ def whitened_problem(
         padding=Padding(
             latents=room.effects.places,
             num_latents=room.effects.size,
-            data=lambda given: whitened.padded_rows(given, room),
-            arrays=lambda white: by.padded(white, room),
+            data=lambda given: padded_rows(given, room),
+            arrays=lambda white: padded(white, room),
         ),
     )
 

@@ -19,11 +19,10 @@ import tensorflow as tf
 
 from lmeformula.arrays import Tensor
 from lmeformula.covariance.student import LEAST_FREEDOM
-from lmeformula.em.types import Scores
+from lmeformula.em.types import Evaluated, Scores
 from lmeformula.family.gammas import log_rising
 from lmeformula.sampling import whitened
-from lmeformula.sampling.room import Room, repeated
-from lmeformula.sampling.whitened import Kind, RowDensity, Rows, Sizes, Whitening
+from lmeformula.sampling.whitened import Draws, Kind, RowDensity, Rows, Sizes, Whitening
 
 
 class StudentWhitening(NamedTuple):
@@ -68,12 +67,6 @@ class StudentSizes(NamedTuple):
     is_student: tuple[bool, ...]
 
 
-def padded(white: StudentWhitening, room: Room) -> StudentWhitening:
-    """A whitening in NumPy with rooms; see `whitened.padded`."""
-    roots = tuple(map(repeated, white.roots, room.levels))
-    return white._replace(base=whitened.padded(white.base, room), roots=roots)
-
-
 def log_prior(square: Tensor, free: Tensor, k: int) -> Tensor:
     """Log density of t at |u|^2 less the logarithm of (2 pi)^(-k / 2), elementwise.
 
@@ -95,11 +88,47 @@ def density(
     sizes: StudentSizes, of_rows: RowDensity, white: StudentWhitening, rows: Rows, z: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Log joint density (c,) of y and v, and its gradient (q, c) in z."""
-    base, scaled = white.base, _scaled(rows, white)
-    shift, predictor = whitened.spread(sizes.base, base, scaled, z)
-    effects = base.modes[:, None] + shift
-    value, slope = of_rows.slope(base.eta[:, None] + predictor, rows, base.extra)
-    total, pulls = tf.reduce_sum(value, axis=0), []
+    scaled = _scaled(rows, white)
+    at = whitened.draws_at(sizes.base, of_rows, white.base, scaled, z)
+    return _density(sizes, white, scaled, at)
+
+
+def scores(
+    sizes: StudentSizes,
+    of_rows: RowDensity,
+    white: StudentWhitening,
+    rows: Rows,
+    z: Tensor,
+    gradient: Tensor,
+) -> Scores:
+    """The complete-data scores in psi, raw and controlled; see `whitened.scores`, whose variates they take."""
+    scaled = _scaled(rows, white)
+    at = whitened.draws_at(sizes.base, of_rows, white.base, scaled, z)
+    return _scores(sizes, of_rows, white, scaled, at, gradient)
+
+
+def effects_of(sizes: StudentSizes, white: StudentWhitening, rows: Rows, z: Tensor) -> Tensor:
+    """The random effects b = Lambda u (q, c) at z (q, c)."""
+    shift, _ = whitened.spread(sizes.base, white.base, _scaled(rows, white), z)
+    return _effects(sizes, white, shift)
+
+
+def evaluated(
+    sizes: StudentSizes, of_rows: RowDensity, white: StudentWhitening, rows: Rows, z: Tensor
+) -> Evaluated:
+    """All of that at z (q, c)."""
+    scaled = _scaled(rows, white)
+    at = whitened.draws_at(sizes.base, of_rows, white.base, scaled, z)
+    value, gradient = _density(sizes, white, scaled, at)
+    found = _scores(sizes, of_rows, white, scaled, at, gradient)
+    return Evaluated(value, gradient, found, _effects(sizes, white, at.shift))
+
+
+def _density(
+    sizes: StudentSizes, white: StudentWhitening, rows: Rows, at: Draws
+) -> tuple[Tensor, Tensor]:
+    base, effects = white.base, white.base.modes[:, None] + at.shift
+    total, pulls = tf.reduce_sum(at.value, axis=0), []
     for j, v in enumerate(sizes.base.split(effects)):
         levels, k = sizes.base.terms[j]
         pull = v
@@ -114,28 +143,26 @@ def density(
         else:
             total -= 0.5 * tf.reduce_sum(v**2, axis=[0, 1])
         pulls.append(tf.reshape(pull, [levels * k, -1]))
-    gradient = whitened.gather_up(sizes.base, base, scaled, slope, tf.concat(pulls, axis=0))
+    gradient = whitened.gather_up(sizes.base, base, rows, at.slope, tf.concat(pulls, axis=0))
     return total, gradient
 
 
-def scores(
+def _scores(
     sizes: StudentSizes,
     of_rows: RowDensity,
     white: StudentWhitening,
     rows: Rows,
-    z: Tensor,
+    at: Draws,
     gradient: Tensor,
 ) -> Scores:
-    """The complete-data scores in psi, raw and controlled; see `whitened.scores`, whose variates they take."""
-    base, scaled = white.base, _scaled(rows, white)
-    found = whitened.scores(sizes.base, of_rows, base, scaled, z, gradient)
-    shift, _ = whitened.spread(sizes.base, base, scaled, z)
-    chains = tf.zeros_like(z[:1])
+    base = white.base
+    found = whitened.scores_at(sizes.base, of_rows, base, rows, at, gradient)
+    chains = tf.zeros_like(gradient[:1])
     more = []
-    for j, v in enumerate(sizes.base.split(base.modes[:, None] + shift)):
+    for j, v in enumerate(sizes.base.split(base.modes[:, None] + at.shift)):
         k, changes = sizes.base.terms[j][1], base.changes[j]
         if not sizes.is_student[j]:
-            more.append(tf.zeros([changes.shape[0], 1], z.dtype) + chains)
+            more.append(tf.zeros([changes.shape[0], 1], gradient.dtype) + chains)
             continue
         u = white.roots[j][:, None, None] * v
         square = tf.reduce_sum(u**2, axis=1)
@@ -154,9 +181,9 @@ def scores(
     size = sum(int(each.shape[0]) for each in more)
     added = tf.concat(
         [
-            tf.zeros([p, 1], z.dtype) + chains,
+            tf.zeros([p, 1], gradient.dtype) + chains,
             *ordered,
-            tf.zeros([d - p - size, 1], z.dtype) + chains,
+            tf.zeros([d - p - size, 1], gradient.dtype) + chains,
         ],
         axis=0,
     )
@@ -178,10 +205,8 @@ def _is_free(sizes: StudentSizes, base: Whitening, p: int, d: int) -> Tensor:
     return tf.constant([True] * p + of_terms + [True] * (d - p - len(of_terms)))[:, None]
 
 
-def effects_of(sizes: StudentSizes, white: StudentWhitening, rows: Rows, z: Tensor) -> Tensor:
-    """The random effects b = Lambda u (q, c) at z (q, c)."""
+def _effects(sizes: StudentSizes, white: StudentWhitening, shift: Tensor) -> Tensor:
     base = white.base
-    shift, _ = whitened.spread(sizes.base, base, _scaled(rows, white), z)
     parts = sizes.base.split(base.modes[:, None] + shift)
     found = [
         whitened.apply(factor, root[:, None, None] * part)

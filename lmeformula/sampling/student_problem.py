@@ -23,6 +23,7 @@ from lmeformula.model.params import ParamSpace
 from lmeformula.sampling import student_prior
 from lmeformula.sampling.edges import edge_finder, noticeable
 from lmeformula.sampling.laplace import whitening_at, whitening_factor
+from lmeformula.sampling.padded import padded_student
 from lmeformula.sampling.problem import kind_of, whitened_problem
 from lmeformula.sampling.rising import drawn_curvatures, looker
 from lmeformula.sampling.student_prior import StudentKind, StudentWhitening
@@ -209,6 +210,7 @@ def student_problem(of: StudentModel, start: Floats) -> Problem:
         lambda psi: _geometry(of, psi),
         student_prior,
         StudentKind(kind_of(model, plan), is_student),
+        padded_student,
     )._replace(refine=True, edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)))
     return problem._replace(
         look=looker(space, lambda psi: units, drawn_curvatures(model, of.arrays, problem))

@@ -22,9 +22,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from lmeformula.arrays import Tensor
-from lmeformula.em.types import Scores
-from lmeformula.sampling.room import Room, placed, repeated
-from lmeformula.sampling.roots import BlockRoot, inverse_down, inverse_up, padded_root
+from lmeformula.em.types import Evaluated, Scores
+from lmeformula.sampling.roots import BlockRoot, inverse_down, inverse_up
 
 
 class RowDensity(NamedTuple):
@@ -165,43 +164,6 @@ class Sizes(NamedTuple):
         ]
 
 
-def padded_rows(rows: Rows, room: Room) -> Rows:
-    """Rows in NumPy with rooms: those added are the first one's with no columns, and do not count."""
-    return Rows(
-        response=tuple(repeated(part, room.rows) for part in rows.response),
-        X=placed(rows.X, room.stacked),
-        codes=tuple(placed(part, room.stacked) for part in rows.codes),
-        values=tuple(placed(part, room.stacked) for part in rows.values),
-        counts=placed(rows.counts, room.rows),
-        exists=tuple(map(placed, rows.exists, room.levels)),
-    )
-
-
-def padded(white: Whitening, room: Room) -> Whitening:
-    """A whitening in NumPy with rooms: effects that are added do not move, nor anything else.
-
-    The predictor of a row that is added is that of the first one at the mode, where its density is finite.
-    """
-    cubic = white.cubic
-    if isinstance(cubic, Cubic):
-        cubic = Cubic(
-            half=placed(cubic.half, room.stacked),
-            twist=placed(cubic.twist, room.stacked),
-            blocks=tuple(map(placed, cubic.blocks, room.levels)),
-            linear=placed(cubic.linear, room.effects),
-        )
-    return white._replace(
-        eta=repeated(white.eta, room.stacked),
-        modes=placed(white.modes, room.effects),
-        weights=placed(white.weights, room.stacked),
-        lead_inverse=placed(white.lead_inverse, room.levels[0]),
-        rest_inverse=padded_root(white.rest_inverse, room),
-        pull=placed(white.pull, room.effects),
-        bend=placed(white.bend, room.stacked),
-        cubic=cubic,
-    )
-
-
 def spread(sizes: Sizes, white: Whitening, rows: Rows, z: Tensor) -> tuple[Tensor, Tensor]:
     """L^-T z, and Z Lambda times it.
 
@@ -254,17 +216,72 @@ def density(
     sizes: Sizes, of_rows: RowDensity, white: Whitening, rows: Rows, z: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Log joint density (c,) of y and u, and its gradient (q, c) in z."""
-    shift, predictor = spread(sizes, white, rows, z)
-    effects = white.modes[:, None] + shift
-    value, slope = of_rows.slope(white.eta[:, None] + predictor, rows, white.extra)
-    return (
-        tf.reduce_sum(value, axis=0) - 0.5 * tf.reduce_sum(effects**2, axis=0),
-        gather_up(sizes, white, rows, slope, effects),
-    )
+    return density_at(sizes, white, rows, draws_at(sizes, of_rows, white, rows, z))
 
 
 def scores(
     sizes: Sizes, of_rows: RowDensity, white: Whitening, rows: Rows, z: Tensor, gradient: Tensor
+) -> Scores:
+    """The complete-data scores in psi at z (q, c), where the density has that gradient; see `scores_at`."""
+    at = draws_at(sizes, of_rows, white, rows, z)
+    return scores_at(sizes, of_rows, white, rows, at, gradient)
+
+
+def effects_of(sizes: Sizes, white: Whitening, rows: Rows, z: Tensor) -> Tensor:
+    """The random effects b = Lambda u (q, c) at z (q, c)."""
+    return effects_at(sizes, white, spread(sizes, white, rows, z)[0])
+
+
+def evaluated(
+    sizes: Sizes, of_rows: RowDensity, white: Whitening, rows: Rows, z: Tensor
+) -> Evaluated:
+    """All of that at z (q, c)."""
+    at = draws_at(sizes, of_rows, white, rows, z)
+    value, gradient = density_at(sizes, white, rows, at)
+    found = scores_at(sizes, of_rows, white, rows, at, gradient)
+    return Evaluated(value, gradient, found, effects_at(sizes, white, at.shift))
+
+
+class Draws(NamedTuple):
+    """What the density and the scores at positions share.
+
+    Attributes:
+      shift: (q, c) u - u_hat.
+      predictor: (n, c) its part of the linear predictor.
+      value: (n, c) log density of the rows.
+      slope: (n, c) its derivative in the predictor.
+    """
+
+    shift: Tensor
+    predictor: Tensor
+    value: Tensor
+    slope: Tensor
+
+
+def draws_at(sizes: Sizes, of_rows: RowDensity, white: Whitening, rows: Rows, z: Tensor) -> Draws:
+    """Where positions z (q, c) are."""
+    shift, predictor = spread(sizes, white, rows, z)
+    return Draws(
+        shift, predictor, *of_rows.slope(white.eta[:, None] + predictor, rows, white.extra)
+    )
+
+
+def density_at(sizes: Sizes, white: Whitening, rows: Rows, at: Draws) -> tuple[Tensor, Tensor]:
+    """See `density`."""
+    effects = white.modes[:, None] + at.shift
+    return (
+        tf.reduce_sum(at.value, axis=0) - 0.5 * tf.reduce_sum(effects**2, axis=0),
+        gather_up(sizes, white, rows, at.slope, effects),
+    )
+
+
+def scores_at(
+    sizes: Sizes,
+    of_rows: RowDensity,
+    white: Whitening,
+    rows: Rows,
+    at: Draws,
+    gradient: Tensor,
 ) -> Scores:
     """The complete-data scores in psi = (beta, theta of each term, the family's own), raw and controlled.
 
@@ -273,20 +290,18 @@ def scores(
       of_rows: the rows' log density.
       white: the whitening.
       rows: the data.
-      z: (q, c).
+      at: the draws.
       gradient: (q, c) of the log joint density in z, there.
     Returns:
       (d, c) each.
     """
-    shift, predictor = spread(sizes, white, rows, z)
+    shift, predictor = at.shift, at.predictor
     newton, along = spread(sizes, white, rows, gradient)
     effects = white.modes[:, None] + shift
-    eta = white.eta[:, None] + predictor
-    _, slope = of_rows.slope(eta, rows, white.extra)
     p = rows.X.shape[1]
-    by_predictor = tf.matmul(rows.X, slope, transpose_a=True)
+    by_predictor = tf.matmul(rows.X, at.slope, transpose_a=True)
     if sizes.has_own:
-        own = of_rows.own_scores(eta, rows, white.extra)
+        own = of_rows.own_scores(white.eta[:, None] + predictor, rows, white.extra)
         by_predictor = tf.concat([by_predictor, own], axis=0)
     controlled = by_predictor + tf.matmul(white.pull, newton, transpose_a=True)
     raw_theta, controlled_theta = [], []
@@ -300,7 +315,7 @@ def scores(
         crossed = tf.einsum("lbc,lac->bac", u, steps[j])
         crossed += tf.einsum("lbc,lac->bac", steps[j], modes_of)
         better = second + crossed + white.traces[j][:, :, None]
-        identity = white.levels[j] * tf.eye(k, dtype=z.dtype)[:, :, None]
+        identity = white.levels[j] * tf.eye(k, dtype=shift.dtype)[:, :, None]
         raw_theta.append(tf.einsum("tab,bac->tc", white.changes[j], second - identity))
         controlled_theta.append(tf.einsum("tab,bac->tc", white.changes[j], better - identity))
     raw_theta = [raw_theta[j] for j in sizes.formula_order]
@@ -341,9 +356,8 @@ def cubic_variate(
     return found + tf.matmul(cubic.linear, shift + step, transpose_a=True)
 
 
-def effects_of(sizes: Sizes, white: Whitening, rows: Rows, z: Tensor) -> Tensor:
-    """The random effects b = Lambda u (q, c) at z (q, c)."""
-    shift, _ = spread(sizes, white, rows, z)
+def effects_at(sizes: Sizes, white: Whitening, shift: Tensor) -> Tensor:
+    """The random effects b = Lambda u (q, c) at u - u_hat (q, c)."""
     parts = sizes.split(white.modes[:, None] + shift)
     found = [apply(factor, part) for factor, part in zip(white.factors, parts, strict=True)]
     return tf.concat(

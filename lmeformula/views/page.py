@@ -112,7 +112,7 @@ def pictures(fit: FittedModel) -> list[Picture]:
             found.append(
                 Picture("Calibration", caption, lambda figure: calibration(fit, figure.subplots()))
             )
-    caption = "Conditional modes of the levels in order, with 95 % intervals."
+    caption = "Effects of the levels given the data, in order, with 95 % intervals."
     for block in fit.model.design.terms:
         for column in block.columns:
             of_what = f"{column} by {block.group}" if len(block.columns) > 1 else block.group

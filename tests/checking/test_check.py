@@ -51,7 +51,7 @@ def drawn(family: str, eta: np.ndarray, rng: np.random.Generator) -> dict[str, n
     return {"k": k, "m": size - k}
 
 
-EVERY = {"curvature", "autocorrelation", "modes of g", "levels of g", "singular"}
+EVERY = {"curvature", "autocorrelation", "effects of g", "levels of g", "singular"}
 RIGHT = {
     "gaussian": {"tails", "unequal spread"} | EVERY,
     "poisson": {"overdispersion", "underdispersion", "zeros"} | EVERY,
@@ -135,10 +135,10 @@ def test_effects_of_two_kinds():
     two = np.where(np.arange(LEVELS) < 6, 6.0, 0.0) + 0.3 * rng.normal(size=LEVELS)
     y = two[table["g"]] + rng.normal(size=ROWS)
     found = names(fit_of("gaussian", table | {"y": y}))
-    assert "modes of g" in found
-    assert found["modes of g"].evidence > 1.0
+    assert "effects of g" in found
+    assert found["effects of g"].evidence > 1.0
     y = rng.poisson(np.exp(0.5 + 0.5 * two[table["g"]]))
-    assert "modes of g" in names(fit_of("poisson", table | {"y": y}))
+    assert "effects of g" in names(fit_of("poisson", table | {"y": y}))
 
 
 def test_a_level_that_contradicts_the_others():
@@ -182,7 +182,7 @@ def test_it_prints_in_words():
     found = fit_of("gaussian", table | {"y": eta + rng.standard_t(3, ROWS)}).check()
     text = repr(found)
     assert text.startswith(
-        "1 thing seems wrong. Looked at: tails, unequal spread, modes of g, curvature,\n"
+        "1 thing seems wrong. Looked at: tails, unequal spread, effects of g, curvature,\n"
         "autocorrelation, levels of g, singular."
     )
     assert "- tails: residuals have heavier tails" in text
@@ -195,7 +195,7 @@ def test_a_fit_without_rows_is_looked_at_as_far_as_possible(tmp_path):
     table, eta, rng = data(1)
     fit = fit_of("gaussian", table | drawn("gaussian", eta, rng))
     found = lf.load(fit.save(tmp_path / "fit.zip")).check()
-    assert found.looked_at == ("modes of g", "singular")
+    assert found.looked_at == ("effects of g", "singular")
     assert "loaded without the rows" in repr(found)
 
 
@@ -211,13 +211,13 @@ def test_effects_of_ratings_are_not_blamed_before_the_ratings():
     latent = 1.2 * rng.normal(size=200)[g] + rng.logistic(size=2000)
     data = pd.DataFrame({"g": g, "y": 1.0 + np.searchsorted([-3, -2, -1, 0.3], latent)})
     found = {one.name: one for one in lf.fit("y ~ 1 + (1 | g)", data).check().findings}
-    assert "fit the categories first" in found["modes of g"].advice
+    assert "fit the categories first" in found["effects of g"].advice
     ordinal = lf.fit("y ~ 1 + (1 | g)", data, "cumulative", method="laplace").check()
-    assert "modes of g" not in {one.name for one in ordinal.findings}
+    assert "effects of g" not in {one.name for one in ordinal.findings}
     # Where the response is no rating, the effects are.
     skew = rng.exponential(size=200)[g] + rng.normal(size=2000)
     found = lf.fit("y ~ 1 + (1 | g)", data.assign(y=skew)).check().findings
-    assert "fit.plot.histogram" in {one.name: one for one in found}["modes of g"].advice
+    assert "fit.plot.histogram" in {one.name: one for one in found}["effects of g"].advice
 
 
 def _names(formula, frame, family):

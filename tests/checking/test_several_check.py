@@ -22,9 +22,9 @@ FORMULAS = {
     "categorical": "y ~ x + (1 | g)",
     "cumulative": {"mu": "y ~ x + (1 | g)", "disc": "~ x"},
 }
-EVERY = {"curvature", "autocorrelation", "modes of g", "levels of g", "singular"}
+EVERY = {"curvature", "autocorrelation", "effects of g", "levels of g", "singular"}
 LOOKED_AT = {
-    "gaussian": EVERY | {"tails", "unequal spread", "modes of sigma_Intercept by g"},
+    "gaussian": EVERY | {"tails", "unequal spread", "effects of sigma_Intercept by g"},
     "zero_inflated_poisson": EVERY | {"zeros"},
     "cumulative": EVERY,
 }
@@ -209,7 +209,7 @@ def test_a_fit_without_its_rows_says_what_is_left_out(tmp_path):
     again = lf.load(fit.save(tmp_path / "several.fit", data=False))
     found = again.check()
     assert found.skipped
-    assert set(found.looked_at) <= {"modes of g", "singular"}
+    assert set(found.looked_at) <= {"effects of g", "singular"}
 
 
 NUM_SETS = 60

@@ -138,7 +138,11 @@ def both_ways(problem, psi):
         value, gradient = problem.density(at, position, arrays, data)
         scores = problem.score(at, position, gradient, arrays, data)
         effects = problem.to_latents(position, arrays, data)
-        yield value, gradient, scores.raw, scores.controlled, effects
+        found = value, gradient, scores.raw, scores.controlled, effects
+        together = problem.evaluated(at, position, arrays, data)
+        for one, other in zip(tf.nest.flatten(together), found, strict=True):
+            np.testing.assert_array_equal(one, other)
+        yield found
 
 
 def check(problem, psi):

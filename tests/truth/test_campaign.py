@@ -33,7 +33,8 @@ def made(name: str):
 
 def failing(name: str, monkeypatch, spoil) -> set[str]:
     """The properties that fail once each fit is spoiled, all of them tried."""
-    monkeypatch.setitem(HELD, "gaussian", tuple((hold, 1.0) for hold, _ in HELD["gaussian"][:5]))
+    method = name.split(":")[0]
+    monkeypatch.setitem(HELD, method, tuple((hold, 1.0) for hold, _ in HELD[method][:5]))
     right = judged.fitted
     monkeypatch.setattr(judged, "fitted", lambda data, spec: spoil(right(data, spec)))
     return {finding.name for finding in judge(made(name)).failures}
@@ -88,6 +89,42 @@ def test_a_fit_that_stops_short_is_seen(monkeypatch):
     assert "stationary" in failing(plain(), monkeypatch, spoil)
 
 
+def integrated() -> str:
+    """A case by quadrature with effects of one factor, inside its bounds."""
+    for index in range(50):
+        name = f"quadrature:{SEED}:{index}"
+        one = made(name)
+        terms = one.spec.random
+        is_small = len(one.data) <= 40 and len(terms) == 1 and not terms[0].columns
+        if is_small and one.spec.family in ("poisson", "binomial", "gamma"):
+            fit = judged.fitted(one.data, one.spec)
+            if fit.converged and not fit.singular and np.isfinite(fit.param_stderr).all():
+                return name
+    raise AssertionError("no such case")
+
+
+def test_a_right_integral_passes(monkeypatch):
+    assert failing(integrated(), monkeypatch, lambda fit: fit) == set()
+
+
+def test_a_wrong_integral_is_seen(monkeypatch):
+    def spoil(fit: lf.Fit) -> lf.Fit:
+        return replace(fit, loglik=fit.loglik._replace(value=fit.loglik.value + 1e-3))
+
+    assert failing(integrated(), monkeypatch, spoil) == {"log-likelihood"}
+
+
+def test_wrong_means_and_sds_of_effects_are_seen(monkeypatch):
+    def spoil(fit: lf.Fit) -> lf.Fit:
+        errors = [np.sqrt(covariance[:, 0, 0]) for covariance in fit.mode_cov]
+        moved = [mean + 1e-3 * sd[:, None] for mean, sd in zip(fit.modes, errors, strict=True)]
+        wider = [1.001 * covariance for covariance in fit.mode_cov]
+        return replace(fit, modes=tuple(moved), mode_cov=tuple(wider))
+
+    found = failing(integrated(), monkeypatch, spoil)
+    assert {"means of effects", "sds of effects"} <= found
+
+
 def test_what_is_foreign_is_seen(monkeypatch):
     def spoil(fit: lf.Fit) -> lf.Fit:
         raise np.linalg.LinAlgError("singular")
@@ -114,7 +151,7 @@ def test_failures_are_made_small(monkeypatch):
 
 
 def test_cases_are_the_same_again():
-    for name in ("gaussian:1:3", "laplace:1:3", "mcem:1:3"):
+    for name in ("gaussian:1:3", "laplace:1:3", "mcem:1:3", "quadrature:1:3"):
         one, other = made(name), made(name)
         assert one.spec == other.spec
         assert one.data.equals(other.data)

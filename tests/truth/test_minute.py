@@ -13,7 +13,12 @@ from truth.generate import case
 from truth.judge import judge
 
 SEED = 7
-FEW = {"gaussian": range(120), "laplace": (1, 2, 3, 6, 7, 9, 11), "mcem": (0,)}
+FEW = {
+    "gaussian": range(120),
+    "laplace": (1, 2, 3, 6, 7, 9, 11),
+    "mcem": (0,),
+    "quadrature": (2, 8, 10, 15),
+}
 NAMES = [f"{method}:{SEED}:{index}" for method, indices in FEW.items() for index in indices]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.linalg as sl
 import scipy.stats as st
 
 import lmeformula as lf
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from truth.covariances import Climbing, Shape
 from truth.densities import FAMILIES, derivatives, from_free, to_free
 from truth.differences import gradient, hessian
+from truth.integral import Integral
 from truth.laplace import Laplace
 from truth.matrices import Effects, Matrices, column, matrices, spanning
 from truth.normal import Normal, climb, coordinates
@@ -209,6 +211,41 @@ def test_laplace_and_quadrature_of_a_gaussian_model_are_exact():
     laplace = Laplace(*arguments).at(beta, [np.array([[sd**2]])], np.array([sigma]))
     assert laplace == pytest.approx(exact, abs=1e-8)
     assert Quadrature(*arguments).at(beta, sd, np.array([sigma])) == pytest.approx(exact, abs=1e-8)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_integrals_of_two_effects_of_a_gaussian_model_are_exact(nested):
+    parts, y = one_factor()
+    index = parts.effects[0].index
+    if nested:
+        inner = np.arange(40) // 3
+        outer = inner // 4
+        effects = tuple(
+            Effects(np.ones((40, 1)), each, each.max() + 1, Shape("us", 1))
+            for each in (inner, outer)
+        )
+        matrices_here = [np.array([[0.5]]), np.array([[1.3]])]
+    else:
+        effects = (Effects(parts.X, index, 8, Shape("us", 2)),)
+        matrices_here = [covariance(0.8, 0.5, 0.6)]
+    parts = parts._replace(y=y, effects=effects)
+    beta, sigma = np.array([0.4, 0.9]), 1.1
+    exact = Normal(parts, reml=False).at(beta, matrices_here, sigma).value
+    found = Integral(parts, FAMILIES["gaussian"], y, np.ones(40))
+    assert found.settle(beta, matrices_here, np.array([sigma]))
+    given = found.posterior(beta, matrices_here, np.array([sigma]))
+    assert given.value == pytest.approx(exact, abs=1e-7)
+    # Means and sds of the effects given the data, by their joint normal distribution.
+    A = np.hstack([term.dense for term in effects])
+    prior = sl.block_diag(
+        *(np.kron(np.eye(t.levels), S) for t, S in zip(effects, matrices_here, strict=True))
+    )
+    V = A @ prior @ A.T + sigma**2 * np.eye(40)
+    means = prior @ A.T @ np.linalg.solve(V, y - parts.X @ beta)
+    left = prior - prior @ A.T @ np.linalg.solve(V, A @ prior)
+    np.testing.assert_allclose(np.concatenate([m.ravel() for m in given.means]), means, atol=1e-6)
+    sds = np.sqrt(np.diag(left))
+    np.testing.assert_allclose(np.concatenate([s.ravel() for s in given.sds]), sds, rtol=1e-6)
 
 
 def test_quadrature_of_skewed_posteriors_has_settled():

@@ -1,4 +1,4 @@
-"""Laplace fits against the dense Laplace approximation: value, maximum, information."""
+"""Laplace fits against the dense approximation, others against the integral: value, maximum, information."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scipy import optimize
 from truth.densities import FAMILIES, from_free, kinds, to_free
 from truth.differences import gradient, hessian, suited
 from truth.held import SAME_LOGLIK, Finding, Held, by_term, fitted, largest
+from truth.integral import AGREES, Integral
 from truth.laplace import Laplace
 from truth.matrices import complete
 from truth.normal import coordinates
@@ -30,24 +31,80 @@ def own_of(held: Held) -> np.ndarray:
     return held.fit.param_values[held.num_fixed + held.theta_size :]
 
 
-def _dense(held: Held) -> Laplace:
-    return Laplace(held.parts, FAMILIES[held.spec.family], *rows_of(held))
+class NotKnown(Exception):
+    """The judge has no value of its own here."""
+
+
+def matrices_of(held: Held) -> list[np.ndarray]:
+    """The covariances at the reported estimates."""
+    return [
+        each.matrix(np.nan_to_num(mine))
+        for each, mine in zip(held.shapes, by_term(held.theta, held.shapes), strict=True)
+    ]
+
+
+def dense_of(held: Held, agrees: float = AGREES) -> Laplace | Integral:
+    """The dense counterpart of a fit's likelihood, ready for where that ended.
+
+    Args:
+      held: the case.
+      agrees: how well an integral is known.
+    Raises:
+      NotKnown: where no number of nodes settles.
+    """
+    way = Integral if held.spec.method == "quadrature" else Laplace
+    found = way(held.parts, FAMILIES[held.spec.family], *rows_of(held))
+    if isinstance(found, Integral):
+        at = np.asarray(held.fit.fixef), matrices_of(held), own_of(held)
+        if not found.settle(*at, agrees):
+            raise NotKnown
+    return found
 
 
 def likelihood(held: Held) -> Iterator[Finding]:
     """The log-likelihood is that of the dense approximation at the estimates."""
-    matrices = [
-        each.matrix(np.nan_to_num(mine))
-        for each, mine in zip(held.shapes, by_term(held.theta, held.shapes), strict=True)
-    ]
     is_said = not held.fit.converged and not np.isfinite(held.fit.loglik.value)
     if is_said or not np.isfinite(own_of(held)).all():
         return
-    value = _dense(held).at(np.asarray(held.fit.fixef), matrices, own_of(held))
+    value = dense_of(held).at(np.asarray(held.fit.fixef), matrices_of(held), own_of(held))
     if not np.isfinite(value):
         return
     off = abs(held.fit.loglik.value - value) / (1e-6 * max(1.0, abs(value)))
     yield Finding("log-likelihood", off, f"{held.fit.loglik.value!r}, dense {value!r}")
+
+
+def effects(held: Held) -> Iterator[Finding]:
+    """Effects are their means and sds given the data."""
+    fit = held.fit
+    if not np.isfinite(own_of(held)).all() or not np.isfinite(fit.loglik.value):
+        return
+    dense = dense_of(held)
+    assert isinstance(dense, Integral)
+    found = dense.posterior(np.asarray(fit.fixef), matrices_of(held), own_of(held))
+    reported = fit.ranef()
+    rows, start = fit.model.design.rows, 0
+    for place, (term, means, sds) in enumerate(
+        zip(held.parts.effects, found.means, found.sds, strict=True)
+    ):
+        size = means.size
+        mine = reported.iloc[start : start + size]
+        start += size
+        # Levels of the judge are in order of appearance, those of a fit in its design's.
+        index, order = fit.model.design.terms[place].index, np.zeros(term.levels, int)
+        order[np.asarray(index)] = term.index
+        values = mine["value"].to_numpy(float).reshape(means.shape)
+        errors = mine["sd"].to_numpy(float).reshape(means.shape)
+        scale = np.maximum(sds[order], 1e-9)
+        yield Finding(
+            "means of effects",
+            largest((values - means[order]) / scale) / 1e-4,
+            f"{values.ravel()[:4]}, {means[order].ravel()[:4]} of {len(rows)} rows",
+        )
+        yield Finding(
+            "sds of effects",
+            largest((errors - sds[order]) / scale) / 1e-4,
+            f"{errors.ravel()[:4]}, {sds[order].ravel()[:4]}",
+        )
 
 
 def errors(held: Held) -> Iterator[Finding]:
@@ -74,7 +131,7 @@ def errors(held: Held) -> Iterator[Finding]:
     start_own = np.array([to_free(k, v) for k, v in zip(kind, own, strict=True)])
     at = np.concatenate([np.asarray(fit.fixef), working.start, start_own[free_own]])
     end = p + len(working.start)
-    dense = _dense(held)
+    dense = dense_of(held)
 
     def back(here: np.ndarray) -> np.ndarray:
         moved = np.array(own)
@@ -150,7 +207,7 @@ def other_starts(held: Held) -> Iterator[Finding]:
     fit, p, own = held.fit, held.num_fixed, own_of(held)
     if not np.isfinite(own).all():
         return
-    dense, chart = _dense(held), coordinates(held.parts)
+    dense, chart = dense_of(held, 0.01 * SAME_LOGLIK), coordinates(held.parts)
     kind = kinds(FAMILIES[held.spec.family], len(own))
     start_own = np.array([to_free(k, v) for k, v in zip(kind, own, strict=True)])
     scale = np.where(np.isfinite(fit.stderr), np.asarray(fit.stderr), 1.0)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lmeformula.arrays import Tensor
 from lmeformula.em.estep import hmc
-from lmeformula.em.types import Options, Problem
+from lmeformula.em.types import Evaluated, Options, Problem
 
 
 class Control(NamedTuple):
@@ -156,6 +156,13 @@ def build_evaluate(problem: Problem, capacity: int) -> Callable[..., Evaluation]
     """
     stride = information_stride(len(problem.params))
 
+    def one_by_one(params: Tensor, z: Tensor, arrays: Any, data: Any) -> Evaluated:
+        value, gradient = problem.density(params, z, arrays, data)
+        scores = problem.score(params, z, gradient, arrays, data)
+        return Evaluated(value, gradient, scores, problem.to_latents(z, arrays, data))
+
+    evaluated = one_by_one if problem.evaluated is None else problem.evaluated
+
     def evaluate(
         params: Tensor, arrays: Any, positions: Tensor, number: Tensor, watched: Tensor, data: Any
     ) -> Evaluation:
@@ -164,9 +171,7 @@ def build_evaluate(problem: Problem, capacity: int) -> Callable[..., Evaluation]
 
         def body(place: Tensor, sums: Evaluation) -> tuple[Any, ...]:
             z = positions[place]
-            value, gradient = problem.density(params, z, arrays, data)
-            raw, controlled = problem.score(params, z, gradient, arrays, data)
-            latents = problem.to_latents(z, arrays, data)
+            value, gradient, (raw, controlled), latents = evaluated(params, z, arrays, data)
             information = sums.information
             if problem.geometry is None:
                 assert problem.information is not None
