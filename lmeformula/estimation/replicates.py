@@ -274,10 +274,16 @@ class MarginalTogether:
     def _is_regular(
         self, tops: Tops, own: Floats, information: Floats, responses: list[tuple[Floats, ...]]
     ) -> Mask:
-        """(m,) whether no coefficient may be endless, and no own parameter at its limit or running away."""
+        """(m,) whether no coefficient may be endless, and no own parameter at its limit or running away.
+
+        Nor a standard deviation far out, where effects predict responses nearly perfectly: an approximation may
+        have several maxima there, and the data say little.
+        """
         model, p = self.model, self.model.space.num_fixed
         found = np.linalg.eigvalsh(information[:, :p, :p]).min(axis=1, initial=np.inf) > TELLING
         found &= tops.values < -math.log(2.0)
+        elements = tops.coordinates[:, tops.coordinates.shape[1] - self.charts.size :]
+        found &= (np.abs(elements) < LARGE_SD).all(axis=1)
         names, base = model.space.own.names, model.family.base
         for limit in base.limits:
             if limit.name in names:
