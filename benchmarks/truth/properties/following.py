@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import lmeformula as lf
-from truth.held import Finding, Held
+from truth.held import SAME_LOGLIK, Finding, Held, fitted
 
 
 def following(held: Held) -> Iterator[Finding]:
@@ -41,16 +41,25 @@ def profiled(held: Held) -> Iterator[Finding]:
 
 
 def drawn_again(held: Held) -> Iterator[Finding]:
-    """A bootstrap ends, with an interval or with why there is none."""
-    name = str(held.fit.param_names[0])
+    """Refits to responses that a fit draws, side by side, are as high as fits of these from the beginning."""
+    rows = held.data.iloc[held.fit.model.design.rows]
+    draws = held.fit.simulate(2, seed=1)
     try:
-        bounds = held.fit.confint(parm=name, method="boot", num_refits=4, level=0.5, seed=1)
+        refits = held.fit.refit(draws)
     except lf.LmeFormulaError as error:
-        yield Finding("a bootstrap ends or says why", 0.0, str(error))
+        # Such as one that lacks a category, or is constant.
+        yield Finding("refits to draws are fits", 0.0, str(error))
         return
-    low, high = float(bounds["lower"].iloc[0]), float(bounds["upper"].iloc[0])
-    words = f"{name}: {low:.5g} to {high:.5g}"
-    yield Finding("a bootstrap ends or says why", np.inf if low > high else 0.0, words)
+    for label, again in zip(draws.columns, refits, strict=True):
+        try:
+            anew = fitted(rows.assign(y=draws[label].to_numpy()), held.spec)
+        except lf.LmeFormulaError as error:
+            yield Finding("refits to draws are fits", 0.0, str(error))
+            continue
+        if anew.converged and again.converged:
+            short = (anew.loglik.value - again.loglik) / SAME_LOGLIK
+            words = f"{again.loglik:.6f}, from the beginning {anew.loglik.value:.6f}"
+            yield Finding("refits to draws are fits", short, words)
 
 
 def left_out(held: Held) -> Iterator[Finding]:
