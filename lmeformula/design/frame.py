@@ -75,6 +75,11 @@ def open_frame(data: object) -> Frame:
     return frame
 
 
+def is_frame(data: object) -> bool:
+    """Whether this is a table of a library of such: pandas, polars, pyarrow and others."""
+    return bool(nw.dependencies.is_into_dataframe(data))
+
+
 def column_of(frame: Frame, name: str) -> Column:
     """Read one column as numbers, logical values or a factor.
 

@@ -45,7 +45,7 @@ def with_response(design: Design, y: Any) -> Design:
         raise FormulaDataError(
             "a one-sided formula has no response to replace", hint="Write y ~ terms."
         )
-    y = _by_label(design, y)
+    y = _by_label(design, _with_gaps(y))
     if old.kind in ("numeric", "matrix") and old.trials is None:
         values = _numbers(design, y)
         if values is not None and values.ndim == 1 and old.values.shape[1:] == (2,):
@@ -55,6 +55,15 @@ def with_response(design: Design, y: Any) -> Design:
             _check_numbers(values, old)
             return replace(design, response=replace(old, values=values))
     return replace(design, response=_read(design, old, y))
+
+
+def _with_gaps(y: Any) -> Any:
+    """A masked array with missing values where it is masked, as a column of the data has them."""
+    if not isinstance(y, np.ma.MaskedArray):
+        return y
+    import pandas as pd
+
+    return (pd.Series(y) if y.ndim == 1 else pd.DataFrame(y)).to_numpy()
 
 
 def _by_label(design: Design, y: Any) -> Any:

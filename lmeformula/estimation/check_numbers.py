@@ -22,8 +22,7 @@ def check_numbers(design: Design) -> None:
       FormulaDataError: for numbers whose squares overflow or vanish, and for columns of a random-effects term
         that are hard to tell apart.
     """
-    assert design.response is not None
-    _check_size(f"the response {design.response.name!r}", design.response.values - design.offset)
+    check_response_size(design)
     for name, column in zip(design.names, design.X.T, strict=True):
         _check_size(f"the column {name!r}", column)
     for term in design.terms:
@@ -31,6 +30,16 @@ def check_numbers(design: Design) -> None:
             _check_size(f"the column {name!r} of {term.name!r}", column)
         if len(term.columns) > 1:
             _check_alike(term.name, term.columns, term.values)
+
+
+def check_response_size(design: Design) -> None:
+    """Check the size of a design's response alone.
+
+    Raises:
+      FormulaDataError: for numbers whose squares overflow or vanish.
+    """
+    assert design.response is not None
+    _check_size(f"the response {design.response.name!r}", design.response.values - design.offset)
 
 
 def _check_size(what: str, values: Floats) -> None:

@@ -13,6 +13,7 @@ from lmeformula.design.checks import check_response
 from lmeformula.design.design import Design
 from lmeformula.em.types import Options
 from lmeformula.errors import FormulaDataError, ModelError
+from lmeformula.estimation.check_numbers import check_response_size
 from lmeformula.estimation.dispatch import estimate
 from lmeformula.estimation.gaussian import estimate_exact
 from lmeformula.fit import FittedModel
@@ -88,10 +89,12 @@ def check_refit(fit: FittedModel, design: Design) -> None:
       fit: of the model.
       design: its design with another response.
     Raises:
-      FormulaDataError: for a constant.
+      FormulaDataError: for a constant, and for numbers that an exact fit cannot square.
       ModelError: if the family does not take the response, or no row has one of the categories.
     """
     check_response(design)
+    if fit.is_exact:
+        check_response_size(design)
     family = fit.model.family
     values = family.response(design)[0]
     if family.categories is None:

@@ -15,6 +15,7 @@ from lmeformula.algebra.threads import one_blas_thread
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Mask
 from lmeformula.design.design import Design
+from lmeformula.design.frame import is_frame, open_frame
 from lmeformula.design.respond import with_response
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
@@ -176,8 +177,8 @@ def refit(
       fit: of the model.
       y: a value of the response for each row that the fit used, or for each row of its data; on the scale of
         the formula's left-hand side, such as log(y). A column of `fit.simulate` is one. Many: a data frame with
-        a column for each, as `fit.simulate` gives one, or an array (n, m); of a response of two columns, such
-        as successes and failures, an array (n, 2) is one response.
+        a column for each, of pandas, as `fit.simulate` gives one, or of another library; or an array (n, m). Of
+        a response of two columns, such as successes and failures, an array (n, 2) is one response.
       seed: of Monte Carlo fits.
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
@@ -207,8 +208,8 @@ def refit(
 
 
 def _is_many(fit: FittedModel, y: Any) -> bool:
-    """Whether these are several responses: a data frame, or an array (n, m) that is not one of them."""
-    if isinstance(y, pd.DataFrame):
+    """Whether these are several responses: a table, or an array (n, m) that is not one of them."""
+    if is_frame(y):
         return True
     response = fit.model.design.response
     is_pair = response is not None and response.values.shape[1:] == (2,)
@@ -232,8 +233,12 @@ def refit_each(
     labels: tuple[object, ...]
     if isinstance(Y, pd.DataFrame):
         labels, columns = tuple(Y.columns), [Y.iloc[:, place] for place in range(Y.shape[1])]
-    else:
+    elif isinstance(Y, np.ndarray):
         labels, columns = tuple(range(Y.shape[1])), list(Y.T)
+    else:
+        table = open_frame(Y)
+        labels = table.columns
+        columns = [table.series(place).to_native() for place in range(len(labels))]
     if not columns:
         raise FormulaDataError(
             "there are no new responses", hint="Give a table or an array with a column for each."

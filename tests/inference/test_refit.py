@@ -159,6 +159,31 @@ def test_bad_responses(change, message):
         first("crossed", False).refit(change(frame()["y"]))
 
 
+@pytest.mark.parametrize(
+    "masked",
+    [
+        lambda y, is_hidden: np.ma.array(y, mask=is_hidden),
+        lambda y, is_hidden: np.ma.array(y.astype(bool), mask=is_hidden),
+        lambda y, is_hidden: np.ma.array(y.astype(str), mask=is_hidden),
+    ],
+    ids=["numbers", "truth values", "text"],
+)
+def test_what_is_masked_is_missing(masked):
+    data = frame()
+    yes = (data["y"] > np.median(data["y"])).astype(int)
+    given = masked(yes, False)
+    fit = lf.fit("yes ~ x + (1 | g)", {**data, "yes": np.asarray(given)}, "bernoulli")
+    assert fit.refit(given).loglik.value == pytest.approx(fit.loglik.value)
+    with pytest.raises(FormulaDataError, match=r"missing (or infinite )?in 3 of the rows used"):
+        fit.refit(masked(yes, np.arange(len(yes)) < 3))
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e-300])
+def test_numbers_that_no_exact_fit_takes(factor):
+    with pytest.raises(FormulaDataError, match="the squares of such numbers"):
+        first("crossed", False).refit(factor * frame()["y"])
+
+
 def test_a_family_refuses_what_it_does_not_take():
     rng, data = np.random.default_rng(3), frame()
     data["y"] = rng.poisson(3, size=72)

@@ -181,13 +181,30 @@ def test_rows_with_missing_values_may_be_given_or_not():
         ),
         (pd.DataFrame({"a": np.ones(30)}), "in column 'a': .* is constant"),
         (pd.DataFrame({"a": ["u", "v"] * 15}), "in column 'a': .* the new one categorical"),
+        (
+            np.ma.masked_greater(np.arange(60.0).reshape(30, 2), 57.0),
+            "in column 0: the new response is missing or infinite in 1 of the rows used",
+        ),
+        (1e200 * np.arange(60.0).reshape(30, 2), "in column 0: .* is as large as 5.8e.201"),
+        (1e-300 * np.arange(60.0).reshape(30, 2), "in column 0: .* is as large as 5.8e-299"),
     ],
-    ids=["rows", "none", "missing", "constant", "categories"],
+    ids=["rows", "none", "missing", "constant", "categories", "masked", "huge", "tiny"],
 )
 def test_bad_responses(Y, message):
     fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
     with pytest.raises((FormulaDataError, ModelError), match=message):
         fit.refit(Y)
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_tables_of_other_libraries(library):
+    fit = lf.fit("Yield ~ 1 + (1 | Batch)", lf.datasets.load("dyestuff"))
+    Y = fit.simulate(3, seed=1)
+    columns = {name: Y[name].to_numpy() for name in Y}
+    module = pytest.importorskip(library)
+    found = fit.refit(module.DataFrame(columns) if library == "polars" else module.table(columns))
+    np.testing.assert_array_equal(found.values, fit.refit(Y).values)
+    assert found.labels == ("sim_1", "sim_2", "sim_3")
 
 
 def cbpp(method: str) -> lf.Fit:
