@@ -18,6 +18,7 @@ from lmeformula.sampling.gaussian import gaussian_problem
 from lmeformula.sampling.laplace import laplace_problem
 from lmeformula.sampling.room import Axis, placed, repeated, room_for
 from lmeformula.sampling.student_problem import StudentModel, student_problem
+from tests.sampling.test_roots import start
 
 ROUNDING = 1e-12
 
@@ -172,6 +173,11 @@ def test_padded_arrays_say_the_same_where_a_parameter_has_a_formula():
 def test_padded_arrays_say_the_same_of_effects_with_heavy_tails():
     check(*problem_of("count ~ x + (1 | gr(g, dist = 'student')) + (1 | h)", "poisson"))
     check(*problem_of("number ~ x + (x | gr(g, dist = 'student'))", "gaussian"))
+
+
+def test_padded_arrays_say_the_same_where_no_factor_is_dense():
+    _, found, problem = start("yes ~ x + (1 | g) + (x | h)")
+    check(problem, found.psi)
 
 
 RUNS = {
