@@ -135,7 +135,10 @@ def test_rows_are_worked_out_in_parts(name, monkeypatch):
     parts = [way(eta, response, own) for way in expanded(record, response, mixed)]
     for found, expected in zip(parts, whole, strict=True):
         for each, other in zip(found, expected, strict=True):
-            np.testing.assert_allclose(each, other, rtol=1e-13)
+            # Scores have second derivatives only where they come without more work.
+            assert (each is None) == (other is None)
+            if other is not None:
+                np.testing.assert_allclose(each, other, rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
