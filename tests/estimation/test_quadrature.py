@@ -15,6 +15,7 @@ from scipy.special import expit, gammaln, logsumexp
 import lmeformula as lf
 from lmeformula.em.types import Options
 from lmeformula.estimation.dispatch import best_method
+from lmeformula.likelihood.quadrature import marginal
 
 GRID = np.linspace(-9.0, 9.0, 601)
 LEVELS, ROWS = 50, 10
@@ -354,3 +355,18 @@ def test_too_many_nodes_are_left_to_draws():
     )
     assert best_method(lf.compile(lf.design("y ~ x + (x | g)", data), "bernoulli")) == "mcem"
     assert best_method(lf.compile(lf.design("y ~ x + (1 | g)", data), "bernoulli")) == "quadrature"
+
+
+def test_an_ascent_ends_where_it_has_taken_all_the_work_that_it_is_worth(monkeypatch):
+    """As on the way to standard deviations without end, where each evaluation takes ever more nodes."""
+    rng = np.random.default_rng(5)
+    g = np.arange(120) % 12
+    y = rng.poisson(np.exp(0.3 + rng.normal(size=12)[g]))
+    data = pd.DataFrame({"y": y, "g": g})
+    whole = lf.fit("y ~ 1 + (1 | g)", data, "poisson", method="quadrature")
+    assert whole.converged
+    monkeypatch.setattr(marginal, "MOST_WORK", 0)
+    monkeypatch.setattr(marginal, "MOST_EVALUATIONS", 0)
+    ended = lf.fit("y ~ 1 + (1 | g)", data, "poisson", method="quadrature")
+    assert not ended.converged
+    assert ended.diagnostics.ascent.num_evaluations < whole.diagnostics.ascent.num_evaluations + 60

@@ -167,7 +167,7 @@ def fit_laplace(
     def evaluate(coordinates: Floats) -> Evaluation:
         nonlocal last, latest, moves
         at = place_of(coordinates)
-        if ((at.own < lowest) | (at.own > highest)).any():
+        if problem.marginal.is_spent or ((at.own < lowest) | (at.own > highest)).any():
             return nowhere(coordinates, ())
         begin = np.zeros(plan.num_effects)
         if last is not None:

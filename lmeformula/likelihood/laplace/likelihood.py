@@ -67,10 +67,12 @@ class Marginal(Protocol):
     Attributes:
       method: how fits that do so are called.
       is_exact: whether that is the likelihood itself, but for a numerical error.
+      is_spent: whether it has taken as much work as an ascent is worth.
     """
 
     method: Method
     is_exact: bool
+    is_spent: bool
 
     @classmethod
     def of(cls, model: Model, plan: Layout) -> Marginal:
@@ -282,6 +284,7 @@ class Determinant:
 
     method: Method = "laplace"
     is_exact = False
+    is_spent = False
 
     @classmethod
     def of(cls, model: Model, plan: Layout) -> Determinant:

@@ -63,6 +63,11 @@ class Integrand(NamedTuple):
         """How many densities of rows an evaluation takes, with the number of nodes at that place for all."""
         return int(len(self.model.stack.X) * NUMS_NODES[self.width][number] ** self.width)
 
+    def work(self, numbers: Ints) -> float:
+        """The same with each block's own number of nodes, at its place (l,) among the numbers."""
+        nodes = np.array(NUMS_NODES[self.width], float)[numbers] ** self.width
+        return float(nodes[self.of_rows].sum())
+
     def by_block(self, effects: Floats) -> Floats:
         """(l, k, ...) of each block, from (q, ...) in the order of the layout; zeros where none is."""
         has = (self.effects >= 0).reshape(*self.effects.shape, *(1,) * (effects.ndim - 1))

@@ -34,6 +34,9 @@ TOO_GOOD = SETTLED**1.6
 FEW = 50_000
 # Densities of rows that an evaluation begins with, of one and of two effects a block: more take too long.
 MOST_DENSITIES = {1: 20_000_000, 2: 2_000_000}
+# An ascent ends where it has taken so many, or as many as so many evaluations like the first take: on the way
+# to standard deviations without end blocks need ever more nodes.
+MOST_WORK, MOST_EVALUATIONS = 100_000_000, 100
 
 
 class Quadrature:
@@ -50,6 +53,8 @@ class Quadrature:
 
     def __init__(self, of: Integrand) -> None:
         self.integrand = of
+        self.is_spent = False
+        self._work, self._most_work = 0.0, float(MOST_WORK)
         self._first: Ints | None = None
         self._last: tuple[Mode, Integral] | None = None
 
@@ -73,6 +78,10 @@ class Quadrature:
         found = integrate(
             self.integrand, mode.at, problem.X, mode.u, held, first=self._first, along=along
         )
+        work = self.integrand.work(found.numbers)
+        self._most_work = max(self._most_work, MOST_EVALUATIONS * work if not self._work else 0.0)
+        self._work += work
+        self.is_spent = self._work > self._most_work
         first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
         most = first.max(initial=0)
         # Few densities take no longer than the calls for them: all blocks go at once.
