@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.small import MOST_EFFECTS
-from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import Structure, below_diagonal, cholesky_semidefinite
 from lmeformula.design.design import Design
 from lmeformula.family.runaway import met_exactly
@@ -32,7 +31,7 @@ from lmeformula.likelihood.laplace.fit import (
 from lmeformula.likelihood.laplace.fit import MOST_EFFECTS as FEW_EFFECTS
 from lmeformula.likelihood.laplace.limits import FAR
 from lmeformula.likelihood.quadrature.integrand import integrand
-from lmeformula.likelihood.replicates.ascent import Heights, Look, Tops
+from lmeformula.likelihood.replicates.ascent import Look, Tops, among
 from lmeformula.likelihood.replicates.gaussian import GaussianReplicates, levels_of, one_factor
 from lmeformula.likelihood.replicates.laplace import LaplaceReplicates, OneFactor
 from lmeformula.likelihood.replicates.maxima import BESIDE, Highest, highest, measured_finely
@@ -231,7 +230,7 @@ class MarginalTogether:
             if not len(some):
                 continue
             top = highest(
-                partial(_look_at, look, some),
+                among(look, some),
                 self.charts,
                 start[some],
                 num_rows,
@@ -294,11 +293,6 @@ class MarginalTogether:
             each = zip(responses, own, strict=True)
             found &= np.array([met_exactly(*every, *one) is None for one in each])
         return np.asarray(found)
-
-
-def _look_at(look: Look, some: Ints, x: Floats, which: Ints) -> Heights:
-    """Those `which` of some replicates."""
-    return look(x, some[which])
 
 
 def marginally_together(model: Model, care: Care, start: Params | None) -> Together | None:

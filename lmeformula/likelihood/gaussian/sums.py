@@ -123,11 +123,15 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
     return Carrier(none, design.offset)
 
 
+def weighted(carrier: Carrier, y: Floats) -> Floats:
+    """Responses (n,) or (n, m) less the offset, times the root of the weights."""
+    root, y = carrier.none.rows.root, (y.T - carrier.offset).T
+    return y if root is None else (y.T * root).T
+
+
 def left_by_regression(carrier: Carrier, y: Floats) -> tuple[Floats, Floats]:
-    """What the fixed effects leave of responses (n,) or (n, m), times the root of the weights, and Q'y."""
-    Q, root = carrier.none.rows.Q, carrier.none.rows.root
-    y = (y.T - carrier.offset).T
-    y = y if root is None else (y.T * root).T
+    """What the fixed effects leave of `weighted` responses (n,) or (n, m), and Q'y."""
+    Q = carrier.none.rows.Q
     Qy = Q.T @ y
     residual = y - Q @ Qy
     # Once more: of a large mean the first residual keeps the rounding, which is in the columns' span.
@@ -137,12 +141,9 @@ def left_by_regression(carrier: Carrier, y: Floats) -> tuple[Floats, Floats]:
 
 def respond(carrier: Carrier, y: Floats) -> Sums:
     """Add a response (n,) to a design's cross products."""
-    none = carrier.none
+    none, y = carrier.none, weighted(carrier, y)
     residual, Qy = left_by_regression(carrier, y)
-    Q, root = none.rows.Q, none.rows.root
-    centred = y - carrier.offset
-    size = float(np.linalg.norm(centred if root is None else centred * root))
-    rows = Rows(Q, residual, root, size)
+    rows = Rows(none.rows.Q, residual, none.rows.root, float(np.linalg.norm(y)))
     return none._replace(
         Zy=rows.gather(none.plan, residual[:, None])[:, 0],
         yy=float(residual @ residual),

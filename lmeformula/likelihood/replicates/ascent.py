@@ -67,6 +67,21 @@ class Heights(NamedTuple):
 Look: TypeAlias = Callable[[Floats, Ints], Heights]
 
 
+def among(look: Look, some: Ints) -> Look:
+    """The likelihoods of some replicates, which are numbered anew."""
+    return lambda x, which: look(x, some[which])
+
+
+def holding(look: Look, held: Mask) -> Look:
+    """The likelihoods with coordinates `held` (m, d) of each replicate at zero."""
+
+    def look_held(x: Floats, which: Ints) -> Heights:
+        there = look(np.where(held[which], 0.0, x), which)
+        return Heights(there.values, np.where(held[which], 0.0, there.scores))
+
+    return look_held
+
+
 class Tops(NamedTuple):
     """Where ascents ended.
 

@@ -19,7 +19,7 @@ from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.design.design import Design, TermBlock
 from lmeformula.likelihood.factors import FactorSpace
 from lmeformula.likelihood.gaussian.from_residuals import CLOSE
-from lmeformula.likelihood.gaussian.sums import Carrier, left_by_regression
+from lmeformula.likelihood.gaussian.sums import Carrier, left_by_regression, weighted
 from lmeformula.likelihood.replicates.ascent import Heights
 
 
@@ -77,9 +77,11 @@ def levels_of(design: Design, carrier: Carrier) -> Levels | None:
     products, kind, counts = np.unique(
         each.reshape(num_levels, -1), axis=0, return_inverse=True, return_counts=True
     )
-    weighted = replace(term, values=values)
-    ZQ = np.asarray(model_matrix(weighted).T @ rows.Q).reshape(num_levels, k, rows.Q.shape[1])
-    found = Levels(weighted, kind.reshape(-1), counts, products.reshape(-1, k, k), ZQ, np.empty(0))
+    with_weights = replace(term, values=values)
+    ZQ = np.asarray(model_matrix(with_weights).T @ rows.Q).reshape(num_levels, k, rows.Q.shape[1])
+    found = Levels(
+        with_weights, kind.reshape(-1), counts, products.reshape(-1, k, k), ZQ, np.empty(0)
+    )
     squares = found.summed(np.einsum("lap,lbq->labpq", ZQ, ZQ)[None])[0]
     p = ZQ.shape[2]
     return found._replace(squares=squares.reshape(len(counts) * k * k, p * p))
@@ -145,7 +147,7 @@ class GaussianReplicates:
         self.levels, self.sums, self.reml, self.sigma = levels, carrier.none, reml, sigma
         self.basis = charts.basis()
         self.num_elements = len(self.basis)
-        residual, Qy = left_by_regression(carrier, Y.T)
+        residual, Qy = left_by_regression(carrier, weighted(carrier, Y.T))
         num_levels, k, p = levels.ZQ.shape
         Zy = np.asarray(model_matrix(levels.term).T @ residual).T.reshape(len(Y), num_levels, k)
         mixed = levels.summed(np.einsum("mla,lbp->mlabp", Zy, levels.ZQ))

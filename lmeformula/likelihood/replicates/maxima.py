@@ -20,10 +20,11 @@ from lmeformula.likelihood.replicates.ascent import (
     SPARING,
     TRIAL,
     WHOLE,
-    Heights,
     Look,
     Tops,
+    among,
     climb_all,
+    holding,
     measured,
 )
 
@@ -176,13 +177,8 @@ def _at_rest(look: Look, charted: Charted, best: Tops, first: int, num_rows: int
         return Highest(best, resting & found[:, None])
     held = np.zeros(best.coordinates.shape, bool)
     held[:, first:] = resting
-
-    def look_held(x: Floats, which: Ints) -> Heights:
-        there = look(np.where(held[which], 0.0, x), which)
-        return Heights(there.values, np.where(held[which], 0.0, there.scores))
-
     moved = np.where(held[mine], 0.0, best.coordinates[mine])
-    top = climb_all(look_held, moved, mine, elements.shape[1])
+    top = climb_all(holding(look, held), moved, mine, elements.shape[1])
     # Next to zero a log-likelihood is quadratic: it rises away from there where its score does.
     beside = np.where(held[mine], SHORT, top.coordinates)
     rise = look(beside, mine).scores / SHORT
@@ -230,12 +226,7 @@ def _without_rivals(look: Look, space: FactorSpace, found: Highest, num_rows: in
     begin = tops.coordinates[mine]
     begin[:, first:] = starts
     every = np.arange(len(mine))
-
-    def look_held(x: Floats, some: Ints) -> Heights:
-        there = look(np.where(rests[some], 0.0, x), mine[some])
-        return Heights(there.values, np.where(rests[some], 0.0, there.scores))
-
-    top = climb_all(look_held, begin, every, space.size)
+    top = climb_all(holding(among(look, mine), rests), begin, every, space.size)
     # From there off the face, which may lead higher.
     off = climb_all(look, np.where(rests, BESIDE, top.coordinates), mine, space.size)
     values = np.fmax(top.values, off.values)
