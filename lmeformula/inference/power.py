@@ -299,23 +299,28 @@ def _count(
 ) -> tuple[int, int]:
     """Of how many responses the test finds the effect, and of how many a fit did not converge."""
 
-    def designs(of: FittedModel) -> Iterator[Design]:
-        for drawn in responses(sampler_of(truth), num_sims, seed):
+    def designs(of: FittedModel, drawn_ones: Iterator[Floats]) -> Iterator[Design]:
+        for drawn in drawn_ones:
             design = with_drawn(of, drawn)
             if has_estimates(of, design):
                 yield design
 
+    every = responses(sampler_of(truth), num_sims, seed)
     with one_blas_thread():
         if test == "satterthwaite":
-            p_values = [_by_freedom(truth, one, places) for one in designs(truth)]
+            p_values = [_by_freedom(truth, one, places) for one in designs(truth, every)]
         elif test == "lrt":
-            less = _without(truth, places)
+            less, (first, again) = _without(truth, places), itertools.tee(every)
             both = zip(
-                _each(truth, designs(truth), False), _each(less, designs(less), False), strict=True
+                _each(truth, designs(truth, first), False),
+                _each(less, designs(less, again), False),
+                strict=True,
             )
             p_values = [_by_ratio(*pair, len(places)) for pair in both]
         else:
-            p_values = [_by_errors(one, places) for one in _each(truth, designs(truth), True)]
+            p_values = [
+                _by_errors(one, places) for one in _each(truth, designs(truth, every), True)
+            ]
     found = np.array(p_values, float)
     done = np.isfinite(found)
     return int((found[done] < level).sum()), num_sims - int(done.sum())

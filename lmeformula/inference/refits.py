@@ -171,7 +171,8 @@ def refit(
 
     What depends on the predictors and groups alone is worked out once for all refits of a Gaussian model. Many
     responses are fitted side by side where all effects are of one grouping factor, each to where a fit of its
-    own would end: that takes a tenth of the time of one after the other, or less.
+    own would end: that takes a tenth of the time of one after the other, or less. Those of a family whose own
+    parameters may be at a limit, as few rows leave it, are fitted alone after all, for somewhat more time.
 
     Args:
       fit: of the model.
