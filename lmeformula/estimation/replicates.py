@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import Structure, below_diagonal, cholesky_semidefinite
 from lmeformula.design.design import Design
+from lmeformula.estimation.separation import is_perfect
 from lmeformula.family.runaway import met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.ascent import FEW_ROWS
@@ -29,7 +29,12 @@ from lmeformula.likelihood.laplace.fit import (
     column_roots,
 )
 from lmeformula.likelihood.laplace.fit import MOST_EFFECTS as FEW_EFFECTS
-from lmeformula.likelihood.laplace.limits import FAR
+from lmeformula.likelihood.laplace.limits import (
+    EQUAL,
+    held_model,
+    is_told,
+    limits_left,
+)
 from lmeformula.likelihood.quadrature.integrand import integrand
 from lmeformula.likelihood.replicates.ascent import Look, Tops, among
 from lmeformula.likelihood.replicates.gaussian import GaussianReplicates, levels_of, one_factor
@@ -143,6 +148,22 @@ def exactly_together(fit: FittedModel, carrier: Carrier) -> Together | None:
     return found if found.serves else None
 
 
+class Climbs(NamedTuple):
+    """Where the ascents of m responses ended.
+
+    Attributes:
+      hill: their approximations.
+      look: what was climbed: these, or the likelihoods themselves.
+      highest: the maxima.
+      is_regular: (m,) which of them are known to be what a single fit finds.
+    """
+
+    hill: LaplaceReplicates
+    look: Look
+    highest: Highest
+    is_regular: Mask
+
+
 class MarginalTogether:
     """Of a model whose effects are integrated out around their modes; see `Together`.
 
@@ -184,18 +205,43 @@ class MarginalTogether:
 
     def __call__(self, designs: Sequence[Design], with_errors: bool = True) -> Estimates:
         """See `Together`."""
+        found = self._climbed(designs, None)
+        (tops, resting), space, hill = found.highest, self.model.space, found.hill
+        coefficients, own, factors = hill.split(tops.coordinates)
+        natural = np.array([space.own.scale.to_natural(one) for one in own])
+        R = hill.arrays.R
+        inverse = np.linalg.inv(R) if R.size else R
+        beta = coefficients @ inverse.T
+        covariances = factors @ factors.transpose(0, 2, 1)
+        p, every, information = space.num_fixed, np.arange(len(beta)), tops.information
+        if with_errors:
+            information = measured_finely(found.look, tops.coordinates, every, resting)
+        spread = np.linalg.pinv(information, rcond=1e-12, hermitian=True)[:, :p, :p]
+        spread = inverse @ spread @ inverse.T
+        is_found = found.is_regular & _has_ends(information[:, :p, :p])
+        return Estimates(
+            values=reported(space, beta, covariances, natural),
+            fixed_vcov=np.asarray(spread if with_errors else np.full_like(spread, np.nan), float),
+            logliks=tops.values,
+            singular=np.atleast_1d(resting.any(axis=1)),
+            found=is_found,
+        )
+
+    def _climbed(self, designs: Sequence[Design], start: Floats | None) -> Climbs:
+        """Climb to the highest maxima, from (m, d) where that is given."""
         model, charts, m, term = self.model, self.charts, len(designs), self.term
         assert term is not None
         arrays = OneFactor.of(model, term)
         responses = [model.family.response(one) for one in designs]
-        rows = ManyRows(model, responses, arrays.order)
-        hill = LaplaceReplicates(model, arrays, charts, rows, m)
+        hill = LaplaceReplicates(model, arrays, charts, ManyRows(model, responses, arrays.order), m)
+        if start is None:
+            start = np.tile(self._coordinates(arrays.R), (m, 1))
         is_few = self.plan.num_effects <= FEW_EFFECTS
         look, n = hill.look, model.design.n
         found = highest(
             look,
             charts,
-            np.tile(self._coordinates(arrays.R), (m, 1)),
+            start,
             n,
             thorough=is_few,
             further=(charts.start(LARGE_SD),) if is_few and self.care.looks_far else (),
@@ -203,7 +249,8 @@ class MarginalTogether:
         if self.integrand is not None:
             look = QuadratureReplicates(model, self.integrand, hill, m).look
             found = self._onwards(look, found, n)
-        return self._estimates(hill, look, arrays, found, responses, with_errors)
+        climbs = Climbs(hill, look, found, self._is_regular(hill, found.tops, responses))
+        return climbs._replace(is_regular=self._are_told(climbs, designs))
 
     def _coordinates(self, R: Floats) -> Floats:
         """(d,) where the ascents start."""
@@ -241,58 +288,57 @@ class MarginalTogether:
             rests[some] = top.resting
         return Highest(best, rests)
 
-    def _estimates(
-        self,
-        hill: LaplaceReplicates,
-        look: Look,
-        arrays: OneFactor,
-        found: Highest,
-        responses: list[tuple[Floats, ...]],
-        with_errors: bool,
-    ) -> Estimates:
-        space, (tops, resting) = self.model.space, found
-        coefficients, own, factors = hill.split(tops.coordinates)
-        natural = np.array([space.own.scale.to_natural(one) for one in own])
-        inverse = np.linalg.inv(arrays.R) if arrays.R.size else arrays.R
-        beta = coefficients @ inverse.T
-        covariances = factors @ factors.transpose(0, 2, 1)
-        p, every = space.num_fixed, np.arange(len(beta))
-        information = tops.information
-        if with_errors:
-            information = measured_finely(look, tops.coordinates, every, resting)
-        spread = np.linalg.pinv(information, rcond=1e-12, hermitian=True)[:, :p, :p]
-        spread = inverse @ spread @ inverse.T
-        return Estimates(
-            values=reported(space, beta, covariances, natural),
-            fixed_vcov=np.asarray(spread if with_errors else np.full_like(spread, np.nan), float),
-            logliks=tops.values,
-            singular=np.atleast_1d(resting.any(axis=1)),
-            found=tops.found & self._is_regular(tops, natural, information, responses),
-        )
-
     def _is_regular(
-        self, tops: Tops, own: Floats, information: Floats, responses: list[tuple[Floats, ...]]
+        self, hill: LaplaceReplicates, tops: Tops, responses: list[tuple[Floats, ...]]
     ) -> Mask:
-        """(m,) whether no coefficient may be endless, and no own parameter at its limit or running away.
+        """(m,) whether a maximum was found, no response is met exactly, and no standard deviation is far out.
 
-        Nor a standard deviation far out, where effects predict responses nearly perfectly: an approximation may
-        have several maxima there, and the data say little.
+        There effects predict responses nearly perfectly: an approximation may have several maxima, and the data
+        say little.
         """
-        model, p = self.model, self.model.space.num_fixed
-        found = np.linalg.eigvalsh(information[:, :p, :p]).min(axis=1, initial=np.inf) > TELLING
-        found &= tops.values < -math.log(2.0)
+        model, base = self.model, self.model.family.base
+        _, own, _ = hill.split(tops.coordinates)
         elements = tops.coordinates[:, tops.coordinates.shape[1] - self.charts.size :]
+        found = tops.found & ~is_perfect(model.family, tops.values)
         found &= (np.abs(elements) < LARGE_SD).all(axis=1)
-        names, base = model.space.own.names, model.family.base
-        for limit in base.limits:
-            if limit.name in names:
-                place = p + names.index(limit.name)
-                found &= information[:, place, place] > 2.0 * FAR**2
-        if any(one.name in names for one in base.runaways):
+        if any(one.name in model.space.own.names for one in base.runaways):
             every = (base.runaways, model.space.own.natural_names)
-            each = zip(responses, own, strict=True)
+            each = zip(responses, map(model.space.own.scale.to_natural, own), strict=True)
             found &= np.array([met_exactly(*every, *one) is None for one in each])
         return np.asarray(found)
+
+    def _are_told(self, climbs: Climbs, designs: Sequence[Design]) -> Mask:
+        """(m,) which regular maxima are above those with an own parameter at its limit, as `limits.climb` asks.
+
+        A parameter that ends at its limit is for a single fit.
+        """
+        model, tops, told = self.model, climbs.highest.tops, climbs.is_regular.copy()
+        if not model.family.base.limits:
+            return told
+        left = [
+            {one.limit.name: one for one in limits_left(model.responding(design), ())}
+            for design in designs
+        ]
+        information = climbs.hill.own_information(tops.coordinates, np.arange(len(left)))
+        for place, name in enumerate(model.space.own.names):
+            is_open = np.array([name in each for each in left])
+            which = np.flatnonzero(told & is_open & ~is_told(information[:, place]))
+            if not len(which):
+                continue
+            # The nearest to the limit serves all.
+            limits = sorted((left[r][name] for r in which), key=lambda one: one.stand_in)
+            near = limits[-1 if limits[0].limit.is_upwards else 0]
+            simpler = MarginalTogether(held_model(model, (near,)), self.care, None)
+            start = np.delete(tops.coordinates[which], model.space.num_fixed + place, axis=1)
+            at_limit = simpler._climbed([designs[int(r)] for r in which], start)
+            is_higher = tops.values[which] > at_limit.highest.tops.values + EQUAL
+            told[which] = at_limit.is_regular & is_higher
+        return told
+
+
+def _has_ends(information: Floats) -> Mask:
+    """(m,) whether no fixed effect, of informations (m, p, p), may be endless."""
+    return np.asarray(np.linalg.eigvalsh(information).min(axis=1, initial=np.inf) > TELLING)
 
 
 def marginally_together(model: Model, care: Care, start: Params | None) -> Together | None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from lmeformula.algebra.orthogonal import orthogonal
 from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.family import Family
 from lmeformula.family.limit import Limit
 from lmeformula.family.predicted import predicted_of
 from lmeformula.likelihood.laplace.fit import LaplaceFit
@@ -51,9 +52,7 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     if not (space.num_fixed or family.thresholds):
         return mask
     own = space.own_slice if family.thresholds else slice(0, 0)
-    kinds = family.base
-    has_chances = kinds.measure in ("classes", "categories") or bool(family.thresholds)
-    if has_chances and found.approximation.value > -math.log(2.0):
+    if bool(is_perfect(family, found.approximation.value)):
         mask[: space.num_fixed], mask[own] = True, True
         return mask
     weights = _blocks(model, found.approximation.mode.weights)
@@ -73,6 +72,12 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
         if family.thresholds and group[0] == 0:
             mask[own] = named[-1]
     return mask
+
+
+def is_perfect(family: Family, values: Floats | float) -> Mask:
+    """Whether log-likelihoods say that every response is predicted with a chance of more than one half."""
+    has_chances = family.base.measure in ("classes", "categories") or bool(family.thresholds)
+    return np.asarray(has_chances & (np.asarray(values) > -math.log(2.0)))
 
 
 def without_end(model: Model, found: LaplaceFit) -> Mask:

@@ -259,3 +259,46 @@ def test_separated_responses_are_single_fits():
     k[fit.model.design.X[:, 1] == 1.0] = 0.0
     found = fit.refit(pd.DataFrame({"k": k}))
     assert [one.name for one in found.outcomes] == ["SEPARATION"]
+
+
+def grouped(family: str, seed: int = 5) -> lf.Fit:
+    """Of 120 rows in 12 groups, which say little of how far the family is from a simpler one."""
+    r = np.random.default_rng(seed)
+    g, x = np.arange(120) % 12, r.normal(size=120)
+    eta = 0.4 + 0.5 * x + 0.8 * r.normal(size=12)[g]
+    y = {
+        "nbinom2": lambda: r.negative_binomial(2.0, 2.0 / (2.0 + np.exp(eta))),
+        "beta": lambda: r.beta(6.0 / (1.0 + np.exp(-eta)), 6.0 / (1.0 + np.exp(eta))),
+        "student": lambda: eta + 0.7 * r.standard_t(3.0, size=120),
+    }[family]()
+    return lf.fit("y ~ x + (1 | g)", {"y": y, "x": x, "g": g}, family, method="laplace")
+
+
+@pytest.mark.parametrize("family", ["nbinom2", "beta", "student"])
+def test_own_parameters_that_rows_say_little_of_are_fitted_side_by_side(family):
+    """The tolerances are those of `test_binomial_fits_side_by_side_are_single_fits`, of 12 groups."""
+    fit = grouped(family)
+    designs = drawn(fit, 8)
+    together = fits_together(fit)
+    assert together is not None
+    done = together(designs)
+    assert done.found.mean() > 0.6
+    some = np.flatnonzero(done.found)[:2]
+    for place, one in zip(some, singly(fit, [designs[place] for place in some]), strict=True):
+        assert one.outcome.name == "CONVERGED"
+        away = np.abs(done.values[place] - one.param_values) / one.param_stderr
+        assert away.max() < 2 * np.sqrt(2e-9)
+        assert done.logliks[place] == pytest.approx(one.loglik.value, abs=12e-9)
+
+
+def test_own_parameters_at_their_limit_are_single_fits():
+    """Counts that vary as Poisson ones do, or less, have no dispersion, and both say so."""
+    fit = grouped("nbinom2")
+    r = np.random.default_rng(1)
+    Y = pd.DataFrame(r.poisson(3.0, size=(120, 3)))
+    Y[2] = np.random.default_rng(2).binomial(6, 0.5, size=120)
+    found, expected = fit.refit(Y), [fit.refit(Y[i].to_numpy()) for i in Y]
+    assert "BOUNDARY" in [one.name for one in found.outcomes]
+    assert found.outcomes == tuple(one.outcome for one in expected)
+    logliks = np.array([one.loglik.value for one in expected])
+    assert np.abs(found.logliks - logliks).max() < 12e-9

@@ -12,7 +12,7 @@ Kuhn and Tucker's condition, with the parameter on the scale on which its limit 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -146,7 +146,12 @@ def _is_doubtful(best: Climbed, one: AtLimit) -> bool:
     place = best.model.space.num_fixed + names.index(one.limit.name)
     there = best.found.approximation
     known = coefficients_at(best.found.problem, there.mode, there.depths)
-    return not known.information[place, place] > FAR**2
+    return not is_told(known.information[place, place])
+
+
+def is_told(information: Any) -> Any:
+    """Whether a parameter is told from its limit by its information, a number or an array of them."""
+    return information > FAR**2
 
 
 def _without(whole: Model, best: Climbed, near: tuple[AtLimit, ...]) -> Floats:

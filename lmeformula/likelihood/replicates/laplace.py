@@ -120,6 +120,17 @@ class LaplaceReplicates:
             values, scores = self._by_determinant(modes, own, which)
         return self.heights(values, scores, modes, own)
 
+    def own_information(self, x: Floats, which: Ints) -> Floats:
+        """(a, f) information of each own parameter, the others held; see `information.coefficients_at`."""
+        _, own, _ = self.split(x)
+        with np.errstate(all="ignore"):
+            modes = self.modes(x, which)
+            depths = self.rows.depths(modes.eta, own, which)
+            each = np.einsum("ank,afn->ankf", modes.loads, depths.own_first)
+            crossed = self.arrays.sums(each)
+            known = (crossed * np.linalg.solve(modes.M, crossed)).sum(axis=(1, 2))
+        return np.asarray(-np.einsum("aff->af", depths.own_own) - known)
+
     def heights(self, values: Floats, scores: Floats, modes: Modes, own: Floats) -> Heights:
         """The likelihoods where there are some."""
         is_within = ((own >= self.lowest) & (own <= self.highest)).all(axis=1)

@@ -19,10 +19,12 @@ class ManyDepths(NamedTuple):
     Attributes:
       third: (a, n).
       own_each, own_first, own_second: (a, f, n).
+      own_own: (a, f, f).
     """
 
     third: Floats
     own_each: Floats
+    own_own: Floats
     own_first: Floats
     own_second: Floats
 
@@ -67,7 +69,8 @@ class ManyRows:
         if not self.size:
             third = self._of_all(which).depths(eta.reshape(-1), own[0]).third
             nothing = np.zeros((len(eta), 0, eta.shape[1]))
-            return ManyDepths(third.reshape(eta.shape), nothing, nothing, nothing)
+            square = np.zeros((len(eta), 0, 0))
+            return ManyDepths(third.reshape(eta.shape), nothing, square, nothing, nothing)
         each = [
             _deep(self._of_one(int(r)).depths(*at)) for r, *at in zip(which, eta, own, strict=True)
         ]
@@ -96,4 +99,4 @@ class ManyRows:
 
 
 def _deep(found: Depths) -> ManyDepths:
-    return ManyDepths(found.third.reshape(-1), found.own_each, found.own_first, found.own_second)
+    return ManyDepths(found.third.reshape(-1), *found[1:])
