@@ -10,7 +10,6 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.design.arithmetic import as_value
-from lmeformula.design.coding import b_spline_basis, natural_spline_basis, poly_basis
 from lmeformula.design.sizes import MOST_COLUMNS, MOST_LEVELS, check_room, whole_number
 from lmeformula.design.values import Numbers, Value, as_floats, describe
 from lmeformula.errors import FormulaDataError
@@ -127,6 +126,8 @@ def poly(learned: Any, /, *x: Value, degree: Value = None, raw: Value = False) -
         and {len(s.get("alpha", ())) for s in states} != {highest}
     ):
         raise FormulaDataError("poly() is of another degree than in the data of the fit")
+    from lmeformula.design.coding import poly_basis
+
     with np.errstate(all="ignore"):  # powers that are not finite are refused where they are used
         powers = [
             column[:, None] ** np.arange(1, highest + 1)
@@ -163,6 +164,8 @@ def bs(
     if learned is None:
         learned = _knots("bs()", numbers, df, power + int(with_constant), knots, Boundary_knots)
     inner, bounds = learned
+    from lmeformula.design.coding import b_spline_basis
+
     return _on_present(
         numbers, lambda v: b_spline_basis(v, inner, bounds, power, with_constant)
     ), learned
@@ -186,6 +189,8 @@ def ns(
     if learned is None:
         learned = _knots("ns()", numbers, df, 1 + int(with_constant), knots, Boundary_knots)
     inner, bounds = learned
+    from lmeformula.design.coding import natural_spline_basis
+
     first = 0 if with_constant else 1
     return _on_present(
         numbers, lambda v: natural_spline_basis(v, inner, bounds)[:, first:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,32 +29,22 @@ from formulaic.transforms.contrasts import (
 )
 
 from lmeformula.arrays import Floats
-from lmeformula.design.values import Categories, Coding, Column, Numbers, categories, listed
+from lmeformula.design.values import (
+    Block,
+    Categories,
+    Coding,
+    Numbers,
+    Variable,
+    categories,
+    listed,
+)
 from lmeformula.errors import FormulaDataError
 
 
-class Variable(NamedTuple):
-    """A variable of a model matrix: its displayed name and its values on the rows used, none missing."""
-
-    name: str
-    values: Column
-
-
-def model_matrix(
+def coded_matrix(
     intercept: bool, terms: Sequence[tuple[int, ...]], variables: Sequence[Variable], num_rows: int
-) -> tuple[Floats, tuple[str, ...]]:
-    """Build the columns of a sum of terms, factors coded so that no column is redundant by structure.
-
-    Args:
-      intercept: whether a column of ones comes first.
-      terms: each term as positions in `variables`, in the order of its names.
-      variables: the variables; logical values and categories are factors, whose contrasts fit their levels.
-      num_rows: n.
-    Returns:
-      matrix: (n, k) float64; names: (k) as formulaic writes them, such as "a[T.a2]:x".
-    """
-    if not terms:  # formulaic would do this too; intercept-only terms are the most frequent ones
-        return np.ones((num_rows, int(intercept))), ("Intercept",) * intercept
+) -> Block:
+    """Build a model matrix with factors in it; see `model_matrix`."""
     context = {f"c{i}": _prepare(variable) for i, variable in enumerate(variables)}
     one = [Term([Factor("1", eval_method="literal")])] if intercept else []
     products = [

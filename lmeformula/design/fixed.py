@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.design.coding import Variable, model_matrix
 from lmeformula.design.labels import label
-from lmeformula.design.values import Categories, Column, Numbers
+from lmeformula.design.matrix import model_matrix
+from lmeformula.design.values import Categories, Column, Numbers, Variable
 from lmeformula.errors import FormulaDataError
 from lmeformula.formula.ir import Expression, TermSum
 

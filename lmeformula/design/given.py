@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import narwhals.stable.v2 as nw
 import numpy as np
 
 from lmeformula.errors import FormulaDataError
@@ -51,10 +52,10 @@ def in_order(name: str, given: Any, index: pd.Index | None, num_rows: int) -> An
     Raises:
       FormulaDataError: if a Series lacks some of the labels, or has one of them several times.
     """
+    if not nw.dependencies.is_pandas_series(given):
+        return given
     import pandas as pd
 
-    if not isinstance(given, pd.Series):
-        return given
     wanted = pd.RangeIndex(num_rows) if index is None else index
     if given.index.equals(wanted):
         return given

@@ -10,12 +10,12 @@ import numpy as np
 
 from lmeformula.arrays import Ints
 from lmeformula.covariance.prior import PRIORS
-from lmeformula.design.coding import model_matrix
 from lmeformula.design.design import TermBlock
 from lmeformula.design.fixed import Builder, Matrix, columns_of, independent_columns
 from lmeformula.design.grouping import Grouping
 from lmeformula.design.labels import label
 from lmeformula.design.margins import model_matrix_by_margins
+from lmeformula.design.matrix import model_matrix
 from lmeformula.design.values import Categories, Column, Logicals
 from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,15 @@ class Categories:
 Column: TypeAlias = Numbers | Logicals | Categories
 Scalar: TypeAlias = float | bool | str | None
 Value: TypeAlias = Column | Scalar | tuple[Scalar, ...] | Coding
+# Columns (n, k) of a model matrix, and their names (k).
+Block: TypeAlias = tuple[Floats, tuple[str, ...]]
+
+
+class Variable(NamedTuple):
+    """A variable of a model matrix: its displayed name and its values on the rows used, none missing."""
+
+    name: str
+    values: Column
 
 
 def num_rows(column: Column) -> int:

@@ -9,7 +9,6 @@ from itertools import chain
 import numpy as np
 
 from lmeformula.arrays import Ints
-from lmeformula.design.coding import check_coding
 from lmeformula.design.evaluate import Scope, data_columns, evaluate_column
 from lmeformula.design.frame import column_of
 from lmeformula.design.labels import label
@@ -202,6 +201,8 @@ def _predictor(
             span=expression.span,
             hint="Its effect cannot be told from the intercept: leave it out.",
         )
+    from lmeformula.design.coding import check_coding
+
     with placed(span=expression.span):
         check_coding(label(expression), factor)
     return factor

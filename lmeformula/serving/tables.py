@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats
-from lmeformula.design.coding import model_matrix
 from lmeformula.design.fixed import Builder, columns_of
+from lmeformula.design.matrix import model_matrix
 from lmeformula.design.values import Categories, Column, Logicals, Numbers
 from lmeformula.formula.ir import Expression, TermSum
 from lmeformula.serving.inputs import NotServed

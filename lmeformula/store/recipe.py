@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lmeformula.design.coding import check_coding
 from lmeformula.design.evaluate import Memory
 from lmeformula.design.functions import FUNCTIONS
 from lmeformula.design.grouping import Grouping
@@ -182,6 +181,8 @@ def _check_learned(call: ir.Call, learned: Any, source: Reader) -> None:
 def _check_factor(variable: ir.Expression, factor: Categories, source: Reader) -> None:
     if len(set(factor.levels)) < max(2, len(factor.levels)):
         source.refuse("a factor needs at least two levels, all different")
+    from lmeformula.design.coding import check_coding
+
     try:
         check_coding(label(variable), factor)
     except FormulaDataError as error:

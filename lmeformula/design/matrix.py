@@ -1,0 +1,67 @@
+"""Second stage: a model matrix, of numbers by their products, and of factors as `coding` has them coded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from lmeformula.design.values import Block, Numbers, Variable
+
+
+def model_matrix(
+    intercept: bool, terms: Sequence[tuple[int, ...]], variables: Sequence[Variable], num_rows: int
+) -> Block:
+    """Build the columns of a sum of terms, factors coded so that no column is redundant by structure.
+
+    Args:
+      intercept: whether a column of ones comes first.
+      terms: each term as positions in `variables`, in the order of its names.
+      variables: the variables; logical values and categories are factors, whose contrasts fit their levels.
+      num_rows: n.
+    Returns:
+      matrix: (n, k) float64; names: (k) as formulaic writes them, such as "a[T.a2]:x".
+    Example:
+      >>> x, z = (Variable(name, Numbers(np.array([2.0, 3.0]))) for name in "xz")
+      >>> matrix, names = model_matrix(True, [(0,), (0, 1)], [x, z], 2)
+      >>> matrix.tolist(), names
+      ([[1.0, 2.0, 4.0], [1.0, 3.0, 9.0]], ('Intercept', 'x', 'x:z'))
+    """
+    blocks = [
+        numeric_block(variable.name, variable.values)
+        for variable in variables
+        if isinstance(variable.values, Numbers)
+    ]
+    if len(blocks) == len(variables):
+        return products(intercept, [[blocks[i] for i in term] for term in terms], num_rows)
+    # Factors alone wait for formulaic to be imported, a large part of a first small fit.
+    from lmeformula.design.coding import coded_matrix
+
+    return coded_matrix(intercept, terms, variables, num_rows)
+
+
+def numeric_block(name: str, numbers: Numbers) -> Block:
+    """The columns of numbers, (n,) or (n, m), as floats, and their names."""
+    values = np.asarray(numbers.values, np.float64)
+    if values.ndim == 1:
+        return values[:, None], (name,)
+    fields = numbers.columns or tuple(str(i + 1) for i in range(values.shape[1]))
+    return values, tuple(f"{name}[{field}]" for field in fields)
+
+
+def products(intercept: bool, terms: Sequence[Sequence[Block]], num_rows: int) -> Block:
+    """The products of the columns of each term's variables, of which the first varies fastest.
+
+    Args:
+      intercept: whether a column of ones comes first.
+      terms: the blocks of the variables of each term.
+      num_rows: n.
+    """
+    columns, names = [np.ones(num_rows)] * intercept, ["Intercept"] * intercept
+    for blocks in terms:
+        for chosen in itertools.product(*(range(len(block[1])) for block in reversed(blocks))):
+            picked = list(zip(blocks, reversed(chosen), strict=True))
+            columns.append(np.prod([block[0][:, c] for block, c in picked], axis=0))
+            names.append(":".join(block[1][c] for block, c in picked))
+    return np.stack(columns, axis=1) if columns else np.zeros((num_rows, 0)), tuple(names)
