@@ -192,7 +192,9 @@ def fit(
     Args:
       formula: in lme4's syntax, such as "y ~ x + (1 + x | g) + (1 | h)"; with formulas for other parameters of
         the family too, {"mu": "y ~ x + (1 | g)", "sigma": "~ x + (1 | g)"} or ("y ~ x + (1 | g)", "sigma ~ x").
-      data: a pandas or polars data frame, a pyarrow table, or a dict of arrays.
+      data: a pandas or polars data frame, a pyarrow table, a dict of arrays; or where the rows are: the path
+        of a Parquet or a CSV file, a pattern of such paths, a DuckDB relation, a polars LazyFrame, an Ibis
+        table, a PySpark or a Dask data frame, a pyarrow Dataset. Only the columns of the formula are read.
       family: of the response: "gaussian", "bernoulli", "binomial", "poisson", "cumulative", "nbinom2",
         "student", ..., all in the table of the README; with another link in parentheses, "cumulative(probit)";
         or one of your own, made by `lmeformula.Family`.

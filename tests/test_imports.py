@@ -26,6 +26,7 @@ LAYERS = (
     ("em", "datasets"),
     ("formula",),
     ("covariance",),
+    ("rows",),
     ("design",),
     ("algebra",),
     ("family",),

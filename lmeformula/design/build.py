@@ -24,6 +24,7 @@ from lmeformula.design.random import term_blocks, warn_about_terms
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import response_block
 from lmeformula.design.side_by_side import joined
+from lmeformula.design.used import columns_used
 from lmeformula.design.values import Categories, Coding, Column, Numbers, missing, take
 from lmeformula.design.variables import (
     Evaluated,
@@ -64,8 +65,8 @@ def design(
     Args:
       formula: text, or what `lf.parse` returned or takes: a mapping of texts for several predictors. Rows are
         complete in all of them; offset and weights belong to the one with the response.
-      data: a pandas or polars DataFrame, a pyarrow Table, or a mapping of names to arrays. Only the columns
-        that the formula uses are read.
+      data: a pandas or polars DataFrame, a pyarrow Table, a mapping of names to arrays, or what
+        `lmeformula.rows.source_of` takes. Only the columns that the formula uses are read.
       contrasts: how factors are coded, by variable ("a", or "factor(t)" for such a term): "treatment" (the
         default), "sum", "helmert", "poly", "sas", "diff", ("treatment", base level), or a matrix with a row for
         each level. They hold in the fixed part and in random-effects terms.
@@ -84,7 +85,8 @@ def design(
       (('Intercept', 'a[T.v]'), ('1', '2'))
     """
     parsed = parse(formula)
-    frame = open_frame(data)
+    named = [each for each in (weights, offset) if isinstance(each, str)]
+    frame = open_frame(data, lambda columns: [*columns_used(parsed, columns), *named])
     index = index_of(data)
     offset = in_order("offset", offset, index, frame.num_rows)
     weights = in_order("weights", weights, index, frame.num_rows)

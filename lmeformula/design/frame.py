@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import importlib
-import os
 import unicodedata
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +28,7 @@ from lmeformula.design.values import (
 )
 from lmeformula.errors import ColumnNotFoundError, FormulaDataError
 from lmeformula.formula.ir import Span
+from lmeformula.rows import Source, gather, source_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +39,9 @@ class Frame:
       columns: their names, in order.
       num_rows: how many rows there are.
       series: gives the column at a position, as a narwhals series.
+      texts: columns of text that come as codes.
+      by_name: columns whose categories are taken in the order of their names.
+      origin: where the rows were read from; "" for a table in memory.
       read: the columns read so far, by name.
       positions: where each name stands; several places for a repeated one.
     """
@@ -46,6 +49,9 @@ class Frame:
     columns: tuple[str, ...]
     num_rows: int
     series: Callable[[int], nw.Series[Any]]
+    texts: frozenset[str] = frozenset()
+    by_name: frozenset[str] = frozenset()
+    origin: str = ""
     read: dict[str, Column] = field(default_factory=dict)
     positions: dict[str, list[int]] = field(default_factory=dict)
 
@@ -54,20 +60,29 @@ class Frame:
             self.positions.setdefault(name, []).append(position)
 
 
-def open_frame(data: object) -> Frame:
-    """Open a pandas or polars frame, a pyarrow table, or a mapping of names to arrays.
+def open_frame(
+    data: object, used: Callable[[tuple[str, ...]], Iterable[str]] | None = None
+) -> Frame:
+    """Open a pandas or polars frame, a pyarrow table, a mapping of names to arrays, or a source of rows.
 
     Args:
-      data: the table; it is neither changed nor copied.
+      data: the table; it is neither changed nor copied. What `lmeformula.rows.source_of` takes is read, once.
+      used: names of all columns -> those of a source that are read; all without.
     Returns:
-      The frame; no column has been read yet.
+      The frame; of a table in memory no column has been read yet.
     Raises:
-      FormulaDataError: if this is no table, has no rows or no columns, or its columns differ in length.
+      FormulaDataError: if this is no table, has no rows or no columns, or its columns differ in length; if a
+        source cannot be read.
     Example:
       >>> open_frame({"x": [1.0, 2.0], "g": ["a", "b"]}).columns
       ('x', 'g')
     """
-    frame = _mapping_frame(data) if isinstance(data, Mapping) else _native_frame(data)
+    if isinstance(data, Mapping):
+        frame = _mapping_frame(data)
+    elif (source := source_of(data)) is not None:
+        frame = _source_frame(source, used)
+    else:
+        frame = _native_frame(data)
     if not frame.columns:
         raise FormulaDataError("the data has no columns")
     if frame.num_rows == 0:
@@ -156,16 +171,34 @@ def _native_frame(data: Any) -> Frame:
     try:
         opened: Any = nw.from_native(data)
     except TypeError:
-        is_path = isinstance(data, str | os.PathLike)
         raise FormulaDataError(
-            f"the data must be a table, not {kinds.shown(data) if is_path else type(data).__name__}",
-            hint="Read the file first, such as with pandas.read_csv(path)."
-            if is_path
-            else "Pass a pandas or polars DataFrame, a pyarrow Table, or a dict of arrays.",
+            f"the data must be a table, not {type(data).__name__}",
+            hint="Pass a pandas or polars DataFrame, a pyarrow Table, a dict of arrays, or the path of a "
+            "Parquet or CSV file.",
         ) from None
     if isinstance(opened, nw.LazyFrame):
-        raise FormulaDataError("the data is a lazy frame", hint="Call .collect() first.")
+        raise FormulaDataError(
+            f"the data is a lazy frame of a kind that is not read here, {type(data).__name__}",
+            hint="Call .collect() first.",
+        )
     return Frame(tuple(map(_name, opened.columns)), len(opened), lambda i: opened[:, i])
+
+
+def _source_frame(source: Source, used: Callable[[tuple[str, ...]], Iterable[str]] | None) -> Frame:
+    """The frame of a source's columns that are used: others are never asked for."""
+    columns = tuple(map(_name, source.columns))
+    given = dict(zip(columns, source.columns, strict=True))
+    wanted = columns if used is None else [name for name in used(columns) if name in given]
+    found = gather(source, [given[name] for name in wanted])
+    known = {given[name]: name for name in wanted}
+    return Frame(
+        columns,
+        found.num_rows,
+        lambda i: _series(found.columns[source.columns[i]]),
+        texts=frozenset(known[name] for name in found.texts),
+        by_name=frozenset(known[name] for name in source.by_name if name in known),
+        origin=source.name,
+    )
 
 
 def _name(name: object) -> str:
@@ -191,7 +224,10 @@ def _read(frame: Frame, name: str) -> Column:
         )
     series = frame.series(positions[0])
     try:
-        return _convert(series)
+        if name in frame.texts and series.null_count() < len(series):
+            return _by_name(_dictionary(series.to_native()), is_text=True)
+        column = _convert(series)
+        return _by_name(column) if name in frame.by_name else column
     except FormulaDataError as error:
         raise FormulaDataError(f"column {name!r} {error.problem}", hint=error.hint) from None
     except ArithmeticError:  # decimals that signal when they are looked at
@@ -293,10 +329,12 @@ def _factor(series: nw.Series[Any]) -> Categories:
     import pandas as pd
 
     native: Any = series.to_native()
+    if series.implementation.is_pyarrow():
+        return _dictionary(native)
     if series.implementation.is_pandas_like():
         if not isinstance(native.dtype, pd.CategoricalDtype):  # pandas' Arrow dictionaries
             return _factor(_series(series.to_arrow()))
-        names = _level_names(native.cat.categories)
+        names = _level_names(native.cat.categories.tolist())
         codes = native.cat.codes.to_numpy().astype(np.int64)
         return merge_levels(codes, names, ordered=bool(native.cat.ordered))
     values = np.asarray(series.cast(nw.String).to_numpy(), dtype=object)
@@ -306,12 +344,36 @@ def _factor(series: nw.Series[Any]) -> Categories:
         return merge_levels(codes, uniques.tolist())
     names = [str(level) for level in series.cat.get_categories().to_list()]
     codes = pd.Categorical(values, categories=pd.Index(names).unique()).codes
-    ordered = bool(getattr(getattr(native, "type", None), "ordered", False))
-    return merge_levels(codes.astype(np.int64), list(dict.fromkeys(names)), ordered=ordered)
+    return merge_levels(codes.astype(np.int64), list(dict.fromkeys(names)))
 
 
-def _level_names(levels: Any) -> list[str]:
-    """What the levels of a pandas categorical are called: whole numbers as in a column of them.
+def _dictionary(column: Any) -> Categories:
+    """A factor of pyarrow's dictionary array, in the order of its dictionary."""
+    import pyarrow as pa
+
+    whole = column.unify_dictionaries().combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
+    if whole.dictionary.null_count:  # a missing value may stand there; decoded it is one
+        whole = whole.dictionary_decode().dictionary_encode()
+    codes = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    names = _level_names(whole.dictionary.to_pylist())
+    return merge_levels(codes, names, ordered=bool(column.type.ordered))
+
+
+def _by_name(factor: Column, *, is_text: bool = False) -> Column:
+    """A factor with its levels in the order of their names."""
+    assert isinstance(factor, Categories)
+    order = sorted(range(len(factor.levels)), key=factor.levels.__getitem__)
+    rank = np.empty(len(order) + 1, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    rank[-1] = -1
+    levels = tuple(factor.levels[place] for place in order)
+    return Categories(rank[factor.codes], levels, is_text=is_text)
+
+
+def _level_names(levels: list[Any]) -> list[str]:
+    """What the levels of a categorical are called: whole numbers as in a column of them.
 
     Raises:
       FormulaDataError: if two levels of different types are spelled alike, such as 1 and "1".
@@ -322,10 +384,10 @@ def _level_names(levels: Any) -> list[str]:
         and not isinstance(level, bool | np.bool_)
         and np.isfinite(level)
         else str(level)
-        for level in levels.tolist()
+        for level in levels
     ]
     seen: dict[str, Any] = {}
-    for name, level in zip(names, levels.tolist(), strict=True):
+    for name, level in zip(names, levels, strict=True):
         if name in seen:
             raise FormulaDataError(
                 f"has the levels {seen[name]!r} and {level!r}, which are spelled alike",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from lmeformula.design.random import term_blocks
 from lmeformula.design.recipe import Recipe
 from lmeformula.design.response import check_trials, response_block, response_parts
 from lmeformula.design.side_by_side import joined_rows, term_places
+from lmeformula.design.used import columns_used
 from lmeformula.design.values import Column, Numbers, as_floats, take
 from lmeformula.design.variables import (
     complete_rows,
@@ -80,7 +81,10 @@ def rebuild(
     if sizes and design.response is not None and design.response.kind == "matrix":
         response, sizes = True, False
     recipe = recipe_of(design)
-    scope = _scope(recipe, newdata)
+    named = [
+        each for each in (offset, weights, recipe.offset, recipe.weights) if isinstance(each, str)
+    ]
+    scope = _scope(recipe, newdata, design.formula, named)
     frame = scope.frame
     has_groups, has_weights = any(built), response or sizes
     with placed(design.formula.text):
@@ -144,7 +148,7 @@ def columns_on(design: Design, newdata: Mapping[str, Any], terms: TermSum) -> Ma
       FormulaDataError: if the design was put together by hand, or the data does not fit.
     """
     recipe = recipe_of(design)
-    scope = _scope(recipe, newdata)
+    scope = _scope(recipe, newdata, design.formula, [])
     with placed(design.formula.text):
         model, _ = without_reserved(design.formula, scope)
         model = replace(model, fixed=replace(model.fixed, sum=terms))
@@ -153,8 +157,9 @@ def columns_on(design: Design, newdata: Mapping[str, Any], terms: TermSum) -> Ma
         return columns_of(terms, variables, scope.frame.num_rows)
 
 
-def _scope(recipe: Recipe, newdata: object) -> Scope:
-    return Scope(open_frame(newdata), recipe.functions, recipe.memory, True)
+def _scope(recipe: Recipe, newdata: object, formula: Formula, named: Sequence[str]) -> Scope:
+    frame = open_frame(newdata, lambda columns: [*columns_used(formula, columns), *named])
+    return Scope(frame, recipe.functions, recipe.memory, True)
 
 
 def _of_terms(model: Formula, built: tuple[bool, ...]) -> tuple[RandomTerm, ...]:

@@ -160,11 +160,11 @@ def test_mapping_column(name: str) -> None:
 
 NOT_TABLES = [
     (3, "the data must be a table, not int"),
-    ("abc", "the data must be a table, not 'abc'"),
+    ("abc", "there is no file abc"),
     (None, "the data must be a table, not NoneType"),
     (np.zeros((3, 2)), "the data must be a table, not ndarray"),
     (pd.Series([1, 2]), "the data must be a table, not Series"),
-    (pl.DataFrame({"x": [1]}).lazy(), "the data is a lazy frame"),
+    (pl.DataFrame({"x": []}).lazy(), "the data has no rows"),
     ({}, "the data has no columns"),
     (pd.DataFrame(), "the data has no columns"),
     ({"x": []}, "the data has no rows"),
