@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.covariance.eigen import symmetric_eigen
 
 # Elements are kept at least this far from where a factor becomes singular: there the derivative of log |M|
 # loses digits as the inverse square of it. Faces that are reached are taken exactly in the result.
@@ -123,7 +124,7 @@ def triangular(root: Floats) -> Floats:
 
 def positive_part(matrix: Floats, least: float = 0.0) -> Floats:
     """A symmetric matrix without its negative eigenvalues, and those that are no more than `least`."""
-    values, vectors = np.linalg.eigh(matrix)
+    values, vectors = symmetric_eigen(matrix)
     return np.asarray((vectors * np.where(values > least, values, 0.0)) @ vectors.T)
 
 
@@ -220,7 +221,7 @@ class LinearChart:
         # K's least eigenvalue, restricted to the elements that the column has, if that is negative.
         places = self.faces[face]
         rows = self.basis[places]
-        values, vectors = np.linalg.eigh(-np.einsum("sab,ac,tcb->st", rows, pull, rows))
+        values, vectors = symmetric_eigen(-np.einsum("sab,ac,tcb->st", rows, pull, rows))
         moved = elements.copy()
         moved[places] = 10 * SHORT * vectors[:, -1]
         return Escape(moved, float(values[-1]))

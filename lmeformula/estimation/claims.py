@@ -16,6 +16,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.certificate import Certificate, Claim
+from lmeformula.covariance.eigen import symmetric_eigen
 from lmeformula.em.outcome import Outcome
 from lmeformula.estimation.coordinates import (
     NO_INFORMATION,
@@ -253,7 +254,7 @@ def directions(found: Evidence) -> Directions:
     scaled = information / np.outer(scale, scale)
     if not np.isfinite(scaled).all():
         scaled = np.zeros_like(scaled)
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = symmetric_eigen(scaled)
     turned = vectors.T @ (back / scale).T
     # On a logarithmic scale the second derivative has the first one in it, which is not quite zero; each
     # direction has its own share of that, and fixed effects, in whatever unit, have none. With its sign: of

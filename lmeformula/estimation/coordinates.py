@@ -14,6 +14,7 @@ import numpy as np
 import scipy.linalg as sl
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.covariance.eigen import symmetric_eigen
 from lmeformula.likelihood.ways import covariance_ways
 from lmeformula.model.compile import Model
 from lmeformula.model.params import ParamSpace
@@ -150,7 +151,7 @@ def determined_inverse(
     if not np.isfinite(scaled).all():
         loose[usable] = True
         return Determined(covariance, loose)
-    values, vectors = np.linalg.eigh(scaled)
+    values, vectors = symmetric_eigen(scaled)
     has_some = values > NO_INFORMATION * len(values)
     moves = inner @ (vectors / scale[:, None])
     good = moves[:, has_some]

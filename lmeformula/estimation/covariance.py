@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmeformula.arrays import Floats
+from lmeformula.covariance.eigen import symmetric_eigen
 from lmeformula.estimation.coordinates import least_known
 from lmeformula.likelihood.laplace.observed import Observed
 from lmeformula.model.params import ParamSpace
@@ -37,7 +38,7 @@ def covariance_of(observed: Observed, least: Floats) -> Floats:
         return found
     diagonal = np.diag(along)
     scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
-    values, vectors = np.linalg.eigh(along * np.outer(scale, scale))
+    values, vectors = symmetric_eigen(along * np.outer(scale, scale))
     known = values > max(ROUNDING, observed.noise) * len(values)
     directions = ways @ (scale[:, None] * vectors)
     sure, unsure = directions[:, known], directions[:, ~known]

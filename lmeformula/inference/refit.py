@@ -132,6 +132,7 @@ def refit_exactly(fit: FittedModel, model: Model) -> FittedModel:
     assert model.design.y is not None
     with one_blas_thread():
         data = respond(carrier, model.design.y)
-        return estimate_exact(
-            model, fit.reml, data=data, start=None if fit.singular else fit.params
-        )
+        # Of a single term the moments of the new response are nearer to its maximum.
+        has_moments = len(model.design.terms) == 1
+        start = None if fit.singular or has_moments else fit.params
+        return estimate_exact(model, fit.reml, data=data, start=start)

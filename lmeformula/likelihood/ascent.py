@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.likelihood.evaluation import Evaluation, Measure, Summit
 from lmeformula.likelihood.factors import FactorSpace
-from lmeformula.likelihood.newton import LONGEST_STEP, Ways, ways_of
+from lmeformula.likelihood.hill import Hill
+from lmeformula.likelihood.polishing import polished_summit
 
 MAX_STEPS = 200
 # A maximum is higher than one that was found if it is by this; along a level way there are no others.
@@ -32,9 +32,6 @@ NEGLIGIBLE_GAIN = 1e-9
 # From so many steps on, or where none rises, the information is measured, where that can be done: one that
 # leaves out how coefficients and factors depend on each other leads to and fro across a ridge.
 SLOW_STEPS = 15
-# Newton steps at the end, of the information as it is measured; one after which less than this is gained is the
-# last, and directions with a smaller share of information are left alone. Values differ by rounding.
-MOST_POLISHING, POLISHED, KNOWN, ROUNDING = 4, 1e-20, 1e-5, 1e-12
 # A rise of less, relative to the value, is none.
 UNTOLD = 1e-15
 # A face this near is rested on, and none is left, for so little: between the two the likelihood differs by
@@ -50,33 +47,6 @@ SHORTER = (1.0, 0.2, 0.04)
 # So many whole steps in a row that rise by less than this share of what they promise lead nowhere, such as to
 # and fro across a variance of zero.
 MOST_LEVEL, LEVEL = 3, 0.01
-
-
-class _Hill(NamedTuple):
-    """A likelihood to be climbed; attributes as of `ascend`."""
-
-    evaluate: Callable[[Floats], Evaluation]
-    space: FactorSpace
-    num_rows: int
-    negligible: float
-    measure: Measure | None
-
-    def elements(self, point: Evaluation) -> Floats:
-        """(t,) the elements of the factors at a point, the last of its coordinates."""
-        return point.coordinates[-self.space.size :]
-
-    def others(self, point: Evaluation) -> Floats:
-        """(m,) its other coordinates."""
-        return point.coordinates[: -self.space.size]
-
-    def free(self, point: Evaluation, resting: Mask) -> Mask:
-        """(m + t,) which coordinates of a point may move: not elements (t,) that rest or make no difference."""
-        is_free = ~(resting | self.space.idle(self.elements(point)))
-        return np.concatenate([np.ones(len(self.others(point)), bool), is_free])
-
-    def at(self, others: Floats, elements: Floats) -> Evaluation:
-        """The likelihood at coordinates."""
-        return self.evaluate(np.concatenate([others, elements]))
 
 
 def ascend(
@@ -116,7 +86,7 @@ def ascend(
     Returns:
       The summit, whether or not it is one.
     """
-    hill = _Hill(evaluate, space, num_rows, negligible, measure)
+    hill = Hill(evaluate, space, num_rows, negligible, measure)
     nothing, others = np.zeros(space.size, bool), len(start) - space.size
     # Where other coordinates go along, measuring takes too long to be tried out.
     trial, steps = (hill._replace(measure=None), TRIAL_STEPS) if others else (hill, MORE_STEPS)
@@ -147,7 +117,7 @@ def ascend(
         if _is_higher(found, best):
             best = found
     best = best._replace(num_evaluations=count)
-    return best if measure is None or not polished else _polished(hill, measure, best)
+    return best if measure is None or not polished else polished_summit(hill, measure, best)
 
 
 def _is_higher(found: Summit, best: Summit) -> bool:
@@ -170,7 +140,7 @@ def _may_be_higher(found: Summit, best: Summit) -> bool:
     return is_left and found.point.value + in_sight > best.point.value + HIGHER
 
 
-def _tops(hill: _Hill, best: Summit, arc: Floats) -> list[Floats]:
+def _tops(hill: Hill, best: Summit, arc: Floats) -> list[Floats]:
     """The highest of those elements (a, t) on a half circle that stand above their neighbours.
 
     Where other coordinates go with them, what they are at the best so far says little elsewhere: then a few
@@ -197,38 +167,7 @@ def tops_on(values: Floats, with_others: bool) -> Ints:
     return tops
 
 
-def _polished(hill: _Hill, measure: Measure, summit: Summit) -> Summit:
-    """Newton steps of the measured information, along what has some: what is said of a place that is nearly
-    a maximum would go with the way that led there."""
-    space, count = hill.space, summit.num_evaluations
-    point, gain = summit.point, summit.gain
-    for _ in range(MOST_POLISHING):
-        free = hill.free(point, summit.resting)
-        if not free.any() or not gain > POLISHED:
-            break
-        ways = _look(hill, measure(point, free), free)
-        step = ways.newton(KNOWN)
-        if ways.excess(step) > 1.0:
-            break
-        moved = point._replace(coordinates=point.coordinates + step)
-        following = hill.at(hill.others(moved), space.settle(hill.elements(moved)))
-        count += 1
-        if not following.value >= point.value - ROUNDING * (1.0 + abs(point.value)):
-            break
-        point, gain = following, float(following.score @ step)
-    # The gain that the ascent ended with says whether it did its work; it is not better for being polished.
-    elements = space.rest(hill.elements(point), summit.resting)
-    return summit._replace(point=point, elements=elements, num_evaluations=count)
-
-
-def _look(hill: _Hill, point: Evaluation, free: Mask) -> Ways:
-    """Look at the likelihood in the directions of its information."""
-    limits = np.full(len(free), np.inf)
-    limits[-hill.space.size :] = LONGEST_STEP + np.abs(hill.elements(point))
-    return ways_of(point.score, point.information, free, limits)
-
-
-def _without_doubtful(hill: _Hill, summit: Summit, thorough: bool) -> list[tuple[Floats, Mask]]:
+def _without_doubtful(hill: Hill, summit: Summit, thorough: bool) -> list[tuple[Floats, Mask]]:
     """Starts at the summit with one after the other of its doubtful elements at rest on a face.
 
     Single standard deviations that rest at zero take its place: each alone may account for what varies.
@@ -248,7 +187,7 @@ def _without_doubtful(hill: _Hill, summit: Summit, thorough: bool) -> list[tuple
     return starts
 
 
-def _is_beside(hill: _Hill, point: Evaluation, known: Summit) -> bool:
+def _is_beside(hill: Hill, point: Evaluation, known: Summit) -> bool:
     """Whether a point is where a known maximum is the only one: nearby, where its quadratic tells all.
 
     That quadratic has to have told the value and the slope there.
@@ -267,7 +206,7 @@ def _is_beside(hill: _Hill, point: Evaluation, known: Summit) -> bool:
 
 
 def _climb(
-    hill: _Hill,
+    hill: Hill,
     start: Floats,
     resting: Mask,
     max_steps: int = MAX_STEPS,
@@ -289,6 +228,7 @@ def _climb(
     hill = hill._replace(evaluate=look)
     point, is_beside = look(start), True
     gain, damping, is_slow, num_level = np.inf, LEAST_DAMPING, False, 0
+    is_left = known is None
     for number in range(max_steps):
         is_slow = is_slow or number >= SLOW_STEPS
         resting = resting & ~space.idle(hill.elements(point))
@@ -297,8 +237,14 @@ def _climb(
             return known._replace(num_evaluations=count)
         if measure is not None and is_slow:
             point = measure(point, free)
-        ways = _look(hill, point, free)
+        ways = hill.ways(point, free)
         gain, before = ways.gain(), count
+        if not is_left and resting.any() and gain < MOST_IN_SIGHT:
+            # What is higher next to a face than the top of it will be is no way to a maximum there.
+            freed = _leave_a_face(hill, point, resting, gain)
+            if freed is not None:
+                is_left, (point, resting) = True, freed
+                continue
         step = ways.trusted_step(damping) if gain >= negligible else np.zeros(len(free))
         promise = float(point.score @ step)
         # Where gradients are rounding, a flat direction promises more than any step along it.
@@ -347,7 +293,7 @@ def _line_search(
     return None
 
 
-def _rest_on_faces(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask]:
+def _rest_on_faces(hill: Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask]:
     """Take elements that lie next to a face there, where that does not lower the likelihood."""
     space = hill.space
     for term, face in space.faces:
@@ -361,7 +307,7 @@ def _rest_on_faces(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evalu
     return point, resting
 
 
-def _empty(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask] | None:
+def _empty(hill: Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask] | None:
     """Take a variance that is next to nothing to zero, where that does not lower the likelihood."""
     for moved, at_rest in hill.space.emptied(hill.elements(point), resting):
         there = hill.at(hill.others(point), moved)
@@ -370,8 +316,17 @@ def _empty(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, M
     return None
 
 
-def _leave_a_face(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evaluation, Mask] | None:
-    """Set the elements of a face free away from which the likelihood rises, if there is one."""
+def _leave_a_face(
+    hill: Hill, point: Evaluation, resting: Mask, least: float = 0.0
+) -> tuple[Evaluation, Mask] | None:
+    """Set the elements of a face free away from which the likelihood rises, if there is one.
+
+    Args:
+      hill: the likelihood.
+      point: on the face.
+      resting: (t,) which elements rest.
+      least: how much it has to rise; where it promises less than that nothing is tried.
+    """
     space, elements = hill.space, hill.elements(point)
     if not np.isfinite(point.value):
         return None
@@ -380,11 +335,12 @@ def _leave_a_face(hill: _Hill, point: Evaluation, resting: Mask) -> tuple[Evalua
             continue
         score = point.score[-space.size :]
         moved, curvature = space.escape(term, face, elements, score, point.slopes)
-        if curvature > FREEING_CURVATURE * hill.num_rows:
+        promise = 0.5 * curvature * float(np.sum((moved - elements) ** 2))
+        if curvature > FREEING_CURVATURE * hill.num_rows and promise > least:
             for share in SHORTER:
                 # What makes no difference on the face jumps.
                 shares = np.where(space.idle(elements), 1.0, share)
                 away = hill.at(hill.others(point), elements + shares * (moved - elements))
-                if away.value > point.value + NOTHING:
+                if away.value > point.value + NOTHING + least:
                     return away, resting & (moved == elements)
     return None

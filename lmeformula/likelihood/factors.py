@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,8 @@ ANGLES = 36
 MOST_TOGETHER = 4
 
 
-class FactorSpace(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FactorSpace:
     """The free elements of the factors of all terms, each on the scale of its column of the data.
 
     Attributes:
@@ -44,12 +46,12 @@ class FactorSpace(NamedTuple):
 
     charts: tuple[Chart, ...]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return sum(chart.size for chart in self.charts)
 
-    @property
+    @cached_property
     def faces(self) -> tuple[tuple[int, int], ...]:
         """Every face, as the term that it belongs to and its number there."""
         return tuple(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.covariance.eigen import symmetric_eigen
 
 # A step changes an element of a factor by at most this, plus its own size.
 LONGEST_STEP = 0.5
@@ -80,8 +81,9 @@ class Ways(NamedTuple):
             reach = 1.0 / (np.abs(self.vectors) / (self.scale * self.trusted)[:, None]).max(
                 axis=0, initial=0.0
             )
-            lengths = np.minimum(np.abs(self.along) / np.abs(self.values), reach)
-        return float(np.nansum(np.abs(self.along) * lengths))
+            along = np.abs(self.along)
+            rises = along * np.minimum(along / np.abs(self.values), reach)
+        return float(rises[along > 0.0].sum())
 
 
 def ways_of(score: Floats, information: Floats, free: Mask, limits: Floats) -> Ways:
@@ -98,5 +100,5 @@ def ways_of(score: Floats, information: Floats, free: Mask, limits: Floats) -> W
     # What a coordinate changes the likelihood by within its whole trusted length may be rounding: no scale.
     least = FLAT / np.minimum(trusted, 1.0) ** 2
     scale = np.sqrt(np.maximum(np.abs(information.diagonal()), least))
-    values, vectors = np.linalg.eigh(information / (scale[:, None] * scale))
+    values, vectors = symmetric_eigen(information / (scale[:, None] * scale))
     return Ways(free, scale, values, vectors, vectors.T @ (score[free] / scale), trusted)

@@ -23,7 +23,7 @@ from lmeformula.likelihood.gaussian.likelihood import (
     solve_quickly,
     variance_of,
 )
-from lmeformula.likelihood.gaussian.moments import moment_start
+from lmeformula.likelihood.gaussian.moments import covariance_start, moment_start
 from lmeformula.likelihood.gaussian.no_residual import may_lack_residual, without_limit
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal, orthogonal
 from lmeformula.likelihood.gaussian.restricted import restricted
@@ -103,7 +103,6 @@ def fit_exact(
     References:
       Gilmour, Thompson, Cullis (1995), Biometrics 51, 1440-1450, for the average information.
     """
-    scales = data.column_scales()
     roots = data.column_roots(space)
     elements = factor_space(space, roots)
     inner = orthogonal(data)
@@ -120,7 +119,7 @@ def fit_exact(
 
         return point if point.detail is None else with_measured(score, point, free)
 
-    first = _first_elements(data, space, elements, scales, start)
+    first = _first_elements(data, space, elements, roots, start)
     endless = () if reml or space.held_sd is not None else without_limit(data)
     if endless:
         # Wherever else there is a maximum, it is none of the likelihood's.
@@ -247,12 +246,16 @@ def _first_elements(
     data: Sums,
     space: ParamSpace,
     elements: FactorSpace,
-    scales: tuple[Floats, ...],
+    roots: tuple[Floats, ...],
     start: Params | None,
 ) -> Floats:
     if start is not None:
         return elements_at(elements, start)
-    sds = moment_start(data, scales, space.held_sd)
+    if elements.is_linear:
+        factor = covariance_start(data, roots[0], space.held_sd)
+        if factor is not None:
+            return elements.near((factor,))
+    sds = moment_start(data, data.column_scales(), space.held_sd)
     return np.concatenate(
         [chart.start(float(sd)) for chart, sd in zip(elements.charts, sds, strict=True)]
     )

@@ -2,7 +2,8 @@
 
 Henderson's first method. The squared residual totals of the levels of every coefficient have expectations that
 are linear in all variances, with coefficients read off Z'WZ; correlations are left at zero, and of the fixed
-effects only the direction that the totals know best is taken out.
+effects only the direction that the totals know best is taken out. Of a term that is the only one their products
+tell all of its covariance; balanced data have their maximum there.
 
 References: Searle, Casella, McCulloch (1992), Variance Components, section 5.3.
 """
@@ -15,10 +16,13 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts
 from lmeformula.arrays import Floats
+from lmeformula.covariance.eigen import symmetric_eigen
 from lmeformula.likelihood.gaussian.sums import Sums
 
 # What a start must lie between, where the moments say otherwise or nothing.
 LEAST, USUAL, MOST = 0.05, 0.4, 50.0
+# Most coefficients of which all covariances are estimated together.
+MOST_TOGETHER = 8
 
 
 def moment_start(data: Sums, scales: tuple[Floats, ...], sigma: float | None) -> Floats:
@@ -41,6 +45,45 @@ def moment_start(data: Sums, scales: tuple[Floats, ...], sigma: float | None) ->
         usable = np.isfinite(ratio) and ratio > 0
         starts.append(np.clip(np.sqrt(ratio), LEAST, MOST) if usable else USUAL)
     return np.array(starts)
+
+
+def covariance_start(data: Sums, root: Floats, sigma: float | None) -> Floats | None:
+    """A relative factor (k, k) of the only term's covariance.
+
+    Args:
+      data: cross products.
+      root: (k, k) lower triangular B of the term's columns, those of Z B^-1 orthogonal and of unit size.
+      sigma: the residual sd if it is fixed, else None.
+    Returns:
+      The factor; None where there are other terms, too many coefficients, or the moments are no covariance that
+      is well inside: then each coefficient starts alike.
+    """
+    k = len(root)
+    if data.plan.rest or k > MOST_TOGETHER:
+        return None
+    assert isinstance(data.products, CrossProducts)
+    back = np.linalg.inv(root)
+    products = back.T @ data.products.lead @ back
+    totals = data.Zy.reshape(-1, k) @ back
+    # The sums over levels of t t' and of all squares are A G A + s^2 A and tr(A G) + s^2 n, on average.
+    mean = products.sum(axis=0)
+    system = np.empty((k * k + 1, k * k + 1))
+    system[:-1, :-1] = np.einsum("lab,lcd->acbd", products, products).reshape(k * k, k * k)
+    system[:-1, -1] = system[-1, :-1] = mean.ravel()
+    system[-1, -1] = data.n
+    squares = np.append((totals.T @ totals).ravel(), data.yy)
+    try:
+        found = np.linalg.solve(system, squares)
+    except np.linalg.LinAlgError:
+        return None
+    noise = float(found[-1]) if sigma is None else sigma**2
+    if not (np.isfinite(found).all() and noise > 0.0):
+        return None
+    relative = found[:-1].reshape(k, k) / noise
+    values = symmetric_eigen(0.5 * (relative + relative.T))[0]
+    if not (values[0] > LEAST**2 and values[-1] < MOST**2):
+        return None
+    return np.asarray(back @ np.linalg.cholesky(0.5 * (relative + relative.T)))
 
 
 def _moments(data: Sums) -> Floats:

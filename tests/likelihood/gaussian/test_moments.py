@@ -7,7 +7,13 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.likelihood.gaussian.exact import fit_exact
-from lmeformula.likelihood.gaussian.moments import LEAST, MOST, USUAL, moment_start
+from lmeformula.likelihood.gaussian.moments import (
+    LEAST,
+    MOST,
+    USUAL,
+    covariance_start,
+    moment_start,
+)
 from lmeformula.likelihood.gaussian.sums import sums
 from tests.simulate import make_design
 
@@ -55,3 +61,43 @@ def test_few_evaluations(name):
     found = fit_exact(sums(model.design), model.space, thorough=False, polished=False)
     assert found.converged
     assert found.num_evaluations <= (6 if name == "weights" else 5)
+
+
+def balanced() -> dict[str, np.ndarray]:
+    """30 groups of 6 rows with the same x, an intercept and a slope with correlations."""
+    rng = np.random.default_rng(7)
+    g, x = np.repeat(np.arange(30), 6), np.tile(np.arange(6.0), 30)
+    effects = rng.normal(size=(30, 2)) @ np.array([[2.0, 0.7], [0.0, 0.8]])
+    return {"y": 3.0 + effects[g, 0] + effects[g, 1] * x + rng.normal(size=180), "x": x, "g": g}
+
+
+def factor_of(formula: str, data, sigma: float | None = None) -> np.ndarray | None:
+    model = lf.compile(lf.design(formula, data))
+    found = sums(model.design)
+    return covariance_start(found, found.column_roots(model.space)[0], sigma)
+
+
+def test_balanced_data_have_their_maximum_at_the_moments():
+    model = lf.compile(lf.design("y ~ x + (x | g)", balanced()))
+    found = fit_exact(sums(model.design), model.space, thorough=False, polished=False)
+    assert found.num_evaluations == 1
+    assert found.gain < 1e-20
+
+
+def test_a_known_sigma_is_the_unit_of_the_start():
+    data = balanced()
+    one, four = factor_of("y ~ x + (x | g)", data, 1.0), factor_of("y ~ x + (x | g)", data, 0.25)
+    assert np.allclose(four @ four.T, 16.0 * one @ one.T)
+
+
+@pytest.mark.parametrize(
+    ("formula", "changes"),
+    [
+        ("y ~ x + (x | g) + (1 | h)", {"h": np.arange(180) % 7}),
+        # No variance between groups, and no residual one.
+        ("y ~ x + (x | g)", {"y": np.tile([1.0, -1.0, 0.0, 0.0, -1.0, 1.0], 30)}),
+        ("y ~ x + (1 | g)", {"y": np.repeat(np.arange(30.0), 6)}),
+    ],
+)
+def test_moments_that_are_no_covariance_are_no_start(formula, changes):
+    assert factor_of(formula, balanced() | changes) is None
