@@ -30,6 +30,9 @@ from lmeformula.errors import ColumnNotFoundError, FormulaDataError
 from lmeformula.formula.ir import Span
 from lmeformula.rows import Source, gather, source_of
 
+# NumPy's numbers that a table holds. Longer floats are refused: they would lose digits.
+PLAIN = frozenset(map(np.dtype, ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -38,7 +41,7 @@ class Frame:
     Attributes:
       columns: their names, in order.
       num_rows: how many rows there are.
-      series: gives the column at a position, as a narwhals series.
+      series: gives the column at a position, as a narwhals series, or a pandas one that is still to be.
       texts: columns of text that come as codes.
       by_name: columns whose categories are taken in the order of their names.
       origin: where the rows were read from; "" for a table in memory.
@@ -48,7 +51,7 @@ class Frame:
 
     columns: tuple[str, ...]
     num_rows: int
-    series: Callable[[int], nw.Series[Any]]
+    series: Callable[[int], Any]
     texts: frozenset[str] = frozenset()
     by_name: frozenset[str] = frozenset()
     origin: str = ""
@@ -163,7 +166,7 @@ def _is_column(value: Any) -> bool:
 def _native_frame(data: Any) -> Frame:
     # Columns go to narwhals one at a time: it refuses a whole frame for a repeated name, used or not.
     if nw.dependencies.is_pandas_dataframe(data):
-        return Frame(tuple(map(_name, data.columns)), len(data), lambda i: _series(data.iloc[:, i]))
+        return Frame(tuple(map(_name, data.columns)), len(data), lambda i: data.iloc[:, i])
     if nw.dependencies.is_pyarrow_table(data):
         return Frame(
             tuple(map(_name, data.column_names)), data.num_rows, lambda i: _series(data.column(i))
@@ -222,7 +225,11 @@ def _read(frame: Frame, name: str) -> Column:
             f"the data has {len(positions)} columns named {name!r}",
             hint="Rename or drop all but one, so that it is clear which one is meant.",
         )
-    series = frame.series(positions[0])
+    native = frame.series(positions[0])
+    numbers = _plain(native)
+    if numbers is not None:
+        return numbers
+    series = _series(native)
     try:
         if name in frame.texts and series.null_count() < len(series):
             return _by_name(_dictionary(series.to_native()), is_text=True)
@@ -235,6 +242,15 @@ def _read(frame: Frame, name: str) -> Column:
             f"column {name!r} holds a number that cannot be calculated with, such as a signalling NaN",
             hint="Convert the column to float.",
         ) from None
+
+
+def _plain(native: Any) -> Numbers | None:
+    """Numbers of NumPy's types in a pandas series, read as they are; None of anything else."""
+    dtype = getattr(native, "dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype not in PLAIN:
+        return None
+    values = native.to_numpy()
+    return Numbers(values if dtype.kind != "f" else np.asarray(values, np.float64))
 
 
 def missing_column(

@@ -11,7 +11,7 @@ from lmeformula.likelihood.hill import Hill
 # Newton steps at the end, of the information as it is measured; one after which less than this is gained is the
 # last, and directions with a smaller share of information are left alone. Values differ by rounding. Where no
 # more than NEARLY is left, the information at hand may do as well.
-MOST_POLISHING, POLISHED, KNOWN, ROUNDING, NEARLY = 4, 1e-20, 1e-5, 1e-12, 1e-12
+MOST_POLISHING, POLISHED, KNOWN, ROUNDING, NEARLY = 4, 1e-20, 1e-5, 1e-12, 1e-14
 
 
 def polished_summit(hill: Hill, measure: Measure, summit: Summit) -> Summit:

@@ -119,7 +119,7 @@ def fit_exact(
 
         return point if point.detail is None else with_measured(score, point, free)
 
-    first = _first_elements(data, space, elements, roots, start)
+    first = _first_elements(data, space, elements, roots, start, reml)
     endless = () if reml or space.held_sd is not None else without_limit(data)
     if endless:
         # Wherever else there is a maximum, it is none of the likelihood's.
@@ -248,11 +248,12 @@ def _first_elements(
     elements: FactorSpace,
     roots: tuple[Floats, ...],
     start: Params | None,
+    reml: bool,
 ) -> Floats:
     if start is not None:
         return elements_at(elements, start)
     if elements.is_linear:
-        factor = covariance_start(data, roots[0], space.held_sd)
+        factor = covariance_start(data, roots[0], space.held_sd, reml)
         if factor is not None:
             return elements.near((factor,))
     sds = moment_start(data, data.column_scales(), space.held_sd)

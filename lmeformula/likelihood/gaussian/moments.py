@@ -47,30 +47,42 @@ def moment_start(data: Sums, scales: tuple[Floats, ...], sigma: float | None) ->
     return np.array(starts)
 
 
-def covariance_start(data: Sums, root: Floats, sigma: float | None) -> Floats | None:
+def covariance_start(
+    data: Sums, root: Floats, sigma: float | None, reml: bool = False
+) -> Floats | None:
     """A relative factor (k, k) of the only term's covariance.
 
     Args:
       data: cross products.
       root: (k, k) lower triangular B of the term's columns, those of Z B^-1 orthogonal and of unit size.
       sigma: the residual sd if it is fixed, else None.
+      reml: without the bias that fixed effects make.
     Returns:
       The factor; None where there are other terms, too many coefficients, or the moments are no covariance that
       is well inside: then each coefficient starts alike.
     """
-    k = len(root)
-    if data.plan.rest or k > MOST_TOGETHER:
+    k, p = len(root), len(data.ols)
+    if data.plan.rest or max(k, p if reml else 0) > MOST_TOGETHER:
         return None
     assert isinstance(data.products, CrossProducts)
     back = np.linalg.inv(root)
     products = back.T @ data.products.lead @ back
     totals = data.Zy.reshape(-1, k) @ back
     # The sums over levels of t t' and of all squares are A G A + s^2 A and tr(A G) + s^2 n, on average.
-    mean = products.sum(axis=0)
+    mean, pairs = products.sum(axis=0), np.einsum("lab,lcd->acbd", products, products)
+    if reml:
+        # Of A the fixed effects take C C' between all levels.
+        taken = back.T @ data.ZQ.reshape(-1, k, p)
+        own = taken @ taken.transpose(0, 2, 1)
+        crossed = np.einsum("lab,lcd->acbd", products, own)
+        between = np.einsum("lap,lcq->acpq", taken, taken).reshape(k * k, p * p)
+        pairs += (between @ between.T).reshape(pairs.shape)
+        pairs -= crossed + crossed.transpose(1, 0, 3, 2)
+        mean = mean - own.sum(axis=0)
     system = np.empty((k * k + 1, k * k + 1))
-    system[:-1, :-1] = np.einsum("lab,lcd->acbd", products, products).reshape(k * k, k * k)
+    system[:-1, :-1] = pairs.reshape(k * k, k * k)
     system[:-1, -1] = system[-1, :-1] = mean.ravel()
-    system[-1, -1] = data.n
+    system[-1, -1] = data.freedom(reml)
     squares = np.append((totals.T @ totals).ravel(), data.yy)
     try:
         found = np.linalg.solve(system, squares)

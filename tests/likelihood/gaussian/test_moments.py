@@ -77,9 +77,10 @@ def factor_of(formula: str, data, sigma: float | None = None) -> np.ndarray | No
     return covariance_start(found, found.column_roots(model.space)[0], sigma)
 
 
-def test_balanced_data_have_their_maximum_at_the_moments():
+@pytest.mark.parametrize("reml", [False, True])
+def test_balanced_data_have_their_maximum_at_the_moments(reml):
     model = lf.compile(lf.design("y ~ x + (x | g)", balanced()))
-    found = fit_exact(sums(model.design), model.space, thorough=False, polished=False)
+    found = fit_exact(sums(model.design), model.space, reml=reml, thorough=False, polished=False)
     assert found.num_evaluations == 1
     assert found.gain < 1e-20
 
