@@ -127,7 +127,7 @@ def estimate_mcem(
 
     def end(model: Model, psi: Floats) -> End:
         mode = mode_at(model, arrays, psi, at_start)
-        reference = functools.partial(laplace_reference, model, arrays)
+        reference = functools.partial(laplace_reference, model, arrays, seed)
         exactly = by_blocks(model, arrays, mode)
         return End(
             Effects(*conditional(mode.factor, mode.u)),

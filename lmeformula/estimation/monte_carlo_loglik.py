@@ -1,9 +1,9 @@
-"""The log-likelihood of a Monte Carlo fit: by quadrature where effects are few a block, or else bridged."""
+"""The log-likelihood of a Monte Carlo fit: by quadrature where effects are few a block, or else by draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,13 @@ from lmeformula.likelihood.quadrature.integrand import integrand
 from lmeformula.likelihood.quadrature.marginal import Quadrature
 from lmeformula.model.compile import Model
 
+if TYPE_CHECKING:
+    from lmeformula.em.bridge import LogRatio
+
+# With so many draws of each chain a bridge is as good as control variates, which are worked out row by row.
+MANY_DRAWS = 500
+# Control variates leave less error than this, or else the two densities are too far apart for them.
+SHARP = 0.1
 # Densities whose log ratio spreads by more than this share next to nothing: no bridge is tried.
 FAR_APART = 4.0
 # With more rows than these each draw is dear, and means are worth more than overlap.
@@ -32,11 +39,13 @@ class Reference(NamedTuple):
       geometry: its coordinates.
       excess: (m, c) log density over that of N(0, I) there, without its constant, at draws of the posterior.
       log_det: of its precision.
+      known: the log of the density's integral over the Gaussian's, where it is known already.
     """
 
     geometry: Geometry
     excess: Floats
     log_det: float
+    known: LogRatio | None = None
 
 
 # Parameters (d,) -> the log-likelihood by quadrature; None where that does not reach.
@@ -85,10 +94,11 @@ def by_blocks(model: Model, arrays: Arrays, mode: Mode) -> Exactly:
 
 
 def laplace_reference(
-    model: Model, arrays: Arrays, solution: Solution, geometry: Geometry
+    model: Model, arrays: Arrays, seed: int, solution: Solution, geometry: Geometry
 ) -> Reference:
     """By the mode of Gaussian effects; see `log_likelihood`."""
     from lmeformula.em.bridge import MOST_DRAWS
+    from lmeformula.sampling.controlled import controlled_integral
     from lmeformula.sampling.laplace import directions_of, whitening_factor
     from lmeformula.sampling.reference import excess_over, reference_at, whitening_of
 
@@ -96,11 +106,17 @@ def laplace_reference(
     if not isinstance(at.factor, Factor):
         log_det = whitening_factor(at.factor, directions_of(geometry.arrays)).log_det
         return Reference(geometry, solution.excess, log_det)
-    reference, kept = reference_at(arrays, at), solution.positions[:MOST_DRAWS]
+    reference = reference_at(arrays, at)
+    log_det = reference.factor.log_det
+    if len(solution.excess) < MANY_DRAWS:
+        known = controlled_integral(arrays, at, reference, solution.positions, seed)
+        if known.mc_error < SHARP:
+            return Reference(geometry, solution.excess, log_det, known)
+    kept = solution.positions[:MOST_DRAWS]
     return Reference(
         geometry._replace(arrays=whitening_of(reference, arrays, at, geometry.arrays)),
         excess_over(reference, at, kept, solution.excess[: len(kept)]),
-        reference.factor.log_det,
+        log_det,
     )
 
 
@@ -123,7 +139,9 @@ def _bridged(
     from lmeformula.em.path_integral import integral_along
     from lmeformula.em.programs import engine_of, num_rows
 
-    geometry, excess, log_det = reference
+    geometry, excess, log_det, known = reference
+    if known is not None:
+        return known.value - 0.5 * log_det, known.mc_error
     engine = engine_of(*of, seed)
     correction = LogRatio(float("nan"), float("nan"))
     if excess.std() < FAR_APART:

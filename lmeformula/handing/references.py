@@ -117,6 +117,12 @@ BRIDGE = (
     "Simulating ratios of normalizing constants via a simple identity: a theoretical exploration",
     "Statistica Sinica 6, 831-860",
 )
+PATH = (
+    "Oates, C. J., Papamarkou, T., Girolami, M.",
+    2016,
+    "The controlled thermodynamic integral for Bayesian model evidence comparison",
+    "Journal of the American Statistical Association 111, 634-645",
+)
 VARIATES = (
     "Mira, A., Solgi, R., Imparato, D.",
     2013,
@@ -198,3 +204,4 @@ def _used(fit: FittedModel) -> Iterator[tuple[tuple[str, int, str, str], str]]:
             yield BRIDGE, "log-likelihood"
             if fit.is_factored:
                 yield NEARER, "the Gaussian that the log-likelihood starts from"
+                yield PATH, "log-likelihood of many rows"
