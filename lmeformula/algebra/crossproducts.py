@@ -136,15 +136,25 @@ def layout(terms: tuple[TermBlock, ...]) -> Layout:
     for j in rest:
         starts[j] = start
         start += counts[j]
-    matrices = tuple(model_matrix(term) for term in terms)
+    # Rows have as many columns in one term as in another: what says so is there once.
+    pointers = {k: np.arange(0, len(terms[0].index) * k + 1, k, dtype=np.int32) for _, k in sizes}
+    matrices = tuple(model_matrix(term, pointers[len(term.columns)]) for term in terms)
     return Layout(sizes, lead, rest, (), tuple(starts), ()).with_matrices(matrices)
 
 
-def model_matrix(term: TermBlock) -> sp.csr_array:
-    """The (n, l k) sparse model matrix of a term: each row has its level's k columns."""
+def model_matrix(term: TermBlock, pointers: Codes | None = None) -> sp.csr_array:
+    """The (n, l k) sparse model matrix of a term: each row has its level's k columns.
+
+    Args:
+      term: the term.
+      pointers: (n + 1,) where the columns of each row start, if they are there already.
+    """
     n, k = term.values.shape
-    columns = term.index.astype(np.int32)[:, None] * np.int32(k) + np.arange(k, dtype=np.int32)
-    pointers = np.arange(0, n * k + 1, k, dtype=np.int32)
+    columns: Codes = term.index.astype(np.int32, copy=False)
+    if k > 1:
+        columns = np.add.outer(columns * np.int32(k), np.arange(k, dtype=np.int32))
+    if pointers is None:
+        pointers = np.arange(0, n * k + 1, k, dtype=np.int32)
     matrix = sp.csr_array(
         (np.ascontiguousarray(term.values).ravel(), columns.ravel(), pointers),
         shape=(n, len(term.levels) * k),

@@ -179,7 +179,7 @@ def _first_places(plan: Layout, term: int, level: Codes) -> Places:
 
 
 def find_incidence(plan: Layout) -> Incidence:
-    """Find where the terms meet, by one sort for each pair of them.
+    """Find where the terms meet, by counting, for each pair of them.
 
     Args:
       plan: layout of the effects, with the rows.

@@ -5,7 +5,9 @@ takes away what rounding leaves of the first, as long as the columns are well co
 Where they are not, and of few columns, where nothing is gained, there are reflections.
 
 References: Yamamoto, Nakatsukasa, Yanagisawa, Fukaya (2015), Roundoff error analysis of the CholeskyQR2
-algorithm, Electronic Transactions on Numerical Analysis 44, 306-326.
+algorithm, Electronic Transactions on Numerical Analysis 44, 306-326. Demmel, Grigori, Hoemmen, Langou (2012),
+Communication-optimal parallel and sequential QR and LU factorizations, SIAM Journal on Scientific Computing 34,
+A206-A239.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from lmeformula.arrays import Floats
 
 # From so many columns on products are faster.
 WIDE = 32
+# Rows of more than these are reflected in blocks of so many.
+BLOCK_ROWS = 100_000
 # Inverse condition numbers of columns of unit length from here on leave the first run half of its digits.
 CONDITION = 1e-4
 
@@ -33,10 +37,37 @@ def orthogonal(X: Floats) -> tuple[Floats, Floats]:
     """
     halves = _halves(X)
     if halves is None:
-        Q, R = np.linalg.qr(X)
-        return np.asarray(Q, float), np.asarray(R, float)
+        return _in_blocks(X) if len(X) > max(BLOCK_ROWS, X.shape[1]) else _reflected(X)
     Q, first, second = halves
     return Q @ _inverse(second), second @ first
+
+
+def _reflected(X: Floats) -> tuple[Floats, Floats]:
+    Q, R = np.linalg.qr(X)
+    return np.asarray(Q, float), np.asarray(R, float)
+
+
+def _in_blocks(X: Floats) -> tuple[Floats, Floats]:
+    """Q and R of very many rows: blocks of rows by themselves, then what they leave together.
+
+    LAPACK would copy all rows, twice.
+    """
+    Q = np.empty(X.shape)
+    starts = range(0, len(X), BLOCK_ROWS)
+    corners = []
+    for start in starts:
+        rows = slice(start, start + BLOCK_ROWS)
+        # A last block of few rows is (m, m) times (m, p).
+        left, corner = _reflected(X[rows])
+        Q[rows, : left.shape[1]] = left
+        corners.append(corner)
+    mixed, R = _reflected(np.concatenate(corners))
+    place = 0
+    for start, corner in zip(starts, corners, strict=True):
+        rows, size = slice(start, start + BLOCK_ROWS), len(corner)
+        Q[rows] = Q[rows, :size] @ mixed[place : place + size]
+        place += size
+    return Q, R
 
 
 def triangle(X: Floats) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from lmeformula.algebra.crossproducts import Layout, times_blocks
+from lmeformula.algebra.sparse_patterns import ordered_by
 from lmeformula.arrays import Codes, Floats, Ints
 
 
@@ -119,7 +120,7 @@ class SparseProducts(NamedTuple):
 
 
 def find_meetings(plan: Layout) -> Meetings:
-    """Find the pairs of levels that meet in some row, by one sort for each pair of terms."""
+    """Find the pairs of levels that meet in some row, by counting, for each pair of terms."""
     rest = plan.rest
     return Meetings(
         plan,
@@ -149,7 +150,7 @@ def sparse_products(meetings: Meetings, weights: Floats | None) -> SparseProduct
 
 
 def meet(plan: Layout, first: int, second: int) -> Meeting:
-    """Find the pairs of levels of two terms that meet in some row, by one sort.
+    """Find the pairs of levels of two terms that meet in some row.
 
     Args:
       plan: layout of the effects, with the rows.
@@ -158,21 +159,20 @@ def meet(plan: Layout, first: int, second: int) -> Meeting:
       The pairs, sorted, and which of them each row belongs to.
     """
     num_first, width = plan.sizes[first][0], plan.sizes[second][0]
-    key = plan.level(first).astype(np.int64)
-    key *= width
-    key += plan.level(second)
-    order = np.argsort(key)
-    key = key[order]
-    is_new = np.empty(len(key), bool)
-    is_new[:1] = True
-    np.not_equal(key[1:], key[:-1], out=is_new[1:])
-    slot = np.empty(len(key), np.int32)
-    slot[order] = np.cumsum(is_new, dtype=np.int32) - 1
-    distinct = key[is_new]
-    level = (distinct // width).astype(np.int32)
-    pointers = np.zeros(num_first + 1, np.int64)
-    np.cumsum(np.bincount(level, minlength=num_first), out=pointers[1:])
-    return Meeting(slot, level, (distinct % width).astype(np.int32), pointers)
+    # By the second term's levels, then by the first's, which leaves those of one level in order.
+    order, _ = ordered_by(plan.level(second), width)
+    again, starts = ordered_by(plan.level(first)[order], num_first)
+    order = order[again]
+    level = plan.level(second)[order]
+    is_new = np.empty(len(order), bool)
+    np.not_equal(level[1:], level[:-1], out=is_new[1:])
+    is_new[starts[:-1][np.diff(starts) > 0]] = True
+    count = np.cumsum(is_new, dtype=np.int32)
+    slot = np.empty(len(order), np.int32)
+    slot[order] = count - 1
+    pointers = np.concatenate([np.zeros(1, np.int64), count])[starts]
+    levels = np.repeat(np.arange(num_first, dtype=np.int32), np.diff(pointers))
+    return Meeting(slot, levels, level[is_new], pointers)
 
 
 def _pair(meeting: Meeting, plan: Layout, first: int, second: int, weights: Floats | None) -> Pair:

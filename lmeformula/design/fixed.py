@@ -57,8 +57,7 @@ def columns_of(
       FormulaDataError: if the matrix would be absurdly large.
     """
     if known is not None and (build, terms) in known:
-        values, names = known[build, terms]
-        return Matrix(values.copy(), names)
+        return known[build, terms]
     position = {expression: i for i, expression in enumerate(dict.fromkeys(terms.variables))}
     used = [Variable(label(expression), variables[expression]) for expression in position]
     products = [tuple(position[v] for v in term.variables) for term in terms.terms]

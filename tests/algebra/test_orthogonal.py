@@ -54,3 +54,17 @@ def test_by_reflections(spoil):
     np.testing.assert_array_equal(R, np.linalg.qr(X, mode="r"))
     np.testing.assert_allclose(Q.T @ Q, np.eye(Q.shape[1]), atol=1e-13)
     np.testing.assert_array_equal(triangle(X), R)
+
+
+@pytest.mark.parametrize("n", [200, 201, 203, 207, 250])
+def test_many_rows_are_reflected_in_blocks(n, monkeypatch):
+    X = dummies(n, 5, units=3.0)
+    expected = np.linalg.qr(X)
+    monkeypatch.setattr(module, "BLOCK_ROWS", 50)
+    Q, R = orthogonal(X)
+    signs = np.sign(np.diag(R) * np.diag(expected[1]))
+    np.testing.assert_array_equal(R, np.triu(R))
+    size = np.linalg.norm(X, axis=0)
+    np.testing.assert_allclose(signs[:, None] * R / size, expected[1] / size, atol=1e-14)
+    np.testing.assert_allclose(Q * signs, expected[0], atol=1e-13)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(5), atol=1e-14)

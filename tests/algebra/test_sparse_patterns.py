@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
-from lmeformula.algebra.sparse_patterns import pattern, with_elements
+from lmeformula.algebra.sparse_patterns import ordered_by, pattern, with_elements
 
 
 def test_they_are_as_constructed_ones():
@@ -19,3 +20,11 @@ def test_they_are_as_constructed_ones():
     np.testing.assert_array_equal(second.toarray(), 2.0 * dense.toarray())
     np.testing.assert_array_equal(first.T.toarray(), dense.toarray().T)
     assert len(places.data) == 0
+
+
+@pytest.mark.parametrize(("n", "count"), [(0, 3), (1, 1), (9, 4), (500, 7), (500, 5000)])
+def test_the_order_is_that_of_a_stable_sort(n, count):
+    codes = np.random.default_rng(2).integers(count, size=n).astype(np.int32)
+    order, starts = ordered_by(codes, count)
+    np.testing.assert_array_equal(order, np.argsort(codes, kind="stable"))
+    np.testing.assert_array_equal(starts, np.searchsorted(np.sort(codes), np.arange(count + 1)))
