@@ -121,7 +121,7 @@ class FittedModel:
     @property
     def marginal(self) -> type[Marginal]:
         """How its method integrates effects out; Laplace's way where that is by draws, which start there."""
-        from lmeformula.likelihood.laplace.likelihood import Determinant
+        from lmeformula.likelihood.laplace.determinant import Determinant
         from lmeformula.likelihood.quadrature.marginal import MARGINALS
 
         return MARGINALS.get(self.method, Determinant)

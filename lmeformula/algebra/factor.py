@@ -195,13 +195,14 @@ class Factor(ByModes):
 
     def leverages(self) -> Floats:
         """(n,) diagonal of Z Lambda M^-1 Lambda' Z'."""
-        return leverages(self.plan, self.lambdas, self._met())
+        return leverages(self.plan, self.lambdas, self.met())
 
     def covariances(self) -> tuple[Floats, ...]:
         """(n, k) of each term: M^-1 Lambda' Z' at the row's own level."""
-        return covariances(self.plan, self.lambdas, self._met())
+        return covariances(self.plan, self.lambdas, self.met())
 
-    def _met(self) -> Iterator[Met]:
+    def met(self) -> Iterator[Met]:
+        """The elements of M^-1 that the rows meet."""
         if self.incidence is not None:
             return self.incidence.met(self)
         return self.inverse().met(self.plan)

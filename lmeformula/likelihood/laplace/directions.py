@@ -16,6 +16,7 @@ class Directions(NamedTuple):
 
     Attributes:
       predictors: (v n, m) how the rows' predictors move with the fixed effects, and with effects that do.
+      at_mode: (v n, m) how they move in all, with each Lambda as well, where the effects are the mode.
       changes: (m, k, k) how each term's Lambda moves.
       own: (f, m) how the family's own parameters do.
       moves: (q, m) how the spherical effects do.
@@ -23,6 +24,7 @@ class Directions(NamedTuple):
     """
 
     predictors: Floats
+    at_mode: Floats
     changes: tuple[Floats, ...]
     own: Floats
     moves: Floats
@@ -50,35 +52,29 @@ def directions(
     plan: Layout,
     X: Floats,
     lambdas: tuple[Floats, ...],
+    u: Floats,
     changes: tuple[Floats, ...],
     moves: Floats,
     places: Places,
-    ways: Floats | None = None,
 ) -> Directions:
-    """Directions of the parameters in which modes move along.
+    """The directions of single parameters, in which modes move along.
 
     Args:
       plan: layout of the effects.
       X: (v n, p) columns of the fixed effects.
       lambdas: (k, k) factor of each term.
+      u: (q,) the mode.
       changes: (t, k, k) derivatives of each Lambda in its parameters.
       moves: (d, q) derivatives of the mode in all parameters.
       places: where which parameters stand.
-      ways: (d, m) combinations of parameters; each by itself by default.
     """
     d, p = len(moves), X.shape[1]
     predictors = plan.spread(apply_lambda(plan, lambdas, moves.T))
     predictors[:, :p] += X
-    turned = []
-    for change, where in zip(changes, places.factors, strict=True):
+    turned, effects = [], []
+    for change, where, own in zip(changes, places.factors, plan.split(u), strict=True):
         turned.append(np.zeros((d, *change.shape[1:])))
         turned[-1][where] = change
-    own = np.eye(d)[places.own]
-    if ways is None:
-        return Directions(predictors, tuple(turned), own, moves.T)
-    return Directions(
-        predictors @ ways,
-        tuple(np.tensordot(ways.T, change, 1) for change in turned),
-        own @ ways,
-        moves.T @ ways,
-    )
+        effects.append(np.einsum("dab,lb->lad", turned[-1], own))
+    at_mode = predictors + plan.spread(plan.join(tuple(effects)))
+    return Directions(predictors, at_mode, tuple(turned), np.eye(d)[places.own], moves.T)

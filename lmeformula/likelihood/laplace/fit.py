@@ -15,6 +15,7 @@ from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
 from lmeformula.likelihood.evaluation import Evaluation, Summit, nowhere
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.integrated import integrated
+from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.directions import Places, directions
 from lmeformula.likelihood.laplace.information import (
     average_information,
@@ -25,7 +26,6 @@ from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
     Approximation,
     At,
-    Determinant,
     Factorize,
     Marginal,
     Mode,
@@ -55,6 +55,11 @@ NO_CURVATURE = 1e-2
 BEYOND = 10.0
 # With no more effects than this, other maxima are looked for from where the first one is.
 MOST_EFFECTS = 100
+# After a step that promised more the information itself is for nothing: one that is never indefinite leads on.
+# After one that promised less, as the information told, it will do as it was.
+CLOSE, SETTLED = 40.0, 0.02
+# A step that promises this share of what is negligible is taken where the information is known: it is the last.
+FURTHER = 1e-4
 # Steps from another start, before it is known to lead higher.
 QUICK_STEPS = 40
 # An ascent of the approximation, on the way to an exact maximum, need not go on for less than this.
@@ -144,10 +149,13 @@ def fit_laplace(
     last: tuple[KnownMode, Mode] | None = None
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
+    # The information as it was written out last.
+    written: Floats | None = None
 
     counts = np.cumsum([m, *(chart.size for chart in elements.charts)])
     places = Places(slice(p, m), tuple(map(slice, counts[:-1], counts[1:])))
     lowest, highest = own_ends(model)
+    has_information = factorize is None and problem.marginal.bends_along(m + elements.size)
 
     def place_of(coordinates: Floats) -> At:
         return At(coordinates[:p], elements.factors(coordinates[m:]), coordinates[p:m])
@@ -155,6 +163,18 @@ def fit_laplace(
     def score_of(coordinates: Floats, found: Approximation) -> Floats:
         in_elements = elements.pull_back(coordinates[m:], found.in_factors)
         return np.concatenate([found.in_beta, found.in_own, in_elements])
+
+    def is_far(coordinates: Floats) -> bool:
+        if care.marginal.is_exact or latest is None:
+            return not care.marginal.is_exact
+        return float(latest[1] @ (coordinates - latest[0])) > CLOSE
+
+    def is_settled(coordinates: Floats) -> bool:
+        if written is None or latest is None:
+            return False
+        step = coordinates - latest[0]
+        promise = float(latest[1] @ step)
+        return promise < SETTLED and 0.5 * promise < float(step @ written @ step) < 2.0 * promise
 
     def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
@@ -165,7 +185,7 @@ def fit_laplace(
         return point if point.detail is None else with_measured(score, point, free)
 
     def evaluate(coordinates: Floats) -> Evaluation:
-        nonlocal last, latest, moves
+        nonlocal last, latest, moves, written
         at = place_of(coordinates)
         if problem.marginal.is_spent or ((at.own < lowest) | (at.own > highest)).any():
             return nowhere(coordinates, ())
@@ -185,12 +205,13 @@ def fit_laplace(
             by_block = mode_slopes(problem, mode, coefficients, changes)
             in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
             along = None
-            if care.marginal.is_exact:
-                along = directions(plan, problem.X, at.lambdas, changes, in_coordinates, places)
+            if has_information and not (is_far(coordinates) or is_settled(coordinates)):
+                along = directions(
+                    plan, problem.X, at.lambdas, mode.u, changes, in_coordinates, places
+                )
                 along = along._replace(is_rough=True)
-            found = assemble(
-                problem, mode, depths, problem.marginal.beyond(problem, mode, depths, along)
-            )
+            beyond = problem.marginal.beyond(problem, mode, depths, along)
+            found = assemble(problem, mode, depths, beyond, along)
             of_coefficients = upright(coefficients.information)
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
@@ -200,11 +221,15 @@ def fit_laplace(
         slopes, score = found.in_factors, score_of(coordinates, found)
         if np.isfinite(found.value):
             last = KnownMode(coordinates, mode.u, in_coordinates), mode
-        information = None
         if found.information is not None:
-            information = found.information.copy()
-            information[m:, m:] -= elements.bends(coordinates[m:], slopes)
-        if information is None or not _is_definite(information):
+            written, moves = found.information.copy(), ()
+            written[m:, m:] -= elements.bends(coordinates[m:], slopes)
+            written = written if _is_definite(written) else None
+        elif not is_settled(coordinates):
+            written = None
+        if written is not None:
+            information = written.copy()
+        else:
             # Where a likelihood bends upwards, as next to a variance of zero, its own steps are short.
             information = np.zeros((len(coordinates), len(coordinates)))
             information[:m, :m] = of_coefficients
@@ -215,7 +240,8 @@ def fit_laplace(
         information[held, held] = np.maximum(information[held, held], np.abs(score[held]))
         if not np.isfinite(found.value):
             return Evaluation(coordinates, -np.inf, score, information, slopes, found)
-        if latest is not None and m > p and found.information is None:
+        follows = m > p if written is None else found.information is None
+        if latest is not None and follows:
             moves = remember(moves, coordinates - latest[0], latest[1] - score)
         latest = coordinates, score
         return Evaluation(
@@ -230,8 +256,8 @@ def fit_laplace(
     climb = evaluate if factorize is None else integrated(evaluate)
 
     def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
-        nonlocal last, latest, moves
-        last, latest, moves = None, None, ()
+        nonlocal last, latest, moves, written
+        last, latest, moves, written = None, None, (), None
         if quickly:
             return ascend(climb, elements, where, design.n, care.negligible, max_steps=QUICK_STEPS)
         return ascend(
@@ -239,7 +265,7 @@ def fit_laplace(
             elements,
             where,
             design.n,
-            care.negligible,
+            care.negligible if not has_information else FURTHER * care.negligible,
             thorough=is_thorough and not alone,
             further=(elements.start(LARGE_SD),) if looks_far else (),
             # A likelihood that is integrated has its information itself.

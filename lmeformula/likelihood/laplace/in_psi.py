@@ -6,7 +6,8 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats
-from lmeformula.likelihood.laplace.likelihood import Determinant, Marginal, approximate
+from lmeformula.likelihood.laplace.determinant import Determinant
+from lmeformula.likelihood.laplace.likelihood import Marginal, approximate
 from lmeformula.likelihood.laplace.modes import arrays_of, gradient, place
 from lmeformula.likelihood.protocol import OnALink
 from lmeformula.model.compile import Model

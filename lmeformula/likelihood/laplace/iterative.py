@@ -10,6 +10,7 @@ from lmeformula.algebra.probes import random_signs
 from lmeformula.algebra.sparseproducts import Meetings, find_meetings
 from lmeformula.arrays import Floats
 from lmeformula.likelihood import probing
+from lmeformula.likelihood.laplace.determinant import by_determinant
 from lmeformula.likelihood.laplace.fit import Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.likelihood import (
     Approximation,
@@ -17,7 +18,6 @@ from lmeformula.likelihood.laplace.likelihood import (
     Problem,
     approximate,
     assemble,
-    by_determinant,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place
 from lmeformula.likelihood.laplace.observed import observed_information

@@ -18,7 +18,7 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.algebra.factor import Factor
-from lmeformula.algebra.lambdas import apply_lambda, triangular_solved
+from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths, Slopes
@@ -51,7 +51,8 @@ class Beyond(NamedTuple):
     Attributes:
       value: what is added.
       in_beta, in_factors, in_own: its derivatives as in `Approximation`, the mode moving along.
-      information: as in `Approximation`.
+      information: (m, m) its negative second derivative along the directions that were asked for, but for what
+        Lambda has by its own second derivative; None where it was not worked out.
     """
 
     value: float
@@ -82,6 +83,9 @@ class Marginal(Protocol):
         self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
     ) -> Beyond:
         """What is added at a mode, and its derivatives; the second ones along directions, where it has them."""
+
+    def bends_along(self, num_directions: int) -> bool:
+        """Whether there are second derivatives along so many directions."""
 
     def added(self, problem: Problem, mode: Mode) -> float:
         """What is added alone, also where covariances are singular."""
@@ -163,8 +167,7 @@ class Approximation(NamedTuple):
       in_own: (f,) its derivative in the family's own parameters, unconstrained.
       mode: what it was worked out at.
       depths: the rows' further derivatives there.
-      information: (m, m) its negative second derivative along the directions that were asked for, but for what
-        Lambda has by its own second derivative; None where it was not worked out.
+      information: its negative second derivative, as in `Beyond`.
     """
 
     value: float
@@ -255,17 +258,50 @@ def approximate(
     return assemble(problem, mode, depths, problem.marginal.beyond(problem, mode, depths))
 
 
-def joint_slopes(problem: Problem, mode: Mode, depths: Depths) -> Beyond:
-    """The log joint density at a mode, and its derivatives there, where its slope in the effects is none."""
+def joint_slopes(
+    problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
+) -> Beyond:
+    """The log joint density at a mode, and its derivatives there, where its slope in the effects is none.
+
+    The second ones are along directions that take the mode along, where an error of that counts by its square.
+    """
     first, u = mode.rows.first, problem.plan.split(mode.u)
     by_first = problem.plan.split(problem.plan.gather(first))
     in_factors = tuple(pull.T @ effects for pull, effects in zip(by_first, u, strict=True))
-    return Beyond(mode.value, problem.X.T @ first, in_factors, depths.own)
+    information = None
+    if along is not None:
+        predictors = along.at_mode
+        across = paired(problem, along, first) + along.own.T @ depths.own_first @ predictors
+        information = predictors.T @ (mode.weights[:, None] * predictors)
+        information += along.moves.T @ along.moves
+        information -= across + across.T + along.own.T @ depths.own_own @ along.own
+    return Beyond(mode.value, problem.X.T @ first, in_factors, depths.own, information)
 
 
-def assemble(problem: Problem, mode: Mode, depths: Depths, beyond: Beyond) -> Approximation:
+def paired(problem: Problem, along: Directions, rows: Floats) -> Floats:
+    """(m, m) what rows (v n,) say of effects whose Lambda moves along one direction, and that along another."""
+    plan, found = problem.plan, np.zeros((along.size, along.size))
+    for pull, change, moves in zip(
+        plan.split(plan.gather(rows)), along.changes, plan.split(along.moves), strict=True
+    ):
+        sums = pull.T @ moves.reshape(len(moves), -1)
+        found += change.reshape(len(change), -1) @ sums.reshape(-1, along.size)
+    return found
+
+
+def assemble(
+    problem: Problem,
+    mode: Mode,
+    depths: Depths,
+    beyond: Beyond,
+    along: Directions | None = None,
+) -> Approximation:
     """The approximation at a mode, from what it has beyond the log joint density there."""
-    joint = joint_slopes(problem, mode, depths)
+    is_known = beyond.information is not None
+    joint = joint_slopes(problem, mode, depths, along if is_known else None)
+    information = None
+    if joint.information is not None and beyond.information is not None:
+        information = joint.information + beyond.information
     return Approximation(
         value=joint.value + beyond.value,
         in_beta=joint.in_beta + beyond.in_beta,
@@ -275,94 +311,7 @@ def assemble(problem: Problem, mode: Mode, depths: Depths, beyond: Beyond) -> Ap
         in_own=joint.in_own + beyond.in_own,
         mode=mode,
         depths=depths,
-        information=beyond.information,
-    )
-
-
-class Determinant:
-    """Laplace's way to integrate effects out: as if their density were normal about the mode."""
-
-    method: Method = "laplace"
-    is_exact = False
-    is_spent = False
-
-    @classmethod
-    def of(cls, model: Model, plan: Layout) -> Determinant:
-        """See `Marginal`."""
-        return cls()
-
-    def beyond(
-        self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
-    ) -> Beyond:
-        """See `Marginal`."""
-        factor = mode.factor
-        return by_determinant(problem, mode, depths, factor.leverages(), factor.inverse_traces())
-
-    def added(self, problem: Problem, mode: Mode) -> float:
-        """See `Marginal`."""
-        return -0.5 * mode.factor.log_det
-
-    def near(self, problem: Problem, at: At, u: Floats) -> Beyond:
-        """See `Marginal`."""
-        mode = _look(problem, at, u)
-        return self.beyond(problem, mode, problem.rows.depths(mode.eta, at.own))
-
-    def effects(
-        self, problem: Problem, mode: Mode
-    ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
-        """See `Marginal`: the modes, and covariances by the curvature there."""
-        return mode.factor.effects(mode.u, mode.u), mode.factor.effect_blocks()
-
-
-def _look(problem: Problem, at: At, u: Floats) -> Mode:
-    """The derivatives of the rows at effects u, as of a mode."""
-    plan = problem.plan
-    eta = problem.offset + problem.X @ at.beta
-    eta = eta + plan.spread(apply_lambda(plan, at.lambdas, u))
-    rows = problem.rows.slopes(eta, at.own)
-    weights = -rows.second
-    factor = problem.factorize(weights, at.lambdas)
-    return Mode(at, u, eta, rows, weights, factor, rows.value - 0.5 * float(u @ u), 0)
-
-
-def by_determinant(
-    problem: Problem, mode: Mode, depths: Depths, leverages: Floats, traces: tuple[Floats, ...]
-) -> Beyond:
-    """-log |M| / 2, and its derivatives from what they need of M^-1.
-
-    Effects that are not at the mode are moved as the mode would be, by the same derivatives.
-
-    Args:
-      problem: the arrays.
-      mode: the mode.
-      depths: the rows' further derivatives there.
-      leverages: (n,) diagonal of Z Lambda M^-1 Lambda' Z'.
-      traces: (k, k) sum over the levels of the diagonal blocks of M^-1, for each term.
-    Returns:
-      What is beyond the mode; its derivatives are linear in leverages and traces.
-    """
-    plan, factor, lambdas = problem.plan, mode.factor, mode.at.lambdas
-    # How it changes with each row's predictor, through that row's weight.
-    leverages = 0.5 * leverages
-    pull = deepened(depths.third, leverages)
-    adjoint = factor.solve(apply_lambda(plan, lambdas, plan.gather(pull), transpose=True))
-    along = plan.spread(apply_lambda(plan, lambdas, adjoint))
-    slope = pull - mode.weights * along
-    by_slope, by_first = plan.split(plan.gather(slope)), plan.split(plan.gather(mode.rows.first))
-    u, a = plan.split(mode.u), plan.split(adjoint)
-    in_factors = []
-    for j, (levels, k) in enumerate(plan.sizes):
-        missing = levels * np.eye(k) - traces[j]
-        if not np.isfinite(missing).all():
-            raise np.linalg.LinAlgError("the density has no finite curvature here")
-        spread = triangular_solved(lambdas[j], missing, transpose=True)
-        in_factors.append(by_slope[j].T @ u[j] + by_first[j].T @ a[j] - spread)
-    return Beyond(
-        value=-0.5 * factor.log_det,
-        in_beta=problem.X.T @ slope,
-        in_factors=tuple(in_factors),
-        # Through the rows' weights in log|M|, and through the mode that log|M| is taken at.
-        in_own=depths.own_second @ leverages + depths.own_first @ along,
+        information=information,
     )
 
 

@@ -13,10 +13,10 @@ from lmeformula.algebra.lambdas import apply_lambda, without_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
 from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.information import Coefficients, coefficients_at
 from lmeformula.likelihood.laplace.likelihood import (
     At,
-    Determinant,
     Factorize,
     Marginal,
     Mode,

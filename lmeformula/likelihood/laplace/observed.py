@@ -14,17 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.chart import bends
-from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.directions import Places, directions
 from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
-    Mode,
+    Beyond,
     Problem,
-    assemble,
     find_mode,
+    joint_slopes,
 )
 from lmeformula.likelihood.laplace.modes import gradient, place, slopes_in_psi
 from lmeformula.likelihood.ways import covariance_ways
@@ -103,7 +101,10 @@ def observed_information(
     mode = find_mode(problem, place(space, psi), start, EXACT_GAIN)
     depths = problem.rows.depths(mode.eta, mode.at.own)
     moves = np.where(free[:, None], slopes_in_psi(space, problem, psi, mode, depths), 0.0)
-    complete = complete_information(space, problem, psi, mode, depths, moves)
+    places = Places(space.own_slice, space.theta_slices)
+    lambdas, changes = mode.at.lambdas, space.factor_changes(psi)
+    along = directions(problem.plan, problem.X, lambdas, mode.u, changes, moves, places)
+    complete = _bent(space, psi, joint_slopes(problem, mode, depths, along))
     complete = np.where(np.outer(free, free), complete, 0.0)
     ways, flat, beyond = _ways(model, psi, complete, free)
     if not ways.shape[1]:
@@ -137,8 +138,9 @@ def observed_information(
         return Observed(matrix, ways, before + bend, noise, beyond)
 
     written = None
-    if problem.marginal.is_exact:
-        written = before - _written(space, problem, psi, Found(mode, depths, moves), ways)
+    beyond_it = problem.marginal.beyond(problem, mode, depths, along)
+    if beyond_it.information is not None:
+        written = -ways.T @ _bent(space, psi, beyond_it) @ ways
         exact = finish(written, two_sided(TWO_SIDED * across) / TWO_SIDED)
         if exact.noise < GOOD:
             return exact
@@ -163,63 +165,13 @@ def observed_information(
     return next((one for one in others if one.noise < CLEARLY * best.noise), best)
 
 
-class Found(NamedTuple):
-    """A mode, the rows' further derivatives there, and how it moves with psi (d, q)."""
-
-    mode: Mode
-    depths: Depths
-    moves: Floats
-
-
-def _written(space: ParamSpace, problem: Problem, psi: Floats, at: Found, ways: Floats) -> Floats:
-    """(m, m) the information along ways, as a likelihood that is integrated writes it out."""
-    places = Places(space.own_slice, space.theta_slices)
-    lambdas, changes = at.mode.at.lambdas, space.factor_changes(psi)
-    along = directions(problem.plan, problem.X, lambdas, changes, at.moves, places, ways)
-    beyond = problem.marginal.beyond(problem, at.mode, at.depths, along)
-    assert beyond.information is not None
-    found = beyond.information
-    for j, (slope, where) in enumerate(
-        zip(assemble(problem, at.mode, at.depths, beyond).in_factors, places.factors, strict=True)
-    ):
-        found = found - ways[where].T @ _bends(space, psi, j, slope) @ ways[where]
-    return found
-
-
-def complete_information(
-    space: ParamSpace, problem: Problem, psi: Floats, mode: Mode, depths: Depths, moves: Floats
-) -> Floats:
-    """(d, d) negative second derivative of the log joint density at its mode, which moves along.
-
-    Args:
-      space: the parameter space.
-      problem: the arrays.
-      psi: (d,) where.
-      mode: the mode there.
-      depths: the rows' further derivatives there.
-      moves: (d, q) derivatives of the mode.
-    """
-    plan, lambdas = problem.plan, mode.at.lambdas
-    p, own = space.num_fixed, space.own_slice
-    u, first = plan.split(mode.u), plan.split(plan.gather(mode.rows.first))
-    effects = np.column_stack([apply_lambda(plan, lambdas, move) for move in moves])
-    # How the density's slope in the factors pairs with the moves, before it is made symmetric.
-    paired = np.zeros((space.size, space.size))
-    for j, (changes, where) in enumerate(
-        zip(space.factor_changes(psi), space.theta_slices, strict=True)
-    ):
-        moved = plan.split(moves.T)[j]
-        for number, change in zip(range(where.start, where.stop), changes, strict=True):
-            effects[plan.place(j), number] += (u[j] @ change.T).ravel()
-            paired[number] = np.einsum("la,ab,lbd->d", first[j], change, moved, optimize=True)
-        paired[where, where] += 0.5 * _bends(space, psi, j, first[j].T @ u[j])
-    predictors = plan.spread(effects)
-    predictors[:, :p] += problem.X
-    mixed = np.zeros_like(paired)
-    paired[own] += depths.own_first @ predictors
-    mixed[own, own] = depths.own_own
-    found = predictors.T @ (mode.weights[:, None] * predictors) + moves @ moves.T
-    return np.asarray(found - paired - paired.T - mixed)
+def _bent(space: ParamSpace, psi: Floats, found: Beyond) -> Floats:
+    """(d, d) an information in psi, with what the factors have by their own second derivatives."""
+    assert found.information is not None
+    information = found.information.copy()
+    for j, (slope, where) in enumerate(zip(found.in_factors, space.theta_slices, strict=True)):
+        information[where, where] -= _bends(space, psi, j, slope)
+    return information
 
 
 def _bends(space: ParamSpace, psi: Floats, term: int, slope: Floats) -> Floats:

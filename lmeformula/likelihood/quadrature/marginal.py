@@ -8,12 +8,12 @@ from lmeformula.algebra.crossproducts import Layout, layout
 from lmeformula.arrays import Floats, Ints
 from lmeformula.errors import ModelError
 from lmeformula.family import Depths
+from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
     At,
     Beyond,
-    Determinant,
     Marginal,
     Method,
     Mode,
@@ -92,14 +92,22 @@ class Quadrature:
         self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
     ) -> Beyond:
         """See `Marginal`."""
-        found, joint = self.integral(problem, mode, along), joint_slopes(problem, mode, depths)
+        found = self.integral(problem, mode, along)
+        joint = joint_slopes(problem, mode, depths, along)
+        information = None
+        if found.information is not None and joint.information is not None:
+            information = found.information - joint.information
         return Beyond(
             found.value - joint.value,
             found.in_beta - joint.in_beta,
             tuple(a - b for a, b in zip(found.in_factors, joint.in_factors, strict=True)),
             found.in_own - joint.in_own,
-            found.information,
+            information,
         )
+
+    def bends_along(self, num_directions: int) -> bool:
+        """See `Marginal`."""
+        return True
 
     def added(self, problem: Problem, mode: Mode) -> float:
         """See `Marginal`."""

@@ -8,8 +8,9 @@ import pytest
 import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.likelihood.factors import factor_space
+from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.fit import column_roots
-from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, Determinant, approximate
+from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.likelihood.laplace.modes import arrays_of
 from lmeformula.likelihood.quadrature.integrand import integrand
 from lmeformula.likelihood.quadrature.marginal import Quadrature
