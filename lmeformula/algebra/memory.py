@@ -1,34 +1,12 @@
-"""What this machine's memory holds, asked before a dense block is made that it might not."""
+"""Dense blocks that this machine's memory might not hold, asked before they are made."""
 
 from __future__ import annotations
 
-import os
-from functools import cache
-from pathlib import Path
-
 from lmeformula.errors import ModelError
-
-GIB = 2.0**30
+from lmeformula.rows.machine import GIB, machine_memory
 
 # Dense blocks that a factorization holds at once: products, factor, inverse and a scaled copy.
 COPIES = 4
-
-
-@cache
-def machine_memory() -> float:
-    """Bytes of memory of this machine, or of the container that this process may fill.
-
-    All of it, not what is free at the moment: the same model is fitted the same way again.
-    """
-    found = 8.0 * GIB
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file():
-        text = limit.read_text(encoding="ascii").strip()
-        if text.isdigit():
-            found = min(found, float(text))
-    return found
 
 
 def check_dense(order: int) -> None:

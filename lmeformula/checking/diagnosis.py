@@ -71,6 +71,7 @@ class Diagnostics:
       seconds: where the time went.
       advice: sentences on what is out of the ordinary, with what to do.
       certificate: what was examined at the estimates, apart from the optimiser; None for fits saved without.
+      origin: where the rows were read from; "" for a table in memory.
     """
 
     outcome: Outcome
@@ -92,6 +93,7 @@ class Diagnostics:
     seconds: Seconds
     advice: tuple[str, ...]
     certificate: Certificate | None
+    origin: str = ""
 
     def __repr__(self) -> str:
         return diagnostics_text(self)
@@ -188,6 +190,8 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
         error = found.stderr_error
         source += f", to {_percent(error.in_stderr)} ({error.name})"
     facts.append(("std errors", source + _condition(found.condition)))
+    if found.origin:
+        facts.append(("rows", found.origin))
     facts.append(("seconds", _seconds(found.seconds, found.sampling is not None)))
     facts += [("note", sentence) for sentence in found.advice]
     return facts

@@ -65,6 +65,7 @@ def diagnostics(fit: FittedModel) -> Diagnostics:
         seconds=fit.seconds,
         advice=(*_of_origins(fit), *_advice(sampling, largest, singular, condition)),
         certificate=fit.certificate,
+        origin=fit.model.design.given.origin,
     )
 
 

@@ -116,7 +116,12 @@ def design(
     check_contrasts_used(codings, {k: v for each in variables for k, v in each.items()})
     made = [_arrays(each, on, rows) for each, on in zip(evaluated, variables, strict=True)]
     # A column's name is remembered by the recipe.
-    given = Given(index, *(None if isinstance(each, str) else each for each in (weights, offset)))
+    given = Given(
+        labels=index,
+        weights=None if isinstance(weights, str) else weights,
+        offset=None if isinstance(offset, str) else offset,
+        origin=frame.origin,
+    )
     names = [name for name, _ in formulas_of(parsed)]
     patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]
     return replace(joined(parsed, tuple(map(LinearPredictor, names, patterns, made))), given=given)

@@ -44,7 +44,7 @@ class Frame:
       series: gives the column at a position, as a narwhals series, or a pandas one that is still to be.
       texts: columns of text that come as codes.
       by_name: columns whose categories are taken in the order of their names.
-      origin: where the rows were read from; "" for a table in memory.
+      origin: where the rows were read from, in words; "" for a table in memory.
       read: the columns read so far, by name.
       positions: where each name stands; several places for a repeated one.
     """
@@ -200,8 +200,13 @@ def _source_frame(source: Source, used: Callable[[tuple[str, ...]], Iterable[str
         lambda i: _series(found.columns[source.columns[i]]),
         texts=frozenset(known[name] for name in found.texts),
         by_name=frozenset(known[name] for name in source.by_name if name in known),
-        origin=source.name,
+        origin=f"{found.num_rows:,} of {source.name}, {_plural(len(wanted), 'column')} read in "
+        f"{found.num_bytes / 2.0**20:,.1f} MiB",
     )
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _name(name: object) -> str:

@@ -20,11 +20,13 @@ class Given(NamedTuple):
       labels: of all rows of the data, or None where they are 0, 1, ....
       weights: (rows of the data,) as an array was given, or None.
       offset: the same.
+      origin: where the rows were read from, in words; "" for a table in memory.
     """
 
     labels: pd.Index | None = None
     weights: Any = None
     offset: Any = None
+    origin: str = ""
 
 
 NOTHING = Given()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lmeformula.algebra.memory import GIB, machine_memory
 from lmeformula.errors import ModelError
 from lmeformula.model.compile import Model
+from lmeformula.rows.machine import GIB, machine_memory
 
 SOLVERS = ("auto", "direct", "iterative")
 

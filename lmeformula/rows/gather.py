@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmeformula.errors import FormulaDataError, LmeFormulaError
+from lmeformula.rows.machine import GIB, machine_memory
 from lmeformula.rows.source import Source, first_line
 
 # Dictionaries of the blocks of a column are put together when there are so many: each has its own copy of
 # the names.
 MOST_DICTIONARIES = 16
+TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,14 +45,15 @@ def gather(source: Source, names: Iterable[str]) -> Gathered:
     Returns:
       The columns.
     Raises:
-      FormulaDataError: if the source cannot be read, or a column changes its type from block to block.
+      FormulaDataError: if the source cannot be read, a column changes its type from block to block, or this
+        machine's memory does not hold the columns.
     """
     import pyarrow as pa
 
     wanted = list(dict.fromkeys(names)) or list(source.columns[:1])
     parts: dict[str, list[Any]] = {name: [] for name in wanted}
     texts: set[str] = set()
-    num_rows = 0
+    num_rows = num_bytes = 0
     for block in _blocks(source, wanted):
         num_rows += block.num_rows
         for place, name in enumerate(wanted):
@@ -58,12 +61,36 @@ def gather(source: Source, names: Iterable[str]) -> Gathered:
             if _is_text(column.type):
                 texts.add(name)
             parts[name].append(_compact(column))
+            num_bytes += parts[name][-1].nbytes
             if len(parts[name]) % MOST_DICTIONARIES == 0:
                 parts[name] = [_together(name, parts[name])]
+        # Where the number of rows is known this is said after the first block.
+        share = 1.0 if source.num_rows is None else num_rows / max(source.num_rows, 1)
+        check_room(source, wanted, num_bytes / max(share, TINY))
     if not any(parts.values()):
         return Gathered(0, {name: pa.chunked_array([], pa.null()) for name in wanted}, frozenset())
     columns = {name: _together(name, parts[name]) for name in wanted}
     return Gathered(num_rows, columns, frozenset(texts))
+
+
+def check_room(source: Source, names: list[str], num_bytes: float) -> None:
+    """Refuse columns that this machine's memory does not hold.
+
+    Args:
+      source: the source, for the message.
+      names: of the columns.
+      num_bytes: what they take, or what was read of them so far.
+    Raises:
+      FormulaDataError: if they take more than the memory.
+    """
+    memory = machine_memory()
+    if num_bytes > memory:
+        rows = "" if source.num_rows is None else f" of {source.num_rows:,} rows"
+        raise FormulaDataError(
+            f"{len(names)} columns of {source.name}{rows} take {num_bytes / GIB:,.1f} GiB or more, and this "
+            f"machine has {memory / GIB:,.1f} GiB",
+            hint=f"They are {', '.join(names)}. Fit a part of the rows, fewer columns, or on a larger machine.",
+        )
 
 
 def _blocks(source: Source, wanted: list[str]) -> Iterator[Any]:

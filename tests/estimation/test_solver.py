@@ -11,9 +11,9 @@ import lmeformula as lf
 from lmeformula.algebra import memory
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.incidence import find_incidence
-from lmeformula.algebra.memory import GIB, machine_memory
 from lmeformula.errors import ModelError
 from lmeformula.estimation.solver import choose_solver, estimate_direct
+from lmeformula.rows.machine import GIB, machine_memory
 
 
 def model(n: int, *terms: tuple[int, int]) -> SimpleNamespace:

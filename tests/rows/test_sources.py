@@ -21,6 +21,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+import lmeformula as lf
 from lmeformula.design import Design, design
 from lmeformula.design.frame import column_of, open_frame
 from lmeformula.design.values import Categories
@@ -363,3 +364,25 @@ def test_a_missing_library_is_named(
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingLibraryError, match=r"lmeformula\[big\]"):
         design("~ x", folder / name)
+
+
+def test_what_memory_does_not_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = parquet(TABLES[""], tmp_path)
+    module = sys.modules["lmeformula.rows.gather"]
+    monkeypatch.setattr(module, "machine_memory", lambda: 100.0)
+    with pytest.raises(FormulaDataError, match=r"2 columns of .*all.parquet of .* take .* or more"):
+        design("y ~ x", source)
+
+
+def test_a_fit_says_where_its_rows_were(tmp_path: Path) -> None:
+    source, table = parts(TABLES[""], tmp_path)
+    fit = lf.fit("y ~ x + (1 | g)", source)
+    again = lf.fit("y ~ x + (1 | g)", table)
+    assert fit.loglik == again.loglik
+    pd.testing.assert_series_equal(fit.fixef, again.fixef)
+    assert f"{table.num_rows:,} of {source} (4 files), 3 columns" in fit.diagnostics.origin
+    assert "\n  rows  " in repr(fit.diagnostics)
+    assert fit.diagnostics.origin.endswith("MiB")
+    assert not again.diagnostics.origin
