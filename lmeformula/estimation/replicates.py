@@ -12,7 +12,7 @@ from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import Structure, below_diagonal, cholesky_semidefinite
 from lmeformula.design.design import Design
-from lmeformula.estimation.separation import is_perfect
+from lmeformula.estimation.separation import Ended, endless, is_perfect, predictors_at_zero
 from lmeformula.family.runaway import met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.likelihood.ascent import FEW_ROWS
@@ -62,6 +62,7 @@ class Estimates(NamedTuple):
       singular: (m,) whether a covariance of random effects is singular.
       found: (m,) whether a fit converged as any other does; the rest of such as did not tells nothing, and a
         single fit of theirs is needed.
+      is_endless: (m,) those of the others of which it is known that coefficients have no finite estimate.
     """
 
     values: Floats
@@ -69,6 +70,7 @@ class Estimates(NamedTuple):
     logliks: Floats
     singular: Mask
     found: Mask
+    is_endless: Mask
 
 
 class Together(Protocol):
@@ -122,6 +124,7 @@ class ExactTogether:
             self.charts,
             np.tile(self.start, (len(Y), 1)),
             data.n,
+            data.plan.num_effects,
             thorough=is_few,
             further=tuple(map(self.charts.start, LARGE_SDS)) if data.n <= FEW_ROWS else (),
         )
@@ -139,6 +142,7 @@ class ExactTogether:
             logliks=hill.values(solved),
             singular=np.atleast_1d(resting.any(axis=1)),
             found=tops.found & solved.has_digits,
+            is_endless=np.zeros(len(Y), bool),
         )
 
 
@@ -225,6 +229,7 @@ class MarginalTogether:
             logliks=tops.values,
             singular=np.atleast_1d(resting.any(axis=1)),
             found=is_found,
+            is_endless=self._are_endless(found, beta, natural, is_found),
         )
 
     def _climbed(self, designs: Sequence[Design], start: Floats | None) -> Climbs:
@@ -243,6 +248,7 @@ class MarginalTogether:
             charts,
             start,
             n,
+            self.plan.num_effects,
             thorough=is_few,
             further=(charts.start(LARGE_SD),) if is_few and self.care.looks_far else (),
         )
@@ -281,12 +287,33 @@ class MarginalTogether:
                 self.charts,
                 start[some],
                 num_rows,
+                self.plan.num_effects,
                 thorough=False,
                 information=None if information is None else information[some],
             )
             best = best.better(top.tops, some, 0.0)
             rests[some] = top.resting
         return Highest(best, rests)
+
+    def _are_endless(self, climbs: Climbs, beta: Floats, own: Floats, is_found: Mask) -> Mask:
+        """(m,) which ascents that found nothing ended on the way to coefficients without end."""
+        model, hill, tops = self.model, climbs.hill, climbs.highest.tops
+        lost = np.flatnonzero(~is_found & np.isfinite(tops.values))
+        answer = np.zeros(len(beta), bool)
+        if not len(lost):
+            return answer
+        rows, order = hill.modes(tops.coordinates[lost], lost).at.rows, hill.arrays.order
+        zero = np.stack([predictors_at_zero(model, own[r])[order] for r in lost])
+        _, free, _ = hill.split(tops.coordinates[lost])
+        at_zero = hill.rows.slopes(zero, free, lost)
+        back = np.argsort(order)
+        for r, second, flat in zip(
+            lost, rows.second[:, back], at_zero.second[:, back], strict=True
+        ):
+            ended = Ended(float(tops.values[r]), beta[r], own[r], -second, -flat)
+            # Of likelihoods that bend downwards everywhere no other ascent finds an end.
+            answer[r] = bool((second <= 0.0).all() and endless(model, ended).any())
+        return answer
 
     def _is_regular(
         self, hill: LaplaceReplicates, tops: Tops, responses: list[tuple[Floats, ...]]
@@ -313,12 +340,10 @@ class MarginalTogether:
         A parameter that ends at its limit is for a single fit.
         """
         model, tops, told = self.model, climbs.highest.tops, climbs.is_regular.copy()
-        if not model.family.base.limits:
+        if not (model.family.base.limits and model.space.own.size):
             return told
-        left = [
-            {one.limit.name: one for one in limits_left(model.responding(design), ())}
-            for design in designs
-        ]
+        limits = [limits_left(model.responding(design), ()) for design in designs]
+        left = [{one.limit.name: one for one in each} for each in limits]
         information = climbs.hill.own_information(tops.coordinates, np.arange(len(left)))
         for place, name in enumerate(model.space.own.names):
             is_open = np.array([name in each for each in left])
@@ -326,8 +351,8 @@ class MarginalTogether:
             if not len(which):
                 continue
             # The nearest to the limit serves all.
-            limits = sorted((left[r][name] for r in which), key=lambda one: one.stand_in)
-            near = limits[-1 if limits[0].limit.is_upwards else 0]
+            ends = sorted((left[r][name] for r in which), key=lambda one: one.stand_in)
+            near = ends[-1 if ends[0].limit.is_upwards else 0]
             simpler = MarginalTogether(held_model(model, (near,)), self.care, None)
             start = np.delete(tops.coordinates[which], model.space.num_fixed + place, axis=1)
             at_limit = simpler._climbed([designs[int(r)] for r in which], start)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,12 +38,42 @@ MOST_WEIGHT = 1.0
 SHARE = 0.1
 
 
+class Ended(NamedTuple):
+    """Where an ascent ended.
+
+    Attributes:
+      value: the log-likelihood.
+      beta: (p,) fixed effects.
+      own: (v,) natural own parameters.
+      weights: (v n,) the stacked rows' curvatures in the predictors.
+      at_zero: (v n,) the same where all predictors are zero, or amid the thresholds.
+    """
+
+    value: float
+    beta: Floats
+    own: Floats
+    weights: Floats
+    at_zero: Floats
+
+
 def separated(model: Model, found: LaplaceFit) -> Mask:
-    """Find the parameters that have no finite estimate.
+    """Find the parameters that have no finite estimate; see `endless`.
 
     Args:
       model: the model.
       found: where the ascent of its Laplace approximation ended.
+    """
+    there, params = found.approximation, found.params
+    at_zero = _at_zero(model, found)
+    return endless(model, Ended(there.value, params.beta, params.own, there.mode.weights, at_zero))
+
+
+def endless(model: Model, ended: Ended) -> Mask:
+    """Find the parameters that have no finite estimate.
+
+    Args:
+      model: the model.
+      ended: where the ascent of its Laplace approximation ended.
     Returns:
       (d,) True for such fixed effects, and for the thresholds of ordered categories that go with them; all
       False where predictors have units of their own, as with an identity link.
@@ -52,19 +83,19 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     if not (space.num_fixed or family.thresholds):
         return mask
     own = space.own_slice if family.thresholds else slice(0, 0)
-    if bool(is_perfect(family, found.approximation.value)):
+    if bool(is_perfect(family, ended.value)):
         mask[: space.num_fixed], mask[own] = True, True
         return mask
-    weights = _blocks(model, found.approximation.mode.weights)
-    at_zero = _blocks(model, _at_zero(model, found))
+    weights = _blocks(model, ended.weights)
+    at_zero = _blocks(model, ended.at_zero)
     for group in _groups(model):
         columns = np.isin(_places(model), group)
-        X, estimates = model.design.X[:, columns], found.params.beta[columns]
+        X, estimates = model.design.X[:, columns], ended.beta[columns]
         within = _places(model)[columns] - group[0]
         if family.thresholds and group[0] == 0:
             # Moving all thresholds down is moving all rows up.
             X, within = np.column_stack([X, np.ones(len(X))]), np.append(within, 0)
-            estimates = np.append(estimates, -np.mean(found.params.own))
+            estimates = np.append(estimates, -np.mean(ended.own))
         if not X.shape[1]:
             continue
         named = _endless(X, within, estimates, _among(weights, group), _among(at_zero, group))
@@ -156,10 +187,16 @@ def _among(blocks: Floats, group: list[int]) -> Floats:
 def _at_zero(model: Model, found: LaplaceFit) -> Floats:
     """(v n,) the stacked rows' curvatures where all predictors are zero, or amid the thresholds."""
     free = model.space.own.scale.to_free(found.params.own)
-    eta = np.zeros_like(found.problem.offset)
-    if model.family.thresholds:
-        eta[: model.design.n] = np.mean(found.params.own)
+    eta = predictors_at_zero(model, found.params.own)
     return np.asarray(-found.problem.rows.slopes(eta, free).second)
+
+
+def predictors_at_zero(model: Model, own: Floats) -> Floats:
+    """(v n,) predictors of zero, or amid the thresholds among the own parameters (v,)."""
+    eta = np.zeros_like(model.stack.offset)
+    if model.family.thresholds:
+        eta[: model.design.n] = np.mean(own)
+    return eta
 
 
 def _endless(X: Floats, places: Ints, estimates: Floats, weights: Floats, at_zero: Floats) -> Mask:

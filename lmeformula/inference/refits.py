@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lmeformula.em.progress import Progress
 
 # Most responses that are fitted between two places where the user can stop it and keep those that are done.
-MOST_AT_A_TIME = 500
+MOST_AT_A_TIME = 1000
 
 
 class Refit(NamedTuple):
@@ -291,7 +291,8 @@ def in_turn(
       alone: fits to one.
       designs: a design with those responses; an interrupt that comes from where they are made leaves those
         before it to be fitted.
-      with_errors: whether standard errors are asked for, where they cost much.
+      with_errors: whether standard errors are asked for, where they cost much, and where a fit without end
+        comes to.
     Yields:
       What the fits found, in the order of the responses.
     """
@@ -311,14 +312,15 @@ def in_turn(
         with one_blas_thread():
             found = together(some, with_errors)
         for place, design in enumerate(some):
-            if not found.found[place]:
+            is_endless = bool(found.is_endless[place])
+            if not found.found[place] and (with_errors or not is_endless):
                 yield alone(design)
                 continue
             yield Refit(
                 found.values[place],
                 found.fixed_vcov[place],
                 float(found.logliks[place]),
-                Outcome.CONVERGED,
+                Outcome.SEPARATION if is_endless else Outcome.CONVERGED,
                 bool(found.singular[place]),
             )
     if stopped is not None:

@@ -302,3 +302,19 @@ def test_own_parameters_at_their_limit_are_single_fits():
     assert found.outcomes == tuple(one.outcome for one in expected)
     logliks = np.array([one.loglik.value for one in expected])
     assert np.abs(found.logliks - logliks).max() < 12e-9
+
+
+def test_a_bootstrap_loses_separated_responses_without_single_fits():
+    """The second and the third response lack incidences in a period; the first has them in all."""
+    fit = cbpp("laplace")
+    first = fit.model.design.response.values[:, 0]
+    Y = [first.copy() for _ in range(3)]
+    for period, k in zip((1, 2), Y[1:], strict=True):
+        k[fit.model.design.X[:, period] == 1.0] = 0.0
+    together = fits_together(fit)
+    assert together is not None
+    done = together([with_drawn(fit, k) for k in Y], False)
+    assert done.found.tolist() == [True, False, False]
+    assert done.is_endless.tolist() == [False, True, True]
+    expected = [fit.refit(k).outcome.name for k in Y]
+    assert expected == ["CONVERGED", "SEPARATION", "SEPARATION"]

@@ -44,7 +44,7 @@ class Effort(NamedTuple):
 
 
 # What the last step leaves is 1e-9 standard errors or less.
-WHOLE = Effort(1e-16, 1e-2, 0.05)
+WHOLE = Effort(1e-16, np.inf, 0.3)
 # Where scores cost much, and an information that is about the right one is known.
 SPARING = Effort(1e-16, np.inf, 0.3)
 # On the way to a maximum that is probably known.

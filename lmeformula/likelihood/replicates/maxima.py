@@ -20,6 +20,7 @@ from lmeformula.likelihood.replicates.ascent import (
     SPARING,
     TRIAL,
     WHOLE,
+    Heights,
     Look,
     Tops,
     among,
@@ -34,6 +35,8 @@ BESIDE = 0.01
 CLEAR = 0.01
 # An ascent that is less than this from a maximum, in squared standard errors, leads to it.
 NEXT_TO = 1.0
+# Elements are made smaller so often at most, and to no less than this; what is left of them is enough.
+MOST_SHRINKING, LEAST_LEFT, ENOUGH_LEFT = 4, 0.05, 0.8
 # Replicates whose mean information is about the expected one.
 ENOUGH = 20
 # An element further out than this is on its way to where the likelihood has no limit.
@@ -84,6 +87,7 @@ def highest(
     space: FactorSpace,
     start: Floats,
     num_rows: int,
+    num_effects: int,
     *,
     thorough: bool,
     further: tuple[Floats, ...] = (),
@@ -96,6 +100,7 @@ def highest(
       space: the elements of the factors, the last coordinates, of linear charts.
       start: (m, d) where to start.
       num_rows: number of rows.
+      num_effects: number of effects.
       thorough: whether to look for others next to each face that the data hardly tell an element from.
       further: elements (t,) each to start from as well.
       information: (m, d, d) what is known of it at the start; see `climb_all`.
@@ -107,10 +112,12 @@ def highest(
     if information is None:
         information = np.broadcast_to(_expected(look, start), (m, d, d))
     best = climb_all(look, start, every, t, information, effort)
-    for elements in further:
-        moved = start.copy()
+    # Those without a maximum are for a single ascent, wherever it would find one.
+    mine = np.flatnonzero(best.found)
+    for elements in further if len(mine) else ():
+        moved = best.coordinates[mine]
         moved[:, first:] = elements
-        best = _higher(look, best, moved, every, t)
+        best = _higher(look, best, _shrunk(look, moved, mine, first, num_effects), mine, t)
     if thorough:
         faces = (*(np.array([place]) for place in charted.alone), *charted.columns)
         variances = _variances(best, first)
@@ -118,12 +125,52 @@ def highest(
             size = np.abs(best.coordinates[:, first + places])
             near = (size < DOUBTFUL * np.sqrt(variances[:, places])).any(axis=1)
             mine = np.flatnonzero(best.found & near)
+            moved = best.coordinates[mine]
+            moved[:, first + places], moved[:, first + places[0]] = 0.0, BESIDE
+            if len(places) == 1 and len(mine):
+                apart = ~_rises_to(look, best, moved, mine, first + places[0])
+                mine, moved = mine[apart], moved[apart]
             if len(mine):
-                moved = best.coordinates[mine]
-                moved[:, first + places], moved[:, first + places[0]] = 0.0, BESIDE
                 best = _higher(look, best, moved, mine, t)
     found = _at_rest(look, charted, best, first, num_rows)
     return _without_rivals(look, space, found, num_rows) if thorough else found
+
+
+def _shrunk(look: Look, start: Floats, which: Ints, first: int, num_effects: int) -> Floats:
+    """(a, d) starts with elements that are far too large made smaller, as by EM for their common size.
+
+    Its steps pass no maximum: the size goes to where the effects, of which there are so many, put it.
+    """
+    x, active = start.copy(), np.arange(len(start))
+    there = look(x, which)
+    for _ in range(MOST_SHRINKING):
+        elements, scores = x[active, first:], there.scores[:, first:]
+        square = 1.0 + np.einsum("at,at->a", elements, scores) / num_effects
+        goes_on = np.isfinite(there.values) & (square < ENOUGH_LEFT**2)
+        size = np.sqrt(np.maximum(square, LEAST_LEFT**2))[goes_on]
+        active, before = active[goes_on], there.values[goes_on]
+        if not len(active):
+            break
+        moved = x[active]
+        moved[:, first:] *= size[:, None]
+        there = look(moved, which[active])
+        rises = there.values > before
+        active, there = active[rises], Heights(there.values[rises], there.scores[rises])
+        x[active] = moved[rises]
+    return x
+
+
+def _rises_to(look: Look, best: Tops, start: Floats, which: Ints, place: int) -> Mask:
+    """(a,) whether likelihoods rise from next to zero of one element all the way to their best.
+
+    They are even in it: where they rise from zero there is no maximum.
+    """
+    height, middle = look(start, which), start.copy()
+    middle[:, place] = 0.5 * np.abs(best.coordinates[which, place])
+    halfway = look(middle, which)
+    is_way = (height.scores[:, place] > 0.0) & (halfway.scores[:, place] > 0.0)
+    is_way &= (middle[:, place] > start[:, place]) & (halfway.values > height.values)
+    return np.asarray(is_way)
 
 
 def _higher(look: Look, best: Tops, start: Floats, which: Ints, num_elements: int) -> Tops:
@@ -199,6 +246,8 @@ def _without_rivals(look: Look, space: FactorSpace, found: Highest, num_rows: in
     Of few rows, and on a face of a covariance with correlations, there may be one at correlations turned about,
     at other axes, and at other sets of standard deviations without correlations.
     """
+    if not (space.any_singular(np.ones(space.size, bool)) or len(space.alone()) > 1):
+        return found
     tops, resting = found
     first, is_few = tops.coordinates.shape[1] - space.size, num_rows <= FEW_ROWS
     starts, held, which = [], [], []

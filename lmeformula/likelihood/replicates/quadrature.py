@@ -12,7 +12,7 @@ from lmeformula.likelihood.quadrature.integrand import Integrand
 from lmeformula.likelihood.quadrature.nodes import Frame
 from lmeformula.likelihood.quadrature.rows import Place
 from lmeformula.likelihood.replicates.ascent import Heights
-from lmeformula.likelihood.replicates.laplace import LaplaceReplicates
+from lmeformula.likelihood.replicates.laplace import LaplaceReplicates, is_once
 from lmeformula.model.compile import Model
 
 
@@ -37,15 +37,18 @@ class QuadratureReplicates:
         coefficients, own, _ = laplace.split(x)
         with np.errstate(all="ignore"):
             modes = laplace.modes(x, which)
-            k = modes.u.shape[2]
-            frame = Frame.of(modes.u.reshape(-1, k), modes.M.reshape(-1, k, k), REACH, None)
+            if is_once(which):
+                laplace.remember(x, which, modes, np.zeros((a, 0, n)))
+            k = modes.factors.shape[2]
+            frame = Frame.of(modes.at.u.reshape(-1, k), modes.M.reshape(-1, k, k), REACH, None)
             base = laplace.arrays.offset + coefficients @ laplace.arrays.X.T
-            place = self._place(which, base, modes.loads)
+            place = self._place(which, base, laplace.arrays.Z @ modes.factors)
             found = Integral(place.of, place.at)
             found.numbers[:] = self._numbers[which].reshape(-1)
             slopes, pulls = sum_nodes(place, frame, found)
         np.maximum.at(self._numbers, which, found.numbers.reshape(a, -1))
-        scores = laplace.scores(slopes.reshape(a, n), pulls.reshape(a, n, k), own)
+        in_factor = laplace.arrays.Z.T @ pulls.reshape(a, n, k)
+        scores = laplace.scores(slopes.reshape(a, n), in_factor, own)
         return laplace.heights(found.logs.reshape(a, -1).sum(axis=1), scores, modes, own)
 
     def _place(self, which: Ints, base: Floats, loads: Floats) -> Place:
