@@ -200,6 +200,7 @@ class CrossProducts:
         incidence.py); sums over them are then several times faster, and give the same. What is zero by chance
         is missing in `between` without them, and is an element like others with them.
       full: (l, k, r) the between block, where so much of it is there that sums over all of it are faster still.
+      thin: the rest without its zeros, where it has nearly nothing else.
     """
 
     lead: Floats
@@ -207,15 +208,18 @@ class CrossProducts:
     rest: Floats
     pairs: Pairs | None = None
     full: Floats | None = None
+    thin: sp.csr_array | None = None
+
+    def squared(self) -> CrossProducts:
+        """With the square of each element in its place."""
+        return CrossProducts(self.lead**2, self.between.power(2), self.rest**2)
 
     def times(self, columns: Floats) -> Floats:
         """Z'WZ columns, for columns (q, m), lead first."""
         size = self.between.shape[0]
         top, bottom = columns[:size], columns[size:]
-        first = times_blocks(self.lead, top)
-        return np.concatenate(
-            [first + self.between @ bottom, self.between.T @ top + self.rest @ bottom]
-        )
+        first, rest = times_blocks(self.lead, top), self.rest if self.thin is None else self.thin
+        return np.concatenate([first + self.between @ bottom, self.between.T @ top + rest @ bottom])
 
     def sums(self, plan: Layout) -> tuple[Floats, ...]:
         """(k, k) sums of the diagonal blocks over each term's levels, in formula order."""

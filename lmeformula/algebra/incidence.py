@@ -23,6 +23,8 @@ from lmeformula.arrays import Codes, Floats, Places
 
 # Where so much of the between block is there, matrix products over all of it are faster than sums over pairs.
 FULL = 0.3
+# Where no more than one in so many of the elements of the rest is there, products with those are faster.
+THIN = 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,9 +77,10 @@ class Incidence:
                 values = plan.values(j)
                 for b in range(values.shape[1]):
                     data[a] += np.bincount(element + b, weighted * values[:, b], data.shape[1])
-        pairs = None if self.pattern is None else self.pattern.of(list(data))
+        rest, thin = self._rest(weights)
+        pairs = None if self.pattern is None else self.pattern.of(list(data), rest)
         full = None if self.cells is None else self._full(data)
-        return CrossProducts(blocks, self._between(data), self._rest(weights), pairs, full)
+        return CrossProducts(blocks, self._between(data), rest, pairs, full, thin)
 
     def met(self, factor: Factor) -> Iterator[Met]:
         """The elements of M^-1 that the rows meet."""
@@ -151,11 +154,12 @@ class Incidence:
         diagonal = met.data[self.pattern.by_element[1:] - 1]
         return np.array([met @ row + met.T @ row - diagonal * row for row in data])
 
-    def _rest(self, weights: Floats) -> Floats:
-        """(r, r) the rest of Z'WZ."""
+    def _rest(self, weights: Floats) -> tuple[Floats, sp.csr_array | None]:
+        """(r, r) the rest of Z'WZ, and the same without its zeros where it has nearly nothing else."""
         plan = self.plan
         size = plan.num_effects - plan.lead_size
         found = np.zeros((size, size))
+        rows, columns = [], []
         for i, j, meeting in self.across:
             first, second = self._reached(i, j, meeting)
             left, right = plan.values(plan.rest[i]), plan.values(plan.rest[j])
@@ -163,7 +167,12 @@ class Incidence:
             for a, b in np.ndindex(blocks.shape[1:]):
                 found[first + a, second + b] = blocks[:, a, b]
                 found[second + b, first + a] = blocks[:, a, b]
-        return found
+                rows += [first + a] if i == j else [first + a, second + b]
+                columns += [second + b] if i == j else [second + b, first + a]
+        if THIN * sum(map(len, rows)) > size**2:
+            return found, None
+        places = (np.concatenate(rows), np.concatenate(columns))
+        return found, sp.csr_array((found[places], places), found.shape)
 
     def _reached(self, i: int, j: int, meeting: Meeting) -> tuple[Places, Places]:
         """(m,) places in the rest of the first coefficients of the levels that meet."""

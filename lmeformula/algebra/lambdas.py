@@ -17,8 +17,7 @@ def scaled_schur(
     pairs, scales = products.pairs, scalar_factors(plan, lambdas)
     if pairs is None or scales is None:
         return scale_both(plan, lambdas, products.rest - products.gram(middles))
-    # Elements of the rest meet in rows, hence in levels: there are none elsewhere.
-    values = pairs.read(products.rest) - pairs.gram(middles)
+    values = pairs.rest - pairs.gram(middles)
     return pairs.fill(values * scales[pairs.rows] * scales[pairs.columns], both=False)
 
 

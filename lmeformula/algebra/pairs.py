@@ -29,6 +29,7 @@ class Pairs:
       shares: (l, m) CSR for each a >= b: what the element of K_l at [a, b] adds to each of `places`.
       turned: their transposes, on the same memory.
       is_diagonal: (m,) which of `places` lie on the diagonal.
+      rest: (m,) the rest's own elements at `places`: they meet in rows, hence in levels, and are nowhere else.
     """
 
     order: int
@@ -38,6 +39,7 @@ class Pairs:
     shares: tuple[tuple[sp.csr_array, ...], ...]
     turned: tuple[tuple[sp.csc_array, ...], ...]
     is_diagonal: Mask
+    rest: Floats
 
     def fill(self, values: Floats, *, both: bool) -> Floats:
         """(r, r) matrix of the values (m,) below the diagonal, on `both` sides of it or with zeros above."""
@@ -98,8 +100,8 @@ class PairPattern(NamedTuple):
     turned: sp.csc_array
     met: sp.csr_array
 
-    def of(self, data: list[Floats]) -> Pairs:
-        """The pairs for elements (e,) in each of the k rows of a level."""
+    def of(self, data: list[Floats], rest: Floats) -> Pairs:
+        """The pairs for elements (e,) in each of the k rows of a level, beside a rest (r, r)."""
         count = np.diff(self.by_element)
         products = []
         for a in range(len(data)):
@@ -119,6 +121,7 @@ class PairPattern(NamedTuple):
             tuple(tuple(with_elements(self.by_place, each) for each in row) for row in products),
             tuple(tuple(with_elements(self.turned, each) for each in row) for row in products),
             rows == columns,
+            rest.reshape(-1)[self.places],
         )
 
     def within_levels(self, below: Floats) -> sp.csr_array:

@@ -10,8 +10,6 @@ References: Searle, Casella, McCulloch (1992), Variance Components, section 5.3.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from lmeformula.algebra.crossproducts import CrossProducts
@@ -114,13 +112,7 @@ def _moments(data: Sums) -> Floats:
     member = (owner[:, None] == np.arange(m)).astype(float)
     diagonal = np.concatenate([np.einsum("laa->la", products.lead).ravel(), np.diag(products.rest)])
     share = member / np.where(diagonal > 0, diagonal, np.inf)[:, None]
-    squares = replace(
-        products,
-        lead=products.lead**2,
-        between=products.between.power(2),
-        rest=products.rest**2,
-    )
-    spread = squares.times(member)
+    spread = products.squared().times(member)
     # The direction of the fixed effects in which the totals vary most, as a rule the intercept.
     along = np.zeros(len(owner))
     if data.ZQ.shape[1]:
