@@ -16,7 +16,7 @@ chapter 7, for derivatives on common random numbers.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import combinations, permutations
 from typing import NamedTuple
 
@@ -214,7 +214,8 @@ def _pairs(size: int) -> list[tuple[int, int]]:
 
 def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
     """Scores and densities of the draws from `start` to `stop`, at the centre and the ends."""
-    programs, geometry, basis = work.engine.programs, work.engine.problem.geometry, work.basis
+    programs, problem, basis = work.engine.programs, work.engine.problem, work.basis
+    geometry = problem.geometry if problem.nearby is None else problem.nearby
     assert geometry is not None
     calls = calls_of(work.engine, work.draws.positions[start:stop])
     is_known = bool((work.at == work.params).all())
@@ -225,12 +226,15 @@ def _evaluate(work: _Work, start: int, stop: int) -> _Ends:
     if len(work.signs) == 2:
         steps = work.lengths * basis
         places += [work.at + steps[:, i] + steps[:, j] for i, j in _pairs(len(work.lengths))]
-    ends = []
-    with ThreadPoolExecutor(programs.num_workers) as pool:
-        for at in places:
-            # The geometry is worked out here while the threads evaluate the last one.
-            evaluate = evaluator(work.engine, at, geometry(at), work.coefficients)
-            ends.append([pool.submit(evaluate, call) for call in calls])
+    # What remembers its last place is asked for one after the other.
+    at_once = 1 if problem.nearby is None else programs.num_workers
+
+    def begin(at: Floats) -> list[Future[tuple[Floats, Floats, int]]]:
+        evaluate = evaluator(work.engine, at, geometry(at), work.coefficients)
+        return [pool.submit(evaluate, call) for call in calls]
+
+    with ThreadPoolExecutor(programs.num_workers) as pool, ThreadPoolExecutor(at_once) as beside:
+        ends = list(beside.map(begin, places))
         found = [together([end.result() for end in each], programs) for each in ends]
     if is_known:
         taken = with_coefficients(work.draws, work.coefficients)[start:stop]

@@ -136,6 +136,8 @@ class Problem(NamedTuple):
         their work; None where each is asked by itself.
       to_position: (latents (q,), arrays) -> position (q,); NumPy, used once at the start.
       geometry: params (d,) -> Geometry on the host, or None: then the engine learns a diagonal whitening.
+      nearby: the same close to the parameters that `geometry` was asked for last. It remembers nothing, so that
+        several threads may ask at once; None where only `geometry` knows.
       information: (params, position, arrays, data) -> (d, d) complete-data information, the negative second
         derivative averaged over chains; needed only where `geometry` does not give it.
       report: params (d,) -> the reported scale (d,), with its (d, d) Jacobian.
@@ -165,6 +167,7 @@ class Problem(NamedTuple):
     report: Callable[[Floats], tuple[Floats, Floats]]
     evaluated: Callable[..., Evaluated] | None = None
     geometry: Callable[[Floats], Geometry] | None = None
+    nearby: Callable[[Floats], Geometry] | None = None
     information: Callable[..., Tensor] | None = None
     max_step: Floats | None = None
     program: Hashable | None = None

@@ -199,7 +199,7 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
     if last is not None:
         observed = along_ways(last.information, inside, model.triangle, PROBED_NOISE)
     else:
-        observed = _observed(model, found, psi, inside)
+        observed = _observed(model, found, psi, inside, is_metric=care.is_start)
         is_spike = (
             not (found.converged or care.marginal.is_exact)
             and curvature_of(found.approximation.mode) < SPIKE
@@ -249,12 +249,15 @@ def _outcome(start: Start, is_nowhere: bool, is_endless: bool, is_simpler: bool)
     return Outcome.BOUNDARY if is_simpler else Outcome.CONVERGED
 
 
-def _observed(model: Model, found: LaplaceFit, psi: Floats, inside: Mask) -> Observed:
+def _observed(
+    model: Model, found: LaplaceFit, psi: Floats, inside: Mask, *, is_metric: bool
+) -> Observed:
     # What has no finite estimate may have no curvature at all; it takes no part in what follows.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         try:
+            begin = found.approximation.mode.u
             return observed_information(
-                model, found.problem, psi, inside, found.approximation.mode.u
+                model, found.problem, psi, inside, begin, is_metric=is_metric
             )
         except np.linalg.LinAlgError:
             return nothing_observed(inside)

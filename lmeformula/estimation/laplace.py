@@ -44,7 +44,7 @@ from lmeformula.model.compile import Model
 
 # Monte Carlo EM starts from a Laplace fit by the iterative solver that is this good, in standard errors.
 START_TOLERANCE = 0.1
-AT_FIRST = Care(CONVERGED_GAIN, looks_far=False)
+AT_FIRST = Care(CONVERGED_GAIN, looks_far=False, is_start=True)
 # A Monte Carlo estimate of the standard errors is taken as it is where its error is below this fraction of
 # them; a rougher one only if it differs from Laplace's by this many of its errors.
 SHARP = 0.02
@@ -113,6 +113,8 @@ def estimate_mcem(
         arrays, nowhere = start.found.problem, np.zeros(start.found.problem.plan.num_effects)
         known = exact_start(model, arrays, start.psi, np.eye(len(start.psi)), nowhere)
     if start.outcome in ENDLESS or (start.outcome is Outcome.NONFINITE and known is None):
+        # The approximation is all that is reported.
+        start = start_of(model, solver, seed, rough, AT_FIRST._replace(is_start=False))
         return whole(model, start, solver, seed, began)
     wait_seconds = time.perf_counter() - began - start_seconds
     space, arrays = model.space, start.found.problem

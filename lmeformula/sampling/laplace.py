@@ -60,27 +60,33 @@ def laplace_problem(
         slopes = slopes_in_psi(space, arrays, start, first, depths)
     known = KnownMode(start, first.u, slopes)
 
-    def geometry(psi: Floats) -> Geometry:
-        nonlocal known
+    def look(psi: Floats) -> tuple[Geometry, Mode, AtMode]:
         mode = mode_at(model, arrays, psi, known.mode_at(psi))
         factor = whitening_factor(mode.factor, directions)
         at = whitening_at(space, arrays, psi, mode, factor)
         bends, bend, cubic = bend_and_cubic(
             space, arrays, mode, factor, at.depths, at.white.pull, at.changes
         )
+        white = at.white._replace(bend=bend, bends=bends, cubic=cubic)
+        return Geometry(white, at.complete, observed), mode, at
+
+    def geometry(psi: Floats) -> Geometry:
+        nonlocal known
+        found, mode, at = look(psi)
         move = psi - known.coordinates
-        if not isinstance(factor, Factor):
+        if directions is not None:
             known = KnownMode(psi, mode.u, slopes)
         elif move @ observed @ move > NEARBY**2:
             known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, at.depths))
-        white = at.white._replace(bend=bend, bends=bends, cubic=cubic)
-        return Geometry(white, at.complete, observed)
+        return found
 
     units = noticeable(model, arrays.rows.held(first.weights))
     edges = edge_finder(space, lambda psi: units)
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
-    look = looker(space, lambda psi: units, drawn_curvatures(model, arrays, problem))
-    return problem._replace(refine=True, edges=edges, look=look)
+    at_edges = looker(space, lambda psi: units, drawn_curvatures(model, arrays, problem))
+    return problem._replace(
+        refine=True, nearby=lambda psi: look(psi)[0], edges=edges, look=at_edges
+    )
 
 
 class AtMode(NamedTuple):

@@ -11,7 +11,7 @@ import scipy.linalg
 import tensorflow as tf
 
 import lmeformula as lf
-from lmeformula.em.types import Problem
+from lmeformula.em.types import Geometry, Problem
 from lmeformula.likelihood.laplace.fit import fit_laplace
 from lmeformula.likelihood.laplace.likelihood import Problem as Arrays
 from lmeformula.model.params import ParamSpace
@@ -111,3 +111,22 @@ def scores_at(at: Point, arrays: whitened.Whitening) -> np.ndarray:
 
 def tensors(at: Point):
     return tf.nest.map_structure(tf.constant, at.problem.data)
+
+
+@pytest.mark.parametrize(("formula", "family"), CASES[1:3])
+def test_what_is_asked_nearby_is_the_same_and_is_not_remembered(formula, family):
+    """Threads ask at once, in whatever order: no answer may depend on another."""
+    at = point(formula, family)
+    steps = 1e-3 * np.eye(len(at.psi))
+    first = [at.problem.nearby(at.psi + step) for step in steps]
+    again = [at.problem.nearby(at.psi + step) for step in steps[::-1]][::-1]
+    for one, other in zip(first, again, strict=True):
+        for left, right in zip(flat(one), flat(other), strict=True):
+            np.testing.assert_array_equal(left, right)
+    there = at.problem.geometry(at.psi + steps[0])
+    for left, right in zip(flat(first[0]), flat(there), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-8)
+
+
+def flat(geometry: Geometry) -> list[np.ndarray]:
+    return [np.asarray(part) for part in tf.nest.flatten(geometry.arrays)]

@@ -74,11 +74,13 @@ class Care(NamedTuple):
       looks_far: whether small fits look for a maximum far out as well. The approximation may be higher there
         where the likelihood is not: it is no place for Monte Carlo EM to start from.
       marginal: how effects are integrated out.
+      is_start: whether another method goes on from there, and the information is for the lengths of its steps.
     """
 
     negligible: float = NEGLIGIBLE_GAIN
     looks_far: bool = True
     marginal: type[Marginal] = Determinant
+    is_start: bool = False
 
 
 WHOLE = Care()

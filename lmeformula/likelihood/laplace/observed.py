@@ -83,6 +83,8 @@ def observed_information(
     free: Mask,
     start: Floats,
     difference: float | None = None,
+    *,
+    is_metric: bool = False,
 ) -> Observed:
     """The negative second derivative of the approximation.
 
@@ -94,6 +96,8 @@ def observed_information(
       start: (q,) the mode there.
       difference: step of the differences of the determinant's slopes, where these are rough; by default as
         rounding allows.
+      is_metric: whether it is for the lengths of steps alone. Of many rows, beside which the determinant says
+        little of coefficients, only its second derivatives in covariances are worked out then, unchecked.
     Raises:
       numpy.linalg.LinAlgError: if the density has no curvature at psi.
     """
@@ -121,6 +125,16 @@ def observed_information(
 
     def two_sided(step: Floats) -> Floats:
         return 0.5 * (slopes(step) - slopes(-step))
+
+    if is_metric and model.design.n > MANY_ROWS:
+        at_rest, bend = slopes(np.zeros_like(psi)), np.zeros_like(before)
+        num_covariances = free[space.num_fixed : space.own_slice.start].sum()
+        for number, way in enumerate(ways.T[:num_covariances]):
+            bend[number] = (slopes(ONE_SIDED * way) - at_rest) / ONE_SIDED
+            bend[:, number] = bend[number]
+        matrix = complete - back.T @ bend @ back
+        matrix[nothing], matrix[:, nothing] = 0.0, 0.0
+        return Observed(0.5 * (matrix + matrix.T), ways, before - bend, 0.0, beyond)
 
     # All parameters at once, in a direction that no set of differences has by itself.
     signs = np.where(np.arange(ways.shape[1]) % 2 == 0, 1.0, -1.0)
