@@ -62,7 +62,9 @@ def _family(name: str, link: Link, response: Any, distribution: Any) -> Family:
         paper=papers.GLM,
         log_density=_logit_density if is_logit else density,
         slope=_logit_slope if is_logit else None,
-        closed=ClosedForm(_logit_slopes, _logit_depths) if is_logit else binary_form(link.name),
+        closed=ClosedForm(_logit_slopes, _logit_depths, takes_columns=True)
+        if is_logit
+        else binary_form(link.name),
     )
 
 

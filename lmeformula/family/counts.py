@@ -127,7 +127,9 @@ POISSON = count_family(
     ),
     slope=lambda eta, response, own: response[0][:, None] - tf.exp(eta),
     closed=ClosedForm(
-        _poisson_slopes, lambda eta, response, own: Depths.of_predictor(-np.exp(eta))
+        _poisson_slopes,
+        lambda eta, response, own: Depths.of_predictor(-np.exp(eta)),
+        takes_columns=True,
     ),
     series=lambda eta, response, own: applied(lambda eta: _poisson_derivatives(eta, response), eta),
     deviance=of_counts,

@@ -209,7 +209,7 @@ LOGNORMAL = Family(
     variance=lambda mean, own: np.expm1(own[0] ** 2) * mean**2,
     log_density=_lognormal_density,
     slope=lambda eta, response, own: (response[1][:, None] - eta) / own[0] ** 2,
-    closed=ClosedForm(_lognormal_slopes, _lognormal_depths),
+    closed=ClosedForm(_lognormal_slopes, _lognormal_depths, takes_columns=True),
     series=_lognormal_series,
     predicted=(Predicted("sigma", "log"),),
     runaways=(

@@ -190,7 +190,7 @@ NBINOM2 = count_family(
     variance=lambda mean, own: mean + mean**2 / own[0],
     log_density=_quadratic_density,
     slope=_quadratic_slope,
-    closed=ClosedForm(_quadratic_slopes, _quadratic_depths),
+    closed=ClosedForm(_quadratic_slopes, _quadratic_depths, takes_columns=True),
     series=_quadratic_series,
     predicted=(Predicted("dispersion", "log", aliases=("shape",)),),
     deviance=of_nbinom2,

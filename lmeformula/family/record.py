@@ -92,11 +92,14 @@ class ClosedForm(NamedTuple):
       slopes: (eta (n,), response, own natural (f,)) -> Slopes.
       depths: the same -> Depths, with derivatives in the natural own parameters.
       scores: the same -> Scores, where these are not taken from the others.
+      takes_columns: whether predictors may be (n, N) beside a response of columns (n, 1), so that what is of
+        the response alone is worked out once for all of a row's.
     """
 
     slopes: Callable[[Floats, Arrays, Floats], Slopes]
     depths: Callable[[Floats, Arrays, Floats], Depths]
     scores: Callable[[Floats, Arrays, Floats], Scores] | None = None
+    takes_columns: bool = False
 
 
 class Predicted(NamedTuple):

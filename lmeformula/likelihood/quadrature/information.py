@@ -9,11 +9,13 @@ References: Louis (1982), J. R. Stat. Soc. B 44, 226-233.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from lmeformula.arrays import Floats, Ints, Mask
+from lmeformula.arrays import Floats, Ints
 from lmeformula.likelihood.laplace.directions import Directions
-from lmeformula.likelihood.quadrature.rows import Place, Rows, moved
+from lmeformula.likelihood.quadrature.rows import Place, Reading, Rows, times_mass
 
 # Step of two-sided differences in the family's own parameters, whose scores are smooth: its square is what is
 # left out; and of one-sided ones, which are enough on the way.
@@ -31,12 +33,14 @@ class Information:
     def __init__(self, place: Place, along: Directions) -> None:
         of, m = place.of, along.size
         self.place, self.along = place, along
-        self._loads = [
-            of.loads(tuple(change[j] for change in along.changes))
-            if any(change[j].any() for change in along.changes)
-            else np.zeros((len(place.base), 0))
-            for j in range(m)
-        ]
+        # The directions in which factors move, and the columns of the effects that rows read then.
+        turning = np.zeros(m, bool)
+        for change in along.changes:
+            turning |= change.any(axis=(1, 2))
+        self._turning = np.flatnonzero(turning)
+        self._loads = np.zeros((of.width, len(place.base), len(self._turning)))
+        for t, j in enumerate(self._turning):
+            self._loads[:, :, t] = of.loads(tuple(change[j] for change in along.changes)).T
         # An effect that blocks share has its prior once.
         self._moves = of.by_block(along.moves)
         if of.is_nested:
@@ -45,64 +49,57 @@ class Information:
         f = len(place.at.own)
         self._across, self._own = np.zeros((f, m)), np.zeros((f, f))
 
-    def add(
-        self, blocks: Ints, nodes: Floats, rows: Rows, shares: Floats, mean_slopes: Floats
-    ) -> None:
+    def add(self, nodes: Floats, centre: Floats, rows: Rows, mass: Floats, shares: Floats) -> None:
         """Add blocks whose nodes (l, N, k) have these shares (l, N); those without any add nothing.
 
         Args:
-          blocks: (l,) which.
-          nodes, shares: see above.
+          nodes: see above.
+          centre: (l, k) what effects are measured from: next to it predictors hardly move, as modes move along.
           rows: of the blocks.
-          mean_slopes: (K m, N) the rows' slopes times the shares.
+          mass: (v m, N) the shares, row by row.
+          shares: see above.
         """
-        of, mixture = self.place.of, self.place.of.model.stack.mixture
-        size, times, n = len(rows.block), len(mixture.readers), len(of.order)
-        stacked = (np.arange(times)[:, None] * n + rows.stacked[:size]).ravel()
-        block = np.tile(rows.block, times)
-        steps = np.empty((self.along.size, len(stacked), nodes.shape[1]))
-        for step, base, loads in zip(steps, self.along.predictors.T, self._loads, strict=True):
-            step[:] = moved(base, loads, stacked, block, nodes[:, :, : loads.shape[1]])
-        mass = shares[block]
+        reading, own = rows.reading, self.place.at.own
+        of_block, read = reading.stacked_block, slice(reading.num_read)
+        away = nodes - centre[:, None]
+        base, loads = self.along.predictors[reading.stacked], self._loads[:, reading.stacked]
+        base[:, self._turning] += np.einsum("amt,ma->mt", loads, centre[of_block])
+        columns = _Columns(base, loads, self._turning)
         second = rows.second
         if second is None:
-            second = rows.derivatives.slopes(rows.eta.ravel(), self.place.at.own).second
-        weights = np.where(mass > 0.0, mass * second.reshape(mass.shape), 0.0)
-        flat = steps.reshape(len(steps), -1)
-        self._complete -= (flat * weights.ravel()) @ flat.T
-        read = steps[:, : len(rows.stacked)]
-        self._add_own(rows, read, mass[:size])
-        has = mass[: len(rows.stacked)] > 0.0
-        scores = self._scores(rows, read, np.where(has, rows.first, 0.0), has[:size], len(blocks))
-        scores -= np.einsum("lnk,lkd->dln", nodes, self._moves[blocks])
-        self._add_missing(blocks, scores, shares)
+            second = reading.derivatives.slopes(rows.eta.ravel(), own).second
+        weights = times_mass(mass, second.reshape(mass.shape))
+        effects = [away[of_block, :, a] for a in range(nodes.shape[2])]
+        self._complete -= columns.squares(weights, effects)
+        read_columns = columns.of_rows(read)
+        read_effects = [each[read] for each in effects]
+        self._add_own(rows, read_columns, read_effects, mass[read])
+        first = rows.first
+        if not np.isfinite(first.sum()):
+            first = np.where(mass[read] > 0.0, first, 0.0)
+        scores = read_columns.products(reading, first, away)
+        for a in range(nodes.shape[2]):
+            scores -= self._moves[reading.blocks, a].T[:, :, None] * nodes[:, :, a]
+        for s, each in enumerate(rows.own_each):
+            if not np.isfinite(each.sum()):
+                each = np.where(mass[: len(each)] > 0.0, each, 0.0)
+            scores += self.along.own[s][:, None, None] * reading.sums(each)
+        self._add_missing(reading.blocks, scores, shares)
 
     def total(self, slopes: Floats) -> Floats:
         """(m, m) the information, of posterior means (v n,) of the rows' slopes."""
         plan, along, found = self.place.of.plan, self.along, self._complete - self._missing
+        m = along.size
         for pull, changes, effects in zip(
             plan.split(plan.gather(slopes)), along.changes, plan.split(along.moves), strict=True
         ):
-            paired = np.einsum("dab,la,lbe->de", changes, pull, effects, optimize=True)
+            crossed = np.tensordot(pull, effects, axes=(0, 0))
+            paired = changes.reshape(m, -1) @ crossed.reshape(-1, m)
             found -= paired + paired.T
         across = along.own.T @ self._across
         found -= across + across.T + along.own.T @ self._own @ along.own
         found += along.moves.T @ along.moves
         return 0.5 * (found + found.T)
-
-    def _scores(
-        self, rows: Rows, steps: Floats, first: Floats, has: Mask, num_blocks: int
-    ) -> Floats:
-        """(m, l, N) slopes of the log density of each block's rows along the directions."""
-        size, num_nodes = len(rows.block), first.shape[1]
-        own = np.where(has, rows.own_each, 0.0)
-        found = np.empty((len(steps), num_blocks, num_nodes))
-        for j, step in enumerate(steps):
-            each = (first * step).reshape(-1, size, num_nodes).sum(axis=0)
-            if self.along.own[:, j].any():
-                each += np.tensordot(self.along.own[:, j], own, 1)
-            found[j] = rows.sums(num_blocks, each)
-        return found
 
     def _add_missing(self, blocks: Ints, scores: Floats, shares: Floats) -> None:
         """Add the posterior variance of scores (m, l, N): of each group of blocks, as these are independent."""
@@ -123,17 +120,15 @@ class Information:
         means = (scores * shares).sum(axis=2)
         self._missing += _spread(scores - means[:, :, None], shares)
 
-    def _add_own(self, rows: Rows, steps: Floats, mass: Floats) -> None:
+    def _add_own(self, rows: Rows, columns: _Columns, effects: list[Floats], mass: Floats) -> None:
         """Add how scores move with the family's own parameters."""
-        at = self.place.at.own
+        at, size, derivatives = self.place.at.own, len(rows.values), rows.reading.derivatives
         if not len(at):
             return
-        times = len(rows.stacked) // max(1, len(rows.block))
-        has, all_mass = mass > 0.0, np.tile(mass, (times, 1))
 
         def slopes(own: Floats) -> tuple[Floats, Floats]:
-            found = rows.derivatives.scores(rows.eta.ravel(), own)
-            return found.first.reshape(all_mass.shape), found.own_each.reshape(-1, *mass.shape)
+            found = derivatives.scores(rows.eta.ravel(), own)
+            return found.first.reshape(mass.shape), found.own_each.reshape(rows.own_each.shape)
 
         step = ROUGH_STEP if self.along.is_rough else STEP
         for s, unit in enumerate(np.eye(len(at))):
@@ -142,10 +137,58 @@ class Information:
                 back, length = (rows.first, rows.own_each), step
             else:
                 back, length = slopes(at - step * unit), 2.0 * step
-            first, each = ((a - b) / length for a, b in zip(ahead, back, strict=True))
-            first = np.where(all_mass > 0.0, all_mass * first, 0.0)
-            self._across[s] += steps.reshape(len(steps), -1) @ first.ravel()
-            self._own[s] += np.where(has, mass * each, 0.0).sum(axis=(1, 2))
+            with np.errstate(invalid="ignore"):
+                first, each = ((a - b) / length for a, b in zip(ahead, back, strict=True))
+            self._across[s] += columns.sums(times_mass(mass, first), effects)
+            self._own[s] += [times_mass(mass[:size], own).sum() for own in each]
+
+
+class _Columns(NamedTuple):
+    """How stacked rows move along directions: by base + sum_a loads[a] v_a, v being what effects are away.
+
+    Attributes:
+      base: (w, m) at the centre.
+      loads: (k, w, t) what each effect adds, in those directions in which factors move.
+      turning: (t,) which these are.
+    """
+
+    base: Floats
+    loads: Floats
+    turning: Ints
+
+    def of_rows(self, rows: slice) -> _Columns:
+        """Those of some rows."""
+        return _Columns(self.base[rows], self.loads[:, rows], self.turning)
+
+    def sums(self, of_rows: Floats, effects: list[Floats]) -> Floats:
+        """(m,) sums over rows and nodes of the moves times what is said of each (w, N)."""
+        found = self.base.T @ of_rows.sum(axis=1)
+        for load, effect in zip(self.loads, effects, strict=True):
+            found[self.turning] += load.T @ np.einsum("mn,mn->m", of_rows, effect)
+        return np.asarray(found)
+
+    def squares(self, weights: Floats, effects: list[Floats]) -> Floats:
+        """(m, m) sums over rows and nodes of products of moves, times weights (w, N)."""
+        turning, base = self.turning, self.base
+        found = base.T @ (weights.sum(axis=1)[:, None] * base)
+        for a, load in enumerate(self.loads):
+            weighted = weights * effects[a]
+            across = base.T @ (weighted.sum(axis=1)[:, None] * load)
+            found[:, turning] += across
+            found[turning] += across.T
+            for b in range(a + 1):
+                moment = np.einsum("mn,mn->m", weighted, effects[b])
+                both = load.T @ (moment[:, None] * self.loads[b])
+                found[np.ix_(turning, turning)] += both if a == b else both + both.T
+        return np.asarray(found)
+
+    def products(self, reading: Reading, of_rows: Floats, away: Floats) -> Floats:
+        """(m, l, N) sums over each block's rows of the moves times what is said of each (w, N)."""
+        m, t = self.base.shape[1], len(self.turning)
+        found = reading.products(np.hstack([self.base, *self.loads]), of_rows)
+        for a in range(len(self.loads)):
+            found[self.turning] += away[:, :, a] * found[m + a * t : m + (a + 1) * t]
+        return found[:m]
 
 
 def _spread(away: Floats, shares: Floats) -> Floats:

@@ -23,11 +23,11 @@ from lmeformula.likelihood.quadrature.integrand import Integrand
 from lmeformula.likelihood.quadrature.nodes import NUMS_NODES, Frame, change, moments
 from lmeformula.likelihood.quadrature.rows import (
     Place,
-    Rows,
     chunks,
     log_priors,
     rows_at,
     squares,
+    times_mass,
 )
 
 # Prior standard deviations that nodes reach beyond mode and centre, the chance that a heavy tail may have out
@@ -46,6 +46,7 @@ class Integral:
     Attributes:
       value: the log-likelihood.
       error: the square of what half the nodes change in each group of blocks, about its error.
+      left: the part of it that is of groups to which the most nodes are not enough.
       in_beta: (p,) its derivative in the fixed effects.
       in_factors: (k, k) its derivative in Lambda, one for each term.
       in_own: (f,) its derivative in the family's own parameters, unconstrained.
@@ -60,7 +61,7 @@ class Integral:
 
     def __init__(self, of: Integrand, at: At) -> None:
         size, k = of.size, of.width
-        self.value = self.error = 0.0
+        self.value = self.error = self.left = 0.0
         self.in_beta = np.zeros(len(at.beta))
         self.in_factors = tuple(np.zeros_like(factor) for factor in at.lambdas)
         self.in_own = np.zeros(len(at.own))
@@ -145,7 +146,7 @@ def sum_nodes(
         for blocks in chunks(place, now, num_nodes, times):
             nodes, logs = frame.nodes(blocks, num_nodes)
             rows = rows_at(place, blocks, nodes)
-            densities = rows.log_densities(len(blocks))
+            densities = rows.log_densities()
             firsts = np.flatnonzero(np.diff(of.groups[blocks], prepend=-1))
             value, shares = (
                 _shared(logs, nodes, densities, firsts)
@@ -156,24 +157,36 @@ def sum_nodes(
             each = change(nodes, shares, num_nodes, means, covariances)
             error = np.maximum.reduceat(each, firsts)
             has_digits = np.abs(found.value + value) < WITHOUT_DIGITS
-            settled = (error <= SETTLED) | is_last | ~has_digits
+            settled = (error <= SETTLED) | ~has_digits
+            if is_last:
+                found.left += float((error[~settled] ** 2).sum())
+                settled[:] = True
             sizes = np.diff(firsts, append=len(blocks))
             done = np.repeat(settled, sizes)
             left[blocks[done]], found.numbers[blocks[~done]] = False, number + 1
+            if not done.any():
+                continue
             found.changes[blocks] = np.repeat(error, sizes)
             found.value += float(value[settled].sum())
             found.logs[blocks[firsts][settled]] = value[settled]
             found.error += float((error[settled] ** 2).sum())
             found.means[blocks], found.covariances[blocks] = means, covariances
             shares[~done] = 0.0
-            mean = _mean_slopes(rows, nodes, shares)
-            slopes[rows.stacked] = mean.sum(axis=1)
+            reading = rows.reading
+            read, of_block = reading.stacked[: reading.num_read], reading.stacked_block
+            mass = shares[of_block]
+            mean = times_mass(mass[: reading.num_read], rows.first)
+            slopes[read] = mean.sum(axis=1)
             for a in range(of.width):
-                pulls[rows.stacked, a] = _times_effects(rows, mean, nodes[:, :, a])
-            _add_own(found, rows, shares)
+                effects = nodes[of_block[: reading.num_read], :, a]
+                pulls[read, a] = np.einsum("mn,mn->m", mean, effects)
+            if len(found.in_own):
+                own_mass = mass[: len(reading.block)]
+                for s, own in enumerate(rows.own_each):
+                    found.in_own[s] += float(times_mass(own_mass, own).sum())
             _add_freedom(found, place, blocks, nodes, shares)
             if information is not None:
-                information.add(blocks, nodes, rows, shares, mean)
+                information.add(nodes, frame.centre[blocks], rows, mass, shares)
     return slopes, pulls
 
 
@@ -239,28 +252,6 @@ def _frame(place: Place, modes: Floats, weights: Floats, precisions: Floats | No
 def _reach(place: Place) -> float:
     least = min(place.freedom, default=np.inf)
     return REACH if np.isinf(least) else min(FARTHEST, max(REACH, TAIL ** (-1.0 / least)))
-
-
-def _mean_slopes(rows: Rows, nodes: Floats, shares: Floats) -> Floats:
-    """(K m, N) the rows' slopes times the shares (l, N) of the nodes; nothing where a node has none."""
-    times = len(rows.stacked) // max(1, len(rows.block))
-    mass = shares[np.tile(rows.block, times)]
-    # Where a node has no mass its density may not be finite.
-    return np.where(mass > 0.0, mass * rows.first, 0.0)
-
-
-def _times_effects(rows: Rows, mean: Floats, nodes: Floats) -> Floats:
-    """(K m,) sums over the nodes (l, N) of one effect, of that times what is said of each row (K m, N)."""
-    times = len(rows.stacked) // max(1, len(rows.block))
-    return np.asarray(np.einsum("mn,mn->m", mean, nodes[np.tile(rows.block, times)]))
-
-
-def _add_own(found: Integral, rows: Rows, shares: Floats) -> None:
-    if len(found.in_own):
-        mass = shares[rows.block]
-        with np.errstate(invalid="ignore"):
-            each = np.where(mass > 0.0, rows.own_each * mass, 0.0)
-        found.in_own += each.sum(axis=(1, 2))
 
 
 def _add_freedom(

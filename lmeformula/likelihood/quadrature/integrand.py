@@ -6,7 +6,7 @@ of two nested factors, those of the inner one are integrated each by itself.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Integrand(NamedTuple):
       order: (n,) rows of the data, block by block.
       ends: (l + 1,) where each block's rows start in `order`.
       response: the response arrays.
+      readings: which rows read the blocks, by the number of their nodes, where it was asked before.
     """
 
     model: Model
@@ -43,6 +44,7 @@ class Integrand(NamedTuple):
     order: Ints
     ends: Ints
     response: tuple[Floats, ...]
+    readings: dict[int, Any]
 
     @property
     def size(self) -> int:
@@ -106,6 +108,7 @@ def integrand(model: Model, plan: Layout) -> Integrand | None:
         order=order,
         ends=np.searchsorted(of_rows[order], np.arange(len(effects) + 1)),
         response=model.family.response(model.design),
+        readings={},
     )
 
 

@@ -24,12 +24,14 @@ from lmeformula.likelihood.laplace.likelihood import (
 from lmeformula.likelihood.quadrature.blocks import blocks_of
 from lmeformula.likelihood.quadrature.integral import SETTLED, Integral, integrate
 from lmeformula.likelihood.quadrature.integrand import Integrand, integrand
-from lmeformula.likelihood.quadrature.nodes import WIDEST
+from lmeformula.likelihood.quadrature.nodes import NUMS_NODES, WIDEST
 from lmeformula.model.compile import Model
 
 # Where half of the nodes change less, the next fewer do: two thirds as many have the logarithm of what these
 # change times two thirds, and room.
 TOO_GOOD = SETTLED**1.6
+# A log-likelihood of which more of the nodes that are had at most leave so much is not known.
+UNKNOWN = 1e-6
 # Densities of rows that are evaluated in one go.
 FEW = 50_000
 # Densities of rows that an evaluation begins with, of one and of two effects a block: more take too long.
@@ -37,6 +39,9 @@ MOST_DENSITIES = {1: 20_000_000, 2: 2_000_000}
 # An ascent ends where it has taken so many, or as many as so many evaluations like the first take: on the way
 # to standard deviations without end blocks need ever more nodes.
 MOST_WORK, MOST_EVALUATIONS = 100_000_000, 100
+# Or where it has come so often to where the likelihood is not known, and not back to where so many nodes fewer
+# than the most are enough.
+MOST_UNKNOWN, WELL_INSIDE = 6, 2
 
 
 class Quadrature:
@@ -54,7 +59,7 @@ class Quadrature:
     def __init__(self, of: Integrand) -> None:
         self.integrand = of
         self.is_spent = False
-        self._work, self._most_work = 0.0, float(MOST_WORK)
+        self._work, self._most_work, self._num_unknown = 0.0, float(MOST_WORK), 0
         self._first: Ints | None = None
         self._last: tuple[Mode, Integral] | None = None
 
@@ -81,7 +86,12 @@ class Quadrature:
         work = self.integrand.work(found.numbers)
         self._most_work = max(self._most_work, MOST_EVALUATIONS * work if not self._work else 0.0)
         self._work += work
-        self.is_spent = self._work > self._most_work
+        most = len(NUMS_NODES[self.integrand.width]) - 1 - WELL_INSIDE
+        if found.left > UNKNOWN:
+            self._num_unknown += 1
+        elif found.numbers.max(initial=0) < most:
+            self._num_unknown = 0
+        self.is_spent = self._work > self._most_work or self._num_unknown >= MOST_UNKNOWN
         first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
         most = first.max(initial=0)
         # Few densities take no longer than the calls for them: all blocks go at once.
@@ -103,6 +113,7 @@ class Quadrature:
             tuple(a - b for a, b in zip(found.in_factors, joint.in_factors, strict=True)),
             found.in_own - joint.in_own,
             information,
+            found.left < UNKNOWN,
         )
 
     def bends_along(self, num_directions: int) -> bool:

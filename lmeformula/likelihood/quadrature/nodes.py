@@ -27,7 +27,7 @@ def _ladder(first: int, most: int) -> tuple[int, ...]:
 
 
 # Nodes along each axis that are tried, for one and for two axes.
-NUMS_NODES = {1: _ladder(33, 8000), 2: _ladder(17, 500)}
+NUMS_NODES = {1: _ladder(33, 8000), 2: _ladder(17, 180)}
 
 
 class Frame(NamedTuple):

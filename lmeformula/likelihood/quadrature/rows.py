@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import betaln, gammaln
 
 from lmeformula.arrays import Floats, Ints, Mask
-from lmeformula.family import ClosedForm
+from lmeformula.family import ClosedForm, Scores, Slopes
 from lmeformula.likelihood.laplace.likelihood import At
 from lmeformula.likelihood.laplace.rows import RowDerivatives, derivatives_of, stacked_form
 from lmeformula.likelihood.quadrature.integrand import Integrand
 
-# Densities evaluated at a time.
-CHUNK = 1_000_000
+# Densities evaluated at a time: as many numbers as a processor keeps at hand.
+CHUNK = 100_000
 
 
 class Place(NamedTuple):
@@ -50,76 +51,176 @@ class Place(NamedTuple):
         return any(np.isfinite(df) for df in self.freedom)
 
 
+class Reading(NamedTuple):
+    """Which rows read some blocks; nothing of it hangs on parameters.
+
+    Attributes:
+      blocks: (l,) the blocks.
+      block: (m,) which of them each row is of, ascending.
+      stacked: (v m,) the rows' places in the stack, which begins with those of the predictors.
+      stacked_block: (v m,) which of the blocks each of these is of.
+      firsts: where the rows of the blocks that have some begin.
+      filled: which of the blocks these are.
+      by_block: (K m,) the rows of the predictors, block by block.
+      ends: (l + 1,) where each block begins among them.
+      derivatives: of the rows, each at so many nodes.
+    """
+
+    blocks: Ints
+    block: Ints
+    stacked: Ints
+    stacked_block: Ints
+    firsts: Ints
+    filled: Ints
+    by_block: Ints
+    ends: Ints
+    derivatives: RowDerivatives
+
+    @classmethod
+    def of(cls, place: Place, blocks: Ints, num_nodes: int) -> Reading:
+        """That of blocks, each with so many nodes."""
+        of, n = place.of, len(place.of.order)
+        counts = of.ends[blocks + 1] - of.ends[blocks]
+        block = np.repeat(np.arange(len(blocks)), counts)
+        within = np.arange(len(block)) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = of.order[np.repeat(of.ends[blocks], counts) + within]
+        mixture = of.model.stack.mixture._replace(num_rows=len(places) * num_nodes)
+        size, k = len(mixture.readers), mixture.num_predictors
+        in_columns = place.closed is not None and place.closed.takes_columns
+        response = tuple(
+            array
+            if not np.ndim(array)
+            else array[places, None]
+            if in_columns
+            else np.repeat(array[places], num_nodes, axis=0)
+            for array in of.response
+        )
+        if place.closed is not None and in_columns:
+            form = _at_nodes(place.closed, num_nodes)
+        else:
+            form = place.closed or stacked_form(of.model.family, response, mixture)
+        return cls(
+            blocks=blocks,
+            block=block,
+            stacked=(np.arange(size)[:, None] * n + places).ravel(),
+            stacked_block=np.tile(block, size),
+            firsts=(np.cumsum(counts) - counts)[counts > 0],
+            filled=np.flatnonzero(counts),
+            by_block=np.argsort(np.tile(block, k), kind="stable"),
+            ends=np.concatenate([[0], np.cumsum(k * counts)]),
+            derivatives=derivatives_of(form, response, of.model.space.own.scale, mixture),
+        )
+
+    @property
+    def num_read(self) -> int:
+        """K m, how many of the stacked rows are those of the predictors."""
+        return len(self.by_block)
+
+    def sums(self, of_rows: Floats) -> Floats:
+        """(l, N) sums over the rows of each block, of what is said of each row (m, N)."""
+        if len(self.filled) == len(self.blocks):
+            return np.asarray(np.add.reduceat(of_rows, self.firsts, axis=0))
+        found = np.zeros((len(self.blocks), of_rows.shape[1]))
+        if len(self.firsts):
+            found[self.filled] = np.add.reduceat(of_rows, self.firsts, axis=0)
+        return found
+
+    def products(self, columns: Floats, of_rows: Floats) -> Floats:
+        """(c, l, N) sums over each block's rows of the predictors, of columns (K m, c) times (K m, N)."""
+        c, rows = columns.shape[1], self.num_read
+        starts = (np.arange(c)[:, None] * rows + self.ends[:-1]).ravel()
+        matrix = sp.csr_array(
+            (
+                columns[self.by_block].T.ravel(),
+                np.tile(self.by_block, c),
+                np.append(starts, c * rows),
+            ),
+            shape=(c * len(self.blocks), rows),
+        )
+        return np.asarray(matrix @ of_rows).reshape(c, len(self.blocks), -1)
+
+
 class Rows(NamedTuple):
     """The rows of some blocks at their nodes.
 
     Attributes:
-      stacked: (K m,) their places in the stack, which begins with the rows of the predictors.
-      block: (m,) which of the blocks each is of, ascending.
+      reading: which rows they are.
       values: (m, N) log densities.
       first: (K m, N) their slopes in the predictors.
       own_each: (f, m, N) those in the own parameters.
       eta: (K m, N) their predictors.
       second: (v m N,) the rows' second derivatives, where they came along.
-      derivatives: what gave all that.
     """
 
-    stacked: Ints
-    block: Ints
+    reading: Reading
     values: Floats
     first: Floats
     own_each: Floats
     eta: Floats
     second: Floats | None
-    derivatives: RowDerivatives
 
-    def sums(self, num_blocks: int, of_rows: Floats) -> Floats:
-        """(l, N) sums over the rows of each block, of what is said of each row (m, N)."""
-        if not len(self.block):
-            return np.zeros((num_blocks, of_rows.shape[1]))
-        firsts = np.flatnonzero(np.diff(self.block, prepend=-1))
-        sums = np.add.reduceat(of_rows, firsts, axis=0)
-        if len(firsts) == num_blocks:
-            return np.asarray(sums)
-        found = np.zeros((num_blocks, of_rows.shape[1]))
-        found[self.block[firsts]] = sums
-        return found
-
-    def log_densities(self, num_blocks: int) -> Floats:
+    def log_densities(self) -> Floats:
         """(l, N) of each block's rows; far out, where one overflows, it is nil."""
         with np.errstate(over="ignore", invalid="ignore"):
-            found = self.sums(num_blocks, self.values)
+            found = self.reading.sums(self.values)
         return np.where(np.isnan(found), -np.inf, found)
 
 
 def rows_at(place: Place, blocks: Ints, nodes: Floats) -> Rows:
     """The rows of blocks at nodes (l, N, k)."""
-    of, n, num_nodes = place.of, len(place.of.order), nodes.shape[1]
-    counts = of.ends[blocks + 1] - of.ends[blocks]
-    block = np.repeat(np.arange(len(blocks)), counts)
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    places = of.order[np.repeat(of.ends[blocks], counts) + within]
-    times = of.model.stack.mixture.num_predictors
-    stacked = (np.arange(times)[:, None] * n + places).ravel()
-    eta = moved(place.base, place.loads, stacked, np.tile(block, times), nodes)
-    response = tuple(
-        np.repeat(array[places], num_nodes, axis=0) if np.ndim(array) else array
-        for array in of.response
-    )
-    mixture = of.model.stack.mixture._replace(num_rows=len(places) * num_nodes)
-    form = place.closed or stacked_form(of.model.family, response, mixture)
-    derivatives = derivatives_of(form, response, of.model.space.own.scale, mixture)
-    scores = derivatives.scores(eta.ravel(), place.at.own)
+    num_nodes = nodes.shape[1]
+    reading = _reading(place, blocks, num_nodes)
+    read = slice(reading.num_read)
+    eta = moved(place.base, place.loads, reading.stacked[read], reading.stacked_block[read], nodes)
+    scores = reading.derivatives.scores(eta.ravel(), place.at.own)
     return Rows(
-        stacked,
-        block,
+        reading,
         scores.values.reshape(-1, num_nodes),
         scores.first.reshape(-1, num_nodes),
-        scores.own_each.reshape(-1, len(places), num_nodes),
+        scores.own_each.reshape(-1, len(reading.block), num_nodes),
         eta,
         scores.second,
-        derivatives,
     )
+
+
+def _reading(place: Place, blocks: Ints, num_nodes: int) -> Reading:
+    """Which rows read blocks: kept for the next time where all are asked for, and are few."""
+    of = place.of
+    if len(blocks) < of.size or len(of.order) * num_nodes > CHUNK:
+        return Reading.of(place, blocks, num_nodes)
+    known: Reading | None = of.readings.get(num_nodes)
+    if known is None:
+        known = of.readings[num_nodes] = Reading.of(place, blocks, num_nodes)
+    return known
+
+
+def _at_nodes(form: ClosedForm, num_nodes: int) -> ClosedForm:
+    """Derivatives of rows at nodes, whose responses are columns; for `depths` it is not asked."""
+
+    def slopes(eta: Floats, columns: tuple[Floats, ...], own: Floats) -> Slopes:
+        found = form.slopes(eta.reshape(-1, num_nodes), columns, own)
+        return Slopes(*(each.reshape(-1) for each in found))
+
+    def scores(eta: Floats, columns: tuple[Floats, ...], own: Floats) -> Scores:
+        values, first, second = slopes(eta, columns, own)
+        in_own = np.zeros((0, len(eta)))
+        if len(own):
+            in_own = form.depths(eta.reshape(-1, num_nodes), columns, own).own_each
+        return Scores(values, first, in_own.reshape(len(own), len(eta)), second)
+
+    return ClosedForm(slopes, form.depths, scores)
+
+
+def times_mass(mass: Floats, values: Floats) -> Floats:
+    """What is said of rows at nodes, times their mass; nothing where there is none.
+
+    Where a node has no mass its density may not be finite.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = mass * values
+        if np.isfinite(found.sum()):
+            return np.asarray(found)
+        return np.where(mass > 0.0, found, 0.0)
 
 
 def moved(base: Floats, loads: Floats, stacked: Ints, block: Ints, nodes: Floats) -> Floats:
@@ -138,11 +239,11 @@ def moved(base: Floats, loads: Floats, stacked: Ints, block: Ints, nodes: Floats
 
 
 def chunks(place: Place, blocks: Ints, num_nodes: int, times: int = 1) -> list[Ints]:
-    """Blocks whose rows times nodes, so many times, are not too many numbers at a time."""
+    """Blocks whose rows, or which so many times, times nodes are not too many numbers at a time."""
     of = place.of
     rows = (of.ends[blocks + 1] - of.ends[blocks]) * (len(place.base) // len(of.order))
-    wide = times * max(1, of.response[-1][:1].size)
-    numbers = np.cumsum(np.maximum(rows, 1)) * num_nodes**of.width * wide
+    wide = max(1, of.response[-1][:1].size)
+    numbers = np.cumsum(np.maximum(rows * wide, times)) * num_nodes**of.width
     if numbers[-1] < CHUNK:
         return [blocks]
     firsts = np.flatnonzero(np.diff(of.groups[blocks], prepend=-1))

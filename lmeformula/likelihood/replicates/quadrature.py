@@ -66,6 +66,7 @@ class QuadratureReplicates:
             order=np.arange(a * n),
             ends=np.append(starts, a * n),
             response=response,
+            readings={},
         )
         closed: ClosedForm | None = family.closed
         if closed is not None and not family.serves(response):
