@@ -12,7 +12,7 @@ from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import TermBlock
 from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
-from lmeformula.likelihood.evaluation import Evaluation, Summit, nowhere
+from lmeformula.likelihood.evaluation import Evaluation, Summit, last_kept, nowhere
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.integrated import integrated
 from lmeformula.likelihood.laplace.determinant import Determinant
@@ -218,6 +218,8 @@ def fit_laplace(
         except np.linalg.LinAlgError:
             # No curvature where the density overflows: to the ascent a step that went too far.
             return nowhere(coordinates, ())
+        if not found.is_known:
+            return nowhere(coordinates, ())
         if not care.marginal.is_exact and curvature_of(found.mode) < NO_CURVATURE:
             return nowhere(coordinates, ())
         slopes, score = found.in_factors, score_of(coordinates, found)
@@ -256,6 +258,8 @@ def fit_laplace(
     looks_far = is_thorough and care.looks_far and not alone
     before = np.concatenate([R @ first[:p], first[space.own_slice]])
     climb = evaluate if factorize is None else integrated(evaluate)
+    if care.marginal.is_exact:
+        climb = last_kept(climb)
 
     def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
         nonlocal last, latest, moves, written
@@ -275,11 +279,19 @@ def fit_laplace(
             alone=alone,
         )
 
+    def is_known(where: Floats) -> bool:
+        settled = elements.settle(where[m:])
+        return bool(np.isfinite(climb(np.append(where[:m], settled)).value))
+
+    starts = [] if start is None else [start]
     if start is None and care.marginal.is_exact and model.known_start is None:
-        start = _near(model, care)
-    if start is None:
-        start = np.append(before, _first_elements(model, elements))
-    summit = climb_from(start)
+        starts += _near(model, care)
+    if not starts or care.marginal.is_exact:
+        starts.append(np.append(before, _first_elements(model, elements)))
+    if care.marginal.is_exact:
+        # Others may lie where the likelihood is not known: with small effects it is.
+        starts.append(np.append(before, elements.start(OTHER_SDS[0])))
+    summit = climb_from(next((one for one in starts[:-1] if is_known(one)), starts[-1]))
     is_doubtful = is_thorough or (looks_around and not summit.converged)
     if is_doubtful and _bends_upwards(summit):
         for sd in OTHER_SDS:
@@ -325,15 +337,15 @@ def _first_elements(model: Model, elements: FactorSpace) -> Floats:
     return elements.start(FIRST_SD)
 
 
-def _near(model: Model, care: Care) -> Floats | None:
-    """Coordinates of the approximation's maximum, from where an exact one is near; None where it has none."""
+def _near(model: Model, care: Care) -> list[Floats]:
+    """Coordinates of the approximation's maximum, from where an exact one is near; none where it has none."""
     try:
         # The ascent of the likelihood itself looks where else there may be maxima.
         rough = care._replace(negligible=ROUGHLY, marginal=Determinant)
         found = fit_laplace(model, care=rough, alone=True)
     except np.linalg.LinAlgError:
-        return None
-    return found.coordinates if np.isfinite(found.coordinates).all() else None
+        return []
+    return [found.coordinates] if np.isfinite(found.coordinates).all() else []
 
 
 def _is_definite(information: Floats) -> bool:

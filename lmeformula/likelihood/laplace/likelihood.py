@@ -53,6 +53,7 @@ class Beyond(NamedTuple):
       in_beta, in_factors, in_own: its derivatives as in `Approximation`, the mode moving along.
       information: (m, m) its negative second derivative along the directions that were asked for, but for what
         Lambda has by its own second derivative; None where it was not worked out.
+      is_known: whether all this is worked out as well as it is asked to be.
     """
 
     value: float
@@ -60,6 +61,7 @@ class Beyond(NamedTuple):
     in_factors: tuple[Floats, ...]
     in_own: Floats
     information: Floats | None = None
+    is_known: bool = True
 
 
 class Marginal(Protocol):
@@ -167,7 +169,7 @@ class Approximation(NamedTuple):
       in_own: (f,) its derivative in the family's own parameters, unconstrained.
       mode: what it was worked out at.
       depths: the rows' further derivatives there.
-      information: its negative second derivative, as in `Beyond`.
+      information, is_known: as in `Beyond`.
     """
 
     value: float
@@ -177,6 +179,7 @@ class Approximation(NamedTuple):
     mode: Mode
     depths: Depths
     information: Floats | None = None
+    is_known: bool = True
 
 
 def find_mode(problem: Problem, at: At, start: Floats, enough: float = MODE_GAIN) -> Mode:
@@ -297,8 +300,8 @@ def assemble(
     along: Directions | None = None,
 ) -> Approximation:
     """The approximation at a mode, from what it has beyond the log joint density there."""
-    is_known = beyond.information is not None
-    joint = joint_slopes(problem, mode, depths, along if is_known else None)
+    has_information = beyond.information is not None
+    joint = joint_slopes(problem, mode, depths, along if has_information else None)
     information = None
     if joint.information is not None and beyond.information is not None:
         information = joint.information + beyond.information
@@ -312,6 +315,7 @@ def assemble(
         mode=mode,
         depths=depths,
         information=information,
+        is_known=beyond.is_known,
     )
 
 

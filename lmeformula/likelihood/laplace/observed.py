@@ -156,7 +156,7 @@ def observed_information(
     if beyond_it.information is not None:
         written = -ways.T @ _bent(space, psi, beyond_it) @ ways
         exact = finish(written, two_sided(TWO_SIDED * across) / TWO_SIDED)
-        if exact.noise < GOOD:
+        if exact.noise < GOOD or problem.marginal.is_spent:
             return exact
     if difference is not None:
         found = np.array([two_sided(difference * way) / difference for way in ways.T])

@@ -36,6 +36,8 @@ REACH, TAIL, FARTHEST = 9.0, 1e-10, 1e8
 # A block gets more nodes until half of them change nothing by more than this: what all of them leave is about
 # its square, as the rule converges geometrically.
 SETTLED = 3e-5
+# A log-likelihood is not known of which blocks leave so much to which the most nodes are not enough.
+UNKNOWN = 1e-6
 # A logarithm whose rounding is more than that does not settle: a density is next to nil everywhere.
 WITHOUT_DIGITS = SETTLED / np.finfo(float).eps
 
@@ -70,6 +72,11 @@ class Integral:
         self.means, self.covariances = np.zeros((size, k)), np.zeros((size, k, k))
         self.logs, self.changes = np.zeros(size), np.zeros(size)
         self.numbers = np.zeros(size, np.int64)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the most nodes were enough, and there is a number."""
+        return bool(self.left < UNKNOWN and np.isfinite(self.value))
 
 
 class InPsi(NamedTuple):

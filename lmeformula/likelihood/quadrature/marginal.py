@@ -30,8 +30,6 @@ from lmeformula.model.compile import Model
 # Where half of the nodes change less, the next fewer do: two thirds as many have the logarithm of what these
 # change times two thirds, and room.
 TOO_GOOD = SETTLED**1.6
-# A log-likelihood of which more of the nodes that are had at most leave so much is not known.
-UNKNOWN = 1e-6
 # Densities of rows that are evaluated in one go.
 FEW = 50_000
 # Densities of rows that an evaluation begins with, of one and of two effects a block: more take too long.
@@ -41,7 +39,7 @@ MOST_DENSITIES = {1: 20_000_000, 2: 2_000_000}
 MOST_WORK, MOST_EVALUATIONS = 100_000_000, 100
 # Or where it has come so often to where the likelihood is not known, and not back to where so many nodes fewer
 # than the most are enough.
-MOST_UNKNOWN, WELL_INSIDE = 6, 2
+MOST_UNKNOWN, WELL_INSIDE = 10, 2
 
 
 class Quadrature:
@@ -87,7 +85,7 @@ class Quadrature:
         self._most_work = max(self._most_work, MOST_EVALUATIONS * work if not self._work else 0.0)
         self._work += work
         most = len(NUMS_NODES[self.integrand.width]) - 1 - WELL_INSIDE
-        if found.left > UNKNOWN:
+        if not found.is_known:
             self._num_unknown += 1
         elif found.numbers.max(initial=0) < most:
             self._num_unknown = 0
@@ -113,7 +111,7 @@ class Quadrature:
             tuple(a - b for a, b in zip(found.in_factors, joint.in_factors, strict=True)),
             found.in_own - joint.in_own,
             information,
-            found.left < UNKNOWN,
+            found.is_known,
         )
 
     def bends_along(self, num_directions: int) -> bool:

@@ -96,7 +96,7 @@ class Reading(NamedTuple):
             for array in of.response
         )
         if place.closed is not None and in_columns:
-            form = _at_nodes(place.closed, num_nodes)
+            form = at_nodes(place.closed, num_nodes)
         else:
             form = place.closed or stacked_form(of.model.family, response, mixture)
         return cls(
@@ -194,7 +194,7 @@ def _reading(place: Place, blocks: Ints, num_nodes: int) -> Reading:
     return known
 
 
-def _at_nodes(form: ClosedForm, num_nodes: int) -> ClosedForm:
+def at_nodes(form: ClosedForm, num_nodes: int) -> ClosedForm:
     """Derivatives of rows at nodes, whose responses are columns; for `depths` it is not asked."""
 
     def slopes(eta: Floats, columns: tuple[Floats, ...], own: Floats) -> Slopes:
