@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from comparison.simulated import REGIONS, SIZES
+
 ROOT = Path(__file__).parents[2]
+SIMULATED = ROOT / "benchmarks" / "comparison" / "references.json"
 REFERENCES = ROOT / "tests" / "reference" / "reference_fits.json"
 
 # How a fit is timed. "warm": data in memory, the first fit of each process not counted. "first": the first fit
@@ -85,6 +88,15 @@ def reference(id: str) -> Truth:
     return Truth(record["source"], record["logLik"], sds)
 
 
+def simulated(kind: str, num_rows: int, num_groups: int, *entrants: Entrant) -> Case:
+    """A case on a data set of `simulated.py`."""
+    data = f"{kind}-{num_rows}-{num_groups}"
+    known = json.loads(SIMULATED.read_text(encoding="utf-8"))[data]
+    title = f"{num_rows:,} rows of {num_groups} groups, {kind}"
+    truth = Truth(known["source"], None, {"g": known["sd"]})
+    return Case(data, title, data, "y ~ x + (1 | g)", kind, ("g",), "warm", truth, entrants, None)
+
+
 RATINGS = "service + (1 | s) + (1 | d) + (1 | dept)"
 LABELS = ("s", "d", "dept")
 # clmm's own fit took twenty minutes; kept here, and made again with the slow peers.
@@ -119,6 +131,9 @@ def all_cases() -> tuple[Case, ...]:
     )
     verbagg = "r2 ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)"
     ticks = "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | LOCATION)"
+    nodes = (Entrant("lmeformula", "auto"), Entrant("lme4", "quadrature"), Entrant("glmmTMB"))
+    small = [simulated(k, *size, *nodes) for k in ("bernoulli", "poisson") for size in SIZES]
+    folds = simulated("bernoulli", *REGIONS, Entrant("lmeformula", "cross-validation"))
     others = (Entrant("glmm"), Entrant("mixedlm"), Entrant("lme4"), Entrant("glmmTMB"))
     return (
         insteval(
@@ -187,6 +202,8 @@ def all_cases() -> tuple[Case, ...]:
             ("id", "item", "Gender", "btype", "situ", "r2"), "warm", reference("verbagg-laplace"),
             (Entrant("lmeformula", "laplace"), *others), None,
         ),
+        *small,
+        folds._replace(title=f"{folds.title}: cross-validation by group"),
         Case(
             "grouseticks", "grouseticks, Poisson, Laplace", "grouseticks", ticks, "poisson",
             ("YEAR", "BROOD", "LOCATION"), "warm", reference("grouseticks-laplace"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from comparison.cases import ROOT, Case, Entrant
+from comparison.simulated import named
 
 PEERS = ROOT / "benchmarks" / "peers"
 OURS = ("lmeformula", "tutorial")
@@ -135,7 +136,8 @@ class Runner:
 
         path = self.folder / f"{case.data}.csv"
         if not path.exists():
-            data = pd.read_csv(ROOT / "lmeformula" / "data" / f"{case.data}.csv.gz")
+            shipped = ROOT / "lmeformula" / "data" / f"{case.data}.csv.gz"
+            data = pd.read_csv(shipped) if shipped.exists() else named(case.data)
             if case.data == "InstEval":
                 data["good"] = (data["y"] >= 4).astype(int)
             if case.data == "grouseticks" and "cHEIGHT" not in data:

@@ -27,8 +27,10 @@ def main(task: Task) -> None:
 
         data["y"] = pd.Categorical(data["y"], ordered=True)
     is_refit, is_bootstrap = task.method == "refit", task.method == "bootstrap"
+    is_validation = task.method == "cross-validation"
     way = "exact" if task.kind == "gaussian" else "laplace"
-    options = {"method": way if is_refit or is_bootstrap else task.method, "progress": False}
+    is_after = is_refit or is_bootstrap or is_validation
+    options = {"method": way if is_after else task.method, "progress": False}
 
     if task.method == "mcem":
         # Imports are outside of the clock, the peers' and this one.
@@ -53,6 +55,14 @@ def main(task: Task) -> None:
             refits = bootstrap(drawn_from, NUM_REFITS)
             assert len(refits.values) == NUM_REFITS
             return drawn_from
+
+    if is_validation:
+        scored = fit()
+
+        def fit() -> lf.Fit:
+            scores = scored.cross_validate(by=task.factors[0])
+            assert len(scores.log_densities) == scored.nobs
+            return scored
 
     def answer(found: lf.Fit) -> tuple[float, dict[str, float], float]:
         sds = {}
