@@ -37,8 +37,8 @@ class Seconds(NamedTuple):
       compile: compiling the iteration, as far as the fit had to wait for it.
       total: everything, the parts that are not listed here included.
       start: the deterministic fit: the whole of an exact or Laplace fit, the start of a Monte Carlo one.
-      whitening: the factorisations, on the host, that the sampler's coordinates come from.
-      iterations: E- and M-steps.
+      whitening: the factorisations, on the host, that the sampler's coordinates come from where it draws.
+      iterations: E- and M-steps, and the information of the last draws.
       bridge: the log-likelihood from the draws.
     """
 

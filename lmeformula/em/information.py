@@ -38,9 +38,10 @@ CURVED_STEP = {"float64": 0.002, "float32": 0.3}
 # Steps that are longer than they should be by the information that they give, by so much, are taken again:
 # but not for ever, as rounding grows while they shrink.
 TOO_LONG, MOST_RETRIES = 4.0, 3
-# Beyond this many rows differences are to one side: half the work, for which the report does without the
-# information's change from where the draws were taken to the estimates, some hundredths of a standard error on.
-MOST_CENTRAL_ROWS = 20_000
+# Beyond this many rows differences are to one side, a third of the work or less, for which the report does
+# without the information's change from where the draws were taken to the estimates; beyond fewer where these
+# are next to there. Of few rows that change is a part of the errors of standard errors.
+MOST_CENTRAL_ROWS, FEW_ROWS = 20_000, 5_000
 # Draws of all chains together to begin with: as many as this many rows hold, within limits; more, where there
 # are more, until the standard errors are known to this fraction of themselves. Of few rows the posterior is
 # skew, and with it the noise: fewer draws that look sharp would be those whose information came out too high.
@@ -72,8 +73,9 @@ def information_of(
     """
     kept = len(draws.positions)
     rows, dtype = max(1, num_rows(engine.problem.data)), engine.programs.dtype
+    is_far = np.sqrt(distance @ metric @ distance) > FAR
     # Single precision has no digits for short steps.
-    is_central = rows <= MOST_CENTRAL_ROWS or dtype == "float32"
+    is_central = rows <= (MOST_CENTRAL_ROWS if is_far else FEW_ROWS) or dtype == "float32"
     signs = (1.0, -1.0) if is_central else (1.0,)
     length = STEP[dtype] if is_central else ONE_SIDED_STEP
     lengths = length / np.sqrt(np.einsum("df,de,ef->f", basis, metric, basis))
@@ -81,7 +83,6 @@ def information_of(
     first = int(np.clip(FIRST_ROWS // rows, *FIRST_DRAWS))
     used = min(kept, -(-first // draws.excess.shape[1]))
     # To one side the centre would cost as much as a difference: it moves only where that is worth it.
-    is_far = np.sqrt(distance @ metric @ distance) > FAR
     at = params + distance if is_central or is_far else params
     work = _Work(engine, params, at, draws, basis, lengths, signs, coefficients)
     ends = _evaluate(work, 0, used)

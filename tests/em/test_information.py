@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmeformula.em import Options, Outcome, run
+from lmeformula.em import Options, Outcome, information, run
 from lmeformula.em.observed import Information, reported
 from tests.em.groups import groups, loglik, problem
 from tests.simulate import differences
@@ -48,6 +48,14 @@ def test_no_error_is_left_of_a_normal_posterior():
     # Central differences of 0.02 standard errors are good to some 1e-4.
     np.testing.assert_allclose(found.matrix, information, rtol=1e-3, atol=0.02)
     assert (found.noise(np.eye(2)) < 1e-6).all()
+
+
+def test_next_to_the_maximum_differences_of_many_rows_are_to_one_side(monkeypatch):
+    monkeypatch.setattr(information, "FEW_ROWS", 0)
+    found = found_by(NORMAL, 0).monte_carlo
+    assert not found.change.any()
+    # Half a step of 0.002 standard errors, times a relative third derivative of about one.
+    np.testing.assert_allclose(found.matrix, maximum(False)[1], rtol=3e-3, atol=0.02)
 
 
 def test_of_a_skew_posterior_it_is_that_of_quadrature_within_its_error():
