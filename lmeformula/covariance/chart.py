@@ -100,7 +100,7 @@ def pull_of(factor: Floats, slope: Floats) -> Floats:
 
 
 def triangular(root: Floats) -> Floats:
-    """The lower-triangular factor of C C', for C (k, r): zero on the diagonal where earlier rows determine one.
+    """The lower-triangular factor of C C', for C (..., k, r): zero where earlier rows determine one.
 
     Example:
       >>> triangular(np.array([[2.0, 0.0], [3.0, 4.0]])).tolist()
@@ -108,17 +108,18 @@ def triangular(root: Floats) -> Floats:
       >>> triangular(np.array([[0.0, 0.0], [0.0, 4.0]])).tolist()
       [[0.0, 0.0], [0.0, 4.0]]
     """
-    k = len(root)
-    found, ways = np.zeros((k, k)), np.zeros((k, root.shape[1]))
-    for i, row in enumerate(root):
-        left = row
+    k, leading = root.shape[-2], root.shape[:-2]
+    found, ways = np.zeros((*leading, k, k)), np.zeros(root.shape)
+    for i in range(k):
+        row = left = root[..., i, :]
         for _ in range(2):  # once more for the digits
-            along = ways[:i] @ left
-            found[i, :i] += along
-            left = left - along @ ways[:i]
-        size = float(np.linalg.norm(left))
-        if size > ROUNDING * np.linalg.norm(row):
-            found[i, i], ways[i] = size, left / size
+            along = np.einsum("...jr,...r->...j", ways[..., :i, :], left)
+            found[..., i, :i] += along
+            left = left - np.einsum("...j,...jr->...r", along, ways[..., :i, :])
+        size = np.sqrt((left**2).sum(axis=-1))
+        is_own = size > ROUNDING * np.sqrt((row**2).sum(axis=-1))
+        found[..., i, i] = np.where(is_own, size, 0.0)
+        ways[..., i, :] = left / np.where(is_own, size, np.inf)[..., None]
     return found
 
 
@@ -184,7 +185,9 @@ class LinearChart:
         return np.where(self.on_diagonal, sd, 0.0)
 
     def near(self, factor: Floats) -> Floats:
-        return np.asarray(np.linalg.lstsq(self._flat.T, factor.ravel(), rcond=None)[0], float)
+        flat = factor.reshape(-1, self._flat.shape[1])
+        found = np.linalg.lstsq(self._flat.T, flat.T, rcond=None)[0].T
+        return np.asarray(found.reshape(*factor.shape[:-2], self.size), float)
 
     def alternatives(self, start: Floats) -> tuple[Floats, ...]:
         return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,7 +56,15 @@ class EffectDistribution(NamedTuple):
 
     def draw(self, random: np.random.Generator, num_levels: int) -> Floats:
         """(l, k) coefficients of so many levels."""
+        return np.asarray(self.draws([random], num_levels)[0])
+
+    def draws(self, randoms: Sequence[np.random.Generator], num_levels: int) -> Floats:
+        """(m, l, k) coefficients of so many levels, from each of several generators."""
+        noise = np.stack([self._noise(random, num_levels) for random in randoms])
+        return np.asarray(noise @ cholesky_semidefinite(self.scale).T)
+
+    def _noise(self, random: np.random.Generator, num_levels: int) -> Floats:
         noise = random.standard_normal((num_levels, len(self.scale)))
         if not self.is_normal:
             noise *= np.sqrt(self.df / random.chisquare(self.df, size=(num_levels, 1)))
-        return np.asarray(noise @ cholesky_semidefinite(self.scale).T)
+        return noise

@@ -10,8 +10,9 @@ import numpy as np
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.algebra.small import MOST_EFFECTS
 from lmeformula.arrays import Floats, Mask
-from lmeformula.covariance.structure import Structure, below_diagonal, cholesky_semidefinite
+from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.design.design import Design
+from lmeformula.estimation.reported import reported
 from lmeformula.estimation.separation import Ended, endless, is_perfect, predictors_at_zero
 from lmeformula.family.runaway import met_exactly
 from lmeformula.fit import FittedModel
@@ -44,7 +45,7 @@ from lmeformula.likelihood.replicates.quadrature import QuadratureReplicates
 from lmeformula.likelihood.replicates.rows import ManyRows
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import orthogonal_model
-from lmeformula.model.params import Params, ParamSpace
+from lmeformula.model.params import Params
 
 # Numbers of an array that replicates are worked on at a time in.
 MOST_NUMBERS = 2_000_000
@@ -376,34 +377,3 @@ def marginally_together(model: Model, care: Care, start: Params | None) -> Toget
     """
     found = MarginalTogether(model, care, start)
     return found if found.serves else None
-
-
-def reported(space: ParamSpace, beta: Floats, covariances: Floats, own: Floats) -> Floats:
-    """(m, d) parameters as they are reported.
-
-    Args:
-      space: the parameter space.
-      beta: (m, p) fixed effects.
-      covariances: (m, k, k) of the effects of all terms together.
-      own: (m, v) the family's own parameters on their natural scale.
-    """
-    parts, place = [beta], 0
-    for term in space.terms:
-        k = len(term.columns)
-        here = covariances[:, place : place + k, place : place + k]
-        parts.append(_of_term(term.structure, here))
-        place += k
-    scale = space.own.scale
-    parts += [np.array([space.own.to_report(scale.to_free(one)) for one in own])]
-    return np.hstack([part.reshape(len(beta), -1) for part in parts])
-
-
-def _of_term(structure: Structure, covariances: Floats) -> Floats:
-    """(m, t) standard deviations and correlations of covariances (m, k, k) that are linear in their factors."""
-    k = covariances.shape[1]
-    sds = np.sqrt(np.einsum("maa->ma", covariances))
-    if structure.correlations == "none":
-        return np.asarray(sds[:, : structure.num_sds(k)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pairs = [covariances[:, i, j] / (sds[:, i] * sds[:, j]) for i, j in below_diagonal(k)]
-    return np.column_stack([sds, *pairs])

@@ -234,7 +234,8 @@ class FactorSpace:
           rest; then as they were but for the turn.
         """
         found = []
-        angles = np.arange(ANGLES) * (np.pi / ANGLES)
+        angles = np.arange(ANGLES)[:, None] * (np.pi / ANGLES)
+        cosines, sines = np.cos(angles), np.sin(angles)
         for chart, own, here in self._correlated(elements):
             back = chart.back
             factor = np.asarray(np.linalg.solve(back, chart.factor(own)), float)
@@ -245,14 +246,10 @@ class FactorSpace:
             aligned[0] = np.linalg.norm(sizes)
             for other in range(1, len(sizes)):
                 for kept in (aligned, sizes) if sizes[other] > 0.0 else (aligned,):
-                    moved = np.tile(elements, (ANGLES, 1))
-                    for place, angle in enumerate(angles):
-                        turned = axes.copy()
-                        turned[:, 0] = np.cos(angle) * axes[:, 0] + np.sin(angle) * axes[:, other]
-                        turned[:, other] = (
-                            np.cos(angle) * axes[:, other] - np.sin(angle) * axes[:, 0]
-                        )
-                        moved[place, here] = chart.near(back @ triangular(turned * kept))
+                    moved, turned = np.tile(elements, (ANGLES, 1)), np.tile(axes, (ANGLES, 1, 1))
+                    turned[:, :, 0] = cosines * axes[:, 0] + sines * axes[:, other]
+                    turned[:, :, other] = cosines * axes[:, other] - sines * axes[:, 0]
+                    moved[:, here] = chart.near(back @ triangular(turned * kept))
                     resting = np.zeros(self.size, bool)
                     if kept is aligned:
                         resting[here] = ~np.isin(np.arange(chart.size), chart.faces[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,9 +91,7 @@ def draw_rows(
     family = fit.model.family
     if family.is_normal:
         # Without TensorFlow, which exact fits do not start.
-        one = family.as_taken(eta)
-        errors = np.random.default_rng(seed).standard_normal(one.shape)
-        return np.asarray(one + _sds(fit, response) * errors)
+        return np.asarray(draw_normal_rows(fit, eta[None], response, [seed])[0])
     key = seed.generate_state(2).astype(np.int32)
     # Samplers that reject draws would go on without end.
     unknown = ~np.isfinite(eta)
@@ -103,6 +102,19 @@ def draw_rows(
         unknown = unknown | lost.reshape(-1, *[1] * (eta.ndim - 1))
     drawn = np.asarray(distribution(fit, held, response, own).sample(seed=key), np.float64)
     return np.where(unknown.any(axis=-2), np.nan, drawn)
+
+
+def draw_normal_rows(
+    fit: FittedModel, eta: Floats, response: Arrays, seeds: Sequence[np.random.SeedSequence]
+) -> Floats:
+    """Draw m times what `draw_rows` does of a normal family, by a seed for each.
+
+    Args:
+      eta: (m, ..., K, n).
+    """
+    means = fit.model.family.as_taken(eta)
+    errors = [np.random.default_rng(seed).standard_normal(means.shape[1:]) for seed in seeds]
+    return np.asarray(means + _sds(fit, response) * np.stack(errors))
 
 
 def distribution(fit: FittedModel, eta: Floats, response: Arrays, own: Floats | None = None) -> Any:

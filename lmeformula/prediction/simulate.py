@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,12 @@ from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows, ResponseBlock
 from lmeformula.fit import FittedModel
-from lmeformula.prediction.distribution import draw_rows, needs_response, response_arrays
+from lmeformula.prediction.distribution import (
+    draw_normal_rows,
+    draw_rows,
+    needs_response,
+    response_arrays,
+)
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.predictor import category_names, linear_predictor
 from lmeformula.prediction.requested import NEW_LEVELS, Requested, requested
@@ -139,9 +144,14 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
     source, size = np.random.SeedSequence(seed), _at_a_time(fit, rows)
     for start in range(0, n, size):
         sequences = source.spawn(size)
-        eta = np.stack([_predictors(sampler, fixed, one) for one in sequences])
-        (key,) = sequences[0].spawn(1)
-        yield from draw_rows(fit, eta, sampler.response, key)[: n - start]
+        eta = _predictors(sampler, fixed, sequences)
+        if fit.model.family.is_normal:
+            keys = [one.spawn(1)[0] for one in sequences]
+            drawn = draw_normal_rows(fit, eta, sampler.response, keys)
+        else:
+            (key,) = sequences[0].spawn(1)
+            drawn = draw_rows(fit, eta, sampler.response, key)
+        yield from drawn[: n - start]
 
 
 def _at_a_time(fit: FittedModel, rows: Design | NewRows) -> int:
@@ -149,26 +159,28 @@ def _at_a_time(fit: FittedModel, rows: Design | NewRows) -> int:
 
     A call of TensorFlow takes as long for one of a few rows as for many.
     """
-    few = max(1, FEW_NUMBERS // max(1, len(rows.offset)))
-    return 1 if fit.model.family.is_normal else min(MOST_AT_A_TIME, few)
+    return min(MOST_AT_A_TIME, max(1, FEW_NUMBERS // max(1, len(rows.offset))))
 
 
-def _predictors(sampler: Sampler, fixed: Floats, sequence: np.random.SeedSequence) -> Floats:
-    """(K, n) linear predictors with effects that are drawn, beside the fixed ones (K, n)."""
+def _predictors(
+    sampler: Sampler, fixed: Floats, sequences: Sequence[np.random.SeedSequence]
+) -> Floats:
+    """(m, K, n) linear predictors with effects that are drawn, beside the fixed ones (K, n)."""
     fit, rows = sampler.fit, sampler.rows
-    random, eta = np.random.default_rng(sequence), fixed.copy()
+    randoms = [np.random.default_rng(one) for one in sequences]
+    eta = np.tile(fixed, (len(randoms), 1, 1))
     for block, prior, kept, is_new in zip(
         rows.terms, fit.params.distributions, sampler.kept, sampler.is_new, strict=True
     ):
         num_known = len(block.levels)
-        effects = prior.draw(random, num_known + max(0, -int(block.index.min(initial=0))))
+        effects = prior.draws(randoms, num_known + max(0, -int(block.index.min(initial=0))))
         if kept:
-            effects[:num_known] = 0.0
+            effects[:, :num_known] = 0.0
         if not is_new:
-            effects[num_known:] = 0.0
+            effects[:, num_known:] = 0.0
         # Levels that the fit has not seen are -1, -2, ...: they stand behind the others.
         place = np.where(block.index < 0, num_known - 1 - block.index, block.index)
-        eta += block.added(effects[place], rows.num_predictors)
+        eta += block.added(effects[:, place], rows.num_predictors)
     return eta
 
 

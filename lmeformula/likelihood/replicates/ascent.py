@@ -33,22 +33,18 @@ class Effort(NamedTuple):
 
     Attributes:
       last: the step that gains less than this is the last, and is taken.
-      sharp: an information is measured anew after a step that gained more than this.
-      falling: with what each step says of it, it serves while a step gains less than this share of what the one
-        before did.
+      falling: with what each step says of it, an information serves while a step gains less than this share of
+        what the one before did; then it is measured anew.
     """
 
     last: float
-    sharp: float
     falling: float
 
 
 # What the last step leaves is 1e-9 standard errors or less.
-WHOLE = Effort(1e-16, np.inf, 0.3)
-# Where scores cost much, and an information that is about the right one is known.
-SPARING = Effort(1e-16, np.inf, 0.3)
+WHOLE = Effort(1e-16, 0.3)
 # On the way to a maximum that is probably known.
-TRIAL = Effort(1e-2, np.inf, 0.7)
+TRIAL = Effort(1e-2, 0.7)
 
 
 class Heights(NamedTuple):
@@ -160,7 +156,7 @@ def climb_all(
         moves, changes = moved[rises] - x[mine], scores[mine] - there.scores[rises]
         information[mine] = _corrected(information[mine], moves, changes)
         x[mine], values[mine], scores[mine] = moved[rises], there.values[rises], there.scores[rises]
-        is_due[active] = (gains[active] > effort.sharp) | is_slow | ~rises
+        is_due[active] = is_slow | ~rises
         is_fine[active] = was_due & (is_slow | ~rises) & (gains[active] < SHORT)
         active = active[rises | ~was_due | ((gains[active] < SHORT) & ~was_fine)]
     return Tops(x, values, information, found)

@@ -17,9 +17,7 @@ from lmeformula.likelihood.ascent import (
 )
 from lmeformula.likelihood.factors import DOUBTFUL, FactorSpace
 from lmeformula.likelihood.replicates.ascent import (
-    SPARING,
     TRIAL,
-    WHOLE,
     Heights,
     Look,
     Tops,
@@ -108,10 +106,9 @@ def highest(
     charted, (m, d) = Charted.of(space), start.shape
     t, every = space.size, np.arange(m)
     first = d - t
-    effort = WHOLE if information is None else SPARING
     if information is None:
         information = np.broadcast_to(_expected(look, start), (m, d, d))
-    best = climb_all(look, start, every, t, information, effort)
+    best = climb_all(look, start, every, t, information)
     # Those without a maximum are for a single ascent, wherever it would find one.
     mine = np.flatnonzero(best.found)
     for elements in further if len(mine) else ():
