@@ -70,7 +70,7 @@ def covariance_start(
     mean, pairs = products.sum(axis=0), np.einsum("lab,lcd->acbd", products, products)
     if reml:
         # Of A the fixed effects take C C' between all levels.
-        taken = back.T @ data.ZQ.reshape(-1, k, p)
+        taken = back.T @ data.ZQ.reshape(len(totals), k, p)
         own = taken @ taken.transpose(0, 2, 1)
         crossed = np.einsum("lab,lcd->acbd", products, own)
         between = np.einsum("lap,lcq->acpq", taken, taken).reshape(k * k, p * p)
