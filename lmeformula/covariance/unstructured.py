@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sl
+from scipy.linalg import lapack
 
 from lmeformula.arrays import Floats, Mask, Tensor
 from lmeformula.covariance.chart import Chart, LinearChart
@@ -163,7 +163,7 @@ def orthogonal_chart(root: Floats) -> Chart:
       [[1.0, 0.0], [1.5, 0.5]]
     """
     k = len(root)
-    inverse = sl.solve_triangular(root, np.eye(k), lower=True)
+    inverse = lapack.dtrtri(root, lower=1)[0]
     places = [(i, i) for i in range(k)] + below_diagonal(k)
     basis = np.zeros((len(places), k, k))
     for element, (i, j) in enumerate(places):

@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg as sl
+from scipy.linalg import lapack
 
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.eigen import symmetric_eigen
@@ -76,7 +76,7 @@ def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
     back = covariance_ways(model, psi, inside)
     p = space.num_fixed
     if inside[:p].all() and len(R) == p and (np.diag(R) != 0.0).all():
-        back[:p, :p] = sl.solve_triangular(R, np.eye(p))
+        back[:p, :p] = lapack.dtrtri(R)[0]
     # Each coordinate in a unit in which its largest share is one: squares of it stay numbers in any unit.
     return np.asarray(back / np.abs(back).max(axis=0, initial=0.0))
 
