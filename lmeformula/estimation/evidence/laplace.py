@@ -78,7 +78,7 @@ def _integrated(found: LaplaceFit, mode: Mode) -> Claim:
     marginal = found.problem.marginal
     if isinstance(marginal, Quadrature):
         return settled(marginal.integral(found.problem, mode))
-    return nearness(next_term(found.problem, mode))
+    return nearness(next_term(found.problem, mode, NEAR))
 
 
 def settled(integral: Integral) -> Claim:
