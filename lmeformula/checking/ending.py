@@ -14,12 +14,9 @@ OF_WHAT = "to the maximum of an approximation that is far from the likelihood (t
 
 
 def endless(fit: FittedModel) -> tuple[str, ...]:
-    """Name the coefficients and thresholds that have no finite estimate; none but after a separation."""
-    if fit.outcome is not Outcome.SEPARATION:
-        return ()
-    own = fit.model.space.own_slice if fit.model.family.thresholds else slice(0, 0)
-    places = [*range(fit.model.space.num_fixed), *range(own.start, own.stop)]
-    return tuple(fit.param_names[place] for place in places if np.isnan(fit.param_stderr[place]))
+    """Name the parameters that have no finite estimate; none but after a separation."""
+    claims = () if fit.certificate is None else fit.certificate.claims
+    return tuple(name for claim in claims if claim.name == "separation" for name in claim.names)
 
 
 def doubtful(fit: FittedModel) -> tuple[str, ...]:

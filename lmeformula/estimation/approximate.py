@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.certificate import Certificate
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Options
@@ -16,6 +17,7 @@ from lmeformula.estimation.claims import (
     LEAST_DIFFERENCE,
     ROUNDING,
     certify,
+    predicted_perfectly,
     without_limit,
 )
 from lmeformula.estimation.common import (
@@ -63,6 +65,7 @@ class Start(NamedTuple):
       found: the fit.
       psi: (d,) estimates, unconstrained; what is on a bound has a finite stand-in.
       inside: (d,) which have a finite estimate off their bounds.
+      endless: (d,) which have none, as what they predict is predicted perfectly.
       observed: the information of these.
       mc_covariance: (d, d) Monte Carlo covariance of psi.
       loglik, loglik_error: the log-likelihood, and its Monte Carlo error.
@@ -77,6 +80,7 @@ class Start(NamedTuple):
     found: LaplaceFit
     psi: Floats
     inside: Mask
+    endless: Mask
     observed: Observed
     mc_covariance: Floats
     loglik: float
@@ -124,6 +128,9 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
     elif not last.interrupted:
         at = at._replace(inside=last.inside, information=last.information, value=last.loglik)
         certificate = certify(at, lambda at: probed.approximated(at, last, seed))
+    if certificate is not None and start.endless.any():
+        names = tuple(np.array(space.names, object)[start.endless])
+        certificate = Certificate((*certificate.claims, predicted_perfectly(names)))
     return finish(
         model,
         found.problem.marginal.method,
@@ -190,7 +197,7 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
             found, undetermined = _representing(model, found, care)
         psi, inside = off_bounds(model.space, model.space.to_free(found.params))
     to_limit = without_end(model, found)
-    endless = separated(model, found) & ~to_limit
+    endless = separated(model, found) & inside & ~to_limit
     inside &= ~(endless | to_limit)
     met = _met(model, found) if known is None else known.met
     if met is not None:
@@ -211,6 +218,7 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         found=found,
         psi=psi,
         inside=inside,
+        endless=endless,
         observed=observed,
         mc_covariance=np.zeros_like(observed.matrix) if last is None else last.mc_covariance,
         # Where the approximation has no curvature its value is none of the likelihood's.
@@ -223,23 +231,24 @@ def start_of(model: Model, solver: str, seed: int, options: Options, care: Care 
         undetermined=undetermined,
     )
     is_simpler = bool(at_limits) or bool(to_limit.any())
-    return start._replace(outcome=_outcome(start, is_nowhere, bool(endless.any()), is_simpler))
+    return start._replace(outcome=_outcome(start, is_nowhere, is_simpler))
 
 
-def _outcome(start: Start, is_nowhere: bool, is_endless: bool, is_simpler: bool) -> Outcome:
+def _outcome(start: Start, is_nowhere: bool, is_simpler: bool) -> Outcome:
     """How the ascent ended.
 
     Args:
       start: where.
       is_nowhere: whether the density has no curvature there.
-      is_endless: whether some parameters have no finite estimate.
       is_simpler: whether the family's own parameters ended at limits.
     """
     last, met = start.probed, start.met
     if last is not None and last.interrupted:
         return Outcome.INTERRUPTED
-    if is_endless or is_nowhere:
-        return Outcome.SEPARATION if is_endless else Outcome.NONFINITE
+    if start.endless.any():
+        return Outcome.SEPARATION
+    if is_nowhere:
+        return Outcome.NONFINITE
     if met is not None:
         return Outcome.PERFECT_FIT if met.is_met else Outcome.DIVERGED
     if not start.found.converged:

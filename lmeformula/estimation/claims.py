@@ -212,6 +212,14 @@ def without_limit(met: Met, where: str = "its limit") -> Certificate:
     return Certificate((Claim("residuals", False, met.spread, met.least, (met.name,), words),))
 
 
+def predicted_perfectly(names: tuple[str, ...]) -> Claim:
+    """Say of parameters without a finite estimate that the likelihood has no maximum in them."""
+    words = (
+        f"responses are predicted perfectly: the likelihood rises for ever along {_listed(names)}"
+    )
+    return Claim("separation", False, math.nan, math.nan, names, words)
+
+
 def nothing_to_examine() -> Certificate:
     """Say of a fit whose derivatives cannot be worked out that nothing was proven."""
     words = (

@@ -2,10 +2,12 @@
 
 Coefficients of an own parameter that has a limit may be endless as well: what they lead to is a simpler family.
 
-Two rules. Where every response is predicted with a chance of more than one half, all coefficients times a
-larger number predict better still. And where a direction of the coefficients moves rows only whose likelihood
-is flat, so that one standard error is many times what was estimated, the estimate is where the ascent gave up
-on the way to infinity.
+Three rules. Where every response is predicted with a chance of more than one half, all coefficients times a
+larger number predict better still. So do coefficients and effects where every response is nearly certain given
+the effects, as where those of each group are all alike: the likelihood rises with the standard deviations for
+ever, and Laplace's approximation has its maximum where it is none. And where a direction of the coefficients
+moves rows only whose likelihood is flat, so that one standard error is many times what was estimated, the
+estimate is where the ascent gave up on the way to infinity.
 
 Reference: Albert, Anderson (1984), On the existence of maximum likelihood estimates in logistic regression
 models, Biometrika 71, 1-10.
@@ -34,6 +36,8 @@ FLAT = 1e-6
 NOTHING = 10.0
 # Rows say no more than this: one that says very much drowns what others do not say.
 MOST_WEIGHT = 1.0
+# Chances of responses given the effects that are nearly one.
+CERTAIN = 0.99
 # The share of a direction that a coefficient must have to be named.
 SHARE = 0.1
 
@@ -57,14 +61,19 @@ class Ended(NamedTuple):
 
 
 def separated(model: Model, found: LaplaceFit) -> Mask:
-    """Find the parameters that have no finite estimate; see `endless`.
+    """Find the parameters that have no finite estimate: all, or as `endless` does.
 
     Args:
       model: the model.
       found: where the ascent of its Laplace approximation ended.
+    Returns:
+      (d,) True for such parameters, or on bounds, where effects predict every response.
     """
     there, params = found.approximation, found.params
     at_zero = _at_zero(model, found)
+    is_told = bool(is_perfect(model.family, there.value))
+    if not is_told and _are_certain(model.family, there.mode.rows.values, at_zero):
+        return np.ones(model.space.size, bool)
     return endless(model, Ended(there.value, params.beta, params.own, there.mode.weights, at_zero))
 
 
@@ -109,6 +118,14 @@ def is_perfect(family: Family, values: Floats | float) -> Mask:
     """Whether log-likelihoods say that every response is predicted with a chance of more than one half."""
     has_chances = family.base.measure in ("classes", "categories") or bool(family.thresholds)
     return np.asarray(has_chances & (np.asarray(values) > -math.log(2.0)))
+
+
+def _are_certain(family: Family, chances: Floats, at_zero: Floats) -> bool:
+    """Whether every response is nearly certain given the effects (n,), and some say anything."""
+    has_chances = family.base.measure in ("classes", "categories", "shares")
+    if not (has_chances or family.thresholds) or chances.min() < math.log(CERTAIN):
+        return False
+    return bool(np.abs(at_zero).max() > FLAT)
 
 
 def without_end(model: Model, found: LaplaceFit) -> Mask:

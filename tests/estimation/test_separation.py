@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -89,6 +91,39 @@ def test_what_predicts_perfectly_is_named(case):
     others = [name for name in fit.fixef.index if name not in names]
     assert (fit.stderr[others] > 0).all()
     assert np.isfinite(fit.predict(kind="link")).all()
+
+
+# Rows of a group are all alike, or, of an indicator within groups, those on either side of it.
+KIND = G % 2
+BY_GROUPS = {
+    "yes": (KIND, "y ~ 1 + (1 | g)", "bernoulli"),
+    "probit": (KIND, "y ~ 1 + (1 | g)", "bernoulli(probit)"),
+    "out of trials": (5 * KIND, "y | trials(five) ~ 1 + (1 | g)", "binomial"),
+    "grades": (1 + G % 3, "y ~ 1 + (1 | g)", "cumulative"),
+    "slopes": ((G + TREATED) % 2, "y ~ t + (t | g)", "bernoulli"),
+    "crossed": (KIND, "y ~ 1 + (1 | g) + (1 | f)", "bernoulli"),
+}
+
+
+@pytest.mark.parametrize("case", BY_GROUPS)
+def test_groups_whose_responses_are_all_alike_have_no_standard_deviation(case):
+    """The likelihood rises with it towards the chance that effects have these signs; no maximum is claimed."""
+    y, formula, family = BY_GROUPS[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lf.LmeFormulaWarning)
+        fit = lf.fit(formula, FRAME | {"y": y, "five": np.full(N, 5)}, family, method="laplace")
+    assert fit.outcome is lf.Outcome.SEPARATION
+    (claim,) = fit.certificate.failing
+    assert claim.name == "separation"
+    assert any(name.startswith("sd(g") for name in claim.names)
+    assert set(claim.names) == set(fit.diagnostics.endless)
+    assert "Without a finite estimate: " in " ".join(str(fit.summary()).split())
+
+
+def test_one_response_of_another_kind_ends_it():
+    y = np.where(np.arange(N) == 0, 1 - KIND, KIND)
+    fit = lf.fit("y ~ 1 + (1 | g)", FRAME | {"y": y}, "bernoulli", method="laplace")
+    assert fit.outcome is not lf.Outcome.SEPARATION
 
 
 ORDINARY = {
