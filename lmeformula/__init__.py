@@ -12,6 +12,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from lmeformula.em import recognise
+from lmeformula.errors import CheckpointError as CheckpointError
 from lmeformula.errors import ColumnNotFoundError as ColumnNotFoundError
 from lmeformula.errors import ConvergenceError as ConvergenceError
 from lmeformula.errors import DatasetError as DatasetError
@@ -73,6 +74,7 @@ _MODULES = ("datasets", "em", "sklearn")
 
 # Written out, for type checkers and completion.
 __all__ = [
+    "CheckpointError",
     "ColumnNotFoundError",
     "ConvergenceError",
     "DatasetError",

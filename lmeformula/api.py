@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lmeformula.arguments import kinds
 from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.checking.ending import how_it_ended
+from lmeformula.checkpoint.folder import opened
 from lmeformula.design import design as build_design
 from lmeformula.em.progress import Later, Progress
 from lmeformula.em.types import Options
@@ -45,6 +46,7 @@ EFFORT: dict[str, kinds.Check] = {
     "max_iterations": kinds.whole(1),
     "num_chains": kinds.whole(1, MOST_CHAINS),
     "strict": kinds.flag,
+    "checkpoint": kinds.optional(kinds.path),
 }
 
 
@@ -63,6 +65,7 @@ def estimate(
     num_chains: int = 2,
     progress: bool | Progress = True,
     strict: bool = False,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Estimate a model by maximum likelihood.
 
@@ -86,10 +89,15 @@ def estimate(
       progress: show the current estimates on standard error while mcem runs; or an object of your own with
         start(names), update(iteration) and stop().
       strict: raise ConvergenceError where the outcome is not a converged one.
+      checkpoint: a folder, which is made, for what a long fit works out: killed at any moment, it goes on from
+        there when it is started again by the same call, and ends at the same bits. Each fit needs one of its
+        own, and removes it when it ends; one that Ctrl-C has stopped leaves it.
     Returns:
       The fit; `fit.outcome` says how it ended. Ctrl-C during mcem gives the estimates of the last iteration.
     Raises:
       ModelError: for an unknown method or an option out of range.
+      CheckpointError: if the checkpoint is of another fit, damaged, or in use by another process.
+      OSError: if its folder cannot be made, or written to.
       ConvergenceError: with `strict`; its `.fit` holds the fit.
     Example:
       >>> import lmeformula as lf
@@ -110,8 +118,8 @@ def estimate(
             f"max_draws is {max_draws}, and num_draws is {num_draws}",
             hint="Draws grow from num_draws to max_draws.",
         )
-    fitted = Fit.of(
-        estimate_quietly(
+    with opened(checkpoint) as folder:
+        found = estimate_quietly(
             model,
             method=method,
             seed=seed,
@@ -119,8 +127,9 @@ def estimate(
             solver=solver,
             options=options,
             progress=display_of(progress, tolerance),
+            checkpoint=folder,
         )
-    )
+    fitted = Fit.of(found)
     if strict and not fitted.converged:
         error = ConvergenceError(how_it_ended(fitted), hint="The fit is on this error's .fit.")
         error.fit = fitted
@@ -186,6 +195,7 @@ def fit(
     num_chains: int = 2,
     progress: bool | Progress = True,
     strict: bool = False,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Fit a mixed model: parse, design, compile and estimate in one call.
 
@@ -216,12 +226,15 @@ def fit(
       num_chains: chains that run side by side.
       progress: show the estimates while they are found.
       strict: raise ConvergenceError where the outcome is not a converged one.
+      checkpoint: a folder to go on from when the fit was killed.
     Returns:
       The fit.
     Raises:
       FormulaSyntaxError: if the text is not a formula.
       FormulaDataError: if the data cannot answer it.
       ModelError: if the model cannot be fitted as asked.
+      CheckpointError: if the checkpoint is of another fit, damaged, or in use by another process.
+      OSError: if its folder cannot be made, or written to.
     Example:
       >>> import lmeformula as lf
       >>> fitted = lf.fit("Reaction ~ Days + (Days|Subject)", lf.datasets.load("sleepstudy"))
@@ -234,24 +247,27 @@ def fit(
         # Its labels (1 |ID| g) link the categories of the response.
         formula = {"mu": formula}
     parsed = parse(formula, double_bar=double_bar)
-    designed = build_design(
-        parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset
-    )
-    design_seconds = time.perf_counter() - began
-    found = estimate(
-        compile_model(designed, family, sigma=sigma, dtype=dtype),
-        method=method,
-        seed=seed,
-        reml=reml,
-        solver=solver,
-        tolerance=tolerance,
-        num_draws=num_draws,
-        max_draws=max_draws,
-        max_iterations=max_iterations,
-        num_chains=num_chains,
-        progress=progress,
-        strict=strict,
-    )
+    # Whether its folder can be written to shows before the data are read.
+    with opened(checkpoint):
+        designed = build_design(
+            parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset
+        )
+        design_seconds = time.perf_counter() - began
+        found = estimate(
+            compile_model(designed, family, sigma=sigma, dtype=dtype),
+            method=method,
+            seed=seed,
+            reml=reml,
+            solver=solver,
+            tolerance=tolerance,
+            num_draws=num_draws,
+            max_draws=max_draws,
+            max_iterations=max_iterations,
+            num_chains=num_chains,
+            progress=progress,
+            strict=strict,
+            checkpoint=checkpoint,
+        )
     seconds = found.seconds._replace(design=design_seconds, total=time.perf_counter() - began)
     return replace(found, seconds=seconds)
 

@@ -136,6 +136,7 @@ def run_fit(options: argparse.Namespace) -> int:
         reml=options.reml,
         seed=options.seed,
         progress=options.progress,
+        checkpoint=options.checkpoint,
     )
     print(fit.summary().to_text(shutil.get_terminal_size().columns))
     if options.out is not None:
@@ -250,6 +251,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--sigma", type=float, metavar="SD", help="fix the residual sd at this value")
     add("--out", type=Path, metavar="DIR", help="write summary, tables and pictures there")
     add("--keep-data", action="store_true", help="keep the rows of the data in DIR/fit.zip")
+    about = "a folder for what a long fit works out; killed, it goes on from there"
+    add("--checkpoint", type=Path, metavar="DIR", help=about)
     add("--reml", action="store_true", help="maximise the restricted likelihood")
     add("--weights", metavar="COLUMN", help="column of prior weights")
     add("--offset", metavar="COLUMN", help="column that is added to the predictor")

@@ -197,5 +197,9 @@ class SavedFitError(LmeFormulaError, ValueError):
     """A saved fit cannot be loaded: damaged, changed, newer than this version, or in need of more."""
 
 
+class CheckpointError(LmeFormulaError, ValueError):
+    """A checkpoint is of another fit, damaged, or in use: the message says what differs, and what to do."""
+
+
 class LmeFormulaWarning(UserWarning):
     """Something worth knowing that does not stop the fit; the text starts with its code where it has one."""

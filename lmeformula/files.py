@@ -19,7 +19,7 @@ _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write: a reader sees the old one or the new one, never half of one.
+    """Open a file to write, and read again: a reader sees the old one or the new one, never half of one.
 
     Several threads and processes may write the same path at once: the last one wins. Where the system has
     files without names (Linux), a process that is killed leaves nothing behind; elsewhere what it left is
@@ -98,7 +98,7 @@ def _open(target: Path) -> tuple[BinaryIO, Path | None]:
                 raise
     while True:
         part = _name_beside(target)
-        file = part.open("xb")
+        file = part.open("x+b")
         _lock(file)
         # Before the lock, another writer could take the file for one that was left, and remove it.
         if part.exists():

@@ -12,7 +12,7 @@ from lmeformula.certificate import Certificate
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
-from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
+from lmeformula.history import Ascent, LogLik, Resumed, Sampling, Seconds, Watched
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 
@@ -59,6 +59,8 @@ class FittedModel:
         "quadrature".
       param_stderr_error: (d) Monte Carlo errors of the standard errors, or None where they have none, or
         where nothing is known of them.
+      certificate: what was examined at the estimates; None for fits saved without.
+      resumed: from where the fit went on after it had been killed; None where it ran in one go.
     """
 
     model: Model
@@ -86,6 +88,7 @@ class FittedModel:
     information: Information = "exact"
     param_stderr_error: Floats | None = None
     certificate: Certificate | None = None
+    resumed: Resumed | None = None
 
     def __post_init__(self) -> None:
         # The model that was compiled may have other fits: each has one of its own, at its estimates.

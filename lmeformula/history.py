@@ -64,6 +64,20 @@ class Ascent(NamedTuple):
     gain: float
 
 
+class Resumed(NamedTuple):
+    """From where a fit went on that was killed before, by its checkpoint.
+
+    Attributes:
+      num_evaluations: evaluations of the likelihood that were not done again.
+      num_iterations: iterations of Monte Carlo EM that were there.
+      seconds: that earlier runs had taken by then.
+    """
+
+    num_evaluations: int
+    num_iterations: int
+    seconds: float
+
+
 class Sampling(NamedTuple):
     """The last iteration of Monte Carlo EM.
 

@@ -22,6 +22,7 @@ PACKAGE = ROOT / "lmeformula"
 LAYERS = (
     ("errors", "arrays", "files", "streams"),
     ("arguments",),
+    ("checkpoint",),
     ("startup",),
     ("em", "datasets"),
     ("formula",),
@@ -55,7 +56,8 @@ LAYERS = (
 RANK = {name: rank for rank, group in enumerate(LAYERS) for name in group}
 
 # The engine knows nothing of formulas, and a data set nothing of models.
-ONLY_BASE, BASE = ("em", "datasets"), ("errors", "arrays", "arguments", "files", "startup")
+ONLY_BASE = ("em", "datasets")
+BASE = ("errors", "arrays", "arguments", "files", "checkpoint", "startup")
 # The demo and the command line are users of the public names, as anybody is.
 ENTRY_POINTS = ("demo", "cli")
 

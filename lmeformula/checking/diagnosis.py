@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lmeformula.certificate import Certificate, Claim
 from lmeformula.em.outcome import Outcome
-from lmeformula.history import Ascent, Sampling, Seconds
+from lmeformula.history import Ascent, Resumed, Sampling, Seconds
 from lmeformula.text.render import facts_html, facts_lines
 
 # Distances of Laplace below this many standard errors are not named one by one.
@@ -72,6 +72,7 @@ class Diagnostics:
       advice: sentences on what is out of the ordinary, with what to do.
       certificate: what was examined at the estimates, apart from the optimiser; None for fits saved without.
       origin: where the rows were read from; "" for a table in memory.
+      resumed: from where the fit went on by its checkpoint; None where it ran in one go.
     """
 
     outcome: Outcome
@@ -94,6 +95,7 @@ class Diagnostics:
     advice: tuple[str, ...]
     certificate: Certificate | None
     origin: str = ""
+    resumed: Resumed | None = None
 
     def __repr__(self) -> str:
         return diagnostics_text(self)
@@ -193,6 +195,8 @@ def _facts(found: Diagnostics) -> list[tuple[str, str]]:
     if found.origin:
         facts.append(("rows", found.origin))
     facts.append(("seconds", _seconds(found.seconds, found.sampling is not None)))
+    if found.resumed is not None:
+        facts.append(("resumed", _resumed(found.resumed)))
     facts += [("note", sentence) for sentence in found.advice]
     return facts
 
@@ -225,6 +229,13 @@ def _ascent(found: Diagnostics) -> str:
         f"after {found.ascent.num_evaluations:,} evaluations, {_brief(found.distance)} standard errors away by "
         "the gradient that was left"
     )
+
+
+def _resumed(found: Resumed) -> str:
+    places = [f"{found.num_evaluations:,} evaluations"] if found.num_evaluations else []
+    places += [f"iteration {found.num_iterations:,}"] if found.num_iterations else []
+    before = f"which had taken {_brief(found.seconds)} seconds before"
+    return f"from a checkpoint, after {' and '.join(places) or 'its start'}, {before}"
 
 
 def _percent(fraction: float) -> str:

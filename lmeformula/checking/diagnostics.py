@@ -66,6 +66,7 @@ def diagnostics(fit: FittedModel) -> Diagnostics:
         advice=(*_of_origins(fit), *_advice(sampling, largest, singular, condition)),
         certificate=fit.certificate,
         origin=fit.model.design.given.origin,
+        resumed=fit.resumed,
     )
 
 

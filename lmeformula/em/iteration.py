@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,12 +51,21 @@ ENOUGH_FOR_EDGES = 2000
 
 
 class Place(NamedTuple):
-    """A parameter vector with what is known there: its geometry, edges near it, and the draws so far."""
+    """A parameter vector with what is known there.
+
+    Attributes:
+      params: (d,).
+      geometry: there.
+      edges: near it.
+      draws: so far.
+      before: what the problem remembered before the geometry was worked out.
+    """
 
     params: Floats
     geometry: Geometry
     edges: tuple[Edge, ...]
     draws: Draws | None
+    before: Any = None
 
     @property
     def num_draws(self) -> int:
@@ -126,6 +135,11 @@ class Seen(NamedTuple):
 def edges_at(problem: Problem, params: Floats) -> tuple[Edge, ...]:
     """The edges near a parameter vector."""
     return () if problem.edges is None else problem.edges(params)
+
+
+def remembered(problem: Problem) -> Any:
+    """What the problem remembers now, if it does."""
+    return None if problem.memory is None else problem.memory.held
 
 
 def first_geometry(problem: Problem) -> Geometry:
@@ -342,8 +356,9 @@ def move(
 ) -> tuple[Place, Walkers]:
     """The new place; without a known geometry, the latents' own scales as observed."""
     edges = edges_at(problem, estimates)
+    before = remembered(problem)
     if problem.geometry is not None:
-        return Place(estimates, problem.geometry(estimates), edges, None), walkers
+        return Place(estimates, problem.geometry(estimates), edges, None, before), walkers
     (scale,) = place.geometry.arrays
     weight = 10.0 * len(walkers.positions) * walkers.positions[0].shape[1]
     seen = np.maximum(info.latent_variance, 1e-12 * scale**2)

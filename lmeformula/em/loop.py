@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.em import boundary, iteration, schedule
-from lmeformula.em.boundary import Held
+from lmeformula.checkpoint.journal import stop
+from lmeformula.em import boundary, iteration, resume, schedule
 from lmeformula.em.draws import start_walkers
 from lmeformula.em.iteration import Memory, Place, Seen
-from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.programs import Engine, Programs, engine_of, tensors_of
 from lmeformula.em.progress import Progress, Silent
 from lmeformula.em.refine import refine
+from lmeformula.em.resume import Last, State
 from lmeformula.em.series import split_rhat
 from lmeformula.em.types import Info, Iteration, Options, Problem, Solution
 
@@ -65,23 +64,25 @@ def run(
         return problem.solver(problem, options, seed, dtype, progress)
     show = Silent() if progress is None else progress
     engine = engine_of(problem, options, dtype, seed)
-    start = np.array(problem.params, float)
-    geometry = iteration.first_geometry(problem)
-    place = Place(start, geometry, iteration.edges_at(problem, start), None)
-    walkers = start_walkers(engine, geometry)
-    memory = iteration.first_memory(problem, boundary.at_start(place.edges))
-    estimates, num_draws, warmup = start, options.num_draws, 0
-    trace: list[Iteration] = []
-    last: _Last | None = None
-    best: _Last | None = None
+    before = resume.recalled(problem)
+    state = _first(engine) if before is None else before
+    _, place, walkers, memory, estimates, trace, last, best = state
+    num_draws, warmup = options.num_draws, 0
     outcome = Outcome.ITERATIONS_EXHAUSTED
     show.start(problem.names)
+    for line in trace[-1:]:
+        show.update(line)
     try:
-        for number in range(1, options.max_iterations + 1):
+        for number in range(state.number, options.max_iterations + 1):
             began = time.perf_counter()
-            warmup = max(warmup, iteration.warmup_of(problem, number))
-            place, walkers = iteration.more_draws(engine, place, walkers, num_draws, warmup)
-            warmup = 0
+            if before is None:
+                warmup = max(warmup, iteration.warmup_of(problem, number))
+                place, walkers = iteration.more_draws(engine, place, walkers, num_draws, warmup)
+                resume.keep(
+                    problem,
+                    State(number, place, walkers, memory, estimates, trace, last, best),
+                )
+            before, warmup = None, 0
             seen = iteration.look(engine, place, memory)
             if seen is None:
                 outcome = Outcome.NONFINITE
@@ -108,9 +109,9 @@ def run(
                 is_led = not schedule.is_noisy(way.mc_error, way.stderr)
                 outcome, estimates, held = verdict, place.params, memory.held
                 estimates = estimates + way.distance if is_led else estimates
-            last = _Last(place, memory.held, info, None if refined is None else refined.found)
+            last = Last(place, memory.held, info, None if refined is None else refined.found)
             best = last if best is None or _far(last) < _far(best) else best
-            trace.append(_line(problem, number, estimates, info, place, began))
+            trace = (*trace, _line(problem, number, estimates, info, place, began))
             show.update(trace[-1])
             if verdict is not None:
                 break
@@ -142,6 +143,7 @@ def run(
             )
             place, walkers = iteration.move(problem, place, estimates, info, walkers)
     except KeyboardInterrupt:
+        stop()
         outcome = Outcome.INTERRUPTED
     except np.linalg.LinAlgError:
         # The geometry of a problem factors matrices that lose their rank only where parameters ran away.
@@ -151,16 +153,18 @@ def run(
     return _solution(estimates, outcome, trace, last, engine.programs)
 
 
-class _Last(NamedTuple):
-    """The last whole iteration."""
+def _first(engine: Engine) -> State:
+    """Before the first iteration."""
+    problem = engine.problem
+    start, before = np.array(problem.params, float), iteration.remembered(problem)
+    geometry = iteration.first_geometry(problem)
+    place = Place(start, geometry, iteration.edges_at(problem, start), None, before)
+    walkers = start_walkers(engine, geometry)
+    memory = iteration.first_memory(problem, boundary.at_start(place.edges))
+    return State(1, place, walkers, memory, start, (), None, None)
 
-    place: Place
-    held: Held
-    info: Info
-    found: Information | None
 
-
-def _far(last: _Last) -> float:
+def _far(last: Last) -> float:
     """The distance to the maximum, in standard errors."""
     return schedule.in_stderr(last.info.distance, last.info.stderr)
 
@@ -208,14 +212,14 @@ def _line(
 def _solution(
     estimates: Floats,
     outcome: Outcome,
-    trace: list[Iteration],
-    last: _Last | None,
+    trace: tuple[Iteration, ...],
+    last: Last | None,
     compiled: Programs,
 ) -> Solution:
     later = [line.seconds for line in trace[1:]]
     compiling = trace[0].seconds - float(np.median(later)) if later else 0.0
     found = Solution.nothing(estimates, outcome)._replace(
-        trace=tuple(trace), num_traces=compiled.num_traces, compile_seconds=max(0.0, compiling)
+        trace=trace, num_traces=compiled.num_traces, compile_seconds=max(0.0, compiling)
     )
     if last is None:
         return found

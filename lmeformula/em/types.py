@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats, Ints, Tensor
+from lmeformula.checkpoint.memory import Remembers
 from lmeformula.em.observed import Information
 from lmeformula.em.outcome import Outcome
 
@@ -152,6 +153,7 @@ class Problem(NamedTuple):
       edges: params (d,) -> the boundaries that the parameters may end at, each by its name.
       look: (params (d,), geometry, positions (m, q, c), held edges) -> Look, on the host; None where only the
         scores tell how the likelihood goes at an edge.
+      memory: what `geometry` remembers from one call to the next; None where that is nothing.
       solver: what finds the maximum in the place of the loop, or None: (problem, options, seed, dtype,
         progress) -> Solution.
     """
@@ -175,6 +177,7 @@ class Problem(NamedTuple):
     refine: bool = False
     edges: Callable[[Floats], tuple[Edge, ...]] | None = None
     look: Callable[[Floats, Geometry, Floats, tuple[Edge, ...]], Look] | None = None
+    memory: Remembers | None = None
     solver: Callable[..., Solution] | None = None
 
 

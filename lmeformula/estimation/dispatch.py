@@ -6,6 +6,7 @@ What a method needs is imported where it is taken: an exact fit does not wait fo
 from __future__ import annotations
 
 from lmeformula.algebra.threads import one_blas_thread
+from lmeformula.checkpoint.folder import Folder
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options
 from lmeformula.errors import ModelError
@@ -31,6 +32,7 @@ def estimate(
     options: Options | None = None,
     progress: Progress | None = None,
     start: Params | None = None,
+    checkpoint: Folder | None = None,
 ) -> FittedModel:
     """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
 
@@ -43,8 +45,10 @@ def estimate(
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
       start: parameters to start from, with covariances of full rank; rough ones by default.
+      checkpoint: where to keep what was worked out, and go on from; nowhere by default.
     Raises:
       ModelError: for a method or a solver that does not exist or does not do what is asked.
+      CheckpointError: for a checkpoint that is of another fit.
     """
     if method not in METHODS:
         raise ModelError(f"there is no method {method!r}", hint=f"Methods: {', '.join(METHODS)}.")
@@ -87,16 +91,24 @@ def estimate(
     if method == "mcem" or (method in INTEGRATING and not model.family.has_derivatives):
         import_tensorflow()
 
-    with one_blas_thread():
-        if method == "exact":
-            from lmeformula.estimation.gaussian import estimate_exact
+    def run() -> FittedModel:
+        with one_blas_thread():
+            if method == "exact":
+                from lmeformula.estimation.gaussian import estimate_exact
 
-            return estimate_exact(model, reml, solver, seed, settings, start=start)
-        from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
+                return estimate_exact(model, reml, solver, seed, settings, start=start)
+            from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
 
-        return in_orthogonal_columns(
-            model, lambda model: _integrated(model, method, solver, seed, settings, progress)
-        )
+            return in_orthogonal_columns(
+                model, lambda model: _integrated(model, method, solver, seed, settings, progress)
+            )
+
+    if checkpoint is None:
+        return run()
+    from lmeformula.estimation.resumed import resumed
+
+    choices = {"method": method, "solver": solver, "seed": seed, "reml": reml}
+    return resumed(run, checkpoint, model, settings, choices)
 
 
 def _integrated(

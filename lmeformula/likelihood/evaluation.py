@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Evaluation(NamedTuple):
       score: its derivative in the coordinates.
       information: an approximation to its negative second derivative.
       slopes: (k, k) derivative in the factor Lambda of each term.
-      detail: whatever else was worked out on the way.
+      worked: whatever else was worked out on the way, or a `Recalled` that gives it; None where nothing was.
     """
 
     coordinates: Floats
@@ -30,7 +30,25 @@ class Evaluation(NamedTuple):
     score: Floats
     information: Floats
     slopes: tuple[Floats, ...]
-    detail: Any
+    worked: Any
+
+    @property
+    def is_worked_out(self) -> bool:
+        """Whether there is a detail."""
+        return self.worked is not None
+
+    @property
+    def detail(self) -> Any:
+        """Whatever else was worked out on the way."""
+        return self.worked.detail() if isinstance(self.worked, Recalled) else self.worked
+
+
+@runtime_checkable
+class Recalled(Protocol):
+    """The detail of an evaluation that a checkpoint has told the numbers of."""
+
+    def detail(self) -> Any:
+        """Work it out again, the first time."""
 
 
 Measure: TypeAlias = Callable[[Evaluation, Mask], Evaluation]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.checkpoint.journal import done
 from lmeformula.likelihood.evaluation import Evaluation
 
 # Steps of the differences in conditional standard errors: truncation counts by their square.
@@ -30,6 +31,10 @@ def with_measured(score: Callable[[Floats], Floats], point: Evaluation, free: Ma
     Returns:
       The point with it; as it was where the score is not finite next to it.
     """
+
+    def slope(coordinates: Floats) -> Floats:
+        return done("score", coordinates, lambda: score(coordinates))
+
     at, places = point.coordinates, np.flatnonzero(free)
     scale = np.sqrt(np.abs(np.diag(point.information))[places])
     with np.errstate(divide="ignore"):
@@ -39,7 +44,7 @@ def with_measured(score: Callable[[Floats], Floats], point: Evaluation, free: Ma
         move = np.zeros_like(at)
         move[place] = step
         try:
-            found[row] = (score(at - move) - score(at + move))[places] / (2.0 * step)
+            found[row] = (slope(at - move) - slope(at + move))[places] / (2.0 * step)
         except np.linalg.LinAlgError:
             return point
     if not np.isfinite(found).all():

@@ -12,6 +12,7 @@ import numpy as np
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.arrays import Floats, Mask
+from lmeformula.checkpoint.journal import stop
 from lmeformula.model.params import Params, ParamSpace
 
 # Probes of the first ascent: their scatter must tell the error, and designs seldom need more. Two of them lead
@@ -110,6 +111,7 @@ def fit_by_probes(
         except KeyboardInterrupt:
             if last is None:
                 raise
+            stop()
             return last._replace(interrupted=True)
         here, num_evaluations = last.coordinates, num_evaluations + last.found.num_evaluations
         last = last._replace(num_evaluations=num_evaluations)

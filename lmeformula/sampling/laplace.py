@@ -11,6 +11,7 @@ from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import NearFactor, ProbedFactor
 from lmeformula.arrays import Floats
+from lmeformula.checkpoint.memory import Remembered
 from lmeformula.em.types import Geometry, Problem
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.information import complete_block, upright
@@ -58,10 +59,10 @@ def laplace_problem(
     if isinstance(of_first, Factor):
         depths = arrays.rows.depths(first.eta, first.at.own)
         slopes = slopes_in_psi(space, arrays, start, first, depths)
-    known = KnownMode(start, first.u, slopes)
+    memory = Remembered(KnownMode(start, first.u, slopes))
 
     def look(psi: Floats) -> tuple[Geometry, Mode, AtMode]:
-        mode = mode_at(model, arrays, psi, known.mode_at(psi))
+        mode = mode_at(model, arrays, psi, memory.held.mode_at(psi))
         factor = whitening_factor(mode.factor, directions)
         at = whitening_at(space, arrays, psi, mode, factor)
         bends, bend, cubic = bend_and_cubic(
@@ -71,13 +72,13 @@ def laplace_problem(
         return Geometry(white, at.complete, observed), mode, at
 
     def geometry(psi: Floats) -> Geometry:
-        nonlocal known
+        known: KnownMode = memory.held
         found, mode, at = look(psi)
         move = psi - known.coordinates
         if directions is not None:
-            known = KnownMode(psi, mode.u, slopes)
+            memory.held = KnownMode(psi, mode.u, slopes)
         elif move @ observed @ move > NEARBY**2:
-            known = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, at.depths))
+            memory.held = KnownMode(psi, mode.u, slopes_in_psi(space, arrays, psi, mode, at.depths))
         return found
 
     units = noticeable(model, arrays.rows.held(first.weights))
@@ -85,7 +86,7 @@ def laplace_problem(
     problem = whitened_problem(model, plan, moved_to_edges(start, edges), geometry)
     at_edges = looker(space, lambda psi: units, drawn_curvatures(model, arrays, problem))
     return problem._replace(
-        refine=True, nearby=lambda psi: look(psi)[0], edges=edges, look=at_edges
+        refine=True, nearby=lambda psi: look(psi)[0], edges=edges, look=at_edges, memory=memory
     )
 
 

@@ -66,6 +66,20 @@ class StandIn(NamedTuple):
         return self.value - 0.5 * self.mode.factor.log_det
 
 
+class Search(NamedTuple):
+    """What the last search for a stand-in ended with; None where the next one begins anew.
+
+    Attributes:
+      precisions: (l,) of each term.
+      v: (q,) spherical effects of the stand-in.
+      known: parameters (d,), and the information (d, d) there.
+    """
+
+    precisions: tuple[Floats, ...] | None = None
+    v: Floats | None = None
+    known: tuple[Floats, Floats] | None = None
+
+
 class StudentModel:
     """A model's arrays, and its stand-ins; each search starts from the last one.
 
@@ -73,6 +87,7 @@ class StudentModel:
       model: the model.
       plan: layout of its effects.
       arrays: its arrays, with columns as they are.
+      held: what searches remember; see `Remembers`.
     """
 
     def __init__(self, model: Model) -> None:
@@ -80,8 +95,7 @@ class StudentModel:
         self.plan = layout(model.design.terms)
         self.arrays = arrays_of(model, self.plan)
         self._incidence: Incidence = find_incidence(self.plan)
-        self._last: StandIn | None = None
-        self._known: tuple[Floats, Floats] | None = None
+        self.held = Search()
 
     def stand_in(self, psi: Floats) -> StandIn:
         """The stand-in at psi (d,).
@@ -92,11 +106,11 @@ class StudentModel:
         space, plan = self.model.space, self.plan
         freedom = space.freedom(psi)
         at = place(space, psi)
-        if self._last is None:
+        precisions, v = self.held.precisions, self.held.v
+        if precisions is None:
             precisions = tuple(np.ones(levels) for levels, _ in plan.sizes)
+        if v is None:
             v = np.zeros(plan.num_effects)
-        else:
-            precisions, v = self._last.precisions, self._last.mode.u
         for _ in range(MOST_ROUNDS):
             arrays = self._scaled(precisions)
             mode = find_mode(arrays, at, v)
@@ -118,17 +132,16 @@ class StudentModel:
                 for part, change in zip(plan.split(mode.u), changes, strict=True)
             ]
             v, precisions = plan.join(tuple(moved)), following
-        self._last = StandIn(
-            arrays, mode, precisions, mode.rows.value + self._prior(squares, precisions, freedom)
-        )
-        return self._last
+        self.held = self.held._replace(precisions=precisions, v=mode.u)
+        value = mode.rows.value + self._prior(squares, precisions, freedom)
+        return StandIn(arrays, mode, precisions, value)
 
     def log_likelihood(self, psi: Floats) -> float:
         """The stand-in's approximation; minus infinity where it is not finite."""
         try:
             found = self.stand_in(psi).log_likelihood
         except np.linalg.LinAlgError:
-            self._last = None
+            self.held = self.held._replace(precisions=None, v=None)
             return -np.inf
         return found if np.isfinite(found) else -np.inf
 
@@ -151,13 +164,14 @@ class StudentModel:
 
     def information(self, psi: Floats) -> Floats:
         """(d, d) positive definite stand-in for the observed information, worked out again after a long way."""
-        if self._known is not None:
-            where, known = self._known
+        if self.held.known is not None:
+            where, known = self.held.known
             move = psi - where
             if move @ known @ move < LONG_WAY**2 and np.abs(move).max() < LONG_WAY:
                 return known
-        self._known = (psi.copy(), upright(self.second(psi)))
-        return self._known[1]
+        known = upright(self.second(psi))
+        self.held = self.held._replace(known=(psi.copy(), known))
+        return known
 
     def _scaled(self, precisions: tuple[Floats, ...]) -> Arrays:
         matrices = []
@@ -211,7 +225,9 @@ def student_problem(of: StudentModel, start: Floats) -> Problem:
         student_prior,
         StudentKind(kind_of(model, plan), is_student),
         padded_student,
-    )._replace(refine=True, edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi)))
+    )._replace(
+        refine=True, memory=of, edges=lambda psi: (*sd_edges(psi), *freedom_edges(space, psi))
+    )
     return problem._replace(
         look=looker(space, lambda psi: units, drawn_curvatures(model, of.arrays, problem))
     )

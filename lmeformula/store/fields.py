@@ -20,7 +20,7 @@ from lmeformula.family.thresholds import Patterned
 from lmeformula.family.user_family import Bijected
 from lmeformula.fit import FittedModel, Information
 from lmeformula.formula.formula import Formula
-from lmeformula.history import Ascent, LogLik, Sampling, Seconds, Watched
+from lmeformula.history import Ascent, LogLik, Resumed, Sampling, Seconds, Watched
 from lmeformula.model.params import Params
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import (
@@ -145,9 +145,10 @@ FIT: Mapping[str, Codec] = {
     "information": choice(get_args(Information)),
     "param_stderr_error": maybe(Array(("d",))),
     "certificate": maybe(record(Certificate, claims=Each(record(Claim)))),
+    "resumed": maybe(record(Resumed)),
 }
 # What fits that were saved by earlier versions lack: it is read as None.
-LATER = ("certificate",)
+LATER = ("certificate", "resumed")
 
 _SCALES: dict[str, Any] = {"positive": Positive, "ascending": Ascending}
 # Of a family of the user's, which is given again.

@@ -30,6 +30,7 @@ from lmeformula.likelihood.gaussian.restricted import restricted
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.measured import with_measured
+from lmeformula.likelihood.resumable import Resumable
 from lmeformula.likelihood.singular import any_singular
 from lmeformula.model.params import Params, ParamSpace
 
@@ -111,13 +112,13 @@ def fit_exact(
 
     slope = sloper(work, space, elements, inner, apart)
     look = looker(work, space, elements, inner, apart)
-    evaluate = last_kept(where_told(look, elements.factors))
+    evaluate = last_kept(Resumable(where_told(look, elements.factors)))
 
     def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
             return slope(coordinates, elements.factors(coordinates)).score
 
-        return point if point.detail is None else with_measured(score, point, free)
+        return with_measured(score, point, free) if point.is_worked_out else point
 
     first = _first_elements(data, space, elements, roots, start, reml)
     endless = () if reml or space.held_sd is not None else without_limit(data)

@@ -8,12 +8,14 @@ over the probes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
 
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats, Mask
+from lmeformula.checkpoint.journal import done
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.ascent import ascend
 from lmeformula.likelihood.evaluation import Summit, where_told
@@ -33,6 +35,7 @@ from lmeformula.likelihood.gaussian.posterior import fixed_information
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.integrated import integrated
+from lmeformula.likelihood.resumable import Resumable
 from lmeformula.likelihood.singular import any_singular
 from lmeformula.model.bounds import BOUNDARY_SD, off_bounds
 from lmeformula.model.params import Params, ParamSpace
@@ -107,7 +110,7 @@ def _ascend(problem: _Problem, start: Floats, negligible: float) -> Summit:
     """Climb to the root of the score."""
     data, space, elements, reml, _ = problem
     look = looker(data, space, elements, Orthogonal(data), reml)
-    evaluate = where_told(look, elements.factors)
+    evaluate = Resumable(where_told(look, elements.factors))
     return ascend(integrated(evaluate), elements, start, data.n, negligible)
 
 
@@ -197,6 +200,10 @@ def _observed_information(
     information of log sigma from the others'.
     """
     data, space, _, reml, ways = problem
+
+    def mean_score(at: Floats) -> Floats:
+        return np.asarray(score(data, space, at, reml)[0].mean(axis=0))
+
     d, p = space.size, space.num_fixed
     information = np.zeros((d, d))
     sigma = space.residual_sd(psi)
@@ -208,8 +215,7 @@ def _observed_information(
     for j, way in enumerate(along.T):
         moved = psi.copy()
         moved[theta] += DIFFERENCE * way
-        there = score(data, space, moved, reml)[0].mean(axis=0)
-        falls[:, j] = (here - there) / DIFFERENCE
+        falls[:, j] = (here - done("score", moved, partial(mean_score, moved))) / DIFFERENCE
     if len(theta):
         back = np.linalg.inv(along)
         bends = along.T @ falls[theta]

@@ -15,6 +15,7 @@ from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.inverse import leverages
 from lmeformula.algebra.lambdas import apply_lambda, triangular_solved
 from lmeformula.arrays import Floats
+from lmeformula.checkpoint.memory import Nothing
 from lmeformula.family import Depths
 from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.likelihood import (
@@ -34,7 +35,7 @@ from lmeformula.model.compile import Model
 STEP, ROUGH_STEP = 1e-4, 1e-6
 
 
-class Determinant:
+class Determinant(Nothing):
     """Laplace's way to integrate effects out: as if their density were normal about the mode.
 
     Args:

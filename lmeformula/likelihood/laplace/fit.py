@@ -34,9 +34,11 @@ from lmeformula.likelihood.laplace.likelihood import (
     assemble,
     find_mode,
 )
-from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, effects_held, mode_slopes
-from lmeformula.likelihood.laplace.secants import Move, corrected, remember
+from lmeformula.likelihood.laplace.modes import KnownMode, arrays_of, mode_slopes
+from lmeformula.likelihood.laplace.secants import corrected, remember
+from lmeformula.likelihood.laplace.trail import Trail, TrailMemory
 from lmeformula.likelihood.measured import with_measured
+from lmeformula.likelihood.resumable import Resumable
 from lmeformula.likelihood.singular import any_singular, column_root
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
@@ -55,9 +57,6 @@ NO_CURVATURE = 1e-2
 BEYOND = 10.0
 # With no more effects than this, other maxima are looked for from where the first one is.
 MOST_EFFECTS = 100
-# After a step that promised more the information itself is for nothing: one that is never indefinite leads on.
-# After one that promised less, as the information told, it will do as it was.
-CLOSE, SETTLED = 40.0, 0.02
 # A step that promises this share of what is negligible is taken where the information is known: it is the last.
 FURTHER = 1e-4
 # Steps from another start, before it is known to lead higher.
@@ -147,12 +146,7 @@ def fit_laplace(
     # The fixed effects, then the family's own parameters, then the elements of the factors.
     m = p + space.own.size
     first = space.to_free(model.start)
-    # Searches for the mode start from where the last one and its derivative put it.
-    last: tuple[KnownMode, Mode] | None = None
-    latest: tuple[Floats, Floats] | None = None
-    moves: tuple[Move, ...] = ()
-    # The information as it was written out last.
-    written: Floats | None = None
+    memory = TrailMemory(problem.marginal)
 
     counts = np.cumsum([m, *(chart.size for chart in elements.charts)])
     places = Places(slice(p, m), tuple(map(slice, counts[:-1], counts[1:])))
@@ -166,39 +160,20 @@ def fit_laplace(
         in_elements = elements.pull_back(coordinates[m:], found.in_factors)
         return np.concatenate([found.in_beta, found.in_own, in_elements])
 
-    def is_far(coordinates: Floats) -> bool:
-        if care.marginal.is_exact or latest is None:
-            return not care.marginal.is_exact
-        return float(latest[1] @ (coordinates - latest[0])) > CLOSE
-
-    def is_settled(coordinates: Floats) -> bool:
-        if written is None or latest is None:
-            return False
-        step = coordinates - latest[0]
-        promise = float(latest[1] @ step)
-        return promise < SETTLED and 0.5 * promise < float(step @ written @ step) < 2.0 * promise
-
     def measure(point: Evaluation, free: Mask) -> Evaluation:
         def score(coordinates: Floats) -> Floats:
             begin = point.detail.mode.u
             found = approximate(problem, place_of(coordinates), begin, EXACT_GAIN)
             return score_of(coordinates, found)
 
-        return point if point.detail is None else with_measured(score, point, free)
+        return with_measured(score, point, free) if point.is_worked_out else point
 
     def evaluate(coordinates: Floats) -> Evaluation:
-        nonlocal last, latest, moves, written
-        at = place_of(coordinates)
+        at, trail = place_of(coordinates), memory.trail
         if problem.marginal.is_spent or ((at.own < lowest) | (at.own > highest)).any():
             return nowhere(coordinates, ())
-        begin = np.zeros(plan.num_effects)
-        if last is not None:
-            known, before_it = last
-            begin = (
-                known.mode_at(coordinates)
-                if known.reaches(coordinates)
-                else effects_held(plan, before_it, at.lambdas)
-            )
+        begin = trail.begin_at(plan, coordinates, at.lambdas)
+        memory.trail = trail = trail._replace(begin=begin)
         changes = elements.changes(coordinates[m:])
         try:
             mode = find_mode(problem, at, begin)
@@ -207,7 +182,8 @@ def fit_laplace(
             by_block = mode_slopes(problem, mode, coefficients, changes)
             in_coordinates = np.delete(by_block, np.s_[m : len(by_block) - elements.size], 0)
             along = None
-            if has_information and not (is_far(coordinates) or is_settled(coordinates)):
+            is_far = not care.marginal.is_exact and trail.leads_far(coordinates)
+            if has_information and not (is_far or trail.is_settled(coordinates)):
                 along = directions(
                     plan, problem.X, at.lambdas, mode.u, changes, in_coordinates, places
                 )
@@ -225,12 +201,15 @@ def fit_laplace(
         slopes, score = found.in_factors, score_of(coordinates, found)
         if np.isfinite(found.value):
             last = KnownMode(coordinates, mode.u, in_coordinates), mode
+            memory.trail = trail = trail._replace(last=last)
+        written, moves = trail.written, trail.moves
         if found.information is not None:
             written, moves = found.information.copy(), ()
             written[m:, m:] -= elements.bends(coordinates[m:], slopes)
             written = written if _is_definite(written) else None
-        elif not is_settled(coordinates):
+        elif not trail.is_settled(coordinates):
             written = None
+        memory.trail = trail = trail._replace(written=written, moves=moves)
         if written is not None:
             information = written.copy()
         else:
@@ -245,9 +224,9 @@ def fit_laplace(
         if not np.isfinite(found.value):
             return Evaluation(coordinates, -np.inf, score, information, slopes, found)
         follows = m > p if written is None else found.information is None
-        if latest is not None and follows:
-            moves = remember(moves, coordinates - latest[0], latest[1] - score)
-        latest = coordinates, score
+        if trail.latest is not None and follows:
+            moves = remember(moves, coordinates - trail.latest[0], trail.latest[1] - score)
+        memory.trail = trail._replace(latest=(coordinates, score), moves=moves)
         return Evaluation(
             coordinates, found.value, score, corrected(information, moves), slopes, found
         )
@@ -257,13 +236,14 @@ def fit_laplace(
     is_thorough = looks_around and plan.num_effects <= MOST_EFFECTS
     looks_far = is_thorough and care.looks_far and not alone
     before = np.concatenate([R @ first[:p], first[space.own_slice]])
-    climb = evaluate if factorize is None else integrated(evaluate)
+    resumable = Resumable(evaluate, memory)
+    climb = resumable if factorize is None else integrated(resumable)
     if care.marginal.is_exact:
         climb = last_kept(climb)
 
     def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
-        nonlocal last, latest, moves, written
-        last, latest, moves, written = None, None, (), None
+        resumable.catch_up()
+        memory.trail = Trail()
         if quickly:
             return ascend(climb, elements, where, design.n, care.negligible, max_steps=QUICK_STEPS)
         return ascend(

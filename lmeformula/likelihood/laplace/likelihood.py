@@ -21,6 +21,7 @@ from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.lambdas import apply_lambda
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats
+from lmeformula.checkpoint.memory import Memory
 from lmeformula.family import Depths, Slopes
 from lmeformula.likelihood.laplace.directions import Directions
 from lmeformula.likelihood.laplace.rows import RowDerivatives
@@ -64,18 +65,20 @@ class Beyond(NamedTuple):
     is_known: bool = True
 
 
-class Marginal(Protocol):
+class Marginal(Memory, Protocol):
     """How effects are integrated out, around their mode.
 
     Attributes:
       method: how fits that do so are called.
       is_exact: whether that is the likelihood itself, but for a numerical error.
-      is_spent: whether it has taken as much work as an ascent is worth.
     """
 
     method: Method
     is_exact: bool
-    is_spent: bool
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it has taken as much work as an ascent is worth."""
 
     @classmethod
     def of(cls, model: Model, plan: Layout) -> Marginal:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lmeformula.arrays import Floats, Mask
+from lmeformula.checkpoint.journal import done
 from lmeformula.covariance.chart import bends
 from lmeformula.likelihood.laplace.directions import Places, directions
 from lmeformula.likelihood.laplace.likelihood import (
@@ -119,6 +120,11 @@ def observed_information(
     scale = np.sqrt(np.maximum(np.abs(np.diag(before)), 1e-300))
 
     def slopes(step: Floats) -> Floats:
+        if problem.marginal.is_exact:
+            return slopes_there(step)
+        return done("slopes", step, lambda: slopes_there(step))
+
+    def slopes_there(step: Floats) -> Floats:
         there = psi + step
         found = problem.marginal.near(problem, place(space, there), mode.u + step @ moves)
         return np.where(free, gradient(space, there, found), 0.0) @ ways

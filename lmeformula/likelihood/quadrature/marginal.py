@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout, layout
@@ -42,6 +44,23 @@ MOST_WORK, MOST_EVALUATIONS = 100_000_000, 100
 MOST_UNKNOWN, WELL_INSIDE = 10, 2
 
 
+class Begun(NamedTuple):
+    """What an integral begins with, and what those before it took.
+
+    Attributes:
+      first: (l,) place of each block's number of nodes to begin with; None for the first integral.
+      work, most_work: of all of them, and the most that there is to be.
+      num_unknown: how often the likelihood was not known on end, and not back well inside.
+      last: the mode that was asked for last, and its integral.
+    """
+
+    first: Ints | None = None
+    work: float = 0.0
+    most_work: float = float(MOST_WORK)
+    num_unknown: int = 0
+    last: tuple[Mode, Integral] | None = None
+
+
 class Quadrature:
     """The integral over each block, around its mode; see `Marginal`.
 
@@ -56,10 +75,7 @@ class Quadrature:
 
     def __init__(self, of: Integrand) -> None:
         self.integrand = of
-        self.is_spent = False
-        self._work, self._most_work, self._num_unknown = 0.0, float(MOST_WORK), 0
-        self._first: Ints | None = None
-        self._last: tuple[Mode, Integral] | None = None
+        self.held = Begun()
 
     @classmethod
     def of(cls, model: Model, plan: Layout) -> Quadrature:
@@ -70,31 +86,40 @@ class Quadrature:
 
     def integral(self, problem: Problem, mode: Mode, along: Directions | None = None) -> Integral:
         """The log-likelihood, from nodes around a mode; as it was, of the mode that was asked for last."""
-        if self._last is not None and self._last[0] is mode and along is None:
-            return self._last[1]
+        last = self.held.last
+        if last is not None and last[0] is mode and along is None:
+            return last[1]
         found = self._integral(problem, mode, along)
-        self._last = mode, found
+        self.held = self.held._replace(last=(mode, found))
         return found
 
     def _integral(self, problem: Problem, mode: Mode, along: Directions | None) -> Integral:
         held = problem.rows.held(mode.weights)
         found = integrate(
-            self.integrand, mode.at, problem.X, mode.u, held, first=self._first, along=along
+            self.integrand, mode.at, problem.X, mode.u, held, first=self.held.first, along=along
         )
+        before = self.held
         work = self.integrand.work(found.numbers)
-        self._most_work = max(self._most_work, MOST_EVALUATIONS * work if not self._work else 0.0)
-        self._work += work
-        most = len(NUMS_NODES[self.integrand.width]) - 1 - WELL_INSIDE
-        if not found.is_known:
-            self._num_unknown += 1
-        elif found.numbers.max(initial=0) < most:
-            self._num_unknown = 0
-        self.is_spent = self._work > self._most_work or self._num_unknown >= MOST_UNKNOWN
+        most_work = max(before.most_work, 0.0 if before.work else MOST_EVALUATIONS * work)
+        fewer = len(NUMS_NODES[self.integrand.width]) - 1 - WELL_INSIDE
+        is_inside = found.is_known and found.numbers.max(initial=0) < fewer
+        num_unknown = 0 if is_inside else before.num_unknown + (not found.is_known)
         first = np.maximum(found.numbers - (found.changes < TOO_GOOD), 0)
         most = first.max(initial=0)
         # Few densities take no longer than the calls for them: all blocks go at once.
-        self._first = np.full_like(first, most) if self.integrand.densities(most) <= FEW else first
+        first = np.full_like(first, most) if self.integrand.densities(most) <= FEW else first
+        self.held = Begun(first, before.work + work, most_work, num_unknown, before.last)
         return found
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it has taken as much work as an ascent is worth."""
+        held = self.held
+        return held.work > held.most_work or held.num_unknown >= MOST_UNKNOWN
+
+    def noted(self, before: Begun) -> Begun:
+        """See `Memory`: what it is about, and not what came of it."""
+        return before._replace(last=None)
 
     def beyond(
         self, problem: Problem, mode: Mode, depths: Depths, along: Directions | None = None
@@ -131,7 +156,7 @@ class Quadrature:
         self, problem: Problem, mode: Mode
     ) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
         """See `Marginal`: their means and covariances given the data."""
-        last, of = self._last, self.integrand
+        last, of = self.held.last, self.integrand
         # At the same parameters nodes lie around the same modes, however these were found.
         is_known = last is not None and _are_same(last[0].at, mode.at)
         found = last[1] if last is not None and is_known else self.integral(problem, mode)
