@@ -209,7 +209,8 @@ def fit_laplace(
             written = written if _is_definite(written) else None
         elif not trail.is_settled(coordinates):
             written = None
-        memory.trail = trail = trail._replace(written=written, moves=moves)
+        is_old = found.information is None
+        memory.trail = trail = trail._replace(written=written, moves=moves, is_old=is_old)
         if written is not None:
             information = written.copy()
         else:

@@ -27,6 +27,7 @@ class Trail(NamedTuple):
       latest: coordinates and score of the last point.
       moves: that led there.
       written: the information as it was written out last, if it will do.
+      is_old: whether the last evaluation did with an earlier one.
     """
 
     begin: Floats | None = None
@@ -34,6 +35,7 @@ class Trail(NamedTuple):
     latest: tuple[Floats, Floats] | None = None
     moves: tuple[Move, ...] = ()
     written: Floats | None = None
+    is_old: bool = False
 
     def begin_at(self, plan: Layout, coordinates: Floats, lambdas: tuple[Floats, ...]) -> Floats:
         """(q,) where to begin the search at other coordinates, with these factors."""
@@ -52,8 +54,11 @@ class Trail(NamedTuple):
         return float(self.latest[1] @ (coordinates - self.latest[0])) > CLOSE
 
     def is_settled(self, coordinates: Floats) -> bool:
-        """Whether the step promised little, as the information told that was written out last."""
-        if self.written is None or self.latest is None:
+        """Whether the step promised little, as the information told that was written out last.
+
+        Once: where it has to do again and again, as on the way to a limit, it does not.
+        """
+        if self.written is None or self.latest is None or self.is_old:
             return False
         step = coordinates - self.latest[0]
         promise, told = float(self.latest[1] @ step), float(step @ self.written @ step)
