@@ -75,7 +75,7 @@ def coordinates(model: Model, psi: Floats, inside: Mask, R: Floats) -> Floats:
     space = model.space
     back = covariance_ways(model, psi, inside)
     p = space.num_fixed
-    if inside[:p].all() and len(R) == p and (np.diag(R) != 0.0).all():
+    if p and inside[:p].all() and len(R) == p and (np.diag(R) != 0.0).all():
         back[:p, :p] = lapack.dtrtri(R)[0]
     # Each coordinate in a unit in which its largest share is one: squares of it stay numbers in any unit.
     return np.asarray(back / np.abs(back).max(axis=0, initial=0.0))
