@@ -177,7 +177,8 @@ def rows_at(place: Place, blocks: Ints, nodes: Floats) -> Rows:
         reading,
         scores.values.reshape(-1, num_nodes),
         scores.first.reshape(-1, num_nodes),
-        scores.own_each.reshape(-1, len(reading.block), num_nodes),
+        # Levels without rows may be by themselves: there is nothing to tell the number of parameters from.
+        scores.own_each.reshape(len(scores.own_each), len(reading.block), num_nodes),
         eta,
         scores.second,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import lmeformula as lf
 from lmeformula.family.built_in import FAMILIES
+from lmeformula.likelihood.quadrature import rows
 from lmeformula.likelihood.quadrature.rows import at_nodes
 
 RESPONSES = {
@@ -39,3 +41,15 @@ def test_columns_are_rows_repeated(name):
     np.testing.assert_array_equal(found.first, right.first)
     np.testing.assert_array_equal(found.second, right.second)
     np.testing.assert_array_equal(found.own_each, form.depths(eta, repeated, own).own_each)
+
+
+def test_levels_without_rows_may_be_by_themselves(monkeypatch):
+    """As those of a fold's: blocks of so many rows that each is looked at alone."""
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(8), 30)
+    y = (rng.logistic(size=g.size) < rng.normal(size=8)[g]) * 1
+    fit = lf.fit("y ~ 1 + (1 | g)", {"y": y, "g": g}, "bernoulli", method="quadrature")
+    expected = fit.cross_validate(by="g")
+    monkeypatch.setattr(rows, "CHUNK", 100)
+    found = fit.cross_validate(by="g")
+    np.testing.assert_allclose(found.log_densities, expected.log_densities, rtol=1e-9)
