@@ -17,6 +17,7 @@ import pytest
 
 import lmeformula as lf
 from lmeformula.cli import exit_status, main
+from tests.checkpoint import resumable_fits as fits
 from tests.prediction.fakes import fake_fit
 from tests.store.fits import fitted
 
@@ -319,6 +320,19 @@ def test_data_are_kept_in_the_saved_fit_when_asked(sleepstudy, tmp_path):
 def test_every_command_helps_with_examples(command, capsys):
     assert status_of([command, "--help"]) == 0
     assert f"examples:\n  lmeformula {command} " in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_gone_on_with(sleepstudy, tmp_path, capsys):
+    command = ["fit", sleepstudy, FORMULA, "--checkpoint", str(tmp_path / "kept")]
+    with fits.killed_at(3), pytest.raises(fits.Killed):
+        main(command)
+    assert main([*command, "--reml"]) == 2
+    assert "reml was False, and is True" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "251.41" in capsys.readouterr().out
+    assert not (tmp_path / "kept").exists()
+    assert main(["fit", sleepstudy, FORMULA, "--checkpoint", sleepstudy]) == 2
+    assert capsys.readouterr().err == f"lmeformula: {sleepstudy}: File exists\n"
 
 
 def test_fixed_sigma_is_passed_on(sleepstudy, capsys):

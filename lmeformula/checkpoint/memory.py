@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from lmeformula.checkpoint.trees import Tree
@@ -43,3 +45,12 @@ class Nothing:
 
     def noted(self, before: Any) -> None:
         """Nothing."""
+
+
+@contextmanager
+def unremembered(memory: Remembers | None) -> Iterator[None]:
+    """Remember nothing of what is asked inside: whether it was, or a checkpoint told, makes no difference."""
+    held = None if memory is None else memory.held
+    yield
+    if memory is not None:
+        memory.held = held

@@ -14,6 +14,8 @@ import numpy as np
 
 from lmeformula.algebra.crossproducts import Layout
 from lmeformula.arrays import Floats, Mask
+from lmeformula.checkpoint.journal import done
+from lmeformula.checkpoint.memory import unremembered
 from lmeformula.em.observed import Reported, reported
 from lmeformula.em.progress import Progress
 from lmeformula.em.types import Options, Problem, Solution
@@ -136,7 +138,8 @@ def run_mcem(
         means = of.plan.split(np.asarray(solution.info.latent_mean, float))
         effects = effects._replace(modes=means)
     bridging = time.perf_counter()
-    loglik = end.log_likelihood(solution, settings)
+    with unremembered(problem.memory):
+        loglik = done("log-likelihood", psi, lambda: end.log_likelihood(solution, settings))
     bridge_seconds = time.perf_counter() - bridging
     errors = end.errors(solution, inside)
     undetermined = undetermined_of(model, of.plan, params.covariances)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -19,20 +17,8 @@ from lmeformula.checkpoint import journal
 from lmeformula.em import iteration
 from lmeformula.errors import CheckpointError, LmeFormulaWarning
 from lmeformula.estimation import fingerprint
+from tests.checkpoint import resumable_fits as fits
 
-SCRIPT = Path(__file__).parents[1] / "checkpoint" / "resumable_fits.py"
-
-
-def _fits() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("resumable_fits", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
-fits = _fits()
 # Methods that need no TensorFlow, which takes seconds; the others are in tests/slow.txt, but for one.
 LIGHT = [name for name in fits.CASES if not name.startswith("mcem")]
 
@@ -102,7 +88,7 @@ def test_killed_again_and_again(
 
 
 def _in_earnest(name: str, kills: int, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, SCRIPT, name, str(kills), "7", str(folder)]
+    command = [sys.executable, fits.__file__, name, str(kills), "7", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -184,6 +170,20 @@ def test_another_source_is_refused(tmp_path: Path) -> None:
         pytest.raises(CheckpointError, match="the version of lmeformula is another"),
     ):
         lf.fit(**SLEEP, checkpoint=tmp_path)
+
+
+def test_a_family_of_ones_own_is_known_by_its_density(tmp_path: Path) -> None:
+    tfp = pytest.importorskip("tensorflow_probability")
+
+    def fit(share: float) -> lf.Fit:
+        mine = lf.Family("mine", lambda mean: tfp.distributions.Normal(share * mean, 30.0))
+        return lf.fit(**SLEEP, family=mine, method="laplace", checkpoint=tmp_path)
+
+    with fits.killed_at(3), pytest.raises(fits.Killed):
+        fit(1.0)
+    with pytest.raises(CheckpointError, match="the density of the family is another"):
+        fit(0.5)
+    assert fit(1.0).resumed.num_evaluations == 3
 
 
 def test_other_bits_are_refused(tmp_path: Path) -> None:
