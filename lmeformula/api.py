@@ -182,6 +182,7 @@ def fit(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     weights: Any = None,
     offset: Any = None,
+    frequency: Any = None,
     dtype: str = "float64",
     double_bar: str = "split",
     method: str = "auto",
@@ -213,6 +214,10 @@ def fit(
       functions: functions that the formula may call besides the built-in ones, by name.
       weights: prior weights: a column name or an array, a value for each row of `data`.
       offset: a further offset: a column name or an array.
+      frequency: how many identical rows each row of `data` stands for, such as a table of counts has them: a
+        column name or an array of whole numbers; rows of 0 are left out. The fit is that of the repeated rows,
+        whose number is `nobs`; what is of single rows, such as residuals, is of the rows of `data`, and
+        `fit.by_observation` is the same fit with the rows repeated.
       dtype: "float64" or "float32" of Monte Carlo fits.
       double_bar: what `||` means, as in `parse`.
       method: "exact", "quadrature", "laplace", "mcem" or "auto"; this and what follows as in `estimate`.
@@ -250,7 +255,13 @@ def fit(
     # Whether its folder can be written to shows before the data are read.
     with opened(checkpoint):
         designed = build_design(
-            parsed, data, contrasts=contrasts, functions=functions, weights=weights, offset=offset
+            parsed,
+            data,
+            contrasts=contrasts,
+            functions=functions,
+            weights=weights,
+            offset=offset,
+            frequency=frequency,
         )
         design_seconds = time.perf_counter() - began
         found = estimate(

@@ -132,6 +132,7 @@ def run_fit(options: argparse.Namespace) -> int:
         method=options.method,
         sigma=options.sigma,
         weights=options.weights,
+        frequency=options.frequency,
         offset=options.offset,
         reml=options.reml,
         seed=options.seed,
@@ -255,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", type=Path, metavar="DIR", help=about)
     add("--reml", action="store_true", help="maximise the restricted likelihood")
     add("--weights", metavar="COLUMN", help="column of prior weights")
+    add("--frequency", metavar="COLUMN", help="column of how many identical rows each stands for")
     add("--offset", metavar="COLUMN", help="column that is added to the predictor")
     add("--seed", **SEED)
     add("--no-progress", **NO_PROGRESS)

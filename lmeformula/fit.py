@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypeVar, cast
 
 import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.certificate import Certificate
 from lmeformula.covariance.structure import cholesky_semidefinite
+from lmeformula.design.observations import by_observation
 from lmeformula.em.outcome import Outcome
 from lmeformula.em.types import Iteration
+from lmeformula.errors import ModelError
 from lmeformula.history import Ascent, LogLik, Resumed, Sampling, Seconds, Watched
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
     from lmeformula.formula.formula import Formula
     from lmeformula.likelihood.laplace.likelihood import Marginal
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # What the observed information behind standard errors is; see `FittedModel.information`.
 Information = Literal["exact", "laplace", "monte carlo", "quadrature"]
@@ -93,6 +100,18 @@ class FittedModel:
     def __post_init__(self) -> None:
         # The model that was compiled may have other fits: each has one of its own, at its estimates.
         object.__setattr__(self, "model", self.model.at(self.params))
+
+    @property
+    def by_observation(self) -> Self:
+        """The same fit with each row repeated as often as its frequency says; itself where none was given.
+
+        What draws responses, or asks each single one, asks this: its rows are observations.
+        """
+        design = self.model.design
+        # Of a fit that was loaded without its rows there is nothing to repeat.
+        if not isinstance(design.frequency, np.ndarray):
+            return self
+        return replace(self, model=replace(self.model, design=by_observation(design)))
 
     # ---- what is read off directly
 
@@ -193,17 +212,17 @@ class FittedModel:
 
     @property
     def bic(self) -> float:
-        """Schwarz's information criterion, with the number of rows."""
+        """Schwarz's information criterion, with the number of observations."""
         return self.deviance + float(np.log(self.nobs)) * self.loglik.df
 
     @property
     def nobs(self) -> int:
-        """Number of rows used."""
-        return self.model.design.n
+        """Number of observations used: of rows, each as often as its frequency says."""
+        return self.loglik.nobs
 
     @property
     def df_resid(self) -> int:
-        """Rows less estimated parameters."""
+        """Observations less estimated parameters."""
         return self.nobs - self.loglik.df
 
     @property
@@ -229,3 +248,31 @@ class FittedModel:
         import pandas as pd
 
         return pd.Series(values, index=list(names), name=title)
+
+
+def of_observations(
+    function: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[Any, P], T]:
+    """A function of a fit that gets it with a row for each observation: it draws, or asks, single responses."""
+
+    @functools.wraps(function)
+    def of_each(fit: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(fit.by_observation, *args, **kwargs)
+
+    return cast(Callable[Concatenate[Any, P], T], of_each)
+
+
+def check_single_rows(fit: FittedModel, what: str) -> None:
+    """Refuse what has a number for each observation where rows stand for several.
+
+    Args:
+      fit: a fitted model.
+      what: of several things, such as "responses that are drawn".
+    Raises:
+      ModelError: that says how to have them.
+    """
+    if fit.model.design.frequency is not None:
+        raise ModelError(
+            f"{what} are of single observations, and rows of this fit stand for several by their frequency",
+            hint="fit.by_observation is the same fit with a row for each: ask that.",
+        )

@@ -14,7 +14,7 @@ class LogLik(NamedTuple):
       value: natural logarithm; of the restricted likelihood for REML fits.
       mc_error: its Monte Carlo standard error; 0 where it is exact.
       df: number of estimated parameters.
-      nobs: number of rows.
+      nobs: number of observations.
     """
 
     value: float

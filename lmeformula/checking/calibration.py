@@ -16,7 +16,7 @@ from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.checking.leave_one_out import LeftOut, leave_one_out
 from lmeformula.checking.redrawn import redrawn
 from lmeformula.family.record import Arrays
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.distribution import chances, draw_rows
 from lmeformula.prediction.predictor import category_names, predicted_at
 
@@ -78,6 +78,7 @@ class Calibration(NamedTuple):
     level=kinds.coverage,
     seed=kinds.seed,
 )
+@of_observations
 def calibration(
     fit: FittedModel, *, num_bins: int | None = None, level: float = 0.95, seed: int = 0
 ) -> Calibration:

@@ -23,7 +23,7 @@ from lmeformula.checking.check_scores import score_tests
 from lmeformula.checking.diagnostics import singular_terms
 from lmeformula.checking.ending import endless
 from lmeformula.checking.finding import Finding
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.store.absent import has_rows
 
 ROW_TESTS = (tails, unequal, steps, spread, narrow, zeros)
@@ -66,6 +66,7 @@ class Check:
 
 
 @kinds.takes(level=kinds.significance, seed=kinds.seed)
+@of_observations
 def check(fit: FittedModel, *, level: float = 0.01, seed: int = 0) -> Check:
     """Look for what often goes wrong with models of grouped data.
 

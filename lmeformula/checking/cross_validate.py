@@ -258,6 +258,7 @@ def cross_validate(
             f"the folds are of {len(division.of_row):,} rows, and the fit of {fit.nobs:,}",
             hint="Rows with missing values in a formula are left out: fit both to the same rows.",
         )
+    fit = fit.by_observation
     check_folds(fit, division)
     design, family = fit.model.design, fit.model.family
     response = family.response(design)

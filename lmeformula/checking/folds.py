@@ -46,7 +46,8 @@ def make_folds(fit: FittedModel, folds: Any = None, by: str | None = None, seed:
       fit: a fitted model with its rows.
       folds: how many, into which rows, or levels of `by`, are dealt at random; by default 10 of rows, and
         of levels one for each; or a label for each row that the fit used, or for each row of its data: rows
-        with one label are held out together.
+        with one label are held out together. Rows with a frequency are as many observations, which are
+        dealt one by one.
       by: a grouping factor of the model whose levels stay together.
       seed: of the random choice.
     Raises:
@@ -60,11 +61,11 @@ def make_folds(fit: FittedModel, folds: Any = None, by: str | None = None, seed:
       >>> make_folds(fit, by="Batch").names
       ('A', 'B', 'C', 'D', 'E', 'F')
     """
-    n = fit.nobs
+    design, n = fit.by_observation.model.design, fit.nobs
     if by is None:
         units, names = np.arange(n), tuple[str, ...]()
     else:
-        units, names = _levels(fit.model.design, by)
+        units, names = _levels(design, by)
     if isinstance(folds, str):
         raise ModelError(
             f"folds is {folds!r}",
@@ -74,6 +75,8 @@ def make_folds(fit: FittedModel, folds: Any = None, by: str | None = None, seed:
         if by is not None:
             raise ModelError("folds are given by labels and by a grouping factor", hint="Give one.")
         index, labels = _labelled(fit.model.design, folds)
+        if fit.model.design.frequency is not None:
+            index = np.repeat(index, fit.model.design.frequency.astype(np.int64))
         return Folds(index, labels, index, "")
     if folds is None and by is not None:
         return Folds(units, names, units, by)

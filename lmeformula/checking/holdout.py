@@ -8,7 +8,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats, Ints
 from lmeformula.design.rebuild import rebuild
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.predictor import has_new_level, linear_predictor, mean_response
 from lmeformula.prediction.residuals import observed_mean
 
@@ -59,6 +59,7 @@ def split_rows(num_rows: int, *, fraction: float = 0.2, seed: int = 0) -> tuple[
     return np.sort(order[num_test:]), np.sort(order[:num_test])
 
 
+@of_observations
 def holdout(fit: FittedModel, newdata: object) -> Holdout:
     """Compare a fit's predictions of rows that it has not seen with what was observed there.
 

@@ -13,7 +13,7 @@ from lmeformula.arrays import Floats, Ints
 from lmeformula.checking.ending import endless
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.averaged import Cloud, clouds
 from lmeformula.prediction.level_posterior import LevelNodes, level_nodes, moved_means
 from lmeformula.prediction.normal_points import normal_points, row_roots
@@ -106,6 +106,7 @@ def _joined(some: list[tuple[Ints, Floats, Floats]]) -> tuple[Ints, Floats, Floa
     return np.concatenate(rows), np.concatenate(eta, axis=-1), np.concatenate(weights)
 
 
+@of_observations
 def leave_one_out(fit: FittedModel) -> LeftOut:
     """Take each row's own contribution out of the distribution of its linear predictor.
 

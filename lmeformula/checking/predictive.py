@@ -8,7 +8,7 @@ import numpy as np
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.kept_effects import ReForm, kept_terms, some_effects
 from lmeformula.prediction.predictor import category_names
 from lmeformula.prediction.simulate import responses, sampler_of
@@ -45,6 +45,7 @@ class Frequencies(NamedTuple):
     re_form=some_effects,
     seed=kinds.seed,
 )
+@of_observations
 def frequencies(
     fit: FittedModel,
     *,

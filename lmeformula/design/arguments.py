@@ -1,4 +1,4 @@
-"""Second stage: what the caller passes beside the formula - contrasts, offset and weights."""
+"""Second stage: what the caller passes beside the formula - contrasts, offset, weights and frequency."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lmeformula.arrays import Floats
+from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.design.factors import coding_named
 from lmeformula.design.frame import Frame, column_of, missing_column, open_frame
 from lmeformula.design.labels import label
@@ -45,7 +45,7 @@ def check_contrasts_used(
 
 
 def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
-    """Read the offset or the weights: a column's name, or one number for each row of the data.
+    """Read the offset, the weights or the frequency: a column's name, or a number for each row of the data.
 
     Raises:
       FormulaDataError: if the numbers of rows differ or they are not numbers.
@@ -67,15 +67,44 @@ def row_argument(name: str, given: object, frame: Frame) -> Floats | None:
         )
     values = np.asarray(column.values, dtype=np.float64)
     if np.isinf(values).any():
-        which = (
-            f"the column {given!r} of {name}" if isinstance(given, str) else f"the argument {name}"
-        )
-        count, first = int(np.isinf(values).sum()), int(np.argmax(np.isinf(values)))
-        raise FormulaDataError(
-            f"{which} is infinite in {count:,} {'row' if count == 1 else 'rows'}, the first at place {first}",
-            hint="Leave these rows out, or mark them missing.",
+        raise _wrong_rows(
+            name, given, "infinite", np.isinf(values), "Leave these rows out, or mark them missing."
         )
     return values
+
+
+def read_frequency(given: object, frame: Frame) -> Ints | None:
+    """Read the frequency: how many identical rows each row of the data stands for.
+
+    Raises:
+      FormulaDataError: if the numbers of rows differ, or they are not whole numbers from 0 on; where all are 0.
+    """
+    values = row_argument("frequency", given, frame)
+    if values is None:
+        return None
+    hint = (
+        "Give whole numbers: how many identical rows each stands for, 0 to leave it out. Weights that say "
+        "how precise a row is are weights=..."
+    )
+    for what, wrong in (
+        ("missing", np.isnan(values)),
+        ("negative", values < 0.0),
+        ("not a whole number", values != np.floor(values)),
+    ):
+        if wrong.any():
+            raise _wrong_rows("frequency", given, what, wrong, hint)
+    if not values.any():
+        raise FormulaDataError("the frequency of every row is 0: no row is left", hint=hint)
+    return values.astype(np.int64)
+
+
+def _wrong_rows(name: str, given: object, what: str, wrong: Mask, hint: str) -> FormulaDataError:
+    which = f"the column {given!r} of {name}" if isinstance(given, str) else f"the argument {name}"
+    count, first = int(wrong.sum()), int(np.argmax(wrong))
+    rows = "row" if count == 1 else "rows"
+    return FormulaDataError(
+        f"{which} is {what} in {count:,} {rows}, the first at place {first}", hint=hint
+    )
 
 
 def _coding(name: str, given: Any) -> Coding:

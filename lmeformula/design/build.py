@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats, Ints
-from lmeformula.design.arguments import check_contrasts_used, read_contrasts, row_argument
+from lmeformula.design.arguments import (
+    check_contrasts_used,
+    read_contrasts,
+    read_frequency,
+    row_argument,
+)
 from lmeformula.design.design import Design, LinearPredictor
 from lmeformula.design.evaluate import Memory, Scope, data_columns
 from lmeformula.design.fixed import Builder, Matrix, columns_of, independent_columns
@@ -57,6 +62,7 @@ def design(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     weights: object = None,
     offset: object = None,
+    frequency: object = None,
 ) -> Design:
     """Build the arrays of a model from its formula and a table.
 
@@ -73,6 +79,8 @@ def design(
       functions: functions of your own that the formula may call, by name; they get arrays and return one.
       weights: prior weights: the name of a column, or (rows of data,) numbers.
       offset: an offset, added to those of the formula: the name of a column, or (rows of data,) numbers.
+      frequency: how many identical rows each row stands for, whole numbers: the name of a column, or (rows of
+        data,) numbers. The design is that of the repeated rows; those of frequency 0 are left out.
     Returns:
       The design.
     Raises:
@@ -85,11 +93,12 @@ def design(
       (('Intercept', 'a[T.v]'), ('1', '2'))
     """
     parsed = parse(formula)
-    named = [each for each in (weights, offset) if isinstance(each, str)]
+    named = [each for each in (weights, offset, frequency) if isinstance(each, str)]
     frame = open_frame(data, lambda columns: [*columns_used(parsed, columns), *named])
     index = index_of(data)
     offset = in_order("offset", offset, index, frame.num_rows)
     weights = in_order("weights", weights, index, frame.num_rows)
+    frequency = in_order("frequency", frequency, index, frame.num_rows)
     if parsed.fixed.template:
         parsed = expand_dot(parsed, frame.columns)
     for found in parsed.diagnostics:
@@ -99,16 +108,24 @@ def design(
     codings = read_contrasts(contrasts or {})
     offset_given = row_argument("offset", offset, frame)
     weights_given = row_argument("weights", weights, frame)
+    times = read_frequency(frequency, frame)
     if weights_given is not None and parsed.response is not None and parsed.response.weights:
         raise FormulaDataError("the weights are given twice, in the formula and as an argument")
-    # Both belong to the formula with the response.
+    # Offset and weights belong to the formula with the response.
     of_response = (_Argument(offset_given, offset), _Argument(weights_given, weights))
     none = (_Argument(None, None),) * 2
     evaluated = [
-        _evaluate(part, Scope(frame, own, Memory(), False), *(none if i else of_response))
+        _evaluate(
+            part,
+            Scope(frame, own, Memory(), False, times),
+            _remember(frequency),
+            *(none if i else of_response),
+        )
         for i, (_, part) in enumerate(formulas_of(parsed))
     ]
     columns = [column for each in evaluated for column in each.columns()]
+    if times is not None:
+        columns.append(Numbers(np.where(times > 0, 0.0, np.nan)))
     rows = complete_rows(columns, frame.num_rows)
     if rows is not None and rows.size == 0:
         raise _no_rows([each.values for each in evaluated], parsed.text)
@@ -120,6 +137,7 @@ def design(
         labels=index,
         weights=None if isinstance(weights, str) else weights,
         offset=None if isinstance(offset, str) else offset,
+        frequency=None if isinstance(frequency, str) else frequency,
         origin=frame.origin,
     )
     names = [name for name, _ in formulas_of(parsed)]
@@ -142,6 +160,7 @@ class _Part(NamedTuple):
     reserved: tuple[str, ...]
     scope: Scope
     values: Evaluated
+    frequency: str | None
     offset: _Argument
     weights: _Argument
 
@@ -151,11 +170,17 @@ class _Part(NamedTuple):
         return [*self.values.columns(), *(Numbers(array) for array in given if array is not None)]
 
 
-def _evaluate(formula: Formula, scope: Scope, offset: _Argument, weights: _Argument) -> _Part:
+def _evaluate(
+    formula: Formula,
+    scope: Scope,
+    frequency: str | None,
+    offset: _Argument,
+    weights: _Argument,
+) -> _Part:
     with placed(formula.text):
         model, reserved = without_reserved(formula, scope)
         values = evaluate_formula(model, scope, with_response=True, with_groups=True)
-    return _Part(formula, model, reserved, scope, values, offset, weights)
+    return _Part(formula, model, reserved, scope, values, frequency, offset, weights)
 
 
 def _on_rows(
@@ -193,6 +218,8 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
         if model.response is not None:
             response = response_block(model.response, of_response, None)
         weights = prior_weights(model, values, part.weights.values, rows)
+        times = scope.times if rows is None or scope.times is None else scope.times[rows]
+        frequency = None if times is None else times.astype(np.float64)
     return Design(
         formula=part.formula,
         response=response,
@@ -205,6 +232,7 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
         num_missing=frame.num_rows - num_rows,
         dropped=dropped,
         reserved=part.reserved,
+        frequency=frequency,
         recipe=Recipe(
             memory=scope.memory,
             factors={
@@ -218,8 +246,15 @@ def _arrays(part: _Part, variables: dict[Expression, Column], rows: Ints | None)
             offset=_remember(part.offset.given),
             weights=_remember(part.weights.given),
             observed=observe(
-                model.fixed, frame, variables, rows, total_offset, aliases_of(X.values, kept)
+                model.fixed,
+                frame,
+                variables,
+                rows,
+                total_offset,
+                aliases_of(X.values, kept),
+                times,
             ),
+            frequency=part.frequency,
         ),
     )
 

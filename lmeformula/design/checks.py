@@ -118,9 +118,9 @@ def _check_weights(design: Design) -> None:
 
 def _check_fixed(design: Design) -> None:
     asked = len(design.names) + len(design.dropped)
-    if asked >= design.n:
+    if asked >= design.num_observations:
         raise FormulaDataError(
-            f"the fixed part has {asked} coefficients for {design.n} rows",
+            f"the fixed part has {asked} coefficients for {design.num_observations} rows",
             hint="A model needs more rows than coefficients: use fewer variables, or make a factor of "
             "many levels a grouping factor, (1 | g).",
         )

@@ -108,7 +108,7 @@ class Design:
       offsets: of each linear predictor (n,) float64, the sum of its offsets (zeros without).
       weights: (n,) float64 prior weights, or None.
       rows: (n,) positions in the data frame of the rows that are used (complete cases).
-      num_missing: rows left out because a used column is missing there.
+      num_missing: rows left out because a used column is missing there, or because their frequency is 0.
       dropped: names of fixed columns left out because others determine them.
       reserved: parts of the formula, in its words, that are other packages' syntax: they parse, take no part
         in the arrays, and cannot be fitted.
@@ -116,6 +116,7 @@ class Design:
       side_by_side: the linear predictors whose designs' arrays stand side by side above; () where these are of
         one. What reads a design asks for its `predictors`.
       given: labels of the rows, and arrays that were given beside the formula; not saved.
+      frequency: (n,) float64 whole numbers, how many identical rows each one stands for, or None for one.
     """
 
     formula: Formula
@@ -132,6 +133,7 @@ class Design:
     recipe: Recipe | None = None
     side_by_side: tuple[LinearPredictor, ...] = ()
     given: Given = NOTHING
+    frequency: Floats | None = None
     # The arrays of new rows: rebuild.py's, which stands above this file; bound by the folder's front.
     rebuild: ClassVar[Callable[..., NewRows]]
 
@@ -141,8 +143,13 @@ class Design:
         return "the response" if self.response is None else self.response.name
 
     def __repr__(self) -> str:
-        missing = f", {self.num_missing} left out for missing values" if self.num_missing else ""
+        missing = (
+            f", {self.num_missing} left out for {self.why_left_out}" if self.num_missing else ""
+        )
         lines = [f"Design of {self.formula}", f"  rows      {self.n:,}{missing}"]
+        # A saved fit may have left them out.
+        if isinstance(self.frequency, np.ndarray):
+            lines.append(f"  stand for {self.num_observations:,} observations")
         if self.response is not None:
             lines.append(f"  response  {self.response.name} ({self.response.kind})")
         lines.append(f"  fixed     {listed(self.names, 8) or 'none'}")
@@ -164,8 +171,18 @@ class Design:
 
     @property
     def n(self) -> int:
-        """Number of rows used."""
+        """Number of rows used: the length of arrays."""
         return int(self.X.shape[0])
+
+    @property
+    def num_observations(self) -> int:
+        """How many observations the rows stand for: the sum of their frequencies."""
+        return self.n if self.frequency is None else int(self.frequency.sum())
+
+    @property
+    def why_left_out(self) -> str:
+        """What rows are left out for."""
+        return "missing values" if self.frequency is None else "missing values or a frequency of 0"
 
     @property
     def num_predictors(self) -> int:
@@ -208,8 +225,13 @@ class Design:
 
     @property
     def first(self) -> Design:
-        """The design of the first linear predictor, with the response, and the weights, of the whole."""
-        return replace(self.predictors[0].design, response=self.response, weights=self.weights)
+        """The design of the first linear predictor, with what rows of the whole have: response and weights."""
+        return replace(
+            self.predictors[0].design,
+            response=self.response,
+            weights=self.weights,
+            frequency=self.frequency,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -293,9 +315,9 @@ class NewRows:
     weights: Floats | None = None
 
     def in_place_of(self, design: Design) -> Design:
-        """A design with these rows, and with the response as it was."""
+        """A design with these rows, each one observation, and with the response as it was."""
         names = ("X", "terms", "offsets", "weights", "rows")
-        return replace(design, **{name: getattr(self, name) for name in names})
+        return replace(design, frequency=None, **{name: getattr(self, name) for name in names})
 
     @property
     def num_predictors(self) -> int:

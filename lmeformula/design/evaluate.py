@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from lmeformula.arrays import Ints
 from lmeformula.design.arithmetic import operate
 from lmeformula.design.calls import call_users, match_arguments, suggest_function
 from lmeformula.design.frame import Frame, column_of
 from lmeformula.design.functions import CONSTANTS, FUNCTIONS
 from lmeformula.design.labels import label
+from lmeformula.design.sizes import check_room
 from lmeformula.design.values import (
     Categories,
     Column,
@@ -55,12 +57,15 @@ class Scope:
       functions: the caller's functions; they hide those of the table.
       memory: filled on the data of the fit, read on new rows.
       is_new: whether these are new rows.
+      times: (rows of the data,) how many identical rows each stands for, for what learns from all of them;
+        None for one.
     """
 
     frame: Frame
     functions: UserFunctions
     memory: Memory
     is_new: bool
+    times: Ints | None = None
 
 
 def evaluate_column(expression: ir.Expression, scope: Scope) -> Column:
@@ -196,6 +201,11 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     positional, named = match_arguments(
         call.function, function.call, len(learned), positional, named
     )
+    if scope.times is not None and learned == (None,):
+        check_room(f"the rows that {call.function}() learns from", int(scope.times.sum()), 1)
+        every = np.repeat(np.arange(scope.frame.num_rows), scope.times)
+        each, by_name = _rows_of(positional, every), _rows_of(list(named.values()), every)
+        learned = (function.call(None, *each, **dict(zip(named, by_name, strict=True)))[1],)
     result = function.call(*learned, *positional, **named)
     if not function.is_stateful:
         value: Value = result
@@ -204,3 +214,11 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     if not scope.is_new:
         scope.memory.calls[call] = state
     return value
+
+
+def _rows_of(arguments: list[Value], rows: Ints) -> list[Value]:
+    """Arguments of a call whose columns have these rows of the data."""
+    return [
+        take(value, rows) if isinstance(value, Numbers | Logicals | Categories) else value
+        for value in arguments
+    ]

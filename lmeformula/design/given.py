@@ -21,12 +21,14 @@ class Given(NamedTuple):
       weights: (rows of the data,) as an array was given, or None.
       offset: the same.
       origin: where the rows were read from, in words; "" for a table in memory.
+      frequency: the same.
     """
 
     labels: pd.Index | None = None
     weights: Any = None
     offset: Any = None
     origin: str = ""
+    frequency: Any = None
 
 
 NOTHING = Given()

@@ -70,7 +70,7 @@ class Observed:
     Attributes:
       columns: the columns of the fixed part and of the offsets, in order of appearance.
       cells: (c, f) the combinations of factor levels that occur, as positions in `levels`, f factors.
-      counts: (c,) how many rows have each.
+      counts: (c,) how many rows have each, as often as they are there.
       offset: mean of the whole offset.
       aliases: of columns left out, or None where there are none.
     """
@@ -94,6 +94,7 @@ def observe(
     rows: Ints | None,
     offset: Floats,
     aliases: Aliases | None = None,
+    times: Ints | None = None,
 ) -> Observed:
     """Summarise the columns of the fixed part.
 
@@ -104,6 +105,7 @@ def observe(
       rows: the rows used, or None for all.
       offset: (rows used,) the whole offset.
       aliases: of columns left out.
+      times: (rows used,) how many identical rows each stands for; None for one.
     Returns:
       The summary.
     """
@@ -119,12 +121,12 @@ def observe(
     for name, is_factor in categorical.items():
         if name not in frame.read:  # a constant such as pi, or the name of contrasts
             continue
-        observed, positions = _column(name, take(column_of(frame, name), rows), is_factor)
+        observed, positions = _column(name, take(column_of(frame, name), rows), is_factor, times)
         found.append(observed)
         if positions is not None:
             codes.append(positions)
-    cells, counts = _cells(codes, len(offset))
-    return Observed(tuple(found), cells, counts, float(offset.mean()), aliases)
+    cells, counts = _cells(codes, np.ones(len(offset), np.int64) if times is None else times)
+    return Observed(tuple(found), cells, counts, float(np.average(offset, weights=times)), aliases)
 
 
 def aliases_of(values: Floats, kept: list[int]) -> Aliases | None:
@@ -136,16 +138,20 @@ def aliases_of(values: Floats, kept: list[int]) -> Aliases | None:
     return Aliases(tuple(kept), tuple(dropped), np.asarray(relation))
 
 
-def _column(name: str, column: Column, is_factor: bool) -> tuple[ObservedColumn, Ints | None]:
+def _column(
+    name: str, column: Column, is_factor: bool, times: Ints | None
+) -> tuple[ObservedColumn, Ints | None]:
     nan = float("nan")
     if isinstance(column, Categories):
         factor = drop_unused(column)
         return ObservedColumn(name, factor.levels, nan, nan, nan), factor.codes
     values = np.asarray(column.values, dtype=np.float64)
-    present = values[~np.isnan(values)]
+    is_there = ~np.isnan(values)
+    present = values[is_there]
     if not present.size:
         return ObservedColumn(name, (), nan, nan, nan), None
-    mean, low, high = float(present.mean()), float(present.min()), float(present.max())
+    mean = float(np.average(present, weights=None if times is None else times[is_there]))
+    low, high = float(present.min()), float(present.max())
     if isinstance(column, Logicals):
         codes = np.where(np.isnan(values), -1.0, values).astype(np.int64)
         return ObservedColumn(name, (False, True), mean, low, high), codes
@@ -155,16 +161,19 @@ def _column(name: str, column: Column, is_factor: bool) -> tuple[ObservedColumn,
     return ObservedColumn(name, (), mean, low, high), None
 
 
-def _cells(codes: list[Ints], num_rows: int) -> tuple[Ints, Ints]:
-    """The distinct combinations of codes, and their frequencies."""
+def _cells(codes: list[Ints], times: Ints) -> tuple[Ints, Ints]:
+    """The distinct combinations of codes, and the sums of `times`, how often each row is there."""
     if not codes:
-        return np.zeros((1, 0), dtype=np.int64), np.array([num_rows], dtype=np.int64)
+        return np.zeros((1, 0), dtype=np.int64), np.array([times.sum()], dtype=np.int64)
     # A column may be missing where what the formula makes of it is not.
     table = np.column_stack(codes)
-    table = table[(table >= 0).all(axis=1)]
+    is_whole = (table >= 0).all(axis=1)
+    table = table[is_whole]
     label = np.zeros(len(table), dtype=np.int64)
     for part in table.T:
         # Renumbered after each factor, so that many factors do not overflow.
         label, _ = sorted_codes(label * (int(part.max(initial=0)) + 1) + part)
-    _, first, counts = np.unique(label, return_index=True, return_counts=True)
-    return table[first], counts.astype(np.int64)
+    _, first, place = np.unique(label, return_index=True, return_inverse=True)
+    counts = np.zeros(len(first), np.int64)
+    np.add.at(counts, place.reshape(-1), times[is_whole])
+    return table[first], counts

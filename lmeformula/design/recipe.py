@@ -25,6 +25,7 @@ class Recipe:
       kept: positions of the fixed columns that were kept when redundant ones were dropped.
       offset: name of the offset's column, "" for none; None for an array that new rows must bring along.
       weights: the same for the prior weights.
+      frequency: the same for the frequencies, which new rows do without: each is one.
       observed: the summary that reference grids are made from; None if it was not kept.
     """
 
@@ -36,3 +37,4 @@ class Recipe:
     offset: str | None
     weights: str | None
     observed: Observed | None = None
+    frequency: str | None = ""

@@ -47,5 +47,6 @@ def select_rows(design: SomeRows, places: Ints | slice) -> SomeRows:
     )
     if isinstance(some, Design):
         each = (replace(one, design=select_rows(one.design, places)) for one in some.side_by_side)
-        some = replace(some, side_by_side=tuple(each))
+        frequency = None if some.frequency is None else some.frequency[places]
+        some = replace(some, side_by_side=tuple(each), frequency=frequency)
     return some

@@ -138,7 +138,7 @@ def _fit_of(model: Model, start: Start, solver: str, seed: int, began: float) ->
         errors=Errors(found.problem.marginal.method, vcov),
         mc_error=report_mc_error(model, start.psi, start.mc_covariance),
         effects=Effects(*found.problem.marginal.effects(found.problem, mode)),
-        loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.n),
+        loglik=LogLik(start.loglik, start.loglik_error, space.size, model.design.num_observations),
         outcome=start.outcome,
         certificate=certificate,
         singular=found.singular,
@@ -164,7 +164,7 @@ def failed_fit(model: Model, method: str, solver: str, began: float) -> FittedMo
                 for term, covariance in zip(terms, model.start.covariances, strict=True)
             ),
         ),
-        loglik=LogLik(math.nan, 0.0, space.size, model.design.n),
+        loglik=LogLik(math.nan, 0.0, space.size, model.design.num_observations),
         outcome=Outcome.NONFINITE,
         certificate=None,
         singular=False,

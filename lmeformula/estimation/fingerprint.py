@@ -28,6 +28,7 @@ CALLED = {
     "terms": "the data of the random effects",
     "offsets": "the offset",
     "weights": "the weights",
+    "frequency": "the frequency",
     "names": "the names of the fixed effects",
 }
 

@@ -115,7 +115,9 @@ def estimate_exact(
         errors=ended.errors,
         mc_error=ended.mc_error,
         effects=ended.effects,
-        loglik=LogLik(ended.loglik, ended.loglik_error, model.space.size, model.design.n),
+        loglik=LogLik(
+            ended.loglik, ended.loglik_error, model.space.size, model.design.num_observations
+        ),
         outcome=ended.outcome,
         certificate=ended.certificate,
         singular=found.singular,

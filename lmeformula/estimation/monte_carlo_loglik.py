@@ -77,7 +77,7 @@ def log_likelihood(
             there, of = reference(solution, solution.geometry), (problem, options, model.dtype)
             value, error = _bridged(of, there, solution.sampled_at, seed)
         error = float(np.hypot(error, shortfall(solution)))
-    return LogLik(float(value), error, model.space.size, model.design.n)
+    return LogLik(float(value), error, model.space.size, model.design.num_observations)
 
 
 def by_blocks(model: Model, arrays: Arrays, mode: Mode) -> Exactly:

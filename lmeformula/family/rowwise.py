@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -33,24 +35,33 @@ def rowwise(
 
 
 def weighted_rows(
-    family: Family, eta: Tensor, response: tuple[Tensor, ...], own: tuple[Tensor, ...]
+    family: Family,
+    eta: Tensor,
+    response: tuple[Tensor, ...],
+    own: tuple[Tensor, ...],
+    frequency: Tensor | None = None,
 ) -> Any:
     """The distribution of rows whose log densities add up to the log-likelihood.
 
-    A row of weight w counts as w rows with the same response; one of these is what is drawn.
+    A row of weight w counts as w rows with the same response, and so does one of that frequency; one of these
+    is what is drawn.
 
     Args:
       family: of K predictors.
       eta: (..., K, n) linear predictors.
       response: the response arrays.
       own: own parameters.
+      frequency: (n,) of the rows; None for one.
     """
     made = family.distribution(family.as_taken(eta), response, own)
-    if not family.has_weights:
+    counts = [response[-1]] if family.has_weights else []
+    counts += [] if frequency is None else [frequency]
+    if not counts:
         return made
+    times = functools.reduce(operator.mul, counts)
     return rowwise(
         eta[..., 0, :],
-        lambda y: made.log_prob(y) * response[-1],
+        lambda y: made.log_prob(y) * times,
         lambda shape, seed: tf.cast(made.sample(shape[0], seed=seed), eta.dtype),
         made.cdf,
         made.mean,

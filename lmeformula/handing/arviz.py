@@ -12,7 +12,7 @@ from lmeformula.arrays import Floats
 from lmeformula.covariance.structure import cholesky_semidefinite
 from lmeformula.errors import MissingLibraryError, ModelError
 from lmeformula.family import log_density
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.distribution import draw_rows
 from lmeformula.prediction.loadings import loadings
 from lmeformula.prediction.posterior import normal_posterior_of, posterior_draws
@@ -40,6 +40,7 @@ PARAMETERS = {
     watched=kinds.flag,
     parameters=kinds.one_of(*PARAMETERS),
 )
+@of_observations
 def to_arviz(
     fit: FittedModel,
     *,

@@ -40,7 +40,8 @@ def augment(fit: FittedModel, data: pd.DataFrame | None = None) -> pd.DataFrame:
         the fit takes of a row (NaN where the equations are too large or effects have heavy tails). Several
         predictors are ".link[mu]", ".link[sigma]", and ".hat" is between zero and their number: what the row
         adds to the effective number of parameters. Categories without an order have chances for means,
-        ".fitted[a]", ".fixed[a]", and no ".resid".
+        ".fitted[a]", ".fixed[a]", and no ".resid". Where rows have a frequency, all is of one of the identical
+        observations each.
     Raises:
       FormulaDataError: if `data` has another number of rows than the fit was made from, or such a column.
       ModelError: if the fit was loaded without its rows.
@@ -86,6 +87,8 @@ def _leverages(fit: FittedModel) -> np.ndarray:
     spread = normal_posterior_of(fit).covariances(design)
     precisions = fit.model.stack.mixture.to_blocks(row_precisions(fit))
     shares = np.einsum("nab,nba->n", precisions, spread)
+    if design.frequency is not None:
+        shares = shares / design.frequency
     return np.asarray(np.clip(shares, 0.0, design.num_predictors))
 
 

@@ -26,7 +26,7 @@ from lmeformula.estimation.student_maximum import (
     student_range,
     student_units,
 )
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.inference.refit import carrier_of, has_estimates, refit_alone, refit_exactly
 from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
 from lmeformula.likelihood.laplace.fit import Care, fit_laplace
@@ -122,6 +122,7 @@ def bootstrap_intervals(
 
 
 @kinds.takes(num_refits=kinds.whole(1, MOST), seed=kinds.seed)
+@of_observations
 def bootstrap(fit: FittedModel, num_refits: int = 500, *, seed: int = 0) -> Bootstrap:
     """Refit a model to responses that it draws at its estimates.
 

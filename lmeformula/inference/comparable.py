@@ -202,10 +202,11 @@ def _has_exact_likelihood(fit: FittedModel) -> bool:
 
 
 def row_weights(fit: FittedModel) -> Floats:
-    """Prior weights, and what else the response holds besides itself, such as trials."""
+    """Prior weights, frequencies, and what else the response holds besides itself, such as trials."""
     design = fit.model.design
     ones = np.ones(design.n)
     family = fit.model.family
     parts = family.response(design)[1:2] if family.has_trials else ()
     weights = ones if design.weights is None else design.weights
-    return np.column_stack([weights, *parts])
+    times = ones if design.frequency is None else design.frequency
+    return np.column_stack([weights, times, *parts])

@@ -214,7 +214,13 @@ def _narrow(fit: FittedModel, model: Reduced) -> Design:
         for k, each in enumerate(design.predictors)
     )
     made = joined(design.formula, predictors)
-    return replace(made, response=design.response, weights=design.weights, given=design.given)
+    return replace(
+        made,
+        response=design.response,
+        weights=design.weights,
+        frequency=design.frequency,
+        given=design.given,
+    )
 
 
 def _narrowed(design: Design, model: Reduced) -> Design:

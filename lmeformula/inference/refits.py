@@ -342,6 +342,9 @@ def fits_together(fit: FittedModel) -> Together | None:
     """How a model is fitted to several responses at once by the method of a fit; None where that cannot be."""
     if fit.is_exact and fit.is_factored:
         return exactly_together(fit, carrier_of(fit.model))
+    if fit.model.design.frequency is not None:
+        # Replicates side by side are of one observation a row.
+        return None
     if fit.marginal.method != fit.method or not fit.is_factored:
         return None
     care = Care(looks_far=fit.has_modes, marginal=fit.marginal)

@@ -49,6 +49,7 @@ def update(
     functions: Mapping[str, Callable[..., Any]] | Kept | None = KEPT,
     weights: Any = KEPT,
     offset: Any = KEPT,
+    frequency: Any = KEPT,
     dtype: str | Kept = KEPT,
     method: str | Kept = KEPT,
     reml: bool | Kept = KEPT,
@@ -70,7 +71,8 @@ def update(
       family, sigma, dtype: as in `lf.fit`; those of the fit unless they are given.
       contrasts: coding of categorical variables by name; those of the fit for the variables that are left.
       functions: functions that the formula may call; those of the fit.
-      weights, offset: the name of a column, or an array for data with as many rows; those of the fit.
+      weights, offset, frequency: the name of a column, or an array for data with as many rows; those of the
+        fit.
       method: that of the fit, but Laplace where that is exact and the changed model has no exact likelihood.
       reml: as the fit.
       solver: "auto", "direct" or "iterative".
@@ -108,7 +110,9 @@ def update(
             weights = _again(fit, "weights", recipe.weights, data)
         if offset is KEPT:
             offset = _again(fit, "offset", recipe.offset, data)
-    made = given(functions=functions, weights=weights, offset=offset)
+        if frequency is KEPT:
+            frequency = _again(fit, "frequency", recipe.frequency, data)
+    made = given(functions=functions, weights=weights, offset=offset, frequency=frequency)
     model = compile(
         design(changed, data, contrasts=or_kept(contrasts, _contrasts(fit, changed)), **made),
         rule,
@@ -156,7 +160,7 @@ def _contrasts(fit: FittedModel, changed: Formula) -> dict[str, Any]:
 
 
 def _again(fit: FittedModel, name: str, remembered: str | None, data: Any) -> Any:
-    """The weights or the offset of a fit, for data of as many rows.
+    """The weights, the offset or the frequency of a fit, for data of as many rows.
 
     Raises:
       FormulaDataError: if an array was given and is not at hand, or does not fit these data.

@@ -14,6 +14,7 @@ from lmeformula.arrays import Floats
 from lmeformula.covariance.table import STRUCTURES, structure_of
 from lmeformula.design.checks import check_design
 from lmeformula.design.design import Design
+from lmeformula.design.observations import roughly_by_observation
 from lmeformula.design.side_by_side import joined, written_terms
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
@@ -88,7 +89,7 @@ class Model:
         """Rough parameters: what the variables of `joint` hold in a model that was not fitted."""
         if self.known_start is not None:
             return self.known_start
-        family, design = self.family, self.design
+        family, design = self.family, roughly_by_observation(self.design)
         working = family.working(family.response(design))
         return starting_predictors(design, self.space, family, working)
 
@@ -112,7 +113,8 @@ class Model:
         return np.array([first, *(1.0 for _ in self.design.predictors[1:])])
 
     def _spread(self) -> float:
-        working = self.family.working(self.family.response(self.design))
+        design = roughly_by_observation(self.design)
+        working = self.family.working(self.family.response(design))
         # The quartiles of a normal distribution are 1.35 sds apart; a few rows far out do not move them.
         low, high = np.quantile(working, [0.25, 0.75])
         return float(high - low) / 1.35 or float(working.std()) or 1.0
@@ -209,7 +211,7 @@ def compile(
         check_residual(design)
     rule.response(design)
     design = _without_constants(design, keeps)
-    own = rule.own(design.first)
+    own = rule.own(roughly_by_observation(design).first)
     own = own if sigma is None else own.held_at({0: float(sigma)})
     return Model(design, rule, param_space(design, own), dtype)
 

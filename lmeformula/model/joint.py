@@ -266,6 +266,8 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
         self._parents = tuple(parents)
         self._effects = tuple(effects)
         self._own = own
+        times = design.frequency
+        self._frequency = None if times is None else tf.constant(times, dtype)
         self._X = tf.constant(design.X, dtype)
         self._offsets = tf.constant(np.array(design.offsets), dtype)
         self._terms = tuple(term.predictors for term in design.terms)
@@ -291,7 +293,7 @@ class ResponsePart(tf.Module):  # type: ignore[misc]
             values = tf.convert_to_tensor(self._own)
             own = tuple(tf.unstack(values)) if values.shape.rank else (values,)
         eta = self.linear_predictors(parts)
-        rows = weighted_rows(self._rule, eta, self._rows, own)
+        rows = weighted_rows(self._rule, eta, self._rows, own, self._frequency)
         return tfd.Independent(rows, 1)
 
     def _linear_predictor(self, parts: Mapping[str, Tensor]) -> Tensor:

@@ -40,7 +40,11 @@ def check_residual(design: Design) -> None:
         # What varies in another predictor than the mean's is not a residual.
         columns = np.array(term.predictors) == 0
         count = len(term.levels) * int(columns.sum())
-        if columns.any() and count >= design.n and not _is_apart(design, term, columns):
+        if (
+            columns.any()
+            and count >= design.num_observations
+            and not _is_apart(design, term, columns)
+        ):
             with placed(*place):
                 raise _refusal(design, term, int(columns.sum()))
 
@@ -61,20 +65,22 @@ def _is_apart(design: Design, term: TermBlock, columns: Mask) -> bool:
         values = values / scale
     order = np.argsort(term.index, kind="stable")
     starts = np.flatnonzero(np.diff(term.index[order], prepend=-1))
-    products = np.add.reduceat((values[:, :, None] * values[:, None, :])[order], starts)
+    times = np.ones(design.n) if design.frequency is None else design.frequency
+    squares = values[:, :, None] * values[:, None, :] * times[:, None, None]
+    products = np.add.reduceat(squares[order], starts)
     noise = np.ones(design.n) if design.weights is None else 1.0 / design.weights
-    with_noise = changes.reshape(len(changes), -1) @ ((values.T * noise) @ values).ravel()
+    with_noise = changes.reshape(len(changes), -1) @ ((values.T * noise * times) @ values).ravel()
     spreads = np.array([(products @ change @ products).sum(axis=0) for change in changes])
     gram = spreads.reshape(len(changes), -1) @ changes.reshape(len(changes), -1).T
     size = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
     along = with_noise / size
     reached = np.linalg.lstsq(gram / np.outer(size, size), along, rcond=1e-12)[0] @ along
-    return bool(1.0 - reached / float(noise @ noise) > APART)
+    return bool(1.0 - reached / float((noise * times) @ noise) > APART)
 
 
 def _refusal(design: Design, term: TermBlock, num_columns: int) -> FormulaDataError:
     num_levels = len(term.levels)
-    if num_levels >= design.n:
+    if num_levels >= design.num_observations:
         return FormulaDataError(
             f"the grouping factor '{term.group}' has as many levels as there are rows, {num_levels}",
             hint="Its variance cannot be told from the residual one: group by something that several "
@@ -82,6 +88,6 @@ def _refusal(design: Design, term: TermBlock, num_columns: int) -> FormulaDataEr
         )
     return FormulaDataError(
         f"the term on '{term.group}' has {num_columns} coefficients for each of {num_levels} levels, "
-        f"{num_levels * num_columns} in all, for {design.n} rows",
+        f"{num_levels * num_columns} in all, for {design.num_observations} rows",
         hint="Its variances cannot be told from the residual one: use fewer columns before the bar.",
     )

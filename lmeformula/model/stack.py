@@ -86,24 +86,27 @@ class Stack(NamedTuple):
       offset: (v n,).
       terms: with their columns on the stacked rows.
       mixture: how they read the predictors; where there is one, the arrays are the design's own.
+      times: (n,) how many observations each row of the data stands for; None for one.
     """
 
     X: Floats
     offset: Floats
     terms: tuple[TermBlock, ...]
     mixture: Mixture
+    times: Floats | None = None
 
     def orthogonal(self) -> tuple[Floats, Floats]:
-        """X = Q R, with the columns of Q orthogonal on the rows of the predictors."""
-        if self.mixture.num_predictors == 1:
+        """X = Q R, with the columns of Q orthogonal on the observations of the predictors."""
+        if self.mixture.num_predictors == 1 and self.times is None:
             return orthogonal(self.X)
         R = self.triangle()
         return np.asarray(np.linalg.solve(R.T, self.X.T).T, float), R
 
     def triangle(self) -> Floats:
         """(p, p) R alone of X = Q R."""
-        own = self.X[: self.mixture.num_predictors * self.mixture.num_rows]
-        return triangle(own)
+        k = self.mixture.num_predictors
+        own = self.X[: k * self.mixture.num_rows]
+        return triangle(own if self.times is None else (own.T * np.tile(np.sqrt(self.times), k)).T)
 
 
 def stack(design: Design, units: Floats) -> Stack:
@@ -117,7 +120,7 @@ def stack(design: Design, units: Floats) -> Stack:
     """
     found = mixture(units, design.n)
     if design.num_predictors == 1:
-        return Stack(design.X, design.offset, design.terms, found)
+        return Stack(design.X, design.offset, design.terms, found, design.frequency)
     fixed = found.readers[:, list(design.column_predictors)]
     terms = []
     for term in design.terms:
@@ -131,7 +134,7 @@ def stack(design: Design, units: Floats) -> Stack:
         )
     offsets = found.readers @ np.array(design.offsets)
     X = np.vstack([design.X * row for row in fixed])
-    return Stack(X, offsets.reshape(-1), tuple(terms), found)
+    return Stack(X, offsets.reshape(-1), tuple(terms), found, design.frequency)
 
 
 def mixture(units: Floats, num_rows: int) -> Mixture:

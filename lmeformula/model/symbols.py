@@ -103,7 +103,7 @@ class SymbolicModel:
     Attributes:
       label: the response's, on display.
       name: the response's, in the joint distribution.
-      num_rows: n.
+      num_rows: the number of observations.
       notation: of the family.
       predictors: K of them.
       effects: one for each random-effects term.
@@ -177,7 +177,7 @@ def symbolic_model(
     return SymbolicModel(
         "y" if design.response is None else design.response.name,
         names.response,
-        design.n,
+        design.num_observations,
         notation,
         predictors,
         effects,

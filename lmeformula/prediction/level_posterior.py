@@ -145,6 +145,8 @@ def _row_sums(fit: FittedModel, effects: Floats, starts: Sequence[int]) -> Float
         each = row_log_density(family, tuple(array[part] for array in response), own, eta)
         # A density that is none where the predictor overflows is no chance.
         each = np.maximum(np.nan_to_num(each, nan=-1e300, posinf=-1e300, neginf=-1e300), -1e300)
+        if design.frequency is not None:
+            each = each * design.frequency[part, None]
         found += (collect[:, part] @ each).T
     return found
 

@@ -254,14 +254,15 @@ def factored(fit: FittedModel, weights: Floats | None = None) -> NormalPosterior
 
 
 def row_precisions(fit: FittedModel) -> Floats:
-    """(n,) negative second derivatives of the rows' log density in the linear predictor.
+    """(n,) negative second derivatives of the rows' log density in the linear predictor, times frequencies.
 
     With several predictors they are those of stacked rows; see `lmeformula.model.stack`.
     """
     design = fit.model.design
     if fit.model.family.is_normal:
         weights = np.ones(design.n) if design.weights is None else design.weights
-        return np.asarray(weights / fit.params.residual_sd**2)
+        times = 1.0 if design.frequency is None else design.frequency
+        return np.asarray(times * weights / fit.params.residual_sd**2)
     from lmeformula.likelihood.laplace.rows import row_derivatives  # may start TensorFlow
 
     second = row_derivatives(fit.model).slopes(*stacked_estimates(fit)).second

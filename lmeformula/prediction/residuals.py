@@ -14,7 +14,7 @@ from lmeformula.design.design import Design, NewRows, row_labels
 from lmeformula.errors import ModelError
 from lmeformula.family import Family
 from lmeformula.family.categories import category_numbers
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_single_rows
 from lmeformula.prediction.distribution import chances, standardized
 from lmeformula.prediction.predictor import (
     chances_at,
@@ -47,9 +47,11 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
         responses.
       seed: of the draws for "quantile".
     Returns:
-      residuals: (n,) indexed by the positions of the rows in the data.
+      residuals: (n,) indexed by the positions of the rows in the data. Where rows have a frequency these are of
+        one of the identical observations each; `fit.by_observation.residuals()` repeats them.
     Raises:
-      ModelError: if the kind is unknown, or the family has no such residual.
+      ModelError: if the kind is unknown, the family has no such residual, or quantile ones are asked of rows
+        with a frequency.
     References:
       McCullagh, Nelder (1989), Generalized Linear Models, 2nd ed., section 2.4; Dunn, Smyth (1996), J. Comput.
       Graph. Stat. 5, 236-244, for randomized quantile residuals.
@@ -61,6 +63,7 @@ def residuals(fit: FittedModel, kind: ResidualKind = "response", *, seed: int = 
       True
     """
     if kind == "quantile":
+        check_single_rows(fit, "quantile residuals, which are drawn,")
         return _named(fit, _quantiles(fit, seed))
     design, family = fit.model.design, fit.model.family
     eta = linear_predictor(fit, design)

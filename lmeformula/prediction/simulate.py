@@ -12,7 +12,7 @@ import pandas as pd
 from lmeformula.arguments import kinds
 from lmeformula.arrays import Floats
 from lmeformula.design.design import Design, NewRows, ResponseBlock
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, check_single_rows
 from lmeformula.prediction.distribution import (
     draw_normal_rows,
     draw_rows,
@@ -70,8 +70,8 @@ def simulate(
         number. NaN for rows of `newdata` with a missing value. `fit.refit` takes a column.
     Raises:
       FormulaDataError: if `newdata` lacks a column, or has new levels and `new_levels` is "error".
-      ModelError: if an option is not one of those named here, or the fit was loaded without its rows and there
-        is no `newdata`.
+      ModelError: if an option is not one of those named here, or the fit was loaded without its rows, or has
+        rows with a frequency, and there is no `newdata`: `fit.by_observation.simulate()` draws for each.
     References:
       Bates, Maechler, Bolker, Walker (2015), J. Stat. Softw. 67(1), section 5, of lme4's `simulate`.
     Example:
@@ -140,6 +140,8 @@ def responses(sampler: Sampler, n: int, seed: int) -> Iterator[Floats]:
       seed: of all.
     """
     fit, rows = sampler.fit, sampler.rows
+    if isinstance(rows, Design):
+        check_single_rows(fit, "drawn responses")
     fixed = linear_predictor(fit, rows, with_random=sampler.kept)
     source, size = np.random.SeedSequence(seed), _at_a_time(fit, rows)
     for start in range(0, n, size):

@@ -45,7 +45,7 @@ def gaussian_problem(model: Model) -> Problem:
     plan = data.plan
     order = (plan.lead, *plan.rest)
     rows = rows_of(model, plan)
-    prior = noticeable(model, rows.response[1])
+    prior = noticeable(model, rows.counts * rows.response[1])
 
     def units(psi: Floats) -> tuple[Floats, ...]:
         return tuple(space.residual_sd(psi) * unit for unit in prior)
@@ -73,7 +73,7 @@ def _geometry(
     modes = found.u / sigma
     traces = found.factor.inverse_traces()
     changes = relative_changes(space, psi, factors)
-    weights = rows.response[1] / variance
+    weights = rows.counts * rows.response[1] / variance
     # The rows' leverages times their weights add up to tr(M^-1 (M - I)).
     leverage = len(modes) - float(sum(np.trace(trace) for trace in traces))
     effects = apply_lambda(plan, factors, modes)

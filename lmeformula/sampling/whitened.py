@@ -46,7 +46,7 @@ class Rows(NamedTuple):
       X: (n, p).
       codes: (n,) int32 level of each term.
       values: (n, k) columns of each term.
-      counts: (n,) 1 of each row of the data, 0 of what is there for padding.
+      counts: (n,) how many observations each row stands for, 0 of what is there for padding.
       exists: (l,) of each term the same of its levels.
     """
 

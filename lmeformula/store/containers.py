@@ -127,6 +127,7 @@ class Record:
       own: letters whose lengths are this record's own.
       renamed: what the record calls fields that have other names in files.
       check: refuses values whose fields do not go together.
+      later: fields that files may lack, which earlier versions wrote, and the value that stands for that.
     """
 
     make: Callable[..., Any]
@@ -134,18 +135,25 @@ class Record:
     own: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Any, Reader], None] = lambda value, source: None
+    later: Mapping[str, str | None] = field(default_factory=dict)
 
     def write(self, value: Any, out: Writer) -> Json:
         """By name."""
         found = {}
         for name, codec in self.fields.items():
+            each = getattr(value, self.renamed.get(name, name))
+            if name in self.later and isinstance(each, str | None) and each == self.later[name]:
+                continue
             with out.at(name):
-                found[name] = codec.write(getattr(value, self.renamed.get(name, name)), out)
+                found[name] = codec.write(each, out)
         return found
 
     def read(self, found: Json, source: Reader) -> Any:
         """All of the fields and no others."""
-        values = read_fields(self.fields, found, source, self.own)
+        lacking = [name for name in self.later if isinstance(found, dict) and name not in found]
+        fields = {name: codec for name, codec in self.fields.items() if name not in lacking}
+        values = read_fields(fields, found, source, self.own)
+        values |= {name: self.later[name] for name in lacking}
         made = self.make(**{self.renamed.get(name, name): each for name, each in values.items()})
         self.check(made, source)
         return made

@@ -223,8 +223,9 @@ def design_codec(formula: Formula, functions: Functions) -> Record:
         "dropped": Each(TEXT),
         "reserved": Each(TEXT),
         "recipe": maybe(recipe_codec(formula, functions)),
+        "frequency": maybe(Rows(("n",))),
     }
-    return Record(of_one, fields)
+    return Record(of_one, fields, later={"frequency": None})
 
 
 def of_one(offset: Floats, **others: Any) -> Design:

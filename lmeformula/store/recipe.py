@@ -131,8 +131,9 @@ def recipe_codec(formula: Formula, functions: Functions) -> Record:
         "offset": maybe(TEXT),
         "weights": maybe(TEXT),
         "observed": maybe(OBSERVED),
+        "frequency": maybe(TEXT),
     }
-    return Record(Recipe, fields)
+    return Record(Recipe, fields, later={"frequency": ""})
 
 
 def check_recipe(recipe: Recipe, formula: Formula, source: Reader) -> None:

@@ -10,7 +10,7 @@ import scipy.special
 from lmeformula.arguments import kinds
 from lmeformula.axes import BLUE, GREY, ORANGE, finish, new_axes, one_axes
 from lmeformula.checking.predictive import frequencies
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.kept_effects import ReForm
 from lmeformula.prediction.residuals import residuals
 from lmeformula.text.names import drawn
@@ -24,6 +24,7 @@ MOST_POINTS = 2000
 
 
 @kinds.takes(seed=kinds.seed, ax=kinds.optional(one_axes))
+@of_observations
 def qq(fit: FittedModel, seed: int = 0, ax: Axes | None = None) -> Axes:
     """Draw quantile residuals, in order, against the quantiles of a standard normal distribution.
 

@@ -24,7 +24,7 @@ from lmeformula.axes import (
     panels,
 )
 from lmeformula.errors import ModelError
-from lmeformula.fit import FittedModel
+from lmeformula.fit import FittedModel, of_observations
 from lmeformula.prediction.draws import effect_draws
 from lmeformula.prediction.intervals import chosen as places_of
 from lmeformula.prediction.ranef import effects_of
@@ -135,6 +135,7 @@ def trace(
 
 
 @kinds.takes(ax=kinds.optional(one_axes))
+@of_observations
 def residuals(fit: FittedModel, ax: Axes | None = None) -> Axes:
     """Draw the residuals of the rows that were fitted.
 

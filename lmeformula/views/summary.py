@@ -94,11 +94,13 @@ def summary(fit: FittedModel, *, ddf: str | None = None) -> Summary:
       summary: prints as text in a terminal and as HTML in a notebook.
     """
     design = fit.model.design
-    left_out = f" ({design.num_missing:,} left out: missing values)" if design.num_missing else ""
+    left_out = (
+        f" ({design.num_missing:,} left out: {design.why_left_out})" if design.num_missing else ""
+    )
     facts = [
         ("formula", _formula_text(fit)),
         ("method", f"{_method(fit)}{_effort(fit)}"),
-        ("rows", f"{design.n:,}{left_out}{_group_sizes(fit)}"),
+        ("rows", f"{_rows(fit)}{left_out}{_group_sizes(fit)}"),
         ("fit", _fit_line(fit)),
         ("errors", f"standard errors from {stderr_source(fit)}"),
     ]
@@ -108,6 +110,14 @@ def summary(fit: FittedModel, *, ddf: str | None = None) -> Summary:
     # The random and the fixed effects also where there are none; other parameters only where there are some.
     shown = tables if tables[-1].num_rows else tables[:-1]
     return Summary(how_it_ended(fit), _title(fit), tuple(facts), shown)
+
+
+def _rows(fit: FittedModel) -> str:
+    """How many rows there are, and observations where those are others."""
+    rows = f"{fit.model.design.n:,}"
+    if fit.model.design.frequency is None:
+        return rows
+    return f"{rows}, which stand for {fit.nobs:,} observations"
 
 
 def short_repr(fit: FittedModel, width: int = 80) -> str:
@@ -130,7 +140,7 @@ def short_repr(fit: FittedModel, width: int = 80) -> str:
         shown["sd"].append(f"residual {short(fit.sigma)}")
     facts = (
         ("formula", _formula_text(fit)),
-        ("rows", f"{fit.model.design.n:,}{_group_sizes(fit)}"),
+        ("rows", f"{_rows(fit)}{_group_sizes(fit)}"),
         ("fit", _fit_line(fit)),
         ("fixed", _enumerate(shown["fixed"])),
         ("scale" if shown["df"] else "sd", _enumerate(shown["sd"])),

@@ -46,7 +46,9 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
 
     def bounds(place: Floats, slopes: tuple[Floats, ...]) -> tuple[Bound, ...]:
         pulls = charts.pulls(place, slopes)
-        return bounds_of(space, charts, elements, slopes, pulls, at.inside, at.model.design.n)
+        return bounds_of(
+            space, charts, elements, slopes, pulls, at.inside, at.model.design.num_observations
+        )
 
     found_bounds = bounds(settled, again.in_factors)
     slope = gradient(space, at.psi, again)
@@ -67,7 +69,7 @@ def approximated(at: Arrival, found: LaplaceFit, noise: float) -> Evidence:
         noise=noise,
         bounds=found_bounds,
         second=second,
-        allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + at.model.design.n),
+        allowed=LEAST_DIFFERENCE + ROUNDING * (abs(second) + at.model.design.num_observations),
         way="the mode that is reached from zero",
         further=(_integrated(found, again.mode),) if has_effects else (),
     )

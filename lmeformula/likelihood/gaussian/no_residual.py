@@ -45,7 +45,7 @@ class NoResidual(NamedTuple):
 
 def may_lack_residual(data: Sums) -> bool:
     """Whether few rows have effects enough for the likelihood to have a maximum at a sigma of zero."""
-    n, p = (int(size) for size in data.rows.Q.shape)
+    n, p = data.n, int(data.rows.Q.shape[1])
     return 0 < n <= min(data.plan.num_effects + p, MOST_ROWS)
 
 
@@ -60,7 +60,7 @@ def without_residual(data: Sums, covariances: tuple[Floats, ...], reml: bool) ->
       The likelihood there; None where the covariance is singular, so that there is none, and where there are
       too many rows to see.
     """
-    n, p = data.rows.Q.shape
+    n, p = data.n, data.rows.Q.shape[1]
     if not 0 < n - p * reml <= min(data.plan.num_effects, MOST_ROWS):
         return None
     alone = _alone(data, covariances, reml)
@@ -104,11 +104,10 @@ def without_limit(data: Sums) -> tuple[int, ...]:
     Returns:
       Positions of the terms; () where there are none, and where there are too many rows to see.
     """
-    plan, Q = data.plan, data.rows.Q
-    n, p = Q.shape
+    plan, n, p = data.plan, data.n, data.rows.Q.shape[1]
     if not (p and may_lack_residual(data)) or len(plan.sizes) > MOST_TERMS:
         return ()
-    Z = data.rows.spread(plan, np.eye(plan.num_effects))
+    Z, Q = _one_by_one(data, data.rows.spread(plan, np.eye(plan.num_effects)), data.rows.Q)
     for count in range(1, len(plan.sizes) + 1):
         for terms in combinations(range(len(plan.sizes)), count):
             columns = np.hstack([Z[:, plan.place(j)] for j in terms])
@@ -146,18 +145,28 @@ class _Alone(NamedTuple):
 
 
 def _alone(data: Sums, covariances: tuple[Floats, ...], reml: bool) -> _Alone:
-    rows, plan = data.rows, data.plan
-    n, p = rows.Q.shape
-    Z, T = rows.spread(plan, np.eye(plan.num_effects)), np.zeros((plan.num_effects,) * 2)
+    plan, T = data.plan, np.zeros((data.plan.num_effects,) * 2)
+    Z, Q, residual = _one_by_one(
+        data, data.rows.spread(plan, np.eye(plan.num_effects)), data.rows.Q, data.rows.residual
+    )
+    n, p = Q.shape
     for j, ((levels, _), covariance) in enumerate(zip(plan.sizes, covariances, strict=True)):
         T[plan.place(j), plan.place(j)] = np.kron(np.eye(levels), covariance)
     # Of the restricted likelihood, contrasts of the rows that no fixed effect moves.
-    contrasts = np.linalg.qr(rows.Q, mode="complete")[0][:, p:] if reml else np.eye(n)
+    contrasts = np.linalg.qr(Q, mode="complete")[0][:, p:] if reml else np.eye(n)
     V = contrasts.T @ (Z @ T @ Z.T) @ contrasts
     sizes, vectors = np.linalg.eigh(0.5 * (V + V.T))
     across = (contrasts @ vectors).T
     constant = len(sizes) * np.log(2.0 * np.pi) - data.log_weights
     if reml:
         constant += 2.0 * float(np.log(np.abs(np.diag(data.R))).sum())
-    X = across[:, :0] if reml else across @ rows.Q
-    return _Alone(sizes, across @ rows.residual, X, constant)
+    X = across[:, :0] if reml else across @ Q
+    return _Alone(sizes, across @ residual, X, constant)
+
+
+def _one_by_one(data: Sums, *arrays: Floats) -> tuple[Floats, ...]:
+    """Arrays of rows (n, ...), with a row for each observation."""
+    if data.times is None:
+        return arrays
+    each = np.repeat(np.arange(len(data.times)), data.times.astype(np.int64))
+    return tuple((array.T / np.sqrt(data.times)).T[each] for array in arrays)

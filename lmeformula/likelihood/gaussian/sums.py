@@ -32,11 +32,12 @@ class Sums(NamedTuple):
       yy: residual sum of squares of the regression of y on X alone.
       R: (p, p) upper-triangular factor of W^(1/2) X.
       ols: (p,) coefficients of that regression.
-      n: number of rows.
-      log_weights: sum of the log prior weights.
+      n: number of observations.
+      log_weights: sum of the log prior weights of the observations.
       rows: Q and what it leaves of y.
       dense: Z'WZ as one matrix, where there are few effects.
       signs: (r, m) probes, where the products are sparse: M is then not factored.
+      times: (n,) how many observations each row stands for; None for one.
     """
 
     plan: Layout
@@ -51,6 +52,7 @@ class Sums(NamedTuple):
     rows: Rows
     dense: DenseProducts | None = None
     signs: Floats | None = None
+    times: Floats | None = None
 
     def freedom(self, reml: bool) -> int:
         """How many residuals are free: rows, of the restricted likelihood less fixed effects."""
@@ -95,18 +97,19 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
       ModelError: if the block that is dense would not fit into memory.
     """
     plan = layout(design.terms)
-    root = None if design.weights is None else np.sqrt(design.weights)
+    # A row of frequency f is f rows: it counts as one of f times the precision, but for the constants.
+    weights = _total_weights(design)
+    root = None if weights is None else np.sqrt(weights)
     Q, R = orthogonal(design.X if root is None else design.X * root[:, None])
     rows = Rows(Q, np.zeros(design.n), root, 0.0)
     products: CrossProducts | SparseProducts
     dense = None
     if factored:
         # Where elements can meet is the design's to say, not the numbers': a column may sum to zero in a level.
-        weights = np.ones(design.n) if design.weights is None else design.weights
-        products = find_incidence(plan).products(weights)
+        products = find_incidence(plan).products(np.ones(design.n) if weights is None else weights)
         dense = dense_products(plan, products)
     else:
-        products = sparse_products(find_meetings(plan), design.weights)
+        products = sparse_products(find_meetings(plan), weights)
     none = Sums(
         plan=plan,
         products=products,
@@ -115,12 +118,27 @@ def prepare(design: Design, *, factored: bool = True) -> Carrier:
         yy=0.0,
         R=R,
         ols=np.zeros(len(R)),
-        n=design.n,
-        log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+        n=design.num_observations,
+        log_weights=_log_weights(design),
         rows=rows,
         dense=dense,
+        times=design.frequency,
     )
     return Carrier(none, design.offset)
+
+
+def _total_weights(design: Design) -> Floats | None:
+    """(n,) prior weights times frequencies; None where both are one."""
+    if design.weights is None or design.frequency is None:
+        return design.frequency if design.weights is None else design.weights
+    return design.weights * design.frequency
+
+
+def _log_weights(design: Design) -> float:
+    if design.weights is None:
+        return 0.0
+    logs = np.log(design.weights)
+    return float(logs.sum() if design.frequency is None else logs @ design.frequency)
 
 
 def weighted(carrier: Carrier, y: Floats) -> Floats:

@@ -247,13 +247,21 @@ def fit_laplace(
     def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
         resumable.catch_up()
         memory.trail = Trail()
+        size = design.num_observations
         if quickly:
-            return ascend(climb, elements, where, design.n, care.negligible, max_steps=QUICK_STEPS)
+            return ascend(
+                climb,
+                elements,
+                where,
+                size,
+                care.negligible,
+                max_steps=QUICK_STEPS,
+            )
         return ascend(
             climb,
             elements,
             where,
-            design.n,
+            size,
             care.negligible if not has_information else FURTHER * care.negligible,
             thorough=is_thorough and not alone,
             further=(elements.start(LARGE_SD),) if looks_far else (),
@@ -398,16 +406,21 @@ def column_roots(model: Model) -> tuple[Floats, ...]:
     """(k, k) root of the mean products of each term's columns, in units of the predictors."""
     units = model.units
     return tuple(
-        _column_root(term, units, shape.structure.correlations == "each")
+        _column_root(term, units, shape.structure.correlations == "each", model.design.frequency)
         for term, shape in zip(model.design.terms, model.space.terms, strict=True)
     )
 
 
-def _column_root(term: TermBlock, units: Floats, is_unstructured: bool) -> Floats:
+def _column_root(
+    term: TermBlock, units: Floats, is_unstructured: bool, frequency: Floats | None
+) -> Floats:
     """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
     predictors = np.array(term.predictors)
     # Of different predictors no two are in one row.
-    products = term.values.T @ term.values / len(term.values)
+    if frequency is None:
+        products = term.values.T @ term.values / len(term.values)
+    else:
+        products = (term.values.T * frequency) @ term.values / frequency.sum()
     products = np.where(predictors[:, None] == predictors, products, 0.0)
     # Squares of very small units have no number.
     return np.asarray(column_root(products, is_unstructured) / units[predictors])

@@ -13,6 +13,7 @@ import numpy as np
 
 from lmeformula.arrays import Floats
 from lmeformula.family import ClosedForm, Depths, Family, Scores, Slopes
+from lmeformula.family.counted import counted
 from lmeformula.family.own import Scale
 from lmeformula.likelihood.laplace.automatic import automatic
 from lmeformula.likelihood.laplace.expanded import expanded
@@ -47,7 +48,7 @@ def row_derivatives(model: Model) -> RowDerivatives:
     """
     family, mixture = model.family, model.stack.mixture
     response = family.response(model.design)
-    form = stacked_form(family, response, mixture)
+    form = stacked_form(family, response, mixture, model.design.frequency)
     return derivatives_of(form, response, model.space.own.scale, mixture)
 
 
@@ -109,15 +110,61 @@ def in_free(found: Depths, scale: Scale, free: Floats) -> Depths:
     )
 
 
-def stacked_form(family: Family, response: tuple[Floats, ...], mixture: Mixture) -> ClosedForm:
+def stacked_form(
+    family: Family,
+    response: tuple[Floats, ...],
+    mixture: Mixture,
+    frequency: Floats | None = None,
+) -> ClosedForm:
     """The derivatives of a family's rows, as stacked rows (v n,) take them: written out where they are.
 
     Args:
       family: of K predictors.
       response: its response arrays.
       mixture: how stacked rows read the predictors.
+      frequency: (n,) how many observations each row stands for; None for one.
     """
-    if family.closed is not None and family.serves(response):
-        return family.closed
+    closed = family.closed if family.closed is not None and family.serves(response) else None
+    if closed is not None and frequency is None:
+        return closed
     way = automatic if family.series is None else expanded
-    return way(family, response, mixture)
+    if frequency is None:
+        return way(family, response, mixture)
+    if closed is None:
+        return way(counted(family), (*response, frequency), mixture)
+    return _counted_form(
+        closed, frequency, lambda: way(counted(family), (*response, frequency), mixture)
+    )
+
+
+def _counted_form(
+    closed: ClosedForm, frequency: Floats, by_series: Callable[[], ClosedForm]
+) -> ClosedForm:
+    """Derivatives written out of one observation a row, times frequencies.
+
+    Args:
+      closed: of one observation.
+      frequency: (n,).
+      by_series: what gives all derivatives, times frequencies: second ones in own parameters are written out
+        as sums over the rows.
+    """
+
+    def slopes(eta: Floats, response: tuple[Floats, ...], own: Floats) -> Slopes:
+        return Slopes(*(frequency * each for each in closed.slopes(eta, response, own)))
+
+    def depths(eta: Floats, response: tuple[Floats, ...], own: Floats) -> Depths:
+        if len(own):
+            found = by_series().depths(eta, response, own)
+            return found._replace(third=found.third.reshape(-1))
+        return Depths.of_predictor(frequency * closed.depths(eta, response, own).third)
+
+    if closed.scores is None:
+        return ClosedForm(slopes, depths)
+    of_one = closed.scores
+
+    def scores(eta: Floats, response: tuple[Floats, ...], own: Floats) -> Scores:
+        values, first, own_each, second = of_one(eta, response, own)
+        second = None if second is None else frequency * second
+        return Scores(frequency * values, frequency * first, frequency * own_each, second)
+
+    return ClosedForm(slopes, depths, scores)

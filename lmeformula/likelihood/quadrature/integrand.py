@@ -32,6 +32,7 @@ class Integrand(NamedTuple):
       ends: (l + 1,) where each block's rows start in `order`.
       response: the response arrays.
       readings: which rows read the blocks, by the number of their nodes, where it was asked before.
+      frequency: (n,) how many observations each row stands for; None for one.
     """
 
     model: Model
@@ -45,6 +46,7 @@ class Integrand(NamedTuple):
     ends: Ints
     response: tuple[Floats, ...]
     readings: dict[int, Any]
+    frequency: Floats | None = None
 
     @property
     def size(self) -> int:
@@ -109,6 +111,7 @@ def integrand(model: Model, plan: Layout) -> Integrand | None:
         ends=np.searchsorted(of_rows[order], np.arange(len(effects) + 1)),
         response=model.family.response(model.design),
         readings={},
+        frequency=model.design.frequency,
     )
 
 

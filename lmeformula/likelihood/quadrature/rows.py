@@ -40,7 +40,7 @@ class Place(NamedTuple):
     def there(cls, of: Integrand, at: At, X: Floats, freedom: tuple[float, ...]) -> Place:
         """At parameters, whose fixed effects are of columns X (v n, p)."""
         family = of.model.family
-        is_written = family.closed is not None and family.serves(of.response)
+        is_written = of.frequency is None and family.closed and family.serves(of.response)
         base = of.model.stack.offset + X @ at.beta
         closed = family.closed if is_written else None
         return cls(of, at, closed, base, of.loads(at.lambdas), freedom)
@@ -98,7 +98,8 @@ class Reading(NamedTuple):
         if place.closed is not None and in_columns:
             form = at_nodes(place.closed, num_nodes)
         else:
-            form = place.closed or stacked_form(of.model.family, response, mixture)
+            times = None if of.frequency is None else np.repeat(of.frequency[places], num_nodes)
+            form = place.closed or stacked_form(of.model.family, response, mixture, times)
         return cls(
             blocks=blocks,
             block=block,
