@@ -348,6 +348,7 @@ def _fit_rows(
         solver=fit.solver,
         options=options,
         start=start_from(fit, model),
+        is_near=True,
     )
 
 

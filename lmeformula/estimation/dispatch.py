@@ -32,6 +32,7 @@ def estimate(
     options: Options | None = None,
     progress: Progress | None = None,
     start: Params | None = None,
+    is_near: bool = False,
     checkpoint: Folder | None = None,
 ) -> FittedModel:
     """Estimate a model's parameters; see `lmeformula.estimate`, which this is without its displays.
@@ -45,6 +46,8 @@ def estimate(
       options: of the Monte Carlo EM engine.
       progress: shown the iterations of the engine.
       start: parameters to start from, with covariances of full rank; rough ones by default.
+      is_near: whether the start is next to the maximum, as all rows' estimates are for most of them: then none
+        is looked for far out.
       checkpoint: where to keep what was worked out, and go on from; nowhere by default.
     Raises:
       ModelError: for a method or a solver that does not exist or does not do what is asked.
@@ -100,7 +103,10 @@ def estimate(
             from lmeformula.estimation.orthogonal_columns import in_orthogonal_columns
 
             return in_orthogonal_columns(
-                model, lambda model: _integrated(model, method, solver, seed, settings, progress)
+                model,
+                lambda model: _integrated(
+                    model, method, solver, seed, settings, progress, is_near=is_near
+                ),
             )
 
     if checkpoint is None:
@@ -118,6 +124,8 @@ def _integrated(
     seed: int,
     options: Options,
     progress: Progress | None,
+    *,
+    is_near: bool = False,
 ) -> FittedModel:
     """Fit a model whose effects are integrated out, by nodes, approximately, or by draws."""
     if not model.space.has_normal_priors:
@@ -134,7 +142,7 @@ def _integrated(
 
     if method in MARGINALS:
         # The approximation may be higher far out, the likelihood is not.
-        care = Care(looks_far=method == "laplace", marginal=MARGINALS[method])
+        care = Care(looks_far=method == "laplace" and not is_near, marginal=MARGINALS[method])
         return laplace.estimate_laplace(model, solver, seed, options, care)
     return laplace.estimate_mcem(model, seed, options, progress, solver)
 

@@ -14,7 +14,7 @@ from lmeformula.family import papers
 from lmeformula.family.checks import refuse_weights, response_of, unsuitable
 from lmeformula.family.deviances import of_shares
 from lmeformula.family.intervals import binary_form
-from lmeformula.family.links import LINKS, Link, softplus
+from lmeformula.family.links import LINKS, Link
 from lmeformula.family.notation import Notation
 from lmeformula.family.record import Arrays, ClosedForm, Depths, Family, Slopes
 from lmeformula.startup import tf, tfp
@@ -169,9 +169,13 @@ def _logit_slope(eta: Tensor, response: Arrays, own: tuple[Tensor, ...]) -> Tens
 
 def _logit_slopes(eta: Floats, response: Arrays, own: Floats) -> Slopes:
     successes, trials, log_ways = response
-    chance = scipy.special.expit(eta)
-    value = successes * eta - trials * softplus(eta, chance) + log_ways
-    return Slopes(value, successes - trials * chance, -trials * chance * (1.0 - chance))
+    # The chances of what is less likely and of what is more so, of which neither has lost digits.
+    odds = np.exp(-np.abs(eta))
+    likely = 1.0 / (1.0 + odds)
+    unlikely = odds * likely
+    value = successes * eta - trials * (np.maximum(eta, 0.0) + np.log1p(odds)) + log_ways
+    first = successes - trials * np.where(eta < 0.0, unlikely, likely)
+    return Slopes(value, first, -trials * (unlikely * likely))
 
 
 def _logit_depths(eta: Floats, response: Arrays, own: Floats) -> Depths:
