@@ -458,7 +458,7 @@ def test_a_fault_would_be_seen() -> None:
         (lambda fit: lf.datasets.load(3), "name is 3"),
         (lambda fit: lf.em.run(3), "problem is 3"),
         (lambda fit: lf.em.from_joint(3), "joint is 3"),
-        (lambda fit: lf.fit("y ~ x + (1 | g)", "a.csv"), "(?s)not 'a.csv'.*Read the file first"),
+        (lambda fit: lf.fit("y ~ x + (1 | g)", "a.csv"), "(?s)there is no file a.csv.*Parquet"),
         (lambda fit: lf.fit("y ~ x + (1 | g)", ROWS, weights="w"), "weights is 'w', which is not"),
         (lambda fit: lf.estimate(fit), "model is a Fit"),
     ],

@@ -36,7 +36,8 @@ from lmeformula.family.runaway import Met, met_exactly
 from lmeformula.fit import FittedModel
 from lmeformula.history import Ascent, LogLik
 from lmeformula.likelihood.confounded import alike
-from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, curvature_of, fit_laplace
+from lmeformula.likelihood.laplace.ends import curvature_of
+from lmeformula.likelihood.laplace.fit import WHOLE, Care, LaplaceFit, fit_laplace
 from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fit_iteratively
 from lmeformula.likelihood.laplace.iterative_limits import climb_iteratively
 from lmeformula.likelihood.laplace.limits import AtLimit, Climbed, climb, held_model

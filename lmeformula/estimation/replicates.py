@@ -23,12 +23,7 @@ from lmeformula.likelihood.gaussian.moments import USUAL
 from lmeformula.likelihood.gaussian.no_residual import may_lack_residual
 from lmeformula.likelihood.gaussian.orthogonal import orthogonal
 from lmeformula.likelihood.gaussian.sums import Carrier
-from lmeformula.likelihood.laplace.fit import (
-    FIRST_SD,
-    LARGE_SD,
-    Care,
-    column_roots,
-)
+from lmeformula.likelihood.laplace.fit import FIRST_SD, LARGE_SD, Care
 from lmeformula.likelihood.laplace.fit import MOST_EFFECTS as FEW_EFFECTS
 from lmeformula.likelihood.laplace.limits import (
     EQUAL,
@@ -43,6 +38,7 @@ from lmeformula.likelihood.replicates.laplace import LaplaceReplicates, OneFacto
 from lmeformula.likelihood.replicates.maxima import BESIDE, Highest, highest, measured_finely
 from lmeformula.likelihood.replicates.quadrature import QuadratureReplicates
 from lmeformula.likelihood.replicates.rows import ManyRows
+from lmeformula.likelihood.singular import column_roots
 from lmeformula.model.compile import Model
 from lmeformula.model.orthogonal import orthogonal_model
 from lmeformula.model.params import Params

@@ -23,8 +23,7 @@ from lmeformula.inference.power_record import Point, Power
 from lmeformula.inference.refit import has_estimates, refit_alone
 from lmeformula.inference.refits import Refit, fits_together, in_turn, refit_of
 from lmeformula.inference.satterthwaite import satterthwaite
-from lmeformula.likelihood.laplace.fit import column_roots
-from lmeformula.likelihood.singular import any_singular
+from lmeformula.likelihood.singular import any_singular, column_roots
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params, param_space
 from lmeformula.prediction.simulate import responses, sampler_of, with_drawn

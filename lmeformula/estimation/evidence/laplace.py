@@ -11,7 +11,8 @@ from lmeformula.certificate import Claim
 from lmeformula.estimation.claims import LEAST_DIFFERENCE, MOST_GAIN, ROUNDING, Bound, Evidence
 from lmeformula.estimation.coordinates import Arrival
 from lmeformula.estimation.evidence.faces import bounds_of, extrapolated
-from lmeformula.likelihood.laplace.fit import LaplaceFit, on_faces
+from lmeformula.likelihood.laplace.ends import on_faces
+from lmeformula.likelihood.laplace.fit import LaplaceFit
 from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, Mode, approximate
 from lmeformula.likelihood.laplace.modes import gradient
 from lmeformula.likelihood.laplace.next_term import NextTerm, next_term

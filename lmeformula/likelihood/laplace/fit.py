@@ -10,13 +10,13 @@ import scipy.linalg as sl
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.arrays import Floats, Mask
 from lmeformula.covariance.structure import cholesky_semidefinite
-from lmeformula.design.design import TermBlock
 from lmeformula.likelihood.ascent import NEGLIGIBLE_GAIN, ascend
 from lmeformula.likelihood.evaluation import Evaluation, Summit, last_kept, nowhere
 from lmeformula.likelihood.factors import FactorSpace, factor_space
 from lmeformula.likelihood.integrated import integrated
 from lmeformula.likelihood.laplace.determinant import Determinant
 from lmeformula.likelihood.laplace.directions import Places, directions
+from lmeformula.likelihood.laplace.ends import NO_CURVATURE, curvature_of, on_faces, own_ends
 from lmeformula.likelihood.laplace.information import (
     average_information,
     coefficients_at,
@@ -28,7 +28,6 @@ from lmeformula.likelihood.laplace.likelihood import (
     At,
     Factorize,
     Marginal,
-    Mode,
     Problem,
     approximate,
     assemble,
@@ -39,7 +38,7 @@ from lmeformula.likelihood.laplace.secants import corrected, remember
 from lmeformula.likelihood.laplace.trail import Trail, TrailMemory
 from lmeformula.likelihood.measured import with_measured
 from lmeformula.likelihood.resumable import Resumable
-from lmeformula.likelihood.singular import any_singular, column_root
+from lmeformula.likelihood.singular import any_singular, column_roots
 from lmeformula.model.compile import Model
 from lmeformula.model.params import Params
 
@@ -50,11 +49,6 @@ FIRST_SD = 0.5
 OTHER_SDS = (0.1, 2.0)
 # Where effects predict responses nearly perfectly, the approximation has a further maximum, or none, far out.
 LARGE_SD = 5.0
-# The approximation is none, and is not climbed, where an effect has less than this share of its prior's
-# curvature.
-NO_CURVATURE = 1e-2
-# An own parameter of the family goes no further beyond a stand-in for its limit, unconstrained.
-BEYOND = 10.0
 # With no more effects than this, other maxima are looked for from where the first one is.
 MOST_EFFECTS = 100
 # A step that promises this share of what is negligible is taken where the information is known: it is the last.
@@ -355,72 +349,3 @@ def _rank(summit: Summit) -> tuple[bool, float]:
 def _bends_upwards(summit: Summit) -> bool:
     """Whether some row's density is not concave where an ascent ended."""
     return summit.point.detail is None or bool((summit.point.detail.mode.weights < 0.0).any())
-
-
-def own_ends(model: Model) -> tuple[Floats, Floats]:
-    """(f,) unconstrained own parameters of the family between which densities have digits.
-
-    Beyond a value that no likelihood tells from the limit there is nothing but rounding.
-    """
-    own = model.space.own
-    lowest, highest = np.full(own.size, -np.inf), np.full(own.size, np.inf)
-    limits = [limit for limit in model.family.base.limits if limit.name in own.names]
-    response = model.family.response(model.design) if limits else ()
-    for limit in limits:
-        natural, place = np.array(own.start, float), own.names.index(limit.name)
-        natural[own.natural_names.index(limit.name)] = limit.stand_in(response)
-        end = float(own.scale.to_free(natural)[place])
-        if limit.is_upwards:
-            highest[place] = end + BEYOND
-        else:
-            lowest[place] = end - BEYOND
-    return lowest, highest
-
-
-def curvature_of(mode: Mode) -> float:
-    """The least share of its prior's curvature that an effect has at a mode; 1 where that is not worked out."""
-    least = mode.factor.least_pivot
-    return 1.0 if least is None or not (mode.weights < 0.0).any() else least
-
-
-def on_faces(problem: Problem, at: At, beside: Approximation) -> Approximation:
-    """The approximation at covariances that are singular, with its derivatives from next to there.
-
-    A standard deviation that is kept off zero, beside a perfect correlation, costs the log-likelihood as much
-    as its slope there, times its size: more than rounding.
-
-    Args:
-      problem: the arrays.
-      at: the parameters; factors may be singular.
-      beside: the approximation next to there.
-    """
-    try:
-        mode = find_mode(problem, at, beside.mode.u)
-    except np.linalg.LinAlgError:
-        return beside
-    value = mode.value + problem.marginal.added(problem, mode)
-    return beside._replace(value=value, mode=mode) if np.isfinite(value) else beside
-
-
-def column_roots(model: Model) -> tuple[Floats, ...]:
-    """(k, k) root of the mean products of each term's columns, in units of the predictors."""
-    units = model.units
-    return tuple(
-        _column_root(term, units, shape.structure.correlations == "each", model.design.frequency)
-        for term, shape in zip(model.design.terms, model.space.terms, strict=True)
-    )
-
-
-def _column_root(
-    term: TermBlock, units: Floats, is_unstructured: bool, frequency: Floats | None
-) -> Floats:
-    """(k, k) root of the mean products of a term's columns, in units of their predictors (m,)."""
-    predictors = np.array(term.predictors)
-    # Of different predictors no two are in one row.
-    if frequency is None:
-        products = term.values.T @ term.values / len(term.values)
-    else:
-        products = (term.values.T * frequency) @ term.values / frequency.sum()
-    products = np.where(predictors[:, None] == predictors, products, 0.0)
-    # Squares of very small units have no number.
-    return np.asarray(column_root(products, is_unstructured) / units[predictors])

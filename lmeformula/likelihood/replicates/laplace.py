@@ -13,7 +13,7 @@ from lmeformula.arrays import Floats, Ints, Mask
 from lmeformula.design.design import TermBlock
 from lmeformula.family import Slopes
 from lmeformula.likelihood.factors import FactorSpace
-from lmeformula.likelihood.laplace.fit import NO_CURVATURE, own_ends
+from lmeformula.likelihood.laplace.ends import NO_CURVATURE, own_ends
 from lmeformula.likelihood.laplace.likelihood import (
     EXACT_GAIN,
     MAX_NEWTON_STEPS,

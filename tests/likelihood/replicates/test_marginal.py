@@ -9,7 +9,6 @@ import lmeformula as lf
 from lmeformula.algebra.crossproducts import layout
 from lmeformula.likelihood.factors import factor_space
 from lmeformula.likelihood.laplace.determinant import Determinant
-from lmeformula.likelihood.laplace.fit import column_roots
 from lmeformula.likelihood.laplace.likelihood import EXACT_GAIN, At, approximate
 from lmeformula.likelihood.laplace.modes import arrays_of
 from lmeformula.likelihood.quadrature.integrand import integrand
@@ -18,6 +17,7 @@ from lmeformula.likelihood.replicates.gaussian import one_factor
 from lmeformula.likelihood.replicates.laplace import LaplaceReplicates, OneFactor
 from lmeformula.likelihood.replicates.quadrature import QuadratureReplicates
 from lmeformula.likelihood.replicates.rows import ManyRows
+from lmeformula.likelihood.singular import column_roots
 from tests.store.fits import data
 
 RESPONSES = {
