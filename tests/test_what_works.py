@@ -15,6 +15,7 @@ QUICK_KINDS = (
     "quadrature",
     "ordered",
     "formula for sigma",
+    "frequency",
     "loaded",
 )
 # What takes a hundred refits, or TensorFlow's own saving.

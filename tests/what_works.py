@@ -47,6 +47,7 @@ def rows() -> pd.DataFrame:
     data["count"] = r.poisson(np.exp(0.5 + 0.5 * eta)) * (r.random(n) < 0.8)
     data["rating"] = np.digitize(eta + r.logistic(size=n), [-1.0, 0.5]) + 1
     data["kind"] = np.array(list("klm"))[np.digitize(eta + r.logistic(size=n), [-0.8, 0.8])]
+    data["n"] = r.integers(0, 4, n)
     return data
 
 
@@ -79,6 +80,7 @@ FITS: dict[str, Callable[[], lf.Fit]] = {
     "categories": lambda: fit("kind ~ x + a + (1 | g)", "categorical", method="laplace"),
     "t effects": lambda: fit('heavy ~ x + a + (1 | gr(g, dist = "student"))'),
     "own family": lambda: fit("count ~ x + a + (1 | g)", own_family(), method="laplace"),
+    "frequency": lambda: fit("count ~ x + a + (1 | g)", "poisson", method="laplace", frequency="n"),
     "loaded": lambda: saved(fit("y ~ x + a + (1 | g)")),
 }
 
@@ -102,6 +104,8 @@ def new_rows() -> pd.DataFrame:
 
 
 def other_response(found: lf.Fit) -> Any:
+    if found.model.design.frequency is not None:
+        return found.model.design.y[::-1]
     return found.simulate(1, seed=3).iloc[:, 0]
 
 

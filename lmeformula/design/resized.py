@@ -9,6 +9,7 @@ import numpy as np
 from lmeformula.arrays import Floats, Ints
 from lmeformula.design.design import Design, LinearPredictor, ResponseBlock, TermBlock
 from lmeformula.design.given import NOTHING
+from lmeformula.design.observations import by_observation
 from lmeformula.design.side_by_side import joined
 from lmeformula.errors import FormulaDataError
 
@@ -39,6 +40,7 @@ def resized(
       >>> larger.n, len(larger.terms[0].levels)
       (160, 20)
     """
+    design = by_observation(design)
     index = level_of_rows(design, along)
     source, group = _sources(index, num_groups, num_rows)
     copy = group // (int(index.max()) + 1)

@@ -72,7 +72,7 @@ def separated(model: Model, found: LaplaceFit) -> Mask:
     there, params = found.approximation, found.params
     at_zero = _at_zero(model, found)
     is_told = bool(is_perfect(model.family, there.value))
-    if not is_told and _are_certain(model.family, there.mode.rows.values, at_zero):
+    if not is_told and _are_certain(model, there.mode.rows.values, at_zero):
         return np.ones(model.space.size, bool)
     return endless(model, Ended(there.value, params.beta, params.own, there.mode.weights, at_zero))
 
@@ -107,7 +107,8 @@ def endless(model: Model, ended: Ended) -> Mask:
             estimates = np.append(estimates, -np.mean(ended.own))
         if not X.shape[1]:
             continue
-        named = _endless(X, within, estimates, _among(weights, group), _among(at_zero, group))
+        here, before = _among(weights, group), _among(at_zero, group)
+        named = _endless(X, within, estimates, here, before, _times(model))
         mask[: space.num_fixed][columns] = named[: int(columns.sum())]
         if family.thresholds and group[0] == 0:
             mask[own] = named[-1]
@@ -120,12 +121,25 @@ def is_perfect(family: Family, values: Floats | float) -> Mask:
     return np.asarray(has_chances & (np.asarray(values) > -math.log(2.0)))
 
 
-def _are_certain(family: Family, chances: Floats, at_zero: Floats) -> bool:
-    """Whether every response is nearly certain given the effects (n,), and some say anything."""
+def _are_certain(model: Model, values: Floats, at_zero: Floats) -> bool:
+    """Whether every response is nearly certain given the effects, and some say anything.
+
+    Args:
+      model: the model.
+      values: (n,) log densities of the rows.
+      at_zero: (v n,) curvatures where all predictors are zero.
+    """
+    family, chances = model.family, values / _times(model)
     has_chances = family.base.measure in ("classes", "categories", "shares")
     if not (has_chances or family.thresholds) or chances.min() < math.log(CERTAIN):
         return False
-    return bool(np.abs(at_zero).max() > FLAT)
+    return bool(np.abs(at_zero.reshape(-1, len(values)) / _times(model)).max() > FLAT)
+
+
+def _times(model: Model) -> Floats:
+    """(n,) how many observations each row stands for."""
+    design = model.design
+    return np.ones(design.n) if design.frequency is None else design.frequency
 
 
 def without_end(model: Model, found: LaplaceFit) -> Mask:
@@ -149,7 +163,8 @@ def without_end(model: Model, found: LaplaceFit) -> Mask:
         if not X.shape[1]:
             continue
         here, before = _among(weights, [predictor]), _among(at_zero, [predictor])
-        named = _endless(X, np.zeros(X.shape[1], int), estimates, here, before)
+        within = np.zeros(X.shape[1], int)
+        named = _endless(X, within, estimates, here, before, _times(model))
         reached = X @ estimates
         moved = (np.abs(X[:, named]) > 0.0).any(axis=1) & (here[:, 0, 0] < FLAT)
         if moved.any() and ((reached if limit.is_upwards else -reached)[moved] > 0.0).all():
@@ -191,8 +206,8 @@ def _groups(model: Model) -> list[list[int]]:
 
 
 def _blocks(model: Model, weights: Floats) -> Floats:
-    """(n, K, K) the rows' curvatures in the predictors, from those of the stacked rows."""
-    return model.stack.mixture.to_blocks(weights)
+    """(n, K, K) curvatures in the predictors of one observation of each row, from those of the stacked rows."""
+    return model.stack.mixture.to_blocks(weights) / _times(model)[:, None, None]
 
 
 def _among(blocks: Floats, group: list[int]) -> Floats:
@@ -216,7 +231,14 @@ def predictors_at_zero(model: Model, own: Floats) -> Floats:
     return eta
 
 
-def _endless(X: Floats, places: Ints, estimates: Floats, weights: Floats, at_zero: Floats) -> Mask:
+def _endless(
+    X: Floats,
+    places: Ints,
+    estimates: Floats,
+    weights: Floats,
+    at_zero: Floats,
+    times: Floats,
+) -> Mask:
     """(p,) which columns have a part in a direction in which the likelihood is flat, having gone far.
 
     Rows without trials are flat everywhere: they predict nothing perfectly.
@@ -225,10 +247,12 @@ def _endless(X: Floats, places: Ints, estimates: Floats, weights: Floats, at_zer
       X: (n, p) columns.
       places: (p,) which of g predictors each is of.
       estimates: (p,) their coefficients.
-      weights: (n, g, g) the rows' curvatures in the predictors.
+      weights: (n, g, g) curvatures in the predictors of one observation of each row.
       at_zero: the same where all predictors are zero.
+      times: (n,) how many observations that is.
     """
     p = X.shape[1]
+    X = X * np.sqrt(times)[:, None]
     Q, R = np.zeros_like(X), np.zeros((p, p))
     owns = [places == place for place in range(weights.shape[1])]
     for own in owns:

@@ -35,4 +35,7 @@ class OnALink:
     def __init__(self, model: Model) -> None:
         self.space = model.space
         self.solved: Mask = np.zeros(self.space.size, bool)
-        self.scales = tuple(np.sqrt(np.mean(t.values**2, axis=0)) for t in model.design.terms)
+        self.scales = tuple(
+            np.sqrt(np.average(t.values**2, axis=0, weights=model.design.frequency))
+            for t in model.design.terms
+        )

@@ -10,6 +10,14 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
+from lmeformula.likelihood.gaussian.no_residual import (
+    may_lack_residual,
+    runs_away,
+    without_limit,
+    without_residual,
+)
+from lmeformula.likelihood.gaussian.sums import sums
+from lmeformula.likelihood.laplace.perfect_fit import met_by_design
 
 # The same likelihood climbed from the same start, whose rows are added up in another order.
 ROUNDING = 1e-9
@@ -192,3 +200,72 @@ def test_frequencies_beyond_what_could_be_repeated():
     assert fit.converged
     assert fit.nobs == int(data["n"].sum())
     assert fit.model.design.n < len(data)
+
+
+def endings() -> dict[str, tuple[str, Any, pd.DataFrame]]:
+    """Data that do not determine a model, in ways that are told by looking at single observations."""
+    r = np.random.default_rng(4)
+    n = 30
+    x, g = r.normal(size=n), np.array(list("abcdef"))[np.arange(n) % 6]
+    times = r.integers(1, 5, n)
+    apart = pd.DataFrame({"g": g, "x": x, "y": (x > 0.1).astype(int), "n": times})
+    met = apart.assign(y=np.exp(0.3 * x) * (1.0 + (g == "b")))
+    alike = apart.assign(y=(g < "d").astype(int))
+    alone = pd.DataFrame({"g": list("abcdefgh"), "x": r.normal(size=8), "y": r.gamma(2.0, size=8)})
+    return {
+        "separated": ("y ~ x + (1 | g)", "bernoulli", apart.assign(n=200 * times)),
+        "certain by their effects": ("y ~ 1 + (1 | g)", "bernoulli", alike),
+        "met": ("y ~ x + (1 | g)", "gamma", met),
+        "met by an effect of each row": ("y ~ x + (1 | g)", "gamma", alone.assign(n=2)),
+        "normal, an effect of each row": ("y ~ x + (1 | g)", "gaussian", alone.assign(n=2)),
+        "normal, one row twice": ("y ~ x + (1 | g)", "gaussian", alone.assign(n=[2, *[1] * 7])),
+    }
+
+
+@pytest.mark.parametrize("name", endings())
+def test_a_fit_without_an_answer_ends_as_that_of_the_repeated_rows(name):
+    formula, family, data = endings()[name]
+    again = data.loc[data.index.repeat(data["n"])].reset_index(drop=True)
+    method = "exact" if family == "gaussian" else "laplace"
+    found = lf.fit(formula, data, family, frequency="n", method=method, progress=False)
+    expected = lf.fit(formula, again, family, method=method, progress=False)
+    assert found.outcome is expected.outcome
+    assert found.singular == expected.singular
+    np.testing.assert_array_equal(
+        np.isfinite(found.param_stderr), np.isfinite(expected.param_stderr)
+    )
+
+
+@pytest.mark.parametrize("n", [[2] * 8, [2, *[1] * 7], [1] * 8])
+def test_whether_responses_are_met_by_design_is_of_the_repeated_rows(n):
+    r = np.random.default_rng(4)
+    data = pd.DataFrame(
+        {"g": list("abcdefgh"), "x": r.normal(size=8), "y": r.gamma(2.0, size=8), "n": n}
+    )
+    again = data.loc[data.index.repeat(data["n"])]
+    found, expected = (
+        lf.compile(lf.design("y ~ x + (1 | g)", rows, frequency=frequency), "gamma")
+        for rows, frequency in ((data, "n"), (again, None))
+    )
+    one, other = met_by_design(found), met_by_design(expected)
+    assert (one is None) == (other is None)
+    assert (one is None) == (n == [1] * 8)
+
+
+@pytest.mark.parametrize("n", [[3] * 4, [2, 1, 1, 1], [1] * 4])
+@pytest.mark.parametrize("reml", [False, True])
+def test_a_likelihood_without_residuals_is_that_of_the_repeated_rows(n, reml):
+    data = pd.DataFrame({"g": list("abcd"), "h": list("uuvv"), "y": [1.0, 2.5, 4.0, 3.0], "n": n})
+    again = data.loc[data.index.repeat(data["n"])]
+    found, expected = (
+        sums(lf.design("y ~ 1 + (1 | g) + (1 | h)", rows, frequency=frequency))
+        for rows, frequency in ((data, "n"), (again, None))
+    )
+    assert may_lack_residual(found) == may_lack_residual(expected)
+    assert without_limit(found) == without_limit(expected)
+    covariances = (np.array([[1.5]]), np.array([[0.5]]))
+    assert runs_away(found, covariances, 1e-3, reml) == runs_away(expected, covariances, 1e-3, reml)
+    one, other = (without_residual(each, covariances, reml) for each in (found, expected))
+    assert (one is None) == (other is None)
+    if one is not None:
+        np.testing.assert_allclose(one, other, rtol=1e-9)

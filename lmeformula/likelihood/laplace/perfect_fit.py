@@ -92,8 +92,8 @@ def _left(model: Model, target: Floats) -> float | None:
     Z = sp.hstack(plan.matrices, format="csr")
     norms = np.sqrt(np.asarray(Z.multiply(Z).sum(axis=0))).ravel()
     Z = Z @ sp.diags_array(1.0 / np.where(norms > 0.0, norms, 1.0))
-    n, q = Z.shape
-    if n <= q and (n * q > MOST_DENSE or np.linalg.matrix_rank(Z.toarray()) >= n):
+    (n, q), most = Z.shape, model.design.num_observations
+    if most <= q and (n * q > MOST_DENSE or np.linalg.matrix_rank(Z.toarray()) >= most):
         # Effects alone account for whatever the responses are.
         return None
     columns = sp.hstack([sp.csr_array(model.stack.orthogonal()[0]), Z], format="csr")
