@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ from typing import IO, NamedTuple
 
 from lmeformula.checkpoint.journal import Journal, kept_in, remove_pages
 from lmeformula.checkpoint.trees import digest
-from lmeformula.errors import CheckpointError
+from lmeformula.errors import CheckpointError, LmeFormulaWarning
 from lmeformula.files import write_whole
 
 LOCK, MANIFEST, TRIAL = "checkpoint.lock", "checkpoint.json", "checkpoint.trial"
@@ -147,12 +148,25 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _hold(file: IO[str]) -> None:
+    """Lock a file for this process, where that can be.
+
+    Raises:
+      BlockingIOError: if another one has.
+    """
     try:
         import fcntl
-    except ImportError:
-        # Windows lets nobody remove or replace a file that is open: that shows later, as an error.
-        return
-    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):
+        # Windows, and some file systems over a network.
+        warnings.warn(
+            LmeFormulaWarning(
+                f"files in {Path(file.name).parent} cannot be locked: see that no other fit is there"
+            ),
+            stacklevel=2,
+        )
 
 
 def _text(fingerprint: Mapping[str, str]) -> str:

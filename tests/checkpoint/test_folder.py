@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from lmeformula.checkpoint import journal
 from lmeformula.checkpoint.folder import Folder, opened
-from lmeformula.errors import CheckpointError
+from lmeformula.errors import CheckpointError, LmeFormulaWarning
 
 FIT = {"seed": "1", "the data": "0" * 32}
 
@@ -126,6 +128,16 @@ def test_two_processes_do_not_share_one(tmp_path: Path) -> None:
             opened(tmp_path).__enter__()
         other.kill()
     # Whoever is killed has nothing any more.
+    left(tmp_path)
+
+
+def test_it_is_said_where_files_cannot_be_locked(tmp_path: Path) -> None:
+    without = OSError(errno.ENOLCK, "No locks available")
+    with (
+        mock.patch("fcntl.flock", side_effect=without),
+        pytest.warns(LmeFormulaWarning, match="cannot be locked: see that no other fit is there"),
+    ):
+        left(tmp_path)
     left(tmp_path)
 
 

@@ -108,6 +108,7 @@ def test_killed_in_earnest(tmp_path: Path) -> None:
 def test_killed_in_earnest_at_many_moments(name: str, kills: int, tmp_path: Path) -> None:
     found = _in_earnest(name, kills, tmp_path / "folder")
     assert found["bits"] == fits.bits(fits.CASES[name]())
+    assert found["num_left"] > kills // 5
     assert not found["is_there"]
 
 
