@@ -34,7 +34,9 @@ def chosen(formulas: Any, family: Any, *, own: tuple[float, ...] = (), **changes
     """A fit with these parameters, as far as shares of the variance read it."""
     model = lf.compile(lf.design(formulas, data()), family)
     values = {"beta": BETA, "covariances": (LINKED,)} | changes
-    return SimpleNamespace(model=model, params=Params(own=np.array(own), **values))
+    made = SimpleNamespace(model=model, params=Params(own=np.array(own), **values))
+    made.by_observation = made
+    return made
 
 
 def log_scale(power: float) -> np.ndarray:
