@@ -56,7 +56,7 @@ class Begun(NamedTuple):
 
     first: Ints | None = None
     work: float = 0.0
-    most_work: float = float(MOST_WORK)
+    most_work: float = 0.0
     num_unknown: int = 0
     last: tuple[Mode, Integral] | None = None
 
@@ -75,7 +75,7 @@ class Quadrature:
 
     def __init__(self, of: Integrand) -> None:
         self.integrand = of
-        self.held = Begun()
+        self.held = Begun(most_work=float(MOST_WORK))
 
     @classmethod
     def of(cls, model: Model, plan: Layout) -> Quadrature:
