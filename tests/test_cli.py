@@ -252,6 +252,13 @@ def test_reml_weights_and_offset_are_passed_on(tmp_path, capsys):
     assert "restricted" in out
 
 
+def test_a_frequency_is_passed_on(tmp_path, capsys):
+    path = tmp_path / "data.csv"
+    lf.datasets.load("sleepstudy").assign(n=3).to_csv(path, index=False)
+    assert main(["fit", str(path), "Reaction ~ Days + (Days | Subject)", "--frequency", "n"]) == 0
+    assert "180, which stand for 540 observations" in capsys.readouterr().out
+
+
 # ---- predictions and reports from a saved fit
 
 

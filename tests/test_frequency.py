@@ -20,6 +20,7 @@ import lmeformula as lf
 from lmeformula.errors import ModelError
 from lmeformula.inference.power import power
 from lmeformula.views.plot_methods import Plots
+from lmeformula.views.report import write_report
 
 matplotlib.use("Agg")
 QUIET: dict[str, Any] = {"progress": False}
@@ -501,3 +502,31 @@ def test_averages_of_marginal_effects_are_over_observations():
     found, other = fit.to_marginaleffects(counted()), expected.to_marginaleffects(repeated())
     np.testing.assert_allclose(found.get_modeldata()["x"].to_numpy().mean(), repeated()["x"].mean())
     assert found.get_modeldata().height == other.get_modeldata().height == fit.nobs
+
+
+def test_rows_may_be_elsewhere(tmp_path):
+    formula, family, options = FITS["laplace"]
+    counted().to_parquet(tmp_path / "rows.parquet")
+    found = lf.fit(formula, tmp_path / "rows.parquet", family, frequency="n", **options, **QUIET)
+    assert_same(estimates(found), estimates(pair("laplace")[0]), 1e-15)
+
+
+def test_a_report_is_written_of_observations(tmp_path):
+    fit, _ = pair("quadrature")
+    written = write_report(fit, tmp_path)
+    assert written
+    assert "stand for" in " ".join(
+        path.read_text() for path in written if path.suffix in (".txt", ".html")
+    )
+
+
+def test_so_many_observations_that_they_are_not_repeated():
+    data = counted().assign(n=counted()["n"] * 10_000_000)
+    formula, family, options = FITS["quadrature"]
+    fit = lf.fit(formula, data, family, frequency="n", **options, **QUIET)
+    assert fit.nobs == data["n"].sum()
+    predictions(fit)
+    for name in ("drop1", "emmeans", "joint_tests", "profile", "ranef", "tidy"):
+        assert not str(answer(WHOLE[name], fit)).startswith("refused"), name
+    with pytest.raises(lf.FormulaDataError, match="are too many for a row each"):
+        fit.check()

@@ -112,7 +112,8 @@ def _check_weights(design: Design) -> None:
             f"the prior weights are zero or negative in {num_bad} row{'s' * (num_bad > 1)}",
             formula=design.formula.text,
             span=None if expression is None else expression.span,
-            hint="A weight says how many observations a row stands for: leave out rows that stand for none.",
+            hint="A weight says how precise a row is: leave out rows that say nothing. How many identical rows "
+            "one stands for is its frequency.",
         )
 
 

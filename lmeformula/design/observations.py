@@ -9,6 +9,8 @@ import numpy as np
 from lmeformula.design.design import Design
 from lmeformula.design.given import NOTHING
 from lmeformula.design.select import select_rows
+from lmeformula.design.sizes import MOST_NUMBERS
+from lmeformula.errors import FormulaDataError
 
 # Rows that rough values of parameters are worked out from.
 MOST_ROUGHLY = 1_000_000
@@ -22,6 +24,8 @@ def by_observation(design: Design) -> Design:
     Returns:
       The design of the repeated rows, which are one observation each. Its rows have the places and the labels
       of those that they repeat.
+    Raises:
+      FormulaDataError: if they would not fit into memory.
     Example:
       >>> from lmeformula.design import design
       >>> data = {"y": [1.0, 2.0, 4.0], "g": [1, 1, 2], "n": [2, 1, 0]}
@@ -31,6 +35,13 @@ def by_observation(design: Design) -> Design:
     """
     if design.frequency is None:
         return design
+    columns = design.X.shape[1] + sum(term.values.shape[1] + 1 for term in design.terms)
+    if design.num_observations * columns > MOST_NUMBERS:
+        raise FormulaDataError(
+            f"{design.num_observations:,} observations are too many for a row each",
+            hint="What draws single observations, or asks them, takes them one by one; the fit, its errors, "
+            "tests, intervals, means and predictions do without.",
+        )
     each = np.repeat(np.arange(design.n), design.frequency.astype(np.int64))
     repeated = select_rows(design, each)
     parts = tuple(replace(part, design=_one_each(part.design)) for part in repeated.side_by_side)

@@ -172,7 +172,8 @@ def refit(
     What depends on the predictors and groups alone is worked out once for all refits of a Gaussian model. Many
     responses are fitted side by side where all effects are of one grouping factor, each to where a fit of its
     own would end: that takes a tenth of the time of one after the other, or less; a third of it, where the
-    family has own parameters. Those whose own parameters end at a limit are fitted alone after all.
+    family has own parameters. Those whose own parameters end at a limit are fitted alone after all, and so are
+    all of other families than the Gaussian where rows have a frequency.
 
     Args:
       fit: of the model.

@@ -53,13 +53,15 @@ REFUSED = {
         "the prior weights are zero or negative in 60 rows\n"
         "    y | weights(neg) ~ x + (1 | g)\n"
         "                ^^^\n"
-        "A weight says how many observations a row stands for: leave out rows that stand for none."
+        "A weight says how precise a row is: leave out rows that say nothing. How many identical rows "
+        "one stands for is its frequency."
     ),
     "y | weights(zero) ~ x + (1 | g)": (
         "the prior weights are zero or negative in 60 rows\n"
         "    y | weights(zero) ~ x + (1 | g)\n"
         "                ^^^^\n"
-        "A weight says how many observations a row stands for: leave out rows that stand for none."
+        "A weight says how precise a row is: leave out rows that say nothing. How many identical rows "
+        "one stands for is its frequency."
     ),
 }  # fmt: skip
 
