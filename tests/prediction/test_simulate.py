@@ -80,7 +80,9 @@ def test_responses_are_of_the_kind_of_the_data_and_can_be_refitted(name):
 @pytest.mark.parametrize("kind", [bool, int])
 def test_a_binomial_response_may_be_yes_and_no(kind):
     """Without trials or weights each row is one trial: drawn alike, refitted and checked."""
-    data = {"b": np.resize([0, 1, 1, 0, 1], 60).astype(kind), "g": list("abcdef") * 10}
+    chances = np.tile([0.2, 0.9, 0.7, 0.4, 0.8, 0.3], 10)
+    drawn = np.random.default_rng(1).random(60) < chances
+    data = {"b": drawn.astype(kind), "g": list("abcdef") * 10}
     fit = lf.fit("b ~ 1 + (1 | g)", data, "binomial", method="laplace")
     column = fit.simulate(1)["sim_1"]
     assert column.dtype == (bool if kind is bool else float)
