@@ -286,7 +286,7 @@ REFUSED: dict[str, Callable[[lf.Fit], Any]] = {
 OF_THE_RUN = {
     *("ascent", "certificate", "diagnostics", "iterations", "sampling", "seconds", "summary"),
     *("trace", "watched", "model", "plot", "of", "by_observation", "marginal", "export"),
-    *("has_modes", "is_drawn", "is_exact", "is_factored", "to_marginaleffects"),
+    *("has_modes", "is_drawn", "is_exact", "is_factored", "resumed", "to_marginaleffects"),
 }
 PLOTS = ("calibration", "effects", "histogram", "ppc", "qq", "residuals")
 PLOTS_OF_THE_RUN = {"convergence", "trace", "correlation"}
