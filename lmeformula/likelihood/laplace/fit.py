@@ -160,6 +160,7 @@ def fit_laplace(
             found = approximate(problem, place_of(coordinates), begin, EXACT_GAIN)
             return score_of(coordinates, found)
 
+        resumable.catch_up()
         # Written out, it is what differences would give.
         is_wanted = point.is_worked_out and memory.trail.written is None
         return with_measured(score, point, free) if is_wanted else point
