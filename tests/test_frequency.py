@@ -284,7 +284,8 @@ REFUSED: dict[str, Callable[[lf.Fit], Any]] = {
 }
 # Texts of how a fit went, which have times or say how many rows the table has; what the answers above stand on.
 OF_THE_RUN = {
-    *("ascent", "certificate", "diagnostics", "iterations", "sampling", "seconds", "summary"),
+    *("ascent", "certificate", "diagnostics", "iterations", "resumed", "sampling", "seconds"),
+    "summary",
     *("trace", "watched", "model", "plot", "of", "by_observation", "marginal", "export"),
     *("has_modes", "is_drawn", "is_exact", "is_factored", "resumed", "to_marginaleffects"),
 }
