@@ -29,6 +29,8 @@ MOST_TOPS, ASIDE = 4, (1 / 4, 1 / 9, 8 / 9, 3 / 4)
 LEAST_DAMPING = 1e-10
 # A further step that promises less than this in log-likelihood is not taken.
 NEGLIGIBLE_GAIN = 1e-9
+# Steps at the end that promise less than what is negligible.
+MOST_LAST = 2
 # From so many steps on, or where none rises, the information is measured, where that can be done: one that
 # leaves out how coefficients and factors depend on each other leads to and fro across a ridge.
 SLOW_STEPS = 15
@@ -55,6 +57,7 @@ def ascend(
     start: Floats,
     num_rows: int,
     negligible: float = NEGLIGIBLE_GAIN,
+    last: float | None = None,
     *,
     thorough: bool = False,
     further: tuple[Floats, ...] = (),
@@ -74,6 +77,8 @@ def ascend(
       start: (m + t,) where to start; what is on a face rests there to begin with.
       num_rows: number of rows, the scale of the likelihood.
       negligible: a further step that promises less than this in log-likelihood is not taken.
+      last: but for MOST_LAST steps that promise this, where the information tells them well: along a way
+        without information there would be no end of them.
       thorough: from the end, try each variance at zero that the data hardly tell from it, whatever its
         structure, and of few rows, or where a covariance is singular, correlations of the other sign, and of
         one of either sign: a likelihood of few effects may have another maximum there.
@@ -86,7 +91,7 @@ def ascend(
     Returns:
       The summit, whether or not it is one.
     """
-    hill = Hill(evaluate, space, num_rows, negligible, measure)
+    hill = Hill(evaluate, space, num_rows, negligible, measure, last or negligible)
     nothing, others = np.zeros(space.size, bool), len(start) - space.size
     # Where other coordinates go along, measuring takes too long to be tried out.
     trial, steps = (hill._replace(measure=None), TRIAL_STEPS) if others else (hill, MORE_STEPS)
@@ -228,7 +233,7 @@ def _climb(
     hill = hill._replace(evaluate=look)
     point, is_beside = look(start), True
     gain, damping, is_slow, num_level = np.inf, LEAST_DAMPING, False, 0
-    is_left = known is None
+    is_left, num_last = known is None, 0
     for number in range(max_steps):
         is_slow = is_slow or number >= SLOW_STEPS
         resting = resting & ~space.idle(hill.elements(point))
@@ -245,7 +250,9 @@ def _climb(
             if freed is not None:
                 is_left, (point, resting) = True, freed
                 continue
-        step = ways.trusted_step(damping) if gain >= negligible else np.zeros(len(free))
+        enough = hill.last if num_last < MOST_LAST else negligible
+        num_last += gain < negligible
+        step = ways.trusted_step(damping) if gain >= enough else np.zeros(len(free))
         promise = float(point.score @ step)
         # Where gradients are rounding, a flat direction promises more than any step along it.
         is_told = promise > UNTOLD * (1.0 + abs(point.value))

@@ -21,6 +21,7 @@ class Hill(NamedTuple):
     num_rows: int
     negligible: float
     measure: Measure | None
+    last: float
 
     def elements(self, point: Evaluation) -> Floats:
         """(t,) the elements of the factors at a point, the last of its coordinates."""

@@ -257,7 +257,8 @@ def fit_laplace(
             elements,
             where,
             size,
-            care.negligible if not has_information else FURTHER * care.negligible,
+            care.negligible,
+            FURTHER * care.negligible if has_information else None,
             thorough=is_thorough and not alone,
             further=(elements.start(LARGE_SD),) if looks_far else (),
             # A likelihood that is integrated has its information itself.
