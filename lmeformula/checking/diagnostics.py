@@ -130,7 +130,7 @@ def singular_terms(fit: FittedModel) -> tuple[str, ...]:
     for term, covariance in zip(fit.model.design.terms, fit.params.covariances, strict=True):
         scale = np.ones(len(term.columns))
         if is_whole:
-            scale = np.sqrt(np.average(term.values**2, axis=0, weights=fit.model.design.frequency))
+            scale = np.sqrt(fit.model.design.mean(term.values**2))
         scale = np.where(scale > 0, scale, 1.0) / sigma
         if is_singular(cholesky_semidefinite(covariance * np.outer(scale, scale))):
             found.append(term.name)

@@ -31,7 +31,7 @@ def is_far(fit: FittedModel) -> bool:
     """Whether the next term of Laplace's series is more of the log-likelihood than FAR for every row."""
     claims = () if fit.certificate is None else fit.certificate.claims
     figures = [claim.figure for claim in claims if claim.name == "approximation"]
-    return any(figure > FAR * fit.model.design.n for figure in figures)
+    return any(figure > FAR * fit.nobs for figure in figures)
 
 
 def at_bounds(fit: FittedModel) -> tuple[str, ...]:

@@ -179,6 +179,12 @@ class Design:
         """How many observations the rows stand for: the sum of their frequencies."""
         return self.n if self.frequency is None else int(self.frequency.sum())
 
+    def mean(self, values: Floats) -> Floats:
+        """Means (...) of values (n, ...) over the observations."""
+        if self.frequency is None:
+            return np.asarray(values.mean(axis=0))
+        return np.asarray(self.frequency @ values / self.frequency.sum())
+
     @property
     def why_left_out(self) -> str:
         """What rows are left out for."""

@@ -69,10 +69,7 @@ def student_range(fit: FittedModel) -> Range:
     model, space = fit.model, fit.model.space
     # A predictor without residual errors is on the scale of its link.
     unit = fit.sigma or 1.0
-    scales = [
-        np.sqrt(np.average(term.values**2, axis=0, weights=model.design.frequency))
-        for term in model.design.terms
-    ]
+    scales = [np.sqrt(model.design.mean(term.values**2)) for term in model.design.terms]
     lowest, highest = np.full(space.size, -np.inf), np.full(space.size, np.inf)
     for term, place, scale in zip(space.terms, space.theta_slices, scales, strict=True):
         k = len(term.columns)

@@ -35,7 +35,4 @@ class OnALink:
     def __init__(self, model: Model) -> None:
         self.space = model.space
         self.solved: Mask = np.zeros(self.space.size, bool)
-        self.scales = tuple(
-            np.sqrt(np.average(t.values**2, axis=0, weights=model.design.frequency))
-            for t in model.design.terms
-        )
+        self.scales = tuple(np.sqrt(model.design.mean(t.values**2)) for t in model.design.terms)

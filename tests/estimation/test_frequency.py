@@ -111,6 +111,15 @@ def test_laplace_of_every_family(family, response):
     assert_alike(found, expected, 1e-6 if found.outcome is lf.Outcome.BOUNDARY else ROUNDING)
 
 
+@pytest.mark.parametrize(
+    ("formula", "family"),
+    [("rating ~ 1 + (1 | g)", "cumulative"), ("count ~ 0 + offset(x) + (1 | g)", "poisson")],
+)
+@pytest.mark.parametrize("method", ["laplace", "quadrature"])
+def test_models_without_fixed_effects(formula, family, method):
+    assert_alike(*both(formula, family, method=method))
+
+
 @pytest.mark.parametrize("family", ["bernoulli", "nbinom2", "cumulative", "gamma", "tweedie"])
 def test_quadrature(family):
     response = next(name for name, families in RESPONSES.items() if family in families)

@@ -59,10 +59,7 @@ def approximated(at: Arrival, last: IterativeLaplace, seed: int) -> Evidence:
     problem, space, before = last.found.problem, at.model.space, last.found.approximation
     fresh = problem._replace(factorize=fresh_probes(at.model, FRESH, seed + ANOTHER_SEED))
     there = approximate(fresh, place(space, at.psi), before.mode.u)
-    units = tuple(
-        1.0 / np.sqrt(np.average(t.values**2, axis=0, weights=at.model.design.frequency))
-        for t in at.model.design.terms
-    )
+    units = tuple(1.0 / np.sqrt(at.model.design.mean(t.values**2)) for t in at.model.design.terms)
     errors = []
     for factor in (before.mode.factor, there.mode.factor):
         assert isinstance(factor, ProbedFactor)

@@ -245,10 +245,8 @@ def _ways(
     beyond = np.linalg.norm(flat, axis=1) / np.where(size > 0.0, size, 1.0)
     found = every[:, kept] / np.sqrt(np.abs(values[kept]))
     units = model.units[list(design.column_predictors)]
-    moved = np.zeros(found.shape[1])
-    if p:
-        reach = np.sqrt(np.average(design.X**2, axis=0, weights=design.frequency)) / units
-        moved = np.abs(reach @ found[:p])
+    reach = np.sqrt(design.mean(design.X**2)) / units
+    moved = np.abs(reach @ found[:p]) if len(reach) else np.zeros(found.shape[1])
     moved = np.maximum(moved, np.abs(found[own]).max(axis=0, initial=0.0))
     turned = covariance_ways(model, psi, free)[:, theta][:, free[theta]]
     turned = turned / np.abs(turned).max(axis=0, initial=0.0)
