@@ -48,7 +48,12 @@ def converted(series: nw.Series[Any]) -> Column:
             return Numbers(series.to_numpy())
         return _whole_numbers(np.array(series.to_list(), dtype=object))
     if dtype.is_numeric():
-        return Numbers(_floats(series))
+        floats = _floats(series)
+        if dtype.is_decimal() and np.nanmax(np.abs(floats)) >= 2**53:  # ids, if they are whole
+            values = np.array(series.to_list(), dtype=object)
+            if all(value is None or value == int(value) for value in values.tolist()):
+                return _whole_numbers(values)
+        return Numbers(floats)
     if isinstance(dtype, nw.Categorical | nw.Enum):
         return _factor(series)
     if dtype == nw.String:
@@ -137,12 +142,15 @@ def of_dictionary(column: Any) -> Categories:
     """A factor of pyarrow's dictionary array, in the order of its dictionary."""
     import pyarrow as pa
 
+    if any(part.dictionary.null_count for part in column.chunks):  # pyarrow unites no such ones
+        column = pa.chunked_array(
+            [part.dictionary_decode() for part in column.chunks]
+        ).dictionary_encode()
     whole = column.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
-    if whole.dictionary.null_count:  # a missing value may stand there; decoded it is one
-        whole = whole.dictionary_decode().dictionary_encode()
-    codes = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    indices = whole.indices.cast(pa.int64())  # they may have no sign
+    codes = indices.fill_null(-1).to_numpy(zero_copy_only=False)
     names = _level_names(whole.dictionary.to_pylist())
     return merge_levels(codes, names, ordered=bool(column.type.ordered))
 

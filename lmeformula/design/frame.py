@@ -14,6 +14,7 @@ import numpy as np
 from lmeformula.arguments import kinds
 from lmeformula.design.converted import as_series, by_name, converted, of_dictionary
 from lmeformula.design.values import (
+    Categories,
     Column,
     Numbers,
     listed,
@@ -223,7 +224,8 @@ def _read(frame: Frame, name: str) -> Column:
         if name in frame.texts and series.null_count() < len(series):
             return by_name(of_dictionary(series.to_native()), is_text=True)
         column = converted(series)
-        return by_name(column) if name in frame.by_name else column
+        is_named = name in frame.by_name and isinstance(column, Categories)
+        return by_name(column) if is_named else column
     except FormulaDataError as error:
         raise FormulaDataError(f"column {name!r} {error.problem}", hint=error.hint) from None
     except ArithmeticError:  # decimals that signal when they are looked at

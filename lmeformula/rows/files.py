@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from lmeformula.errors import FormulaDataError, MissingLibraryError
 from lmeformula.rows.source import BLOCK_ROWS, Source, first_line
 
 PARQUET = b"PAR1"
-# What a column of a text file may be; dates are text, which groups rows as well.
-TYPES = ("BOOLEAN", "BIGINT", "DOUBLE", "VARCHAR")
+# What a column of a text file may be; dates are text, which groups rows as well. Ids too long for 64 bits
+# would be one number as DOUBLE.
+TYPES = ("BOOLEAN", "BIGINT", "HUGEINT", "DOUBLE", "VARCHAR")
 _WHAT = "Give the path of a Parquet or a CSV file, a pattern of such paths, or a table."
 _INSTALL = (
     'Install it with: pip install "lmeformula[big]"; or read the file first, such as with '
@@ -97,35 +98,90 @@ def text_source(title: str, names: list[str]) -> Source:
         ) from error
     connection = duckdb.connect()
     try:
-        # The whole of a file says what its columns are: a part may hold whole numbers alone.
-        relation: Any = connection.read_csv(
-            names,
-            sample_size=-1,
-            na_values=list(MISSING),
-            auto_type_candidates=list(TYPES),
-        )
+        relation = _text_relation(connection, names)
+        by_folder = _by_folder(names, relation.columns)
+        words = _words(connection, names, relation)
+        if words or by_folder:
+            relation = _text_relation(connection, names, words, by_folder)
     except duckdb.Error as error:
         raise FormulaDataError(f"{title} cannot be read: {first_line(error)}") from error
     return replace(relation_source(relation), name=title)
+
+
+def _text_relation(
+    connection: Any, names: list[str], words: Iterable[str] = (), by_folder: bool = False
+) -> Any:
+    """The rows of text files; the columns of `words` are text, whatever they look like."""
+    return connection.read_csv(
+        # What DuckDB gets is a pattern: "a[1].csv" would be a1.csv.
+        [glob.escape(name) for name in names],
+        header=True,
+        # Files may have their columns in any order.
+        union_by_name=True,
+        hive_partitioning=by_folder,
+        # The whole of a file says what its columns are: a part may hold whole numbers alone.
+        sample_size=-1,
+        na_values=list(MISSING),
+        auto_type_candidates=list(TYPES),
+        dtype=dict.fromkeys(words, "VARCHAR"),
+    )
+
+
+def _by_folder(names: list[str], columns: list[str]) -> bool:
+    """Whether all files are in folders such as "year=2020", which no column of theirs is called like.
+
+    What a folder says would replace the column.
+    """
+    found = {
+        tuple(part.partition("=")[0].casefold() for part in Path(name).parts[:-1] if "=" in part)
+        for name in names
+    }
+    keys = found.pop()
+    return not found and bool(keys) and not {name.casefold() for name in columns} & set(keys)
+
+
+def _words(connection: Any, names: list[str], relation: Any) -> list[str]:
+    """Columns that DuckDB takes for logical values and pandas for text: "yes" and "no", "t" and "f"."""
+    kinds = zip(relation.columns, relation.types, strict=True)
+    truths = [name for name, kind in kinds if str(kind) == "BOOLEAN"]
+    if not truths:
+        return []
+    tests = ", ".join(f"bool_and(lower({_quoted(name)}) in ('true', 'false'))" for name in truths)
+    found = _text_relation(connection, names, truths).aggregate(tests).fetchall()[0]
+    return [name for name, is_truth in zip(truths, found, strict=True) if is_truth is False]
 
 
 def relation_source(relation: Any) -> Source:
     """The source that a DuckDB relation is."""
 
     def blocks(wanted: list[str]) -> Iterator[Any]:
-        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in wanted)
-        yield from relation.project(quoted).to_arrow_reader(BLOCK_ROWS)
+        chosen = relation.project(", ".join(map(_quoted, wanted)))
+        yield from chosen.to_arrow_reader(BLOCK_ROWS)
 
     return Source("a DuckDB relation", tuple(relation.columns), blocks)
 
 
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _names(path: str) -> list[str]:
     """The files that a path means, sorted."""
-    place = Path(path).expanduser()
     if not path:
         raise FormulaDataError("there is no file without a name", hint=_WHAT)
+    try:
+        return _matches(path)
+    except (OSError, RuntimeError) as error:  # a name too long; the home of nobody
+        raise FormulaDataError(
+            f"this is not the path of a file: {first_line(error)[:80]}", hint=_WHAT
+        ) from error
+
+
+def _matches(path: str) -> list[str]:
+    place = Path(path).expanduser()
     if place.is_dir():
-        found = sorted(str(each) for each in place.rglob("*.parquet"))
+        # A folder may have such a name itself.
+        found = sorted(str(each) for each in place.rglob("*.parquet") if each.is_file())
         if not found:
             raise FormulaDataError(
                 f"the folder {path} has no Parquet files",

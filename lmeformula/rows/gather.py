@@ -127,6 +127,8 @@ def _compact(column: Any) -> Any:
         values = column.type.value_type
         values = pa.large_string() if _is_text(values) else values
         kind = pa.dictionary(pa.int32(), values, column.type.ordered)
+        if any(part.dictionary.null_count for part in column.chunks):  # pyarrow unites no such ones
+            column = column.cast(column.type.value_type).dictionary_encode()
         return column if column.type == kind else column.cast(kind)
     return column
 

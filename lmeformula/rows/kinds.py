@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from lmeformula.errors import FormulaDataError, LmeFormulaError
 from lmeformula.rows.files import dataset_source, files_source, relation_source
-from lmeformula.rows.source import BLOCK_ROWS, Source
+from lmeformula.rows.source import BLOCK_ROWS, Source, first_line
 
 
 def source_of(data: Any) -> Source | None:
@@ -27,13 +28,25 @@ def source_of(data: Any) -> Source | None:
       True
     """
     if isinstance(data, str | os.PathLike):
-        return files_source(os.fspath(data))
+        return files_source(os.fsdecode(data))
     for module, class_name, opened in _KINDS:
         # What was not imported has no objects.
         kind = _class_of(module, class_name)
         if kind is not None and isinstance(data, kind):
-            return opened(data)
+            return _opened(opened, data)
     return None
+
+
+def _opened(make: Callable[[Any], Source], data: Any) -> Source:
+    """What `make` makes of an object; whatever its library raises is said in our words."""
+    try:
+        return make(data)
+    except (LmeFormulaError, MemoryError):
+        raise
+    except Exception as error:  # a lazy plan of no file, a connection that was closed
+        raise FormulaDataError(
+            f"the {type(data).__name__} cannot be read: {first_line(error)}"
+        ) from error
 
 
 def _class_of(module: str, name: str) -> type | None:
@@ -42,12 +55,14 @@ def _class_of(module: str, name: str) -> type | None:
 
 def _polars(frame: Any) -> Source:
     import polars as pl
+    import polars.selectors as cs
     import pyarrow as pa
 
     schema = frame.collect_schema()
 
     def blocks(names: list[str]) -> Iterator[Any]:
-        for block in frame.select(names).collect_batches(maintain_order=True):
+        # A plain "^a.*$" would be a pattern.
+        for block in frame.select(cs.by_name(*names)).collect_batches(maintain_order=True):
             table = block.to_arrow()
             yield pa.table([_without_order(column) for column in table.columns], names)
 
@@ -84,10 +99,12 @@ def _spark(frame: Any) -> Source:
 
 
 def _dask(frame: Any) -> Source:
+    given = {str(name): name for name in frame.columns}
+
     def blocks(names: list[str]) -> Iterator[Any]:
         import pyarrow as pa
 
-        chosen = frame[names]
+        chosen = frame[[given[name] for name in names]]
         for place in range(chosen.npartitions):
             part = chosen.partitions[place].compute()
             yield pa.Table.from_pandas(part, preserve_index=False)

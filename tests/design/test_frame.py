@@ -235,3 +235,17 @@ def test_names_are_compared_in_composed_form() -> None:
     decomposed = "gro\u0308\u00dfe"
     frame = open_frame({decomposed: [1.0]})
     assert isinstance(column_of(frame, "gr\u00f6\u00dfe"), Numbers)
+
+
+def test_decimal_ids_stay_apart() -> None:
+    ids = pa.array([Decimal(2**60 + 1), None, Decimal(2**60)], pa.decimal128(20, 0))
+    found = column_of(open_frame(pa.table({"g": ids})), "g")
+    assert isinstance(found, Numbers)
+    assert found.exactly is not None
+    assert found.exactly.levels == (str(2**60), str(2**60 + 1))
+
+
+def test_codes_without_a_sign() -> None:
+    codes = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.uint8()), ["b", "a"])
+    found = column_of(open_frame(pa.table({"g": codes})), "g")
+    assert summary(found) == factor(["a", None, "b"], ["b", "a"])

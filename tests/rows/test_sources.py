@@ -268,6 +268,85 @@ def test_weights_and_offsets_are_columns_of_the_source(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made.offset, expected.offset)
 
 
+# ---- text files against pandas' reader --------------------------------------------------------------------
+
+TEXT_COLUMNS = {
+    "yes and no": "x\nyes\nno\n",
+    "t and f": "x,y\nt,1\n,2\nf,3\n",
+    "truth": "x\nTrue\nFALSE\ntrue\n",
+    "numbers as names": "2019,x\n1,2\n3,4\n",
+    "a column without a name": ",x\n1,2\n3,4\n",
+}
+
+
+@pytest.mark.parametrize("kind", TEXT_COLUMNS)
+def test_a_text_file_is_what_pandas_reads(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(TEXT_COLUMNS[kind])
+    found = column_of(open_frame(path), "x")
+    assert summary(found) == summary(column_of(open_frame(pd.read_csv(path)), "x"))
+
+
+@pytest.mark.parametrize("name", ["a[1].csv", "a?.csv", "a*.csv"])
+def test_a_file_whose_name_is_a_pattern_is_that_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("x\n1\n")
+    (tmp_path / "a1.csv").write_text("x\n99\n")
+    assert column_of(open_frame(tmp_path / name), "x").values.tolist() == [1]
+
+
+def test_columns_of_text_files_are_known_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "b.csv").write_text("z,y,x\nu,4,3.5\n")
+    frame = open_frame(tmp_path / "*.csv")
+    assert column_of(frame, "x").values.tolist() == [1, 3.5]
+    assert column_of(frame, "y").values.tolist() == [2, 4]
+    assert summary(column_of(frame, "z"))[1] == [None, "u"]
+
+
+def test_a_folder_does_not_replace_a_column(tmp_path: Path) -> None:
+    folder = tmp_path / "x=5"
+    folder.mkdir()
+    (folder / "a.csv").write_text("x\n1\n3\n")
+    assert column_of(open_frame(folder / "a.csv"), "x").values.tolist() == [1, 3]
+    (folder / "a.csv").write_text("y\n1\n3\n")
+    assert column_of(open_frame(tmp_path / "*" / "*.csv"), "x").values.tolist() == [5, 5]
+
+
+def test_ids_of_more_than_64_bits_stay_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("g\n18446744073709551615\n18446744073709551614\n7\n")
+    levels = design("~ 1 + (1 | g)", tmp_path / "a.csv").terms[0].levels
+    assert levels == ("7", "18446744073709551614", "18446744073709551615")
+
+
+# ---- odd columns ------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_patterns_are_names() -> None:
+    frame = pl.DataFrame({"^a.*$": [1], "ab": [2], "*": [3]})
+    found = open_frame(frame.lazy())
+    assert [column_of(found, name).values.tolist() for name in frame.columns] == [[1], [2], [3]]
+
+
+def test_names_that_are_numbers() -> None:
+    found = open_frame(dd.from_pandas(pd.DataFrame({0: [1], 1: [2]}), npartitions=1))
+    assert column_of(found, "1").values.tolist() == [2]
+
+
+def test_categories_all_missing() -> None:
+    frame = pl.DataFrame({"c": pl.Series([NA, NA], dtype=pl.Categorical)})
+    assert summary(column_of(open_frame(frame.lazy()), "c")) == summary(
+        column_of(open_frame(frame), "c")
+    )
+
+
+def test_missing_values_among_the_categories_of_several_blocks() -> None:
+    codes = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), pa.array(["b", NA, "a"]))
+    table = pa.table({"c": codes})
+    blocks = [table.slice(0, 1), table.slice(1, 2)]
+    for data in (ds.dataset(blocks), pa.concat_tables(blocks)):
+        assert summary(column_of(open_frame(data), "c"))[1] == ["b", None, "a"]
+
+
 # ---- how it is read -------------------------------------------------------------------------------------
 
 
@@ -335,6 +414,9 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an empty file": (lambda folder: write(folder, a_csv=b"") / "a.csv", "the data has no rows"),
     "a name with a zero": (lambda _: "a\0b", "there is no file"),
     "an empty name": (lambda _: "", "there is no file"),
+    "a name too long": (lambda _: "x,y\n" * 999, "this is not the path of a file"),
+    "the home of nobody": (lambda _: "~nobody-at-all/a.csv", "this is not the path of a file"),
+    "a lazy frame of no file": (lambda folder: pl.scan_parquet(folder / "none"), "LazyFrame cannot be read"),
     "a failing relation": (
         lambda _: duckdb.sql("select cast(x as integer) as x from (values ('u')) t(x)"),
         "a DuckDB relation cannot be read: Conversion Error",
