@@ -181,7 +181,7 @@ def _read(manifest: Path) -> dict[str, str]:
         total, version = content.pop("sum"), content["version"]
         is_whole = content["format"] == FORMAT and total == digest(content)
         found: dict[str, str] = content["fingerprint"]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{manifest} is damaged: {error!r}", hint=CURE) from error
     if not is_whole or version != VERSION:
         raise CheckpointError(

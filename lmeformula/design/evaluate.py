@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from lmeformula.design.warn import warn
 from lmeformula.errors import FormulaDataError, FunctionNotFoundError, placed
 from lmeformula.formula import ir
 
+# Rows that a function is asked about again where rows have frequencies.
+MOST_REPEATED = 1_000_000
 UserFunctions = Mapping[str, Callable[..., Any]]
 
 
@@ -188,8 +191,13 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     if len(positional) + len(named) < len(given):
         raise FormulaDataError(f"{call.function}() is given an argument twice", "E_UNSUPPORTED_ARG")
     if call.function in scope.functions:
-        users = scope.functions[call.function]
-        return call_users(call.function, users, positional, named, scope.frame.num_rows)
+        return _by_row(
+            partial(call_users, call.function, scope.functions[call.function]),
+            call.function,
+            positional,
+            named,
+            scope,
+        )
     function = FUNCTIONS.get(call.function)
     if function is None:
         raise missing_function(call, scope)
@@ -206,6 +214,13 @@ def _call(call: ir.Call, scope: Scope) -> Value:
         every = np.repeat(np.arange(scope.frame.num_rows), scope.times)
         each, by_name = _rows_of(positional, every), _rows_of(list(named.values()), every)
         learned = (function.call(None, *each, **dict(zip(named, by_name, strict=True)))[1],)
+    if function.is_of_other_rows:
+
+        def among(each: list[Value], by_name: dict[str, Value], _: int) -> Value:
+            found: Value = function.call(*each, **by_name)
+            return found
+
+        return _by_row(among, call.function, positional, named, scope)
     result = function.call(*learned, *positional, **named)
     if not function.is_stateful:
         value: Value = result
@@ -214,6 +229,49 @@ def _call(call: ir.Call, scope: Scope) -> Value:
     if not scope.is_new:
         scope.memory.calls[call] = state
     return value
+
+
+def _by_row(
+    function: Callable[[list[Value], dict[str, Value], int], Value],
+    name: str,
+    positional: list[Value],
+    named: dict[str, Value],
+    scope: Scope,
+) -> Value:
+    """What a function says of the rows; with frequencies it must say the same of the repeated rows.
+
+    Args:
+      function: of the arguments by place and by name, and of how many rows their columns have.
+      name: of the function.
+    Raises:
+      FormulaDataError: if it does not: a row's value hangs on others, such as the one before.
+    """
+    num_rows, times = scope.frame.num_rows, scope.times
+    found = function(positional, named, num_rows)
+    if times is None:
+        return found
+    # Of very many observations fewer do, in proportion.
+    fewer = np.ceil(times * min(1.0, MOST_REPEATED / max(1, times.sum()))).astype(np.int64)
+    every = np.repeat(np.arange(num_rows), fewer)
+    by_name = dict(zip(named, _rows_of(list(named.values()), every), strict=True))
+    again = function(_rows_of(positional, every), by_name, every.size)
+    if not _is_same(_rows_of([found], every)[0], again):
+        raise FormulaDataError(
+            f"{name}() gives a row another value where the rows are repeated as their frequency says",
+            hint="Compute what hangs on other rows beforehand, as a column of the data.",
+        )
+    return found
+
+
+def _is_same(one: Value, other: Value) -> bool:
+    """Whether two values are the same but for rounding; of factors, whatever else their levels are."""
+    if isinstance(one, Categories) and isinstance(other, Categories):
+        names, others = ([*each.levels, None] for each in (one, other))
+        return [names[i] for i in one.codes] == [others[i] for i in other.codes]
+    if isinstance(one, Numbers | Logicals) and isinstance(other, Numbers | Logicals):
+        a, b = (np.asarray(each.values, np.float64) for each in (one, other))
+        return a.shape == b.shape and np.allclose(a, b, 1e-9, 0.0, equal_nan=True)
+    return one == other
 
 
 def _rows_of(arguments: list[Value], rows: Ints) -> list[Value]:

@@ -37,10 +37,12 @@ class Function:
       call: takes the values of the arguments; a stateful one takes first what it learned on the data
         of the fit (None while it learns) and returns (value, learned).
       is_stateful: whether it learns something, which prediction then uses again.
+      is_of_other_rows: whether the value of a row hangs on the rows beside it.
     """
 
     call: Callable[..., Any]
     is_stateful: bool = False
+    is_of_other_rows: bool = False
 
 
 def _numeric(name: str, function: Callable[[Any], Any]) -> Function:
@@ -254,7 +256,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "ifelse": Function(_ifelse),
     "pmin": _extreme("pmin", np.minimum),
     "pmax": _extreme("pmax", np.maximum),
-    "lag": Function(_lag),
+    "lag": Function(_lag, is_of_other_rows=True),
     "c": Function(_concatenate),
     "cbind": Function(_cbind),
     "mean": _aggregate("mean", np.mean),

@@ -93,7 +93,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
     left(tmp_path)
     manifest = tmp_path / "checkpoint.json"
     whole = manifest.read_text()
-    for changed in ("", whole[:40], whole.replace('"1"', '"2"'), "[]", '{"sum": 1}'):
+    for changed in ("", whole[:40], whole.replace('"1"', '"2"'), "[]", "[" * 100_000, '{"sum": 1}'):
         manifest.write_text(changed)
         with (
             opened(tmp_path) as found,

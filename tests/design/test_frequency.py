@@ -165,3 +165,32 @@ def test_what_learns_from_too_many_rows_says_so():
     data = table().assign(n=1_000_000_000)
     with pytest.raises(FormulaDataError, match=r"scale\(\) learns from"):
         design("y ~ scale(x) + (1 | g)", data, frequency="n")
+
+
+@pytest.mark.parametrize("column", ["lag(x)", "lag(x, -1)", "mine(x)", "level(x)", "kind(x)"])
+def test_what_hangs_on_other_rows_is_refused(column: str):
+    """Of the repeated rows it would be another column."""
+    functions = {
+        "mine": lambda v: v - v.mean(),
+        "level": lambda v: float(v.mean()),
+        "kind": lambda v: np.where(v > np.median(v), "high", "low"),
+    }
+    formula, data = f"y ~ I(x + z):{column} + (1 | g)", table()
+    if column != "level(x)":
+        assert design(formula, data, functions=functions).n > 0
+    with pytest.raises(FormulaDataError, match=r"where the rows are repeated"):
+        design(formula, data, functions=functions, frequency="n")
+
+
+@pytest.mark.parametrize("many", [1, 1_000_000_000])
+def test_functions_of_ones_own_that_take_each_row_alone_stay(many: int):
+    functions = {
+        "mine": lambda v, power=2: np.exp(v) ** power,
+        "kind": lambda v: np.where(v > 0.0, "high", "low"),
+        "both": lambda v: np.column_stack([np.sin(v), v > 1.0]),
+    }
+    formula = "y ~ mine(x) + mine(x, power = 3) + kind(z - v) + both(v) + (1 | g)"
+    data = table()
+    made = design(formula, data.assign(n=data["n"] * many), functions=functions, frequency="n")
+    expected = design(formula, data[data["n"] > 0], functions=functions)
+    np.testing.assert_array_equal(made.X, expected.X)
