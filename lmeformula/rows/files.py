@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from lmeformula.errors import FormulaDataError, MissingLibraryError
 from lmeformula.rows.source import BLOCK_ROWS, Source, first_line
 
 PARQUET = b"PAR1"
+INDEX = re.compile(r"__index_level_\d+__")
 # What a column of a text file may be; dates are text, which groups rows as well. Ids too long for 64 bits
 # would be one number as DOUBLE.
 TYPES = ("BOOLEAN", "BIGINT", "HUGEINT", "DOUBLE", "VARCHAR")
@@ -68,7 +70,9 @@ def parquet_source(title: str, names: list[str]) -> Source:
         num_rows = dataset.count_rows()
     except (pa.ArrowException, OSError) as error:
         raise FormulaDataError(f"{title} cannot be read: {first_line(error)}") from error
-    return replace(dataset_source(dataset), name=title, num_rows=num_rows)
+    # pandas keeps the labels of rows as a column, which "." would take for a predictor.
+    columns = tuple(name for name in dataset.schema.names if not INDEX.fullmatch(name))
+    return replace(dataset_source(dataset), name=title, num_rows=num_rows, columns=columns)
 
 
 def dataset_source(dataset: Any) -> Source:

@@ -332,6 +332,12 @@ def test_names_that_are_numbers() -> None:
     assert column_of(found, "1").values.tolist() == [2]
 
 
+def test_labels_of_rows_are_no_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"y": [1.0, 2.0, 4.0], "x": [0.0, 1.0, 3.0]}, index=[5, 9, 2])
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert design("y ~ .", tmp_path / "a.parquet").names == ("Intercept", "x")
+
+
 def test_categories_all_missing() -> None:
     frame = pl.DataFrame({"c": pl.Series([NA, NA], dtype=pl.Categorical)})
     assert summary(column_of(open_frame(frame.lazy()), "c")) == summary(
