@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from lmeformula.design.evaluate import data_columns
 from lmeformula.formula import expand_dot
+from lmeformula.formula.dot import columns_of_response, grouping_columns
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.ir import Expression
+from lmeformula.formula.parts import expressions
 from lmeformula.formula.several_formulas import formulas_of
 
 
@@ -31,22 +33,10 @@ def columns_used(formula: Formula, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _mentioned(formula: Formula) -> Iterator[str]:
-    for expression in _expressions(formula):
-        yield from (column.name for column in data_columns(expression))
+    yield from columns_of_response(formula.response)
+    others: list[Expression] = list(expressions(formula))
     for term in formula.random:
-        yield from term.group.names
-
-
-def _expressions(formula: Formula) -> Iterator[Expression]:
-    if (response := formula.response) is not None:
-        yield response.expression
-        yield from (each for each in (response.trials, response.weights) if each is not None)
-        yield from response.reserved
-    for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
-        for each in terms.terms:
-            yield from each.variables
-    yield from formula.fixed.offsets
-    for term in formula.random:
-        if term.group.reserved is not None:
-            yield term.group.reserved
-        yield from (option.value for option in term.covariance.options)
+        others += [] if term.group.reserved is None else [term.group.reserved]
+        others += [option.value for option in term.covariance.options]
+    yield from (column.name for expression in others for column in data_columns(expression))
+    yield from grouping_columns(formula)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lmeformula.errors import FormulaDataError, MissingLibraryError
-from lmeformula.rows.source import BLOCK_ROWS, Source, first_line
+from lmeformula.rows.source import BLOCK_ROWS, Source, first_line, reading
 
 PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
@@ -47,6 +48,17 @@ def files_source(path: str) -> Source:
     return opened(f"{path}{several}", names)
 
 
+@contextmanager
+def _needed(title: str, library: str) -> Iterator[None]:
+    """Say which library is missing where it cannot be imported."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"reading {title} needs {library}, which cannot be imported", hint=_INSTALL
+        ) from error
+
+
 def parquet_source(title: str, names: list[str]) -> Source:
     """The source that Parquet files are; columns have the types that whoever wrote them gave them.
 
@@ -54,22 +66,16 @@ def parquet_source(title: str, names: list[str]) -> Source:
       FormulaDataError: if they are damaged, or do not fit together.
       MissingLibraryError: if pyarrow cannot be imported.
     """
-    try:
+    with _needed(title, "pyarrow"):
         import pyarrow as pa
         import pyarrow.dataset as ds
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingLibraryError(
-            f"reading {title} needs pyarrow, which cannot be imported", hint=_INSTALL
-        ) from error
-    try:
+    with reading(title):
         # A column that is whole in one file and has missing values in the next has several types.
         schemas = [pq.read_schema(name) for name in names]
         schema = pa.unify_schemas(schemas, promote_options="permissive")
         dataset = ds.dataset(names, schema=schema.remove_metadata(), format="parquet")
         num_rows = dataset.count_rows()
-    except (pa.ArrowException, OSError) as error:
-        raise FormulaDataError(f"{title} cannot be read: {first_line(error)}") from error
     # pandas keeps the labels of rows as a column, which "." would take for a predictor.
     columns = tuple(name for name in dataset.schema.names if not INDEX.fullmatch(name))
     return replace(dataset_source(dataset), name=title, num_rows=num_rows, columns=columns)
@@ -94,21 +100,15 @@ def text_source(title: str, names: list[str]) -> Source:
       FormulaDataError: if they cannot be read as a table.
       MissingLibraryError: if DuckDB cannot be imported.
     """
-    try:
+    with _needed(title, "DuckDB"):
         import duckdb
-    except ImportError as error:
-        raise MissingLibraryError(
-            f"reading {title} needs DuckDB, which cannot be imported", hint=_INSTALL
-        ) from error
     connection = duckdb.connect()
-    try:
+    with reading(title):
         relation = _text_relation(connection, names)
         by_folder = _by_folder(names, relation.columns)
         words = _words(connection, names, relation)
         if words or by_folder:
             relation = _text_relation(connection, names, words, by_folder)
-    except duckdb.Error as error:
-        raise FormulaDataError(f"{title} cannot be read: {first_line(error)}") from error
     return replace(relation_source(relation), name=title)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lmeformula.errors import FormulaDataError, LmeFormulaError
+from lmeformula.errors import FormulaDataError
 from lmeformula.rows.machine import GIB, machine_memory
-from lmeformula.rows.source import Source, first_line
+from lmeformula.rows.source import Source, reading
 
 # Dictionaries of the blocks of a column are put together when there are so many: each has its own copy of
 # the names.
@@ -95,17 +95,8 @@ def check_room(source: Source, names: list[str], num_bytes: float) -> None:
 
 def _blocks(source: Source, wanted: list[str]) -> Iterator[Any]:
     """The source's blocks; whatever its library raises is said in our words."""
-    blocks = iter(())
-    try:
-        blocks = iter(source.blocks(wanted))
-        yield from blocks
-    except (LmeFormulaError, MemoryError):
-        raise
-    except Exception as error:
-        raise FormulaDataError(
-            f"{source.name} cannot be read: {first_line(error)}",
-            hint=f"What was asked for: the columns {', '.join(wanted)}.",
-        ) from error
+    with reading(source.name, f"What was asked for: the columns {', '.join(wanted)}."):
+        yield from source.blocks(wanted)
 
 
 def _is_text(kind: Any) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from lmeformula.errors import FormulaDataError, LmeFormulaError
 from lmeformula.rows.files import dataset_source, files_source, relation_source
-from lmeformula.rows.source import BLOCK_ROWS, Source, first_line
+from lmeformula.rows.source import BLOCK_ROWS, Source, reading
 
 
 def source_of(data: Any) -> Source | None:
@@ -33,20 +32,10 @@ def source_of(data: Any) -> Source | None:
         # What was not imported has no objects.
         kind = _class_of(module, class_name)
         if kind is not None and isinstance(data, kind):
-            return _opened(opened, data)
+            # It may be a lazy plan of no file, or of a connection that was closed.
+            with reading(f"the {type(data).__name__}"):
+                return opened(data)
     return None
-
-
-def _opened(make: Callable[[Any], Source], data: Any) -> Source:
-    """What `make` makes of an object; whatever its library raises is said in our words."""
-    try:
-        return make(data)
-    except (LmeFormulaError, MemoryError):
-        raise
-    except Exception as error:  # a lazy plan of no file, a connection that was closed
-        raise FormulaDataError(
-            f"the {type(data).__name__} cannot be read: {first_line(error)}"
-        ) from error
 
 
 def _class_of(module: str, name: str) -> type | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from lmeformula.errors import FormulaDataError, LmeFormulaError
 
 # Rows that are looked at together: one block of a few columns takes some tens of megabytes.
 BLOCK_ROWS = 1_000_000
@@ -30,6 +33,30 @@ class Source:
     blocks: Blocks
     by_name: frozenset[str] = frozenset()
     num_rows: int | None = None
+
+
+@contextmanager
+def reading(what: str, hint: str = "") -> Iterator[None]:
+    """Say in our words whatever another library raises while it reads.
+
+    Args:
+      what: is read, for the message.
+      hint: what goes with it.
+    Raises:
+      FormulaDataError: with the first line of what was raised; errors of ours are left as they are.
+    Example:
+      >>> with reading("this file"):
+      ...     raise OSError("no such device")
+      Traceback (most recent call last):
+      ...
+      lmeformula.errors.FormulaDataError: this file cannot be read: no such device
+    """
+    try:
+        yield
+    except (LmeFormulaError, MemoryError):
+        raise
+    except Exception as error:
+        raise FormulaDataError(f"{what} cannot be read: {first_line(error)}", hint=hint) from error
 
 
 def first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from lmeformula.errors import FormulaSyntaxError
 from lmeformula.formula import expand_dot, ir
 from lmeformula.formula.formula import Formula
 from lmeformula.formula.parse import parse_one
+from lmeformula.formula.parts import expressions
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import Coded, Reader
 
@@ -32,23 +33,6 @@ def _read(found: Json, source: Reader) -> Formula:
 
 # A formula, as `Formula.to_dict` writes it.
 FORMULA = Coded(lambda value, out: value.to_dict(), _read)
-
-
-def expressions(formula: Formula) -> Iterator[ir.Expression]:
-    """All expressions of a formula: its response, its variables and its offsets."""
-    if formula.response is not None:
-        response = formula.response
-        yield from (
-            e for e in (response.expression, response.trials, response.weights) if e is not None
-        )
-    yield from predictors(formula)
-    yield from formula.fixed.offsets
-
-
-def predictors(formula: Formula) -> Iterator[ir.Expression]:
-    """The variables of the fixed part and of the random-effects terms."""
-    for terms in (formula.fixed.sum, *(term.columns for term in formula.random)):
-        yield from dict.fromkeys(terms.variables)
 
 
 def calls(expression: ir.Expression) -> Iterator[ir.Call]:

@@ -16,11 +16,12 @@ from lmeformula.design.values import Categories, Coding, Column, Logicals, Numbe
 from lmeformula.errors import FormulaDataError, SavedFitError
 from lmeformula.formula import ir
 from lmeformula.formula.formula import Formula
+from lmeformula.formula.parts import expressions, predictors
 from lmeformula.formula.show import expression_text
 from lmeformula.store.archive import Json
 from lmeformula.store.codec import FLAG, TEXT, Codec, Coded, Reader, Writer, choice, maybe, whole
 from lmeformula.store.containers import Array, Each, Levels, Pairs, Record
-from lmeformula.store.formulas import calls, expressions, predictors
+from lmeformula.store.formulas import calls
 from lmeformula.store.learned import LEARNED
 from lmeformula.store.observed import OBSERVED
 

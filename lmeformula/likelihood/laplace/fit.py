@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -242,22 +243,10 @@ def fit_laplace(
     def climb_from(where: Floats, *, quickly: bool = False) -> Summit:
         resumable.catch_up()
         memory.trail = Trail()
-        size = design.num_observations
+        rise = partial(ascend, climb, elements, where, design.num_observations, care.negligible)
         if quickly:
-            return ascend(
-                climb,
-                elements,
-                where,
-                size,
-                care.negligible,
-                max_steps=QUICK_STEPS,
-            )
-        return ascend(
-            climb,
-            elements,
-            where,
-            size,
-            care.negligible,
+            return rise(max_steps=QUICK_STEPS)
+        return rise(
             FURTHER * care.negligible if has_information else None,
             thorough=is_thorough and not alone,
             further=(elements.start(LARGE_SD),) if looks_far else (),
