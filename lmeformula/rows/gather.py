@@ -33,7 +33,7 @@ class Gathered:
     @property
     def num_bytes(self) -> int:
         """What they take."""
-        return sum(column.nbytes for column in self.columns.values())
+        return sum(map(_num_bytes, self.columns.values()))
 
 
 def gather(source: Source, names: Iterable[str]) -> Gathered:
@@ -53,7 +53,7 @@ def gather(source: Source, names: Iterable[str]) -> Gathered:
     wanted = list(dict.fromkeys(names)) or list(source.columns[:1])
     parts: dict[str, list[Any]] = {name: [] for name in wanted}
     texts: set[str] = set()
-    num_rows = num_bytes = 0
+    num_rows = 0
     for block in _blocks(source, wanted):
         num_rows += block.num_rows
         for place, name in enumerate(wanted):
@@ -61,16 +61,21 @@ def gather(source: Source, names: Iterable[str]) -> Gathered:
             if _is_text(column.type):
                 texts.add(name)
             parts[name].append(_compact(column))
-            num_bytes += parts[name][-1].nbytes
             if len(parts[name]) % MOST_DICTIONARIES == 0:
                 parts[name] = [_together(name, parts[name])]
         # Where the number of rows is known this is said after the first block.
         share = 1.0 if source.num_rows is None else num_rows / max(source.num_rows, 1)
-        check_room(source, wanted, num_bytes / max(share, TINY))
+        held = sum(_num_bytes(part) for each in parts.values() for part in each)
+        check_room(source, wanted, held / max(share, TINY))
     if not any(parts.values()):
         return Gathered(0, {name: pa.chunked_array([], pa.null()) for name in wanted}, frozenset())
     columns = {name: _together(name, parts[name]) for name in wanted}
     return Gathered(num_rows, columns, frozenset(texts))
+
+
+def _num_bytes(column: Any) -> int:
+    """What a column takes: a dictionary that several of its chunks share is there once."""
+    return int(column.get_total_buffer_size())
 
 
 def check_room(source: Source, names: list[str], num_bytes: float) -> None:

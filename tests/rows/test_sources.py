@@ -464,6 +464,15 @@ def test_what_memory_does_not_hold_is_refused(
         design("y ~ x", source)
 
 
+def test_names_that_blocks_share_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a" * 10_000, "b" * 10_000]
+    block = pa.table({"g": names})
+    monkeypatch.setattr(sys.modules["lmeformula.rows.gather"], "machine_memory", lambda: 1e6)
+    found = gather(source_of(ds.dataset([block] * 200)), ["g"])  # type: ignore[arg-type]
+    assert found.num_rows == 400
+    assert found.num_bytes < 50_000
+
+
 def test_a_fit_says_where_its_rows_were(tmp_path: Path) -> None:
     source, table = parts(TABLES[""], tmp_path)
     fit = lf.fit("y ~ x + (1 | g)", source)
