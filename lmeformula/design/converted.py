@@ -21,6 +21,7 @@ from lmeformula.design.values import (
     sorted_codes,
 )
 from lmeformula.errors import FormulaDataError
+from lmeformula.rows.dictionaries import with_named_levels
 
 
 def as_series(native: Any) -> nw.Series[Any]:
@@ -142,11 +143,7 @@ def of_dictionary(column: Any) -> Categories:
     """A factor of pyarrow's dictionary array, in the order of its dictionary."""
     import pyarrow as pa
 
-    if any(part.dictionary.null_count for part in column.chunks):  # pyarrow unites no such ones
-        column = pa.chunked_array(
-            [part.dictionary_decode() for part in column.chunks]
-        ).dictionary_encode()
-    whole = column.unify_dictionaries().combine_chunks()
+    whole = with_named_levels(column).unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
     indices = whole.indices.cast(pa.int64())  # they may have no sign

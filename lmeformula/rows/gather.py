@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmeformula.errors import FormulaDataError
+from lmeformula.rows.dictionaries import with_named_levels
 from lmeformula.rows.machine import GIB, machine_memory
 from lmeformula.rows.source import Source, reading
 
@@ -123,8 +124,7 @@ def _compact(column: Any) -> Any:
         values = column.type.value_type
         values = pa.large_string() if _is_text(values) else values
         kind = pa.dictionary(pa.int32(), values, column.type.ordered)
-        if any(part.dictionary.null_count for part in column.chunks):  # pyarrow unites no such ones
-            column = column.cast(column.type.value_type).dictionary_encode()
+        column = with_named_levels(column)
         return column if column.type == kind else column.cast(kind)
     return column
 
