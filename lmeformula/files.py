@@ -17,6 +17,19 @@ _SUFFIX = ".part"
 _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 
 
+def located(path: str | os.PathLike[str]) -> Path:
+    """Where a path that a user wrote leads: one that begins with ~ into the home folder.
+
+    Args:
+      path: as it was written.
+    """
+    place = Path(path)
+    try:
+        return place.expanduser()
+    except RuntimeError:  # nobody of that name has a home: it may be what the folder is called
+        return place
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write, and read again: a reader sees the old one or the new one, never half of one.

@@ -137,3 +137,20 @@ def test_what_a_killed_process_left_is_removed_by_the_next(kind: str, tmp_path: 
 
 def test_a_part_keeps_its_target_s_name_short() -> None:
     assert len(files._name_beside(Path("x" * 200)).name) < 80
+
+
+@pytest.mark.parametrize(
+    ("written", "leads"),
+    [
+        ("~/a", "HOME/a"),
+        ("~", "HOME"),
+        ("a/~", "a/~"),
+        ("a~", "a~"),
+        ("~nobody-here/a", "~nobody-here/a"),
+    ],
+)
+def test_a_path_may_begin_at_home(
+    written: str, leads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.located(written) == Path(leads.replace("HOME", str(tmp_path)))

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 from lmeformula.checkpoint.journal import Journal, kept_in, remove_pages
 from lmeformula.checkpoint.trees import digest
 from lmeformula.errors import CheckpointError, LmeFormulaWarning
-from lmeformula.files import write_whole
+from lmeformula.files import located, write_whole
 
 LOCK, MANIFEST, TRIAL = "checkpoint.lock", "checkpoint.json", "checkpoint.trial"
 FORMAT, VERSION = "lmeformula checkpoint", 1
@@ -77,17 +77,17 @@ def opened(path: str | os.PathLike[str] | None) -> Iterator[Folder | None]:
     Args:
       path: of the folder.
     Raises:
-      CheckpointError: if another process has it.
+      CheckpointError: if another process has it, or it is a file.
       OSError: if it cannot be made, or written to.
     """
     if path is None:
         yield None
         return
-    folder, had = Path(os.fspath(path)).absolute(), _had.get()
+    folder, had = located(path).absolute(), _had.get()
     if had is not None and had.path == folder:
         yield had
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     try:
         with _locked(folder / LOCK):
             _try_out(folder / TRIAL)
@@ -100,6 +100,16 @@ def opened(path: str | os.PathLike[str] | None) -> Iterator[Folder | None]:
         if not (folder / MANIFEST).exists():
             with suppress(OSError):  # other files are in it
                 folder.rmdir()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CheckpointError(
+            f"the checkpoint {folder} is no folder: a file has that name, or a part of it",
+            hint="Name another: it is made if it is not there.",
+        ) from error
 
 
 def _try_out(path: Path) -> None:

@@ -29,7 +29,7 @@ EVALUATION, ITERATION = "evaluation", "iteration"
 EVERY, SHARE = 5.0, 0.02
 # Seconds after which it is tried again to write where that failed.
 AGAIN = 60.0
-NAME, PATTERN = "checkpoint-{:08d}.npz", "checkpoint-????????.npz"
+NAME, PATTERN = "lmeformula-{:08d}.npz", "lmeformula-????????.npz"
 
 
 class Entry(NamedTuple):

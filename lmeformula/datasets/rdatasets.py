@@ -14,6 +14,7 @@ from lmeformula.datasets.catalogue import Dataset, describe_twin, shipped_names
 from lmeformula.datasets.download import Body, Limits, download, store
 from lmeformula.datasets.shipped import content_digest, typed
 from lmeformula.errors import DatasetError
+from lmeformula.files import located
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -97,7 +98,7 @@ def fetch(
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:
     if cache_dir is not None:
-        return Path(cache_dir).expanduser()
+        return located(cache_dir)
     import platformdirs
 
     return platformdirs.user_cache_path("lmeformula") / "rdatasets"

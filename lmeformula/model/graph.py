@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmeformula.design.design import Design
-from lmeformula.files import write_whole
+from lmeformula.files import located, write_whole
 from lmeformula.model.graphviz import run_dot
 from lmeformula.model.symbols import (
     GLUE,
@@ -94,7 +94,7 @@ class Graph:
         Raises:
           LmeFormulaError: graphviz's `dot` program is not installed, or failed.
         """
-        return write_whole(Path(path), run_dot(self.dot(), "png"))
+        return write_whole(located(path), run_dot(self.dot(), "png"))
 
     def __repr__(self) -> str:
         return self.text()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmeformula.errors import FormulaDataError, MissingLibraryError
+from lmeformula.files import located
 from lmeformula.rows.source import BLOCK_ROWS, Source, first_line, reading
 
 PARQUET = b"PAR1"
@@ -182,7 +183,7 @@ def _names(path: str) -> list[str]:
 
 
 def _matches(path: str) -> list[str]:
-    place = Path(path).expanduser()
+    place = located(path)
     if place.is_dir():
         # A folder may have such a name itself.
         found = sorted(str(each) for each in place.rglob("*.parquet") if each.is_file())

@@ -6,11 +6,12 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 
 from lmeformula.arguments import kinds
 from lmeformula.errors import ModelError
+from lmeformula.files import located
 from lmeformula.fit import FittedModel
 from lmeformula.prediction.predictor import link_columns
 from lmeformula.serving.inputs import LEVEL, NUMBER, TRUTH, Input
@@ -92,7 +93,7 @@ def export(fit: FittedModel, path: str | PathLike[str]) -> Exported:
       >>> [(one.name, one.kind) for one in written.inputs]
       [('Days', 'number'), ('Subject', 'level')]
     """
-    target = Path(fspath(path))
+    target = located(path)
     if os.path.lexists(target):
         raise FileExistsError(f"{target} exists; choose another path, or remove it first")
     if fit.model.design.recipe is None:

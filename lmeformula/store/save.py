@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from lmeformula.family import NO_OWN, Family, Own, is_from_table
 from lmeformula.family import family as find_family
 from lmeformula.family.predicted import with_predictors
 from lmeformula.family.thresholds import Patterned
+from lmeformula.files import located
 from lmeformula.fit import FittedModel
 from lmeformula.formula.links import linked_terms
 from lmeformula.model.compile import DTYPES, Model
@@ -78,7 +79,7 @@ def save(fit: FittedModel, path: str | PathLike[str], *, data: bool = False) -> 
         for name, codec in FIT.items()
     }
     header["texts"] = list(map(list, out.texts))
-    target = Path(fspath(path))
+    target = located(path)
     write_archive(target, header, out.arrays)
     return target
 
@@ -91,7 +92,7 @@ def load(
     max_bytes: int = MAX_BYTES,
 ) -> FittedModel:
     """Load what `save` wrote; see `lmeformula.api.load`."""
-    with open_archive(Path(fspath(path)), max_bytes) as archive:
+    with open_archive(located(path), max_bytes) as archive:
         header = _checked_header(archive)
         source = Reader(archive)
         with source.at("texts"):
