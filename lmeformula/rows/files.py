@@ -1,38 +1,42 @@
-"""Files of rows: one, or as many as match a pattern; Parquet is read by pyarrow, text by DuckDB."""
+"""Files of rows: one, or as many as match a pattern, Parquet or text."""
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmeformula.errors import FormulaDataError, MissingLibraryError
 from lmeformula.files import located
+from lmeformula.rows.folders import in_folders
 from lmeformula.rows.source import BLOCK_ROWS, Source, first_line, reading
+from lmeformula.rows.text import text_source
 
 PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
-# What a column of a text file may be; dates are text, which groups rows as well. Ids too long for 64 bits
-# would be one number as DOUBLE.
-TYPES = ("BOOLEAN", "BIGINT", "HUGEINT", "DOUBLE", "VARCHAR")
 _WHAT = "Give the path of a Parquet or a CSV file, a pattern of such paths, or a table."
 _INSTALL = (
     'Install it with: pip install "lmeformula[big]"; or read the file first, such as with '
     "pandas.read_csv(path)."
 )
-# What pandas' reader takes for a missing value in a text file; the same file gives the same rows here.
-MISSING = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
-    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
-)  # fmt: skip
+
+
+class _Found(NamedTuple):
+    """The files that a path means, sorted, and the folder that all of them are in."""
+
+    names: list[str]
+    folder: Path
 
 
 def files_source(path: str) -> Source:
     """The source that a path is: of one file, or of all that match a pattern, in the order of their names.
+
+    What folders in the one that is asked for are called, such as "year=2020", are columns; one that is in the
+    files themselves is not replaced.
 
     Args:
       path: of a Parquet or a CSV file (compressed or not), of a folder of Parquet files, or a pattern such as
@@ -41,41 +45,56 @@ def files_source(path: str) -> Source:
       The source.
     Raises:
       FormulaDataError: if there is no such file, there are files of both kinds, or one cannot be read.
-      MissingLibraryError: if the library that reads them cannot be imported.
+      MissingLibraryError: if pyarrow cannot be imported.
     """
-    names = _names(path)
-    several = f" ({len(names):,} files)" if len(names) > 1 else ""
-    opened = parquet_source if _are_parquet(path, names) else text_source
-    return opened(f"{path}{several}", names)
+    found = _found(path)
+    several = f" ({len(found.names):,} files)" if len(found.names) > 1 else ""
+    are_parquet = _are_parquet(path, found.names)
+    with _needed(path):
+        opened = parquet_source if are_parquet else text_source
+        return opened(f"{path}{several}", found.names, found.folder)
 
 
 @contextmanager
-def _needed(title: str, library: str) -> Iterator[None]:
+def _needed(title: str) -> Iterator[None]:
     """Say which library is missing where it cannot be imported."""
     try:
-        yield
+        import pyarrow  # noqa: F401 - whether it is there
     except ImportError as error:
         raise MissingLibraryError(
-            f"reading {title} needs {library}, which cannot be imported", hint=_INSTALL
+            f"reading {title} needs pyarrow, which cannot be imported", hint=_INSTALL
         ) from error
+    yield
 
 
-def parquet_source(title: str, names: list[str]) -> Source:
+def parquet_source(title: str, names: list[str], folder: Path) -> Source:
     """The source that Parquet files are; columns have the types that whoever wrote them gave them.
 
+    Args:
+      title: what they are called.
+      names: their paths.
+      folder: where they are; folders in it may be columns, see `files_source`.
+    Returns:
+      The source.
     Raises:
       FormulaDataError: if they are damaged, or do not fit together.
-      MissingLibraryError: if pyarrow cannot be imported.
     """
-    with _needed(title, "pyarrow"):
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-        import pyarrow.parquet as pq
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
     with reading(title):
         # A column that is whole in one file and has missing values in the next has several types.
         schemas = [pq.read_schema(name) for name in names]
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-        dataset = ds.dataset(names, schema=schema.remove_metadata(), format="parquet")
+        schema = pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
+        added = in_folders(names, folder, schema.names)
+        said = pa.schema([(key, values.type) for key, values in added.items()])
+        dataset = ds.dataset(
+            names,
+            schema=pa.schema([*schema, *said]),
+            format="parquet",
+            partitioning=ds.partitioning(said, flavor="hive") if added else None,
+        )
         num_rows = dataset.count_rows()
     # pandas keeps the labels of rows as a column, which "." would take for a predictor.
     columns = tuple(name for name in dataset.schema.names if not INDEX.fullmatch(name))
@@ -84,6 +103,14 @@ def parquet_source(title: str, names: list[str]) -> Source:
 
 def dataset_source(dataset: Any) -> Source:
     """The source that a pyarrow Dataset is."""
+    import pyarrow as pa
+
+    if pa.null() in dataset.schema.types:
+        # The first of its files has no values there, and says nothing of those of others.
+        schemas = [part.physical_schema for part in dataset.get_fragments()]
+        schema = pa.unify_schemas([dataset.schema, *schemas], promote_options="permissive")
+        names = dataset.schema.names
+        dataset = dataset.replace_schema(pa.schema([schema.field(name) for name in names]))
 
     def blocks(wanted: list[str]) -> Iterator[Any]:
         # By default sixteen blocks are read ahead of the one that is looked at.
@@ -92,68 +119,6 @@ def dataset_source(dataset: Any) -> Source:
         )
 
     return Source("a pyarrow Dataset", tuple(dataset.schema.names), blocks)
-
-
-def text_source(title: str, names: list[str]) -> Source:
-    """The source that text files are: CSV, compressed or not, of any delimiter that DuckDB finds.
-
-    Raises:
-      FormulaDataError: if they cannot be read as a table.
-      MissingLibraryError: if DuckDB cannot be imported.
-    """
-    with _needed(title, "DuckDB"):
-        import duckdb
-    connection = duckdb.connect()
-    with reading(title):
-        relation = _text_relation(connection, names)
-        by_folder = _by_folder(names, relation.columns)
-        words = _words(connection, names, relation)
-        if words or by_folder:
-            relation = _text_relation(connection, names, words, by_folder)
-    return replace(relation_source(relation), name=title)
-
-
-def _text_relation(
-    connection: Any, names: list[str], words: Iterable[str] = (), by_folder: bool = False
-) -> Any:
-    """The rows of text files; the columns of `words` are text, whatever they look like."""
-    return connection.read_csv(
-        # What DuckDB gets is a pattern: "a[1].csv" would be a1.csv.
-        [glob.escape(name) for name in names],
-        header=True,
-        # Files may have their columns in any order.
-        union_by_name=True,
-        hive_partitioning=by_folder,
-        # The whole of a file says what its columns are: a part may hold whole numbers alone.
-        sample_size=-1,
-        na_values=list(MISSING),
-        auto_type_candidates=list(TYPES),
-        dtype=dict.fromkeys(words, "VARCHAR"),
-    )
-
-
-def _by_folder(names: list[str], columns: list[str]) -> bool:
-    """Whether all files are in folders such as "year=2020", which no column of theirs is called like.
-
-    What a folder says would replace the column.
-    """
-    found = {
-        tuple(part.partition("=")[0].casefold() for part in Path(name).parts[:-1] if "=" in part)
-        for name in names
-    }
-    keys = found.pop()
-    return not found and bool(keys) and not {name.casefold() for name in columns} & set(keys)
-
-
-def _words(connection: Any, names: list[str], relation: Any) -> list[str]:
-    """Columns that DuckDB takes for logical values and pandas for text: "yes" and "no", "t" and "f"."""
-    kinds = zip(relation.columns, relation.types, strict=True)
-    truths = [name for name, kind in kinds if str(kind) == "BOOLEAN"]
-    if not truths:
-        return []
-    tests = ", ".join(f"bool_and(lower({_quoted(name)}) in ('true', 'false'))" for name in truths)
-    found = _text_relation(connection, names, truths).aggregate(tests).fetchall()[0]
-    return [name for name, is_truth in zip(truths, found, strict=True) if is_truth is False]
 
 
 def relation_source(relation: Any) -> Source:
@@ -170,8 +135,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _names(path: str) -> list[str]:
-    """The files that a path means, sorted."""
+def _found(path: str) -> _Found:
     if not path:
         raise FormulaDataError("there is no file without a name", hint=_WHAT)
     try:
@@ -182,7 +146,7 @@ def _names(path: str) -> list[str]:
         ) from error
 
 
-def _matches(path: str) -> list[str]:
+def _matches(path: str) -> _Found:
     place = located(path)
     if place.is_dir():
         # A folder may have such a name itself.
@@ -192,13 +156,14 @@ def _matches(path: str) -> list[str]:
                 f"the folder {path} has no Parquet files",
                 hint='Give a pattern for others: "folder/*.csv".',
             )
-        return found
+        return _Found(found, place)
     if place.is_file():
-        return [str(place)]
+        return _Found([str(place)], place.parent)
     found = sorted(each for each in glob.glob(str(place), recursive=True) if Path(each).is_file())  # noqa: PTH207 - any part of the path may be a pattern
     if not found:
         raise FormulaDataError(f"there is no file {path}", hint=_WHAT)
-    return found
+    patterns = [number for number, part in enumerate(place.parts) if glob.has_magic(part)]
+    return _Found(found, Path(*place.parts[: patterns[0]]))
 
 
 def _are_parquet(path: str, names: list[str]) -> bool:

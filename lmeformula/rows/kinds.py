@@ -21,7 +21,7 @@ def source_of(data: Any) -> Source | None:
       The source, of which nothing but the names of the columns has been read.
     Raises:
       FormulaDataError: if there is no such file, or it is neither Parquet nor CSV.
-      MissingLibraryError: if DuckDB, which reads files, cannot be imported.
+      MissingLibraryError: if pyarrow, which holds what is read, cannot be imported.
     Example:
       >>> source_of({"x": [1.0]}) is None
       True
