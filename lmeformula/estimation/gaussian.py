@@ -210,7 +210,15 @@ def _by_probes(model: Model, reml: bool, seed: int, options: Options) -> _Ended:
         outcome = Outcome.INTERRUPTED
     return _Ended(
         found,
-        *_examined(data, model, found, arrive, None if last.interrupted else witness, outcome),
+        *_examined(
+            data,
+            model,
+            found,
+            arrive,
+            None if last.interrupted else witness,
+            outcome,
+            last.stderr_share,
+        ),
         effects,
         last.loglik,
         last.loglik_error,
@@ -239,8 +247,12 @@ def _examined(
     arrive: Callable[[], Arrival],
     witness: Witness | None,
     outcome: Outcome,
+    stderr_share: Floats | None = None,
 ) -> _Examined:
-    """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding."""
+    """Work out standard errors, and prove the fit; none of a perfect fit, whose errors would be rounding.
+
+    Standard errors by probes have Monte Carlo errors (d,), given relative to them.
+    """
     sigma, d, p = found.params.residual_sd, model.space.size, model.space.num_fixed
     nothing = Errors("exact", np.full((d, d), np.nan), fixed_vcov=np.full((p, p), np.nan))
     if found.perfect:
@@ -258,7 +270,9 @@ def _examined(
     except np.linalg.LinAlgError:
         # Sigma is too small a share of the effects for derivatives in numbers of this precision.
         return _Examined(nothing, nothing_to_examine(), Outcome.OPTIMIZER_STALLED)
-    return _Examined(Errors("exact", vcov, fixed_vcov=fixed_vcov), certificate, outcome)
+    unsure = None if stderr_share is None else stderr_share * stderr_of(vcov)
+    errors = Errors("exact", vcov, stderr_error=unsure, fixed_vcov=fixed_vcov)
+    return _Examined(errors, certificate, outcome)
 
 
 def _settled(

@@ -13,6 +13,7 @@ from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.algebra.probes import probe, random_signs
 from lmeformula.arrays import Floats, Mask
 from lmeformula.checkpoint.journal import stop
+from lmeformula.likelihood.sureness import Sureness, scatter
 from lmeformula.model.params import Params, ParamSpace
 
 # Probes of the first ascent: their scatter must tell the error, and designs seldom need more. Two of them lead
@@ -58,6 +59,9 @@ class ProbedFit(NamedTuple, Generic[F]):
       factor: M at the optimum, with all probes.
       loglik: the log-likelihood there.
       loglik_error: its Monte Carlo standard error.
+      follow: (d, d) how psi moves with what the likelihood has, where it has not all.
+      sureness: what standard errors owe to probes, and
+      stderr_share: (d,) their Monte Carlo errors, relative; None where these are not known.
       lost: whether there are no derivatives at the end: beyond numbers of this precision, or of a perfect fit.
       num_evaluations: how often the likelihood was evaluated, over all sets of probes.
       is_sharp: whether every Monte Carlo error is as small as was asked.
@@ -73,6 +77,9 @@ class ProbedFit(NamedTuple, Generic[F]):
     factor: ProbedFactor
     loglik: float
     loglik_error: float
+    follow: Floats | None = None
+    sureness: Sureness | None = None
+    stderr_share: Floats | None = None
     lost: bool = False
     num_evaluations: int = 0
     is_sharp: bool = False
@@ -150,12 +157,8 @@ def mc_covariance(scores: Floats, information: Floats, inside: Mask) -> Floats:
       information: (d, d) observed information.
       inside: (d,) parameters that are not at their boundary.
     """
-    covariance = np.zeros_like(information)
-    use = np.ix_(inside, inside)
-    inverse, _ = _inverse(information[use])
-    noise = np.atleast_2d(np.cov(scores[:, inside], rowvar=False)) / len(scores)
-    covariance[use] = inverse @ noise @ inverse
-    return covariance
+    inverse, _ = inverse_inside(information, inside)
+    return np.asarray(inverse @ scatter(scores) @ inverse / len(scores))
 
 
 def excess(covariance: Floats, information: Floats, inside: Mask, tolerance: float) -> float:
@@ -163,10 +166,9 @@ def excess(covariance: Floats, information: Floats, inside: Mask, tolerance: flo
 
     Parameters without one, beside others at a boundary, do not count.
     """
-    use = np.ix_(inside, inside)
-    variances = np.diag(_inverse(information[use])[0])
+    variances = np.diag(inverse_inside(information, inside)[0])
     has_one = variances > 0
-    errors = np.sqrt(np.diag(covariance)[inside][has_one])
+    errors = np.sqrt(np.diag(covariance)[has_one])
     return float((errors / (tolerance * np.sqrt(variances[has_one]))).max(initial=0.0))
 
 
@@ -177,11 +179,17 @@ def more_probes(count: int, too_large: float, max_probes: int) -> int:
 
 def loglik_error(log_dets: Floats) -> float:
     """Standard error of the log-likelihood from (m,) estimates of log |M|."""
-    return 0.5 * float(log_dets.std(ddof=1)) / math.sqrt(len(log_dets))
+    return 0.5 * math.sqrt(float(scatter(log_dets[:, None])[0, 0]) / len(log_dets))
 
 
 def last_step(
-    space: ParamSpace, psi: Floats, inside: Mask, information: Floats, score: Floats, params: Params
+    space: ParamSpace,
+    psi: Floats,
+    inside: Mask,
+    information: Floats,
+    score: Floats,
+    params: Params,
+    follow: Floats | None = None,
 ) -> tuple[Floats, Params]:
     """Newton's step with the observed information, for parameters that are not at their boundary.
 
@@ -192,14 +200,15 @@ def last_step(
       information: (d, d) observed information.
       score: (d,).
       params: the parameters of psi, boundary ones exactly; covariances that are on a boundary stay.
+      follow: (d, d) how psi moves with what the likelihood has; as that, by default.
     Returns:
       psi and the parameters after the step.
     """
-    inverse, is_maximum = _inverse(information[np.ix_(inside, inside)])
+    inverse, is_maximum = inverse_inside(information, inside)
     if not is_maximum:
         return psi, params  # what stands for a boundary may leave no maximum of the others
-    psi = psi.copy()
-    psi[inside] += inverse @ score[inside]
+    step = inverse @ score
+    psi = psi + (step if follow is None else follow @ step)
     moved = space.to_natural(psi)
     covariances = tuple(
         new if inside[place].all() else old
@@ -210,15 +219,18 @@ def last_step(
     return psi, moved._replace(covariances=covariances)
 
 
-def _inverse(information: Floats) -> tuple[Floats, bool]:
-    """The inverse in the directions that have information, and whether in none the likelihood bends upwards.
+def inverse_inside(information: Floats, inside: Mask) -> tuple[Floats, bool]:
+    """The inverse (d, d) in the directions that have information, and whether in none the likelihood bends up.
 
-    A coefficient of rows that say nothing, as without trials, has none.
+    It is zero outside. A coefficient of rows that say nothing, as without trials, has none.
     """
-    diagonal = np.abs(np.diag(information))
+    found, use = np.zeros_like(information), np.ix_(inside, inside)
+    inner = information[use]
+    diagonal = np.abs(np.diag(inner))
     scale = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
-    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    values, vectors = np.linalg.eigh(inner * np.outer(scale, scale))
     least = NOTHING * len(values)
     known = np.abs(values) > least
     moves = scale[:, None] * vectors[:, known]
-    return np.asarray((moves / values[known]) @ moves.T), bool((values > -least).all())
+    found[use] = (moves / values[known]) @ moves.T
+    return found, bool((values > -least).all())

@@ -22,6 +22,7 @@ from lmeformula.likelihood.laplace.iterative import IterativeLaplace, fresh_prob
 from lmeformula.likelihood.laplace.likelihood import approximate
 from lmeformula.likelihood.laplace.modes import place
 from lmeformula.likelihood.probing import loglik_error
+from lmeformula.likelihood.sureness import scatter
 
 # Fresh probes: their scatter is the error of what they say.
 FRESH = 16
@@ -78,12 +79,11 @@ def _of_probes(
     at: Arrival, scores: Floats, bounds: tuple[Bound, ...], second: float, error: float
 ) -> Evidence:
     """From scores (m, d) by each probe, and the log-likelihood with its error."""
-    scatter = np.atleast_2d(np.cov(scores, rowvar=False)) / len(scores)
     return Evidence.of(
         at,
         gradient=scores.mean(axis=0),
         noise=PROBED_NOISE,
-        scatter=scatter + at.scatter,
+        scatter=scatter(scores) / len(scores) + at.scatter,
         bounds=bounds,
         second=second,
         allowed=LEAST_DIFFERENCE + RARE * error,

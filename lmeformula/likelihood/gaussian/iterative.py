@@ -7,15 +7,12 @@ over the probes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
 
 from lmeformula.algebra.probed import ProbedFactor
 from lmeformula.arrays import Floats, Mask
-from lmeformula.checkpoint.journal import done
 from lmeformula.likelihood import probing
 from lmeformula.likelihood.ascent import ascend
 from lmeformula.likelihood.evaluation import Summit, where_told
@@ -24,28 +21,24 @@ from lmeformula.likelihood.gaussian.exact import ExactFit, elements_at, looker, 
 from lmeformula.likelihood.gaussian.from_residuals import is_perfect
 from lmeformula.likelihood.gaussian.likelihood import (
     log_likelihood_of,
-    pull_of_data,
     relative_factors,
     score,
     scores_of,
     solve,
 )
 from lmeformula.likelihood.gaussian.orthogonal import Orthogonal
-from lmeformula.likelihood.gaussian.posterior import fixed_information
+from lmeformula.likelihood.gaussian.probed_information import Ways, observed_by_probes
 from lmeformula.likelihood.gaussian.solution import Solution
 from lmeformula.likelihood.gaussian.sums import Sums
 from lmeformula.likelihood.integrated import integrated
 from lmeformula.likelihood.resumable import Resumable
 from lmeformula.likelihood.singular import any_singular
+from lmeformula.likelihood.sureness import Sureness
 from lmeformula.model.bounds import BOUNDARY_SD, off_bounds
 from lmeformula.model.params import Params, ParamSpace
 
 # Where the optimiser starts: the relative sd of every coefficient.
 FIRST_SD = 0.4
-# Step of the differences for the observed information, in log sds. The probes are the same on both ends, and
-# the equations good to eight digits.
-DIFFERENCE = 1e-3
-Ways = Callable[[Floats, Mask], Floats]
 IterativeFit = probing.ProbedFit[ExactFit[ProbedFactor]]
 
 
@@ -127,17 +120,21 @@ def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) ->
         space, space.to_free(params), BOUNDARY_SD * sigma, data.column_scales()
     )
     perfect = space.held_sd is None and is_perfect(data.rows, solution.rss, solution.missed)
-    d = space.size
+    d, follow, sure, unsure = space.size, None, None, None
     information, mc_covariance, lost = np.zeros((d, d)), np.zeros((d, d)), perfect
     if not perfect:
         try:
-            scores, information = _derivatives(problem, psi, inside, solution, earlier)
+            scores, information, follow, sure = _derivatives(
+                problem, psi, inside, solution, earlier
+            )
         except np.linalg.LinAlgError:
             lost = True
         else:
             mean = scores.mean(axis=0)
-            psi, params = probing.last_step(space, psi, inside, information, mean, params)
+            psi, params = probing.last_step(space, psi, inside, information, mean, params, follow)
             mc_covariance = probing.mc_covariance(scores, information, inside)
+            mc_covariance = follow @ mc_covariance @ follow.T
+            unsure = sure.errors(scores, probing.inverse_inside(information, inside)[0])
     loglik = log_likelihood_of(data, solution, sigma**2, reml)
     return probing.ProbedFit(
         found=ExactFit(
@@ -161,6 +158,9 @@ def _fit_with(problem: _Problem, start: Floats, earlier: IterativeFit | None) ->
         factor=solution.factor,
         loglik=loglik,
         loglik_error=probing.loglik_error(solution.factor.probed.log_det_each),
+        follow=follow,
+        sureness=sure,
+        stderr_share=unsure,
         lost=lost,
     )
 
@@ -171,9 +171,9 @@ def _derivatives(
     inside: Mask,
     solution: Solution[ProbedFactor],
     earlier: IterativeFit | None,
-) -> tuple[Floats, Floats]:
-    """The score (m, d) by each probe at psi, and the observed information there (d, d)."""
-    data, space, _, reml, _ = problem
+) -> tuple[Floats, Floats, Floats, Sureness]:
+    """The score (m, d) by each probe at psi, and the observed information (d, d) with what comes along."""
+    data, space, _, reml, ways = problem
     at = solution
     settled = zip(solution.factor.lambdas, relative_factors(space, psi), strict=True)
     if not all(np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in settled):
@@ -181,56 +181,8 @@ def _derivatives(
         at = cast(Solution[ProbedFactor], score(data, space, psi, reml)[1])
     scores = scores_of(data, space, psi, at, reml)
     if earlier is None or (earlier.inside != inside).any():
-        return scores, _observed_information(problem, psi, inside, scores.mean(axis=0), at)
-    return scores, earlier.information
-
-
-def _observed_information(
-    problem: _Problem, psi: Floats, inside: Mask, here: Floats, found: Solution[ProbedFactor]
-) -> Floats:
-    """(d, d) observed information of psi, where the score is `here` (d,).
-
-    That of theta is by differences of the score with the same probes.
-
-    They are taken along the ways of theta: where the columns of a term are nearly equal, a single sd or
-    correlation that moves changes the likelihood out of all proportion.
-
-    That of the restricted likelihood has nothing beside the fixed effects' own block; see information.py.
-    The log-likelihood along which all sds grow together is known, -n log c - r'V^-1 r / 2 c^2: that gives the
-    information of log sigma from the others'.
-    """
-    data, space, _, reml, ways = problem
-
-    def mean_score(at: Floats) -> Floats:
-        return np.asarray(score(data, space, at, reml)[0].mean(axis=0))
-
-    d, p = space.size, space.num_fixed
-    information = np.zeros((d, d))
-    sigma = space.residual_sd(psi)
-    information[:p, :p] = fixed_information(data, found, sigma)
-    own = space.own_slice
-    theta = np.flatnonzero(inside[p : own.start]) + p
-    along = (np.eye(d) if ways is None else ways(psi, inside))[np.ix_(theta, theta)]
-    falls = np.zeros((d, len(theta)))
-    for j, way in enumerate(along.T):
-        moved = psi.copy()
-        moved[theta] += DIFFERENCE * way
-        falls[:, j] = (here - done("score", moved, partial(mean_score, moved))) / DIFFERENCE
-    if len(theta):
-        back = np.linalg.inv(along)
-        bends = along.T @ falls[theta]
-        information[np.ix_(theta, theta)] = back.T @ (0.5 * (bends + bends.T)) @ back
-        if not reml:
-            mixed = falls[:p] @ back
-            information[:p, theta], information[theta, :p] = mixed, mixed.T
-    grows = np.zeros(d)
-    for term, place in zip(space.terms, space.theta_slices, strict=True):
-        grows[place.start : place.start + term.structure.num_sds(len(term.columns))] = 1.0
-    pull = pull_of_data(space, psi, found)
-    column = 2.0 * pull - grows @ information
-    column[:p] = 0.0 if reml else column[:p] + 2.0 * here[:p]
-    column[own] = 2.0 * (found.rss / sigma**2 - grows @ pull) - grows @ column
-    information[own], information[:, own] = column, column[:, None]
-    information[~inside] = 0.0
-    information[:, ~inside] = 0.0
-    return information
+        found = observed_by_probes(data, space, psi, inside, at, scores, reml, ways)
+        return scores, found.informations.mean(axis=0), found.follow, found.sureness
+    assert earlier.follow is not None
+    assert earlier.sureness is not None
+    return scores, earlier.information, earlier.follow, earlier.sureness
