@@ -32,6 +32,10 @@ class Layout(NamedTuple):
       matrices: (n, l k) CSR model matrix Z of each term, in formula order.
       starts: where each term starts in a vector of all effects: lead first, then the rest; by formula order.
       transposed: (l k, n) Z' of each term, on the same numbers: small fits wait for scipy to make one.
+      num_effects: q, the number of random effects.
+      lead_size: number of effects of the lead term.
+      places: where the effects of each term are in a vector of all effects.
+      places_in_rest: the same in a vector of the rest's effects; of the lead term nowhere.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -40,27 +44,18 @@ class Layout(NamedTuple):
     matrices: tuple[sp.csr_array, ...]
     starts: tuple[int, ...]
     transposed: tuple[sp.csc_array, ...]
-
-    @property
-    def num_effects(self) -> int:
-        """q, the number of random effects."""
-        return sum(levels * k for levels, k in self.sizes)
-
-    @property
-    def lead_size(self) -> int:
-        """Number of effects of the lead term."""
-        levels, k = self.sizes[self.lead]
-        return levels * k
+    num_effects: int
+    lead_size: int
+    places: tuple[slice, ...]
+    places_in_rest: tuple[slice, ...]
 
     def place(self, term: int) -> slice:
         """Where the effects of a term are in a vector of all effects."""
-        levels, k = self.sizes[term]
-        return slice(self.starts[term], self.starts[term] + levels * k)
+        return self.places[term]
 
     def in_rest(self, term: int) -> slice:
         """Where the effects of a term of the rest are in a vector of the rest's."""
-        place = self.place(term)
-        return slice(place.start - self.lead_size, place.stop - self.lead_size)
+        return self.places_in_rest[term]
 
     def values(self, term: int) -> Floats:
         """(n, k) the columns of a term."""
@@ -139,7 +134,11 @@ def layout(terms: tuple[TermBlock, ...]) -> Layout:
     # Rows have as many columns in one term as in another: what says so is there once.
     pointers = {k: np.arange(0, len(terms[0].index) * k + 1, k, dtype=np.int32) for _, k in sizes}
     matrices = tuple(model_matrix(term, pointers[len(term.columns)]) for term in terms)
-    return Layout(sizes, lead, rest, (), tuple(starts), ()).with_matrices(matrices)
+    size = counts[lead]
+    places = tuple(slice(at, at + count) for at, count in zip(starts, counts, strict=True))
+    in_rest = tuple(slice(place.start - size, place.stop - size) for place in places)
+    found = Layout(sizes, lead, rest, (), tuple(starts), (), sum(counts), size, places, in_rest)
+    return found.with_matrices(matrices)
 
 
 def model_matrix(term: TermBlock, pointers: Codes | None = None) -> sp.csr_array:
@@ -201,6 +200,7 @@ class CrossProducts:
         is missing in `between` without them, and is an element like others with them.
       full: (l, k, r) the between block, where so much of it is there that sums over all of it are faster still.
       thin: the rest without its zeros, where it has nearly nothing else.
+      back: the transpose of the pattern of `between`, where that was made once.
     """
 
     lead: Floats
@@ -209,6 +209,12 @@ class CrossProducts:
     pairs: Pairs | None = None
     full: Floats | None = None
     thin: sp.csr_array | None = None
+    back: sp.csc_array | None = None
+
+    def turned(self, rows: sp.csr_array) -> sp.csc_array:
+        """The transpose of `between`, or of other elements in its pattern."""
+        is_alike = self.back is not None and rows.indices is self.between.indices
+        return with_elements(self.back, rows.data) if is_alike else rows.T
 
     def squared(self) -> CrossProducts:
         """With the square of each element in its place."""
@@ -219,7 +225,8 @@ class CrossProducts:
         size = self.between.shape[0]
         top, bottom = columns[:size], columns[size:]
         first, rest = times_blocks(self.lead, top), self.rest if self.thin is None else self.thin
-        return np.concatenate([first + self.between @ bottom, self.between.T @ top + rest @ bottom])
+        back = self.turned(self.between)
+        return np.concatenate([first + self.between @ bottom, back @ top + rest @ bottom])
 
     def sums(self, plan: Layout) -> tuple[Floats, ...]:
         """(k, k) sums of the diagonal blocks over each term's levels, in formula order."""
@@ -236,7 +243,7 @@ class CrossProducts:
         """(r, r): sum over the levels of C_l' K_l C_l, for symmetric K (l, k, k)."""
         if self.full is not None:
             rows = self.full.reshape(-1, self.full.shape[2])
-            return np.asarray(rows.T @ (middles @ self.full).reshape(rows.shape))
+            return np.asarray(rows.T @ stacked(middles, self.full).reshape(rows.shape))
         if self.pairs is None:
             # sparse x sparse, then dense: far fewer products than a dense triangular solve
             return np.asarray(
@@ -271,6 +278,11 @@ class CrossProducts:
                 middles = 0.5 * (middles + middles.transpose(0, 2, 1))
                 total[a, b] = total[b, a] = np.vdot(self.gram(middles), matrix)
         return total
+
+
+def stacked(left: Floats, right: Floats) -> Floats:
+    """Products of stacked matrices; those of one number are no loop over matrices."""
+    return np.asarray(left * right if left.shape[-2:] == (1, 1) else left @ right)
 
 
 def times_blocks(blocks: Floats, columns: Floats, *, transpose: bool = False) -> Floats:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from lmeformula.algebra.crossproducts import Layout
+from lmeformula.algebra.crossproducts import Layout, stacked
 from lmeformula.algebra.factor import Factor
 from lmeformula.algebra.inverse import Met, covariances
 from lmeformula.algebra.lambdas import triangular_solved
@@ -146,9 +146,9 @@ def _trace_products(
     elements = np.ascontiguousarray((cells.of_rows @ weights).T)
     here, moved = cells.blank(), cells.blank()
     cells.fill(here, elements[0])
-    own, between = _times(here[0], first), here[1]
+    own, between = stacked(here[0], first), here[1]
     outward = _times_rest(plan, between, lambdas)
-    inner = _times(back, _times(inverse, _times(first.T, outward))).reshape(
+    inner = stacked(back, stacked(inverse, stacked(first.T, outward))).reshape(
         len(outward) * len(first), r
     )
     square = _times_rest(plan, here[2], lambdas).T
@@ -163,15 +163,15 @@ def _trace_products(
         )
         turned = tuple(change[place] for change in changes)
         lead_turned = turned[plan.lead].T
-        half = _times(lead_turned, own)
-        lead = half + half.swapaxes(1, 2) + _times(first.T, _times(moved[0], first))
-        in_lead[:] = _times(_times(inverse, lead), back)
+        half = stacked(lead_turned, own)
+        lead = half + half.swapaxes(1, 2) + stacked(first.T, stacked(moved[0], first))
+        in_lead[:] = stacked(stacked(inverse, lead), back)
         if not r:
             continue
         moves = _times_rest(plan, between, turned) + _times_rest(plan, moved[1], lambdas)
-        moves = _times(lead_turned, outward) + _times(first.T, moves)
-        followed = _times(lead, inner.reshape(moves.shape))
-        scaled = _times(inverse, moves - followed).reshape(inner.shape)
+        moves = stacked(lead_turned, outward) + stacked(first.T, moves)
+        followed = stacked(lead, inner.reshape(moves.shape))
+        scaled = stacked(inverse, moves - followed).reshape(inner.shape)
         # Off the diagonal there are two such blocks.
         scaled *= np.sqrt(2.0)
         np.matmul(scaled, root, out=in_between.reshape(inner.shape))
@@ -181,11 +181,6 @@ def _trace_products(
         whole += _times_rest(plan, _times_rest(plan, moved[2], lambdas).T, lambdas)
         np.matmul(root.T @ whole, root, out=in_rest)
     return np.asarray(parts @ parts.T)
-
-
-def _times(left: Floats, right: Floats) -> Floats:
-    """Products of stacked matrices, of which those of one number are no loop over matrices."""
-    return np.asarray(left * right if left.shape[-2:] == (1, 1) else left @ right)
 
 
 def _times_rest(plan: Layout, columns: Floats, factors: tuple[Floats, ...]) -> Floats:

@@ -19,7 +19,13 @@ import scipy.sparse as sp
 from scipy.linalg import lapack
 
 from lmeformula.algebra.complement import Complement, complement
-from lmeformula.algebra.crossproducts import CrossProducts, Layout, block_rows, times_blocks
+from lmeformula.algebra.crossproducts import (
+    CrossProducts,
+    Layout,
+    block_rows,
+    stacked,
+    times_blocks,
+)
 from lmeformula.algebra.inverse import Inverse, Met, covariances, leverages
 from lmeformula.algebra.lambdas import (
     apply_lambda,
@@ -99,7 +105,7 @@ class Factor(ByModes):
     @cached_property
     def _scaled_back(self) -> sp.csc_array:
         """(r, lead_size) the transpose of `scaled`, for all that is solved with."""
-        return self.scaled.T
+        return self.products.turned(self.scaled)
 
     @cached_property
     def rest_inverse(self) -> Floats:
@@ -233,8 +239,8 @@ class Factor(ByModes):
     @cached_property
     def lead_rows(self) -> Floats:
         """(l, k, k) D^-1 Lambda_1': the between block's rows times these are F but for Lambda_2."""
-        inner = self.lead_inverse.transpose(0, 2, 1) @ self.lead_inverse
-        return np.asarray(inner @ self.lambdas[self.plan.lead].T)
+        inner = stacked(self.lead_inverse.transpose(0, 2, 1), self.lead_inverse)
+        return stacked(inner, self.lambdas[self.plan.lead].T)
 
     def lead_forms(self) -> Floats:
         """(l, k, k) diagonal blocks of F S^-1 F', which with D^-1 make those of M^-1."""
@@ -245,7 +251,7 @@ class Factor(ByModes):
             values = pairs.read(self.rest_inverse_below)
             forms = pairs.forms(values * scales[pairs.rows] * scales[pairs.columns])
         rows = self.lead_rows
-        return np.asarray(rows @ forms @ rows.transpose(0, 2, 1))
+        return stacked(stacked(rows, forms), rows.transpose(0, 2, 1))
 
     def _outward_inverse(self) -> Floats:
         """(r, r) Lambda_2 S^-1 Lambda_2'."""
@@ -294,8 +300,10 @@ def factorize(
     """
     first = lambdas[plan.lead]
     _, k = plan.sizes[plan.lead]
-    blocks = first.T @ products.lead @ first + np.eye(k)
-    lead: Floats = np.asarray(np.linalg.cholesky(blocks), float)
+    blocks = stacked(stacked(first.T, products.lead), first) + np.eye(k)
+    if k == 1 and not (blocks > 0.0).all():
+        raise np.linalg.LinAlgError("a block of the lead term is not positive definite")
+    lead: Floats = np.sqrt(blocks) if k == 1 else np.asarray(np.linalg.cholesky(blocks), float)
     inverse: Floats = np.asarray(np.linalg.inv(lead) if k > 1 else 1.0 / lead, float)
     log_det = 2.0 * float(np.log(np.diagonal(lead, axis1=1, axis2=2)).sum())
     if not plan.rest:
@@ -303,14 +311,15 @@ def factorize(
         return Factor(
             plan, products, lambdas, lead, inverse, products.between, rest, log_det, incidence
         )
-    turned = inverse @ first.T
+    turned = stacked(inverse, first.T)
     scaled = block_rows(turned, products.between)
-    schur = scaled_schur(plan, products, lambdas, turned.transpose(0, 2, 1) @ turned)
-    schur[np.diag_indices_from(schur)] += 1.0
+    middles = stacked(turned.transpose(0, 2, 1), turned)
+    schur = scaled_schur(plan, products, lambdas, middles)
+    schur.flat[:: len(schur) + 1] += 1.0
     # LAPACK works by columns: the upper factor of the transpose is the lower one, without a copy.
     upper, status = lapack.dpotrf(schur.T, lower=0, overwrite_a=1, clean=1)
     if status != 0:
         raise np.linalg.LinAlgError("the Schur complement is not positive definite")
     rest = upper.T
-    log_det += 2.0 * float(np.log(np.diag(rest)).sum())
+    log_det += 2.0 * float(np.log(rest.diagonal()).sum())
     return Factor(plan, products, lambdas, lead, inverse, scaled, rest, log_det, incidence)

@@ -15,16 +15,16 @@ import scipy.sparse as sp
 from lmeformula.algebra.crossproducts import CrossProducts, Layout
 from lmeformula.algebra.factor import Factor, factorize
 from lmeformula.algebra.inverse import Met
+from lmeformula.algebra.lambdas import scalar_factors
 from lmeformula.algebra.memory import check_dense
 from lmeformula.algebra.pairs import MAX_PAIRS, PairPattern, find_pattern
-from lmeformula.algebra.sparse_patterns import pattern, with_elements
-from lmeformula.algebra.sparseproducts import Meeting, meet, own_blocks
+from lmeformula.algebra.rest import RestPattern, find_rest, first_places
+from lmeformula.algebra.sparse_patterns import pattern, turned, with_elements
+from lmeformula.algebra.sparseproducts import meet, own_blocks
 from lmeformula.arrays import Codes, Floats, Places
 
 # Where so much of the between block is there, matrix products over all of it are faster than sums over pairs.
 FULL = 0.3
-# Where no more than one in so many of the elements of the rest is there, products with those are faster.
-THIN = 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +40,11 @@ class Incidence:
       columns: (e,) their columns in the rest, sorted within a level.
       element: (n,) of each term of the rest, the element of each row's first coefficient of that term.
       level: (n,) level of the lead term.
-      across: which pairs of levels of two terms of the rest meet, by the terms' places in it, each term with
-        itself included.
+      of_element: (e,) the same of each element.
+      rest: where the rest has its elements.
       pattern: the pairs of elements; None where they would take too much memory.
       places: (k, e) where the elements of each row of a level stand in the between block.
-      between: the pattern of that block.
+      between: the pattern of that block, and `back` its transpose.
       cells: (e,) flat places of the elements among all levels and columns, where most of these are taken:
         pairs are not listed then; None where few are.
     """
@@ -54,10 +54,12 @@ class Incidence:
     columns: Codes
     element: tuple[Places, ...]
     level: Codes
-    across: tuple[tuple[int, int, Meeting], ...]
+    of_element: Places
+    rest: RestPattern
     pattern: PairPattern | None
     places: Places
     between: sp.csr_array
+    back: sp.csc_array
     cells: Places | None
 
     def factorize(self, weights: Floats, lambdas: tuple[Floats, ...]) -> Factor:
@@ -77,10 +79,11 @@ class Incidence:
                 values = plan.values(j)
                 for b in range(values.shape[1]):
                     data[a] += np.bincount(element + b, weighted * values[:, b], data.shape[1])
-        rest, thin = self._rest(weights)
+        rest, thin = self.rest.of(plan, weights)
         pairs = None if self.pattern is None else self.pattern.of(list(data), rest)
         full = None if self.cells is None else self._full(data)
-        return CrossProducts(blocks, self._between(data), rest, pairs, full, thin)
+        between = self._between(data)
+        return CrossProducts(blocks, between, rest, pairs, full, thin, self.back)
 
     def met(self, factor: Factor) -> Iterator[Met]:
         """The elements of M^-1 that the rows meet."""
@@ -91,9 +94,10 @@ class Incidence:
             yield Met(plan.lead, plan.lead, blocks[self.level])
             return
         # F = D^-1 Lambda_1' (Z'WZ)_12 Lambda_2; the block between is -F S^-1.
-        by_element = np.repeat(np.arange(levels), np.diff(self.starts))
-        data = self._data(factor.products.between)
-        outer = self._outward(np.einsum("eac,ce->ae", factor.lead_rows[by_element], data), lambdas)
+        by_element, data = self.of_element, self._data(factor.products.between)
+        rows = factor.lead_rows[by_element]
+        outer = sum((rows[:, :, c].T * data[c] for c in range(k)), np.zeros_like(data))
+        outer = self._outward(outer, lambdas)
         inner = self._times_inverse(factor, outer)
         for a in range(k):
             for b in range(k):
@@ -102,13 +106,11 @@ class Incidence:
         for j, element in zip(plan.rest, self.element, strict=True):
             columns = element[:, None] + np.arange(plan.sizes[j][1])
             yield Met(plan.lead, j, -inner[:, columns].transpose(1, 0, 2))
-        below = factor.rest_inverse_below
-        for i, j, meeting in self.across:
-            rows, columns = self._reached(i, j, meeting)
-            rows = rows[:, None, None] + np.arange(plan.sizes[plan.rest[i]][1])[:, None]
-            columns = columns[:, None, None] + np.arange(plan.sizes[plan.rest[j]][1])
-            block = below[np.maximum(rows, columns), np.minimum(rows, columns)]
-            yield Met(plan.rest[i], plan.rest[j], block[meeting.slot])
+        below = factor.rest_inverse_below.reshape(-1)
+        for pair in self.rest.across:
+            # A block of one term with itself has elements above the diagonal as well.
+            places = np.maximum(pair.above, pair.below) if pair.first == pair.second else pair.below
+            yield Met(pair.first, pair.second, below[places][pair.meeting.slot])
 
     def _between(self, data: Floats) -> sp.csr_array:
         """The between block (lead_size, r) with elements `data` (k, e) in the k rows of the levels."""
@@ -130,7 +132,9 @@ class Incidence:
 
     def _outward(self, data: Floats, lambdas: tuple[Floats, ...]) -> Floats:
         """(k, e) the elements of B Lambda_2, for B by its elements (k, e)."""
-        plan = self.plan
+        plan, scales = self.plan, scalar_factors(self.plan, lambdas)
+        if scales is not None:
+            return np.asarray(data * scales[self.columns])
         found = np.empty_like(data)
         for j in plan.rest:
             size = plan.sizes[j][1]
@@ -147,44 +151,9 @@ class Incidence:
             return np.asarray(spread.reshape(len(data), -1)[:, self.cells])
         if self.pattern is None:
             spread = self._between(data) @ factor.rest_inverse
-            level = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
             k = len(data)
-            return np.array([spread[level * k + a, self.columns] for a in range(k)])
-        met = self.pattern.within_levels(factor.rest_inverse_below)
-        diagonal = met.data[self.pattern.by_element[1:] - 1]
-        return np.array([met @ row + met.T @ row - diagonal * row for row in data])
-
-    def _rest(self, weights: Floats) -> tuple[Floats, sp.csr_array | None]:
-        """(r, r) the rest of Z'WZ, and the same without its zeros where it has nearly nothing else."""
-        plan = self.plan
-        size = plan.num_effects - plan.lead_size
-        found = np.zeros((size, size))
-        rows, columns = [], []
-        for i, j, meeting in self.across:
-            first, second = self._reached(i, j, meeting)
-            left, right = plan.values(plan.rest[i]), plan.values(plan.rest[j])
-            blocks = meeting.sums(left, right, weights)
-            for a, b in np.ndindex(blocks.shape[1:]):
-                found[first + a, second + b] = blocks[:, a, b]
-                found[second + b, first + a] = blocks[:, a, b]
-                rows += [first + a] if i == j else [first + a, second + b]
-                columns += [second + b] if i == j else [second + b, first + a]
-        if THIN * sum(map(len, rows)) > size**2:
-            return found, None
-        places = (np.concatenate(rows), np.concatenate(columns))
-        return found, sp.csr_array((found[places], places), found.shape)
-
-    def _reached(self, i: int, j: int, meeting: Meeting) -> tuple[Places, Places]:
-        """(m,) places in the rest of the first coefficients of the levels that meet."""
-        plan = self.plan
-        first = _first_places(plan, plan.rest[i], meeting.first)
-        return first, _first_places(plan, plan.rest[j], meeting.second)
-
-
-def _first_places(plan: Layout, term: int, level: Codes) -> Places:
-    """Places in the rest of the first coefficient of some levels of a term."""
-    start: int = plan.in_rest(term).start
-    return start + level.astype(np.int64) * plan.sizes[term][1]
+            return np.array([spread[self.of_element * k + a, self.columns] for a in range(k)])
+        return self.pattern.times_within(factor.rest_inverse_below, data)
 
 
 def find_incidence(plan: Layout) -> Incidence:
@@ -203,7 +172,7 @@ def find_incidence(plan: Layout) -> Incidence:
     between = [meet(plan, plan.lead, j) for j in plan.rest]
     # Elements by level, then column: those of the first coefficients, and then of all.
     keys = [
-        found.first.astype(np.int64) * width + _first_places(plan, j, found.second)
+        found.first.astype(np.int64) * width + first_places(plan, j, found.second)
         for found, j in zip(between, plan.rest, strict=True)
     ]
     each = [
@@ -215,11 +184,6 @@ def find_incidence(plan: Layout) -> Incidence:
     columns = (whole % max(width, 1)).astype(np.int32)
     element = tuple(
         np.searchsorted(whole, key)[found.slot] for key, found in zip(keys, between, strict=True)
-    )
-    across = tuple(
-        (i, j, meet(plan, plan.rest[i], plan.rest[j]))
-        for j in range(len(plan.rest))
-        for i in range(j + 1)
     )
     is_full = len(whole) >= FULL * levels * width and k * levels * width <= MAX_PAIRS
     cells = whole if width and is_full else None
@@ -236,10 +200,12 @@ def find_incidence(plan: Layout) -> Incidence:
         columns,
         element,
         plan.level(plan.lead),
-        across,
+        np.repeat(np.arange(levels), np.diff(pointers)),
+        find_rest(plan),
         pairs,
         places,
         between_block,
+        turned(between_block),
         cells,
     )
 

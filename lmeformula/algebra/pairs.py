@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from lmeformula.algebra.sparse_patterns import pattern, with_elements
+from lmeformula.algebra.sparse_patterns import pattern, turned, with_elements
 from lmeformula.arrays import Codes, Floats, Mask, Places
 
 # Most pairs of elements that are listed: 12 bytes for each, and for each pair of the lead's coefficients.
@@ -86,8 +86,10 @@ class PairPattern(NamedTuple):
       by_level: (l + 1,) where the pairs of each level start.
       by_element: (e + 1,) where the pairs of each element start.
       places: (m,) flat places on or below the diagonal that any level reaches.
+      rows, columns, is_diagonal: (m,) their rows and columns, and which are on the diagonal.
+      sizes: (e,) number of pairs of each element.
       by_place: (l, m) the pattern of what elements of a level add to these, and `turned` its transpose.
-      met: (e, e) the pattern of the pairs.
+      met: (e, e) the pattern of the pairs, and `met_back` its transpose.
     """
 
     order: int
@@ -96,14 +98,18 @@ class PairPattern(NamedTuple):
     by_level: Codes
     by_element: Codes
     places: Places
+    rows: Places
+    columns: Places
+    is_diagonal: Mask
+    sizes: Codes
     by_place: sp.csr_array
     turned: sp.csc_array
     met: sp.csr_array
+    met_back: sp.csc_array
 
     def of(self, data: list[Floats], rest: Floats) -> Pairs:
         """The pairs for elements (e,) in each of the k rows of a level, beside a rest (r, r)."""
-        count = np.diff(self.by_element)
-        products = []
+        count, products = self.sizes, []
         for a in range(len(data)):
             row = []
             for b in range(a + 1):
@@ -112,21 +118,28 @@ class PairPattern(NamedTuple):
                     product += np.repeat(data[b], count) * data[a][self.second]
                 row.append(product)
             products.append(row)
-        rows, columns = np.divmod(self.places, self.order)
         return Pairs(
             self.order,
-            rows,
-            columns,
+            self.rows,
+            self.columns,
             self.places,
             tuple(tuple(with_elements(self.by_place, each) for each in row) for row in products),
             tuple(tuple(with_elements(self.turned, each) for each in row) for row in products),
-            rows == columns,
+            self.is_diagonal,
             rest.reshape(-1)[self.places],
         )
 
-    def within_levels(self, below: Floats) -> sp.csr_array:
-        """(e, e) lower triangle: the elements that pairs meet of an (r, r) matrix given below its diagonal."""
-        return with_elements(self.met, below.reshape(-1)[self.places][self.indices])
+    def times_within(self, below: Floats, data: Floats) -> Floats:
+        """(k, e) what the elements `data` of each level give times those that pairs of them meet.
+
+        Args:
+          below: (r, r) symmetric matrix, given below its diagonal.
+          data: (k, e).
+        """
+        values = below.reshape(-1)[self.places][self.indices]
+        met, back = with_elements(self.met, values), with_elements(self.met_back, values)
+        diagonal = values[self.by_element[1:] - 1]
+        return np.array([met @ row + back @ row - diagonal * row for row in data])
 
 
 def find_pattern(
@@ -162,14 +175,20 @@ def find_pattern(
     indices, by_level, size = number[place], pointers[starts], len(columns)
     by_place = pattern(indices, by_level, (len(count), len(places)))
     met = pattern(second, pointers, (size, size))
+    rows, below = np.divmod(places, order)
     return PairPattern(
-        order, second, indices, by_level, pointers, places, by_place, _turned(by_place), met
+        order=order,
+        second=second,
+        indices=indices,
+        by_level=by_level,
+        by_element=pointers,
+        places=places,
+        rows=rows,
+        columns=below,
+        is_diagonal=rows == below,
+        sizes=np.diff(pointers),
+        by_place=by_place,
+        turned=turned(by_place),
+        met=met,
+        met_back=turned(met),
     )
-
-
-def _turned(of: sp.csr_array) -> sp.csc_array:
-    """The transpose of a pattern, on the same memory."""
-    # Of a matrix without elements scipy would make another.
-    found = with_elements(of, np.zeros(len(of.indices))).T
-    found.data = of.data
-    return found
