@@ -11,11 +11,14 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from lmeformula.arguments.elsewhere import IN_R, OF_THE_PACKAGE, answer
 from lmeformula.em import recognise
+from lmeformula.errors import ArgumentError as ArgumentError
 from lmeformula.errors import CheckpointError as CheckpointError
 from lmeformula.errors import ColumnNotFoundError as ColumnNotFoundError
 from lmeformula.errors import ConvergenceError as ConvergenceError
 from lmeformula.errors import DatasetError as DatasetError
+from lmeformula.errors import FolderNotFoundError as FolderNotFoundError
 from lmeformula.errors import FormulaDataError as FormulaDataError
 from lmeformula.errors import FormulaErrors as FormulaErrors
 from lmeformula.errors import FormulaSyntaxError as FormulaSyntaxError
@@ -74,6 +77,7 @@ _MODULES = ("datasets", "em", "sklearn")
 
 # Written out, for type checkers and completion.
 __all__ = [
+    "ArgumentError",
     "CheckpointError",
     "ColumnNotFoundError",
     "ConvergenceError",
@@ -81,6 +85,7 @@ __all__ = [
     "Design",
     "Family",
     "Fit",
+    "FolderNotFoundError",
     "Formula",
     "FormulaDataError",
     "FormulaErrors",
@@ -112,12 +117,11 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOME:
-        # With the name and the module Python suggests what may be meant.
-        raise AttributeError(
-            f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
-        )
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name not in _HOME and name not in IN_R:
+        # With neither the name nor the module: Python would suggest once more what may be meant.
+        raise AttributeError(answer(name, f"module {__name__!r}", __all__, OF_THE_PACKAGE))
+    home = _HOME.get(name, "as_in_r")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

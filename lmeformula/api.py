@@ -166,6 +166,9 @@ ELSEWHERE = {
     "na_action": "Rows with missing values are left out, and counted in the summary.",
     "control": "Its parts are arguments themselves: tolerance, max_iterations, solver.",
     "prior": "There are none: this is maximum likelihood.",
+    "priors": "There are none: this is maximum likelihood.",
+    "start": "A fit finds its own start.",
+    "verbose": "progress=True shows how a fit goes.",
 }
 
 

@@ -6,12 +6,16 @@ column and the rows), and what to write instead. The fields are data; `str(error
 
 from __future__ import annotations
 
+import traceback
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 LONGEST_LINE = 100
+# Frames of files below are ours, and no help to a reader.
+_HOME = str(Path(__file__).parent)
 
 
 def underline(formula: str, span: tuple[int, int]) -> str:
@@ -91,6 +95,13 @@ class LmeFormulaError(Exception):
         if self.hint:
             parts.append(self.hint)
         return "\n".join(parts)
+
+    def _render_traceback_(self) -> list[str]:
+        """The reader's own lines, and the message: what IPython and notebooks show of an error."""
+        frames = traceback.extract_tb(self.__traceback__)
+        theirs = [frame for frame in frames if not frame.filename.startswith(_HOME)]
+        lines = [*traceback.format_list(theirs), f"{type(self).__name__}: {self}"]
+        return "".join(lines).splitlines()
 
     def put(self, formula: str, span: tuple[int, int] | None) -> None:
         """Say where in a formula the mistake is, as far as the error does not know that."""
@@ -179,6 +190,16 @@ class ConvergenceError(LmeFormulaError, RuntimeError):
     """Raised by `strict=True` when a fit's outcome is not a converged one; `.fit` holds the fit."""
 
     fit: object = None
+
+
+class ArgumentError(LmeFormulaError, TypeError):
+    """A call has an argument that it does not know; the message names the one that may be meant."""
+
+
+class FolderNotFoundError(LmeFormulaError, FileNotFoundError):
+    """A file was to be written into a folder that is not there."""
+
+    __str__ = LmeFormulaError.__str__  # OSError would print its own fields
 
 
 class DatasetError(LmeFormulaError, OSError):

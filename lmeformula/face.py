@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from lmeformula.arguments import kinds
+from lmeformula.arguments.elsewhere import OF_A_FIT, answer
 from lmeformula.arguments.methods import Method, Modules
 from lmeformula.arguments.spelled import said_otherwise, spelled
 from lmeformula.fit import FittedModel
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     import lmeformula.views.summary
     from lmeformula.checking.diagnosis import Diagnostics
     from lmeformula.inference.anova import Anova
+    from lmeformula.prediction.called import CalledFrame, CalledSeries
     from lmeformula.prediction.varcorr import VarCorr
     from lmeformula.views.plot_methods import Plots
 else:
@@ -55,6 +57,11 @@ _takes_type = spelled(type="kind")
 _says_where = said_otherwise(
     se_fit='Use interval="confidence": estimate, lower and upper.',
     allow_new_levels='Use new_levels="sample", or "population" for an effect of zero.',
+)
+
+_says_cond = said_otherwise(
+    condVar="Use cond_sd=True, for conditional standard deviations.",
+    postVar="Use cond_sd=True, for conditional standard deviations.",
 )
 
 
@@ -94,7 +101,7 @@ class Fit(FittedModel):
         return fit
 
     # The random effects.
-    ranef = Method(lambda: lmeformula.prediction.ranef.ranef)
+    ranef = Method(lambda: _says_cond(lmeformula.prediction.ranef.ranef))
     coef = Method(lambda: lmeformula.prediction.ranef.coef)
 
     @property
@@ -103,6 +110,21 @@ class Fit(FittedModel):
         from lmeformula.prediction.varcorr import varcorr
 
         return varcorr(self)
+
+    # R has functions of these names, which are called.
+    @property
+    def fixef(self) -> CalledSeries:
+        """The fixed effects."""
+        from lmeformula.prediction.called import CalledSeries
+
+        return CalledSeries(FittedModel.fixef.fget(self))  # type: ignore[attr-defined]
+
+    @property
+    def vcov(self) -> CalledFrame:
+        """Covariance matrix of the fixed effects."""
+        from lmeformula.prediction.called import CalledFrame
+
+        return CalledFrame(FittedModel.vcov.fget(self))  # type: ignore[attr-defined]
 
     # The rows of the fit, and new ones.
     fitted = Method(lambda: lmeformula.prediction.predict.fitted)
@@ -171,6 +193,12 @@ class Fit(FittedModel):
         from lmeformula.views.plot_methods import Plots
 
         return Plots(self)
+
+    def __getattr__(self, name: str) -> Any:
+        # What is there is found before; the rest is asked for by a slip, or from habit.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(answer(name, "a fit", dir(type(self)), OF_A_FIT))
 
     def __repr__(self) -> str:
         from lmeformula.views.summary import short_repr

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from lmeformula.errors import FolderNotFoundError
+
 # What a file is called beside its target until it is whole.
 _SUFFIX = ".part"
 # How the kernel says that a file without a name cannot be made here.
@@ -41,6 +43,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Args:
       path: of the file; its folder must exist. A link is followed.
     Raises:
+      FolderNotFoundError: if its folder is not there.
       OSError: if it cannot be written; with the path that the caller gave.
     Example:
       >>> import tempfile
@@ -78,6 +81,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno is None:
             raise
+        folder = Path(path).absolute().parent
+        if error.errno == errno.ENOENT and not folder.exists():
+            lacking = FolderNotFoundError(
+                f"there is no folder {folder}", hint="Make it first, or write elsewhere."
+            )
+            lacking.errno, lacking.filename = error.errno, str(path)
+            raise lacking from None
         # The user knows nothing of the file beside, and a full disk names none.
         raise type(error)(error.errno, error.strerror, str(path)) from None
 

@@ -48,6 +48,7 @@ LAYERS = (
     ("views",),
     ("face",),
     ("api",),
+    ("as_in_r",),
     ("sklearn",),
     ("demo", "reading"),
     ("cli",),

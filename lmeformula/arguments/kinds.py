@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
-from lmeformula.errors import ModelError
+from lmeformula.errors import ArgumentError, ModelError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# The name of an argument and its value; raises where it is none of the kind.
-Check = Callable[[str, object], None]
+# The name of an argument and its value; raises where it is none of the kind. What it returns, if anything, is
+# meant: a word that was written otherwise.
+Check = Callable[[str, object], object]
 
 # Seeds are split into two numbers of 31 bits.
 MOST_SEED = 2**31 - 1
@@ -28,6 +29,8 @@ MOST_NUMBER = 2**62
 
 def takes(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function check the arguments that it is given, by their names, before it starts.
+
+    It gets words as they are called here, however their letters, dashes and dots were written.
 
     Args:
       **checks: of its parameters; of those taken by place, *fits, of each.
@@ -64,7 +67,7 @@ def takes(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
             return _bound(signature, args, kwargs)
 
         @functools.wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        def checked(*args: Any, **kwargs: Any) -> R:
             given = _bound(signature, args, kwargs) if not is_plain else counted(args, kwargs)
             if given is None:
                 _say_unknown(function, signature, kwargs)
@@ -72,12 +75,24 @@ def takes(**checks: Check) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for name, value in given.items():
                 if name in checks:
                     for one in value if name in by_place else (value,):
-                        checks[name](name, one)
+                        meant = checks[name](name, one)
+                        if meant is not None and meant is not value and name not in by_place:
+                            args, kwargs = _replaced(places, name, meant, args, kwargs)
             return function(*args, **kwargs)
 
         return checked
 
     return decorate
+
+
+def _replaced(
+    places: list[str], name: str, value: object, args: Any, kwargs: Any
+) -> tuple[Any, dict[str, Any]]:
+    """The arguments of a call with another value of one."""
+    if name in kwargs:
+        return args, {**kwargs, name: value}
+    place = places.index(name)
+    return (*args[:place], value, *args[place + 1 :]), kwargs
 
 
 def _bound(signature: inspect.Signature, args: Any, kwargs: Any) -> Mapping[str, Any] | None:
@@ -104,9 +119,8 @@ def _say_unknown(
     ]
     near = difflib.get_close_matches(unknown[0].casefold(), known, n=1, cutoff=0.6)
     cure = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(known)}."
-    raise TypeError(
-        f"{getattr(function, '__name__', 'it')}() got an unexpected keyword argument {unknown[0]!r}. {cure}"
-    )
+    call = getattr(function, "__name__", "it")
+    raise ArgumentError(f"{call}() got an unexpected keyword argument {unknown[0]!r}", hint=cure)
 
 
 class _Short(reprlib.Repr):
@@ -173,9 +187,8 @@ def that(holds: Callable[[Any], bool], hint: str) -> Check:
 def optional(check: Check) -> Check:
     """None, or what the other check takes."""
 
-    def checked(name: str, value: object) -> None:
-        if value is not None:
-            check(name, value)
+    def checked(name: str, value: object) -> object:
+        return None if value is None else check(name, value)
 
     return checked
 
@@ -183,25 +196,46 @@ def optional(check: Check) -> Check:
 def either(first: Check, second: Check) -> Check:
     """What one check takes or the other, whose words count."""
 
-    def checked(name: str, value: object) -> None:
+    def checked(name: str, value: object) -> object:
         try:
-            first(name, value)
+            return first(name, value)
         except ModelError:
-            second(name, value)
+            return second(name, value)
 
     return checked
 
 
-def one_of(*words: str | None) -> Check:
-    """One of some texts, or None where it is among them."""
+def folded(word: str) -> str:
+    """A word as far as it tells apart: small letters, without what joins its parts.
 
-    def checked(name: str, value: object) -> None:
-        is_word = value is None or isinstance(value, str)
-        if not is_word or value not in words:
-            listed = ", ".join(map(repr, words))
-            if len(words) == 2:
-                listed = " or ".join(map(repr, words))
-            raise refuse(name, value, f"Choose {'one of ' if len(words) > 2 else ''}{listed}.")
+    Example:
+      >>> folded("Kenward-Roger"), folded("kenward_roger")
+      ('kenwardroger', 'kenwardroger')
+    """
+    return "".join(letter for letter in word.casefold() if letter.isalnum())
+
+
+def one_of(*words: str | None) -> Callable[[str, object], str | None]:
+    """One of some texts, or None where it is among them; whichever way its letters are written.
+
+    Example:
+      >>> one_of("exact", "laplace")("method", "Laplace")
+      'laplace'
+    """
+
+    def checked(name: str, value: object) -> str | None:
+        if value is None and None in words:
+            return None
+        if isinstance(value, str):
+            if value in words:
+                return value
+            near = [word for word in words if word is not None and folded(word) == folded(value)]
+            if len(near) == 1:
+                return near[0]
+        listed = ", ".join(map(repr, words))
+        if len(words) == 2:
+            listed = " or ".join(map(repr, words))
+        raise refuse(name, value, f"Choose {'one of ' if len(words) > 2 else ''}{listed}.")
 
     return checked
 

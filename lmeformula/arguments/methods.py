@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 from collections.abc import Callable
-from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 P = ParamSpec("P")
@@ -62,4 +63,61 @@ class Method(Generic[P, R]):
         found = self._find()
         if held is None:
             return found
-        return MethodType(found, getattr(held, self._of) if self._of else held)
+        return Bound(found, getattr(held, self._of) if self._of else held)
+
+
+class Bound(functools.partial[R]):
+    """A function whose first argument is given; shown, it says that it is to be called.
+
+    Args:
+      function: the function.
+      held: its first argument.
+    Example:
+      >>> def repeated(word, n=2):
+      ...     return word * n
+      >>> Bound(repeated, "ha")
+      repeated(n=2) is a method: call it.
+      >>> Bound(repeated, "ha")()
+      'haha'
+    """
+
+    def __init__(self, function: Callable[..., R], held: object) -> None:
+        # Arguments are taken when it is made.
+        functools.update_wrapper(self, function)
+
+    @property
+    def __func__(self) -> Callable[..., R]:
+        return self.func
+
+    @property
+    def __self__(self) -> Any:
+        return self.args[0]
+
+    def __get__(self, held: object, owner: type | None = None) -> Bound[R]:
+        # It is bound; that it could be is how `help` tells routines.
+        return self
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        whole = inspect.signature(self.func)
+        return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        call = getattr(self.func, "__name__", "it")
+        raise AttributeError(f"{call} is a method: write {call}().{name}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bound):
+            return NotImplemented
+        return self.func == other.func and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((self.func, id(self.__self__)))
+
+    def __repr__(self) -> str:
+        shown = self.__signature__.replace(return_annotation=inspect.Signature.empty)
+        plain = [one.replace(annotation=one.empty) for one in shown.parameters.values()]
+        call = getattr(self.func, "__name__", "it")
+        return f"{call}{shown.replace(parameters=plain)} is a method: call it."

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from lmeformula.errors import ArgumentError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -19,7 +21,7 @@ def spelled(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     Returns:
       A decorator; outermost, so that the warning points at the call.
     Raises:
-      TypeError: by the function that it makes, where both spellings are given.
+      ArgumentError: by the function that it makes, where both spellings are given.
     Example:
       >>> @spelled(type="kind")
       ... def predict(kind="response"):
@@ -39,7 +41,7 @@ def spelled(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     continue
                 call = getattr(function, "__name__", "it")
                 if name in kwargs:
-                    raise TypeError(f"{call}() got {other} and {name}, which are one argument")
+                    raise ArgumentError(f"{call}() got {other} and {name}, which are one argument")
                 value = kwargs.pop(other)
                 kwargs[name] = value
                 shown = f": {name}={value!r}" if isinstance(value, str | bool | int) else ""
@@ -59,7 +61,7 @@ def said_otherwise(**cures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     Returns:
       A decorator.
     Raises:
-      TypeError: by the function that it makes, for such an argument.
+      ArgumentError: by the function that it makes, for such an argument.
     Example:
       >>> @said_otherwise(subset="Give it the rows alone.")
       ... def fit(data):
@@ -67,7 +69,8 @@ def said_otherwise(**cures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
       >>> fit([1], subset=[True])
       Traceback (most recent call last):
       ...
-      TypeError: fit() has no argument 'subset'. Give it the rows alone.
+      lmeformula.errors.ArgumentError: fit() has no argument 'subset'
+      Give it the rows alone.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -76,7 +79,7 @@ def said_otherwise(**cures: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for other, cure in cures.items():
                 if other in kwargs:
                     call = getattr(function, "__name__", "it")
-                    raise TypeError(f"{call}() has no argument {other!r}. {cure}")
+                    raise ArgumentError(f"{call}() has no argument {other!r}", hint=cure)
             return function(*args, **kwargs)
 
         return known

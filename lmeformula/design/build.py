@@ -139,6 +139,7 @@ def design(
         offset=None if isinstance(offset, str) else offset,
         frequency=None if isinstance(frequency, str) else frequency,
         origin=frame.origin,
+        data=data,
     )
     names = [name for name, _ in formulas_of(parsed)]
     patterns = ["{}", *(f"{name}_{{}}" for name in names[1:])]

@@ -22,6 +22,7 @@ class Given(NamedTuple):
       offset: the same.
       origin: where the rows were read from, in words; "" for a table in memory.
       frequency: the same.
+      data: the data themselves, as they were given, so that a changed formula finds other columns of them.
     """
 
     labels: pd.Index | None = None
@@ -29,6 +30,11 @@ class Given(NamedTuple):
     offset: Any = None
     origin: str = ""
     frequency: Any = None
+    data: Any = None
+
+    def __reduce__(self) -> tuple[type[Given], tuple[Any, ...]]:
+        # A fit that goes to another process takes no data along.
+        return Given, tuple(self._replace(data=None))
 
 
 NOTHING = Given()

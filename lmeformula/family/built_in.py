@@ -64,27 +64,32 @@ FAMILIES: dict[str, Family] = {
     "tweedie": TWEEDIE,
 }
 
-# What other packages call them, as far as letters alone do not tell.
+# What other packages call them, as far as letters alone do not tell: those that mean one family are taken.
 OTHER_NAMES = {
     "normal": "gaussian",
     "t": "student",
+    "tfamily": "student",
+    "nb": "nbinom2",
+    "negbin": "nbinom2",
+    "negbinomial": "nbinom2",
+    "negativebinomial": "nbinom2",
+    "genpois": "generalized_poisson",
+    "ordbeta": "ordered_beta",
+    "betafamily": "beta",
+    "zip": "zero_inflated_poisson",
+    "zinb": "zero_inflated_nbinom2",
+    "zeroinflatednegbinomial": "zero_inflated_nbinom2",
+    "hurdlenegbinomial": "hurdle_nbinom2",
+}
+# Those that may mean others too are answered.
+MAY_MEAN = {
     "logistic": "bernoulli",
     "multinomial": "categorical",
     "ordinal": "cumulative",
     "clmm": "cumulative",
-    "nb": "nbinom2",
     "nbinom": "nbinom2",
-    "negbinomial": "nbinom2",
-    "negative_binomial": "nbinom2",
-    "negative.binomial": "nbinom2",
-    "genpois": "generalized_poisson",
-    "ordbeta": "ordered_beta",
-    "zip": "zero_inflated_poisson",
-    "zinb": "zero_inflated_nbinom2",
-    "zero_inflated_negbinomial": "zero_inflated_nbinom2",
-    "truncated_poisson": "hurdle_poisson",
-    "truncated_nbinom2": "hurdle_nbinom2",
-    "hurdle_negbinomial": "hurdle_nbinom2",
+    "truncatedpoisson": "hurdle_poisson",
+    "truncatednbinom2": "hurdle_nbinom2",
 }
 
 
@@ -103,7 +108,8 @@ def family(name: str | Family) -> Family:
     Args:
       name: such as "gaussian", or with a link, as in "bernoulli(probit)", or, of ordered categories, with the
         pattern of their thresholds, as in "cumulative(probit, thresholds=equidistant)"; or a Family, which is
-        returned.
+        returned. Other spellings that mean one family are taken: "Gaussian", "negbinomial",
+        "binomial(link='logit')".
     Raises:
       ModelError: for a name, a link or a pattern that is not in the table.
     Example:
@@ -134,9 +140,9 @@ def family(name: str | Family) -> Family:
 
 def _guess(name: str) -> str:
     """The family that may be meant, in a sentence; no words where none is near."""
-    folded = name.casefold()
-    near = [OTHER_NAMES[folded]] if folded in OTHER_NAMES else []
-    near = near or difflib.get_close_matches(folded, FAMILIES, n=1, cutoff=0.7)
+    folded = kinds.folded(name)
+    near = [MAY_MEAN[folded]] if folded in MAY_MEAN else []
+    near = near or difflib.get_close_matches(name.casefold(), FAMILIES, n=1, cutoff=0.7)
     return f'Did you mean "{near[0]}"? ' if near else ""
 
 
@@ -144,14 +150,18 @@ def _taken_apart(written: str) -> tuple[str, str | None, str | None]:
     """Name, link and thresholds of name, name(link), name(thresholds=...), name(link, thresholds=...)."""
     found = re.fullmatch(r"\s*([\w.]+)\s*\((.*)\)\s*", written)
     if found is None:
-        return written.strip(), None, None
+        return _meant(written.strip()), None, None
     link, pattern = None, None
-    if found[1] not in FAMILIES:
-        return found[1], link, pattern
-    for place, argument in enumerate(found[2].split(",")):
+    plain = _meant(found[1])
+    if plain not in FAMILIES:
+        return plain, link, pattern
+    for place, argument in enumerate(found[2].split(",") if found[2].strip() else ()):
         key, is_option, value = (part.strip() for part in argument.partition("="))
+        key, value = key.strip("'\""), value.strip("'\"")
         if is_option and key == "thresholds" and pattern is None and value:
             pattern = value
+        elif is_option and key == "link" and link is None and value:
+            link = value
         elif not is_option and place == 0 and key:
             link = key
         else:
@@ -160,7 +170,13 @@ def _taken_apart(written: str) -> tuple[str, str | None, str | None]:
                 hint='Write "poisson", "bernoulli(probit)", or, of ordered categories, '
                 '"cumulative(logit, thresholds=equidistant)".',
             )
-    return found[1], link, pattern
+    return plain, link, pattern
+
+
+def _meant(name: str) -> str:
+    """The family that a name means where it means one; else the name."""
+    known = {kinds.folded(one): one for one in FAMILIES} | OTHER_NAMES
+    return name if name in FAMILIES else known.get(kinds.folded(name), name)
 
 
 def _with_thresholds(name: str, link: str, pattern: str) -> Family:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from lmeformula.errors import ModelError
 from lmeformula.formula.explain import Explanation, explain
 from lmeformula.formula.ir import FormulaRecord
 from lmeformula.formula.latex import formula_latex
@@ -23,6 +24,18 @@ class Formula(FormulaRecord):
     further: tuple[tuple[str, Formula], ...] = ()
     # What `to_dict` wrote, as a formula. Reading it parses: this is read.py's, bound by the folder's front.
     from_dict: ClassVar[Callable[[Mapping[str, object]], Formula]]
+
+    def __new__(cls, *parts: object, **others: object) -> Formula:
+        """Make one of its parts; a text is parsed elsewhere.
+
+        Raises:
+          ModelError: for a text alone.
+        """
+        if len(parts) == 1 and not others:
+            raise ModelError(
+                "a Formula is made of its parts", hint="Write lf.parse(text) to have one of a text."
+            )
+        return object.__new__(cls)  # the class that `slots` makes is another
 
     def __str__(self) -> str:
         """Return the canonical text, which parses to an equal formula."""

@@ -25,6 +25,7 @@ from lmeformula.inference.mean_scales import (
     on_link,
     on_response,
 )
+from lmeformula.inference.specified import means_and_groups
 from lmeformula.prediction.freedom import Asymptotic
 from lmeformula.prediction.named_predictor import NamedPredictor, named_predictors, predictor_named
 from lmeformula.prediction.observed_together import observed_of
@@ -82,7 +83,8 @@ def emmeans(
 
     Args:
       fit: a fitted model.
-      specs: the variables, columns of the data, that means are told apart by.
+      specs: the variables, columns of the data, that means are told apart by: names, or R's notation,
+        "~ a * b | c"; "~ 1" for one mean.
       by: further ones, within whose values contrasts are made.
       at: values of variables, by name: one or several.
       kind: "link" for the linear predictor, "response" for the scale of the response, "mean" for mean
@@ -107,8 +109,7 @@ def emmeans(
       >>> emmeans(fit, "Machine").to_frame()["estimate"].round(3).tolist()
       [52.356, 60.322, 66.272]
     """
-    means = [specs] if isinstance(specs, str) else list(specs)
-    groups = (by,) if isinstance(by, str) else () if by is None else tuple(by)
+    means, groups = means_and_groups(specs, by)
     asked = _asked(fit, predictor, kind)
     if asked.response and asked.response not in (*means, *groups):
         groups = (*groups, asked.response)

@@ -126,7 +126,7 @@ def cells(
                 f"{name!r} is not a column of the fixed effects{of}",
                 hint=f"Columns: {', '.join(known)}." if known else "The fixed part has no columns.",
             )
-    kinds.one_of("equal", "proportional")("weights", weights)
+    weights = str(kinds.one_of("equal", "proportional")("weights", weights))
     rest = [name for name in known if name not in kept]
     values = {name: _values(known[name], (at or {}).get(name)) for name in (*kept, *rest)}
     varying = [name for name in known if len(values[name]) > 1]

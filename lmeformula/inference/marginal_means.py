@@ -111,8 +111,8 @@ class MarginalMeans:
             parts = [m.coefficients @ values[i] for m, i in zip(made, groups, strict=True)]
             return np.concatenate(parts)
 
-        chosen = default if adjust is None else adjust
-        kinds.one_of(*ADJUSTMENTS)("adjust", chosen)
+        asked = default if adjust is None else adjust
+        chosen = str(kinds.one_of(*ADJUSTMENTS)("adjust", asked))
         if chosen == "tukey" and method != "pairwise":
             raise ModelError(
                 "Tukey's adjustment is for all pairs of means",

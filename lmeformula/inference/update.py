@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def update(
     fit: FittedModel,
     formula: str | Mapping[str, str | None],
-    data: Any,
+    data: Any = None,
     *,
     family: str | Family | Kept = KEPT,
     sigma: float | Kept | None = KEPT,
@@ -67,7 +67,8 @@ def update(
         the first, the one with the response; a mapping changes others, {"sigma": "~ . - x"}, gives one to a
         parameter that has none, {"sigma": "~ x"}, or takes one away, {"sigma": None}, and keeps the rest. A
         label (1 |ID| g) whose other terms are gone goes too. Unordered categories have one formula.
-      data: what to fit it to; a fit does not keep its data.
+      data: what to fit it to; by default the data that the fit was made of, as they are now. A fit that was
+        loaded from a file has none.
       family, sigma, dtype: as in `lf.fit`; those of the fit unless they are given.
       contrasts: coding of categorical variables by name; those of the fit for the variables that are left.
       functions: functions that the formula may call; those of the fit.
@@ -84,14 +85,21 @@ def update(
     Raises:
       FormulaSyntaxError: if the result is no formula, or a formula is taken away that is not there.
       FormulaDataError: if the data does not fit it.
-      ModelError: if it cannot be fitted so.
+      ModelError: if it cannot be fitted so, or there are no data.
     Example:
       >>> import lmeformula as lf
       >>> data = lf.datasets.load("sleepstudy")
       >>> fit = lf.fit("Reaction ~ Days + (Days | Subject)", data)
-      >>> str(update(fit, "~ . - (Days | Subject) + (1 | Subject)", data).formula)
+      >>> str(update(fit, "~ . - (Days | Subject) + (1 | Subject)").formula)
       'Reaction ~ 1 + Days + (1 | Subject)'
     """
+    if data is None:
+        data = fit.model.design.given.data
+    if data is None:
+        raise ModelError(
+            "this fit does not have its data: it was loaded from a file, or made of arrays",
+            hint="Give them: fit.update(formula, data).",
+        )
     rule = find_family(or_kept(family, fit.model.family.base))
     changes = {FIRST: formula} if isinstance(formula, str) else formula
     for name, change in changes.items():

@@ -117,9 +117,8 @@ def predict_interval(
       >>> predict_interval(fit, new, interval="prediction", new_levels="sample").round(1).values.tolist()
       [[1527.5, 1394.7, 1660.3]]
     """
-    sources = DEFAULTS[interval] if include is None else tuple(include)
-    for source in sources:
-        kinds.one_of(*SOURCES)("include", source)
+    a_source = kinds.one_of(*SOURCES)
+    sources = DEFAULTS[interval] if include is None else [a_source("include", s) for s in include]
     has_residual = "residual" in sources
     is_gaussian = fit.model.family.is_normal
     if kind == "prob" and fit.model.family.categories is None:

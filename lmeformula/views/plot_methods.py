@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from lmeformula.arguments.elsewhere import answer
 from lmeformula.arguments.methods import Method
+from lmeformula.errors import ArgumentError
 from lmeformula.fit import FittedModel
 from lmeformula.views import calibration_plots, correlation_plots, fit_plots, plots
 
@@ -12,6 +16,20 @@ class Plots:
 
     def __init__(self, fit: FittedModel) -> None:
         self._fit = fit
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = [known for known in vars(type(self)) if not known.startswith("_")]
+        raise AttributeError(answer(name, "fit.plot", known, {}) + f". It has {', '.join(known)}")
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Nothing is drawn by this name alone.
+
+        Raises:
+          ArgumentError: always, with the plots that there are.
+        """
+        raise ArgumentError("fit.plot holds several plots", hint=f"{self!r}")
 
     def __repr__(self) -> str:
         names = [name for name in vars(type(self)) if not name.startswith("_")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,3 +128,13 @@ def test_contrasts_stay_unless_others_are_given(name, tmp_path):
     other = fit.update("~ .", cake, contrasts={"recipe": "helmert"})
     assert "recipe[H.B]" in other.param_names
     assert "recipe[T.B]" in fit.update("~ .", cake, contrasts=None).param_names
+
+
+def test_a_fit_is_changed_on_its_own_data(tmp_path: Path) -> None:
+    data = lf.datasets.load("sleepstudy")
+    fit = lf.fit("Reaction ~ 1 + (1 | Subject)", data)
+    # Other columns than those of the fit.
+    assert fit.update("~ . + Days").loglik == fit.update("~ . + Days", data).loglik
+    for apart in (lf.load(fit.save(tmp_path / "fit", data=True)), pickle.loads(pickle.dumps(fit))):
+        with pytest.raises(lf.ModelError, match="does not have its data"):
+            apart.update("~ . + Days")

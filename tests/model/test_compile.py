@@ -18,8 +18,8 @@ from tests.simulate import FORMULAS, frame, make_design
 REFUSED = {
     "family": (
         "y ~ x + (1 | g)",
-        {"family": "normal"},
-        "there is no family 'normal'\n"
+        {"family": "gausian"},
+        "there is no family 'gausian'\n"
         f'Did you mean "gaussian"? Families that can be fitted: {", ".join(FAMILIES)}.',
     ),
     "dtype": (

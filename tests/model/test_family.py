@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import lmeformula as lf
+from lmeformula.arguments.kinds import folded
 from lmeformula.errors import ModelError
 from lmeformula.family import FAMILIES, family
-from lmeformula.family.built_in import OTHER_NAMES
+from lmeformula.family.built_in import MAY_MEAN, OTHER_NAMES
 from tests.simulate import frame
 
 
@@ -32,17 +33,36 @@ def test_unknown():
 
 
 # As other packages call them, and with typos -> the family here.
-NEAR = {
-    "negbinomial": "nbinom2",
-    "negbinomial(link='log')": "nbinom2",
-    "negative.binomial(2)": "nbinom2",
-    "t": "student",
+MEANT = {
+    "Gaussian": "gaussian",
     "normal": "gaussian",
     "Poisson": "poisson",
     "Gamma(link = 'log')": "gamma",
     "betabinomial": "beta_binomial",
-    "multinomial": "categorical",
+    "Beta-Binomial": "beta_binomial",
+    "binomial()": "binomial",
+    "negbinomial": "nbinom2",
+    "negative.binomial": "nbinom2",
+    "negbinomial(link='log')": "nbinom2",
+    "t": "student",
+    "t_family": "student",
     "zero_inflated_negbinomial": "zero_inflated_nbinom2",
+    "Bernoulli(probit)": "bernoulli",
+    'bernoulli(link = "probit")': "bernoulli",
+}
+
+
+@pytest.mark.parametrize("written", MEANT)
+def test_another_name_of_one_family_is_taken(written):
+    found = family(written)
+    assert found.name == MEANT[written]
+    assert found.link == ("probit" if "probit" in written else family(found.name).link)
+
+
+NEAR = {
+    "nbinom": "nbinom2",
+    "truncated_poisson": "hurdle_poisson",
+    "multinomial": "categorical",
     "weibull": None,
 }
 
@@ -57,8 +77,9 @@ def test_another_name_is_answered_with_the_family_that_may_be_meant(written):
 
 
 def test_names_elsewhere_are_of_families_here():
-    assert set(OTHER_NAMES.values()) <= set(FAMILIES)
-    assert not set(OTHER_NAMES) & set(FAMILIES)
+    assert {*OTHER_NAMES.values(), *MAY_MEAN.values()} <= set(FAMILIES)
+    assert not {*OTHER_NAMES, *MAY_MEAN} & {folded(name) for name in FAMILIES}
+    assert all(name == folded(name) for name in {*OTHER_NAMES, *MAY_MEAN})
 
 
 @pytest.mark.parametrize("given", [3, None, str])
@@ -119,8 +140,8 @@ def test_links_are_written_in_parentheses(written, link):
         ("cumulative(cauchit)", "the cumulative family has no link 'cauchit'"),
         ("poisson(sqrt)", "the poisson family has no link 'sqrt'"),
         (
-            "binomial(link='probit')",
-            "the family \"binomial(link='probit')\" is not written as families are",
+            "binomial(form='probit')",
+            "the family \"binomial(form='probit')\" is not written as families are",
         ),
         ("probit", "there is no family 'probit'"),
         ("cumulative(probit", "there is no family 'cumulative(probit'"),
