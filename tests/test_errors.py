@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+import lmeformula as lf
 from lmeformula import errors
 from lmeformula.errors import (
     ColumnNotFoundError,
@@ -76,3 +77,12 @@ def test_several_errors_pickle(several: type[Exception], kind: type[LmeFormulaEr
     assert [error.code for error in again.errors] == ["E_A", "E_B"]
     assert again.code == "E_A"
     assert str(again) == f"{one}\n\n{two}"
+
+
+def test_notebooks_show_the_reader_s_lines_and_the_message() -> None:
+    with pytest.raises(lf.ModelError) as caught:
+        lf.fit("y ~ x + (1 | g)", {"y": [1.0]}, family="gausian")
+    shown = "\n".join(caught.value._render_traceback_())
+    assert "gausian" in shown
+    assert 'lf.fit("y ~ x + (1 | g)"' in shown
+    assert "lmeformula/api.py" not in shown
