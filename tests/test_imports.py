@@ -20,7 +20,8 @@ PACKAGE = ROOT / "lmeformula"
 
 # A module imports from its own folder and from folders further left; those in one group not from one another.
 LAYERS = (
-    ("errors", "arrays", "files", "streams"),
+    ("errors", "arrays", "streams"),
+    ("files",),
     ("arguments",),
     ("checkpoint",),
     ("startup",),
